@@ -1,0 +1,2 @@
+//! Baton
+fn main(){}

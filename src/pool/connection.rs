@@ -1,0 +1,273 @@
+//! One connection: its lifecycle, its load, and the table of what may happen to it.
+//!
+//! Lifecycle and load are kept apart; the public [`SlotState`] is a function of the two. What may
+//! happen in which state (everything else is refused and changes nothing):
+//!
+//! | state | dialled | established | dial ended | reserved | released | silent | alive | drain | closed |
+//! |---|---|---|---|---|---|---|---|---|---|
+//! | empty | connecting | – | – | – | – | – | – | – | – |
+//! | connecting | – | available¹ | empty | – | – | – | connecting | – | – |
+//! | available | – | – | – | available¹ | available² | suspect | available | draining | empty² |
+//! | in use | – | – | – | – | available¹ | suspect | in use | draining | empty² |
+//! | suspect | – | – | – | – | suspect² | – | available¹ | draining | empty² |
+//! | draining | – | – | – | – | draining² | – | draining | draining³ | empty² |
+//!
+//! ¹ or in use, by load and limit. ² released needs a load, closed needs none. ³ only to
+//! [`DrainCause::Lost`], once.
+
+use super::input::Protocol;
+use super::limits;
+use super::time::Instant;
+
+/// Why a connection takes no new streams for the rest of its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DrainCause {
+    /// The peer said GOAWAY, or `Connection: close`.
+    GoAway,
+    /// It reached its max age.
+    MaxAge,
+    /// It carried as many requests as it may, or as HTTP/2 has identifiers for.
+    MaxRequests,
+    /// The last user of a stream found it unfit for further use.
+    Unfit,
+    /// It is gone; owners of its streams have yet to report how each ended.
+    Lost,
+}
+
+/// What a slot is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Lifecycle {
+    Empty,
+    /// The slot owns a dial that is expected to bring this many streams; 0 once it is slow.
+    Connecting {
+        expected: u32,
+    },
+    Ready,
+    Suspect,
+    Draining(DrainCause),
+}
+
+/// A slot as people, metrics and logs see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SlotState {
+    /// Free.
+    Empty,
+    /// A dial is under way.
+    Connecting,
+    /// Ready, and below its limit.
+    Available,
+    /// Ready, and at (or, after the peer lowered it, above) its limit.
+    InUse,
+    /// Silent too long with work outstanding; a PING is out.
+    Suspect,
+    /// Takes no new streams.
+    Draining,
+}
+
+/// What can happen to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Event {
+    Dialled { expected: u32 },
+    Established,
+    DialEnded,
+    Reserved,
+    Released,
+    Silent,
+    Alive,
+    Drain(DrainCause),
+    Closed,
+}
+
+/// Whether a PING of ours is unanswered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Ping {
+    Idle,
+    InFlight,
+}
+
+/// The event cannot happen in the present state; nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Illegal;
+
+/// One slot. The generation outlives its incarnations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Connection {
+    lifecycle: Lifecycle,
+    pub(crate) generation: u32,
+    load: u32,
+    /// Streams it may carry: the peer's limit under the operator's cap.
+    pub(crate) limit: u32,
+    pub(crate) protocol: Protocol,
+    /// Streams opened so far.
+    pub(crate) opened: u32,
+    /// Responses begun so far.
+    pub(crate) responses: u32,
+    /// GOAWAY's last id; the greatest number before one came.
+    pub(crate) last_stream_id: u32,
+    /// When the last frame arrived, or the load last rose from zero, or fell to it.
+    pub(crate) quiet_since: Instant,
+    pub(crate) ping: Ping,
+    /// PINGs answered since the last response: each doubles the silence before the next.
+    pub(crate) pongs: u32,
+}
+
+impl Connection {
+    pub(crate) fn new() -> Self {
+        Self {
+            lifecycle: Lifecycle::Empty,
+            generation: 0,
+            load: 0,
+            limit: 0,
+            protocol: Protocol::Http2,
+            opened: 0,
+            responses: 0,
+            last_stream_id: u32::MAX,
+            quiet_since: Instant::ZERO,
+            ping: Ping::Idle,
+            pongs: 0,
+        }
+    }
+
+    pub(crate) fn lifecycle(&self) -> Lifecycle {
+        self.lifecycle
+    }
+
+    /// Streams reserved, open, or reset but not yet on the wire.
+    pub(crate) fn load(&self) -> u32 {
+        self.load
+    }
+
+    /// Streams that could be opened now.
+    pub(crate) fn capacity(&self) -> u32 {
+        match self.lifecycle {
+            Lifecycle::Ready => self.limit.saturating_sub(self.load),
+            Lifecycle::Empty
+            | Lifecycle::Connecting { .. }
+            | Lifecycle::Suspect
+            | Lifecycle::Draining(_) => 0,
+        }
+    }
+
+    pub(crate) fn state(&self) -> SlotState {
+        match self.lifecycle {
+            Lifecycle::Empty => SlotState::Empty,
+            Lifecycle::Connecting { .. } => SlotState::Connecting,
+            Lifecycle::Ready if self.load < self.limit => SlotState::Available,
+            Lifecycle::Ready => SlotState::InUse,
+            Lifecycle::Suspect => SlotState::Suspect,
+            Lifecycle::Draining(_) => SlotState::Draining,
+        }
+    }
+
+    /// Sets the limit from what the peer allows and the operator's cap.
+    pub(crate) fn set_limit(&mut self, max_streams: Option<u32>, cap: u32) {
+        let allowed = match self.protocol {
+            Protocol::Http1 => 1,
+            Protocol::Http2 => max_streams.unwrap_or(limits::STREAMS_BEFORE_SETTINGS),
+        };
+        self.limit = allowed.min(cap);
+    }
+
+    /// Moves as the table says.
+    ///
+    /// # Errors
+    /// [`Illegal`], and nothing changed, where the table has a dash.
+    pub(crate) fn apply(&mut self, event: Event) -> Result<(), Illegal> {
+        let next = self.next(event).ok_or(Illegal)?;
+        match event {
+            Event::Dialled { .. } => self.begin(),
+            Event::Reserved => {
+                self.load += 1;
+                self.opened += 1;
+            }
+            Event::Released => self.load -= 1,
+            Event::Established
+            | Event::DialEnded
+            | Event::Silent
+            | Event::Alive
+            | Event::Drain(_)
+            | Event::Closed => {}
+        }
+        self.lifecycle = next;
+        assert!(self.load == 0 || !matches!(next, Lifecycle::Empty | Lifecycle::Connecting { .. }));
+        Ok(())
+    }
+
+    fn next(&self, event: Event) -> Option<Lifecycle> {
+        match self.lifecycle {
+            Lifecycle::Empty => match event {
+                Event::Dialled { expected } => Some(Lifecycle::Connecting { expected }),
+                Event::Established
+                | Event::DialEnded
+                | Event::Reserved
+                | Event::Released
+                | Event::Silent
+                | Event::Alive
+                | Event::Drain(_)
+                | Event::Closed => None,
+            },
+            Lifecycle::Connecting { .. } => match event {
+                Event::Established => Some(Lifecycle::Ready),
+                Event::DialEnded => Some(Lifecycle::Empty),
+                Event::Alive => Some(self.lifecycle),
+                Event::Dialled { .. }
+                | Event::Reserved
+                | Event::Released
+                | Event::Silent
+                | Event::Drain(_)
+                | Event::Closed => None,
+            },
+            Lifecycle::Ready => match event {
+                Event::Reserved => (self.load < self.limit).then_some(Lifecycle::Ready),
+                Event::Silent => Some(Lifecycle::Suspect),
+                Event::Alive => Some(Lifecycle::Ready),
+                _ => self.next_in_any_live_state(event),
+            },
+            Lifecycle::Suspect => match event {
+                Event::Alive => Some(Lifecycle::Ready),
+                Event::Reserved | Event::Silent => None,
+                _ => self.next_in_any_live_state(event),
+            },
+            Lifecycle::Draining(cause) => match event {
+                Event::Drain(DrainCause::Lost) if cause == DrainCause::Lost => None,
+                Event::Drain(next) if next != DrainCause::Lost => None,
+                Event::Alive => Some(self.lifecycle),
+                Event::Reserved | Event::Silent => None,
+                _ => self.next_in_any_live_state(event),
+            },
+        }
+    }
+
+    /// What ready, suspect and draining connections have in common.
+    fn next_in_any_live_state(&self, event: Event) -> Option<Lifecycle> {
+        match event {
+            Event::Released => (self.load > 0).then_some(self.lifecycle),
+            Event::Drain(cause) => Some(Lifecycle::Draining(cause)),
+            Event::Closed => (self.load == 0).then_some(Lifecycle::Empty),
+            Event::Dialled { .. } | Event::Established | Event::DialEnded => None,
+            Event::Reserved | Event::Silent | Event::Alive => {
+                unreachable!("each live state answers these itself")
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        let generation = self.generation + 1;
+        *self = Self { generation, ..Self::new() };
+    }
+
+    /// Empties the slot whatever its state: the pool gives up everything at once.
+    pub(crate) fn vacate(&mut self) {
+        *self = Self { generation: self.generation, ..Self::new() };
+    }
+
+    /// The dial takes so long that nobody should count on it.
+    pub(crate) fn expect_nothing(&mut self) {
+        if let Lifecycle::Connecting { expected } = &mut self.lifecycle {
+            *expected = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,320 @@
+//! Facts about connections: dialled, limited, draining, alive, gone.
+
+use super::connection::{DrainCause, Event, Lifecycle, Ping};
+use super::input::code;
+use super::output::CloseReason;
+use super::slots::Stale;
+use super::time::nanoseconds;
+use super::timer::Timer;
+use super::{
+    BackendId, ConnectionToken, Handled, Instant, Output, Phase, Pool, Protocol, StreamFailure,
+    backend_id,
+};
+use core::time::Duration;
+
+/// Most doublings of the silence before a PING: 64 times.
+const SILENCE_DOUBLINGS_MAX: u32 = 6;
+
+impl Pool {
+    pub(super) fn on_connected(
+        &mut self,
+        now: Instant,
+        token: ConnectionToken,
+        protocol: Protocol,
+        max_streams: Option<u32>,
+    ) -> Handled {
+        let Ok(slot) = self.slots.find(token) else {
+            return Handled::Stale;
+        };
+        if self.slots.establish(token, protocol, max_streams).is_err() {
+            return Handled::Refused;
+        }
+        let age = self.random.jitter(nanoseconds(self.config.timeouts.max_age), 10);
+        self.timers.arm(Timer::Life(slot as u32), now.after(Duration::from_nanos(age)));
+        self.note_limit(slot, token.backend);
+        self.settle(now, slot);
+        Handled::Done
+    }
+
+    pub(super) fn on_connect_failed(&mut self, now: Instant, token: ConnectionToken) -> Handled {
+        let Ok(slot) = self.slots.find(token) else {
+            return Handled::Stale;
+        };
+        if self.slots.apply(token, Event::DialEnded).is_err() {
+            return Handled::Refused;
+        }
+        self.forget_slot(slot);
+        self.dial_failed(now, token.backend);
+        self.backend_failed(now, token.backend);
+        Handled::Done
+    }
+
+    pub(super) fn on_max_streams_changed(
+        &mut self,
+        _now: Instant,
+        token: ConnectionToken,
+        max_streams: u32,
+    ) -> Handled {
+        let Ok(slot) = self.slots.find(token) else {
+            return Handled::Stale;
+        };
+        if matches!(self.slots.connection(slot).lifecycle(), Lifecycle::Connecting { .. }) {
+            return Handled::Refused;
+        }
+        self.slots.set_limit(token, max_streams);
+        self.note_limit(slot, token.backend);
+        self.refresh(token.backend);
+        Handled::Done
+    }
+
+    /// What a connection may carry is the best guess for the next one to the same backend.
+    fn note_limit(&mut self, slot: usize, backend: BackendId) {
+        let limit = self.slots.connection(slot).limit;
+        self.backends[usize::from(backend.0)].expected_streams = limit.max(1);
+    }
+
+    pub(super) fn on_go_away(
+        &mut self,
+        now: Instant,
+        token: ConnectionToken,
+        last_stream_id: u32,
+        code: u32,
+    ) -> Handled {
+        let Ok(slot) = self.slots.find(token) else {
+            return Handled::Stale;
+        };
+        let connection = self.slots.connection_mut(slot);
+        // RFC 9113, 6.8: the last id must not rise; one that does is not believed.
+        connection.last_stream_id = connection.last_stream_id.min(last_stream_id);
+        let last = connection.last_stream_id;
+        let pinged = connection.ping == Ping::InFlight || connection.pongs > 0;
+        let state = &mut self.backends[usize::from(token.backend.0)];
+        if code == code::ENHANCE_YOUR_CALM && pinged {
+            state.calm = (state.calm + 1).min(SILENCE_DOUBLINGS_MAX);
+        }
+        match self.slots.connection(slot).lifecycle() {
+            Lifecycle::Empty => unreachable!("a token never names an empty slot"),
+            Lifecycle::Connecting { .. } => {
+                self.close(now, slot, CloseReason::Drained);
+                self.dial_failed(now, token.backend);
+                return Handled::Done;
+            }
+            Lifecycle::Ready | Lifecycle::Suspect => {
+                self.note_barren(now, slot);
+                self.slots
+                    .apply(token, Event::Drain(DrainCause::GoAway))
+                    .expect("a ready or suspect connection can drain");
+                self.arm_drain(now, slot);
+            }
+            Lifecycle::Draining(_) => {}
+        }
+        self.fail_streams(now, slot, false, |stream_id| {
+            (stream_id > last).then_some(StreamFailure::Unprocessed)
+        });
+        self.settle(now, slot);
+        Handled::Done
+    }
+
+    pub(super) fn on_frame(&mut self, now: Instant, token: ConnectionToken) -> Handled {
+        match self.slots.find(token) {
+            Ok(slot) => {
+                self.note_frame(now, slot);
+                Handled::Done
+            }
+            Err(Stale) => Handled::Stale,
+        }
+    }
+
+    /// The connection is alive: it takes streams again if it was suspect. An idle connection stays
+    /// idle; frames that serve no request do not keep it.
+    pub(super) fn note_frame(&mut self, now: Instant, slot: usize) {
+        let connection = self.slots.connection_mut(slot);
+        if connection.load() > 0 {
+            connection.quiet_since = now;
+        }
+        if connection.lifecycle() == Lifecycle::Suspect {
+            let token = self.slots.token(slot);
+            self.slots.apply(token, Event::Alive).expect("a suspect connection can recover");
+            self.settle(now, slot);
+            if self.slots.connection(slot).load() > 0 {
+                self.arm_silence(slot, token.backend);
+            }
+        }
+    }
+
+    pub(super) fn on_pong(&mut self, now: Instant, token: ConnectionToken) -> Handled {
+        let Ok(slot) = self.slots.find(token) else {
+            return Handled::Stale;
+        };
+        let connection = self.slots.connection_mut(slot);
+        if connection.ping != Ping::InFlight {
+            return Handled::Refused;
+        }
+        connection.ping = Ping::Idle;
+        connection.pongs = connection.pongs.saturating_add(1);
+        self.note_frame(now, slot);
+        Handled::Done
+    }
+
+    pub(super) fn on_connection_closed(
+        &mut self,
+        now: Instant,
+        token: ConnectionToken,
+        sent_through: u32,
+        orderly: bool,
+    ) -> Handled {
+        let Ok(slot) = self.slots.find(token) else {
+            return Handled::Stale;
+        };
+        match self.slots.connection(slot).lifecycle() {
+            Lifecycle::Empty => unreachable!("a token never names an empty slot"),
+            Lifecycle::Connecting { .. } => return self.on_connect_failed(now, token),
+            Lifecycle::Draining(DrainCause::Lost) => return Handled::Refused,
+            Lifecycle::Ready | Lifecycle::Suspect => self.note_barren(now, slot),
+            Lifecycle::Draining(_) => {}
+        }
+        self.slots
+            .apply(token, Event::Drain(DrainCause::Lost))
+            .expect("any live connection that is not lost can be lost");
+        self.arm_drain(now, slot);
+        self.fail_streams(now, slot, true, |stream_id| {
+            (stream_id == 0 || stream_id > sent_through).then_some(StreamFailure::NotSent)
+        });
+        if !orderly {
+            self.backend_failed(now, token.backend);
+        }
+        self.settle(now, slot);
+        Handled::Done
+    }
+
+    /// A connection that took requests and never answered one is as bad as a failed dial: its
+    /// successor waits.
+    pub(super) fn note_barren(&mut self, now: Instant, slot: usize) {
+        let connection = self.slots.connection(slot);
+        if connection.opened > 0 && connection.responses == 0 {
+            self.dial_failed(now, self.slots.token(slot).backend);
+        }
+    }
+
+    /// Starts the drain deadline of a connection that has just begun to drain.
+    pub(super) fn arm_drain(&mut self, now: Instant, slot: usize) {
+        self.timers.disarm(Timer::Quiet(slot as u32));
+        self.timers.arm(Timer::Life(slot as u32), now.after(self.config.timeouts.drain));
+    }
+
+    /// Drains a connection that has served its time or its number of requests.
+    pub(super) fn begin_drain(&mut self, now: Instant, slot: usize, cause: DrainCause) {
+        let token = self.slots.token(slot);
+        self.slots.apply(token, Event::Drain(cause)).expect("a ready connection can drain");
+        self.arm_drain(now, slot);
+        self.settle(now, slot);
+    }
+
+    /// Drains a connection that has carried as many requests as it may.
+    pub(super) fn drain_when_spent(&mut self, now: Instant, slot: usize) {
+        let most = super::limits::STREAM_ORDINAL_MAX;
+        let most = self.config.max_requests_per_connection.map_or(most, |limit| limit.min(most));
+        if self.slots.connection(slot).opened >= most {
+            self.begin_drain(now, slot, DrainCause::MaxRequests);
+        }
+    }
+
+    /// What a connection does next, now that its load or lifecycle changed: a drained one closes,
+    /// an unused one is idle from here on.
+    pub(super) fn settle(&mut self, now: Instant, slot: usize) {
+        let token = self.slots.token(slot);
+        let connection = self.slots.connection(slot);
+        if connection.load() == 0 {
+            match connection.lifecycle() {
+                Lifecycle::Ready => {
+                    self.slots.connection_mut(slot).quiet_since = now;
+                    let idle = now.after(self.config.timeouts.idle);
+                    self.timers.arm(Timer::Quiet(slot as u32), idle);
+                }
+                Lifecycle::Draining(DrainCause::Lost) => {
+                    self.slots.apply(token, Event::Closed).expect("its load is zero");
+                    self.forget_slot(slot);
+                }
+                Lifecycle::Draining(_) => self.close(now, slot, CloseReason::Drained),
+                Lifecycle::Empty | Lifecycle::Connecting { .. } | Lifecycle::Suspect => {}
+            }
+        }
+        self.refresh(token.backend);
+    }
+
+    /// Gives a connection or dial up at once. What it carried fails.
+    pub(super) fn close(&mut self, now: Instant, slot: usize, reason: CloseReason) {
+        let token = self.slots.token(slot);
+        let lifecycle = self.slots.connection(slot).lifecycle();
+        if lifecycle != Lifecycle::Draining(DrainCause::Lost) {
+            self.order(Output::Close { connection: token, reason });
+        }
+        let event = match lifecycle {
+            Lifecycle::Connecting { .. } => Event::DialEnded,
+            Lifecycle::Ready | Lifecycle::Suspect | Lifecycle::Draining(_) => {
+                self.fail_streams(now, slot, true, |stream_id| {
+                    Some(if stream_id == 0 {
+                        StreamFailure::NotSent
+                    } else {
+                        StreamFailure::ConnectionLost
+                    })
+                });
+                Event::Closed
+            }
+            Lifecycle::Empty => unreachable!("there is nothing to close"),
+        };
+        self.slots.apply(token, event).expect("its streams are gone");
+        self.forget_slot(slot);
+    }
+
+    fn forget_slot(&mut self, slot: usize) {
+        self.timers.disarm(Timer::Life(slot as u32));
+        self.timers.disarm(Timer::Quiet(slot as u32));
+        self.refresh(self.slots.token(slot).backend);
+    }
+
+    /// Once shutdown was asked for and no request is left, nothing needs a connection any more.
+    pub(super) fn close_when_drained(&mut self) {
+        if self.phase == Phase::Running || self.requests.live() > 0 {
+            return;
+        }
+        for slot in 0..self.slots.len() {
+            let lifecycle = self.slots.connection(slot).lifecycle();
+            let lost = Lifecycle::Draining(DrainCause::Lost);
+            if lifecycle != Lifecycle::Empty && lifecycle != lost {
+                let connection = self.slots.token(slot);
+                self.order(Output::Close { connection, reason: CloseReason::Shutdown });
+            }
+            self.timers.disarm(Timer::Life(slot as u32));
+            self.timers.disarm(Timer::Quiet(slot as u32));
+        }
+        self.slots.close_all();
+        for index in 0..self.backends.len() {
+            self.refresh(backend_id(index));
+        }
+    }
+
+    /// When a connection with work outstanding becomes suspect. HTTP/1.1 has no PING to find out
+    /// with; there the response-head deadline must do.
+    pub(super) fn arm_silence(&mut self, slot: usize, backend: BackendId) {
+        let connection = self.slots.connection(slot);
+        match connection.protocol {
+            Protocol::Http1 => self.timers.disarm(Timer::Quiet(slot as u32)),
+            Protocol::Http2 => {
+                let at = connection.quiet_since.after(self.silence(slot, backend));
+                self.timers.arm(Timer::Quiet(slot as u32), at);
+            }
+        }
+    }
+
+    /// How long a connection may be silent: the configured time or four times the smoothed response
+    /// time, doubled for each PING answered since the last response and each time the backend asked
+    /// for calm.
+    pub(super) fn silence(&self, slot: usize, backend: BackendId) -> Duration {
+        let state = &self.backends[usize::from(backend.0)];
+        let measured = Duration::from_nanos(state.response_time).saturating_mul(4);
+        let doublings = self.slots.connection(slot).pongs.saturating_add(state.calm);
+        let doublings = doublings.min(SILENCE_DOUBLINGS_MAX);
+        self.config.timeouts.silence.max(measured).saturating_mul(1 << doublings)
+    }
+}

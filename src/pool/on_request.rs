@@ -1,0 +1,159 @@
+//! Facts about requests: arrival, cancellation, and the ends of attempts and requests.
+
+use super::input::code;
+use super::request::RequestState;
+use super::retry::{self, Attempt, Evidence};
+use super::timer::Timer;
+use super::{BackendId, Handled, Instant, Outcome, Output, Phase, Pool, Rejection};
+
+impl Pool {
+    pub(super) fn on_request_arrived(
+        &mut self,
+        now: Instant,
+        idempotent: bool,
+        has_body: bool,
+    ) -> Handled {
+        if self.phase == Phase::Over {
+            return Handled::Rejected(Rejection::ShuttingDown);
+        }
+        let waits = self.waiting.len() >= self.config.limits.waiting;
+        if waits {
+            return Handled::Rejected(Rejection::QueueFull);
+        }
+        let Some(request) = self.requests.insert(idempotent, has_body) else {
+            return Handled::Rejected(Rejection::RequestsFull);
+        };
+        self.wait(now, request.index);
+        Handled::Accepted(request)
+    }
+
+    pub(super) fn on_replay_buffer_exceeded(&mut self, index: u32) -> Handled {
+        self.requests.get_mut(index).replayable = false;
+        Handled::Done
+    }
+
+    pub(super) fn on_request_cancelled(&mut self, now: Instant, index: u32) -> Handled {
+        self.abandon_stream(now, index, code::CANCEL);
+        self.end_request(index, Outcome::Cancelled);
+        Handled::Done
+    }
+
+    /// Puts a request in the queue, with its deadline.
+    fn wait(&mut self, now: Instant, index: u32) {
+        let request = self.requests.get_mut(index);
+        request.state = RequestState::Waiting;
+        let queue = now.after(self.config.timeouts.queue);
+        let deadline = request.deadline.map_or(queue, |deadline| deadline.min(queue));
+        self.waiting.set(index, request.arrival);
+        self.timers.arm(Timer::Request(index), deadline);
+    }
+
+    /// An attempt is over without a complete response, and its stream is given back: the request
+    /// waits for another attempt if the table in [`retry`] says so, and ends otherwise.
+    pub(super) fn fail_attempt(
+        &mut self,
+        now: Instant,
+        index: u32,
+        backend: BackendId,
+        evidence: Evidence,
+    ) {
+        // Whether this request itself was on a retry must not count against its next one.
+        let others = self.retrying - u32::from(self.requests.get(index).is_retrying());
+        let within_budget =
+            retry::within_budget(&self.config.retry, self.requests.live(), others);
+        let request = self.requests.get_mut(index);
+        request.evidence = Some(evidence);
+        request.avoid = Some(backend);
+        let attempt = Attempt {
+            idempotent: request.idempotent,
+            replayable: request.replayable,
+            attempts: request.attempts,
+            within_budget,
+        };
+        if retry::may_retry(&self.config.retry, evidence, attempt) && self.phase != Phase::Over {
+            self.retrying = others + 1;
+            self.counters.retries += 1;
+            self.wait(now, index);
+            return;
+        }
+        let outcome = match evidence {
+            Evidence::Responding => Outcome::CutShort,
+            Evidence::NeverSent
+            | Evidence::Unprocessed
+            | Evidence::Refused
+            | Evidence::Unknown => Outcome::Rejected(Rejection::AttemptFailed),
+        };
+        self.end_request(index, outcome);
+    }
+
+    /// The one end of a request. Its stream was given back or is being reset.
+    pub(super) fn end_request(&mut self, index: u32, outcome: Outcome) {
+        let request = *self.requests.get(index);
+        self.retrying -= u32::from(request.is_retrying());
+        self.waiting.remove(index);
+        self.timers.disarm(Timer::Request(index));
+        let id = self.requests.id(index);
+        self.requests.remove(index);
+        self.order(Output::RequestEnded {
+            request: id,
+            outcome,
+            attempts: request.attempts,
+            evidence: request.evidence,
+        });
+    }
+
+    /// The queue or response-head deadline of a request.
+    pub(super) fn on_request_deadline(&mut self, now: Instant, index: u32) {
+        let request = *self.requests.get(index);
+        let rejection = match request.state {
+            RequestState::Waiting if request.deadline.is_some_and(|deadline| deadline <= now) => {
+                Rejection::ResponseDeadline
+            }
+            RequestState::Waiting => Rejection::QueueDeadline,
+            RequestState::Sent { stream, .. } => {
+                self.requests.get_mut(index).evidence = Some(Evidence::Unknown);
+                self.abandon_stream(now, index, code::CANCEL);
+                self.backend_failed(now, stream.connection.backend);
+                Rejection::ResponseDeadline
+            }
+            RequestState::Responding { .. } | RequestState::Free { .. } => {
+                unreachable!("the timer is disarmed when the response starts")
+            }
+        };
+        self.end_request(index, Outcome::Rejected(rejection));
+    }
+
+    pub(super) fn on_shutdown(&mut self, now: Instant) -> Handled {
+        if self.phase != Phase::Running {
+            return Handled::Refused;
+        }
+        self.phase = Phase::Draining;
+        self.timers.arm(Timer::Shutdown, now.after(self.config.timeouts.drain));
+        Handled::Done
+    }
+
+    /// The drain deadline: everything that is left ends here.
+    pub(super) fn on_shutdown_deadline(&mut self) {
+        assert_eq!(self.phase, Phase::Draining);
+        self.phase = Phase::Over;
+        self.timers.disarm(Timer::Shutdown);
+        let mut start = 0;
+        while let Some(index) = self.requests.next_live(start) {
+            let request = *self.requests.get(index);
+            if let Some(stream) = request.stream() {
+                self.unbind(index, stream.connection.backend);
+            }
+            let outcome = match request.state {
+                RequestState::Responding { .. } => Outcome::CutShort,
+                RequestState::Waiting | RequestState::Sent { .. } | RequestState::Free { .. } => {
+                    Outcome::Rejected(Rejection::ShuttingDown)
+                }
+            };
+            self.end_request(index, outcome);
+            start = index + 1;
+            if start as usize >= self.config.limits.requests {
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Facts about streams: opened, sent, answered, ended, failed, reset.
+
+use super::connection::{DrainCause, Lifecycle};
+use super::input::code;
+use super::request::{RequestState, Upload};
+use super::retry::{self, Progress};
+use super::slots::Stream;
+use super::time::nanoseconds;
+use super::timer::Timer;
+use super::{
+    BackendId, Handled, Instant, Outcome, Output, Pool, Protocol, StreamFailure, StreamToken,
+};
+
+impl Pool {
+    pub(super) fn on_stream_opened(
+        &mut self,
+        now: Instant,
+        stream: StreamToken,
+        stream_id: u32,
+    ) -> Handled {
+        let Ok(Stream::Open { stream_id: known, request, .. }) = self.slots.get(stream) else {
+            return Handled::Stale;
+        };
+        if known != 0 || stream_id == 0 {
+            return Handled::Refused;
+        }
+        self.slots.set_stream_id(stream, stream_id).expect("looked up just now");
+        let slot = self.slots.find(stream.connection).expect("looked up just now");
+        if stream_id > self.slots.connection(slot).last_stream_id {
+            // The order crossed a GOAWAY: the peer will not process it (RFC 9113, 6.8).
+            let backend = stream.connection.backend;
+            let evidence = retry::evidence(Progress::Sent, StreamFailure::Unprocessed);
+            self.abandon_stream(now, request, code::CANCEL);
+            self.fail_attempt(now, request, backend, evidence);
+        }
+        Handled::Done
+    }
+
+    pub(super) fn on_request_sent(&mut self, now: Instant, stream: StreamToken) -> Handled {
+        let Ok(Stream::Open { request: index, .. }) = self.slots.get(stream) else {
+            return Handled::Stale;
+        };
+        match &mut self.requests.get_mut(index).state {
+            RequestState::Sent { upload: upload @ Upload::Open, .. } => {
+                *upload = Upload::Done;
+                self.arm_response_deadline(now, index);
+            }
+            RequestState::Responding { upload, .. } => *upload = Upload::Done,
+            RequestState::Sent { upload: Upload::Done, .. } => {}
+            RequestState::Waiting | RequestState::Free { .. } => {
+                unreachable!("a stream carries a request that was sent")
+            }
+        }
+        Handled::Done
+    }
+
+    pub(super) fn on_response_started(&mut self, now: Instant, stream: StreamToken) -> Handled {
+        let Ok(Stream::Open { request: index, .. }) = self.slots.get(stream) else {
+            return Handled::Stale;
+        };
+        let RequestState::Sent { upload, since, .. } = self.requests.get(index).state else {
+            return Handled::Refused;
+        };
+        self.requests.get_mut(index).state = RequestState::Responding { stream, upload };
+        self.timers.disarm(Timer::Request(index));
+        let slot = self.slots.find(stream.connection).expect("the stream is live");
+        let connection = self.slots.connection_mut(slot);
+        connection.responses = connection.responses.saturating_add(1);
+        connection.pongs = 0;
+        self.note_frame(now, slot);
+        let backend = stream.connection.backend;
+        let state = &mut self.backends[usize::from(backend.0)];
+        state.dial_failures = 0;
+        let sample = nanoseconds(now.since(since));
+        state.response_time = match state.response_time {
+            0 => sample,
+            before => before - before / 8 + sample / 8,
+        };
+        self.backend_succeeded(backend);
+        Handled::Done
+    }
+
+    pub(super) fn on_response_ended(&mut self, now: Instant, stream: StreamToken) -> Handled {
+        let Ok(Stream::Open { request: index, .. }) = self.slots.get(stream) else {
+            return Handled::Stale;
+        };
+        match self.requests.get(index).state {
+            RequestState::Responding { upload: Upload::Done, .. } => {
+                self.unbind(index, stream.connection.backend);
+                self.give_back(now, stream, true);
+            }
+            // RFC 9113, 8.1: a complete response before the end of the request; the rest of the
+            // request is not wanted.
+            RequestState::Responding { upload: Upload::Open, .. } => {
+                self.abandon_stream(now, index, code::NO_ERROR);
+            }
+            RequestState::Sent { .. } => return Handled::Refused,
+            RequestState::Waiting | RequestState::Free { .. } => {
+                unreachable!("a stream carries a request that was sent")
+            }
+        }
+        self.end_request(index, Outcome::Completed);
+        Handled::Done
+    }
+
+    pub(super) fn on_stream_failed(
+        &mut self,
+        now: Instant,
+        stream: StreamToken,
+        failure: StreamFailure,
+    ) -> Handled {
+        let Ok(Stream::Open { request: index, .. }) = self.slots.get(stream) else {
+            return Handled::Stale;
+        };
+        let slot = self.slots.find(stream.connection).expect("the stream is live");
+        let multiplexed = self.slots.connection(slot).protocol == Protocol::Http2;
+        let (keep, fault) = match failure {
+            StreamFailure::NotSent | StreamFailure::ConnectionLost => (false, false),
+            StreamFailure::Unprocessed => (multiplexed, false),
+            StreamFailure::Malformed => (false, true),
+            StreamFailure::Reset { code } => match code {
+                code::NO_ERROR | code::REFUSED_STREAM | code::CANCEL => (multiplexed, false),
+                code::HTTP_1_1_REQUIRED => (false, false),
+                _ => (multiplexed, true),
+            },
+        };
+        let backend = stream.connection.backend;
+        let evidence = retry::evidence(self.progress(index), failure);
+        self.unbind(index, backend);
+        self.give_back(now, stream, keep);
+        if fault {
+            self.backend_failed(now, backend);
+        }
+        self.fail_attempt(now, index, backend, evidence);
+        Handled::Done
+    }
+
+    pub(super) fn on_reset_sent(&mut self, now: Instant, stream: StreamToken) -> Handled {
+        match self.slots.get(stream) {
+            Err(_) => Handled::Stale,
+            Ok(Stream::Open { .. } | Stream::Free { .. }) => Handled::Refused,
+            Ok(Stream::Resetting { .. }) => {
+                self.give_back(now, stream, true);
+                Handled::Done
+            }
+        }
+    }
+
+    /// How far the present attempt of a request has come.
+    pub(super) fn progress(&self, index: u32) -> Progress {
+        match self.requests.get(index).state {
+            RequestState::Sent { .. } => Progress::Sent,
+            RequestState::Responding { .. } => Progress::Responding,
+            RequestState::Waiting | RequestState::Free { .. } => {
+                unreachable!("a stream carries a request that was sent")
+            }
+        }
+    }
+
+    /// The request no longer wants its stream, if it has one. The stream counts until the reset is
+    /// on the wire; on a connection that is gone nothing needs to be.
+    pub(super) fn abandon_stream(&mut self, now: Instant, index: u32, code: u32) {
+        let Some(stream) = self.requests.get(index).stream() else {
+            return;
+        };
+        let slot = self.slots.find(stream.connection).expect("a bound request has a stream");
+        self.unbind(index, stream.connection.backend);
+        if self.slots.connection(slot).lifecycle() == Lifecycle::Draining(DrainCause::Lost) {
+            self.give_back(now, stream, true);
+            return;
+        }
+        self.slots.set_resetting(stream).expect("a bound request has a stream");
+        self.order(Output::ResetStream { stream, code });
+    }
+
+    /// Gives a stream back and sees what its connection does without it.
+    pub(super) fn give_back(&mut self, now: Instant, stream: StreamToken, keep: bool) {
+        let slot = self.slots.find(stream.connection).expect("the stream is live");
+        let drained = matches!(self.slots.connection(slot).lifecycle(), Lifecycle::Draining(_));
+        self.slots.release(stream, keep).expect("the stream is live");
+        if !keep && !drained {
+            self.arm_drain(now, slot);
+        }
+        self.settle(now, slot);
+    }
+
+    /// Fails those streams of a connection for which `failure` gives one by their identifier, and
+    /// forgets those that were being reset if `forget_resets`.
+    pub(super) fn fail_streams(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        forget_resets: bool,
+        failure: impl Fn(u32) -> Option<StreamFailure>,
+    ) {
+        let token = self.slots.token(slot);
+        let mut start = 0;
+        while let Some((stream, entry)) = self.slots.next_stream(token, start) {
+            start = usize::from(stream.stream) + 1;
+            match entry {
+                Stream::Open { request, stream_id, .. } => {
+                    if let Some(failure) = failure(stream_id) {
+                        let evidence = retry::evidence(self.progress(request), failure);
+                        self.lose_stream(request, stream);
+                        self.fail_attempt(now, request, token.backend, evidence);
+                    }
+                }
+                Stream::Resetting { .. } if forget_resets => {
+                    self.slots.release(stream, true).expect("found just now");
+                }
+                Stream::Resetting { .. } | Stream::Free { .. } => {}
+            }
+        }
+    }
+
+    fn lose_stream(&mut self, request: u32, stream: StreamToken) {
+        let backend: BackendId = stream.connection.backend;
+        self.slots.release(stream, true).expect("found just now");
+        self.unbind(request, backend);
+    }
+}

@@ -1,0 +1,99 @@
+//! The passing of time. Each `Timeout` handles the one timer that is most overdue, so the work and
+//! the orders that follow are bounded; every firing ends its timer or moves it into the future.
+
+use super::connection::{DrainCause, Event, Lifecycle, Ping};
+use super::output::CloseReason;
+use super::timer::Timer;
+use super::{Handled, Instant, Output, Pool, Protocol, backend_id};
+
+impl Pool {
+    pub(super) fn on_timeout(&mut self, now: Instant) -> Handled {
+        let Some((at, timer)) = self.timers.next() else {
+            return Handled::Done;
+        };
+        if at > now {
+            return Handled::Done;
+        }
+        match timer {
+            Timer::Life(slot) => self.on_life(now, slot as usize),
+            Timer::Quiet(slot) => self.on_quiet(now, slot as usize),
+            Timer::Request(index) => self.on_request_deadline(now, index),
+            Timer::Backoff(backend) => self.on_backoff_over(backend_id(backend as usize)),
+            Timer::Health(backend) => self.on_ejection_over(backend_id(backend as usize)),
+            Timer::Shutdown => self.on_shutdown_deadline(),
+        }
+        let next = self.timers.armed(timer);
+        assert!(next.is_none_or(|next| next > now), "a timer that fired lies in the future");
+        Handled::Done
+    }
+
+    /// Connect deadline, max age or drain deadline.
+    fn on_life(&mut self, now: Instant, slot: usize) {
+        let backend = self.slots.token(slot).backend;
+        match self.slots.connection(slot).lifecycle() {
+            Lifecycle::Empty => unreachable!("an empty slot has no timers"),
+            Lifecycle::Connecting { .. } => {
+                self.close(now, slot, CloseReason::ConnectDeadline);
+                self.dial_failed(now, backend);
+                self.backend_failed(now, backend);
+            }
+            Lifecycle::Ready | Lifecycle::Suspect => {
+                self.begin_drain(now, slot, DrainCause::MaxAge);
+            }
+            Lifecycle::Draining(_) => self.close(now, slot, CloseReason::DrainDeadline),
+        }
+    }
+
+    /// Slow dial, idleness, silence or suspicion.
+    fn on_quiet(&mut self, now: Instant, slot: usize) {
+        let token = self.slots.token(slot);
+        let connection = self.slots.connection(slot);
+        let quiet_since = connection.quiet_since;
+        let timer = Timer::Quiet(slot as u32);
+        match connection.lifecycle() {
+            Lifecycle::Empty | Lifecycle::Draining(_) => {
+                unreachable!("empty and draining slots are not watched")
+            }
+            Lifecycle::Connecting { .. } => {
+                self.timers.disarm(timer);
+                self.slots.expect_nothing(token);
+            }
+            Lifecycle::Ready if connection.load() == 0 => {
+                let at = quiet_since.after(self.config.timeouts.idle);
+                if at > now {
+                    self.timers.arm(timer, at);
+                } else {
+                    self.close(now, slot, CloseReason::Idle);
+                }
+            }
+            Lifecycle::Ready => {
+                assert_eq!(connection.protocol, Protocol::Http2, "HTTP/1.1 is not watched");
+                let at = quiet_since.after(self.silence(slot, token.backend));
+                if at > now {
+                    self.timers.arm(timer, at);
+                } else {
+                    self.suspect(now, slot);
+                }
+            }
+            Lifecycle::Suspect => {
+                self.note_barren(now, slot);
+                self.close(now, slot, CloseReason::Silent);
+                self.backend_failed(now, token.backend);
+            }
+        }
+    }
+
+    /// Takes no new streams until a frame arrives, and asks for one.
+    fn suspect(&mut self, now: Instant, slot: usize) {
+        let token = self.slots.token(slot);
+        self.slots.apply(token, Event::Silent).expect("a ready connection can fall silent");
+        self.timers.arm(Timer::Quiet(slot as u32), now.after(self.config.timeouts.suspect));
+        let connection = self.slots.connection_mut(slot);
+        if connection.ping == Ping::Idle {
+            connection.ping = Ping::InFlight;
+            self.counters.pings += 1;
+            self.order(Output::Ping { connection: token });
+        }
+        self.refresh(token.backend);
+    }
+}

@@ -1,0 +1,212 @@
+//! The table of live requests: `Waiting` → `Sent` → `Responding` → exactly one outcome.
+
+use alloc::vec::Vec;
+
+use super::retry::Evidence;
+use super::slots::Stale;
+use super::time::Instant;
+use super::token::{BackendId, RequestId, StreamToken};
+
+/// Whether the whole request went to the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Upload {
+    Open,
+    Done,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RequestState {
+    /// The next free index, or `NO_REQUEST`.
+    Free { next: u32 },
+    /// For any connection it may use.
+    Waiting,
+    /// Given to a connection.
+    Sent { stream: StreamToken, upload: Upload, since: Instant },
+    /// A response byte went to the client.
+    Responding { stream: StreamToken, upload: Upload },
+}
+
+const NO_REQUEST: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    generation: u32,
+    pub(crate) state: RequestState,
+    pub(crate) idempotent: bool,
+    pub(crate) has_body: bool,
+    pub(crate) replayable: bool,
+    pub(crate) attempts: u8,
+    /// Order of arrival: who is older is served first.
+    pub(crate) arrival: u64,
+    /// Where the last failed attempt stood.
+    pub(crate) evidence: Option<Evidence>,
+    /// The backend of the last failed attempt.
+    pub(crate) avoid: Option<BackendId>,
+    /// For the response head; set when the request was first sent whole.
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl Request {
+    /// The stream that carries it now.
+    pub(crate) fn stream(&self) -> Option<StreamToken> {
+        match self.state {
+            RequestState::Free { .. } | RequestState::Waiting => None,
+            RequestState::Sent { stream, .. } | RequestState::Responding { stream, .. } => {
+                Some(stream)
+            }
+        }
+    }
+
+    /// Whether it counts against the retry budget.
+    pub(crate) fn is_retrying(&self) -> bool {
+        match self.state {
+            RequestState::Free { .. } => false,
+            RequestState::Waiting => self.attempts >= 1,
+            RequestState::Sent { .. } | RequestState::Responding { .. } => self.attempts >= 2,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Requests {
+    entries: Vec<Request>,
+    free: u32,
+    live: u32,
+    arrivals: u64,
+}
+
+impl Requests {
+    pub(crate) fn new(capacity: usize) -> Self {
+        let capacity = u32::try_from(capacity).expect("checked by the configuration");
+        let entry = |index: u32| Request {
+            generation: 0,
+            state: RequestState::Free {
+                next: if index + 1 == capacity { NO_REQUEST } else { index + 1 },
+            },
+            idempotent: false,
+            has_body: false,
+            replayable: false,
+            attempts: 0,
+            arrival: 0,
+            evidence: None,
+            avoid: None,
+            deadline: None,
+        };
+        Self { entries: (0..capacity).map(entry).collect(), free: 0, live: 0, arrivals: 0 }
+    }
+
+    /// Takes a new request in as waiting; `None` if the table is full.
+    pub(crate) fn insert(&mut self, idempotent: bool, has_body: bool) -> Option<RequestId> {
+        if self.free == NO_REQUEST {
+            return None;
+        }
+        let index = self.free;
+        let entry = &mut self.entries[index as usize];
+        let RequestState::Free { next } = entry.state else {
+            unreachable!("the head of the free list is free")
+        };
+        self.free = next;
+        self.live += 1;
+        self.arrivals += 1;
+        *entry = Request {
+            generation: entry.generation + 1,
+            state: RequestState::Waiting,
+            idempotent,
+            has_body,
+            replayable: true,
+            attempts: 0,
+            arrival: self.arrivals,
+            evidence: None,
+            avoid: None,
+            deadline: None,
+        };
+        Some(RequestId { index, generation: entry.generation })
+    }
+
+    /// Frees an ended request. An index whose generation is spent is never used again.
+    pub(crate) fn remove(&mut self, index: u32) {
+        let entry = &mut self.entries[index as usize];
+        assert!(!matches!(entry.state, RequestState::Free { .. }), "a request ends once");
+        let retired = entry.generation == u32::MAX;
+        entry.state = RequestState::Free { next: if retired { NO_REQUEST } else { self.free } };
+        if !retired {
+            self.free = index;
+        }
+        self.live -= 1;
+    }
+
+    /// The index that an id names, if it is that incarnation's.
+    pub(crate) fn find(&self, id: RequestId) -> Result<u32, Stale> {
+        let entry = self.entries.get(id.index as usize).ok_or(Stale)?;
+        let live = !matches!(entry.state, RequestState::Free { .. });
+        if live && entry.generation == id.generation { Ok(id.index) } else { Err(Stale) }
+    }
+
+    pub(crate) fn id(&self, index: u32) -> RequestId {
+        RequestId { index, generation: self.entries[index as usize].generation }
+    }
+
+    pub(crate) fn get(&self, index: u32) -> &Request {
+        let request = &self.entries[index as usize];
+        assert!(!matches!(request.state, RequestState::Free { .. }), "the request is live");
+        request
+    }
+
+    pub(crate) fn get_mut(&mut self, index: u32) -> &mut Request {
+        let request = &mut self.entries[index as usize];
+        assert!(!matches!(request.state, RequestState::Free { .. }), "the request is live");
+        request
+    }
+
+    /// The live requests, by index from `start` on.
+    pub(crate) fn next_live(&self, start: u32) -> Option<u32> {
+        let from = &self.entries[start as usize..];
+        let found = from.iter().zip(start..).find(|(entry, _)| {
+            !matches!(entry.state, RequestState::Free { .. })
+        });
+        found.map(|(_, index)| index)
+    }
+
+    pub(crate) fn live(&self) -> u32 {
+        self.live
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_full_exactly_at_its_capacity() {
+        let mut requests = Requests::new(2);
+        let first = requests.insert(true, false).expect("room");
+        assert!(requests.insert(true, false).is_some());
+        assert_eq!(requests.insert(true, false), None);
+        requests.remove(first.index);
+        assert_eq!(requests.live(), 1);
+        assert!(requests.insert(true, false).is_some());
+    }
+
+    #[test]
+    fn an_id_is_stale_after_its_end_and_out_of_range() {
+        let mut requests = Requests::new(1);
+        let id = requests.insert(true, false).expect("room");
+        assert_eq!(requests.find(id), Ok(0));
+        requests.remove(0);
+        assert_eq!(requests.find(id), Err(Stale));
+        let next = requests.insert(false, true).expect("room");
+        assert_eq!(next.index, id.index);
+        assert_eq!(requests.find(id), Err(Stale));
+        assert_eq!(requests.find(next), Ok(0));
+        assert_eq!(requests.find(RequestId { index: 9, generation: 1 }), Err(Stale));
+    }
+
+    #[test]
+    fn a_spent_generation_retires_the_index() {
+        let mut requests = Requests::new(1);
+        requests.entries[0].generation = u32::MAX - 1;
+        let id = requests.insert(true, false).expect("one generation is left");
+        requests.remove(id.index);
+        assert_eq!(requests.insert(true, false), None);
+    }
+}

@@ -1,0 +1,195 @@
+//! Retry by evidence: a table, not a habit.
+//!
+//! | evidence | retried | source |
+//! |---|---|---|
+//! | [`NeverSent`](Evidence::NeverSent) | any method | RFC 9113, 8.7 |
+//! | [`Unprocessed`](Evidence::Unprocessed) | any method | RFC 9113, 6.8 |
+//! | [`Refused`](Evidence::Refused) | any method, within the budget | RFC 9113, 8.7 |
+//! | [`Unknown`](Evidence::Unknown) | idempotent methods, within the budget | RFC 9110, 9.2.2 |
+//! | [`Responding`](Evidence::Responding) | never | |
+//!
+//! Every retry also takes one of the attempts and needs a body that can be replayed from its first
+//! byte. The budget (a share of the live requests) guards backends against being asked to do work
+//! twice. It does not apply to the first two rows: there the backend did no work, so the retry adds
+//! none, and a GOAWAY that strands a hundred streams must not cost eighty of them their answer.
+
+use super::config::RetryConfig;
+use super::input::{StreamFailure, code};
+
+/// Where an attempt stood when it ended without a complete response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Evidence {
+    /// No byte of it reached a socket.
+    NeverSent,
+    /// Its stream identifier is above the last one the peer says it processed.
+    Unprocessed,
+    /// The peer refused it before any response.
+    Refused,
+    /// Sent, and no response byte: it may or may not have been processed.
+    Unknown,
+    /// A response byte went to the client.
+    Responding,
+}
+
+/// How far an attempt had come, as the pool knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Progress {
+    /// Given to a connection; may be on the wire.
+    Sent,
+    /// Response begun.
+    Responding,
+}
+
+/// What a failure proves about the attempt.
+#[must_use]
+pub fn evidence(progress: Progress, failure: StreamFailure) -> Evidence {
+    match (progress, failure) {
+        (Progress::Responding, _) => Evidence::Responding,
+        (Progress::Sent, StreamFailure::NotSent) => Evidence::NeverSent,
+        (Progress::Sent, StreamFailure::Unprocessed) => Evidence::Unprocessed,
+        (Progress::Sent, StreamFailure::Reset { code: code::REFUSED_STREAM }) => Evidence::Refused,
+        (
+            Progress::Sent,
+            StreamFailure::Reset { .. } | StreamFailure::ConnectionLost | StreamFailure::Malformed,
+        ) => Evidence::Unknown,
+    }
+}
+
+/// What the decision depends on besides the evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Attempt {
+    /// Whether the method is idempotent (RFC 9110, 9.2.2).
+    pub idempotent: bool,
+    /// Whether the body can be sent again from its first byte.
+    pub replayable: bool,
+    /// Attempts made so far, at least 1.
+    pub attempts: u8,
+    /// Whether the budget has room for this request.
+    pub within_budget: bool,
+}
+
+/// Whether the request is tried again. This is the whole rule.
+#[must_use]
+pub fn may_retry(config: &RetryConfig, evidence: Evidence, attempt: Attempt) -> bool {
+    assert!(attempt.attempts >= 1, "an attempt that was never made cannot fail");
+    let by_evidence = match evidence {
+        Evidence::NeverSent | Evidence::Unprocessed => true,
+        Evidence::Refused => attempt.within_budget,
+        Evidence::Unknown => attempt.idempotent && attempt.within_budget,
+        Evidence::Responding => false,
+    };
+    by_evidence && attempt.replayable && attempt.attempts < config.attempts
+}
+
+/// Whether one more request may be on a second or later attempt.
+#[must_use]
+pub fn within_budget(config: &RetryConfig, live: u32, retrying: u32) -> bool {
+    assert!(retrying <= live, "a request on a retry is live");
+    let share = u64::from(live) * u64::from(config.budget_percent) / 100;
+    u64::from(retrying) < share.max(u64::from(config.budget_floor))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: RetryConfig = RetryConfig::DEFAULT;
+    const FIRST: Attempt =
+        Attempt { idempotent: true, replayable: true, attempts: 1, within_budget: true };
+
+    /// One row of the table: the four answers for (idempotent, budget) in the order
+    /// (yes, yes), (no, yes), (yes, no), (no, no).
+    fn row(evidence: Evidence) -> [bool; 4] {
+        [(true, true), (false, true), (true, false), (false, false)].map(
+            |(idempotent, within_budget)| {
+                may_retry(&CONFIG, evidence, Attempt { idempotent, within_budget, ..FIRST })
+            },
+        )
+    }
+
+    #[test]
+    fn never_sent_is_always_retried() {
+        assert_eq!(row(Evidence::NeverSent), [true, true, true, true]);
+    }
+
+    #[test]
+    fn unprocessed_is_always_retried() {
+        assert_eq!(row(Evidence::Unprocessed), [true, true, true, true]);
+    }
+
+    #[test]
+    fn refused_is_retried_for_any_method_within_the_budget() {
+        assert_eq!(row(Evidence::Refused), [true, true, false, false]);
+    }
+
+    #[test]
+    fn unknown_is_retried_for_idempotent_methods_within_the_budget() {
+        assert_eq!(row(Evidence::Unknown), [true, false, false, false]);
+    }
+
+    #[test]
+    fn responding_is_never_retried() {
+        assert_eq!(row(Evidence::Responding), [false, false, false, false]);
+    }
+
+    const ALL: [Evidence; 5] = [
+        Evidence::NeverSent,
+        Evidence::Unprocessed,
+        Evidence::Refused,
+        Evidence::Unknown,
+        Evidence::Responding,
+    ];
+
+    #[test]
+    fn a_body_that_cannot_be_replayed_is_never_retried() {
+        for evidence in ALL {
+            assert!(!may_retry(&CONFIG, evidence, Attempt { replayable: false, ..FIRST }));
+        }
+    }
+
+    #[test]
+    fn attempts_are_bounded_whatever_the_evidence() {
+        for evidence in ALL {
+            assert!(!may_retry(&CONFIG, evidence, Attempt { attempts: 3, ..FIRST }));
+        }
+        assert!(may_retry(&CONFIG, Evidence::NeverSent, Attempt { attempts: 2, ..FIRST }));
+    }
+
+    #[test]
+    fn every_failure_before_a_response_has_its_evidence() {
+        let sent = |failure| evidence(Progress::Sent, failure);
+        assert_eq!(sent(StreamFailure::NotSent), Evidence::NeverSent);
+        assert_eq!(sent(StreamFailure::Unprocessed), Evidence::Unprocessed);
+        assert_eq!(sent(StreamFailure::ConnectionLost), Evidence::Unknown);
+        assert_eq!(sent(StreamFailure::Malformed), Evidence::Unknown);
+        for code in 0..=0xe {
+            let expected =
+                if code == code::REFUSED_STREAM { Evidence::Refused } else { Evidence::Unknown };
+            assert_eq!(sent(StreamFailure::Reset { code }), expected, "code {code}");
+        }
+    }
+
+    #[test]
+    fn every_failure_after_a_response_byte_is_responding() {
+        for failure in [
+            StreamFailure::NotSent,
+            StreamFailure::Unprocessed,
+            StreamFailure::ConnectionLost,
+            StreamFailure::Malformed,
+            StreamFailure::Reset { code: code::REFUSED_STREAM },
+            StreamFailure::Reset { code: code::NO_ERROR },
+        ] {
+            assert_eq!(evidence(Progress::Responding, failure), Evidence::Responding);
+        }
+    }
+
+    #[test]
+    fn the_budget_is_a_share_with_a_floor() {
+        assert!(within_budget(&CONFIG, 10, 9));
+        assert!(!within_budget(&CONFIG, 10, 10));
+        assert!(within_budget(&CONFIG, 100, 19));
+        assert!(!within_budget(&CONFIG, 100, 20));
+        assert!(!within_budget(&CONFIG, 104, 20));
+        assert!(within_budget(&CONFIG, 105, 20));
+    }
+}

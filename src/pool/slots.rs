@@ -1,0 +1,447 @@
+//! The token layer: connection slots, their streams, and the checks on every token.
+//!
+//! All tables are sized once. The slots of a backend are sorted into sets by state, one 64-bit word
+//! each, so that finding one is a single instruction whatever the limits are. Slots beyond
+//! `connections_per_backend` exist only so that draining connections never block their successors.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::connection::{Connection, DrainCause, Event, Illegal, Lifecycle, SlotState};
+use super::input::Protocol;
+use super::limits::{self, Limits};
+use super::stats::SlotStats;
+use super::token::{BackendId, ConnectionToken, StreamToken};
+
+/// The token names something that no longer exists, or never did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stale;
+
+/// One entry of a connection's stream table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    /// The next free entry of the connection, or `NO_ENTRY`.
+    Free { next: u16 },
+    /// Carries a request. The identifier is 0 until the order to open it was carried out.
+    Open { ordinal: u32, stream_id: u32, request: u32 },
+    /// Reset by order, not yet on the wire: the peer still counts it, and so do we.
+    Resetting { ordinal: u32 },
+}
+
+const NO_ENTRY: u16 = u16::MAX;
+
+/// The slots of one backend by state, a bit each.
+#[derive(Clone, Debug, Default)]
+struct BackendSlots {
+    empty: u64,
+    connecting: u64,
+    /// Ready and below the limit: `Available`.
+    available: u64,
+    /// Ready at the limit, and suspect ones.
+    occupied: u64,
+    draining: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Slots {
+    per_backend: usize,
+    connections_max: u32,
+    streams_per_connection: usize,
+    backends: Vec<BackendSlots>,
+    connections: Vec<Connection>,
+    streams: Vec<Stream>,
+    free_heads: Vec<u16>,
+    /// Streams that all dials together are expected to bring.
+    expected: u64,
+    /// Slots retired because their generation is spent.
+    retired: u32,
+    /// The last generation a slot may have; lower in tests.
+    generation_max: u32,
+}
+
+impl Slots {
+    pub(crate) fn new(backends: usize, limits: &Limits) -> Self {
+        let per_backend = 2 * limits.connections_per_backend;
+        assert!(per_backend <= u64::BITS as usize);
+        let connections = backends * per_backend;
+        let all = u64::MAX >> (u64::BITS as usize - per_backend);
+        let streams = connections * limits.streams_per_connection;
+        Self {
+            per_backend,
+            connections_max: limits.connections_per_backend.try_into().expect("at most 32"),
+            streams_per_connection: limits.streams_per_connection,
+            backends: vec![BackendSlots { empty: all, ..BackendSlots::default() }; backends],
+            connections: vec![Connection::new(); connections],
+            streams: vec![Stream::Free { next: NO_ENTRY }; streams],
+            free_heads: vec![NO_ENTRY; connections],
+            expected: 0,
+            retired: 0,
+            generation_max: u32::MAX,
+        }
+    }
+
+    /// Starts a dial in a free slot, or says that the limit is reached.
+    pub(crate) fn dial(&mut self, backend: BackendId, expected: u32) -> Option<ConnectionToken> {
+        if !self.can_dial(backend) {
+            return None;
+        }
+        let slot = self.backends[usize::from(backend.0)].empty.trailing_zeros() as usize;
+        let index = usize::from(backend.0) * self.per_backend + slot;
+        self.change(index, Event::Dialled { expected }).expect("the slot is empty");
+        self.free_heads[index] = 0;
+        let base = index * self.streams_per_connection;
+        for entry in 0..self.streams_per_connection {
+            let last = entry + 1 == self.streams_per_connection;
+            let next = if last { NO_ENTRY } else { entry as u16 + 1 };
+            self.streams[base + entry] = Stream::Free { next };
+        }
+        Some(self.token(index))
+    }
+
+    /// Whether the backend may have one more connection and a slot for it.
+    pub(crate) fn can_dial(&self, backend: BackendId) -> bool {
+        let slots = &self.backends[usize::from(backend.0)];
+        let active = slots.connecting | slots.available | slots.occupied;
+        slots.empty != 0 && active.count_ones() < self.connections_max
+    }
+
+    /// A dial succeeded.
+    pub(crate) fn establish(
+        &mut self,
+        token: ConnectionToken,
+        protocol: Protocol,
+        max_streams: Option<u32>,
+    ) -> Result<(), Illegal> {
+        let index = self.find(token).map_err(|Stale| Illegal)?;
+        let connection = &mut self.connections[index];
+        if !matches!(connection.lifecycle(), Lifecycle::Connecting { .. }) {
+            return Err(Illegal);
+        }
+        connection.protocol = protocol;
+        connection.set_limit(max_streams, self.streams_per_connection as u32);
+        self.change(index, Event::Established)
+    }
+
+    /// Takes a stream of the first connection of the backend that has room. First fit keeps the
+    /// load on few connections, so that those a burst needed can go idle.
+    pub(crate) fn acquire(&mut self, backend: BackendId, request: u32) -> Option<StreamToken> {
+        let available = self.backends[usize::from(backend.0)].available;
+        if available == 0 {
+            return None;
+        }
+        let slot = available.trailing_zeros() as usize;
+        let index = usize::from(backend.0) * self.per_backend + slot;
+        let ordinal = self.connections[index].opened;
+        let entry = self.free_heads[index];
+        assert_ne!(entry, NO_ENTRY, "a connection below its limit has a free entry");
+        let place = index * self.streams_per_connection + usize::from(entry);
+        let Stream::Free { next } = self.streams[place] else {
+            unreachable!("the head of the free list is free")
+        };
+        self.change(index, Event::Reserved).expect("an available connection takes a stream");
+        self.free_heads[index] = next;
+        self.streams[place] = Stream::Open { ordinal, stream_id: 0, request };
+        Some(StreamToken { connection: self.token(index), stream: entry, ordinal })
+    }
+
+    /// A connection that was made elsewhere, and its first stream.
+    #[cfg(test)]
+    pub(crate) fn add_and_acquire(
+        &mut self,
+        backend: BackendId,
+        max_streams: u32,
+        request: u32,
+    ) -> Option<StreamToken> {
+        let token = self.dial(backend, max_streams)?;
+        self.establish(token, Protocol::Http2, Some(max_streams)).expect("dialled just now");
+        self.acquire(backend, request)
+    }
+
+    /// The entry a stream token names.
+    pub(crate) fn get(&self, token: StreamToken) -> Result<Stream, Stale> {
+        Ok(self.streams[self.place(token)?])
+    }
+
+    /// Notes the identifier under which a stream was opened.
+    pub(crate) fn set_stream_id(&mut self, token: StreamToken, id: u32) -> Result<(), Stale> {
+        let place = self.place(token)?;
+        match &mut self.streams[place] {
+            Stream::Open { stream_id, .. } => *stream_id = id,
+            Stream::Free { .. } | Stream::Resetting { .. } => return Err(Stale),
+        }
+        Ok(())
+    }
+
+    /// The stream was reset by order; it counts until that is on the wire.
+    pub(crate) fn set_resetting(&mut self, token: StreamToken) -> Result<(), Stale> {
+        let place = self.place(token)?;
+        self.streams[place] = Stream::Resetting { ordinal: token.ordinal };
+        Ok(())
+    }
+
+    /// Gives a stream back. With `keep` false its connection takes no further streams.
+    pub(crate) fn release(&mut self, token: StreamToken, keep: bool) -> Result<(), Stale> {
+        let place = self.place(token)?;
+        let index = self.find(token.connection)?;
+        self.streams[place] = Stream::Free { next: self.free_heads[index] };
+        self.free_heads[index] = token.stream;
+        self.change(index, Event::Released).expect("a live stream is part of the load");
+        let lifecycle = self.connections[index].lifecycle();
+        if !keep && matches!(lifecycle, Lifecycle::Ready | Lifecycle::Suspect) {
+            let drained = self.change(index, Event::Drain(DrainCause::Unfit));
+            drained.expect("a ready connection can drain");
+        }
+        Ok(())
+    }
+
+    /// Moves a connection as its table says and keeps the sets in step.
+    pub(crate) fn apply(&mut self, token: ConnectionToken, event: Event) -> Result<(), Illegal> {
+        let index = self.find(token).map_err(|Stale| Illegal)?;
+        self.change(index, event)
+    }
+
+    /// Changes what a connection may carry, as far as the cap allows.
+    pub(crate) fn set_limit(&mut self, token: ConnectionToken, max_streams: u32) {
+        let index = self.find(token).expect("the caller looked it up");
+        let before = self.connections[index].clone();
+        let cap = self.streams_per_connection as u32;
+        self.connections[index].set_limit(Some(max_streams), cap);
+        self.sort(index, before.state());
+    }
+
+    /// The dial is slow: nobody waits for it alone.
+    pub(crate) fn expect_nothing(&mut self, token: ConnectionToken) {
+        let index = self.find(token).expect("the caller looked it up");
+        self.expected -= expected(&self.connections[index]);
+        self.connections[index].expect_nothing();
+    }
+
+    /// Frees every slot at once; all tokens are stale from here on.
+    pub(crate) fn close_all(&mut self) {
+        for index in 0..self.connections.len() {
+            let before = self.connections[index].state();
+            self.expected -= expected(&self.connections[index]);
+            if before != SlotState::Empty {
+                self.connections[index].vacate();
+                self.sort(index, before);
+            }
+        }
+        assert_eq!(self.expected, 0);
+    }
+
+    fn change(&mut self, index: usize, event: Event) -> Result<(), Illegal> {
+        let connection = &mut self.connections[index];
+        let before = (connection.state(), expected(connection));
+        connection.apply(event)?;
+        self.expected = self.expected - before.1 + expected(connection);
+        self.sort(index, before.0);
+        Ok(())
+    }
+
+    fn sort(&mut self, index: usize, before: SlotState) {
+        let after = self.connections[index].state();
+        let bit = 1_u64 << (index % self.per_backend);
+        let slots = &mut self.backends[index / self.per_backend];
+        let from = slots.set(before);
+        assert!(*from & bit != 0, "a slot is in the set of its state");
+        *from &= !bit;
+        if after == SlotState::Empty && self.connections[index].generation >= self.generation_max {
+            self.retired += 1;
+            return;
+        }
+        *slots.set(after) |= bit;
+    }
+
+    /// The slot index that a token names, if it is that incarnation's.
+    pub(crate) fn find(&self, token: ConnectionToken) -> Result<usize, Stale> {
+        let known = usize::from(token.backend.0) < self.backends.len()
+            && usize::from(token.slot) < self.per_backend;
+        if !known {
+            return Err(Stale);
+        }
+        let index = usize::from(token.backend.0) * self.per_backend + usize::from(token.slot);
+        let connection = &self.connections[index];
+        let live = connection.lifecycle() != Lifecycle::Empty;
+        if live && connection.generation == token.generation { Ok(index) } else { Err(Stale) }
+    }
+
+    fn place(&self, token: StreamToken) -> Result<usize, Stale> {
+        let index = self.find(token.connection)?;
+        if usize::from(token.stream) >= self.streams_per_connection {
+            return Err(Stale);
+        }
+        let place = index * self.streams_per_connection + usize::from(token.stream);
+        match self.streams[place] {
+            Stream::Open { ordinal, .. } | Stream::Resetting { ordinal }
+                if ordinal == token.ordinal =>
+            {
+                Ok(place)
+            }
+            Stream::Free { .. } | Stream::Open { .. } | Stream::Resetting { .. } => Err(Stale),
+        }
+    }
+
+    /// The live streams of a connection: token and entry, by place in the table from `start` on.
+    pub(crate) fn next_stream(
+        &self,
+        token: ConnectionToken,
+        start: usize,
+    ) -> Option<(StreamToken, Stream)> {
+        let index = self.find(token).ok()?;
+        let base = index * self.streams_per_connection;
+        let entries = &self.streams[base + start..base + self.streams_per_connection];
+        entries.iter().zip(start..).find_map(|(stream, entry)| match *stream {
+            Stream::Free { .. } => None,
+            Stream::Open { ordinal, .. } | Stream::Resetting { ordinal } => {
+                let stream_token =
+                    StreamToken { connection: token, stream: entry as u16, ordinal };
+                Some((stream_token, *stream))
+            }
+        })
+    }
+
+    /// The present token of a slot.
+    pub(crate) fn token(&self, index: usize) -> ConnectionToken {
+        ConnectionToken {
+            backend: BackendId((index / self.per_backend) as u16),
+            slot: (index % self.per_backend) as u16,
+            generation: self.connections[index].generation,
+        }
+    }
+
+    pub(crate) fn connection(&self, index: usize) -> &Connection {
+        &self.connections[index]
+    }
+
+    /// For what does not move the connection between states.
+    pub(crate) fn connection_mut(&mut self, index: usize) -> &mut Connection {
+        &mut self.connections[index]
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    pub(crate) fn has_capacity(&self, backend: BackendId) -> bool {
+        self.backends[usize::from(backend.0)].available != 0
+    }
+
+    pub(crate) fn is_connecting(&self, backend: BackendId) -> bool {
+        self.backends[usize::from(backend.0)].connecting != 0
+    }
+
+    pub(crate) fn expected_streams(&self) -> u64 {
+        self.expected
+    }
+
+    /// Connections of a backend in any state but empty.
+    pub(crate) fn count(&self, backend: BackendId) -> u32 {
+        let slots = &self.backends[usize::from(backend.0)];
+        let live = slots.connecting | slots.available | slots.occupied | slots.draining;
+        live.count_ones()
+    }
+
+    /// Ready connections of a backend without a stream.
+    pub(crate) fn count_idle(&self, backend: BackendId) -> u32 {
+        let idle = |connection: &&Connection| {
+            connection.lifecycle() == Lifecycle::Ready && connection.load() == 0
+        };
+        self.of(backend).iter().filter(idle).count() as u32
+    }
+
+    /// Streams that could be opened on a backend's connections now.
+    pub(crate) fn total_available_streams(&self, backend: BackendId) -> u64 {
+        self.of(backend).iter().map(|connection| u64::from(connection.capacity())).sum()
+    }
+
+    fn of(&self, backend: BackendId) -> &[Connection] {
+        let start = usize::from(backend.0) * self.per_backend;
+        &self.connections[start..start + self.per_backend]
+    }
+
+    /// Counts by state, from the tables.
+    pub(crate) fn stats(&self) -> SlotStats {
+        let mut stats = SlotStats { retired: self.retired, ..SlotStats::default() };
+        for connection in &self.connections {
+            match connection.state() {
+                SlotState::Empty => stats.empty += 1,
+                SlotState::Connecting => stats.connecting += 1,
+                SlotState::Available => stats.available += 1,
+                SlotState::InUse => stats.in_use += 1,
+                SlotState::Suspect => stats.suspect += 1,
+                SlotState::Draining => stats.draining += 1,
+            }
+            stats.streams += connection.load();
+        }
+        stats.empty -= self.retired;
+        stats
+    }
+
+    /// Panics unless sets, free lists, loads and expectations equal a recount.
+    pub(crate) fn check_invariants(&self) {
+        let mut expected_streams = 0;
+        for (index, connection) in self.connections.iter().enumerate() {
+            expected_streams += expected(connection);
+            let bit = 1_u64 << (index % self.per_backend);
+            let slots = &self.backends[index / self.per_backend];
+            let retired = connection.state() == SlotState::Empty
+                && connection.generation >= self.generation_max;
+            let memberships = slots.memberships(bit);
+            assert_eq!(memberships, u32::from(!retired), "slot {index} is in one set");
+            assert!(retired || slots.bits(connection.state()) & bit != 0);
+            if connection.state() == SlotState::Empty {
+                assert_eq!(connection.load(), 0);
+                continue;
+            }
+            let base = index * self.streams_per_connection;
+            let entries = &self.streams[base..base + self.streams_per_connection];
+            let live = entries.iter().filter(|entry| !matches!(entry, Stream::Free { .. }));
+            assert_eq!(live.count() as u32, connection.load(), "load of slot {index}");
+            assert!(connection.opened <= limits::STREAM_ORDINAL_MAX);
+        }
+        assert_eq!(self.expected, expected_streams);
+        for slots in &self.backends {
+            let active = slots.connecting | slots.available | slots.occupied;
+            assert!(active.count_ones() <= self.connections_max, "connections per backend");
+        }
+    }
+}
+
+impl BackendSlots {
+    fn set(&mut self, state: SlotState) -> &mut u64 {
+        match state {
+            SlotState::Empty => &mut self.empty,
+            SlotState::Connecting => &mut self.connecting,
+            SlotState::Available => &mut self.available,
+            SlotState::InUse | SlotState::Suspect => &mut self.occupied,
+            SlotState::Draining => &mut self.draining,
+        }
+    }
+
+    fn bits(&self, state: SlotState) -> u64 {
+        match state {
+            SlotState::Empty => self.empty,
+            SlotState::Connecting => self.connecting,
+            SlotState::Available => self.available,
+            SlotState::InUse | SlotState::Suspect => self.occupied,
+            SlotState::Draining => self.draining,
+        }
+    }
+
+    fn memberships(&self, bit: u64) -> u32 {
+        [self.empty, self.connecting, self.available, self.occupied, self.draining]
+            .iter()
+            .map(|set| u32::from(set & bit != 0))
+            .sum()
+    }
+}
+
+fn expected(connection: &Connection) -> u64 {
+    match connection.lifecycle() {
+        Lifecycle::Connecting { expected } => u64::from(expected),
+        Lifecycle::Empty | Lifecycle::Ready | Lifecycle::Suspect | Lifecycle::Draining(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+//! Whole-pool scenarios, by theme. [`World`] drives a pool by hand and keeps books of its own.
+
+mod chaos;
+mod dialling;
+mod draining;
+mod health;
+mod queueing;
+mod retries;
+mod silence;
+
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::*;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Limits small enough to be hit.
+fn config(backends: usize) -> Config {
+    Config {
+        backends: vec![BackendConfig::default(); backends],
+        limits: Limits {
+            backends: 4,
+            connections_per_backend: 2,
+            streams_per_connection: 4,
+            requests: 40,
+            waiting: 12,
+        },
+        ..Config::default()
+    }
+}
+
+/// A pool, the time, every order it gave, and what its requests came to.
+struct World {
+    pool: Pool,
+    now: Instant,
+    orders: Vec<Output>,
+    outcomes: BTreeMap<RequestId, (Outcome, u8, Option<Evidence>)>,
+    next_stream_id: u32,
+}
+
+impl World {
+    fn new(config: Config) -> Self {
+        let pool = Pool::new(config, 42).expect("the configuration is valid");
+        let now = Instant(1_000_000_000);
+        Self { pool, now, orders: Vec::new(), outcomes: BTreeMap::new(), next_stream_id: 1 }
+    }
+
+    fn tell(&mut self, input: Input) -> Handled {
+        let handled = self.pool.handle(self.now, input);
+        while let Some(order) = self.pool.poll_output() {
+            if let Output::RequestEnded { request, outcome, attempts, evidence } = order {
+                let ended = self.outcomes.insert(request, (outcome, attempts, evidence));
+                assert_eq!(ended, None, "a request ends once");
+            }
+            self.orders.push(order);
+        }
+        handled
+    }
+
+    fn done(&mut self, input: Input) {
+        assert_eq!(self.tell(input), Handled::Done, "{input:?}");
+    }
+
+    /// Lets time pass, with every timer that falls due on the way.
+    fn pass(&mut self, duration: Duration) {
+        let end = self.now.after(duration);
+        while let Some((at, _)) = self.pool.poll_timeout() {
+            if at > end {
+                break;
+            }
+            self.now = self.now.max(at);
+            self.done(Input::Timeout);
+        }
+        self.now = end;
+    }
+
+    fn arrive(&mut self, idempotent: bool, has_body: bool) -> RequestId {
+        match self.tell(Input::RequestArrived { idempotent, has_body }) {
+            Handled::Accepted(request) => request,
+            other => panic!("the request was not accepted: {other:?}"),
+        }
+    }
+
+    fn get(&mut self) -> RequestId {
+        self.arrive(true, false)
+    }
+
+    fn post(&mut self) -> RequestId {
+        self.arrive(false, true)
+    }
+
+    /// Dials ordered since this was last asked.
+    fn dials(&mut self) -> Vec<ConnectionToken> {
+        self.take(|order| match order {
+            Output::Connect { connection } => Some(connection),
+            _ => None,
+        })
+    }
+
+    /// Streams ordered since this was last asked.
+    fn opens(&mut self) -> Vec<(StreamToken, RequestId)> {
+        self.take(|order| match order {
+            Output::OpenStream { stream, request, .. } => Some((stream, request)),
+            _ => None,
+        })
+    }
+
+    fn resets(&mut self) -> Vec<(StreamToken, u32)> {
+        self.take(|order| match order {
+            Output::ResetStream { stream, code } => Some((stream, code)),
+            _ => None,
+        })
+    }
+
+    fn closes(&mut self) -> Vec<(ConnectionToken, CloseReason)> {
+        self.take(|order| match order {
+            Output::Close { connection, reason } => Some((connection, reason)),
+            _ => None,
+        })
+    }
+
+    fn pings(&mut self) -> Vec<ConnectionToken> {
+        self.take(|order| match order {
+            Output::Ping { connection } => Some(connection),
+            _ => None,
+        })
+    }
+
+    fn take<T>(&mut self, select: impl Fn(Output) -> Option<T>) -> Vec<T> {
+        let taken = self.orders.iter().filter_map(|order| select(*order)).collect();
+        self.orders.retain(|order| select(*order).is_none());
+        taken
+    }
+
+    fn connected(&mut self, connection: ConnectionToken, max_streams: u32) {
+        let max_streams = Some(max_streams);
+        self.done(Input::Connected { connection, protocol: Protocol::Http2, max_streams });
+    }
+
+    /// Takes the one dial that was ordered and makes it succeed.
+    fn connect_one(&mut self, max_streams: u32) -> ConnectionToken {
+        let dials = self.dials();
+        assert_eq!(dials.len(), 1, "one dial was ordered");
+        self.connected(dials[0], max_streams);
+        dials[0]
+    }
+
+    /// Takes the one stream that was ordered and opens it.
+    fn open_one(&mut self) -> StreamToken {
+        let opens = self.opens();
+        assert_eq!(opens.len(), 1, "one stream was ordered");
+        self.opened(opens[0].0);
+        opens[0].0
+    }
+
+    fn opened(&mut self, stream: StreamToken) -> u32 {
+        let stream_id = self.next_stream_id;
+        self.next_stream_id += 2;
+        self.done(Input::StreamOpened { stream, stream_id });
+        stream_id
+    }
+
+    /// The response begins and ends.
+    fn answer(&mut self, stream: StreamToken) {
+        self.done(Input::RequestSent { stream });
+        self.done(Input::ResponseStarted { stream, status: 200 });
+        self.done(Input::ResponseEnded { stream });
+    }
+
+    fn fail(&mut self, stream: StreamToken, failure: StreamFailure) {
+        self.done(Input::StreamFailed { stream, failure });
+    }
+
+    fn outcome(&self, request: RequestId) -> Option<Outcome> {
+        self.outcomes.get(&request).map(|(outcome, _, _)| *outcome)
+    }
+}
+
+#[test]
+fn inputs_and_outputs_stay_small() {
+    assert!(size_of::<Input>() <= 32, "{}", size_of::<Input>());
+    assert!(size_of::<Output>() <= 48, "{}", size_of::<Output>());
+}
+
+#[test]
+fn a_request_is_dialled_sent_answered_and_ends_once() {
+    let mut world = World::new(config(1));
+    let request = world.post();
+    let connection = world.connect_one(100);
+    let stream = world.open_one();
+    assert_eq!(stream.connection, connection);
+    world.answer(stream);
+    assert_eq!(world.outcomes[&request], (Outcome::Completed, 1, None));
+    assert_eq!(world.tell(Input::ResponseEnded { stream }), Handled::Stale);
+    assert_eq!(world.tell(Input::RequestCancelled { request }), Handled::Stale);
+    assert_eq!(world.pool.stats().counters.stale, 2);
+    assert_eq!(world.pool.stats().requests, 0);
+}
+
+#[test]
+fn tokens_from_nowhere_are_stale_and_do_not_panic() {
+    let mut world = World::new(config(1));
+    let connection =
+        ConnectionToken { backend: BackendId(u16::MAX), slot: u16::MAX, generation: u32::MAX };
+    let stream = StreamToken { connection, stream: u16::MAX, ordinal: u32::MAX };
+    let request = RequestId { index: u32::MAX, generation: u32::MAX };
+    for input in [
+        Input::ReplayBufferExceeded { request },
+        Input::RequestCancelled { request },
+        Input::Connected { connection, protocol: Protocol::Http2, max_streams: None },
+        Input::ConnectFailed { connection, reason: ConnectFailure::Tcp },
+        Input::MaxStreamsChanged { connection, max_streams: 0 },
+        Input::GoAwayReceived { connection, last_stream_id: 0, code: 0 },
+        Input::FrameReceived { connection },
+        Input::Pong { connection },
+        Input::ConnectionClosed { connection, sent_through: 0, orderly: true },
+        Input::StreamOpened { stream, stream_id: 1 },
+        Input::RequestSent { stream },
+        Input::ResponseStarted { stream, status: 200 },
+        Input::ResponseEnded { stream },
+        Input::StreamFailed { stream, failure: StreamFailure::NotSent },
+        Input::ResetSent { stream },
+    ] {
+        assert_eq!(world.tell(input), Handled::Stale, "{input:?}");
+    }
+    assert_eq!(world.pool.stats().counters.stale, 15);
+    assert!(world.orders.is_empty());
+}
+
+#[test]
+fn facts_that_cannot_be_true_are_refused_and_change_nothing() {
+    let mut world = World::new(config(1));
+    world.post();
+    let connection = world.dials()[0];
+    assert_eq!(
+        world.tell(Input::MaxStreamsChanged { connection, max_streams: 9 }),
+        Handled::Refused
+    );
+    world.connected(connection, 4);
+    let stream = world.opens()[0].0;
+    let before = world.pool.stats().slots;
+    for input in [
+        Input::Connected { connection, protocol: Protocol::Http2, max_streams: None },
+        Input::ConnectFailed { connection, reason: ConnectFailure::Tls },
+        Input::Pong { connection },
+        Input::ResponseEnded { stream },
+        Input::ResetSent { stream },
+        Input::StreamOpened { stream, stream_id: 0 },
+    ] {
+        assert_eq!(world.tell(input), Handled::Refused, "{input:?}");
+    }
+    assert_eq!(world.pool.stats().slots, before);
+    world.opened(stream);
+    assert_eq!(world.tell(Input::StreamOpened { stream, stream_id: 7 }), Handled::Refused);
+    world.done(Input::ResponseStarted { stream, status: 200 });
+    assert_eq!(world.tell(Input::ResponseStarted { stream, status: 200 }), Handled::Refused);
+}
+
+#[test]
+#[should_panic(expected = "fetch all outputs")]
+fn outputs_must_be_fetched_before_the_next_input() {
+    let mut pool = Pool::new(config(1), 1).expect("valid");
+    let arrival = Input::RequestArrived { idempotent: true, has_body: false };
+    let _ = pool.handle(Instant::ZERO, arrival);
+    let _ = pool.handle(Instant::ZERO, arrival);
+}
+
+#[test]
+fn a_configuration_out_of_bounds_is_an_error_that_names_the_value() {
+    let error = |change: &dyn Fn(&mut Config)| {
+        let mut config = config(1);
+        change(&mut config);
+        Pool::new(config, 0).expect_err("out of bounds").value
+    };
+    assert_eq!(error(&|config| config.backends.clear()), "backends");
+    assert_eq!(error(&|config| config.backends[0].weight = 0), "backends.weight");
+    assert_eq!(error(&|config| config.limits.requests = 0), "limits.requests");
+    assert_eq!(error(&|config| config.limits.waiting = 41), "limits.waiting");
+    assert_eq!(error(&|config| config.retry.attempts = 0), "retry.attempts");
+    assert_eq!(error(&|config| config.timeouts.queue = Duration::ZERO), "timeouts.queue");
+    let backoff = error(&|config| config.timeouts.backoff_max = Duration::from_nanos(1));
+    assert_eq!(backoff, "timeouts.backoff_max");
+}

@@ -1,0 +1,149 @@
+//! All deadlines of a pool in one queue. Each has a fixed place that belongs to the thing it is
+//! about, so a timer cannot outlive its cause: arming again moves it, and ending the cause disarms
+//! it.
+
+use super::heap::IndexedHeap;
+use super::time::Instant;
+
+/// What a deadline is about. The meaning follows from the state of that thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Timer {
+    /// Connect deadline, max age or drain deadline of a connection slot.
+    Life(u32),
+    /// Slow dial, idleness, silence or suspicion of a connection slot.
+    Quiet(u32),
+    /// Queue or response-head deadline of a request.
+    Request(u32),
+    /// The next dial of a backend.
+    Backoff(u32),
+    /// The end of a backend's ejection.
+    Health(u32),
+    /// The drain deadline of the whole pool.
+    Shutdown,
+}
+
+/// Why the pool wants to be woken, for people and logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TimerReason {
+    /// A connection's connect deadline, max age or drain deadline.
+    ConnectionLife,
+    /// A connection that may be idle, silent or dead.
+    ConnectionQuiet,
+    /// A request's queue or response-head deadline.
+    RequestDeadline,
+    /// A backend may be dialled again.
+    Backoff,
+    /// A backend's ejection ends.
+    Ejection,
+    /// The shutdown's deadline.
+    Shutdown,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Timers {
+    heap: IndexedHeap,
+    slots: u32,
+    requests: u32,
+    backends: u32,
+}
+
+impl Timers {
+    pub(crate) fn new(slots: u32, requests: u32, backends: u32) -> Self {
+        let capacity = 2 * slots + requests + 2 * backends + 1;
+        Self { heap: IndexedHeap::new(capacity as usize), slots, requests, backends }
+    }
+
+    /// Sets the deadline, whether or not one was set before.
+    pub(crate) fn arm(&mut self, timer: Timer, at: Instant) {
+        let place = self.place(timer);
+        self.heap.set(place, at.0);
+    }
+
+    pub(crate) fn disarm(&mut self, timer: Timer) {
+        let place = self.place(timer);
+        self.heap.remove(place);
+    }
+
+    pub(crate) fn armed(&self, timer: Timer) -> Option<Instant> {
+        self.heap.key(self.place(timer)).map(Instant)
+    }
+
+    /// The earliest deadline.
+    pub(crate) fn next(&self) -> Option<(Instant, Timer)> {
+        self.heap.peek().map(|(at, place)| (Instant(at), self.timer(place)))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    fn place(&self, timer: Timer) -> u32 {
+        let requests = 2 * self.slots;
+        let backends = requests + self.requests;
+        match timer {
+            Timer::Life(slot) => 2 * slot,
+            Timer::Quiet(slot) => 2 * slot + 1,
+            Timer::Request(request) => requests + request,
+            Timer::Backoff(backend) => backends + 2 * backend,
+            Timer::Health(backend) => backends + 2 * backend + 1,
+            Timer::Shutdown => backends + 2 * self.backends,
+        }
+    }
+
+    fn timer(&self, place: u32) -> Timer {
+        let requests = 2 * self.slots;
+        let backends = requests + self.requests;
+        if place < requests {
+            let slot = place / 2;
+            return if place % 2 == 0 { Timer::Life(slot) } else { Timer::Quiet(slot) };
+        }
+        if place < backends {
+            return Timer::Request(place - requests);
+        }
+        let backend = (place - backends) / 2;
+        if backend == self.backends {
+            return Timer::Shutdown;
+        }
+        if (place - backends) % 2 == 0 { Timer::Backoff(backend) } else { Timer::Health(backend) }
+    }
+
+    pub(crate) fn check_invariants(&self) {
+        self.heap.check_invariants();
+    }
+}
+
+impl From<Timer> for TimerReason {
+    fn from(timer: Timer) -> Self {
+        match timer {
+            Timer::Life(_) => Self::ConnectionLife,
+            Timer::Quiet(_) => Self::ConnectionQuiet,
+            Timer::Request(_) => Self::RequestDeadline,
+            Timer::Backoff(_) => Self::Backoff,
+            Timer::Health(_) => Self::Ejection,
+            Timer::Shutdown => Self::Shutdown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_timer_has_a_place_of_its_own() {
+        let mut timers = Timers::new(3, 4, 2);
+        let mut all = alloc::vec![Timer::Shutdown];
+        all.extend((0..3).flat_map(|slot| [Timer::Life(slot), Timer::Quiet(slot)]));
+        all.extend((0..4).map(Timer::Request));
+        all.extend((0..2).flat_map(|backend| [Timer::Backoff(backend), Timer::Health(backend)]));
+        for (at, timer) in all.iter().enumerate() {
+            timers.arm(*timer, Instant(at as u64));
+        }
+        assert_eq!(timers.len(), all.len());
+        for (at, timer) in all.iter().enumerate() {
+            assert_eq!(timers.next(), Some((Instant(at as u64), *timer)));
+            timers.disarm(*timer);
+        }
+        assert_eq!(timers.next(), None);
+    }
+}
