@@ -1,2 +1,2 @@
 //! Baton
-fn main(){}
+fn main() {}

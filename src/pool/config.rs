@@ -107,12 +107,8 @@ pub struct RetryConfig {
 
 impl RetryConfig {
     /// What applies unless configured otherwise.
-    pub const DEFAULT: Self = Self {
-        attempts: 3,
-        budget_percent: 20,
-        budget_floor: 10,
-        replay_buffer_bytes: 64 * 1024,
-    };
+    pub const DEFAULT: Self =
+        Self { attempts: 3, budget_percent: 20, budget_floor: 10, replay_buffer_bytes: 64 * 1024 };
 }
 
 impl Default for RetryConfig {

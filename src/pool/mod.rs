@@ -139,10 +139,8 @@ impl Pool {
             Timers::new(number(slots.len()), number(config.limits.requests), number(count));
         // One input can end or open each request once, reset each stream of one connection, and
         // dial or close each slot once; the rest is for single orders.
-        let outputs_max = config.limits.requests
-            + config.limits.streams_per_connection
-            + 2 * slots.len()
-            + 8;
+        let outputs_max =
+            config.limits.requests + config.limits.streams_per_connection + 2 * slots.len() + 8;
         let cap = number(config.limits.streams_per_connection);
         let backend = |backend: &BackendConfig| Backend {
             health: Health::NEW,
@@ -263,7 +261,8 @@ impl Pool {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let count = self.backends.len();
-        self.requests.live() == 0 && (0..count).all(|index| self.slots.count(backend_id(index)) == 0)
+        self.requests.live() == 0
+            && (0..count).all(|index| self.slots.count(backend_id(index)) == 0)
     }
 
     /// A snapshot; counts the tables, so not for every request.
@@ -282,8 +281,7 @@ impl Pool {
     #[must_use]
     pub fn slot_state(&self, backend: BackendId, slot: u16) -> Option<SlotState> {
         let per_backend = self.slots.len() / self.backends.len();
-        let known =
-            usize::from(backend.0) < self.backends.len() && usize::from(slot) < per_backend;
+        let known = usize::from(backend.0) < self.backends.len() && usize::from(slot) < per_backend;
         known.then(|| {
             let index = usize::from(backend.0) * per_backend + usize::from(slot);
             self.slots.connection(index).state()
@@ -293,7 +291,11 @@ impl Pool {
     /// Connections of a backend that are ready and carry no stream.
     #[must_use]
     pub fn idle_connections(&self, backend: BackendId) -> u32 {
-        if usize::from(backend.0) < self.backends.len() { self.slots.count_idle(backend) } else { 0 }
+        if usize::from(backend.0) < self.backends.len() {
+            self.slots.count_idle(backend)
+        } else {
+            0
+        }
     }
 
     /// Streams that could be opened on a backend now.

@@ -100,7 +100,9 @@ impl Pool {
                 return Handled::Done;
             }
             Lifecycle::Ready | Lifecycle::Suspect => {
-                self.note_barren(now, slot);
+                if last == 0 {
+                    self.note_barren(now, slot);
+                }
                 self.slots
                     .apply(token, Event::Drain(DrainCause::GoAway))
                     .expect("a ready or suspect connection can drain");
@@ -170,8 +172,11 @@ impl Pool {
             Lifecycle::Empty => unreachable!("a token never names an empty slot"),
             Lifecycle::Connecting { .. } => return self.on_connect_failed(now, token),
             Lifecycle::Draining(DrainCause::Lost) => return Handled::Refused,
-            Lifecycle::Ready | Lifecycle::Suspect => self.note_barren(now, slot),
-            Lifecycle::Draining(_) => {}
+            Lifecycle::Ready | Lifecycle::Suspect | Lifecycle::Draining(_) => {}
+        }
+        // After a GOAWAY with last id 0 it was noted already.
+        if self.slots.connection(slot).last_stream_id > 0 {
+            self.note_barren(now, slot);
         }
         self.slots
             .apply(token, Event::Drain(DrainCause::Lost))

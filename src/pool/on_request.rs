@@ -59,8 +59,7 @@ impl Pool {
     ) {
         // Whether this request itself was on a retry must not count against its next one.
         let others = self.retrying - u32::from(self.requests.get(index).is_retrying());
-        let within_budget =
-            retry::within_budget(&self.config.retry, self.requests.live(), others);
+        let within_budget = retry::within_budget(&self.config.retry, self.requests.live(), others);
         let request = self.requests.get_mut(index);
         request.evidence = Some(evidence);
         request.avoid = Some(backend);
@@ -78,10 +77,9 @@ impl Pool {
         }
         let outcome = match evidence {
             Evidence::Responding => Outcome::CutShort,
-            Evidence::NeverSent
-            | Evidence::Unprocessed
-            | Evidence::Refused
-            | Evidence::Unknown => Outcome::Rejected(Rejection::AttemptFailed),
+            Evidence::NeverSent | Evidence::Unprocessed | Evidence::Refused | Evidence::Unknown => {
+                Outcome::Rejected(Rejection::AttemptFailed)
+            }
         };
         self.end_request(index, outcome);
     }

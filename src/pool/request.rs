@@ -161,9 +161,10 @@ impl Requests {
     /// The live requests, by index from `start` on.
     pub(crate) fn next_live(&self, start: u32) -> Option<u32> {
         let from = &self.entries[start as usize..];
-        let found = from.iter().zip(start..).find(|(entry, _)| {
-            !matches!(entry.state, RequestState::Free { .. })
-        });
+        let found = from
+            .iter()
+            .zip(start..)
+            .find(|(entry, _)| !matches!(entry.state, RequestState::Free { .. }));
         found.map(|(_, index)| index)
     }
 

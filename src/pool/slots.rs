@@ -293,8 +293,7 @@ impl Slots {
         entries.iter().zip(start..).find_map(|(stream, entry)| match *stream {
             Stream::Free { .. } => None,
             Stream::Open { ordinal, .. } | Stream::Resetting { ordinal } => {
-                let stream_token =
-                    StreamToken { connection: token, stream: entry as u16, ordinal };
+                let stream_token = StreamToken { connection: token, stream: entry as u16, ordinal };
                 Some((stream_token, *stream))
             }
         })

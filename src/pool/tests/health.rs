@@ -1,1 +1,125 @@
-//! health
+//! Passive health across the pool.
+
+use super::*;
+use crate::pool::input::code;
+
+const FAULT: StreamFailure = StreamFailure::Reset { code: 2 };
+
+/// Fails every attempt that goes to `bad` and answers the others; returns where requests went.
+fn serve(world: &mut World, requests: usize, bad: &[u16]) -> Vec<u16> {
+    let mut attempts = Vec::new();
+    for _ in 0..requests {
+        world.arrive(false, false);
+        loop {
+            for connection in world.dials() {
+                world.connected(connection, 4);
+            }
+            let opens = world.opens();
+            if opens.is_empty() {
+                break;
+            }
+            for (stream, _) in opens {
+                let backend = stream.connection.backend.0;
+                attempts.push(backend);
+                world.opened(stream);
+                if bad.contains(&backend) {
+                    world.fail(stream, FAULT);
+                } else {
+                    world.answer(stream);
+                }
+            }
+        }
+    }
+    attempts
+}
+
+#[test]
+fn three_failures_in_a_row_take_a_backend_out_and_two_probes_bring_it_back() {
+    let mut world = World::new(config(2));
+    let attempts = serve(&mut world, 20, &[0]);
+    assert_eq!(attempts.iter().filter(|backend| **backend == 0).count(), 3);
+    world.pass(SECOND * 5);
+    let attempts = serve(&mut world, 1, &[]).into_iter().chain(serve(&mut world, 20, &[]));
+    let back = attempts.filter(|backend| *backend == 0).count();
+    assert!(back >= 8, "healed after two successes: {back}");
+}
+
+#[test]
+fn a_half_open_backend_gets_one_request_at_a_time() {
+    let mut world = World::new(config(2));
+    serve(&mut world, 20, &[0]);
+    world.pass(SECOND * 5);
+    let mut to_trial = 0;
+    for _ in 0..3 {
+        world.get();
+        for connection in world.dials() {
+            world.connected(connection, 4);
+        }
+        let opens = world.opens();
+        to_trial += opens.iter().filter(|(stream, _)| stream.connection.backend.0 == 0).count();
+    }
+    assert_eq!(to_trial, 1);
+}
+
+#[test]
+fn if_all_are_out_the_least_recently_ejected_is_tried() {
+    let mut world = World::new(config(2));
+    serve(&mut world, 12, &[0, 1]);
+    assert_eq!(world.pool.stats().waiting, 0, "requests fail, but are tried");
+    let attempts = serve(&mut world, 4, &[]);
+    assert_eq!(attempts.len(), 4, "and served as soon as one works");
+}
+
+#[test]
+fn the_only_backend_is_tried_however_often_it_failed() {
+    let mut world = World::new(config(1));
+    let attempts = serve(&mut world, 30, &[0]);
+    assert_eq!(attempts.len(), 30);
+}
+
+#[test]
+fn refusals_and_goaways_are_no_failures() {
+    let mut world = World::new(config(1));
+    for _ in 0..10 {
+        let request = world.get();
+        for connection in world.dials() {
+            world.connected(connection, 4);
+        }
+        let stream = world.open_one();
+        world.done(Input::RequestCancelled { request });
+        world.done(Input::ResetSent { stream });
+        world.get();
+        let stream = world.open_one();
+        world.fail(stream, StreamFailure::Reset { code: code::REFUSED_STREAM });
+        let stream = world.open_one();
+        world.answer(stream);
+    }
+    world.check_healthy();
+}
+
+impl World {
+    fn check_healthy(&self) {
+        assert!(matches!(
+            self.pool.backends[0].health,
+            crate::pool::health::Health::Healthy { .. }
+        ));
+    }
+}
+
+#[test]
+fn a_lost_connection_is_one_failure_whatever_it_carried() {
+    let mut world = World::new(config(1));
+    for _ in 0..4 {
+        world.post();
+    }
+    let connection = world.connect_one(4);
+    let streams = world.opens();
+    for (stream, _) in &streams {
+        world.opened(*stream);
+    }
+    world.done(Input::ConnectionClosed { connection, sent_through: 99, orderly: false });
+    for (stream, _) in streams {
+        world.fail(stream, StreamFailure::ConnectionLost);
+    }
+    world.check_healthy();
+}

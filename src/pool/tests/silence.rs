@@ -1,1 +1,139 @@
-//! silence
+//! Suspect connections.
+
+use super::*;
+use crate::pool::input::code;
+
+fn one_request() -> (World, ConnectionToken, StreamToken) {
+    let mut world = World::new(config(1));
+    world.get();
+    let connection = world.connect_one(4);
+    let stream = world.open_one();
+    (world, connection, stream)
+}
+
+fn state(world: &World) -> SlotState {
+    world.pool.slot_state(BackendId(0), 0).expect("slot 0 exists")
+}
+
+#[test]
+fn silence_with_work_outstanding_sends_one_ping_and_takes_no_new_stream() {
+    let (mut world, connection, _stream) = one_request();
+    world.pass(MILLISECOND * 999);
+    assert_eq!(state(&world), SlotState::Available);
+    world.pass(MILLISECOND);
+    assert_eq!(state(&world), SlotState::Suspect);
+    assert_eq!(world.pings(), [connection]);
+    world.get();
+    assert!(world.opens().is_empty());
+    assert_eq!(world.dials().len(), 1, "a successor is dialled for the new request");
+    world.pass(SECOND);
+    assert!(world.pings().is_empty(), "one PING at most");
+}
+
+#[test]
+fn an_idle_connection_is_never_suspected() {
+    let (mut world, _connection, stream) = one_request();
+    world.answer(stream);
+    world.pass(SECOND * 59);
+    assert!(world.pings().is_empty());
+}
+
+#[test]
+fn any_frame_readmits_and_serves_who_waits() {
+    let mut config = config(1);
+    config.limits.connections_per_backend = 1;
+    let mut world = World::new(config);
+    world.get();
+    let connection = world.connect_one(4);
+    world.pass(SECOND);
+    world.opens();
+    world.get();
+    assert!(world.opens().is_empty());
+    world.done(Input::FrameReceived { connection });
+    assert_eq!(state(&world), SlotState::Available);
+    assert_eq!(world.opens().len(), 1);
+}
+
+#[test]
+fn no_frame_for_five_seconds_more_closes_and_retries_what_may_be() {
+    let (mut world, connection, _stream) = one_request();
+    world.pass(SECOND * 6);
+    assert_eq!(world.closes(), [(connection, CloseReason::Silent)]);
+    assert_eq!(world.pool.stats().retrying, 1);
+}
+
+#[test]
+fn steady_frames_keep_a_connection_from_suspicion() {
+    let (mut world, connection, _stream) = one_request();
+    for _ in 0..30 {
+        world.pass(MILLISECOND * 900);
+        world.done(Input::FrameReceived { connection });
+    }
+    assert!(world.pings().is_empty());
+}
+
+#[test]
+fn the_silence_scales_with_the_response_time() {
+    let (mut world, connection, stream) = one_request();
+    for _ in 0..3 {
+        world.pass(MILLISECOND * 900);
+        world.done(Input::FrameReceived { connection });
+    }
+    world.answer(stream);
+    world.get();
+    world.open_one();
+    world.pass(SECOND * 10);
+    assert!(world.pings().is_empty(), "four times 2.7 s is 10.8 s");
+    world.pass(SECOND);
+    assert_eq!(world.pings().len(), 1);
+}
+
+#[test]
+fn one_ping_in_flight_and_a_longer_wait_after_each_answer() {
+    let (mut world, connection, _stream) = one_request();
+    world.pass(SECOND);
+    assert_eq!(world.pings().len(), 1);
+    world.done(Input::FrameReceived { connection });
+    world.pass(SECOND);
+    assert_eq!(state(&world), SlotState::Suspect);
+    assert!(world.pings().is_empty(), "the first is still unanswered");
+    world.done(Input::Pong { connection });
+    assert_eq!(world.tell(Input::Pong { connection }), Handled::Refused);
+    world.pass(MILLISECOND * 1_999);
+    assert!(world.pings().is_empty());
+    world.pass(MILLISECOND);
+    assert_eq!(world.pings().len(), 1, "after twice the silence");
+}
+
+#[test]
+fn enhance_your_calm_doubles_the_interval_of_the_backend() {
+    let (mut world, connection, _stream) = one_request();
+    world.pass(SECOND);
+    assert_eq!(world.pings().len(), 1);
+    let code = code::ENHANCE_YOUR_CALM;
+    world.done(Input::GoAwayReceived { connection, last_stream_id: 1, code });
+    world.get();
+    for dial in world.dials() {
+        world.connected(dial, 4);
+    }
+    world.pass(MILLISECOND * 120);
+    for dial in world.dials() {
+        world.connected(dial, 4);
+    }
+    assert_eq!(world.opens().len(), 1);
+    world.pass(MILLISECOND * 1_800);
+    assert!(world.pings().is_empty());
+    world.pass(MILLISECOND * 200);
+    assert_eq!(world.pings().len(), 1);
+}
+
+#[test]
+fn http1_connections_have_no_ping_and_are_not_suspected() {
+    let mut world = World::new(config(1));
+    world.get();
+    let connection = world.dials()[0];
+    world.done(Input::Connected { connection, protocol: Protocol::Http1, max_streams: None });
+    world.pass(SECOND * 20);
+    assert!(world.pings().is_empty());
+    assert_eq!(state(&world), SlotState::InUse);
+}
