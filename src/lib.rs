@@ -16,3 +16,6 @@
 extern crate alloc;
 
 pub mod pool;
+
+#[cfg(feature = "proxy")]
+pub mod proxy;

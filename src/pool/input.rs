@@ -132,8 +132,6 @@ pub enum Input {
         connection: ConnectionToken,
         /// The highest stream identifier of which a byte was written; 0 if none.
         sent_through: u32,
-        /// Whether the end was orderly (after GOAWAY or idle), not an error.
-        orderly: bool,
     },
     /// The order [`OpenStream`](super::Output::OpenStream) was carried out: the request has this
     /// stream identifier. It may still be unsent.

@@ -212,8 +212,8 @@ impl Pool {
             }
             Input::FrameReceived { connection } => self.on_frame(now, connection),
             Input::Pong { connection } => self.on_pong(now, connection),
-            Input::ConnectionClosed { connection, sent_through, orderly } => {
-                self.on_connection_closed(now, connection, sent_through, orderly)
+            Input::ConnectionClosed { connection, sent_through } => {
+                self.on_connection_closed(now, connection, sent_through)
             }
             Input::StreamOpened { stream, stream_id } => {
                 self.on_stream_opened(now, stream, stream_id)

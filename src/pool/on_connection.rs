@@ -163,19 +163,19 @@ impl Pool {
         now: Instant,
         token: ConnectionToken,
         sent_through: u32,
-        orderly: bool,
     ) -> Handled {
         let Ok(slot) = self.slots.find(token) else {
             return Handled::Stale;
         };
-        match self.slots.connection(slot).lifecycle() {
+        let abrupt = match self.slots.connection(slot).lifecycle() {
             Lifecycle::Empty => unreachable!("a token never names an empty slot"),
             Lifecycle::Connecting { .. } => return self.on_connect_failed(now, token),
             Lifecycle::Draining(DrainCause::Lost) => return Handled::Refused,
-            Lifecycle::Ready | Lifecycle::Suspect | Lifecycle::Draining(_) => {}
-        }
-        // After a GOAWAY with last id 0 it was noted already.
-        if self.slots.connection(slot).last_stream_id > 0 {
+            // Whoever said goodbye first, or carried nothing, may go.
+            Lifecycle::Draining(_) => false,
+            Lifecycle::Ready | Lifecycle::Suspect => self.slots.carries_request(token),
+        };
+        if abrupt {
             self.note_barren(now, slot);
         }
         self.slots
@@ -185,7 +185,7 @@ impl Pool {
         self.fail_streams(now, slot, true, |stream_id| {
             (stream_id == 0 || stream_id > sent_through).then_some(StreamFailure::NotSent)
         });
-        if !orderly {
+        if abrupt {
             self.backend_failed(now, token.backend);
         }
         self.settle(now, slot);

@@ -299,6 +299,18 @@ impl Slots {
         })
     }
 
+    /// Whether a request is on the connection, not only streams that are being reset.
+    pub(crate) fn carries_request(&self, token: ConnectionToken) -> bool {
+        let mut start = 0;
+        while let Some((stream, entry)) = self.next_stream(token, start) {
+            if matches!(entry, Stream::Open { .. }) {
+                return true;
+            }
+            start = usize::from(stream.stream) + 1;
+        }
+        false
+    }
+
     /// The present token of a slot.
     pub(crate) fn token(&self, index: usize) -> ConnectionToken {
         ConnectionToken {

@@ -217,7 +217,7 @@ fn tokens_from_nowhere_are_stale_and_do_not_panic() {
         Input::GoAwayReceived { connection, last_stream_id: 0, code: 0 },
         Input::FrameReceived { connection },
         Input::Pong { connection },
-        Input::ConnectionClosed { connection, sent_through: 0, orderly: true },
+        Input::ConnectionClosed { connection, sent_through: 0 },
         Input::StreamOpened { stream, stream_id: 1 },
         Input::RequestSent { stream },
         Input::ResponseStarted { stream, status: 200 },

@@ -105,8 +105,7 @@ impl Chaos {
             }),
             50..52 => connection.map(|connection| Input::ConnectionClosed {
                 connection,
-                sent_through: if chance { u32::MAX } else { number * 50 },
-                orderly: number % 3 == 0,
+                sent_through: if chance { u32::MAX } else { number * 50 }
             }),
             52..55 => connection.map(|connection| Input::FrameReceived { connection }),
             55..57 => connection.map(|connection| Input::Pong { connection }),
@@ -142,7 +141,7 @@ impl Chaos {
     /// The world heals: nothing more is heard of what exists, new dials and requests succeed.
     fn heal_and_finish(&mut self) {
         for connection in self.connections.clone() {
-            self.tell(Input::ConnectionClosed { connection, sent_through: 0, orderly: true });
+            self.tell(Input::ConnectionClosed { connection, sent_through: 0 });
         }
         self.streams.clear();
         self.dials.clear();

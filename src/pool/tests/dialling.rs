@@ -144,7 +144,7 @@ fn accept_then_close_backs_off_like_a_failed_dial() {
     let request = world.get();
     let connection = world.connect_one(4);
     let stream = world.open_one();
-    world.done(Input::ConnectionClosed { connection, sent_through: 99, orderly: false });
+    world.done(Input::ConnectionClosed { connection, sent_through: 99 });
     world.fail(stream, StreamFailure::ConnectionLost);
     assert!(world.dials().is_empty(), "the retry waits for the backoff");
     world.pass(MILLISECOND * 120);

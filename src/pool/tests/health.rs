@@ -117,7 +117,7 @@ fn a_lost_connection_is_one_failure_whatever_it_carried() {
     for (stream, _) in &streams {
         world.opened(*stream);
     }
-    world.done(Input::ConnectionClosed { connection, sent_through: 99, orderly: false });
+    world.done(Input::ConnectionClosed { connection, sent_through: 99 });
     for (stream, _) in streams {
         world.fail(stream, StreamFailure::ConnectionLost);
     }

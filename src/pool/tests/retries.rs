@@ -119,7 +119,7 @@ fn what_was_never_written_when_the_connection_died_is_retried() {
     let streams: Vec<_> = world.opens().iter().map(|(stream, _)| *stream).collect();
     world.opened(streams[0]);
     world.opened(streams[1]);
-    world.done(Input::ConnectionClosed { connection: dials[0], sent_through: 1, orderly: false });
+    world.done(Input::ConnectionClosed { connection: dials[0], sent_through: 1 });
     assert_eq!(world.pool.stats().retrying, 2, "identifier 3, and the one never opened");
     world.fail(streams[0], StreamFailure::ConnectionLost);
     let outcome = Outcome::Rejected(Rejection::AttemptFailed);
@@ -131,9 +131,9 @@ fn what_was_never_written_when_the_connection_died_is_retried() {
 fn a_response_that_was_received_before_the_connection_closed_is_delivered() {
     let (mut world, request, stream) = sent(false, false);
     let connection = stream.connection;
-    world.done(Input::ConnectionClosed { connection, sent_through: 1, orderly: true });
+    world.done(Input::ConnectionClosed { connection, sent_through: 1 });
     assert_eq!(world.outcome(request), None, "its owner may still hold the response");
-    let again = Input::ConnectionClosed { connection, sent_through: 1, orderly: true };
+    let again = Input::ConnectionClosed { connection, sent_through: 1 };
     assert_eq!(world.tell(again), Handled::Refused);
     world.done(Input::ResponseStarted { stream, status: 200 });
     world.done(Input::ResponseEnded { stream });
@@ -146,7 +146,7 @@ fn a_lost_connection_whose_streams_never_report_ends_at_the_drain_deadline() {
     let (mut world, request, stream) = sent(false, false);
     let connection = stream.connection;
     world.done(Input::ResponseStarted { stream, status: 200 });
-    world.done(Input::ConnectionClosed { connection, sent_through: 1, orderly: false });
+    world.done(Input::ConnectionClosed { connection, sent_through: 1 });
     world.pass(SECOND * 30);
     assert_eq!(world.outcome(request), Some(Outcome::CutShort));
     assert!(world.closes().iter().all(|(closed, _)| *closed != connection), "it is gone");

@@ -1,0 +1,214 @@
+//! Owns a worker's [`Pool`]: tells it facts, carries out its orders, keeps its time. Decides nothing.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::backend_url::BackendUrl;
+use super::relay::{RequestHead, RequestOrder};
+use super::seams::{self, Clock};
+use super::tls::UpstreamTls;
+use super::upstream::{self, ConnectionOrder};
+use crate::pool::{
+    BackendId, ConfigError, ConnectionToken, Handled, Input, Instant, Output, Pool, Rejection,
+    RequestId,
+};
+
+/// A backend, as the shell needs it.
+pub struct Backend {
+    /// Where it is and what it speaks.
+    pub url: BackendUrl,
+    /// Its canonical form, for logs.
+    pub name: Rc<str>,
+}
+
+struct LiveRequest {
+    generation: u32,
+    orders: UnboundedSender<RequestOrder>,
+    head: Rc<RequestHead>,
+}
+
+/// The pool and where its orders go.
+struct Core {
+    pool: Pool,
+    connections: BTreeMap<ConnectionToken, UnboundedSender<ConnectionOrder>>,
+    requests: Vec<Option<LiveRequest>>,
+}
+
+/// One worker's pool, for everyone on that worker.
+pub struct Driver {
+    core: RefCell<Core>,
+    clock: Clock,
+    backends: Vec<Backend>,
+    tls: RefCell<UpstreamTls>,
+    timer_changed: Notify,
+}
+
+impl Driver {
+    /// A driver and the task that keeps its time, which runs for as long as the worker.
+    ///
+    /// # Errors
+    /// If the pool's configuration is out of bounds.
+    pub fn start(
+        config: crate::pool::Config,
+        seed: u64,
+        backends: &[BackendUrl],
+        tls: UpstreamTls,
+    ) -> Result<Rc<Self>, ConfigError> {
+        let requests = config.limits.requests;
+        let core = Core {
+            pool: Pool::new(config, seed)?,
+            connections: BTreeMap::new(),
+            requests: (0..requests).map(|_| None).collect(),
+        };
+        let backend = |url: &BackendUrl| Backend { name: url.to_string().into(), url: url.clone() };
+        let driver = Rc::new(Self {
+            core: RefCell::new(core),
+            clock: Clock::start(),
+            backends: backends.iter().map(backend).collect(),
+            tls: RefCell::new(tls),
+            timer_changed: Notify::new(),
+        });
+        seams::spawn("pool timer", Rc::clone(&driver).keep_time());
+        Ok(driver)
+    }
+
+    /// A backend of the configuration.
+    pub fn backend(&self, id: BackendId) -> &Backend {
+        &self.backends[usize::from(id.0)]
+    }
+
+    /// The TLS settings towards backends.
+    pub fn tls(&self) -> &RefCell<UpstreamTls> {
+        &self.tls
+    }
+
+    /// The worker's clock.
+    pub fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// Reads a value of the pool's configuration.
+    pub fn config<T>(&self, read: impl FnOnce(&crate::pool::Config) -> T) -> T {
+        read(self.core.borrow().pool.config())
+    }
+
+    /// Tells the pool a fact and carries out what follows.
+    pub fn tell(self: &Rc<Self>, input: Input) -> Handled {
+        let mut core = self.core.borrow_mut();
+        let before = core.pool.poll_timeout();
+        let handled = core.pool.handle(self.clock.now(), input);
+        self.carry_out(&mut core);
+        if core.pool.poll_timeout() != before {
+            self.timer_changed.notify_one();
+        }
+        handled
+    }
+
+    /// Tells the pool of a new request, whose orders go to `orders` from now on.
+    ///
+    /// # Errors
+    /// Why the pool did not take it in.
+    pub fn arrive(
+        self: &Rc<Self>,
+        head: Rc<RequestHead>,
+        orders: UnboundedSender<RequestOrder>,
+    ) -> Result<RequestId, Rejection> {
+        let input =
+            Input::RequestArrived { idempotent: head.idempotent, has_body: head.has_body };
+        let mut core = self.core.borrow_mut();
+        let handled = core.pool.handle(self.clock.now(), input);
+        let result = match handled {
+            Handled::Accepted(request) => {
+                let live = LiveRequest { generation: request.generation, orders, head };
+                core.requests[request.index as usize] = Some(live);
+                Ok(request)
+            }
+            Handled::Rejected(rejection) => Err(rejection),
+            Handled::Done | Handled::Stale | Handled::Refused => {
+                unreachable!("an arrival is accepted or rejected")
+            }
+        };
+        self.carry_out(&mut core);
+        self.timer_changed.notify_one();
+        result
+    }
+
+    fn carry_out(self: &Rc<Self>, core: &mut Core) {
+        while let Some(output) = core.pool.poll_output() {
+            match output {
+                Output::Connect { connection } => {
+                    let orders = upstream::dial(Rc::clone(self), connection);
+                    core.connections.insert(connection, orders);
+                }
+                Output::OpenStream { stream, request, attempt } => {
+                    let Some(live) = core.live(request) else { continue };
+                    let order = ConnectionOrder::Open {
+                        stream,
+                        attempt,
+                        head: Rc::clone(&live.head),
+                        request: live.orders.clone(),
+                    };
+                    core.order(stream.connection, order);
+                }
+                Output::ResetStream { stream, code } => {
+                    core.order(stream.connection, ConnectionOrder::Reset { stream, code });
+                }
+                Output::Ping { connection } => core.order(connection, ConnectionOrder::Ping),
+                Output::Close { connection, reason } => {
+                    core.order(connection, ConnectionOrder::Close { reason });
+                    core.connections.remove(&connection);
+                }
+                Output::RequestEnded { request, outcome, attempts, evidence } => {
+                    if let Some(live) = core.live(request) {
+                        let ended = RequestOrder::Ended { outcome, attempts, evidence };
+                        // The request's task may be gone already: then nobody needs to know.
+                        let _ = live.orders.send(ended);
+                        core.requests[request.index as usize] = None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A connection's task has ended by itself.
+    pub fn forget_connection(&self, connection: ConnectionToken) {
+        self.core.borrow_mut().connections.remove(&connection);
+    }
+
+    async fn keep_time(self: Rc<Self>) {
+        loop {
+            let next = self.core.borrow().pool.poll_timeout();
+            match next {
+                Some((at, _)) if at <= self.clock.now() => {
+                    let _ = self.tell(Input::Timeout);
+                }
+                Some((at, _)) => {
+                    tokio::select! {
+                        biased;
+                        () = self.timer_changed.notified() => {}
+                        () = self.clock.sleep_until(at) => {}
+                    }
+                }
+                None => self.timer_changed.notified().await,
+            }
+        }
+    }
+}
+
+impl Core {
+    fn live(&self, request: RequestId) -> Option<&LiveRequest> {
+        let live = self.requests[request.index as usize].as_ref()?;
+        (live.generation == request.generation).then_some(live)
+    }
+
+    fn order(&self, connection: ConnectionToken, order: ConnectionOrder) {
+        if let Some(orders) = self.connections.get(&connection) {
+            // The task may have ended a moment ago; it reports so itself.
+            let _ = orders.send(order);
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What a client sees when no backend answered: a status, `Proxy-Status` (RFC 9209), one line.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+
+use super::access_log;
+use crate::pool::{Evidence, Rejection};
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// The error type of RFC 9209, 2.3, and the line, for each way to be turned away.
+fn words(rejection: Rejection, evidence: Option<Evidence>) -> (&'static str, &'static str) {
+    match (rejection, evidence) {
+        (Rejection::RequestsFull, _) => ("proxy_internal_error", "too many requests in flight"),
+        (Rejection::QueueFull, _) => ("connection_limit_reached", "the queue is full"),
+        (Rejection::QueueDeadline, _) => {
+            ("destination_unavailable", "no backend took the request in time")
+        }
+        (Rejection::ShuttingDown, _) => ("proxy_internal_error", "the proxy is shutting down"),
+        (Rejection::ResponseDeadline, _) => {
+            ("http_response_timeout", "the backend did not answer in time")
+        }
+        (Rejection::AttemptFailed, Some(Evidence::NeverSent)) => {
+            ("destination_unavailable", "the backend's connection failed")
+        }
+        (Rejection::AttemptFailed, _) => {
+            ("connection_terminated", "the backend failed before it answered")
+        }
+    }
+}
+
+/// Why, in a word for the access log.
+pub fn reason(rejection: Rejection) -> &'static str {
+    match rejection {
+        Rejection::RequestsFull => "requests_full",
+        Rejection::QueueFull => "queue_full",
+        Rejection::QueueDeadline => "queue_deadline",
+        Rejection::ShuttingDown => "shutting_down",
+        Rejection::ResponseDeadline => "response_deadline",
+        Rejection::AttemptFailed => "attempt_failed",
+    }
+}
+
+/// The response to a request that the pool turned away.
+pub fn rejected(rejection: Rejection, evidence: Option<Evidence>) -> Response<Full<Bytes>> {
+    let (error, line) = words(rejection, evidence);
+    let status = StatusCode::from_u16(rejection.status()).expect("502, 503 or 504");
+    let proof = access_log::evidence(evidence);
+    let details = format!("baton; error={error}; details=\"{line}; evidence={proof}\"");
+    let mut response = line_response(status, line);
+    let value = HeaderValue::try_from(details).expect("plain ASCII");
+    response.headers_mut().insert(PROXY_STATUS, value);
+    response
+}
+
+/// The response to a request that no intermediary could pass on.
+pub fn refused(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
+    let mut response = line_response(status, line);
+    let value = HeaderValue::from_static("baton; error=http_request_denied");
+    response.headers_mut().insert(PROXY_STATUS, value);
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        // RFC 9110, 15.5.6: a 405 names what is allowed.
+        let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH");
+        response.headers_mut().insert(ALLOW, allowed);
+    }
+    response
+}
+
+fn line_response(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(format!("{line}\n"))));
+    *response.status_mut() = status;
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, text);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_rejection_has_its_status_and_says_why() {
+        for (rejection, status, error) in [
+            (Rejection::QueueFull, 503, "connection_limit_reached"),
+            (Rejection::QueueDeadline, 503, "destination_unavailable"),
+            (Rejection::ResponseDeadline, 504, "http_response_timeout"),
+            (Rejection::AttemptFailed, 502, "connection_terminated"),
+        ] {
+            let response = rejected(rejection, Some(Evidence::Unknown));
+            assert_eq!(response.status(), status);
+            let value = response.headers()[PROXY_STATUS].to_str().expect("ASCII");
+            assert!(value.starts_with(&format!("baton; error={error}; details=\"")), "{value}");
+            assert!(value.contains("evidence=unknown"), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_405_names_what_is_allowed() {
+        let response = refused(StatusCode::METHOD_NOT_ALLOWED, "no");
+        assert!(response.headers().contains_key(ALLOW));
+    }
+}

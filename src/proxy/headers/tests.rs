@@ -1,0 +1,154 @@
+//! What a backend and a client see.
+
+use super::*;
+
+fn client() -> ClientFacts {
+    ClientFacts::new("192.0.2.7".parse().expect("an address"), true, Version::HTTP_11)
+}
+
+fn parts(request: http::request::Builder) -> request::Parts {
+    request.body(()).expect("valid").into_parts().0
+}
+
+fn sent(request: http::request::Builder, protocol: Protocol) -> Request<()> {
+    upstream_request(&parts(request), &client(), protocol, Scheme::Https)
+}
+
+fn get(uri: &str) -> http::request::Builder {
+    Request::get(uri).header("host", "example.com")
+}
+
+fn text<'a>(request: &'a Request<()>, name: &str) -> Option<&'a str> {
+    request.headers().get(name).map(|value| value.to_str().expect("ASCII"))
+}
+
+#[test]
+fn fields_of_the_hop_stay_on_the_hop() {
+    let request = get("/")
+        .header("connection", "keep-alive, X-Secret, Host, content-length")
+        .header("keep-alive", "timeout=5")
+        .header("proxy-connection", "close")
+        .header("x-secret", "1")
+        .header("upgrade", "websocket")
+        .header("transfer-encoding", "chunked")
+        .header("proxy-authorization", "Basic xyz")
+        .header("te", "gzip")
+        .header("expect", "100-continue")
+        .header("accept", "*/*");
+    let request = sent(request, Protocol::Http1);
+    for gone in [
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "x-secret",
+        "upgrade",
+        "transfer-encoding",
+        "proxy-authorization",
+        "te",
+        "expect",
+    ] {
+        assert_eq!(text(&request, gone), None, "{gone}");
+    }
+    assert_eq!(text(&request, "accept"), Some("*/*"));
+    assert_eq!(text(&request, "host"), Some("example.com"), "Connection cannot take Host away");
+}
+
+#[test]
+fn te_trailers_is_kept_for_grpc() {
+    let request = || get("/").header("te", "gzip;q=0.5, Trailers");
+    let http2 = sent(request(), Protocol::Http2);
+    assert_eq!(text(&http2, "te"), Some("trailers"));
+    assert_eq!(text(&http2, "connection"), None);
+    assert_eq!(text(&sent(request(), Protocol::Http1), "connection"), Some("te"));
+}
+
+#[test]
+fn the_authority_is_that_of_the_target_or_of_host() {
+    let http2 = sent(get("/a"), Protocol::Http2);
+    assert_eq!(http2.uri().to_string(), "https://example.com/a");
+    assert_eq!(text(&http2, "host"), None);
+    let absolute = sent(get("http://other.example:81/a"), Protocol::Http2);
+    assert_eq!(absolute.uri().to_string(), "https://other.example:81/a");
+    let http1 = sent(get("http://other.example:81/a"), Protocol::Http1);
+    assert_eq!(http1.uri().to_string(), "/a");
+    assert_eq!(text(&http1, "host"), Some("other.example:81"));
+}
+
+#[test]
+fn path_and_query_stay_byte_for_byte() {
+    for path in ["/a//b/../c/./d", "/%7Euser/%2f?x=%20+&&=;?", "/?", "//", "/a;b=c?d=/e"] {
+        for protocol in [Protocol::Http1, Protocol::Http2] {
+            let request = sent(get(path), protocol);
+            let sent = request.uri().path_and_query().expect("a path").as_str();
+            assert_eq!(sent, path, "{protocol:?}");
+        }
+    }
+}
+
+#[test]
+fn options_of_the_server_itself() {
+    let request = Request::options("*").header("host", "example.com");
+    let http1 = sent(request, Protocol::Http1);
+    assert_eq!(http1.uri().to_string(), "*");
+}
+
+#[test]
+fn forwarding_is_recorded() {
+    let request = get("/")
+        .header("x-forwarded-for", "198.51.100.1")
+        .header("x-forwarded-for", "198.51.100.2")
+        .header("x-forwarded-proto", "gopher")
+        .header("x-forwarded-host", "liar.example")
+        .header("via", "1.0 first");
+    let request = sent(request, Protocol::Http2);
+    let list = "198.51.100.1, 198.51.100.2, 192.0.2.7";
+    assert_eq!(text(&request, "x-forwarded-for"), Some(list));
+    assert_eq!(text(&request, "x-forwarded-proto"), Some("https"));
+    assert_eq!(text(&request, "x-forwarded-host"), Some("example.com"));
+    let via: Vec<_> = request.headers().get_all("via").iter().collect();
+    assert_eq!(via, ["1.0 first", "1.1 baton"]);
+}
+
+#[test]
+fn cookies_are_joined_for_http1_and_left_for_http2() {
+    let request = || get("/").header("cookie", "a=1").header("cookie", "b=2");
+    assert_eq!(text(&sent(request(), Protocol::Http1), "cookie"), Some("a=1; b=2"));
+    assert_eq!(sent(request(), Protocol::Http2).headers().get_all("cookie").iter().count(), 2);
+}
+
+#[test]
+fn what_cannot_be_passed_on_is_refused() {
+    let status = |request| refuse(&parts(request)).map(|(status, _)| status.as_u16());
+    assert_eq!(status(Request::connect("example.com:443")), Some(405));
+    assert_eq!(status(Request::get("/")), Some(400));
+    assert_eq!(status(get("/").header("host", "two.example")), Some(400));
+    assert_eq!(status(Request::get("/").header("host", "a b")), Some(400));
+    assert_eq!(status(get("/")), None);
+    assert_eq!(status(Request::get("http://example.com/")), None);
+}
+
+#[test]
+fn a_response_loses_its_hop_and_keeps_its_length() {
+    let response = http::Response::builder()
+        .header("connection", "close, x-hop")
+        .header("x-hop", "1")
+        .header("transfer-encoding", "chunked")
+        .header("content-length", "12")
+        .header("trailer", "grpc-status");
+    let mut head = response.body(()).expect("valid").into_parts().0;
+    assert!(closes_connection(&head));
+    downstream_response(&mut head, Version::HTTP_2);
+    let names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
+    assert_eq!(names, ["content-length", "trailer", "via"]);
+    assert_eq!(content_length(&head.headers), Some(12));
+}
+
+#[test]
+fn idempotent_methods_are_those_of_the_rfc() {
+    for method in ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"] {
+        assert!(is_idempotent(&method.parse().expect("a method")), "{method}");
+    }
+    for method in ["POST", "PATCH", "CONNECT", "get", "PROPFIND"] {
+        assert!(!is_idempotent(&method.parse().expect("a method")), "{method}");
+    }
+}

@@ -1,0 +1,377 @@
+//! One request, from its head to its one end: attempts as the pool orders them, the body up, the
+//! response down, and facts about each to the pool.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::SendStream;
+use http::{Request, Response, request};
+use hyper::body::{Body as _, Incoming};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::access_log::AccessRecord;
+use super::driver::Driver;
+use super::relay_body::{RelayBody, UpstreamBody};
+use super::replay_body::{ReplayBody, Upload};
+use super::seams::{self, Task};
+use super::upstream::{self, Http1Exchange, Http2Exchange};
+use super::{error_response, headers};
+use crate::pool::{
+    Evidence, Handled, Input, Outcome, Rejection, RequestId, StreamFailure, StreamToken,
+};
+
+/// What every attempt at a request needs.
+pub struct RequestHead {
+    /// The client's request.
+    pub parts: request::Parts,
+    /// Who asked.
+    pub peer: SocketAddr,
+    /// Whether over TLS.
+    pub tls: bool,
+    /// Whether the method is idempotent.
+    pub idempotent: bool,
+    /// Whether a body follows.
+    pub has_body: bool,
+    /// The body.
+    pub body: Rc<RefCell<ReplayBody>>,
+}
+
+impl RequestHead {
+    /// The client's side of it, for the fields that an intermediary adds.
+    pub fn client(&self) -> headers::ClientFacts {
+        headers::ClientFacts::new(self.peer.ip(), self.tls, self.parts.version)
+    }
+}
+
+/// What a request's task is told.
+pub enum RequestOrder {
+    /// It is on a stream; an earlier attempt is over.
+    Opened {
+        /// To report under.
+        stream: StreamToken,
+        /// For the log.
+        stream_id: u32,
+        /// 1 for the first.
+        attempt: u8,
+        /// The stream itself.
+        exchange: Exchange,
+    },
+    /// The pool is done with it.
+    Ended {
+        /// How it ended.
+        outcome: Outcome,
+        /// How many times it was given to a connection.
+        attempts: u8,
+        /// Where the last failed attempt stood.
+        evidence: Option<Evidence>,
+    },
+}
+
+/// A request on a connection.
+pub enum Exchange {
+    /// Over HTTP/2.
+    Http2(Http2Exchange),
+    /// Over HTTP/1.1.
+    Http1(Http1Exchange),
+}
+
+/// A request that the pool knows of. If it is dropped before its end, the client is gone.
+pub struct LiveRequest {
+    pub(super) driver: Rc<Driver>,
+    pub(super) request: RequestId,
+    pub(super) orders: UnboundedReceiver<RequestOrder>,
+    pub(super) record: AccessRecord,
+    pub(super) head: Rc<RequestHead>,
+    /// The upload of the present attempt.
+    pub(super) upload: Option<Task>,
+}
+
+impl LiveRequest {
+    /// Notes the end if it came. Anything else is about an attempt that nobody waits for.
+    pub(super) fn note_end(&mut self) {
+        while self.record.outcome.is_none()
+            && let Ok(order) = self.orders.try_recv()
+        {
+            self.note(&order);
+        }
+    }
+
+    pub(super) fn note(&mut self, order: &RequestOrder) {
+        if let RequestOrder::Ended { outcome, attempts, evidence } = order {
+            self.record.outcome = Some(*outcome);
+            self.record.attempts = *attempts;
+            self.record.evidence = *evidence;
+        }
+    }
+}
+
+impl Drop for LiveRequest {
+    fn drop(&mut self) {
+        self.upload = None;
+        self.note_end();
+        if self.record.outcome.is_none() {
+            let _ = self.driver.tell(Input::RequestCancelled { request: self.request });
+            self.note_end();
+        }
+        self.record.request_bytes = self.head.body.borrow().received();
+        self.record.write(self.driver.now());
+    }
+}
+
+/// Answers one request of a client.
+pub async fn serve(
+    driver: Rc<Driver>,
+    peer: SocketAddr,
+    tls: bool,
+    request: Request<Incoming>,
+) -> Response<RelayBody> {
+    let (parts, incoming) = request.into_parts();
+    let mut record =
+        AccessRecord::new(parts.method.clone(), parts.uri.clone(), peer, driver.now());
+    if let Some((status, line)) = headers::refuse(&parts) {
+        record.status = status.as_u16();
+        record.reason = "refused";
+        record.write(driver.now());
+        return error_response::refused(status, line).map(RelayBody::local);
+    }
+    let limit = driver.config(|config| config.retry.replay_buffer_bytes);
+    let head = Rc::new(RequestHead {
+        idempotent: headers::is_idempotent(&parts.method),
+        has_body: !incoming.is_end_stream(),
+        parts,
+        peer,
+        tls,
+        body: Rc::new(RefCell::new(ReplayBody::new(incoming, limit))),
+    });
+    let (sender, orders) = unbounded_channel();
+    match driver.arrive(Rc::clone(&head), sender) {
+        Ok(request) => {
+            head.body.borrow_mut().belongs_to(request);
+            let live = LiveRequest { driver, request, orders, record, head, upload: None };
+            relay(live).await
+        }
+        Err(rejection) => {
+            record.outcome = Some(Outcome::Rejected(rejection));
+            turn_away(&mut record, rejection, driver.now())
+        }
+    }
+}
+
+fn turn_away(
+    record: &mut AccessRecord,
+    rejection: Rejection,
+    now: crate::pool::Instant,
+) -> Response<RelayBody> {
+    record.status = rejection.status();
+    record.reason = error_response::reason(rejection);
+    record.write(now);
+    error_response::rejected(rejection, record.evidence).map(RelayBody::local)
+}
+
+/// Follows the pool's orders until a response head goes to the client or the request ends.
+async fn relay(mut live: LiveRequest) -> Response<RelayBody> {
+    let mut attempt: Option<Attempt> = None;
+    loop {
+        let step = tokio::select! {
+            biased;
+            order = live.orders.recv() => Step::Ordered(order),
+            answer = answer(&mut attempt) => Step::Answered(answer),
+        };
+        match step {
+            Step::Ordered(Some(RequestOrder::Opened { stream, stream_id, exchange, .. })) => {
+                attempt = Some(begin(&mut live, stream, stream_id, exchange));
+            }
+            Step::Ordered(Some(ended @ RequestOrder::Ended { outcome, .. })) => {
+                live.note(&ended);
+                return without_response(live, outcome);
+            }
+            Step::Ordered(None) => {
+                unreachable!("the driver keeps the channel until it told the end")
+            }
+            Step::Answered(Ok((stream, head, body))) => {
+                attempt = None;
+                let started =
+                    Input::ResponseStarted { stream, status: head.status.as_u16() };
+                if live.driver.tell(started) == Handled::Done {
+                    return respond(live, stream, head, body);
+                }
+            }
+            Step::Answered(Err((stream, failure))) => {
+                attempt = None;
+                live.upload = None;
+                let _ = live.driver.tell(Input::StreamFailed { stream, failure });
+            }
+        }
+    }
+}
+
+enum Step {
+    Ordered(Option<RequestOrder>),
+    Answered(Answer),
+}
+
+type Answer =
+    Result<(StreamToken, http::response::Parts, UpstreamBody), (StreamToken, StreamFailure)>;
+
+struct Attempt {
+    stream: StreamToken,
+    exchange: Exchange,
+}
+
+/// The response head of the present attempt, or how it failed; for ever pending without one.
+async fn answer(attempt: &mut Option<Attempt>) -> Answer {
+    poll_fn(|context| match attempt {
+        None => Poll::Pending,
+        Some(attempt) => attempt.poll(context),
+    })
+    .await
+}
+
+impl Attempt {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Answer> {
+        let stream = self.stream;
+        match &mut self.exchange {
+            Exchange::Http2(exchange) => {
+                Pin::new(&mut exchange.response).poll(context).map(|result| match result {
+                    Ok(response) => {
+                        let (head, body) = response.into_parts();
+                        let keep = Rc::clone(&exchange.body);
+                        Ok((stream, head, UpstreamBody::http2(body, keep)))
+                    }
+                    Err(error) => Err((stream, upstream::http2_failure(&error))),
+                })
+            }
+            Exchange::Http1(exchange) => {
+                exchange.response.as_mut().poll(context).map(|result| match result {
+                    Ok(response) => {
+                        let (head, body) = response.into_parts();
+                        let closes = headers::closes_connection(&head);
+                        Ok((stream, head, UpstreamBody::Http1 { body, closes }))
+                    }
+                    Err(error) => {
+                        let handed_back = error.message().is_some();
+                        Err((stream, upstream::http1_failure(error.error(), handed_back)))
+                    }
+                })
+            }
+        }
+    }
+}
+
+/// Starts an attempt: notes it, and sends the body if there is one.
+fn begin(
+    live: &mut LiveRequest,
+    stream: StreamToken,
+    stream_id: u32,
+    exchange: Exchange,
+) -> Attempt {
+    let backend = Rc::clone(&live.driver.backend(stream.connection.backend).name);
+    live.record.served_by = Some((backend, stream, stream_id));
+    live.record.opened.get_or_insert(live.driver.now());
+    live.upload = match &exchange {
+        Exchange::Http2(exchange) if live.head.has_body => {
+            let upload =
+                Upload::new(Rc::clone(&live.driver), stream, Rc::clone(&live.head.body));
+            let task = send_body(upload, Rc::clone(&exchange.body));
+            Some(seams::spawn_bound("upload", task))
+        }
+        Exchange::Http2(_) | Exchange::Http1(_) => None,
+    };
+    Attempt { stream, exchange }
+}
+
+/// Sends the request body as fast as backend and client allow.
+async fn send_body(mut upload: Upload, stream: Rc<RefCell<SendStream<Bytes>>>) {
+    loop {
+        let Some(frame) = poll_fn(|context| upload.poll_next(context)).await else {
+            if stream.borrow_mut().send_data(Bytes::new(), true).is_ok() {
+                upload.tell_sent();
+            }
+            return;
+        };
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(_) => return upload.client_failed(),
+        };
+        let sent = match frame.into_data() {
+            Ok(data) => {
+                let last = upload.is_at_end();
+                send_data(&stream, data, last).await.map(|()| last)
+            }
+            Err(frame) => match frame.into_trailers() {
+                Ok(trailers) => {
+                    stream.borrow_mut().send_trailers(trailers).map(|()| true).map_err(drop)
+                }
+                Err(_) => Ok(false),
+            },
+        };
+        match sent {
+            Ok(false) => {}
+            Ok(true) => return upload.tell_sent(),
+            // The stream is over; whoever waits for the response learns how.
+            Err(()) => return,
+        }
+    }
+}
+
+/// Sends one piece, in as many parts as the window allows.
+async fn send_data(
+    stream: &RefCell<SendStream<Bytes>>,
+    mut data: Bytes,
+    last: bool,
+) -> Result<(), ()> {
+    if data.is_empty() {
+        return stream.borrow_mut().send_data(data, last).map_err(drop);
+    }
+    while !data.is_empty() {
+        stream.borrow_mut().reserve_capacity(data.len());
+        let capacity = poll_fn(|context| {
+            let mut stream = stream.borrow_mut();
+            if let Poll::Ready(_) = stream.poll_reset(context) {
+                return Poll::Ready(None);
+            }
+            stream.poll_capacity(context)
+        });
+        let Some(Ok(capacity)) = capacity.await else {
+            return Err(());
+        };
+        let part = data.split_to(capacity.min(data.len()));
+        let ends = last && data.is_empty();
+        stream.borrow_mut().send_data(part, ends).map_err(drop)?;
+    }
+    Ok(())
+}
+
+/// The head goes to the client; the body follows as it comes.
+fn respond(
+    mut live: LiveRequest,
+    stream: StreamToken,
+    mut head: http::response::Parts,
+    body: UpstreamBody,
+) -> Response<RelayBody> {
+    live.record.first_byte = Some(live.driver.now());
+    live.record.status = head.status.as_u16();
+    live.head.body.borrow_mut().stop_keeping();
+    let bodiless = headers::has_no_body(&live.head.parts.method, head.status);
+    let length = if bodiless { Some(0) } else { headers::content_length(&head.headers) };
+    headers::downstream_response(&mut head, live.head.parts.version);
+    Response::from_parts(head, RelayBody::upstream(live, stream, body, length))
+}
+
+/// The request ended before a response head.
+fn without_response(mut live: LiveRequest, outcome: Outcome) -> Response<RelayBody> {
+    let rejection = match outcome {
+        Outcome::Rejected(rejection) => rejection,
+        // Only the client's own absence brings these, and then nobody reads the answer.
+        Outcome::Cancelled | Outcome::Completed | Outcome::CutShort => Rejection::AttemptFailed,
+    };
+    live.record.status = rejection.status();
+    live.record.reason = error_response::reason(rejection);
+    error_response::rejected(rejection, live.record.evidence).map(RelayBody::local)
+}
+

@@ -1,0 +1,262 @@
+//! A response body on its way to the client. Back-pressure is the client's: nothing is read from the
+//! backend but what the client's side asks for, and only that is credited to the backend's window.
+
+use std::cell::RefCell;
+use std::error::Error;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::{RecvStream, SendStream};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+
+use super::relay::LiveRequest;
+use super::{seams, upstream};
+use crate::pool::{Input, Outcome, StreamFailure, StreamToken};
+
+/// How long a backend may take to end a stream whose content is complete.
+const FINISH_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The response broke off: the client's connection or stream must not end as if it were whole.
+#[derive(Debug)]
+pub struct CutShort;
+
+impl fmt::Display for CutShort {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the response broke off")
+    }
+}
+
+impl Error for CutShort {}
+
+/// The body as the backend's connection gives it.
+pub enum UpstreamBody {
+    /// Over HTTP/2: data, then trailers.
+    Http2 {
+        /// What arrives.
+        body: RecvStream,
+        /// Kept so that the stream is reset by order, with the code that is right, and not by
+        /// being dropped.
+        _request: Rc<RefCell<SendStream<Bytes>>>,
+        /// All data came; trailers may follow.
+        data_done: bool,
+    },
+    /// Over HTTP/1.1.
+    Http1 {
+        /// What arrives.
+        body: Incoming,
+        /// Whether the connection is of no use afterwards.
+        closes: bool,
+    },
+}
+
+type Polled = Poll<Option<Result<Frame<Bytes>, StreamFailure>>>;
+
+impl UpstreamBody {
+    /// A body over HTTP/2.
+    pub fn http2(body: RecvStream, request: Rc<RefCell<SendStream<Bytes>>>) -> Self {
+        Self::Http2 { body, _request: request, data_done: false }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Polled {
+        match self {
+            Self::Http2 { body, data_done, .. } => poll_http2(body, data_done, context),
+            Self::Http1 { body, .. } => Pin::new(body).poll_frame(context).map(|frame| {
+                frame.map(|frame| frame.map_err(|error| upstream::http1_failure(&error, false)))
+            }),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http2 { body, .. } => body.is_end_stream(),
+            Self::Http1 { body, .. } => body.is_end_stream(),
+        }
+    }
+}
+
+fn poll_http2(body: &mut RecvStream, data_done: &mut bool, context: &mut Context<'_>) -> Polled {
+    while !*data_done {
+        match body.poll_data(context) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(None) => *data_done = true,
+            Poll::Ready(Some(Err(error))) => {
+                // RFC 9113, 8.1: NO_ERROR after a complete response only ends the upload.
+                return Poll::Ready(Some(Err(upstream::http2_failure(&error))));
+            }
+            Poll::Ready(Some(Ok(data))) => {
+                // The client's side asked for it: that much more may come.
+                let _ = body.flow_control().release_capacity(data.len());
+                if !data.is_empty() {
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+            }
+        }
+    }
+    body.poll_trailers(context).map(|trailers| match trailers {
+        Ok(None) => None,
+        Ok(Some(trailers)) => Some(Ok(Frame::trailers(trailers))),
+        Err(error) => Some(Err(upstream::http2_failure(&error))),
+    })
+}
+
+struct Relayed {
+    live: LiveRequest,
+    stream: StreamToken,
+    body: UpstreamBody,
+    /// Bytes still to come, where the head said how many.
+    remaining: Option<u64>,
+}
+
+impl Relayed {
+    fn poll(&mut self, context: &mut Context<'_>) -> Polled {
+        // The pool may have ended it: its connection was given up.
+        if let Poll::Ready(Some(order)) = self.live.orders.poll_recv(context) {
+            self.live.note(&order);
+            if self.live.record.outcome.is_some_and(|outcome| outcome != Outcome::Completed) {
+                return Poll::Ready(Some(Err(StreamFailure::ConnectionLost)));
+            }
+        }
+        let polled = self.body.poll(context);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+                self.live.record.response_bytes += length;
+                self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(length));
+                if self.body.is_end_stream() {
+                    self.tell_end();
+                }
+            }
+            Poll::Ready(None) => self.tell_end(),
+            Poll::Ready(Some(Err(failure))) => {
+                let (stream, failure) = (self.stream, *failure);
+                let _ = self.live.driver.tell(Input::StreamFailed { stream, failure });
+                self.live.note_end();
+            }
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn tell_end(&mut self) {
+        let stream = self.stream;
+        if let UpstreamBody::Http1 { closes: true, .. } = self.body {
+            let connection = stream.connection;
+            let input =
+                Input::GoAwayReceived { connection, last_stream_id: u32::MAX, code: 0 };
+            let _ = self.live.driver.tell(input);
+        }
+        let _ = self.live.driver.tell(Input::ResponseEnded { stream });
+        self.live.note_end();
+    }
+
+    fn is_over(&self) -> bool {
+        self.live.record.outcome.is_some()
+    }
+
+    /// The client has all it was promised, but the backend has yet to end the stream.
+    async fn finish(mut self) {
+        let drained = poll_fn(|context| {
+            loop {
+                match self.poll(context) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Some(Ok(_))) if !self.is_over() => {}
+                    Poll::Ready(_) => return Poll::Ready(()),
+                }
+            }
+        });
+        // If it takes too long, dropping the request resets the stream.
+        let _ = seams::timeout(FINISH_DEADLINE, drained).await;
+    }
+}
+
+enum Source {
+    Local(Full<Bytes>),
+    Upstream(Box<Relayed>),
+    Over,
+}
+
+/// The body of a response to a client.
+pub struct RelayBody(Source);
+
+impl RelayBody {
+    /// Of Baton's own making.
+    pub fn local(body: Full<Bytes>) -> Self {
+        Self(Source::Local(body))
+    }
+
+    /// From a backend; `length` where the head says it.
+    pub fn upstream(
+        live: LiveRequest,
+        stream: StreamToken,
+        body: UpstreamBody,
+        length: Option<u64>,
+    ) -> Self {
+        let mut relayed = Relayed { live, stream, body, remaining: length };
+        if relayed.body.is_end_stream() {
+            relayed.tell_end();
+        }
+        Self(Source::Upstream(Box::new(relayed)))
+    }
+}
+
+impl Body for RelayBody {
+    type Data = Bytes;
+    type Error = CutShort;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
+        match &mut self.0 {
+            Source::Local(body) => Pin::new(body)
+                .poll_frame(context)
+                .map(|frame| frame.map(|frame| frame.map_err(|never| match never {}))),
+            Source::Upstream(relayed) if relayed.body.is_end_stream() && relayed.is_over() => {
+                self.0 = Source::Over;
+                Poll::Ready(None)
+            }
+            Source::Upstream(relayed) => {
+                relayed.poll(context).map(|frame| frame.map(|frame| frame.map_err(|_| CutShort)))
+            }
+            Source::Over => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Source::Local(body) => body.is_end_stream(),
+            Source::Upstream(relayed) => relayed.body.is_end_stream(),
+            Source::Over => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Source::Local(body) => body.size_hint(),
+            Source::Upstream(relayed) => {
+                relayed.remaining.map_or_else(SizeHint::new, SizeHint::with_exact)
+            }
+            Source::Over => SizeHint::with_exact(0),
+        }
+    }
+}
+
+impl Drop for RelayBody {
+    fn drop(&mut self) {
+        // hyper lets go of a body as soon as the promised length is written (and at once where
+        // there is none, as for HEAD), which may be before the backend's end of stream.
+        if let Source::Upstream(relayed) = std::mem::replace(&mut self.0, Source::Over)
+            && relayed.remaining == Some(0)
+            && !relayed.is_over()
+        {
+            seams::spawn("finish", relayed.finish());
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The four ways out of the shell: tasks, connections, time, entropy. Everything else goes through
+//! here, so that the whole shell can run on a simulated network; `clippy.toml` bans the ways around.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this is the one module that the bans point to"
+)]
+
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::AbortHandle;
+
+use crate::pool::Instant;
+
+/// A connection, in either direction.
+pub type Stream = TcpStream;
+/// Accepts connections.
+pub type Listener = TcpListener;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 4096;
+
+/// A task of this worker; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Task(AbortHandle);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Runs a task on this thread until it ends. The name is for people who read a debugger's list.
+pub fn spawn(_name: &'static str, future: impl Future<Output = ()> + 'static) {
+    tokio::task::spawn_local(future);
+}
+
+/// Runs a task on this thread until it ends or its handle is dropped.
+pub fn spawn_bound(_name: &'static str, future: impl Future<Output = ()> + 'static) -> Task {
+    Task(tokio::task::spawn_local(future).abort_handle())
+}
+
+/// The time since the worker started, as the pool counts it.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    epoch: tokio::time::Instant,
+}
+
+impl Clock {
+    /// A clock that starts now.
+    #[must_use]
+    pub fn start() -> Self {
+        Self { epoch: tokio::time::Instant::now() }
+    }
+
+    /// The present time.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        let elapsed = self.epoch.elapsed().as_nanos();
+        Instant(u64::try_from(elapsed).unwrap_or(u64::MAX))
+    }
+
+    /// Waits until then; not at all if it is past.
+    pub async fn sleep_until(&self, at: Instant) {
+        tokio::time::sleep_until(self.epoch + Duration::from_nanos(at.0)).await;
+    }
+}
+
+/// Waits for a while.
+pub async fn sleep(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}
+
+/// Bounds the wait for a future.
+///
+/// # Errors
+/// If the time is over first.
+pub async fn timeout<F: Future>(
+    duration: Duration,
+    future: F,
+) -> Result<F::Output, tokio::time::error::Elapsed> {
+    tokio::time::timeout(duration, future).await
+}
+
+/// Connects to a host by name or address.
+///
+/// # Errors
+/// If the name cannot be resolved or none of its addresses answers.
+pub async fn connect(host: &str, port: u16) -> io::Result<Stream> {
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Listens on an address, which several workers may share.
+///
+/// # Errors
+/// If the address cannot be bound.
+pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = socket(address)?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
+/// Makes sure that nobody else listens on an address: sharing a port is for workers of one process.
+///
+/// # Errors
+/// If the address cannot be bound alone.
+pub fn check_unused(address: SocketAddr) -> io::Result<()> {
+    let socket = socket(address)?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(1).map(drop)
+}
+
+fn socket(address: SocketAddr) -> io::Result<TcpSocket> {
+    if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
+}
+
+/// Makes a listener usable on this thread's runtime.
+///
+/// # Errors
+/// If the runtime refuses it.
+pub fn adopt(listener: std::net::TcpListener) -> io::Result<Listener> {
+    TcpListener::from_std(listener)
+}
+
+/// A number that nobody could have known before.
+#[must_use]
+pub fn entropy() -> u64 {
+    RandomState::new().hash_one(0_u64)
+}

@@ -1,0 +1,265 @@
+//! One HTTP/2 connection to a backend, over the `h2` crate. The task never waits for a stream's
+//! consumer, a permit or a writer: a stalled client stalls its own stream and nothing else.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
+use h2::{Ping, PingPong, Reason, SendStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+
+use super::{BoxedIo, ConnectionOrder, Context, Ended};
+use crate::pool::{
+    ConnectFailure, Handled, Input, Protocol, StreamFailure, StreamToken, limits,
+};
+use crate::proxy::frame_tap::{Facts, Tapped};
+use crate::proxy::headers;
+use crate::proxy::relay::{Exchange, RequestHead, RequestOrder};
+
+/// Bytes a backend may send ahead on one stream. Every stream of a connection can be full at once
+/// without filling the connection's own window, so a slow client stalls only itself.
+const STREAM_WINDOW: u32 = 128 * 1024;
+/// RFC 9113, 6.9.1.
+const WINDOW_MAX: u64 = (1 << 31) - 1;
+/// Longest list of response fields, uncompressed.
+const HEADER_LIST_MAX: u32 = 64 * 1024;
+/// Streams reset by us of which late frames are still expected.
+const RESET_STREAMS_MAX: usize = 4096;
+
+/// A request that is on a stream: the response to come, and the way to send the body.
+pub struct Http2Exchange {
+    /// The response head, when it comes.
+    pub response: ResponseFuture,
+    /// For the body.
+    pub body: Rc<RefCell<SendStream<Bytes>>>,
+}
+
+struct Task<'a> {
+    context: &'a Context,
+    sender: SendRequest<Bytes>,
+    connection: Connection<Tapped<BoxedIo>, Bytes>,
+    facts: Rc<RefCell<Facts>>,
+    ping_pong: Option<PingPong>,
+    connected: bool,
+    /// By entry in the connection's table. Weak: the owner of the exchange keeps the stream.
+    streams: BTreeMap<u16, (StreamToken, Weak<RefCell<SendStream<Bytes>>>)>,
+    resets: Vec<StreamToken>,
+}
+
+pub(super) async fn run(
+    context: &Context,
+    io: BoxedIo,
+    orders: &mut UnboundedReceiver<ConnectionOrder>,
+) -> Ended {
+    let (tapped, facts) = Tapped::new(io);
+    let streams = context.driver.config(|config| config.limits.streams_per_connection);
+    let window = (u64::from(STREAM_WINDOW) * streams as u64).min(WINDOW_MAX);
+    let handshake = Builder::new()
+        .initial_max_send_streams(limits::STREAMS_BEFORE_SETTINGS as usize)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(u32::try_from(window).expect("at most 2^31 - 1"))
+        .max_header_list_size(HEADER_LIST_MAX)
+        .max_concurrent_reset_streams(RESET_STREAMS_MAX)
+        // The crate measures this on the real clock; only the count above may bind.
+        .reset_stream_duration(Duration::from_secs(u64::from(u32::MAX)))
+        .enable_push(false)
+        .handshake(tapped)
+        .await;
+    let (sender, mut connection) = match handshake {
+        Ok(parts) => parts,
+        Err(error) => return Ended::Dial(ConnectFailure::Protocol, error.to_string()),
+    };
+    let ping_pong = connection.ping_pong();
+    let mut task = Task {
+        context,
+        sender,
+        connection,
+        facts,
+        ping_pong,
+        connected: false,
+        streams: BTreeMap::new(),
+        resets: Vec::new(),
+    };
+    poll_fn(|task_context| task.poll(task_context, orders)).await
+}
+
+impl Task<'_> {
+    fn poll(
+        &mut self,
+        task_context: &mut TaskContext<'_>,
+        orders: &mut UnboundedReceiver<ConnectionOrder>,
+    ) -> Poll<Ended> {
+        while let Poll::Ready(order) = orders.poll_recv(task_context) {
+            match order {
+                Some(ConnectionOrder::Open { stream, attempt, head, request }) => {
+                    self.open(stream, attempt, &head, &request);
+                }
+                Some(ConnectionOrder::Reset { stream, code }) => self.reset(stream, code),
+                Some(ConnectionOrder::Ping) => self.ping(),
+                Some(ConnectionOrder::Close { reason }) => {
+                    return Poll::Ready(Ended::Ordered(format!("{reason:?}")));
+                }
+                None => return Poll::Ready(Ended::Ordered("dropped".into())),
+            }
+        }
+        let ended = Pin::new(&mut self.connection).poll(task_context);
+        self.tell_facts();
+        self.poll_pong(task_context);
+        self.tell_resets();
+        match ended {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(result) => Poll::Ready(self.ended(result)),
+        }
+    }
+
+    fn open(
+        &mut self,
+        stream: StreamToken,
+        attempt: u8,
+        head: &RequestHead,
+        request: &UnboundedSender<RequestOrder>,
+    ) {
+        let scheme = self.context.driver.backend(stream.connection.backend).url.scheme;
+        let upstream = headers::upstream_request(
+            &head.parts,
+            &head.client(),
+            Protocol::Http2,
+            scheme,
+        );
+        // A clone has no stream of its own that waits, so it is never told to wait for one.
+        let opened = self.sender.clone().send_request(upstream, !head.has_body);
+        let driver = &self.context.driver;
+        let (response, mut body) = match opened {
+            Ok(parts) => parts,
+            Err(_) => {
+                let failure = StreamFailure::NotSent;
+                let _ = driver.tell(Input::StreamFailed { stream, failure });
+                return;
+            }
+        };
+        let stream_id = body.stream_id().into();
+        match driver.tell(Input::StreamOpened { stream, stream_id }) {
+            Handled::Done => {}
+            // Nothing was written yet, and nothing will be.
+            Handled::Stale | Handled::Refused | Handled::Accepted(_) | Handled::Rejected(_) => {
+                body.send_reset(Reason::CANCEL);
+                return;
+            }
+        }
+        let body = Rc::new(RefCell::new(body));
+        self.streams.insert(stream.stream, (stream, Rc::downgrade(&body)));
+        let exchange = Exchange::Http2(Http2Exchange { response, body });
+        // If the request is gone, dropping the exchange resets the stream.
+        let _ = request.send(RequestOrder::Opened { stream, stream_id, attempt, exchange });
+    }
+
+    fn reset(&mut self, stream: StreamToken, code: u32) {
+        if let Some((known, body)) = self.streams.get(&stream.stream)
+            && *known == stream
+            && let Some(body) = body.upgrade()
+        {
+            body.borrow_mut().send_reset(code.into());
+        }
+        self.streams.remove(&stream.stream);
+        self.resets.push(stream);
+    }
+
+    fn ping(&mut self) {
+        if let Some(ping_pong) = &mut self.ping_pong {
+            // It fails only if the connection did, which is about to be told.
+            let _ = ping_pong.send_ping(Ping::opaque());
+        }
+    }
+
+    fn poll_pong(&mut self, task_context: &mut TaskContext<'_>) {
+        if let Some(ping_pong) = &mut self.ping_pong
+            && let Poll::Ready(Ok(_)) = ping_pong.poll_pong(task_context)
+        {
+            let connection = self.context.connection;
+            let _ = self.context.driver.tell(Input::Pong { connection });
+        }
+    }
+
+    /// Passes on what the tap heard; `h2` has acted on it already.
+    fn tell_facts(&mut self) {
+        let (max_streams, go_aways, heard) = {
+            let mut facts = self.facts.borrow_mut();
+            let go_aways = std::mem::take(&mut facts.go_aways);
+            (facts.max_streams.take(), go_aways, std::mem::take(&mut facts.heard))
+        };
+        let driver = &self.context.driver;
+        let connection = self.context.connection;
+        if heard && self.connected {
+            let _ = driver.tell(Input::FrameReceived { connection });
+        }
+        match max_streams {
+            Some(max_streams) if self.connected => {
+                let _ = driver.tell(Input::MaxStreamsChanged { connection, max_streams });
+            }
+            Some(_) if !go_aways.is_empty() => {}
+            Some(max_streams) => {
+                self.connected = true;
+                self.context.log_connected("h2");
+                let max_streams = Some(max_streams);
+                let protocol = Protocol::Http2;
+                let _ = driver.tell(Input::Connected { connection, protocol, max_streams });
+            }
+            None => {}
+        }
+        for (last_stream_id, code) in go_aways {
+            let (backend, token) = (self.context.backend(), super::name(connection));
+            tracing::info!(
+                target: "baton",
+                backend,
+                connection = token,
+                last_stream_id,
+                code,
+                "goaway received"
+            );
+            let _ = driver.tell(Input::GoAwayReceived { connection, last_stream_id, code });
+        }
+    }
+
+    /// Resets are on the wire once `h2` was polled and the socket took everything.
+    fn tell_resets(&mut self) {
+        if self.facts.borrow().blocked {
+            return;
+        }
+        for stream in std::mem::take(&mut self.resets) {
+            let _ = self.context.driver.tell(Input::ResetSent { stream });
+        }
+    }
+
+    fn ended(&self, result: Result<(), h2::Error>) -> Ended {
+        let reason = match &result {
+            Ok(()) => "closed by the backend".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        if !self.connected {
+            return Ended::Dial(ConnectFailure::Protocol, reason);
+        }
+        let sent_through = self.facts.borrow().sent_through;
+        Ended::Closed { sent_through, reason }
+    }
+}
+
+/// What an error of `h2` says about the stream that it ended.
+pub fn failure(error: &h2::Error) -> StreamFailure {
+    if error.is_go_away() && error.is_remote() {
+        return StreamFailure::Unprocessed;
+    }
+    match error.reason() {
+        Some(reason) if error.is_reset() && error.is_remote() => {
+            StreamFailure::Reset { code: reason.into() }
+        }
+        Some(_) if error.is_library() => StreamFailure::Malformed,
+        Some(_) | None => StreamFailure::ConnectionLost,
+    }
+}
+

@@ -1,0 +1,164 @@
+//! Connections to backends: one task each, from the dial to the end.
+
+mod http1;
+mod http2;
+
+use std::rc::Rc;
+
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio_rustls::TlsConnector;
+
+use super::backend_url::Scheme;
+use super::driver::Driver;
+use super::relay::{RequestHead, RequestOrder};
+use super::{seams, tls};
+use crate::pool::{CloseReason, ConnectFailure, ConnectionToken, Input, StreamToken};
+
+pub use http1::{Http1Exchange, failure as http1_failure};
+pub use http2::{Http2Exchange, failure as http2_failure};
+
+/// What the pool orders of one connection.
+pub enum ConnectionOrder {
+    /// Send a request.
+    Open {
+        /// Report under this token.
+        stream: StreamToken,
+        /// 1 for the first.
+        attempt: u8,
+        /// What to send.
+        head: Rc<RequestHead>,
+        /// Where the exchange goes.
+        request: UnboundedSender<RequestOrder>,
+    },
+    /// Reset a stream.
+    Reset {
+        /// The stream.
+        stream: StreamToken,
+        /// RFC 9113, 7.
+        code: u32,
+    },
+    /// Send a PING.
+    Ping,
+    /// Give up the connection.
+    Close {
+        /// Why, for the log.
+        reason: CloseReason,
+    },
+}
+
+/// How a connection's task ended.
+enum Ended {
+    /// Before it was ready.
+    Dial(ConnectFailure, String),
+    /// The peer or the network ended it.
+    Closed { sent_through: u32, reason: String },
+    /// The pool did, and knows.
+    Ordered(String),
+}
+
+/// An encrypted or plain byte stream.
+trait Io: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
+type BoxedIo = Box<dyn Io>;
+
+/// Who a connection's task speaks for and to.
+struct Context {
+    driver: Rc<Driver>,
+    connection: ConnectionToken,
+}
+
+impl Context {
+    fn backend(&self) -> &str {
+        &self.driver.backend(self.connection.backend).name
+    }
+
+    fn log_connected(&self, protocol: &str) {
+        let (backend, connection) = (self.backend(), name(self.connection));
+        tracing::info!(target: "baton", backend, connection, protocol, "connected");
+    }
+}
+
+/// A connection's name in logs: backend, slot, generation.
+pub fn name(token: ConnectionToken) -> String {
+    format!("b{}/s{}/g{}", token.backend.0, token.slot, token.generation)
+}
+
+/// Starts a dial. The orders for the connection go into the channel from now on; closing it ends
+/// dial and connection.
+pub fn dial(driver: Rc<Driver>, connection: ConnectionToken) -> UnboundedSender<ConnectionOrder> {
+    let (sender, orders) = unbounded_channel();
+    seams::spawn("upstream connection", run(Context { driver, connection }, orders));
+    sender
+}
+
+async fn run(context: Context, mut orders: UnboundedReceiver<ConnectionOrder>) {
+    let dialled = tokio::select! {
+        biased;
+        ended = ordered_end(&mut orders) => Err(ended),
+        dialled = connect(&context) => dialled,
+    };
+    let ended = match dialled {
+        Ok((io, true)) => http2::run(&context, io, &mut orders).await,
+        Ok((io, false)) => http1::run(&context, io, &mut orders).await,
+        Err(ended) => ended,
+    };
+    report(&context, ended);
+}
+
+/// Nothing but an end can be ordered of a dial.
+async fn ordered_end(orders: &mut UnboundedReceiver<ConnectionOrder>) -> Ended {
+    match orders.recv().await {
+        Some(ConnectionOrder::Close { reason }) => Ended::Ordered(format!("{reason:?}")),
+        Some(_) | None => Ended::Ordered("dropped".into()),
+    }
+}
+
+/// TCP, and TLS if the scheme asks for it. True if HTTP/2 is to be spoken.
+async fn connect(context: &Context) -> Result<(BoxedIo, bool), Ended> {
+    let url = &context.driver.backend(context.connection.backend).url;
+    let tcp = seams::connect(&url.host, url.port)
+        .await
+        .map_err(|error| Ended::Dial(ConnectFailure::Tcp, error.to_string()))?;
+    match url.scheme {
+        Scheme::Http => Ok((Box::new(tcp), false)),
+        Scheme::Http2Cleartext => Ok((Box::new(tcp), true)),
+        Scheme::Https => {
+            let failed = |error: String| Ended::Dial(ConnectFailure::Tls, error);
+            let address = format!("{}:{}", url.host, url.port);
+            let config = context.driver.tls().borrow_mut().client_config(&address, &url.host);
+            let server_name = ServerName::try_from(url.host.clone())
+                .map_err(|error| failed(error.to_string()))?;
+            let stream = TlsConnector::from(config)
+                .connect(server_name, tcp)
+                .await
+                .map_err(|error| failed(error.to_string()))?;
+            let http2 = stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2);
+            Ok((Box::new(stream), http2))
+        }
+    }
+}
+
+fn report(context: &Context, ended: Ended) {
+    let connection = context.connection;
+    let (backend, token) = (context.backend(), name(connection));
+    match ended {
+        Ended::Ordered(reason) => {
+            tracing::info!(target: "baton", backend, connection = token, reason, "connection closed");
+        }
+        Ended::Closed { sent_through, reason } => {
+            tracing::info!(target: "baton", backend, connection = token, reason, "connection closed");
+            let _ = context.driver.tell(Input::ConnectionClosed {
+                connection,
+                sent_through,
+            });
+            context.driver.forget_connection(connection);
+        }
+        Ended::Dial(failure, reason) => {
+            tracing::warn!(target: "baton", backend, connection = token, reason, "connect failed");
+            let _ = context.driver.tell(Input::ConnectFailed { connection, reason: failure });
+            context.driver.forget_connection(connection);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Backends that go away: GOAWAY in two steps and in one, and restarts.
+
+use std::sync::Arc;
+
+use http::Method;
+use tokio::sync::{mpsc, watch};
+
+use crate::support::baton::message;
+use crate::support::client::head;
+use crate::support::raw::{Bodies, Frame, RawBackend, kind};
+use crate::support::{Backend, Baton, Behaviour, Http2, run_load, unique_id, within};
+
+/// Every connection of both backends goes away gracefully after 40 requests, again and again.
+#[tokio::test]
+async fn rolling_goaway_under_load_fails_nothing_and_executes_each_post_once() {
+    const REQUESTS: usize = 1_200;
+    let behaviour = Behaviour { goaway_after: Some(40), ..Behaviour::default() };
+    let first = Backend::start(behaviour, |exchange| exchange.echo()).await;
+    let second = Backend::start(behaviour, |exchange| exchange.echo()).await;
+    let baton = Baton::start(&[first.url(), second.url()], &["--workers", "2"]).await;
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(Http2::connect(baton.address).await);
+    }
+
+    let clients = Arc::new(clients);
+    run_load(REQUESTS, 32, move |number| {
+        let clients = Arc::clone(&clients);
+        async move {
+            let id = unique_id();
+            let head = head(Method::POST, "/rolling", &id);
+            let client = &clients[number % clients.len()];
+            let answer = client.send(head, id.clone()).await.expect("no request fails");
+            assert_eq!(answer.status, 200, "{}: {:?}", id, answer.body);
+            assert_eq!(answer.body, id.as_bytes(), "the answer belongs to the request");
+        }
+    })
+    .await;
+
+    let mut executed = first.seen(|seen| seen.executed.clone());
+    for (id, times) in second.seen(|seen| seen.executed.clone()) {
+        *executed.entry(id).or_default() += times;
+    }
+    assert_eq!(executed.len(), REQUESTS, "each was executed");
+    assert!(executed.values().all(|times| *times == 1), "none was executed twice");
+    let connections = first.seen(|seen| seen.connections) + second.seen(|seen| seen.connections);
+    assert!(connections >= REQUESTS / 2 / 40, "connections did go away: {connections}");
+    baton.wait_for_log("goaway received", |line| message(line) == "goaway received").await;
+}
+
+/// The lowest of ten streams by id, and how many of them a GOAWAY spares.
+const IN_FLIGHT: usize = 10;
+const SPARED: usize = 4;
+
+/// GOAWAY with a last id below what is in flight: what is above runs once more, elsewhere; what is
+/// at or below is left alone and answered where it is.
+#[tokio::test]
+async fn goaway_below_in_flight_streams_moves_only_what_was_not_processed() {
+    let (moved, moved_bodies) = mpsc::unbounded_channel();
+    let (stayed, stayed_bodies) = mpsc::unbounded_channel();
+    let moved_all = watch::Sender::new(0_usize);
+    let backend = RawBackend::start(100, move |mut connection| {
+        let (moved, stayed, moved_all) = (moved.clone(), stayed.clone(), moved_all.clone());
+        async move {
+            let mut bodies = Bodies::default();
+            if connection.number > 0 {
+                while let Some((stream, body)) = connection.request(&mut bodies).await {
+                    connection.answer(stream, &body).await;
+                    moved.send(body).expect("the test listens");
+                    moved_all.send_modify(|count| *count += 1);
+                }
+                return;
+            }
+            let mut requests = Vec::new();
+            while requests.len() < IN_FLIGHT {
+                requests.push(connection.request(&mut bodies).await.expect("they all come"));
+            }
+            requests.sort_unstable();
+            connection.go_away(requests[SPARED - 1].0, 0).await;
+            let mut seen = moved_all.subscribe();
+            let all = seen.wait_for(|count| *count == IN_FLIGHT - SPARED);
+            drop(within("the others ran elsewhere", all).await);
+            for (stream, body) in &requests[..SPARED] {
+                connection.answer(*stream, body).await;
+                stayed.send(body.clone()).expect("the test listens");
+            }
+            let disturbed = rest(&mut connection).await.into_iter().any(|frame| {
+                frame.kind == kind::RST_STREAM && frame.stream <= requests[SPARED - 1].0
+            });
+            assert!(!disturbed, "what the GOAWAY spared is left alone");
+            drop(stayed);
+        }
+    })
+    .await;
+    let baton = Baton::start(&[backend.url()], &["--max-connections", "1"]).await;
+    let client = Arc::new(Http2::connect(baton.address).await);
+
+    post_all(&client, IN_FLIGHT).await;
+
+    let stayed = take(stayed_bodies, SPARED).await;
+    let moved = take(moved_bodies, IN_FLIGHT - SPARED).await;
+    assert!(moved.iter().all(|body| !stayed.contains(body)), "none was executed twice");
+    let again =
+        baton.wait_for_requests(IN_FLIGHT).await.iter().filter(|l| l["attempts"] == 2).count();
+    assert_eq!(again, IN_FLIGHT - SPARED, "only the unprocessed ones took a second attempt");
+}
+
+/// Frames up to the end of the connection.
+async fn rest(connection: &mut crate::support::raw::RawConnection) -> Vec<Frame> {
+    let mut frames = Vec::new();
+    while let Some(frame) = connection.next().await {
+        frames.push(frame);
+    }
+    frames
+}
+
+/// The next `count` of a channel.
+async fn take(mut channel: mpsc::UnboundedReceiver<String>, count: usize) -> Vec<String> {
+    let mut taken = Vec::new();
+    while taken.len() < count {
+        taken.push(within("one more", channel.recv()).await.expect("the script runs"));
+    }
+    assert!(channel.try_recv().is_err(), "there are no more than {count}");
+    taken
+}
+
+/// POSTs with a unique body each, all at once; each must be answered with its own body.
+async fn post_all(client: &Arc<Http2>, count: usize) {
+    let client = Arc::clone(client);
+    run_load(count, count, move |_| {
+        let client = Arc::clone(&client);
+        async move {
+            let id = unique_id();
+            let head = head(Method::POST, "/", &id);
+            let answer = client.send(head, id.clone()).await.expect("it is answered");
+            assert_eq!((answer.status.as_u16(), answer.body), (200, id.into()));
+        }
+    })
+    .await;
+}
+
+/// GOAWAY with last id 0 right behind the SETTINGS: the connection never carries anything.
+#[tokio::test]
+async fn goaway_during_the_handshake_costs_no_request() {
+    let backend = RawBackend::start(100, |mut connection| async move {
+        if connection.number == 0 {
+            return connection.go_away(0, 0).await;
+        }
+        let mut bodies = Bodies::default();
+        while let Some((stream, body)) = connection.request(&mut bodies).await {
+            connection.answer(stream, &body).await;
+        }
+    })
+    .await;
+    let baton = Baton::start(&[backend.url()], &["--max-connections", "1"]).await;
+    let client = Arc::new(Http2::connect(baton.address).await);
+    post_all(&client, 5).await;
+}
+
+/// The only backend restarts on the same port: requests during the gap wait, then succeed.
+#[tokio::test]
+async fn a_single_backend_restarts_and_requests_in_the_gap_wait() {
+    let mut backend = Backend::echo().await;
+    let flags = ["--queue-timeout", "25s", "--backoff-max", "500ms"];
+    let baton = Baton::start(&[backend.url()], &flags).await;
+    let client = Arc::new(Http2::connect(baton.address).await);
+    post_all(&client, 1).await;
+
+    backend.stop().await;
+    baton.wait_for_log("connection closed", |line| message(line) == "connection closed").await;
+    let waiting = Arc::clone(&client);
+    let waiting = tokio::spawn(async move { post_all(&waiting, 8).await });
+    // A dial failed after the requests came: they are in the gap.
+    baton.wait_for_log("connect failed", |line| message(line) == "connect failed").await;
+    assert_eq!(baton.lines("request").len(), 1, "none was given up");
+    backend.listen().await;
+
+    within("the waiting requests are answered", waiting).await.expect("none failed");
+    let executed = backend.seen(|seen| seen.executed.clone());
+    assert_eq!(executed.len(), 9);
+    assert!(executed.values().all(|times| *times == 1), "none was executed twice");
+}
+
+/// One of two backends restarts gracefully, several times, under load.
+#[tokio::test]
+async fn graceful_restarts_beside_another_backend_fail_nothing() {
+    let steady = Backend::echo().await;
+    let restarting = Backend::echo().await;
+    let baton = Baton::start(&[steady.url(), restarting.url()], &[]).await;
+    let client = Arc::new(Http2::connect(baton.address).await);
+    for restart in 1..=3 {
+        post_all(&client, 50).await;
+        let before = restarting.seen(|seen| seen.connections);
+        assert!(before >= restart, "it takes part again after each restart");
+        restarting.go_away();
+        let goaways = || baton.lines("goaway received").len();
+        baton.wait_for_log("goaway received", |_| goaways() >= restart).await;
+    }
+    post_all(&client, 50).await;
+    let executed = steady.seen(|seen| seen.executed.len());
+    assert_eq!(executed + restarting.seen(|seen| seen.executed.len()), 200);
+}

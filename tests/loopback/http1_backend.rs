@@ -1,0 +1,113 @@
+//! Backends that speak HTTP/1.1 only.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+
+use crate::support::client::head;
+use crate::support::http1::{Http1Backend, Reached};
+use crate::support::{Baton, Http1, Http2, run_load, unique_id};
+
+async fn echo(request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let version = format!("{:?}", request.version());
+    let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let head = Response::builder().header("x-version", version);
+    head.body(Full::new(body)).expect("a valid head")
+}
+
+async fn echoes_over_http1(reached: Reached) {
+    let backend = Http1Backend::start(reached, echo).await;
+    let baton = Baton::start(&[backend.url()], &["--queue-timeout", "25s"]).await;
+    let client = Arc::new(Http2::connect(baton.address).await);
+    run_load(300, 40, move |_| {
+        let client = Arc::clone(&client);
+        async move {
+            let id = unique_id();
+            let answer = client.send(head(Method::POST, "/", &id), id.clone()).await;
+            let answer = answer.expect("it is answered");
+            assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, id.as_bytes()));
+            assert_eq!(answer.header("x-version"), "HTTP/1.1");
+        }
+    })
+    .await;
+    let connections = backend.connections();
+    assert!(connections <= 16, "within the limit, and reused: {connections}");
+    let mut client = Http1::connect(baton.address).await;
+    for _ in 0..3 {
+        let answer = client.send(head(Method::PUT, "/", "http1"), "whole body").await;
+        assert_eq!(answer.expect("it is answered").body, "whole body");
+    }
+    assert_eq!(backend.connections(), connections, "kept alive");
+    let lines = baton.lines("connected");
+    assert!(lines.iter().all(|line| line["protocol"] == "http/1.1"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn http1_only_tls_backend_serves_concurrent_requests() {
+    echoes_over_http1(Reached::TlsWithAlpn).await;
+}
+
+#[tokio::test]
+async fn tls_backend_without_alpn_is_spoken_to_in_http1() {
+    echoes_over_http1(Reached::TlsWithoutAlpn).await;
+}
+
+#[tokio::test]
+async fn cleartext_http1_backend_serves_concurrent_requests() {
+    echoes_over_http1(Reached::Cleartext).await;
+}
+
+/// `Connection: close` on a response: the next request takes a new connection.
+#[tokio::test]
+async fn http1_backend_that_closes_each_connection_loses_no_request() {
+    let closing = |request| async {
+        let mut response = echo(request).await;
+        response.headers_mut().insert("connection", "close".parse().expect("valid"));
+        response
+    };
+    let backend = Http1Backend::start(Reached::TlsWithAlpn, closing).await;
+    let baton = Baton::start(&[backend.url()], &[]).await;
+    let client = Http2::connect(baton.address).await;
+    for _ in 0..10 {
+        let id = unique_id();
+        let answer = client.send(head(Method::POST, "/", &id), id.clone()).await;
+        let answer = answer.expect("it is answered");
+        assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, id.as_bytes()));
+        assert!(answer.headers.get("connection").is_none(), "never passed to HTTP/2");
+    }
+    assert_eq!(backend.connections(), 10);
+}
+
+/// Cookies that HTTP/2 carried apart are joined for HTTP/1.1; what is hop-by-hop stays behind.
+#[tokio::test]
+async fn http1_backend_sees_http1_fields() {
+    let look = |request: Request<Incoming>| async move {
+        let fields = request.headers();
+        assert_eq!(request.uri(), "/path?query", "the origin form");
+        assert_eq!(fields["host"], "front.test");
+        assert_eq!(fields.get_all("cookie").iter().count(), 1, "RFC 9113, 8.2.3");
+        assert_eq!(fields["cookie"], "a=1; b=2; c=3");
+        let mut response = Response::new(Full::new(Bytes::from_static(b"seen")));
+        for (name, value) in
+            [("connection", "x-internal"), ("x-internal", "1"), ("keep-alive", "timeout=5")]
+        {
+            response.headers_mut().insert(name, value.parse().expect("valid"));
+        }
+        response
+    };
+    let backend = Http1Backend::start(Reached::TlsWithAlpn, look).await;
+    let baton = Baton::start(&[backend.url()], &[]).await;
+    let mut head = head(Method::GET, "/path?query", "cookies");
+    for cookie in ["a=1", "b=2", "c=3"] {
+        head.headers_mut().append("cookie", cookie.parse().expect("valid"));
+    }
+    let client = Http2::connect(baton.address).await;
+    let answer = client.send(head, "").await.expect("it is answered");
+    assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"seen"[..]));
+    for removed in ["connection", "x-internal", "keep-alive"] {
+        assert!(answer.headers.get(removed).is_none(), "{removed} stays behind");
+    }
+}

@@ -1,0 +1,26 @@
+//! The real `baton` before real HTTP/2-over-TLS servers on loopback, one scenario per test.
+#![cfg(feature = "proxy")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests stand outside the seams: they are the network and the clock"
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bodies;
+mod cancel;
+mod command_line;
+mod errors;
+mod failing;
+mod goaway;
+mod grpc;
+mod header_rules;
+mod http1_backend;
+mod memory;
+mod multiplex;
+mod shutdown;
+mod streams;
+mod transports;
+mod upkeep;

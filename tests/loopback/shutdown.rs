@@ -1,0 +1,151 @@
+//! SIGTERM: what was accepted is finished, then the process ends.
+
+use std::sync::Arc;
+
+use http::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use crate::support::baton::message;
+use crate::support::client::{connect, head};
+use crate::support::{Backend, Baton, Behaviour, Http1, Http2, run_load, unique_id, within};
+
+/// A backend that answers when the gate is opened.
+async fn gated() -> (Backend, watch::Sender<bool>) {
+    let gate = watch::Sender::new(false);
+    let opening = gate.clone();
+    let backend = Backend::start(Behaviour::default(), move |exchange| {
+        let mut gate = gate.subscribe();
+        async move {
+            if gate.wait_for(|open| *open).await.is_ok() {
+                exchange.echo().await;
+            }
+        }
+    })
+    .await;
+    (backend, opening)
+}
+
+#[tokio::test]
+async fn sigterm_under_load_answers_everything_accepted_and_exits_0() {
+    const EACH: usize = 24;
+    let (backend, gate) = gated().await;
+    let mut baton = Baton::start(&[backend.url()], &["--workers", "2"]).await;
+    let http2 = Arc::new(Http2::connect(baton.address).await);
+    let sending = Arc::clone(&http2);
+    let http2_load = tokio::spawn(run_load(EACH, EACH, move |_| {
+        let client = Arc::clone(&sending);
+        async move {
+            let id = unique_id();
+            let answer = client.send(head(Method::POST, "/", &id), id.clone()).await;
+            let answer = answer.expect("what was accepted is answered");
+            assert_eq!((answer.status.as_u16(), answer.body), (200, id.into()));
+        }
+    }));
+    let address = baton.address;
+    let http1_load = tokio::spawn(run_load(EACH, EACH, move |_| async move {
+        let id = unique_id();
+        let mut client = Http1::connect(address).await;
+        let answer = client.send(head(Method::POST, "/", &id), id.clone()).await;
+        let answer = answer.expect("what was accepted is answered");
+        assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, id.as_bytes()));
+        assert_eq!(answer.header("connection"), "close", "HTTP/1.1 clients are told");
+    }));
+    backend.wait_until("all are in flight", |seen| seen.open() == 2 * EACH).await;
+
+    baton.terminate();
+    baton.wait_for_log("draining", |line| message(line) == "draining").await;
+    gate.send_replace(true);
+    within("all HTTP/2 requests are answered", http2_load).await.expect("none failed");
+    within("all HTTP/1.1 requests are answered", http1_load).await.expect("none failed");
+    assert_eq!(baton.exit().await.code(), Some(0));
+    let lines = baton.wait_for_requests(2 * EACH).await;
+    assert!(lines.iter().all(|line| line["outcome"] == "completed"), "{lines:?}");
+    baton.wait_for_log("stopped", |line| message(line) == "stopped").await;
+    let http2 = Arc::into_inner(http2).expect("the load has ended");
+    let closed = within("the client's connection ends", http2.closed).await;
+    closed.expect("no panic").expect("it ends in order, by GOAWAY");
+}
+
+/// Nothing new is accepted once it drains.
+#[tokio::test]
+async fn sigterm_stops_accepting_connections() {
+    let (backend, gate) = gated().await;
+    let mut baton = Baton::start(&[backend.url()], &[]).await;
+    let client = Arc::new(Http2::connect(baton.address).await);
+    let sending = Arc::clone(&client);
+    let held = tokio::spawn(async move { sending.get("/held").await });
+    backend.wait_until("one is in flight", |seen| seen.open() == 1).await;
+    baton.terminate();
+    baton.wait_for_log("draining", |line| message(line) == "draining").await;
+    let refused = async {
+        loop {
+            // A connection that was in the backlog when the listener closed is reset instead.
+            let Ok(mut tcp) = TcpStream::connect(baton.address).await else { return };
+            let _ = tcp.write_all(b"GET / HTTP/1.1\r\nhost: front.test\r\n\r\n").await;
+            let mut answer = Vec::new();
+            let _ = tcp.read_to_end(&mut answer).await;
+            assert!(!answer.starts_with(b"HTTP/1.1 200"), "it is not served");
+        }
+    };
+    within("new connections are refused", refused).await;
+    gate.send_replace(true);
+    let answer = within("the held request is answered", held).await.expect("no panic");
+    assert_eq!(answer.expect("what was accepted is answered").status, 200);
+    assert_eq!(baton.exit().await.code(), Some(0));
+}
+
+/// Clients that are connected and idle do not hold up the end.
+#[tokio::test]
+async fn sigterm_with_idle_clients_exits_0() {
+    let backend = Backend::healthy().await;
+    let mut baton = Baton::start(&[backend.url()], &["--workers", "2"]).await;
+    let silent = connect(baton.address).await;
+    let http2 = Http2::connect(baton.address).await;
+    assert_eq!(http2.get("/").await.expect("it is answered").status, 200);
+    let mut http1 = Http1::connect(baton.address).await;
+    assert_eq!(http1.get("/").await.expect("it is answered").status, 200);
+    baton.terminate();
+    assert_eq!(baton.exit().await.code(), Some(0));
+    within("the HTTP/2 connection ends", http2.closed).await.expect("no panic").expect("in order");
+    drop(silent);
+}
+
+#[tokio::test]
+async fn sigterm_before_any_request_exits_0() {
+    let backend = Backend::healthy().await;
+    let mut baton = Baton::start(&[backend.url()], &[]).await;
+    baton.terminate();
+    assert_eq!(baton.exit().await.code(), Some(0));
+}
+
+/// A request that never ends does not outlive the drain deadline.
+#[tokio::test]
+async fn sigterm_ends_by_the_drain_deadline() {
+    let (backend, _gate) = gated().await;
+    let mut baton = Baton::start(&[backend.url()], &["--drain-timeout", "300ms"]).await;
+    let client = Http2::connect(baton.address).await;
+    let held = tokio::spawn(async move { client.get("/held").await });
+    backend.wait_until("one is in flight", |seen| seen.open() == 1).await;
+    baton.terminate();
+    assert!(baton.exit().await.code().is_some(), "it exits by itself");
+    let answer = within("the client learns of it", held).await.expect("no panic");
+    if let Ok(answer) = answer {
+        assert_eq!(answer.status, 503, "{:?}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_exits_at_once() {
+    let (backend, _gate) = gated().await;
+    let mut baton = Baton::start(&[backend.url()], &["--drain-timeout", "1h"]).await;
+    let client = Http2::connect(baton.address).await;
+    let held = tokio::spawn(async move { client.get("/held").await.is_err() });
+    backend.wait_until("one is in flight", |seen| seen.open() == 1).await;
+    baton.terminate();
+    baton.wait_for_log("draining", |line| message(line) == "draining").await;
+    baton.terminate();
+    assert_eq!(baton.exit().await.code(), Some(1));
+    assert!(within("the client learns of it", held).await.expect("no panic"), "it is cut");
+}

@@ -1,0 +1,90 @@
+//! Ways in and ways out: TLS towards clients, h2c, verification of backends.
+
+use http::Method;
+use rustls::pki_types::ServerName;
+use tokio_rustls::client::TlsStream;
+
+use crate::support::baton::message;
+use crate::support::certificate::{certificate, connector};
+use crate::support::client::{connect, head};
+use crate::support::{Backend, Baton, Behaviour, Exchange, Http1, Http2, within};
+
+async fn connect_tls(baton: &Baton, protocol: &str) -> TlsStream<tokio::net::TcpStream> {
+    let tcp = connect(baton.address).await;
+    let name = ServerName::try_from("127.0.0.1").expect("an address");
+    let tls = within("TLS with Baton", connector(&[protocol]).connect(name, tcp)).await;
+    let tls = tls.expect("Baton has the certificate");
+    assert_eq!(tls.get_ref().1.alpn_protocol(), Some(protocol.as_bytes()));
+    tls
+}
+
+#[tokio::test]
+async fn clients_come_by_tls_with_either_protocol() {
+    let backend = Backend::echo().await;
+    let certificate = certificate();
+    let file = certificate.certificate_file.to_str().expect("UTF-8");
+    let key = certificate.key_file.to_str().expect("UTF-8");
+    let baton = Baton::start(&[backend.url()], &["--tls-cert", file, "--tls-key", key]).await;
+    assert_eq!(baton.lines("listening")[0]["tls"], true);
+    let http2 = Http2::over(connect_tls(&baton, "h2").await).await;
+    let answer = http2.send(head(Method::POST, "/", "tls-2"), "over TLS").await;
+    assert_eq!(answer.expect("it is answered").body, "over TLS");
+    let mut http1 = Http1::over(connect_tls(&baton, "http/1.1").await).await;
+    let answer = http1.send(head(Method::POST, "/", "tls-1"), "over TLS").await;
+    assert_eq!(answer.expect("it is answered").body, "over TLS");
+    backend.seen(|seen| {
+        for head in &seen.heads {
+            assert_eq!(head.headers()["x-forwarded-proto"], "https", "{head:?}");
+        }
+    });
+}
+
+#[tokio::test]
+async fn h2c_backend_is_reached_with_prior_knowledge() {
+    let behaviour = Behaviour { cleartext: true, ..Behaviour::default() };
+    let backend = Backend::start(behaviour, Exchange::echo).await;
+    let baton = Baton::start(&[backend.url()], &[]).await;
+    let client = Http2::connect(baton.address).await;
+    let answer = client.send(head(Method::POST, "/", "h2c"), "in the clear").await;
+    assert_eq!(answer.expect("it is answered").body, "in the clear");
+    assert_eq!(baton.lines("connected")[0]["protocol"], "h2");
+}
+
+/// Backends' certificates are verified against the system's roots unless told otherwise.
+#[tokio::test]
+async fn an_untrusted_certificate_is_a_503_and_insecure_skips_the_check() {
+    let backend = Backend::healthy().await;
+    let url = backend.url();
+    // Some other authority: the test's certificate for `localhost` only proves itself.
+    let other = rcgen::generate_simple_self_signed(vec!["other.test".to_owned()]).expect("valid");
+    let file = crate::support::certificate::scratch_file("other-authority.pem");
+    std::fs::write(&file, other.cert.pem()).expect("target/tmp is writable");
+    let authority = file.to_str().expect("UTF-8");
+    let flags = ["--insecure", "--queue-timeout", "300ms"];
+    let skipping = Baton::start(&[&url], &flags).await;
+    let client = Http2::connect(skipping.address).await;
+    assert_eq!(client.get("/").await.expect("it is answered").status, 200);
+    let warns =
+        |line: &serde_json::Value| line["level"] == "WARN" && message(line).contains("verif");
+    skipping.wait_for_log("a warning that verification is off", warns).await;
+
+    let flags = ["--queue-timeout", "300ms"];
+    let verifying = Baton::start_trusting(&[&url], authority, &flags).await;
+    let client = Http2::connect(verifying.address).await;
+    assert_eq!(client.get("/").await.expect("an answer of Baton's own").status, 503);
+    let failed = |line: &serde_json::Value| message(line) == "connect failed";
+    verifying.wait_for_log("the dial failed", failed).await;
+}
+
+/// Several listen addresses serve the same backends.
+#[tokio::test]
+async fn several_addresses_are_listened_on() {
+    let backend = Backend::healthy().await;
+    let baton = Baton::start(&[backend.url()], &["--listen", "127.0.0.1:0"]).await;
+    baton.wait_for_log("both", |_| baton.lines("listening").len() == 2).await;
+    for line in baton.lines("listening") {
+        let address = line["address"].as_str().expect("text").parse().expect("an address");
+        let client = Http2::connect(address).await;
+        assert_eq!(client.get("/").await.expect("it is answered").status, 200);
+    }
+}

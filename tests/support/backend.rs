@@ -1,0 +1,227 @@
+//! A scripted HTTP/2-over-TLS backend, built on the h2 crate.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::Request;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
+
+use super::certificate::acceptor;
+use super::exchange::Exchange;
+use super::within;
+
+/// What a backend has seen so far. Tests wait for it to satisfy a condition.
+#[derive(Default)]
+pub(crate) struct Seen {
+    /// TCP connections accepted.
+    pub(crate) connections: usize,
+    /// Request heads, in the order in which they arrived.
+    pub(crate) heads: Vec<Request<()>>,
+    /// Streams open now, by connection.
+    pub(crate) open: BTreeMap<usize, usize>,
+    /// The most streams that were ever open on one connection.
+    pub(crate) most_open: usize,
+    /// How often each request was executed, by its id.
+    pub(crate) executed: BTreeMap<String, usize>,
+    /// Streams that the other side reset.
+    pub(crate) resets: Vec<h2::Reason>,
+    /// Body bytes that were received, all streams together.
+    pub(crate) received_bytes: usize,
+    /// Body bytes that flow control let out, all streams together.
+    pub(crate) sent_bytes: usize,
+}
+
+impl Seen {
+    /// Streams open now.
+    pub(crate) fn open(&self) -> usize {
+        self.open.values().sum()
+    }
+}
+
+/// How a backend's connections behave, whatever the requests.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Behaviour {
+    /// SETTINGS_MAX_CONCURRENT_STREAMS; not announced if `None`.
+    pub(crate) max_streams: Option<u32>,
+    /// Requests on a connection after which it goes away gracefully, in two steps.
+    pub(crate) goaway_after: Option<usize>,
+    /// Flow-control window of each stream; that of RFC 9113 if `None`.
+    pub(crate) window: Option<u32>,
+    /// Plain TCP instead of TLS (h2c).
+    pub(crate) cleartext: bool,
+}
+
+type Handler = dyn Fn(Exchange) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;
+
+/// What connections and exchanges of one backend share.
+pub(crate) struct Shared {
+    pub(crate) seen: watch::Sender<Seen>,
+    behaviour: Behaviour,
+    handler: Box<Handler>,
+    go_away: broadcast::Sender<()>,
+    connections: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// A running backend, on the runtime of the test.
+pub(crate) struct Backend {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    shared: Arc<Shared>,
+    listener: Option<JoinHandle<()>>,
+}
+
+impl Backend {
+    /// Listens, and hands every request to `handler`.
+    pub(crate) async fn start<F, Answering>(behaviour: Behaviour, handler: F) -> Self
+    where
+        F: Fn(Exchange) -> Answering + Send + Sync + 'static,
+        Answering: Future<Output = ()> + Send + 'static,
+    {
+        let shared = Arc::new(Shared {
+            seen: watch::Sender::default(),
+            behaviour,
+            handler: Box::new(move |exchange| Box::pin(handler(exchange))),
+            go_away: broadcast::Sender::new(16),
+            connections: Mutex::default(),
+        });
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut backend = Self { address: any_port, shared, listener: None };
+        backend.listen().await;
+        backend
+    }
+
+    /// Answers every request at once with 200 and a body that names the request's id.
+    pub(crate) async fn healthy() -> Self {
+        Self::start(Behaviour::default(), |exchange| async {
+            let body = exchange.id();
+            exchange.answer(200, body).await;
+        })
+        .await
+    }
+
+    /// Answers every request with 200 and its own body.
+    pub(crate) async fn echo() -> Self {
+        Self::start(Behaviour::default(), Exchange::echo).await
+    }
+
+    /// Its URL for `--backend`.
+    pub(crate) fn url(&self) -> String {
+        let scheme = if self.shared.behaviour.cleartext { "h2c" } else { "https" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// Listens; again on the same port, after [`Backend::stop`].
+    pub(crate) async fn listen(&mut self) {
+        assert!(self.listener.is_none(), "it listens already");
+        let listener = TcpListener::bind(self.address).await.expect("the port is free");
+        self.address = listener.local_addr().expect("it is bound");
+        self.listener = Some(tokio::spawn(accept(listener, Arc::clone(&self.shared))));
+    }
+
+    /// Stops listening and cuts every connection, as when the process is killed.
+    pub(crate) async fn stop(&mut self) {
+        if let Some(listener) = self.listener.take() {
+            end(listener).await;
+        }
+        self.cut_connections().await;
+    }
+
+    /// Cuts every connection, without a word, and goes on listening.
+    pub(crate) async fn cut_connections(&self) {
+        let connections =
+            std::mem::take(&mut *self.shared.connections.lock().expect("nothing panics in it"));
+        for connection in connections {
+            end(connection).await;
+        }
+    }
+
+    /// Lets every present connection go away gracefully, in two steps.
+    pub(crate) fn go_away(&self) {
+        // It is an error to have no connection to tell.
+        self.shared.go_away.send(()).expect("there are connections");
+    }
+
+    /// Reads what was seen so far.
+    pub(crate) fn seen<T>(&self, read: impl FnOnce(&Seen) -> T) -> T {
+        read(&self.shared.seen.borrow())
+    }
+
+    /// Waits until what was seen satisfies a condition.
+    pub(crate) async fn wait_until(&self, what: &str, holds: impl FnMut(&Seen) -> bool) {
+        let mut seen = self.shared.seen.subscribe();
+        let waited = within(what, seen.wait_for(holds)).await;
+        drop(waited.expect("the sender lives as long as self"));
+    }
+}
+
+async fn end(task: JoinHandle<()>) {
+    task.abort();
+    // A task that was aborted ends in a JoinError, and that is what we wait for.
+    let _ = task.await;
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    loop {
+        let Ok((tcp, _)) = listener.accept().await else { continue };
+        let mut number = 0;
+        shared.seen.send_modify(|seen| {
+            number = seen.connections;
+            seen.connections += 1;
+        });
+        let go_away = shared.go_away.subscribe();
+        let connection = tokio::spawn(greet(Arc::clone(&shared), tcp, number, go_away));
+        shared.connections.lock().expect("nothing panics in it").push(connection);
+    }
+}
+
+async fn greet(
+    shared: Arc<Shared>,
+    tcp: TcpStream,
+    number: usize,
+    go_away: broadcast::Receiver<()>,
+) {
+    tcp.set_nodelay(true).expect("a connected socket takes the option");
+    if shared.behaviour.cleartext {
+        return serve(shared, tcp, number, go_away).await;
+    }
+    let Ok(tls) = acceptor(&["h2"]).accept(tcp).await else { return };
+    serve(shared, tls, number, go_away).await;
+}
+
+async fn serve<Io>(shared: Arc<Shared>, io: Io, number: usize, mut go_away: broadcast::Receiver<()>)
+where
+    Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let behaviour = shared.behaviour;
+    let mut builder = h2::server::Builder::new();
+    if let Some(max_streams) = behaviour.max_streams {
+        builder.max_concurrent_streams(max_streams);
+    }
+    if let Some(window) = behaviour.window {
+        builder.initial_window_size(window).initial_connection_window_size(window);
+    }
+    let Ok(mut connection) = builder.handshake::<_, Bytes>(io).await else { return };
+    let mut ordinal = 0;
+    loop {
+        tokio::select! {
+            biased;
+            Ok(()) = go_away.recv() => connection.graceful_shutdown(),
+            accepted = connection.accept() => {
+                let Some(Ok((request, respond))) = accepted else { return };
+                ordinal += 1;
+                if behaviour.goaway_after == Some(ordinal) {
+                    connection.graceful_shutdown();
+                }
+                let exchange = Exchange::new(request, respond, number, &shared);
+                let answering = (shared.handler)(exchange);
+                tokio::spawn(answering);
+            }
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The real binary as a child process, and its log.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::certificate::certificate;
+use super::{BOUND, eventually};
+
+/// A running Baton. Killed when dropped.
+pub(crate) struct Baton {
+    child: Child,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    log: Arc<watch::Sender<Vec<Value>>>,
+}
+
+impl Baton {
+    /// One worker before these backends, with further flags, listening on a port of the system's
+    /// choice. Backends' certificates are verified. The test fails unless it listens in time.
+    pub(crate) async fn start<Url: AsRef<str>>(backends: &[Url], flags: &[&str]) -> Self {
+        let authority = certificate().certificate_file.to_str().expect("UTF-8");
+        Self::start_trusting(backends, authority, flags).await
+    }
+
+    /// The same with another authority for backends' certificates.
+    pub(crate) async fn start_trusting<Url: AsRef<str>>(
+        backends: &[Url],
+        authority: &str,
+        flags: &[&str],
+    ) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_baton"));
+        command.args(["run", "--listen", "127.0.0.1:0", "--log-level", "info"]);
+        if !flags.contains(&"--workers") {
+            command.args(["--workers", "1"]);
+        }
+        if !flags.contains(&"--insecure") {
+            command.args(["--ca", authority]);
+        }
+        for backend in backends {
+            command.args(["--backend", backend.as_ref()]);
+        }
+        command.args(flags).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("cargo built the binary");
+        let stderr = child.stderr.take().expect("it is piped");
+        let log = Arc::new(watch::Sender::new(Vec::new()));
+        let lines = Arc::clone(&log);
+        std::thread::spawn(move || collect(BufReader::new(stderr), &lines));
+
+        let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut baton = Self { child, address: unknown, log };
+        let line = baton.wait_for_log("listening", |line| message(line) == "listening").await;
+        let address = line["address"].as_str().expect("the listening line has an address");
+        baton.address = address.parse().expect("the address is one");
+        assert_ne!(baton.address.port(), 0, "the log names the port that the system chose");
+        baton
+    }
+
+    /// The first log line, past or future, of which `wanted` is true.
+    pub(crate) async fn wait_for_log(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        let mut lines = self.log.subscribe();
+        let found = tokio::time::timeout(BOUND, lines.wait_for(|log| log.iter().any(&wanted)));
+        match found.await {
+            Ok(log) => {
+                let log = log.expect("the sender lives as long as self");
+                log.iter().find(|line| wanted(line)).expect("it was there").clone()
+            }
+            Err(_) => panic!("no such log line: {what}\n{}", self.text()),
+        }
+    }
+
+    /// Waits until `count` requests were logged, and returns their lines.
+    pub(crate) async fn wait_for_requests(&self, count: usize) -> Vec<Value> {
+        let mut lines = self.log.subscribe();
+        let enough = |log: &Vec<Value>| log.iter().filter(|line| is_request(line)).count() >= count;
+        if tokio::time::timeout(BOUND, lines.wait_for(enough)).await.is_err() {
+            panic!("fewer than {count} requests were logged\n{}", self.text());
+        }
+        self.lines("request")
+    }
+
+    /// The log lines so far with this message.
+    pub(crate) fn lines(&self, wanted: &str) -> Vec<Value> {
+        self.log.borrow().iter().filter(|line| message(line) == wanted).cloned().collect()
+    }
+
+    /// The end of the log so far, for the message of a failed test.
+    pub(crate) fn text(&self) -> String {
+        let log = self.log.borrow();
+        let from = log.len().saturating_sub(40);
+        log[from..].iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    /// Sends it SIGTERM.
+    pub(crate) fn terminate(&self) {
+        let process = self.child.id().to_string();
+        let status = Command::new("kill").args(["-TERM", &process]).status();
+        assert!(status.expect("kill exists").success(), "the process is there to be signalled");
+    }
+
+    /// Waits until the process has ended.
+    pub(crate) async fn exit(&mut self) -> ExitStatus {
+        let mut status = None;
+        let child = &mut self.child;
+        eventually("baton exits", || {
+            status = child.try_wait().expect("it is our child");
+            status.is_some()
+        })
+        .await;
+        status.expect("just seen")
+    }
+
+    /// Bytes of memory resident now.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The most bytes that were resident since [`Baton::forget_peak`].
+    pub(crate) fn peak_resident_bytes(&self) -> u64 {
+        self.status_bytes("VmHWM:")
+    }
+
+    /// Lets the kernel's high-water mark start again from what is resident now (proc(5), clear_refs).
+    pub(crate) fn forget_peak(&self) {
+        let path = format!("/proc/{}/clear_refs", self.child.id());
+        std::fs::write(path, "5").expect("a process may reset the mark of its child");
+    }
+
+    fn status_bytes(&self, field: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("the process lives");
+        let line = status.lines().find(|line| line.starts_with(field)).expect("the field exists");
+        let kilobytes = line.split_whitespace().nth(1).expect("FIELD: NUMBER kB");
+        kilobytes.parse::<u64>().expect("a number") * 1024
+    }
+}
+
+impl Drop for Baton {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the end of Baton's log:\n{}", self.text());
+        }
+        // It may have ended by itself: then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn collect(stderr: impl BufRead, log: &watch::Sender<Vec<Value>>) {
+    for line in stderr.lines() {
+        let Ok(line) = line else { return };
+        // What is no JSON (a panic's text) is kept, so that a failed test shows it.
+        let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
+        log.send_modify(|lines| lines.push(value));
+    }
+}
+
+/// The message of a log line.
+pub(crate) fn message(line: &Value) -> &str {
+    line["message"].as_str().unwrap_or_default()
+}
+
+fn is_request(line: &Value) -> bool {
+    message(line) == "request"
+}
+
+/// What a run of `baton` with these arguments ended with: exit code and stderr.
+pub(crate) async fn run_to_end(arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_baton"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("cargo built the binary");
+    let mut stderr = child.stderr.take().expect("it is piped");
+    let reading = std::thread::spawn(move || std::io::read_to_string(&mut stderr));
+    let mut status = None;
+    eventually("baton ends", || {
+        status = child.try_wait().expect("it is our child");
+        status.is_some()
+    })
+    .await;
+    let text = reading.join().expect("reading does not panic").expect("stderr is readable");
+    (status.expect("just seen").code(), text)
+}

@@ -1,0 +1,71 @@
+//! One self-signed certificate for 127.0.0.1, made once per test run. It is its own authority, so
+//! Baton verifies it with `--ca`.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+/// A certificate with its key, and where both lie as PEM.
+pub(crate) struct Certificate {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    /// The certificate as PEM, to trust and to serve.
+    pub(crate) certificate_file: PathBuf,
+    /// Its key as PEM.
+    pub(crate) key_file: PathBuf,
+}
+
+/// The certificate of this test run.
+pub(crate) fn certificate() -> &'static Certificate {
+    static CERTIFICATE: OnceLock<Certificate> = OnceLock::new();
+    CERTIFICATE.get_or_init(|| {
+        let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).expect("the names are valid");
+        let certificate_file = scratch_file("certificate.pem");
+        let key_file = scratch_file("key.pem");
+        std::fs::write(&certificate_file, made.cert.pem()).expect("target/tmp is writable");
+        std::fs::write(&key_file, made.signing_key.serialize_pem()).expect("as above");
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("rcgen: PKCS 8");
+        Certificate { chain: vec![made.cert.der().clone()], key, certificate_file, key_file }
+    })
+}
+
+/// A path of this test run's own for a scratch file.
+pub(crate) fn scratch_file(name: &str) -> PathBuf {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    directory.join(format!("{}-{name}", std::process::id()))
+}
+
+/// Accepts TLS, offering these protocols by ALPN (none: no ALPN at all).
+pub(crate) fn acceptor(protocols: &[&str]) -> TlsAcceptor {
+    let certificate = certificate();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring supports the default versions")
+        .with_no_client_auth()
+        .with_single_cert(certificate.chain.clone(), certificate.key.clone_key())
+        .expect("the key belongs to the certificate");
+    config.alpn_protocols = alpn(protocols);
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// Connects by TLS to a server with [`certificate`], offering these protocols by ALPN.
+pub(crate) fn connector(protocols: &[&str]) -> TlsConnector {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate().chain[0].clone()).expect("rcgen makes valid certificates");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring supports the default versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn(protocols);
+    TlsConnector::from(Arc::new(config))
+}
+
+fn alpn(protocols: &[&str]) -> Vec<Vec<u8>> {
+    protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect()
+}

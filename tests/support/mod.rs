@@ -1,0 +1,43 @@
+//! What the scenarios stand on: the real binary, scripted backends, and clients.
+//!
+//! Nothing here sleeps to hope. Whatever is waited for is an event, and every wait has a bound.
+
+pub(crate) mod backend;
+pub(crate) mod baton;
+pub(crate) mod certificate;
+pub(crate) mod client;
+pub(crate) mod exchange;
+pub(crate) mod http1;
+pub(crate) mod load;
+pub(crate) mod raw;
+
+use std::future::Future;
+use std::time::Duration;
+
+pub(crate) use backend::{Backend, Behaviour};
+pub(crate) use baton::Baton;
+pub(crate) use client::{Answer, Http1, Http2};
+pub(crate) use exchange::Exchange;
+pub(crate) use load::{run_load, unique_id};
+
+/// The bound of every wait: far more than anything needs, even on a busy machine, so that reaching
+/// it means that the event will not come.
+pub(crate) const BOUND: Duration = Duration::from_secs(30);
+
+/// Waits for `future`, and fails the test by saying `what` did not happen.
+pub(crate) async fn within<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(BOUND, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("{what}: did not happen within {BOUND:?}"),
+    }
+}
+
+/// Polls a condition that nothing signals (the kernel's figures about a process), with a bound.
+pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    within(what, async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
