@@ -18,4 +18,8 @@ extern crate alloc;
 pub mod pool;
 
 #[cfg(feature = "proxy")]
+pub mod cli;
+#[cfg(feature = "proxy")]
+pub mod demo;
+#[cfg(feature = "proxy")]
 pub mod proxy;

@@ -63,9 +63,8 @@ impl AccessRecord {
 
     /// Writes the line.
     pub fn write(&self, now: Instant) {
-        let since = |at: Option<Instant>| {
-            at.map_or(-1.0, |at| milliseconds(at.since(self.arrived)))
-        };
+        let since =
+            |at: Option<Instant>| at.map_or(-1.0, |at| milliseconds(at.since(self.arrived)));
         let (backend, connection, stream) = match &self.served_by {
             Some((backend, token, id)) => (&**backend, upstream::name(token.connection), *id),
             None => ("-", "-".to_owned(), 0),

@@ -117,8 +117,7 @@ impl Driver {
         head: Rc<RequestHead>,
         orders: UnboundedSender<RequestOrder>,
     ) -> Result<RequestId, Rejection> {
-        let input =
-            Input::RequestArrived { idempotent: head.idempotent, has_body: head.has_body };
+        let input = Input::RequestArrived { idempotent: head.idempotent, has_body: head.has_body };
         let mut core = self.core.borrow_mut();
         let handled = core.pool.handle(self.clock.now(), input);
         let result = match handled {

@@ -62,7 +62,8 @@ pub fn refused(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
     response.headers_mut().insert(PROXY_STATUS, value);
     if status == StatusCode::METHOD_NOT_ALLOWED {
         // RFC 9110, 15.5.6: a 405 names what is allowed.
-        let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH");
+        let allowed =
+            HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH");
         response.headers_mut().insert(ALLOW, allowed);
     }
     response

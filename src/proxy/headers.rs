@@ -143,9 +143,7 @@ pub fn downstream_response(head: &mut response::Parts, client: Version) {
 /// Whether a response never has content, whatever its head says (RFC 9110, 6.4.1).
 #[must_use]
 pub fn has_no_body(method: &Method, status: StatusCode) -> bool {
-    method == Method::HEAD
-        || status == StatusCode::NO_CONTENT
-        || status == StatusCode::NOT_MODIFIED
+    method == Method::HEAD || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
 }
 
 /// The length that a head announces.

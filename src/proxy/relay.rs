@@ -131,8 +131,7 @@ pub async fn serve(
     request: Request<Incoming>,
 ) -> Response<RelayBody> {
     let (parts, incoming) = request.into_parts();
-    let mut record =
-        AccessRecord::new(parts.method.clone(), parts.uri.clone(), peer, driver.now());
+    let mut record = AccessRecord::new(parts.method.clone(), parts.uri.clone(), peer, driver.now());
     if let Some((status, line)) = headers::refuse(&parts) {
         record.status = status.as_u16();
         record.reason = "refused";
@@ -195,8 +194,7 @@ async fn relay(mut live: LiveRequest) -> Response<RelayBody> {
             }
             Step::Answered(Ok((stream, head, body))) => {
                 attempt = None;
-                let started =
-                    Input::ResponseStarted { stream, status: head.status.as_u16() };
+                let started = Input::ResponseStarted { stream, status: head.status.as_u16() };
                 if live.driver.tell(started) == Handled::Done {
                     return respond(live, stream, head, body);
                 }
@@ -275,8 +273,7 @@ fn begin(
     live.record.opened.get_or_insert(live.driver.now());
     live.upload = match &exchange {
         Exchange::Http2(exchange) if live.head.has_body => {
-            let upload =
-                Upload::new(Rc::clone(&live.driver), stream, Rc::clone(&live.head.body));
+            let upload = Upload::new(Rc::clone(&live.driver), stream, Rc::clone(&live.head.body));
             let task = send_body(upload, Rc::clone(&exchange.body));
             Some(seams::spawn_bound("upload", task))
         }
@@ -374,4 +371,3 @@ fn without_response(mut live: LiveRequest, outcome: Outcome) -> Response<RelayBo
     live.record.reason = error_response::reason(rejection);
     error_response::rejected(rejection, live.record.evidence).map(RelayBody::local)
 }
-

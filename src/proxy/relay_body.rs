@@ -148,8 +148,7 @@ impl Relayed {
         let stream = self.stream;
         if let UpstreamBody::Http1 { closes: true, .. } = self.body {
             let connection = stream.connection;
-            let input =
-                Input::GoAwayReceived { connection, last_stream_id: u32::MAX, code: 0 };
+            let input = Input::GoAwayReceived { connection, last_stream_id: u32::MAX, code: 0 };
             let _ = self.live.driver.tell(input);
         }
         let _ = self.live.driver.tell(Input::ResponseEnded { stream });

@@ -173,7 +173,8 @@ impl Body for Upload {
     fn size_hint(&self) -> SizeHint {
         let body = self.body.borrow();
         let kept = body.kept[self.replayed.min(body.kept.len())..].iter();
-        let kept: usize = kept.map(|kept| if let Kept::Data(data) = kept { data.len() } else { 0 }).sum();
+        let kept: usize =
+            kept.map(|kept| if let Kept::Data(data) = kept { data.len() } else { 0 }).sum();
         let mut hint = SizeHint::new();
         if let Some(exact) = body.incoming.size_hint().exact() {
             hint.set_exact(exact + kept as u64);

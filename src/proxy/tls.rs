@@ -63,7 +63,8 @@ impl UpstreamTls {
     pub fn client_config(&mut self, address: &str, server_name: &str) -> Arc<ClientConfig> {
         let mut configurations = self.configurations.lock().expect("nobody panics in here");
         let key = (address.to_owned(), server_name.to_owned());
-        let made = configurations.entry(key).or_insert_with(|| Arc::new(self.verification.config()));
+        let made =
+            configurations.entry(key).or_insert_with(|| Arc::new(self.verification.config()));
         Arc::clone(made)
     }
 }
@@ -157,8 +158,9 @@ fn system_roots() -> RootCertStore {
 /// If a file cannot be read or does not hold what it should; the text names the file.
 pub fn server_config(files: &CertificateFiles) -> Result<Arc<ServerConfig>, String> {
     let chain = certificates(&files.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key)
-        .map_err(|error| format!("{}: expected a private key in PEM: {error}", files.key.display()))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| {
+        format!("{}: expected a private key in PEM: {error}", files.key.display())
+    })?;
     let provider = Arc::new(ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -175,8 +177,7 @@ pub fn server_config(files: &CertificateFiles) -> Result<Arc<ServerConfig>, Stri
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let failed = |error| format!("{}: expected certificates in PEM: {error}", path.display());
-    let read: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(path).map_err(failed)?.collect();
+    let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(failed)?.collect();
     let certificates = read.map_err(failed)?;
     if certificates.is_empty() {
         return Err(format!("{}: expected certificates in PEM, found none", path.display()));

@@ -105,7 +105,7 @@ impl Chaos {
             }),
             50..52 => connection.map(|connection| Input::ConnectionClosed {
                 connection,
-                sent_through: if chance { u32::MAX } else { number * 50 }
+                sent_through: if chance { u32::MAX } else { number * 50 },
             }),
             52..55 => connection.map(|connection| Input::FrameReceived { connection }),
             55..57 => connection.map(|connection| Input::Pong { connection }),

@@ -84,12 +84,7 @@ pub(super) async fn run(
     .await
 }
 
-fn send(
-    context: &Context,
-    sender: &mut SendRequest<Upload>,
-    next: Next,
-    sent_through: &mut u32,
-) {
+fn send(context: &Context, sender: &mut SendRequest<Upload>, next: Next, sent_through: &mut u32) {
     let Next { stream, attempt, head, request } = next;
     let stream_id = if *sent_through == 0 { 1 } else { *sent_through + 2 };
     if context.driver.tell(Input::StreamOpened { stream, stream_id }) != Handled::Done {
@@ -97,8 +92,7 @@ fn send(
     }
     *sent_through = stream_id;
     let scheme = context.driver.backend(stream.connection.backend).url.scheme;
-    let upstream =
-        headers::upstream_request(&head.parts, &head.client(), Protocol::Http1, scheme);
+    let upstream = headers::upstream_request(&head.parts, &head.client(), Protocol::Http1, scheme);
     let upload = Upload::new(Rc::clone(&context.driver), stream, Rc::clone(&head.body));
     let response = Box::pin(sender.try_send_request(upstream.map(|()| upload)));
     let exchange = Exchange::Http1(Http1Exchange { response });

@@ -15,9 +15,7 @@ use h2::{Ping, PingPong, Reason, SendStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use super::{BoxedIo, ConnectionOrder, Context, Ended};
-use crate::pool::{
-    ConnectFailure, Handled, Input, Protocol, StreamFailure, StreamToken, limits,
-};
+use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure, StreamToken, limits};
 use crate::proxy::frame_tap::{Facts, Tapped};
 use crate::proxy::headers;
 use crate::proxy::relay::{Exchange, RequestHead, RequestOrder};
@@ -126,12 +124,8 @@ impl Task<'_> {
         request: &UnboundedSender<RequestOrder>,
     ) {
         let scheme = self.context.driver.backend(stream.connection.backend).url.scheme;
-        let upstream = headers::upstream_request(
-            &head.parts,
-            &head.client(),
-            Protocol::Http2,
-            scheme,
-        );
+        let upstream =
+            headers::upstream_request(&head.parts, &head.client(), Protocol::Http2, scheme);
         // A clone has no stream of its own that waits, so it is never told to wait for one.
         let opened = self.sender.clone().send_request(upstream, !head.has_body);
         let driver = &self.context.driver;
@@ -262,4 +256,3 @@ pub fn failure(error: &h2::Error) -> StreamFailure {
         Some(_) | None => StreamFailure::ConnectionLost,
     }
 }
-

@@ -149,10 +149,7 @@ fn report(context: &Context, ended: Ended) {
         }
         Ended::Closed { sent_through, reason } => {
             tracing::info!(target: "baton", backend, connection = token, reason, "connection closed");
-            let _ = context.driver.tell(Input::ConnectionClosed {
-                connection,
-                sent_through,
-            });
+            let _ = context.driver.tell(Input::ConnectionClosed { connection, sent_through });
             context.driver.forget_connection(connection);
         }
         Ended::Dial(failure, reason) => {
