@@ -97,8 +97,8 @@ pub struct RunArguments {
     /// Address to listen on; repeat for more
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     listen: Vec<SocketAddr>,
-    /// Backend: https://HOST[:PORT], h2c:// or http://, optionally with ;weight=N (1 to 1000); repeat
-    /// for more
+    /// Backend: `https://HOST:PORT`, `h2c://` or `http://`, optionally with `;weight=N` (1 to 1000);
+    /// repeat for more
     #[arg(short, long = "backend", value_name = "URL", required = true)]
     backends: Vec<BackendUrl>,
     /// Do not verify the certificates of backends

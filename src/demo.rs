@@ -157,7 +157,7 @@ impl Backend {
 
     async fn accept(self: Rc<Self>, listener: &Listener, restarting: &watch::Receiver<bool>) {
         loop {
-            if let Ok((stream, _)) = listener.accept().await {
+            if let Ok((stream, _)) = seams::accept(listener).await {
                 let number = self.connections.get() + 1;
                 self.connections.set(number);
                 let connection = Rc::clone(&self).connection(stream, number, restarting.clone());

@@ -95,7 +95,7 @@ impl Timers {
         let backends = requests + self.requests;
         if place < requests {
             let slot = place / 2;
-            return if place % 2 == 0 { Timer::Life(slot) } else { Timer::Quiet(slot) };
+            return if place.is_multiple_of(2) { Timer::Life(slot) } else { Timer::Quiet(slot) };
         }
         if place < backends {
             return Timer::Request(place - requests);
@@ -104,7 +104,11 @@ impl Timers {
         if backend == self.backends {
             return Timer::Shutdown;
         }
-        if (place - backends) % 2 == 0 { Timer::Backoff(backend) } else { Timer::Health(backend) }
+        if (place - backends).is_multiple_of(2) {
+            Timer::Backoff(backend)
+        } else {
+            Timer::Health(backend)
+        }
     }
 
     pub(crate) fn check_invariants(&self) {

@@ -100,12 +100,10 @@ pub async fn accept(downstream: Downstream, listener: Listener) {
         let accepted = tokio::select! {
             biased;
             _ = draining.wait_for(|draining| *draining) => return,
-            accepted = listener.accept() => accepted,
+            accepted = seams::accept(&listener) => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
-                // Without it small responses wait for the client's delayed acknowledgement.
-                let _ = stream.set_nodelay(true);
                 let entered = downstream.open.enter();
                 let connection = serve_accepted(downstream.clone(), stream, peer, entered);
                 seams::spawn("downstream connection", connection);

@@ -329,7 +329,7 @@ async fn send_data(
         stream.borrow_mut().reserve_capacity(data.len());
         let capacity = poll_fn(|context| {
             let mut stream = stream.borrow_mut();
-            if let Poll::Ready(_) = stream.poll_reset(context) {
+            if stream.poll_reset(context).is_ready() {
                 return Poll::Ready(None);
             }
             stream.poll_capacity(context)

@@ -98,6 +98,17 @@ pub async fn connect(host: &str, port: u16) -> io::Result<Stream> {
     Ok(stream)
 }
 
+/// Waits for the next connection.
+///
+/// # Errors
+/// If the system gives none, as when file descriptors run out.
+pub async fn accept(listener: &Listener) -> io::Result<(Stream, SocketAddr)> {
+    let (stream, peer) = listener.accept().await?;
+    // Without it small frames wait for the peer's delayed acknowledgement.
+    stream.set_nodelay(true)?;
+    Ok((stream, peer))
+}
+
 /// Listens on an address, which several workers may share.
 ///
 /// # Errors

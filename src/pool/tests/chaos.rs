@@ -83,7 +83,9 @@ impl Chaos {
         let chance = random.below(2) == 0;
         let draw = random.below(100);
         let input = match draw {
-            0..25 => Some(Input::RequestArrived { idempotent: chance, has_body: draw % 3 == 0 }),
+            0..25 => {
+                Some(Input::RequestArrived { idempotent: chance, has_body: draw.is_multiple_of(3) })
+            }
             25..30 => {
                 Self::any(random, &self.requests).map(|request| Input::RequestCancelled { request })
             }

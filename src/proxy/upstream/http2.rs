@@ -38,6 +38,8 @@ pub struct Http2Exchange {
     pub body: Rc<RefCell<SendStream<Bytes>>>,
 }
 
+type WeakBody = Weak<RefCell<SendStream<Bytes>>>;
+
 struct Task<'a> {
     context: &'a Context,
     sender: SendRequest<Bytes>,
@@ -46,7 +48,7 @@ struct Task<'a> {
     ping_pong: Option<PingPong>,
     connected: bool,
     /// By entry in the connection's table. Weak: the owner of the exchange keeps the stream.
-    streams: BTreeMap<u16, (StreamToken, Weak<RefCell<SendStream<Bytes>>>)>,
+    streams: BTreeMap<u16, (StreamToken, WeakBody)>,
     resets: Vec<StreamToken>,
 }
 
