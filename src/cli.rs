@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::pool::{self, BackendConfig, HealthConfig, Limits, RetryConfig, Strategy, Timeouts};
+use crate::pool::{
+    self, BackendConfig, HealthConfig, Limits, RetryConfig, Strategy, Timeouts, limits,
+};
 use crate::proxy::backend_url::{BackendUrl, Scheme};
 use crate::proxy::config::{CertificateFiles, ProxyConfig};
 use crate::proxy::seams;
@@ -138,20 +140,23 @@ pub struct RunArguments {
 #[command(next_help_heading = "Limits (per worker)")]
 struct LimitArguments {
     /// Connections per backend that are not draining, 1 to 32
-    #[arg(long, value_name = "N", default_value_t = Limits::DEFAULT.connections_per_backend)]
+    #[arg(long, value_name = "N", default_value_t = Limits::DEFAULT.connections_per_backend,
+          value_parser = count(32))]
     max_connections: usize,
     /// Streams per connection, whatever the backend allows, 1 to 256
     #[arg(long, value_name = "N", default_value = "100",
           value_parser = clap::value_parser!(u16).range(1..=256))]
     max_streams: u16,
     /// Requests waiting or in flight
-    #[arg(long, value_name = "N", default_value_t = Limits::DEFAULT.requests)]
+    #[arg(long, value_name = "N", default_value_t = Limits::DEFAULT.requests,
+          value_parser = count(limits::REQUESTS_MAX))]
     max_requests: usize,
     /// Requests waiting for a connection, at most --max-requests
-    #[arg(long, value_name = "N", default_value_t = Limits::DEFAULT.waiting)]
+    #[arg(long, value_name = "N", default_value_t = Limits::DEFAULT.waiting,
+          value_parser = count(limits::REQUESTS_MAX))]
     max_waiting: usize,
     /// Requests after which a connection drains [default: off]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_requests_per_connection: Option<u32>,
 }
 
@@ -202,10 +207,12 @@ struct TimeoutArguments {
 #[command(next_help_heading = "Retries and health")]
 struct RetryArguments {
     /// Attempts at one request, the first included
-    #[arg(long, value_name = "N", default_value_t = RetryConfig::DEFAULT.attempts)]
+    #[arg(long, value_name = "N", default_value_t = RetryConfig::DEFAULT.attempts,
+          value_parser = clap::value_parser!(u8).range(1..))]
     attempts: u8,
     /// Requests on a retry, as a share of all live ones, in percent
-    #[arg(long, value_name = "PERCENT", default_value_t = RetryConfig::DEFAULT.budget_percent)]
+    #[arg(long, value_name = "PERCENT", default_value_t = RetryConfig::DEFAULT.budget_percent,
+          value_parser = clap::value_parser!(u32).range(..=100))]
     retry_budget: u32,
     /// Requests on a retry that are always allowed
     #[arg(long, value_name = "N", default_value_t = RetryConfig::DEFAULT.budget_floor)]
@@ -214,10 +221,12 @@ struct RetryArguments {
     #[arg(long, value_name = "BYTES", default_value_t = RetryConfig::DEFAULT.replay_buffer_bytes)]
     replay_buffer: usize,
     /// Failures in a row that take a backend out
-    #[arg(long, value_name = "N", default_value_t = HealthConfig::DEFAULT.failures)]
+    #[arg(long, value_name = "N", default_value_t = HealthConfig::DEFAULT.failures,
+          value_parser = clap::value_parser!(u32).range(1..))]
     failures: u32,
     /// Successes in a row that bring it back
-    #[arg(long, value_name = "N", default_value_t = HealthConfig::DEFAULT.successes)]
+    #[arg(long, value_name = "N", default_value_t = HealthConfig::DEFAULT.successes,
+          value_parser = clap::value_parser!(u32).range(1..))]
     successes: u32,
 }
 
@@ -303,6 +312,11 @@ impl RetryArguments {
     fn health(&self) -> HealthConfig {
         HealthConfig { failures: self.failures, successes: self.successes }
     }
+}
+
+/// Reads a number from 1 to `max`.
+fn count(max: usize) -> impl clap::builder::TypedValueParser<Value = usize> {
+    clap::builder::RangedU64ValueParser::<usize>::new().range(1..=max as u64)
 }
 
 /// Reads a duration such as `500ms`.

@@ -8,7 +8,11 @@ use baton::proxy::{log, run};
 use clap::Parser;
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let result = match cli.command {
         Command::Run(arguments) => {
             log::init(arguments.log_level.into());
             let config = arguments.into_config();
@@ -30,4 +34,23 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Help and version as they are; an error as one line that says what and where.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Nobody is left to tell if standard output is gone.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    let told: Vec<_> = text
+        .lines()
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let told = told.join(" ");
+    eprintln!("baton: {} (try --help)", told.strip_prefix("error: ").unwrap_or(&told));
+    ExitCode::from(2)
 }

@@ -40,7 +40,14 @@ pub fn run(config: ProxyConfig) -> Result<(), StartError> {
         UpstreamTls::new(config.authorities.as_deref(), config.insecure).map_err(StartError)?;
     let downstream_tls =
         config.downstream_tls.as_ref().map(tls::server_config).transpose().map_err(StartError)?;
-    let listeners = bind(&config.listen, config.workers)?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| StartError(format!("runtime: {error}")))?;
+    let _context = runtime.enter();
+    // Before anybody can know that the proxy runs, so that it can be stopped in order from then on.
+    let signals = Signals::listen()?;
+    let listeners = bind(&config.listen, config.workers, downstream_tls.is_some())?;
     let (drain, draining) = watch::channel(false);
     let (done, mut all_done) = mpsc::channel::<()>(1);
     let threads: Vec<_> = listeners
@@ -62,11 +69,7 @@ pub fn run(config: ProxyConfig) -> Result<(), StartError> {
         })
         .collect();
     drop(done);
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| StartError(format!("runtime: {error}")))?;
-    runtime.block_on(supervise(&drain, &mut all_done))?;
+    runtime.block_on(supervise(signals, &drain, &mut all_done));
     for thread in threads {
         thread.join().expect("a worker that panics ends the process");
     }
@@ -78,12 +81,8 @@ pub fn run(config: ProxyConfig) -> Result<(), StartError> {
 fn bind(
     addresses: &[SocketAddr],
     workers: usize,
+    tls: bool,
 ) -> Result<Vec<Vec<std::net::TcpListener>>, StartError> {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()
-        .map_err(|error| StartError(format!("runtime: {error}")))?;
-    let _context = runtime.enter();
     let mut listeners: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
     for wanted in addresses {
         let failed = |error| StartError(format!("cannot listen on {wanted}: {error}"));
@@ -96,35 +95,49 @@ fn bind(
             address = listener.local_addr().map_err(failed)?;
             listeners.push(listener);
         }
+        tracing::info!(target: "baton", %address, tls, "listening");
     }
     Ok(listeners)
 }
 
 /// Waits for the first signal, then for the workers; a second signal ends the process at once.
 async fn supervise(
+    mut signals: Signals,
     drain: &watch::Sender<bool>,
     all_done: &mut mpsc::Receiver<()>,
-) -> Result<(), StartError> {
-    let listen = |kind| signal(kind).map_err(|error| StartError(format!("signals: {error}")));
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
-    either(&mut terminate, &mut interrupt).await;
+) {
+    signals.next().await;
     tracing::info!(target: "baton", "draining");
     drain.send_replace(true);
     tokio::select! {
         biased;
-        () = either(&mut terminate, &mut interrupt) => {
+        () = signals.next() => {
             tracing::warn!(target: "baton", "second signal: stopped without draining");
             std::process::exit(1);
         }
-        _ = all_done.recv() => Ok(()),
+        _ = all_done.recv() => {}
     }
 }
 
-async fn either(one: &mut Signal, other: &mut Signal) {
-    tokio::select! {
-        biased;
-        _ = one.recv() => {}
-        _ = other.recv() => {}
+/// The signals that ask the proxy to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, StartError> {
+        let listen = |kind| signal(kind).map_err(|error| StartError(format!("signals: {error}")));
+        let terminate = listen(SignalKind::terminate())?;
+        let interrupt = listen(SignalKind::interrupt())?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }

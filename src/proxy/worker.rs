@@ -64,15 +64,11 @@ async fn serve(worker: Worker) {
         open: Rc::clone(&open),
     };
     for listener in worker.listeners {
-        let address = listener.local_addr().expect("a bound listener has an address");
-        let tls = downstream.tls.is_some();
         match seams::adopt(listener) {
             Ok(listener) => {
-                tracing::info!(target: "baton", %address, tls, "listening");
-                let accept = downstream::accept(downstream.clone(), listener);
-                seams::spawn("accept", accept);
+                seams::spawn("accept", downstream::accept(downstream.clone(), listener));
             }
-            Err(error) => tracing::error!(target: "baton", %address, %error, "cannot listen"),
+            Err(error) => tracing::error!(target: "baton", %error, "cannot listen"),
         }
     }
     let mut draining = worker.draining;

@@ -100,13 +100,7 @@ async fn http1_client_that_disconnects_resets_its_stream() {
 /// The client goes away in the middle of a download: the stream is reset at the backend.
 #[tokio::test]
 async fn cancelling_a_download_resets_its_stream() {
-    let backend = Backend::start(Behaviour::default(), |mut exchange| async move {
-        let Some(mut stream) = exchange.start(200) else { return };
-        exchange.send(&mut stream, Bytes::from_static(b"begun"), false).await;
-        exchange.wait_for_reset().await;
-        drop(stream);
-    })
-    .await;
+    let backend = Backend::start(Behaviour::default(), Exchange::begin_and_hang).await;
     let baton = Baton::start(&[backend.url()], &[]).await;
     let client = Http2::connect(baton.address).await;
     let head = head(Method::GET, "/", "download");

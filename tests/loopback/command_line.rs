@@ -1,5 +1,6 @@
 //! Errors that a person sees on starting Baton: one line that says what and where, and a code.
 
+use crate::support::Baton;
 use crate::support::baton::run_to_end;
 use crate::support::certificate::{certificate, scratch_file};
 
@@ -45,7 +46,17 @@ async fn usage_errors_exit_with_2_and_one_line() {
 async fn a_port_in_use_exits_with_1_and_names_the_address() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("the system has a port");
     let address = taken.local_addr().expect("it is bound").to_string();
-    fails(&["--listen", &address, "--backend", BACKEND, "-k"], 1, &address).await;
+    let authority = certificate().certificate_file.to_str().expect("UTF-8");
+    fails(&["--listen", &address, "--backend", BACKEND, "--ca", authority], 1, &address).await;
+}
+
+/// SO_REUSEPORT is for the workers of one Baton: a second one must not take half of its clients.
+#[tokio::test]
+async fn a_second_baton_on_the_same_port_exits_with_1() {
+    let baton = Baton::start(&[BACKEND], &["--workers", "2"]).await;
+    let address = baton.address.to_string();
+    let authority = certificate().certificate_file.to_str().expect("UTF-8");
+    fails(&["--listen", &address, "--backend", BACKEND, "--ca", authority], 1, &address).await;
 }
 
 #[tokio::test]
@@ -64,7 +75,8 @@ async fn unreadable_certificates_exit_with_1_and_name_the_file() {
         (garbage, key, garbage),
         (good, garbage, garbage),
     ] {
-        let flags = [&base[..], &["-k", "--tls-cert", cert, "--tls-key", key]].concat();
+        let tls = ["--ca", good, "--tls-cert", cert, "--tls-key", key];
+        let flags = [&base[..], &tls].concat();
         fails(&flags, 1, names).await;
     }
     fails(&[&base[..], &["--ca", absent]].concat(), 1, absent).await;

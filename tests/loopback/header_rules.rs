@@ -195,6 +195,37 @@ async fn expect_100_continue_is_answered_before_the_body() {
     assert_eq!(fields["content-length"], "8");
 }
 
+/// An HTTP/1.0 client knows no chunks: the end of the connection is the end of the body.
+#[tokio::test]
+async fn an_http10_client_gets_a_body_it_understands() {
+    let (_backend, baton) = started().await;
+    let mut tcp = connect(baton.address).await;
+    let request = b"GET / HTTP/1.0\r\nhost: front.test\r\n\r\n";
+    within("sending", tcp.write_all(request)).await.expect("Baton reads");
+    let mut answer = String::new();
+    within("the end", tcp.read_to_string(&mut answer)).await.expect("no reset");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a whole head");
+    assert!(head.contains(" 200 ") && !head.contains("chunked"), "{head}");
+    assert_eq!(body, "body");
+}
+
+/// Chunks and trailers of an HTTP/1.1 request become DATA and a HEADERS frame.
+#[tokio::test]
+async fn a_chunked_upload_passes_with_its_trailers() {
+    let backend = Backend::start(Behaviour::default(), |mut exchange| async move {
+        let (body, trailers) = exchange.read().await.expect("a whole request");
+        assert!(exchange.head.headers().get("transfer-encoding").is_none());
+        let checksum = trailers.map(|trailers| trailers["x-checksum"].clone());
+        exchange.answer(200, format!("{body:?} {checksum:?}")).await;
+    })
+    .await;
+    let baton = Baton::start(&[backend.url()], &[]).await;
+    let request = "POST / HTTP/1.1\r\nhost: front.test\r\ntransfer-encoding: chunked\r\n\
+        trailer: x-checksum\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nx-checksum: ok\r\n\r\n";
+    let answer = exchange_bytes(&baton, request, "Some(").await;
+    assert!(answer.contains("[97, 98, 99, 100, 101] Some(\"ok\")"), "{answer}");
+}
+
 /// A request within the body of another: `Transfer-Encoding` decides, and what follows is a request
 /// of its own only if the client meant it (RFC 9112, 6.1).
 #[tokio::test]

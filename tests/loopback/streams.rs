@@ -181,6 +181,38 @@ async fn settings_lowered_to_zero_and_raised_again() {
     }
 }
 
+/// The limit of one connection falls to 0 and stays there: requests take another connection.
+#[tokio::test]
+async fn settings_lowered_to_zero_moves_requests_to_another_connection() {
+    let (lowered, mut is_lowered) = mpsc::channel(1);
+    let backend = RawBackend::start(10, move |mut connection| {
+        let lowered = lowered.clone();
+        async move {
+            let mut bodies = Bodies::default();
+            while let Some((stream, body)) = connection.request(&mut bodies).await {
+                if connection.number == 0 {
+                    connection.limit_streams(0).await;
+                    connection.ping().await;
+                    connection.until(|frame| frame.acknowledges(kind::PING)).await;
+                    lowered.send(()).await.expect("the test listens");
+                }
+                connection.answer(stream, &body).await;
+            }
+        }
+    })
+    .await;
+    let flags = ["--max-connections", "2", "--queue-timeout", "25s"];
+    let baton = Baton::start(&[backend.url()], &flags).await;
+    let client = Arc::new(Http2::connect(baton.address).await);
+    post_each(&client, 1).await;
+    within("the limit is lowered", is_lowered.recv()).await.expect("the script runs");
+    post_each(&client, 6).await;
+    let lines = baton.wait_for_requests(7).await;
+    let first = &lines[0]["connection"];
+    assert!(lines[1..].iter().all(|line| line["connection"] != *first), "{lines:?}");
+    assert!(lines.iter().all(|line| line["attempts"] == 1), "{lines:?}");
+}
+
 /// SETTINGS lowers the limit below what is open: what is open goes on, nothing new is opened until
 /// the load is below the new limit.
 #[tokio::test]

@@ -81,10 +81,23 @@ async fn an_untrusted_certificate_is_a_503_and_insecure_skips_the_check() {
 async fn several_addresses_are_listened_on() {
     let backend = Backend::healthy().await;
     let baton = Baton::start(&[backend.url()], &["--listen", "127.0.0.1:0"]).await;
-    baton.wait_for_log("both", |_| baton.lines("listening").len() == 2).await;
-    for line in baton.lines("listening") {
+    for line in baton.wait_for_lines("listening", 2).await {
         let address = line["address"].as_str().expect("text").parse().expect("an address");
         let client = Http2::connect(address).await;
         assert_eq!(client.get("/").await.expect("it is answered").status, 200);
     }
+}
+
+/// One address is one line in the log, however many workers listen on it.
+#[tokio::test]
+async fn each_address_is_logged_once() {
+    let backend = Backend::healthy().await;
+    let mut baton = Baton::start(&[backend.url()], &["--workers", "3"]).await;
+    let client = Http2::connect(baton.address).await;
+    assert_eq!(client.get("/").await.expect("it is answered").status, 200);
+    baton.terminate();
+    assert_eq!(baton.exit().await.code(), Some(0));
+    baton.wait_for_lines("stopped", 1).await;
+    assert_eq!(baton.lines("listening").len(), 1);
+    assert_eq!(baton.lines("stopped").len(), 1);
 }

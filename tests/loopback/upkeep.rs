@@ -36,8 +36,7 @@ async fn an_idle_connection_is_closed_and_the_next_request_dials() {
     for connections in 1..=3 {
         assert_eq!(client.get("/").await.expect("it is answered").status, 200);
         assert_eq!(backend.seen(|seen| seen.connections), connections);
-        let closed = || baton.lines("connection closed").len() == connections;
-        baton.wait_for_log("the idle connection is closed", |_| closed()).await;
+        baton.wait_for_lines("connection closed", connections).await;
     }
 }
 

@@ -75,12 +75,18 @@ impl Baton {
 
     /// Waits until `count` requests were logged, and returns their lines.
     pub(crate) async fn wait_for_requests(&self, count: usize) -> Vec<Value> {
+        self.wait_for_lines("request", count).await
+    }
+
+    /// Waits until there are `count` lines with this message, and returns them.
+    pub(crate) async fn wait_for_lines(&self, wanted: &str, count: usize) -> Vec<Value> {
         let mut lines = self.log.subscribe();
-        let enough = |log: &Vec<Value>| log.iter().filter(|line| is_request(line)).count() >= count;
+        let enough =
+            |log: &Vec<Value>| log.iter().filter(|line| message(line) == wanted).count() >= count;
         if tokio::time::timeout(BOUND, lines.wait_for(enough)).await.is_err() {
-            panic!("fewer than {count} requests were logged\n{}", self.text());
+            panic!("fewer than {count} lines with the message {wanted:?}\n{}", self.text());
         }
-        self.lines("request")
+        self.lines(wanted)
     }
 
     /// The log lines so far with this message.
@@ -162,10 +168,6 @@ fn collect(stderr: impl BufRead, log: &watch::Sender<Vec<Value>>) {
 /// The message of a log line.
 pub(crate) fn message(line: &Value) -> &str {
     line["message"].as_str().unwrap_or_default()
-}
-
-fn is_request(line: &Value) -> bool {
-    message(line) == "request"
 }
 
 /// What a run of `baton` with these arguments ended with: exit code and stderr.

@@ -137,13 +137,15 @@ pub(crate) async fn send_all(
     Ok(())
 }
 
-/// Reads one piece of a body and lets as many bytes follow.
+/// Reads one piece of a body, passing over empty ones, and lets as many bytes follow.
 pub(crate) async fn read_chunk(body: &mut RecvStream) -> Result<Option<Bytes>, h2::Error> {
-    let Some(chunk) = within("more of the body", body.data()).await.transpose()? else {
-        return Ok(None);
-    };
-    body.flow_control().release_capacity(chunk.len())?;
-    Ok(Some(chunk))
+    while let Some(chunk) = within("more of the body", body.data()).await.transpose()? {
+        body.flow_control().release_capacity(chunk.len())?;
+        if !chunk.is_empty() {
+            return Ok(Some(chunk));
+        }
+    }
+    Ok(None)
 }
 
 /// Reads a whole response.

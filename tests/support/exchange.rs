@@ -154,6 +154,18 @@ impl Exchange {
     /// Never answers; returns when the other side resets the stream, and takes note of it.
     pub(crate) async fn wait_for_reset(mut self) {
         let reset = poll_fn(|context| self.respond.poll_reset(context)).await;
+        self.note_reset(reset);
+    }
+
+    /// Answers with 200 and `begun`, and never ends; otherwise as [`Exchange::wait_for_reset`].
+    pub(crate) async fn begin_and_hang(mut self) {
+        let Some(mut stream) = self.start(200) else { return };
+        self.send(&mut stream, Bytes::from_static(b"begun"), false).await;
+        let reset = poll_fn(|context| stream.poll_reset(context)).await;
+        self.note_reset(reset);
+    }
+
+    fn note_reset(&self, reset: Result<Reason, h2::Error>) {
         if let Ok(reason) = reset {
             self.open.shared.seen.send_modify(|seen| seen.resets.push(reason));
         }

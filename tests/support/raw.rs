@@ -157,6 +157,13 @@ impl RawConnection {
     }
 }
 
+impl Drop for RawConnection {
+    /// Cuts the connection: the reader holds the other half of it.
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
 /// Collects the bodies of requests, by stream.
 #[derive(Default)]
 pub(crate) struct Bodies(std::collections::BTreeMap<u32, Vec<u8>>);

@@ -62,9 +62,9 @@ pub(super) async fn run(
                 }
                 Some(ConnectionOrder::Ping) => {}
                 Some(ConnectionOrder::Close { reason }) => {
-                    return Poll::Ready(Ended::Ordered(format!("{reason:?}")));
+                    return Poll::Ready(Ended::ordered(true, reason));
                 }
-                None => return Poll::Ready(Ended::Ordered("dropped".into())),
+                None => return Poll::Ready(Ended::Dropped),
             }
         }
         let mut ended = connection.as_mut().poll(task_context);

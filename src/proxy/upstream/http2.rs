@@ -103,9 +103,9 @@ impl Task<'_> {
                 Some(ConnectionOrder::Reset { stream, code }) => self.reset(stream, code),
                 Some(ConnectionOrder::Ping) => self.ping(),
                 Some(ConnectionOrder::Close { reason }) => {
-                    return Poll::Ready(Ended::Ordered(format!("{reason:?}")));
+                    return Poll::Ready(Ended::ordered(self.connected, reason));
                 }
-                None => return Poll::Ready(Ended::Ordered("dropped".into())),
+                None => return Poll::Ready(Ended::Dropped),
             }
         }
         let ended = Pin::new(&mut self.connection).poll(task_context);

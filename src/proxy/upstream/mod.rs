@@ -54,8 +54,18 @@ enum Ended {
     Dial(ConnectFailure, String),
     /// The peer or the network ended it.
     Closed { sent_through: u32, reason: String },
-    /// The pool did, and knows.
-    Ordered(String),
+    /// The pool gave up a dial, and knows.
+    GivenUp(CloseReason),
+    /// The pool closed a connection, and knows.
+    Ordered(CloseReason),
+    /// The worker is gone.
+    Dropped,
+}
+
+impl Ended {
+    fn ordered(connected: bool, reason: CloseReason) -> Self {
+        if connected { Self::Ordered(reason) } else { Self::GivenUp(reason) }
+    }
 }
 
 /// An encrypted or plain byte stream.
@@ -110,8 +120,8 @@ async fn run(context: Context, mut orders: UnboundedReceiver<ConnectionOrder>) {
 /// Nothing but an end can be ordered of a dial.
 async fn ordered_end(orders: &mut UnboundedReceiver<ConnectionOrder>) -> Ended {
     match orders.recv().await {
-        Some(ConnectionOrder::Close { reason }) => Ended::Ordered(format!("{reason:?}")),
-        Some(_) | None => Ended::Ordered("dropped".into()),
+        Some(ConnectionOrder::Close { reason }) => Ended::GivenUp(reason),
+        Some(_) | None => Ended::Dropped,
     }
 }
 
@@ -145,8 +155,14 @@ fn report(context: &Context, ended: Ended) {
     let (backend, token) = (context.backend(), name(connection));
     match ended {
         Ended::Ordered(reason) => {
+            let reason = close_reason(reason);
             tracing::info!(target: "baton", backend, connection = token, reason, "connection closed");
         }
+        Ended::GivenUp(reason) => {
+            let reason = close_reason(reason);
+            tracing::warn!(target: "baton", backend, connection = token, reason, "connect failed");
+        }
+        Ended::Dropped => {}
         Ended::Closed { sent_through, reason } => {
             tracing::info!(target: "baton", backend, connection = token, reason, "connection closed");
             let _ = context.driver.tell(Input::ConnectionClosed { connection, sent_through });
@@ -157,5 +173,16 @@ fn report(context: &Context, ended: Ended) {
             let _ = context.driver.tell(Input::ConnectFailed { connection, reason: failure });
             context.driver.forget_connection(connection);
         }
+    }
+}
+
+fn close_reason(reason: CloseReason) -> &'static str {
+    match reason {
+        CloseReason::ConnectDeadline => "connect deadline",
+        CloseReason::Idle => "idle",
+        CloseReason::Drained => "drained",
+        CloseReason::DrainDeadline => "drain deadline",
+        CloseReason::Silent => "silent",
+        CloseReason::Shutdown => "shutdown",
     }
 }

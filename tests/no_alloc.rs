@@ -1,0 +1,164 @@
+//! After it is built, the pool never asks for memory: every kind of input, with an allocator that
+//! ends the process if it is called while sealed.
+
+#![allow(unsafe_code, reason = "an allocator cannot be written without it")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use baton::pool::{
+    BackendConfig, Config, ConnectFailure, ConnectionToken, Handled, Input, Instant, Limits,
+    Output, Pool, Protocol, RequestId, Strategy, StreamFailure, StreamToken,
+};
+
+struct Sealing;
+
+static SEALED: AtomicBool = AtomicBool::new(false);
+
+fn check() {
+    if SEALED.swap(false, Ordering::SeqCst) {
+        panic!("the pool allocated after it was built");
+    }
+}
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Sealing {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        check();
+        // SAFETY: the caller's contract is the system's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        check();
+        // SAFETY: the caller's contract is the system's.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Sealing = Sealing;
+
+/// What the test remembers of the orders, in tables made beforehand.
+struct World {
+    pool: Pool,
+    now: u64,
+    number: Cell<u64>,
+    dials: Vec<ConnectionToken>,
+    connections: Vec<ConnectionToken>,
+    streams: Vec<StreamToken>,
+    requests: Vec<RequestId>,
+}
+
+impl World {
+    fn tell(&mut self, input: Input) {
+        if let Handled::Accepted(request) = self.pool.handle(Instant(self.now), input) {
+            keep(&mut self.requests, request);
+        }
+        while let Some(output) = self.pool.poll_output() {
+            match output {
+                Output::Connect { connection } => keep(&mut self.dials, connection),
+                Output::OpenStream { stream, .. } => keep(&mut self.streams, stream),
+                _ => {}
+            }
+        }
+    }
+
+    /// A number that looks like chance and is none.
+    fn draw(&self) -> usize {
+        let number = self.number.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        self.number.set(number);
+        (number >> 33) as usize
+    }
+
+    fn step(&mut self) {
+        let stream = pick(&self.streams, self.draw());
+        let connection = pick(&self.connections, self.draw());
+        let request = pick(&self.requests, self.draw());
+        let code = (self.draw() % 15) as u32;
+        let input = match self.draw() % 22 {
+            0..5 => {
+                Input::RequestArrived { idempotent: code > 7, has_body: code.is_multiple_of(2) }
+            }
+            5 => Input::RequestCancelled { request },
+            6 => Input::ReplayBufferExceeded { request },
+            7 | 8 => {
+                let connection = pick(&self.dials, self.draw());
+                keep(&mut self.connections, connection);
+                Input::Connected { connection, protocol: Protocol::Http2, max_streams: Some(code) }
+            }
+            9 => {
+                let connection = pick(&self.dials, self.draw());
+                Input::ConnectFailed { connection, reason: ConnectFailure::Tcp }
+            }
+            10 => Input::MaxStreamsChanged { connection, max_streams: code },
+            11 => Input::GoAwayReceived { connection, last_stream_id: code, code },
+            12 => Input::FrameReceived { connection },
+            13 => Input::Pong { connection },
+            14 => Input::ConnectionClosed { connection, sent_through: code },
+            15 => Input::StreamOpened { stream, stream_id: 1 + 2 * code },
+            16 => Input::RequestSent { stream },
+            17 => Input::ResponseStarted { stream, status: 200 },
+            18 => Input::ResponseEnded { stream },
+            19 => Input::StreamFailed { stream, failure: StreamFailure::Reset { code } },
+            20 => Input::ResetSent { stream },
+            _ => {
+                self.now += 50_000_000;
+                Input::Timeout
+            }
+        };
+        self.tell(input);
+    }
+}
+
+fn pick<T: Copy>(list: &[T], draw: usize) -> T {
+    list[draw % list.len()]
+}
+
+/// Keeps the last so many, without growing.
+fn keep<T: Copy>(list: &mut Vec<T>, item: T) {
+    if list.len() == list.capacity() {
+        list.remove(0);
+    }
+    list.push(item);
+}
+
+#[test]
+fn nothing_is_allocated_after_the_pool_was_built() {
+    for strategy in
+        [Strategy::RoundRobin, Strategy::Weighted, Strategy::Random, Strategy::LeastLoaded]
+    {
+        let limits = Limits { requests: 200, waiting: 40, ..Limits::DEFAULT };
+        let backends = vec![BackendConfig::default(); 3];
+        let config = Config { backends, limits, strategy, ..Config::default() };
+        let pool = Pool::new(config, 1).expect("valid");
+        let mut world = World {
+            pool,
+            now: 0,
+            number: Cell::new(1),
+            dials: Vec::with_capacity(20),
+            connections: Vec::with_capacity(20),
+            streams: Vec::with_capacity(50),
+            requests: Vec::with_capacity(50),
+        };
+        world.tell(Input::RequestArrived { idempotent: true, has_body: false });
+        let connection = world.dials[0];
+        world.connections.push(connection);
+        let protocol = Protocol::Http2;
+        world.tell(Input::Connected { connection, protocol, max_streams: None });
+        SEALED.store(true, Ordering::SeqCst);
+        for _ in 0..50_000 {
+            world.step();
+        }
+        world.tell(Input::ShutdownRequested);
+        world.now += 60_000_000_000;
+        while world.pool.poll_timeout().is_some_and(|(at, _)| at <= Instant(world.now)) {
+            world.tell(Input::Timeout);
+        }
+        assert!(SEALED.swap(false, Ordering::SeqCst), "it stayed sealed");
+        assert!(world.pool.is_empty());
+        let counters = world.pool.stats().counters;
+        assert!(counters.dials > 50 && counters.retries > 50 && counters.pings > 0, "{counters:?}");
+    }
+}
