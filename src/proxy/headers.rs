@@ -67,8 +67,9 @@ pub fn refuse(parts: &request::Parts) -> Option<(StatusCode, &'static str)> {
     if hosts.len() > 1 {
         return Some((StatusCode::BAD_REQUEST, "more than one Host field"));
     }
-    // RFC 9112, 3.2: HTTP/1.1 requires Host; RFC 9113, 8.3.1: HTTP/2 one of the two.
-    if parts.uri.authority().is_none() && hosts.is_empty() && parts.version != Version::HTTP_10 {
+    // RFC 9112, 3.2: HTTP/1.1 requires Host; RFC 9113, 8.3.1: HTTP/2 one of the two. HTTP/1.0 does
+    // not, but nothing could be sent on over HTTP/2 without an authority.
+    if parts.uri.authority().is_none() && hosts.is_empty() {
         return Some((StatusCode::BAD_REQUEST, "no authority: expected Host or :authority"));
     }
     let valid = hosts.iter().all(|host| Authority::try_from(host.as_bytes()).is_ok());

@@ -121,6 +121,7 @@ fn what_cannot_be_passed_on_is_refused() {
     let status = |request| refuse(&parts(request)).map(|(status, _)| status.as_u16());
     assert_eq!(status(Request::connect("example.com:443")), Some(405));
     assert_eq!(status(Request::get("/")), Some(400));
+    assert_eq!(status(Request::get("/").version(Version::HTTP_10)), Some(400));
     assert_eq!(status(get("/").header("host", "two.example")), Some(400));
     assert_eq!(status(Request::get("/").header("host", "a b")), Some(400));
     assert_eq!(status(get("/")), None);
