@@ -82,7 +82,7 @@ impl World {
                 Input::RequestArrived { idempotent: code > 7, has_body: code.is_multiple_of(2) }
             }
             5 => Input::RequestCancelled { request },
-            6 => Input::ReplayBufferExceeded { request },
+            6 => Input::ReplayBufferExceeded { request, stream: pick(&self.streams, self.draw()) },
             7 | 8 => {
                 let connection = pick(&self.dials, self.draw());
                 keep(&mut self.connections, connection);

@@ -5,6 +5,8 @@
 //! weight (stride scheduling, Waldspurger 1995). With equal strides that is round robin. A backend
 //! that comes back joins at the present time rather than collecting the turns it missed.
 
+use core::hash::{Hash, Hasher};
+
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -122,6 +124,15 @@ impl Balancer {
 
     pub(crate) fn load(&self, backend: BackendId) -> u32 {
         self.loads[usize::from(backend.0)]
+    }
+
+    /// Feeds the turns, by their differences, to a hasher.
+    pub(crate) fn hash_state(&self, hasher: &mut impl Hasher) {
+        let first = self.turns.iter().copied().min().unwrap_or(0).min(self.now);
+        for turn in &self.turns {
+            (turn - first).hash(hasher);
+        }
+        (self.now - first).hash(hasher);
     }
 
     pub(crate) fn check_invariants(&self) {

@@ -6,14 +6,16 @@
 //! | state | dialled | established | dial ended | reserved | released | silent | alive | drain | closed |
 //! |---|---|---|---|---|---|---|---|---|---|
 //! | empty | connecting | – | – | – | – | – | – | – | – |
-//! | connecting | – | available¹ | empty | – | – | – | connecting | – | – |
-//! | available | – | – | – | available¹ | available² | suspect | available | draining | empty² |
-//! | in use | – | – | – | – | available¹ | suspect | in use | draining | empty² |
+//! | connecting | – | available¹ | empty | – | – | – | – | – | – |
+//! | available | – | – | – | available¹ | available² | suspect | – | draining | empty² |
+//! | in use | – | – | – | – | available¹ | suspect | – | draining | empty² |
 //! | suspect | – | – | – | – | suspect² | – | available¹ | draining | empty² |
-//! | draining | – | – | – | – | draining² | – | draining | draining³ | empty² |
+//! | draining | – | – | – | – | draining² | – | – | draining³ | empty² |
 //!
 //! ¹ or in use, by load and limit. ² released needs a load, closed needs none. ³ only to
 //! [`DrainCause::Lost`], once.
+
+use core::hash::{Hash, Hasher};
 
 use super::input::Protocol;
 use super::limits;
@@ -106,9 +108,14 @@ pub(crate) struct Connection {
     pub(crate) last_stream_id: u32,
     /// When the last frame arrived, or the load last rose from zero, or fell to it.
     pub(crate) quiet_since: Instant,
+    /// When it began to drain.
+    pub(crate) drains_since: Instant,
     pub(crate) ping: Ping,
     /// PINGs answered since the last response: each doubles the silence before the next.
     pub(crate) pongs: u32,
+    /// It was lost without a goodbye while it carried requests: the backend's failure as soon as one
+    /// of them turns out to be cut off.
+    pub(crate) lost_without_goodbye: bool,
 }
 
 impl Connection {
@@ -123,8 +130,10 @@ impl Connection {
             responses: 0,
             last_stream_id: u32::MAX,
             quiet_since: Instant::ZERO,
+            drains_since: Instant::ZERO,
             ping: Ping::Idle,
             pongs: 0,
+            lost_without_goodbye: false,
         }
     }
 
@@ -209,18 +218,18 @@ impl Connection {
             Lifecycle::Connecting { .. } => match event {
                 Event::Established => Some(Lifecycle::Ready),
                 Event::DialEnded => Some(Lifecycle::Empty),
-                Event::Alive => Some(self.lifecycle),
                 Event::Dialled { .. }
                 | Event::Reserved
                 | Event::Released
                 | Event::Silent
+                | Event::Alive
                 | Event::Drain(_)
                 | Event::Closed => None,
             },
             Lifecycle::Ready => match event {
                 Event::Reserved => (self.load < self.limit).then_some(Lifecycle::Ready),
                 Event::Silent => Some(Lifecycle::Suspect),
-                Event::Alive => Some(Lifecycle::Ready),
+                Event::Alive => None,
                 _ => self.next_in_any_live_state(event),
             },
             Lifecycle::Suspect => match event {
@@ -231,8 +240,7 @@ impl Connection {
             Lifecycle::Draining(cause) => match event {
                 Event::Drain(DrainCause::Lost) if cause == DrainCause::Lost => None,
                 Event::Drain(next) if next != DrainCause::Lost => None,
-                Event::Alive => Some(self.lifecycle),
-                Event::Reserved | Event::Silent => None,
+                Event::Reserved | Event::Silent | Event::Alive => None,
                 _ => self.next_in_any_live_state(event),
             },
         }
@@ -248,6 +256,36 @@ impl Connection {
             Event::Reserved | Event::Silent | Event::Alive => {
                 unreachable!("each live state answers these itself")
             }
+        }
+    }
+
+    /// Feeds what the future depends on to a hasher; see [`canonical`](super::canonical).
+    pub(super) fn hash_state(&self, now: Instant, hasher: &mut impl Hasher) {
+        let ago = |at: Instant| now.0.saturating_sub(at.0);
+        let quiet_ago = ago(self.quiet_since);
+        match self.lifecycle {
+            Lifecycle::Empty => {
+                0_u8.hash(hasher);
+                return;
+            }
+            Lifecycle::Connecting { expected } => {
+                (1_u8, expected).hash(hasher);
+                return;
+            }
+            Lifecycle::Ready => 2_u8.hash(hasher),
+            Lifecycle::Suspect => 3_u8.hash(hasher),
+            Lifecycle::Draining(DrainCause::Lost) => {
+                (4_u8, self.lost_without_goodbye).hash(hasher);
+            }
+            Lifecycle::Draining(_) => {
+                (5_u8, quiet_ago, ago(self.drains_since)).hash(hasher);
+            }
+        }
+        (self.protocol, self.ping).hash(hasher);
+        if matches!(self.lifecycle, Lifecycle::Ready | Lifecycle::Suspect) {
+            (self.limit, self.pongs.min(6)).hash(hasher);
+            (self.opened > 0, self.responses > 0).hash(hasher);
+            if self.load > 0 { quiet_ago } else { 0 }.hash(hasher);
         }
     }
 

@@ -34,10 +34,12 @@ impl Pool {
         if self.balancer.is_member(Set::Roomy, turn) {
             return Some(turn);
         }
+        // Without room anywhere the request waits, and the number of dials follows from how many
+        // wait, not from how often we look.
+        let roomy = self.balancer.pick(Set::Roomy, avoid, &mut self.random)?;
         if self.balancer.is_member(Set::Dialable, turn) && !self.slots.is_connecting(turn) {
             self.dial(now, turn);
         }
-        let roomy = self.balancer.pick(Set::Roomy, avoid, &mut self.random)?;
         self.balancer.charge(turn);
         Some(roomy)
     }
@@ -132,8 +134,13 @@ impl Pool {
 
 impl Pool {
     /// A dial failed, or a connection ended without one response: the next dial waits, each time
-    /// twice as long, with a jitter of a fifth.
+    /// twice as long, with a jitter of a fifth. Dials that were under way together are one failure,
+    /// however many of them fail, also for the backend's health.
     pub(super) fn dial_failed(&mut self, now: Instant, backend: BackendId) {
+        if self.timers.armed(Timer::Backoff(u32::from(backend.0))).is_some() {
+            self.refresh(backend);
+            return;
+        }
         let state = &mut self.backends[usize::from(backend.0)];
         let doublings = state.dial_failures.min(31);
         state.dial_failures = state.dial_failures.saturating_add(1);
@@ -142,7 +149,7 @@ impl Pool {
         let delay = nanoseconds(least.saturating_mul(1 << doublings).min(most));
         let drawn = Duration::from_nanos(self.random.jitter(delay, 20)).clamp(least, most);
         self.timers.arm(Timer::Backoff(u32::from(backend.0)), now.after(drawn));
-        self.refresh(backend);
+        self.backend_failed(now, backend);
     }
 
     /// The wait for the next dial is over.
@@ -178,10 +185,17 @@ impl Pool {
         self.ejected.set(u32::from(backend.0), self.ejections);
     }
 
-    /// The backend answered.
-    pub(super) fn backend_succeeded(&mut self, backend: BackendId) {
+    /// The backend answered a request: nothing delays the next dial any more, and if it was out or
+    /// on trial, it may be better.
+    pub(super) fn backend_succeeded(&mut self, backend: BackendId, request: u32) {
         let index = u32::from(backend.0);
-        let verdict = self.backends[usize::from(backend.0)].health.success(&self.config.health);
+        let tried = self.fail_open == Some(backend);
+        let state = &mut self.backends[usize::from(backend.0)];
+        state.dial_failures = 0;
+        let verdict = state.health.success(request, tried, &self.config.health);
+        if self.timers.armed(Timer::Backoff(index)).is_some() {
+            self.on_backoff_over(backend);
+        }
         match verdict {
             Verdict::Unchanged => return,
             Verdict::HalfOpened => self.timers.disarm(Timer::Health(index)),

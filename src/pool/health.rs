@@ -1,15 +1,18 @@
 //! Passive health: what requests and dials tell about a backend.
 //!
-//! A *failure* is a dial that failed, a connection that was lost or fell silent (one failure,
-//! however many streams it carried), a stream reset with an error or answered with nonsense, or a
+//! A *failure* is a round of dials that failed or of connections that never answered, a connection
+//! that was lost under a request or fell silent (one failure, however many streams it carried), a
+//! stream reset with an error or answered with nonsense, or a
 //! response head that did not come in time. A *success* is a response head, whatever its status:
 //! the backend answered. GOAWAY, REFUSED_STREAM and cancelled requests say nothing.
 //!
 //! | state | failure | success | timer |
 //! |---|---|---|---|
 //! | healthy | the third in a row ejects | starts the count anew | – |
-//! | ejected | – | half-open, one success (it was tried because all were out) | half-open |
-//! | half-open | ejected for twice as long | the second in a row heals | – |
+//! | ejected | – | half-open, one success, if it is tried because all are out | half-open |
+//! | half-open | ejected for twice as long | of the probe: the second in a row heals | – |
+//!
+//! Late responses to requests from before the ejection prove nothing, and do not help.
 
 use core::time::Duration;
 
@@ -54,14 +57,18 @@ impl Health {
         }
     }
 
-    pub(crate) fn success(&mut self, config: &HealthConfig) -> Verdict {
+    /// A request was answered. `tried` says that the backend is in use although it is out.
+    pub(crate) fn success(&mut self, request: u32, tried: bool, config: &HealthConfig) -> Verdict {
         match *self {
             Self::Healthy { .. } => {
                 *self = Self::NEW;
                 Verdict::Unchanged
             }
-            Self::Ejected { times } => self.pass(times, 1, config),
-            Self::HalfOpen { times, successes, .. } => self.pass(times, successes + 1, config),
+            Self::Ejected { times } if tried => self.pass(times, 1, config),
+            Self::HalfOpen { times, successes, probe } if probe == Some(request) => {
+                self.pass(times, successes + 1, config)
+            }
+            Self::Ejected { .. } | Self::HalfOpen { .. } => Verdict::Unchanged,
         }
     }
 
@@ -152,7 +159,7 @@ mod tests {
         for _ in 0..10 {
             assert_eq!(health.failure(&CONFIG, &TIMEOUTS), Verdict::Unchanged);
             assert_eq!(health.failure(&CONFIG, &TIMEOUTS), Verdict::Unchanged);
-            assert_eq!(health.success(&CONFIG), Verdict::Unchanged);
+            assert_eq!(health.success(4, false, &CONFIG), Verdict::Unchanged);
         }
     }
 
@@ -164,10 +171,19 @@ mod tests {
             assert!(health.is_usable());
             health.bound(4);
             assert!(!health.is_usable(), "one request is the probe");
-            assert_eq!(health.success(&CONFIG), expected);
+            assert_eq!(health.success(5, false, &CONFIG), Verdict::Unchanged, "not the probe");
+            assert_eq!(health.success(4, false, &CONFIG), expected);
             health.unbound(4);
         }
         assert_eq!(health, Health::NEW);
+    }
+
+    #[test]
+    fn late_answers_do_not_end_an_ejection_but_answers_to_a_last_resort_do() {
+        let mut health = ejected();
+        assert_eq!(health.success(4, false, &CONFIG), Verdict::Unchanged);
+        assert_eq!(health, Health::Ejected { times: 1 });
+        assert_eq!(health.success(4, true, &CONFIG), Verdict::HalfOpened);
     }
 
     #[test]

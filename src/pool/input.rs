@@ -68,11 +68,14 @@ pub enum Input {
         /// Whether a body follows. Then the response-head deadline starts with `RequestSent`.
         has_body: bool,
     },
-    /// More of the request body passed than the replay buffer holds: it can no longer be retried
-    /// once part of it was sent.
+    /// More of the request body passed than the replay buffer holds: what was kept is gone, so only
+    /// the attempt that it passed through can still send the body whole. If the request has left
+    /// that attempt meanwhile, it ends.
     ReplayBufferExceeded {
         /// The request concerned.
         request: RequestId,
+        /// The attempt that it passed through.
+        stream: StreamToken,
     },
     /// The client is gone, or no longer wants the answer.
     RequestCancelled {

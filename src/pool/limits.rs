@@ -17,6 +17,11 @@ pub const STREAMS_BEFORE_SETTINGS: u32 = 100;
 /// RFC 9113, 5.1.1, so that it ends well before they run out.
 pub const STREAM_ORDINAL_MAX: u32 = 1 << 29;
 
+/// A draining connection whose responses go on is given its drain timeout again, but not longer than
+/// this many times in all.
+pub const DRAIN_EXTENSIONS_MAX: u32 = 20;
+
+const _: () = assert!(DRAIN_EXTENSIONS_MAX >= 1);
 const _: () = assert!(CONNECTIONS_PER_BACKEND_MAX * 2 <= u64::BITS as usize);
 const _: () = assert!(STREAMS_PER_CONNECTION_MAX < u16::MAX as usize);
 const _: () = assert!(BACKENDS_MAX < u16::MAX as usize);

@@ -28,6 +28,7 @@ pub mod time;
 pub mod token;
 
 mod balance;
+pub mod canonical;
 mod connection;
 mod dispatch;
 mod health;
@@ -42,6 +43,7 @@ mod request;
 mod slots;
 mod stats;
 mod timer;
+mod transitions;
 
 pub use config::{
     BackendConfig, Config, ConfigError, HealthConfig, RetryConfig, Strategy, Timeouts,
@@ -51,10 +53,11 @@ pub use input::{ConnectFailure, Input, Protocol, StreamFailure};
 pub use limits::Limits;
 pub use output::{CloseReason, Handled, Outcome, Output, Rejection};
 pub use retry::Evidence;
-pub use stats::{Counters, SlotStats, Stats};
+pub use stats::{Counters, SlotStats, SlotView, Stats};
 pub use time::Instant;
 pub use timer::TimerReason;
 pub use token::{BackendId, ConnectionToken, RequestId, StreamToken};
+pub use transitions::Transitions;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -180,6 +183,16 @@ impl Pool {
         Ok(pool)
     }
 
+    /// Retires each connection slot after so many incarnations, as if tokens were narrower. With the
+    /// full 32 bits nobody lives to see it; simulation does.
+    ///
+    /// # Panics
+    /// If the pool was used before.
+    pub fn narrow_generations(&mut self, most: u32) {
+        assert!(self.counters.dials == 0, "generations are narrowed before the first dial");
+        self.slots.narrow_generations(most);
+    }
+
     /// Takes in one fact. `now` never lies before that of an earlier call by more than the clock's
     /// own disorder; a smaller one is allowed and means what it says.
     ///
@@ -192,9 +205,10 @@ impl Pool {
             Input::RequestArrived { idempotent, has_body } => {
                 self.on_request_arrived(now, idempotent, has_body)
             }
-            Input::ReplayBufferExceeded { request } => {
-                self.known_request(request, Self::on_replay_buffer_exceeded)
-            }
+            Input::ReplayBufferExceeded { request, stream } => self
+                .known_request(request, |pool, index| {
+                    pool.on_replay_buffer_exceeded(now, index, stream)
+                }),
             Input::RequestCancelled { request } => {
                 self.known_request(request, |pool, index| pool.on_request_cancelled(now, index))
             }
@@ -277,15 +291,64 @@ impl Pool {
         }
     }
 
-    /// The state of a slot, if both numbers are within bounds.
+    /// A slot, if both numbers are within bounds.
     #[must_use]
-    pub fn slot_state(&self, backend: BackendId, slot: u16) -> Option<SlotState> {
+    pub fn slot(&self, backend: BackendId, slot: u16) -> Option<SlotView> {
         let per_backend = self.slots.len() / self.backends.len();
         let known = usize::from(backend.0) < self.backends.len() && usize::from(slot) < per_backend;
         known.then(|| {
             let index = usize::from(backend.0) * per_backend + usize::from(slot);
-            self.slots.connection(index).state()
+            let connection = self.slots.connection(index);
+            SlotView {
+                state: connection.state(),
+                generation: connection.generation,
+                streams: connection.load(),
+                limit: match connection.lifecycle() {
+                    connection::Lifecycle::Connecting { expected } => expected,
+                    _ => connection.limit,
+                },
+            }
         })
+    }
+
+    /// The state of a slot, if both numbers are within bounds.
+    #[must_use]
+    pub fn slot_state(&self, backend: BackendId, slot: u16) -> Option<SlotState> {
+        self.slot(backend, slot).map(|slot| slot.state)
+    }
+
+    /// Whether requests may go to the backend: its health allows it, or all are out and it is the
+    /// one that is tried.
+    #[must_use]
+    pub fn may_be_used(&self, backend: BackendId) -> bool {
+        usize::from(backend.0) < self.backends.len()
+            && self.balancer.is_member(balance::Set::Usable, backend)
+    }
+
+    /// Whether nothing speaks against the backend: it is neither ejected nor on trial.
+    #[must_use]
+    pub fn is_healthy(&self, backend: BackendId) -> bool {
+        let backend = self.backends.get(usize::from(backend.0));
+        backend.is_some_and(|backend| matches!(backend.health, Health::Healthy { .. }))
+    }
+
+    /// Until when no further connection to the backend is dialled, if dials have failed.
+    #[must_use]
+    pub fn backoff_until(&self, backend: BackendId) -> Option<Instant> {
+        let known = usize::from(backend.0) < self.backends.len();
+        known.then(|| self.timers.armed(timer::Timer::Backoff(u32::from(backend.0)))).flatten()
+    }
+
+    /// The backend that is tried although it is out, because all are.
+    #[must_use]
+    pub fn fail_open(&self) -> Option<BackendId> {
+        self.fail_open
+    }
+
+    /// The moves of the table of connections that this pool has made.
+    #[must_use]
+    pub fn transitions(&self) -> Transitions {
+        self.slots.transitions()
     }
 
     /// Connections of a backend that are ready and carry no stream.

@@ -45,7 +45,6 @@ impl Pool {
         }
         self.forget_slot(slot);
         self.dial_failed(now, token.backend);
-        self.backend_failed(now, token.backend);
         Handled::Done
     }
 
@@ -175,9 +174,7 @@ impl Pool {
             Lifecycle::Draining(_) => false,
             Lifecycle::Ready | Lifecycle::Suspect => self.slots.carries_request(token),
         };
-        if abrupt {
-            self.note_barren(now, slot);
-        }
+        let barren = abrupt && self.note_barren(now, slot);
         self.slots
             .apply(token, Event::Drain(DrainCause::Lost))
             .expect("any live connection that is not lost can be lost");
@@ -185,24 +182,27 @@ impl Pool {
         self.fail_streams(now, slot, true, |stream_id| {
             (stream_id == 0 || stream_id > sent_through).then_some(StreamFailure::NotSent)
         });
-        if abrupt {
-            self.backend_failed(now, token.backend);
-        }
+        // A server that answers and closes is well: whether anything was cut off is for the owners
+        // of the streams to say, who may hold a complete response.
+        self.slots.connection_mut(slot).lost_without_goodbye = abrupt && !barren;
         self.settle(now, slot);
         Handled::Done
     }
 
     /// A connection that took requests and never answered one is as bad as a failed dial: its
-    /// successor waits.
-    pub(super) fn note_barren(&mut self, now: Instant, slot: usize) {
+    /// successor waits. Says whether it is one.
+    pub(super) fn note_barren(&mut self, now: Instant, slot: usize) -> bool {
         let connection = self.slots.connection(slot);
-        if connection.opened > 0 && connection.responses == 0 {
+        let barren = connection.opened > 0 && connection.responses == 0;
+        if barren {
             self.dial_failed(now, self.slots.token(slot).backend);
         }
+        barren
     }
 
     /// Starts the drain deadline of a connection that has just begun to drain.
     pub(super) fn arm_drain(&mut self, now: Instant, slot: usize) {
+        self.slots.connection_mut(slot).drains_since = now;
         self.timers.disarm(Timer::Quiet(slot as u32));
         self.timers.arm(Timer::Life(slot as u32), now.after(self.config.timeouts.drain));
     }

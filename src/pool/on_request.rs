@@ -4,7 +4,7 @@ use super::input::code;
 use super::request::RequestState;
 use super::retry::{self, Attempt, Evidence};
 use super::timer::Timer;
-use super::{BackendId, Handled, Instant, Outcome, Output, Phase, Pool, Rejection};
+use super::{BackendId, Handled, Instant, Outcome, Output, Phase, Pool, Rejection, StreamToken};
 
 impl Pool {
     pub(super) fn on_request_arrived(
@@ -27,8 +27,27 @@ impl Pool {
         Handled::Accepted(request)
     }
 
-    pub(super) fn on_replay_buffer_exceeded(&mut self, index: u32) -> Handled {
-        self.requests.get_mut(index).replayable = false;
+    /// An upload and the decision to retry run side by side: if the request has left the attempt
+    /// that the bytes passed through, no other can send its body from the first byte any more.
+    pub(super) fn on_replay_buffer_exceeded(
+        &mut self,
+        now: Instant,
+        index: u32,
+        stream: StreamToken,
+    ) -> Handled {
+        let request = self.requests.get_mut(index);
+        request.replayable = false;
+        if request.stream() == Some(stream) {
+            return Handled::Done;
+        }
+        let outcome = match request.state {
+            RequestState::Responding { .. } => Outcome::CutShort,
+            RequestState::Waiting | RequestState::Sent { .. } | RequestState::Free { .. } => {
+                Outcome::Rejected(Rejection::AttemptFailed)
+            }
+        };
+        self.abandon_stream(now, index, code::CANCEL);
+        self.end_request(index, outcome);
         Handled::Done
     }
 

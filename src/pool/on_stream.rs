@@ -29,7 +29,7 @@ impl Pool {
         if stream_id > self.slots.connection(slot).last_stream_id {
             // The order crossed a GOAWAY: the peer will not process it (RFC 9113, 6.8).
             let backend = stream.connection.backend;
-            let evidence = retry::evidence(Progress::Sent, StreamFailure::Unprocessed);
+            let evidence = retry::evidence(self.progress(request), StreamFailure::Unprocessed);
             self.abandon_stream(now, request, code::CANCEL);
             self.fail_attempt(now, request, backend, evidence);
         }
@@ -41,8 +41,9 @@ impl Pool {
             return Handled::Stale;
         };
         match &mut self.requests.get_mut(index).state {
-            RequestState::Sent { upload: upload @ Upload::Open, .. } => {
+            RequestState::Sent { upload: upload @ Upload::Open, since, .. } => {
                 *upload = Upload::Done;
+                *since = now;
                 self.arm_response_deadline(now, index);
             }
             RequestState::Responding { upload, .. } => *upload = Upload::Done,
@@ -66,17 +67,23 @@ impl Pool {
         let slot = self.slots.find(stream.connection).expect("the stream is live");
         let connection = self.slots.connection_mut(slot);
         connection.responses = connection.responses.saturating_add(1);
-        connection.pongs = 0;
+        let pongs = core::mem::take(&mut connection.pongs);
         self.note_frame(now, slot);
         let backend = stream.connection.backend;
-        let state = &mut self.backends[usize::from(backend.0)];
-        state.dial_failures = 0;
-        let sample = nanoseconds(now.since(since));
-        state.response_time = match state.response_time {
-            0 => sample,
-            before => before - before / 8 + sample / 8,
-        };
-        self.backend_succeeded(backend);
+        if pongs > 0 && self.slots.connection(slot).lifecycle() == Lifecycle::Ready {
+            // The watch was set for a longer silence than is allowed from here on.
+            self.arm_silence(slot, backend);
+        }
+        if upload == Upload::Done {
+            // How long a client takes to send its request says nothing about the backend.
+            let state = &mut self.backends[usize::from(backend.0)];
+            let sample = nanoseconds(now.since(since));
+            state.response_time = match state.response_time {
+                0 => sample,
+                before => before - before / 8 + sample / 8,
+            };
+        }
+        self.backend_succeeded(backend, index);
         Handled::Done
     }
 
@@ -126,9 +133,12 @@ impl Pool {
         };
         let backend = stream.connection.backend;
         let evidence = retry::evidence(self.progress(index), failure);
+        let lost = &mut self.slots.connection_mut(slot).lost_without_goodbye;
+        let cut_off = failure == StreamFailure::ConnectionLost && *lost;
+        *lost &= !(cut_off || fault);
         self.unbind(index, backend);
         self.give_back(now, stream, keep);
-        if fault {
+        if fault || cut_off {
             self.backend_failed(now, backend);
         }
         self.fail_attempt(now, index, backend, evidence);

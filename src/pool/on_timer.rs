@@ -4,7 +4,7 @@
 use super::connection::{DrainCause, Event, Lifecycle, Ping};
 use super::output::CloseReason;
 use super::timer::Timer;
-use super::{Handled, Instant, Output, Pool, Protocol, backend_id};
+use super::{Handled, Instant, Output, Pool, Protocol, backend_id, limits};
 
 impl Pool {
     pub(super) fn on_timeout(&mut self, now: Instant) -> Handled {
@@ -35,12 +35,27 @@ impl Pool {
             Lifecycle::Connecting { .. } => {
                 self.close(now, slot, CloseReason::ConnectDeadline);
                 self.dial_failed(now, backend);
-                self.backend_failed(now, backend);
             }
             Lifecycle::Ready | Lifecycle::Suspect => {
                 self.begin_drain(now, slot, DrainCause::MaxAge);
             }
-            Lifecycle::Draining(_) => self.close(now, slot, CloseReason::DrainDeadline),
+            Lifecycle::Draining(DrainCause::Lost) => {
+                self.close(now, slot, CloseReason::DrainDeadline);
+            }
+            Lifecycle::Draining(_) => {
+                // What is still being answered goes on; the deadline is for silence. A shutdown has
+                // one of its own.
+                let drain = self.config.timeouts.drain;
+                let connection = self.slots.connection(slot);
+                let most = drain.saturating_mul(limits::DRAIN_EXTENSIONS_MAX);
+                let latest = connection.drains_since.after(most);
+                let at = connection.quiet_since.after(drain).min(latest);
+                if at > now {
+                    self.timers.arm(Timer::Life(slot as u32), at);
+                } else {
+                    self.close(now, slot, CloseReason::DrainDeadline);
+                }
+            }
         }
     }
 
@@ -76,9 +91,11 @@ impl Pool {
                 }
             }
             Lifecycle::Suspect => {
-                self.note_barren(now, slot);
+                let barren = self.note_barren(now, slot);
                 self.close(now, slot, CloseReason::Silent);
-                self.backend_failed(now, token.backend);
+                if !barren {
+                    self.backend_failed(now, token.backend);
+                }
             }
         }
     }

@@ -20,7 +20,7 @@ pub(crate) enum RequestState {
     Free { next: u32 },
     /// For any connection it may use.
     Waiting,
-    /// Given to a connection.
+    /// Given to a connection; since when it is sent whole, or given if it is not.
     Sent { stream: StreamToken, upload: Upload, since: Instant },
     /// A response byte went to the client.
     Responding { stream: StreamToken, upload: Upload },

@@ -12,6 +12,7 @@ use super::input::Protocol;
 use super::limits::{self, Limits};
 use super::stats::SlotStats;
 use super::token::{BackendId, ConnectionToken, StreamToken};
+use super::transitions::Transitions;
 
 /// The token names something that no longer exists, or never did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +56,9 @@ pub(crate) struct Slots {
     expected: u64,
     /// Slots retired because their generation is spent.
     retired: u32,
-    /// The last generation a slot may have; lower in tests.
+    /// The last generation a slot may have; lower in simulation.
     generation_max: u32,
+    transitions: Transitions,
 }
 
 impl Slots {
@@ -77,7 +79,13 @@ impl Slots {
             expected: 0,
             retired: 0,
             generation_max: u32::MAX,
+            transitions: Transitions::default(),
         }
+    }
+
+    pub(crate) fn narrow_generations(&mut self, most: u32) {
+        assert!(most >= 1, "a slot is used once at least");
+        self.generation_max = most;
     }
 
     /// Starts a dial in a free slot, or says that the limit is reached.
@@ -233,6 +241,7 @@ impl Slots {
         let connection = &mut self.connections[index];
         let before = (connection.state(), expected(connection));
         connection.apply(event)?;
+        self.transitions.note(before.0, event);
         self.expected = self.expected - before.1 + expected(connection);
         self.sort(index, before.0);
         Ok(())
@@ -327,6 +336,11 @@ impl Slots {
     /// For what does not move the connection between states.
     pub(crate) fn connection_mut(&mut self, index: usize) -> &mut Connection {
         &mut self.connections[index]
+    }
+
+    /// The moves that were made so far.
+    pub(crate) fn transitions(&self) -> Transitions {
+        self.transitions
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -1,6 +1,8 @@
 //! Counts for people, metrics and tests.
 
-/// Connection slots by [`SlotState`](super::SlotState), and the streams on them. Counted from the
+use super::connection::SlotState;
+
+/// Connection slots by [`SlotState`], and the streams on them. Counted from the
 /// tables each time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SlotStats {
@@ -20,6 +22,19 @@ pub struct SlotStats {
     pub retired: u32,
     /// Streams reserved, open, or reset but not yet on the wire.
     pub streams: u32,
+}
+
+/// One connection slot as people see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotView {
+    /// What it is for.
+    pub state: SlotState,
+    /// Which incarnation.
+    pub generation: u32,
+    /// Streams reserved, open, or reset but not yet on the wire.
+    pub streams: u32,
+    /// Streams it may carry; of a dial, those it is expected to bring, none once it is slow.
+    pub limit: u32,
 }
 
 /// Events since the pool was built.

@@ -209,7 +209,7 @@ fn tokens_from_nowhere_are_stale_and_do_not_panic() {
     let stream = StreamToken { connection, stream: u16::MAX, ordinal: u32::MAX };
     let request = RequestId { index: u32::MAX, generation: u32::MAX };
     for input in [
-        Input::ReplayBufferExceeded { request },
+        Input::ReplayBufferExceeded { request, stream },
         Input::RequestCancelled { request },
         Input::Connected { connection, protocol: Protocol::Http2, max_streams: None },
         Input::ConnectFailed { connection, reason: ConnectFailure::Tcp },

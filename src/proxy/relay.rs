@@ -10,7 +10,8 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::SendStream;
-use http::{Request, Response, request};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{Request, Response, StatusCode, request};
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -139,13 +140,14 @@ pub async fn serve(
         return error_response::refused(status, line).map(RelayBody::local);
     }
     let limit = driver.config(|config| config.retry.replay_buffer_bytes);
+    let multiplexed = parts.version == http::Version::HTTP_2;
     let head = Rc::new(RequestHead {
         idempotent: headers::is_idempotent(&parts.method),
         has_body: !incoming.is_end_stream(),
         parts,
         peer,
         tls,
-        body: Rc::new(RefCell::new(ReplayBody::new(incoming, limit))),
+        body: Rc::new(RefCell::new(ReplayBody::new(incoming, limit, multiplexed))),
     });
     let (sender, orders) = unbounded_channel();
     match driver.arrive(Rc::clone(&head), sender) {
@@ -198,6 +200,8 @@ async fn relay(mut live: LiveRequest) -> Response<RelayBody> {
                 if live.driver.tell(started) == Handled::Done {
                     return respond(live, stream, head, body);
                 }
+                // The pool gave that attempt up; what it still uploads is nobody's.
+                live.upload = None;
             }
             Step::Answered(Err((stream, failure))) => {
                 attempt = None;
@@ -246,8 +250,16 @@ impl Attempt {
             }
             Exchange::Http1(exchange) => {
                 exchange.response.as_mut().poll(context).map(|result| match result {
+                    // Nobody asked for another protocol (RFC 9110, 15.2.2).
+                    Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                        Err((stream, StreamFailure::Malformed))
+                    }
                     Ok(response) => {
-                        let (head, body) = response.into_parts();
+                        let (mut head, body) = response.into_parts();
+                        // RFC 9112, 6.3: the transfer coding decides, and the length is not passed on.
+                        if head.headers.contains_key(TRANSFER_ENCODING) {
+                            head.headers.remove(CONTENT_LENGTH);
+                        }
                         let closes = headers::closes_connection(&head);
                         Ok((stream, head, UpstreamBody::Http1 { body, closes }))
                     }

@@ -18,10 +18,13 @@ use hyper::body::Incoming;
 
 use super::relay::LiveRequest;
 use super::{seams, upstream};
-use crate::pool::{Input, Outcome, StreamFailure, StreamToken};
+use crate::pool::{Input, Instant, Outcome, StreamFailure, StreamToken};
 
 /// How long a backend may take to end a stream whose content is complete.
 const FINISH_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How often the pool is told that an HTTP/1.1 response goes on.
+const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The response broke off: the client's connection or stream must not end as if it were whole.
 #[derive(Debug)]
@@ -112,6 +115,9 @@ struct Relayed {
     body: UpstreamBody,
     /// Bytes still to come, where the head said how many.
     remaining: Option<u64>,
+    /// When the pool was last told that an HTTP/1.1 connection is alive; over HTTP/2 its own task
+    /// does that.
+    told_alive: Instant,
 }
 
 impl Relayed {
@@ -129,6 +135,7 @@ impl Relayed {
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
                 self.live.record.response_bytes += length;
                 self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(length));
+                self.tell_alive();
                 if self.body.is_end_stream() {
                     self.tell_end();
                 }
@@ -142,6 +149,17 @@ impl Relayed {
             Poll::Pending => {}
         }
         polled
+    }
+
+    /// A draining connection is not cut while its response goes on.
+    fn tell_alive(&mut self) {
+        let now = self.live.driver.now();
+        let http1 = matches!(self.body, UpstreamBody::Http1 { .. });
+        if http1 && now.since(self.told_alive) >= ALIVE_INTERVAL {
+            self.told_alive = now;
+            let connection = self.stream.connection;
+            let _ = self.live.driver.tell(Input::FrameReceived { connection });
+        }
     }
 
     fn tell_end(&mut self) {
@@ -197,7 +215,8 @@ impl RelayBody {
         body: UpstreamBody,
         length: Option<u64>,
     ) -> Self {
-        let mut relayed = Relayed { live, stream, body, remaining: length };
+        let told_alive = live.driver.now();
+        let mut relayed = Relayed { live, stream, body, remaining: length, told_alive };
         if relayed.body.is_end_stream() {
             relayed.tell_end();
         }

@@ -35,13 +35,31 @@ pub struct ReplayBody {
     request: Option<RequestId>,
     /// Bytes of data that came from the client.
     received: u64,
+    /// The attempt that reads it; uploads of earlier ones may not take anything any more.
+    reader: Option<StreamToken>,
+    /// Whether the client speaks HTTP/2.
+    multiplexed: bool,
 }
 
 impl ReplayBody {
-    /// Keeps up to `limit` bytes for replay.
-    pub fn new(incoming: Incoming, limit: usize) -> Self {
-        let replay = Replay::Keeping { bytes: 0 };
-        Self { incoming, kept: Vec::new(), replay, limit, request: None, received: 0 }
+    /// Keeps up to `limit` bytes for replay. `multiplexed` says that it came over HTTP/2.
+    pub fn new(incoming: Incoming, limit: usize, multiplexed: bool) -> Self {
+        Self {
+            incoming,
+            kept: Vec::new(),
+            replay: Replay::Keeping { bytes: 0 },
+            limit,
+            request: None,
+            received: 0,
+            reader: None,
+            multiplexed,
+        }
+    }
+
+    /// Whether the end of the data is the end of the body. hyper says the same of a stream that the
+    /// client reset with NO_ERROR, which is a request broken off.
+    fn is_broken_off(&self) -> bool {
+        self.multiplexed && !self.incoming.is_end_stream()
     }
 
     /// Names the request, to report by.
@@ -71,7 +89,7 @@ impl ReplayBody {
         };
         let bytes = bytes + frame.data_ref().map_or(0, Bytes::len);
         if bytes > self.limit {
-            // Nothing of it is still to be replayed, or this frame would not have been asked for.
+            // Only this attempt has it whole from here on, which the pool is told at once.
             self.replay = Replay::GivenUp;
             self.kept = Vec::new();
             return true;
@@ -94,6 +112,7 @@ pub struct Upload {
 impl Upload {
     /// From the first byte.
     pub fn new(driver: Rc<Driver>, stream: StreamToken, body: Rc<RefCell<ReplayBody>>) -> Self {
+        body.borrow_mut().reader = Some(stream);
         Self { driver, stream, body, replayed: 0, done: false }
     }
 
@@ -103,6 +122,10 @@ impl Upload {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let mut body = self.body.borrow_mut();
+        if body.reader != Some(self.stream) {
+            // Another attempt took over; this one is about to be dropped.
+            return Poll::Pending;
+        }
         if let Some(kept) = body.kept.get(self.replayed) {
             self.replayed += 1;
             let frame = match kept {
@@ -112,6 +135,11 @@ impl Upload {
             return Poll::Ready(Some(Ok(frame)));
         }
         let polled = Pin::new(&mut body.incoming).poll_frame(context);
+        if matches!(polled, Poll::Ready(None)) && body.is_broken_off() {
+            drop(body);
+            self.client_failed();
+            return Poll::Pending;
+        }
         let Poll::Ready(Some(Ok(frame))) = &polled else {
             return polled;
         };
@@ -121,7 +149,8 @@ impl Upload {
         let request = body.request;
         drop(body);
         if let Some(request) = request.filter(|_| exceeded) {
-            let _ = self.driver.tell(Input::ReplayBufferExceeded { request });
+            let stream = self.stream;
+            let _ = self.driver.tell(Input::ReplayBufferExceeded { request, stream });
         }
         polled
     }

@@ -13,6 +13,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::AbortHandle;
 
@@ -25,6 +26,10 @@ pub type Listener = TcpListener;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
+/// The system asks whether the other end is there after so long without a byte, and then this often;
+/// how many unanswered questions end the connection is the system's to say (9 on Linux).
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A task of this worker; it ends when this is dropped.
 #[derive(Debug)]
@@ -94,7 +99,7 @@ pub async fn timeout<F: Future>(
 /// If the name cannot be resolved or none of its addresses answers.
 pub async fn connect(host: &str, port: u16) -> io::Result<Stream> {
     let stream = TcpStream::connect((host, port)).await?;
-    stream.set_nodelay(true)?;
+    prepare(&stream)?;
     Ok(stream)
 }
 
@@ -104,9 +109,17 @@ pub async fn connect(host: &str, port: u16) -> io::Result<Stream> {
 /// If the system gives none, as when file descriptors run out.
 pub async fn accept(listener: &Listener) -> io::Result<(Stream, SocketAddr)> {
     let (stream, peer) = listener.accept().await?;
+    prepare(&stream)?;
+    Ok((stream, peer))
+}
+
+/// Sets what every connection needs: small frames at once, and an end to a connection whose other
+/// end is gone without a word. HTTP/1.1 has no PING, so only the system can notice that.
+fn prepare(stream: &Stream) -> io::Result<()> {
     // Without it small frames wait for the peer's delayed acknowledgement.
     stream.set_nodelay(true)?;
-    Ok((stream, peer))
+    let probes = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL);
+    SockRef::from(stream).set_tcp_keepalive(&probes)
 }
 
 /// Listens on an address, which several workers may share.
@@ -148,4 +161,28 @@ pub fn adopt(listener: std::net::TcpListener) -> io::Result<Listener> {
 #[must_use]
 pub fn entropy() -> u64 {
     RandomState::new().hash_one(0_u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_connection_is_probed_by_the_system_and_sends_small_frames_at_once() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let listener = listen("127.0.0.1:0".parse().expect("an address")).expect("a listener");
+            let port = listener.local_addr().expect("it is bound").port();
+            listener.set_nonblocking(true).expect("a mode of the socket");
+            let listener = Listener::from_std(listener).expect("a listener");
+            let connecting = connect("127.0.0.1", port);
+            let (accepted, connected) = tokio::join!(accept(&listener), connecting);
+            for stream in [accepted.expect("accepted").0, connected.expect("connected")] {
+                let socket = SockRef::from(&stream);
+                assert!(socket.keepalive().expect("an option of the socket"));
+                assert_eq!(socket.tcp_keepalive_time().expect("an option"), KEEPALIVE);
+                assert!(stream.nodelay().expect("an option of the socket"));
+            }
+        });
+    }
 }

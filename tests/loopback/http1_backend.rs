@@ -6,6 +6,8 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use crate::support::client::head;
 use crate::support::http1::{Http1Backend, Reached};
@@ -110,4 +112,76 @@ async fn http1_backend_sees_http1_fields() {
     for removed in ["connection", "x-internal", "keep-alive"] {
         assert!(answer.headers.get(removed).is_none(), "{removed} stays behind");
     }
+}
+
+/// A backend that answers every request of each connection with these bytes, then closes if `closes`.
+async fn scripted(answer: &'static [u8], closes: bool) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                while stream.read(&mut request).await.is_ok_and(|length| length > 0) {
+                    if stream.write_all(answer).await.is_err() || closes {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    url
+}
+
+/// RFC 9112, 6.3: the transfer coding decides; a length beside it is a trap for whoever comes next.
+#[tokio::test]
+async fn a_length_beside_a_transfer_coding_neither_cuts_the_response_nor_is_passed_on() {
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n\
+        a\r\n0123456789\r\n0\r\n\r\n";
+    let backend = scripted(answer, true).await;
+    let baton = Baton::start(&[backend], &[]).await;
+    let mut client = Http1::connect(baton.address).await;
+    let answer = client.send(head(Method::GET, "/", "both"), "").await.expect("it is answered");
+    assert_eq!(&answer.body[..], b"0123456789");
+    assert_ne!(
+        answer.headers.get("content-length").map(|length| length.as_bytes()),
+        Some(&b"3"[..])
+    );
+}
+
+#[tokio::test]
+async fn an_answer_in_another_protocol_that_nobody_asked_for_is_a_bad_gateway() {
+    let backend = scripted(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n", true).await;
+    let baton = Baton::start(&[backend], &[]).await;
+    let client = Http2::connect(baton.address).await;
+    let answer = client.send(head(Method::POST, "/", "switch"), "").await.expect("it is answered");
+    assert_eq!(answer.status.as_u16(), 502);
+}
+
+/// A backend that answers whole and closes without a word is as well as any other.
+#[tokio::test]
+async fn a_backend_that_closes_after_each_whole_answer_stays_in_use() {
+    let closing = scripted(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nclosing", true).await;
+    let staying = scripted(b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nstaying", false).await;
+    let baton = Baton::start(&[closing, staying], &[]).await;
+    let client = Arc::new(Http2::connect(baton.address).await);
+    for _ in 0..6 {
+        let wave = (0..10).map(|_| {
+            let client = Arc::clone(&client);
+            tokio::spawn(async move {
+                let answer = client.send(head(Method::GET, "/", "wave"), "").await;
+                answer.expect("it is answered").body
+            })
+        });
+        for answer in wave.collect::<Vec<_>>() {
+            let body = answer.await.expect("the client does not panic");
+            assert!(body == "closing" || body == "staying", "{body:?}");
+        }
+    }
+    let mut closing_served = false;
+    for _ in 0..50 {
+        let answer = client.send(head(Method::GET, "/", "after"), "").await;
+        closing_served |= answer.expect("it is answered").body == "closing";
+    }
+    assert!(closing_served, "it was not ejected");
 }

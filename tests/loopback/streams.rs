@@ -166,6 +166,7 @@ async fn settings_lowered_to_zero_and_raised_again() {
     let client = Arc::new(Http2::connect(baton.address).await);
     post_each(&client, 3).await;
     within("the limit is lowered", is_lowered.recv()).await.expect("the script runs");
+    baton.wait_for_requests(3).await;
 
     let posting = Arc::clone(&client);
     let waiting = tokio::spawn(async move { post_each(&posting, 8).await });

@@ -53,16 +53,15 @@ fn empty() {
 #[test]
 fn connecting() {
     let connecting = Lifecycle::Connecting { expected: 3 };
-    let row_of = |ready| [None, ready, EMPTY, None, None, None, CONNECTING, None, None, None];
+    let row_of = |ready| [None, ready, EMPTY, None, None, None, None, None, None, None];
     row(&connection(connecting, 0, 5), row_of(AVAILABLE));
     row(&connection(connecting, 0, 0), row_of(IN_USE));
 }
 
 #[test]
 fn available_without_load() {
-    let row_of = |reserved| {
-        [None, None, None, reserved, None, SUSPECT, AVAILABLE, DRAINING, DRAINING, EMPTY]
-    };
+    let row_of =
+        |reserved| [None, None, None, reserved, None, SUSPECT, None, DRAINING, DRAINING, EMPTY];
     row(&connection(Lifecycle::Ready, 0, 2), row_of(AVAILABLE));
     row(&connection(Lifecycle::Ready, 0, 1), row_of(IN_USE));
 }
@@ -71,14 +70,14 @@ fn available_without_load() {
 fn available_with_load() {
     row(
         &connection(Lifecycle::Ready, 1, 2),
-        [None, None, None, IN_USE, AVAILABLE, SUSPECT, AVAILABLE, DRAINING, DRAINING, None],
+        [None, None, None, IN_USE, AVAILABLE, SUSPECT, None, DRAINING, DRAINING, None],
     );
 }
 
 #[test]
 fn in_use() {
     let row_of = |released, closed| {
-        [None, None, None, None, released, SUSPECT, IN_USE, DRAINING, DRAINING, closed]
+        [None, None, None, None, released, SUSPECT, None, DRAINING, DRAINING, closed]
     };
     row(&connection(Lifecycle::Ready, 2, 2), row_of(AVAILABLE, None));
     row(&connection(Lifecycle::Ready, 4, 2), row_of(IN_USE, None));
@@ -97,9 +96,8 @@ fn suspect() {
 
 #[test]
 fn draining() {
-    let row_of = |released, lost, closed| {
-        [None, None, None, None, released, None, DRAINING, None, lost, closed]
-    };
+    let row_of =
+        |released, lost, closed| [None, None, None, None, released, None, None, None, lost, closed];
     let draining = Lifecycle::Draining(DrainCause::GoAway);
     row(&connection(draining, 1, 2), row_of(DRAINING, DRAINING, None));
     row(&connection(draining, 0, 2), row_of(None, DRAINING, EMPTY));

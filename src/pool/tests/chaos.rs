@@ -90,7 +90,8 @@ impl Chaos {
                 Self::any(random, &self.requests).map(|request| Input::RequestCancelled { request })
             }
             30..32 => Self::any(random, &self.requests)
-                .map(|request| Input::ReplayBufferExceeded { request }),
+                .zip(stream)
+                .map(|(request, stream)| Input::ReplayBufferExceeded { request, stream }),
             32..42 => dial.map(|connection| Input::Connected {
                 connection,
                 protocol: if number < 35 { Protocol::Http2 } else { Protocol::Http1 },

@@ -53,15 +53,50 @@ fn fallback_to_http1_teaches_the_pool_to_dial_one_per_waiter() {
 #[test]
 fn a_waiter_takes_any_backend_and_is_not_bound_to_a_dial() {
     let mut world = World::new(config(2));
-    let first = world.get();
+    let mut requests = vec![world.get()];
     let slow = world.dials()[0];
-    let second = world.get();
+    for _ in 0..4 {
+        requests.push(world.get());
+    }
     let quick = world.dials()[0];
-    assert_ne!(slow.backend, quick.backend, "the second request is another backend's turn");
+    assert_ne!(
+        slow.backend, quick.backend,
+        "the fifth needs a second dial: another backend's turn"
+    );
     world.connected(quick, 4);
     let opens = world.opens();
-    assert_eq!(opens.iter().map(|(_, request)| *request).collect::<Vec<_>>(), [first, second]);
+    let served = opens.iter().map(|(_, request)| *request).collect::<Vec<_>>();
+    assert_eq!(served, requests[..4], "the oldest, whichever dial they caused");
     assert!(opens.iter().all(|(stream, _)| stream.connection == quick));
+}
+
+#[test]
+fn looking_again_does_not_dial_again() {
+    let mut world = World::new(config(4));
+    world.get();
+    assert_eq!(world.dials().len(), 1);
+    for _ in 0..5 {
+        world.done(Input::Timeout);
+        assert_eq!(world.dials().len(), 0, "one dial covers the one that waits");
+    }
+}
+
+#[test]
+fn dials_that_fail_together_are_one_failure() {
+    let mut config = config(1);
+    config.backends[0].exclusive = true;
+    config.limits.connections_per_backend = 8;
+    let mut world = World::new(config);
+    for _ in 0..8 {
+        world.get();
+    }
+    let dials = world.dials();
+    assert_eq!(dials.len(), 8);
+    for connection in dials {
+        world.done(Input::ConnectFailed { connection, reason: ConnectFailure::Tcp });
+    }
+    world.pass(MILLISECOND * 120);
+    assert!(!world.dials().is_empty(), "the first wait is 100 ms and a fifth at most");
 }
 
 #[test]

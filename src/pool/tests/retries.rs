@@ -85,10 +85,21 @@ fn three_attempts_and_no_more() {
 #[test]
 fn a_body_beyond_the_replay_buffer_is_not_retried() {
     let (mut world, request, stream) = sent(true, true);
-    world.done(Input::ReplayBufferExceeded { request });
+    world.done(Input::ReplayBufferExceeded { request, stream });
     world.fail(stream, StreamFailure::Unprocessed);
     let outcome = Outcome::Rejected(Rejection::AttemptFailed);
     assert_eq!(world.outcomes[&request], (outcome, 1, Some(Evidence::Unprocessed)));
+}
+
+#[test]
+fn a_body_that_outgrows_the_buffer_while_its_retry_is_under_way_ends_the_request() {
+    let (mut world, request, stream) = sent(true, true);
+    world.fail(stream, StreamFailure::Unprocessed);
+    assert_eq!(world.outcome(request), None, "it is tried again");
+    // The upload of the first attempt was a step ahead: what it had kept is gone.
+    world.done(Input::ReplayBufferExceeded { request, stream });
+    let outcome = Outcome::Rejected(Rejection::AttemptFailed);
+    assert_eq!(world.outcome(request), Some(outcome));
 }
 
 #[test]

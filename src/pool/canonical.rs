@@ -1,0 +1,143 @@
+//! A pool's state up to what nobody can tell apart: for exhaustive search, which must recognise a
+//! state that it has seen.
+//!
+//! Two states with the same identity answer every future in the same way. Times count from now;
+//! generations and ordinals do not count, stream identifiers only by how they compare, turns by
+//! their differences; counters do not count. It is exact for pools whose own chances are switched
+//! off (a strategy that draws nothing, a fixed backoff, a max age beyond [`FAR`]), which a search
+//! must see to.
+
+use core::hash::{Hash, Hasher};
+use core::time::Duration;
+
+use super::health::Health;
+use super::request::RequestState;
+use super::slots::Stream;
+use super::timer::Timer;
+use super::{Instant, Phase, Pool};
+
+/// Times further away than this, in nanoseconds (13 days), are never.
+pub const FAR: u64 = 1 << 50;
+
+impl Pool {
+    /// Feeds the identity of the state at `now` to a hasher.
+    pub fn hash_state(&self, now: Instant, hasher: &mut impl Hasher) {
+        match self.phase {
+            Phase::Running => 0_u8,
+            Phase::Draining => 1,
+            Phase::Over => 2,
+        }
+        .hash(hasher);
+        let armed = |timer| self.timers.armed(timer).map(|at| after(now, at));
+        armed(Timer::Shutdown).hash(hasher);
+        for slot in 0..self.slots.len() {
+            let connection = self.slots.connection(slot);
+            connection.hash_state(now, hasher);
+            armed(Timer::Life(slot as u32)).hash(hasher);
+            armed(Timer::Quiet(slot as u32)).hash(hasher);
+            self.hash_streams(slot, hasher);
+        }
+        self.hash_requests(now, hasher);
+        self.hash_backends(now, hasher);
+    }
+
+    fn hash_streams(&self, slot: usize, hasher: &mut impl Hasher) {
+        let token = self.slots.token(slot);
+        let streams = || {
+            let mut start = 0;
+            core::iter::from_fn(move || {
+                let (stream, entry) = self.slots.next_stream(token, start)?;
+                start = usize::from(stream.stream) + 1;
+                Some((stream.stream, entry))
+            })
+        };
+        let ids = || {
+            streams().filter_map(|(_, entry)| match entry {
+                Stream::Open { stream_id, .. } => Some(stream_id),
+                Stream::Resetting { .. } | Stream::Free { .. } => None,
+            })
+        };
+        for (place, entry) in streams() {
+            match entry {
+                Stream::Open { stream_id, request, .. } => {
+                    let rank = ids().filter(|other| *other < stream_id).count();
+                    (1_u8, place, stream_id == 0, rank, request).hash(hasher);
+                }
+                Stream::Resetting { .. } => (2_u8, place).hash(hasher),
+                Stream::Free { .. } => {}
+            }
+        }
+        let last = self.slots.connection(slot).last_stream_id;
+        let below = ids().filter(|id| *id <= last).count();
+        (last >= u32::MAX >> 1, below).hash(hasher);
+    }
+
+    fn hash_requests(&self, now: Instant, hasher: &mut impl Hasher) {
+        for index in 0..self.config.limits.requests as u32 {
+            let Some(found) = self.requests.next_live(index).filter(|found| *found == index) else {
+                0_u8.hash(hasher);
+                continue;
+            };
+            let request = self.requests.get(found);
+            let (state, upload) = match request.state {
+                RequestState::Free { .. } => (0_u8, None),
+                RequestState::Waiting => (1, None),
+                RequestState::Sent { upload, .. } => (2, Some(upload)),
+                RequestState::Responding { upload, .. } => (3, Some(upload)),
+            };
+            (state, upload.map(|upload| upload as u8)).hash(hasher);
+            (request.idempotent, request.has_body, request.replayable).hash(hasher);
+            (request.attempts, request.avoid, request.deadline.map(|at| after(now, at)))
+                .hash(hasher);
+            // Who came first, not when.
+            let mut older = 0_u32;
+            let mut start = 0;
+            while let Some(other) = self.requests.next_live(start) {
+                start = other + 1;
+                older += u32::from(self.requests.get(other).arrival < request.arrival);
+                if start >= self.config.limits.requests as u32 {
+                    break;
+                }
+            }
+            older.hash(hasher);
+            self.timers.armed(Timer::Request(index)).map(|at| after(now, at)).hash(hasher);
+        }
+    }
+
+    fn hash_backends(&self, now: Instant, hasher: &mut impl Hasher) {
+        for (index, backend) in self.backends.iter().enumerate() {
+            let timeouts = &self.config.timeouts;
+            let doubled = |least: Duration, most: Duration, times: u32| {
+                least.saturating_mul(1 << times.min(31)).min(most)
+            };
+            let ejection = |times| doubled(timeouts.ejection_min, timeouts.ejection_max, times);
+            match backend.health {
+                Health::Healthy { failures } => (0_u8, Duration::ZERO, failures, None),
+                Health::Ejected { times } => (1, ejection(times), 0, None),
+                Health::HalfOpen { times, successes, probe } => {
+                    (2, ejection(times), successes, probe)
+                }
+            }
+            .hash(hasher);
+            let (least, most) = (timeouts.backoff_min, timeouts.backoff_max);
+            doubled(least, most, backend.dial_failures).hash(hasher);
+            (backend.response_time, backend.calm, backend.expected_streams).hash(hasher);
+            let armed = |timer| self.timers.armed(timer).map(|at| after(now, at));
+            armed(Timer::Backoff(index as u32)).hash(hasher);
+            armed(Timer::Health(index as u32)).hash(hasher);
+            // Who was ejected before whom.
+            let own = self.ejected.key(index as u32);
+            for other in 0..self.backends.len() {
+                (own < self.ejected.key(other as u32)).hash(hasher);
+            }
+        }
+        self.balancer.hash_state(hasher);
+        self.fail_open.hash(hasher);
+    }
+}
+
+/// How long until then; never if that is far away.
+fn after(now: Instant, at: Instant) -> u64 {
+    let left = at.0.saturating_sub(now.0);
+    if left > FAR { u64::MAX } else { left }
+}
