@@ -1,0 +1,322 @@
+//! The tables of the account: connections, streams and requests as the facts and orders so far
+//! imply them.
+
+use baton::pool::{
+    BackendId, Config, ConnectionToken, Evidence, Input, Instant, Protocol, RequestId, StreamToken,
+    TimerReason,
+};
+
+use super::backends::Backend;
+use super::{Invariant, Verdict, require};
+
+/// A connection slot.
+#[derive(Clone, Debug)]
+pub(super) struct Connection {
+    pub(super) phase: ConnectionPhase,
+    pub(super) generation: u32,
+    pub(super) protocol: Protocol,
+    pub(super) limit: u32,
+    pub(super) load: u32,
+    pub(super) opened: u32,
+    pub(super) last_stream_id: u32,
+    /// When the present phase began.
+    pub(super) since: Instant,
+    /// When it was reported up.
+    pub(super) up_since: Instant,
+    /// When its load last became zero, or it came up.
+    pub(super) idle_since: Instant,
+    /// When a frame last arrived or its load last rose from zero.
+    pub(super) quiet_since: Instant,
+    /// The latest that `quiet_since` was; the clock may go back.
+    pub(super) quiet_latest: Instant,
+    pub(super) ping_out: bool,
+    /// PINGs answered since the last response.
+    pub(super) pongs: u32,
+    /// Whether the pool held it suspect after the last step and no frame came since.
+    pub(super) suspect: bool,
+    /// Streams that its dial is expected to bring; 0 once it is slow.
+    pub(super) expected: u32,
+    /// Responses begun on it.
+    pub(super) responses: u32,
+    /// It was lost under requests without a goodbye, and nobody has said that one was cut off.
+    pub(super) lost_without_goodbye: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ConnectionPhase {
+    Gone,
+    Connecting,
+    Up,
+    Draining,
+    Lost,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stream {
+    Free,
+    Open { ordinal: u32, stream_id: u32, request: u32 },
+    Resetting { ordinal: u32 },
+}
+
+/// A place in the table of requests.
+#[derive(Clone, Debug)]
+pub(super) struct Request {
+    pub(super) phase: RequestPhase,
+    pub(super) generation: u32,
+    pub(super) idempotent: bool,
+    pub(super) has_body: bool,
+    pub(super) replayable: bool,
+    pub(super) sent_whole: bool,
+    pub(super) attempts: u8,
+    pub(super) arrival: u64,
+    pub(super) evidence: Option<Evidence>,
+    pub(super) waiting_since: Instant,
+    /// When it was sent whole, or given to a connection.
+    pub(super) sent_at: Instant,
+    pub(super) response_deadline: Option<Instant>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RequestPhase {
+    None,
+    Waiting,
+    Sent(StreamToken),
+    Responding(StreamToken),
+    /// Its attempt failed in this step; the orders must show what becomes of it.
+    Limbo {
+        was_responding: bool,
+        must_retry: Decision,
+    },
+    /// It must end in this step, in this way.
+    Ending(Ending),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    Completed,
+    Cancelled,
+    CutShort,
+    AttemptFailed,
+}
+
+/// Whether a failed attempt is followed by another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    Retry,
+    End,
+    /// Depends on the order in which the pool looked at several at once.
+    Either,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Running,
+    Draining(Instant),
+    Over,
+}
+
+#[derive(Clone)]
+pub(super) struct Books {
+    pub(super) config: Config,
+    pub(super) slots_per_backend: usize,
+    pub(super) connections: Vec<Connection>,
+    pub(super) streams: Vec<Stream>,
+    pub(super) requests: Vec<Request>,
+    pub(super) live: u32,
+    pub(super) waiting: u32,
+    pub(super) arrivals: u64,
+    /// The last incarnation that a slot may have.
+    pub(super) generation_max: u32,
+    pub(super) phase: Phase,
+    /// Requests in `Limbo` or `Ending`.
+    pub(super) limbo: Vec<u32>,
+    /// Streams whose reset the fact calls for.
+    pub(super) resets_due: u32,
+    /// Timeouts in a row at the same instant.
+    pub(super) timeouts: (Instant, u32),
+    /// Requests that waited when the pool began to serve them in this step.
+    pub(super) demand: u32,
+    /// The time of the present step, and the timer that is due in it.
+    pub(super) step_at: Instant,
+    pub(super) fired: Option<(Instant, TimerReason)>,
+    pub(super) backends: Vec<Backend>,
+    pub(super) ejections: u64,
+    /// Streams opened in this step, and dials beyond what waits.
+    pub(super) served: u32,
+    pub(super) extra_dials: u32,
+}
+
+impl Books {
+    pub(super) fn new(config: &Config) -> Self {
+        let slots_per_backend = 2 * config.limits.connections_per_backend;
+        let slots = slots_per_backend * config.backends.len();
+        let connection = Connection {
+            phase: ConnectionPhase::Gone,
+            generation: 0,
+            protocol: Protocol::Http2,
+            limit: 0,
+            load: 0,
+            opened: 0,
+            last_stream_id: u32::MAX,
+            since: Instant::ZERO,
+            up_since: Instant::ZERO,
+            idle_since: Instant::ZERO,
+            quiet_since: Instant::ZERO,
+            quiet_latest: Instant::ZERO,
+            ping_out: false,
+            pongs: 0,
+            suspect: false,
+            expected: 0,
+            responses: 0,
+            lost_without_goodbye: false,
+        };
+        let request = Request {
+            phase: RequestPhase::None,
+            generation: 0,
+            idempotent: false,
+            has_body: false,
+            replayable: true,
+            sent_whole: false,
+            attempts: 0,
+            arrival: 0,
+            evidence: None,
+            waiting_since: Instant::ZERO,
+            sent_at: Instant::ZERO,
+            response_deadline: None,
+        };
+        Self {
+            slots_per_backend,
+            connections: vec![connection; slots],
+            streams: vec![Stream::Free; slots * config.limits.streams_per_connection],
+            requests: vec![request; config.limits.requests],
+            live: 0,
+            waiting: 0,
+            arrivals: 0,
+            generation_max: u32::MAX,
+            phase: Phase::Running,
+            limbo: Vec::new(),
+            resets_due: 0,
+            timeouts: (Instant::ZERO, 0),
+            demand: 0,
+            step_at: Instant::ZERO,
+            fired: None,
+            backends: (0..config.backends.len()).map(|index| Backend::new(config, index)).collect(),
+            ejections: 0,
+            served: 0,
+            extra_dials: 0,
+            config: config.clone(),
+        }
+    }
+
+    /// The slot that a token names, if it names the present incarnation.
+    pub(super) fn slot(&self, token: ConnectionToken) -> Option<usize> {
+        let slot = usize::from(token.slot);
+        if usize::from(token.backend.0) >= self.config.backends.len()
+            || slot >= self.slots_per_backend
+        {
+            return None;
+        }
+        let index = usize::from(token.backend.0) * self.slots_per_backend + slot;
+        let connection = &self.connections[index];
+        let current =
+            connection.phase != ConnectionPhase::Gone && connection.generation == token.generation;
+        current.then_some(index)
+    }
+
+    pub(super) fn token(&self, slot: usize) -> ConnectionToken {
+        ConnectionToken {
+            backend: BackendId((slot / self.slots_per_backend) as u16),
+            slot: (slot % self.slots_per_backend) as u16,
+            generation: self.connections[slot].generation,
+        }
+    }
+
+    /// The entry that a token names, if it names the present stream.
+    pub(super) fn stream(&self, token: StreamToken) -> Option<(usize, usize, Stream)> {
+        let slot = self.slot(token.connection)?;
+        let per_connection = self.config.limits.streams_per_connection;
+        if usize::from(token.stream) >= per_connection {
+            return None;
+        }
+        let place = slot * per_connection + usize::from(token.stream);
+        match self.streams[place] {
+            Stream::Free => None,
+            stream @ (Stream::Open { ordinal, .. } | Stream::Resetting { ordinal }) => {
+                (ordinal == token.ordinal).then_some((slot, place, stream))
+            }
+        }
+    }
+
+    /// The place in the table that an id names, if it names the present request.
+    pub(super) fn request(&self, id: RequestId) -> Option<u32> {
+        let request = self.requests.get(id.index as usize)?;
+        let current = request.phase != RequestPhase::None && request.generation == id.generation;
+        current.then_some(id.index)
+    }
+
+    pub(super) fn request_mut(&mut self, index: u32) -> &mut Request {
+        &mut self.requests[index as usize]
+    }
+
+    /// A new request was taken in.
+    pub(super) fn accept(&mut self, now: Instant, id: RequestId, input: Input) -> Verdict {
+        let Input::RequestArrived { idempotent, has_body } = input else {
+            return require(false, Invariant::NoResurrection, || {
+                format!("{input:?} was accepted as a request")
+            });
+        };
+        let known = self.requests.get(id.index as usize);
+        let fresh = known.is_some_and(|request| {
+            request.phase == RequestPhase::None && id.generation > request.generation
+        });
+        require(fresh, Invariant::ExclusiveOwnership, || format!("{id:?} was given twice"))?;
+        self.arrivals += 1;
+        self.live += 1;
+        self.waiting += 1;
+        self.requests[id.index as usize] = Request {
+            phase: RequestPhase::Waiting,
+            generation: id.generation,
+            idempotent,
+            has_body,
+            replayable: true,
+            sent_whole: !has_body,
+            attempts: 0,
+            arrival: self.arrivals,
+            evidence: None,
+            waiting_since: now,
+            sent_at: now,
+            response_deadline: None,
+        };
+        Ok(())
+    }
+
+    /// Frees a stream's entry; its connection carries one less.
+    pub(super) fn free_stream(&mut self, now: Instant, slot: usize, place: usize) {
+        assert_ne!(self.streams[place], Stream::Free, "the caller looked it up");
+        self.streams[place] = Stream::Free;
+        let connection = &mut self.connections[slot];
+        connection.load -= 1;
+        if connection.load == 0 {
+            connection.idle_since = now;
+            if connection.phase == ConnectionPhase::Lost {
+                connection.phase = ConnectionPhase::Gone;
+            }
+        }
+    }
+
+    pub(super) fn set_phase(&mut self, now: Instant, slot: usize, phase: ConnectionPhase) {
+        let connection = &mut self.connections[slot];
+        connection.phase = phase;
+        connection.since = now;
+    }
+
+    /// Requests on a second or later attempt, or waiting for one.
+    pub(super) fn retrying(&self) -> u32 {
+        let retrying = |request: &&Request| match request.phase {
+            RequestPhase::None | RequestPhase::Ending(_) => false,
+            RequestPhase::Waiting | RequestPhase::Limbo { .. } => request.attempts >= 1,
+            RequestPhase::Sent(_) | RequestPhase::Responding(_) => request.attempts >= 2,
+        };
+        self.requests.iter().filter(retrying).count() as u32
+    }
+}

@@ -1,0 +1,164 @@
+//! Every fact that could come next, from the account alone: for exhaustive search.
+
+use baton::pool::input::code;
+use baton::pool::{
+    BackendId, ConnectFailure, ConnectionToken, Input, Protocol, RequestId, StreamFailure,
+    StreamToken,
+};
+
+use super::books::{Books, ConnectionPhase, Phase, RequestPhase, Stream};
+
+const FAILURES: [StreamFailure; 7] = [
+    StreamFailure::NotSent,
+    StreamFailure::Unprocessed,
+    StreamFailure::ConnectionLost,
+    StreamFailure::Malformed,
+    StreamFailure::Reset { code: code::REFUSED_STREAM },
+    StreamFailure::Reset { code: 0x2 },
+    StreamFailure::Reset { code: code::HTTP_1_1_REQUIRED },
+];
+
+impl Books {
+    /// Adds every current fact, true or not, that any peer, network or client could cause now.
+    pub(super) fn choices(&self, all: &mut Vec<Input>) {
+        all.push(Input::Timeout);
+        if self.phase == Phase::Running {
+            all.push(Input::ShutdownRequested);
+        }
+        all.push(Input::RequestArrived { idempotent: true, has_body: false });
+        all.push(Input::RequestArrived { idempotent: false, has_body: true });
+        for (index, request) in self.requests.iter().enumerate() {
+            if request.phase == RequestPhase::None {
+                continue;
+            }
+            let id = RequestId { index: index as u32, generation: request.generation };
+            all.push(Input::RequestCancelled { request: id });
+            if request.has_body && request.replayable {
+                let connection = ConnectionToken { backend: BackendId(0), slot: 0, generation: 0 };
+                let over = StreamToken { connection, stream: 0, ordinal: 0 };
+                all.push(Input::ReplayBufferExceeded { request: id, stream: over });
+                if let RequestPhase::Sent(stream) | RequestPhase::Responding(stream) = request.phase
+                {
+                    all.push(Input::ReplayBufferExceeded { request: id, stream });
+                }
+            }
+        }
+        for slot in 0..self.connections.len() {
+            self.connection_choices(slot, all);
+        }
+    }
+
+    fn connection_choices(&self, slot: usize, all: &mut Vec<Input>) {
+        let connection = self.token(slot);
+        let reason = ConnectFailure::Tcp;
+        let go_away =
+            |last_stream_id| Input::GoAwayReceived { connection, last_stream_id, code: 0 };
+        match self.connections[slot].phase {
+            ConnectionPhase::Gone => return,
+            ConnectionPhase::Connecting => {
+                let most = self.config.limits.streams_per_connection as u32;
+                for max_streams in [0, 1, most] {
+                    all.push(connected(connection, Protocol::Http2, Some(max_streams)));
+                }
+                all.push(connected(connection, Protocol::Http1, None));
+                all.push(Input::ConnectFailed { connection, reason });
+                all.push(go_away(u32::MAX >> 1));
+                return;
+            }
+            ConnectionPhase::Up | ConnectionPhase::Draining => {
+                all.push(Input::ConnectionClosed { connection, sent_through: 0 });
+                all.push(Input::ConnectionClosed { connection, sent_through: u32::MAX });
+            }
+            ConnectionPhase::Lost => {}
+        }
+        for max_streams in 0..=self.config.limits.streams_per_connection as u32 {
+            all.push(Input::MaxStreamsChanged { connection, max_streams });
+        }
+        all.push(go_away(0));
+        all.push(go_away(u32::MAX >> 1));
+        all.push(Input::FrameReceived { connection });
+        // A second answer without a response between only lengthens the next silence.
+        if self.connections[slot].ping_out && self.connections[slot].pongs == 0 {
+            all.push(Input::Pong { connection });
+        }
+        self.stream_choices(slot, connection, all);
+    }
+
+    fn stream_choices(&self, slot: usize, connection: ConnectionToken, all: &mut Vec<Input>) {
+        let per_connection = self.config.limits.streams_per_connection;
+        for entry in 0..per_connection {
+            let token = |ordinal| StreamToken { connection, stream: entry as u16, ordinal };
+            match self.streams[slot * per_connection + entry] {
+                Stream::Free => {}
+                Stream::Resetting { ordinal } => {
+                    all.push(Input::ResetSent { stream: token(ordinal) });
+                }
+                Stream::Open { ordinal, stream_id, request } => {
+                    let stream = token(ordinal);
+                    if stream_id == 0 {
+                        all.push(Input::StreamOpened { stream, stream_id: 2 * ordinal + 1 });
+                    } else {
+                        let code = 0;
+                        all.push(Input::GoAwayReceived {
+                            connection,
+                            last_stream_id: stream_id,
+                            code,
+                        });
+                    }
+                    let state = &self.requests[request as usize];
+                    if !state.sent_whole {
+                        all.push(Input::RequestSent { stream });
+                    }
+                    if matches!(state.phase, RequestPhase::Responding(_)) {
+                        all.push(Input::ResponseEnded { stream });
+                    } else {
+                        all.push(Input::ResponseStarted { stream, status: 200 });
+                    }
+                    let failed = |failure| Input::StreamFailed { stream, failure };
+                    all.extend(FAILURES.map(failed));
+                }
+            }
+        }
+    }
+
+    /// Facts about what is over, or cannot be: each must change nothing.
+    pub(super) fn void_choices(&self, all: &mut Vec<Input>) {
+        for slot in 0..self.connections.len() {
+            let mut connection = self.token(slot);
+            if self.connections[slot].phase != ConnectionPhase::Gone {
+                all.push(connected_again(connection, self.connections[slot].phase));
+                if connection.generation == 0 {
+                    continue;
+                }
+                connection.generation -= 1;
+            }
+            all.push(Input::FrameReceived { connection });
+            all.push(Input::GoAwayReceived { connection, last_stream_id: 0, code: 0 });
+            all.push(Input::ConnectionClosed { connection, sent_through: 0 });
+            let stream = StreamToken { connection, stream: 0, ordinal: 0 };
+            all.push(Input::ResponseEnded { stream });
+            all.push(Input::ResetSent { stream });
+        }
+        for (index, request) in self.requests.iter().enumerate() {
+            let generation = match request.phase {
+                RequestPhase::None => request.generation,
+                _ => request.generation.wrapping_sub(1),
+            };
+            let id = RequestId { index: index as u32, generation };
+            all.push(Input::RequestCancelled { request: id });
+        }
+    }
+}
+
+fn connected(connection: ConnectionToken, protocol: Protocol, max_streams: Option<u32>) -> Input {
+    Input::Connected { connection, protocol, max_streams }
+}
+
+/// A report that a dial's state does not allow.
+fn connected_again(connection: ConnectionToken, phase: ConnectionPhase) -> Input {
+    if phase == ConnectionPhase::Connecting {
+        Input::MaxStreamsChanged { connection, max_streams: 1 }
+    } else {
+        connected(connection, Protocol::Http2, Some(1))
+    }
+}

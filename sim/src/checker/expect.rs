@@ -1,0 +1,248 @@
+//! What the pool must answer to a fact in the state it meets.
+
+use baton::pool::{
+    ConnectionToken, Handled, Input, Instant, Pool, Rejection, RequestId, SlotState, StreamToken,
+    TimerReason,
+};
+
+use super::Expected;
+use super::books::{Books, ConnectionPhase, Phase, RequestPhase, Stream};
+use crate::coverage::{
+    Answer, ConnectionAs, ConnectionFact, Coverage, PhaseAs, RequestAs, RequestFact, StreamAs,
+    StreamFact,
+};
+
+impl Books {
+    pub(super) fn expect(
+        &self,
+        input: Input,
+        now: Instant,
+        pool: &Pool,
+        coverage: &mut Coverage,
+    ) -> Expected {
+        if let Some((token, fact)) = about_connection(input) {
+            return answered(self.expect_connection(token, fact, pool, coverage));
+        }
+        let answer = match input {
+            Input::RequestArrived { .. } => return self.expect_arrival(coverage),
+            Input::ReplayBufferExceeded { request, .. } => {
+                self.expect_request(request, RequestFact::ReplayBufferExceeded, coverage)
+            }
+            Input::RequestCancelled { request } => {
+                self.expect_request(request, RequestFact::RequestCancelled, coverage)
+            }
+            Input::StreamOpened { stream, stream_id } => {
+                // Nothing forbids an answer before the report of the identifier.
+                let entry = self.stream(stream);
+                let unknown = matches!(entry, Some((_, _, Stream::Open { stream_id: 0, .. })));
+                let fits = unknown && stream_id != 0;
+                let answer = self.expect_stream(stream, StreamFact::StreamOpened, coverage);
+                match answer {
+                    Answer::Stale => Answer::Stale,
+                    Answer::Done | Answer::Refused if fits => Answer::Done,
+                    Answer::Done | Answer::Refused => Answer::Refused,
+                }
+            }
+            Input::RequestSent { stream } => {
+                self.expect_stream(stream, StreamFact::RequestSent, coverage)
+            }
+            Input::ResponseStarted { stream, .. } => {
+                self.expect_stream(stream, StreamFact::ResponseStarted, coverage)
+            }
+            Input::ResponseEnded { stream } => {
+                self.expect_stream(stream, StreamFact::ResponseEnded, coverage)
+            }
+            Input::StreamFailed { stream, .. } => {
+                self.expect_stream(stream, StreamFact::StreamFailed, coverage)
+            }
+            Input::ResetSent { stream } => {
+                self.expect_stream(stream, StreamFact::ResetSent, coverage)
+            }
+            Input::ShutdownRequested => {
+                let running = self.phase == Phase::Running;
+                let answer = if running { Answer::Done } else { Answer::Refused };
+                coverage.shutdown(self.phase_as(), answer);
+                answer
+            }
+            Input::Timeout => {
+                coverage.timeout(due(pool, now).map(|(_, reason)| reason));
+                Answer::Done
+            }
+            _ => unreachable!("facts about connections were answered above"),
+        };
+        answered(answer)
+    }
+
+    fn expect_arrival(&self, coverage: &mut Coverage) -> Expected {
+        let limits = &self.config.limits;
+        let rejection = if self.phase == Phase::Over {
+            Some(Rejection::ShuttingDown)
+        } else if self.waiting as usize >= limits.waiting {
+            Some(Rejection::QueueFull)
+        } else if self.live as usize >= limits.requests {
+            Some(Rejection::RequestsFull)
+        } else {
+            None
+        };
+        coverage.arrival(self.phase_as(), rejection);
+        match rejection {
+            Some(rejection) => Expected::Answer(Handled::Rejected(rejection)),
+            None => Expected::Accepted,
+        }
+    }
+
+    fn expect_connection(
+        &self,
+        token: ConnectionToken,
+        fact: ConnectionFact,
+        pool: &Pool,
+        coverage: &mut Coverage,
+    ) -> Answer {
+        let state = self.connection_as(token, pool);
+        let answer = match (state, fact) {
+            (ConnectionAs::Gone, _) => Answer::Stale,
+            (
+                ConnectionAs::Connecting,
+                ConnectionFact::Connected
+                | ConnectionFact::ConnectFailed
+                | ConnectionFact::ConnectionClosed
+                | ConnectionFact::GoAwayReceived
+                | ConnectionFact::FrameReceived,
+            ) => Answer::Done,
+            (
+                ConnectionAs::Connecting,
+                ConnectionFact::MaxStreamsChanged | ConnectionFact::Pong,
+            )
+            | (_, ConnectionFact::Connected | ConnectionFact::ConnectFailed)
+            | (ConnectionAs::Lost, ConnectionFact::ConnectionClosed) => Answer::Refused,
+            (_, ConnectionFact::Pong) => {
+                let slot = self.slot(token).expect("it is not gone");
+                if self.connections[slot].ping_out { Answer::Done } else { Answer::Refused }
+            }
+            (
+                _,
+                ConnectionFact::MaxStreamsChanged
+                | ConnectionFact::GoAwayReceived
+                | ConnectionFact::FrameReceived
+                | ConnectionFact::ConnectionClosed,
+            ) => Answer::Done,
+        };
+        coverage.connection(state, fact, answer);
+        answer
+    }
+
+    /// The state of a connection; between ready and suspect, and between available and in use, as
+    /// the pool itself names it.
+    pub(super) fn connection_as(&self, token: ConnectionToken, pool: &Pool) -> ConnectionAs {
+        let Some(slot) = self.slot(token) else {
+            return ConnectionAs::Gone;
+        };
+        match self.connections[slot].phase {
+            ConnectionPhase::Gone => ConnectionAs::Gone,
+            ConnectionPhase::Connecting => ConnectionAs::Connecting,
+            ConnectionPhase::Lost => ConnectionAs::Lost,
+            ConnectionPhase::Draining => ConnectionAs::Draining,
+            ConnectionPhase::Up => match pool.slot_state(token.backend, token.slot) {
+                Some(SlotState::Suspect) => ConnectionAs::Suspect,
+                Some(SlotState::InUse) => ConnectionAs::InUse,
+                _ => ConnectionAs::Available,
+            },
+        }
+    }
+
+    fn expect_stream(
+        &self,
+        token: StreamToken,
+        fact: StreamFact,
+        coverage: &mut Coverage,
+    ) -> Answer {
+        let state = self.stream_as(token);
+        let answer = match (state, fact) {
+            (StreamAs::Gone, _) => Answer::Stale,
+            (StreamAs::Resetting, StreamFact::ResetSent) => Answer::Done,
+            (StreamAs::Resetting, _) => Answer::Stale,
+            (_, StreamFact::ResetSent) => Answer::Refused,
+            (StreamAs::Ordered, StreamFact::StreamOpened) => Answer::Done,
+            (_, StreamFact::StreamOpened) => Answer::Refused,
+            (_, StreamFact::RequestSent | StreamFact::StreamFailed) => Answer::Done,
+            (StreamAs::Responding, StreamFact::ResponseStarted) => Answer::Refused,
+            (_, StreamFact::ResponseStarted) => Answer::Done,
+            (StreamAs::Responding, StreamFact::ResponseEnded) => Answer::Done,
+            (_, StreamFact::ResponseEnded) => Answer::Refused,
+        };
+        coverage.stream(state, fact, answer);
+        answer
+    }
+
+    fn stream_as(&self, token: StreamToken) -> StreamAs {
+        match self.stream(token) {
+            None => StreamAs::Gone,
+            Some((_, _, Stream::Resetting { .. })) => StreamAs::Resetting,
+            Some((_, _, Stream::Open { request, stream_id, .. })) => {
+                match self.requests[request as usize].phase {
+                    RequestPhase::Responding(_) => StreamAs::Responding,
+                    _ if stream_id == 0 => StreamAs::Ordered,
+                    _ => StreamAs::Opened,
+                }
+            }
+            Some((_, _, Stream::Free)) => StreamAs::Gone,
+        }
+    }
+
+    fn expect_request(&self, id: RequestId, fact: RequestFact, coverage: &mut Coverage) -> Answer {
+        let state = match self.request(id) {
+            None => RequestAs::Gone,
+            Some(index) => match self.requests[index as usize].phase {
+                RequestPhase::Sent(_) => RequestAs::Sent,
+                RequestPhase::Responding(_) => RequestAs::Responding,
+                _ => RequestAs::Waiting,
+            },
+        };
+        let answer = if state == RequestAs::Gone { Answer::Stale } else { Answer::Done };
+        coverage.request(state, fact, answer);
+        answer
+    }
+
+    fn phase_as(&self) -> PhaseAs {
+        match self.phase {
+            Phase::Running => PhaseAs::Running,
+            Phase::Draining(_) => PhaseAs::Draining,
+            Phase::Over => PhaseAs::Over,
+        }
+    }
+}
+
+/// The connection that a fact is about, and which fact it is.
+fn about_connection(input: Input) -> Option<(ConnectionToken, ConnectionFact)> {
+    match input {
+        Input::Connected { connection, .. } => Some((connection, ConnectionFact::Connected)),
+        Input::ConnectFailed { connection, .. } => {
+            Some((connection, ConnectionFact::ConnectFailed))
+        }
+        Input::MaxStreamsChanged { connection, .. } => {
+            Some((connection, ConnectionFact::MaxStreamsChanged))
+        }
+        Input::GoAwayReceived { connection, .. } => {
+            Some((connection, ConnectionFact::GoAwayReceived))
+        }
+        Input::FrameReceived { connection } => Some((connection, ConnectionFact::FrameReceived)),
+        Input::Pong { connection } => Some((connection, ConnectionFact::Pong)),
+        Input::ConnectionClosed { connection, .. } => {
+            Some((connection, ConnectionFact::ConnectionClosed))
+        }
+        _ => None,
+    }
+}
+
+fn answered(answer: Answer) -> Expected {
+    Expected::Answer(match answer {
+        Answer::Done => Handled::Done,
+        Answer::Refused => Handled::Refused,
+        Answer::Stale => Handled::Stale,
+    })
+}
+
+/// The timer that a timeout at `now` would handle.
+pub(super) fn due(pool: &Pool, now: Instant) -> Option<(Instant, TimerReason)> {
+    pool.poll_timeout().filter(|(at, _)| *at <= now)
+}

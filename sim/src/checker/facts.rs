@@ -1,0 +1,504 @@
+//! What a fact alone implies, before any order is seen.
+
+use baton::pool::input::code;
+use baton::pool::{
+    ConnectionToken, Evidence, Input, Instant, Output, Pool, Protocol, SlotState, StreamFailure,
+    StreamToken, TimerReason,
+};
+
+use super::books::{Books, ConnectionPhase, Decision, Ending, Phase, RequestPhase, Stream};
+use super::{Invariant, Verdict, require};
+
+impl Books {
+    /// Takes in a fact that the pool called current.
+    pub(super) fn apply(&mut self, now: Instant, input: Input) -> Verdict {
+        self.resets_due = 0;
+        match input {
+            Input::RequestArrived { .. } => {}
+            Input::ReplayBufferExceeded { request, stream } => {
+                if let Some(index) = self.request(request) {
+                    self.outgrow(now, index, stream);
+                }
+            }
+            Input::RequestCancelled { request } => {
+                if let Some(index) = self.request(request) {
+                    self.abandon(now, index, Ending::Cancelled);
+                }
+            }
+            Input::Connected { connection, protocol, max_streams } => {
+                self.connected(now, connection, protocol, max_streams);
+            }
+            Input::ConnectFailed { connection, .. } => self.dial_ended(now, connection),
+            Input::MaxStreamsChanged { connection, max_streams } => {
+                let slot = self.known(connection);
+                if self.connections[slot].protocol == Protocol::Http2 {
+                    let cap = self.config.limits.streams_per_connection as u32;
+                    self.connections[slot].limit = max_streams.min(cap);
+                }
+                self.note_limit(slot);
+            }
+            Input::GoAwayReceived { connection, last_stream_id, code } => {
+                self.go_away(now, connection, last_stream_id, code);
+            }
+            Input::FrameReceived { connection } => self.frame(now, connection),
+            Input::Pong { connection } => {
+                let slot = self.known(connection);
+                self.connections[slot].ping_out = false;
+                self.connections[slot].pongs += 1;
+                self.frame(now, connection);
+            }
+            Input::ConnectionClosed { connection, sent_through } => {
+                self.closed(now, connection, sent_through);
+            }
+            Input::StreamOpened { stream, stream_id } => self.opened(now, stream, stream_id),
+            Input::RequestSent { stream } => self.sent(now, stream),
+            Input::ResponseStarted { stream, .. } => {
+                let index = self.carried(stream);
+                self.response_started(now, index, stream);
+            }
+            Input::ResponseEnded { stream } => {
+                let index = self.carried(stream);
+                if self.requests[index as usize].sent_whole {
+                    self.request_unbound(stream.connection.backend, index);
+                    self.release(now, stream);
+                    self.end(index, Ending::Completed);
+                } else {
+                    self.abandon(now, index, Ending::Completed);
+                }
+            }
+            Input::StreamFailed { stream, failure } => self.failed(now, stream, failure),
+            Input::ResetSent { stream } => self.release(now, stream),
+            Input::ShutdownRequested => self.phase = Phase::Draining(now),
+            Input::Timeout => self.timer_fired(now)?,
+        }
+        Ok(())
+    }
+
+    /// Two things happen without an order, both by the clock: a connection reaches its max age and
+    /// drains, which its state shows, and a lost connection reaches its drain deadline, which shows
+    /// by its slot being empty or used anew.
+    pub(super) fn see_silent_endings(
+        &mut self,
+        now: Instant,
+        input: Input,
+        orders: &[Output],
+        pool: &Pool,
+    ) -> Verdict {
+        if input == Input::Timeout && self.has_fired(TimerReason::ConnectionQuiet) {
+            return self.see_slow_dials(now, pool);
+        }
+        if input != Input::Timeout || !self.has_fired(TimerReason::ConnectionLife) {
+            return Ok(());
+        }
+        for slot in 0..self.connections.len() {
+            let token = self.token(slot);
+            let state = pool.slot_state(token.backend, token.slot);
+            let spent = orders.iter().any(|order| {
+                matches!(order, Output::OpenStream { stream, .. } if stream.connection == token)
+            });
+            if self.connections[slot].phase == ConnectionPhase::Up
+                && state == Some(SlotState::Draining)
+                && !spent
+            {
+                require(self.is_aged(slot, now), Invariant::GoAway, || {
+                    format!("{token:?} drains for no reason")
+                })?;
+                self.set_phase(now, slot, ConnectionPhase::Draining);
+            }
+            if self.connections[slot].phase != ConnectionPhase::Lost {
+                continue;
+            }
+            let dialled = orders.iter().any(|order| {
+                matches!(order, Output::Connect { connection }
+                    if connection.backend == token.backend && connection.slot == token.slot)
+            });
+            let empty = state == Some(SlotState::Empty);
+            if !(dialled || empty) {
+                continue;
+            }
+            let deadline = self.connections[slot].since.after(self.config.timeouts.drain);
+            require(now >= deadline, Invariant::Timers, || {
+                format!("{token:?} was forgotten before its drain deadline {deadline:?}")
+            })?;
+            self.kill(now, slot, |stream_id| Some(lost_evidence(stream_id)), Decision::Either);
+            self.set_phase(now, slot, ConnectionPhase::Gone);
+        }
+        Ok(())
+    }
+
+    /// A dial that takes longer than the silence timeout is not counted on any more.
+    fn see_slow_dials(&mut self, now: Instant, pool: &Pool) -> Verdict {
+        for slot in 0..self.connections.len() {
+            let token = self.token(slot);
+            let connection = &mut self.connections[slot];
+            if connection.phase != ConnectionPhase::Connecting || connection.expected == 0 {
+                continue;
+            }
+            let view = pool.slot(token.backend, token.slot);
+            let slow = view.is_some_and(|view| {
+                view.generation == token.generation
+                    && view.state == SlotState::Connecting
+                    && view.limit == 0
+            });
+            if slow {
+                connection.expected = 0;
+                let due = connection.since.after(self.config.timeouts.silence);
+                require(now >= due, Invariant::Timers, || {
+                    format!("{token:?} is called slow before {due:?}")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn connected(
+        &mut self,
+        now: Instant,
+        token: ConnectionToken,
+        protocol: Protocol,
+        max_streams: Option<u32>,
+    ) {
+        let slot = self.known(token);
+        self.set_phase(now, slot, ConnectionPhase::Up);
+        let cap = self.config.limits.streams_per_connection as u32;
+        let connection = &mut self.connections[slot];
+        connection.protocol = protocol;
+        // RFC 9113, 6.5.2: 100 is the least that a peer is advised to allow.
+        let allowed = if protocol == Protocol::Http1 { 1 } else { max_streams.unwrap_or(100) };
+        connection.limit = allowed.min(cap);
+        connection.up_since = now;
+        connection.idle_since = now;
+        self.note_limit(slot);
+    }
+
+    /// What a connection may carry is expected of the next one.
+    fn note_limit(&mut self, slot: usize) {
+        let backend = self.token(slot).backend;
+        let limit = self.connections[slot].limit.max(1);
+        self.backends[usize::from(backend.0)].expected = limit;
+    }
+
+    fn dial_ended(&mut self, now: Instant, token: ConnectionToken) {
+        let slot = self.known(token);
+        self.set_phase(now, slot, ConnectionPhase::Gone);
+        self.dial_failed(now, token.backend);
+    }
+
+    /// A connection that took requests and never answered one is as bad as a failed dial.
+    /// Says whether it is one.
+    pub(super) fn note_barren(&mut self, now: Instant, slot: usize) -> bool {
+        let connection = &self.connections[slot];
+        let barren = connection.opened > 0 && connection.responses == 0;
+        if barren {
+            self.dial_failed(now, self.token(slot).backend);
+        }
+        barren
+    }
+
+    fn response_started(&mut self, now: Instant, index: u32, stream: StreamToken) {
+        let request = self.request_mut(index);
+        request.phase = RequestPhase::Responding(stream);
+        let sample = request.sent_whole.then(|| now.since(request.sent_at));
+        let slot = self.known(stream.connection);
+        self.connections[slot].pongs = 0;
+        self.connections[slot].responses += 1;
+        self.frame(now, stream.connection);
+        let backend = stream.connection.backend;
+        let state = &mut self.backends[usize::from(backend.0)];
+        state.longest_response = state.longest_response.max(sample.unwrap_or_default());
+        self.backend_answered(backend, index);
+    }
+
+    fn go_away(&mut self, now: Instant, token: ConnectionToken, last_stream_id: u32, code: u32) {
+        let slot = self.known(token);
+        let pinged = self.connections[slot].ping_out || self.connections[slot].pongs > 0;
+        if code == code::ENHANCE_YOUR_CALM && pinged {
+            self.backends[usize::from(token.backend.0)].calm += 1;
+        }
+        let connection = &mut self.connections[slot];
+        connection.last_stream_id = connection.last_stream_id.min(last_stream_id);
+        let last = connection.last_stream_id;
+        if connection.phase == ConnectionPhase::Connecting {
+            self.dial_failed(now, token.backend);
+            return;
+        }
+        if connection.phase == ConnectionPhase::Up {
+            if last == 0 {
+                self.note_barren(now, slot);
+            }
+            self.set_phase(now, slot, ConnectionPhase::Draining);
+        }
+        let above = |stream_id: u32| (stream_id > last).then_some(Evidence::Unprocessed);
+        self.kill(now, slot, above, Decision::Either);
+    }
+
+    fn closed(&mut self, now: Instant, token: ConnectionToken, sent_through: u32) {
+        let slot = self.known(token);
+        if self.connections[slot].phase == ConnectionPhase::Connecting {
+            self.dial_ended(now, token);
+            return;
+        }
+        let abrupt = self.connections[slot].phase == ConnectionPhase::Up && self.carries(slot);
+        let barren = abrupt && self.note_barren(now, slot);
+        self.set_phase(now, slot, ConnectionPhase::Lost);
+        self.connections[slot].lost_without_goodbye = abrupt && !barren;
+        self.forget_resets(now, slot);
+        let unsent = |stream_id: u32| {
+            (stream_id == 0 || stream_id > sent_through).then_some(Evidence::NeverSent)
+        };
+        self.kill(now, slot, unsent, Decision::Either);
+        if self.connections[slot].load == 0 {
+            self.connections[slot].phase = ConnectionPhase::Gone;
+        }
+    }
+
+    fn opened(&mut self, now: Instant, token: StreamToken, id: u32) {
+        let (slot, place, stream) = self.stream(token).expect("answered Done");
+        let Stream::Open { ordinal, request, .. } = stream else {
+            unreachable!("answered Done");
+        };
+        self.streams[place] = Stream::Open { ordinal, stream_id: id, request };
+        if id > self.connections[slot].last_stream_id {
+            self.streams[place] = Stream::Resetting { ordinal };
+            self.resets_due = 1;
+            if self.connections[slot].phase == ConnectionPhase::Lost {
+                self.resets_due = 0;
+                self.free_stream(now, slot, place);
+            }
+            self.request_unbound(token.connection.backend, request);
+            self.fail(request, Evidence::Unprocessed, Decision::Either);
+        }
+    }
+
+    fn sent(&mut self, now: Instant, token: StreamToken) {
+        let index = self.carried(token);
+        let deadline = now.after(self.config.timeouts.response_head);
+        let request = self.request_mut(index);
+        if !request.sent_whole && matches!(request.phase, RequestPhase::Sent(_)) {
+            request.response_deadline.get_or_insert(deadline);
+            request.sent_at = now;
+        }
+        request.sent_whole = true;
+    }
+
+    fn failed(&mut self, now: Instant, token: StreamToken, failure: StreamFailure) {
+        let index = self.carried(token);
+        let slot = self.known(token.connection);
+        let http1 = self.connections[slot].protocol == Protocol::Http1;
+        let unfit = match failure {
+            StreamFailure::NotSent | StreamFailure::ConnectionLost | StreamFailure::Malformed => {
+                true
+            }
+            StreamFailure::Reset { code } => code == code::HTTP_1_1_REQUIRED,
+            StreamFailure::Unprocessed => false,
+        };
+        if (unfit || http1) && self.connections[slot].phase == ConnectionPhase::Up {
+            self.set_phase(now, slot, ConnectionPhase::Draining);
+        }
+        let evidence = match failure {
+            StreamFailure::NotSent => Evidence::NeverSent,
+            StreamFailure::Unprocessed => Evidence::Unprocessed,
+            StreamFailure::Reset { code: code::REFUSED_STREAM } => Evidence::Refused,
+            StreamFailure::Reset { .. }
+            | StreamFailure::ConnectionLost
+            | StreamFailure::Malformed => Evidence::Unknown,
+        };
+        let cut_off = self.connections[slot].lost_without_goodbye;
+        self.release(now, token);
+        self.request_unbound(token.connection.backend, index);
+        let fault = match failure {
+            StreamFailure::Malformed => true,
+            StreamFailure::Reset { code } => !matches!(
+                code,
+                code::NO_ERROR | code::REFUSED_STREAM | code::CANCEL | code::HTTP_1_1_REQUIRED
+            ),
+            // One failure per connection, however many of its streams were cut off.
+            StreamFailure::ConnectionLost => cut_off,
+            StreamFailure::NotSent | StreamFailure::Unprocessed => false,
+        };
+        if fault {
+            self.connections[slot].lost_without_goodbye = false;
+            self.backend_failed(now, token.connection.backend);
+        }
+        self.fail(index, evidence, Decision::Retry);
+    }
+
+    /// A stream that no longer wants its request's answer is reset, and counts until that is on the
+    /// wire; on a connection that is gone nothing needs to be.
+    fn abandon(&mut self, now: Instant, index: u32, ending: Ending) {
+        let stream = match self.requests[index as usize].phase {
+            RequestPhase::Sent(stream) | RequestPhase::Responding(stream) => stream,
+            _ => {
+                self.end(index, ending);
+                return;
+            }
+        };
+        let (slot, place, _) = self.stream(stream).expect("a request's stream exists");
+        self.request_unbound(stream.connection.backend, index);
+        if self.connections[slot].phase == ConnectionPhase::Lost {
+            self.free_stream(now, slot, place);
+        } else {
+            self.streams[place] = Stream::Resetting { ordinal: stream.ordinal };
+            self.resets_due += 1;
+        }
+        self.end(index, ending);
+    }
+
+    /// The bytes that were kept are gone: only the attempt that they passed through has them all.
+    fn outgrow(&mut self, now: Instant, index: u32, stream: StreamToken) {
+        let request = self.request_mut(index);
+        request.replayable = false;
+        match request.phase {
+            RequestPhase::Sent(own) | RequestPhase::Responding(own) if own == stream => {}
+            RequestPhase::Responding(_) => self.abandon(now, index, Ending::CutShort),
+            _ => self.abandon(now, index, Ending::AttemptFailed),
+        }
+    }
+
+    fn end(&mut self, index: u32, ending: Ending) {
+        if self.requests[index as usize].phase == RequestPhase::Waiting {
+            self.waiting -= 1;
+        }
+        self.request_mut(index).phase = RequestPhase::Ending(ending);
+        self.limbo.push(index);
+    }
+
+    fn release(&mut self, now: Instant, token: StreamToken) {
+        let (slot, place, _) = self.stream(token).expect("answered Done");
+        self.free_stream(now, slot, place);
+    }
+
+    /// The attempt of a request failed with this evidence. `exact` is `Retry` if nothing else
+    /// happens in the step that the budget depends on.
+    pub(super) fn fail(&mut self, index: u32, evidence: Evidence, exact: Decision) {
+        let within_budget = self.within_budget(index);
+        let retry = self.config.retry;
+        let over = self.phase == Phase::Over;
+        let request = self.request_mut(index);
+        let was_responding = matches!(request.phase, RequestPhase::Responding(_));
+        let evidence = if was_responding { Evidence::Responding } else { evidence };
+        request.evidence = Some(evidence);
+        let free = matches!(evidence, Evidence::NeverSent | Evidence::Unprocessed);
+        let budgeted =
+            evidence == Evidence::Refused || (evidence == Evidence::Unknown && request.idempotent);
+        let allowed = request.replayable && request.attempts < retry.attempts && !over;
+        let must_retry = if !allowed || !(free || budgeted) {
+            Decision::End
+        } else if free {
+            Decision::Retry
+        } else if exact == Decision::Either {
+            Decision::Either
+        } else if within_budget {
+            Decision::Retry
+        } else {
+            Decision::End
+        };
+        request.phase = RequestPhase::Limbo { was_responding, must_retry };
+        self.limbo.push(index);
+    }
+
+    fn within_budget(&self, index: u32) -> bool {
+        let retry = &self.config.retry;
+        let own = u32::from(self.requests[index as usize].attempts >= 2);
+        let others = self.retrying() - own;
+        let share = self.live * retry.budget_percent / 100;
+        others < share.max(retry.budget_floor)
+    }
+
+    /// Fails the requests of those streams of a connection for which `evidence` gives one.
+    pub(super) fn kill(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        evidence: impl Fn(u32) -> Option<Evidence>,
+        exact: Decision,
+    ) {
+        let per_connection = self.config.limits.streams_per_connection;
+        for place in slot * per_connection..(slot + 1) * per_connection {
+            if let Stream::Open { stream_id, request, .. } = self.streams[place]
+                && let Some(evidence) = evidence(stream_id)
+            {
+                let backend = self.token(slot).backend;
+                self.free_stream(now, slot, place);
+                self.request_unbound(backend, request);
+                self.fail(request, evidence, exact);
+            }
+        }
+    }
+
+    pub(super) fn forget_resets(&mut self, now: Instant, slot: usize) {
+        let per_connection = self.config.limits.streams_per_connection;
+        for place in slot * per_connection..(slot + 1) * per_connection {
+            if matches!(self.streams[place], Stream::Resetting { .. }) {
+                self.free_stream(now, slot, place);
+            }
+        }
+    }
+
+    fn frame(&mut self, now: Instant, token: ConnectionToken) {
+        let slot = self.known(token);
+        let connection = &mut self.connections[slot];
+        if connection.suspect && connection.load == 0 {
+            // A suspect connection is not idle; one that recovers without streams is from here on.
+            connection.idle_since = now;
+        }
+        connection.suspect = false;
+        if connection.load > 0 {
+            connection.quiet_since = now;
+            connection.quiet_latest = connection.quiet_latest.max(now);
+        }
+    }
+
+    fn timer_fired(&mut self, now: Instant) -> Verdict {
+        let Some((at, reason)) = self.fired else {
+            return Ok(());
+        };
+        match reason {
+            TimerReason::Ejection => self.ejection_over(at),
+            TimerReason::ConnectionLife
+            | TimerReason::ConnectionQuiet
+            | TimerReason::RequestDeadline
+            | TimerReason::Backoff
+            | TimerReason::Shutdown => {}
+        }
+        self.count_timeouts(now)
+    }
+
+    /// Every firing must end its timer or move it: as many in a row as there are timers, no more.
+    fn count_timeouts(&mut self, now: Instant) -> Verdict {
+        let (at, count) = self.timeouts;
+        self.timeouts = if at == now { (now, count + 1) } else { (now, 1) };
+        let timers =
+            2 * self.connections.len() + self.requests.len() + 2 * self.config.backends.len() + 1;
+        require(self.timeouts.1 as usize <= 2 * timers + 16, Invariant::Timers, || {
+            format!("more timeouts at {now:?} than there are timers")
+        })
+    }
+
+    pub(super) fn has_fired(&self, reason: TimerReason) -> bool {
+        self.fired.is_some_and(|(_, fired)| fired == reason)
+    }
+
+    /// Whether a request is on the connection, not only streams that are being reset.
+    fn carries(&self, slot: usize) -> bool {
+        let per_connection = self.config.limits.streams_per_connection;
+        let entries = &self.streams[slot * per_connection..(slot + 1) * per_connection];
+        entries.iter().any(|entry| matches!(entry, Stream::Open { .. }))
+    }
+
+    fn known(&self, token: ConnectionToken) -> usize {
+        self.slot(token).expect("answered Done")
+    }
+
+    /// The request that a live stream carries.
+    fn carried(&self, token: StreamToken) -> u32 {
+        match self.stream(token) {
+            Some((_, _, Stream::Open { request, .. })) => request,
+            _ => unreachable!("answered Done"),
+        }
+    }
+}
+
+pub(super) fn lost_evidence(stream_id: u32) -> Evidence {
+    if stream_id == 0 { Evidence::NeverSent } else { Evidence::Unknown }
+}

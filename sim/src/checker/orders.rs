@@ -1,0 +1,470 @@
+//! Whether an order is legal, and what it implies.
+
+use baton::pool::{
+    CloseReason, ConnectionToken, Evidence, Input, Instant, Outcome, Output, Rejection, RequestId,
+    StreamToken, TimerReason,
+};
+
+use super::books::{Books, ConnectionPhase, Decision, Ending, Phase, RequestPhase, Stream};
+use super::facts::lost_evidence;
+use super::{Invariant, Verdict, require};
+
+impl Books {
+    /// Takes in one order of the present step.
+    pub(super) fn order(&mut self, now: Instant, input: Input, order: Output) -> Verdict {
+        match order {
+            Output::Connect { connection } => self.connect(now, connection),
+            Output::OpenStream { stream, request, attempt } => {
+                self.open_stream(now, stream, request, attempt)
+            }
+            Output::ResetStream { stream, .. } => self.reset_stream(stream),
+            Output::Ping { connection } => self.ping(now, connection),
+            Output::Close { connection, reason } => self.close(now, input, connection, reason),
+            Output::RequestEnded { request, outcome, attempts, evidence } => {
+                self.request_ended(now, input, request, outcome, attempts, evidence)
+            }
+        }
+    }
+
+    fn connect(&mut self, now: Instant, token: ConnectionToken) -> Verdict {
+        self.resolve_limbo()?;
+        let legal = Invariant::CommandLegality;
+        let (backend, slot) = (usize::from(token.backend.0), usize::from(token.slot));
+        let known = backend < self.config.backends.len() && slot < self.slots_per_backend;
+        require(known, legal, || format!("{token:?} names no slot"))?;
+        let index = backend * self.slots_per_backend + slot;
+        let fresh = self.connections[index].phase == ConnectionPhase::Gone
+            && token.generation > self.connections[index].generation
+            && token.generation <= self.generation_max;
+        require(fresh, legal, || format!("a dial in a slot that is in use or was: {token:?}"))?;
+        require(self.phase != Phase::Over, legal, || "a dial after the end".to_owned())?;
+        let first = backend * self.slots_per_backend;
+        let active = self.connections[first..first + self.slots_per_backend]
+            .iter()
+            .filter(|connection| {
+                matches!(connection.phase, ConnectionPhase::Connecting | ConnectionPhase::Up)
+            })
+            .count();
+        let most = self.config.limits.connections_per_backend;
+        require(active < most, Invariant::Limits, || {
+            format!("a dial beside {active} connections of backend {backend}, at most {most}")
+        })?;
+        require(self.backends[backend].expected > 0, legal, || "a dial for nothing".to_owned())?;
+        // Either the streams that all dials are expected to bring do not cover those who wait, or it
+        // is this backend's turn and another one serves the request meanwhile.
+        let covered = self.expected_streams() >= u64::from(self.waiting);
+        let dialling = self.connections[first..first + self.slots_per_backend]
+            .iter()
+            .any(|connection| connection.phase == ConnectionPhase::Connecting);
+        if covered || self.waiting == 0 {
+            self.extra_dials += 1;
+            require(!dialling, Invariant::Limits, || {
+                format!("a dial of backend {backend} beside another that covers all who wait")
+            })?;
+        }
+        let expected = self.backends[backend].expected;
+        let connection = &mut self.connections[index];
+        connection.generation = token.generation;
+        connection.phase = ConnectionPhase::Connecting;
+        connection.since = now;
+        connection.load = 0;
+        connection.opened = 0;
+        connection.limit = 0;
+        connection.last_stream_id = u32::MAX;
+        connection.ping_out = false;
+        connection.quiet_latest = Instant::ZERO;
+        connection.pongs = 0;
+        connection.suspect = false;
+        connection.expected = expected;
+        connection.responses = 0;
+        connection.lost_without_goodbye = false;
+        Ok(())
+    }
+
+    fn open_stream(
+        &mut self,
+        now: Instant,
+        token: StreamToken,
+        id: RequestId,
+        attempt: u8,
+    ) -> Verdict {
+        self.resolve_limbo()?;
+        let legal = Invariant::CommandLegality;
+        let slot = self.slot(token.connection);
+        let Some(slot) = slot else {
+            return require(false, legal, || format!("{token:?} on a connection that is gone"));
+        };
+        let per_connection = self.config.limits.streams_per_connection;
+        let connection = &self.connections[slot];
+        require(connection.phase != ConnectionPhase::Draining, Invariant::GoAway, || {
+            format!("{token:?} on a connection that drains")
+        })?;
+        let ready = connection.phase == ConnectionPhase::Up && !connection.suspect;
+        require(ready, legal, || {
+            format!("{token:?} on a connection that is not ready ({:?})", connection.phase)
+        })?;
+        require(connection.load < connection.limit, Invariant::Limits, || {
+            let (load, limit) = (connection.load, connection.limit);
+            format!("{token:?} on a connection with {load} streams, at most {limit}")
+        })?;
+        let place = slot * per_connection + usize::from(token.stream);
+        let free = usize::from(token.stream) < per_connection
+            && self.streams[place] == Stream::Free
+            && token.ordinal == connection.opened;
+        require(free, Invariant::ExclusiveOwnership, || format!("{token:?} was given before"))?;
+        let Some(index) = self.request(id) else {
+            return require(false, Invariant::Conservation, || {
+                format!("a stream for {id:?}, which has ended")
+            });
+        };
+        self.take_waiting(index, attempt)?;
+        self.take_turn(token.connection.backend, attempt)?;
+        let head = now.after(self.config.timeouts.response_head);
+        let request = self.request_mut(index);
+        request.phase = RequestPhase::Sent(token);
+        request.sent_at = now;
+        request.attempts = attempt;
+        request.sent_whole = !request.has_body;
+        if request.sent_whole {
+            request.response_deadline.get_or_insert(head);
+        }
+        self.waiting -= 1;
+        self.served += 1;
+        self.request_bound(token.connection.backend, index);
+        self.streams[place] = Stream::Open { ordinal: token.ordinal, stream_id: 0, request: index };
+        let most = self.config.max_requests_per_connection.unwrap_or(u32::MAX);
+        let connection = &mut self.connections[slot];
+        connection.load += 1;
+        connection.opened += 1;
+        if connection.load == 1 {
+            connection.quiet_since = now;
+            connection.quiet_latest = connection.quiet_latest.max(now);
+        }
+        if connection.opened >= most {
+            self.set_phase(now, slot, ConnectionPhase::Draining);
+        }
+        Ok(())
+    }
+
+    /// The request must be the oldest of those that wait, and this its next attempt.
+    fn take_waiting(&self, index: u32, attempt: u8) -> Verdict {
+        let request = &self.requests[index as usize];
+        let waits = request.phase == RequestPhase::Waiting;
+        require(waits, Invariant::ExclusiveOwnership, || {
+            format!("a stream for request {index}, which is {:?}", request.phase)
+        })?;
+        let next = attempt == request.attempts + 1 && attempt <= self.config.retry.attempts;
+        require(next, Invariant::Retry, || {
+            format!("attempt {attempt} after {} of request {index}", request.attempts)
+        })?;
+        let older = self
+            .requests
+            .iter()
+            .find(|other| other.phase == RequestPhase::Waiting && other.arrival < request.arrival);
+        require(older.is_none(), Invariant::Fairness, || {
+            format!("request {index} was served before one that came earlier")
+        })
+    }
+
+    fn reset_stream(&mut self, token: StreamToken) -> Verdict {
+        // A deadline that passes is the pool's to notice: the request that held the stream ends
+        // right after this order.
+        if let Some((_, place, Stream::Open { ordinal, .. })) = self.stream(token) {
+            self.streams[place] = Stream::Resetting { ordinal };
+            return Ok(());
+        }
+        let due = self.resets_due > 0
+            && matches!(self.stream(token), Some((_, _, Stream::Resetting { .. })));
+        require(due, Invariant::CommandLegality, || {
+            format!("a reset of {token:?}, which is not open")
+        })?;
+        self.resets_due -= 1;
+        Ok(())
+    }
+
+    fn ping(&mut self, now: Instant, token: ConnectionToken) -> Verdict {
+        let slot = self.slot(token);
+        let Some(slot) = slot.filter(|slot| self.connections[*slot].phase == ConnectionPhase::Up)
+        else {
+            return require(false, Invariant::CommandLegality, || {
+                format!("a PING on {token:?}, which is not ready")
+            });
+        };
+        let connection = &mut self.connections[slot];
+        let silence = self.config.timeouts.silence.saturating_mul(1 << connection.pongs.min(6));
+        let due = connection.quiet_since.after(silence);
+        let legal = !connection.ping_out && connection.load > 0 && now >= due;
+        require(legal, Invariant::PingBudget, || {
+            format!("a PING on {token:?} at {now:?}, not before {due:?}")
+        })?;
+        connection.ping_out = true;
+        Ok(())
+    }
+
+    fn close(
+        &mut self,
+        now: Instant,
+        input: Input,
+        token: ConnectionToken,
+        reason: CloseReason,
+    ) -> Verdict {
+        let Some(slot) = self.slot(token) else {
+            return require(false, Invariant::CommandLegality, || {
+                format!("{token:?} was closed, but it is gone")
+            });
+        };
+        let timeouts = &self.config.timeouts;
+        let connection = &self.connections[slot];
+        let phase = connection.phase;
+        let timed = input == Input::Timeout;
+        let went_away = matches!(input, Input::GoAwayReceived { connection, .. }
+            if connection == token);
+        let legal = match reason {
+            CloseReason::ConnectDeadline => {
+                timed
+                    && phase == ConnectionPhase::Connecting
+                    && now >= connection.since.after(timeouts.connect)
+            }
+            CloseReason::Idle => {
+                timed
+                    && phase == ConnectionPhase::Up
+                    && connection.load == 0
+                    && now >= connection.idle_since.after(timeouts.idle)
+            }
+            CloseReason::Drained => {
+                let aged = timed && phase == ConnectionPhase::Up && self.is_aged(slot, now);
+                connection.load == 0
+                    && (phase == ConnectionPhase::Draining
+                        || aged
+                        || (went_away && phase == ConnectionPhase::Connecting))
+            }
+            CloseReason::DrainDeadline => {
+                timed
+                    && phase == ConnectionPhase::Draining
+                    && now >= connection.since.after(timeouts.drain)
+                    && (now >= connection.quiet_since.after(timeouts.drain)
+                        || now >= connection.since.after(timeouts.drain.saturating_mul(20)))
+            }
+            CloseReason::Silent => {
+                let since = connection.quiet_since.after(timeouts.silence);
+                timed && phase == ConnectionPhase::Up && now >= since.after(timeouts.suspect)
+            }
+            CloseReason::Shutdown => {
+                self.phase != Phase::Running && self.live == 0 && phase != ConnectionPhase::Lost
+            }
+        };
+        require(legal, Invariant::CommandLegality, || {
+            format!("{token:?} in phase {phase:?} was closed as {reason:?} after {input:?}")
+        })?;
+        let barren = reason == CloseReason::Silent && self.note_barren(now, slot);
+        self.forget_resets(now, slot);
+        self.kill(now, slot, |stream_id| Some(lost_evidence(stream_id)), Decision::Either);
+        self.set_phase(now, slot, ConnectionPhase::Gone);
+        match reason {
+            CloseReason::ConnectDeadline => self.dial_failed(now, token.backend),
+            CloseReason::Silent if !barren => self.backend_failed(now, token.backend),
+            CloseReason::Silent
+            | CloseReason::Idle
+            | CloseReason::Drained
+            | CloseReason::DrainDeadline
+            | CloseReason::Shutdown => {}
+        }
+        Ok(())
+    }
+
+    /// Whether a connection may have reached its max age, which is drawn within a tenth.
+    pub(super) fn is_aged(&self, slot: usize, now: Instant) -> bool {
+        let least = self.config.timeouts.max_age / 10 * 9;
+        now >= self.connections[slot].up_since.after(least)
+    }
+
+    fn request_ended(
+        &mut self,
+        now: Instant,
+        input: Input,
+        id: RequestId,
+        outcome: Outcome,
+        attempts: u8,
+        evidence: Option<Evidence>,
+    ) -> Verdict {
+        let Some(index) = self.request(id) else {
+            return require(false, Invariant::Conservation, || format!("{id:?} ended twice"));
+        };
+        let phase = self.requests[index as usize].phase;
+        match phase {
+            RequestPhase::Ending(ending) => {
+                let wanted = match ending {
+                    Ending::Completed => Outcome::Completed,
+                    Ending::Cancelled => Outcome::Cancelled,
+                    Ending::CutShort => Outcome::CutShort,
+                    Ending::AttemptFailed => Outcome::Rejected(Rejection::AttemptFailed),
+                };
+                require(outcome == wanted, Invariant::TruthfulOutcome, || {
+                    format!("{id:?} ended as {outcome:?}, expected {wanted:?}")
+                })?;
+            }
+            RequestPhase::Limbo { was_responding, must_retry } => {
+                self.ended_in_limbo(now, id, outcome, was_responding, must_retry)?;
+            }
+            RequestPhase::Waiting | RequestPhase::Sent(_) | RequestPhase::Responding(_) => {
+                self.ended_by_time(now, input, index, outcome)?;
+            }
+            RequestPhase::None => unreachable!("looked up just now"),
+        }
+        let request = self.request_mut(index);
+        let truthful = attempts == request.attempts && evidence == request.evidence;
+        let told = (request.attempts, request.evidence);
+        require(truthful, Invariant::TruthfulOutcome, || {
+            format!("{id:?} ended with {attempts} attempts and {evidence:?}, expected {told:?}")
+        })?;
+        self.request_mut(index).phase = RequestPhase::None;
+        self.limbo.retain(|other| *other != index);
+        self.live -= 1;
+        Ok(())
+    }
+
+    fn ended_in_limbo(
+        &self,
+        now: Instant,
+        id: RequestId,
+        outcome: Outcome,
+        was_responding: bool,
+        must_retry: Decision,
+    ) -> Verdict {
+        if outcome == Outcome::Rejected(Rejection::ShuttingDown) && self.is_shutdown_due(now) {
+            return Ok(());
+        }
+        require(must_retry != Decision::Retry, Invariant::Retry, || {
+            format!("{id:?} ended as {outcome:?}, but should have been tried again")
+        })?;
+        let wanted = if was_responding {
+            Outcome::CutShort
+        } else {
+            Outcome::Rejected(Rejection::AttemptFailed)
+        };
+        require(outcome == wanted, Invariant::TruthfulOutcome, || {
+            format!("{id:?} ended as {outcome:?}, expected {wanted:?}")
+        })
+    }
+
+    /// Deadlines: of the queue, of the response head, of the shutdown.
+    fn ended_by_time(
+        &mut self,
+        now: Instant,
+        input: Input,
+        index: u32,
+        outcome: Outcome,
+    ) -> Verdict {
+        let request = &self.requests[index as usize];
+        let queue = request.waiting_since.after(self.config.timeouts.queue);
+        let head_passed = request.response_deadline.is_some_and(|deadline| now >= deadline);
+        let over = self.is_shutdown_due(now);
+        let phase = request.phase;
+        let legal = input == Input::Timeout
+            && match (phase, outcome) {
+                (
+                    RequestPhase::Waiting | RequestPhase::Sent(_),
+                    Outcome::Rejected(Rejection::ShuttingDown),
+                )
+                | (RequestPhase::Responding(_), Outcome::CutShort) => over,
+                (RequestPhase::Waiting, Outcome::Rejected(Rejection::QueueDeadline)) => {
+                    now >= queue && !head_passed
+                }
+                (RequestPhase::Waiting, Outcome::Rejected(Rejection::ResponseDeadline)) => {
+                    head_passed
+                }
+                (RequestPhase::Sent(_), Outcome::Rejected(Rejection::ResponseDeadline)) => {
+                    head_passed && request.sent_whole
+                }
+                _ => false,
+            };
+        let invariant =
+            if input == Input::Timeout { Invariant::Timers } else { Invariant::TruthfulOutcome };
+        require(legal, invariant, || {
+            format!("request {index} in phase {phase:?} ended as {outcome:?} after {input:?}")
+        })?;
+        if phase == RequestPhase::Waiting {
+            self.waiting -= 1;
+        }
+        if let RequestPhase::Sent(stream) | RequestPhase::Responding(stream) = phase {
+            self.request_unbound(stream.connection.backend, index);
+        }
+        if let RequestPhase::Sent(stream) = phase
+            && !over
+        {
+            self.request_mut(index).evidence = Some(Evidence::Unknown);
+            self.backend_failed(now, stream.connection.backend);
+        }
+        self.part_from_stream(now, phase, over)
+    }
+
+    /// A request that its deadline ended leaves its stream being reset, or on a lost connection
+    /// freed; at the end of a shutdown everything is closed instead.
+    fn part_from_stream(&mut self, now: Instant, phase: RequestPhase, over: bool) -> Verdict {
+        let (RequestPhase::Sent(stream) | RequestPhase::Responding(stream)) = phase else {
+            return Ok(());
+        };
+        let Some((slot, place, entry)) = self.stream(stream) else {
+            return Ok(());
+        };
+        match entry {
+            Stream::Open { .. }
+                if self.connections[slot].phase == ConnectionPhase::Lost || over =>
+            {
+                self.free_stream(now, slot, place);
+                Ok(())
+            }
+            Stream::Resetting { .. } => Ok(()),
+            Stream::Open { .. } | Stream::Free => require(false, Invariant::Limits, || {
+                format!("{stream:?} was given up without a reset: the peer still counts it")
+            }),
+        }
+    }
+
+    /// Streams that all dials under way are expected to bring.
+    pub(super) fn expected_streams(&self) -> u64 {
+        let dials = self
+            .connections
+            .iter()
+            .filter(|connection| connection.phase == ConnectionPhase::Connecting);
+        dials.map(|connection| u64::from(connection.expected)).sum()
+    }
+
+    fn is_shutdown_due(&self, now: Instant) -> bool {
+        match self.phase {
+            Phase::Running => false,
+            Phase::Draining(since) => {
+                let due = now >= since.after(self.config.timeouts.drain);
+                due && self.has_fired(TimerReason::Shutdown)
+            }
+            Phase::Over => true,
+        }
+    }
+
+    /// Requests whose attempt failed and that did not end wait for the next one.
+    pub(super) fn resolve_limbo(&mut self) -> Verdict {
+        while let Some(index) = self.limbo.pop() {
+            let request = &self.requests[index as usize];
+            match request.phase {
+                RequestPhase::Limbo { must_retry, .. } => {
+                    let evidence = request.evidence;
+                    require(must_retry != Decision::End, Invariant::Retry, || {
+                        format!("request {index} waits again after {evidence:?}; it may not")
+                    })?;
+                    self.request_mut(index).phase = RequestPhase::Waiting;
+                    self.request_mut(index).waiting_since = self.step_at;
+                    self.waiting += 1;
+                    self.demand += 1;
+                }
+                RequestPhase::Ending(_) => {
+                    let phase = request.phase;
+                    return require(false, Invariant::Conservation, || {
+                        format!("request {index} should have ended: {phase:?}")
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}

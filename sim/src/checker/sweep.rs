@@ -1,0 +1,219 @@
+//! The end of a step: what the pool says of itself must equal the account.
+
+use baton::pool::{Pool, SlotState, TimerReason};
+
+use super::books::{Books, ConnectionPhase, Phase, RequestPhase, Stream};
+use super::{Invariant, Verdict, require};
+
+impl Books {
+    pub(super) fn sweep(&mut self, pool: &Pool) -> Verdict {
+        require(self.resets_due == 0, Invariant::Limits, || {
+            "a stream was given up without a reset: the peer still counts it".to_owned()
+        })?;
+        self.see_shutdown();
+        let (streams, room) = self.sweep_connections(pool)?;
+        self.sweep_requests()?;
+        self.compare_stats(streams, pool)?;
+        self.compare_backends(self.step_at, pool)?;
+        self.check_progress(room, pool)?;
+        self.check_dials(pool)?;
+        self.check_timers(pool)
+    }
+
+    /// The shutdown's deadline passed in this step.
+    fn see_shutdown(&mut self) {
+        if matches!(self.phase, Phase::Draining(_)) && self.has_fired(TimerReason::Shutdown) {
+            self.phase = Phase::Over;
+        }
+    }
+
+    /// Every slot in the state that the account implies. Returns the streams in use, and whether
+    /// each backend has room (a bit each).
+    fn sweep_connections(&mut self, pool: &Pool) -> Result<(u32, u64), super::Violation> {
+        let mut streams = 0;
+        let mut room = 0_u64;
+        for slot in 0..self.connections.len() {
+            let token = self.token(slot);
+            let state = pool.slot_state(token.backend, token.slot).expect("the slot exists");
+            let drained = self.phase != Phase::Running && self.live == 0;
+            let connection = &mut self.connections[slot];
+            if drained && connection.phase == ConnectionPhase::Lost && state == SlotState::Empty {
+                connection.phase = ConnectionPhase::Gone;
+                connection.load = 0;
+            }
+            let full = connection.load >= connection.limit;
+            let same = match connection.phase {
+                ConnectionPhase::Gone => state == SlotState::Empty,
+                ConnectionPhase::Connecting => state == SlotState::Connecting,
+                ConnectionPhase::Up => match state {
+                    SlotState::Available => !full,
+                    SlotState::InUse => full,
+                    SlotState::Suspect => true,
+                    SlotState::Empty | SlotState::Connecting | SlotState::Draining => false,
+                },
+                ConnectionPhase::Draining | ConnectionPhase::Lost => state == SlotState::Draining,
+            };
+            connection.suspect = state == SlotState::Suspect;
+            if connection.phase != ConnectionPhase::Gone {
+                streams += connection.load;
+            }
+            if state == SlotState::Available {
+                room |= 1 << token.backend.0;
+            }
+            let (phase, load, limit) = (connection.phase, connection.load, connection.limit);
+            require(same, Invariant::DerivedCounts, || {
+                format!("{token:?} is {state:?}, expected {phase:?} with {load} of {limit} streams")
+            })?;
+        }
+        Ok((streams, room))
+    }
+
+    /// A request that was sent and its stream know each other.
+    fn sweep_requests(&self) -> Verdict {
+        let (mut live, mut waiting) = (0, 0);
+        for (index, request) in self.requests.iter().enumerate() {
+            match request.phase {
+                RequestPhase::None => continue,
+                RequestPhase::Waiting => waiting += 1,
+                RequestPhase::Sent(stream) | RequestPhase::Responding(stream) => {
+                    let entry = self.stream(stream);
+                    let own = matches!(entry, Some((_, _, Stream::Open { request, .. }))
+                        if request as usize == index);
+                    require(own, Invariant::ExclusiveOwnership, || {
+                        format!("request {index} is on {stream:?}, which is {entry:?}")
+                    })?;
+                }
+                RequestPhase::Limbo { .. } | RequestPhase::Ending(_) => {
+                    unreachable!("resolved before the sweep")
+                }
+            }
+            live += 1;
+        }
+        assert_eq!((live, waiting), (self.live, self.waiting), "the account agrees with itself");
+        Ok(())
+    }
+
+    fn compare_stats(&self, streams: u32, pool: &Pool) -> Verdict {
+        let stats = pool.stats();
+        let told = (stats.requests, stats.waiting, stats.retrying, stats.slots.streams);
+        let own = (self.live, self.waiting, self.retrying(), streams);
+        require(told == own, Invariant::DerivedCounts, || {
+            format!(
+                "the pool counts {told:?} requests, waiting, retrying and streams; it is {own:?}"
+            )
+        })?;
+        let limits = &self.config.limits;
+        require(self.live as usize <= limits.requests, Invariant::Limits, || {
+            format!("{} requests are live", self.live)
+        })
+    }
+
+    fn check_progress(&self, room: u64, pool: &Pool) -> Verdict {
+        if self.waiting == 0 || room == 0 {
+            return Ok(());
+        }
+        for (index, _) in self.config.backends.iter().enumerate() {
+            let backend = baton::pool::BackendId(index as u16);
+            let idle = room & (1 << index) != 0 && pool.may_be_used(backend);
+            require(!idle, Invariant::Progress, || {
+                format!("{} requests wait while backend {index} has room", self.waiting)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// As many dials as those who wait need, as far as limits allow; no more.
+    fn check_dials(&self, pool: &Pool) -> Verdict {
+        require(self.extra_dials <= self.served, Invariant::Limits, || {
+            let (extra, served) = (self.extra_dials, self.served);
+            format!("{extra} dials beyond need in a step that served {served} requests")
+        })?;
+        if u64::from(self.waiting) <= self.expected_streams() {
+            return Ok(());
+        }
+        let slots = self.slots_per_backend;
+        for (index, connections) in self.connections.chunks(slots).enumerate() {
+            let backend = baton::pool::BackendId(index as u16);
+            let count = |wanted: &[ConnectionPhase]| {
+                connections.iter().filter(|connection| wanted.contains(&connection.phase)).count()
+            };
+            let active = count(&[ConnectionPhase::Connecting, ConnectionPhase::Up]);
+            let left = connections.iter().any(|connection| {
+                connection.phase == ConnectionPhase::Gone
+                    && connection.generation < self.generation_max
+            });
+            let free = left && active < self.config.limits.connections_per_backend;
+            let able = free && pool.may_be_used(backend) && pool.backoff_until(backend).is_none();
+            require(!able, Invariant::Progress, || {
+                format!("{} requests wait, and nobody dials backend {index}", self.waiting)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A dial that nobody has called slow may not be.
+    fn slow_deadline(&self, slot: usize) -> Option<baton::pool::Instant> {
+        let connection = &self.connections[slot];
+        let counted = connection.phase == ConnectionPhase::Connecting && connection.expected > 0;
+        counted.then(|| connection.since.after(self.config.timeouts.silence))
+    }
+
+    /// When a connection with streams must be asked whether it is alive, at the latest.
+    fn silence_deadline(&self, slot: usize) -> Option<baton::pool::Instant> {
+        let connection = &self.connections[slot];
+        let watched = connection.phase == ConnectionPhase::Up
+            && connection.protocol == baton::pool::Protocol::Http2
+            && connection.load > 0
+            && !connection.suspect;
+        let backend = &self.backends[slot / self.slots_per_backend];
+        let measured = backend.longest_response.saturating_mul(4);
+        let silence = self.config.timeouts.silence.max(measured);
+        let doublings = connection.pongs.saturating_add(backend.calm).min(6);
+        watched.then(|| connection.quiet_latest.after(silence.saturating_mul(1 << doublings)))
+    }
+
+    /// The earliest deadline of anything alive must be armed.
+    fn check_timers(&self, pool: &Pool) -> Verdict {
+        let timeouts = &self.config.timeouts;
+        let requests = self.requests.iter().filter_map(|request| match request.phase {
+            RequestPhase::Waiting => {
+                let queue = request.waiting_since.after(timeouts.queue);
+                Some(request.response_deadline.map_or(queue, |deadline| deadline.min(queue)))
+            }
+            RequestPhase::Sent(_) if request.sent_whole => request.response_deadline,
+            _ => None,
+        });
+        let first_request = requests.min();
+        let connections = self.connections.iter().filter_map(|connection| match connection.phase {
+            ConnectionPhase::Connecting => Some(connection.since.after(timeouts.connect)),
+            ConnectionPhase::Draining => {
+                // While responses go on, twenty times the timeout at most.
+                let latest = connection.since.after(timeouts.drain.saturating_mul(20));
+                let since = connection.since.max(connection.quiet_latest);
+                Some(since.after(timeouts.drain).min(latest))
+            }
+            ConnectionPhase::Lost => Some(connection.since.after(timeouts.drain)),
+            ConnectionPhase::Gone | ConnectionPhase::Up => None,
+        });
+        let shutdown = match self.phase {
+            Phase::Draining(since) => Some(since.after(timeouts.drain)),
+            Phase::Running | Phase::Over => None,
+        };
+        let silences = (0..self.connections.len()).filter_map(|slot| self.silence_deadline(slot));
+        let slow = (0..self.connections.len()).filter_map(|slot| self.slow_deadline(slot));
+        let first =
+            connections.chain(first_request).chain(shutdown).chain(silences).chain(slow).min();
+        let armed = pool.poll_timeout();
+        if let Some(first) = first {
+            require(armed.is_some_and(|(at, _)| at <= first), Invariant::Timers, || {
+                format!("a deadline at {first:?} is not armed; the next timer is {armed:?}")
+            })?;
+        }
+        if let Some((at, TimerReason::RequestDeadline)) = armed {
+            require(first_request == Some(at), Invariant::Timers, || {
+                format!("a request's timer at {at:?} has no cause; the first is {first_request:?}")
+            })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,86 @@
+//! Whether the simulator is what it says: a pure function. Each seed is run twice in this process
+//! and once in another, and both the hash of everything the pool was told and ordered and the
+//! verdict must be the same.
+
+use std::env;
+use std::fmt::Write as _;
+use std::io;
+use std::process::{Command, Stdio};
+
+use crate::faults::{Profile, plan};
+use crate::run::{Run, judge};
+
+/// A seed whose runs differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Which.
+    pub seed: u64,
+    /// The lines of the two runs.
+    pub first: String,
+    /// The other.
+    pub second: String,
+}
+
+/// One line per seed: the seed, the hash, the verdict.
+#[must_use]
+pub fn lines(from: u64, seeds: u64, profile: Profile) -> String {
+    let mut text = String::new();
+    for place in 0..seeds {
+        let seed = from.wrapping_add(place);
+        let run = judge(&plan(seed, profile));
+        writeln!(text, "{}", line(seed, &run)).expect("writing to a string");
+    }
+    text
+}
+
+fn line(seed: u64, run: &Run) -> String {
+    let verdict = match &run.violation {
+        None => "pass".to_owned(),
+        Some(violation) => format!("{} {}", violation.invariant, violation.what),
+    };
+    format!("{seed} {:016x} {} {} {verdict}", run.hash, run.facts, run.time_ns)
+}
+
+/// Compares the runs of each seed.
+///
+/// # Errors
+/// If the other process cannot be started or says something else than lines of hashes.
+pub fn examine(
+    from: u64,
+    seeds: u64,
+    profile: Profile,
+    progress: impl Fn(u64),
+) -> io::Result<Vec<Difference>> {
+    let other = Command::new(env::current_exe()?)
+        .args(["hashes", "--from", &from.to_string(), "--seeds", &seeds.to_string()])
+        .args(["--profile", profile.name()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut own = Vec::new();
+    let mut differences = Vec::new();
+    for place in 0..seeds {
+        let seed = from.wrapping_add(place);
+        let plan = plan(seed, profile);
+        let (first, second) = (line(seed, &judge(&plan)), line(seed, &judge(&plan)));
+        if first != second {
+            differences.push(Difference { seed, first: first.clone(), second });
+        }
+        own.push(first);
+        progress(place + 1);
+    }
+    let output = other.wait_with_output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let told: Vec<_> = text.lines().collect();
+    if told.len() != own.len() {
+        let text = format!("the other process told {} seeds of {}", told.len(), own.len());
+        return Err(io::Error::other(text));
+    }
+    for (place, (first, second)) in own.into_iter().zip(told).enumerate() {
+        if first != second {
+            let seed = from.wrapping_add(place as u64);
+            differences.push(Difference { seed, first, second: second.to_owned() });
+        }
+    }
+    Ok(differences)
+}

@@ -1,0 +1,374 @@
+//! Every interleaving of a small scope, on the real pool: breadth first, from the empty pool to the
+//! last state that can be reached, with every fact that could come in each.
+//!
+//! Nothing here is modelled: the environment may say anything at any time that is not stale (stale
+//! facts are tried in each state too, and must change nothing), so what holds here holds whatever
+//! peers, networks and clients do. Time is in ticks, and every timeout is one tick; it passes only
+//! when a timer is due.
+
+use std::collections::{HashSet, VecDeque};
+use std::hash::Hasher;
+use std::panic::{self, AssertUnwindSafe};
+use std::time::Duration;
+
+use baton::pool::{
+    BackendConfig, Config, Handled, HealthConfig, Input, Instant, Limits, Output, Pool, Protocol,
+    RetryConfig, Strategy, Timeouts, canonical,
+};
+
+use crate::checker::{Checker, Invariant, Violation};
+use crate::coverage::Coverage;
+use crate::run::{catch_panics, take_panic};
+use crate::trace::TraceHasher;
+
+/// How large a scope is.
+#[derive(Clone, Copy, Debug)]
+pub struct Scope {
+    /// Backends.
+    pub backends: usize,
+    /// Connections per backend.
+    pub connections: usize,
+    /// Streams per connection.
+    pub streams: usize,
+    /// Requests in all.
+    pub requests: usize,
+    /// Faults in one run: facts that a healthy peer and a patient client would not cause. Any
+    /// number if `None`.
+    pub faults: Option<usize>,
+    /// Where to give up.
+    pub states_max: u64,
+}
+
+/// A state that breaks something, and the facts that lead there.
+#[derive(Clone, Debug)]
+pub struct Counterexample {
+    /// What is broken.
+    pub violation: Violation,
+    /// The facts, from the empty pool on.
+    pub facts: Vec<(Instant, Input)>,
+}
+
+/// What a search found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Different states.
+    pub states: u64,
+    /// Facts that were tried in one.
+    pub steps: u64,
+    /// The longest shortest way to a state.
+    pub depth: u32,
+    /// Whether every state that can be reached was.
+    pub closed: bool,
+    /// The first violation.
+    pub violation: Option<Counterexample>,
+}
+
+impl Found {
+    /// For people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        if let Some(found) = &self.violation {
+            let invariant = found.violation.invariant;
+            text.push_str(&format!("FAIL {invariant}  {}\n", found.violation.what));
+            for (at, input) in &found.facts {
+                text.push_str(&format!("  {:>4}  {input:?}\n", at.0));
+            }
+        }
+        let end = match (&self.violation, self.closed) {
+            (Some(_), _) => "stopped at the violation",
+            (None, true) => "closed: every reachable state was seen",
+            (None, false) => "not closed: there are more states",
+        };
+        let (states, steps, depth) = (self.states, self.steps, self.depth);
+        text.push_str(&format!("{states} states, {steps} steps, depth {depth}; {end}"));
+        text
+    }
+
+    /// For machines.
+    #[must_use]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "states": self.states,
+            "steps": self.steps,
+            "depth": self.depth,
+            "closed": self.closed,
+            "violation": self.violation.as_ref().map(|found| serde_json::json!({
+                "invariant": found.violation.invariant.name(),
+                "what": found.violation.what,
+                "facts": found.facts.iter().map(|(at, input)| format!("{} {input:?}", at.0))
+                    .collect::<Vec<_>>(),
+            })),
+        })
+    }
+}
+
+/// A state to go on from.
+struct Node {
+    pool: Pool,
+    checker: Checker,
+    now: Instant,
+    /// Requests that have come.
+    arrived: usize,
+    /// Faults so far.
+    faults: usize,
+    depth: u32,
+    /// Its place in the list of ways.
+    way: u32,
+}
+
+/// How a state was reached: from which, at what time, by what.
+struct Way {
+    from: u32,
+    at: Instant,
+    input: Input,
+}
+
+struct Search<'a> {
+    scope: &'a Scope,
+    seen: HashSet<u128>,
+    ways: Vec<Way>,
+    frontier: VecDeque<Node>,
+    found: Found,
+    coverage: Coverage,
+    orders: Vec<Output>,
+}
+
+/// Searches a scope. `progress` is called now and then with the states seen and those to go on from.
+pub fn explore(scope: &Scope, progress: impl Fn(u64, usize)) -> Found {
+    catch_panics();
+    let found = Found { states: 0, steps: 0, depth: 0, closed: false, violation: None };
+    let mut search = Search {
+        scope,
+        seen: HashSet::new(),
+        ways: Vec::new(),
+        frontier: VecDeque::new(),
+        found,
+        coverage: Coverage::default(),
+        orders: Vec::new(),
+    };
+    search.start();
+    let (mut facts, mut void) = (Vec::new(), Vec::new());
+    while let Some(node) = search.frontier.pop_front() {
+        if search.found.states > scope.states_max {
+            return search.found;
+        }
+        facts.clear();
+        void.clear();
+        node.checker.choices(&mut facts);
+        node.checker.void_choices(&mut void);
+        for input in &facts {
+            if !search.step(&node, *input, false) {
+                return search.found;
+            }
+        }
+        for input in &void {
+            if !search.step(&node, *input, true) {
+                return search.found;
+            }
+        }
+        if search.found.steps % 100_000 < 64 {
+            progress(search.found.states, search.frontier.len());
+        }
+    }
+    search.found.closed = true;
+    search.found
+}
+
+impl Search<'_> {
+    fn start(&mut self) {
+        let config = config(self.scope);
+        let checker = Checker::new(&config);
+        let pool = Pool::new(config, 0).expect("the scope is within bounds");
+        let now = Instant::ZERO;
+        self.seen.insert(identity(&pool, now, (0, 0)));
+        self.found.states = 1;
+        self.frontier.push_back(Node {
+            pool,
+            checker,
+            now,
+            arrived: 0,
+            faults: 0,
+            depth: 0,
+            way: u32::MAX,
+        });
+    }
+
+    /// Tries a fact in a state; false if that breaks something. A void one must change nothing.
+    fn step(&mut self, node: &Node, input: Input, void: bool) -> bool {
+        let mut now = node.now;
+        let arrives = matches!(input, Input::RequestArrived { .. });
+        if arrives && node.arrived == self.scope.requests {
+            return true;
+        }
+        let arrived = node.arrived + usize::from(arrives);
+        let faults = match self.scope.faults {
+            None => 0,
+            Some(most) => {
+                let faults = node.faults + usize::from(self.is_fault(input));
+                if faults > most && !void {
+                    return true;
+                }
+                faults
+            }
+        };
+        if input == Input::Timeout {
+            let due = node.pool.poll_timeout().map(|(at, _)| at);
+            match due.filter(|at| at.0 - now.0.min(at.0) < canonical::FAR) {
+                Some(at) => now = now.max(at),
+                None => return true,
+            }
+        }
+        self.found.steps += 1;
+        let (mut pool, mut checker) = (node.pool.clone(), node.checker.clone());
+        let verdict = panic::catch_unwind(AssertUnwindSafe(|| {
+            self.judge(&mut pool, &mut checker, now, input)
+        }))
+        .unwrap_or_else(|_| {
+            Err(Violation { invariant: Invariant::PoolAssert, what: take_panic() })
+        });
+        let verdict = verdict.and_then(|handled| {
+            let changed = void && identity(&pool, now, (0, 0)) != identity(&node.pool, now, (0, 0));
+            let refused = matches!(handled, Handled::Stale | Handled::Refused);
+            if changed || (void && !refused) {
+                let what = format!("{input:?}, answered {handled:?}, changed the pool");
+                return Err(Violation { invariant: Invariant::NoResurrection, what });
+            }
+            Ok(())
+        });
+        if let Err(violation) = verdict {
+            let facts = self.facts(node.way, now, input);
+            self.found.violation = Some(Counterexample { violation, facts });
+            return false;
+        }
+        if !void && self.seen.insert(identity(&pool, now, (arrived, faults))) {
+            self.found.states += 1;
+            let depth = node.depth + 1;
+            self.found.depth = depth;
+            self.ways.push(Way { from: node.way, at: now, input });
+            let way = self.ways.len() as u32 - 1;
+            // Once the last request has ended nothing can go wrong with one.
+            if arrived < self.scope.requests || checker.live() > 0 {
+                self.frontier.push_back(Node { pool, checker, now, arrived, faults, depth, way });
+            }
+        }
+        true
+    }
+
+    /// Whether a fact is anything but the ordinary life of a request. That something takes too
+    /// long is always possible.
+    fn is_fault(&self, input: Input) -> bool {
+        match input {
+            Input::RequestArrived { .. }
+            | Input::StreamOpened { .. }
+            | Input::RequestSent { .. }
+            | Input::ResponseStarted { .. }
+            | Input::ResponseEnded { .. }
+            | Input::ResetSent { .. }
+            | Input::Timeout => false,
+            Input::Connected { protocol, max_streams, .. } => {
+                let most = self.scope.streams as u32;
+                protocol != Protocol::Http2 || max_streams != Some(most)
+            }
+            Input::ReplayBufferExceeded { .. }
+            | Input::RequestCancelled { .. }
+            | Input::ConnectFailed { .. }
+            | Input::MaxStreamsChanged { .. }
+            | Input::GoAwayReceived { .. }
+            | Input::FrameReceived { .. }
+            | Input::Pong { .. }
+            | Input::ConnectionClosed { .. }
+            | Input::StreamFailed { .. }
+            | Input::ShutdownRequested => true,
+        }
+    }
+
+    fn judge(
+        &mut self,
+        pool: &mut Pool,
+        checker: &mut Checker,
+        now: Instant,
+        input: Input,
+    ) -> Result<Handled, Violation> {
+        let expected = checker.expect(input, now, pool, &mut self.coverage);
+        let handled = pool.handle(now, input);
+        self.orders.clear();
+        while let Some(order) = pool.poll_output() {
+            self.orders.push(order);
+        }
+        checker.judge(now, input, expected, handled, &self.orders, pool)?;
+        pool.check_invariants();
+        Ok(handled)
+    }
+
+    fn facts(&self, mut way: u32, now: Instant, input: Input) -> Vec<(Instant, Input)> {
+        let mut facts = vec![(now, input)];
+        while let Some(step) = self.ways.get(way as usize) {
+            facts.push((step.at, step.input));
+            way = step.from;
+        }
+        facts.reverse();
+        facts
+    }
+}
+
+/// Small limits, every timeout one tick (but idleness and age, which never come), and nothing left to
+/// chance.
+fn config(scope: &Scope) -> Config {
+    let tick = Duration::from_nanos(1);
+    let never = Duration::from_nanos(u64::MAX / 4);
+    Config {
+        backends: vec![BackendConfig::default(); scope.backends],
+        limits: Limits {
+            backends: scope.backends,
+            connections_per_backend: scope.connections,
+            streams_per_connection: scope.streams,
+            requests: scope.requests,
+            waiting: scope.requests,
+        },
+        timeouts: Timeouts {
+            connect: tick,
+            queue: tick,
+            response_head: tick,
+            idle: never,
+            max_age: never,
+            drain: tick,
+            silence: tick,
+            suspect: tick,
+            backoff_min: tick,
+            backoff_max: tick,
+            ejection_min: tick,
+            ejection_max: tick,
+        },
+        retry: RetryConfig { attempts: 2, ..RetryConfig::DEFAULT },
+        health: HealthConfig { failures: 1, successes: 1 },
+        strategy: Strategy::RoundRobin,
+        max_requests_per_connection: None,
+    }
+}
+
+/// The identity of a state, in 128 bits, so that two different ones are not taken for one.
+fn identity(pool: &Pool, now: Instant, so_far: (usize, usize)) -> u128 {
+    let mut first = TraceHasher::default();
+    let mut second = TraceHasher::default();
+    second.write_u64(0x9e37_79b9_7f4a_7c15);
+    first.write_usize(so_far.0);
+    first.write_usize(so_far.1);
+    second.write_usize(so_far.0);
+    second.write_usize(so_far.1);
+    pool.hash_state(now, &mut Both(&mut first, &mut second));
+    u128::from(first.finish()) << 64 | u128::from(second.finish())
+}
+
+struct Both<'a>(&'a mut TraceHasher, &'a mut TraceHasher);
+
+impl Hasher for Both<'_> {
+    fn finish(&self) -> u64 {
+        self.0.finish()
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.write(bytes);
+        self.1.write(bytes);
+    }
+}

@@ -1,0 +1,108 @@
+//! The families of faults: what peers, networks, clients and the shell can do to a pool. F1 to F24
+//! are the faults that production bugs of HTTP/2 pools were made of; a few more strike the whole
+//! process.
+//!
+//! F20 (backends that come and go) and F21 (frames split at every byte) do not exist at this level:
+//! the pool has no facts about them.
+
+mod generate;
+mod strike;
+
+use arbitrary::Arbitrary;
+use serde::{Deserialize, Serialize};
+
+use crate::coverage::catalogue;
+pub use generate::{Profile, plan};
+
+macro_rules! families {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal, $title:literal;)+) => {
+        /// A family of faults. Swarm selection turns each on or off as a whole.
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+            Arbitrary,
+        )]
+        pub enum Family { $($(#[$doc])* $variant,)+ }
+
+        impl Family {
+            /// Every one.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// Its short name.
+            #[must_use]
+            pub fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)+ }
+            }
+
+            /// What it does, in a few words.
+            #[must_use]
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)+ }
+            }
+        }
+    };
+}
+
+families! {
+    /// Frames vanish one way or both: a NAT that forgot the connection, a cable that was pulled.
+    SilentDrop = "F1", "silent drop";
+    /// A peer that says GOAWAY(ENHANCE_YOUR_CALM) after a few PINGs without data, as gRPC servers do.
+    PingStrikes = "F2", "ping strikes";
+    /// SETTINGS_MAX_CONCURRENT_STREAMS changes at any step: to zero, below what is in flight, huge.
+    SettingsChange = "F3", "settings change";
+    /// The client cancels at any step, also the one whose request caused a dial.
+    Cancel = "F4", "cancel";
+    /// GOAWAY in any state: alone, as a graceful pair, repeated, with a falling or rising last id.
+    GoAway = "F5", "goaway";
+    /// The connection breaks between our preface and the peer's SETTINGS.
+    PrefaceBreak = "F6", "preface break";
+    /// GOAWAY crosses HEADERS on the wire.
+    GoAwayCrossing = "F7", "goaway crossing";
+    /// The connection or stream breaks after a part of the body.
+    BodyBreak = "F8", "break in the body";
+    /// The peer accepts and closes.
+    AcceptThenClose = "F9", "accept then close";
+    /// A dial stands still in TCP, TLS or before SETTINGS, for a while or for ever.
+    StalledDial = "F10", "stalled dial";
+    /// Some of several dials fail.
+    PartialDialFailure = "F11", "partial dial failure";
+    /// RST_STREAM from the peer with each code, at each moment of a stream.
+    Reset = "F12", "reset";
+    /// The first SETTINGS comes late.
+    LateSettings = "F13", "late settings";
+    /// The peer stops reading.
+    PeerStopsReading = "F14", "peer stops reading";
+    /// The client stops reading its response.
+    ClientStopsReading = "F15", "client stops reading";
+    /// The peer grants next to no window: uploads crawl.
+    StarvedUpload = "F16", "starved upload";
+    /// The peer never finishes and never closes.
+    NeverCloses = "F17", "never closes";
+    /// Facts are told again, late and out of order; timers fire late, and early.
+    StaleFacts = "F18", "stale facts";
+    /// A backend restarts, or every connection breaks at once.
+    Restart = "F19", "restart";
+    /// The clock jumps, forward and back.
+    ClockJump = "F22", "clock jump";
+    /// HTTP_1_1_REQUIRED, and ALPN that turns to HTTP/1.1 and back.
+    ProtocolSwitch = "F23", "protocol switch";
+    /// A response before the end of its request, storms of 1xx, trailers only.
+    OddResponse = "F24", "odd response";
+    /// A backend is out of reach for a while.
+    Unreachable = "X1", "unreachable";
+    /// A shutdown in mid-flight.
+    Shutdown = "X2", "shutdown";
+}
+
+catalogue! {
+    /// Workloads for `--profile`.
+    Workload {
+        /// Requests spread over the run.
+        Steady = "steady",
+        /// Requests in a few bursts.
+        Bursts = "bursts",
+        /// All at once, more than there is room for.
+        Herd = "herd",
+        /// Many requests, one after the other.
+        Marathon = "marathon",
+    }
+}

@@ -1,0 +1,275 @@
+//! Plans from seeds. Swarm selection (Groce et al., ISSTA 2012): each family is off with a chance of
+//! one half, and how strong the others are is drawn on a wide scale, so that every family also meets
+//! runs in which no other is in its way.
+
+use super::strike::directives;
+use super::{Family, Workload};
+use crate::draw::{Domain, Draws, Stream};
+use crate::plan::{
+    BackendPlan, Deviation, FORMAT, Heal, Health, Network, Plan, PoolPlan, RequestPlan, Span,
+    StrategyPlan, Ties,
+};
+
+/// What kind of plan a seed makes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Profile {
+    /// Families, intensities and workload drawn per seed.
+    #[default]
+    Swarm,
+    /// No faults at all.
+    Calm,
+    /// Every family on.
+    Storm,
+    /// More requests at once than there is room for, and restarts.
+    Herd,
+    /// Rolling restarts and a shutdown under load.
+    Drain,
+    /// Dead networks: silence, stalls and unreachable backends.
+    Dark,
+}
+
+impl Profile {
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Swarm => "swarm",
+            Self::Calm => "calm",
+            Self::Storm => "storm",
+            Self::Herd => "herd",
+            Self::Drain => "drain",
+            Self::Dark => "dark",
+        }
+    }
+
+    fn families(self, swarm: &mut Stream) -> Vec<Family> {
+        let on = |family: &&Family| match self {
+            Self::Swarm => swarm.chance(50),
+            Self::Calm => false,
+            Self::Storm => true,
+            Self::Herd => matches!(
+                family,
+                Family::Restart
+                    | Family::PartialDialFailure
+                    | Family::Cancel
+                    | Family::SettingsChange
+            ),
+            Self::Drain => {
+                matches!(
+                    family,
+                    Family::Restart | Family::GoAway | Family::Shutdown | Family::Cancel
+                )
+            }
+            Self::Dark => matches!(
+                family,
+                Family::SilentDrop
+                    | Family::StalledDial
+                    | Family::Unreachable
+                    | Family::PeerStopsReading
+                    | Family::NeverCloses
+            ),
+        };
+        Family::ALL.iter().filter(on).copied().collect()
+    }
+}
+
+/// What the parts of a plan need to know of each other.
+pub(super) struct Shape {
+    pub(super) backends: u64,
+    pub(super) requests: u64,
+    /// The length of the workload.
+    pub(super) window_us: u64,
+    pub(super) connections_per_backend: u64,
+    pub(super) streams_per_connection: u64,
+}
+
+/// The plan that a seed makes. The same for ever, as long as this function does not change; a
+/// failure is kept as a plan, not as a seed.
+#[must_use]
+pub fn plan(seed: u64, profile: Profile) -> Plan {
+    let draws = Draws::new(seed);
+    let mut swarm = draws.stream(Domain::Swarm, 0);
+    let families = profile.families(&mut swarm);
+    let workload = match profile {
+        Profile::Herd => Workload::Herd,
+        _ if swarm.chance(6) => Workload::Marathon,
+        _ => swarm.pick(&[Workload::Steady, Workload::Steady, Workload::Bursts, Workload::Herd]),
+    };
+    let backends = swarm.pick(&[1, 1, 2, 2, 2, 3, 4]);
+    let pool = pool_plan(&mut draws.stream(Domain::Pool, 0), profile);
+    let shape = Shape {
+        backends,
+        requests: match workload {
+            Workload::Herd => swarm.between(20, 60),
+            Workload::Steady | Workload::Bursts => swarm.wide(1, 60),
+            Workload::Marathon => swarm.between(100, 400),
+        },
+        window_us: match workload {
+            Workload::Marathon => swarm.between(1_000_000, 60_000_000),
+            Workload::Steady | Workload::Bursts | Workload::Herd => swarm.wide(2_000, 20_000_000),
+        },
+        connections_per_backend: pool.connections_per_backend as u64,
+        streams_per_connection: pool.streams_per_connection as u64,
+    };
+    let on = |family| families.contains(&family);
+    let names: Vec<_> = families.iter().map(|family| family.code()).collect();
+    let origin = format!(
+        "seed {seed}, profile {}, {} workload, families {}",
+        profile.name(),
+        workload.name(),
+        if names.is_empty() { "none".to_owned() } else { names.join(" ") }
+    );
+    let mut all_directives = Vec::new();
+    for family in &families {
+        let mut stream = draws.stream(Domain::Faults, *family as u64);
+        directives(*family, &shape, &mut stream, &mut all_directives);
+    }
+    let deviations = if profile == Profile::Calm { 0 } else { swarm.below(6) };
+    let deviations = (0..deviations).map(|index| {
+        let mut stream = draws.stream(Domain::Deviations, index);
+        Deviation {
+            delay: stream.below(60 * shape.requests) as u32,
+            by_us: stream.wide(1, 2_000_000),
+        }
+    });
+    Plan {
+        format: FORMAT,
+        origin,
+        seed,
+        pool,
+        network: network(&mut draws.stream(Domain::Backends, u64::MAX), on(Family::StaleFacts)),
+        backends: (0..backends)
+            .map(|index| backend(&mut draws.stream(Domain::Backends, index), &families))
+            .collect(),
+        requests: (0..shape.requests)
+            .map(|index| {
+                let mut stream = draws.stream(Domain::Requests, index);
+                request(index, &mut stream, workload, &shape, on(Family::OddResponse))
+            })
+            .collect(),
+        directives: all_directives,
+        deviations: deviations.collect(),
+        heal: heal(&mut draws.stream(Domain::Heal, 0), &shape, profile),
+    }
+}
+
+fn pool_plan(stream: &mut Stream, profile: Profile) -> PoolPlan {
+    let defaults = PoolPlan::DEFAULT;
+    let requests = stream.pick(&[4, 16, 32, 48, 64]);
+    let waiting = if stream.chance(50) { requests } else { stream.between(1, requests) };
+    // Half of the plans run on short times, so that deadlines meet each other.
+    let short = stream.chance(50);
+    let mut time = |default: u64, least: u64| {
+        if short { stream.wide(least, default) } else { default }
+    };
+    let mut plan = PoolPlan {
+        requests: requests as usize,
+        waiting: waiting as usize,
+        connect_ms: time(defaults.connect_ms, 5),
+        queue_ms: time(defaults.queue_ms, 5),
+        response_head_ms: time(defaults.response_head_ms, 10),
+        idle_ms: time(defaults.idle_ms, 5),
+        max_age_ms: time(defaults.max_age_ms, 20),
+        drain_ms: time(defaults.drain_ms, 10),
+        silence_ms: time(defaults.silence_ms, 5),
+        suspect_ms: time(defaults.suspect_ms, 5),
+        backoff_min_ms: time(defaults.backoff_min_ms, 1),
+        ejection_min_ms: time(defaults.ejection_min_ms, 5),
+        ..defaults
+    };
+    plan.connections_per_backend = stream.pick(&[1, 1, 2, 2, 3, 4]);
+    plan.streams_per_connection = stream.pick(&[1, 2, 3, 4, 6]);
+    plan.strategy = stream.pick(&[
+        StrategyPlan::RoundRobin,
+        StrategyPlan::Weighted,
+        StrategyPlan::Random,
+        StrategyPlan::LeastLoaded,
+    ]);
+    plan.weight = stream.pick(&[1, 2, 5]);
+    plan.exclusive = stream.chance(10);
+    plan.attempts = stream.pick(&[1, 2, 3, 3, 5]);
+    plan.budget_percent = stream.pick(&[0, 20, 100]);
+    plan.budget_floor = stream.pick(&[0, 1, 10]);
+    plan.failures = stream.pick(&[1, 3, 3]);
+    plan.successes = stream.pick(&[1, 2]);
+    if profile != Profile::Calm && stream.chance(30) {
+        plan.max_requests_per_connection = Some(stream.between(1, 12) as u32);
+    }
+    if profile != Profile::Calm && stream.chance(5) {
+        plan.generations = Some(stream.between(1, 4) as u32);
+    }
+    plan
+}
+
+fn network(stream: &mut Stream, unruly: bool) -> Network {
+    let shell_most = if unruly { stream.wide(1, 200_000) } else { stream.pick(&[0, 0, 50]) };
+    let wire_most = stream.wide(10, 50_000);
+    Network {
+        wire: Span { least_us: stream.below(wire_most.min(100)), most_us: wire_most },
+        shell: Span { least_us: 0, most_us: shell_most },
+        timer: Span { least_us: 0, most_us: if unruly { stream.wide(1, 100_000) } else { 0 } },
+        dial: Span { least_us: 50, most_us: stream.wide(50, 300_000) },
+        dead_path_us: stream.wide(1_000_000, 60_000_000),
+        ties: stream.pick(&[Ties::Fifo, Ties::Lifo, Ties::Shuffled, Ties::Shuffled]),
+    }
+}
+
+fn backend(stream: &mut Stream, families: &[Family]) -> BackendPlan {
+    let on = |family| families.contains(&family);
+    let calm = families.is_empty();
+    let max_streams = stream.pick(&[None, Some(1), Some(2), Some(4), Some(100), Some(u32::MAX)]);
+    let work_most = stream.wide(10, 2_000_000);
+    let body_most = stream.wide(1, 1_000_000);
+    let trailers_only = on(Family::OddResponse) && stream.chance(20);
+    BackendPlan {
+        http1: stream.chance(12),
+        max_streams,
+        settings_late_us: (on(Family::LateSettings) && stream.chance(70))
+            .then(|| stream.wide(1, 500_000)),
+        streams_per_connection: (!calm && stream.chance(25)).then(|| stream.between(1, 20) as u32),
+        ping_strikes: on(Family::PingStrikes).then(|| stream.between(1, 3) as u32),
+        work: Span { least_us: stream.below(work_most), most_us: work_most },
+        body: if trailers_only {
+            Span { least_us: 0, most_us: 0 }
+        } else {
+            Span { least_us: 0, most_us: body_most }
+        },
+    }
+}
+
+fn request(
+    index: u64,
+    stream: &mut Stream,
+    workload: Workload,
+    shape: &Shape,
+    odd: bool,
+) -> RequestPlan {
+    let at_us = match workload {
+        Workload::Steady | Workload::Marathon => stream.below(shape.window_us),
+        Workload::Bursts => stream.below(3) * shape.window_us / 3,
+        Workload::Herd => stream.below(100),
+    };
+    let body_us = stream.chance(40).then(|| stream.wide(1, 500_000));
+    RequestPlan {
+        id: index as u32,
+        at_us,
+        idempotent: stream.chance(60),
+        body_us,
+        outgrows_buffer: body_us.is_some() && stream.chance(25),
+        early_response: odd && stream.chance(20),
+        informational: if odd && stream.chance(20) { stream.between(1, 4) as u8 } else { 0 },
+    }
+}
+
+fn heal(stream: &mut Stream, shape: &Shape, profile: Profile) -> Heal {
+    let health = |stream: &mut Stream| match profile {
+        Profile::Calm => Health::Well,
+        _ => stream.pick(&[Health::Well, Health::Well, Health::Refuses, Health::Hangs]),
+    };
+    let mut backends: Vec<_> = (0..shape.backends).map(|_| health(stream)).collect();
+    // Nine in ten runs keep a backend to recover with.
+    if !backends.contains(&Health::Well) && stream.chance(90) {
+        backends[0] = Health::Well;
+    }
+    Heal { at_us: shape.window_us + stream.wide(1, 10_000_000), backends }
+}

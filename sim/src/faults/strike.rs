@@ -1,0 +1,325 @@
+//! The directives of each family.
+
+use super::Family;
+use super::generate::Shape;
+use crate::draw::Stream;
+use crate::plan::{Act, Code, Directive, Forged, LastId, Moment, Stage, When};
+
+const CODES: [Code; 7] = [
+    Code::NoError,
+    Code::Protocol,
+    Code::Internal,
+    Code::Refused,
+    Code::Cancel,
+    Code::EnhanceYourCalm,
+    Code::Http11Required,
+];
+
+const FORGED: [Forged; 13] = [
+    Forged::Connected,
+    Forged::ConnectFailed,
+    Forged::ConnectionClosed,
+    Forged::GoAway,
+    Forged::MaxStreams,
+    Forged::Frame,
+    Forged::Pong,
+    Forged::StreamOpened,
+    Forged::RequestSent,
+    Forged::ResponseStarted,
+    Forged::ResponseEnded,
+    Forged::NotSent,
+    Forged::ResetSent,
+];
+
+const STAGES: [Stage; 3] = [Stage::Tcp, Stage::Tls, Stage::Settings];
+
+const ALL_MOMENTS: [Moment; 7] = [
+    Moment::Ordered,
+    Moment::Written,
+    Moment::Read,
+    Moment::HalfSent,
+    Moment::Sent,
+    Moment::Answered,
+    Moment::Ended,
+];
+
+/// Draws triggers that the plan's shape makes likely.
+struct Aim<'a> {
+    shape: &'a Shape,
+    stream: &'a mut Stream,
+}
+
+impl Aim<'_> {
+    fn backend(&mut self) -> u16 {
+        self.stream.below(self.shape.backends) as u16
+    }
+
+    /// One of the first connections, the first ones more often.
+    fn connection(&mut self) -> u32 {
+        1 + self.stream.wide(0, 2 * self.shape.connections_per_backend) as u32
+    }
+
+    fn dialled(&mut self) -> When {
+        When::Dialled { backend: self.backend(), connection: self.connection() }
+    }
+
+    fn connected(&mut self) -> When {
+        When::Connected { backend: self.backend(), connection: self.connection() }
+    }
+
+    /// A stream early enough to exist in most runs.
+    fn stream(&mut self, moments: &[Moment]) -> When {
+        let most = (self.shape.requests / self.shape.backends).clamp(1, 20);
+        When::Stream {
+            backend: self.backend(),
+            connection: self.connection(),
+            stream: 1 + self.stream.wide(0, most) as u32,
+            moment: self.stream.pick(moments),
+        }
+    }
+
+    fn request(&mut self, moments: &[Moment]) -> When {
+        When::Request {
+            request: self.stream.below(self.shape.requests) as u32,
+            moment: self.stream.pick(moments),
+        }
+    }
+
+    /// A request or a stream.
+    fn exchange(&mut self, moments: &[Moment]) -> When {
+        if self.stream.chance(60) { self.request(moments) } else { self.stream(moments) }
+    }
+
+    fn any(&mut self) -> When {
+        match self.stream.below(4) {
+            0 => self.connected(),
+            1 => self.dialled(),
+            _ => self.exchange(&ALL_MOMENTS),
+        }
+    }
+
+    fn time(&mut self) -> u64 {
+        self.stream.below(self.shape.window_us + self.shape.window_us / 4)
+    }
+
+    /// Half of the faults strike at once, the others after up to a second.
+    fn after(&mut self) -> u64 {
+        if self.stream.chance(50) { 0 } else { self.stream.wide(1, 1_000_000) }
+    }
+
+    /// A while; for ever once in four.
+    fn a_while(&mut self) -> Option<u64> {
+        (!self.stream.chance(25)).then(|| self.stream.wide(1_000, 20_000_000))
+    }
+}
+
+/// Adds the directives of a family.
+pub(super) fn directives(
+    family: Family,
+    shape: &Shape,
+    stream: &mut Stream,
+    all: &mut Vec<Directive>,
+) {
+    let count = stream.wide(1, 8);
+    let mut aim = Aim { shape, stream };
+    for _ in 0..count {
+        for (when, after_us, act) in strike(family, &mut aim) {
+            all.push(Directive { family, when, after_us, act });
+        }
+    }
+}
+
+type Strike = Vec<(When, u64, Act)>;
+
+/// One strike of a family: mostly one directive.
+fn strike(family: Family, aim: &mut Aim<'_>) -> Strike {
+    match family {
+        Family::SilentDrop => one(
+            aim,
+            |aim| aim.any(),
+            |aim| {
+                let (to_backend, from_backend) =
+                    aim.stream.pick(&[(true, true), (true, false), (false, true)]);
+                Act::BlackHole { to_backend, from_backend }
+            },
+        ),
+        Family::SettingsChange => one(
+            aim,
+            |aim| aim.any(),
+            |aim| {
+                let most = aim.shape.streams_per_connection as u32;
+                let max_streams =
+                    aim.stream.pick(&[0, 0, 1, most.saturating_sub(1), most, u32::MAX]);
+                Act::Settings { max_streams }
+            },
+        ),
+        Family::Cancel => one(
+            aim,
+            |aim| {
+                let mut moments = vec![Moment::Arrived];
+                moments.extend(ALL_MOMENTS);
+                aim.request(&moments)
+            },
+            |_| Act::Cancel,
+        ),
+        Family::GoAway => go_away(aim),
+        Family::GoAwayCrossing => {
+            let when = aim.stream(&[Moment::Ordered, Moment::Written]);
+            vec![(when, 0, Act::GoAway { last: LastId::Read, code: Code::NoError })]
+        }
+        Family::Reset => one(
+            aim,
+            |aim| aim.exchange(&ALL_MOMENTS),
+            |aim| Act::Reset { code: aim.stream.pick(&CODES) },
+        ),
+        Family::BodyBreak => one(
+            aim,
+            |aim| aim.exchange(&[Moment::HalfSent, Moment::Answered]),
+            |aim| {
+                let reset = Act::Reset { code: aim.stream.pick(&CODES) };
+                aim.stream.pick(&[Act::Break, reset])
+            },
+        ),
+        Family::ClockJump => clock_jump(aim),
+        Family::PingStrikes | Family::LateSettings | Family::OddResponse => Vec::new(),
+        Family::PrefaceBreak
+        | Family::AcceptThenClose
+        | Family::StalledDial
+        | Family::PartialDialFailure => dials(family, aim),
+        Family::PeerStopsReading
+        | Family::ClientStopsReading
+        | Family::StarvedUpload
+        | Family::NeverCloses => stalls(family, aim),
+        Family::StaleFacts => stale_facts(aim),
+        Family::Shutdown => {
+            // Late, so that the run before it is worth something.
+            let after_us = aim.shape.window_us / 4 * 3 + aim.time() / 2;
+            vec![(When::Start, after_us, Act::Shutdown)]
+        }
+        Family::Restart | Family::ProtocolSwitch | Family::Unreachable => {
+            vec![(When::Start, aim.time(), whole_backend(family, aim))]
+        }
+    }
+}
+
+fn clock_jump(aim: &mut Aim<'_>) -> Strike {
+    let after_us = aim.time();
+    let by_us = aim.stream.wide(1, 100_000_000);
+    let for_us = aim.stream.wide(1, 1_000_000);
+    let forward = Act::ClockForward { by_us };
+    let back = Act::ClockBack { by_us: by_us.min(5_000_000), for_us };
+    vec![(When::Start, after_us, aim.stream.pick(&[forward, back]))]
+}
+
+fn one(
+    aim: &mut Aim<'_>,
+    when: impl FnOnce(&mut Aim<'_>) -> When,
+    act: impl FnOnce(&mut Aim<'_>) -> Act,
+) -> Strike {
+    let when = when(aim);
+    let after_us = aim.after();
+    vec![(when, after_us, act(aim))]
+}
+
+/// A GOAWAY, and often what follows one: the second of a pair, a repetition with another last id, a
+/// close.
+fn go_away(aim: &mut Aim<'_>) -> Strike {
+    let lasts =
+        [LastId::Greatest, LastId::Read, LastId::Zero, LastId::BelowRead, LastId::AboveRead];
+    let codes = [Code::NoError, Code::NoError, Code::Internal, Code::EnhanceYourCalm];
+    let when = aim.any();
+    let mut after_us = aim.after();
+    let mut strike = Vec::new();
+    for _ in 0..aim.stream.pick(&[1, 1, 2, 2, 3]) {
+        let (last, code) = (aim.stream.pick(&lasts), aim.stream.pick(&codes));
+        strike.push((when, after_us, Act::GoAway { last, code }));
+        after_us += aim.stream.wide(0, 1_000_000);
+    }
+    if aim.stream.chance(40) {
+        strike.push((when, after_us, Act::Break));
+    }
+    strike
+}
+
+fn dials(family: Family, aim: &mut Aim<'_>) -> Strike {
+    let when = aim.dialled();
+    match family {
+        Family::PrefaceBreak => vec![(when, 0, Act::BreakAtPreface)],
+        Family::AcceptThenClose => {
+            let connected = aim.connected();
+            vec![(connected, aim.stream.wide(0, 10_000), Act::Break)]
+        }
+        Family::StalledDial => {
+            let (stage, for_us) = (aim.stream.pick(&STAGES), aim.a_while());
+            vec![(when, 0, Act::StallDial { stage, for_us })]
+        }
+        _ => vec![(when, 0, Act::FailDial { stage: aim.stream.pick(&STAGES) })],
+    }
+}
+
+fn stalls(family: Family, aim: &mut Aim<'_>) -> Strike {
+    let for_us = aim.a_while();
+    match family {
+        Family::PeerStopsReading => vec![(aim.any(), aim.after(), Act::StopReading { for_us })],
+        Family::ClientStopsReading => {
+            let when = aim.request(&[Moment::Arrived, Moment::Ordered, Moment::Answered]);
+            vec![(when, 0, Act::ClientStopsReading { for_us })]
+        }
+        Family::StarvedUpload => {
+            let when = aim.exchange(&[Moment::Ordered, Moment::Written]);
+            vec![(when, 0, Act::StarveUpload { for_us })]
+        }
+        _ => {
+            let when = aim.exchange(&[Moment::Read, Moment::Answered]);
+            let go_away = Act::GoAway { last: LastId::Read, code: Code::NoError };
+            let mut strike = vec![(when, 0, Act::NeverFinish)];
+            if aim.stream.chance(60) {
+                strike.push((when, aim.after(), go_away));
+            }
+            strike
+        }
+    }
+}
+
+fn stale_facts(aim: &mut Aim<'_>) -> Strike {
+    let for_us = aim.stream.wide(1, 2_000_000);
+    if aim.stream.chance(25) {
+        return lost_with_late_reports(aim, for_us);
+    }
+    let act = match aim.stream.below(8) {
+        4..8 => Act::Forge { fact: aim.stream.pick(&FORGED) },
+        0 => Act::HoldReports { for_us },
+        1 => Act::LateTimers { by_us: aim.stream.wide(1, 3_000_000), for_us },
+        2 => Act::EarlyTimeout,
+        _ => Act::Replay {
+            back: aim.stream.wide(0, 400) as u32,
+            count: aim.stream.wide(1, 40) as u32,
+        },
+    };
+    vec![(aim.any(), aim.after(), act)]
+}
+
+/// A connection breaks, the owners of its streams report it late, and meanwhile facts about it go on
+/// coming.
+fn lost_with_late_reports(aim: &mut Aim<'_>, for_us: u64) -> Strike {
+    let when = aim.exchange(&[Moment::Written, Moment::HalfSent, Moment::Sent, Moment::Answered]);
+    let mut strike = vec![(when, 0, Act::HoldReports { for_us }), (when, 0, Act::Break)];
+    for _ in 0..aim.stream.between(1, 3) {
+        let fact = aim.stream.pick(&FORGED[..7]);
+        strike.push((when, for_us / 2 + aim.stream.wide(1, 100_000), Act::Forge { fact }));
+    }
+    strike
+}
+
+fn whole_backend(family: Family, aim: &mut Aim<'_>) -> Act {
+    let backend = aim.backend();
+    let for_us = aim.stream.wide(1_000, 10_000_000);
+    match family {
+        Family::Restart if aim.stream.chance(25) => Act::DisconnectAll,
+        Family::Restart => {
+            Act::Restart { backend, graceful: aim.stream.chance(50), down_us: for_us }
+        }
+        Family::ProtocolSwitch => Act::SwitchProtocol { backend, http1: aim.stream.chance(70) },
+        _ => Act::Unreachable { backend, hangs: aim.stream.chance(50), for_us },
+    }
+}

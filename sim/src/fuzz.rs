@@ -1,0 +1,295 @@
+//! What a fuzzer drives: bytes that become plans, and bytes that become raw facts. Both end in the
+//! same checkers as every other run, and stop with a panic when something does not hold.
+
+use std::time::Duration;
+
+use arbitrary::{Arbitrary, Unstructured};
+use baton::pool::{
+    BackendId, ConnectFailure, ConnectionToken, Handled, Input, Instant, Output, Pool, Protocol,
+    RequestId, StreamFailure, StreamToken,
+};
+
+use crate::checker::Checker;
+use crate::coverage::Coverage;
+use crate::plan::{Act, FORMAT, Health, Plan, PoolPlan, Span};
+use crate::run::judge;
+
+/// The plan that bytes stand for, made small enough to run; `None` if there are too few.
+#[must_use]
+pub fn plan(bytes: &[u8]) -> Option<Plan> {
+    let mut plan = Plan::arbitrary(&mut Unstructured::new(bytes)).ok()?;
+    tame(&mut plan);
+    plan.check().is_ok().then_some(plan)
+}
+
+/// Runs the plan that bytes stand for.
+///
+/// # Panics
+/// If an invariant does not hold.
+pub fn run_plan(bytes: &[u8]) {
+    let Some(plan) = plan(bytes) else {
+        return;
+    };
+    if let Some(violation) = judge(&plan).violation {
+        panic!("{}: {}\n{}", violation.invariant, violation.what, crate::plan::write(&plan));
+    }
+}
+
+/// Brings every value within bounds that a run can bear.
+fn tame(plan: &mut Plan) {
+    plan.format = FORMAT;
+    plan.origin = "fuzz".to_owned();
+    tame_pool(&mut plan.pool);
+    for span in [
+        &mut plan.network.wire,
+        &mut plan.network.shell,
+        &mut plan.network.timer,
+        &mut plan.network.dial,
+    ] {
+        tame_span(span, 300_000);
+    }
+    plan.network.dead_path_us = plan.network.dead_path_us % 60_000_000 + 1_000_000;
+    plan.backends.truncate(4);
+    for backend in &mut plan.backends {
+        tame_span(&mut backend.work, 2_000_000);
+        tame_span(&mut backend.body, 1_000_000);
+        backend.max_streams = backend.max_streams.map(|most| most.max(1));
+        backend.settings_late_us = backend.settings_late_us.map(|late| late % 1_000_000);
+        backend.ping_strikes = backend.ping_strikes.map(|strikes| strikes % 4 + 1);
+    }
+    plan.requests.truncate(40);
+    for (id, request) in plan.requests.iter_mut().enumerate() {
+        request.id = id as u32;
+        request.at_us %= 10_000_000;
+        request.body_us = request.body_us.map(|time| time % 500_000);
+        request.informational %= 4;
+    }
+    let backends = plan.backends.len().max(1) as u16;
+    plan.directives.truncate(40);
+    for directive in &mut plan.directives {
+        directive.after_us %= 2_000_000;
+        tame_act(&mut directive.act, backends);
+    }
+    plan.deviations.truncate(8);
+    for deviation in &mut plan.deviations {
+        deviation.delay %= 4_096;
+        deviation.by_us %= 2_000_000;
+    }
+    plan.heal.at_us = 10_000_000 + plan.heal.at_us % 10_000_000;
+    plan.heal.backends.resize(plan.backends.len(), Health::Well);
+}
+
+fn tame_span(span: &mut Span, most_us: u64) {
+    span.most_us %= most_us;
+    span.least_us %= span.most_us + 1;
+}
+
+fn tame_pool(pool: &mut PoolPlan) {
+    let within = |value: usize, most: usize| value % most + 1;
+    pool.connections_per_backend = within(pool.connections_per_backend, 4);
+    pool.streams_per_connection = within(pool.streams_per_connection, 6);
+    pool.requests = within(pool.requests, 64);
+    pool.waiting = within(pool.waiting, pool.requests);
+    pool.weight = pool.weight % 1_000 + 1;
+    pool.attempts = pool.attempts % 6 + 1;
+    pool.budget_percent %= 101;
+    pool.failures = pool.failures % 5 + 1;
+    pool.successes = pool.successes % 5 + 1;
+    pool.max_requests_per_connection = pool.max_requests_per_connection.map(|most| most.max(1));
+    pool.generations = pool.generations.map(|most| most.max(1));
+    let time = |value: &mut u64, most: u64| *value = *value % most + 1;
+    time(&mut pool.connect_ms, 5_000);
+    time(&mut pool.queue_ms, 3_000);
+    time(&mut pool.response_head_ms, 30_000);
+    time(&mut pool.idle_ms, 60_000);
+    time(&mut pool.max_age_ms, 3_600_000);
+    time(&mut pool.drain_ms, 30_000);
+    time(&mut pool.silence_ms, 1_000);
+    time(&mut pool.suspect_ms, 5_000);
+    time(&mut pool.backoff_min_ms, 100);
+    pool.backoff_max_ms = pool.backoff_min_ms + pool.backoff_max_ms % 10_000;
+    time(&mut pool.ejection_min_ms, 5_000);
+    pool.ejection_max_ms = pool.ejection_min_ms + pool.ejection_max_ms % 60_000;
+}
+
+fn tame_act(act: &mut Act, backends: u16) {
+    let while_us = |time: &mut u64| *time %= 20_000_000;
+    match act {
+        Act::Restart { backend, down_us: time, .. }
+        | Act::Unreachable { backend, for_us: time, .. } => {
+            *backend %= backends;
+            while_us(time);
+        }
+        Act::SwitchProtocol { backend, .. } => *backend %= backends,
+        Act::StallDial { for_us, .. }
+        | Act::StopReading { for_us }
+        | Act::ClientStopsReading { for_us }
+        | Act::StarveUpload { for_us } => {
+            if let Some(time) = for_us {
+                while_us(time);
+            }
+        }
+        Act::HoldReports { for_us: time } | Act::ClockForward { by_us: time } => while_us(time),
+        Act::LateTimers { by_us, for_us } | Act::ClockBack { by_us, for_us } => {
+            while_us(by_us);
+            while_us(for_us);
+        }
+        Act::Replay { back, count } => {
+            *back %= 512;
+            *count %= 64;
+        }
+        Act::BlackHole { .. }
+        | Act::Settings { .. }
+        | Act::Cancel
+        | Act::GoAway { .. }
+        | Act::Break
+        | Act::BreakAtPreface
+        | Act::FailDial { .. }
+        | Act::Reset { .. }
+        | Act::NeverFinish
+        | Act::EarlyTimeout
+        | Act::Forge { .. }
+        | Act::DisconnectAll
+        | Act::Shutdown => {}
+    }
+}
+
+/// One raw fact: what, about which of the things seen so far, with which numbers.
+#[derive(Clone, Copy, Debug, Arbitrary)]
+struct Raw {
+    kind: u8,
+    which: u8,
+    number: u8,
+    yes: bool,
+    /// Milliseconds until it.
+    wait: u8,
+}
+
+/// Tells a pool the facts that bytes stand for, true or not, in any order.
+///
+/// # Panics
+/// If an invariant does not hold.
+pub fn run_inputs(bytes: &[u8]) {
+    let mut tape = Unstructured::new(bytes);
+    let Ok((backends, mut pool)) = <(u8, PoolPlan)>::arbitrary(&mut tape) else {
+        return;
+    };
+    tame_pool(&mut pool);
+    let mut session = Session::new(&pool, usize::from(backends % 3) + 1);
+    for _ in 0..2_000 {
+        if tape.is_empty() {
+            break;
+        }
+        let Ok(raw) = Raw::arbitrary(&mut tape) else {
+            break;
+        };
+        session.now = session.now.after(Duration::from_millis(u64::from(raw.wait)));
+        let input = session.input(raw);
+        session.tell(input);
+    }
+}
+
+/// A pool with its checker, and every token that it gave out.
+struct Session {
+    pool: Pool,
+    checker: Checker,
+    coverage: Coverage,
+    now: Instant,
+    connections: Vec<ConnectionToken>,
+    streams: Vec<StreamToken>,
+    requests: Vec<RequestId>,
+}
+
+impl Session {
+    fn new(plan: &PoolPlan, backends: usize) -> Self {
+        let (pool, checker) = plan.build(backends, 0);
+        let connection =
+            ConnectionToken { backend: BackendId(u16::MAX), slot: u16::MAX, generation: 0 };
+        Self {
+            pool,
+            checker,
+            coverage: Coverage::default(),
+            now: Instant::ZERO,
+            connections: vec![connection],
+            streams: vec![StreamToken { connection, stream: u16::MAX, ordinal: 0 }],
+            requests: vec![RequestId { index: u32::MAX, generation: 0 }],
+        }
+    }
+
+    fn input(&self, raw: Raw) -> Input {
+        // Counted from the end: what came last is most often still there.
+        let pick = |length: usize| length - 1 - usize::from(raw.which) % length;
+        let connection = self.connections[pick(self.connections.len())];
+        let stream = self.streams[pick(self.streams.len())];
+        let request = self.requests[pick(self.requests.len())];
+        let number = u32::from(raw.number);
+        let last = if raw.yes { u32::MAX >> 1 } else { number };
+        match raw.kind % 20 {
+            0..=2 => {
+                Input::RequestArrived { idempotent: raw.yes, has_body: number.is_multiple_of(2) }
+            }
+            3 => Input::ReplayBufferExceeded { request, stream },
+            4 => Input::RequestCancelled { request },
+            5 | 6 => Input::Connected {
+                connection,
+                protocol: if number % 8 == 7 { Protocol::Http1 } else { Protocol::Http2 },
+                max_streams: raw.yes.then_some(number % 5),
+            },
+            7 => Input::ConnectFailed { connection, reason: ConnectFailure::Tls },
+            8 => Input::MaxStreamsChanged { connection, max_streams: number % 5 },
+            9 => Input::GoAwayReceived {
+                connection,
+                last_stream_id: last,
+                code: u32::from(raw.which) % 14,
+            },
+            10 => Input::FrameReceived { connection },
+            11 => Input::Pong { connection },
+            12 => Input::ConnectionClosed { connection, sent_through: last },
+            13 => Input::StreamOpened { stream, stream_id: 2 * stream.ordinal.min(1 << 20) + 1 },
+            14 => Input::RequestSent { stream },
+            15 => Input::ResponseStarted { stream, status: 200 },
+            16 => Input::ResponseEnded { stream },
+            17 => Input::StreamFailed { stream, failure: failure(number) },
+            18 => Input::ResetSent { stream },
+            _ if number == 255 => Input::ShutdownRequested,
+            _ => Input::Timeout,
+        }
+    }
+
+    fn tell(&mut self, input: Input) {
+        let expected = self.checker.expect(input, self.now, &self.pool, &mut self.coverage);
+        let handled = self.pool.handle(self.now, input);
+        let mut orders = Vec::new();
+        while let Some(order) = self.pool.poll_output() {
+            orders.push(order);
+        }
+        let verdict = self.checker.judge(self.now, input, expected, handled, &orders, &self.pool);
+        if let Err(violation) = verdict {
+            panic!("{}: {} (after {input:?})", violation.invariant, violation.what);
+        }
+        self.pool.check_invariants();
+        if let Handled::Accepted(request) = handled {
+            self.requests.push(request);
+        }
+        for order in orders {
+            match order {
+                Output::Connect { connection } => self.connections.push(connection),
+                Output::OpenStream { stream, .. } => self.streams.push(stream),
+                Output::ResetStream { .. }
+                | Output::Ping { .. }
+                | Output::Close { .. }
+                | Output::RequestEnded { .. } => {}
+            }
+        }
+    }
+}
+
+fn failure(number: u32) -> StreamFailure {
+    match number % 6 {
+        0 => StreamFailure::NotSent,
+        1 => StreamFailure::Unprocessed,
+        2 => StreamFailure::ConnectionLost,
+        3 => StreamFailure::Malformed,
+        _ => StreamFailure::Reset { code: number / 6 % 14 },
+    }
+}

@@ -1,0 +1,167 @@
+//! Teeth: known bugs of real pools, as patches of ours. Each is applied to a copy of the repository,
+//! the simulator is built with it, and must find it.
+
+mod workshop;
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use workshop::Workshop;
+
+/// The patch that CI plants to see that the simulator still bites.
+pub const CANARY: &str = "reuse-after-goaway";
+
+/// Which mutants to run.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Only those whose name contains this.
+    pub only: Option<String>,
+    /// Only [`CANARY`], which must also shrink and replay.
+    pub canary: bool,
+    /// Seeds in which each must die.
+    pub seeds: u64,
+    /// The root of the repository.
+    pub root: PathBuf,
+}
+
+/// A patch, and what its header says.
+#[derive(Clone, Debug)]
+pub(crate) struct Patch {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    pub(crate) bug: String,
+    pub(crate) source: String,
+    pub(crate) caught_by: String,
+}
+
+/// What became of a mutant.
+#[derive(Clone, Debug)]
+pub enum Fate {
+    /// A seed found it.
+    Dead {
+        /// Seeds it took.
+        seeds: u64,
+        /// The invariant that broke.
+        invariant: String,
+        /// Elements of the shrunk plan.
+        elements: u64,
+    },
+    /// No seed found it.
+    Alive,
+    /// It does not apply or compile, or (the canary) does not replay.
+    Broken(String),
+}
+
+/// A mutant after its run.
+#[derive(Clone, Debug)]
+pub struct Mutant {
+    /// Its name.
+    pub name: String,
+    /// What it breaks.
+    pub bug: String,
+    /// The bugs it is modelled on.
+    pub source: String,
+    /// The invariant that its author expected to break.
+    pub expected: String,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+impl Mutant {
+    /// Whether it was found, by the invariant that its header names.
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        match &self.fate {
+            Fate::Dead { invariant, .. } => self.expected.split(", ").any(|name| name == invariant),
+            Fate::Alive | Fate::Broken(_) => false,
+        }
+    }
+}
+
+/// Runs the mutants one after the other; `say` is told what is going on.
+///
+/// # Errors
+/// If there is no bank under the root, a header is incomplete, or the unchanged pool already fails.
+pub fn run(wish: &Wish, say: impl Fn(&str)) -> Result<Vec<Mutant>, String> {
+    let patches = workshop::patches(&wish.root)?;
+    let wanted = |patch: &&Patch| match (&wish.only, wish.canary) {
+        (_, true) => patch.name == CANARY,
+        (Some(text), false) => patch.name.contains(text.as_str()),
+        (None, false) => true,
+    };
+    let wanted: Vec<_> = patches.iter().filter(wanted).collect();
+    if wanted.is_empty() {
+        return Err("no mutant of that name".to_owned());
+    }
+    let workshop = Workshop::open(&wish.root)?;
+    let mut mutants = Vec::new();
+    for patch in wanted {
+        say(&format!("{}: {}", patch.name, patch.bug));
+        let fate = match workshop.try_patch(patch, wish.seeds, wish.canary) {
+            Ok(fate) => fate,
+            Err(text) => Fate::Broken(text),
+        };
+        say(&format!("  {}", describe(&fate)));
+        mutants.push(Mutant {
+            name: patch.name.clone(),
+            bug: patch.bug.clone(),
+            source: patch.source.clone(),
+            expected: patch.caught_by.clone(),
+            fate,
+        });
+    }
+    Ok(mutants)
+}
+
+fn describe(fate: &Fate) -> String {
+    match fate {
+        Fate::Dead { seeds, invariant, elements } => {
+            format!("dead after {seeds} seeds: {invariant}, shrunk to {elements} elements")
+        }
+        Fate::Alive => "ALIVE".to_owned(),
+        Fate::Broken(text) => format!("BROKEN: {text}"),
+    }
+}
+
+/// The table for people, as Markdown.
+#[must_use]
+pub fn table(mutants: &[Mutant]) -> String {
+    let mut text = String::from(
+        "| mutant | seeds | invariant | elements | modelled on |\n|---|--:|---|--:|---|\n",
+    );
+    for mutant in mutants {
+        let (seeds, invariant, elements) = match &mutant.fate {
+            Fate::Dead { seeds, invariant, elements } => {
+                let unexpected = if mutant.is_dead() { "" } else { " (not as its header says)" };
+                (seeds.to_string(), format!("{invariant}{unexpected}"), elements.to_string())
+            }
+            Fate::Alive => ("ALIVE".to_owned(), String::new(), String::new()),
+            Fate::Broken(reason) => ("BROKEN".to_owned(), reason.replace('\n', " "), String::new()),
+        };
+        let (name, source) = (&mutant.name, &mutant.source);
+        writeln!(text, "| {name} | {seeds} | {invariant} | {elements} | {source} |")
+            .expect("writing to a string");
+    }
+    let dead = mutants.iter().filter(|mutant| mutant.is_dead()).count();
+    writeln!(text, "\n{dead} of {} dead", mutants.len()).expect("writing to a string");
+    text
+}
+
+/// The same for machines.
+#[must_use]
+pub fn json(mutants: &[Mutant]) -> serde_json::Value {
+    let list: Vec<_> = mutants
+        .iter()
+        .map(|mutant| {
+            let (seeds, invariant) = match &mutant.fate {
+                Fate::Dead { seeds, invariant, .. } => (Some(*seeds), Some(invariant.as_str())),
+                Fate::Alive | Fate::Broken(_) => (None, None),
+            };
+            serde_json::json!({
+                "name": mutant.name, "dead": mutant.is_dead(), "seeds": seeds,
+                "invariant": invariant, "fate": describe(&mutant.fate),
+            })
+        })
+        .collect();
+    serde_json::json!({ "mutants": list })
+}

@@ -1,0 +1,145 @@
+//! The text form of a plan, and what is wrong with one.
+
+use std::fmt;
+
+use super::{FORMAT, Plan};
+
+/// What is wrong with the text of a plan: where, and what was expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanError(String);
+
+impl PlanError {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for PlanError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for PlanError {}
+
+/// Reads a plan.
+///
+/// # Errors
+/// Line, column and what was expected, or which value is out of bounds.
+pub fn read(text: &str) -> Result<Plan, PlanError> {
+    #[derive(serde::Deserialize)]
+    struct Head {
+        format: u32,
+    }
+    if let Ok(head) = ron::from_str::<Head>(text)
+        && head.format != FORMAT
+    {
+        let found = head.format;
+        return Err(PlanError::new(format!("format: expected {FORMAT}, found {found}")));
+    }
+    let plan: Plan = ron::from_str(text).map_err(|error| {
+        let at = error.span.start;
+        PlanError::new(format!("line {}, column {}: {}", at.line, at.col, error.code))
+    })?;
+    plan.check()?;
+    Ok(plan)
+}
+
+/// Writes a plan, one element a line.
+#[must_use]
+pub fn write(plan: &Plan) -> String {
+    let pretty = ron::ser::PrettyConfig::new().depth_limit(2).new_line("\n");
+    let mut text = ron::ser::to_string_pretty(plan, pretty).expect("a plan is plain data");
+    text.push('\n');
+    text
+}
+
+impl Plan {
+    /// Says whether the plan can be run.
+    ///
+    /// # Errors
+    /// The first value that is out of bounds.
+    pub fn check(&self) -> Result<(), PlanError> {
+        let expect = |holds: bool, text: &str| {
+            if holds { Ok(()) } else { Err(PlanError::new(text.to_owned())) }
+        };
+        let config = self.pool.to_config(self.backends.len());
+        config.check().map_err(|error| PlanError::new(format!("pool: {error}")))?;
+        expect(self.pool.generations != Some(0), "pool.generations: expected at least 1")?;
+        let count = self.backends.len();
+        expect(self.heal.backends.len() == count, "heal.backends: expected one per backend")?;
+        expect(count <= 64, "backends: expected at most 64")?;
+        expect(self.requests.len() <= 100_000, "requests: expected at most 100000")?;
+        expect(self.directives.len() <= 10_000, "directives: expected at most 10000")?;
+        let ids = self.requests.windows(2).all(|pair| pair[0].id < pair[1].id);
+        expect(ids, "requests: expected ids that grow along the list")?;
+        let network = &self.network;
+        for (span, name) in [
+            (network.wire, "network.wire"),
+            (network.shell, "network.shell"),
+            (network.timer, "network.timer"),
+            (network.dial, "network.dial"),
+        ] {
+            let text = format!("{name}: expected least_us <= most_us <= {MOST_US}");
+            expect(span.least_us <= span.most_us && span.most_us <= MOST_US, &text)?;
+        }
+        for backend in &self.backends {
+            for span in [backend.work, backend.body] {
+                let holds = span.least_us <= span.most_us && span.most_us <= MOST_US;
+                expect(holds, "backends: expected spans with least_us <= most_us <= an hour")?;
+            }
+        }
+        let times = self.requests.iter().map(|request| request.at_us);
+        let bodies = self.requests.iter().filter_map(|request| request.body_us);
+        let all = times.chain(bodies).chain([self.heal.at_us, network.dead_path_us]);
+        let text = format!("times: expected at most {MOST_US}");
+        expect(all.max().is_none_or(|most| most <= MOST_US), &text)?;
+        let deviations = self.deviations.iter().map(|deviation| deviation.by_us);
+        expect(deviations.max().is_none_or(|most| most <= MOST_US), &text)?;
+        let waits = self.directives.iter().map(|directive| directive.after_us);
+        expect(waits.max().is_none_or(|most| most <= MOST_US), &text)?;
+        expect(
+            self.directives.iter().all(|directive| directive.is_within_bounds(count)),
+            "directives: expected backends that exist and times of at most an hour",
+        )
+    }
+}
+
+/// An hour.
+const MOST_US: u64 = 3_600_000_000;
+
+impl super::Directive {
+    fn is_within_bounds(&self, backends: usize) -> bool {
+        use super::Act;
+        let known = |backend: u16| usize::from(backend) < backends;
+        let short = |time: u64| time <= MOST_US;
+        match self.act {
+            Act::Restart { backend, down_us, .. } => known(backend) && short(down_us),
+            Act::Unreachable { backend, for_us, .. } => known(backend) && short(for_us),
+            Act::SwitchProtocol { backend, .. } => known(backend),
+            Act::StallDial { for_us, .. }
+            | Act::StopReading { for_us }
+            | Act::ClientStopsReading { for_us }
+            | Act::StarveUpload { for_us } => for_us.is_none_or(short),
+            Act::HoldReports { for_us } => short(for_us),
+            Act::LateTimers { by_us, for_us } | Act::ClockBack { by_us, for_us } => {
+                short(by_us) && short(for_us)
+            }
+            Act::ClockForward { by_us } => short(by_us),
+            Act::Replay { count, .. } => count <= 1_000,
+            Act::BlackHole { .. }
+            | Act::Settings { .. }
+            | Act::Cancel
+            | Act::GoAway { .. }
+            | Act::Break
+            | Act::BreakAtPreface
+            | Act::FailDial { .. }
+            | Act::Reset { .. }
+            | Act::NeverFinish
+            | Act::EarlyTimeout
+            | Act::Forge { .. }
+            | Act::DisconnectAll
+            | Act::Shutdown => true,
+        }
+    }
+}

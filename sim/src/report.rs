@@ -1,0 +1,82 @@
+//! What a person sees of a failure: which invariant, where, how to see it again.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::checker::{Invariant, Violation};
+use crate::coverage::Coverage;
+use crate::plan::{Plan, write};
+use crate::run::{Run, run};
+use crate::story::{self, Filter, Line};
+use crate::trace::Trace;
+
+/// A plan, run with everything kept.
+pub struct Replay {
+    /// How it ended.
+    pub run: Run,
+    /// What happened.
+    pub lines: Vec<Line>,
+}
+
+/// Runs a plan and keeps the whole story.
+#[must_use]
+pub fn replay(plan: &Plan) -> Replay {
+    let mut trace = Trace::whole();
+    let run = run(plan, &mut Coverage::default(), &mut trace);
+    let lines = story::tell(plan, &trace);
+    Replay { run, lines }
+}
+
+/// The first lines of a report: what failed, and where.
+#[must_use]
+pub fn headline(violation: &Violation, seed: u64, run: &Run) -> String {
+    format!(
+        "FAIL {}  seed {seed}  commit {}  step {}  t={:.3} ms\n  {}",
+        violation.invariant,
+        commit(),
+        run.facts,
+        run.time_ns as f64 / 1e6,
+        violation.what
+    )
+}
+
+/// The whole report of a shrunk plan.
+#[must_use]
+pub fn report(plan: &Plan, headline: &str, shrunk: &str, command: &str, filter: &Filter) -> String {
+    let replay = replay(plan);
+    let mut text = String::new();
+    writeln!(text, "{headline}\n  {shrunk}\n  replay: {command}\n").expect("writing to a string");
+    writeln!(text, "{}", write(plan)).expect("writing to a string");
+    text.push_str(&story::timeline(&filter.apply(&replay.lines)));
+    if let Some(violation) = &replay.run.violation {
+        writeln!(text, "  ✗ {}: {}", violation.invariant, violation.what)
+            .expect("writing to a string");
+    }
+    text
+}
+
+/// Writes a plan where `cargo test` runs it from now on.
+///
+/// # Errors
+/// If the directory cannot be made or the file not written.
+pub fn keep(plan: &Plan, invariant: Invariant, seed: u64, directory: &Path) -> io::Result<PathBuf> {
+    fs::create_dir_all(directory)?;
+    let path = directory.join(format!("{invariant}-{seed:016x}.ron"));
+    fs::write(&path, write(plan))?;
+    Ok(path)
+}
+
+/// The commit that is checked out, as far as anyone can tell.
+#[must_use]
+pub fn commit() -> String {
+    let told = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
+    match told {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        }
+        Ok(_) | Err(_) => "unknown".to_owned(),
+    }
+}

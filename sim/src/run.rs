@@ -1,0 +1,71 @@
+//! One run: from a plan to a verdict.
+
+use std::cell::RefCell;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Once;
+
+use crate::checker::{Invariant, Violation};
+use crate::coverage::Coverage;
+use crate::plan::Plan;
+use crate::trace::Trace;
+use crate::world::World;
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The first invariant that did not hold, if one did not.
+    pub violation: Option<Violation>,
+    /// Facts the pool was told.
+    pub facts: u64,
+    /// Virtual time, nanoseconds.
+    pub time_ns: u64,
+    /// See [`Trace::hash`].
+    pub hash: u64,
+}
+
+/// Runs a plan, adding to `coverage` what it met and to `trace` what happened.
+#[must_use]
+pub fn run(plan: &Plan, coverage: &mut Coverage, trace: &mut Trace) -> Run {
+    catch_panics();
+    let mut time_ns = 0;
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+        let mut world = World::new(plan, coverage, trace);
+        let verdict = world.run();
+        time_ns = world.now();
+        world.finish();
+        verdict
+    }));
+    let violation = match outcome {
+        Ok(verdict) => verdict.err(),
+        Err(_) => Some(Violation { invariant: Invariant::PoolAssert, what: take_panic() }),
+    };
+    Run { violation, facts: trace.told_count(), time_ns, hash: trace.hash() }
+}
+
+/// Runs a plan and says only how it ended.
+#[must_use]
+pub fn judge(plan: &Plan) -> Run {
+    run(plan, &mut Coverage::default(), &mut Trace::hash_only())
+}
+
+thread_local! {
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Assertions in the pool are findings, not crashes: what they say is kept for the report.
+pub(crate) fn catch_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        panic::set_hook(Box::new(|panic| {
+            let text = panic.payload_as_str().unwrap_or("a panic without a message");
+            let place =
+                panic.location().map(|place| format!(" ({}:{})", place.file(), place.line()));
+            let text = format!("{text}{}", place.unwrap_or_default());
+            PANIC.with(|last| *last.borrow_mut() = Some(text));
+        }));
+    });
+}
+
+pub(crate) fn take_panic() -> String {
+    PANIC.with(|last| last.borrow_mut().take()).unwrap_or_else(|| "a panic".to_owned())
+}

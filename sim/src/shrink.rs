@@ -1,0 +1,208 @@
+//! From a plan that fails to the smallest one that fails in the same way: first fewer elements
+//! (ddmin, Zeller and Hildebrandt, 2002), then simpler values, again and again until nothing helps.
+
+use crate::checker::Invariant;
+use crate::plan::{BackendPlan, Health, Plan, PoolPlan, Span, Ties};
+use crate::run::judge;
+
+/// Runs that shrinking may take.
+const RUNS_MAX: u32 = 6_000;
+
+/// What shrinking did.
+#[derive(Clone, Debug)]
+pub struct Shrunk {
+    /// The smallest plan that was found.
+    pub plan: Plan,
+    /// Elements before and after; see [`Plan::elements`].
+    pub before: usize,
+    /// After.
+    pub after: usize,
+    /// Runs it took.
+    pub runs: u32,
+}
+
+/// Shrinks a plan that breaks `invariant`; every step breaks the same one.
+#[must_use]
+pub fn shrink(plan: &Plan, invariant: Invariant) -> Shrunk {
+    let mut search = Search { best: plan.clone(), invariant, runs: 0 };
+    loop {
+        let before = search.best.clone();
+        search.remove(|plan| &mut plan.directives);
+        search.remove(|plan| &mut plan.requests);
+        search.remove(|plan| &mut plan.deviations);
+        search.drop_backends();
+        search.simplify();
+        if search.best == before || search.runs >= RUNS_MAX {
+            break;
+        }
+    }
+    let after = search.best.elements();
+    Shrunk { before: plan.elements(), after, runs: search.runs, plan: search.best }
+}
+
+struct Search {
+    best: Plan,
+    invariant: Invariant,
+    runs: u32,
+}
+
+impl Search {
+    /// Keeps a candidate if it breaks the same invariant.
+    fn accept(&mut self, candidate: Plan) -> bool {
+        if candidate == self.best || self.runs >= RUNS_MAX || candidate.check().is_err() {
+            return false;
+        }
+        self.runs += 1;
+        let broken = judge(&candidate).violation.map(|violation| violation.invariant);
+        let same = broken == Some(self.invariant);
+        if same {
+            self.best = candidate;
+        }
+        same
+    }
+
+    /// Tries without halves, quarters, … of a list, down to single elements.
+    fn remove<T>(&mut self, list: impl Fn(&mut Plan) -> &mut Vec<T>) {
+        let mut size = list(&mut self.best).len();
+        while size > 0 {
+            let mut start = 0;
+            while start < list(&mut self.best).len() {
+                let mut candidate = self.best.clone();
+                let elements = list(&mut candidate);
+                let end = elements.len().min(start + size);
+                elements.drain(start..end);
+                if !self.accept(candidate) {
+                    start += size;
+                }
+            }
+            size /= 2;
+        }
+    }
+
+    fn drop_backends(&mut self) {
+        while self.best.backends.len() > 1 {
+            let mut candidate = self.best.clone();
+            candidate.backends.pop();
+            candidate.heal.backends.pop();
+            if !self.accept(candidate) {
+                break;
+            }
+        }
+    }
+
+    fn simplify(&mut self) {
+        self.simplify_pool();
+        self.simplify_network();
+        for index in 0..self.best.backends.len() {
+            self.simplify_backend(index);
+        }
+        for index in 0..self.best.requests.len() {
+            self.simplify_request(index);
+        }
+        for index in 0..self.best.directives.len() {
+            self.number(|plan| &mut plan.directives[index].after_us);
+        }
+        for index in 0..self.best.deviations.len() {
+            self.number(|plan| &mut plan.deviations[index].by_us);
+        }
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Plan)) {
+        let mut candidate = self.best.clone();
+        change(&mut candidate);
+        let _ = self.accept(candidate);
+    }
+
+    /// Towards zero: zero itself, then a round number, then half of it.
+    fn number(&mut self, field: impl Fn(&mut Plan) -> &mut u64) {
+        let value = *field(&mut self.best);
+        if value == 0 {
+            return;
+        }
+        let round = 10_u64.pow(value.ilog10());
+        for smaller in [0, round, value / 2] {
+            let mut candidate = self.best.clone();
+            *field(&mut candidate) = smaller;
+            if self.accept(candidate) {
+                return;
+            }
+        }
+    }
+
+    fn simplify_pool(&mut self) {
+        self.change(|plan| plan.pool = PoolPlan::DEFAULT);
+        self.change(|plan| {
+            let (pool, defaults) = (&mut plan.pool, PoolPlan::DEFAULT);
+            *pool = PoolPlan {
+                connections_per_backend: pool.connections_per_backend,
+                streams_per_connection: pool.streams_per_connection,
+                requests: pool.requests,
+                waiting: pool.waiting,
+                ..defaults
+            };
+        });
+        let defaults = PoolPlan::DEFAULT;
+        macro_rules! reset {
+            ($($field:ident)+) => { $(self.change(|plan| plan.pool.$field = defaults.$field);)+ };
+        }
+        reset!(strategy weight exclusive attempts budget_percent budget_floor failures successes
+            max_requests_per_connection generations connect_ms queue_ms response_head_ms idle_ms max_age_ms
+            drain_ms silence_ms suspect_ms backoff_min_ms backoff_max_ms ejection_min_ms
+            ejection_max_ms requests waiting);
+        for small in 1..4 {
+            self.change(|plan| {
+                let own = plan.pool.connections_per_backend;
+                plan.pool.connections_per_backend = own.min(small);
+            });
+            self.change(|plan| {
+                let own = plan.pool.streams_per_connection;
+                plan.pool.streams_per_connection = own.min(small);
+            });
+        }
+    }
+
+    fn simplify_network(&mut self) {
+        let at_once = |most_us| Span { least_us: most_us, most_us };
+        self.change(|plan| plan.network.ties = Ties::Fifo);
+        self.change(|plan| plan.network.timer = at_once(0));
+        self.change(|plan| plan.network.shell = at_once(0));
+        self.change(|plan| plan.network.wire = at_once(1_000));
+        self.change(|plan| plan.network.dial = at_once(1_000));
+        self.number(|plan| &mut plan.network.shell.most_us);
+        self.number(|plan| &mut plan.network.wire.most_us);
+        self.number(|plan| &mut plan.network.dial.most_us);
+        self.number(|plan| &mut plan.heal.at_us);
+        for index in 0..self.best.heal.backends.len() {
+            self.change(|plan| plan.heal.backends[index] = Health::Well);
+        }
+    }
+
+    fn simplify_backend(&mut self, index: usize) {
+        let plain = BackendPlan {
+            http1: false,
+            max_streams: None,
+            settings_late_us: None,
+            streams_per_connection: None,
+            ping_strikes: None,
+            work: Span { least_us: 1_000, most_us: 1_000 },
+            body: Span { least_us: 1_000, most_us: 1_000 },
+        };
+        self.change(|plan| plan.backends[index] = plain);
+        self.change(|plan| plan.backends[index].http1 = false);
+        self.change(|plan| plan.backends[index].max_streams = None);
+        self.change(|plan| plan.backends[index].settings_late_us = None);
+        self.change(|plan| plan.backends[index].streams_per_connection = None);
+        self.change(|plan| plan.backends[index].ping_strikes = None);
+        self.change(|plan| plan.backends[index].work = plain.work);
+        self.change(|plan| plan.backends[index].body = plain.body);
+    }
+
+    fn simplify_request(&mut self, index: usize) {
+        self.change(|plan| plan.requests[index].body_us = None);
+        self.change(|plan| plan.requests[index].outgrows_buffer = false);
+        self.change(|plan| plan.requests[index].early_response = false);
+        self.change(|plan| plan.requests[index].informational = 0);
+        self.change(|plan| plan.requests[index].idempotent = true);
+        self.number(|plan| &mut plan.requests[index].at_us);
+    }
+}

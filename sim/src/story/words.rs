@@ -1,0 +1,290 @@
+//! Names for things and words for what happens to them.
+
+use std::collections::BTreeMap;
+
+use baton::pool::{
+    ConnectionToken, Handled, Input, Outcome, Output, Protocol, RequestId, SlotState, SlotView,
+    StreamToken,
+};
+
+use super::{Slot, request_of};
+use crate::plan::Plan;
+use crate::trace::Trace;
+use crate::world::{DownFrame, UpFrame};
+
+/// How people call the things of a run: `r3` a request by its id in the plan, `b0#2` the second
+/// connection of backend 0, `b0#2/s1` its first stream.
+pub(super) struct Names<'a> {
+    plan: &'a Plan,
+    trace: &'a Trace,
+    links: BTreeMap<ConnectionToken, usize>,
+    requests: BTreeMap<RequestId, u32>,
+}
+
+impl<'a> Names<'a> {
+    pub(super) fn new(plan: &'a Plan, trace: &'a Trace) -> Self {
+        let links = trace.links.iter().enumerate().map(|(index, link)| (link.token, index));
+        Self { plan, trace, links: links.collect(), requests: BTreeMap::new() }
+    }
+
+    pub(super) fn accept(&mut self, id: RequestId, request: u32) {
+        self.requests.insert(id, request);
+    }
+
+    fn request(&self, request: u32) -> String {
+        match self.plan.requests.get(request as usize) {
+            Some(plan) => format!("r{}", plan.id),
+            None => format!("probe{}", request as usize - self.plan.requests.len() + 1),
+        }
+    }
+
+    fn id(&self, id: RequestId) -> String {
+        match self.requests.get(&id) {
+            Some(request) => self.request(*request),
+            None => format!("r?{}/{}", id.index, id.generation),
+        }
+    }
+
+    pub(super) fn link(&self, link: u32) -> String {
+        let link = &self.trace.links[link as usize];
+        format!("b{}#{}", link.backend, link.nth)
+    }
+
+    pub(super) fn backend(&self, link: u32) -> String {
+        format!("b{}", self.trace.links[link as usize].backend)
+    }
+
+    fn connection(&self, token: ConnectionToken) -> String {
+        match self.links.get(&token) {
+            Some(link) => self.link(*link as u32),
+            None => format!("b{}?", token.backend.0),
+        }
+    }
+
+    fn stream(&self, token: StreamToken) -> String {
+        format!("{}/s{}", self.connection(token.connection), token.ordinal + 1)
+    }
+
+    fn exchange(&self, exchange: u32) -> String {
+        let exchange = &self.trace.exchanges[exchange as usize];
+        let (stream, request) = (self.stream(exchange.token), self.request(exchange.request));
+        format!("{stream} ({request})")
+    }
+
+    pub(super) fn up(&self, link: u32, frame: UpFrame) -> String {
+        match frame {
+            UpFrame::Headers(exchange) => format!("HEADERS {}", self.exchange(exchange)),
+            UpFrame::BodyEnd(exchange) => format!("end of body {}", self.exchange(exchange)),
+            UpFrame::Reset(exchange) => format!("RST_STREAM {}", self.exchange(exchange)),
+            UpFrame::Ping => format!("PING {}", self.link(link)),
+            UpFrame::SettingsAck(most) => format!("SETTINGS ack ({most}) {}", self.link(link)),
+            UpFrame::Close => format!("close {}", self.link(link)),
+        }
+    }
+
+    pub(super) fn down(&self, link: u32, frame: DownFrame) -> String {
+        match frame {
+            DownFrame::Settings(most) => format!("SETTINGS streams={most} {}", self.link(link)),
+            DownFrame::GoAway(last, code) => {
+                format!("GOAWAY last={last} code={code:#x} {}", self.link(link))
+            }
+            DownFrame::Informational(exchange) => format!("1xx {}", self.exchange(exchange)),
+            DownFrame::Head(exchange) => format!("response head {}", self.exchange(exchange)),
+            DownFrame::End(exchange) => format!("response end {}", self.exchange(exchange)),
+            DownFrame::Reset(exchange, code) => {
+                format!("RST_STREAM {} code={code:#x}", self.exchange(exchange))
+            }
+            DownFrame::Pong => format!("PING ack {}", self.link(link)),
+            DownFrame::Close => format!("closes {}", self.link(link)),
+        }
+    }
+
+    pub(super) fn about_up(&self, link: u32, frame: UpFrame) -> Vec<String> {
+        let exchange = match frame {
+            UpFrame::Headers(exchange) | UpFrame::BodyEnd(exchange) | UpFrame::Reset(exchange) => {
+                Some(exchange)
+            }
+            UpFrame::Ping | UpFrame::SettingsAck(_) | UpFrame::Close => None,
+        };
+        self.about(link, exchange)
+    }
+
+    pub(super) fn about_down(&self, link: u32, frame: DownFrame) -> Vec<String> {
+        let exchange = match frame {
+            DownFrame::Informational(exchange)
+            | DownFrame::Head(exchange)
+            | DownFrame::End(exchange)
+            | DownFrame::Reset(exchange, _) => Some(exchange),
+            DownFrame::Settings(_) | DownFrame::GoAway(..) | DownFrame::Pong | DownFrame::Close => {
+                None
+            }
+        };
+        self.about(link, exchange)
+    }
+
+    fn about(&self, link: u32, exchange: Option<u32>) -> Vec<String> {
+        let mut about = vec![self.backend(link)];
+        if let Some(exchange) = exchange {
+            about.push(self.request(self.trace.exchanges[exchange as usize].request));
+        }
+        about
+    }
+
+    pub(super) fn about_input(&self, input: Input, accepted: Option<RequestId>) -> Vec<String> {
+        let connection = |token: ConnectionToken| vec![format!("b{}", token.backend.0)];
+        match input {
+            Input::RequestArrived { .. } => accepted.map(|id| self.id(id)).into_iter().collect(),
+            Input::ReplayBufferExceeded { request, .. } | Input::RequestCancelled { request } => {
+                vec![self.id(request)]
+            }
+            Input::Connected { connection: token, .. }
+            | Input::ConnectFailed { connection: token, .. }
+            | Input::MaxStreamsChanged { connection: token, .. }
+            | Input::GoAwayReceived { connection: token, .. }
+            | Input::FrameReceived { connection: token }
+            | Input::Pong { connection: token }
+            | Input::ConnectionClosed { connection: token, .. } => connection(token),
+            Input::StreamOpened { stream, .. }
+            | Input::RequestSent { stream }
+            | Input::ResponseStarted { stream, .. }
+            | Input::ResponseEnded { stream }
+            | Input::StreamFailed { stream, .. }
+            | Input::ResetSent { stream } => {
+                let mut about = connection(stream.connection);
+                let own = self.trace.exchanges.iter().find(|exchange| exchange.token == stream);
+                about.extend(own.map(|exchange| self.request(exchange.request)));
+                about
+            }
+            Input::ShutdownRequested | Input::Timeout => Vec::new(),
+        }
+    }
+
+    pub(super) fn about_order(&self, order: Output) -> Vec<String> {
+        let backend = match order {
+            Output::Connect { connection }
+            | Output::Ping { connection }
+            | Output::Close { connection, .. } => Some(connection.backend),
+            Output::OpenStream { stream, .. } | Output::ResetStream { stream, .. } => {
+                Some(stream.connection.backend)
+            }
+            Output::RequestEnded { .. } => None,
+        };
+        let mut about: Vec<_> =
+            backend.map(|backend| format!("b{}", backend.0)).into_iter().collect();
+        about.extend(request_of(order).map(|id| self.id(id)));
+        about
+    }
+
+    pub(super) fn input(
+        &self,
+        input: Input,
+        asked: Option<u32>,
+        accepted: Option<RequestId>,
+        handled: Handled,
+    ) -> String {
+        let text = match input {
+            Input::RequestArrived { idempotent, has_body } => {
+                let own = accepted.and_then(|id| self.requests.get(&id).copied());
+                let name = asked.or(own).map_or("?".to_owned(), |request| self.request(request));
+                let method = if idempotent { "GET" } else { "POST" };
+                let body = if has_body { " with a body" } else { "" };
+                format!("{name} asks: {method}{body}")
+            }
+            Input::ReplayBufferExceeded { request, stream } => {
+                let (request, stream) = (self.id(request), self.stream(stream));
+                format!("{request} outgrows the replay buffer on {stream}")
+            }
+            Input::RequestCancelled { request } => format!("{} goes away", self.id(request)),
+            Input::Connected { connection, protocol, max_streams } => {
+                let protocol = if protocol == Protocol::Http2 { "HTTP/2" } else { "HTTP/1.1" };
+                let most = max_streams
+                    .map_or("no SETTINGS yet".to_owned(), |most| format!("streams={most}"));
+                format!("{} is up, {protocol}, {most}", self.connection(connection))
+            }
+            Input::ConnectFailed { connection, reason } => {
+                format!("{} cannot be dialled: {reason:?}", self.connection(connection))
+            }
+            Input::MaxStreamsChanged { connection, max_streams } => {
+                format!("{} may carry {max_streams}", self.connection(connection))
+            }
+            Input::GoAwayReceived { connection, last_stream_id, code } => {
+                let name = self.connection(connection);
+                format!("{name} GOAWAY last={last_stream_id} code={code:#x}")
+            }
+            Input::FrameReceived { connection } => {
+                format!("{} is alive", self.connection(connection))
+            }
+            Input::Pong { connection } => format!("{} answers PING", self.connection(connection)),
+            Input::ConnectionClosed { connection, sent_through } => {
+                let name = self.connection(connection);
+                format!("{name} is gone, written through {sent_through}")
+            }
+            Input::StreamOpened { stream, stream_id } => {
+                format!("{} has id {stream_id}", self.stream(stream))
+            }
+            Input::RequestSent { stream } => format!("{} is sent", self.stream(stream)),
+            Input::ResponseStarted { stream, .. } => {
+                format!("{} response begins", self.stream(stream))
+            }
+            Input::ResponseEnded { stream } => format!("{} response ends", self.stream(stream)),
+            Input::StreamFailed { stream, failure } => {
+                format!("{} failed: {failure:?}", self.stream(stream))
+            }
+            Input::ResetSent { stream } => format!("{} reset is written", self.stream(stream)),
+            Input::ShutdownRequested => "shutdown is asked for".to_owned(),
+            Input::Timeout => "time passes".to_owned(),
+        };
+        match handled {
+            Handled::Done | Handled::Accepted(_) => text,
+            Handled::Stale => format!("{text} (stale)"),
+            Handled::Refused => format!("{text} (refused)"),
+            Handled::Rejected(rejection) => format!("{text} (rejected: {rejection:?})"),
+        }
+    }
+
+    pub(super) fn order(&self, order: Output) -> String {
+        match order {
+            Output::Connect { connection } => format!("dial {}", self.connection(connection)),
+            Output::OpenStream { stream, request, attempt } => {
+                let (stream, request) = (self.stream(stream), self.id(request));
+                format!("open {stream} for {request}, attempt {attempt}")
+            }
+            Output::ResetStream { stream, code } => {
+                format!("reset {} code={code:#x}", self.stream(stream))
+            }
+            Output::Ping { connection } => format!("PING {}", self.connection(connection)),
+            Output::Close { connection, reason } => {
+                format!("close {}: {reason:?}", self.connection(connection))
+            }
+            Output::RequestEnded { request, outcome, evidence, .. } => {
+                let name = self.id(request);
+                let outcome = match outcome {
+                    Outcome::Rejected(rejection) => format!("{rejection:?} {}", rejection.status()),
+                    other => format!("{other:?}"),
+                };
+                let evidence =
+                    evidence.map_or(String::new(), |evidence| format!(" (evidence {evidence:?})"));
+                format!("{name} ends: {outcome}{evidence}")
+            }
+        }
+    }
+
+    pub(super) fn slot(&self, token: ConnectionToken, view: SlotView) -> Slot {
+        let state = match view.state {
+            SlotState::Empty => "empty",
+            SlotState::Connecting => "connecting",
+            SlotState::Available => "available",
+            SlotState::InUse => "in use",
+            SlotState::Suspect => "suspect",
+            SlotState::Draining => "draining",
+        };
+        Slot {
+            name: self.connection(token),
+            slot: token.slot,
+            generation: view.generation,
+            state: state.to_owned(),
+            streams: view.streams,
+            limit: view.limit,
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What happened in a run: a hash of everything the pool was told and ordered, and, when asked for,
+//! the whole story.
+
+use std::hash::{Hash, Hasher};
+
+use baton::pool::{
+    BackendId, ConnectionToken, Handled, Input, Instant, Output, Pool, SlotState, SlotView,
+    StreamToken,
+};
+
+use crate::world::{DownFrame, UpFrame};
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub(crate) enum What {
+    /// A client asked; the fact follows.
+    Asked(u32),
+    /// The pool was told a fact, answered, and ordered this; how its slots look then.
+    Told(Box<Told>),
+    /// The shell wrote a frame on a connection.
+    Sent(u32, UpFrame),
+    /// The backend read it.
+    Read(u32, UpFrame),
+    /// The backend wrote a frame.
+    Answered(u32, DownFrame),
+    /// The shell read it.
+    Received(u32, DownFrame),
+    /// The shell lost the connection.
+    Lost(u32),
+    /// A directive struck.
+    Struck(u32),
+    /// Faults stopped.
+    Healed,
+}
+
+/// A fact and what followed from it.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) step: u64,
+    pub(crate) input: Input,
+    pub(crate) handled: Handled,
+    pub(crate) orders: Vec<Output>,
+    /// Every slot that is not empty, after it.
+    pub(crate) slots: Vec<(ConnectionToken, SlotView)>,
+    /// Requests waiting, and all that are live.
+    pub(crate) waiting: u32,
+    pub(crate) live: u32,
+}
+
+/// A connection as the world numbers them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LinkName {
+    pub(crate) token: ConnectionToken,
+    pub(crate) backend: u16,
+    pub(crate) nth: u32,
+}
+
+/// A stream as the world numbers them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ExchangeName {
+    pub(crate) token: StreamToken,
+    pub(crate) request: u32,
+}
+
+/// Something, and when, in nanoseconds since the start.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) at: u64,
+    pub(crate) what: What,
+}
+
+/// The record of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Trace {
+    hasher: TraceHasher,
+    told: u64,
+    keeps: bool,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) links: Vec<LinkName>,
+    pub(crate) exchanges: Vec<ExchangeName>,
+}
+
+impl Trace {
+    /// A record that keeps the hash only.
+    #[must_use]
+    pub fn hash_only() -> Self {
+        Self::default()
+    }
+
+    /// A record that keeps everything.
+    #[must_use]
+    pub fn whole() -> Self {
+        Self { keeps: true, ..Self::default() }
+    }
+
+    /// A hash of all facts, answers and orders with their times; the same on every machine.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        self.hasher.finish()
+    }
+
+    /// Facts told so far.
+    #[must_use]
+    pub fn told_count(&self) -> u64 {
+        self.told
+    }
+
+    pub(crate) fn told(
+        &mut self,
+        now: u64,
+        at: Instant,
+        input: Input,
+        handled: Handled,
+        orders: &[Output],
+        pool: &Pool,
+    ) {
+        self.told += 1;
+        (now, at, input, handled).hash(&mut self.hasher);
+        for order in orders {
+            order.hash(&mut self.hasher);
+        }
+        if !self.keeps {
+            return;
+        }
+        let stats = pool.stats();
+        let slots = 2 * pool.config().limits.connections_per_backend as u16;
+        let view = |backend: u16, slot: u16| {
+            let backend = BackendId(backend);
+            let view = pool.slot(backend, slot).filter(|view| view.state != SlotState::Empty)?;
+            Some((ConnectionToken { backend, slot, generation: view.generation }, view))
+        };
+        let backends = 0..pool.config().backends.len() as u16;
+        let slots = backends.flat_map(|backend| (0..slots).map(move |slot| (backend, slot)));
+        let told = Told {
+            step: self.told,
+            input,
+            handled,
+            orders: orders.to_vec(),
+            slots: slots.filter_map(|(backend, slot)| view(backend, slot)).collect(),
+            waiting: stats.waiting,
+            live: stats.requests,
+        };
+        self.entries.push(Entry { at: now, what: What::Told(Box::new(told)) });
+    }
+
+    pub(crate) fn dialled(&mut self, token: ConnectionToken, backend: u16, nth: u32) {
+        if self.keeps {
+            self.links.push(LinkName { token, backend, nth });
+        }
+    }
+
+    pub(crate) fn ordered(&mut self, token: StreamToken, request: u32) {
+        if self.keeps {
+            self.exchanges.push(ExchangeName { token, request });
+        }
+    }
+
+    pub(crate) fn note(&mut self, at: u64, what: What) {
+        if self.keeps {
+            self.entries.push(Entry { at, what });
+        }
+    }
+}
+
+/// A multiply-and-rotate hash over 64-bit words: its values are the same for ever, which the
+/// standard library's are not.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TraceHasher(u64);
+
+impl TraceHasher {
+    fn word(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    }
+}
+
+impl Hasher for TraceHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.word(u64::from(*byte));
+        }
+    }
+
+    fn write_u8(&mut self, value: u8) {
+        self.word(u64::from(value));
+    }
+
+    fn write_u16(&mut self, value: u16) {
+        self.word(u64::from(value));
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.word(u64::from(value));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.word(value);
+    }
+
+    fn write_usize(&mut self, value: usize) {
+        self.word(value as u64);
+    }
+
+    fn write_isize(&mut self, value: isize) {
+        self.word(value as u64);
+    }
+}

@@ -1,0 +1,304 @@
+//! The world around a pool: clients, network, backends and a shell, in virtual time.
+//!
+//! Every part is a model that keeps its own rules (TCP keeps the order of each direction, a backend
+//! keeps RFC 9113, the shell keeps the contract of `baton::pool`) until a directive breaks one. All
+//! of them only schedule events; the one place where the pool is told anything is [`World::tell`],
+//! and the checker judges it there.
+
+mod client;
+mod dial;
+mod forge;
+mod phases;
+mod server;
+mod shell;
+mod strike;
+mod tables;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use baton::pool::{Handled, Input, Instant, Output, Pool};
+
+use crate::checker::{Checker, Invariant, Verdict, Violation, require};
+use crate::coverage::Coverage;
+use crate::draw::{Domain, Draws};
+use crate::plan::{Plan, Span, Ties};
+use crate::trace::{Trace, What};
+pub(crate) use tables::{DownFrame, UpFrame};
+use tables::{Event, Exchange, Link, NONE, Request, Scheduled, Scope, Server};
+
+/// Facts after which a run is said never to end.
+const FACTS_MAX: u64 = 400_000;
+/// Events that are kept for telling again.
+const HISTORY_MAX: usize = 512;
+
+/// One run.
+pub(crate) struct World<'a> {
+    plan: &'a Plan,
+    draws: Draws,
+    pool: Pool,
+    checker: Checker,
+    coverage: &'a mut Coverage,
+    trace: &'a mut Trace,
+    /// Nanoseconds since the start.
+    now: u64,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    scheduled: u32,
+    delays: u32,
+    links: Vec<Link>,
+    exchanges: Vec<Exchange>,
+    requests: Vec<Request>,
+    servers: Vec<Server>,
+    /// The last link of each connection slot.
+    slots: Vec<u32>,
+    /// The last request of each place in the pool's table.
+    places: Vec<u32>,
+    history: Vec<Input>,
+    told: u64,
+    /// Told times lie back by so much until then.
+    clock_back: (u64, u64),
+    /// Timeouts are late by so much until then.
+    timers_late: (u64, u64),
+    phase: phases::Phase,
+    shutdown: bool,
+    longest_response: u64,
+    handled_orders: Vec<Output>,
+    /// The request whose arrival is being handled.
+    arriving: u32,
+    /// Requests on a retry before a GOAWAY that met a full queue.
+    retrying_before: Option<u32>,
+}
+
+impl<'a> World<'a> {
+    /// A world at its start.
+    pub(crate) fn new(plan: &'a Plan, coverage: &'a mut Coverage, trace: &'a mut Trace) -> Self {
+        let config = plan.pool.to_config(plan.backends.len());
+        let slots = 2 * config.limits.connections_per_backend * plan.backends.len();
+        let (pool, checker) = plan.pool.build(plan.backends.len(), plan.seed);
+        Self {
+            plan,
+            draws: Draws::new(plan.seed),
+            checker,
+            pool,
+            coverage,
+            trace,
+            now: 0,
+            queue: BinaryHeap::with_capacity(256),
+            scheduled: 0,
+            delays: 0,
+            links: Vec::new(),
+            exchanges: Vec::new(),
+            requests: plan.requests.iter().map(|_| Request::default()).collect(),
+            servers: plan.backends.iter().map(Server::new).collect(),
+            slots: vec![NONE; slots],
+            places: vec![NONE; config.limits.requests],
+            history: Vec::new(),
+            told: 0,
+            clock_back: (0, 0),
+            timers_late: (0, 0),
+            phase: phases::Phase::Faults,
+            shutdown: false,
+            longest_response: 0,
+            handled_orders: Vec::new(),
+            arriving: NONE,
+            retrying_before: None,
+        }
+    }
+
+    /// Runs to the end.
+    ///
+    /// # Errors
+    /// The first invariant that does not hold.
+    pub(crate) fn run(&mut self) -> Verdict {
+        self.begin();
+        while self.phase != phases::Phase::Done {
+            self.step()?;
+        }
+        self.check_quiescence()
+    }
+
+    /// Virtual time so far, nanoseconds.
+    pub(crate) fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Notes in the coverage what only the whole run shows.
+    pub(crate) fn finish(&mut self) {
+        self.coverage.transitions(self.pool.transitions());
+    }
+
+    fn begin(&mut self) {
+        for index in 0..self.plan.requests.len() {
+            let at = self.plan.requests[index].at_us * 1_000;
+            self.schedule(at, Event::Arrive(index as u32));
+        }
+        self.schedule(self.plan.heal.at_us * 1_000, Event::Heal);
+        self.trigger(crate::plan::When::Start, Scope::NOTHING);
+    }
+
+    /// The next event or timer, whichever comes first.
+    fn step(&mut self) -> Verdict {
+        let event = self.queue.peek().map(|Reverse(scheduled)| scheduled.at);
+        let timer = self.timer_at();
+        match (timer, event) {
+            (Some(timer), Some(event)) if timer > event => self.pop(),
+            (Some(timer), _) => {
+                self.now = self.now.max(timer);
+                self.tell(Input::Timeout).map(drop)
+            }
+            (None, Some(_)) => self.pop(),
+            (None, None) => {
+                self.phase = phases::Phase::Done;
+                Ok(())
+            }
+        }
+    }
+
+    /// When the shell calls the next timeout.
+    fn timer_at(&self) -> Option<u64> {
+        let (deadline, _) = self.pool.poll_timeout()?;
+        if deadline.0 == u64::MAX {
+            return None;
+        }
+        let span = self.plan.network.timer;
+        let late =
+            self.draws.between(Domain::Timers, deadline.0, 0, span.least_us, span.most_us) * 1_000;
+        let extra = if self.now < self.timers_late.0 { self.timers_late.1 } else { 0 };
+        let back = self.told_at(self.now).0.abs_diff(self.now);
+        Some(deadline.0.saturating_add(late + extra + back))
+    }
+
+    fn pop(&mut self) -> Verdict {
+        let Some(Reverse(scheduled)) = self.queue.pop() else {
+            return Ok(());
+        };
+        self.now = self.now.max(scheduled.at);
+        match scheduled.event {
+            Event::Arrive(request) => self.arrive(request),
+            Event::Fire(directive, scope) => {
+                self.strike(directive, scope);
+                Ok(())
+            }
+            Event::DialEnds(link) => {
+                self.dial_ends(link);
+                Ok(())
+            }
+            Event::Up(link, frame) => self.read(link, frame),
+            Event::Down(link, frame) => {
+                self.receive(link, frame);
+                Ok(())
+            }
+            Event::Order(order) => self.carry_out(order),
+            Event::Tell(input) => self.tell(input).map(drop),
+            Event::Forge(fact, scope) => self.forge(fact, scope),
+            Event::HalfSent(exchange) => self.half_sent(exchange),
+            Event::BodySent(exchange) => {
+                self.body_sent(exchange);
+                Ok(())
+            }
+            Event::Head(exchange) => {
+                self.head(exchange);
+                Ok(())
+            }
+            Event::End(exchange) => {
+                self.end(exchange);
+                Ok(())
+            }
+            Event::LateSettings(link) => {
+                self.late_settings(link);
+                Ok(())
+            }
+            Event::ResumeReading(link) => {
+                self.resume_reading(link);
+                Ok(())
+            }
+            Event::DeadPath(link) => {
+                self.dead_path(link);
+                Ok(())
+            }
+            Event::BreakAll(backend) => {
+                self.break_all(backend);
+                Ok(())
+            }
+            Event::Heal => self.heal(),
+            Event::Deadline => self.deadline(),
+            Event::Probe => self.probe(),
+        }
+    }
+
+    /// The one place where the pool learns anything.
+    fn tell(&mut self, input: Input) -> Result<Handled, Violation> {
+        self.told += 1;
+        require(self.told < FACTS_MAX, Invariant::Timers, || {
+            format!("no end after {FACTS_MAX} facts: something goes round in circles")
+        })?;
+        let at = self.told_at(self.now);
+        self.note_situation(input);
+        let expected = self.checker.expect(input, at, &self.pool, self.coverage);
+        let handled = self.pool.handle(at, input);
+        let mut orders = std::mem::take(&mut self.handled_orders);
+        orders.clear();
+        while let Some(order) = self.pool.poll_output() {
+            orders.push(order);
+        }
+        self.trace.told(self.now, at, input, handled, &orders, &self.pool);
+        self.checker.judge(at, input, expected, handled, &orders, &self.pool)?;
+        self.pool.check_invariants();
+        self.remember(input);
+        for order in &orders {
+            self.note_order(input, *order);
+            self.take(*order)?;
+        }
+        self.note_result();
+        self.handled_orders = orders;
+        Ok(handled)
+    }
+
+    fn remember(&mut self, input: Input) {
+        if matches!(input, Input::RequestArrived { .. } | Input::Timeout | Input::ShutdownRequested)
+        {
+            return;
+        }
+        if self.history.len() == HISTORY_MAX {
+            self.history.drain(..HISTORY_MAX / 2);
+        }
+        self.history.push(input);
+    }
+
+    /// What the shell's clock says.
+    fn told_at(&self, now: u64) -> Instant {
+        let (until, by) = self.clock_back;
+        Instant(if now < until { now.saturating_sub(by) } else { now })
+    }
+
+    fn schedule(&mut self, at: u64, event: Event) {
+        self.scheduled += 1;
+        let order = self.scheduled;
+        let tie = match self.plan.network.ties {
+            Ties::Fifo => order,
+            Ties::Lifo => u32::MAX - order,
+            Ties::Shuffled => {
+                self.draws.between(Domain::Ties, u64::from(order), 0, 0, 0xffff_ffff) as u32
+            }
+        };
+        self.queue.push(Reverse(Scheduled { at, tie, order, event }));
+    }
+
+    /// A delay of one entity, nanoseconds; longer where a deviation says so.
+    fn delay(&mut self, domain: Domain, span: Span, entity: u64, ordinal: u64) -> u64 {
+        let drawn = self.draws.between(domain, entity, ordinal, span.least_us, span.most_us);
+        let number = self.delays;
+        self.delays += 1;
+        let mut extra = 0;
+        for deviation in &self.plan.deviations {
+            if deviation.delay == number {
+                extra += deviation.by_us;
+            }
+        }
+        (drawn + extra) * 1_000
+    }
+
+    fn note(&mut self, what: What) {
+        self.trace.note(self.now, what);
+    }
+}

@@ -1,0 +1,218 @@
+//! The model clients: they ask, send a body, read the answer, or go away.
+
+use baton::pool::{Handled, Input, Outcome, RequestId};
+
+use super::tables::{Event, NEVER, NONE, Scope};
+use super::{DownFrame, UpFrame, World};
+use crate::checker::{Invariant, Verdict, require};
+use crate::coverage::sometimes;
+use crate::plan::{Moment, RequestPlan, When};
+use crate::trace::What;
+
+impl World<'_> {
+    /// The plan of a request; probes, which come after the plan's own, have none of its faults.
+    pub(super) fn request_plan(&self, request: u32) -> RequestPlan {
+        match self.plan.requests.get(request as usize) {
+            Some(plan) => *plan,
+            None => RequestPlan {
+                id: request,
+                at_us: 0,
+                idempotent: self.requests[request as usize].idempotent,
+                body_us: None,
+                outgrows_buffer: false,
+                early_response: false,
+                informational: 0,
+            },
+        }
+    }
+
+    /// A request's head is complete.
+    pub(super) fn arrive(&mut self, request: u32) -> Verdict {
+        let plan = self.request_plan(request);
+        let arrived =
+            Input::RequestArrived { idempotent: plan.idempotent, has_body: plan.body_us.is_some() };
+        self.requests[request as usize].arrived = true;
+        self.requests[request as usize].idempotent = plan.idempotent;
+        self.note(What::Asked(request));
+        // The orders that follow name the id, so the pool's next one is noted before they are taken.
+        self.arriving = request;
+        let handled = self.tell(arrived)?;
+        self.arriving = NONE;
+        match handled {
+            Handled::Accepted(id) => self.note_id(request, id),
+            Handled::Rejected(_) => {
+                self.requests[request as usize].ended = true;
+                if request as usize >= self.plan.requests.len() {
+                    self.probe_ended(false);
+                }
+            }
+            Handled::Done | Handled::Stale | Handled::Refused => unreachable!("the checker looked"),
+        }
+        self.trigger_request(request, Moment::Arrived);
+        Ok(())
+    }
+
+    fn note_id(&mut self, request: u32, id: RequestId) {
+        self.requests[request as usize].id = Some(id);
+        self.places[id.index as usize] = request;
+    }
+
+    /// The request that an id names, also while its arrival is being handled.
+    pub(super) fn request_of(&mut self, id: RequestId) -> u32 {
+        if self.arriving != NONE && self.requests[self.arriving as usize].id.is_none() {
+            let known = self.places[id.index as usize];
+            let current = known != NONE && self.requests[known as usize].id == Some(id);
+            if !current {
+                self.note_id(self.arriving, id);
+            }
+        }
+        self.places[id.index as usize]
+    }
+
+    /// The client has its answer, or an error, or is gone.
+    pub(super) fn request_ended(&mut self, id: RequestId, outcome: Outcome) -> Verdict {
+        let request = self.request_of(id);
+        let exchange = self.requests[request as usize].exchange;
+        let completed = outcome == Outcome::Completed;
+        if completed {
+            let whole = exchange.is_some_and(|exchange| {
+                let exchange = &self.exchanges[exchange as usize];
+                exchange.answered && exchange.complete && exchange.request == request
+            });
+            require(whole, Invariant::TruthfulOutcome, || {
+                format!("{id:?} completed, but no backend gave it a whole response")
+            })?;
+        }
+        if let Some(exchange) = exchange {
+            let exchange = &self.exchanges[exchange as usize];
+            let lost = self.links[exchange.link as usize].over;
+            sometimes!(self.coverage, AnswerAfterLoss, completed && lost);
+        }
+        let state = &mut self.requests[request as usize];
+        state.ended = true;
+        state.completed = completed;
+        if request as usize >= self.plan.requests.len() {
+            self.probe_ended(completed);
+        }
+        Ok(())
+    }
+
+    /// Starts sending the body of an exchange.
+    pub(super) fn start_upload(&mut self, exchange: u32) {
+        let request = self.exchanges[exchange as usize].request;
+        let plan = self.request_plan(request);
+        if let Some(body_us) = plan.body_us {
+            let half = body_us * 500;
+            self.schedule(self.now + half, Event::HalfSent(exchange));
+        }
+    }
+
+    /// Half of the body was sent.
+    pub(super) fn half_sent(&mut self, exchange: u32) -> Verdict {
+        let Some(from) = self.upload_goes_on(exchange) else {
+            return Ok(());
+        };
+        if from > self.now {
+            if from == NEVER {
+                self.exchanges[exchange as usize].upload_hangs = true;
+            } else {
+                self.schedule(from, Event::HalfSent(exchange));
+            }
+            return Ok(());
+        }
+        let request = self.exchanges[exchange as usize].request;
+        let plan = self.request_plan(request);
+        let state = &mut self.requests[request as usize];
+        if plan.outgrows_buffer && !state.buffer_exceeded {
+            // Told in the same step in which the kept bytes are dropped.
+            state.buffer_exceeded = true;
+            state.whole_body = Some(exchange);
+            let id = state.id.expect("it has a stream");
+            let stream = self.exchanges[exchange as usize].token;
+            let _ = self.tell(Input::ReplayBufferExceeded { request: id, stream })?;
+        }
+        self.trigger_exchange(exchange, Moment::HalfSent);
+        let half = plan.body_us.unwrap_or(0) * 500;
+        self.schedule(self.now + half, Event::BodySent(exchange));
+        Ok(())
+    }
+
+    /// The whole body was sent.
+    pub(super) fn body_sent(&mut self, exchange: u32) {
+        let Some(from) = self.upload_goes_on(exchange) else {
+            return;
+        };
+        if from > self.now {
+            if from == NEVER {
+                self.exchanges[exchange as usize].upload_hangs = true;
+            } else {
+                self.schedule(from, Event::BodySent(exchange));
+            }
+            return;
+        }
+        let link = self.exchanges[exchange as usize].link;
+        self.write(link, UpFrame::BodyEnd(exchange));
+    }
+
+    /// From when the upload may go on; `None` if it is over. The task that sends the body runs beside
+    /// the one that reports on the stream, and may be a step ahead of the report.
+    fn upload_goes_on(&self, exchange: u32) -> Option<u64> {
+        let state = &self.exchanges[exchange as usize];
+        let request = &self.requests[state.request as usize];
+        let over = (state.reported && self.now > state.tell_at)
+            || self.links[state.link as usize].over
+            || request.ended
+            || request.exchange.is_some_and(|present| {
+                present != exchange && self.exchanges[present as usize].opened
+            });
+        (!over && !state.sent).then_some(state.upload_from)
+    }
+
+    /// The end of a response goes to the client once it reads.
+    pub(super) fn deliver_end(&mut self, exchange: u32) {
+        let request = self.exchanges[exchange as usize].request;
+        let from = self.requests[request as usize].reads_from;
+        if from > self.now {
+            self.exchanges[exchange as usize].held = true;
+            if from != NEVER {
+                self.schedule(from, Event::Down(NONE, DownFrame::End(exchange)));
+            }
+            return;
+        }
+        let state = &mut self.exchanges[exchange as usize];
+        if state.reported {
+            return;
+        }
+        state.held = false;
+        let stream = state.token;
+        self.tell_stream(exchange, Input::ResponseEnded { stream });
+        self.exchanges[exchange as usize].reported = true;
+    }
+
+    pub(super) fn trigger_request(&mut self, request: u32, moment: Moment) {
+        if request as usize >= self.plan.requests.len() {
+            return;
+        }
+        let exchange = self.requests[request as usize].exchange.unwrap_or(NONE);
+        let link = match exchange {
+            NONE => NONE,
+            exchange => self.exchanges[exchange as usize].link,
+        };
+        let id = self.plan.requests[request as usize].id;
+        self.trigger(When::Request { request: id, moment }, Scope { link, exchange, request });
+    }
+
+    /// A moment of an exchange, for its stream and for its request.
+    pub(super) fn trigger_exchange(&mut self, exchange: u32, moment: Moment) {
+        let state = &self.exchanges[exchange as usize];
+        let (link, request) = (state.link, state.request);
+        let stream = state.token.ordinal + 1;
+        let (backend, connection) = {
+            let link = &self.links[link as usize];
+            (link.backend, link.nth)
+        };
+        let scope = Scope { link, exchange, request };
+        self.trigger(When::Stream { backend, connection, stream, moment }, scope);
+        self.trigger_request(request, moment);
+    }
+}

@@ -1,0 +1,115 @@
+//! Facts out of place (F18). Each is checked against what the shell knows at the moment it is told,
+//! so that none claims that something was not sent, or was answered, against the truth.
+
+use baton::pool::{
+    ConnectFailure, ConnectionToken, Input, Protocol, SlotState, StreamFailure, StreamToken,
+};
+
+use super::World;
+use super::tables::{NONE, Scope};
+use crate::checker::Verdict;
+use crate::plan::Forged;
+
+impl World<'_> {
+    /// Tells a fact out of place, if it can be told honestly.
+    pub(super) fn forge(&mut self, fact: Forged, scope: Scope) -> Verdict {
+        let input = match fact {
+            Forged::StreamOpened
+            | Forged::RequestSent
+            | Forged::ResponseStarted
+            | Forged::ResponseEnded
+            | Forged::NotSent
+            | Forged::ResetSent => self.forge_stream(fact, scope.exchange),
+            Forged::Connected
+            | Forged::ConnectFailed
+            | Forged::ConnectionClosed
+            | Forged::GoAway
+            | Forged::MaxStreams
+            | Forged::Frame
+            | Forged::Pong => self.forge_connection(fact, scope.link),
+        };
+        match input {
+            Some(input) => self.tell(input).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    fn forge_connection(&mut self, fact: Forged, index: u32) -> Option<Input> {
+        if index == NONE {
+            return None;
+        }
+        let link = &self.links[index as usize];
+        let connection = link.token;
+        let dialling = self.is_dialling(connection);
+        match fact {
+            Forged::Connected if !dialling => {
+                let max_streams = Some(link.allowed);
+                Some(Input::Connected { connection, protocol: Protocol::Http2, max_streams })
+            }
+            Forged::ConnectFailed if !dialling => {
+                Some(Input::ConnectFailed { connection, reason: ConnectFailure::Tcp })
+            }
+            Forged::ConnectionClosed if dialling && !link.up => {
+                self.links[index as usize].over = true;
+                Some(Input::ConnectionClosed { connection, sent_through: 0 })
+            }
+            Forged::ConnectionClosed if link.over => {
+                let sent_through = link.sent_through;
+                (self.now > link.tell_at)
+                    .then_some(Input::ConnectionClosed { connection, sent_through })
+            }
+            Forged::GoAway => {
+                let last_stream_id = u32::MAX >> 1;
+                Some(Input::GoAwayReceived { connection, last_stream_id, code: 0 })
+            }
+            Forged::MaxStreams => {
+                Some(Input::MaxStreamsChanged { connection, max_streams: link.allowed })
+            }
+            Forged::Frame => Some(Input::FrameReceived { connection }),
+            Forged::Pong => Some(Input::Pong { connection }),
+            _ => None,
+        }
+    }
+
+    fn forge_stream(&mut self, fact: Forged, exchange: u32) -> Option<Input> {
+        if exchange == NONE {
+            return None;
+        }
+        let state = &mut self.exchanges[exchange as usize];
+        let stream: StreamToken = state.token;
+        let stream_id = state.stream_id;
+        match fact {
+            Forged::StreamOpened if state.opened => Some(Input::StreamOpened { stream, stream_id }),
+            Forged::RequestSent => Some(Input::RequestSent { stream }),
+            // Told a second time, or too early; what follows is the truth.
+            Forged::ResponseStarted => {
+                state.start_forged = true;
+                Some(Input::ResponseStarted { stream, status: 200 })
+            }
+            Forged::ResponseEnded if !state.head_sent && !state.start_forged => {
+                Some(Input::ResponseEnded { stream })
+            }
+            Forged::NotSent if !state.opened && !state.reported => {
+                state.reported = true;
+                let failure = StreamFailure::NotSent;
+                Some(Input::StreamFailed { stream, failure })
+            }
+            // An order to reset it may be under way, and must be carried out first.
+            Forged::ResetSent if !state.reported => {
+                let idle = self.links[state.link as usize].order_at < self.now;
+                let request = &self.requests[state.request as usize];
+                let ordered = !state.opened && !request.ended && request.exchange == Some(exchange);
+                (idle || ordered).then_some(Input::ResetSent { stream })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the pool still waits for the end of the dial.
+    fn is_dialling(&self, connection: ConnectionToken) -> bool {
+        let last = self.slots[self.slot_place(connection)];
+        self.links[last as usize].token == connection
+            && self.pool.slot_state(connection.backend, connection.slot)
+                == Some(SlotState::Connecting)
+    }
+}

@@ -1,0 +1,366 @@
+//! What follows the faults: a part heals, everything pending must end within a bound, new requests
+//! must succeed, and after a shutdown nothing may be left.
+
+use baton::pool::input::code;
+use baton::pool::{
+    CloseReason, Evidence, Input, Outcome, Output, Rejection, SlotState, TimerReason,
+};
+
+use super::World;
+use super::tables::{Event, NEVER, Request};
+use crate::checker::{Invariant, Verdict, require};
+use crate::coverage::sometimes;
+use crate::plan::{Act, Health};
+use crate::trace::What;
+
+/// Probes in a row that must succeed.
+const PROBES_IN_A_ROW: u32 = 3;
+/// Probes until then, at most.
+const PROBES_MAX: u32 = 80;
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Directives strike.
+    Faults,
+    /// No more faults; what is pending ends.
+    Healing,
+    /// New requests, one after the other.
+    Probing { sent: u32, in_a_row: u32 },
+    /// Shutdown was asked for.
+    Closing,
+    /// Over.
+    Done,
+}
+
+impl World<'_> {
+    pub(super) fn is_healed(&self) -> bool {
+        self.phase != Phase::Faults
+    }
+
+    /// Faults stop; a part is well from now on, the rest broken for ever.
+    pub(super) fn heal(&mut self) -> Verdict {
+        self.phase = Phase::Healing;
+        self.note(What::Healed);
+        self.clock_back = (0, 0);
+        self.timers_late = (0, 0);
+        for (backend, health) in self.plan.heal.backends.iter().enumerate() {
+            let server = &mut self.servers[backend];
+            server.down_until = if *health == Health::Well { 0 } else { NEVER };
+            server.hangs = *health == Health::Hangs;
+            let allowed = server.max_streams();
+            for index in self.links_of(backend as u16) {
+                if *health == Health::Well {
+                    self.links[index as usize].reads_from = self.now;
+                    self.resume_reading(index);
+                    self.settings(index, allowed);
+                } else {
+                    self.black_hole(index, true, true);
+                }
+            }
+        }
+        self.resume_exchanges();
+        let at = self.now + self.bound();
+        self.schedule(at, Event::Deadline);
+        Ok(())
+    }
+
+    /// What waited for the end of faults goes on.
+    fn resume_exchanges(&mut self) {
+        for request in &mut self.requests {
+            request.reads_from = 0;
+        }
+        for exchange in 0..self.exchanges.len() {
+            let number = exchange as u32;
+            let state = &mut self.exchanges[exchange];
+            state.never_finishes = false;
+            let starved = std::mem::take(&mut state.upload_hangs);
+            state.upload_from = 0;
+            let (held, waits, head) = (state.held, state.waits_to_heal, state.head_sent);
+            state.waits_to_heal = false;
+            if starved {
+                self.start_upload(number);
+            }
+            if held {
+                self.deliver_end(number);
+            }
+            if waits {
+                let event = if head { Event::End(number) } else { Event::Head(number) };
+                self.schedule(self.now, event);
+            }
+        }
+    }
+
+    /// The longest that anything may take from here on, from the configuration alone: every attempt
+    /// may wait, be dialled for, be sent, fall silent with the longest interval, be suspected, be
+    /// answered late, and drain.
+    fn bound(&self) -> u64 {
+        let timeouts = self.plan.pool.to_config(self.plan.backends.len()).timeouts;
+        let millisecond = 1_000_000;
+        let pool = &self.plan.pool;
+        let silence = (pool.silence_ms * millisecond).max(4 * self.longest_response) * 64;
+        let body = self.plan.requests.iter().filter_map(|request| request.body_us).max();
+        let answers = self.plan.backends.iter().map(|backend| {
+            backend.work.most_us + backend.body.most_us + backend.settings_late_us.unwrap_or(0)
+        });
+        let network = &self.plan.network;
+        let lags = 20 * (network.wire.most_us + network.shell.most_us + network.timer.most_us);
+        let holds = self.plan.directives.iter().map(|directive| match directive.act {
+            Act::HoldReports { for_us } => for_us,
+            Act::StarveUpload { for_us } | Act::ClientStopsReading { for_us } => {
+                for_us.unwrap_or(0)
+            }
+            _ => 0,
+        });
+        let deviations: u64 =
+            self.plan.deviations.iter().map(|deviation| deviation.by_us).sum::<u64>();
+        let attempt = (timeouts.connect + timeouts.queue + timeouts.response_head).as_nanos()
+            as u64
+            + (timeouts.suspect + timeouts.drain * 20).as_nanos() as u64
+            + silence
+            + 1_000
+                * (body.unwrap_or(0)
+                    + answers.max().unwrap_or(0)
+                    + network.dial.most_us
+                    + network.dead_path_us
+                    + lags
+                    + holds.sum::<u64>()
+                    + deviations);
+        attempt.saturating_mul(u64::from(pool.attempts) + 1)
+    }
+
+    /// The end of a bound.
+    pub(super) fn deadline(&mut self) -> Verdict {
+        match self.phase {
+            Phase::Healing => {
+                for (index, request) in self.requests.iter().enumerate() {
+                    let pending = request.id.is_some() && !request.ended;
+                    require(!pending, Invariant::Liveness, || {
+                        let id = self.plan.requests[index].id;
+                        format!("request {id} has not ended long after faults stopped")
+                    })?;
+                }
+                self.start_probes()
+            }
+            Phase::Closing => {
+                self.phase = Phase::Done;
+                Ok(())
+            }
+            Phase::Faults | Phase::Probing { .. } | Phase::Done => Ok(()),
+        }
+    }
+
+    /// Whether a pool with this configuration can do anything but fail on this network: the
+    /// deadlines leave time for a dial and an answer of every backend that is well.
+    fn is_recoverable(&self) -> bool {
+        let network = &self.plan.network;
+        let pool = &self.plan.pool;
+        let trip = 2 * network.wire.most_us + 4 * network.shell.most_us + network.timer.most_us;
+        let time = |milliseconds: u64| milliseconds * 1_000;
+        let waits = network.dial.most_us + trip;
+        let dials = time(pool.connect_ms) > waits && time(pool.suspect_ms) > trip;
+        let queues = time(pool.queue_ms) > 2 * waits + time(pool.silence_ms);
+        let health = &self.plan.heal.backends;
+        let well = || (0..health.len()).filter(|backend| health[*backend] == Health::Well);
+        // Slots that are retired do not come back.
+        dials
+            && queues
+            && pool.generations.is_none()
+            && well().next().is_some()
+            && well().all(|backend| {
+                let server = &self.servers[backend];
+                let answer = server.plan.work.most_us + trip;
+                server.max_streams() > 0
+                    && time(pool.response_head_ms) > answer
+                    && time(pool.drain_ms) > answer + server.plan.body.most_us
+            })
+    }
+
+    fn start_probes(&mut self) -> Verdict {
+        if self.shutdown || !self.is_recoverable() {
+            return self.start_closing();
+        }
+        self.phase = Phase::Probing { sent: 0, in_a_row: 0 };
+        self.schedule(self.now, Event::Probe);
+        Ok(())
+    }
+
+    /// A new request, once the one before has ended.
+    pub(super) fn probe(&mut self) -> Verdict {
+        let Phase::Probing { sent, in_a_row } = self.phase else {
+            return Ok(());
+        };
+        if in_a_row == PROBES_IN_A_ROW {
+            return self.start_closing();
+        }
+        require(sent < PROBES_MAX, Invariant::Recovery, || {
+            format!(
+                "of {sent} requests after faults stopped, never {PROBES_IN_A_ROW} in a row succeeded"
+            )
+        })?;
+        self.phase = Phase::Probing { sent: sent + 1, in_a_row };
+        let request = self.requests.len() as u32;
+        self.requests.push(Request { idempotent: sent.is_multiple_of(2), ..Request::default() });
+        self.arrive(request)
+    }
+
+    pub(super) fn probe_ended(&mut self, completed: bool) {
+        if let Phase::Probing { in_a_row, .. } = &mut self.phase {
+            *in_a_row = if completed { *in_a_row + 1 } else { 0 };
+            // An ejection or the wait for the next dial may have to pass before the next one.
+            let pool = &self.plan.pool;
+            let wait = pool.ejection_min_ms.max(pool.backoff_max_ms) * 1_000_000;
+            let pause = if completed { 1 } else { wait };
+            self.schedule(self.now + pause, Event::Probe);
+        }
+    }
+
+    fn start_closing(&mut self) -> Verdict {
+        self.phase = Phase::Closing;
+        if !self.shutdown {
+            self.shutdown = true;
+            let _ = self.tell(Input::ShutdownRequested)?;
+        }
+        let drain = self.plan.pool.drain_ms * 1_000_000;
+        let network = &self.plan.network;
+        let late = self.plan.deviations.iter().map(|deviation| deviation.by_us).sum::<u64>();
+        let lag = 1_000 * (4 * (network.timer.most_us + network.shell.most_us) + late);
+        self.schedule(self.now + drain + lag + 1_000_000, Event::Deadline);
+        Ok(())
+    }
+
+    /// Nothing is left anywhere.
+    pub(super) fn check_quiescence(&self) -> Verdict {
+        let stats = self.pool.stats();
+        let empty = self.pool.is_empty() && self.checker.live() == 0;
+        require(empty, Invariant::Quiescence, || format!("after the shutdown: {stats:?}"))?;
+        let timer = self.pool.poll_timeout();
+        let idle = matches!(timer, None | Some((_, TimerReason::Backoff | TimerReason::Ejection)));
+        require(idle, Invariant::Quiescence, || {
+            format!("after the shutdown a timer is armed: {timer:?}")
+        })?;
+        self.check_leaks()
+    }
+
+    /// Marks rare situations that a fact meets.
+    pub(super) fn note_situation(&mut self, input: Input) {
+        match input {
+            Input::GoAwayReceived { connection, .. } => {
+                let state = self.pool.slot_state(connection.backend, connection.slot);
+                let dialling = state == Some(SlotState::Connecting);
+                sometimes!(self.coverage, GoAwayWhileConnecting, dialling);
+                let stats = self.pool.stats();
+                let full = stats.waiting as usize >= self.plan.pool.waiting;
+                self.retrying_before = full.then_some(stats.retrying);
+            }
+            Input::MaxStreamsChanged { connection, max_streams } => {
+                let stats = self.pool.stats();
+                let zero = max_streams == 0 && stats.waiting > 0;
+                sometimes!(self.coverage, LimitZeroWithWaiters, zero);
+                let load = self.links[self.link_of(connection) as usize].open;
+                sometimes!(self.coverage, LimitBelowLoad, max_streams < load);
+            }
+            Input::FrameReceived { connection } | Input::Pong { connection } => {
+                let state = self.pool.slot_state(connection.backend, connection.slot);
+                let last = self.slots[self.slot_place(connection)];
+                let current = self.link_of(connection) == last;
+                let suspect = current && state == Some(SlotState::Suspect);
+                sometimes!(self.coverage, SuspectRecovered, suspect);
+            }
+            Input::ResponseStarted { stream, .. } => {
+                let healthy = self.pool.is_healthy(stream.connection.backend);
+                sometimes!(self.coverage, AnsweredOnTrial, !healthy);
+            }
+            Input::ShutdownRequested => {
+                let stats = self.pool.stats();
+                let busy = stats.waiting > 0 && stats.requests > stats.waiting;
+                sometimes!(self.coverage, ShutdownUnderLoad, busy);
+            }
+            Input::RequestCancelled { .. } => {
+                let stats = self.pool.stats();
+                let last = stats.waiting == 1 && stats.slots.connecting > 0;
+                sometimes!(self.coverage, DialOutlivedItsCause, last);
+            }
+            _ => {}
+        }
+    }
+
+    /// Marks rare situations that only the state after a fact shows.
+    pub(super) fn note_result(&mut self) {
+        let retired = self.plan.pool.generations.is_some() && self.pool.stats().slots.retired > 0;
+        sometimes!(self.coverage, SlotRetired, retired);
+        if let Some(before) = self.retrying_before.take() {
+            let more = self.pool.stats().retrying > before;
+            sometimes!(self.coverage, RetryAfterGoAwayWithFullQueue, more);
+        }
+    }
+
+    /// Marks rare situations that an order shows.
+    pub(super) fn note_order(&mut self, input: Input, order: Output) {
+        match order {
+            Output::OpenStream { stream, request, attempt } => {
+                let index = self.request_of(request);
+                let post = !self.requests[index as usize].idempotent;
+                sometimes!(self.coverage, PostRetried, attempt > 1 && post);
+                sometimes!(self.coverage, SlotReused, stream.connection.generation > 1);
+                let tried = self.pool.fail_open() == Some(stream.connection.backend);
+                sometimes!(self.coverage, FailOpen, tried);
+            }
+            Output::ResetStream { stream, code } => {
+                let draining =
+                    self.pool.slot_state(stream.connection.backend, stream.connection.slot)
+                        == Some(SlotState::Draining);
+                sometimes!(self.coverage, ResetWhileDraining, draining);
+                let crossed = matches!(input, Input::StreamOpened { .. });
+                sometimes!(self.coverage, GoAwayCrossedOpen, crossed);
+                sometimes!(self.coverage, EarlyResponse, code == code::NO_ERROR);
+            }
+            Output::Close { reason, .. } => match reason {
+                CloseReason::ConnectDeadline => sometimes!(self.coverage, ConnectDeadline, true),
+                CloseReason::Idle => sometimes!(self.coverage, IdleClosed, true),
+                CloseReason::DrainDeadline => sometimes!(self.coverage, DrainDeadline, true),
+                CloseReason::Silent => sometimes!(self.coverage, SuspectClosed, true),
+                CloseReason::Drained | CloseReason::Shutdown => {}
+            },
+            Output::RequestEnded { request, outcome, attempts, evidence } => {
+                let index = self.request_of(request);
+                self.note_outcome(index, input, outcome, attempts, evidence);
+            }
+            Output::Connect { .. } | Output::Ping { .. } => {}
+        }
+    }
+
+    fn note_outcome(
+        &mut self,
+        index: u32,
+        input: Input,
+        outcome: Outcome,
+        attempts: u8,
+        evidence: Option<Evidence>,
+    ) {
+        let request = &self.requests[index as usize];
+        let failed = outcome == Outcome::Rejected(Rejection::AttemptFailed);
+        let post = !request.idempotent;
+        let exceeded = request.buffer_exceeded;
+        let spent = attempts >= self.plan.pool.attempts;
+        let head_sent =
+            request.exchange.is_some_and(|exchange| self.exchanges[exchange as usize].head_sent);
+        let coverage = &mut *self.coverage;
+        let unknown = evidence == Some(Evidence::Unknown);
+        sometimes!(coverage, PostNotRetried, failed && post && unknown);
+        sometimes!(coverage, AttemptsUsedUp, failed && spent && attempts > 1);
+        sometimes!(coverage, NotReplayable, failed && exceeded && !spent);
+        let refused = evidence == Some(Evidence::Refused);
+        sometimes!(coverage, BudgetEmpty, failed && refused && !spent && !exceeded);
+        sometimes!(coverage, QueueDeadline, outcome == Outcome::Rejected(Rejection::QueueDeadline));
+        sometimes!(
+            coverage,
+            ResponseDeadline,
+            outcome == Outcome::Rejected(Rejection::ResponseDeadline)
+        );
+        sometimes!(coverage, CutShort, outcome == Outcome::CutShort);
+        sometimes!(coverage, CancelWhileResponding, outcome == Outcome::Cancelled && head_sent);
+        let by_shutdown = outcome == Outcome::Rejected(Rejection::ShuttingDown);
+        sometimes!(coverage, ShutdownCut, by_shutdown && input == Input::Timeout);
+    }
+}

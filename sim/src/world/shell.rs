@@ -1,0 +1,438 @@
+//! The model shell: carries out orders in sequence, and reports what happens. The connection's task
+//! and each stream's task report for themselves; each keeps its own order and no other.
+
+use baton::pool::{
+    ConnectFailure, ConnectionToken, Handled, Input, Output, Protocol, RequestId, StreamFailure,
+    StreamToken,
+};
+
+use super::tables::{Event, Exchange, NONE};
+use super::{DownFrame, UpFrame, World};
+use crate::checker::{Invariant, Verdict, require};
+use crate::draw::Domain;
+use crate::plan::Moment;
+use crate::trace::What;
+
+impl World<'_> {
+    /// Takes an order; it is carried out after those that came before it on the same connection.
+    pub(super) fn take(&mut self, order: Output) -> Verdict {
+        match order {
+            Output::Connect { connection } => {
+                self.dial(connection);
+                Ok(())
+            }
+            Output::RequestEnded { request, outcome, .. } => self.request_ended(request, outcome),
+            Output::OpenStream { stream, request, .. } => {
+                self.order_stream(stream, request);
+                self.queue_order(stream.connection, order);
+                Ok(())
+            }
+            Output::ResetStream { stream, .. } => {
+                self.queue_order(stream.connection, order);
+                Ok(())
+            }
+            Output::Ping { connection } | Output::Close { connection, .. } => {
+                self.queue_order(connection, order);
+                Ok(())
+            }
+        }
+    }
+
+    fn queue_order(&mut self, connection: ConnectionToken, order: Output) {
+        let index = self.link_of(connection);
+        let lag = self.link_delay(index, Domain::Shell, self.plan.network.shell);
+        let now = self.now;
+        let link = &mut self.links[index as usize];
+        link.order_at = (link.order_at + 1).max(now + lag);
+        let at = link.order_at;
+        self.schedule(at, Event::Order(order));
+    }
+
+    /// Carries out an order on a connection.
+    pub(super) fn carry_out(&mut self, order: Output) -> Verdict {
+        match order {
+            Output::OpenStream { stream, .. } => self.open_stream(stream),
+            Output::ResetStream { stream, .. } => {
+                self.reset_stream(stream);
+                Ok(())
+            }
+            Output::Ping { connection } => {
+                let link = self.link_of(connection);
+                self.write(link, UpFrame::Ping);
+                Ok(())
+            }
+            Output::Close { connection, .. } => {
+                self.close(connection);
+                Ok(())
+            }
+            Output::Connect { .. } | Output::RequestEnded { .. } => {
+                unreachable!("carried out when taken")
+            }
+        }
+    }
+
+    fn order_stream(&mut self, stream: StreamToken, id: RequestId) {
+        let link = self.link_of(stream.connection);
+        let request = self.request_of(id);
+        let exchange = self.exchanges.len() as u32;
+        self.trace.ordered(stream, request);
+        self.exchanges.push(Exchange {
+            token: stream,
+            link,
+            request,
+            id,
+            stream_id: 0,
+            reported: false,
+            opened: false,
+            sent: false,
+            answered: false,
+            start_forged: false,
+            held: false,
+            upload_from: 0,
+            upload_hangs: false,
+            tell_at: 0,
+            draws: 0,
+            read: false,
+            body_read: false,
+            executed: false,
+            done: false,
+            head_sent: false,
+            complete: false,
+            never_finishes: false,
+            waits_to_heal: false,
+        });
+        let exchanges = &mut self.links[link as usize].exchanges;
+        assert_eq!(exchanges.len(), stream.ordinal as usize, "the checker looked at ordinals");
+        exchanges.push(exchange);
+        self.requests[request as usize].exchange = Some(exchange);
+        self.trigger_exchange(exchange, Moment::Ordered);
+    }
+
+    /// `StreamOpened` is told before anything is written; nothing is if it was answered `Stale`.
+    fn open_stream(&mut self, stream: StreamToken) -> Verdict {
+        let exchange = self.exchange_of(stream);
+        let index = self.exchanges[exchange as usize].link;
+        let link = &mut self.links[index as usize];
+        if link.over {
+            // The connection's end was reported, or will be before this.
+            let at = link.tell_at;
+            let state = &mut self.exchanges[exchange as usize];
+            state.tell_at = state.tell_at.max(at);
+            let failure = StreamFailure::NotSent;
+            self.tell_stream(exchange, Input::StreamFailed { stream, failure });
+            self.exchanges[exchange as usize].reported = true;
+            return Ok(());
+        }
+        let stream_id = link.next_stream_id;
+        if self.tell(Input::StreamOpened { stream, stream_id })? == Handled::Stale {
+            self.exchanges[exchange as usize].reported = true;
+            return Ok(());
+        }
+        let link = &mut self.links[index as usize];
+        link.next_stream_id += 2;
+        let state = &mut self.exchanges[exchange as usize];
+        state.stream_id = stream_id;
+        state.opened = true;
+        let request = state.request;
+        let has_body = self.request_plan(request).body_us.is_some();
+        self.exchanges[exchange as usize].sent = !has_body;
+        self.write(index, UpFrame::Headers(exchange));
+        self.start_upload(exchange);
+        Ok(())
+    }
+
+    fn reset_stream(&mut self, stream: StreamToken) {
+        let exchange = self.exchange_of(stream);
+        let state = &mut self.exchanges[exchange as usize];
+        let finished = !state.opened || (state.sent && state.answered) || state.done;
+        state.reported = true;
+        let link = state.link;
+        if self.links[link as usize].over {
+            return;
+        }
+        if self.links[link as usize].protocol == Protocol::Http1 && !finished {
+            // HTTP/1.1 can only be cut off.
+            self.write(link, UpFrame::Close);
+            self.lose(link);
+        } else if finished {
+            self.tell_stream(exchange, Input::ResetSent { stream });
+        } else {
+            self.write(link, UpFrame::Reset(exchange));
+        }
+    }
+
+    fn close(&mut self, connection: ConnectionToken) {
+        let index = self.link_of(connection);
+        if self.links[index as usize].over {
+            return;
+        }
+        self.written(index, UpFrame::Close);
+        let ordinal = self.links[index as usize].draws;
+        let link = &mut self.links[index as usize];
+        link.over = true;
+        link.backlog.clear();
+        let (key, sent_through) = (link.key(), link.sent_through);
+        // The tasks of the connection and its streams may still say that it ended.
+        if self.draws.between(Domain::Shell, key, ordinal, 0, 3) == 0 {
+            self.tell_link(index, Input::ConnectionClosed { connection, sent_through });
+            self.report_lost_streams(index);
+        }
+    }
+
+    /// Hands a frame to the connection; it waits there if the backend does not read.
+    pub(super) fn write(&mut self, index: u32, frame: UpFrame) {
+        let link = &mut self.links[index as usize];
+        if link.over {
+            return;
+        }
+        if self.now < link.reads_from && frame != UpFrame::Close {
+            link.backlog.push_back(frame);
+            return;
+        }
+        self.written(index, frame);
+    }
+
+    /// A frame is in the socket.
+    pub(super) fn written(&mut self, index: u32, frame: UpFrame) {
+        match frame {
+            UpFrame::Headers(exchange) => {
+                let id = self.exchanges[exchange as usize].stream_id;
+                let link = &mut self.links[index as usize];
+                link.sent_through = link.sent_through.max(id);
+                self.trigger_exchange(exchange, Moment::Written);
+            }
+            UpFrame::BodyEnd(exchange) => {
+                let state = &mut self.exchanges[exchange as usize];
+                state.sent = true;
+                let stream = state.token;
+                if !state.reported {
+                    self.tell_stream(exchange, Input::RequestSent { stream });
+                }
+                self.trigger_exchange(exchange, Moment::Sent);
+            }
+            UpFrame::Reset(exchange) => {
+                let stream = self.exchanges[exchange as usize].token;
+                self.tell_stream(exchange, Input::ResetSent { stream });
+            }
+            UpFrame::Ping | UpFrame::SettingsAck(_) | UpFrame::Close => {}
+        }
+        self.note(What::Sent(index, frame));
+        let delay = self.link_delay(index, Domain::Wire, self.plan.network.wire);
+        let now = self.now;
+        let link = &mut self.links[index as usize];
+        if link.drops_up {
+            return;
+        }
+        link.up_at = (link.up_at + 1).max(now + delay);
+        let at = link.up_at;
+        self.schedule(at, Event::Up(index, frame));
+    }
+
+    /// A frame arrives from the backend.
+    pub(super) fn receive(&mut self, index: u32, frame: DownFrame) {
+        if index == NONE {
+            if let DownFrame::End(exchange) = frame {
+                self.deliver_end(exchange);
+            }
+            return;
+        }
+        let link = &self.links[index as usize];
+        if link.over {
+            return;
+        }
+        let (connection, http2) = (link.token, link.protocol == Protocol::Http2);
+        self.note(What::Received(index, frame));
+        if http2 && frame != DownFrame::Close {
+            self.tell_link(index, Input::FrameReceived { connection });
+        }
+        match frame {
+            DownFrame::Settings(max_streams) => {
+                self.tell_link(index, Input::MaxStreamsChanged { connection, max_streams });
+                self.write(index, UpFrame::SettingsAck(max_streams));
+            }
+            DownFrame::GoAway(last_stream_id, code) => {
+                self.tell_link(index, Input::GoAwayReceived { connection, last_stream_id, code });
+                self.report_unprocessed(index, last_stream_id);
+            }
+            DownFrame::Informational(_) => {}
+            DownFrame::Head(exchange) => {
+                let state = &self.exchanges[exchange as usize];
+                let stream = state.token;
+                if !state.reported {
+                    self.tell_stream(exchange, Input::ResponseStarted { stream, status: 200 });
+                }
+            }
+            DownFrame::End(exchange) => {
+                self.exchanges[exchange as usize].answered = true;
+                self.deliver_end(exchange);
+            }
+            DownFrame::Reset(exchange, code) => self.receive_reset(exchange, code),
+            DownFrame::Pong => self.tell_link(index, Input::Pong { connection }),
+            DownFrame::Close => self.lose(index),
+        }
+    }
+
+    fn receive_reset(&mut self, exchange: u32, code: u32) {
+        let state = &mut self.exchanges[exchange as usize];
+        // RFC 9113, 8.1: after a complete response it only ends the upload.
+        if state.reported || state.answered {
+            return;
+        }
+        state.reported = true;
+        let stream = state.token;
+        let failure = StreamFailure::Reset { code };
+        self.tell_stream(exchange, Input::StreamFailed { stream, failure });
+    }
+
+    /// The owners of streams above a GOAWAY's last id find out on their own.
+    fn report_unprocessed(&mut self, index: u32, last: u32) {
+        for place in 0..self.links[index as usize].exchanges.len() {
+            let exchange = self.links[index as usize].exchanges[place];
+            let state = &mut self.exchanges[exchange as usize];
+            if state.opened && !state.reported && !state.answered && state.stream_id > last {
+                state.reported = true;
+                let stream = state.token;
+                let failure = StreamFailure::Unprocessed;
+                self.tell_stream(exchange, Input::StreamFailed { stream, failure });
+            }
+        }
+    }
+
+    /// The connection is gone for the shell: told first, then each stream that died with it.
+    pub(super) fn lose(&mut self, index: u32) {
+        let link = &mut self.links[index as usize];
+        if link.over {
+            return;
+        }
+        link.over = true;
+        link.backlog.clear();
+        let (connection, sent_through) = (link.token, link.sent_through);
+        self.note(What::Lost(index));
+        self.tell_link(index, Input::ConnectionClosed { connection, sent_through });
+        self.report_lost_streams(index);
+    }
+
+    fn report_lost_streams(&mut self, index: u32) {
+        let after = self.links[index as usize].tell_at;
+        let sent_through = self.links[index as usize].sent_through;
+        for place in 0..self.links[index as usize].exchanges.len() {
+            let exchange = self.links[index as usize].exchanges[place];
+            let state = &mut self.exchanges[exchange as usize];
+            state.tell_at = state.tell_at.max(after);
+            if !state.opened || state.reported || state.answered {
+                continue;
+            }
+            state.reported = true;
+            let stream = state.token;
+            let failure = if state.stream_id > sent_through {
+                StreamFailure::NotSent
+            } else {
+                StreamFailure::ConnectionLost
+            };
+            self.tell_stream(exchange, Input::StreamFailed { stream, failure });
+        }
+    }
+
+    /// The system gave the connection up.
+    pub(super) fn dead_path(&mut self, index: u32) {
+        let link = &self.links[index as usize];
+        if link.over {
+            return;
+        }
+        if link.up {
+            self.lose(index);
+            return;
+        }
+        let connection = link.token;
+        self.links[index as usize].over = true;
+        let reason = ConnectFailure::Tcp;
+        self.tell_link(index, Input::ConnectFailed { connection, reason });
+    }
+
+    pub(super) fn resume_reading(&mut self, index: u32) {
+        let link = &mut self.links[index as usize];
+        if self.now < link.reads_from || link.over {
+            return;
+        }
+        while let Some(frame) = self.links[index as usize].backlog.pop_front() {
+            self.written(index, frame);
+        }
+    }
+
+    /// A fact from the task of a connection.
+    pub(super) fn tell_link(&mut self, index: u32, input: Input) {
+        let lag = self.link_delay(index, Domain::Shell, self.plan.network.shell);
+        let now = self.now;
+        let link = &mut self.links[index as usize];
+        link.tell_at = (link.tell_at + 1).max(now + lag);
+        let at = link.tell_at;
+        self.schedule(at, Event::Tell(input));
+    }
+
+    /// A fact from the task of a stream.
+    pub(super) fn tell_stream(&mut self, exchange: u32, input: Input) {
+        let state = &mut self.exchanges[exchange as usize];
+        let ordinal = state.draws;
+        state.draws += 1;
+        let key = self.links[state.link as usize].key() << 16 | u64::from(state.token.ordinal);
+        let lag = self.delay(Domain::Shell, self.plan.network.shell, key, ordinal);
+        let now = self.now;
+        let state = &mut self.exchanges[exchange as usize];
+        state.tell_at = (state.tell_at + 1).max(now + lag);
+        let at = state.tell_at;
+        self.schedule(at, Event::Tell(input));
+    }
+
+    /// A fact from the task of a client.
+    pub(super) fn tell_client(&mut self, request: u32, input: Input) {
+        let key = u64::from(self.request_plan(request).id) | 1 << 63;
+        let lag = self.delay(Domain::Shell, self.plan.network.shell, key, 0);
+        let now = self.now;
+        let state = &mut self.requests[request as usize];
+        state.tell_at = (state.tell_at + 1).max(now + lag);
+        let at = state.tell_at;
+        self.schedule(at, Event::Tell(input));
+    }
+
+    pub(super) fn link_delay(
+        &mut self,
+        index: u32,
+        domain: Domain,
+        span: crate::plan::Span,
+    ) -> u64 {
+        let link = &mut self.links[index as usize];
+        let (key, ordinal) = (link.key(), link.draws);
+        link.draws += 1;
+        self.delay(domain, span, key, ordinal)
+    }
+
+    pub(super) fn slot_place(&self, token: ConnectionToken) -> usize {
+        let per_backend = self.slots.len() / self.servers.len();
+        usize::from(token.backend.0) * per_backend + usize::from(token.slot)
+    }
+
+    /// The connection that a token names; its slot may have been used again since.
+    pub(super) fn link_of(&self, token: ConnectionToken) -> u32 {
+        let last = self.slots[self.slot_place(token)];
+        if last != NONE && self.links[last as usize].token == token {
+            return last;
+        }
+        let place = self.links.iter().rposition(|link| link.token == token);
+        place.expect("orders are about connections that were dialled") as u32
+    }
+
+    fn exchange_of(&self, stream: StreamToken) -> u32 {
+        let link = self.link_of(stream.connection);
+        self.links[link as usize].exchanges[stream.ordinal as usize]
+    }
+
+    /// No connection that the shell holds is unknown to the pool.
+    pub(super) fn check_leaks(&self) -> Verdict {
+        for link in &self.links {
+            require(link.over, Invariant::Quiescence, || {
+                format!("{:?} was forgotten: nobody told the shell to close it", link.token)
+            })?;
+        }
+        Ok(())
+    }
+}

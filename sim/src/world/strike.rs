@@ -1,0 +1,254 @@
+//! Directives: which moment triggers which, and what each does.
+
+use super::World;
+use super::tables::{DialFate, Event, NEVER, NONE, Scope};
+use crate::coverage::{ConnectionAs, sometimes};
+use crate::faults::Family;
+use crate::plan::{Act, Code, LastId, When};
+use crate::trace::What;
+use baton::pool::{Input, SlotState};
+
+impl World<'_> {
+    /// A moment came: what it triggers strikes, now or later.
+    pub(super) fn trigger(&mut self, when: When, scope: Scope) {
+        if self.is_healed() {
+            return;
+        }
+        let plan = self.plan;
+        for (index, directive) in plan.directives.iter().enumerate() {
+            if directive.when != when {
+                continue;
+            }
+            if directive.after_us == 0 {
+                self.strike(index as u32, scope);
+            } else {
+                let at = self.now + directive.after_us * 1_000;
+                self.schedule(at, Event::Fire(index as u32, scope));
+            }
+        }
+    }
+
+    /// A directive strikes, unless faults have stopped.
+    pub(super) fn strike(&mut self, directive: u32, scope: Scope) {
+        if self.is_healed() {
+            return;
+        }
+        let act = self.plan.directives[directive as usize].act;
+        let family = self.plan.directives[directive as usize].family;
+        self.note(What::Struck(directive));
+        self.struck(family, scope.link);
+        match act {
+            Act::Cancel
+            | Act::ClientStopsReading { .. }
+            | Act::StarveUpload { .. }
+            | Act::NeverFinish
+            | Act::Reset { .. } => self.strike_exchange(act, scope),
+            Act::Replay { .. }
+            | Act::HoldReports { .. }
+            | Act::LateTimers { .. }
+            | Act::EarlyTimeout
+            | Act::Forge { .. }
+            | Act::ClockForward { .. }
+            | Act::ClockBack { .. }
+            | Act::Shutdown => self.strike_shell(act, scope),
+            Act::Restart { .. }
+            | Act::DisconnectAll
+            | Act::Unreachable { .. }
+            | Act::SwitchProtocol { .. } => self.strike_backend(act),
+            Act::BlackHole { .. }
+            | Act::Settings { .. }
+            | Act::GoAway { .. }
+            | Act::Break
+            | Act::BreakAtPreface
+            | Act::FailDial { .. }
+            | Act::StallDial { .. }
+            | Act::StopReading { .. } => {
+                if scope.link != NONE {
+                    self.strike_link(act, scope.link);
+                }
+            }
+        }
+    }
+
+    fn strike_link(&mut self, act: Act, link: u32) {
+        match act {
+            Act::BlackHole { to_backend, from_backend } => {
+                self.black_hole(link, to_backend, from_backend);
+            }
+            Act::Settings { max_streams } => self.settings(link, max_streams),
+            Act::GoAway { last, code } => {
+                let read = self.links[link as usize].highest_read;
+                let last = match last {
+                    LastId::Greatest => u32::MAX >> 1,
+                    LastId::Read => read,
+                    LastId::Zero => 0,
+                    LastId::BelowRead => read.saturating_sub(2),
+                    LastId::AboveRead => read + 2,
+                };
+                self.go_away(link, last, code.number());
+            }
+            Act::Break => self.break_link(link),
+            Act::BreakAtPreface => self.links[link as usize].fate = DialFate::BreaksAtPreface,
+            Act::FailDial { stage } => self.links[link as usize].fate = DialFate::Fails(stage),
+            Act::StallDial { for_us, .. } => {
+                self.links[link as usize].fate = DialFate::Stalls(nanoseconds(for_us));
+            }
+            Act::StopReading { for_us } => self.stop_reading(link, nanoseconds(for_us)),
+            _ => unreachable!("not an act on a connection"),
+        }
+    }
+
+    fn strike_exchange(&mut self, act: Act, scope: Scope) {
+        let until = |for_us| self.now.saturating_add(nanoseconds(for_us));
+        match act {
+            Act::Cancel => self.cancel(scope.request),
+            Act::ClientStopsReading { for_us } if scope.request != NONE => {
+                self.requests[scope.request as usize].reads_from = until(for_us);
+            }
+            Act::StarveUpload { for_us } if scope.exchange != NONE => {
+                let until = until(for_us);
+                let from = &mut self.exchanges[scope.exchange as usize].upload_from;
+                *from = until.max(*from);
+            }
+            Act::NeverFinish if scope.exchange != NONE => {
+                self.exchanges[scope.exchange as usize].never_finishes = true;
+            }
+            Act::Reset { code } if scope.exchange != NONE => {
+                self.reset(scope.exchange, code.number());
+            }
+            _ => {}
+        }
+    }
+
+    fn cancel(&mut self, request: u32) {
+        if request == NONE {
+            return;
+        }
+        let state = &mut self.requests[request as usize];
+        let Some(id) = state.id.filter(|_| !state.cancelled) else {
+            return;
+        };
+        state.cancelled = true;
+        self.tell_client(request, Input::RequestCancelled { request: id });
+    }
+
+    fn strike_shell(&mut self, act: Act, scope: Scope) {
+        match act {
+            Act::Replay { back, count } => {
+                let from = self.history.len().saturating_sub(back as usize);
+                let to = self.history.len().min(from + count as usize);
+                for place in from..to {
+                    let input = self.history[place];
+                    self.schedule(self.now + 1, Event::Tell(input));
+                }
+            }
+            Act::HoldReports { for_us } => {
+                let until = self.now + for_us * 1_000;
+                if scope.exchange != NONE {
+                    let lane = &mut self.exchanges[scope.exchange as usize].tell_at;
+                    *lane = until.max(*lane);
+                } else if scope.link != NONE {
+                    let lane = &mut self.links[scope.link as usize].tell_at;
+                    *lane = until.max(*lane);
+                }
+            }
+            Act::LateTimers { by_us, for_us } => {
+                self.timers_late = (self.now + for_us * 1_000, by_us * 1_000);
+            }
+            Act::EarlyTimeout => self.schedule(self.now, Event::Tell(Input::Timeout)),
+            Act::Forge { fact } => self.schedule(self.now, Event::Forge(fact, scope)),
+            Act::ClockForward { by_us } => self.now += by_us * 1_000,
+            Act::ClockBack { by_us, for_us } => {
+                self.clock_back = (self.now + for_us * 1_000, by_us * 1_000);
+                sometimes!(self.coverage, ClockBack, true);
+            }
+            Act::Shutdown => {
+                self.shutdown = true;
+                self.schedule(self.now, Event::Tell(Input::ShutdownRequested));
+            }
+            _ => unreachable!("not an act on the shell"),
+        }
+    }
+
+    fn strike_backend(&mut self, act: Act) {
+        match act {
+            Act::Restart { backend, graceful, down_us } => {
+                let until = self.now + down_us * 1_000;
+                let server = &mut self.servers[usize::from(backend)];
+                server.down_until = until.max(server.down_until);
+                server.hangs = false;
+                if !graceful {
+                    self.break_all(backend);
+                    return;
+                }
+                for index in self.links_of(backend) {
+                    let last = self.links[index as usize].highest_read;
+                    self.go_away(index, last, Code::NoError.number());
+                }
+                self.schedule(self.now + down_us * 500, Event::BreakAll(backend));
+            }
+            Act::DisconnectAll => {
+                let full = self.pool.stats().waiting as usize >= self.plan.pool.waiting;
+                sometimes!(self.coverage, DisconnectWithFullQueue, full);
+                for backend in 0..self.servers.len() {
+                    self.break_all(backend as u16);
+                }
+            }
+            Act::Unreachable { backend, hangs, for_us } => {
+                let server = &mut self.servers[usize::from(backend)];
+                server.down_until = self.now + for_us * 1_000;
+                server.hangs = hangs;
+                for index in self.links_of(backend) {
+                    self.black_hole(index, true, true);
+                }
+            }
+            Act::SwitchProtocol { backend, http1 } => {
+                let changed = self.servers[usize::from(backend)].http1 != http1;
+                self.servers[usize::from(backend)].http1 = http1;
+                if changed && http1 {
+                    sometimes!(self.coverage, ProtocolSwitched, true);
+                    for index in self.links_of(backend) {
+                        for place in 0..self.links[index as usize].exchanges.len() {
+                            let exchange = self.links[index as usize].exchanges[place];
+                            self.reset(exchange, Code::Http11Required.number());
+                        }
+                    }
+                }
+            }
+            _ => unreachable!("not an act on a backend"),
+        }
+    }
+
+    pub(super) fn links_of(&self, backend: u16) -> Vec<u32> {
+        let own = |(index, link): (usize, &super::Link)| {
+            (link.backend == backend && !link.over).then_some(index as u32)
+        };
+        self.links.iter().enumerate().filter_map(own).collect()
+    }
+
+    /// Counts a strike, and the state of the connection that it met.
+    pub(super) fn struck(&mut self, family: Family, link: u32) {
+        let met = if link == NONE {
+            ConnectionAs::Gone
+        } else {
+            let link = &self.links[link as usize];
+            let state = self.pool.slot_state(link.token.backend, link.token.slot);
+            match state {
+                _ if self.slots[self.slot_place(link.token)] == NONE => ConnectionAs::Gone,
+                _ if link.over && state == Some(SlotState::Draining) => ConnectionAs::Lost,
+                None | Some(SlotState::Empty) => ConnectionAs::Gone,
+                Some(SlotState::Connecting) => ConnectionAs::Connecting,
+                Some(SlotState::Available) => ConnectionAs::Available,
+                Some(SlotState::InUse) => ConnectionAs::InUse,
+                Some(SlotState::Suspect) => ConnectionAs::Suspect,
+                Some(SlotState::Draining) => ConnectionAs::Draining,
+            }
+        };
+        self.coverage.fault(family, met);
+    }
+}
+
+/// A time in nanoseconds; never if `None`.
+fn nanoseconds(time_us: Option<u64>) -> u64 {
+    time_us.map_or(NEVER, |time| time * 1_000)
+}
