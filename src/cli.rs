@@ -254,6 +254,7 @@ impl RunArguments {
             strategy: self.strategy.into(),
             max_requests_per_connection: self.limits.max_requests_per_connection,
             backends,
+            ..pool::Config::default()
         };
         ProxyConfig {
             listen: self.listen,
@@ -295,6 +296,7 @@ impl TimeoutArguments {
             backoff_max: self.backoff_max,
             ejection_min: self.ejection_min,
             ejection_max: self.ejection_max,
+            ..Timeouts::DEFAULT
         }
     }
 }
@@ -310,7 +312,7 @@ impl RetryArguments {
     }
 
     fn health(&self) -> HealthConfig {
-        HealthConfig { failures: self.failures, successes: self.successes }
+        HealthConfig { failures: self.failures, successes: self.successes, ..HealthConfig::DEFAULT }
     }
 }
 

@@ -12,8 +12,8 @@ use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
 use baton::pool::{
-    BackendConfig, Config, Handled, HealthConfig, Input, Instant, Limits, Output, Pool, Protocol,
-    RetryConfig, Strategy, Timeouts, canonical,
+    BackendConfig, Config, Handled, HealthConfig, Input, Instant, Limits, Output, Pool, Probing,
+    Protocol, RetryConfig, Strategy, Timeouts, canonical,
 };
 
 use crate::checker::{Checker, Invariant, Violation};
@@ -339,11 +339,18 @@ fn config(scope: &Scope) -> Config {
             backoff_max: tick,
             ejection_min: tick,
             ejection_max: tick,
+            body_stall: never,
+            response_stall: never,
+            slow_start: Duration::ZERO,
+            probe_interval: never,
+            probe_timeout: tick,
         },
         retry: RetryConfig { attempts: 2, ..RetryConfig::DEFAULT },
-        health: HealthConfig { failures: 1, successes: 1 },
+        health: HealthConfig { failures: 1, successes: 1, ..HealthConfig::DEFAULT },
         strategy: Strategy::RoundRobin,
         max_requests_per_connection: None,
+        probing: Probing::Off,
+        body_rate_min: 0,
     }
 }
 

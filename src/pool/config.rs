@@ -38,7 +38,7 @@ impl Default for BackendConfig {
     }
 }
 
-/// Deadlines and intervals. All are above zero.
+/// Deadlines and intervals. All but `slow_start` are above zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// A dial must be done by then: TCP, TLS and SETTINGS. 5 s.
@@ -63,10 +63,22 @@ pub struct Timeouts {
     pub backoff_min: Duration,
     /// The longest such delay. 10 s.
     pub backoff_max: Duration,
-    /// How long a backend is left out when it is first ejected; doubles each time. 5 s.
+    /// How long a backend is left out when it is first ejected; so many times as long when it is
+    /// ejected again before it was well for `ejection_max`. 5 s.
     pub ejection_min: Duration,
     /// The longest such time. 60 s.
     pub ejection_max: Duration,
+    /// A request body of which nothing passes for this long, or that is slower than
+    /// [`Config::body_rate_min`] for as long, ends its request. 60 s.
+    pub body_stall: Duration,
+    /// A response of which nothing passes for this long is cut. 5 min.
+    pub response_stall: Duration,
+    /// A backend that comes back gets its full share only after this time; at once if zero. 0 s.
+    pub slow_start: Duration,
+    /// Between the end of one probe of a backend and the next, ±10 %. 5 s.
+    pub probe_interval: Duration,
+    /// A probe must be answered within this time. 2 s.
+    pub probe_timeout: Duration,
 }
 
 impl Timeouts {
@@ -84,6 +96,11 @@ impl Timeouts {
         backoff_max: Duration::from_secs(10),
         ejection_min: Duration::from_secs(5),
         ejection_max: Duration::from_secs(60),
+        body_stall: Duration::from_secs(60),
+        response_stall: Duration::from_secs(300),
+        slow_start: Duration::ZERO,
+        probe_interval: Duration::from_secs(5),
+        probe_timeout: Duration::from_secs(2),
     };
 }
 
@@ -118,18 +135,49 @@ impl Default for RetryConfig {
     }
 }
 
-/// Passive health: what takes a backend out and brings it back.
+/// What takes a backend out and brings it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HealthConfig {
-    /// Failures in a row that take a backend out. 3.
+    /// Failures in a row (connections, streams, deadlines) that eject a backend. 3.
     pub failures: u32,
-    /// Probes in a row that must succeed before it is back. 2.
+    /// Responses in a row with status 502, 503 or 504 that eject a backend; not counted if 0. 5.
+    pub gateway_failures: u32,
+    /// Requests in a row that must be answered on trial before an ejected backend is back. 2.
     pub successes: u32,
+    /// Share of the backends that may be ejected at a time, in percent; one always may. 10.
+    pub ejected_percent_max: u32,
+    /// With fewer healthy backends than this share of all, in percent, health is ignored and all are
+    /// used; never if 0. 50.
+    pub panic_percent: u32,
+    /// Probes in a row that must fail before a backend is down. 3.
+    pub fall: u32,
+    /// Probes in a row that must pass before it is up again. 2.
+    pub rise: u32,
+}
+
+/// Active health: whether backends are probed, and by whom.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Probing {
+    /// Not at all: every backend counts as up.
+    #[default]
+    Off,
+    /// By another pool of the process, whose results this one is told.
+    Told,
+    /// By order of this pool.
+    Ordered,
 }
 
 impl HealthConfig {
     /// What applies unless configured otherwise.
-    pub const DEFAULT: Self = Self { failures: 3, successes: 2 };
+    pub const DEFAULT: Self = Self {
+        failures: 3,
+        gateway_failures: 5,
+        successes: 2,
+        ejected_percent_max: 10,
+        panic_percent: 50,
+        fall: 3,
+        rise: 2,
+    };
 }
 
 impl Default for HealthConfig {
@@ -149,12 +197,17 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Retries.
     pub retry: RetryConfig,
-    /// Passive health.
+    /// Health of backends.
     pub health: HealthConfig,
+    /// Active health.
+    pub probing: Probing,
     /// Choice of backend.
     pub strategy: Strategy,
     /// Streams after which a connection drains; off if `None`.
     pub max_requests_per_connection: Option<u32>,
+    /// Slowest request body that is put up with, in bytes per second, until the response begins; off
+    /// if 0.
+    pub body_rate_min: u32,
 }
 
 /// What is wrong with a [`Config`]: which value, and what it may be.
@@ -186,6 +239,11 @@ impl Config {
         expect(self.retry.budget_percent <= 100, "retry.budget_percent", "0 to 100")?;
         expect(self.health.failures >= 1, "health.failures", "at least 1")?;
         expect(self.health.successes >= 1, "health.successes", "at least 1")?;
+        let share = self.health.ejected_percent_max;
+        expect(share <= 100, "health.ejected_percent_max", "0 to 100")?;
+        expect(self.health.panic_percent <= 100, "health.panic_percent", "0 to 100")?;
+        expect(self.health.fall >= 1, "health.fall", "at least 1")?;
+        expect(self.health.rise >= 1, "health.rise", "at least 1")?;
         let requests = self.max_requests_per_connection;
         expect(requests != Some(0), "max_requests_per_connection", "at least 1")
     }
@@ -225,6 +283,10 @@ impl Config {
             (timeouts.suspect, "timeouts.suspect"),
             (timeouts.backoff_min, "timeouts.backoff_min"),
             (timeouts.ejection_min, "timeouts.ejection_min"),
+            (timeouts.body_stall, "timeouts.body_stall"),
+            (timeouts.response_stall, "timeouts.response_stall"),
+            (timeouts.probe_interval, "timeouts.probe_interval"),
+            (timeouts.probe_timeout, "timeouts.probe_timeout"),
         ];
         for (value, name) in all {
             expect(!value.is_zero(), name, "more than zero")?;

@@ -46,7 +46,7 @@ mod timer;
 mod transitions;
 
 pub use config::{
-    BackendConfig, Config, ConfigError, HealthConfig, RetryConfig, Strategy, Timeouts,
+    BackendConfig, Config, ConfigError, HealthConfig, Probing, RetryConfig, Strategy, Timeouts,
 };
 pub use connection::{DrainCause, SlotState};
 pub use input::{ConnectFailure, Input, Protocol, StreamFailure};

@@ -159,6 +159,7 @@ impl PoolPlan {
                 backoff_max: time(self.backoff_max_ms),
                 ejection_min: time(self.ejection_min_ms),
                 ejection_max: time(self.ejection_max_ms),
+                ..Timeouts::DEFAULT
             },
             retry: RetryConfig {
                 attempts: self.attempts,
@@ -166,7 +167,11 @@ impl PoolPlan {
                 budget_floor: self.budget_floor,
                 ..RetryConfig::DEFAULT
             },
-            health: HealthConfig { failures: self.failures, successes: self.successes },
+            health: HealthConfig {
+                failures: self.failures,
+                successes: self.successes,
+                ..HealthConfig::DEFAULT
+            },
             strategy: match self.strategy {
                 StrategyPlan::RoundRobin => Strategy::RoundRobin,
                 StrategyPlan::Weighted => Strategy::Weighted,
@@ -174,6 +179,7 @@ impl PoolPlan {
                 StrategyPlan::LeastLoaded => Strategy::LeastLoaded,
             },
             max_requests_per_connection: self.max_requests_per_connection,
+            ..Config::default()
         }
     }
 }
