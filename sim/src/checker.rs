@@ -9,9 +9,13 @@
 mod backends;
 mod books;
 mod choices;
+mod endings;
 mod expect;
 mod facts;
+mod health;
 mod orders;
+mod rebuild;
+mod silent;
 mod sweep;
 
 use std::fmt;
@@ -152,6 +156,10 @@ pub(crate) enum Expected {
     Answer(Handled),
     /// A new request id.
     Accepted,
+    /// A new backend.
+    Added,
+    /// The audit must find something.
+    Rebuilt,
 }
 
 /// The account of one pool.
@@ -170,6 +178,11 @@ impl Checker {
     /// The pool was told to retire slots after so many incarnations.
     pub fn narrow_generations(&mut self, most: u32) {
         self.books.generation_max = most;
+    }
+
+    /// Something was miscounted on purpose: the next audit must find it.
+    pub fn planted(&mut self) {
+        self.books.planted = true;
     }
 
     /// Requests that were accepted and have not ended.
@@ -215,6 +228,8 @@ impl Checker {
             }
             Handled::Rejected(_) => {}
             Handled::Accepted(request) => self.books.accept(now, request, input)?,
+            Handled::Added(backend) => self.books.backend_added(now, input, backend)?,
+            Handled::Rebuilt(_) => self.books.rebuild(now),
             Handled::Done => {
                 self.books.see_silent_endings(now, input, orders, pool)?;
                 self.books.apply(now, input)?;
@@ -225,6 +240,7 @@ impl Checker {
             self.books.order(now, input, *order)?;
         }
         self.books.resolve_limbo()?;
+        self.books.rebuilding = false;
         self.books.sweep(pool)
     }
 
@@ -254,17 +270,24 @@ pub struct Expectation {
 impl Expectation {
     fn compare(self, handled: Handled) -> Verdict {
         let same = match (self.answer, handled) {
-            (Expected::Accepted, Handled::Accepted(_)) => true,
+            (Expected::Accepted, Handled::Accepted(_))
+            | (Expected::Added, Handled::Added(_))
+            | (Expected::Rebuilt, Handled::Rebuilt(_)) => true,
             (Expected::Answer(expected), handled) => expected == handled,
-            (Expected::Accepted, _) => false,
+            (Expected::Accepted | Expected::Added | Expected::Rebuilt, _) => false,
         };
         let invariant = match self.answer {
-            Expected::Answer(Handled::Rejected(_)) | Expected::Accepted => Invariant::Limits,
+            Expected::Answer(Handled::Rejected(_)) | Expected::Accepted | Expected::Added => {
+                Invariant::Limits
+            }
+            Expected::Rebuilt => Invariant::DerivedCounts,
             Expected::Answer(_) => Invariant::NoResurrection,
         };
         require(same, invariant, || {
             let expected = match self.answer {
                 Expected::Accepted => "Accepted".to_owned(),
+                Expected::Added => "Added".to_owned(),
+                Expected::Rebuilt => "Rebuilt".to_owned(),
                 Expected::Answer(answer) => format!("{answer:?}"),
             };
             format!("answered {handled:?}, expected {expected}")

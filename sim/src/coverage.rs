@@ -3,12 +3,18 @@
 //! `Refused`. Rare situations have a mark each.
 
 mod marks;
+mod tables;
 
 use baton::pool::{Rejection, TimerReason, Transitions};
 
 use crate::faults::Family;
 pub use marks::Mark;
 pub(crate) use marks::sometimes;
+pub use tables::{
+    Answer, BackendAs, BackendFact, ConnectionAs, ConnectionFact, PhaseAs, RequestAs, RequestFact,
+    StreamAs, StreamFact,
+};
+use tables::{backend_answers, connection_answers, stream_answers};
 
 /// An enum with a list of all its variants and a name for each.
 macro_rules! catalogue {
@@ -31,141 +37,32 @@ macro_rules! catalogue {
 }
 pub(crate) use catalogue;
 
-catalogue! {
-    /// The state of a connection that a fact meets.
-    ConnectionAs {
-        /// Never was, or is over.
-        Gone = "gone",
-        /// Dialled.
-        Connecting = "connecting",
-        /// Ready, below its limit.
-        Available = "available",
-        /// Ready, at its limit.
-        InUse = "in use",
-        /// Silent.
-        Suspect = "suspect",
-        /// Takes no new streams.
-        Draining = "draining",
-        /// Closed by the peer, streams not yet reported.
-        Lost = "lost",
-    }
-}
-
-catalogue! {
-    /// Facts about a connection.
-    ConnectionFact {
-        /// `Connected`
-        Connected = "Connected",
-        /// `ConnectFailed`
-        ConnectFailed = "ConnectFailed",
-        /// `MaxStreamsChanged`
-        MaxStreamsChanged = "MaxStreamsChanged",
-        /// `GoAwayReceived`
-        GoAwayReceived = "GoAwayReceived",
-        /// `FrameReceived`
-        FrameReceived = "FrameReceived",
-        /// `Pong`
-        Pong = "Pong",
-        /// `ConnectionClosed`
-        ConnectionClosed = "ConnectionClosed",
-    }
-}
-
-catalogue! {
-    /// The state of a stream that a fact meets.
-    StreamAs {
-        /// Never was, or is over.
-        Gone = "gone",
-        /// Ordered, its identifier not yet reported.
-        Ordered = "ordered",
-        /// Opened, no response.
-        Opened = "opened",
-        /// Response begun.
-        Responding = "responding",
-        /// Reset by order, not yet on the wire.
-        Resetting = "resetting",
-    }
-}
-
-catalogue! {
-    /// Facts about a stream.
-    StreamFact {
-        /// `StreamOpened`
-        StreamOpened = "StreamOpened",
-        /// `RequestSent`
-        RequestSent = "RequestSent",
-        /// `ResponseStarted`
-        ResponseStarted = "ResponseStarted",
-        /// `ResponseEnded`
-        ResponseEnded = "ResponseEnded",
-        /// `StreamFailed`
-        StreamFailed = "StreamFailed",
-        /// `ResetSent`
-        ResetSent = "ResetSent",
-    }
-}
-
-catalogue! {
-    /// The state of a request that a fact meets.
-    RequestAs {
-        /// Never was, or is over.
-        Gone = "gone",
-        /// For any connection.
-        Waiting = "waiting",
-        /// Given to a connection.
-        Sent = "sent",
-        /// Response begun.
-        Responding = "responding",
-    }
-}
-
-catalogue! {
-    /// Facts about a request.
-    RequestFact {
-        /// `ReplayBufferExceeded`
-        ReplayBufferExceeded = "ReplayBufferExceeded",
-        /// `RequestCancelled`
-        RequestCancelled = "RequestCancelled",
-    }
-}
-
-catalogue! {
-    /// The phase of a pool that a fact meets.
-    PhaseAs {
-        /// In service.
-        Running = "running",
-        /// Shutdown was asked for.
-        Draining = "draining",
-        /// The shutdown's deadline passed.
-        Over = "over",
-    }
-}
-
-catalogue! {
-    /// What the pool answers.
-    Answer {
-        /// The fact was current.
-        Done = "done",
-        /// It cannot be true.
-        Refused = "refused",
-        /// It is about something that is over.
-        Stale = "stale",
-    }
-}
-
 const CONNECTION_CELLS: usize = 7 * 7 * 3;
-const STREAM_CELLS: usize = 5 * 6 * 3;
+const STREAM_CELLS: usize = 5 * 7 * 3;
+const BACKEND_CELLS: usize = 4 * 5 * 3;
 const REQUEST_CELLS: usize = 4 * 2 * 3;
 const SHUTDOWN_CELLS: usize = 3 * 3;
 const ARRIVAL_CELLS: usize = 3 * 4;
-const TIMEOUT_CELLS: usize = 7;
-const TIMERS: [TimerReason; 6] = [
+const TIMEOUT_CELLS: usize = 8;
+/// Backends added: to a free place, for another, refused; values changed and refused; audits that
+/// found nothing and something.
+const OPERATOR_CELLS: [&str; 7] = [
+    "BackendAdded: to a free place",
+    "BackendAdded: another had to go",
+    "BackendAdded: refused",
+    "SettingChanged: done",
+    "SettingChanged: refused",
+    "AuditRequested: nothing found",
+    "AuditRequested: rebuilt",
+];
+const TIMERS: [TimerReason; 7] = [
     TimerReason::ConnectionLife,
     TimerReason::ConnectionQuiet,
     TimerReason::RequestDeadline,
     TimerReason::Backoff,
     TimerReason::Ejection,
     TimerReason::Shutdown,
+    TimerReason::Probe,
 ];
 
 /// Counts of everything in the catalogue.
@@ -173,6 +70,8 @@ const TIMERS: [TimerReason; 6] = [
 pub struct Coverage {
     connections: [u64; CONNECTION_CELLS],
     streams: [u64; STREAM_CELLS],
+    backends: [u64; BACKEND_CELLS],
+    operator: [u64; OPERATOR_CELLS.len()],
     requests: [u64; REQUEST_CELLS],
     shutdowns: [u64; SHUTDOWN_CELLS],
     arrivals: [u64; ARRIVAL_CELLS],
@@ -188,6 +87,8 @@ impl Default for Coverage {
         Self {
             connections: [0; CONNECTION_CELLS],
             streams: [0; STREAM_CELLS],
+            backends: [0; BACKEND_CELLS],
+            operator: [0; OPERATOR_CELLS.len()],
             requests: [0; REQUEST_CELLS],
             shutdowns: [0; SHUTDOWN_CELLS],
             arrivals: [0; ARRIVAL_CELLS],
@@ -218,7 +119,28 @@ impl Coverage {
     }
 
     pub(crate) fn stream(&mut self, state: StreamAs, fact: StreamFact, answer: Answer) {
-        self.streams[(state as usize * 6 + fact as usize) * 3 + answer as usize] += 1;
+        self.streams[(state as usize * 7 + fact as usize) * 3 + answer as usize] += 1;
+    }
+
+    pub(crate) fn backend(&mut self, state: BackendAs, fact: BackendFact, answer: Answer) {
+        self.backends[(state as usize * 5 + fact as usize) * 3 + answer as usize] += 1;
+    }
+
+    pub(crate) fn added(&mut self, makes_room: bool, fits: bool) {
+        let column = match (fits, makes_room) {
+            (true, false) => 0,
+            (true, true) => 1,
+            (false, _) => 2,
+        };
+        self.operator[column] += 1;
+    }
+
+    pub(crate) fn setting(&mut self, fits: bool) {
+        self.operator[if fits { 3 } else { 4 }] += 1;
+    }
+
+    pub(crate) fn audit(&mut self, planted: bool) {
+        self.operator[if planted { 6 } else { 5 }] += 1;
     }
 
     pub(crate) fn request(&mut self, state: RequestAs, fact: RequestFact, answer: Answer) {
@@ -265,6 +187,8 @@ impl Coverage {
         };
         add(&mut self.connections, &other.connections);
         add(&mut self.streams, &other.streams);
+        add(&mut self.backends, &other.backends);
+        add(&mut self.operator, &other.operator);
         add(&mut self.requests, &other.requests);
         add(&mut self.shutdowns, &other.shutdowns);
         add(&mut self.arrivals, &other.arrivals);
@@ -286,6 +210,7 @@ impl Coverage {
         let mut entries = Vec::new();
         self.list_connections(&mut entries);
         self.list_streams(&mut entries);
+        self.list_backends(&mut entries);
         self.list_rest(&mut entries);
         for (state, event, seen) in self.transitions.legal() {
             entries.push(Entry {
@@ -341,12 +266,29 @@ impl Coverage {
         for state in StreamAs::ALL {
             for fact in StreamFact::ALL {
                 for answer in Answer::ALL {
-                    let place = (*state as usize * 6 + *fact as usize) * 3 + *answer as usize;
-                    let required = stream_answer(*state, *fact) == *answer;
+                    let place = (*state as usize * 7 + *fact as usize) * 3 + *answer as usize;
+                    let required = stream_answers(*state, *fact).contains(answer);
                     let count = self.streams[place];
                     push(entries, "stream", (state.name(), fact.name()), *answer, count, required);
                 }
             }
+        }
+    }
+
+    fn list_backends(&self, entries: &mut Vec<Entry>) {
+        for state in BackendAs::ALL {
+            for fact in BackendFact::ALL {
+                for answer in Answer::ALL {
+                    let place = (*state as usize * 5 + *fact as usize) * 3 + *answer as usize;
+                    let required = backend_answers(*state, *fact).contains(answer);
+                    let (cell, count) = ((state.name(), fact.name()), self.backends[place]);
+                    push(entries, "backend", cell, *answer, count, required);
+                }
+            }
+        }
+        for (name, count) in OPERATOR_CELLS.iter().zip(self.operator) {
+            let name = (*name).to_owned();
+            entries.push(Entry { table: "operator", name, count, required: true });
         }
     }
 
@@ -395,6 +337,7 @@ impl Coverage {
             "backoff",
             "ejection",
             "shutdown",
+            "probe",
         ];
         for (reason, count) in reasons.iter().zip(self.timeouts) {
             let name = format!("Timeout: {reason}");
@@ -414,47 +357,5 @@ fn push(
     if required || count > 0 {
         let name = format!("{} × {}: {}", cell.0, cell.1, answer.name());
         entries.push(Entry { table, name, count, required });
-    }
-}
-
-/// What a connection in a state may answer to a fact.
-fn connection_answers(state: ConnectionAs, fact: ConnectionFact) -> &'static [Answer] {
-    use ConnectionAs as As;
-    use ConnectionFact as Fact;
-    match (state, fact) {
-        (As::Gone, _) => &[Answer::Stale],
-        (As::Connecting, Fact::MaxStreamsChanged | Fact::Pong)
-        | (As::Lost, Fact::ConnectionClosed) => &[Answer::Refused],
-        (As::Connecting, _) => &[Answer::Done],
-        (_, Fact::Connected | Fact::ConnectFailed) => &[Answer::Refused],
-        // A suspect connection always has a PING out.
-        (As::Suspect, Fact::Pong) => &[Answer::Done],
-        (_, Fact::Pong) => &[Answer::Done, Answer::Refused],
-        (
-            As::Available | As::InUse | As::Suspect | As::Draining | As::Lost,
-            Fact::MaxStreamsChanged
-            | Fact::GoAwayReceived
-            | Fact::FrameReceived
-            | Fact::ConnectionClosed,
-        ) => &[Answer::Done],
-    }
-}
-
-/// What a stream in a state answers to a fact.
-fn stream_answer(state: StreamAs, fact: StreamFact) -> Answer {
-    use StreamAs as As;
-    use StreamFact as Fact;
-    match (state, fact) {
-        (As::Gone, _) => Answer::Stale,
-        (As::Resetting, Fact::ResetSent) => Answer::Done,
-        (As::Resetting, _) => Answer::Stale,
-        (_, Fact::ResetSent) => Answer::Refused,
-        (As::Ordered, Fact::StreamOpened) => Answer::Done,
-        (As::Opened | As::Responding, Fact::StreamOpened) => Answer::Refused,
-        (_, Fact::RequestSent | Fact::StreamFailed) => Answer::Done,
-        (As::Ordered | As::Opened, Fact::ResponseStarted) => Answer::Done,
-        (As::Responding, Fact::ResponseStarted) => Answer::Refused,
-        (As::Ordered | As::Opened, Fact::ResponseEnded) => Answer::Refused,
-        (As::Responding, Fact::ResponseEnded) => Answer::Done,
     }
 }

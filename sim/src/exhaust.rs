@@ -279,6 +279,15 @@ impl Search<'_> {
             | Input::Pong { .. }
             | Input::ConnectionClosed { .. }
             | Input::StreamFailed { .. }
+            | Input::BodyProgressed { .. }
+            | Input::BackendAdded { .. }
+            | Input::BackendRemoved { .. }
+            | Input::DrainRequested { .. }
+            | Input::DrainCancelled { .. }
+            | Input::WeightChanged { .. }
+            | Input::ProbeFinished { .. }
+            | Input::SettingChanged { .. }
+            | Input::AuditRequested
             | Input::ShutdownRequested => true,
         }
     }

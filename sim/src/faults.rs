@@ -2,8 +2,7 @@
 //! are the faults that production bugs of HTTP/2 pools were made of; a few more strike the whole
 //! process.
 //!
-//! F20 (backends that come and go) and F21 (frames split at every byte) do not exist at this level:
-//! the pool has no facts about them.
+//! F21 (frames split at every byte) does not exist at this level: the pool has no facts about it.
 
 mod generate;
 mod strike;
@@ -81,6 +80,9 @@ families! {
     StaleFacts = "F18", "stale facts";
     /// A backend restarts, or every connection breaks at once.
     Restart = "F19", "restart";
+    /// The configuration changes in mid-flight: backends come, drain, come back and go, weights and
+    /// values change.
+    Reconfiguration = "F20", "reconfiguration";
     /// The clock jumps, forward and back.
     ClockJump = "F22", "clock jump";
     /// HTTP_1_1_REQUIRED, and ALPN that turns to HTTP/1.1 and back.
@@ -91,6 +93,12 @@ families! {
     Unreachable = "X1", "unreachable";
     /// A shutdown in mid-flight.
     Shutdown = "X2", "shutdown";
+    /// Probes that lie, or get lost.
+    WrongProbes = "X3", "wrong probes";
+    /// Backends that answer with 502, 503 and 504.
+    GatewayFailures = "X4", "gateway failures";
+    /// Audits, also after something was miscounted on purpose.
+    Miscounts = "X5", "miscounts";
 }
 
 catalogue! {

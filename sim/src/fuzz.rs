@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use arbitrary::{Arbitrary, Unstructured};
 use baton::pool::{
-    BackendId, ConnectFailure, ConnectionToken, Handled, Input, Instant, Output, Pool, Protocol,
-    RequestId, StreamFailure, StreamToken,
+    BackendId, BackendToken, ConnectFailure, ConnectionToken, Handled, Input, Instant, Output,
+    Pool, Protocol, RequestId, StreamFailure, StreamToken,
 };
 
 use crate::checker::Checker;
@@ -56,6 +56,10 @@ fn tame(plan: &mut Plan) {
         backend.max_streams = backend.max_streams.map(|most| most.max(1));
         backend.settings_late_us = backend.settings_late_us.map(|late| late % 1_000_000);
         backend.ping_strikes = backend.ping_strikes.map(|strikes| strikes % 4 + 1);
+    }
+    plan.backends.sort_by_key(|backend| backend.spare);
+    if let Some(first) = plan.backends.first_mut() {
+        first.spare = false;
     }
     plan.requests.truncate(40);
     for (id, request) in plan.requests.iter_mut().enumerate() {
@@ -110,17 +114,36 @@ fn tame_pool(pool: &mut PoolPlan) {
     pool.backoff_max_ms = pool.backoff_min_ms + pool.backoff_max_ms % 10_000;
     time(&mut pool.ejection_min_ms, 5_000);
     pool.ejection_max_ms = pool.ejection_min_ms + pool.ejection_max_ms % 60_000;
+    time(&mut pool.body_stall_ms, 60_000);
+    time(&mut pool.response_stall_ms, 300_000);
+    time(&mut pool.probe_interval_ms, 5_000);
+    time(&mut pool.probe_timeout_ms, 2_000);
+    pool.slow_start_ms %= 20_000;
+    pool.spare_places %= 4;
+    pool.gateway_failures %= 6;
+    pool.ejected_percent_max %= 101;
+    pool.panic_percent %= 101;
+    pool.fall = pool.fall % 4 + 1;
+    pool.rise = pool.rise % 4 + 1;
+    pool.body_rate_min %= 1_000_000;
 }
 
 fn tame_act(act: &mut Act, backends: u16) {
     let while_us = |time: &mut u64| *time %= 20_000_000;
     match act {
         Act::Restart { backend, down_us: time, .. }
-        | Act::Unreachable { backend, for_us: time, .. } => {
+        | Act::Unreachable { backend, for_us: time, .. }
+        | Act::Drain { backend, within_us: time }
+        | Act::Probes { backend, for_us: time, .. } => {
             *backend %= backends;
             while_us(time);
         }
-        Act::SwitchProtocol { backend, .. } => *backend %= backends,
+        Act::SwitchProtocol { backend, .. }
+        | Act::Add { backend, .. }
+        | Act::Remove { backend }
+        | Act::Undrain { backend }
+        | Act::Weight { backend, .. } => *backend %= backends,
+        Act::Status { status } => *status = 200 + *status % 400,
         Act::StallDial { for_us, .. }
         | Act::StopReading { for_us }
         | Act::ClientStopsReading { for_us }
@@ -150,6 +173,8 @@ fn tame_act(act: &mut Act, backends: u16) {
         | Act::EarlyTimeout
         | Act::Forge { .. }
         | Act::DisconnectAll
+        | Act::Change { .. }
+        | Act::Miscount { .. }
         | Act::Shutdown => {}
     }
 }
@@ -198,6 +223,8 @@ struct Session {
     connections: Vec<ConnectionToken>,
     streams: Vec<StreamToken>,
     requests: Vec<RequestId>,
+    /// Backends, with the number of a probe.
+    probes: Vec<(BackendToken, u32)>,
 }
 
 impl Session {
@@ -213,6 +240,9 @@ impl Session {
             connections: vec![connection],
             streams: vec![StreamToken { connection, stream: u16::MAX, ordinal: 0 }],
             requests: vec![RequestId { index: u32::MAX, generation: 0 }],
+            probes: (0..backends as u16)
+                .map(|index| (BackendToken { backend: BackendId(index), generation: 1 }, 0))
+                .collect(),
         }
     }
 
@@ -224,7 +254,8 @@ impl Session {
         let request = self.requests[pick(self.requests.len())];
         let number = u32::from(raw.number);
         let last = if raw.yes { u32::MAX >> 1 } else { number };
-        match raw.kind % 20 {
+        let (backend, probe) = self.probes[pick(self.probes.len())];
+        match raw.kind % 28 {
             0..=2 => {
                 Input::RequestArrived { idempotent: raw.yes, has_body: number.is_multiple_of(2) }
             }
@@ -247,10 +278,20 @@ impl Session {
             12 => Input::ConnectionClosed { connection, sent_through: last },
             13 => Input::StreamOpened { stream, stream_id: 2 * stream.ordinal.min(1 << 20) + 1 },
             14 => Input::RequestSent { stream },
-            15 => Input::ResponseStarted { stream, status: 200 },
+            15 => Input::ResponseStarted { stream, status: 200 + (raw.which % 4) as u16 * 101 },
             16 => Input::ResponseEnded { stream },
             17 => Input::StreamFailed { stream, failure: failure(number) },
             18 => Input::ResetSent { stream },
+            20 => Input::BodyProgressed { stream, bytes: number << 8 },
+            21 => Input::BackendAdded { weight: u16::from(raw.which), exclusive: raw.yes },
+            22 => Input::BackendRemoved { backend },
+            23 => {
+                Input::DrainRequested { backend, within: Duration::from_millis(u64::from(number)) }
+            }
+            24 => Input::DrainCancelled { backend },
+            25 => Input::WeightChanged { backend, weight: u16::from(raw.which) * 4 },
+            26 => Input::ProbeFinished { backend, number: probe, passed: raw.yes },
+            27 => Input::AuditRequested,
             _ if number == 255 => Input::ShutdownRequested,
             _ => Input::Timeout,
         }
@@ -268,16 +309,22 @@ impl Session {
             panic!("{}: {} (after {input:?})", violation.invariant, violation.what);
         }
         self.pool.check_invariants();
-        if let Handled::Accepted(request) = handled {
-            self.requests.push(request);
+        match handled {
+            Handled::Accepted(request) => self.requests.push(request),
+            Handled::Added(backend) => self.probes.push((backend, 0)),
+            _ => {}
         }
         for order in orders {
             match order {
                 Output::Connect { connection } => self.connections.push(connection),
                 Output::OpenStream { stream, .. } => self.streams.push(stream),
+                Output::Probe { backend, number } => self.probes.push((backend, number)),
                 Output::ResetStream { .. }
                 | Output::Ping { .. }
                 | Output::Close { .. }
+                | Output::ProbeJudged { .. }
+                | Output::BackendChanged { .. }
+                | Output::BackendGone { .. }
                 | Output::RequestEnded { .. } => {}
             }
         }

@@ -9,7 +9,9 @@ use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
 pub use crate::faults::Family;
-pub use crate::plan::directive::{Act, Code, Directive, Forged, LastId, Moment, Stage, When};
+pub use crate::plan::directive::{
+    Act, Change, Code, Directive, Forged, LastId, Miscount, Moment, Stage, When,
+};
 pub use crate::plan::pool::{PoolPlan, StrategyPlan};
 pub use crate::plan::text::{PlanError, read, write};
 
@@ -34,7 +36,7 @@ pub struct Plan {
     pub pool: PoolPlan,
     /// How long things take.
     pub network: Network,
-    /// The model backends; as many as the pool has.
+    /// The model backends. Those that the pool does not have at the start come last.
     pub backends: Vec<BackendPlan>,
     /// What the clients ask for.
     pub requests: Vec<RequestPlan>,
@@ -107,6 +109,9 @@ pub struct BackendPlan {
     pub work: Span,
     /// Time from the head to the end of the response; 0: trailers only, or a head that ends it.
     pub body: Span,
+    /// Whether the pool has it only once a directive adds it.
+    #[serde(default)]
+    pub spare: bool,
 }
 
 /// What one client asks for.
@@ -162,6 +167,18 @@ pub enum Health {
 }
 
 impl Plan {
+    /// What the pool is built from.
+    #[must_use]
+    pub fn config(&self) -> baton::pool::Config {
+        self.pool.to_config(self.backends_at_start())
+    }
+
+    /// Backends that the pool has at the start.
+    #[must_use]
+    pub fn backends_at_start(&self) -> usize {
+        self.backends.iter().filter(|backend| !backend.spare).count()
+    }
+
     /// What shrinking counts: requests, directives and deviations.
     #[must_use]
     pub fn elements(&self) -> usize {

@@ -148,7 +148,9 @@ impl Search {
         reset!(strategy weight exclusive attempts budget_percent budget_floor failures successes
             max_requests_per_connection generations connect_ms queue_ms response_head_ms idle_ms max_age_ms
             drain_ms silence_ms suspect_ms backoff_min_ms backoff_max_ms ejection_min_ms
-            ejection_max_ms requests waiting);
+            ejection_max_ms requests waiting spare_places gateway_failures ejected_percent_max
+            panic_percent fall rise probing body_rate_min body_stall_ms response_stall_ms
+            slow_start_ms probe_interval_ms probe_timeout_ms);
         for small in 1..4 {
             self.change(|plan| {
                 let own = plan.pool.connections_per_backend;
@@ -186,6 +188,7 @@ impl Search {
             ping_strikes: None,
             work: Span { least_us: 1_000, most_us: 1_000 },
             body: Span { least_us: 1_000, most_us: 1_000 },
+            spare: self.best.backends[index].spare,
         };
         self.change(|plan| plan.backends[index] = plain);
         self.change(|plan| plan.backends[index].http1 = false);

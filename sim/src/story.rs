@@ -275,6 +275,10 @@ pub(crate) fn request_of(order: Output) -> Option<RequestId> {
         Output::Connect { .. }
         | Output::ResetStream { .. }
         | Output::Ping { .. }
-        | Output::Close { .. } => None,
+        | Output::Close { .. }
+        | Output::Probe { .. }
+        | Output::ProbeJudged { .. }
+        | Output::BackendChanged { .. }
+        | Output::BackendGone { .. } => None,
     }
 }

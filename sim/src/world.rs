@@ -8,6 +8,7 @@
 mod client;
 mod dial;
 mod forge;
+mod operator;
 mod phases;
 mod server;
 mod shell;
@@ -17,10 +18,10 @@ mod tables;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use baton::pool::{Handled, Input, Instant, Output, Pool};
+use baton::pool::{BackendId, Handled, Input, Instant, Output, Pool};
 
 use crate::checker::{Checker, Invariant, Verdict, Violation, require};
-use crate::coverage::Coverage;
+use crate::coverage::{Coverage, sometimes};
 use crate::draw::{Domain, Draws};
 use crate::plan::{Plan, Span, Ties};
 use crate::trace::{Trace, What};
@@ -49,6 +50,10 @@ pub(crate) struct World<'a> {
     exchanges: Vec<Exchange>,
     requests: Vec<Request>,
     servers: Vec<Server>,
+    /// The backend in each of the pool's places.
+    owners: Vec<u32>,
+    /// The backend that is being added.
+    joining: u32,
     /// The last link of each connection slot.
     slots: Vec<u32>,
     /// The last request of each place in the pool's table.
@@ -72,9 +77,17 @@ pub(crate) struct World<'a> {
 impl<'a> World<'a> {
     /// A world at its start.
     pub(crate) fn new(plan: &'a Plan, coverage: &'a mut Coverage, trace: &'a mut Trace) -> Self {
-        let config = plan.pool.to_config(plan.backends.len());
-        let slots = 2 * config.limits.connections_per_backend * plan.backends.len();
-        let (pool, checker) = plan.pool.build(plan.backends.len(), plan.seed);
+        let config = plan.config();
+        let places = config.limits.backends;
+        let slots = 2 * config.limits.connections_per_backend * places;
+        let at_start = plan.backends_at_start();
+        let (pool, checker) = plan.pool.build(at_start, plan.seed);
+        let owner = |place: usize| if place < at_start { place as u32 } else { NONE };
+        let server = |(index, backend)| {
+            let view = pool.backend(BackendId(index as u16)).filter(|_| index < at_start);
+            Server::new(backend, view.map(|view| view.token))
+        };
+        let servers = plan.backends.iter().enumerate().map(server).collect();
         Self {
             plan,
             draws: Draws::new(plan.seed),
@@ -89,7 +102,9 @@ impl<'a> World<'a> {
             links: Vec::new(),
             exchanges: Vec::new(),
             requests: plan.requests.iter().map(|_| Request::default()).collect(),
-            servers: plan.backends.iter().map(Server::new).collect(),
+            servers,
+            owners: (0..places).map(owner).collect(),
+            joining: NONE,
             slots: vec![NONE; slots],
             places: vec![NONE; config.limits.requests],
             history: Vec::new(),
@@ -113,6 +128,7 @@ impl<'a> World<'a> {
         self.begin();
         while self.phase != phases::Phase::Done {
             self.step()?;
+            self.end_healing_early()?;
         }
         self.check_quiescence()
     }
@@ -125,6 +141,8 @@ impl<'a> World<'a> {
     /// Notes in the coverage what only the whole run shows.
     pub(crate) fn finish(&mut self) {
         self.coverage.transitions(self.pool.transitions());
+        let spared = self.pool.stats().counters.spared > 0;
+        sometimes!(self.coverage, Spared, spared);
     }
 
     fn begin(&mut self) {
@@ -200,6 +218,10 @@ impl<'a> World<'a> {
                 self.head(exchange);
                 Ok(())
             }
+            Event::Data(exchange) => {
+                self.data(exchange);
+                Ok(())
+            }
             Event::End(exchange) => {
                 self.end(exchange);
                 Ok(())
@@ -223,6 +245,7 @@ impl<'a> World<'a> {
             Event::Heal => self.heal(),
             Event::Deadline => self.deadline(),
             Event::Probe => self.probe(),
+            Event::Operate(operation) => self.operate(operation),
         }
     }
 
@@ -245,6 +268,7 @@ impl<'a> World<'a> {
         self.checker.judge(at, input, expected, handled, &orders, &self.pool)?;
         self.pool.check_invariants();
         self.remember(input);
+        self.note_backend(handled);
         for order in &orders {
             self.note_order(input, *order);
             self.take(*order)?;
@@ -255,8 +279,15 @@ impl<'a> World<'a> {
     }
 
     fn remember(&mut self, input: Input) {
-        if matches!(input, Input::RequestArrived { .. } | Input::Timeout | Input::ShutdownRequested)
-        {
+        if matches!(
+            input,
+            Input::RequestArrived { .. }
+                | Input::BackendAdded { .. }
+                | Input::SettingChanged { .. }
+                | Input::AuditRequested
+                | Input::Timeout
+                | Input::ShutdownRequested
+        ) {
             return;
         }
         if self.history.len() == HISTORY_MAX {

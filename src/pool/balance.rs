@@ -3,16 +3,20 @@
 //!
 //! A backend's turn is a virtual time that advances by a stride when it is chosen, the inverse of its
 //! weight (stride scheduling, Waldspurger 1995). With equal strides that is round robin. A backend
-//! that comes back joins at the present time rather than collecting the turns it missed.
+//! that comes back joins at the present time rather than collecting the turns it missed. If it starts
+//! slowly, its turns are longer at first: its share grows with the time since it came back.
 
 use core::hash::{Hash, Hasher};
 
 use alloc::vec;
 use alloc::vec::Vec;
+use core::time::Duration;
 
-use super::config::{BackendConfig, Strategy};
+use super::config::Strategy;
 use super::heap::IndexedHeap;
+use super::invariants::Mismatch;
 use super::random::Random;
+use super::time::{Instant, nanoseconds};
 use super::token::BackendId;
 
 /// A set of backends to choose from.
@@ -29,32 +33,73 @@ pub(crate) enum Set {
 const SETS: [Set; 3] = [Set::Usable, Set::Roomy, Set::Dialable];
 /// A turn of a backend of weight 1; large against the greatest weight.
 const STRIDE: u64 = 1 << 16;
+/// The share, in percent of its full one, with which a backend that starts slowly begins.
+const SLOW_START_LEAST: u64 = 10;
+/// How often a random choice is drawn anew because the one drawn starts slowly.
+const SLOW_START_DRAWS: u32 = 8;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Balancer {
     strategy: Strategy,
+    slow_start: Duration,
     sets: [IndexedHeap; 3],
-    strides: Vec<u64>,
+    weights: Vec<u16>,
     turns: Vec<u64>,
+    /// When a backend came back; `None` if it was there from the beginning.
+    returned: Vec<Option<Instant>>,
     /// Requests in flight per backend.
     loads: Vec<u32>,
     now: u64,
 }
 
 impl Balancer {
-    pub(crate) fn new(strategy: Strategy, backends: &[BackendConfig]) -> Self {
-        let stride = |backend: &BackendConfig| match strategy {
-            Strategy::Weighted => STRIDE / u64::from(backend.weight),
-            Strategy::RoundRobin | Strategy::Random | Strategy::LeastLoaded => STRIDE,
-        };
+    /// A balancer for so many places of weight 1.
+    pub(crate) fn new(strategy: Strategy, slow_start: Duration, backends: usize) -> Self {
         Self {
             strategy,
-            sets: SETS.map(|_| IndexedHeap::new(backends.len())),
-            strides: backends.iter().map(stride).collect(),
-            turns: vec![0; backends.len()],
-            loads: vec![0; backends.len()],
+            slow_start,
+            sets: SETS.map(|_| IndexedHeap::new(backends)),
+            weights: vec![1; backends],
+            turns: vec![0; backends],
+            returned: vec![None; backends],
+            loads: vec![0; backends],
             now: 0,
         }
+    }
+
+    pub(crate) fn set_strategy(&mut self, strategy: Strategy) {
+        self.strategy = strategy;
+    }
+
+    pub(crate) fn set_slow_start(&mut self, slow_start: Duration) {
+        self.slow_start = slow_start;
+    }
+
+    pub(crate) fn set_weight(&mut self, backend: BackendId, weight: u16) {
+        self.weights[usize::from(backend.0)] = weight;
+    }
+
+    /// The backend is back: its share grows from here on.
+    pub(crate) fn start_slowly(&mut self, backend: BackendId, now: Instant) {
+        self.returned[usize::from(backend.0)] = Some(now);
+    }
+
+    /// Another backend may take the place.
+    pub(crate) fn forget(&mut self, backend: BackendId) {
+        self.returned[usize::from(backend.0)] = None;
+    }
+
+    /// The share of its full one that a backend gets now, in percent.
+    pub(crate) fn share(&self, backend: u32, now: Instant) -> u64 {
+        let Some(returned) = self.returned[backend as usize] else {
+            return 100;
+        };
+        let (past, whole) = (nanoseconds(now.since(returned)), nanoseconds(self.slow_start));
+        if past >= whole {
+            return 100;
+        }
+        let share = u128::from(past) * 100 / u128::from(whole);
+        u64::try_from(share).expect("below 100").max(SLOW_START_LEAST)
     }
 
     pub(crate) fn set_member(&mut self, set: Set, backend: BackendId, member: bool) {
@@ -78,6 +123,7 @@ impl Balancer {
         &self,
         set: Set,
         avoid: Option<BackendId>,
+        now: Instant,
         random: &mut Random,
     ) -> Option<BackendId> {
         let heap = &self.sets[set as usize];
@@ -91,11 +137,26 @@ impl Balancer {
                 Some(avoid) => heap.peek_except(avoid)?.1,
                 None => heap.peek()?.1,
             },
-            Strategy::Random => draw(heap, avoid, candidates, random),
+            Strategy::Random => {
+                let mut one = draw(heap, avoid, candidates, random);
+                for _ in 0..SLOW_START_DRAWS {
+                    let share = self.share(one, now);
+                    if share == 100 || random.below(100) < share {
+                        break;
+                    }
+                    one = draw(heap, avoid, candidates, random);
+                }
+                one
+            }
             Strategy::LeastLoaded => {
                 let one = draw(heap, avoid, candidates, random);
                 let other = draw(heap, avoid, candidates, random);
-                let load = |index: u32| self.loads[index as usize];
+                // One more request weighs the more, the smaller the share.
+                let load = |index: u32| {
+                    let share = self.share(index, now);
+                    let request = u64::from(share < 100);
+                    (u64::from(self.loads[index as usize]) + request) * 100 / share
+                };
                 if load(other) < load(one) { other } else { one }
             }
         };
@@ -103,10 +164,15 @@ impl Balancer {
     }
 
     /// The backend had its turn.
-    pub(crate) fn charge(&mut self, backend: BackendId) {
+    pub(crate) fn charge(&mut self, backend: BackendId, now: Instant) {
         let index = usize::from(backend.0);
         self.now = self.now.max(self.turns[index]);
-        self.turns[index] += self.strides[index];
+        let weight = match self.strategy {
+            Strategy::Weighted => self.weights[index],
+            Strategy::RoundRobin | Strategy::Random | Strategy::LeastLoaded => 1,
+        };
+        let share = self.share(u32::from(backend.0), now);
+        self.turns[index] += STRIDE / u64::from(weight) * 100 / share;
         for heap in &mut self.sets {
             if heap.contains(u32::from(backend.0)) {
                 heap.set(u32::from(backend.0), self.turns[index]);
@@ -122,6 +188,14 @@ impl Balancer {
         self.loads[usize::from(backend.0)] -= 1;
     }
 
+    /// Forgets which backends may be used and what they carry; shares and turns stay.
+    pub(crate) fn clear(&mut self) {
+        for heap in &mut self.sets {
+            heap.clear();
+        }
+        self.loads.fill(0);
+    }
+
     pub(crate) fn load(&self, backend: BackendId) -> u32 {
         self.loads[usize::from(backend.0)]
     }
@@ -135,10 +209,8 @@ impl Balancer {
         (self.now - first).hash(hasher);
     }
 
-    pub(crate) fn check_invariants(&self) {
-        for heap in &self.sets {
-            heap.check_invariants();
-        }
+    pub(crate) fn recount(&self) -> Result<(), Mismatch> {
+        self.sets.iter().try_for_each(IndexedHeap::recount)
     }
 }
 
@@ -160,24 +232,51 @@ fn backend_id(index: u32) -> BackendId {
 mod tests {
     use super::*;
 
+    const NOW: Instant = Instant::ZERO;
+
     fn balancer(strategy: Strategy, weights: &[u16]) -> Balancer {
-        let backend = |weight: &u16| BackendConfig { weight: *weight, exclusive: false };
-        let backends: Vec<_> = weights.iter().map(backend).collect();
-        let mut balancer = Balancer::new(strategy, &backends);
-        for index in 0..weights.len() as u16 {
-            balancer.set_member(Set::Usable, BackendId(index), true);
+        let mut balancer = Balancer::new(strategy, Duration::from_secs(10), weights.len());
+        for (index, weight) in weights.iter().enumerate() {
+            let backend = BackendId(index as u16);
+            balancer.set_weight(backend, *weight);
+            balancer.set_member(Set::Usable, backend, true);
         }
         balancer
     }
 
     fn picks(balancer: &mut Balancer, count: usize) -> Vec<u16> {
+        picks_at(balancer, NOW, count)
+    }
+
+    fn picks_at(balancer: &mut Balancer, now: Instant, count: usize) -> Vec<u16> {
         let mut random = Random::new(3);
         let mut pick = || {
-            let backend = balancer.pick(Set::Usable, None, &mut random).expect("not empty");
-            balancer.charge(backend);
+            let backend = balancer.pick(Set::Usable, None, now, &mut random).expect("not empty");
+            balancer.charge(backend, now);
             backend.0
         };
         (0..count).map(|_| pick()).collect()
+    }
+
+    #[test]
+    fn a_backend_that_starts_slowly_gets_its_share_by_and_by() {
+        let strategies = [Strategy::RoundRobin, Strategy::Weighted, Strategy::Random];
+        for strategy in strategies {
+            for (seconds, least, most) in [(0, 60, 140), (5, 250, 420), (10, 450, 550)] {
+                let mut balancer = balancer(strategy, &[1, 1]);
+                balancer.start_slowly(BackendId(1), NOW);
+                let now = NOW.after(Duration::from_secs(seconds));
+                let shares = shares(&picks_at(&mut balancer, now, 1_000), 2);
+                assert!((least..=most).contains(&shares[1]), "{strategy:?} {seconds} {shares:?}");
+            }
+        }
+        let mut balancer = balancer(Strategy::LeastLoaded, &[1, 1]);
+        balancer.start_slowly(BackendId(1), NOW);
+        for _ in 0..5 {
+            balancer.request_bound(BackendId(0));
+        }
+        let shares = shares(&picks(&mut balancer, 1_000), 2);
+        assert!(shares[0] > shares[1], "five requests there, none here, and still: {shares:?}");
     }
 
     fn shares(picks: &[u16], backends: u16) -> Vec<usize> {
@@ -234,14 +333,14 @@ mod tests {
         {
             let mut balancer = balancer(strategy, &[1, 1, 1]);
             for _ in 0..50 {
-                let backend = balancer.pick(Set::Usable, avoid, &mut random).expect("three");
+                let backend = balancer.pick(Set::Usable, avoid, NOW, &mut random).expect("three");
                 assert_ne!(Some(backend), avoid, "{strategy:?}");
             }
             balancer.set_member(Set::Usable, BackendId(1), false);
             balancer.set_member(Set::Usable, BackendId(2), false);
-            assert_eq!(balancer.pick(Set::Usable, avoid, &mut random), avoid);
+            assert_eq!(balancer.pick(Set::Usable, avoid, NOW, &mut random), avoid);
             balancer.set_member(Set::Usable, BackendId(0), false);
-            assert_eq!(balancer.pick(Set::Usable, avoid, &mut random), None);
+            assert_eq!(balancer.pick(Set::Usable, avoid, NOW, &mut random), None);
         }
     }
 

@@ -10,7 +10,7 @@
 use core::hash::{Hash, Hasher};
 use core::time::Duration;
 
-use super::health::Health;
+use super::health::{Circumstances, Health};
 use super::request::RequestState;
 use super::slots::Stream;
 use super::timer::Timer;
@@ -105,34 +105,41 @@ impl Pool {
     }
 
     fn hash_backends(&self, now: Instant, hasher: &mut impl Hasher) {
+        let timeouts = &self.config.timeouts;
+        let of = Circumstances {
+            now,
+            config: &self.config.health,
+            timeouts,
+            may_eject: true,
+            panicking: self.panicking,
+        };
         for (index, backend) in self.backends.iter().enumerate() {
-            let timeouts = &self.config.timeouts;
             let doubled = |least: Duration, most: Duration, times: u32| {
                 least.saturating_mul(1 << times.min(31)).min(most)
             };
-            let ejection = |times| doubled(timeouts.ejection_min, timeouts.ejection_max, times);
+            backend.health.next_ejection(&of).hash(hasher);
             match backend.health {
-                Health::Healthy { failures } => (0_u8, Duration::ZERO, failures, None),
-                Health::Ejected { times } => (1, ejection(times), 0, None),
-                Health::HalfOpen { times, successes, probe } => {
-                    (2, ejection(times), successes, probe)
+                Health::Healthy { failures, gateway_failures, since, .. } => {
+                    let forgotten = since.after(timeouts.ejection_max);
+                    let fixed = timeouts.ejection_min == timeouts.ejection_max;
+                    let left = if fixed { 0 } else { after(now, forgotten) };
+                    (0_u8, left, failures, Some(gateway_failures))
                 }
+                Health::Ejected { .. } => (1, 0, 0, None),
+                Health::HalfOpen { successes, probe, .. } => (2, 0, successes, probe),
             }
             .hash(hasher);
+            (backend.service, backend.probes, backend.probing.is_some()).hash(hasher);
             let (least, most) = (timeouts.backoff_min, timeouts.backoff_max);
             doubled(least, most, backend.dial_failures).hash(hasher);
             (backend.response_time, backend.calm, backend.expected_streams).hash(hasher);
             let armed = |timer| self.timers.armed(timer).map(|at| after(now, at));
             armed(Timer::Backoff(index as u32)).hash(hasher);
             armed(Timer::Health(index as u32)).hash(hasher);
-            // Who was ejected before whom.
-            let own = self.ejected.key(index as u32);
-            for other in 0..self.backends.len() {
-                (own < self.ejected.key(other as u32)).hash(hasher);
-            }
+            armed(Timer::Probe(index as u32)).hash(hasher);
         }
         self.balancer.hash_state(hasher);
-        self.fail_open.hash(hasher);
+        self.panicking.hash(hasher);
     }
 }
 

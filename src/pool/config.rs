@@ -234,6 +234,17 @@ impl Config {
     /// The first value that is out of bounds.
     pub fn check(&self) -> Result<(), ConfigError> {
         self.check_limits()?;
+        self.check_values()?;
+        let timeouts = &self.timeouts;
+        let backoff = timeouts.backoff_min <= timeouts.backoff_max;
+        expect(backoff, "timeouts.backoff_max", "at least timeouts.backoff_min")?;
+        let ejection = timeouts.ejection_min <= timeouts.ejection_max;
+        expect(ejection, "timeouts.ejection_max", "at least timeouts.ejection_min")
+    }
+
+    /// Checks what may change while a pool runs, each value by itself: of a pair, one may change
+    /// before the other.
+    pub(crate) fn check_values(&self) -> Result<(), ConfigError> {
         self.check_timeouts()?;
         expect(self.retry.attempts >= 1, "retry.attempts", "at least 1")?;
         expect(self.retry.budget_percent <= 100, "retry.budget_percent", "0 to 100")?;
@@ -291,10 +302,7 @@ impl Config {
         for (value, name) in all {
             expect(!value.is_zero(), name, "more than zero")?;
         }
-        let backoff = timeouts.backoff_min <= timeouts.backoff_max;
-        expect(backoff, "timeouts.backoff_max", "at least timeouts.backoff_min")?;
-        let ejection = timeouts.ejection_min <= timeouts.ejection_max;
-        expect(ejection, "timeouts.ejection_max", "at least timeouts.ejection_min")
+        Ok(())
     }
 }
 

@@ -32,6 +32,8 @@ pub enum DrainCause {
     MaxRequests,
     /// The last user of a stream found it unfit for further use.
     Unfit,
+    /// Its backend was drained or removed.
+    Backend,
     /// It is gone; owners of its streams have yet to report how each ended.
     Lost,
 }
@@ -108,8 +110,8 @@ pub(crate) struct Connection {
     pub(crate) last_stream_id: u32,
     /// When the last frame arrived, or the load last rose from zero, or fell to it.
     pub(crate) quiet_since: Instant,
-    /// When it began to drain.
-    pub(crate) drains_since: Instant,
+    /// When it ends at the latest, once it drains.
+    pub(crate) drains_until: Instant,
     pub(crate) ping: Ping,
     /// PINGs answered since the last response: each doubles the silence before the next.
     pub(crate) pongs: u32,
@@ -130,7 +132,7 @@ impl Connection {
             responses: 0,
             last_stream_id: u32::MAX,
             quiet_since: Instant::ZERO,
-            drains_since: Instant::ZERO,
+            drains_until: Instant::ZERO,
             ping: Ping::Idle,
             pongs: 0,
             lost_without_goodbye: false,
@@ -277,8 +279,9 @@ impl Connection {
             Lifecycle::Draining(DrainCause::Lost) => {
                 (4_u8, self.lost_without_goodbye).hash(hasher);
             }
-            Lifecycle::Draining(_) => {
-                (5_u8, quiet_ago, ago(self.drains_since)).hash(hasher);
+            Lifecycle::Draining(cause) => {
+                let left = self.drains_until.0.saturating_sub(now.0);
+                (5_u8, cause == DrainCause::Backend, quiet_ago, left).hash(hasher);
             }
         }
         (self.protocol, self.ping).hash(hasher);
@@ -297,6 +300,11 @@ impl Connection {
     /// Empties the slot whatever its state: the pool gives up everything at once.
     pub(crate) fn vacate(&mut self) {
         *self = Self { generation: self.generation, ..Self::new() };
+    }
+
+    /// Miscounts on purpose; see [`Planted`](super::Planted).
+    pub(crate) fn plant_load(&mut self) {
+        self.load += 1;
     }
 
     /// The dial takes so long that nobody should count on it.

@@ -4,6 +4,8 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
+use super::invariants::{Mismatch, expect, same};
+
 const ABSENT: u32 = u32::MAX;
 
 /// A binary heap of `(key, index)` with the position of every index known, so that any one can be
@@ -142,14 +144,22 @@ impl IndexedHeap {
         self.positions[self.entries[other].1 as usize] = place_number(other);
     }
 
-    /// Panics unless the order and the positions agree.
-    pub(crate) fn check_invariants(&self) {
+    /// Takes every index out.
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+        self.positions.fill(ABSENT);
+    }
+
+    /// Says whether the order and the positions agree.
+    pub(crate) fn recount(&self) -> Result<(), Mismatch> {
         for (place, entry) in self.entries.iter().enumerate() {
-            assert_eq!(self.positions[entry.1 as usize] as usize, place);
-            assert!(place == 0 || self.entries[(place - 1) / 2] <= *entry);
+            let position = self.positions[entry.1 as usize] as usize;
+            same(position, place, "position in a heap", place)?;
+            let in_order = place == 0 || self.entries[(place - 1) / 2] <= *entry;
+            expect(in_order, "order of a heap", place)?;
         }
         let present = self.positions.iter().filter(|position| **position != ABSENT).count();
-        assert_eq!(present, self.entries.len());
+        same(present, self.entries.len(), "members of a heap", 0)
     }
 }
 
@@ -171,7 +181,7 @@ mod tests {
         while let Some((_, index)) = heap.peek() {
             order.push(index);
             assert!(heap.remove(index));
-            heap.check_invariants();
+            assert_eq!(heap.recount(), Ok(()));
         }
         assert_eq!(order, [7, 1, 3, 0]);
     }
@@ -186,7 +196,7 @@ mod tests {
                 1 => heap.set(index, step % 13),
                 _ => assert_eq!(heap.contains(index), heap.remove(index)),
             }
-            heap.check_invariants();
+            assert_eq!(heap.recount(), Ok(()));
             let least = (0..64).filter_map(|index| Some((heap.key(index)?, index))).min();
             assert_eq!(heap.peek(), least);
             let except = (0..64).filter_map(|index| Some((heap.key(index)?, index)));

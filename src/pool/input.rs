@@ -1,7 +1,10 @@
 //! Facts that the pool is told, in the past tense. All of them are small `Copy` data, so a whole run
 //! is a list of `(Instant, Input)`: that is what is logged, shrunk, fuzzed and replayed.
 
-use super::token::{ConnectionToken, RequestId, StreamToken};
+use core::time::Duration;
+
+use super::setting::Setting;
+use super::token::{BackendToken, ConnectionToken, RequestId, StreamToken};
 
 /// RFC 9113, 7: error codes as they stand in RST_STREAM and GOAWAY frames.
 pub mod code {
@@ -174,6 +177,66 @@ pub enum Input {
         /// The stream concerned.
         stream: StreamToken,
     },
+    /// So many bytes of the request's or the response's body passed since the last such fact. Told
+    /// now and then while a body passes, at least once a second.
+    BodyProgressed {
+        /// The stream concerned.
+        stream: StreamToken,
+        /// How many.
+        bytes: u32,
+    },
+    /// The configuration has a further backend. Answered by
+    /// [`Handled::Added`](super::Handled::Added), or `Refused` if there are as many as the limits
+    /// allow or the weight is out of bounds.
+    BackendAdded {
+        /// As [`BackendConfig::weight`](super::BackendConfig::weight).
+        weight: u16,
+        /// As [`BackendConfig::exclusive`](super::BackendConfig::exclusive).
+        exclusive: bool,
+    },
+    /// The configuration no longer has the backend: it gets no new streams, old ones finish, then
+    /// [`BackendGone`](super::Output::BackendGone) is said.
+    BackendRemoved {
+        /// The backend concerned.
+        backend: BackendToken,
+    },
+    /// The operator wants the backend to get no new streams; old ones finish.
+    DrainRequested {
+        /// The backend concerned.
+        backend: BackendToken,
+        /// Connections that still have streams after this long are closed.
+        within: Duration,
+    },
+    /// The operator wants the backend back in service.
+    DrainCancelled {
+        /// The backend concerned.
+        backend: BackendToken,
+    },
+    /// The operator changed the backend's weight, 1 to 1000.
+    WeightChanged {
+        /// The backend concerned.
+        backend: BackendToken,
+        /// As [`BackendConfig::weight`](super::BackendConfig::weight).
+        weight: u16,
+    },
+    /// A probe of the backend is over. A pool that is told of another's probes
+    /// ([`Probing::Told`](super::Probing::Told)) does not look at the number.
+    ProbeFinished {
+        /// The backend concerned.
+        backend: BackendToken,
+        /// As ordered.
+        number: u32,
+        /// Whether the backend answered as it should.
+        passed: bool,
+    },
+    /// The configuration of what runs changed. Deadlines that are armed stay as they are.
+    SettingChanged {
+        /// The new value.
+        setting: Setting,
+    },
+    /// Recount everything. If something does not add up, everything is given up and the pool starts
+    /// anew: [`Handled::Rebuilt`](super::Handled::Rebuilt).
+    AuditRequested,
     /// Finish what was accepted, then close everything.
     ShutdownRequested,
     /// Time passed. Handles the one timer that is most overdue; early or repeated timeouts change

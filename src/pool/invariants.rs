@@ -1,145 +1,224 @@
 //! What must hold between any two inputs, by recount. O(size of the tables): for the simulator and
 //! tests after each input, and for an audit now and then.
 
+use core::fmt;
+
+use super::backend::Service;
 use super::balance::Set;
+use super::config::Probing;
 use super::connection::{DrainCause, Lifecycle};
 use super::health::Health;
 use super::request::RequestState;
 use super::slots::Stream;
 use super::timer::Timer;
-use super::{Pool, backend_id};
+use super::{Phase, Pool, backend_id};
+
+/// Something that does not add up: a bug in the pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mismatch {
+    /// What was counted.
+    pub what: &'static str,
+    /// Of which slot, request or backend, by index; 0 if it is about the whole.
+    pub place: u32,
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} ({})", self.what, self.place)
+    }
+}
+
+impl core::error::Error for Mismatch {}
+
+/// Fails with `what` unless something holds.
+pub(crate) fn expect(holds: bool, what: &'static str, place: usize) -> Result<(), Mismatch> {
+    if holds { Ok(()) } else { Err(Mismatch { what, place: place as u32 }) }
+}
+
+/// Fails with `what` unless two counts are the same.
+pub(crate) fn same<T: PartialEq>(
+    one: T,
+    other: T,
+    what: &'static str,
+    place: usize,
+) -> Result<(), Mismatch> {
+    expect(one == other, what, place)
+}
 
 impl Pool {
     /// Recounts everything.
     ///
-    /// # Panics
-    /// If something does not hold; the message names it. That is a bug in the pool.
-    pub fn check_invariants(&self) {
-        self.slots.check_invariants();
-        self.timers.check_invariants();
-        self.waiting.check_invariants();
-        self.balancer.check_invariants();
-        self.check_requests();
-        self.check_streams();
-        self.check_timers();
-        self.check_backends();
-        self.check_progress();
+    /// # Errors
+    /// The first thing that does not hold. That is a bug in the pool.
+    pub fn recount(&self) -> Result<(), Mismatch> {
+        self.slots.recount()?;
+        self.timers.recount()?;
+        self.waiting.recount()?;
+        self.balancer.recount()?;
+        self.recount_requests()?;
+        self.recount_streams()?;
+        self.recount_timers()?;
+        self.recount_backends()?;
+        self.recount_sets()?;
+        self.recount_progress()
     }
 
-    fn check_requests(&self) {
-        let (mut live, mut waiting, mut retrying) = (0, 0, 0);
+    /// Recounts everything.
+    ///
+    /// # Panics
+    /// If something does not hold; the message names it.
+    pub fn check_invariants(&self) {
+        if let Err(mismatch) = self.recount() {
+            panic!("the pool does not add up: {mismatch}");
+        }
+    }
+
+    fn live_requests(&self) -> impl Iterator<Item = u32> + '_ {
         let mut start = 0;
-        while let Some(index) = self.requests.next_live(start) {
+        core::iter::from_fn(move || {
+            if start as usize >= self.config.limits.requests {
+                return None;
+            }
+            let index = self.requests.next_live(start)?;
             start = index + 1;
+            Some(index)
+        })
+    }
+
+    fn recount_requests(&self) -> Result<(), Mismatch> {
+        let (mut live, mut waiting, mut retrying) = (0, 0, 0);
+        for index in self.live_requests() {
+            let place = index as usize;
             let request = self.requests.get(index);
             live += 1;
             retrying += u32::from(request.is_retrying());
-            let queued = self.waiting.contains(index);
             let waits = request.state == RequestState::Waiting;
-            assert_eq!(queued, waits, "request {index} is queued if and only if it waits");
+            let queued = self.waiting.contains(index);
+            same(queued, waits, "a request is queued if and only if it waits", place)?;
             waiting += usize::from(waits);
             if let Some(stream) = request.stream() {
-                match self.slots.get(stream) {
-                    Ok(Stream::Open { request, .. }) => {
-                        assert_eq!(request, index, "one request per stream");
-                    }
-                    other => panic!("request {index} holds a stream that is {other:?}"),
-                }
-            }
-            if start as usize >= self.config.limits.requests {
-                break;
+                let held = self.slots.get(stream);
+                let own = matches!(held, Ok(Stream::Open { request, .. }) if request == index);
+                expect(own, "a request's stream carries that request", place)?;
             }
         }
-        assert_eq!(live, self.requests.live(), "live requests");
-        assert_eq!(waiting, self.waiting.len(), "waiting requests");
-        assert_eq!(retrying, self.retrying, "requests on a retry");
+        same(live, self.requests.live(), "live requests", 0)?;
+        same(waiting, self.waiting.len(), "waiting requests", 0)?;
+        same(retrying, self.retrying, "requests on a retry", 0)
     }
 
-    fn check_streams(&self) {
+    fn recount_streams(&self) -> Result<(), Mismatch> {
         for slot in 0..self.slots.len() {
             let token = self.slots.token(slot);
             let mut start = 0;
             while let Some((stream, entry)) = self.slots.next_stream(token, start) {
                 start = usize::from(stream.stream) + 1;
                 if let Stream::Open { request, .. } = entry {
-                    let held = self.requests.get(request).stream();
-                    assert_eq!(held, Some(stream), "a stream's request holds that stream");
+                    let held = self.requests.peek(request).and_then(|request| request.stream());
+                    same(held, Some(stream), "a stream's request holds that stream", slot)?;
                 }
             }
         }
+        Ok(())
     }
 
-    fn check_timers(&self) {
+    fn recount_timers(&self) -> Result<(), Mismatch> {
+        let armed = |timer| self.timers.armed(timer).is_some();
         let mut live = 0;
         for slot in 0..self.slots.len() {
-            let life = self.timers.armed(Timer::Life(slot as u32)).is_some();
-            let quiet = self.timers.armed(Timer::Quiet(slot as u32)).is_some();
+            let (life, quiet) = (armed(Timer::Life(slot as u32)), armed(Timer::Quiet(slot as u32)));
             let exists = self.slots.connection(slot).lifecycle() != Lifecycle::Empty;
-            assert_eq!(life, exists, "slot {slot} has a deadline if and only if it is in use");
-            assert!(exists || !quiet, "an empty slot is not watched");
+            same(life, exists, "a slot has a deadline if and only if it is in use", slot)?;
+            expect(exists || !quiet, "an empty slot is not watched", slot)?;
             live += usize::from(life) + usize::from(quiet);
         }
-        let mut start = 0;
-        while let Some(index) = self.requests.next_live(start) {
-            start = index + 1;
-            let armed = self.timers.armed(Timer::Request(index)).is_some();
-            let waits = self.requests.get(index).state == RequestState::Waiting;
-            assert!(armed || !waits, "waiting request {index} has a deadline");
-            live += usize::from(armed);
-            if start as usize >= self.config.limits.requests {
-                break;
-            }
+        for index in self.live_requests() {
+            // Once the shutdown's deadline has passed nothing is live.
+            let due = armed(Timer::Request(index));
+            expect(due, "a request has a deadline", index as usize)?;
+            live += 1;
         }
-        for index in 0..self.backends.len() {
-            let health = self.timers.armed(Timer::Health(index as u32)).is_some();
-            let ejected = matches!(self.backends[index].health, Health::Ejected { .. });
-            assert_eq!(health, ejected, "backend {index} has a way back");
-            let backoff = self.timers.armed(Timer::Backoff(index as u32)).is_some();
-            live += usize::from(health) + usize::from(backoff);
+        for (index, backend) in self.backends.iter().enumerate() {
+            let place = index as u32;
+            let ejected = matches!(backend.health, Health::Ejected { .. });
+            let health = armed(Timer::Health(place));
+            same(health, ejected, "an ejected backend has a way back", index)?;
+            let probed = self.config.probing == Probing::Ordered
+                && self.phase == Phase::Running
+                && matches!(backend.service, Service::Serving | Service::Draining);
+            let probe = armed(Timer::Probe(place));
+            same(probe, probed, "a backend is probed", index)?;
+            let backoff = armed(Timer::Backoff(place));
+            live += usize::from(health) + usize::from(backoff) + usize::from(probe);
         }
-        live += usize::from(self.timers.armed(Timer::Shutdown).is_some());
-        assert_eq!(self.timers.len(), live, "every timer has a live cause");
+        live += usize::from(armed(Timer::Shutdown));
+        same(self.timers.len(), live, "timers with a live cause", 0)
     }
 
-    fn check_backends(&self) {
-        let bound: u32 =
-            (0..self.backends.len()).map(|index| self.balancer.load(backend_id(index))).sum();
+    fn recount_backends(&self) -> Result<(), Mismatch> {
+        let loads = (0..self.backends.len()).map(|index| self.balancer.load(backend_id(index)));
         let sent = self.requests.live() - self.waiting.len() as u32;
-        assert_eq!(bound, sent, "every sent request counts for one backend");
-        let mut usable = 0;
+        same(loads.sum(), sent, "requests that count for a backend", 0)?;
+        let (mut in_service, mut healthy, mut ejected, mut leaving) = (0, 0, 0, 0);
+        for (index, backend) in self.backends.iter().enumerate() {
+            let counted = backend.count();
+            same(backend.counted, counted, "how a backend counts", index)?;
+            in_service += u32::from(counted.in_service);
+            healthy += u32::from(counted.healthy);
+            ejected += u32::from(counted.ejected);
+            leaving += u32::from(backend.service == Service::Leaving);
+            let idle = matches!(backend.service, Service::Vacant | Service::Leaving);
+            let connections = self.slots.count(backend_id(index));
+            let fits = match backend.service {
+                Service::Vacant => connections == 0,
+                Service::Leaving => connections > 0,
+                Service::Serving | Service::Draining => true,
+            };
+            expect(fits, "connections of a backend that was removed", index)?;
+            let told = backend.told.map(|(state, ..)| state);
+            same(told, backend.state(), "the state that was told of a backend", index)?;
+            expect(!idle || backend.probing.is_none(), "a removed backend is probed", index)?;
+        }
+        same(in_service, self.in_service, "backends in service", 0)?;
+        same(healthy, self.healthy, "healthy backends", 0)?;
+        same(ejected, self.ejected, "ejected backends", 0)?;
+        same(leaving, self.leaving, "removed backends", 0)?;
+        same(self.panicking, self.should_panic(), "too few backends are healthy", 0)
+    }
+
+    fn recount_sets(&self) -> Result<(), Mismatch> {
         for (index, backend) in self.backends.iter().enumerate() {
             let id = backend_id(index);
-            usable += u32::from(backend.health.is_usable());
-            let healthy = matches!(backend.health, Health::Healthy { .. });
-            assert_ne!(healthy, self.ejected.contains(index as u32), "backend {index} is listed");
-            let chosen = backend.health.is_usable() || self.fail_open == Some(id);
-            assert_eq!(self.balancer.is_member(Set::Usable, id), chosen, "usable {index}");
+            let member = |set| self.balancer.is_member(set, id);
+            let chosen = backend.is_usable() || (backend.counted.in_service && self.panicking);
+            same(member(Set::Usable), chosen, "usable backend", index)?;
             let roomy = chosen && self.slots.has_capacity(id);
-            assert_eq!(self.balancer.is_member(Set::Roomy, id), roomy, "roomy {index}");
+            same(member(Set::Roomy), roomy, "backend with room", index)?;
             let waits = self.timers.armed(Timer::Backoff(index as u32)).is_some();
             let dialable = chosen && !waits && self.slots.can_dial(id);
-            assert_eq!(self.balancer.is_member(Set::Dialable, id), dialable, "dialable {index}");
+            same(member(Set::Dialable), dialable, "backend that may be dialled", index)?;
         }
-        assert_eq!(usable, self.usable, "usable backends");
-        assert!(usable > 0 || self.fail_open.is_some(), "some backend may always be tried");
+        Ok(())
     }
 
     /// No request waits while a stream it may use is free, and one that waits has something to wait
     /// for. A connection without load is never left draining.
-    fn check_progress(&self) {
-        let room = (0..self.backends.len())
-            .any(|index| self.balancer.is_member(Set::Roomy, backend_id(index)));
-        assert!(self.waiting.is_empty() || !room, "a request waits beside a free stream");
-        let dialable = (0..self.backends.len())
-            .any(|index| self.balancer.is_member(Set::Dialable, backend_id(index)));
+    fn recount_progress(&self) -> Result<(), Mismatch> {
+        let any = |set| {
+            (0..self.backends.len()).any(|index| self.balancer.is_member(set, backend_id(index)))
+        };
+        let waits = !self.waiting.is_empty();
+        expect(!(waits && any(Set::Roomy)), "a request waits beside a free stream", 0)?;
         let covered = self.waiting.len() as u64 <= self.slots.expected_streams();
-        assert!(covered || !dialable, "a request waits without a dial that could be made");
+        let served = covered || !any(Set::Dialable);
+        expect(served, "a request waits without a dial that could be made", 0)?;
         for slot in 0..self.slots.len() {
             let connection = self.slots.connection(slot);
             let draining = matches!(connection.lifecycle(), Lifecycle::Draining(_));
-            assert!(!draining || connection.load() > 0, "slot {slot} drains without a load");
+            expect(!draining || connection.load() > 0, "a slot drains without a load", slot)?;
             let lost = connection.lifecycle() == Lifecycle::Draining(DrainCause::Lost);
-            assert!(!lost || connection.capacity() == 0);
+            expect(!lost || connection.capacity() == 0, "a lost connection has room", slot)?;
         }
+        Ok(())
     }
 }

@@ -16,14 +16,17 @@
 //! connection.
 //!
 //! Reading order: [`input`], [`output`], `on_request`, `dispatch`, `on_stream`, `on_connection`,
-//! `on_timer`; beneath them the tables `slots`, `request`, `balance`, `health`, `timer`. What must
+//! `on_timer`, `on_backend`, `on_health`; beneath them the tables `slots`, `request`, `backend`,
+//! `balance`, `health`, `timer`. What must
 //! hold at every step is in `invariants`.
 
+pub mod backend;
 pub mod config;
 pub mod input;
 pub mod limits;
 pub mod output;
 pub mod retry;
+pub mod setting;
 pub mod time;
 pub mod token;
 
@@ -34,57 +37,48 @@ mod dispatch;
 mod health;
 mod heap;
 mod invariants;
+mod on_backend;
 mod on_connection;
+mod on_health;
 mod on_request;
 mod on_stream;
 mod on_timer;
 mod random;
+mod rebuild;
 mod request;
 mod slots;
 mod stats;
 mod timer;
 mod transitions;
 
+pub use backend::{BackendState, BackendView, StateCause};
 pub use config::{
     BackendConfig, Config, ConfigError, HealthConfig, Probing, RetryConfig, Strategy, Timeouts,
 };
 pub use connection::{DrainCause, SlotState};
 pub use input::{ConnectFailure, Input, Protocol, StreamFailure};
+pub use invariants::Mismatch;
 pub use limits::Limits;
 pub use output::{CloseReason, Handled, Outcome, Output, Rejection};
+pub use rebuild::Planted;
 pub use retry::Evidence;
+pub use setting::Setting;
 pub use stats::{Counters, SlotStats, SlotView, Stats};
 pub use time::Instant;
 pub use timer::TimerReason;
-pub use token::{BackendId, ConnectionToken, RequestId, StreamToken};
+pub use token::{BackendId, BackendToken, ConnectionToken, RequestId, StreamToken};
 pub use transitions::Transitions;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use backend::Backend;
 use balance::Balancer;
-use health::Health;
 use heap::IndexedHeap;
 use random::Random;
 use request::Requests;
 use slots::{Slots, Stale};
 use timer::Timers;
-
-/// What the pool knows of a backend besides its connections.
-#[derive(Clone, Debug)]
-struct Backend {
-    health: Health,
-    /// Whether its health alone allows its use; counted in `Pool::usable`.
-    usable: bool,
-    /// Dials in a row that failed, or connections that ended without a single response.
-    dial_failures: u32,
-    /// Smoothed time from a request's dispatch to its response head, nanoseconds; 0 if unknown.
-    response_time: u64,
-    /// Doublings of the PING interval that the backend asked for.
-    calm: u32,
-    /// Streams that the next connection is expected to bring.
-    expected_streams: u32,
-}
 
 /// How far a shutdown has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,14 +105,17 @@ pub struct Pool {
     waiting: IndexedHeap,
     timers: Timers,
     balancer: Balancer,
+    /// A place for each backend that there may be.
     backends: Vec<Backend>,
-    /// Backends that are not healthy, least recently ejected first.
-    ejected: IndexedHeap,
-    ejections: u64,
-    /// The backend that is tried because all are out.
-    fail_open: Option<BackendId>,
-    /// Backends that may be used on their own account.
-    usable: u32,
+    in_service: u32,
+    /// Of those in service, the ones that nothing speaks against.
+    healthy: u32,
+    /// Of those in service, the ones that passive health speaks against.
+    ejected: u32,
+    /// Removed backends that still have connections.
+    leaving: u32,
+    /// So few are healthy that all in service are used.
+    panicking: bool,
     /// Requests on a second or later attempt, or waiting for one.
     retrying: u32,
     phase: Phase,
@@ -135,39 +132,31 @@ impl Pool {
     /// The first value of the configuration that is out of bounds.
     pub fn new(config: Config, seed: u64) -> Result<Self, ConfigError> {
         config.check()?;
-        let count = config.backends.len();
+        let count = config.limits.backends;
         let slots = Slots::new(count, &config.limits);
         let number = |size: usize| u32::try_from(size).expect("bounded by the limits");
         let timers =
             Timers::new(number(slots.len()), number(config.limits.requests), number(count));
-        // One input can end or open each request once, reset each stream of one connection, and
-        // dial or close each slot once; the rest is for single orders.
-        let outputs_max =
-            config.limits.requests + config.limits.streams_per_connection + 2 * slots.len() + 8;
-        let cap = number(config.limits.streams_per_connection);
-        let backend = |backend: &BackendConfig| Backend {
-            health: Health::NEW,
-            usable: true,
-            dial_failures: 0,
-            response_time: 0,
-            calm: 0,
-            expected_streams: if backend.exclusive {
-                1
-            } else {
-                limits::STREAMS_BEFORE_SETTINGS.min(cap)
-            },
-        };
+        // One input can end or open each request once, reset each stream of one connection, dial or
+        // close each slot once, and say twice of each backend what became of it; the rest is for
+        // single orders.
+        let outputs_max = config.limits.requests
+            + config.limits.streams_per_connection
+            + 2 * slots.len()
+            + 2 * count
+            + 8;
         let mut pool = Self {
             random: Random::new(seed),
             requests: Requests::new(config.limits.requests),
             waiting: IndexedHeap::new(config.limits.requests),
             timers,
-            balancer: Balancer::new(config.strategy, &config.backends),
-            backends: config.backends.iter().map(backend).collect(),
-            ejected: IndexedHeap::new(count),
-            ejections: 0,
-            fail_open: None,
-            usable: number(count),
+            balancer: Balancer::new(config.strategy, config.timeouts.slow_start, count),
+            backends: (0..count).map(|_| Backend::vacant()).collect(),
+            in_service: 0,
+            healthy: 0,
+            ejected: 0,
+            leaving: 0,
+            panicking: false,
             retrying: 0,
             phase: Phase::Running,
             outputs: VecDeque::with_capacity(outputs_max),
@@ -176,9 +165,14 @@ impl Pool {
             slots,
             config,
         };
-        for index in 0..count {
-            pool.refresh(backend_id(index));
+        let backends = core::mem::take(&mut pool.config.backends);
+        for (index, backend) in backends.iter().enumerate() {
+            let (weight, exclusive) = (backend.weight, backend.exclusive);
+            pool.add_backend(Instant::ZERO, backend_id(index), weight, exclusive);
         }
+        // Whoever built it knows what it was built from.
+        pool.outputs.clear();
+        pool.config.backends = backends;
         pool.check_invariants();
         Ok(pool)
     }
@@ -201,7 +195,27 @@ impl Pool {
     /// out against a later state.
     pub fn handle(&mut self, now: Instant, input: Input) -> Handled {
         assert!(self.outputs.is_empty(), "fetch all outputs before the next input");
-        let handled = match input {
+        let handled = self.take_in(now, input);
+        match handled {
+            Handled::Stale => self.counters.stale += 1,
+            Handled::Refused => self.counters.refused += 1,
+            Handled::Done
+            | Handled::Accepted(_)
+            | Handled::Rejected(_)
+            | Handled::Added(_)
+            | Handled::Rebuilt(_) => {
+                self.dispatch(now);
+                self.close_when_drained();
+                self.let_go_of_removed();
+            }
+        }
+        #[cfg(test)]
+        self.check_invariants();
+        handled
+    }
+
+    fn take_in(&mut self, now: Instant, input: Input) -> Handled {
+        match input {
             Input::RequestArrived { idempotent, has_body } => {
                 self.on_request_arrived(now, idempotent, has_body)
             }
@@ -233,24 +247,30 @@ impl Pool {
                 self.on_stream_opened(now, stream, stream_id)
             }
             Input::RequestSent { stream } => self.on_request_sent(now, stream),
-            Input::ResponseStarted { stream, status: _ } => self.on_response_started(now, stream),
+            Input::ResponseStarted { stream, status } => {
+                self.on_response_started(now, stream, status)
+            }
             Input::ResponseEnded { stream } => self.on_response_ended(now, stream),
             Input::StreamFailed { stream, failure } => self.on_stream_failed(now, stream, failure),
             Input::ResetSent { stream } => self.on_reset_sent(now, stream),
+            Input::BodyProgressed { stream, bytes } => self.on_body_progressed(now, stream, bytes),
+            Input::BackendAdded { weight, exclusive } => {
+                self.on_backend_added(now, weight, exclusive)
+            }
+            Input::BackendRemoved { backend } => self.on_backend_removed(now, backend),
+            Input::DrainRequested { backend, within } => {
+                self.on_drain_requested(now, backend, within)
+            }
+            Input::DrainCancelled { backend } => self.on_drain_cancelled(now, backend),
+            Input::WeightChanged { backend, weight } => self.on_weight_changed(backend, weight),
+            Input::ProbeFinished { backend, number, passed } => {
+                self.on_probe_finished(now, backend, number, passed)
+            }
+            Input::SettingChanged { setting } => self.on_setting_changed(now, setting),
+            Input::AuditRequested => self.on_audit(now),
             Input::ShutdownRequested => self.on_shutdown(now),
             Input::Timeout => self.on_timeout(now),
-        };
-        match handled {
-            Handled::Stale => self.counters.stale += 1,
-            Handled::Refused => self.counters.refused += 1,
-            Handled::Done | Handled::Accepted(_) | Handled::Rejected(_) => {
-                self.dispatch(now);
-                self.close_when_drained();
-            }
         }
-        #[cfg(test)]
-        self.check_invariants();
-        handled
     }
 
     /// The next order that follows from the last fact.
@@ -317,19 +337,36 @@ impl Pool {
         self.slot(backend, slot).map(|slot| slot.state)
     }
 
-    /// Whether requests may go to the backend: its health allows it, or all are out and it is the
-    /// one that is tried.
+    /// The backend in a place, if there is one.
+    #[must_use]
+    pub fn backend(&self, backend: BackendId) -> Option<BackendView> {
+        let place = self.backends.get(usize::from(backend.0))?;
+        let (state, since, cause) = place.told?;
+        let token = BackendToken { backend, generation: place.generation };
+        let requests = self.balancer.load(backend);
+        Some(BackendView { token, state, since, cause, weight: place.weight, requests })
+    }
+
+    /// The share of its full one that a backend gets, in percent: less than 100 for some time after
+    /// it came back ([`Timeouts::slow_start`]).
+    #[must_use]
+    pub fn share(&self, backend: BackendId, now: Instant) -> u64 {
+        let known = usize::from(backend.0) < self.backends.len();
+        if known { self.balancer.share(u32::from(backend.0), now) } else { 100 }
+    }
+
+    /// Whether requests may go to the backend: it is in service, and its health allows it or too few
+    /// are healthy.
     #[must_use]
     pub fn may_be_used(&self, backend: BackendId) -> bool {
         usize::from(backend.0) < self.backends.len()
             && self.balancer.is_member(balance::Set::Usable, backend)
     }
 
-    /// Whether nothing speaks against the backend: it is neither ejected nor on trial.
+    /// Whether nothing speaks against the backend.
     #[must_use]
     pub fn is_healthy(&self, backend: BackendId) -> bool {
-        let backend = self.backends.get(usize::from(backend.0));
-        backend.is_some_and(|backend| matches!(backend.health, Health::Healthy { .. }))
+        self.backends.get(usize::from(backend.0)).is_some_and(Backend::is_healthy)
     }
 
     /// Until when no further connection to the backend is dialled, if dials have failed.
@@ -339,10 +376,10 @@ impl Pool {
         known.then(|| self.timers.armed(timer::Timer::Backoff(u32::from(backend.0)))).flatten()
     }
 
-    /// The backend that is tried although it is out, because all are.
+    /// Whether health is ignored because so few backends are healthy.
     #[must_use]
-    pub fn fail_open(&self) -> Option<BackendId> {
-        self.fail_open
+    pub fn is_panicking(&self) -> bool {
+        self.panicking
     }
 
     /// The moves of the table of connections that this pool has made.

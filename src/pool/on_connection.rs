@@ -8,7 +8,7 @@ use super::time::nanoseconds;
 use super::timer::Timer;
 use super::{
     BackendId, ConnectionToken, Handled, Instant, Output, Phase, Pool, Protocol, StreamFailure,
-    backend_id,
+    backend_id, limits,
 };
 use core::time::Duration;
 
@@ -202,9 +202,17 @@ impl Pool {
 
     /// Starts the drain deadline of a connection that has just begun to drain.
     pub(super) fn arm_drain(&mut self, now: Instant, slot: usize) {
-        self.slots.connection_mut(slot).drains_since = now;
+        let drain = self.config.timeouts.drain;
+        let most = drain.saturating_mul(limits::DRAIN_EXTENSIONS_MAX);
+        self.arm_drain_until(slot, now.after(most));
+        self.timers.arm(Timer::Life(slot as u32), now.after(drain));
+    }
+
+    /// A connection that has just begun to drain is closed then.
+    pub(super) fn arm_drain_until(&mut self, slot: usize, deadline: Instant) {
+        self.slots.connection_mut(slot).drains_until = deadline;
         self.timers.disarm(Timer::Quiet(slot as u32));
-        self.timers.arm(Timer::Life(slot as u32), now.after(self.config.timeouts.drain));
+        self.timers.arm(Timer::Life(slot as u32), deadline);
     }
 
     /// Drains a connection that has served its time or its number of requests.
@@ -217,7 +225,7 @@ impl Pool {
 
     /// Drains a connection that has carried as many requests as it may.
     pub(super) fn drain_when_spent(&mut self, now: Instant, slot: usize) {
-        let most = super::limits::STREAM_ORDINAL_MAX;
+        let most = limits::STREAM_ORDINAL_MAX;
         let most = self.config.max_requests_per_connection.map_or(most, |limit| limit.min(most));
         if self.slots.connection(slot).opened >= most {
             self.begin_drain(now, slot, DrainCause::MaxRequests);
@@ -272,7 +280,7 @@ impl Pool {
         self.forget_slot(slot);
     }
 
-    fn forget_slot(&mut self, slot: usize) {
+    pub(super) fn forget_slot(&mut self, slot: usize) {
         self.timers.disarm(Timer::Life(slot as u32));
         self.timers.disarm(Timer::Quiet(slot as u32));
         self.refresh(self.slots.token(slot).backend);

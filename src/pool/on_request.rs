@@ -1,7 +1,7 @@
 //! Facts about requests: arrival, cancellation, and the ends of attempts and requests.
 
 use super::input::code;
-use super::request::RequestState;
+use super::request::{RequestState, Upload};
 use super::retry::{self, Attempt, Evidence};
 use super::timer::Timer;
 use super::{BackendId, Handled, Instant, Outcome, Output, Phase, Pool, Rejection, StreamToken};
@@ -90,7 +90,7 @@ impl Pool {
         };
         if retry::may_retry(&self.config.retry, evidence, attempt) && self.phase != Phase::Over {
             self.retrying = others + 1;
-            self.counters.retries += 1;
+            self.counters.retries[evidence as usize] += 1;
             self.wait(now, index);
             return;
         }
@@ -119,7 +119,7 @@ impl Pool {
         });
     }
 
-    /// The queue or response-head deadline of a request.
+    /// The queue or response-head deadline of a request, or its body stood still for too long.
     pub(super) fn on_request_deadline(&mut self, now: Instant, index: u32) {
         let request = *self.requests.get(index);
         let rejection = match request.state {
@@ -127,15 +127,24 @@ impl Pool {
                 Rejection::ResponseDeadline
             }
             RequestState::Waiting => Rejection::QueueDeadline,
-            RequestState::Sent { stream, .. } => {
+            // Who keeps the body from moving, client or backend, is not known here.
+            RequestState::Sent { upload: Upload::Open, .. } => {
+                self.requests.get_mut(index).evidence = Some(Evidence::Unknown);
+                self.abandon_stream(now, index, code::CANCEL);
+                Rejection::BodyStalled
+            }
+            RequestState::Sent { stream, upload: Upload::Done, .. } => {
                 self.requests.get_mut(index).evidence = Some(Evidence::Unknown);
                 self.abandon_stream(now, index, code::CANCEL);
                 self.backend_failed(now, stream.connection.backend);
                 Rejection::ResponseDeadline
             }
-            RequestState::Responding { .. } | RequestState::Free { .. } => {
-                unreachable!("the timer is disarmed when the response starts")
+            RequestState::Responding { .. } => {
+                self.requests.get_mut(index).evidence = Some(Evidence::Responding);
+                self.abandon_stream(now, index, code::CANCEL);
+                return self.end_request(index, Outcome::CutShort);
             }
+            RequestState::Free { .. } => unreachable!("the timer of a request ends with it"),
         };
         self.end_request(index, Outcome::Rejected(rejection));
     }
@@ -145,6 +154,7 @@ impl Pool {
             return Handled::Refused;
         }
         self.phase = Phase::Draining;
+        self.stop_all_probing();
         self.timers.arm(Timer::Shutdown, now.after(self.config.timeouts.drain));
         Handled::Done
     }

@@ -10,6 +10,7 @@ use super::timer::Timer;
 use super::{
     BackendId, Handled, Instant, Outcome, Output, Pool, Protocol, StreamFailure, StreamToken,
 };
+use core::time::Duration;
 
 impl Pool {
     pub(super) fn on_stream_opened(
@@ -55,7 +56,12 @@ impl Pool {
         Handled::Done
     }
 
-    pub(super) fn on_response_started(&mut self, now: Instant, stream: StreamToken) -> Handled {
+    pub(super) fn on_response_started(
+        &mut self,
+        now: Instant,
+        stream: StreamToken,
+        status: u16,
+    ) -> Handled {
         let Ok(Stream::Open { request: index, .. }) = self.slots.get(stream) else {
             return Handled::Stale;
         };
@@ -63,7 +69,7 @@ impl Pool {
             return Handled::Refused;
         };
         self.requests.get_mut(index).state = RequestState::Responding { stream, upload };
-        self.timers.disarm(Timer::Request(index));
+        self.arm_response_stall(now, index);
         let slot = self.slots.find(stream.connection).expect("the stream is live");
         let connection = self.slots.connection_mut(slot);
         connection.responses = connection.responses.saturating_add(1);
@@ -83,7 +89,46 @@ impl Pool {
                 before => before - before / 8 + sample / 8,
             };
         }
-        self.backend_succeeded(backend, index);
+        self.backend_answered(now, backend, index, status);
+        Handled::Done
+    }
+
+    /// A response may stand still for so long from now on.
+    fn arm_response_stall(&mut self, now: Instant, index: u32) {
+        self.timers.arm(Timer::Request(index), now.after(self.config.timeouts.response_stall));
+    }
+
+    /// Bytes passed: a response may stand still for as long again. A request body that is slower
+    /// than allowed gets less and less time: its deadline grows by what it brought at the least rate.
+    pub(super) fn on_body_progressed(
+        &mut self,
+        now: Instant,
+        stream: StreamToken,
+        bytes: u32,
+    ) -> Handled {
+        let Ok(Stream::Open { request: index, .. }) = self.slots.get(stream) else {
+            return Handled::Stale;
+        };
+        match self.requests.get(index).state {
+            RequestState::Responding { .. } => self.arm_response_stall(now, index),
+            RequestState::Sent { upload: Upload::Open, .. } => {
+                let timer = Timer::Request(index);
+                let full = now.after(self.config.timeouts.body_stall);
+                let at = match self.config.body_rate_min {
+                    0 => full,
+                    rate => {
+                        let earned = u64::from(bytes) * 1_000_000_000 / u64::from(rate);
+                        let armed = self.timers.armed(timer).expect("a request has a deadline");
+                        armed.after(Duration::from_nanos(earned)).min(full)
+                    }
+                };
+                self.timers.arm(timer, at);
+            }
+            RequestState::Sent { upload: Upload::Done, .. } => return Handled::Refused,
+            RequestState::Waiting | RequestState::Free { .. } => {
+                unreachable!("a stream carries a request that was sent")
+            }
+        }
         Handled::Done
     }
 

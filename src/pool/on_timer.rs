@@ -4,7 +4,7 @@
 use super::connection::{DrainCause, Event, Lifecycle, Ping};
 use super::output::CloseReason;
 use super::timer::Timer;
-use super::{Handled, Instant, Output, Pool, Protocol, backend_id, limits};
+use super::{Handled, Instant, Output, Pool, Protocol, backend_id};
 
 impl Pool {
     pub(super) fn on_timeout(&mut self, now: Instant) -> Handled {
@@ -19,7 +19,8 @@ impl Pool {
             Timer::Quiet(slot) => self.on_quiet(now, slot as usize),
             Timer::Request(index) => self.on_request_deadline(now, index),
             Timer::Backoff(backend) => self.on_backoff_over(backend_id(backend as usize)),
-            Timer::Health(backend) => self.on_ejection_over(backend_id(backend as usize)),
+            Timer::Health(backend) => self.on_ejection_over(now, backend_id(backend as usize)),
+            Timer::Probe(backend) => self.on_probe_due(now, backend_id(backend as usize)),
             Timer::Shutdown => self.on_shutdown_deadline(),
         }
         let next = self.timers.armed(timer);
@@ -42,14 +43,19 @@ impl Pool {
             Lifecycle::Draining(DrainCause::Lost) => {
                 self.close(now, slot, CloseReason::DrainDeadline);
             }
-            Lifecycle::Draining(_) => {
+            Lifecycle::Draining(cause) => {
                 // What is still being answered goes on; the deadline is for silence. A shutdown has
-                // one of its own.
-                let drain = self.config.timeouts.drain;
+                // one of its own, and a backend that goes gives its requests all the time there is.
                 let connection = self.slots.connection(slot);
-                let most = drain.saturating_mul(limits::DRAIN_EXTENSIONS_MAX);
-                let latest = connection.drains_since.after(most);
-                let at = connection.quiet_since.after(drain).min(latest);
+                let quiet = connection.quiet_since.after(self.config.timeouts.drain);
+                let at = match cause {
+                    DrainCause::Backend => connection.drains_until,
+                    DrainCause::GoAway
+                    | DrainCause::MaxAge
+                    | DrainCause::MaxRequests
+                    | DrainCause::Unfit
+                    | DrainCause::Lost => quiet.min(connection.drains_until),
+                };
                 if at > now {
                     self.timers.arm(Timer::Life(slot as u32), at);
                 } else {

@@ -1,7 +1,9 @@
 //! Orders that the pool gives. Whoever drives it carries them out and decides nothing.
 
+use super::backend::{BackendState, StateCause};
+use super::invariants::Mismatch;
 use super::retry::Evidence;
-use super::token::{ConnectionToken, RequestId, StreamToken};
+use super::token::{BackendToken, ConnectionToken, RequestId, StreamToken};
 
 /// What [`Pool::handle`](super::Pool::handle) says of the fact itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,6 +15,11 @@ pub enum Handled {
     Accepted(RequestId),
     /// The request was not taken in, and nothing more will be said of it.
     Rejected(Rejection),
+    /// The backend was taken in under this token.
+    Added(BackendToken),
+    /// The audit found this, and everything was given up: each request ended, each connection is to
+    /// be closed. That is a bug in the pool.
+    Rebuilt(Mismatch),
     /// The fact was about something that no longer exists. Counted; nothing changed.
     Stale,
     /// The fact cannot be true in the present state (a pong without a ping, a second
@@ -35,16 +42,21 @@ pub enum Rejection {
     ResponseDeadline,
     /// The last attempt failed and may not be repeated: 502.
     AttemptFailed,
+    /// The request's body stood still, or was slower than allowed: 408.
+    BodyStalled,
+    /// The pool found itself inconsistent and started anew: 502.
+    Rebuilt,
 }
 
 impl Rejection {
-    /// The status that the client sees (RFC 9110, 15.6).
+    /// The status that the client sees (RFC 9110, 15.5 and 15.6).
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
             Self::RequestsFull | Self::QueueFull | Self::QueueDeadline | Self::ShuttingDown => 503,
             Self::ResponseDeadline => 504,
-            Self::AttemptFailed => 502,
+            Self::AttemptFailed | Self::Rebuilt => 502,
+            Self::BodyStalled => 408,
         }
     }
 }
@@ -75,6 +87,10 @@ pub enum CloseReason {
     DrainDeadline,
     /// Suspect, and no frame came in time.
     Silent,
+    /// The backend was drained or removed before the dial was done.
+    BackendDrained,
+    /// The pool started anew.
+    Rebuilt,
     /// Shutdown.
     Shutdown,
 }
@@ -116,6 +132,35 @@ pub enum Output {
         connection: ConnectionToken,
         /// Why.
         reason: CloseReason,
+    },
+    /// Find out whether the backend works, and report `ProbeFinished`.
+    Probe {
+        /// The backend concerned.
+        backend: BackendToken,
+        /// To report under.
+        number: u32,
+    },
+    /// A probe that this pool ordered passed or failed, be it for want of a report in time. To be
+    /// told to the other pools of the process as their `ProbeFinished`.
+    ProbeJudged {
+        /// The backend concerned.
+        backend: BackendToken,
+        /// Whether it passed.
+        passed: bool,
+    },
+    /// The state of a backend changed. For people; nothing is to be done.
+    BackendChanged {
+        /// The backend concerned.
+        backend: BackendToken,
+        /// Its state from now on.
+        state: BackendState,
+        /// Why.
+        cause: StateCause,
+    },
+    /// A removed backend has no connection any more; its token is stale from here on.
+    BackendGone {
+        /// The backend concerned.
+        backend: BackendToken,
     },
     /// The one end of a request; its id is stale from here on.
     RequestEnded {

@@ -57,6 +57,14 @@ impl Request {
         }
     }
 
+    /// Whether a response byte went to the client.
+    pub(crate) fn response_began(&self) -> bool {
+        match self.state {
+            RequestState::Free { .. } | RequestState::Waiting | RequestState::Sent { .. } => false,
+            RequestState::Responding { .. } => true,
+        }
+    }
+
     /// Whether it counts against the retry budget.
     pub(crate) fn is_retrying(&self) -> bool {
         match self.state {
@@ -135,6 +143,19 @@ impl Requests {
         self.live -= 1;
     }
 
+    /// Frees every entry. Ids stay what they are: stale.
+    pub(crate) fn rebuild(&mut self) {
+        (self.free, self.live) = (NO_REQUEST, 0);
+        for index in (0..self.entries.len() as u32).rev() {
+            let entry = &mut self.entries[index as usize];
+            let retired = entry.generation == u32::MAX;
+            entry.state = RequestState::Free { next: if retired { NO_REQUEST } else { self.free } };
+            if !retired {
+                self.free = index;
+            }
+        }
+    }
+
     /// The index that an id names, if it is that incarnation's.
     pub(crate) fn find(&self, id: RequestId) -> Result<u32, Stale> {
         let entry = self.entries.get(id.index as usize).ok_or(Stale)?;
@@ -156,6 +177,12 @@ impl Requests {
         let request = &mut self.entries[index as usize];
         assert!(!matches!(request.state, RequestState::Free { .. }), "the request is live");
         request
+    }
+
+    /// The request at an index, if one is live there.
+    pub(crate) fn peek(&self, index: u32) -> Option<&Request> {
+        let request = self.entries.get(index as usize)?;
+        (!matches!(request.state, RequestState::Free { .. })).then_some(request)
     }
 
     /// The live requests, by index from `start` on.

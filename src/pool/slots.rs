@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use super::connection::{Connection, DrainCause, Event, Illegal, Lifecycle, SlotState};
 use super::input::Protocol;
-use super::limits::{self, Limits};
+use super::limits::Limits;
 use super::stats::SlotStats;
 use super::token::{BackendId, ConnectionToken, StreamToken};
 use super::transitions::Transitions;
@@ -402,33 +402,10 @@ impl Slots {
         stats
     }
 
-    /// Panics unless sets, free lists, loads and expectations equal a recount.
-    pub(crate) fn check_invariants(&self) {
-        let mut expected_streams = 0;
-        for (index, connection) in self.connections.iter().enumerate() {
-            expected_streams += expected(connection);
-            let bit = 1_u64 << (index % self.per_backend);
-            let slots = &self.backends[index / self.per_backend];
-            let retired = connection.state() == SlotState::Empty
-                && connection.generation >= self.generation_max;
-            let memberships = slots.memberships(bit);
-            assert_eq!(memberships, u32::from(!retired), "slot {index} is in one set");
-            assert!(retired || slots.bits(connection.state()) & bit != 0);
-            if connection.state() == SlotState::Empty {
-                assert_eq!(connection.load(), 0);
-                continue;
-            }
-            let base = index * self.streams_per_connection;
-            let entries = &self.streams[base..base + self.streams_per_connection];
-            let live = entries.iter().filter(|entry| !matches!(entry, Stream::Free { .. }));
-            assert_eq!(live.count() as u32, connection.load(), "load of slot {index}");
-            assert!(connection.opened <= limits::STREAM_ORDINAL_MAX);
-        }
-        assert_eq!(self.expected, expected_streams);
-        for slots in &self.backends {
-            let active = slots.connecting | slots.available | slots.occupied;
-            assert!(active.count_ones() <= self.connections_max, "connections per backend");
-        }
+    /// The slots of a backend, by index in the table.
+    pub(crate) fn range(&self, backend: BackendId) -> core::ops::Range<usize> {
+        let start = usize::from(backend.0) * self.per_backend;
+        start..start + self.per_backend
     }
 }
 
@@ -452,13 +429,6 @@ impl BackendSlots {
             SlotState::Draining => self.draining,
         }
     }
-
-    fn memberships(&self, bit: u64) -> u32 {
-        [self.empty, self.connecting, self.available, self.occupied, self.draining]
-            .iter()
-            .map(|set| u32::from(set & bit != 0))
-            .sum()
-    }
 }
 
 fn expected(connection: &Connection) -> u64 {
@@ -468,5 +438,6 @@ fn expected(connection: &Connection) -> u64 {
     }
 }
 
+mod recount;
 #[cfg(test)]
 mod tests;

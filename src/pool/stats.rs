@@ -46,10 +46,29 @@ pub struct Counters {
     pub refused: u64,
     /// Dials ordered.
     pub dials: u64,
-    /// Attempts beyond the first.
-    pub retries: u64,
+    /// Attempts beyond the first, by the evidence of the one before, in the order of
+    /// [`Evidence`](super::Evidence).
+    pub retries: [u64; 5],
     /// PINGs ordered.
     pub pings: u64,
+    /// Backends ejected.
+    pub ejections: u64,
+    /// Backends that would have been ejected if not enough had been.
+    pub spared: u64,
+    /// Probes ordered.
+    pub probes: u64,
+    /// Probes that failed, also of another pool.
+    pub probes_failed: u64,
+    /// Times that the pool found itself inconsistent and started anew. Each is a bug.
+    pub rebuilds: u64,
+}
+
+impl Counters {
+    /// Attempts beyond the first.
+    #[must_use]
+    pub fn all_retries(&self) -> u64 {
+        self.retries.iter().sum()
+    }
 }
 
 /// A snapshot of a whole pool.

@@ -1,5 +1,6 @@
 //! Whole-pool scenarios, by theme. [`World`] drives a pool by hand and keeps books of its own.
 
+mod backends;
 mod chaos;
 mod dialling;
 mod draining;
@@ -7,6 +8,7 @@ mod health;
 mod queueing;
 mod retries;
 mod silence;
+mod stalls;
 
 use alloc::collections::BTreeMap;
 use alloc::vec;

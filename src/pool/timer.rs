@@ -3,6 +3,7 @@
 //! it.
 
 use super::heap::IndexedHeap;
+use super::invariants::Mismatch;
 use super::time::Instant;
 
 /// What a deadline is about. The meaning follows from the state of that thing.
@@ -12,12 +13,14 @@ pub(crate) enum Timer {
     Life(u32),
     /// Slow dial, idleness, silence or suspicion of a connection slot.
     Quiet(u32),
-    /// Queue or response-head deadline of a request.
+    /// Queue or response-head deadline of a request, or how long its body may stand still.
     Request(u32),
     /// The next dial of a backend.
     Backoff(u32),
     /// The end of a backend's ejection.
     Health(u32),
+    /// The next probe of a backend, or the deadline of the one that is out.
+    Probe(u32),
     /// The drain deadline of the whole pool.
     Shutdown,
 }
@@ -29,12 +32,14 @@ pub enum TimerReason {
     ConnectionLife,
     /// A connection that may be idle, silent or dead.
     ConnectionQuiet,
-    /// A request's queue or response-head deadline.
+    /// A request's queue or response-head deadline, or its body stands still.
     RequestDeadline,
     /// A backend may be dialled again.
     Backoff,
     /// A backend's ejection ends.
     Ejection,
+    /// A backend is to be probed, or its probe takes too long.
+    Probe,
     /// The shutdown's deadline.
     Shutdown,
 }
@@ -49,7 +54,7 @@ pub(crate) struct Timers {
 
 impl Timers {
     pub(crate) fn new(slots: u32, requests: u32, backends: u32) -> Self {
-        let capacity = 2 * slots + requests + 2 * backends + 1;
+        let capacity = 2 * slots + requests + 3 * backends + 1;
         Self { heap: IndexedHeap::new(capacity as usize), slots, requests, backends }
     }
 
@@ -84,9 +89,10 @@ impl Timers {
             Timer::Life(slot) => 2 * slot,
             Timer::Quiet(slot) => 2 * slot + 1,
             Timer::Request(request) => requests + request,
-            Timer::Backoff(backend) => backends + 2 * backend,
-            Timer::Health(backend) => backends + 2 * backend + 1,
-            Timer::Shutdown => backends + 2 * self.backends,
+            Timer::Backoff(backend) => backends + 3 * backend,
+            Timer::Health(backend) => backends + 3 * backend + 1,
+            Timer::Probe(backend) => backends + 3 * backend + 2,
+            Timer::Shutdown => backends + 3 * self.backends,
         }
     }
 
@@ -100,19 +106,24 @@ impl Timers {
         if place < backends {
             return Timer::Request(place - requests);
         }
-        let backend = (place - backends) / 2;
+        let backend = (place - backends) / 3;
         if backend == self.backends {
             return Timer::Shutdown;
         }
-        if (place - backends).is_multiple_of(2) {
-            Timer::Backoff(backend)
-        } else {
-            Timer::Health(backend)
+        match (place - backends) % 3 {
+            0 => Timer::Backoff(backend),
+            1 => Timer::Health(backend),
+            _ => Timer::Probe(backend),
         }
     }
 
-    pub(crate) fn check_invariants(&self) {
-        self.heap.check_invariants();
+    pub(crate) fn recount(&self) -> Result<(), Mismatch> {
+        self.heap.recount()
+    }
+
+    /// Disarms all.
+    pub(crate) fn clear(&mut self) {
+        self.heap.clear();
     }
 }
 
@@ -124,6 +135,7 @@ impl From<Timer> for TimerReason {
             Timer::Request(_) => Self::RequestDeadline,
             Timer::Backoff(_) => Self::Backoff,
             Timer::Health(_) => Self::Ejection,
+            Timer::Probe(_) => Self::Probe,
             Timer::Shutdown => Self::Shutdown,
         }
     }
@@ -139,7 +151,9 @@ mod tests {
         let mut all = alloc::vec![Timer::Shutdown];
         all.extend((0..3).flat_map(|slot| [Timer::Life(slot), Timer::Quiet(slot)]));
         all.extend((0..4).map(Timer::Request));
-        all.extend((0..2).flat_map(|backend| [Timer::Backoff(backend), Timer::Health(backend)]));
+        all.extend((0..2).flat_map(|backend| {
+            [Timer::Backoff(backend), Timer::Health(backend), Timer::Probe(backend)]
+        }));
         for (at, timer) in all.iter().enumerate() {
             timers.arm(*timer, Instant(at as u64));
         }

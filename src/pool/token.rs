@@ -5,9 +5,19 @@
 //! than reused. A stale token from outside is normal, since events arrive late; the pool counts it,
 //! changes nothing and answers [`Handled::Stale`](super::Handled::Stale).
 
-/// Index of a backend in [`Config::backends`](super::Config::backends).
+/// A place for a backend: at first its index in [`Config::backends`](super::Config::backends). When
+/// a backend is removed its place is free for another; a [`BackendToken`] says which one is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendId(pub u16);
+
+/// One backend, from its arrival in the configuration until it was removed and let go of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BackendToken {
+    /// Its place.
+    pub backend: BackendId,
+    /// Which use of that place: grows by one each time the place is taken.
+    pub generation: u32,
+}
 
 /// One incarnation of one connection slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

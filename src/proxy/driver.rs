@@ -127,7 +127,11 @@ impl Driver {
                 Ok(request)
             }
             Handled::Rejected(rejection) => Err(rejection),
-            Handled::Done | Handled::Stale | Handled::Refused => {
+            Handled::Done
+            | Handled::Stale
+            | Handled::Refused
+            | Handled::Added(_)
+            | Handled::Rebuilt(_) => {
                 unreachable!("an arrival is accepted or rejected")
             }
         };
@@ -160,6 +164,12 @@ impl Driver {
                 Output::Close { connection, reason } => {
                     core.order(connection, ConnectionOrder::Close { reason });
                     core.connections.remove(&connection);
+                }
+                // Nobody probes yet, and no backend comes or goes.
+                Output::Probe { .. } | Output::ProbeJudged { .. } | Output::BackendGone { .. } => {}
+                Output::BackendChanged { backend, state, cause } => {
+                    let name = &*self.backend(backend.backend).name;
+                    tracing::info!(target: "baton", backend = name, ?state, ?cause, "backend changed");
                 }
                 Output::RequestEnded { request, outcome, attempts, evidence } => {
                     if let Some(live) = core.live(request) {

@@ -22,6 +22,10 @@ fn words(rejection: Rejection, evidence: Option<Evidence>) -> (&'static str, &'s
         (Rejection::ResponseDeadline, _) => {
             ("http_response_timeout", "the backend did not answer in time")
         }
+        (Rejection::BodyStalled, _) => {
+            ("http_request_error", "the request body did not come, or was not taken, in time")
+        }
+        (Rejection::Rebuilt, _) => ("proxy_internal_error", "the proxy had to start anew"),
         (Rejection::AttemptFailed, Some(Evidence::NeverSent)) => {
             ("destination_unavailable", "the backend's connection failed")
         }
@@ -40,13 +44,15 @@ pub fn reason(rejection: Rejection) -> &'static str {
         Rejection::ShuttingDown => "shutting_down",
         Rejection::ResponseDeadline => "response_deadline",
         Rejection::AttemptFailed => "attempt_failed",
+        Rejection::BodyStalled => "body_stalled",
+        Rejection::Rebuilt => "rebuilt",
     }
 }
 
 /// The response to a request that the pool turned away.
 pub fn rejected(rejection: Rejection, evidence: Option<Evidence>) -> Response<Full<Bytes>> {
     let (error, line) = words(rejection, evidence);
-    let status = StatusCode::from_u16(rejection.status()).expect("502, 503 or 504");
+    let status = StatusCode::from_u16(rejection.status()).expect("408, 502, 503 or 504");
     let proof = access_log::evidence(evidence);
     let details = format!("baton; error={error}; details=\"{line}; evidence={proof}\"");
     let mut response = line_response(status, line);

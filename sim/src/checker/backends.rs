@@ -1,168 +1,365 @@
-//! The account of backends: their health, the wait before the next dial, and how many streams their
-//! dials are expected to bring.
+//! The account of backends: which are in service, what the operator ordered, what the pool says of
+//! them, and how many streams their dials are expected to bring.
 
 use std::time::Duration;
 
-use baton::pool::{BackendId, Config, Instant, Pool, Strategy};
+use baton::pool::{
+    BackendId, BackendState, BackendToken, Config, Input, Instant, Output, Pool, Probing, Setting,
+    Strategy, TimerReason,
+};
 
-use super::books::{Books, ConnectionPhase};
+use super::books::{Books, ConnectionPhase, Decision, Phase};
+use super::facts::lost_evidence;
+use super::health::{Health, Probes};
 use super::{Invariant, Verdict, require};
 
 /// Times that a backend with room may be passed over, for each backend that there is.
 const PASSED_OVER_MAX: u32 = 3;
 
-/// One backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Service {
+    Vacant,
+    Serving,
+    Draining,
+    /// Removed at that moment.
+    Leaving(Instant),
+}
+
+/// A place for a backend, and the one in it.
 #[derive(Clone, Debug)]
 pub(super) struct Backend {
-    health: Health,
-    /// When it was last put at the end of those that are out; the least is tried if all are.
-    ejection: u64,
+    pub(super) generation: u32,
+    pub(super) service: Service,
+    pub(super) health: Health,
+    pub(super) probes: Probes,
     /// Rounds of failed dials in a row.
-    rounds: u32,
+    pub(super) rounds: u32,
     /// The wait for the next dial ends between these.
-    backoff: Option<(Instant, Instant)>,
+    pub(super) backoff: Option<(Instant, Instant)>,
     /// Streams that the next dial is expected to bring.
     pub(super) expected: u32,
     /// The longest that a response head took.
     pub(super) longest_response: Duration,
     /// Times that it asked for calm after PINGs.
     pub(super) calm: u32,
+    /// Requests on its connections.
+    pub(super) requests: u32,
+    /// When it came back, or came.
+    pub(super) returned: Option<Instant>,
+    weight: u16,
     /// Requests in a row that went elsewhere although it had room.
     passed_over: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Health {
-    Healthy { failures: u32 },
-    Ejected { times: u32, until: Instant },
-    OnTrial { times: u32, successes: u32, probe: Option<u32> },
+    /// The state that the pool last told of it.
+    told: Option<BackendState>,
 }
 
 impl Backend {
-    pub(super) fn new(config: &Config, index: usize) -> Self {
-        let cap = config.limits.streams_per_connection as u32;
-        let expected = if config.backends[index].exclusive { 1 } else { cap.min(100) };
+    pub(super) fn vacant() -> Self {
         Self {
-            health: Health::Healthy { failures: 0 },
-            ejection: 0,
+            generation: 0,
+            service: Service::Vacant,
+            health: Health::NEW,
+            probes: Probes::NEW,
             rounds: 0,
             backoff: None,
-            expected,
+            expected: 1,
             longest_response: Duration::ZERO,
             calm: 0,
+            requests: 0,
+            returned: None,
+            weight: 1,
             passed_over: 0,
+            told: None,
         }
     }
 
+    fn occupy(&mut self, generation: u32, weight: u16, expected: u32) {
+        *self = Self { generation, service: Service::Serving, weight, expected, ..Self::vacant() };
+    }
+
+    pub(super) fn is_in_service(&self) -> bool {
+        self.service == Service::Serving
+    }
+
+    pub(super) fn is_healthy(&self) -> bool {
+        self.is_in_service() && self.probes.up && self.health.is_healthy()
+    }
+
     fn is_usable(&self) -> bool {
-        match self.health {
-            Health::Healthy { .. } => true,
-            Health::Ejected { .. } => false,
-            Health::OnTrial { probe, .. } => probe.is_none(),
-        }
+        self.is_in_service() && self.probes.up && self.health.is_usable()
+    }
+
+    fn state(&self) -> Option<BackendState> {
+        Some(match self.service {
+            Service::Vacant => return None,
+            Service::Draining => BackendState::Draining,
+            Service::Leaving(_) => BackendState::Leaving,
+            Service::Serving if !self.probes.up => BackendState::Down,
+            Service::Serving => match self.health {
+                Health::Healthy { .. } => BackendState::Up,
+                Health::Ejected { .. } => BackendState::Ejected,
+                Health::OnTrial { .. } => BackendState::OnTrial,
+            },
+        })
     }
 }
 
 impl Books {
-    /// A dial failed, or a connection ended without one response: one more round, unless the wait
-    /// after the last one is not over.
-    pub(super) fn dial_failed(&mut self, now: Instant, backend: BackendId) {
-        let timeouts = &self.config.timeouts;
-        let state = &mut self.backends[usize::from(backend.0)];
-        if state.backoff.is_some() {
+    /// The backends of the configuration are there from the beginning.
+    pub(super) fn configure(&mut self, config: &Config) {
+        for (index, backend) in config.backends.iter().enumerate() {
+            let expected = self.first_expectation(backend.exclusive);
+            let state = &mut self.backends[index];
+            state.occupy(1, backend.weight, expected);
+            state.told = Some(BackendState::Up);
+        }
+    }
+
+    fn first_expectation(&self, exclusive: bool) -> u32 {
+        let cap = self.config.limits.streams_per_connection as u32;
+        if exclusive { 1 } else { cap.min(100) }
+    }
+
+    /// The place that a token names, if its backend is there.
+    pub(super) fn backend(&self, token: BackendToken) -> Option<usize> {
+        let index = usize::from(token.backend.0);
+        let state = self.backends.get(index)?;
+        let current = state.service != Service::Vacant && state.generation == token.generation;
+        current.then_some(index)
+    }
+
+    pub(super) fn may_be_used(&self, index: usize) -> bool {
+        let state = &self.backends[index];
+        state.is_usable() || (state.is_in_service() && self.is_panicking())
+    }
+
+    /// Whether a further backend can be taken in: a place is free, or one that leaves holds it.
+    pub(super) fn has_place(&self) -> bool {
+        let free = |state: &Backend| matches!(state.service, Service::Vacant | Service::Leaving(_));
+        self.backends.iter().any(free)
+    }
+
+    /// The backend that must make room, if no place is free: the one that left first.
+    pub(super) fn first_to_go(&self) -> Option<usize> {
+        if self.backends.iter().any(|state| state.service == Service::Vacant) {
+            return None;
+        }
+        let left = |(index, state): (usize, &Backend)| match state.service {
+            Service::Leaving(since) => Some((since, index)),
+            Service::Vacant | Service::Serving | Service::Draining => None,
+        };
+        self.backends.iter().enumerate().filter_map(left).min().map(|(_, index)| index)
+    }
+
+    /// A backend is taken in: at once, or once the one in its place is said to be gone.
+    pub(super) fn backend_added(
+        &mut self,
+        now: Instant,
+        input: Input,
+        token: BackendToken,
+    ) -> Verdict {
+        let Input::BackendAdded { weight, exclusive } = input else {
+            return require(false, Invariant::NoResurrection, || {
+                format!("{input:?} was taken for a new backend")
+            });
+        };
+        let index = usize::from(token.backend.0);
+        let known = self.backends.get(index);
+        let fresh = known.is_some_and(|state| token.generation == state.generation + 1);
+        require(fresh, Invariant::ExclusiveOwnership, || format!("{token:?} was given before"))?;
+        self.joining = Some((token, weight, exclusive));
+        match self.first_to_go() {
+            None => self.join(now),
+            Some(first) => {
+                require(first == index, Invariant::Fairness, || {
+                    format!("backend {index} had to make room, but {first} left before it")
+                })?;
+                // Nobody orders the end of a connection that is lost already.
+                for slot in self.slots_of(index) {
+                    if self.connections[slot].phase == ConnectionPhase::Lost {
+                        let all = |stream_id| Some(lost_evidence(stream_id));
+                        self.kill(now, slot, all, Decision::Either);
+                        self.set_phase(now, slot, ConnectionPhase::Gone);
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn join(&mut self, now: Instant) -> Verdict {
+        let Some((token, weight, exclusive)) = self.joining.take() else {
+            return Ok(());
+        };
+        let index = usize::from(token.backend.0);
+        let vacant = self.backends[index].service == Service::Vacant;
+        require(vacant, Invariant::ExclusiveOwnership, || {
+            format!("{token:?} was put where another backend is")
+        })?;
+        let expected = self.first_expectation(exclusive);
+        let state = &mut self.backends[index];
+        state.occupy(token.generation, weight, expected);
+        state.returned = Some(now);
+        state.probes.not_before = now;
+        Ok(())
+    }
+
+    pub(super) fn slots_of(&self, index: usize) -> std::ops::Range<usize> {
+        index * self.slots_per_backend..(index + 1) * self.slots_per_backend
+    }
+
+    /// Facts about backends that were answered `Done`.
+    pub(super) fn apply_to_backend(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::BackendRemoved { backend } => {
+                let index = self.backend(backend).expect("answered Done");
+                self.backends[index].service = Service::Leaving(now);
+                self.backends[index].probes.out = None;
+                // A connection that drains has this long at most.
+                self.retire(now, index, now.after(self.config.timeouts.drain.saturating_mul(20)));
+            }
+            Input::DrainRequested { backend, within } => {
+                let index = self.backend(backend).expect("answered Done");
+                self.backends[index].service = Service::Draining;
+                self.retire(now, index, now.after(within));
+            }
+            Input::DrainCancelled { backend } => {
+                let index = self.backend(backend).expect("answered Done");
+                self.backends[index].service = Service::Serving;
+                self.backends[index].returned = Some(now);
+            }
+            Input::WeightChanged { backend, weight } => {
+                let index = self.backend(backend).expect("answered Done");
+                self.backends[index].weight = weight;
+            }
+            Input::ProbeFinished { backend, passed, .. } => {
+                let index = self.backend(backend).expect("answered Done");
+                match self.config.probing {
+                    Probing::Ordered => self.judgement_due = Some((index, passed)),
+                    Probing::Told | Probing::Off => self.count_probe(now, index, passed),
+                }
+            }
+            Input::SettingChanged { setting } => self.change(now, setting),
+            _ => unreachable!("not about a backend"),
+        }
+    }
+
+    /// The backend gets nothing new; what it has ends at the deadline.
+    fn retire(&mut self, now: Instant, index: usize, deadline: Instant) {
+        for slot in self.slots_of(index) {
+            match self.connections[slot].phase {
+                ConnectionPhase::Up => {
+                    self.set_phase(now, slot, ConnectionPhase::Draining);
+                    self.connections[slot].ends_at = Some(deadline);
+                    self.connections[slot].only_then = true;
+                }
+                ConnectionPhase::Draining => {
+                    let ends_at = &mut self.connections[slot].ends_at;
+                    *ends_at = Some(ends_at.map_or(deadline, |before| before.min(deadline)));
+                }
+                ConnectionPhase::Gone | ConnectionPhase::Connecting | ConnectionPhase::Lost => {}
+            }
+        }
+    }
+
+    fn change(&mut self, now: Instant, setting: Setting) {
+        let before = self.config.probing;
+        self.config.set(setting).expect("answered Done");
+        if self.config.probing == before {
             return;
         }
-        let doubled = timeouts.backoff_min.saturating_mul(1 << state.rounds.min(31));
-        let delay = doubled.min(timeouts.backoff_max);
-        state.rounds += 1;
-        let least = (delay / 5 * 4).max(timeouts.backoff_min);
-        let most = (delay / 5 * 6 + Duration::from_nanos(10)).min(timeouts.backoff_max);
-        state.backoff = Some((now.after(least.min(most)), now.after(most)));
-        self.backend_failed(now, backend);
-    }
-
-    /// The backend did not do what was asked of it.
-    pub(super) fn backend_failed(&mut self, now: Instant, backend: BackendId) {
-        let tried = self.fail_open() == Some(backend);
-        let needed = self.config.health.failures;
-        let state = &mut self.backends[usize::from(backend.0)];
-        let times = match state.health {
-            Health::Healthy { failures } if failures + 1 < needed => {
-                state.health = Health::Healthy { failures: failures + 1 };
-                return;
+        for state in &mut self.backends {
+            state.probes.out = None;
+            state.probes.not_before = now;
+            if self.config.probing == Probing::Off {
+                state.probes = Probes { not_before: now, ..Probes::NEW };
             }
-            Health::Healthy { .. } => 1,
-            Health::OnTrial { times, .. } => times + 1,
-            Health::Ejected { .. } => {
-                if tried {
-                    self.ejections += 1;
-                    state.ejection = self.ejections;
-                }
-                return;
-            }
-        };
-        let timeouts = &self.config.timeouts;
-        let doubled = timeouts.ejection_min.saturating_mul(1 << (times - 1).min(31));
-        let until = now.after(doubled.min(timeouts.ejection_max));
-        state.health = Health::Ejected { times, until };
-        self.ejections += 1;
-        state.ejection = self.ejections;
-    }
-
-    /// The backend answered a request.
-    pub(super) fn backend_answered(&mut self, backend: BackendId, request: u32) {
-        let tried = self.fail_open() == Some(backend);
-        let needed = self.config.health.successes;
-        let state = &mut self.backends[usize::from(backend.0)];
-        state.rounds = 0;
-        state.backoff = None;
-        let (times, successes) = match state.health {
-            Health::Healthy { .. } => {
-                state.health = Health::Healthy { failures: 0 };
-                return;
-            }
-            Health::Ejected { times, .. } if tried => (times, 1),
-            Health::OnTrial { times, successes, probe } if probe == Some(request) => {
-                (times, successes + 1)
-            }
-            Health::Ejected { .. } | Health::OnTrial { .. } => return,
-        };
-        state.health = if successes >= needed {
-            Health::Healthy { failures: 0 }
-        } else {
-            Health::OnTrial { times, successes, probe: None }
-        };
-    }
-
-    /// A request was given to the backend; on trial, it is the probe.
-    pub(super) fn request_bound(&mut self, backend: BackendId, request: u32) {
-        let state = &mut self.backends[usize::from(backend.0)];
-        if let Health::OnTrial { probe, .. } = &mut state.health
-            && probe.is_none()
-        {
-            *probe = Some(request);
         }
     }
 
-    /// A request left the backend.
-    pub(super) fn request_unbound(&mut self, backend: BackendId, request: u32) {
-        let state = &mut self.backends[usize::from(backend.0)];
-        if let Health::OnTrial { probe, .. } = &mut state.health
-            && *probe == Some(request)
-        {
-            *probe = None;
+    /// Orders about backends.
+    pub(super) fn order_of_backend(
+        &mut self,
+        now: Instant,
+        input: Input,
+        order: Output,
+    ) -> Verdict {
+        let legal = Invariant::CommandLegality;
+        match order {
+            Output::Probe { backend, number } => {
+                let index = self.known_backend(backend)?;
+                let ordered = self.config.probing == Probing::Ordered
+                    && self.phase == Phase::Running
+                    && self.has_fired(TimerReason::Probe);
+                let state = &mut self.backends[index];
+                let there = matches!(state.service, Service::Serving | Service::Draining);
+                let due = state.probes.out.is_none() && now >= state.probes.not_before;
+                state.probes.out = Some((number, now));
+                require(ordered && there && due, legal, || {
+                    format!("{order:?} though {:?} and {:?}", state.service, state.probes)
+                })
+            }
+            Output::ProbeJudged { backend, passed } => {
+                let index = self.known_backend(backend)?;
+                let told = self.judgement_due.take() == Some((index, passed));
+                let out = self.backends[index].probes.out.take();
+                let timeout = self.config.timeouts.probe_timeout;
+                let late = input == Input::Timeout
+                    && !passed
+                    && out.is_some_and(|(_, since)| now >= since.after(timeout));
+                require((told && out.is_some()) || late, legal, || {
+                    format!("{order:?} of a probe that is {out:?}")
+                })?;
+                let least = self.config.timeouts.probe_interval / 10 * 9;
+                self.backends[index].probes.not_before = now.after(least);
+                self.count_probe(now, index, passed);
+                Ok(())
+            }
+            Output::BackendChanged { backend, state, .. } => {
+                let index = self.known_backend(backend)?;
+                let before = self.backends[index].told.replace(state);
+                require(before != Some(state), legal, || format!("{order:?} was told before"))
+            }
+            Output::BackendGone { backend } => self.backend_gone(now, backend),
+            _ => unreachable!("not about a backend"),
         }
+    }
+
+    fn known_backend(&self, token: BackendToken) -> Result<usize, super::Violation> {
+        let index = self.backend(token);
+        require(index.is_some(), Invariant::CommandLegality, || {
+            format!("an order about {token:?}, which is gone")
+        })?;
+        Ok(index.expect("looked at just now"))
+    }
+
+    fn backend_gone(&mut self, now: Instant, token: BackendToken) -> Verdict {
+        let index = self.known_backend(token)?;
+        self.resolve_limbo()?;
+        let slots = &self.connections[self.slots_of(index)];
+        let empty = slots.iter().all(|connection| connection.phase == ConnectionPhase::Gone);
+        let leaving = matches!(self.backends[index].service, Service::Leaving(_));
+        require(leaving && empty, Invariant::CommandLegality, || {
+            format!("{token:?} is said to be gone; it is {:?}", self.backends[index].service)
+        })?;
+        let generation = self.backends[index].generation;
+        self.backends[index] = Backend { generation, ..Backend::vacant() };
+        if self.joining.is_some_and(|(joining, ..)| joining.backend == token.backend) {
+            return self.join(now);
+        }
+        Ok(())
     }
 
     /// Turns are taken: a backend with room is not passed over again and again. A few times it is:
-    /// dials and retries count as turns too.
+    /// dials and retries count as turns too, and one that comes back slowly is.
     pub(super) fn take_turn(&mut self, backend: BackendId, attempt: u8) -> Verdict {
-        if self.config.strategy != Strategy::RoundRobin {
+        let slowly = !self.config.timeouts.slow_start.is_zero();
+        if self.config.strategy != Strategy::RoundRobin || slowly {
             return Ok(());
         }
         let most = PASSED_OVER_MAX * self.backends.len() as u32;
         for index in 0..self.backends.len() {
-            let ready = self.backends[index].is_usable() && self.has_room(index);
+            let ready = self.may_be_used(index) && self.has_room(index);
             let state = &mut self.backends[index];
             if index == usize::from(backend.0) || !ready {
                 state.passed_over = 0;
@@ -178,65 +375,93 @@ impl Books {
     }
 
     fn has_room(&self, backend: usize) -> bool {
-        let slots = self.slots_per_backend;
-        self.connections[backend * slots..(backend + 1) * slots].iter().any(|connection| {
+        self.connections[self.slots_of(backend)].iter().any(|connection| {
             connection.phase == ConnectionPhase::Up
                 && !connection.suspect
                 && connection.load < connection.limit
         })
     }
 
-    /// The ejection that ends at this moment: of several, the first in order.
-    pub(super) fn ejection_over(&mut self, at: Instant) {
-        let due = self.backends.iter_mut().find_map(|state| match state.health {
-            Health::Ejected { times, until } if until == at => Some((state, times)),
-            _ => None,
-        });
-        if let Some((state, times)) = due {
-            state.health = Health::OnTrial { times, successes: 0, probe: None };
-        }
-    }
-
-    /// The backend that is tried because all are out: the one that is out longest.
-    fn fail_open(&self) -> Option<BackendId> {
-        if self.backends.iter().any(Backend::is_usable) {
-            return None;
-        }
-        let out = self.backends.iter().enumerate();
-        let longest = out.min_by_key(|(_, state)| state.ejection)?;
-        Some(BackendId(longest.0 as u16))
-    }
-
     /// What the pool says of its backends equals the account.
     pub(super) fn compare_backends(&mut self, now: Instant, pool: &Pool) -> Verdict {
-        let tried = self.fail_open();
+        require(self.joining.is_none(), Invariant::CommandLegality, || {
+            "a backend was added where another still is".to_owned()
+        })?;
+        require(self.judgement_due.is_none(), Invariant::Health, || {
+            "a probe was reported, and nobody else was told".to_owned()
+        })?;
+        let panicking = self.is_panicking();
+        require(pool.is_panicking() == panicking, Invariant::Health, || {
+            format!("the pool panics: {}, expected {panicking}", pool.is_panicking())
+        })?;
         for index in 0..self.backends.len() {
-            let backend = BackendId(index as u16);
-            let state = &mut self.backends[index];
-            let healthy = matches!(state.health, Health::Healthy { .. });
-            let told = (pool.may_be_used(backend), pool.is_healthy(backend));
-            let own = (state.is_usable() || tried == Some(backend), healthy);
+            self.compare_backend(now, index, pool)?;
+            self.compare_backoff(now, index, pool)?;
+        }
+        Ok(())
+    }
+
+    fn compare_backend(&self, now: Instant, index: usize, pool: &Pool) -> Verdict {
+        let backend = BackendId(index as u16);
+        let state = &self.backends[index];
+        let own = state.state();
+        require(state.told == own, Invariant::Health, || {
+            format!("backend {index} is {own:?}; people were told {:?}", state.told)
+        })?;
+        let view = pool.backend(backend);
+        let seen = view.map(|view| (view.state, view.token.generation, view.weight));
+        let known = own.map(|own| (own, state.generation, state.weight));
+        require(seen == known, Invariant::Health, || {
+            format!("backend {index} is {seen:?}, expected {known:?}")
+        })?;
+        let requests = view.map_or(0, |view| view.requests);
+        require(requests == state.requests, Invariant::DerivedCounts, || {
+            format!("backend {index} has {requests} requests, expected {}", state.requests)
+        })?;
+        let told = (pool.may_be_used(backend), pool.is_healthy(backend));
+        let own = (self.may_be_used(index), state.is_healthy());
+        require(told == own, Invariant::Health, || {
             let health = state.health;
-            require(told == own, Invariant::Health, || {
-                format!(
-                    "backend {index} is usable and healthy: {told:?}, expected {own:?} ({health:?})"
-                )
-            })?;
-            let until = pool.backoff_until(backend);
-            let fits = match (until, state.backoff) {
-                (None, None) => true,
-                (Some(until), Some((least, most))) => least <= until && until <= most,
-                // Only its timer ends a wait.
-                (None, Some((least, _))) => now >= least,
-                (Some(_), None) => false,
-            };
-            let backoff = state.backoff;
-            require(fits, Invariant::Timers, || {
-                format!("backend {index} is not dialled until {until:?}, expected {backoff:?}")
-            })?;
-            if until.is_none() {
-                state.backoff = None;
+            format!(
+                "backend {index} is usable and healthy: {told:?}, expected {own:?} ({health:?})"
+            )
+        })?;
+        let share = self.share(now, index);
+        require(pool.share(backend, now) == share, Invariant::Fairness, || {
+            let told = pool.share(backend, now);
+            format!("backend {index} gets {told} % of its share, expected {share}")
+        })
+    }
+
+    /// A backend that came back gets a tenth of its share at first, and more with time.
+    fn share(&self, now: Instant, index: usize) -> u64 {
+        let whole = self.config.timeouts.slow_start.as_nanos();
+        match self.backends[index].returned {
+            Some(returned) if now.since(returned).as_nanos() < whole => {
+                let past = now.since(returned).as_nanos();
+                ((past * 100 / whole) as u64).max(10)
             }
+            _ => 100,
+        }
+    }
+
+    fn compare_backoff(&mut self, now: Instant, index: usize, pool: &Pool) -> Verdict {
+        let backend = BackendId(index as u16);
+        let state = &mut self.backends[index];
+        let until = pool.backoff_until(backend);
+        let fits = match (until, state.backoff) {
+            (None, None) => true,
+            (Some(until), Some((least, most))) => least <= until && until <= most,
+            // Only its timer ends a wait.
+            (None, Some((least, _))) => now >= least,
+            (Some(_), None) => false,
+        };
+        let backoff = state.backoff;
+        require(fits, Invariant::Timers, || {
+            format!("backend {index} is not dialled until {until:?}, expected {backoff:?}")
+        })?;
+        if until.is_none() {
+            state.backoff = None;
         }
         Ok(())
     }

@@ -2,8 +2,8 @@
 //! imply them.
 
 use baton::pool::{
-    BackendId, Config, ConnectionToken, Evidence, Input, Instant, Protocol, RequestId, StreamToken,
-    TimerReason,
+    BackendId, BackendToken, Config, ConnectionToken, Evidence, Input, Instant, Protocol,
+    RequestId, StreamToken, TimerReason,
 };
 
 use super::backends::Backend;
@@ -40,6 +40,10 @@ pub(super) struct Connection {
     pub(super) responses: u32,
     /// It was lost under requests without a goodbye, and nobody has said that one was cut off.
     pub(super) lost_without_goodbye: bool,
+    /// Its backend was drained or removed: it ends then at the latest.
+    pub(super) ends_at: Option<Instant>,
+    /// And not before, since it drains for that reason alone.
+    pub(super) only_then: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +78,8 @@ pub(super) struct Request {
     /// When it was sent whole, or given to a connection.
     pub(super) sent_at: Instant,
     pub(super) response_deadline: Option<Instant>,
+    /// Its body may stand still until then.
+    pub(super) stalls_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +103,7 @@ pub(super) enum Ending {
     Cancelled,
     CutShort,
     AttemptFailed,
+    Rebuilt,
 }
 
 /// Whether a failed attempt is followed by another.
@@ -140,7 +147,14 @@ pub(super) struct Books {
     pub(super) step_at: Instant,
     pub(super) fired: Option<(Instant, TimerReason)>,
     pub(super) backends: Vec<Backend>,
-    pub(super) ejections: u64,
+    /// The backend that is being taken in, with weight and exclusiveness.
+    pub(super) joining: Option<(BackendToken, u16, bool)>,
+    /// The place whose probe was reported in this step, and whether it passed.
+    pub(super) judgement_due: Option<(usize, bool)>,
+    /// Something was miscounted on purpose.
+    pub(super) planted: bool,
+    /// The pool starts anew in this step.
+    pub(super) rebuilding: bool,
     /// Streams opened in this step, and dials beyond what waits.
     pub(super) served: u32,
     pub(super) extra_dials: u32,
@@ -149,7 +163,7 @@ pub(super) struct Books {
 impl Books {
     pub(super) fn new(config: &Config) -> Self {
         let slots_per_backend = 2 * config.limits.connections_per_backend;
-        let slots = slots_per_backend * config.backends.len();
+        let slots = slots_per_backend * config.limits.backends;
         let connection = Connection {
             phase: ConnectionPhase::Gone,
             generation: 0,
@@ -169,6 +183,8 @@ impl Books {
             expected: 0,
             responses: 0,
             lost_without_goodbye: false,
+            ends_at: None,
+            only_then: false,
         };
         let request = Request {
             phase: RequestPhase::None,
@@ -183,8 +199,9 @@ impl Books {
             waiting_since: Instant::ZERO,
             sent_at: Instant::ZERO,
             response_deadline: None,
+            stalls_at: None,
         };
-        Self {
+        let mut books = Self {
             slots_per_backend,
             connections: vec![connection; slots],
             streams: vec![Stream::Free; slots * config.limits.streams_per_connection],
@@ -200,20 +217,23 @@ impl Books {
             demand: 0,
             step_at: Instant::ZERO,
             fired: None,
-            backends: (0..config.backends.len()).map(|index| Backend::new(config, index)).collect(),
-            ejections: 0,
+            backends: vec![Backend::vacant(); config.limits.backends],
+            joining: None,
+            judgement_due: None,
+            planted: false,
+            rebuilding: false,
             served: 0,
             extra_dials: 0,
             config: config.clone(),
-        }
+        };
+        books.configure(config);
+        books
     }
 
     /// The slot that a token names, if it names the present incarnation.
     pub(super) fn slot(&self, token: ConnectionToken) -> Option<usize> {
         let slot = usize::from(token.slot);
-        if usize::from(token.backend.0) >= self.config.backends.len()
-            || slot >= self.slots_per_backend
-        {
+        if usize::from(token.backend.0) >= self.backends.len() || slot >= self.slots_per_backend {
             return None;
         }
         let index = usize::from(token.backend.0) * self.slots_per_backend + slot;
@@ -286,6 +306,7 @@ impl Books {
             waiting_since: now,
             sent_at: now,
             response_deadline: None,
+            stalls_at: None,
         };
         Ok(())
     }

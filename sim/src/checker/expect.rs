@@ -1,15 +1,16 @@
 //! What the pool must answer to a fact in the state it meets.
 
 use baton::pool::{
-    ConnectionToken, Handled, Input, Instant, Pool, Rejection, RequestId, SlotState, StreamToken,
-    TimerReason,
+    BackendToken, ConnectionToken, Handled, Input, Instant, Pool, Probing, Rejection, RequestId,
+    SlotState, StreamToken, TimerReason,
 };
 
 use super::Expected;
+use super::backends::Service;
 use super::books::{Books, ConnectionPhase, Phase, RequestPhase, Stream};
 use crate::coverage::{
-    Answer, ConnectionAs, ConnectionFact, Coverage, PhaseAs, RequestAs, RequestFact, StreamAs,
-    StreamFact,
+    Answer, BackendAs, BackendFact, ConnectionAs, ConnectionFact, Coverage, PhaseAs, RequestAs,
+    RequestFact, StreamAs, StreamFact,
 };
 
 impl Books {
@@ -23,8 +24,19 @@ impl Books {
         if let Some((token, fact)) = about_connection(input) {
             return answered(self.expect_connection(token, fact, pool, coverage));
         }
+        if let Some((token, fact)) = about_backend(input) {
+            return answered(self.expect_backend(input, token, fact, coverage));
+        }
         let answer = match input {
             Input::RequestArrived { .. } => return self.expect_arrival(coverage),
+            Input::BackendAdded { .. } | Input::SettingChanged { .. } | Input::AuditRequested => {
+                return self.expect_operator(input, coverage);
+            }
+            Input::BodyProgressed { stream, .. } => {
+                let sent = self.is_sent_without_answer(stream);
+                let answer = self.expect_stream(stream, StreamFact::BodyProgressed, coverage);
+                if answer == Answer::Done && sent { Answer::Refused } else { answer }
+            }
             Input::ReplayBufferExceeded { request, .. } => {
                 self.expect_request(request, RequestFact::ReplayBufferExceeded, coverage)
             }
@@ -68,9 +80,28 @@ impl Books {
                 coverage.timeout(due(pool, now).map(|(_, reason)| reason));
                 Answer::Done
             }
-            _ => unreachable!("facts about connections were answered above"),
+            _ => unreachable!("facts about connections and backends were answered above"),
         };
         answered(answer)
+    }
+
+    fn expect_operator(&self, input: Input, coverage: &mut Coverage) -> Expected {
+        match input {
+            Input::BackendAdded { weight, .. } => {
+                let fits = (1..=1000).contains(&weight) && self.has_place();
+                coverage.added(self.first_to_go().is_some(), fits);
+                if fits { Expected::Added } else { answered(Answer::Refused) }
+            }
+            Input::SettingChanged { setting } => {
+                let fits = self.config.clone().set(setting).is_ok();
+                coverage.setting(fits);
+                answered(if fits { Answer::Done } else { Answer::Refused })
+            }
+            _ => {
+                coverage.audit(self.planted);
+                if self.planted { Expected::Rebuilt } else { answered(Answer::Done) }
+            }
+        }
     }
 
     fn expect_arrival(&self, coverage: &mut Coverage) -> Expected {
@@ -164,13 +195,69 @@ impl Books {
             (_, StreamFact::ResetSent) => Answer::Refused,
             (StreamAs::Ordered, StreamFact::StreamOpened) => Answer::Done,
             (_, StreamFact::StreamOpened) => Answer::Refused,
-            (_, StreamFact::RequestSent | StreamFact::StreamFailed) => Answer::Done,
+            (
+                _,
+                StreamFact::RequestSent | StreamFact::StreamFailed | StreamFact::BodyProgressed,
+            ) => Answer::Done,
             (StreamAs::Responding, StreamFact::ResponseStarted) => Answer::Refused,
             (_, StreamFact::ResponseStarted) => Answer::Done,
             (StreamAs::Responding, StreamFact::ResponseEnded) => Answer::Done,
             (_, StreamFact::ResponseEnded) => Answer::Refused,
         };
         coverage.stream(state, fact, answer);
+        answer
+    }
+
+    /// Whether the stream's request was sent whole and waits for its answer: no body passes.
+    fn is_sent_without_answer(&self, token: StreamToken) -> bool {
+        match self.stream(token) {
+            Some((_, _, Stream::Open { request, .. })) => {
+                let request = &self.requests[request as usize];
+                request.sent_whole && matches!(request.phase, RequestPhase::Sent(_))
+            }
+            _ => false,
+        }
+    }
+
+    fn expect_backend(
+        &self,
+        input: Input,
+        token: BackendToken,
+        fact: BackendFact,
+        coverage: &mut Coverage,
+    ) -> Answer {
+        let place = self.backend(token);
+        let state = match place.map(|index| self.backends[index].service) {
+            None | Some(Service::Vacant) => BackendAs::Gone,
+            Some(Service::Serving) => BackendAs::InService,
+            Some(Service::Draining) => BackendAs::Draining,
+            Some(Service::Leaving(_)) => BackendAs::Leaving,
+        };
+        let answer = match (state, input) {
+            (BackendAs::Gone, _) => Answer::Stale,
+            (_, Input::WeightChanged { weight, .. }) => {
+                if (1..=1000).contains(&weight) {
+                    Answer::Done
+                } else {
+                    Answer::Refused
+                }
+            }
+            (_, Input::ProbeFinished { number, .. }) => {
+                let out = place.and_then(|index| self.backends[index].probes.out);
+                match self.config.probing {
+                    Probing::Off => Answer::Refused,
+                    Probing::Told if state == BackendAs::Leaving => Answer::Refused,
+                    Probing::Told => Answer::Done,
+                    Probing::Ordered if out.is_some_and(|(own, _)| own == number) => Answer::Done,
+                    Probing::Ordered => Answer::Stale,
+                }
+            }
+            (BackendAs::InService, Input::DrainCancelled { .. })
+            | (BackendAs::Draining, Input::DrainRequested { .. })
+            | (BackendAs::Leaving, _) => Answer::Refused,
+            (BackendAs::InService | BackendAs::Draining, _) => Answer::Done,
+        };
+        coverage.backend(state, fact, answer);
         answer
     }
 
@@ -230,6 +317,18 @@ fn about_connection(input: Input) -> Option<(ConnectionToken, ConnectionFact)> {
         Input::ConnectionClosed { connection, .. } => {
             Some((connection, ConnectionFact::ConnectionClosed))
         }
+        _ => None,
+    }
+}
+
+/// The backend that a fact is about, and which fact it is.
+fn about_backend(input: Input) -> Option<(BackendToken, BackendFact)> {
+    match input {
+        Input::BackendRemoved { backend } => Some((backend, BackendFact::BackendRemoved)),
+        Input::DrainRequested { backend, .. } => Some((backend, BackendFact::DrainRequested)),
+        Input::DrainCancelled { backend } => Some((backend, BackendFact::DrainCancelled)),
+        Input::WeightChanged { backend, .. } => Some((backend, BackendFact::WeightChanged)),
+        Input::ProbeFinished { backend, .. } => Some((backend, BackendFact::ProbeFinished)),
         _ => None,
     }
 }

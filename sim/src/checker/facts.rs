@@ -2,12 +2,12 @@
 
 use baton::pool::input::code;
 use baton::pool::{
-    ConnectionToken, Evidence, Input, Instant, Output, Pool, Protocol, SlotState, StreamFailure,
-    StreamToken, TimerReason,
+    ConnectionToken, Evidence, Input, Instant, Protocol, StreamFailure, StreamToken, TimerReason,
 };
 
 use super::books::{Books, ConnectionPhase, Decision, Ending, Phase, RequestPhase, Stream};
 use super::{Invariant, Verdict, require};
+use std::time::Duration;
 
 impl Books {
     /// Takes in a fact that the pool called current.
@@ -30,12 +30,7 @@ impl Books {
             }
             Input::ConnectFailed { connection, .. } => self.dial_ended(now, connection),
             Input::MaxStreamsChanged { connection, max_streams } => {
-                let slot = self.known(connection);
-                if self.connections[slot].protocol == Protocol::Http2 {
-                    let cap = self.config.limits.streams_per_connection as u32;
-                    self.connections[slot].limit = max_streams.min(cap);
-                }
-                self.note_limit(slot);
+                self.max_streams_changed(connection, max_streams);
             }
             Input::GoAwayReceived { connection, last_stream_id, code } => {
                 self.go_away(now, connection, last_stream_id, code);
@@ -52,10 +47,19 @@ impl Books {
             }
             Input::StreamOpened { stream, stream_id } => self.opened(now, stream, stream_id),
             Input::RequestSent { stream } => self.sent(now, stream),
-            Input::ResponseStarted { stream, .. } => {
+            Input::ResponseStarted { stream, status } => {
                 let index = self.carried(stream);
-                self.response_started(now, index, stream);
+                self.response_started(now, index, stream, status);
             }
+            Input::BodyProgressed { stream, bytes } => self.progressed(now, stream, bytes),
+            Input::BackendAdded { .. } => unreachable!("answered Added or Refused"),
+            Input::BackendRemoved { .. }
+            | Input::DrainRequested { .. }
+            | Input::DrainCancelled { .. }
+            | Input::WeightChanged { .. }
+            | Input::ProbeFinished { .. }
+            | Input::SettingChanged { .. } => self.apply_to_backend(now, input),
+            Input::AuditRequested => {}
             Input::ResponseEnded { stream } => {
                 let index = self.carried(stream);
                 if self.requests[index as usize].sent_whole {
@@ -68,87 +72,26 @@ impl Books {
             }
             Input::StreamFailed { stream, failure } => self.failed(now, stream, failure),
             Input::ResetSent { stream } => self.release(now, stream),
-            Input::ShutdownRequested => self.phase = Phase::Draining(now),
+            Input::ShutdownRequested => self.shut_down(now),
             Input::Timeout => self.timer_fired(now)?,
         }
         Ok(())
     }
 
-    /// Two things happen without an order, both by the clock: a connection reaches its max age and
-    /// drains, which its state shows, and a lost connection reaches its drain deadline, which shows
-    /// by its slot being empty or used anew.
-    pub(super) fn see_silent_endings(
-        &mut self,
-        now: Instant,
-        input: Input,
-        orders: &[Output],
-        pool: &Pool,
-    ) -> Verdict {
-        if input == Input::Timeout && self.has_fired(TimerReason::ConnectionQuiet) {
-            return self.see_slow_dials(now, pool);
+    fn shut_down(&mut self, now: Instant) {
+        self.phase = Phase::Draining(now);
+        for backend in &mut self.backends {
+            backend.probes.out = None;
         }
-        if input != Input::Timeout || !self.has_fired(TimerReason::ConnectionLife) {
-            return Ok(());
-        }
-        for slot in 0..self.connections.len() {
-            let token = self.token(slot);
-            let state = pool.slot_state(token.backend, token.slot);
-            let spent = orders.iter().any(|order| {
-                matches!(order, Output::OpenStream { stream, .. } if stream.connection == token)
-            });
-            if self.connections[slot].phase == ConnectionPhase::Up
-                && state == Some(SlotState::Draining)
-                && !spent
-            {
-                require(self.is_aged(slot, now), Invariant::GoAway, || {
-                    format!("{token:?} drains for no reason")
-                })?;
-                self.set_phase(now, slot, ConnectionPhase::Draining);
-            }
-            if self.connections[slot].phase != ConnectionPhase::Lost {
-                continue;
-            }
-            let dialled = orders.iter().any(|order| {
-                matches!(order, Output::Connect { connection }
-                    if connection.backend == token.backend && connection.slot == token.slot)
-            });
-            let empty = state == Some(SlotState::Empty);
-            if !(dialled || empty) {
-                continue;
-            }
-            let deadline = self.connections[slot].since.after(self.config.timeouts.drain);
-            require(now >= deadline, Invariant::Timers, || {
-                format!("{token:?} was forgotten before its drain deadline {deadline:?}")
-            })?;
-            self.kill(now, slot, |stream_id| Some(lost_evidence(stream_id)), Decision::Either);
-            self.set_phase(now, slot, ConnectionPhase::Gone);
-        }
-        Ok(())
     }
 
-    /// A dial that takes longer than the silence timeout is not counted on any more.
-    fn see_slow_dials(&mut self, now: Instant, pool: &Pool) -> Verdict {
-        for slot in 0..self.connections.len() {
-            let token = self.token(slot);
-            let connection = &mut self.connections[slot];
-            if connection.phase != ConnectionPhase::Connecting || connection.expected == 0 {
-                continue;
-            }
-            let view = pool.slot(token.backend, token.slot);
-            let slow = view.is_some_and(|view| {
-                view.generation == token.generation
-                    && view.state == SlotState::Connecting
-                    && view.limit == 0
-            });
-            if slow {
-                connection.expected = 0;
-                let due = connection.since.after(self.config.timeouts.silence);
-                require(now >= due, Invariant::Timers, || {
-                    format!("{token:?} is called slow before {due:?}")
-                })?;
-            }
+    fn max_streams_changed(&mut self, connection: ConnectionToken, max_streams: u32) {
+        let slot = self.known(connection);
+        if self.connections[slot].protocol == Protocol::Http2 {
+            let cap = self.config.limits.streams_per_connection as u32;
+            self.connections[slot].limit = max_streams.min(cap);
         }
-        Ok(())
+        self.note_limit(slot);
     }
 
     fn connected(
@@ -195,9 +138,11 @@ impl Books {
         barren
     }
 
-    fn response_started(&mut self, now: Instant, index: u32, stream: StreamToken) {
+    fn response_started(&mut self, now: Instant, index: u32, stream: StreamToken, status: u16) {
+        let stalls_at = now.after(self.config.timeouts.response_stall);
         let request = self.request_mut(index);
         request.phase = RequestPhase::Responding(stream);
+        request.stalls_at = Some(stalls_at);
         let sample = request.sent_whole.then(|| now.since(request.sent_at));
         let slot = self.known(stream.connection);
         self.connections[slot].pongs = 0;
@@ -206,7 +151,26 @@ impl Books {
         let backend = stream.connection.backend;
         let state = &mut self.backends[usize::from(backend.0)];
         state.longest_response = state.longest_response.max(sample.unwrap_or_default());
-        self.backend_answered(backend, index);
+        self.backend_answered(now, backend, index, status);
+    }
+
+    /// A response may stand still for as long again; a request body that is too slow has less and
+    /// less time.
+    fn progressed(&mut self, now: Instant, stream: StreamToken, bytes: u32) {
+        let index = self.carried(stream);
+        let timeouts = self.config.timeouts;
+        let rate = u64::from(self.config.body_rate_min);
+        let request = self.request_mut(index);
+        let stalls_at = match request.phase {
+            RequestPhase::Responding(_) => now.after(timeouts.response_stall),
+            _ if rate == 0 => now.after(timeouts.body_stall),
+            _ => {
+                let before = request.stalls_at.expect("its body is being sent");
+                let earned = Duration::from_nanos(u64::from(bytes) * 1_000_000_000 / rate);
+                before.after(earned).min(now.after(timeouts.body_stall))
+            }
+        };
+        request.stalls_at = Some(stalls_at);
     }
 
     fn go_away(&mut self, now: Instant, token: ConnectionToken, last_stream_id: u32, code: u32) {
@@ -279,6 +243,9 @@ impl Books {
             request.sent_at = now;
         }
         request.sent_whole = true;
+        if matches!(request.phase, RequestPhase::Sent(_)) {
+            request.stalls_at = None;
+        }
     }
 
     fn failed(&mut self, now: Instant, token: StreamToken, failure: StreamFailure) {
@@ -459,6 +426,7 @@ impl Books {
             | TimerReason::ConnectionQuiet
             | TimerReason::RequestDeadline
             | TimerReason::Backoff
+            | TimerReason::Probe
             | TimerReason::Shutdown => {}
         }
         self.count_timeouts(now)
@@ -468,8 +436,7 @@ impl Books {
     fn count_timeouts(&mut self, now: Instant) -> Verdict {
         let (at, count) = self.timeouts;
         self.timeouts = if at == now { (now, count + 1) } else { (now, 1) };
-        let timers =
-            2 * self.connections.len() + self.requests.len() + 2 * self.config.backends.len() + 1;
+        let timers = 2 * self.connections.len() + self.requests.len() + 3 * self.backends.len() + 1;
         require(self.timeouts.1 as usize <= 2 * timers + 16, Invariant::Timers, || {
             format!("more timeouts at {now:?} than there are timers")
         })

@@ -1,11 +1,10 @@
 //! Whether an order is legal, and what it implies.
 
 use baton::pool::{
-    CloseReason, ConnectionToken, Evidence, Input, Instant, Outcome, Output, Rejection, RequestId,
-    StreamToken, TimerReason,
+    CloseReason, ConnectionToken, Input, Instant, Output, RequestId, StreamToken, TimerReason,
 };
 
-use super::books::{Books, ConnectionPhase, Decision, Ending, Phase, RequestPhase, Stream};
+use super::books::{Books, ConnectionPhase, Decision, Phase, RequestPhase, Stream};
 use super::facts::lost_evidence;
 use super::{Invariant, Verdict, require};
 
@@ -23,6 +22,10 @@ impl Books {
             Output::RequestEnded { request, outcome, attempts, evidence } => {
                 self.request_ended(now, input, request, outcome, attempts, evidence)
             }
+            Output::Probe { .. }
+            | Output::ProbeJudged { .. }
+            | Output::BackendChanged { .. }
+            | Output::BackendGone { .. } => self.order_of_backend(now, input, order),
         }
     }
 
@@ -30,8 +33,11 @@ impl Books {
         self.resolve_limbo()?;
         let legal = Invariant::CommandLegality;
         let (backend, slot) = (usize::from(token.backend.0), usize::from(token.slot));
-        let known = backend < self.config.backends.len() && slot < self.slots_per_backend;
+        let known = backend < self.backends.len() && slot < self.slots_per_backend;
         require(known, legal, || format!("{token:?} names no slot"))?;
+        require(self.may_be_used(backend), Invariant::Health, || {
+            format!("a dial of backend {backend}, which may not be used")
+        })?;
         let index = backend * self.slots_per_backend + slot;
         let fresh = self.connections[index].phase == ConnectionPhase::Gone
             && token.generation > self.connections[index].generation
@@ -78,6 +84,8 @@ impl Books {
         connection.expected = expected;
         connection.responses = 0;
         connection.lost_without_goodbye = false;
+        connection.ends_at = None;
+        connection.only_then = false;
         Ok(())
     }
 
@@ -120,11 +128,13 @@ impl Books {
         self.take_waiting(index, attempt)?;
         self.take_turn(token.connection.backend, attempt)?;
         let head = now.after(self.config.timeouts.response_head);
+        let stalls_at = now.after(self.config.timeouts.body_stall);
         let request = self.request_mut(index);
         request.phase = RequestPhase::Sent(token);
         request.sent_at = now;
         request.attempts = attempt;
         request.sent_whole = !request.has_body;
+        request.stalls_at = request.has_body.then_some(stalls_at);
         if request.sent_whole {
             request.response_deadline.get_or_insert(head);
         }
@@ -239,12 +249,15 @@ impl Books {
                         || (went_away && phase == ConnectionPhase::Connecting))
             }
             CloseReason::DrainDeadline => {
-                timed
-                    && phase == ConnectionPhase::Draining
-                    && now >= connection.since.after(timeouts.drain)
-                    && (now >= connection.quiet_since.after(timeouts.drain)
-                        || now >= connection.since.after(timeouts.drain.saturating_mul(20)))
+                let made_room = self.joining.is_some_and(|(own, ..)| own.backend == token.backend);
+                let overdue = timed && self.is_drain_overdue(slot, now);
+                phase == ConnectionPhase::Draining && (overdue || made_room)
             }
+            CloseReason::BackendDrained => {
+                let index = usize::from(token.backend.0);
+                phase == ConnectionPhase::Connecting && !self.backends[index].is_in_service()
+            }
+            CloseReason::Rebuilt => self.rebuilding && phase != ConnectionPhase::Lost,
             CloseReason::Silent => {
                 let since = connection.quiet_since.after(timeouts.silence);
                 timed && phase == ConnectionPhase::Up && now >= since.after(timeouts.suspect)
@@ -267,158 +280,28 @@ impl Books {
             | CloseReason::Idle
             | CloseReason::Drained
             | CloseReason::DrainDeadline
+            | CloseReason::BackendDrained
+            | CloseReason::Rebuilt
             | CloseReason::Shutdown => {}
         }
         Ok(())
+    }
+
+    /// Whether a connection has drained for as long as it may.
+    fn is_drain_overdue(&self, slot: usize, now: Instant) -> bool {
+        let connection = &self.connections[slot];
+        let drain = self.config.timeouts.drain;
+        let due = connection.ends_at.is_some_and(|at| now >= at);
+        let quiet = now >= connection.since.after(drain)
+            && (now >= connection.quiet_since.after(drain)
+                || now >= connection.since.after(drain.saturating_mul(20)));
+        due || (quiet && !connection.only_then)
     }
 
     /// Whether a connection may have reached its max age, which is drawn within a tenth.
     pub(super) fn is_aged(&self, slot: usize, now: Instant) -> bool {
         let least = self.config.timeouts.max_age / 10 * 9;
         now >= self.connections[slot].up_since.after(least)
-    }
-
-    fn request_ended(
-        &mut self,
-        now: Instant,
-        input: Input,
-        id: RequestId,
-        outcome: Outcome,
-        attempts: u8,
-        evidence: Option<Evidence>,
-    ) -> Verdict {
-        let Some(index) = self.request(id) else {
-            return require(false, Invariant::Conservation, || format!("{id:?} ended twice"));
-        };
-        let phase = self.requests[index as usize].phase;
-        match phase {
-            RequestPhase::Ending(ending) => {
-                let wanted = match ending {
-                    Ending::Completed => Outcome::Completed,
-                    Ending::Cancelled => Outcome::Cancelled,
-                    Ending::CutShort => Outcome::CutShort,
-                    Ending::AttemptFailed => Outcome::Rejected(Rejection::AttemptFailed),
-                };
-                require(outcome == wanted, Invariant::TruthfulOutcome, || {
-                    format!("{id:?} ended as {outcome:?}, expected {wanted:?}")
-                })?;
-            }
-            RequestPhase::Limbo { was_responding, must_retry } => {
-                self.ended_in_limbo(now, id, outcome, was_responding, must_retry)?;
-            }
-            RequestPhase::Waiting | RequestPhase::Sent(_) | RequestPhase::Responding(_) => {
-                self.ended_by_time(now, input, index, outcome)?;
-            }
-            RequestPhase::None => unreachable!("looked up just now"),
-        }
-        let request = self.request_mut(index);
-        let truthful = attempts == request.attempts && evidence == request.evidence;
-        let told = (request.attempts, request.evidence);
-        require(truthful, Invariant::TruthfulOutcome, || {
-            format!("{id:?} ended with {attempts} attempts and {evidence:?}, expected {told:?}")
-        })?;
-        self.request_mut(index).phase = RequestPhase::None;
-        self.limbo.retain(|other| *other != index);
-        self.live -= 1;
-        Ok(())
-    }
-
-    fn ended_in_limbo(
-        &self,
-        now: Instant,
-        id: RequestId,
-        outcome: Outcome,
-        was_responding: bool,
-        must_retry: Decision,
-    ) -> Verdict {
-        if outcome == Outcome::Rejected(Rejection::ShuttingDown) && self.is_shutdown_due(now) {
-            return Ok(());
-        }
-        require(must_retry != Decision::Retry, Invariant::Retry, || {
-            format!("{id:?} ended as {outcome:?}, but should have been tried again")
-        })?;
-        let wanted = if was_responding {
-            Outcome::CutShort
-        } else {
-            Outcome::Rejected(Rejection::AttemptFailed)
-        };
-        require(outcome == wanted, Invariant::TruthfulOutcome, || {
-            format!("{id:?} ended as {outcome:?}, expected {wanted:?}")
-        })
-    }
-
-    /// Deadlines: of the queue, of the response head, of the shutdown.
-    fn ended_by_time(
-        &mut self,
-        now: Instant,
-        input: Input,
-        index: u32,
-        outcome: Outcome,
-    ) -> Verdict {
-        let request = &self.requests[index as usize];
-        let queue = request.waiting_since.after(self.config.timeouts.queue);
-        let head_passed = request.response_deadline.is_some_and(|deadline| now >= deadline);
-        let over = self.is_shutdown_due(now);
-        let phase = request.phase;
-        let legal = input == Input::Timeout
-            && match (phase, outcome) {
-                (
-                    RequestPhase::Waiting | RequestPhase::Sent(_),
-                    Outcome::Rejected(Rejection::ShuttingDown),
-                )
-                | (RequestPhase::Responding(_), Outcome::CutShort) => over,
-                (RequestPhase::Waiting, Outcome::Rejected(Rejection::QueueDeadline)) => {
-                    now >= queue && !head_passed
-                }
-                (RequestPhase::Waiting, Outcome::Rejected(Rejection::ResponseDeadline)) => {
-                    head_passed
-                }
-                (RequestPhase::Sent(_), Outcome::Rejected(Rejection::ResponseDeadline)) => {
-                    head_passed && request.sent_whole
-                }
-                _ => false,
-            };
-        let invariant =
-            if input == Input::Timeout { Invariant::Timers } else { Invariant::TruthfulOutcome };
-        require(legal, invariant, || {
-            format!("request {index} in phase {phase:?} ended as {outcome:?} after {input:?}")
-        })?;
-        if phase == RequestPhase::Waiting {
-            self.waiting -= 1;
-        }
-        if let RequestPhase::Sent(stream) | RequestPhase::Responding(stream) = phase {
-            self.request_unbound(stream.connection.backend, index);
-        }
-        if let RequestPhase::Sent(stream) = phase
-            && !over
-        {
-            self.request_mut(index).evidence = Some(Evidence::Unknown);
-            self.backend_failed(now, stream.connection.backend);
-        }
-        self.part_from_stream(now, phase, over)
-    }
-
-    /// A request that its deadline ended leaves its stream being reset, or on a lost connection
-    /// freed; at the end of a shutdown everything is closed instead.
-    fn part_from_stream(&mut self, now: Instant, phase: RequestPhase, over: bool) -> Verdict {
-        let (RequestPhase::Sent(stream) | RequestPhase::Responding(stream)) = phase else {
-            return Ok(());
-        };
-        let Some((slot, place, entry)) = self.stream(stream) else {
-            return Ok(());
-        };
-        match entry {
-            Stream::Open { .. }
-                if self.connections[slot].phase == ConnectionPhase::Lost || over =>
-            {
-                self.free_stream(now, slot, place);
-                Ok(())
-            }
-            Stream::Resetting { .. } => Ok(()),
-            Stream::Open { .. } | Stream::Free => require(false, Invariant::Limits, || {
-                format!("{stream:?} was given up without a reset: the peer still counts it")
-            }),
-        }
     }
 
     /// Streams that all dials under way are expected to bring.
@@ -430,7 +313,7 @@ impl Books {
         dials.map(|connection| u64::from(connection.expected)).sum()
     }
 
-    fn is_shutdown_due(&self, now: Instant) -> bool {
+    pub(super) fn is_shutdown_due(&self, now: Instant) -> bool {
         match self.phase {
             Phase::Running => false,
             Phase::Draining(since) => {

@@ -112,7 +112,7 @@ impl Books {
         if self.waiting == 0 || room == 0 {
             return Ok(());
         }
-        for (index, _) in self.config.backends.iter().enumerate() {
+        for index in 0..self.backends.len() {
             let backend = baton::pool::BackendId(index as u16);
             let idle = room & (1 << index) != 0 && pool.may_be_used(backend);
             require(!idle, Invariant::Progress, || {
@@ -181,6 +181,7 @@ impl Books {
                 Some(request.response_deadline.map_or(queue, |deadline| deadline.min(queue)))
             }
             RequestPhase::Sent(_) if request.sent_whole => request.response_deadline,
+            RequestPhase::Sent(_) | RequestPhase::Responding(_) => request.stalls_at,
             _ => None,
         });
         let first_request = requests.min();
@@ -190,7 +191,12 @@ impl Books {
                 // While responses go on, twenty times the timeout at most.
                 let latest = connection.since.after(timeouts.drain.saturating_mul(20));
                 let since = connection.since.max(connection.quiet_latest);
-                Some(since.after(timeouts.drain).min(latest))
+                let quiet = since.after(timeouts.drain).min(latest);
+                Some(match connection.ends_at {
+                    Some(at) if connection.only_then => at,
+                    Some(at) => at.min(quiet),
+                    None => quiet,
+                })
             }
             ConnectionPhase::Lost => Some(connection.since.after(timeouts.drain)),
             ConnectionPhase::Gone | ConnectionPhase::Up => None,

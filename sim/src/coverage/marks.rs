@@ -45,8 +45,32 @@ catalogue! {
         QueueDeadline = "a request passed its queue deadline",
         /// A response head did not come.
         ResponseDeadline = "a request passed its response deadline",
-        /// All backends were out.
-        FailOpen = "all backends were ejected, and one was tried",
+        /// So few backends were healthy that all were used.
+        Panic = "a stream on a backend that was out, because too few were healthy",
+        /// Nobody could serve.
+        NobodyInService = "requests waited while no backend was in service",
+        /// A backend was spared.
+        Spared = "a backend was not ejected because enough were",
+        /// Gateway failures.
+        GatewayEjected = "a backend was ejected for its statuses",
+        /// Probes.
+        ProbedDown = "probes took a backend down",
+        /// Probes.
+        ProbedUp = "probes brought a backend back",
+        /// A probe that got lost.
+        ProbeLost = "a probe passed its deadline",
+        /// A removed backend that had streams.
+        GoneAfterWork = "a removed backend finished its streams and was gone",
+        /// A drained backend's deadline.
+        DrainedByForce = "the deadline of a drained or removed backend ended its streams",
+        /// A place was used again.
+        PlaceReused = "a place was taken by another backend",
+        /// A body that stood still.
+        BodyStalled = "a request body stood still for too long",
+        /// A response that stood still.
+        ResponseStalled = "a response stood still for too long",
+        /// Slow start.
+        StartedSlowly = "a stream on a backend that starts slowly",
         /// A backend that was ejected answered.
         AnsweredOnTrial = "an ejected backend answered again",
         /// A response was cut short.

@@ -26,6 +26,8 @@ pub enum Profile {
     Drain,
     /// Dead networks: silence, stalls and unreachable backends.
     Dark,
+    /// An operator who changes everything, over backends that restart.
+    Operate,
 }
 
 impl Profile {
@@ -39,6 +41,7 @@ impl Profile {
             Self::Herd => "herd",
             Self::Drain => "drain",
             Self::Dark => "dark",
+            Self::Operate => "operate",
         }
     }
 
@@ -68,6 +71,14 @@ impl Profile {
                     | Family::PeerStopsReading
                     | Family::NeverCloses
             ),
+            Self::Operate => matches!(
+                family,
+                Family::Reconfiguration
+                    | Family::WrongProbes
+                    | Family::GatewayFailures
+                    | Family::Miscounts
+                    | Family::Restart
+            ),
         };
         Family::ALL.iter().filter(on).copied().collect()
     }
@@ -96,9 +107,15 @@ pub fn plan(seed: u64, profile: Profile) -> Plan {
         _ => swarm.pick(&[Workload::Steady, Workload::Steady, Workload::Bursts, Workload::Herd]),
     };
     let backends = swarm.pick(&[1, 1, 2, 2, 2, 3, 4]);
-    let pool = pool_plan(&mut draws.stream(Domain::Pool, 0), profile);
+    let operated = families.contains(&Family::Reconfiguration);
+    let spare = if operated { swarm.below(3) } else { 0 };
+    let mut pool = pool_plan(&mut draws.stream(Domain::Pool, 0), profile);
+    if operated {
+        // Sometimes too few for all, so that a removed backend must make room.
+        pool.spare_places = swarm.below(4) as usize;
+    }
     let shape = Shape {
-        backends,
+        backends: backends + spare,
         requests: match workload {
             Workload::Herd => swarm.between(20, 60),
             Workload::Steady | Workload::Bursts => swarm.wide(1, 60),
@@ -112,13 +129,7 @@ pub fn plan(seed: u64, profile: Profile) -> Plan {
         streams_per_connection: pool.streams_per_connection as u64,
     };
     let on = |family| families.contains(&family);
-    let names: Vec<_> = families.iter().map(|family| family.code()).collect();
-    let origin = format!(
-        "seed {seed}, profile {}, {} workload, families {}",
-        profile.name(),
-        workload.name(),
-        if names.is_empty() { "none".to_owned() } else { names.join(" ") }
-    );
+    let origin = origin(seed, profile, workload, &families);
     let mut all_directives = Vec::new();
     for family in &families {
         let mut stream = draws.stream(Domain::Faults, *family as u64);
@@ -138,8 +149,11 @@ pub fn plan(seed: u64, profile: Profile) -> Plan {
         seed,
         pool,
         network: network(&mut draws.stream(Domain::Backends, u64::MAX), on(Family::StaleFacts)),
-        backends: (0..backends)
-            .map(|index| backend(&mut draws.stream(Domain::Backends, index), &families))
+        backends: (0..shape.backends)
+            .map(|index| BackendPlan {
+                spare: index >= backends,
+                ..backend(&mut draws.stream(Domain::Backends, index), &families)
+            })
             .collect(),
         requests: (0..shape.requests)
             .map(|index| {
@@ -151,6 +165,16 @@ pub fn plan(seed: u64, profile: Profile) -> Plan {
         deviations: deviations.collect(),
         heal: heal(&mut draws.stream(Domain::Heal, 0), &shape, profile),
     }
+}
+
+fn origin(seed: u64, profile: Profile, workload: Workload, families: &[Family]) -> String {
+    let names: Vec<_> = families.iter().map(|family| family.code()).collect();
+    format!(
+        "seed {seed}, profile {}, {} workload, families {}",
+        profile.name(),
+        workload.name(),
+        if names.is_empty() { "none".to_owned() } else { names.join(" ") }
+    )
 }
 
 fn pool_plan(stream: &mut Stream, profile: Profile) -> PoolPlan {
@@ -175,6 +199,10 @@ fn pool_plan(stream: &mut Stream, profile: Profile) -> PoolPlan {
         suspect_ms: time(defaults.suspect_ms, 5),
         backoff_min_ms: time(defaults.backoff_min_ms, 1),
         ejection_min_ms: time(defaults.ejection_min_ms, 5),
+        body_stall_ms: time(defaults.body_stall_ms, 20),
+        response_stall_ms: time(defaults.response_stall_ms, 20),
+        probe_interval_ms: time(defaults.probe_interval_ms, 500),
+        probe_timeout_ms: time(defaults.probe_timeout_ms, 20),
         ..defaults
     };
     plan.connections_per_backend = stream.pick(&[1, 1, 2, 2, 3, 4]);
@@ -192,6 +220,14 @@ fn pool_plan(stream: &mut Stream, profile: Profile) -> PoolPlan {
     plan.budget_floor = stream.pick(&[0, 1, 10]);
     plan.failures = stream.pick(&[1, 3, 3]);
     plan.successes = stream.pick(&[1, 2]);
+    plan.gateway_failures = stream.pick(&[0, 1, 2, 5]);
+    plan.ejected_percent_max = stream.pick(&[0, 10, 50, 100]);
+    plan.panic_percent = stream.pick(&[0, 50, 50, 100]);
+    plan.fall = stream.pick(&[1, 2, 3]);
+    plan.rise = stream.pick(&[1, 2]);
+    plan.probing = stream.chance(40);
+    plan.body_rate_min = stream.pick(&[0, 0, 1, 1_000, 100_000]);
+    plan.slow_start_ms = if stream.chance(30) { stream.wide(1, 20_000) } else { 0 };
     if profile != Profile::Calm && stream.chance(30) {
         plan.max_requests_per_connection = Some(stream.between(1, 12) as u32);
     }
@@ -234,6 +270,7 @@ fn backend(stream: &mut Stream, families: &[Family]) -> BackendPlan {
         } else {
             Span { least_us: 0, most_us: body_most }
         },
+        spare: false,
     }
 }
 

@@ -3,7 +3,9 @@
 use super::Family;
 use super::generate::Shape;
 use crate::draw::Stream;
-use crate::plan::{Act, Code, Directive, Forged, LastId, Moment, Stage, When};
+use crate::plan::{
+    Act, Change, Code, Directive, Forged, LastId, Miscount, Moment, Stage, StrategyPlan, When,
+};
 
 const CODES: [Code; 7] = [
     Code::NoError,
@@ -15,7 +17,7 @@ const CODES: [Code; 7] = [
     Code::Http11Required,
 ];
 
-const FORGED: [Forged; 13] = [
+const FORGED: [Forged; 14] = [
     Forged::Connected,
     Forged::ConnectFailed,
     Forged::ConnectionClosed,
@@ -27,8 +29,19 @@ const FORGED: [Forged; 13] = [
     Forged::RequestSent,
     Forged::ResponseStarted,
     Forged::ResponseEnded,
+    Forged::BodyProgressed,
     Forged::NotSent,
     Forged::ResetSent,
+];
+
+const MISCOUNTS: [Option<Miscount>; 7] = [
+    None,
+    None,
+    Some(Miscount::Load),
+    Some(Miscount::Queue),
+    Some(Miscount::Retries),
+    Some(Miscount::Timer),
+    Some(Miscount::Backends),
 ];
 
 const STAGES: [Stage; 3] = [Stage::Tcp, Stage::Tls, Stage::Settings];
@@ -120,7 +133,8 @@ pub(super) fn directives(
     stream: &mut Stream,
     all: &mut Vec<Directive>,
 ) {
-    let count = stream.wide(1, 8);
+    // One miscount ends everything that was under way; more would leave nothing to see.
+    let count = if family == Family::Miscounts { 1 } else { stream.wide(1, 8) };
     let mut aim = Aim { shape, stream };
     for _ in 0..count {
         for (when, after_us, act) in strike(family, &mut aim) {
@@ -196,10 +210,83 @@ fn strike(family: Family, aim: &mut Aim<'_>) -> Strike {
             let after_us = aim.shape.window_us / 4 * 3 + aim.time() / 2;
             vec![(When::Start, after_us, Act::Shutdown)]
         }
+        Family::Reconfiguration
+        | Family::WrongProbes
+        | Family::GatewayFailures
+        | Family::Miscounts => configuration(family, aim),
         Family::Restart | Family::ProtocolSwitch | Family::Unreachable => {
             vec![(When::Start, aim.time(), whole_backend(family, aim))]
         }
     }
+}
+
+/// What the operator does, probes say, backends answer and audits find.
+fn configuration(family: Family, aim: &mut Aim<'_>) -> Strike {
+    match family {
+        Family::Reconfiguration => reconfiguration(aim),
+        Family::WrongProbes => {
+            let backend = aim.backend();
+            let passed = aim.stream.pick(&[Some(false), Some(false), Some(true), None]);
+            let for_us = aim.stream.wide(10_000, 30_000_000);
+            vec![(When::Start, aim.time(), Act::Probes { backend, passed, for_us })]
+        }
+        Family::GatewayFailures => gateway_failures(aim),
+        _ => {
+            let what = aim.stream.pick(&MISCOUNTS);
+            vec![(aim.any(), aim.after(), Act::Miscount { what })]
+        }
+    }
+}
+
+/// One backend goes and often comes back, at a moment of the run or of a request.
+fn reconfiguration(aim: &mut Aim<'_>) -> Strike {
+    let backend = aim.backend();
+    let (when, after_us) =
+        if aim.stream.chance(50) { (When::Start, aim.time()) } else { (aim.any(), aim.after()) };
+    let later = after_us + aim.stream.wide(1, 10_000_000);
+    let weight = aim.stream.pick(&[0, 1, 1, 3, 1000, 1001]);
+    let within_us = aim.stream.wide(1, 60_000_000);
+    match aim.stream.below(8) {
+        0 => vec![(when, after_us, Act::Add { backend, weight })],
+        1 | 2 => vec![
+            (when, after_us, Act::Remove { backend }),
+            (when, later, Act::Add { backend, weight }),
+        ],
+        3 => vec![(when, after_us, Act::Remove { backend })],
+        4 | 5 => vec![
+            (when, after_us, Act::Drain { backend, within_us }),
+            (when, later, Act::Undrain { backend }),
+        ],
+        6 => vec![(when, after_us, Act::Weight { backend, weight })],
+        _ => {
+            let number = aim.stream.between(1, 3) as u32;
+            let change = aim.stream.pick(&[
+                Change::Failures(number),
+                Change::EjectedPercentMax(33 * number),
+                Change::PanicPercent(33 * (number - 1)),
+                Change::Fall(number),
+                Change::Strategy(StrategyPlan::Weighted),
+                Change::Strategy(StrategyPlan::RoundRobin),
+                Change::Strategy(StrategyPlan::LeastLoaded),
+                Change::Probing(number > 1),
+                Change::NoAttempts,
+            ]);
+            vec![(when, after_us, Act::Change { change })]
+        }
+    }
+}
+
+/// A backend that answers several requests in a row so.
+fn gateway_failures(aim: &mut Aim<'_>) -> Strike {
+    let status = aim.stream.pick(&[502, 503, 503, 504, 500]);
+    let (backend, connection) = (aim.backend(), aim.connection());
+    let first = 1 + aim.stream.wide(0, 6) as u32;
+    let count = aim.stream.between(1, 6) as u32;
+    let strike = |stream| {
+        let when = When::Stream { backend, connection, stream, moment: Moment::Written };
+        (when, 0, Act::Status { status })
+    };
+    (first..first + count).map(strike).collect()
 }
 
 fn clock_jump(aim: &mut Aim<'_>) -> Strike {
@@ -286,6 +373,9 @@ fn stale_facts(aim: &mut Aim<'_>) -> Strike {
     if aim.stream.chance(25) {
         return lost_with_late_reports(aim, for_us);
     }
+    if aim.stream.chance(10) {
+        return lost_with_a_ping_out(aim, for_us);
+    }
     let act = match aim.stream.below(8) {
         4..8 => Act::Forge { fact: aim.stream.pick(&FORGED) },
         0 => Act::HoldReports { for_us },
@@ -309,6 +399,18 @@ fn lost_with_late_reports(aim: &mut Aim<'_>, for_us: u64) -> Strike {
         strike.push((when, for_us / 2 + aim.stream.wide(1, 100_000), Act::Forge { fact }));
     }
     strike
+}
+
+/// A connection falls silent until a PING is out, then breaks, and its answer is told all the same.
+fn lost_with_a_ping_out(aim: &mut Aim<'_>, for_us: u64) -> Strike {
+    let when = aim.exchange(&[Moment::Written, Moment::Sent]);
+    let after_us = aim.stream.wide(10_000, 4_000_000);
+    vec![
+        (when, 0, Act::StopReading { for_us: None }),
+        (when, after_us, Act::HoldReports { for_us }),
+        (when, after_us, Act::Break),
+        (when, after_us + aim.stream.wide(1, 100_000), Act::Forge { fact: Forged::Pong }),
+    ]
 }
 
 fn whole_backend(family: Family, aim: &mut Aim<'_>) -> Act {

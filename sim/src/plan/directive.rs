@@ -167,10 +167,43 @@ pub enum Forged {
     ResponseStarted,
     /// `ResponseEnded` before the response began.
     ResponseEnded,
+    /// `BodyProgressed`, perhaps before the stream is open.
+    BodyProgressed,
     /// `StreamFailed` for a stream that was ordered and is not open.
     NotSent,
     /// `ResetSent` for a stream that nobody reset.
     ResetSent,
+}
+
+/// A value of the configuration that the operator changes. Only values whose deadlines are not armed
+/// yet when they change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+pub enum Change {
+    /// [`HealthConfig::failures`](baton::pool::HealthConfig::failures)
+    Failures(u32),
+    /// [`HealthConfig::ejected_percent_max`](baton::pool::HealthConfig::ejected_percent_max)
+    EjectedPercentMax(u32),
+    /// [`HealthConfig::panic_percent`](baton::pool::HealthConfig::panic_percent)
+    PanicPercent(u32),
+    /// [`HealthConfig::fall`](baton::pool::HealthConfig::fall)
+    Fall(u32),
+    /// [`Config::strategy`](baton::pool::Config::strategy)
+    Strategy(super::StrategyPlan),
+    /// [`Config::probing`](baton::pool::Config::probing): ordered or off.
+    Probing(bool),
+    /// [`RetryConfig::attempts`](baton::pool::RetryConfig::attempts) to zero, which is refused.
+    NoAttempts,
+}
+
+/// What a bug in the pool might miscount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[expect(missing_docs, reason = "each is the variant of the same name of `Planted`")]
+pub enum Miscount {
+    Load,
+    Queue,
+    Retries,
+    Timer,
+    Backends,
 }
 
 /// What happens. Acts on a connection strike the one of the trigger; without one they do nothing.
@@ -305,4 +338,59 @@ pub enum Act {
     },
     /// The operator asks for a shutdown.
     Shutdown,
+    /// The operator adds a backend that the pool does not have.
+    Add {
+        /// Which.
+        backend: u16,
+        /// Its weight; one out of bounds is refused.
+        weight: u16,
+    },
+    /// The operator removes a backend.
+    Remove {
+        /// Which.
+        backend: u16,
+    },
+    /// The operator drains a backend.
+    Drain {
+        /// Which.
+        backend: u16,
+        /// The deadline.
+        within_us: u64,
+    },
+    /// The operator wants a drained backend back.
+    Undrain {
+        /// Which.
+        backend: u16,
+    },
+    /// The operator changes a weight.
+    Weight {
+        /// Of which backend.
+        backend: u16,
+        /// To what; one out of bounds is refused.
+        weight: u16,
+    },
+    /// The operator changes a value.
+    Change {
+        /// Which, and to what.
+        change: Change,
+    },
+    /// Probes of a backend say for a while what is not so, or get lost.
+    Probes {
+        /// Of which.
+        backend: u16,
+        /// What they say; lost if `None`.
+        passed: Option<bool>,
+        /// How long.
+        for_us: u64,
+    },
+    /// The backend answers with this status.
+    Status {
+        /// RFC 9110, 15.
+        status: u16,
+    },
+    /// The pool audits itself, after something was miscounted on purpose.
+    Miscount {
+        /// What; nothing if `None`.
+        what: Option<Miscount>,
+    },
 }

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use baton::pool::{
-    BackendConfig, Config, HealthConfig, Limits, Pool, RetryConfig, Strategy, Timeouts,
+    BackendConfig, Config, HealthConfig, Limits, Pool, Probing, RetryConfig, Strategy, Timeouts,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::checker::Checker;
 
-/// What the pool is built from. Times in milliseconds.
+/// What the pool is built from. Times in milliseconds. What a file does not say is as in
+/// [`PoolPlan::DEFAULT`], so that plans outlive new values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct PoolPlan {
     /// [`Limits::connections_per_backend`].
     pub connections_per_backend: usize,
@@ -34,10 +35,26 @@ pub struct PoolPlan {
     pub budget_percent: u32,
     /// [`RetryConfig::budget_floor`].
     pub budget_floor: u32,
+    /// Places for backends beyond those that are there at the start.
+    pub spare_places: usize,
     /// [`HealthConfig::failures`].
     pub failures: u32,
+    /// [`HealthConfig::gateway_failures`].
+    pub gateway_failures: u32,
     /// [`HealthConfig::successes`].
     pub successes: u32,
+    /// [`HealthConfig::ejected_percent_max`].
+    pub ejected_percent_max: u32,
+    /// [`HealthConfig::panic_percent`].
+    pub panic_percent: u32,
+    /// [`HealthConfig::fall`].
+    pub fall: u32,
+    /// [`HealthConfig::rise`].
+    pub rise: u32,
+    /// Whether the pool orders probes.
+    pub probing: bool,
+    /// [`Config::body_rate_min`].
+    pub body_rate_min: u32,
     /// [`Config::max_requests_per_connection`].
     pub max_requests_per_connection: Option<u32>,
     /// Incarnations of each connection slot; as many as the pool's tokens can tell apart if `None`.
@@ -66,6 +83,22 @@ pub struct PoolPlan {
     pub ejection_min_ms: u64,
     /// [`Timeouts::ejection_max`].
     pub ejection_max_ms: u64,
+    /// [`Timeouts::body_stall`].
+    pub body_stall_ms: u64,
+    /// [`Timeouts::response_stall`].
+    pub response_stall_ms: u64,
+    /// [`Timeouts::slow_start`].
+    pub slow_start_ms: u64,
+    /// [`Timeouts::probe_interval`].
+    pub probe_interval_ms: u64,
+    /// [`Timeouts::probe_timeout`].
+    pub probe_timeout_ms: u64,
+}
+
+impl Default for PoolPlan {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
 }
 
 /// [`Strategy`], by its name.
@@ -95,8 +128,16 @@ impl PoolPlan {
         attempts: 3,
         budget_percent: 20,
         budget_floor: 10,
+        spare_places: 0,
         failures: 3,
+        gateway_failures: 5,
         successes: 2,
+        ejected_percent_max: 10,
+        panic_percent: 50,
+        fall: 3,
+        rise: 2,
+        probing: false,
+        body_rate_min: 0,
         max_requests_per_connection: None,
         generations: None,
         connect_ms: 5_000,
@@ -111,6 +152,11 @@ impl PoolPlan {
         backoff_max_ms: 10_000,
         ejection_min_ms: 5_000,
         ejection_max_ms: 60_000,
+        body_stall_ms: 60_000,
+        response_stall_ms: 300_000,
+        slow_start_ms: 0,
+        probe_interval_ms: 5_000,
+        probe_timeout_ms: 2_000,
     };
 
     /// The pool, and the account of it, for so many backends.
@@ -140,7 +186,7 @@ impl PoolPlan {
         Config {
             backends: (0..backends).map(backend).collect(),
             limits: Limits {
-                backends: backends.max(1),
+                backends: backends.max(1) + self.spare_places,
                 connections_per_backend: self.connections_per_backend,
                 streams_per_connection: self.streams_per_connection,
                 requests: self.requests,
@@ -159,7 +205,11 @@ impl PoolPlan {
                 backoff_max: time(self.backoff_max_ms),
                 ejection_min: time(self.ejection_min_ms),
                 ejection_max: time(self.ejection_max_ms),
-                ..Timeouts::DEFAULT
+                body_stall: time(self.body_stall_ms),
+                response_stall: time(self.response_stall_ms),
+                slow_start: time(self.slow_start_ms),
+                probe_interval: time(self.probe_interval_ms),
+                probe_timeout: time(self.probe_timeout_ms),
             },
             retry: RetryConfig {
                 attempts: self.attempts,
@@ -169,8 +219,12 @@ impl PoolPlan {
             },
             health: HealthConfig {
                 failures: self.failures,
+                gateway_failures: self.gateway_failures,
                 successes: self.successes,
-                ..HealthConfig::DEFAULT
+                ejected_percent_max: self.ejected_percent_max,
+                panic_percent: self.panic_percent,
+                fall: self.fall,
+                rise: self.rise,
             },
             strategy: match self.strategy {
                 StrategyPlan::RoundRobin => Strategy::RoundRobin,
@@ -179,7 +233,8 @@ impl PoolPlan {
                 StrategyPlan::LeastLoaded => Strategy::LeastLoaded,
             },
             max_requests_per_connection: self.max_requests_per_connection,
-            ..Config::default()
+            probing: if self.probing { Probing::Ordered } else { Probing::Off },
+            body_rate_min: self.body_rate_min,
         }
     }
 }

@@ -63,12 +63,15 @@ impl Plan {
         let expect = |holds: bool, text: &str| {
             if holds { Ok(()) } else { Err(PlanError::new(text.to_owned())) }
         };
-        let config = self.pool.to_config(self.backends.len());
+        let config = self.config();
         config.check().map_err(|error| PlanError::new(format!("pool: {error}")))?;
         expect(self.pool.generations != Some(0), "pool.generations: expected at least 1")?;
         let count = self.backends.len();
         expect(self.heal.backends.len() == count, "heal.backends: expected one per backend")?;
         expect(count <= 64, "backends: expected at most 64")?;
+        expect(self.pool.spare_places <= 64, "pool.spare_places: expected at most 64")?;
+        let spare_last = self.backends.is_sorted_by_key(|backend| backend.spare);
+        expect(spare_last, "backends: expected spare ones last")?;
         expect(self.requests.len() <= 100_000, "requests: expected at most 100000")?;
         expect(self.directives.len() <= 10_000, "directives: expected at most 10000")?;
         let ids = self.requests.windows(2).all(|pair| pair[0].id < pair[1].id);
@@ -116,7 +119,13 @@ impl super::Directive {
         match self.act {
             Act::Restart { backend, down_us, .. } => known(backend) && short(down_us),
             Act::Unreachable { backend, for_us, .. } => known(backend) && short(for_us),
-            Act::SwitchProtocol { backend, .. } => known(backend),
+            Act::Drain { backend, within_us: time, .. }
+            | Act::Probes { backend, for_us: time, .. } => known(backend) && short(time),
+            Act::SwitchProtocol { backend, .. }
+            | Act::Add { backend, .. }
+            | Act::Remove { backend }
+            | Act::Undrain { backend }
+            | Act::Weight { backend, .. } => known(backend),
             Act::StallDial { for_us, .. }
             | Act::StopReading { for_us }
             | Act::ClientStopsReading { for_us }
@@ -139,6 +148,9 @@ impl super::Directive {
             | Act::EarlyTimeout
             | Act::Forge { .. }
             | Act::DisconnectAll
+            | Act::Change { .. }
+            | Act::Status { .. }
+            | Act::Miscount { .. }
             | Act::Shutdown => true,
         }
     }

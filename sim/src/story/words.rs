@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use baton::pool::{
-    ConnectionToken, Handled, Input, Outcome, Output, Protocol, RequestId, SlotState, SlotView,
-    StreamToken,
+    BackendToken, ConnectionToken, Handled, Input, Outcome, Output, Protocol, RequestId, SlotState,
+    SlotView, StreamToken,
 };
 
 use super::{Slot, request_of};
@@ -90,6 +90,7 @@ impl<'a> Names<'a> {
             }
             DownFrame::Informational(exchange) => format!("1xx {}", self.exchange(exchange)),
             DownFrame::Head(exchange) => format!("response head {}", self.exchange(exchange)),
+            DownFrame::Data(exchange) => format!("response body {}", self.exchange(exchange)),
             DownFrame::End(exchange) => format!("response end {}", self.exchange(exchange)),
             DownFrame::Reset(exchange, code) => {
                 format!("RST_STREAM {} code={code:#x}", self.exchange(exchange))
@@ -113,6 +114,7 @@ impl<'a> Names<'a> {
         let exchange = match frame {
             DownFrame::Informational(exchange)
             | DownFrame::Head(exchange)
+            | DownFrame::Data(exchange)
             | DownFrame::End(exchange)
             | DownFrame::Reset(exchange, _) => Some(exchange),
             DownFrame::Settings(_) | DownFrame::GoAway(..) | DownFrame::Pong | DownFrame::Close => {
@@ -149,13 +151,23 @@ impl<'a> Names<'a> {
             | Input::ResponseStarted { stream, .. }
             | Input::ResponseEnded { stream }
             | Input::StreamFailed { stream, .. }
+            | Input::BodyProgressed { stream, .. }
             | Input::ResetSent { stream } => {
                 let mut about = connection(stream.connection);
                 let own = self.trace.exchanges.iter().find(|exchange| exchange.token == stream);
                 about.extend(own.map(|exchange| self.request(exchange.request)));
                 about
             }
-            Input::ShutdownRequested | Input::Timeout => Vec::new(),
+            Input::BackendAdded { .. }
+            | Input::BackendRemoved { .. }
+            | Input::DrainRequested { .. }
+            | Input::DrainCancelled { .. }
+            | Input::WeightChanged { .. }
+            | Input::ProbeFinished { .. }
+            | Input::SettingChanged { .. }
+            | Input::AuditRequested
+            | Input::ShutdownRequested
+            | Input::Timeout => Vec::new(),
         }
     }
 
@@ -167,12 +179,23 @@ impl<'a> Names<'a> {
             Output::OpenStream { stream, .. } | Output::ResetStream { stream, .. } => {
                 Some(stream.connection.backend)
             }
-            Output::RequestEnded { .. } => None,
+            Output::RequestEnded { .. }
+            | Output::Probe { .. }
+            | Output::ProbeJudged { .. }
+            | Output::BackendChanged { .. }
+            | Output::BackendGone { .. } => None,
         };
         let mut about: Vec<_> =
             backend.map(|backend| format!("b{}", backend.0)).into_iter().collect();
         about.extend(request_of(order).map(|id| self.id(id)));
         about
+    }
+
+    fn asks(&self, request: Option<u32>, idempotent: bool, has_body: bool) -> String {
+        let name = request.map_or("?".to_owned(), |request| self.request(request));
+        let method = if idempotent { "GET" } else { "POST" };
+        let body = if has_body { " with a body" } else { "" };
+        format!("{name} asks: {method}{body}")
     }
 
     pub(super) fn input(
@@ -185,10 +208,7 @@ impl<'a> Names<'a> {
         let text = match input {
             Input::RequestArrived { idempotent, has_body } => {
                 let own = accepted.and_then(|id| self.requests.get(&id).copied());
-                let name = asked.or(own).map_or("?".to_owned(), |request| self.request(request));
-                let method = if idempotent { "GET" } else { "POST" };
-                let body = if has_body { " with a body" } else { "" };
-                format!("{name} asks: {method}{body}")
+                self.asks(asked.or(own), idempotent, has_body)
             }
             Input::ReplayBufferExceeded { request, stream } => {
                 let (request, stream) = (self.id(request), self.stream(stream));
@@ -231,6 +251,17 @@ impl<'a> Names<'a> {
                 format!("{} failed: {failure:?}", self.stream(stream))
             }
             Input::ResetSent { stream } => format!("{} reset is written", self.stream(stream)),
+            Input::BodyProgressed { stream, bytes } => {
+                format!("{} passes {bytes} bytes", self.stream(stream))
+            }
+            Input::BackendAdded { .. }
+            | Input::BackendRemoved { .. }
+            | Input::DrainRequested { .. }
+            | Input::DrainCancelled { .. }
+            | Input::WeightChanged { .. }
+            | Input::ProbeFinished { .. }
+            | Input::SettingChanged { .. } => configuration(input),
+            Input::AuditRequested => "audit".to_owned(),
             Input::ShutdownRequested => "shutdown is asked for".to_owned(),
             Input::Timeout => "time passes".to_owned(),
         };
@@ -239,6 +270,8 @@ impl<'a> Names<'a> {
             Handled::Stale => format!("{text} (stale)"),
             Handled::Refused => format!("{text} (refused)"),
             Handled::Rejected(rejection) => format!("{text} (rejected: {rejection:?})"),
+            Handled::Added(token) => format!("{text} ({})", place(token)),
+            Handled::Rebuilt(mismatch) => format!("{text} finds: {mismatch}"),
         }
     }
 
@@ -256,6 +289,15 @@ impl<'a> Names<'a> {
             Output::Close { connection, reason } => {
                 format!("close {}: {reason:?}", self.connection(connection))
             }
+            Output::Probe { backend, number } => format!("probe {} #{number}", place(backend)),
+            Output::ProbeJudged { backend, passed } => {
+                let verdict = if passed { "passed" } else { "failed" };
+                format!("probe of {} {verdict}", place(backend))
+            }
+            Output::BackendChanged { backend, state, cause } => {
+                format!("{} is {state:?} ({cause:?})", place(backend))
+            }
+            Output::BackendGone { backend } => format!("{} is gone", place(backend)),
             Output::RequestEnded { request, outcome, evidence, .. } => {
                 let name = self.id(request);
                 let outcome = match outcome {
@@ -286,5 +328,31 @@ impl<'a> Names<'a> {
             streams: view.streams,
             limit: view.limit,
         }
+    }
+}
+
+/// A backend as the pool names it: the place, and which of those that were in it.
+fn place(token: BackendToken) -> String {
+    format!("place {}/{}", token.backend.0, token.generation)
+}
+
+/// What the operator does, or a probe says.
+fn configuration(input: Input) -> String {
+    match input {
+        Input::BackendAdded { weight, .. } => format!("a backend is added, weight {weight}"),
+        Input::BackendRemoved { backend } => format!("{} is removed", place(backend)),
+        Input::DrainRequested { backend, within } => {
+            format!("{} is drained within {within:?}", place(backend))
+        }
+        Input::DrainCancelled { backend } => format!("{} is wanted back", place(backend)),
+        Input::WeightChanged { backend, weight } => {
+            format!("{} has weight {weight}", place(backend))
+        }
+        Input::ProbeFinished { backend, number, passed } => {
+            let verdict = if passed { "passes" } else { "fails" };
+            format!("probe #{number} of {} {verdict}", place(backend))
+        }
+        Input::SettingChanged { setting } => format!("from now on {setting:?}"),
+        _ => unreachable!("not about the configuration"),
     }
 }

@@ -46,7 +46,11 @@ impl World<'_> {
                     self.probe_ended(false);
                 }
             }
-            Handled::Done | Handled::Stale | Handled::Refused => unreachable!("the checker looked"),
+            Handled::Done
+            | Handled::Stale
+            | Handled::Refused
+            | Handled::Added(_)
+            | Handled::Rebuilt(_) => unreachable!("the checker looked"),
         }
         self.trigger_request(request, Moment::Arrived);
         Ok(())
@@ -131,6 +135,7 @@ impl World<'_> {
             let stream = self.exchanges[exchange as usize].token;
             let _ = self.tell(Input::ReplayBufferExceeded { request: id, stream })?;
         }
+        self.tell_progress(exchange);
         self.trigger_exchange(exchange, Moment::HalfSent);
         let half = plan.body_us.unwrap_or(0) * 500;
         self.schedule(self.now + half, Event::BodySent(exchange));

@@ -9,8 +9,9 @@ use crate::plan::{Stage, When};
 
 impl World<'_> {
     pub(super) fn dial(&mut self, connection: ConnectionToken) {
-        let backend = connection.backend.0;
-        let server = &mut self.servers[usize::from(backend)];
+        let owner = self.owners[usize::from(connection.backend.0)];
+        let backend = owner as u16;
+        let server = &mut self.servers[owner as usize];
         server.connections += 1;
         let nth = server.connections;
         let index = self.links.len() as u32;

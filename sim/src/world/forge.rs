@@ -18,6 +18,7 @@ impl World<'_> {
             | Forged::RequestSent
             | Forged::ResponseStarted
             | Forged::ResponseEnded
+            | Forged::BodyProgressed
             | Forged::NotSent
             | Forged::ResetSent => self.forge_stream(fact, scope.exchange),
             Forged::Connected
@@ -81,6 +82,7 @@ impl World<'_> {
         match fact {
             Forged::StreamOpened if state.opened => Some(Input::StreamOpened { stream, stream_id }),
             Forged::RequestSent => Some(Input::RequestSent { stream }),
+            Forged::BodyProgressed => Some(Input::BodyProgressed { stream, bytes: 1 }),
             // Told a second time, or too early; what follows is the truth.
             Forged::ResponseStarted => {
                 state.start_forged = true;

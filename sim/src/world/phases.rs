@@ -3,7 +3,8 @@
 
 use baton::pool::input::code;
 use baton::pool::{
-    CloseReason, Evidence, Input, Outcome, Output, Rejection, SlotState, TimerReason,
+    BackendState, CloseReason, Evidence, Input, Outcome, Output, Probing, Rejection, SlotState,
+    TimerReason,
 };
 
 use super::World;
@@ -60,6 +61,7 @@ impl World<'_> {
             }
         }
         self.resume_exchanges();
+        self.restore_backends()?;
         let at = self.now + self.bound();
         self.schedule(at, Event::Deadline);
         Ok(())
@@ -95,7 +97,7 @@ impl World<'_> {
     /// may wait, be dialled for, be sent, fall silent with the longest interval, be suspected, be
     /// answered late, and drain.
     fn bound(&self) -> u64 {
-        let timeouts = self.plan.pool.to_config(self.plan.backends.len()).timeouts;
+        let timeouts = self.plan.config().timeouts;
         let millisecond = 1_000_000;
         let pool = &self.plan.pool;
         let silence = (pool.silence_ms * millisecond).max(4 * self.longest_response) * 64;
@@ -117,6 +119,7 @@ impl World<'_> {
         let attempt = (timeouts.connect + timeouts.queue + timeouts.response_head).as_nanos()
             as u64
             + (timeouts.suspect + timeouts.drain * 20).as_nanos() as u64
+            + (timeouts.body_stall + timeouts.response_stall).as_nanos() as u64
             + silence
             + 1_000
                 * (body.unwrap_or(0)
@@ -127,6 +130,16 @@ impl World<'_> {
                     + holds.sum::<u64>()
                     + deviations);
         attempt.saturating_mul(u64::from(pool.attempts) + 1)
+    }
+
+    /// A pool that probes is never quiet: there the wait ends once nothing is pending.
+    pub(super) fn end_healing_early(&mut self) -> Verdict {
+        let probed = self.pool.config().probing != Probing::Off;
+        let ended = |request: &Request| request.ended;
+        if self.phase == Phase::Healing && probed && self.requests.iter().all(ended) {
+            return self.start_probes();
+        }
+        Ok(())
     }
 
     /// The end of a bound.
@@ -161,7 +174,11 @@ impl World<'_> {
         let dials = time(pool.connect_ms) > waits && time(pool.suspect_ms) > trip;
         let queues = time(pool.queue_ms) > 2 * waits + time(pool.silence_ms);
         let health = &self.plan.heal.backends;
-        let well = || (0..health.len()).filter(|backend| health[*backend] == Health::Well);
+        let well = || {
+            let candidates = (0..health.len()).filter(|index| health[*index] == Health::Well);
+            candidates.filter(|index| self.is_in_service(*index))
+        };
+        let probed = pool.probing || self.pool.config().probing != Probing::Off;
         // Slots that are retired do not come back.
         dials
             && queues
@@ -173,10 +190,13 @@ impl World<'_> {
                 server.max_streams() > 0
                     && time(pool.response_head_ms) > answer
                     && time(pool.drain_ms) > answer + server.plan.body.most_us
+                    && time(pool.response_stall_ms) > trip + server.plan.body.most_us
+                    && (!probed || time(pool.probe_timeout_ms) > network.dial.most_us + answer)
             })
     }
 
     fn start_probes(&mut self) -> Verdict {
+        self.restore_backends()?;
         if self.shutdown || !self.is_recoverable() {
             return self.start_closing();
         }
@@ -303,8 +323,12 @@ impl World<'_> {
                 let post = !self.requests[index as usize].idempotent;
                 sometimes!(self.coverage, PostRetried, attempt > 1 && post);
                 sometimes!(self.coverage, SlotReused, stream.connection.generation > 1);
-                let tried = self.pool.fail_open() == Some(stream.connection.backend);
-                sometimes!(self.coverage, FailOpen, tried);
+                let backend = stream.connection.backend;
+                let state = self.pool.backend(backend).map(|view| view.state);
+                let out = matches!(state, Some(BackendState::Ejected | BackendState::Down));
+                sometimes!(self.coverage, Panic, out);
+                let slowly = self.pool.share(backend, self.told_at(self.now)) < 100;
+                sometimes!(self.coverage, StartedSlowly, slowly);
             }
             Output::ResetStream { stream, code } => {
                 let draining =
@@ -315,18 +339,38 @@ impl World<'_> {
                 sometimes!(self.coverage, GoAwayCrossedOpen, crossed);
                 sometimes!(self.coverage, EarlyResponse, code == code::NO_ERROR);
             }
-            Output::Close { reason, .. } => match reason {
+            Output::Close { connection, reason } => match reason {
                 CloseReason::ConnectDeadline => sometimes!(self.coverage, ConnectDeadline, true),
                 CloseReason::Idle => sometimes!(self.coverage, IdleClosed, true),
-                CloseReason::DrainDeadline => sometimes!(self.coverage, DrainDeadline, true),
+                CloseReason::DrainDeadline => {
+                    sometimes!(self.coverage, DrainDeadline, true);
+                    let state = self.pool.backend(connection.backend).map(|view| view.state);
+                    let forced =
+                        matches!(state, Some(BackendState::Draining | BackendState::Leaving));
+                    sometimes!(self.coverage, DrainedByForce, forced);
+                }
                 CloseReason::Silent => sometimes!(self.coverage, SuspectClosed, true),
-                CloseReason::Drained | CloseReason::Shutdown => {}
+                CloseReason::Drained
+                | CloseReason::BackendDrained
+                | CloseReason::Rebuilt
+                | CloseReason::Shutdown => {}
             },
             Output::RequestEnded { request, outcome, attempts, evidence } => {
                 let index = self.request_of(request);
                 self.note_outcome(index, input, outcome, attempts, evidence);
             }
-            Output::Connect { .. } | Output::Ping { .. } => {}
+            Output::ProbeJudged { passed, .. } => {
+                sometimes!(self.coverage, ProbeLost, !passed && input == Input::Timeout);
+            }
+            Output::BackendChanged { state, cause, .. } => self.note_state(state, cause),
+            Output::BackendGone { .. } => {
+                let at_once = matches!(
+                    input,
+                    Input::BackendRemoved { .. } | Input::BackendAdded { .. } | Input::Timeout
+                );
+                sometimes!(self.coverage, GoneAfterWork, !at_once);
+            }
+            Output::Connect { .. } | Output::Ping { .. } | Output::Probe { .. } => {}
         }
     }
 
@@ -343,6 +387,7 @@ impl World<'_> {
         let post = !request.idempotent;
         let exceeded = request.buffer_exceeded;
         let spent = attempts >= self.plan.pool.attempts;
+        let nobody = (0..self.servers.len()).all(|index| !self.is_in_service(index));
         let head_sent =
             request.exchange.is_some_and(|exchange| self.exchanges[exchange as usize].head_sent);
         let coverage = &mut *self.coverage;
@@ -352,7 +397,13 @@ impl World<'_> {
         sometimes!(coverage, NotReplayable, failed && exceeded && !spent);
         let refused = evidence == Some(Evidence::Refused);
         sometimes!(coverage, BudgetEmpty, failed && refused && !spent && !exceeded);
-        sometimes!(coverage, QueueDeadline, outcome == Outcome::Rejected(Rejection::QueueDeadline));
+        let queue = outcome == Outcome::Rejected(Rejection::QueueDeadline);
+        sometimes!(coverage, QueueDeadline, queue);
+        sometimes!(coverage, NobodyInService, queue && nobody);
+        let stalled = outcome == Outcome::Rejected(Rejection::BodyStalled);
+        sometimes!(coverage, BodyStalled, stalled);
+        let cut_by_time = outcome == Outcome::CutShort && input == Input::Timeout;
+        sometimes!(coverage, ResponseStalled, cut_by_time && !self.shutdown);
         sometimes!(
             coverage,
             ResponseDeadline,

@@ -154,7 +154,19 @@ impl World<'_> {
         let backend = self.links[index as usize].backend;
         let span = self.servers[usize::from(backend)].plan.body;
         let took = self.link_delay(index, Domain::Work, span);
+        if took > 1_000_000 {
+            self.schedule(self.now + took / 2, Event::Data(exchange));
+        }
         self.schedule(self.now + took, Event::End(exchange));
+    }
+
+    /// A part of the response's body.
+    pub(super) fn data(&mut self, exchange: u32) {
+        let state = &self.exchanges[exchange as usize];
+        let index = state.link;
+        if !state.done && !state.never_finishes && !self.links[index as usize].server_gone {
+            self.send(index, DownFrame::Data(exchange));
+        }
     }
 
     /// The response is complete.

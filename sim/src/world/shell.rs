@@ -13,6 +13,9 @@ use crate::draw::Domain;
 use crate::plan::Moment;
 use crate::trace::What;
 
+/// Bytes of a body between two reports of its progress.
+const PART_BYTES: u32 = 4_096;
+
 impl World<'_> {
     /// Takes an order; it is carried out after those that came before it on the same connection.
     pub(super) fn take(&mut self, order: Output) -> Verdict {
@@ -35,6 +38,13 @@ impl World<'_> {
                 self.queue_order(connection, order);
                 Ok(())
             }
+            Output::Probe { backend, number } => {
+                self.send_probe(backend, number);
+                Ok(())
+            }
+            Output::ProbeJudged { .. }
+            | Output::BackendChanged { .. }
+            | Output::BackendGone { .. } => Ok(()),
         }
     }
 
@@ -65,7 +75,12 @@ impl World<'_> {
                 self.close(connection);
                 Ok(())
             }
-            Output::Connect { .. } | Output::RequestEnded { .. } => {
+            Output::Connect { .. }
+            | Output::RequestEnded { .. }
+            | Output::Probe { .. }
+            | Output::ProbeJudged { .. }
+            | Output::BackendChanged { .. }
+            | Output::BackendGone { .. } => {
                 unreachable!("carried out when taken")
             }
         }
@@ -100,6 +115,7 @@ impl World<'_> {
             complete: false,
             never_finishes: false,
             waits_to_heal: false,
+            status: 200,
         });
         let exchanges = &mut self.links[link as usize].exchanges;
         assert_eq!(exchanges.len(), stream.ordinal as usize, "the checker looked at ordinals");
@@ -259,9 +275,11 @@ impl World<'_> {
                 let state = &self.exchanges[exchange as usize];
                 let stream = state.token;
                 if !state.reported {
-                    self.tell_stream(exchange, Input::ResponseStarted { stream, status: 200 });
+                    let status = self.status_of(exchange);
+                    self.tell_stream(exchange, Input::ResponseStarted { stream, status });
                 }
             }
+            DownFrame::Data(exchange) => self.tell_progress(exchange),
             DownFrame::End(exchange) => {
                 self.exchanges[exchange as usize].answered = true;
                 self.deliver_end(exchange);
@@ -383,6 +401,15 @@ impl World<'_> {
         self.schedule(at, Event::Tell(input));
     }
 
+    /// A part of a body passed.
+    pub(super) fn tell_progress(&mut self, exchange: u32) {
+        let state = &self.exchanges[exchange as usize];
+        let (stream, over) = (state.token, state.reported);
+        if !over {
+            self.tell_stream(exchange, Input::BodyProgressed { stream, bytes: PART_BYTES });
+        }
+    }
+
     /// A fact from the task of a client.
     pub(super) fn tell_client(&mut self, request: u32, input: Input) {
         let key = u64::from(self.request_plan(request).id) | 1 << 63;
@@ -407,7 +434,7 @@ impl World<'_> {
     }
 
     pub(super) fn slot_place(&self, token: ConnectionToken) -> usize {
-        let per_backend = self.slots.len() / self.servers.len();
+        let per_backend = self.slots.len() / self.owners.len();
         usize::from(token.backend.0) * per_backend + usize::from(token.slot)
     }
 

@@ -42,7 +42,16 @@ impl World<'_> {
             | Act::ClientStopsReading { .. }
             | Act::StarveUpload { .. }
             | Act::NeverFinish
+            | Act::Status { .. }
             | Act::Reset { .. } => self.strike_exchange(act, scope),
+            Act::Add { .. }
+            | Act::Remove { .. }
+            | Act::Drain { .. }
+            | Act::Undrain { .. }
+            | Act::Weight { .. }
+            | Act::Change { .. }
+            | Act::Probes { .. }
+            | Act::Miscount { .. } => self.strike_configuration(act),
             Act::Replay { .. }
             | Act::HoldReports { .. }
             | Act::LateTimers { .. }
@@ -112,6 +121,9 @@ impl World<'_> {
             }
             Act::NeverFinish if scope.exchange != NONE => {
                 self.exchanges[scope.exchange as usize].never_finishes = true;
+            }
+            Act::Status { status } if scope.exchange != NONE => {
+                self.exchanges[scope.exchange as usize].status = status;
             }
             Act::Reset { code } if scope.exchange != NONE => {
                 self.reset(scope.exchange, code.number());

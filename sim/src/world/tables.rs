@@ -3,9 +3,9 @@
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 
-use baton::pool::{ConnectionToken, Input, Output, Protocol, RequestId, StreamToken};
+use baton::pool::{BackendToken, ConnectionToken, Input, Output, Protocol, RequestId, StreamToken};
 
-use crate::plan::{BackendPlan, Forged, Stage};
+use crate::plan::{BackendPlan, Forged, Miscount, Stage};
 
 /// No index.
 pub(super) const NONE: u32 = u32::MAX;
@@ -40,6 +40,8 @@ pub(crate) enum DownFrame {
     Informational(u32),
     /// The response head of an exchange.
     Head(u32),
+    /// A part of its body.
+    Data(u32),
     /// The end of the response.
     End(u32),
     /// RST_STREAM with its code.
@@ -76,6 +78,7 @@ pub(super) enum Event {
     HalfSent(u32),
     BodySent(u32),
     Head(u32),
+    Data(u32),
     End(u32),
     LateSettings(u32),
     ResumeReading(u32),
@@ -84,6 +87,18 @@ pub(super) enum Event {
     Heal,
     Deadline,
     Probe,
+    Operate(Operation),
+}
+
+/// What the operator does by hand.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Operation {
+    /// Changes something.
+    Tell(Input),
+    /// Adds a backend with a weight.
+    Add(u16, u16),
+    /// Has the pool audit itself, after something was miscounted.
+    Audit(Option<Miscount>),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -247,6 +262,7 @@ pub(super) struct Exchange {
     pub(super) never_finishes: bool,
     /// Work that waits for faults to stop.
     pub(super) waits_to_heal: bool,
+    pub(super) status: u16,
 }
 
 /// One client and its request.
@@ -278,11 +294,23 @@ pub(super) struct Server {
     /// Dials fail or hang until then.
     pub(super) down_until: u64,
     pub(super) hangs: bool,
+    /// Its last token; it may be gone.
+    pub(super) token: Option<BackendToken>,
+    /// Until when probes do not say what is so, and what they say; lost if `None`.
+    pub(super) probes_say: (u64, Option<bool>),
 }
 
 impl Server {
-    pub(super) fn new(plan: &BackendPlan) -> Self {
-        Self { plan: *plan, http1: plan.http1, connections: 0, down_until: 0, hangs: false }
+    pub(super) fn new(plan: &BackendPlan, token: Option<BackendToken>) -> Self {
+        Self {
+            plan: *plan,
+            http1: plan.http1,
+            connections: 0,
+            down_until: 0,
+            hangs: false,
+            token,
+            probes_say: (0, None),
+        }
     }
 
     /// The SETTINGS it sends unless a directive says otherwise.

@@ -62,6 +62,10 @@ impl Chaos {
                 }
                 Output::Ping { connection } => assert!(!self.closed.contains(&connection)),
                 Output::RequestEnded { request, .. } => self.ended.push(request),
+                Output::BackendChanged { .. } => {}
+                Output::Probe { .. } | Output::ProbeJudged { .. } | Output::BackendGone { .. } => {
+                    panic!("nobody asked for probes or removals")
+                }
             }
         }
     }

@@ -62,9 +62,12 @@ fn a_half_open_backend_gets_one_request_at_a_time() {
 }
 
 #[test]
-fn if_all_are_out_the_least_recently_ejected_is_tried() {
+fn with_all_failing_only_a_share_is_ejected_and_every_request_is_tried() {
     let mut world = World::new(config(2));
     serve(&mut world, 12, &[0, 1]);
+    let out = (0..2).filter(|index| !world.pool.is_healthy(BackendId(*index))).count();
+    assert_eq!(out, 1, "one always may be, and a tenth of two is none");
+    assert!(world.pool.stats().counters.spared > 0);
     assert_eq!(world.pool.stats().waiting, 0, "requests fail, but are tried");
     let attempts = serve(&mut world, 4, &[]);
     assert_eq!(attempts.len(), 4, "and served as soon as one works");
@@ -122,4 +125,56 @@ fn a_lost_connection_is_one_failure_whatever_it_carried() {
         world.fail(stream, StreamFailure::ConnectionLost);
     }
     world.check_healthy();
+}
+
+/// Answers every request with a status; returns how many went to the first backend.
+fn answer_with(world: &mut World, requests: usize, status: u16, only: u16) -> usize {
+    let mut to_first = 0;
+    for _ in 0..requests {
+        world.get();
+        for connection in world.dials() {
+            world.connected(connection, 4);
+        }
+        for (stream, _) in world.opens() {
+            world.opened(stream);
+            let first = stream.connection.backend.0 == only;
+            to_first += usize::from(first);
+            let status = if first { status } else { 200 };
+            world.done(Input::ResponseStarted { stream, status });
+            world.done(Input::ResponseEnded { stream });
+        }
+    }
+    to_first
+}
+
+#[test]
+fn five_gateway_failures_in_a_row_eject_and_other_statuses_do_not() {
+    for (status, most) in [(502, 5), (503, 5), (504, 5), (500, 20), (404, 20)] {
+        let mut world = World::new(config(2));
+        let to_first = answer_with(&mut world, 40, status, 0);
+        assert!((most..=most + 1).contains(&to_first), "{status}: {to_first}");
+    }
+}
+
+#[test]
+fn with_fewer_than_half_healthy_all_are_used() {
+    let mut config = config(3);
+    config.probing = Probing::Told;
+    let mut world = World::new(config);
+    let told = |world: &mut World, index: u16, passed| {
+        let backend = world.pool.backend(BackendId(index)).expect("configured").token;
+        for _ in 0..3 {
+            world.done(Input::ProbeFinished { backend, number: 0, passed });
+        }
+    };
+    told(&mut world, 0, false);
+    assert!(!world.pool.is_panicking(), "two of three are enough");
+    assert!(!world.pool.may_be_used(BackendId(0)));
+    told(&mut world, 1, false);
+    assert!(world.pool.is_panicking());
+    let all = (0..3).all(|index| world.pool.may_be_used(BackendId(index)));
+    assert!(all, "one of three would be overrun");
+    told(&mut world, 0, true);
+    assert!(!world.pool.is_panicking());
+    assert!(!world.pool.may_be_used(BackendId(1)), "it is still down");
 }

@@ -143,7 +143,12 @@ impl Task<'_> {
         match driver.tell(Input::StreamOpened { stream, stream_id }) {
             Handled::Done => {}
             // Nothing was written yet, and nothing will be.
-            Handled::Stale | Handled::Refused | Handled::Accepted(_) | Handled::Rejected(_) => {
+            Handled::Stale
+            | Handled::Refused
+            | Handled::Accepted(_)
+            | Handled::Rejected(_)
+            | Handled::Added(_)
+            | Handled::Rebuilt(_) => {
                 body.send_reset(Reason::CANCEL);
                 return;
             }

@@ -183,6 +183,8 @@ fn close_reason(reason: CloseReason) -> &'static str {
         CloseReason::Drained => "drained",
         CloseReason::DrainDeadline => "drain deadline",
         CloseReason::Silent => "silent",
+        CloseReason::BackendDrained => "backend drained",
+        CloseReason::Rebuilt => "rebuilt",
         CloseReason::Shutdown => "shutdown",
     }
 }

@@ -1,0 +1,163 @@
+//! Whether a request may end as the pool says it does.
+
+use baton::pool::{Evidence, Input, Instant, Outcome, Rejection, RequestId};
+
+use super::books::{Books, ConnectionPhase, Decision, Ending, RequestPhase, Stream};
+use super::{Invariant, Verdict, require};
+
+impl Books {
+    pub(super) fn request_ended(
+        &mut self,
+        now: Instant,
+        input: Input,
+        id: RequestId,
+        outcome: Outcome,
+        attempts: u8,
+        evidence: Option<Evidence>,
+    ) -> Verdict {
+        let Some(index) = self.request(id) else {
+            return require(false, Invariant::Conservation, || format!("{id:?} ended twice"));
+        };
+        let phase = self.requests[index as usize].phase;
+        match phase {
+            RequestPhase::Ending(ending) => {
+                let wanted = match ending {
+                    Ending::Completed => Outcome::Completed,
+                    Ending::Cancelled => Outcome::Cancelled,
+                    Ending::CutShort => Outcome::CutShort,
+                    Ending::AttemptFailed => Outcome::Rejected(Rejection::AttemptFailed),
+                    Ending::Rebuilt => Outcome::Rejected(Rejection::Rebuilt),
+                };
+                require(outcome == wanted, Invariant::TruthfulOutcome, || {
+                    format!("{id:?} ended as {outcome:?}, expected {wanted:?}")
+                })?;
+            }
+            RequestPhase::Limbo { was_responding, must_retry } => {
+                self.ended_in_limbo(now, id, outcome, was_responding, must_retry)?;
+            }
+            RequestPhase::Waiting | RequestPhase::Sent(_) | RequestPhase::Responding(_) => {
+                self.ended_by_time(now, input, index, outcome)?;
+            }
+            RequestPhase::None => unreachable!("looked up just now"),
+        }
+        let request = self.request_mut(index);
+        let truthful = attempts == request.attempts && evidence == request.evidence;
+        let told = (request.attempts, request.evidence);
+        require(truthful, Invariant::TruthfulOutcome, || {
+            format!("{id:?} ended with {attempts} attempts and {evidence:?}, expected {told:?}")
+        })?;
+        self.request_mut(index).phase = RequestPhase::None;
+        self.limbo.retain(|other| *other != index);
+        self.live -= 1;
+        Ok(())
+    }
+
+    fn ended_in_limbo(
+        &self,
+        now: Instant,
+        id: RequestId,
+        outcome: Outcome,
+        was_responding: bool,
+        must_retry: Decision,
+    ) -> Verdict {
+        if outcome == Outcome::Rejected(Rejection::ShuttingDown) && self.is_shutdown_due(now) {
+            return Ok(());
+        }
+        require(must_retry != Decision::Retry, Invariant::Retry, || {
+            format!("{id:?} ended as {outcome:?}, but should have been tried again")
+        })?;
+        let wanted = if was_responding {
+            Outcome::CutShort
+        } else {
+            Outcome::Rejected(Rejection::AttemptFailed)
+        };
+        require(outcome == wanted, Invariant::TruthfulOutcome, || {
+            format!("{id:?} ended as {outcome:?}, expected {wanted:?}")
+        })
+    }
+
+    /// Deadlines: of the queue, of the response head, of the shutdown.
+    fn ended_by_time(
+        &mut self,
+        now: Instant,
+        input: Input,
+        index: u32,
+        outcome: Outcome,
+    ) -> Verdict {
+        let request = &self.requests[index as usize];
+        let queue = request.waiting_since.after(self.config.timeouts.queue);
+        let head_passed = request.response_deadline.is_some_and(|deadline| now >= deadline);
+        let over = self.is_shutdown_due(now);
+        let stalled = request.stalls_at.is_some_and(|at| now >= at) && !over;
+        let phase = request.phase;
+        let legal = input == Input::Timeout
+            && match (phase, outcome) {
+                (
+                    RequestPhase::Waiting | RequestPhase::Sent(_),
+                    Outcome::Rejected(Rejection::ShuttingDown),
+                ) => over,
+                (RequestPhase::Responding(_), Outcome::CutShort) => over || stalled,
+                (RequestPhase::Waiting, Outcome::Rejected(Rejection::QueueDeadline)) => {
+                    now >= queue && !head_passed
+                }
+                (RequestPhase::Waiting, Outcome::Rejected(Rejection::ResponseDeadline)) => {
+                    head_passed
+                }
+                (RequestPhase::Sent(_), Outcome::Rejected(Rejection::ResponseDeadline)) => {
+                    head_passed && request.sent_whole
+                }
+                (RequestPhase::Sent(_), Outcome::Rejected(Rejection::BodyStalled)) => {
+                    stalled && !request.sent_whole
+                }
+                _ => false,
+            };
+        let invariant =
+            if input == Input::Timeout { Invariant::Timers } else { Invariant::TruthfulOutcome };
+        require(legal, invariant, || {
+            format!("request {index} in phase {phase:?} ended as {outcome:?} after {input:?}")
+        })?;
+        if phase == RequestPhase::Waiting {
+            self.waiting -= 1;
+        }
+        if let RequestPhase::Sent(stream) | RequestPhase::Responding(stream) = phase {
+            self.request_unbound(stream.connection.backend, index);
+        }
+        match phase {
+            RequestPhase::Sent(stream) if !over => {
+                self.request_mut(index).evidence = Some(Evidence::Unknown);
+                // Who kept a body from moving is not known.
+                if !stalled {
+                    self.backend_failed(now, stream.connection.backend);
+                }
+            }
+            RequestPhase::Responding(_) if !over => {
+                self.request_mut(index).evidence = Some(Evidence::Responding);
+            }
+            _ => {}
+        }
+        self.part_from_stream(now, phase, over)
+    }
+
+    /// A request that its deadline ended leaves its stream being reset, or on a lost connection
+    /// freed; at the end of a shutdown everything is closed instead.
+    fn part_from_stream(&mut self, now: Instant, phase: RequestPhase, over: bool) -> Verdict {
+        let (RequestPhase::Sent(stream) | RequestPhase::Responding(stream)) = phase else {
+            return Ok(());
+        };
+        let Some((slot, place, entry)) = self.stream(stream) else {
+            return Ok(());
+        };
+        match entry {
+            Stream::Open { .. }
+                if self.connections[slot].phase == ConnectionPhase::Lost || over =>
+            {
+                self.free_stream(now, slot, place);
+                Ok(())
+            }
+            Stream::Resetting { .. } => Ok(()),
+            Stream::Open { .. } | Stream::Free => require(false, Invariant::Limits, || {
+                format!("{stream:?} was given up without a reset: the peer still counts it")
+            }),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! The account of health: what requests, dials and probes say about backends, and the wait before
+//! the next dial.
+
+use std::time::Duration;
+
+use baton::pool::{BackendId, Instant};
+
+use super::books::Books;
+
+/// What requests and dials say about one backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Health {
+    /// Failures and gateway failures in a row; ejections in a row before, the last until `since`.
+    Healthy {
+        failures: u32,
+        gateway_failures: u32,
+        times: u32,
+        since: Instant,
+    },
+    Ejected {
+        times: u32,
+        until: Instant,
+    },
+    OnTrial {
+        times: u32,
+        successes: u32,
+        probe: Option<u32>,
+    },
+}
+
+impl Health {
+    pub(super) const NEW: Self =
+        Self::Healthy { failures: 0, gateway_failures: 0, times: 0, since: Instant::ZERO };
+
+    pub(super) fn is_healthy(self) -> bool {
+        matches!(self, Self::Healthy { .. })
+    }
+
+    pub(super) fn is_usable(self) -> bool {
+        match self {
+            Self::Healthy { .. } => true,
+            Self::Ejected { .. } => false,
+            Self::OnTrial { probe, .. } => probe.is_none(),
+        }
+    }
+}
+
+/// What probes say about one backend: whether it is up, and how many in a row said otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Probes {
+    pub(super) up: bool,
+    pub(super) against: u32,
+    /// The number of the one that is out, and since when.
+    pub(super) out: Option<(u32, Instant)>,
+    /// The next one is not due before.
+    pub(super) not_before: Instant,
+}
+
+impl Probes {
+    pub(super) const NEW: Self =
+        Self { up: true, against: 0, out: None, not_before: Instant::ZERO };
+}
+
+impl Books {
+    /// A dial failed, or a connection ended without one response: one more round, unless the wait
+    /// after the last one is not over.
+    pub(super) fn dial_failed(&mut self, now: Instant, backend: BackendId) {
+        let timeouts = &self.config.timeouts;
+        let state = &mut self.backends[usize::from(backend.0)];
+        if state.backoff.is_some() {
+            return;
+        }
+        let doubled = timeouts.backoff_min.saturating_mul(1 << state.rounds.min(31));
+        let delay = doubled.min(timeouts.backoff_max);
+        state.rounds += 1;
+        let least = (delay / 5 * 4).max(timeouts.backoff_min);
+        let most = (delay / 5 * 6 + Duration::from_nanos(10)).min(timeouts.backoff_max);
+        state.backoff = Some((now.after(least.min(most)), now.after(most)));
+        self.backend_failed(now, backend);
+    }
+
+    /// Whether one more backend may be ejected: one always may, else a share of those in service.
+    fn may_eject(&self) -> bool {
+        let in_service = self.backends.iter().filter(|state| state.is_in_service()).count();
+        let out =
+            |state: &&super::backends::Backend| state.is_in_service() && !state.health.is_healthy();
+        let ejected = self.backends.iter().filter(out).count();
+        let share = in_service * self.config.health.ejected_percent_max as usize / 100;
+        ejected < share.max(1)
+    }
+
+    /// Whether so few are healthy that all in service are used.
+    pub(super) fn is_panicking(&self) -> bool {
+        let in_service = self.backends.iter().filter(|state| state.is_in_service()).count();
+        let healthy = self.backends.iter().filter(|state| state.is_healthy()).count();
+        healthy * 100 < in_service * self.config.health.panic_percent as usize
+    }
+
+    fn eject(&mut self, now: Instant, backend: BackendId) {
+        let timeouts = &self.config.timeouts;
+        let state = &mut self.backends[usize::from(backend.0)];
+        let times = match state.health {
+            Health::Healthy { since, .. } if now.since(since) >= timeouts.ejection_max => 1,
+            Health::Healthy { times, .. }
+            | Health::OnTrial { times, .. }
+            | Health::Ejected { times, .. } => times + 1,
+        };
+        let time = timeouts.ejection_min.saturating_mul(times).min(timeouts.ejection_max);
+        state.health = Health::Ejected { times, until: now.after(time) };
+    }
+
+    /// The backend did not do what was asked of it.
+    pub(super) fn backend_failed(&mut self, now: Instant, backend: BackendId) {
+        let needed = self.config.health.failures;
+        let may_eject = self.may_eject();
+        let state = &mut self.backends[usize::from(backend.0)];
+        let out = match &mut state.health {
+            Health::Healthy { failures, .. } => {
+                *failures = (*failures + 1).min(needed);
+                *failures >= needed && may_eject
+            }
+            Health::OnTrial { .. } => true,
+            Health::Ejected { .. } => false,
+        };
+        if out {
+            self.eject(now, backend);
+        }
+    }
+
+    /// The backend answered a request with this status.
+    pub(super) fn backend_answered(
+        &mut self,
+        now: Instant,
+        backend: BackendId,
+        request: u32,
+        status: u16,
+    ) {
+        let panicking = self.is_panicking();
+        let may_eject = self.may_eject();
+        let config = self.config.health;
+        let gateway = config.gateway_failures > 0 && matches!(status, 502..=504);
+        let state = &mut self.backends[usize::from(backend.0)];
+        state.rounds = 0;
+        state.backoff = None;
+        match &mut state.health {
+            Health::Healthy { failures, gateway_failures, .. } => {
+                *failures = 0;
+                let one_more = (*gateway_failures + 1).min(config.gateway_failures);
+                *gateway_failures = if gateway { one_more } else { 0 };
+                if gateway && *gateway_failures >= config.gateway_failures && may_eject {
+                    self.eject(now, backend);
+                }
+            }
+            Health::OnTrial { probe, .. } if *probe != Some(request) => {}
+            Health::OnTrial { .. } if gateway => self.eject(now, backend),
+            Health::Ejected { .. } if gateway || !panicking => {}
+            Health::Ejected { times, .. } => {
+                let times = *times;
+                self.pass(now, backend, times, 1);
+            }
+            Health::OnTrial { times, successes, .. } => {
+                let (times, successes) = (*times, *successes + 1);
+                self.pass(now, backend, times, successes);
+            }
+        }
+    }
+
+    fn pass(&mut self, now: Instant, backend: BackendId, times: u32, successes: u32) {
+        let healed = successes >= self.config.health.successes;
+        let state = &mut self.backends[usize::from(backend.0)];
+        if healed {
+            state.health = Health::Healthy { failures: 0, gateway_failures: 0, times, since: now };
+            state.returned = Some(now);
+        } else {
+            state.health = Health::OnTrial { times, successes, probe: None };
+        }
+    }
+
+    /// A request was given to the backend; on trial, it is the probe.
+    pub(super) fn request_bound(&mut self, backend: BackendId, request: u32) {
+        let state = &mut self.backends[usize::from(backend.0)];
+        state.requests += 1;
+        if let Health::OnTrial { probe, .. } = &mut state.health
+            && probe.is_none()
+        {
+            *probe = Some(request);
+        }
+    }
+
+    /// A request left the backend.
+    pub(super) fn request_unbound(&mut self, backend: BackendId, request: u32) {
+        let state = &mut self.backends[usize::from(backend.0)];
+        state.requests -= 1;
+        if let Health::OnTrial { probe, .. } = &mut state.health
+            && *probe == Some(request)
+        {
+            *probe = None;
+        }
+    }
+
+    /// The ejection that ends at this moment: of several, the first in order.
+    pub(super) fn ejection_over(&mut self, at: Instant) {
+        let due = self.backends.iter_mut().find_map(|state| match state.health {
+            Health::Ejected { times, until } if until == at => Some((state, times)),
+            _ => None,
+        });
+        if let Some((state, times)) = due {
+            state.health = Health::OnTrial { times, successes: 0, probe: None };
+        }
+    }
+
+    /// A probe is over: so many in a row take a backend down, or bring it back.
+    pub(super) fn count_probe(&mut self, now: Instant, backend: usize, passed: bool) {
+        let config = self.config.health;
+        let state = &mut self.backends[backend];
+        let probes = &mut state.probes;
+        if passed == probes.up {
+            probes.against = 0;
+            return;
+        }
+        probes.against += 1;
+        let needed = if passed { config.rise } else { config.fall };
+        if probes.against >= needed {
+            probes.up = passed;
+            probes.against = 0;
+            if passed {
+                state.returned = Some(now);
+            }
+        }
+    }
+}

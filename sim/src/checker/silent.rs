@@ -1,0 +1,86 @@
+//! What happens without an order, by the clock alone, and shows only in what the pool says of itself.
+
+use baton::pool::{Input, Instant, Output, Pool, SlotState, TimerReason};
+
+use super::books::{Books, ConnectionPhase, Decision};
+use super::facts::lost_evidence;
+use super::{Invariant, Verdict, require};
+
+impl Books {
+    /// Two things happen without an order, both by the clock: a connection reaches its max age and
+    /// drains, which its state shows, and a lost connection reaches its drain deadline, which shows
+    /// by its slot being empty or used anew.
+    pub(super) fn see_silent_endings(
+        &mut self,
+        now: Instant,
+        input: Input,
+        orders: &[Output],
+        pool: &Pool,
+    ) -> Verdict {
+        if input == Input::Timeout && self.has_fired(TimerReason::ConnectionQuiet) {
+            return self.see_slow_dials(now, pool);
+        }
+        if input != Input::Timeout || !self.has_fired(TimerReason::ConnectionLife) {
+            return Ok(());
+        }
+        for slot in 0..self.connections.len() {
+            let token = self.token(slot);
+            let state = pool.slot_state(token.backend, token.slot);
+            let spent = orders.iter().any(|order| {
+                matches!(order, Output::OpenStream { stream, .. } if stream.connection == token)
+            });
+            if self.connections[slot].phase == ConnectionPhase::Up
+                && state == Some(SlotState::Draining)
+                && !spent
+            {
+                require(self.is_aged(slot, now), Invariant::GoAway, || {
+                    format!("{token:?} drains for no reason")
+                })?;
+                self.set_phase(now, slot, ConnectionPhase::Draining);
+            }
+            if self.connections[slot].phase != ConnectionPhase::Lost {
+                continue;
+            }
+            let dialled = orders.iter().any(|order| {
+                matches!(order, Output::Connect { connection }
+                    if connection.backend == token.backend && connection.slot == token.slot)
+            });
+            let empty = state == Some(SlotState::Empty);
+            if !(dialled || empty) {
+                continue;
+            }
+            let deadline = self.connections[slot].since.after(self.config.timeouts.drain);
+            require(now >= deadline, Invariant::Timers, || {
+                format!("{token:?} was forgotten before its drain deadline {deadline:?}")
+            })?;
+            self.kill(now, slot, |stream_id| Some(lost_evidence(stream_id)), Decision::Either);
+            self.set_phase(now, slot, ConnectionPhase::Gone);
+        }
+        Ok(())
+    }
+
+    /// A dial that takes longer than the silence timeout is not counted on any more.
+    fn see_slow_dials(&mut self, now: Instant, pool: &Pool) -> Verdict {
+        for slot in 0..self.connections.len() {
+            let token = self.token(slot);
+            let connection = &mut self.connections[slot];
+            if connection.phase != ConnectionPhase::Connecting || connection.expected == 0 {
+                continue;
+            }
+            let view = pool.slot(token.backend, token.slot);
+            let slow = view.is_some_and(|view| {
+                view.generation == token.generation
+                    && view.state == SlotState::Connecting
+                    && view.limit == 0
+            });
+            if slow {
+                connection.expected = 0;
+                let due = connection.since.after(self.config.timeouts.silence);
+                require(now >= due, Invariant::Timers, || {
+                    format!("{token:?} is called slow before {due:?}")
+                })?;
+            }
+        }
+        Ok(())
+    }
+}

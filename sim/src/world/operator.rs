@@ -1,0 +1,202 @@
+//! The model operator, who changes the configuration while it runs, the probes of backends, and the
+//! audit.
+
+use baton::pool::setting::Number;
+use baton::pool::{
+    BackendState, BackendToken, Handled, Input, Planted, Probing, Setting, StateCause, Strategy,
+};
+
+use super::World;
+use super::tables::{Event, NONE, Operation};
+use crate::checker::Verdict;
+use crate::coverage::sometimes;
+use crate::draw::Domain;
+use crate::plan::{Act, Change, Health, Miscount, StrategyPlan};
+
+impl World<'_> {
+    /// The operator or the audit strikes.
+    pub(super) fn strike_configuration(&mut self, act: Act) {
+        let time = |time_us: u64| std::time::Duration::from_micros(time_us);
+        let told = match act {
+            Act::Add { backend, weight } => {
+                return self.schedule(self.now, Event::Operate(Operation::Add(backend, weight)));
+            }
+            Act::Miscount { what } => {
+                return self.schedule(self.now, Event::Operate(Operation::Audit(what)));
+            }
+            Act::Probes { backend, passed, for_us } => {
+                let until = self.now + for_us * 1_000;
+                self.servers[usize::from(backend)].probes_say = (until, passed);
+                // One of them comes out of nowhere.
+                let number = 0;
+                self.token_of(backend).map(|backend| Input::ProbeFinished {
+                    backend,
+                    number,
+                    passed: passed.unwrap_or(true),
+                })
+            }
+            Act::Remove { backend } => {
+                self.token_of(backend).map(|backend| Input::BackendRemoved { backend })
+            }
+            Act::Drain { backend, within_us } => self
+                .token_of(backend)
+                .map(|backend| Input::DrainRequested { backend, within: time(within_us) }),
+            Act::Undrain { backend } => {
+                self.token_of(backend).map(|backend| Input::DrainCancelled { backend })
+            }
+            Act::Weight { backend, weight } => {
+                self.token_of(backend).map(|backend| Input::WeightChanged { backend, weight })
+            }
+            Act::Change { change } => Some(Input::SettingChanged { setting: setting(change) }),
+            _ => unreachable!("not an act of the operator"),
+        };
+        if let Some(input) = told {
+            self.schedule(self.now, Event::Operate(Operation::Tell(input)));
+        }
+    }
+
+    /// The last token of a backend; it may be gone.
+    fn token_of(&self, server: u16) -> Option<BackendToken> {
+        self.servers[usize::from(server)].token
+    }
+
+    /// What the pool says of a backend, if it has it.
+    fn state_of(&self, server: u16) -> Option<BackendState> {
+        let token = self.token_of(server)?;
+        let view = self.pool.backend(token.backend).filter(|view| view.token == token)?;
+        Some(view.state)
+    }
+
+    pub(super) fn operate(&mut self, operation: Operation) -> Verdict {
+        // The clock may have jumped over the end of faults.
+        if self.is_healed() {
+            return Ok(());
+        }
+        match operation {
+            Operation::Tell(input) => self.tell(input).map(drop),
+            Operation::Add(server, weight) => self.add(server, weight),
+            Operation::Audit(what) => self.audit(what),
+        }
+    }
+
+    /// Adds a backend, unless the pool has it; one that is leaving may come again.
+    fn add(&mut self, server: u16, weight: u16) -> Verdict {
+        if !matches!(self.state_of(server), None | Some(BackendState::Leaving)) {
+            return Ok(());
+        }
+        self.joining = u32::from(server);
+        let exclusive = false;
+        let handled = self.tell(Input::BackendAdded { weight, exclusive })?;
+        self.joining = NONE;
+        if let Handled::Added(token) = handled {
+            sometimes!(self.coverage, PlaceReused, token.generation > 1);
+        }
+        Ok(())
+    }
+
+    /// A backend was taken in: its place is known before the orders that follow.
+    pub(super) fn note_backend(&mut self, handled: Handled) {
+        if let Handled::Added(token) = handled {
+            self.owners[usize::from(token.backend.0)] = self.joining;
+            self.servers[self.joining as usize].token = Some(token);
+        }
+    }
+
+    fn audit(&mut self, what: Option<Miscount>) -> Verdict {
+        let planted = what.is_some_and(|what| {
+            self.pool.plant(match what {
+                Miscount::Load => Planted::Load,
+                Miscount::Queue => Planted::Queue,
+                Miscount::Retries => Planted::Retries,
+                Miscount::Timer => Planted::Timer,
+                Miscount::Backends => Planted::Backends,
+            })
+        });
+        if planted {
+            self.checker.planted();
+        }
+        self.tell(Input::AuditRequested).map(drop)
+    }
+
+    /// A probe goes out; its report comes back unless the backend hangs or the report is lost.
+    pub(super) fn send_probe(&mut self, backend: BackendToken, number: u32) {
+        let index = self.owners[usize::from(backend.backend.0)] as usize;
+        let key = (index as u64) << 32 | u64::from(number) | 1 << 62;
+        let dial = self.delay(Domain::Dials, self.plan.network.dial, key, 0);
+        let work = self.delay(Domain::Work, self.servers[index].plan.work, key, 1);
+        let server = &self.servers[index];
+        let (until, says) = server.probes_say;
+        let lies = self.now < until;
+        let is_down = self.now < server.down_until;
+        if (lies && says.is_none()) || (is_down && server.hangs && !lies) {
+            return;
+        }
+        let passed = if lies { says == Some(true) } else { !is_down };
+        let at = self.now + dial + if passed { work } else { 0 };
+        self.schedule(at, Event::Tell(Input::ProbeFinished { backend, number, passed }));
+    }
+
+    /// Once faults have stopped, every backend that is well is wanted.
+    pub(super) fn restore_backends(&mut self) -> Verdict {
+        for index in 0..self.servers.len() {
+            self.servers[index].probes_say = (0, None);
+            if self.plan.heal.backends[index] != Health::Well {
+                continue;
+            }
+            let server = index as u16;
+            match self.state_of(server) {
+                None | Some(BackendState::Leaving) => self.add(server, 1)?,
+                Some(BackendState::Draining) => {
+                    let backend = self.token_of(server).expect("it has a state");
+                    let _ = self.tell(Input::DrainCancelled { backend })?;
+                }
+                Some(
+                    BackendState::Up
+                    | BackendState::Ejected
+                    | BackendState::OnTrial
+                    | BackendState::Down,
+                ) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a backend that is well is in service; there may have been no room for it.
+    pub(super) fn is_in_service(&self, server: usize) -> bool {
+        let state = self.state_of(server as u16);
+        !matches!(state, None | Some(BackendState::Draining | BackendState::Leaving))
+    }
+
+    /// Marks what the change of a backend's state shows.
+    pub(super) fn note_state(&mut self, state: BackendState, cause: StateCause) {
+        let ejected = state == BackendState::Ejected;
+        let by_status = ejected && cause == StateCause::GatewayFailures;
+        sometimes!(self.coverage, GatewayEjected, by_status);
+        let by_probes = cause == StateCause::Probes;
+        sometimes!(self.coverage, ProbedDown, by_probes && state == BackendState::Down);
+        sometimes!(self.coverage, ProbedUp, by_probes && state != BackendState::Down);
+    }
+
+    /// The status with which an exchange is answered.
+    pub(super) fn status_of(&self, exchange: u32) -> u16 {
+        self.exchanges[exchange as usize].status
+    }
+}
+
+fn setting(change: Change) -> Setting {
+    match change {
+        Change::Failures(number) => Setting::Number(Number::Failures, number),
+        Change::EjectedPercentMax(share) => Setting::Number(Number::EjectedPercentMax, share),
+        Change::PanicPercent(share) => Setting::Number(Number::PanicPercent, share),
+        Change::Fall(number) => Setting::Number(Number::Fall, number),
+        Change::Strategy(strategy) => Setting::Strategy(match strategy {
+            StrategyPlan::RoundRobin => Strategy::RoundRobin,
+            StrategyPlan::Weighted => Strategy::Weighted,
+            StrategyPlan::Random => Strategy::Random,
+            StrategyPlan::LeastLoaded => Strategy::LeastLoaded,
+        }),
+        Change::Probing(true) => Setting::Probing(Probing::Ordered),
+        Change::Probing(false) => Setting::Probing(Probing::Off),
+        Change::NoAttempts => Setting::Number(Number::Attempts, 0),
+    }
+}

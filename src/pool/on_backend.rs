@@ -1,0 +1,251 @@
+//! Facts about the configuration: backends come, drain, come back and go; values change.
+
+use super::backend::{Probes, Service, StateCause};
+use super::config::{Probing, Strategy};
+use super::connection::{DrainCause, Event, Lifecycle};
+use super::output::CloseReason;
+use super::setting::{Setting, Timeout};
+use super::slots::Stale;
+use super::timer::Timer;
+use super::{BackendId, BackendToken, Handled, Instant, Output, Phase, Pool, backend_id, limits};
+use core::time::Duration;
+
+/// What the configuration accepts as a weight.
+const WEIGHTS: core::ops::RangeInclusive<u16> = 1..=1000;
+
+impl Pool {
+    /// The place that a token names, if its backend is still there.
+    pub(super) fn find_backend(&self, token: BackendToken) -> Result<BackendId, Stale> {
+        let place = self.backends.get(usize::from(token.backend.0)).ok_or(Stale)?;
+        let current = place.service != Service::Vacant && place.generation == token.generation;
+        if current { Ok(token.backend) } else { Err(Stale) }
+    }
+
+    pub(super) fn backend_token_of(&self, backend: BackendId) -> BackendToken {
+        let generation = self.backends[usize::from(backend.0)].generation;
+        BackendToken { backend, generation }
+    }
+
+    pub(super) fn on_backend_added(
+        &mut self,
+        now: Instant,
+        weight: u16,
+        exclusive: bool,
+    ) -> Handled {
+        if !WEIGHTS.contains(&weight) {
+            return Handled::Refused;
+        }
+        let Some(backend) = self.free_place(now) else {
+            return Handled::Refused;
+        };
+        self.add_backend(now, backend, weight, exclusive);
+        self.balancer.start_slowly(backend, now);
+        Handled::Added(self.backend_token_of(backend))
+    }
+
+    /// Puts a backend into a free place.
+    pub(super) fn add_backend(
+        &mut self,
+        now: Instant,
+        backend: BackendId,
+        weight: u16,
+        exclusive: bool,
+    ) {
+        let cap = u32::try_from(self.config.limits.streams_per_connection).expect("at most 4096");
+        let streams = if exclusive { 1 } else { limits::STREAMS_BEFORE_SETTINGS.min(cap) };
+        self.backends[usize::from(backend.0)].occupy(weight, streams);
+        self.balancer.set_weight(backend, weight);
+        self.start_probing(now, backend);
+        self.refresh(backend);
+        self.tell_state(now, backend, StateCause::Configured);
+    }
+
+    /// A free place. If none is, but a removed backend holds one, the one that was removed first
+    /// loses what is left of it: the new configuration has room for all its backends.
+    fn free_place(&mut self, now: Instant) -> Option<BackendId> {
+        let places = || self.backends.iter().enumerate();
+        let vacant = places().find(|(_, place)| place.service == Service::Vacant);
+        if let Some((index, _)) = vacant {
+            return Some(backend_id(index));
+        }
+        let leaving = places().filter(|(_, place)| place.service == Service::Leaving);
+        let (index, _) = leaving.min_by_key(|(_, place)| place.told.map(|(_, since, _)| since))?;
+        let backend = backend_id(index);
+        for slot in self.slots.range(backend) {
+            if self.slots.connection(slot).lifecycle() != Lifecycle::Empty {
+                self.close(now, slot, CloseReason::DrainDeadline);
+            }
+        }
+        self.let_go(backend);
+        Some(backend)
+    }
+
+    pub(super) fn on_backend_removed(&mut self, now: Instant, token: BackendToken) -> Handled {
+        let Ok(backend) = self.find_backend(token) else {
+            return Handled::Stale;
+        };
+        let place = &mut self.backends[usize::from(backend.0)];
+        if place.service == Service::Leaving {
+            return Handled::Refused;
+        }
+        place.service = Service::Leaving;
+        self.leaving += 1;
+        self.stop_probing(backend);
+        let most = self.config.timeouts.drain.saturating_mul(limits::DRAIN_EXTENSIONS_MAX);
+        self.retire(now, backend, now.after(most), StateCause::Configured);
+        Handled::Done
+    }
+
+    pub(super) fn on_drain_requested(
+        &mut self,
+        now: Instant,
+        token: BackendToken,
+        within: Duration,
+    ) -> Handled {
+        let Ok(backend) = self.find_backend(token) else {
+            return Handled::Stale;
+        };
+        let place = &mut self.backends[usize::from(backend.0)];
+        if place.service != Service::Serving {
+            return Handled::Refused;
+        }
+        place.service = Service::Draining;
+        self.retire(now, backend, now.after(within), StateCause::Operator);
+        Handled::Done
+    }
+
+    pub(super) fn on_drain_cancelled(&mut self, now: Instant, token: BackendToken) -> Handled {
+        let Ok(backend) = self.find_backend(token) else {
+            return Handled::Stale;
+        };
+        let place = &mut self.backends[usize::from(backend.0)];
+        if place.service != Service::Draining {
+            return Handled::Refused;
+        }
+        place.service = Service::Serving;
+        self.balancer.start_slowly(backend, now);
+        self.refresh(backend);
+        self.tell_state(now, backend, StateCause::Operator);
+        Handled::Done
+    }
+
+    pub(super) fn on_weight_changed(&mut self, token: BackendToken, weight: u16) -> Handled {
+        let Ok(backend) = self.find_backend(token) else {
+            return Handled::Stale;
+        };
+        if !WEIGHTS.contains(&weight) {
+            return Handled::Refused;
+        }
+        self.backends[usize::from(backend.0)].weight = weight;
+        self.balancer.set_weight(backend, weight);
+        Handled::Done
+    }
+
+    /// The backend gets no new streams: dials are given up, connections finish what they carry, and
+    /// are closed at `deadline`.
+    fn retire(&mut self, now: Instant, backend: BackendId, deadline: Instant, cause: StateCause) {
+        self.refresh(backend);
+        self.tell_state(now, backend, cause);
+        for slot in self.slots.range(backend) {
+            match self.slots.connection(slot).lifecycle() {
+                Lifecycle::Empty | Lifecycle::Draining(DrainCause::Lost) => {}
+                Lifecycle::Connecting { .. } => {
+                    self.close(now, slot, CloseReason::BackendDrained);
+                }
+                Lifecycle::Ready | Lifecycle::Suspect => {
+                    let token = self.slots.token(slot);
+                    let drain = Event::Drain(DrainCause::Backend);
+                    self.slots.apply(token, drain).expect("a ready connection can drain");
+                    self.arm_drain_until(slot, deadline);
+                    self.settle(now, slot);
+                }
+                Lifecycle::Draining(_) => self.hasten_drain(slot, deadline),
+            }
+        }
+    }
+
+    /// A connection that drains anyway ends at `deadline` at the latest.
+    fn hasten_drain(&mut self, slot: usize, deadline: Instant) {
+        let timer = Timer::Life(slot as u32);
+        let until = &mut self.slots.connection_mut(slot).drains_until;
+        *until = deadline.min(*until);
+        let until = *until;
+        let armed = self.timers.armed(timer).expect("a connection in use has a deadline");
+        self.timers.arm(timer, armed.min(until));
+    }
+
+    /// Says goodbye to removed backends whose last connection is gone.
+    pub(super) fn let_go_of_removed(&mut self) {
+        if self.leaving == 0 {
+            return;
+        }
+        for index in 0..self.backends.len() {
+            let backend = backend_id(index);
+            let leaving = self.backends[index].service == Service::Leaving;
+            if leaving && self.slots.count(backend) == 0 {
+                self.let_go(backend);
+            }
+        }
+    }
+
+    /// Frees the place of a removed backend.
+    pub(super) fn let_go(&mut self, backend: BackendId) {
+        let token = self.backend_token_of(backend);
+        let place = u32::from(backend.0);
+        self.timers.disarm(Timer::Backoff(place));
+        self.timers.disarm(Timer::Health(place));
+        self.backends[usize::from(backend.0)].vacate();
+        self.balancer.forget(backend);
+        self.leaving -= 1;
+        self.refresh(backend);
+        self.order(Output::BackendGone { backend: token });
+    }
+
+    pub(super) fn on_setting_changed(&mut self, now: Instant, setting: Setting) -> Handled {
+        let before = self.config.probing;
+        if self.config.set(setting).is_err() {
+            return Handled::Refused;
+        }
+        match setting {
+            Setting::Strategy(strategy) => self.change_strategy(strategy),
+            Setting::Timeout(Timeout::SlowStart, time) => self.balancer.set_slow_start(time),
+            Setting::Probing(probing) if probing != before => self.change_probing(now, probing),
+            Setting::Timeout(..) | Setting::Number(..) | Setting::Probing(_) => {}
+        }
+        // The share of healthy backends that is enough may be another one now.
+        for index in 0..self.backends.len() {
+            self.refresh(backend_id(index));
+        }
+        Handled::Done
+    }
+
+    fn change_strategy(&mut self, strategy: Strategy) {
+        self.balancer.set_strategy(strategy);
+    }
+
+    /// Without probes every backend counts as up.
+    fn change_probing(&mut self, now: Instant, probing: Probing) {
+        for index in 0..self.backends.len() {
+            let backend = backend_id(index);
+            self.stop_probing(backend);
+            let place = &mut self.backends[index];
+            let there = matches!(place.service, Service::Serving | Service::Draining);
+            if probing == Probing::Off {
+                place.probes = Probes::NEW;
+            }
+            if there {
+                self.start_probing(now, backend);
+                self.refresh(backend);
+                self.tell_state(now, backend, StateCause::Configured);
+            }
+        }
+    }
+
+    /// Nothing is probed any more once the pool is to end.
+    pub(super) fn stop_all_probing(&mut self) {
+        assert_ne!(self.phase, Phase::Running);
+        for index in 0..self.backends.len() {
+            self.stop_probing(backend_id(index));
+        }
+    }
+}

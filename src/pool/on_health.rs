@@ -1,0 +1,212 @@
+//! What requests, dials and probes say about a backend, and what follows for its use.
+
+use super::backend::{Service, StateCause};
+use super::config::Probing;
+use super::health::{Circumstances, Health, Verdict};
+use super::time::nanoseconds;
+use super::timer::Timer;
+use super::{BackendId, BackendToken, Handled, Instant, Output, Pool};
+use core::time::Duration;
+
+/// Statuses that say that a backend, or what is behind it, is not available (RFC 9110, 15.6.3 to
+/// 15.6.5).
+const GATEWAY_FAILURES: core::ops::RangeInclusive<u16> = 502..=504;
+
+impl Pool {
+    /// A dial failed, or a connection ended without one response: the next dial waits, each time
+    /// twice as long, with a jitter of a fifth. Dials that were under way together are one failure,
+    /// however many of them fail, also for the backend's health.
+    pub(super) fn dial_failed(&mut self, now: Instant, backend: BackendId) {
+        if self.timers.armed(Timer::Backoff(u32::from(backend.0))).is_some() {
+            self.refresh(backend);
+            return;
+        }
+        let state = &mut self.backends[usize::from(backend.0)];
+        let doublings = state.dial_failures.min(31);
+        state.dial_failures = state.dial_failures.saturating_add(1);
+        let timeouts = &self.config.timeouts;
+        let least = timeouts.backoff_min;
+        let most = timeouts.backoff_max.max(least);
+        let delay = nanoseconds(least.saturating_mul(1 << doublings).min(most));
+        let drawn = Duration::from_nanos(self.random.jitter(delay, 20)).clamp(least, most);
+        self.timers.arm(Timer::Backoff(u32::from(backend.0)), now.after(drawn));
+        self.backend_failed(now, backend);
+    }
+
+    /// The wait for the next dial is over.
+    pub(super) fn on_backoff_over(&mut self, backend: BackendId) {
+        self.timers.disarm(Timer::Backoff(u32::from(backend.0)));
+        self.refresh(backend);
+    }
+
+    /// The backend did not do what was asked of it.
+    pub(super) fn backend_failed(&mut self, now: Instant, backend: BackendId) {
+        let verdict = self.judge(now, backend, Health::failure);
+        self.carry_out(now, backend, verdict, StateCause::Failures);
+    }
+
+    /// The backend answered a request: nothing delays the next dial any more, and if it was out or
+    /// on trial, it may be better.
+    pub(super) fn backend_answered(
+        &mut self,
+        now: Instant,
+        backend: BackendId,
+        request: u32,
+        status: u16,
+    ) {
+        self.backends[usize::from(backend.0)].dial_failures = 0;
+        if self.timers.armed(Timer::Backoff(u32::from(backend.0))).is_some() {
+            self.on_backoff_over(backend);
+        }
+        if self.config.health.gateway_failures > 0 && GATEWAY_FAILURES.contains(&status) {
+            let verdict =
+                self.judge(now, backend, |health, of| health.gateway_failure(request, of));
+            self.carry_out(now, backend, verdict, StateCause::GatewayFailures);
+        } else {
+            let verdict = self.judge(now, backend, |health, of| health.success(request, of));
+            self.carry_out(now, backend, verdict, StateCause::Answered);
+        }
+    }
+
+    fn judge(
+        &mut self,
+        now: Instant,
+        backend: BackendId,
+        ask: impl FnOnce(&mut Health, &Circumstances<'_>) -> Verdict,
+    ) -> Verdict {
+        let config = &self.config;
+        // One always may be; else a share of those in service.
+        let most = u64::from(self.in_service) * u64::from(config.health.ejected_percent_max) / 100;
+        let of = Circumstances {
+            now,
+            config: &config.health,
+            timeouts: &config.timeouts,
+            may_eject: u64::from(self.ejected) < most.max(1),
+            panicking: self.panicking,
+        };
+        ask(&mut self.backends[usize::from(backend.0)].health, &of)
+    }
+
+    fn carry_out(&mut self, now: Instant, backend: BackendId, verdict: Verdict, cause: StateCause) {
+        let timer = Timer::Health(u32::from(backend.0));
+        match verdict {
+            Verdict::Unchanged => {}
+            Verdict::Spared => self.counters.spared += 1,
+            Verdict::Ejected(time) => {
+                self.counters.ejections += 1;
+                self.timers.arm(timer, now.after(time));
+            }
+            Verdict::HalfOpened => self.timers.disarm(timer),
+            Verdict::Healed => {
+                self.timers.disarm(timer);
+                self.balancer.start_slowly(backend, now);
+            }
+        }
+        self.refresh(backend);
+        self.tell_state(now, backend, cause);
+    }
+
+    /// The ejection is over; one request may try the backend.
+    pub(super) fn on_ejection_over(&mut self, now: Instant, backend: BackendId) {
+        self.timers.disarm(Timer::Health(u32::from(backend.0)));
+        let opened = self.backends[usize::from(backend.0)].health.half_open();
+        assert!(opened, "the timer is armed only while the backend is ejected");
+        self.refresh(backend);
+        self.tell_state(now, backend, StateCause::EjectionOver);
+    }
+
+    /// Says that the state of a backend changed, if it did.
+    pub(super) fn tell_state(&mut self, now: Instant, backend: BackendId, cause: StateCause) {
+        let place = &mut self.backends[usize::from(backend.0)];
+        let state = place.state();
+        if place.told.map(|(told, ..)| told) == state {
+            return;
+        }
+        place.told = state.map(|state| (state, now, cause));
+        if let Some(state) = state {
+            let backend = self.backend_token_of(backend);
+            self.order(Output::BackendChanged { backend, state, cause });
+        }
+    }
+}
+
+impl Pool {
+    /// Starts the probes of a backend, if this pool is the one that orders them.
+    pub(super) fn start_probing(&mut self, now: Instant, backend: BackendId) {
+        if self.config.probing == Probing::Ordered && self.phase == super::Phase::Running {
+            self.timers.arm(Timer::Probe(u32::from(backend.0)), now);
+        }
+    }
+
+    /// Stops the probes of a backend; a report that is still to come is about nothing.
+    pub(super) fn stop_probing(&mut self, backend: BackendId) {
+        self.timers.disarm(Timer::Probe(u32::from(backend.0)));
+        self.backends[usize::from(backend.0)].probing = None;
+    }
+
+    /// It is time for a probe, or the one that is out took too long.
+    pub(super) fn on_probe_due(&mut self, now: Instant, backend: BackendId) {
+        let place = &mut self.backends[usize::from(backend.0)];
+        if place.probing.take().is_some() {
+            self.probe_over(now, backend, false);
+            return;
+        }
+        place.probed = place.probed.wrapping_add(1);
+        let number = place.probed;
+        place.probing = Some(number);
+        let timer = Timer::Probe(u32::from(backend.0));
+        self.timers.arm(timer, now.after(self.config.timeouts.probe_timeout));
+        self.counters.probes += 1;
+        let backend = self.backend_token_of(backend);
+        self.order(Output::Probe { backend, number });
+    }
+
+    pub(super) fn on_probe_finished(
+        &mut self,
+        now: Instant,
+        token: BackendToken,
+        number: u32,
+        passed: bool,
+    ) -> Handled {
+        let Ok(backend) = self.find_backend(token) else {
+            return Handled::Stale;
+        };
+        let place = &mut self.backends[usize::from(backend.0)];
+        match self.config.probing {
+            Probing::Off => Handled::Refused,
+            Probing::Told if place.service == Service::Leaving => Handled::Refused,
+            Probing::Told => {
+                self.count_probe(now, backend, passed);
+                Handled::Done
+            }
+            Probing::Ordered if place.probing == Some(number) => {
+                place.probing = None;
+                self.probe_over(now, backend, passed);
+                Handled::Done
+            }
+            Probing::Ordered => Handled::Stale,
+        }
+    }
+
+    fn probe_over(&mut self, now: Instant, backend: BackendId, passed: bool) {
+        let interval = nanoseconds(self.config.timeouts.probe_interval);
+        let next = now.after(Duration::from_nanos(self.random.jitter(interval, 10).max(1)));
+        self.timers.arm(Timer::Probe(u32::from(backend.0)), next);
+        let token = self.backend_token_of(backend);
+        self.order(Output::ProbeJudged { backend: token, passed });
+        self.count_probe(now, backend, passed);
+    }
+
+    fn count_probe(&mut self, now: Instant, backend: BackendId, passed: bool) {
+        self.counters.probes_failed += u64::from(!passed);
+        let place = &mut self.backends[usize::from(backend.0)];
+        if !place.probes.finished(passed, &self.config.health) {
+            return;
+        }
+        if passed {
+            self.balancer.start_slowly(backend, now);
+        }
+        self.refresh(backend);
+        self.tell_state(now, backend, StateCause::Probes);
+    }
+}

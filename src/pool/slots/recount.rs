@@ -1,0 +1,73 @@
+//! Counting the token layer anew, from its entries alone.
+
+use super::super::invariants::{Mismatch, expect, same};
+use super::super::{connection::SlotState, limits};
+use super::{BackendSlots, Connection, NO_ENTRY, Slots, Stream, expected};
+
+impl Slots {
+    /// Says whether sets, free lists, loads and expectations equal a recount.
+    pub(crate) fn recount(&self) -> Result<(), Mismatch> {
+        let mut expected_streams = 0;
+        for (index, connection) in self.connections.iter().enumerate() {
+            expected_streams += expected(connection);
+            let bit = 1_u64 << (index % self.per_backend);
+            let slots = &self.backends[index / self.per_backend];
+            let retired = connection.state() == SlotState::Empty
+                && connection.generation >= self.generation_max;
+            let memberships = slots.memberships(bit);
+            same(memberships, u32::from(!retired), "sets that a slot is in", index)?;
+            let sorted = retired || slots.bits(connection.state()) & bit != 0;
+            expect(sorted, "set of a slot", index)?;
+            if connection.state() == SlotState::Empty {
+                same(connection.load(), 0, "load of an empty slot", index)?;
+                continue;
+            }
+            let base = index * self.streams_per_connection;
+            let entries = &self.streams[base..base + self.streams_per_connection];
+            let live = entries.iter().filter(|entry| !matches!(entry, Stream::Free { .. }));
+            same(live.count() as u32, connection.load(), "load of a slot", index)?;
+            let opened = connection.opened <= limits::STREAM_ORDINAL_MAX;
+            expect(opened, "streams opened in a slot", index)?;
+        }
+        same(self.expected, expected_streams, "streams that dials are expected to bring", 0)?;
+        for (index, slots) in self.backends.iter().enumerate() {
+            let active = slots.connecting | slots.available | slots.occupied;
+            let within = active.count_ones() <= self.connections_max;
+            expect(within, "connections of a backend", index)?;
+        }
+        Ok(())
+    }
+
+    /// Miscounts on purpose; see [`Planted`](super::Planted).
+    pub(crate) fn plant_load(&mut self) -> bool {
+        let live = |connection: &&mut Connection| connection.load() > 0;
+        let found = self.connections.iter_mut().find(live);
+        found.map(Connection::plant_load).is_some()
+    }
+
+    /// Empties every slot, whatever the sets say, and builds the sets anew.
+    pub(crate) fn rebuild(&mut self) {
+        let all = u64::MAX >> (u64::BITS as usize - self.per_backend);
+        self.backends.fill(BackendSlots { empty: all, ..BackendSlots::default() });
+        self.streams.fill(Stream::Free { next: NO_ENTRY });
+        self.free_heads.fill(NO_ENTRY);
+        (self.expected, self.retired) = (0, 0);
+        for index in 0..self.connections.len() {
+            self.connections[index].vacate();
+            if self.connections[index].generation >= self.generation_max {
+                self.backends[index / self.per_backend].empty &=
+                    !(1_u64 << (index % self.per_backend));
+                self.retired += 1;
+            }
+        }
+    }
+}
+
+impl BackendSlots {
+    fn memberships(&self, bit: u64) -> u32 {
+        [self.empty, self.connecting, self.available, self.occupied, self.draining]
+            .iter()
+            .map(|set| u32::from(set & bit != 0))
+            .sum()
+    }
+}

@@ -1,0 +1,335 @@
+//! Backends come, drain, come back, go, are probed; values change; the pool audits itself.
+
+use super::*;
+use crate::pool::setting::{Number, Timeout};
+
+fn token(world: &World, index: u16) -> BackendToken {
+    world.pool.backend(BackendId(index)).expect("there is one").token
+}
+
+fn add(world: &mut World) -> Handled {
+    world.tell(Input::BackendAdded { weight: 1, exclusive: false })
+}
+
+/// Answers so many requests; returns how many each of four places got.
+fn shares(world: &mut World, requests: usize) -> [usize; 4] {
+    let mut shares = [0; 4];
+    for _ in 0..requests {
+        world.get();
+        for connection in world.dials() {
+            world.connected(connection, 4);
+        }
+        for (stream, _) in world.opens() {
+            shares[usize::from(stream.connection.backend.0)] += 1;
+            world.opened(stream);
+            world.answer(stream);
+        }
+    }
+    shares
+}
+
+fn states(world: &mut World) -> Vec<(u16, BackendState, StateCause)> {
+    world.take(|order| match order {
+        Output::BackendChanged { backend, state, cause } => Some((backend.backend.0, state, cause)),
+        _ => None,
+    })
+}
+
+fn gone(world: &mut World) -> Vec<BackendToken> {
+    world.take(|order| match order {
+        Output::BackendGone { backend } => Some(backend),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_backend_that_is_added_serves_and_others_keep_their_connections() {
+    let mut world = World::new(config(1));
+    assert_eq!(shares(&mut world, 4), [4, 0, 0, 0]);
+    let dials = world.pool.stats().counters.dials;
+    assert!(matches!(add(&mut world), Handled::Added(_)));
+    assert_eq!(states(&mut world), [(1, BackendState::Up, StateCause::Configured)]);
+    let after = shares(&mut world, 40);
+    assert!(after[1] >= 18, "{after:?}");
+    assert_eq!(world.pool.stats().counters.dials, dials + 1, "the old one stayed warm");
+}
+
+#[test]
+fn there_is_room_for_as_many_backends_as_the_limits_say() {
+    let mut world = World::new(config(3));
+    assert!(matches!(add(&mut world), Handled::Added(_)));
+    assert_eq!(add(&mut world), Handled::Refused);
+    let wrong = Input::BackendAdded { weight: 0, exclusive: false };
+    assert_eq!(world.tell(wrong), Handled::Refused);
+}
+
+#[test]
+fn a_removed_backend_finishes_what_it_has_and_is_gone_then() {
+    let mut world = World::new(config(1));
+    let request = world.get();
+    let connection = world.connect_one(4);
+    let stream = world.open_one();
+    let backend = token(&world, 0);
+    world.done(Input::BackendRemoved { backend });
+    assert_eq!(world.tell(Input::BackendRemoved { backend }), Handled::Refused, "it is leaving");
+    let late = world.get();
+    world.pass(SECOND);
+    assert_eq!(world.opens(), [], "no new stream");
+    assert_eq!(gone(&mut world), []);
+    world.answer(stream);
+    assert_eq!(world.outcome(request), Some(Outcome::Completed));
+    assert_eq!(world.closes(), [(connection, CloseReason::Drained)]);
+    assert_eq!(gone(&mut world), [backend]);
+    assert_eq!(world.tell(Input::BackendRemoved { backend }), Handled::Stale);
+    world.pass(SECOND * 3);
+    let rejected = Outcome::Rejected(Rejection::QueueDeadline);
+    assert_eq!(world.outcome(late), Some(rejected), "there is no backend any more");
+}
+
+#[test]
+fn a_dial_to_a_removed_backend_is_given_up_and_its_waiter_goes_elsewhere() {
+    let mut world = World::new(config(1));
+    world.get();
+    let dial = world.dials()[0];
+    assert!(matches!(add(&mut world), Handled::Added(_)));
+    world.done(Input::BackendRemoved { backend: token(&world, 0) });
+    assert_eq!(world.closes(), [(dial, CloseReason::BackendDrained)]);
+    let next = world.dials();
+    assert_eq!(next.len(), 1);
+    assert_eq!(next[0].backend, BackendId(1));
+}
+
+#[test]
+fn a_place_is_taken_from_the_backend_that_left_first_if_all_are_held() {
+    let mut world = World::new(config(4));
+    let mut streams = Vec::new();
+    for _ in 0..4 {
+        world.post();
+        for connection in world.dials() {
+            world.connected(connection, 1);
+        }
+        streams.extend(world.opens());
+    }
+    for (stream, _) in &streams {
+        world.opened(*stream);
+    }
+    let first = streams[0].0.connection.backend;
+    let second = streams[1].0.connection.backend;
+    let tokens = [first, second].map(|backend| token(&world, backend.0));
+    world.done(Input::BackendRemoved { backend: tokens[0] });
+    world.pass(MILLISECOND);
+    world.done(Input::BackendRemoved { backend: tokens[1] });
+    let Handled::Added(new) = add(&mut world) else { panic!("there is room") };
+    assert_eq!(new.backend, first, "the place of the one that left first");
+    assert_eq!(new.generation, tokens[0].generation + 1);
+    assert_eq!(gone(&mut world), [tokens[0]]);
+    let cut = world.outcome(streams[0].1);
+    assert_eq!(cut, Some(Outcome::Rejected(Rejection::AttemptFailed)));
+    assert_eq!(world.outcome(streams[1].1), None);
+    let late = Input::ProbeFinished { backend: tokens[0], number: 1, passed: false };
+    assert_eq!(world.tell(late), Handled::Stale);
+}
+
+#[test]
+fn a_drained_backend_gets_nothing_new_until_it_is_back() {
+    let mut world = World::new(config(2));
+    shares(&mut world, 10);
+    let backend = token(&world, 0);
+    world.done(Input::DrainRequested { backend, within: SECOND * 60 });
+    assert_eq!(world.closes().len(), 1, "its idle connection");
+    let again = Input::DrainRequested { backend, within: SECOND };
+    assert_eq!(world.tell(again), Handled::Refused);
+    assert_eq!(shares(&mut world, 10), [0, 10, 0, 0]);
+    world.done(Input::DrainCancelled { backend });
+    assert_eq!(world.tell(Input::DrainCancelled { backend }), Handled::Refused);
+    let after = shares(&mut world, 20);
+    assert!(after[0] >= 9, "{after:?}");
+    let told: Vec<_> = states(&mut world).into_iter().map(|(_, state, _)| state).collect();
+    assert_eq!(told, [BackendState::Draining, BackendState::Up]);
+}
+
+#[test]
+fn the_deadline_of_a_drain_ends_what_is_left_and_not_before() {
+    let mut world = World::new(config(1));
+    let request = world.get();
+    world.connect_one(4);
+    let stream = world.open_one();
+    world.done(Input::ResponseStarted { stream, status: 200 });
+    let backend = token(&world, 0);
+    world.done(Input::DrainRequested { backend, within: SECOND * 100 });
+    world.pass(SECOND * 99);
+    assert_eq!(world.outcome(request), None, "silent for longer than a connection may drain");
+    world.pass(SECOND);
+    assert_eq!(world.outcome(request), Some(Outcome::CutShort));
+    assert_eq!(world.closes(), [(stream.connection, CloseReason::DrainDeadline)]);
+}
+
+#[test]
+fn a_weight_counts_from_when_it_changes() {
+    let mut world = World::new(Config { strategy: Strategy::Weighted, ..config(2) });
+    shares(&mut world, 8);
+    let backend = token(&world, 0);
+    world.done(Input::WeightChanged { backend, weight: 9 });
+    assert_eq!(world.tell(Input::WeightChanged { backend, weight: 0 }), Handled::Refused);
+    let after = shares(&mut world, 100);
+    assert!((85..=95).contains(&after[0]), "{after:?}");
+}
+
+#[test]
+fn a_backend_starts_slowly_when_it_comes() {
+    let mut config = config(1);
+    config.timeouts.slow_start = SECOND * 100;
+    let mut world = World::new(config);
+    shares(&mut world, 4);
+    assert!(matches!(add(&mut world), Handled::Added(_)));
+    let early = shares(&mut world, 100);
+    assert!((5..=20).contains(&early[1]), "{early:?}");
+    world.pass(SECOND * 50);
+    let later = shares(&mut world, 100);
+    assert!((25..=45).contains(&later[1]), "{later:?}");
+    world.pass(SECOND * 51);
+    let full = shares(&mut world, 100);
+    assert!((48..=52).contains(&full[1]), "{full:?}");
+}
+
+fn probes(world: &mut World) -> Vec<(BackendToken, u32)> {
+    world.take(|order| match order {
+        Output::Probe { backend, number } => Some((backend, number)),
+        _ => None,
+    })
+}
+
+/// Waits until both of two backends are probed; their intervals differ by a tenth.
+fn next_probes(world: &mut World) -> Vec<(BackendToken, u32)> {
+    let mut out = Vec::new();
+    for _ in 0..70 {
+        world.pass(MILLISECOND * 100);
+        out.extend(probes(world));
+        if out.len() == 2 {
+            break;
+        }
+    }
+    out
+}
+
+fn judged(world: &mut World) -> Vec<bool> {
+    world.take(|order| match order {
+        Output::ProbeJudged { passed, .. } => Some(passed),
+        _ => None,
+    })
+}
+
+#[test]
+fn probes_go_out_at_intervals_and_three_that_fail_take_a_backend_down() {
+    let mut world = World::new(Config { probing: Probing::Ordered, ..config(2) });
+    let mut out = Vec::new();
+    for round in 0..3 {
+        out = next_probes(&mut world);
+        assert_eq!(out.len(), 2, "round {round}");
+        for (backend, number) in &out {
+            let passed = backend.backend.0 == 1;
+            world.done(Input::ProbeFinished { backend: *backend, number: *number, passed });
+        }
+    }
+    assert!(!world.pool.may_be_used(BackendId(0)));
+    assert_eq!(judged(&mut world).len(), 6);
+    assert_eq!(states(&mut world), [(0, BackendState::Down, StateCause::Probes)]);
+    let (backend, number) = out[0];
+    let again = Input::ProbeFinished { backend, number, passed: true };
+    assert_eq!(world.tell(again), Handled::Stale, "that probe is over");
+    for _ in 0..2 {
+        assert!(!world.pool.may_be_used(BackendId(0)));
+        for (backend, number) in next_probes(&mut world) {
+            world.done(Input::ProbeFinished { backend, number, passed: true });
+        }
+    }
+    assert!(world.pool.may_be_used(BackendId(0)));
+}
+
+#[test]
+fn a_probe_without_a_report_fails_in_time_and_its_report_is_stale() {
+    let mut world = World::new(Config { probing: Probing::Ordered, ..config(1) });
+    world.pass(SECOND);
+    let (backend, number) = probes(&mut world)[0];
+    world.pass(SECOND * 2);
+    assert_eq!(judged(&mut world), [false]);
+    let late = Input::ProbeFinished { backend, number, passed: true };
+    assert_eq!(world.tell(late), Handled::Stale);
+    world.done(Input::ShutdownRequested);
+    world.pass(SECOND * 20);
+    assert_eq!(probes(&mut world), [], "nobody is probed after the end");
+}
+
+#[test]
+fn a_pool_that_does_not_probe_refuses_results_and_one_that_is_told_counts_them() {
+    let mut world = World::new(config(1));
+    let backend = token(&world, 0);
+    let failed = Input::ProbeFinished { backend, number: 9, passed: false };
+    assert_eq!(world.tell(failed), Handled::Refused);
+    world.done(Input::SettingChanged { setting: Setting::Probing(Probing::Told) });
+    for _ in 0..3 {
+        world.done(failed);
+    }
+    assert!(!world.pool.is_healthy(BackendId(0)));
+    world.done(Input::SettingChanged { setting: Setting::Probing(Probing::Off) });
+    assert!(world.pool.is_healthy(BackendId(0)), "without probes nothing is known");
+    world.done(Input::SettingChanged { setting: Setting::Probing(Probing::Ordered) });
+    world.pass(MILLISECOND);
+    assert_eq!(probes(&mut world).len(), 1);
+}
+
+#[test]
+fn a_value_that_changes_counts_from_then_on() {
+    let mut world = World::new(config(1));
+    let before = world.get();
+    let queue = Setting::Timeout(Timeout::Queue, SECOND * 60);
+    world.done(Input::SettingChanged { setting: queue });
+    let after = world.get();
+    world.pass(SECOND * 4);
+    let rejected = Some(Outcome::Rejected(Rejection::QueueDeadline));
+    assert_eq!((world.outcome(before), world.outcome(after)), (rejected, None));
+    let wrong = Setting::Number(Number::Attempts, 0);
+    assert_eq!(world.tell(Input::SettingChanged { setting: wrong }), Handled::Refused);
+}
+
+#[test]
+fn an_audit_of_a_sound_pool_changes_nothing() {
+    let mut world = World::new(config(2));
+    shares(&mut world, 5);
+    world.orders.clear();
+    world.done(Input::AuditRequested);
+    assert_eq!(world.orders, []);
+}
+
+#[test]
+fn an_audit_that_finds_something_ends_everything_and_the_pool_serves_again() {
+    use Planted::{Backends, Load, Queue, Retries, Timer};
+    for planted in [Load, Queue, Retries, Timer, Backends] {
+        let mut world = World::new(config(2));
+        let requests: Vec<_> = (0..10).map(|_| world.get()).collect();
+        let connection = world.dials()[0];
+        world.connected(connection, 2);
+        let streams = world.opens();
+        world.opened(streams[0].0);
+        world.done(Input::ResponseStarted { stream: streams[0].0, status: 200 });
+        assert!(world.pool.plant(planted), "{planted:?}");
+        world.orders.clear();
+        let handled = world.tell(Input::AuditRequested);
+        assert!(matches!(handled, Handled::Rebuilt(_)), "{planted:?}: {handled:?}");
+        for request in requests {
+            let expected = if request == streams[0].1 {
+                Outcome::CutShort
+            } else {
+                Outcome::Rejected(Rejection::Rebuilt)
+            };
+            assert_eq!(world.outcome(request), Some(expected), "{planted:?}");
+        }
+        let closes = world.closes();
+        assert!(closes.contains(&(connection, CloseReason::Rebuilt)), "{closes:?}");
+        assert_eq!(world.tell(Input::FrameReceived { connection }), Handled::Stale);
+        let late = Input::ResponseEnded { stream: streams[0].0 };
+        assert_eq!(world.tell(late), Handled::Stale);
+        assert_eq!(shares(&mut world, 20).iter().sum::<usize>(), 20, "{planted:?}");
+        assert_eq!(world.pool.stats().counters.rebuilds, 1);
+    }
+}

@@ -1,0 +1,85 @@
+//! Bodies that stand still or crawl.
+
+use super::*;
+use crate::pool::input::code;
+
+fn world(body_rate_min: u32) -> World {
+    World::new(Config { body_rate_min, ..config(1) })
+}
+
+/// A request whose body is being sent.
+fn uploading(world: &mut World) -> (RequestId, StreamToken) {
+    let request = world.post_with_body();
+    world.connect_one(4);
+    let stream = world.open_one();
+    (request, stream)
+}
+
+impl World {
+    fn post_with_body(&mut self) -> RequestId {
+        self.arrive(false, true)
+    }
+
+    /// Time passes a second at a time, with frames and the same number of bytes in each.
+    fn trickle(&mut self, stream: StreamToken, seconds: u32, bytes: u32) {
+        for _ in 0..seconds {
+            self.pass(SECOND);
+            let _ = self.tell(Input::FrameReceived { connection: stream.connection });
+            let _ = self.tell(Input::BodyProgressed { stream, bytes });
+        }
+    }
+}
+
+const STALLED: Option<Outcome> = Some(Outcome::Rejected(Rejection::BodyStalled));
+
+#[test]
+fn a_request_body_that_stands_still_ends_its_request_and_nobody_else_is_blamed() {
+    let mut world = world(0);
+    let (request, stream) = uploading(&mut world);
+    world.trickle(stream, 100, 1);
+    assert_eq!(world.outcome(request), None, "it moves");
+    for _ in 0..59 {
+        world.pass(SECOND);
+        world.done(Input::FrameReceived { connection: stream.connection });
+    }
+    assert_eq!(world.outcome(request), None);
+    world.pass(SECOND);
+    assert_eq!(world.outcome(request), STALLED);
+    assert_eq!(world.resets(), [(stream, code::CANCEL)]);
+    assert!(world.pool.is_healthy(BackendId(0)));
+}
+
+#[test]
+fn a_request_body_that_crawls_ends_its_request_and_an_honest_one_does_not() {
+    for (bytes, lives) in [(1, false), (50, false), (100, true), (5_000, true)] {
+        let mut world = world(100);
+        let (request, stream) = uploading(&mut world);
+        world.trickle(stream, 300, bytes);
+        assert_eq!(world.outcome(request), (!lives).then_some(()).and(STALLED), "{bytes} a second");
+    }
+}
+
+#[test]
+fn once_the_response_began_slowness_is_allowed_and_stillness_is_not() {
+    let mut world = world(100);
+    let (request, stream) = uploading(&mut world);
+    world.done(Input::ResponseStarted { stream, status: 200 });
+    world.trickle(stream, 1_000, 1);
+    assert_eq!(world.outcome(request), None);
+    for _ in 0..300 {
+        world.pass(SECOND);
+        let _ = world.tell(Input::FrameReceived { connection: stream.connection });
+    }
+    assert_eq!(world.outcome(request), Some(Outcome::CutShort));
+    assert_eq!(world.resets(), [(stream, code::CANCEL)]);
+}
+
+#[test]
+fn progress_of_what_is_over_is_stale() {
+    let mut world = world(0);
+    let (request, stream) = uploading(&mut world);
+    world.done(Input::RequestSent { stream });
+    assert_eq!(world.tell(Input::BodyProgressed { stream, bytes: 1 }), Handled::Refused);
+    world.done(Input::RequestCancelled { request });
+    assert_eq!(world.tell(Input::BodyProgressed { stream, bytes: 1 }), Handled::Stale);
+}
