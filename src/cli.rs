@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::pool::{
-    self, BackendConfig, HealthConfig, Limits, RetryConfig, Strategy, Timeouts, limits,
+use crate::pool::{self, HealthConfig, Limits, RetryConfig, Strategy, Timeouts, limits};
+use crate::proxy::backend_url::BackendUrl;
+use crate::proxy::config::{
+    BackendSettings, CertificateFiles, ClusterConfig, ListenerConfig, ProxyConfig,
+    UpstreamTlsSettings,
 };
-use crate::proxy::backend_url::{BackendUrl, Scheme};
-use crate::proxy::config::{CertificateFiles, ProxyConfig};
-use crate::proxy::seams;
+use crate::proxy::route::Route;
 
 /// An HTTP load balancer: HTTP/1.1 and HTTP/2 in, pooled HTTP/2 over TLS out.
 #[derive(Debug, Parser)]
@@ -101,8 +102,9 @@ pub struct RunArguments {
     listen: Vec<SocketAddr>,
     /// Backend: `https://HOST:PORT`, `h2c://` or `http://`, optionally with `;weight=N` (1 to 1000);
     /// repeat for more
-    #[arg(short, long = "backend", value_name = "URL", required = true)]
-    backends: Vec<BackendUrl>,
+    #[arg(short, long = "backend", value_name = "URL", required = true,
+          value_parser = BackendUrl::with_weight)]
+    backends: Vec<(BackendUrl, u16)>,
     /// Do not verify the certificates of backends
     #[arg(short = 'k', long)]
     insecure: bool,
@@ -235,17 +237,18 @@ impl RunArguments {
     /// [`pool::Config::check`].
     #[must_use]
     pub fn into_config(self) -> ProxyConfig {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let downstream_tls = match (self.tls_cert, self.tls_key) {
+        let certificate = match (self.tls_cert, self.tls_key) {
             (Some(certificate), Some(key)) => Some(CertificateFiles { certificate, key }),
             // clap has seen to it that there are both or neither.
             _ => None,
         };
-        let backend = |url: &BackendUrl| BackendConfig {
-            weight: url.weight,
-            exclusive: url.scheme == Scheme::Http,
+        let tls = UpstreamTlsSettings {
+            authorities: self.ca,
+            insecure: self.insecure,
+            ..UpstreamTlsSettings::default()
         };
-        let backends: Vec<_> = self.backends.iter().map(backend).collect();
+        let backend = |(url, weight)| BackendSettings { url, weight, tls: tls.clone() };
+        let defaults = ClusterConfig::new("default");
         let pool = pool::Config {
             limits: self.limits.limits(),
             timeouts: self.timeouts.timeouts(),
@@ -253,18 +256,18 @@ impl RunArguments {
             health: self.retry.health(),
             strategy: self.strategy.into(),
             max_requests_per_connection: self.limits.max_requests_per_connection,
-            backends,
-            ..pool::Config::default()
+            ..defaults.pool.clone()
         };
+        let backends = self.backends.into_iter().map(backend).collect();
+        let cluster = ClusterConfig { backends, pool, tls, ..defaults };
+        let listener = |address| ListenerConfig { address, tls: certificate.clone(), http2: true };
         ProxyConfig {
-            listen: self.listen,
-            backends: self.backends,
-            downstream_tls,
-            authorities: self.ca,
-            insecure: self.insecure,
-            workers: self.workers.map_or(cores, usize::from),
-            seed: self.seed.unwrap_or_else(seams::entropy),
-            pool,
+            workers: self.workers,
+            seed: self.seed,
+            listeners: self.listen.into_iter().map(listener).collect(),
+            routes: vec![Route::everything(cluster.name.clone())],
+            clusters: vec![cluster],
+            ..ProxyConfig::default()
         }
     }
 }
@@ -357,12 +360,13 @@ mod tests {
     #[test]
     fn defaults_are_those_of_the_pool() {
         let config = run(&["--backend", "https://a"]).expect("enough");
+        let cluster = &config.clusters[0];
         let expected =
-            pool::Config { backends: config.pool.backends.clone(), ..pool::Config::default() };
-        assert_eq!(config.pool, expected);
-        assert_eq!(config.pool.check(), Ok(()));
-        assert_eq!(config.listen, ["127.0.0.1:8080".parse().expect("an address")]);
-        assert!(config.workers >= 1 && !config.insecure);
+            ClusterConfig { backends: cluster.backends.clone(), ..ClusterConfig::new("default") };
+        assert_eq!(*cluster, expected);
+        assert_eq!(cluster.pool_config().check(), Ok(()));
+        assert_eq!(config.listeners, [ListenerConfig::default()]);
+        assert!(config.worker_count() >= 1 && !cluster.backends[0].tls.insecure);
     }
 
     #[test]
@@ -391,14 +395,15 @@ mod tests {
             "9",
         ])
         .expect("valid");
-        assert_eq!(config.listen.len(), 2);
-        assert_eq!(config.pool.backends[0].weight, 2);
-        assert!(config.pool.backends[1].exclusive && !config.pool.backends[0].exclusive);
-        assert_eq!(config.pool.limits.streams_per_connection, 7);
-        assert_eq!(config.pool.timeouts.queue, Duration::from_millis(250));
-        assert_eq!(config.pool.timeouts.max_age, Duration::from_secs(7200));
-        assert_eq!((config.workers, config.seed), (3, 9));
-        assert_eq!(config.pool.strategy, Strategy::LeastLoaded);
+        assert_eq!(config.listeners.len(), 2);
+        let pool = config.clusters[0].pool_config();
+        assert_eq!(pool.backends[0].weight, 2);
+        assert!(pool.backends[1].exclusive && !pool.backends[0].exclusive);
+        assert_eq!(pool.limits.streams_per_connection, 7);
+        assert_eq!(pool.timeouts.queue, Duration::from_millis(250));
+        assert_eq!(pool.timeouts.max_age, Duration::from_secs(7200));
+        assert_eq!((config.workers, config.seed), (Some(3), Some(9)));
+        assert_eq!(pool.strategy, Strategy::LeastLoaded);
     }
 
     #[test]

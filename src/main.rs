@@ -17,7 +17,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => {
             log::init(arguments.log_level.into());
             let config = arguments.into_config();
-            if let Err(error) = config.pool.check() {
+            if let Err(error) = config.clusters[0].pool_config().check() {
                 eprintln!("baton: {error}");
                 return ExitCode::from(2);
             }
