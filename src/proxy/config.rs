@@ -3,8 +3,11 @@
 //! Everything here is a value that was read and is in bounds; nothing was opened yet. See
 //! [`Certificates`](super::tls::Certificates) for what the files hold.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use super::backend_url::{BackendUrl, Scheme};
 use super::route::Route;
@@ -61,13 +64,47 @@ pub struct BackendSettings {
     pub tls: UpstreamTlsSettings,
 }
 
-/// A range of statuses, both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StatusRange {
-    /// First status, 100 to 599.
-    pub first: u16,
-    /// Last status, at least `first`, at most 599.
-    pub last: u16,
+/// Statuses that are expected, such as `200-299, 304`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statuses(
+    /// Ranges, both ends included, from 100 to 599; at least one.
+    Vec<RangeInclusive<u16>>,
+);
+
+impl Statuses {
+    /// Whether a status is one of them.
+    #[must_use]
+    pub fn contains(&self, status: u16) -> bool {
+        self.0.iter().any(|range| range.contains(&status))
+    }
+}
+
+impl fmt::Display for Statuses {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, range) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(formatter, "{separator}{}", range.start())?;
+            if range.start() != range.end() {
+                write!(formatter, "-{}", range.end())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Statuses {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let range = |part: &str| {
+            let part = part.trim();
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+            (100 <= first && first <= last && last <= 599).then_some(first..=last)
+        };
+        let ranges: Option<Vec<_>> = text.split(',').map(range).collect();
+        ranges.map(Self).ok_or("statuses from 100 to 599 such as \"200-299, 304\"")
+    }
 }
 
 /// What an active health check of a backend is.
@@ -94,8 +131,8 @@ pub struct ProbeSettings {
     pub path: String,
     /// Authority of an HTTP or gRPC probe; host and port of the backend if `None`.
     pub host: Option<String>,
-    /// Statuses that an HTTP probe expects; at least one range.
-    pub statuses: Vec<StatusRange>,
+    /// Statuses that an HTTP probe expects.
+    pub statuses: Statuses,
     /// Service that a gRPC probe asks for; the whole server if empty.
     pub service: String,
 }
@@ -106,7 +143,7 @@ impl Default for ProbeSettings {
             kind: ProbeKind::Off,
             path: "/".to_owned(),
             host: None,
-            statuses: vec![StatusRange { first: 200, last: 299 }],
+            statuses: Statuses(vec![200..=299]),
             service: String::new(),
         }
     }
@@ -240,5 +277,24 @@ impl ProxyConfig {
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let count = self.workers.map_or_else(cores, usize::from);
         count.clamp(1, usize::from(Self::WORKERS_MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_are_read_and_written() {
+        let statuses: Statuses = "200-299,304 , 401".parse().expect("valid");
+        assert_eq!(statuses.to_string(), "200-299, 304, 401");
+        for (status, expected) in
+            [(199, false), (200, true), (299, true), (304, true), (305, false)]
+        {
+            assert_eq!(statuses.contains(status), expected, "{status}");
+        }
+        for wrong in ["", "99", "600", "300-200", "200-", "2xx", "200,,201", "200;201"] {
+            assert!(wrong.parse::<Statuses>().is_err(), "{wrong}");
+        }
     }
 }

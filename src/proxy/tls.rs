@@ -89,7 +89,7 @@ impl UpstreamTls {
         let (url, settings) = (&backend.url, &backend.tls);
         let server_name = settings.name.as_ref().unwrap_or(&url.host);
         let name = ServerName::try_from(server_name.clone())
-            .map_err(|error| format!("{server_name}: not a name for TLS: {error}"))?;
+            .map_err(|error| format!("{server_name}: {error}; expected a name for TLS"))?;
         let key = SessionKey {
             address: format!("{}:{}", url.host, url.port),
             server_name: server_name.clone(),
@@ -200,9 +200,9 @@ impl ServerCertVerifier for Unverified {
 pub fn roots_from_file(path: &Path) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
-        roots
-            .add(certificate)
-            .map_err(|error| format!("{}: not a certificate authority: {error}", path.display()))?;
+        roots.add(certificate).map_err(|error| {
+            format!("{}: {error}; expected certificate authorities in PEM", path.display())
+        })?;
     }
     Ok(roots)
 }
@@ -253,22 +253,22 @@ type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 fn read_certificate(files: &CertificateFiles) -> Result<Identity, String> {
     let chain = certificates(&files.certificate)?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| {
-        format!("{}: expected a private key in PEM: {error}", files.key.display())
+        format!("{}: {error}; expected a private key in PEM", files.key.display())
     })?;
     Ok((chain, key))
 }
 
 fn not_together(files: &CertificateFiles, error: &Error) -> String {
     let (certificate, key) = (files.certificate.display(), files.key.display());
-    format!("{certificate} and {key}: not usable together: {error}")
+    format!("{certificate} and {key}: {error}; expected a certificate and its key")
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let failed = |error| format!("{}: expected certificates in PEM: {error}", path.display());
+    let failed = |error| format!("{}: {error}; expected certificates in PEM", path.display());
     let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(failed)?.collect();
     let certificates = read.map_err(failed)?;
     if certificates.is_empty() {
-        return Err(format!("{}: expected certificates in PEM, found none", path.display()));
+        return Err(format!("{}: no certificate; expected certificates in PEM", path.display()));
     }
     Ok(certificates)
 }
@@ -318,8 +318,11 @@ mod tests {
         let config = ProxyConfig { clusters: vec![cluster], ..ProxyConfig::default() };
         let errors = Certificates::load(&config).expect_err("two wrong files");
         assert_eq!(errors.len(), 2, "{errors:?}");
-        assert!(errors[0].contains("/nonexistent/ca.pem") || errors[1].contains("/nonexistent"));
-        let says = |error: &String| error.contains("Cargo.toml: expected certificates in PEM");
+        assert!(
+            errors.iter().any(|error| error.starts_with("/nonexistent/ca.pem: ")),
+            "{errors:?}"
+        );
+        let says = |error: &String| error.contains("Cargo.toml: no certificate; expected");
         assert!(errors.iter().any(says), "{errors:?}");
     }
 }
