@@ -106,6 +106,25 @@ fn directory(path: &Path) -> std::path::PathBuf {
     whole.parent().map_or_else(|| whole.clone(), Path::to_path_buf)
 }
 
+/// Reads bytes as a file, and whatever is good in them has to survive being printed and read again.
+/// For tests and fuzzing.
+///
+/// # Panics
+/// If it does not.
+pub fn round_trip(bytes: &[u8]) {
+    let base = Path::new("/");
+    if let Ok(config) = read("bytes", bytes, base) {
+        let text = print::print(&config);
+        match read("printed", text.as_bytes(), base) {
+            Ok(again) => {
+                assert_eq!(again, config, "{text}");
+                assert_eq!(print::print(&again), text);
+            }
+            Err(errors) => panic!("{errors:?} in what was printed:\n{text}"),
+        }
+    }
+}
+
 /// The defaults, with a backend that stands for those that have to be named.
 #[must_use]
 pub fn example() -> ProxyConfig {

@@ -80,9 +80,23 @@ fn arbitrary_bytes_never_panic() {
     let mut random = Pcg64Mcg::seed_from_u64(5);
     for length in 0..1_000 {
         let bytes: Vec<u8> = (0..length).map(|_| random.next_u64() as u8).collect();
-        // What it says does not matter.
-        let _ = crate::config::read("any", &bytes, std::path::Path::new("/"));
+        crate::config::round_trip(&bytes);
     }
+}
+
+/// What the fuzzer starts from, and what it once found.
+#[test]
+fn the_corpus_of_the_fuzzer_holds() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/config");
+    let mut good = 0;
+    let mut files = 0;
+    for entry in std::fs::read_dir(directory).expect("the corpus is there") {
+        let bytes = std::fs::read(entry.expect("it is listed").path()).expect("a file");
+        crate::config::round_trip(&bytes);
+        good += usize::from(crate::config::read("any", &bytes, std::path::Path::new("/")).is_ok());
+        files += 1;
+    }
+    assert!(good >= 2 && files > good, "good files and broken ones: {good} of {files}");
 }
 
 #[test]
