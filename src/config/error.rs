@@ -12,15 +12,33 @@ pub struct Position {
     pub column: usize,
 }
 
-impl Position {
-    /// The place of a byte in a text; its end if the byte lies behind it.
-    #[must_use]
-    pub fn of(bytes: &[u8], offset: usize) -> Self {
-        let before = &bytes[..offset.min(bytes.len())];
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-        let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
-        Self { line, column }
+/// Walks a text forward and says where it is, so that a file with many errors is walked once.
+struct Cursor<'text> {
+    rest: &'text [u8],
+    offset: usize,
+    at: Position,
+}
+
+impl<'text> Cursor<'text> {
+    fn new(text: &'text [u8]) -> Self {
+        Self { rest: text, offset: 0, at: Position { line: 1, column: 1 } }
+    }
+
+    /// The place of a byte that is not before the last one asked for; the end of the text if it lies
+    /// behind that.
+    fn advance(&mut self, offset: usize) -> Position {
+        let (passed, rest) = self.rest.split_at((offset - self.offset).min(self.rest.len()));
+        for byte in passed {
+            match byte {
+                b'\n' => self.at = Position { line: self.at.line + 1, column: 1 },
+                // The bytes of a character after its first (RFC 3629, 3).
+                0x80..=0xbf => {}
+                _ => self.at.column += 1,
+            }
+        }
+        self.offset = offset;
+        self.rest = rest;
+        self.at
     }
 }
 
@@ -63,16 +81,20 @@ pub(super) struct Finding {
     pub(super) expected: String,
 }
 
-impl Finding {
-    /// The error in a file.
-    pub(super) fn at(self, file: &str, bytes: &[u8]) -> ConfigError {
-        ConfigError {
-            file: file.to_owned(),
-            position: Some(Position::of(bytes, self.span.start)),
-            what: self.what,
-            expected: self.expected,
-        }
-    }
+/// The errors in a file, in its order, each once.
+pub(super) fn in_file(mut findings: Vec<Finding>, file: &str, bytes: &[u8]) -> Vec<ConfigError> {
+    findings.sort_by_key(|finding| finding.span.start);
+    let mut cursor = Cursor::new(bytes);
+    let placed = findings.into_iter().map(|finding| ConfigError {
+        file: file.to_owned(),
+        position: Some(cursor.advance(finding.span.start)),
+        what: finding.what,
+        expected: finding.expected,
+    });
+    let mut errors: Vec<_> = placed.collect();
+    errors.sort();
+    errors.dedup();
+    errors
 }
 
 #[cfg(test)]
@@ -81,15 +103,11 @@ mod tests {
 
     #[test]
     fn positions_count_lines_and_characters_from_one() {
-        let text = "äb\n\ncd";
+        let mut cursor = Cursor::new("äb\n\ncd".as_bytes());
         for (offset, line, column) in
             [(0, 1, 1), (2, 1, 2), (3, 1, 3), (4, 2, 1), (5, 3, 1), (6, 3, 2), (99, 3, 3)]
         {
-            assert_eq!(
-                Position::of(text.as_bytes(), offset),
-                Position { line, column },
-                "{offset}"
-            );
+            assert_eq!(cursor.advance(offset), Position { line, column }, "{offset}");
         }
     }
 }

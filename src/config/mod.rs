@@ -56,7 +56,7 @@ pub fn check(path: &Path) -> Result<ProxyConfig, Vec<ConfigError>> {
     let (name, bytes) = (path.display().to_string(), bytes(path)?);
     let reading = reader::read(&bytes, &directory(path));
     let unusable = files::check(&reading.files);
-    let findings = reading.findings.into_iter().chain(unusable);
+    let findings = reading.findings.into_iter().chain(unusable).collect();
     result(reading.config, findings, &name, &bytes)
 }
 
@@ -67,18 +67,16 @@ pub fn check(path: &Path) -> Result<ProxyConfig, Vec<ConfigError>> {
 /// Everything that is wrong with it, in the order of the file.
 pub fn read(name: &str, bytes: &[u8], base: &Path) -> Result<ProxyConfig, Vec<ConfigError>> {
     let reading = reader::read(bytes, base);
-    result(reading.config, reading.findings.into_iter(), name, bytes)
+    result(reading.config, reading.findings, name, bytes)
 }
 
 fn result(
     config: ProxyConfig,
-    findings: impl Iterator<Item = error::Finding>,
+    findings: Vec<error::Finding>,
     name: &str,
     bytes: &[u8],
 ) -> Result<ProxyConfig, Vec<ConfigError>> {
-    let mut errors: Vec<_> = findings.map(|finding| finding.at(name, bytes)).collect();
-    errors.sort();
-    errors.dedup();
+    let errors = error::in_file(findings, name, bytes);
     if errors.is_empty() { Ok(config) } else { Err(errors) }
 }
 

@@ -38,10 +38,8 @@ pub(super) fn read(bytes: &[u8], base: &Path) -> Reading {
     let mut notes = Notes { base: base.to_path_buf(), ..Notes::default() };
     let config = read_file(tree.get_ref(), &mut notes);
     for problem in rules::problems(&config) {
-        let depends = |broken: &String| {
-            problem.depends_on.iter().any(|path| is_within(broken, path) || is_within(path, broken))
-        };
-        if !notes.broken.iter().any(depends) {
+        let mut depends_on = problem.depends_on.iter();
+        if !depends_on.any(|path| notes.is_broken(path)) {
             notes.findings.push(Finding {
                 span: notes.span(&problem.path),
                 absence: problem.absence,
@@ -55,12 +53,6 @@ pub(super) fn read(bytes: &[u8], base: &Path) -> Reading {
     let mut findings = readable.findings.clone();
     findings.append(&mut notes.findings);
     Reading { config, findings, files: notes.files }
-}
-
-/// Whether one path is another, or in it.
-fn is_within(path: &str, outer: &str) -> bool {
-    path.strip_prefix(outer)
-        .is_some_and(|rest| outer.is_empty() || rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 fn read_file(table: &DeTable<'_>, notes: &mut Notes) -> ProxyConfig {

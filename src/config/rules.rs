@@ -42,7 +42,11 @@ impl Problem {
 /// Everything that is wrong with a configuration whose values are each valid.
 #[must_use]
 pub fn problems(config: &ProxyConfig) -> Vec<Problem> {
-    let mut problems = listener_problems(config);
+    let mut problems = counts(config);
+    if !problems.is_empty() {
+        return problems;
+    }
+    problems.extend(listener_problems(config));
     if config.clusters.is_empty() {
         let expected = "a table [cluster.NAME] and a [[cluster.NAME.backend]]";
         problems.push(Problem::absence("cluster".to_owned(), "there is no cluster", expected));
@@ -52,6 +56,21 @@ pub fn problems(config: &ProxyConfig) -> Vec<Problem> {
     }
     problems.extend(route_problems(config));
     problems
+}
+
+/// What there are too many of.
+fn counts(config: &ProxyConfig) -> Vec<Problem> {
+    let counts = [
+        ("listener", config.listeners.len(), ProxyConfig::LISTENERS_MAX),
+        ("cluster", config.clusters.len(), ProxyConfig::CLUSTERS_MAX),
+        ("route", config.routes.len(), ProxyConfig::ROUTES_MAX),
+    ];
+    let too_many = counts.into_iter().filter(|(_, count, max)| count > max);
+    let problem = |(path, count, max): (&str, usize, usize)| {
+        let what = format!("there are {count} of '{path}'");
+        Problem::new(path.to_owned(), what, format!("at most {max}"))
+    };
+    too_many.map(problem).collect()
 }
 
 fn listener_problems(config: &ProxyConfig) -> Vec<Problem> {

@@ -1,7 +1,7 @@
 //! Walks one table of a file: known keys into a configuration, everything else into errors.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Bound, Range};
 use std::path::PathBuf;
 
 use toml::Spanned;
@@ -16,6 +16,8 @@ use super::value::{Kind, Value};
 const SIMILAR: f64 = 0.65;
 /// From this one on it is for certain, even if there is a key of that name elsewhere.
 const SAME: f64 = 0.95;
+/// Longest word that is compared with others, in bytes: the effort grows with the length.
+const COMPARED_MAX: usize = 64;
 /// Most characters of a wrong value that an error repeats.
 const SHOWN_MAX: usize = 60;
 
@@ -26,7 +28,7 @@ pub(super) struct Notes {
     /// Where each key and table is, by its path.
     pub(super) spans: BTreeMap<String, Range<usize>>,
     /// Paths of what is there and could not be used.
-    pub(super) broken: Vec<String>,
+    pub(super) broken: BTreeSet<String>,
     /// Files that are named, and where.
     pub(super) files: Vec<(FileUse, Range<usize>)>,
     /// Where relative paths start.
@@ -42,7 +44,7 @@ impl Notes {
         what: impl Into<String>,
         expected: impl Into<String>,
     ) {
-        self.broken.push(path.to_owned());
+        self.broken.insert(path.to_owned());
         let (what, expected) = (what.into(), expected.into());
         self.findings.push(Finding { span, absence: false, what, expected });
     }
@@ -55,24 +57,28 @@ impl Notes {
         what: impl Into<String>,
         expected: impl Into<String>,
     ) {
-        self.broken.push(path.to_owned());
+        self.broken.insert(path.to_owned());
         let (what, expected) = (what.into(), expected.into());
         self.findings.push(Finding { span, absence: true, what, expected });
     }
 
     /// Where a path is, or the nearest table around it.
     pub(super) fn span(&self, path: &str) -> Range<usize> {
-        let mut path = path;
-        loop {
-            if let Some(span) = self.spans.get(path) {
-                return span.clone();
-            }
-            match path.rfind(['.', '[']) {
-                Some(end) => path = &path[..end],
-                None => return 0..0,
-            }
-        }
+        with_outer(path).find_map(|path| self.spans.get(path).cloned()).unwrap_or(0..0)
     }
+
+    /// Whether something could not be used that is at a path, in it or around it.
+    pub(super) fn is_broken(&self, path: &str) -> bool {
+        let from_here = self.broken.range::<str, _>((Bound::Included(path), Bound::Unbounded));
+        let mut in_it = from_here.take_while(|broken| broken.starts_with(path));
+        in_it.any(|broken| with_outer(broken).any(|outer| outer == path))
+            || with_outer(path).any(|outer| self.broken.contains(outer))
+    }
+}
+
+/// A path, and those of everything around it.
+fn with_outer(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |path| path.rfind(['.', '[']).map(|end| &path[..end]))
 }
 
 /// A table that is being read.
@@ -239,7 +245,9 @@ impl<'table, 'text> Section<'table, 'text> {
                 continue;
             }
             let what = format!("unknown key '{}' in {}", shown(key), self.name());
-            let slip = self.known.iter().any(|known| strsim::jaro_winkler(key, known) >= SAME);
+            let comparable = key.len() <= COMPARED_MAX;
+            let slip = comparable
+                && self.known.iter().any(|known| strsim::jaro_winkler(key, known) >= SAME);
             let expected = match self.within.iter().find(|(inner, _)| *inner == key) {
                 Some((_, table)) if !slip => format!("it in [{}]", self.path_of(table)),
                 Some(_) | None => suggestion(key, &self.known),
@@ -263,7 +271,11 @@ impl<'table, 'text> Section<'table, 'text> {
 /// The nearest of some words, or all of them if none is near.
 pub(super) fn suggestion(word: &str, known: &[&str]) -> String {
     let word = word.to_lowercase();
+    let comparable = word.len() <= COMPARED_MAX;
     let similarity = |known: &str| {
+        if !comparable {
+            return 0.0;
+        }
         // The one likes equal beginnings, the other swapped letters in short words.
         let swapped = strsim::normalized_damerau_levenshtein(&word, known);
         swapped.max(strsim::jaro_winkler(&word, known))

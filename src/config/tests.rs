@@ -205,6 +205,15 @@ fn the_pool_agrees_with_the_bounds_of_the_tables() {
 }
 
 #[test]
+fn too_many_of_anything_is_an_error() {
+    let cluster = |number| format!("[[cluster.c{number}.backend]]\nurl = \"http://a\"\n");
+    let text: String = (0..=ProxyConfig::CLUSTERS_MAX).map(cluster).collect();
+    let errors = read_text(&text).expect_err("one too many");
+    let text: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(text, ["baton.toml:1:3: there are 257 of 'cluster'; expected at most 256"]);
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_named() {
     let errors = load(Path::new("/nonexistent/baton.toml")).expect_err("it is not there");
     let text = errors[0].to_string();

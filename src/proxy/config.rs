@@ -270,6 +270,12 @@ pub struct ProxyConfig {
 impl ProxyConfig {
     /// Most workers.
     pub const WORKERS_MAX: u16 = 1024;
+    /// Most listeners.
+    pub const LISTENERS_MAX: usize = 256;
+    /// Most clusters: each worker has a pool for each.
+    pub const CLUSTERS_MAX: usize = 256;
+    /// Most routes.
+    pub const ROUTES_MAX: usize = 16_384;
 
     /// How many workers there are on this machine, at least 1.
     #[must_use]

@@ -85,7 +85,8 @@ impl Context {
 
     fn log_connected(&self, protocol: &str) {
         let (backend, connection) = (self.backend(), name(self.connection));
-        tracing::info!(target: "baton", backend, connection, protocol, "connected");
+        let cluster = &**self.driver.cluster();
+        tracing::info!(target: "baton", cluster, backend, connection, protocol, "connected");
     }
 }
 
@@ -150,23 +151,24 @@ async fn connect(context: &Context) -> Result<(BoxedIo, bool), Ended> {
 fn report(context: &Context, ended: Ended) {
     let connection = context.connection;
     let (backend, token) = (context.backend(), name(connection));
+    let cluster = &**context.driver.cluster();
     match ended {
         Ended::Ordered(reason) => {
             let reason = close_reason(reason);
-            tracing::info!(target: "baton", backend, connection = token, reason, "connection closed");
+            tracing::info!(target: "baton", cluster, backend, connection = token, reason, "connection closed");
         }
         Ended::GivenUp(reason) => {
             let reason = close_reason(reason);
-            tracing::warn!(target: "baton", backend, connection = token, reason, "connect failed");
+            tracing::warn!(target: "baton", cluster, backend, connection = token, reason, "connect failed");
         }
         Ended::Dropped => {}
         Ended::Closed { sent_through, reason } => {
-            tracing::info!(target: "baton", backend, connection = token, reason, "connection closed");
+            tracing::info!(target: "baton", cluster, backend, connection = token, reason, "connection closed");
             let _ = context.driver.tell(Input::ConnectionClosed { connection, sent_through });
             context.driver.forget_connection(connection);
         }
         Ended::Dial(failure, reason) => {
-            tracing::warn!(target: "baton", backend, connection = token, reason, "connect failed");
+            tracing::warn!(target: "baton", cluster, backend, connection = token, reason, "connect failed");
             let _ = context.driver.tell(Input::ConnectFailed { connection, reason: failure });
             context.driver.forget_connection(connection);
         }
