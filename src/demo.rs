@@ -23,9 +23,11 @@ use tokio::task::LocalSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::pool::{self, BackendConfig};
 use crate::proxy::backend_url::{BackendUrl, Scheme};
-use crate::proxy::config::ProxyConfig;
+use crate::proxy::config::{
+    BackendSettings, ClusterConfig, ListenerConfig, ProxyConfig, UpstreamTlsSettings,
+};
+use crate::proxy::route::Route;
 use crate::proxy::seams::{self, Listener, Stream};
 use crate::proxy::{run, tls};
 
@@ -48,19 +50,18 @@ pub fn run(listen: SocketAddr, restart_every: Duration) -> Result<(), String> {
     println!("    curl -s {address}");
     println!("    for i in $(seq 20); do curl -s {address}; done");
     println!("A backend restarts every {restart_every:?}; no request fails. Ctrl-C ends it.");
-    let pool = pool::Config {
-        backends: vec![BackendConfig::default(); backends.len()],
-        ..pool::Config::default()
-    };
-    run::run(ProxyConfig {
-        listen: vec![listen],
-        backends,
-        downstream_tls: None,
+    let tls = UpstreamTlsSettings {
         authorities: Some(identity.file.0.clone()),
-        insecure: false,
-        workers: 1,
-        seed: seams::entropy(),
-        pool,
+        ..UpstreamTlsSettings::default()
+    };
+    let backend = |url| BackendSettings { url, weight: 1, tls: tls.clone() };
+    let backends = backends.into_iter().map(backend).collect();
+    run::run(ProxyConfig {
+        workers: Some(1),
+        listeners: vec![ListenerConfig { address: listen, ..ListenerConfig::default() }],
+        clusters: vec![ClusterConfig { backends, ..ClusterConfig::new("demo") }],
+        routes: vec![Route::everything("demo")],
+        ..ProxyConfig::default()
     })
     .map_err(|error| error.to_string())
 }
@@ -128,7 +129,7 @@ fn start_backend(
         })
         .map_err(failed)?;
     let (host, port) = (address.ip().to_string(), address.port());
-    Ok(BackendUrl { scheme: Scheme::Https, host, port, weight: 1 })
+    Ok(BackendUrl { scheme: Scheme::Https, host, port })
 }
 
 struct Backend {

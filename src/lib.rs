@@ -5,6 +5,7 @@
 //! | [`pool`] | the heart: every decision about backends, connections and requests; no I/O |
 //! | `proxy` | the shell around it: tokio, rustls, h2, hyper |
 //! | `cli` | the command line |
+//! | `config` | the configuration file |
 //! | `demo` | two embedded backends behind the proxy |
 //!
 //! Without the feature `proxy` (on by default) only [`pool`] is built, `no_std`, with `alloc` for
@@ -19,6 +20,8 @@ pub mod pool;
 
 #[cfg(feature = "proxy")]
 pub mod cli;
+#[cfg(feature = "proxy")]
+pub mod config;
 #[cfg(feature = "proxy")]
 pub mod demo;
 #[cfg(feature = "proxy")]

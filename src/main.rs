@@ -1,9 +1,13 @@
 //! The `baton` command: flags in, exit code out. 0 after a complete drain, 2 for wrong usage, 1 for
 //! everything else.
 
+use std::fmt::Display;
+use std::path::Path;
 use std::process::ExitCode;
 
+use baton::cli::run::{RunArguments, RunError};
 use baton::cli::{Cli, Command};
+use baton::config::{self, ConfigError};
 use baton::proxy::{log, run};
 use clap::Parser;
 
@@ -13,27 +17,89 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    let result = match cli.command {
-        Command::Run(arguments) => {
-            log::init(arguments.log_level.into());
-            let config = arguments.into_config();
-            if let Err(error) = config.pool.check() {
-                eprintln!("baton: {error}");
-                return ExitCode::from(2);
-            }
-            run::run(config).map_err(|error| error.to_string())
-        }
+    match cli.command {
+        Command::Run(arguments) => run_proxy(&arguments),
+        Command::Check(arguments) => check(&arguments.file),
+        Command::Config(arguments) => print(arguments.file.as_deref()),
         Command::Demo(arguments) => {
             log::init(arguments.log_level.into());
-            baton::demo::run(arguments.listen, arguments.restart_every)
+            ended(baton::demo::run(arguments.listen, arguments.restart_every))
         }
-    };
+    }
+}
+
+fn run_proxy(arguments: &RunArguments) -> ExitCode {
+    match arguments.load() {
+        Ok(config) => {
+            log::init(config.log_level.into());
+            ended(run::run(config))
+        }
+        Err(RunError::File(errors)) => {
+            complain(&errors);
+            ExitCode::FAILURE
+        }
+        Err(RunError::Flags(errors)) => {
+            complain(&errors);
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn check(file: &Path) -> ExitCode {
+    match config::check(file) {
+        Ok(config) => {
+            let backends: usize =
+                config.clusters.iter().map(|cluster| cluster.backends.len()).sum();
+            answer(&format!(
+                "{}: good: listeners {}, clusters {}, backends {backends}, routes {}\n",
+                file.display(),
+                config.listeners.len(),
+                config.clusters.len(),
+                config.routes.len()
+            ))
+        }
+        Err(errors) => wrong_file(&errors),
+    }
+}
+
+fn print(file: Option<&Path>) -> ExitCode {
+    match file.map_or_else(|| Ok(config::example()), config::load) {
+        Ok(config) => answer(&config::print::print(&config)),
+        Err(errors) => wrong_file(&errors),
+    }
+}
+
+/// Writes the answer to standard output.
+fn answer(text: &str) -> ExitCode {
+    use std::io::Write as _;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Nobody reads it any more.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Every error of a file, a line each, as compilers write them.
+fn wrong_file(errors: &[ConfigError]) -> ExitCode {
+    for error in errors {
+        eprintln!("{error}");
+    }
+    ExitCode::FAILURE
+}
+
+fn ended(result: Result<(), impl Display>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("baton: {error}");
+            complain(error.to_string().lines().collect::<Vec<_>>().as_slice());
             ExitCode::FAILURE
         }
+    }
+}
+
+fn complain(errors: &[impl Display]) {
+    for error in errors {
+        eprintln!("baton: {error}");
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
 use tokio_rustls::TlsAcceptor;
 
-use super::driver::Driver;
+use super::clusters::Clusters;
 use super::relay;
 use super::seams::{self, Listener};
 
@@ -70,13 +70,15 @@ impl Drop for Entered {
     }
 }
 
-/// What the connections of one worker share.
+/// What the connections of one listener of one worker share.
 #[derive(Clone)]
 pub struct Downstream {
-    /// The worker's pool.
-    pub driver: Rc<Driver>,
+    /// The worker's pools.
+    pub clusters: Rc<Clusters>,
     /// TLS towards clients, if any.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Whether clients may speak HTTP/2.
+    pub http2: bool,
     /// Becomes true once, when the proxy is to stop.
     pub draining: watch::Receiver<bool>,
     /// All connections of this worker.
@@ -143,10 +145,13 @@ where
 {
     let mut draining = downstream.draining.clone();
     let service = service_fn(move |request| {
-        let driver = Rc::clone(&downstream.driver);
-        async move { Ok::<_, Infallible>(relay::serve(driver, peer, tls, request).await) }
+        let clusters = Rc::clone(&downstream.clusters);
+        async move { Ok::<_, Infallible>(relay::serve(&clusters, peer, tls, request).await) }
     });
     let mut builder = auto::Builder::new(LocalExecutor);
+    if !downstream.http2 {
+        builder = builder.http1_only();
+    }
     builder
         .http1()
         .timer(TokioTimer::new())

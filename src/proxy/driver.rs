@@ -8,9 +8,10 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::backend_url::BackendUrl;
+use super::config::ClusterConfig;
 use super::relay::{RequestHead, RequestOrder};
 use super::seams::{self, Clock};
-use super::tls::UpstreamTls;
+use super::tls::BackendTls;
 use super::upstream::{self, ConnectionOrder};
 use crate::pool::{
     BackendId, ConfigError, ConnectionToken, Handled, Input, Instant, Output, Pool, Rejection,
@@ -23,6 +24,8 @@ pub struct Backend {
     pub url: BackendUrl,
     /// Its canonical form, for logs.
     pub name: Rc<str>,
+    /// TLS towards it; plain text if `None`.
+    pub tls: Option<BackendTls>,
 }
 
 struct LiveRequest {
@@ -38,38 +41,44 @@ struct Core {
     requests: Vec<Option<LiveRequest>>,
 }
 
-/// One worker's pool, for everyone on that worker.
+/// One worker's pool for one cluster, for everyone on that worker.
 pub struct Driver {
+    cluster: Rc<str>,
     core: RefCell<Core>,
     clock: Clock,
     backends: Vec<Backend>,
-    tls: RefCell<UpstreamTls>,
     timer_changed: Notify,
 }
 
 impl Driver {
-    /// A driver and the task that keeps its time, which runs for as long as the worker.
+    /// A driver and the task that keeps its time, which runs for as long as the worker. `tls` has an
+    /// entry for each backend of the cluster.
     ///
     /// # Errors
     /// If the pool's configuration is out of bounds.
     pub fn start(
-        config: crate::pool::Config,
+        cluster: &ClusterConfig,
+        tls: &[Option<BackendTls>],
         seed: u64,
-        backends: &[BackendUrl],
-        tls: UpstreamTls,
+        clock: Clock,
     ) -> Result<Rc<Self>, ConfigError> {
-        let requests = config.limits.requests;
+        assert_eq!(cluster.backends.len(), tls.len(), "an entry for each backend");
+        let requests = cluster.pool.limits.requests;
         let core = Core {
-            pool: Pool::new(config, seed)?,
+            pool: Pool::new(cluster.pool_config(), seed)?,
             connections: BTreeMap::new(),
             requests: (0..requests).map(|_| None).collect(),
         };
-        let backend = |url: &BackendUrl| Backend { name: url.to_string().into(), url: url.clone() };
+        let backends = cluster.backends.iter().zip(tls).map(|(backend, tls)| Backend {
+            url: backend.url.clone(),
+            name: backend.url.to_string().into(),
+            tls: tls.clone(),
+        });
         let driver = Rc::new(Self {
+            cluster: cluster.name.as_str().into(),
             core: RefCell::new(core),
-            clock: Clock::start(),
-            backends: backends.iter().map(backend).collect(),
-            tls: RefCell::new(tls),
+            clock,
+            backends: backends.collect(),
             timer_changed: Notify::new(),
         });
         seams::spawn("pool timer", Rc::clone(&driver).keep_time());
@@ -81,9 +90,9 @@ impl Driver {
         &self.backends[usize::from(id.0)]
     }
 
-    /// The TLS settings towards backends.
-    pub fn tls(&self) -> &RefCell<UpstreamTls> {
-        &self.tls
+    /// The name of the cluster.
+    pub fn cluster(&self) -> &Rc<str> {
+        &self.cluster
     }
 
     /// The worker's clock.

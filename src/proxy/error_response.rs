@@ -75,6 +75,17 @@ pub fn refused(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
     response
 }
 
+/// The response to a request that no route is for (RFC 9209, 2.3.2).
+pub fn unrouted() -> Response<Full<Bytes>> {
+    let line = "no route for this host and path";
+    let mut response = line_response(StatusCode::NOT_FOUND, line);
+    let value = HeaderValue::from_static(
+        "baton; error=destination_not_found; details=\"no route for this host and path\"",
+    );
+    response.headers_mut().insert(PROXY_STATUS, value);
+    response
+}
+
 fn line_response(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(format!("{line}\n"))));
     *response.status_mut() = status;

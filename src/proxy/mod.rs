@@ -4,8 +4,9 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`run`] | starts the workers, waits for signals |
-//! | [`worker`] | one thread: a runtime, listeners, connections, a pool |
-//! | [`driver`] | owns the pool of a worker |
+//! | [`worker`] | one thread: a runtime, listeners, connections, pools |
+//! | [`clusters`], [`route`] | a worker's clusters, and which of them a request goes to |
+//! | [`driver`] | owns a pool: one for each cluster of each worker |
 //! | [`downstream`] | connections from clients |
 //! | [`relay`], [`relay_body`], [`replay_body`] | one request: attempts, response body, request body |
 //! | [`upstream`], [`frame_tap`] | connections to backends, and what passes over them |
@@ -16,6 +17,7 @@
 
 pub mod access_log;
 pub mod backend_url;
+pub mod clusters;
 pub mod config;
 pub mod downstream;
 pub mod driver;
@@ -26,6 +28,7 @@ pub mod log;
 pub mod relay;
 pub mod relay_body;
 pub mod replay_body;
+pub mod route;
 pub mod run;
 pub mod seams;
 pub mod tls;

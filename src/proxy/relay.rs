@@ -16,6 +16,7 @@ use hyper::body::{Body as _, Incoming};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::access_log::AccessRecord;
+use super::clusters::Clusters;
 use super::driver::Driver;
 use super::relay_body::{RelayBody, UpstreamBody};
 use super::replay_body::{ReplayBody, Upload};
@@ -126,19 +127,26 @@ impl Drop for LiveRequest {
 
 /// Answers one request of a client.
 pub async fn serve(
-    driver: Rc<Driver>,
+    clusters: &Clusters,
     peer: SocketAddr,
     tls: bool,
     request: Request<Incoming>,
 ) -> Response<RelayBody> {
     let (parts, incoming) = request.into_parts();
-    let mut record = AccessRecord::new(parts.method.clone(), parts.uri.clone(), peer, driver.now());
+    let now = clusters.now();
+    let mut record = AccessRecord::new(parts.method.clone(), parts.uri.clone(), peer, now);
     if let Some((status, line)) = headers::refuse(&parts) {
         record.status = status.as_u16();
         record.reason = "refused";
-        record.write(driver.now());
+        record.write(clusters.now());
         return error_response::refused(status, line).map(RelayBody::local);
     }
+    let Some(driver) = clusters.find(&parts).map(Rc::clone) else {
+        record.status = StatusCode::NOT_FOUND.as_u16();
+        record.reason = "no_route";
+        record.write(clusters.now());
+        return error_response::unrouted().map(RelayBody::local);
+    };
     let limit = driver.config(|config| config.retry.replay_buffer_bytes);
     let multiplexed = parts.version == http::Version::HTTP_2;
     let head = Rc::new(RequestHead {

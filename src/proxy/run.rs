@@ -1,7 +1,6 @@
 //! Starts the workers, waits for signals, stops the workers.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 
@@ -9,12 +8,12 @@ use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use super::config::ProxyConfig;
+use super::config::{ListenerConfig, ProxyConfig};
 use super::seams;
-use super::tls::{self, UpstreamTls};
+use super::tls::Certificates;
 use super::worker::{self, Worker};
 
-/// Why the proxy did not start, in one line.
+/// Why the proxy did not start, each reason in one line.
 #[derive(Debug)]
 pub struct StartError(String);
 
@@ -35,11 +34,14 @@ impl std::error::Error for StartError {}
 /// # Panics
 /// If the operating system gives no threads.
 pub fn run(config: ProxyConfig) -> Result<(), StartError> {
-    config.pool.check().map_err(|error| StartError(error.to_string()))?;
-    let upstream_tls =
-        UpstreamTls::new(config.authorities.as_deref(), config.insecure).map_err(StartError)?;
-    let downstream_tls =
-        config.downstream_tls.as_ref().map(tls::server_config).transpose().map_err(StartError)?;
+    for cluster in &config.clusters {
+        let checked = cluster.pool_config().check();
+        checked.map_err(|error| StartError(format!("cluster {}: {error}", cluster.name)))?;
+    }
+    let certificates = Certificates::load(&config);
+    let certificates = Arc::new(certificates.map_err(|errors| StartError(errors.join("\n")))?);
+    let seed = config.seed.unwrap_or_else(seams::entropy);
+    let config = Arc::new(config);
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -47,7 +49,7 @@ pub fn run(config: ProxyConfig) -> Result<(), StartError> {
     let _context = runtime.enter();
     // Before anybody can know that the proxy runs, so that it can be stopped in order from then on.
     let signals = Signals::listen()?;
-    let listeners = bind(&config.listen, config.workers, downstream_tls.is_some())?;
+    let listeners = bind(&config.listeners, config.worker_count())?;
     let (drain, draining) = watch::channel(false);
     let (done, mut all_done) = mpsc::channel::<()>(1);
     let threads: Vec<_> = listeners
@@ -56,11 +58,9 @@ pub fn run(config: ProxyConfig) -> Result<(), StartError> {
         .map(|(number, listeners)| {
             let worker = Worker {
                 listeners,
-                pool: config.pool.clone(),
-                backends: config.backends.clone(),
-                seed: config.seed.wrapping_add(number as u64),
-                upstream_tls: upstream_tls.clone(),
-                downstream_tls: downstream_tls.as_ref().map(Arc::clone),
+                config: Arc::clone(&config),
+                certificates: Arc::clone(&certificates),
+                seed: seed.wrapping_add(number as u64),
                 draining: draining.clone(),
                 done: done.clone(),
             };
@@ -79,12 +79,11 @@ pub fn run(config: ProxyConfig) -> Result<(), StartError> {
 
 /// Listeners for each worker: every one has a socket of its own on every address.
 fn bind(
-    addresses: &[SocketAddr],
+    configured: &[ListenerConfig],
     workers: usize,
-    tls: bool,
 ) -> Result<Vec<Vec<std::net::TcpListener>>, StartError> {
     let mut listeners: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
-    for wanted in addresses {
+    for ListenerConfig { address: wanted, tls, http2 } in configured {
         let failed = |error| StartError(format!("cannot listen on {wanted}: {error}"));
         if wanted.port() != 0 {
             seams::check_unused(*wanted).map_err(failed)?;
@@ -95,7 +94,7 @@ fn bind(
             address = listener.local_addr().map_err(failed)?;
             listeners.push(listener);
         }
-        tracing::info!(target: "baton", %address, tls, "listening");
+        tracing::info!(target: "baton", %address, tls = tls.is_some(), http2, "listening");
     }
     Ok(listeners)
 }

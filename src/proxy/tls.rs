@@ -1,8 +1,8 @@
 //! TLS on both sides, with rustls. The cryptography provider is passed explicitly everywhere.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
@@ -12,80 +12,143 @@ use rustls::{
     ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme,
 };
 
-use super::config::CertificateFiles;
+use super::backend_url::Scheme;
+use super::config::{BackendSettings, CertificateFiles, ProxyConfig};
 
 /// HTTP/2 in ALPN (RFC 9113, 3.2).
 pub const ALPN_H2: &[u8] = b"h2";
 const ALPN_HTTP1: &[u8] = b"http/1.1";
 
-/// How backends are verified.
-#[derive(Clone)]
-enum Verification {
-    Roots(Arc<RootCertStore>),
-    None,
+/// What the files of a configuration hold: all that is needed to speak TLS, on both sides.
+#[derive(Clone, Debug)]
+pub struct Certificates {
+    /// TLS towards clients, by listener; plain text if `None`.
+    pub listeners: Vec<Option<Arc<ServerConfig>>>,
+    /// TLS towards backends, by cluster and backend; plain text if `None`.
+    pub backends: Vec<Vec<Option<BackendTls>>>,
 }
 
-/// Address and server name. Verification is the same for all of one [`UpstreamTls`].
-type SessionKey = (String, String);
+impl Certificates {
+    /// Reads every certificate, key and authority that a configuration names. A reload may do so
+    /// again.
+    ///
+    /// # Errors
+    /// Each file that cannot be read or does not hold what it should, in one line.
+    pub fn load(config: &ProxyConfig) -> Result<Self, Vec<String>> {
+        let mut errors = Vec::new();
+        let listeners = config.listeners.iter().map(|listener| {
+            let files = listener.tls.as_ref()?;
+            server_config(files, listener.http2).map_err(|error| errors.push(error)).ok()
+        });
+        let listeners = listeners.collect();
+        let mut upstream = UpstreamTls::default();
+        let clusters = config.clusters.iter().map(|cluster| {
+            let backends = cluster.backends.iter().map(|backend| match backend.url.scheme {
+                Scheme::Https => upstream.backend(backend).map_err(|error| errors.push(error)).ok(),
+                Scheme::Http2Cleartext | Scheme::Http => None,
+            });
+            backends.collect()
+        });
+        let backends = clusters.collect();
+        errors.sort();
+        errors.dedup();
+        if errors.is_empty() { Ok(Self { listeners, backends }) } else { Err(errors) }
+    }
+}
 
-/// TLS towards backends. A session is resumed only with the address, server name and verification it
-/// was made with: each combination has a configuration, and so a session cache, of its own.
-#[derive(Clone)]
-pub struct UpstreamTls {
-    verification: Verification,
-    configurations: Arc<Mutex<BTreeMap<SessionKey, Arc<ClientConfig>>>>,
+/// TLS towards one backend.
+#[derive(Clone, Debug)]
+pub struct BackendTls {
+    /// Name to ask for and to expect.
+    pub name: ServerName<'static>,
+    /// Everything else, with the sessions that may be resumed.
+    pub config: Arc<ClientConfig>,
+}
+
+/// Everything that tells one use of TLS from another. A session is resumed only where all of it is
+/// the same: each combination has a configuration, and so a session cache, of its own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct SessionKey {
+    address: String,
+    server_name: String,
+    authorities: Option<PathBuf>,
+    certificate: Option<CertificateFiles>,
+    insecure: bool,
+}
+
+/// TLS towards backends, each file read once.
+#[derive(Default)]
+struct UpstreamTls {
+    roots: BTreeMap<Option<PathBuf>, Arc<RootCertStore>>,
+    configurations: BTreeMap<SessionKey, Arc<ClientConfig>>,
+    warned: bool,
 }
 
 impl UpstreamTls {
-    /// Trusts the authorities in a PEM file, or those of the system; nobody is verified if
-    /// `insecure`.
-    ///
-    /// # Errors
-    /// If there is no authority to trust; the text says where it was looked for.
-    pub fn new(authorities: Option<&Path>, insecure: bool) -> Result<Self, String> {
-        let verification = if insecure {
-            tracing::warn!(target: "baton", "certificates of backends are not verified (--insecure)");
-            Verification::None
-        } else {
-            let roots = match authorities {
-                Some(path) => roots_from_file(path)?,
-                None => system_roots(),
-            };
-            Verification::Roots(Arc::new(roots))
+    fn backend(&mut self, backend: &BackendSettings) -> Result<BackendTls, String> {
+        let (url, settings) = (&backend.url, &backend.tls);
+        let server_name = settings.name.as_ref().unwrap_or(&url.host);
+        let name = ServerName::try_from(server_name.clone())
+            .map_err(|error| format!("{server_name}: {error}; expected a name for TLS"))?;
+        let key = SessionKey {
+            address: format!("{}:{}", url.host, url.port),
+            server_name: server_name.clone(),
+            // Nobody is verified, whoever would have been trusted.
+            authorities: settings.authorities.clone().filter(|_| !settings.insecure),
+            certificate: settings.certificate.clone(),
+            insecure: settings.insecure,
         };
-        Ok(Self { verification, configurations: Arc::default() })
+        if settings.insecure && !self.warned {
+            tracing::warn!(target: "baton", "certificates of backends are not verified (insecure)");
+            self.warned = true;
+        }
+        let config = match self.configurations.get(&key) {
+            Some(config) => Arc::clone(config),
+            None => {
+                let config = Arc::new(self.client_config(&key)?);
+                self.configurations.insert(key, Arc::clone(&config));
+                config
+            }
+        };
+        Ok(BackendTls { name, config })
     }
 
-    /// The configuration for one backend, made when it is first asked for.
-    ///
-    /// # Panics
-    /// If another thread panicked in here.
-    pub fn client_config(&mut self, address: &str, server_name: &str) -> Arc<ClientConfig> {
-        let mut configurations = self.configurations.lock().expect("nobody panics in here");
-        let key = (address.to_owned(), server_name.to_owned());
-        let made =
-            configurations.entry(key).or_insert_with(|| Arc::new(self.verification.config()));
-        Arc::clone(made)
-    }
-}
-
-impl Verification {
-    fn config(&self) -> ClientConfig {
+    fn client_config(&mut self, key: &SessionKey) -> Result<ClientConfig, String> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .expect("the provider supports TLS 1.2 and 1.3");
-        let mut config = match self {
-            Self::Roots(roots) => {
-                builder.with_root_certificates(Arc::clone(roots)).with_no_client_auth()
+        let builder = if key.insecure {
+            let unverified = Arc::new(Unverified(provider));
+            builder.dangerous().with_custom_certificate_verifier(unverified)
+        } else {
+            builder.with_root_certificates(self.roots(key.authorities.as_deref())?)
+        };
+        let mut config = match &key.certificate {
+            None => builder.with_no_client_auth(),
+            Some(files) => {
+                let (chain, private_key) = read_certificate(files)?;
+                builder
+                    .with_client_auth_cert(chain, private_key)
+                    .map_err(|error| not_together(files, &error))?
             }
-            Self::None => builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Unverified(provider)))
-                .with_no_client_auth(),
         };
         config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
-        config
+        Ok(config)
+    }
+
+    /// The authorities in a file, or those of the system.
+    fn roots(&mut self, path: Option<&Path>) -> Result<Arc<RootCertStore>, String> {
+        let key = path.map(Path::to_path_buf);
+        if let Some(roots) = self.roots.get(&key) {
+            return Ok(Arc::clone(roots));
+        }
+        let roots = Arc::new(match path {
+            Some(path) => roots_from_file(path)?,
+            None => system_roots(),
+        });
+        self.roots.insert(key, Arc::clone(&roots));
+        Ok(roots)
     }
 }
 
@@ -130,12 +193,16 @@ impl ServerCertVerifier for Unverified {
     }
 }
 
-fn roots_from_file(path: &Path) -> Result<RootCertStore, String> {
+/// Certificate authorities, PEM.
+///
+/// # Errors
+/// If the file cannot be read or does not hold what it should; the text names the file.
+pub fn roots_from_file(path: &Path) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
-        roots
-            .add(certificate)
-            .map_err(|error| format!("{}: not a certificate authority: {error}", path.display()))?;
+        roots.add(certificate).map_err(|error| {
+            format!("{}: {error}; expected certificate authorities in PEM", path.display())
+        })?;
     }
     Ok(roots)
 }
@@ -152,35 +219,56 @@ fn system_roots() -> RootCertStore {
     roots
 }
 
-/// TLS towards clients.
+/// TLS towards clients, with HTTP/2 or without.
 ///
 /// # Errors
 /// If a file cannot be read or does not hold what it should; the text names the file.
-pub fn server_config(files: &CertificateFiles) -> Result<Arc<ServerConfig>, String> {
-    let chain = certificates(&files.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| {
-        format!("{}: expected a private key in PEM: {error}", files.key.display())
-    })?;
+pub fn server_config(files: &CertificateFiles, http2: bool) -> Result<Arc<ServerConfig>, String> {
+    let (chain, key) = read_certificate(files)?;
     let provider = Arc::new(ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("the provider supports TLS 1.2 and 1.3")
         .with_no_client_auth()
         .with_single_cert(chain, key)
-        .map_err(|error| {
-            let (certificate, key) = (files.certificate.display(), files.key.display());
-            format!("{certificate} and {key}: not usable together: {error}")
-        })?;
-    config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
+        .map_err(|error| not_together(files, &error))?;
+    config.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
+    if http2 {
+        config.alpn_protocols.insert(0, ALPN_H2.to_vec());
+    }
     Ok(Arc::new(config))
 }
 
+/// A certificate to show to backends.
+///
+/// # Errors
+/// If a file cannot be read or does not hold what it should; the text names the file.
+pub fn check_client_certificate(files: &CertificateFiles) -> Result<(), String> {
+    // What makes a certificate fit its key is the same on both sides of TLS.
+    server_config(files, true).map(drop)
+}
+
+type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+fn read_certificate(files: &CertificateFiles) -> Result<Identity, String> {
+    let chain = certificates(&files.certificate)?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| {
+        format!("{}: {error}; expected a private key in PEM", files.key.display())
+    })?;
+    Ok((chain, key))
+}
+
+fn not_together(files: &CertificateFiles, error: &Error) -> String {
+    let (certificate, key) = (files.certificate.display(), files.key.display());
+    format!("{certificate} and {key}: {error}; expected a certificate and its key")
+}
+
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let failed = |error| format!("{}: expected certificates in PEM: {error}", path.display());
+    let failed = |error| format!("{}: {error}; expected certificates in PEM", path.display());
     let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(failed)?.collect();
     let certificates = read.map_err(failed)?;
     if certificates.is_empty() {
-        return Err(format!("{}: expected certificates in PEM, found none", path.display()));
+        return Err(format!("{}: no certificate; expected certificates in PEM", path.display()));
     }
     Ok(certificates)
 }
@@ -188,23 +276,53 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::config::{ClusterConfig, UpstreamTlsSettings};
 
-    #[test]
-    fn sessions_are_kept_apart_by_address_and_name() {
-        let mut tls = UpstreamTls::new(None, true).expect("nothing is read");
-        let config = tls.client_config("127.0.0.1:1", "one");
-        assert!(Arc::ptr_eq(&config, &tls.client_config("127.0.0.1:1", "one")));
-        assert!(!Arc::ptr_eq(&config, &tls.client_config("127.0.0.1:1", "two")));
-        assert!(!Arc::ptr_eq(&config, &tls.client_config("127.0.0.1:2", "one")));
+    fn backend(url: &str, tls: UpstreamTlsSettings) -> BackendSettings {
+        BackendSettings { url: url.parse().expect("a URL"), weight: 1, tls }
     }
 
     #[test]
-    fn a_file_that_is_missing_or_wrong_is_named() {
-        let missing = Path::new("/nonexistent/ca.pem");
-        let error = UpstreamTls::new(Some(missing), false).err().expect("missing");
-        assert!(error.contains("/nonexistent/ca.pem"), "{error}");
-        let wrong = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
-        let error = UpstreamTls::new(Some(wrong), false).err().expect("wrong");
-        assert!(error.contains("Cargo.toml: expected certificates in PEM"), "{error}");
+    fn sessions_are_kept_apart_by_all_that_tells_backends_apart() {
+        let mut upstream = UpstreamTls::default();
+        let insecure = UpstreamTlsSettings { insecure: true, ..UpstreamTlsSettings::default() };
+        let named =
+            |name: &str| UpstreamTlsSettings { name: Some(name.to_owned()), ..insecure.clone() };
+        let mut config = |url: &str, tls: &UpstreamTlsSettings| {
+            upstream.backend(&backend(url, tls.clone())).expect("nothing is read").config
+        };
+        let first = config("https://127.0.0.1:1", &insecure);
+        assert!(Arc::ptr_eq(&first, &config("https://127.0.0.1:1", &insecure)));
+        let same_name = config("https://127.0.0.1:1", &named("127.0.0.1"));
+        assert!(Arc::ptr_eq(&first, &same_name));
+        for other in [
+            config("https://127.0.0.1:2", &insecure),
+            config("https://127.0.0.1:1", &named("other.test")),
+            config("https://127.0.0.1:1", &UpstreamTlsSettings::default()),
+        ] {
+            assert!(!Arc::ptr_eq(&first, &other));
+        }
+    }
+
+    #[test]
+    fn each_file_that_is_missing_or_wrong_is_named() {
+        let wrong = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        let mut cluster = ClusterConfig::new("any");
+        for path in ["/nonexistent/ca.pem", wrong] {
+            let tls = UpstreamTlsSettings {
+                authorities: Some(path.into()),
+                ..UpstreamTlsSettings::default()
+            };
+            cluster.backends.push(backend("https://127.0.0.1:1", tls));
+        }
+        let config = ProxyConfig { clusters: vec![cluster], ..ProxyConfig::default() };
+        let errors = Certificates::load(&config).expect_err("two wrong files");
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        assert!(
+            errors.iter().any(|error| error.starts_with("/nonexistent/ca.pem: ")),
+            "{errors:?}"
+        );
+        let says = |error: &String| error.contains("Cargo.toml: no certificate; expected");
+        assert!(errors.iter().any(says), "{errors:?}");
     }
 }

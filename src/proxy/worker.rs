@@ -1,4 +1,4 @@
-//! One worker: a thread with a runtime, listeners, connections and a pool of its own.
+//! One worker: a thread with a runtime, listeners, connections and pools of its own.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,30 +8,25 @@ use tokio::runtime;
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
-use super::backend_url::BackendUrl;
+use super::clusters::Clusters;
+use super::config::ProxyConfig;
 use super::downstream::{self, Downstream, OpenConnections};
-use super::driver::Driver;
 use super::seams;
-use super::tls::UpstreamTls;
-use crate::pool::{self, Input};
+use super::tls::Certificates;
 
-/// What clients get, beyond the pool's drain deadline, to read their last bytes.
+/// What clients get, beyond the longest drain deadline, to read their last bytes.
 const LAST_BYTES: Duration = Duration::from_secs(1);
 
 /// What a worker is started with.
 pub struct Worker {
-    /// One per address.
+    /// One per listener of the configuration, in its order.
     pub listeners: Vec<std::net::TcpListener>,
-    /// What its pool is built from.
-    pub pool: pool::Config,
-    /// The backends.
-    pub backends: Vec<BackendUrl>,
-    /// Of its pool.
+    /// What the proxy is started with. It was checked.
+    pub config: Arc<ProxyConfig>,
+    /// What the files of the configuration hold.
+    pub certificates: Arc<Certificates>,
+    /// Of its pools.
     pub seed: u64,
-    /// TLS towards backends.
-    pub upstream_tls: UpstreamTls,
-    /// TLS towards clients.
-    pub downstream_tls: Option<Arc<rustls::ServerConfig>>,
     /// Becomes true once, when the proxy is to stop.
     pub draining: watch::Receiver<bool>,
     /// Dropped when the worker is done.
@@ -53,27 +48,29 @@ pub fn run(worker: Worker) {
 }
 
 async fn serve(worker: Worker) {
-    let deadline = worker.pool.timeouts.drain + LAST_BYTES;
-    let driver = Driver::start(worker.pool, worker.seed, &worker.backends, worker.upstream_tls)
-        .expect("the configuration was checked");
+    let (config, certificates) = (&worker.config, &worker.certificates);
+    let drains = config.clusters.iter().map(|cluster| cluster.pool.timeouts.drain);
+    let deadline = drains.max().unwrap_or_default() + LAST_BYTES;
+    let clusters =
+        Clusters::start(config, certificates, worker.seed).expect("the configuration was checked");
     let open = Rc::new(OpenConnections::default());
-    let downstream = Downstream {
-        driver: Rc::clone(&driver),
-        tls: worker.downstream_tls,
-        draining: worker.draining.clone(),
-        open: Rc::clone(&open),
-    };
-    for listener in worker.listeners {
+    let settings = config.listeners.iter().zip(&certificates.listeners);
+    for (listener, (settings, tls)) in worker.listeners.into_iter().zip(settings) {
+        let downstream = Downstream {
+            clusters: Rc::clone(&clusters),
+            tls: tls.clone(),
+            http2: settings.http2,
+            draining: worker.draining.clone(),
+            open: Rc::clone(&open),
+        };
         match seams::adopt(listener) {
-            Ok(listener) => {
-                seams::spawn("accept", downstream::accept(downstream.clone(), listener));
-            }
+            Ok(listener) => seams::spawn("accept", downstream::accept(downstream, listener)),
             Err(error) => tracing::error!(target: "baton", %error, "cannot listen"),
         }
     }
     let mut draining = worker.draining;
     // The sender lives in the thread that waits for this one.
     let _ = draining.wait_for(|draining| *draining).await;
-    let _ = driver.tell(Input::ShutdownRequested);
+    clusters.shut_down();
     let _ = seams::timeout(deadline, open.none()).await;
 }

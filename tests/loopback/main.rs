@@ -11,7 +11,9 @@ mod support;
 
 mod bodies;
 mod cancel;
+mod clusters;
 mod command_line;
+mod config_file;
 mod errors;
 mod failing;
 mod goaway;
@@ -24,3 +26,4 @@ mod shutdown;
 mod streams;
 mod transports;
 mod upkeep;
+mod upstream_tls;

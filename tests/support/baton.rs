@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
@@ -44,7 +45,20 @@ impl Baton {
         for backend in backends {
             command.args(["--backend", backend.as_ref()]);
         }
-        command.args(flags).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.args(flags);
+        Self::spawn(command).await
+    }
+
+    /// Baton with a configuration file, and further flags. The test fails unless it listens in time;
+    /// [`Baton::address`] is that of the first listener.
+    pub(crate) async fn start_with_file(file: &Path, flags: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_baton"));
+        command.arg("run").arg("--config").arg(file).args(flags);
+        Self::spawn(command).await
+    }
+
+    async fn spawn(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("cargo built the binary");
         let stderr = child.stderr.take().expect("it is piped");
         let log = Arc::new(watch::Sender::new(Vec::new()));

@@ -32,6 +32,17 @@ pub(crate) fn certificate() -> &'static Certificate {
     })
 }
 
+/// A self-signed certificate for these names, its own authority, as PEM files: certificate and key.
+pub(crate) fn certificate_files(names: &[&str]) -> (PathBuf, PathBuf) {
+    let subject: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+    let made = rcgen::generate_simple_self_signed(subject).expect("the names are valid");
+    let certificate = scratch_file(&format!("{}-certificate.pem", names.join("-")));
+    let key = scratch_file(&format!("{}-key.pem", names.join("-")));
+    std::fs::write(&certificate, made.cert.pem()).expect("target/tmp is writable");
+    std::fs::write(&key, made.signing_key.serialize_pem()).expect("as above");
+    (certificate, key)
+}
+
 /// A path of this test run's own for a scratch file.
 pub(crate) fn scratch_file(name: &str) -> PathBuf {
     let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));

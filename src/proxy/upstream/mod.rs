@@ -5,7 +5,6 @@ mod http2;
 
 use std::rc::Rc;
 
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_rustls::TlsConnector;
@@ -86,7 +85,8 @@ impl Context {
 
     fn log_connected(&self, protocol: &str) {
         let (backend, connection) = (self.backend(), name(self.connection));
-        tracing::info!(target: "baton", backend, connection, protocol, "connected");
+        let cluster = &**self.driver.cluster();
+        tracing::info!(target: "baton", cluster, backend, connection, protocol, "connected");
     }
 }
 
@@ -127,7 +127,8 @@ async fn ordered_end(orders: &mut UnboundedReceiver<ConnectionOrder>) -> Ended {
 
 /// TCP, and TLS if the scheme asks for it. True if HTTP/2 is to be spoken.
 async fn connect(context: &Context) -> Result<(BoxedIo, bool), Ended> {
-    let url = &context.driver.backend(context.connection.backend).url;
+    let backend = context.driver.backend(context.connection.backend);
+    let url = &backend.url;
     let tcp = seams::connect(&url.host, url.port)
         .await
         .map_err(|error| Ended::Dial(ConnectFailure::Tcp, error.to_string()))?;
@@ -136,12 +137,9 @@ async fn connect(context: &Context) -> Result<(BoxedIo, bool), Ended> {
         Scheme::Http2Cleartext => Ok((Box::new(tcp), true)),
         Scheme::Https => {
             let failed = |error: String| Ended::Dial(ConnectFailure::Tls, error);
-            let address = format!("{}:{}", url.host, url.port);
-            let config = context.driver.tls().borrow_mut().client_config(&address, &url.host);
-            let server_name = ServerName::try_from(url.host.clone())
-                .map_err(|error| failed(error.to_string()))?;
-            let stream = TlsConnector::from(config)
-                .connect(server_name, tcp)
+            let tls = backend.tls.clone().ok_or_else(|| failed("no TLS settings".to_owned()))?;
+            let stream = TlsConnector::from(tls.config)
+                .connect(tls.name, tcp)
                 .await
                 .map_err(|error| failed(error.to_string()))?;
             let http2 = stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2);
@@ -153,23 +151,24 @@ async fn connect(context: &Context) -> Result<(BoxedIo, bool), Ended> {
 fn report(context: &Context, ended: Ended) {
     let connection = context.connection;
     let (backend, token) = (context.backend(), name(connection));
+    let cluster = &**context.driver.cluster();
     match ended {
         Ended::Ordered(reason) => {
             let reason = close_reason(reason);
-            tracing::info!(target: "baton", backend, connection = token, reason, "connection closed");
+            tracing::info!(target: "baton", cluster, backend, connection = token, reason, "connection closed");
         }
         Ended::GivenUp(reason) => {
             let reason = close_reason(reason);
-            tracing::warn!(target: "baton", backend, connection = token, reason, "connect failed");
+            tracing::warn!(target: "baton", cluster, backend, connection = token, reason, "connect failed");
         }
         Ended::Dropped => {}
         Ended::Closed { sent_through, reason } => {
-            tracing::info!(target: "baton", backend, connection = token, reason, "connection closed");
+            tracing::info!(target: "baton", cluster, backend, connection = token, reason, "connection closed");
             let _ = context.driver.tell(Input::ConnectionClosed { connection, sent_through });
             context.driver.forget_connection(connection);
         }
         Ended::Dial(failure, reason) => {
-            tracing::warn!(target: "baton", backend, connection = token, reason, "connect failed");
+            tracing::warn!(target: "baton", cluster, backend, connection = token, reason, "connect failed");
             let _ = context.driver.tell(Input::ConnectFailed { connection, reason: failure });
             context.driver.forget_connection(connection);
         }

@@ -1,0 +1,76 @@
+//! The command line: flags in, configurations out.
+
+pub mod run;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::setting::Setting;
+use crate::config::settings::PROCESS;
+use crate::config::value::{Field, Kind};
+use crate::proxy::config::{LogLevel, ProxyConfig};
+
+pub use run::RunArguments;
+
+/// An HTTP load balancer: HTTP/1.1 and HTTP/2 in, pooled HTTP/2 over TLS out.
+#[derive(Debug, Parser)]
+#[command(name = "baton", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the proxy, as a file or flags describe it
+    Run(Box<RunArguments>),
+    /// Check a configuration file and the files that it names: every error, with its place
+    Check(CheckArguments),
+    /// Print all values in force, defaults included, as a configuration file with comments
+    Config(ConfigArguments),
+    /// Run the proxy before two embedded TLS HTTP/2 backends, of which one restarts every 10 s
+    Demo(DemoArguments),
+}
+
+/// Arguments of `baton check`.
+#[derive(Debug, Args)]
+pub struct CheckArguments {
+    /// Configuration file
+    pub file: PathBuf,
+}
+
+/// Arguments of `baton config`.
+#[derive(Debug, Args)]
+pub struct ConfigArguments {
+    /// Configuration file; without it the defaults are printed
+    pub file: Option<PathBuf>,
+}
+
+/// Flags of `baton demo`.
+#[derive(Debug, Args)]
+pub struct DemoArguments {
+    /// Address to listen on
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Time between restarts of a backend, in turn
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub restart_every: Duration,
+    /// Severity from which on to log to standard error
+    #[arg(short, long, value_name = "NAME", default_value = "info", value_parser = log_level)]
+    pub log_level: LogLevel,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    Kind::Duration { zero: false }.read_text(text).map(Field::from_value)
+}
+
+fn log_level(text: &str) -> Result<LogLevel, String> {
+    let is_level = |setting: &&Setting<ProxyConfig>| setting.path() == "process.log_level";
+    let setting = PROCESS.iter().find(is_level).expect("the table has it");
+    setting.kind.read_text(text).map(Field::from_value)
+}

@@ -1,0 +1,128 @@
+//! Kinds of text, and fields that are text in a file.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use http::uri::{Authority, PathAndQuery};
+use rustls::pki_types::ServerName;
+
+use crate::config::value::{Kind, choice_fields, text_fields};
+use crate::pool::Strategy;
+use crate::proxy::backend_url::BackendUrl;
+use crate::proxy::config::{AccessLogFormat, LogLevel, ProbeKind, Statuses};
+use crate::proxy::route::HostPattern;
+
+/// Longest name of a cluster, in characters.
+const CLUSTER_NAME_MAX: usize = 64;
+
+text_fields!(SocketAddr, BackendUrl, HostPattern, Statuses);
+
+choice_fields! {
+    LogLevel: LOG_LEVELS {
+        Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace",
+    }
+    AccessLogFormat: ACCESS_LOG_FORMATS {
+        Off = "off", Text = "text", Json = "json", Auto = "auto",
+    }
+    Strategy: STRATEGIES {
+        RoundRobin = "round_robin", Weighted = "weighted", Random = "random",
+        LeastLoaded = "least_loaded",
+    }
+    ProbeKind: PROBE_KINDS { Off = "off", Http = "http", Tcp = "tcp", Grpc = "grpc" }
+}
+
+/// Reads a text as a `T` and writes it again.
+fn through<T: FromStr + fmt::Display>(text: &str) -> Option<String> {
+    text.parse::<T>().ok().map(|value| value.to_string())
+}
+
+/// The text itself, if it is valid.
+fn unchanged(text: &str, valid: bool) -> Option<String> {
+    valid.then(|| text.to_owned())
+}
+
+/// An address with a port.
+pub const ADDRESS: Kind = Kind::Text {
+    placeholder: "ADDR",
+    expected: "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::]:443\"",
+    canonical: through::<SocketAddr>,
+};
+
+/// Where a backend is.
+pub const BACKEND_URL: Kind = Kind::Text {
+    placeholder: "URL",
+    expected: "https://HOST:PORT, h2c://HOST:PORT or http://HOST:PORT",
+    canonical: through::<BackendUrl>,
+};
+
+/// A name in a certificate.
+pub const TLS_NAME: Kind = Kind::Text {
+    placeholder: "NAME",
+    expected: "a host name or an IP address",
+    canonical: |text| unchanged(text, ServerName::try_from(text).is_ok()),
+};
+
+/// Hosts of a route.
+pub const HOST_PATTERN: Kind = Kind::Text {
+    placeholder: "HOST",
+    expected: "a host such as \"example.com\", or \"*.example.com\" for all below it, without a port",
+    canonical: through::<HostPattern>,
+};
+
+/// Path of a route.
+pub const PATH_PREFIX: Kind = Kind::Text {
+    placeholder: "PATH",
+    expected: "a path that starts with \"/\", without query or fragment",
+    canonical: |text| unchanged(text, is_path(text) && !text.contains('?')),
+};
+
+/// Name of a cluster.
+pub const CLUSTER_NAME: Kind = Kind::Text {
+    placeholder: "NAME",
+    expected: "the name of a cluster: 1 to 64 of a-z, A-Z, 0-9, \"-\" and \"_\"",
+    canonical: |text| {
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        let length = (1..=CLUSTER_NAME_MAX).contains(&text.len());
+        unchanged(text, length && text.bytes().all(valid))
+    },
+};
+
+/// Path and query of a probe.
+pub const PROBE_PATH: Kind = Kind::Text {
+    placeholder: "PATH",
+    expected: "a path that starts with \"/\", with or without a query",
+    canonical: |text| unchanged(text, is_path(text)),
+};
+
+/// Host field of a probe.
+pub const PROBE_HOST: Kind = Kind::Text {
+    placeholder: "HOST",
+    expected: "a host, with or without a port",
+    canonical: |text| {
+        let valid = text.parse::<Authority>().is_ok_and(|host| !host.as_str().contains('@'));
+        unchanged(text, valid)
+    },
+};
+
+/// Statuses of a probe.
+pub const STATUSES: Kind = Kind::Text {
+    placeholder: "STATUSES",
+    expected: "statuses from 100 to 599 such as \"200-299, 304\"",
+    canonical: through::<Statuses>,
+};
+
+/// Service of a gRPC probe.
+pub const GRPC_SERVICE: Kind = Kind::Text {
+    placeholder: "NAME",
+    expected: "the full name of a gRPC service, or \"\" for the whole server",
+    canonical: |text| {
+        let valid = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
+        unchanged(text, text.len() <= 256 && text.bytes().all(valid))
+    },
+};
+
+fn is_path(text: &str) -> bool {
+    // `PathAndQuery` cuts a fragment off instead of refusing it.
+    text.starts_with('/') && !text.contains('#') && text.parse::<PathAndQuery>().is_ok()
+}

@@ -1,0 +1,190 @@
+//! Several clusters behind one listener, and several listeners before them.
+
+use http::Method;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::certificate::{certificate, connector, scratch_file};
+use crate::support::client::{connect, head};
+use crate::support::{Backend, Baton, Exchange, Http1, Http2, within};
+
+/// Writes a configuration file. Backends' certificates are trusted in every cluster that says so.
+fn file(name: &str, text: &str) -> std::path::PathBuf {
+    let path = scratch_file(name);
+    std::fs::write(&path, text).expect("target/tmp is writable");
+    path
+}
+
+fn authority() -> &'static str {
+    certificate().certificate_file.to_str().expect("UTF-8")
+}
+
+/// One cluster with one backend.
+fn cluster(name: &str, url: &str, more: &str) -> String {
+    let authority = authority();
+    format!(
+        "[cluster.{name}]\nauthorities = '{authority}'\n{more}\n\
+         [[cluster.{name}.backend]]\nurl = \"{url}\"\n"
+    )
+}
+
+async fn named(name: &'static str) -> Backend {
+    Backend::start(Default::default(), move |exchange: Exchange| exchange.answer(200, name)).await
+}
+
+fn request(host: &str, path: &str) -> http::Request<()> {
+    let mut head = head(Method::GET, path, path);
+    *head.uri_mut() = format!("http://{host}{path}").parse().expect("a valid URI");
+    head
+}
+
+const LISTENER: &str = "[[listener]]\naddress = \"127.0.0.1:0\"\n";
+
+#[tokio::test]
+async fn host_and_path_decide_which_cluster_gets_a_request() {
+    let (web, api, static_files) = (named("web").await, named("api").await, named("files").await);
+    let text = [
+        "[process]\nworkers = 1\n".to_owned(),
+        LISTENER.to_owned(),
+        cluster("web", &web.url(), ""),
+        cluster("api", &api.url(), ""),
+        cluster("files", &static_files.url(), ""),
+        "[[route]]\nhost = \"www.test\"\ncluster = \"web\"\n".to_owned(),
+        "[[route]]\nhost = \"www.test\"\npath_prefix = \"/files\"\ncluster = \"files\"\n"
+            .to_owned(),
+        "[[route]]\nhost = \"*.test\"\npath_prefix = \"/api\"\ncluster = \"api\"\n".to_owned(),
+    ];
+    let baton = Baton::start_with_file(&file("routes.toml", &text.concat()), &[]).await;
+    let http2 = Http2::connect(baton.address).await;
+    let mut http1 = Http1::connect(baton.address).await;
+    let expected = [
+        ("www.test", "/", "web"),
+        ("WWW.test.", "/x?y=/files", "web"),
+        ("www.test:8080", "/files?x", "files"),
+        ("www.test", "/files/x", "files"),
+        ("www.test", "/filesystem", "web"),
+        ("www.test", "/api", "web"),
+        ("other.test", "/api/x", "api"),
+    ];
+    for (host, path, cluster) in expected {
+        let answer = http2.send(request(host, path), "").await.expect("it is answered");
+        assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, cluster.as_bytes()), "{path}");
+        let answer = http1.send(request(host, path), "").await.expect("it is answered");
+        assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, cluster.as_bytes()), "{path}");
+    }
+    for (host, path) in [("other.test", "/"), ("other.test", "/apix"), ("test", "/api")] {
+        let answer = http2.send(request(host, path), "").await.expect("Baton's own answer");
+        assert_eq!(answer.status, 404, "{host}{path}");
+        let status = answer.header("proxy-status");
+        assert!(status.starts_with("baton; error=destination_not_found; details=\""), "{status}");
+        assert_eq!(answer.body, "no route for this host and path\n");
+    }
+    let lines = baton.wait_for_requests(2 * expected.len() + 3).await;
+    let unrouted: Vec<_> = lines.iter().filter(|line| line["reason"] == "no_route").collect();
+    assert_eq!(unrouted.len(), 3, "{lines:?}");
+    for line in unrouted {
+        assert_eq!((&line["status"], &line["backend"]), (&404.into(), &"-".into()), "{line}");
+    }
+}
+
+/// Clusters have pools of their own: what happens in one is not felt in the other.
+#[tokio::test]
+async fn a_cluster_that_is_down_does_not_touch_the_other() {
+    let mut down = named("down").await;
+    let up = named("up").await;
+    let text = [
+        "[process]\nworkers = 1\n".to_owned(),
+        LISTENER.to_owned(),
+        cluster("down", &down.url(), "timeouts.queue = \"300ms\""),
+        cluster("up", &up.url(), "limits = { connections_per_backend = 1 }"),
+        "[[route]]\npath_prefix = \"/down\"\ncluster = \"down\"\n".to_owned(),
+        "[[route]]\ncluster = \"up\"\n".to_owned(),
+    ];
+    let baton = Baton::start_with_file(&file("down.toml", &text.concat()), &[]).await;
+    let client = Http2::connect(baton.address).await;
+    assert_eq!(client.get("/down").await.expect("it is answered").body, "down");
+    down.stop().await;
+    for _ in 0..3 {
+        assert_eq!(client.get("/down").await.expect("Baton's own answer").status, 503);
+        assert_eq!(client.get("/").await.expect("it is answered").body, "up");
+    }
+    assert_eq!(up.seen(|seen| seen.connections), 1);
+}
+
+/// Each worker has a pool for each cluster, and reaches its backend over one connection.
+#[tokio::test]
+async fn every_worker_serves_every_cluster() {
+    let (one, two) = (named("one").await, named("two").await);
+    let text = [
+        LISTENER.to_owned(),
+        cluster("one", &one.url(), ""),
+        cluster("two", &two.url(), ""),
+        "[[route]]\nhost = \"one.test\"\ncluster = \"one\"\n".to_owned(),
+        "[[route]]\nhost = \"two.test\"\ncluster = \"two\"\n".to_owned(),
+    ];
+    let path = file("workers.toml", &text.concat());
+    let baton = Baton::start_with_file(&path, &["--workers", "3"]).await;
+    for _ in 0..24 {
+        let client = Http2::connect(baton.address).await;
+        for host in ["one.test", "two.test"] {
+            let answer = client.send(request(host, "/"), "").await.expect("it is answered");
+            assert_eq!(answer.body, host.strip_suffix(".test").expect("as above"));
+        }
+    }
+    let most = |backend: &Backend| backend.seen(|seen| seen.connections);
+    assert!(most(&one) <= 3 && most(&two) <= 3, "one connection for each worker");
+}
+
+#[tokio::test]
+async fn listeners_have_tls_and_http2_each_as_it_is_configured() {
+    let backend = named("it").await;
+    let key = certificate().key_file.to_str().expect("UTF-8");
+    let tls = format!("certificate = '{}'\nkey = '{key}'\n", authority());
+    let text = [
+        "[process]\nworkers = 1\n".to_owned(),
+        LISTENER.to_owned(),
+        format!("{LISTENER}http2 = false\n"),
+        format!("{LISTENER}{tls}"),
+        format!("{LISTENER}{tls}http2 = false\n"),
+        cluster("it", &backend.url(), ""),
+    ];
+    let baton = Baton::start_with_file(&file("listeners.toml", &text.concat()), &[]).await;
+    let lines = baton.wait_for_lines("listening", 4).await;
+    let mut addresses = Vec::new();
+    for (line, (tls, http2)) in
+        lines.iter().zip([(false, true), (false, false), (true, true), (true, false)])
+    {
+        assert_eq!((&line["tls"], &line["http2"]), (&tls.into(), &http2.into()), "{line}");
+        let address = line["address"].as_str().expect("text");
+        addresses.push(address.parse().expect("an address"));
+    }
+    let [plain, plain_http1, tls, tls_http1] = addresses[..] else { panic!("four") };
+
+    assert_eq!(Http2::connect(plain).await.get("/").await.expect("HTTP/2").body, "it");
+    assert_eq!(Http1::connect(plain).await.get("/").await.expect("HTTP/1.1").body, "it");
+    assert_eq!(Http1::connect(plain_http1).await.get("/").await.expect("HTTP/1.1").body, "it");
+    // RFC 9113, 3.4: a server that speaks HTTP/2 answers the preface with SETTINGS.
+    let mut tcp = connect(plain_http1).await;
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    tcp.write_all(preface).await.expect("it listens");
+    let mut answer = Vec::new();
+    // It may end in a reset, since Baton does not read what follows.
+    let _ = within("the end of the connection", tcp.read_to_end(&mut answer)).await;
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{answer:?}");
+
+    let name = ServerName::try_from("127.0.0.1").expect("an address");
+    for (address, offered, agreed) in [
+        (tls, "h2", Some("h2")),
+        (tls, "http/1.1", Some("http/1.1")),
+        (tls_http1, "http/1.1", Some("http/1.1")),
+        (tls_http1, "h2", None),
+    ] {
+        let handshake = connector(&[offered]).connect(name.clone(), connect(address).await);
+        let result = within("the handshake", handshake).await;
+        let protocol = result.as_ref().ok().and_then(|tls| tls.get_ref().1.alpn_protocol());
+        assert_eq!(protocol, agreed.map(str::as_bytes), "{offered} on {address}");
+        if let (Ok(tls), "http/1.1") = (result, offered) {
+            assert_eq!(Http1::over(tls).await.get("/").await.expect("HTTP/1.1").body, "it");
+        }
+    }
+}
