@@ -3,6 +3,7 @@
 
 mod line;
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
@@ -92,8 +93,8 @@ fn open_file(path: &Path) -> Result<LineWriter, String> {
     LineWriter::file(path).map_err(|error| format!("access log {}: {error}", path.display()))
 }
 
-/// Where a request came from.
-#[derive(Clone, Copy, Debug)]
+/// The connection that a request came over.
+#[derive(Clone, Debug)]
 pub struct Arrival {
     /// Who asked.
     pub client: SocketAddr,
@@ -101,6 +102,37 @@ pub struct Arrival {
     pub listener: SocketAddr,
     /// Whether over TLS.
     pub tls: bool,
+    /// Requests over it that have not ended.
+    open: Rc<Cell<usize>>,
+}
+
+impl Arrival {
+    /// A connection that nothing was asked over yet.
+    #[must_use]
+    pub fn new(client: SocketAddr, listener: SocketAddr, tls: bool) -> Self {
+        Self { client, listener, tls, open: Rc::default() }
+    }
+
+    /// Requests over it that were read and have not ended.
+    #[must_use]
+    pub fn open_requests(&self) -> usize {
+        self.open.get()
+    }
+
+    fn enter(&self) -> Open {
+        self.open.set(self.open.get() + 1);
+        Open(Rc::clone(&self.open))
+    }
+}
+
+/// Counts a request as open while it lives.
+#[derive(Debug)]
+struct Open(Rc<Cell<usize>>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 /// Who ended a request.
@@ -138,7 +170,7 @@ impl AttemptRecord {
 }
 
 /// What is known of a request so far. Written once it has ended.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct AccessRecord {
     /// Its method, if one could be read.
     pub method: Option<Method>,
@@ -185,13 +217,15 @@ pub struct AccessRecord {
     pub backend_request_bytes: u64,
     /// Bytes of body from backends.
     pub backend_response_bytes: u64,
+    _open: Option<Open>,
 }
 
 impl AccessRecord {
     /// A record of a request whose head has just arrived.
     #[must_use]
-    pub fn new(parts: &request::Parts, arrival: Arrival, arrived: Instant) -> Self {
+    pub fn new(parts: &request::Parts, arrival: &Arrival, arrived: Instant) -> Self {
         Self {
+            _open: Some(arrival.enter()),
             method: Some(parts.method.clone()),
             uri: parts.uri.clone(),
             host: parts.headers.get(HOST).cloned(),
@@ -202,13 +236,13 @@ impl AccessRecord {
 
     /// A record of a request whose head could not be read.
     #[must_use]
-    pub fn unreadable(arrival: Arrival, arrived: Instant) -> Self {
+    pub fn unreadable(arrival: &Arrival, arrived: Instant) -> Self {
         Self {
             method: None,
             uri: Uri::default(),
             host: None,
             version: None,
-            arrival,
+            arrival: arrival.clone(),
             trace: None,
             cluster: None,
             arrived,
@@ -226,6 +260,7 @@ impl AccessRecord {
             response_bytes: 0,
             backend_request_bytes: 0,
             backend_response_bytes: 0,
+            _open: None,
         }
     }
 

@@ -149,11 +149,13 @@ where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let mut draining = downstream.draining.clone();
-    let arrival = Arrival { client: peer, listener: downstream.address, tls };
+    let arrival = Arrival::new(peer, downstream.address, tls);
     let telemetry = Rc::clone(downstream.clusters.telemetry());
+    let of_requests = arrival.clone();
     let service = service_fn(move |request| {
         let clusters = Rc::clone(&downstream.clusters);
-        async move { Ok::<_, Infallible>(relay::serve(&clusters, arrival, request).await) }
+        let arrival = of_requests.clone();
+        async move { Ok::<_, Infallible>(relay::serve(&clusters, &arrival, request).await) }
     });
     let mut builder = auto::Builder::new(LocalExecutor);
     if !downstream.http2 {
@@ -184,7 +186,7 @@ where
     };
     if let Err(error) = served {
         if let Some(unread) = error_response::by_hyper(&*error) {
-            telemetry.unreadable(arrival, unread);
+            telemetry.unreadable(&arrival, unread);
         }
         tracing::debug!(target: "baton", client = %peer, error, "client connection ended");
     }

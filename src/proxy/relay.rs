@@ -157,7 +157,7 @@ impl Drop for LiveRequest {
 /// Answers one request of a client.
 pub async fn serve(
     clusters: &Clusters,
-    arrival: Arrival,
+    arrival: &Arrival,
     request: Request<Incoming>,
 ) -> Response<RelayBody> {
     let (mut parts, incoming) = request.into_parts();

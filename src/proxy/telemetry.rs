@@ -61,8 +61,12 @@ impl Telemetry {
 
     /// Logs and counts a request whose head could not be read. One without a status was broken off by
     /// its client.
-    pub fn unreadable(&self, arrival: Arrival, unreadable: Unreadable) {
+    pub fn unreadable(&self, arrival: &Arrival, unreadable: Unreadable) {
         let Unreadable { status, reason } = unreadable;
+        if status == 0 && arrival.open_requests() > 0 {
+            // The client left while it was being answered, and that request has its own line.
+            return;
+        }
         let mut record = AccessRecord::unreadable(arrival, self.now());
         record.status = status;
         record.reason = reason;

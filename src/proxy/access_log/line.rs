@@ -273,8 +273,8 @@ mod tests {
     fn record() -> AccessRecord {
         let request = http::Request::get("http://example.test/a?b").body(()).expect("valid");
         let address = SocketAddr::from(([127, 0, 0, 1], 80));
-        let arrival = Arrival { client: address, listener: address, tls: true };
-        let mut record = AccessRecord::new(&request.into_parts().0, arrival, Instant(1_000_000));
+        let arrival = Arrival::new(address, address, true);
+        let mut record = AccessRecord::new(&request.into_parts().0, &arrival, Instant(1_000_000));
         for stream_id in [1, 3] {
             let connection = ConnectionToken { backend: BackendId(1), slot: 2, generation: 3 };
             let stream = StreamToken { connection, stream: 0, ordinal: stream_id };

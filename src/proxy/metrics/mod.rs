@@ -20,6 +20,12 @@ pub const OUTCOMES: [&str; 4] = ["completed", "cancelled", "rejected", "cut_shor
 pub const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 /// How far a dial came before it failed, as labels.
 const DIAL_PHASES: [&str; 5] = ["tcp", "tls", "protocol", "deadline", "given_up"];
+/// Why a ready connection ended, as labels.
+const CLOSE_REASONS: [&str; 6] =
+    ["peer", "idle", "drained", "drain_deadline", "silent", "shutdown"];
+/// Why a request was answered before a cluster was chosen, as labels.
+const REFUSALS: [&str; 5] =
+    ["refused", "no_route", "malformed", "head_too_large", "incomplete_head"];
 /// What proved that a repetition is safe, as labels.
 const RETRY_EVIDENCE: [&str; 4] = ["never_sent", "unprocessed", "refused", "unknown"];
 
@@ -100,7 +106,7 @@ impl Default for BackendMetrics {
             requests: Requests::default(),
             dials: 0,
             dial_failures: Counts::of(&DIAL_PHASES),
-            closes: Counts::default(),
+            closes: Counts::of(&CLOSE_REASONS),
             frames: EndFrames::default(),
         }
     }
@@ -233,7 +239,7 @@ impl ClusterMetrics {
 }
 
 /// What one worker counts apart from its clusters.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerMetrics {
     /// Connections from clients that are open.
     pub clients_open: u64,
@@ -243,6 +249,17 @@ pub struct WorkerMetrics {
     pub refused: Requests,
     /// Why they were.
     pub refusals: Counts,
+}
+
+impl Default for WorkerMetrics {
+    fn default() -> Self {
+        Self {
+            clients_open: 0,
+            clients_accepted: 0,
+            refused: Requests::default(),
+            refusals: Counts::of(&REFUSALS),
+        }
+    }
 }
 
 impl WorkerMetrics {
