@@ -63,7 +63,7 @@ pub struct Process {
     pub access_log: AccessLog,
 }
 
-/// Listens. Warns if others than this machine can reach it.
+/// Listens.
 ///
 /// # Errors
 /// Why it cannot, in one line.
@@ -72,24 +72,23 @@ pub fn listen(wanted: SocketAddr) -> Result<std::net::TcpListener, String> {
     if wanted.port() != 0 {
         seams::check_unused(wanted).map_err(failed)?;
     }
-    let listener = seams::listen(wanted).map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    tracing::info!(target: "baton", %address, "admin listening");
-    if !address.ip().is_loopback() {
-        tracing::warn!(target: "baton", %address, "admin is not on loopback: whoever reaches it may use it");
-    }
-    Ok(listener)
+    seams::listen(wanted).map_err(failed)
 }
 
-/// Serves the admin interface on this thread's runtime from now on.
+/// Serves the admin interface on this thread's runtime from now on. Warns if others than this machine
+/// can reach it.
 ///
 /// # Errors
 /// If the runtime refuses the listener.
 pub fn start(listener: std::net::TcpListener, process: Process) -> io::Result<()> {
+    let address = listener.local_addr()?;
     let listener = seams::adopt(listener)?;
-    let known = RefCell::new(vec![None; process.workers.len()]);
-    let admin = Rc::new(Admin { process, known, connections: Cell::new(0) });
-    seams::spawn("admin accept", admin.accept(listener));
+    let admin = Admin::new(process);
+    seams::spawn("admin accept", Rc::new(admin).accept(listener));
+    tracing::info!(target: "baton", %address, "admin listening");
+    if !address.ip().is_loopback() {
+        tracing::warn!(target: "baton", %address, "admin is not on loopback: whoever reaches it may use it");
+    }
     Ok(())
 }
 
@@ -107,6 +106,11 @@ struct Admin {
 }
 
 impl Admin {
+    fn new(process: Process) -> Self {
+        let known = RefCell::new(vec![None; process.workers.len()]);
+        Self { process, known, connections: Cell::new(0) }
+    }
+
     async fn accept(self: Rc<Self>, listener: Listener) {
         loop {
             match seams::accept(&listener).await {
@@ -223,4 +227,56 @@ fn typed_response(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::config::{AccessLogFormat, AccessLogSettings};
+    use crate::proxy::metrics::WorkerMetrics;
+    use tokio::sync::mpsc;
+
+    /// Answers the first question, and keeps all others waiting.
+    async fn answer_once(mut commands: mpsc::UnboundedReceiver<Command>) {
+        let mut kept = Vec::new();
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Snapshot(answer) if kept.is_empty() => {
+                    let metrics = WorkerMetrics { clients_accepted: 7, ..WorkerMetrics::default() };
+                    let _ = answer.send(WorkerSnapshot { metrics, clusters: Vec::new() });
+                    kept.push(Command::Stop);
+                }
+                command @ (Command::Snapshot(_) | Command::Stop) => kept.push(command),
+            }
+        }
+    }
+
+    /// A worker that hangs shows, and the counters that it had stay.
+    #[test]
+    fn a_worker_that_does_not_answer_is_not_live() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let off = AccessLogSettings { format: AccessLogFormat::Off, file: None };
+        let access_log = AccessLog::open(&off).expect("nothing to open");
+        let (worker, commands) = mpsc::unbounded_channel();
+        let (gone, _) = mpsc::unbounded_channel();
+        let (_drain, draining) = watch::channel(false);
+        let process = Process { workers: vec![worker, gone], draining, access_log };
+        let admin = Admin::new(process);
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            seams::spawn("worker", answer_once(commands));
+            let answers = admin.ask_all().await;
+            assert_eq!(live(&answers).status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert!(answers[0].in_time && !answers[1].in_time, "one is gone");
+            let answers = admin.ask_all().await;
+            assert!(!answers[0].in_time && !answers[1].in_time, "the other hangs");
+            let text = families::encode(&answers, &admin.process.access_log);
+            assert!(text.contains("baton_worker_up{worker=\"0\"} 0\n"), "{text}");
+            assert!(text.contains("baton_worker_up{worker=\"1\"} 0\n"), "{text}");
+            assert!(text.contains("baton_client_connections_accepted_total 7\n"), "{text}");
+            let pools: serde_json::Value =
+                serde_json::from_str(&pools::encode(&answers)).expect("JSON");
+            assert_eq!(pools["workers"][1]["answered"], false);
+        });
+    }
 }

@@ -58,9 +58,9 @@ pub fn run(config: ProxyConfig) -> Result<(), StartError> {
     let _context = runtime.enter();
     // Before anybody can know that the proxy runs, so that it can be stopped in order from then on.
     let signals = Signals::listen()?;
+    let access_log = AccessLog::open(&config.access_log).map_err(StartError)?;
     let admin = config.admin.map(admin::listen).transpose().map_err(StartError)?;
     let listeners = bind(&config.listeners, config.worker_count())?;
-    let access_log = AccessLog::open(&config.access_log).map_err(StartError)?;
     let (drain, draining) = watch::channel(false);
     let mut workers = Vec::new();
     let (done, mut all_done) = mpsc::channel::<()>(1);
