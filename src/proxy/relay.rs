@@ -27,7 +27,7 @@ use super::upstream::{self, Http1Exchange, Http2Exchange};
 use super::{error_response, headers};
 use crate::pool::retry::{self, Progress};
 use crate::pool::{
-    Evidence, Handled, Input, Outcome, Rejection, RequestId, StreamFailure, StreamToken,
+    Evidence, Handled, Input, Instant, Outcome, Rejection, RequestId, StreamFailure, StreamToken,
 };
 
 /// What every attempt at a request needs.
@@ -63,6 +63,8 @@ pub enum RequestOrder {
         stream_id: u32,
         /// 1 for the first.
         attempt: u8,
+        /// Since when.
+        at: Instant,
         /// The stream itself.
         exchange: Exchange,
     },
@@ -230,11 +232,14 @@ async fn relay(mut live: LiveRequest) -> Response<RelayBody> {
             answer = answer(&mut attempt) => Step::Answered(answer),
         };
         match step {
-            Step::Ordered(Some(RequestOrder::Opened { stream, stream_id, exchange, .. })) => {
+            Step::Ordered(Some(RequestOrder::Opened {
+                stream, stream_id, at, exchange, ..
+            })) => {
                 if let Some(before) = &mut attempt {
                     let evidence = taken_back(before.failure().await, live.head.idempotent);
                     live.record.attempt_failed(before.stream, evidence, None);
                 }
+                live.record.opened.get_or_insert(at);
                 attempt = Some(begin(&mut live, stream, stream_id, exchange));
             }
             Step::Ordered(Some(ended @ RequestOrder::Ended { outcome, .. })) => {
@@ -355,7 +360,6 @@ fn begin(
 ) -> Attempt {
     let backend = Rc::clone(&live.driver.backend(stream.connection.backend).name);
     live.record.attempts.push(AttemptRecord::new(backend, stream, stream_id));
-    live.record.opened.get_or_insert(live.driver.now());
     live.upload = match &exchange {
         Exchange::Http2(exchange) if live.head.has_body => {
             let upload = Upload::new(Rc::clone(&live.driver), stream, Rc::clone(&live.head.body));

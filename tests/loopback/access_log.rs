@@ -105,10 +105,10 @@ async fn ordinary(baton: &Baton, expected: &mut Expected) {
     })
     .await;
     let mut http1 = Http1::connect(baton.address).await;
-    for method in [Method::GET, Method::HEAD, Method::PUT] {
+    for (method, body) in [(Method::GET, ""), (Method::HEAD, ""), (Method::PUT, "a body")] {
         let path = path_of("ok");
         expect(expected, &path, "completed", 200, "backend");
-        http1.send(head(method, &path, &path), "").await.expect("answered");
+        http1.send(head(method, &path, &path), body).await.expect("answered");
     }
     let path = path_of("ok");
     expect(expected, &path, "completed", 200, "backend");

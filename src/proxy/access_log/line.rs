@@ -57,6 +57,12 @@ struct Attempt<'a> {
     failure: &'static str,
 }
 
+impl Attempt<'_> {
+    fn has_failed(&self) -> bool {
+        self.evidence != "-"
+    }
+}
+
 impl<'a> Line<'a> {
     pub(super) fn new(record: &'a AccessRecord, timestamp: &'a str, now: Instant) -> Self {
         let since = |at: Option<Instant>| at.map(|at| milliseconds(at.since(record.arrived)));
@@ -140,7 +146,7 @@ impl<'a> Line<'a> {
         field("ended_by", self.ended_by);
         field("evidence", self.evidence);
         field("attempts", &self.attempts.to_string());
-        if self.attempt_list.len() > 1 {
+        if self.attempt_list.len() > 1 || self.attempt_list.iter().any(Attempt::has_failed) {
             let mut list = String::new();
             for attempt in &self.attempt_list {
                 let Attempt { backend, connection, stream, evidence, failure } = attempt;

@@ -153,7 +153,8 @@ impl Task<'_> {
         self.streams.insert(stream.stream, (stream, Rc::downgrade(&body)));
         let exchange = Exchange::Http2(Http2Exchange { response, body });
         // If the request is gone, dropping the exchange resets the stream.
-        let _ = request.send(RequestOrder::Opened { stream, stream_id, attempt, exchange });
+        let at = driver.now();
+        let _ = request.send(RequestOrder::Opened { stream, stream_id, attempt, at, exchange });
     }
 
     fn reset(&mut self, stream: StreamToken, code: u32) {
