@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`pool`] | the heart: every decision about backends, connections and requests; no I/O |
 //! | `proxy` | the shell around it: tokio, rustls, h2, hyper |
+//! | `admin` | what the proxy tells of itself: metrics, pools, whether it is well |
 //! | `cli` | the command line |
 //! | `config` | the configuration file |
 //! | `demo` | two embedded backends behind the proxy |
@@ -18,6 +19,8 @@ extern crate alloc;
 
 pub mod pool;
 
+#[cfg(feature = "proxy")]
+pub mod admin;
 #[cfg(feature = "proxy")]
 pub mod cli;
 #[cfg(feature = "proxy")]

@@ -91,6 +91,7 @@ fn ended(result: Result<(), impl Display>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            log::flush();
             complain(error.to_string().lines().collect::<Vec<_>>().as_slice());
             ExitCode::FAILURE
         }
@@ -109,6 +110,7 @@ fn abort_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
+        log::flush();
         std::process::abort();
     }));
 }

@@ -1,119 +1,312 @@
-//! One line per request, whatever became of it.
+//! One line per request, whatever became of it, to standard error or to a file of its own. Lines do
+//! not go through `tracing`: they are not a matter of severity, and may go elsewhere than the log.
 
+mod line;
+
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use http::{Method, Uri};
+use http::header::HOST;
+use http::{HeaderValue, Method, Uri, Version, request};
 
-use super::upstream;
-use crate::pool::{Evidence, Instant, Outcome, StreamToken};
+use super::config::{AccessLogFormat, AccessLogSettings};
+use super::line_writer::LineWriter;
+use super::log;
+use super::trace_context::TraceId;
+use crate::pool::{Evidence, Instant, Outcome, Rejection, StreamFailure, StreamToken};
 
-/// What is known of a request so far. Written when it is dropped.
-pub struct AccessRecord {
-    /// Its method.
-    pub method: Method,
-    /// Its target.
-    pub uri: Uri,
+pub use line::evidence;
+
+/// How a line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// Where lines go. Workers share it.
+#[derive(Clone)]
+pub struct AccessLog(Option<(Arc<LineWriter>, Format)>);
+
+impl AccessLog {
+    /// Opens the access log. If nothing is said of it, it goes to standard error in the format of the
+    /// log, and is silent where the log is not interested in severity `info`.
+    ///
+    /// # Errors
+    /// If the file cannot be opened.
+    pub fn open(settings: &AccessLogSettings) -> Result<Self, String> {
+        let format = match (settings.format, &settings.file) {
+            (AccessLogFormat::Off, _) => return Ok(Self(None)),
+            (AccessLogFormat::Text, _) => Format::Text,
+            (AccessLogFormat::Json, _) | (AccessLogFormat::Auto, Some(_)) => Format::Json,
+            (AccessLogFormat::Auto, None) => {
+                if !tracing::enabled!(target: "baton", tracing::Level::INFO) {
+                    return Ok(Self(None));
+                }
+                if log::is_for_people() { Format::Text } else { Format::Json }
+            }
+        };
+        let lines = match &settings.file {
+            None => log::standard_error(),
+            Some(path) => Arc::new(open_file(path)?),
+        };
+        Ok(Self(Some((lines, format))))
+    }
+
+    /// Opens the file anew, as after its rotation.
+    pub fn reopen(&self) {
+        if let Some((lines, _)) = &self.0 {
+            lines.reopen();
+        }
+    }
+
+    /// Lines that were dropped because nobody took them.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.0.as_ref().map_or(0, |(lines, _)| lines.dropped())
+    }
+
+    /// Waits until every line is written, unless nobody takes them.
+    pub fn flush(&self) {
+        if let Some((lines, _)) = &self.0 {
+            lines.flush(log::FLUSH_TIME);
+        }
+    }
+
+    /// Queues the line of a request that has ended.
+    pub fn write(&self, record: &AccessRecord, now: Instant) {
+        let Some((lines, format)) = &self.0 else { return };
+        let mut timestamp = String::new();
+        log::write_time(&mut timestamp);
+        let line = line::Line::new(record, &timestamp, now);
+        lines.push(match format {
+            Format::Text => line.to_text(),
+            Format::Json => line.to_json(),
+        });
+    }
+}
+
+fn open_file(path: &Path) -> Result<LineWriter, String> {
+    LineWriter::file(path).map_err(|error| format!("access log {}: {error}", path.display()))
+}
+
+/// The connection that a request came over.
+#[derive(Clone, Debug)]
+pub struct Arrival {
     /// Who asked.
     pub client: SocketAddr,
+    /// The address that is listened on.
+    pub listener: SocketAddr,
+    /// Whether over TLS.
+    pub tls: bool,
+    /// Requests over it that have not ended.
+    open: Rc<Cell<usize>>,
+}
+
+impl Arrival {
+    /// A connection that nothing was asked over yet.
+    #[must_use]
+    pub fn new(client: SocketAddr, listener: SocketAddr, tls: bool) -> Self {
+        Self { client, listener, tls, open: Rc::default() }
+    }
+
+    /// Requests over it that were read and have not ended.
+    #[must_use]
+    pub fn open_requests(&self) -> usize {
+        self.open.get()
+    }
+
+    fn enter(&self) -> Open {
+        self.open.set(self.open.get() + 1);
+        Open(Rc::clone(&self.open))
+    }
+}
+
+/// Counts a request as open while it lives.
+#[derive(Debug)]
+struct Open(Rc<Cell<usize>>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// Who ended a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndedBy {
+    /// It went away, or what it sent could not be used.
+    Client,
+    /// It answered, or failed.
+    Backend,
+    /// Baton did: a limit, a deadline, a shutdown.
+    Proxy,
+}
+
+/// One attempt at a request.
+#[derive(Clone, Debug)]
+pub struct AttemptRecord {
+    /// Where it went.
+    pub backend: Rc<str>,
+    /// The connection and its stream.
+    pub stream: StreamToken,
+    /// RFC 9113, 5.1.1; a running number over HTTP/1.1.
+    pub stream_id: u32,
+    /// Where it stood when it failed, if it did.
+    pub evidence: Option<Evidence>,
+    /// What the owner of its stream saw of the failure, if it saw it.
+    pub failure: Option<StreamFailure>,
+}
+
+impl AttemptRecord {
+    /// One that has just begun.
+    #[must_use]
+    pub fn new(backend: Rc<str>, stream: StreamToken, stream_id: u32) -> Self {
+        Self { backend, stream, stream_id, evidence: None, failure: None }
+    }
+}
+
+/// What is known of a request so far. Written once it has ended.
+#[derive(Debug)]
+pub struct AccessRecord {
+    /// Its method, if one could be read.
+    pub method: Option<Method>,
+    /// Its target.
+    pub uri: Uri,
+    /// Its `Host`, if there is one.
+    pub host: Option<HeaderValue>,
+    /// Its version of HTTP, if it could be read.
+    pub version: Option<Version>,
+    /// Where it came from.
+    pub arrival: Arrival,
+    /// The trace that it belongs to.
+    pub trace: Option<TraceId>,
+    /// The cluster that it was for, if one was chosen.
+    pub cluster: Option<Rc<str>>,
     /// When its head was complete.
     pub arrived: Instant,
     /// When it was first given to a connection.
     pub opened: Option<Instant>,
+    /// When it was sent whole, its body included.
+    pub uploaded: Option<Instant>,
     /// When the response head came.
     pub first_byte: Option<Instant>,
-    /// The last attempt: backend, stream, stream identifier.
-    pub served_by: Option<(Rc<str>, StreamToken, u32)>,
+    /// Each time that it was given to a connection.
+    pub attempts: Vec<AttemptRecord>,
+    /// How often the pool says it was: more often than the connections did if one of them gave it
+    /// back at once.
+    pub attempts_ordered: u8,
     /// The status that the client saw; 0 if none.
     pub status: u16,
     /// How it ended, if the pool was asked.
     pub outcome: Option<Outcome>,
     /// Why it was answered without a backend.
     pub reason: &'static str,
-    /// How many times it was given to a connection.
-    pub attempts: u8,
+    /// Who ended it.
+    pub ended_by: EndedBy,
     /// Where the last failed attempt stood.
     pub evidence: Option<Evidence>,
     /// Bytes of body from the client.
     pub request_bytes: u64,
     /// Bytes of body to the client.
     pub response_bytes: u64,
+    /// Bytes of body to backends, all attempts together.
+    pub backend_request_bytes: u64,
+    /// Bytes of body from backends.
+    pub backend_response_bytes: u64,
+    _open: Option<Open>,
 }
 
 impl AccessRecord {
-    /// A record of a request that has just arrived.
-    pub fn new(method: Method, uri: Uri, client: SocketAddr, arrived: Instant) -> Self {
+    /// A record of a request whose head has just arrived.
+    #[must_use]
+    pub fn new(parts: &request::Parts, arrival: &Arrival, arrived: Instant) -> Self {
         Self {
-            method,
-            uri,
-            client,
-            arrived,
-            opened: None,
-            first_byte: None,
-            served_by: None,
-            status: 0,
-            outcome: None,
-            reason: "-",
-            attempts: 0,
-            evidence: None,
-            request_bytes: 0,
-            response_bytes: 0,
+            _open: Some(arrival.enter()),
+            method: Some(parts.method.clone()),
+            uri: parts.uri.clone(),
+            host: parts.headers.get(HOST).cloned(),
+            version: Some(parts.version),
+            ..Self::unreadable(arrival, arrived)
         }
     }
 
-    /// Writes the line.
-    pub fn write(&self, now: Instant) {
-        let since =
-            |at: Option<Instant>| at.map_or(-1.0, |at| milliseconds(at.since(self.arrived)));
-        let (backend, connection, stream) = match &self.served_by {
-            Some((backend, token, id)) => (&**backend, upstream::name(token.connection), *id),
-            None => ("-", "-".to_owned(), 0),
+    /// A record of a request whose head could not be read.
+    #[must_use]
+    pub fn unreadable(arrival: &Arrival, arrived: Instant) -> Self {
+        Self {
+            method: None,
+            uri: Uri::default(),
+            host: None,
+            version: None,
+            arrival: arrival.clone(),
+            trace: None,
+            cluster: None,
+            arrived,
+            opened: None,
+            uploaded: None,
+            first_byte: None,
+            attempts: Vec::new(),
+            attempts_ordered: 0,
+            status: 0,
+            outcome: None,
+            reason: "-",
+            ended_by: EndedBy::Proxy,
+            evidence: None,
+            request_bytes: 0,
+            response_bytes: 0,
+            backend_request_bytes: 0,
+            backend_response_bytes: 0,
+            _open: None,
+        }
+    }
+
+    /// Notes where an attempt stood when it failed, and how its owner saw it fail.
+    pub fn attempt_failed(
+        &mut self,
+        stream: StreamToken,
+        evidence: Evidence,
+        failure: Option<StreamFailure>,
+    ) {
+        if let Some(attempt) = self.attempts.iter_mut().rfind(|known| known.stream == stream) {
+            attempt.evidence = Some(evidence);
+            attempt.failure = failure;
+        }
+    }
+
+    /// Notes the end. `evidence` is about the last attempt that failed: the last one of all, unless
+    /// that one is the one that was completed or was under way.
+    pub fn ended(&mut self, outcome: Outcome, attempts: u8, evidence: Option<Evidence>) {
+        self.outcome = Some(outcome);
+        self.attempts_ordered = attempts;
+        self.evidence = evidence;
+        let last = self.attempts.last();
+        self.ended_by = match outcome {
+            Outcome::Completed | Outcome::Rejected(Rejection::AttemptFailed) => EndedBy::Backend,
+            Outcome::Cancelled => EndedBy::Client,
+            Outcome::Rejected(_) => EndedBy::Proxy,
+            // What nobody has seen fail, the pool gave up with its connection.
+            Outcome::CutShort if last.is_some_and(|attempt| attempt.failure.is_some()) => {
+                EndedBy::Backend
+            }
+            Outcome::CutShort => EndedBy::Proxy,
         };
-        tracing::info!(
-            target: "baton",
-            method = self.method.as_str(),
-            path = self.uri.path_and_query().map_or("", |path| path.as_str()),
-            status = self.status,
-            outcome = outcome(self.outcome),
-            reason = self.reason,
-            backend,
-            connection,
-            stream,
-            attempts = self.attempts,
-            evidence = evidence(self.evidence),
-            request_bytes = self.request_bytes,
-            response_bytes = self.response_bytes,
-            wait_ms = since(self.opened),
-            first_byte_ms = since(self.first_byte),
-            total_ms = milliseconds(now.since(self.arrived)),
-            client = %self.client,
-            "request"
-        );
-    }
-}
-
-/// Milliseconds with three decimals.
-fn milliseconds(duration: std::time::Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
-}
-
-fn outcome(outcome: Option<Outcome>) -> &'static str {
-    match outcome {
-        Some(Outcome::Completed) => "completed",
-        Some(Outcome::Cancelled) => "cancelled",
-        Some(Outcome::Rejected(_)) | None => "rejected",
-        Some(Outcome::CutShort) => "cut_short",
-    }
-}
-
-/// The evidence in the words of the log and of `Proxy-Status`.
-pub fn evidence(evidence: Option<Evidence>) -> &'static str {
-    match evidence {
-        None => "-",
-        Some(Evidence::NeverSent) => "never_sent",
-        Some(Evidence::Unprocessed) => "unprocessed",
-        Some(Evidence::Refused) => "refused",
-        Some(Evidence::Unknown) => "unknown",
-        Some(Evidence::Responding) => "responding",
+        // An attempt that its connection gave back at once is in no list.
+        if usize::from(attempts) != self.attempts.len() {
+            return;
+        }
+        let failed = match outcome {
+            Outcome::Completed | Outcome::Cancelled => match self.attempts.as_mut_slice() {
+                [.., before, last] if last.evidence.is_none() => Some(before),
+                _ => None,
+            },
+            Outcome::Rejected(_) | Outcome::CutShort => self.attempts.last_mut(),
+        };
+        if let (Some(attempt), Some(evidence)) = (failed, evidence) {
+            attempt.evidence = Some(evidence);
+        }
     }
 }

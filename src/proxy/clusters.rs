@@ -4,10 +4,12 @@ use std::rc::Rc;
 
 use http::request;
 
+use super::access_log::AccessLog;
 use super::config::ProxyConfig;
 use super::driver::Driver;
 use super::route::RouteTable;
 use super::seams::Clock;
+use super::telemetry::Telemetry;
 use super::tls::Certificates;
 use crate::pool::{ConfigError, Input, Instant};
 
@@ -19,6 +21,7 @@ pub struct Clusters {
     drivers: Vec<Rc<Driver>>,
     routes: RouteTable,
     clock: Clock,
+    telemetry: Rc<Telemetry>,
 }
 
 impl Clusters {
@@ -31,17 +34,19 @@ impl Clusters {
         config: &ProxyConfig,
         certificates: &Certificates,
         seed: u64,
+        access_log: AccessLog,
     ) -> Result<Rc<Self>, ConfigError> {
         let clock = Clock::start();
+        let telemetry = Telemetry::new(access_log, clock);
         let mut drivers = Vec::new();
         let mut seed = seed;
         for (cluster, tls) in config.clusters.iter().zip(&certificates.backends) {
-            drivers.push(Driver::start(cluster, tls, seed, clock)?);
+            drivers.push(Driver::start(cluster, tls, seed, clock, Rc::clone(&telemetry))?);
             seed = seed.wrapping_add(SEEDS_PER_CLUSTER);
         }
         let names: Vec<_> = config.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
         let routes = RouteTable::new(&config.routes, &names);
-        Ok(Rc::new(Self { drivers, routes, clock }))
+        Ok(Rc::new(Self { drivers, routes, clock, telemetry }))
     }
 
     /// The driver of the cluster that a request goes to, if there is a route for it.
@@ -52,6 +57,11 @@ impl Clusters {
     /// All drivers, in the order of the configuration.
     pub fn drivers(&self) -> &[Rc<Driver>] {
         &self.drivers
+    }
+
+    /// What the worker's requests leave behind.
+    pub fn telemetry(&self) -> &Rc<Telemetry> {
+        &self.telemetry
     }
 
     /// The worker's clock, which all drivers go by.

@@ -16,7 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch};
 use tokio_rustls::TlsAcceptor;
 
+use super::access_log::Arrival;
 use super::clusters::Clusters;
+use super::error_response;
 use super::relay;
 use super::seams::{self, Listener};
 
@@ -77,6 +79,8 @@ pub struct Downstream {
     pub clusters: Rc<Clusters>,
     /// TLS towards clients, if any.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// The address that is listened on.
+    pub address: SocketAddr,
     /// Whether clients may speak HTTP/2.
     pub http2: bool,
     /// Becomes true once, when the proxy is to stop.
@@ -124,6 +128,7 @@ async fn serve_accepted(
     peer: SocketAddr,
     _entered: Entered,
 ) {
+    let _counted = downstream.clusters.telemetry().client_connected();
     let Some(config) = downstream.tls.clone() else {
         return serve(downstream, stream, peer, false).await;
     };
@@ -144,9 +149,13 @@ where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let mut draining = downstream.draining.clone();
+    let arrival = Arrival::new(peer, downstream.address, tls);
+    let telemetry = Rc::clone(downstream.clusters.telemetry());
+    let of_requests = arrival.clone();
     let service = service_fn(move |request| {
         let clusters = Rc::clone(&downstream.clusters);
-        async move { Ok::<_, Infallible>(relay::serve(&clusters, peer, tls, request).await) }
+        let arrival = of_requests.clone();
+        async move { Ok::<_, Infallible>(relay::serve(&clusters, &arrival, request).await) }
     });
     let mut builder = auto::Builder::new(LocalExecutor);
     if !downstream.http2 {
@@ -176,6 +185,9 @@ where
         served = connection.as_mut() => served,
     };
     if let Err(error) = served {
+        if let Some(unread) = error_response::by_hyper(&*error) {
+            telemetry.unreadable(&arrival, unread);
+        }
         tracing::debug!(target: "baton", client = %peer, error, "client connection ended");
     }
 }

@@ -7,10 +7,14 @@ use std::rc::Rc;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::access_log::AccessRecord;
 use super::backend_url::BackendUrl;
 use super::config::ClusterConfig;
+use super::control::ClusterSnapshot;
+use super::metrics::ClusterMetrics;
 use super::relay::{RequestHead, RequestOrder};
 use super::seams::{self, Clock};
+use super::telemetry::Telemetry;
 use super::tls::BackendTls;
 use super::upstream::{self, ConnectionOrder};
 use crate::pool::{
@@ -48,6 +52,8 @@ pub struct Driver {
     clock: Clock,
     backends: Vec<Backend>,
     timer_changed: Notify,
+    telemetry: Rc<Telemetry>,
+    metrics: RefCell<ClusterMetrics>,
 }
 
 impl Driver {
@@ -61,6 +67,7 @@ impl Driver {
         tls: &[Option<BackendTls>],
         seed: u64,
         clock: Clock,
+        telemetry: Rc<Telemetry>,
     ) -> Result<Rc<Self>, ConfigError> {
         assert_eq!(cluster.backends.len(), tls.len(), "an entry for each backend");
         let requests = cluster.pool.limits.requests;
@@ -80,6 +87,8 @@ impl Driver {
             clock,
             backends: backends.collect(),
             timer_changed: Notify::new(),
+            telemetry,
+            metrics: RefCell::new(ClusterMetrics::new(tls.len())),
         });
         seams::spawn("pool timer", Rc::clone(&driver).keep_time());
         Ok(driver)
@@ -93,6 +102,29 @@ impl Driver {
     /// The name of the cluster.
     pub fn cluster(&self) -> &Rc<str> {
         &self.cluster
+    }
+
+    /// What the worker's requests leave behind.
+    pub fn telemetry(&self) -> &Rc<Telemetry> {
+        &self.telemetry
+    }
+
+    /// Counts something. Not to be called from within itself.
+    pub fn count(&self, count: impl FnOnce(&mut ClusterMetrics)) {
+        count(&mut self.metrics.borrow_mut());
+    }
+
+    /// Logs and counts a request of this cluster that has ended.
+    pub fn request_ended(&self, record: &AccessRecord) {
+        let ended = self.telemetry.log(record);
+        self.count(|metrics| metrics.request_ended(record, ended.since(record.arrived)));
+    }
+
+    /// How the pool and the counts are now.
+    pub fn snapshot(&self) -> ClusterSnapshot {
+        let core = self.core.borrow();
+        let names = self.backends.iter().map(|backend| &*backend.name);
+        ClusterSnapshot::of(&self.cluster, &core.pool, names, &self.metrics.borrow(), self.now())
     }
 
     /// The worker's clock.

@@ -8,9 +8,11 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use super::metrics::EndFrames;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 const HEADERS: u8 = 0x1;
+const RST_STREAM: u8 = 0x3;
 const SETTINGS: u8 = 0x4;
 const GOAWAY: u8 = 0x7;
 const ACK: u8 = 0x1;
@@ -31,6 +33,8 @@ pub struct Facts {
     pub heard: bool,
     /// The highest stream identifier of whose HEADERS a byte was written, of all time.
     pub sent_through: u32,
+    /// Frames about ends since it was last asked, for the metrics.
+    pub ends: EndFrames,
     /// Whether the last attempt to write or flush could not finish.
     pub blocked: bool,
     settings_seen: bool,
@@ -42,6 +46,7 @@ enum Seen {
     Head { kind: u8, flags: u8, stream_id: u32 },
     Setting { identifier: u16, value: u32 },
     GoAway { last_stream_id: u32, code: u32 },
+    Reset { code: u32 },
     End { kind: u8, flags: u8 },
 }
 
@@ -110,6 +115,7 @@ impl Scanner {
         match self.kind() {
             SETTINGS if self.flags() & ACK == 0 => self.settings(payload, tell),
             GOAWAY => self.go_away(payload, tell),
+            RST_STREAM => self.reset(payload, tell),
             _ => {}
         }
         self.end_if_complete(tell);
@@ -147,6 +153,17 @@ impl Scanner {
         }
     }
 
+    fn reset(&mut self, payload: &[u8], tell: &mut impl FnMut(Seen)) {
+        for byte in payload.iter().take(4_usize.saturating_sub(self.kept_length)) {
+            self.kept[self.kept_length] = *byte;
+            self.kept_length += 1;
+            if self.kept_length == 4 {
+                let [code @ .., _, _, _, _] = self.kept;
+                tell(Seen::Reset { code: u32::from_be_bytes(code) });
+            }
+        }
+    }
+
     fn end_if_complete(&mut self, tell: &mut impl FnMut(Seen)) {
         if self.payload_left == 0 {
             tell(Seen::End { kind: self.kind(), flags: self.flags() });
@@ -164,7 +181,11 @@ impl Facts {
                 self.settings_seen = true;
             }
             Seen::Setting { .. } => {}
-            Seen::GoAway { last_stream_id, code } => self.go_aways.push((last_stream_id, code)),
+            Seen::GoAway { last_stream_id, code } => {
+                self.go_aways.push((last_stream_id, code));
+                self.ends.go_aways_received.add(code);
+            }
+            Seen::Reset { code } => self.ends.resets_received.add(code),
             Seen::End { kind: SETTINGS, flags } if flags & ACK == 0 && !self.settings_seen => {
                 self.settings_seen = true;
                 self.max_streams = Some(u32::MAX);
@@ -174,8 +195,13 @@ impl Facts {
     }
 
     fn sent(&mut self, seen: Seen) {
-        if let Seen::Head { kind: HEADERS, stream_id, .. } = seen {
-            self.sent_through = self.sent_through.max(stream_id);
+        match seen {
+            Seen::Head { kind: HEADERS, stream_id, .. } => {
+                self.sent_through = self.sent_through.max(stream_id);
+            }
+            Seen::GoAway { code, .. } => self.ends.go_aways_sent.add(code),
+            Seen::Reset { code } => self.ends.resets_sent.add(code),
+            Seen::Head { .. } | Seen::Setting { .. } | Seen::End { .. } => {}
         }
     }
 }
@@ -318,6 +344,25 @@ mod tests {
         let mut bytes = frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 5]);
         bytes.extend(frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 9]));
         assert_eq!(heard(&bytes, 4).max_streams, Some(5), "the limit stands");
+    }
+
+    #[test]
+    fn resets_and_goaways_are_counted_in_both_directions() {
+        let mut bytes = frame(RST_STREAM, 0, 3, &[0, 0, 0, 7]);
+        bytes.extend(frame(GOAWAY, 0, 0, b"\0\0\0\x05\0\0\0\x0b"));
+        bytes.extend(frame(RST_STREAM, 0, 5, &[0, 0, 0, 8, 9, 9]));
+        for piece in 1..=bytes.len() {
+            let received = heard(&bytes, piece).ends;
+            let resets: Vec<_> = received.resets_received.counted().collect();
+            assert_eq!(resets, [("REFUSED_STREAM", 1), ("CANCEL", 1)], "pieces of {piece}");
+            let go_aways: Vec<_> = received.go_aways_received.counted().collect();
+            assert_eq!(go_aways, [("ENHANCE_YOUR_CALM", 1)], "pieces of {piece}");
+        }
+        let (mut scanner, mut facts) = (Scanner::new(0), Facts::default());
+        scanner.scan(&bytes, |seen| facts.sent(seen));
+        assert_eq!(facts.ends.resets_sent.counted().count(), 2);
+        assert_eq!(facts.ends.go_aways_sent.counted().count(), 1);
+        assert_eq!(facts.ends.resets_received, EndFrames::default().resets_received);
     }
 
     #[test]

@@ -1,12 +1,25 @@
-//! The log: readable on a terminal, one JSON object a line elsewhere.
+//! The log: readable on a terminal, one JSON object a line elsewhere. Written by a thread of its own,
+//! so that nobody waits for whoever reads it; see [`LineWriter`].
 
 use std::io::{self, IsTerminal};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tracing::Metadata;
 use tracing_subscriber::filter::{FilterExt, LevelFilter, filter_fn};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
+
+use super::line_writer::LineWriter;
+
+/// How long the end of the process waits for the last lines.
+pub const FLUSH_TIME: Duration = Duration::from_secs(1);
+
+/// A process has one standard error, and one queue of lines for it.
+static STANDARD_ERROR: OnceLock<Arc<LineWriter>> = OnceLock::new();
 
 /// Starts logging to standard error. Other libraries are heard from `warn` up, and in full at
 /// `trace`.
@@ -20,8 +33,9 @@ pub fn init(level: tracing::Level) {
     });
     let filter = LevelFilter::from_level(level).and(ours);
     let subscriber = tracing_subscriber::registry();
-    if io::stderr().is_terminal() {
-        let layer = fmt::layer().with_writer(io::stderr).with_target(false);
+    let lines = standard_error();
+    if is_for_people() {
+        let layer = fmt::layer().with_writer(lines).with_target(false);
         subscriber.with(layer.with_filter(filter)).init();
     } else {
         let layer = fmt::layer()
@@ -30,7 +44,33 @@ pub fn init(level: tracing::Level) {
             .with_current_span(false)
             .with_span_list(false)
             .with_target(false)
-            .with_writer(io::stderr);
+            .with_writer(lines);
         subscriber.with(layer.with_filter(filter)).init();
+    }
+}
+
+/// Whether standard error is a terminal, so that lines are text.
+#[must_use]
+pub fn is_for_people() -> bool {
+    io::stderr().is_terminal()
+}
+
+/// The one queue of lines to standard error.
+#[must_use]
+pub fn standard_error() -> Arc<LineWriter> {
+    Arc::clone(STANDARD_ERROR.get_or_init(|| Arc::new(LineWriter::standard_error())))
+}
+
+/// Writes the present time as the log does: RFC 3339, UTC, microseconds.
+pub fn write_time(text: &mut String) {
+    // It fails only if the text does not take it, and it always does.
+    let _ = fmt::time::SystemTime.format_time(&mut Writer::new(text));
+}
+
+/// Waits until what was logged is written, unless nobody reads it. To be called before the process
+/// ends.
+pub fn flush() {
+    if let Some(lines) = STANDARD_ERROR.get() {
+        lines.flush(FLUSH_TIME);
     }
 }

@@ -12,25 +12,32 @@
 //! | [`upstream`], [`frame_tap`] | connections to backends, and what passes over them |
 //! | [`headers`], [`error_response`] | what an intermediary changes; what it says itself |
 //! | [`tls`], [`backend_url`], [`config`] | what it is started with |
-//! | [`access_log`], [`log`] | what people read |
+//! | [`access_log`], [`log`], [`line_writer`] | what people read |
+//! | [`trace_context`] | which trace a request belongs to |
+//! | [`metrics`], [`telemetry`], [`control`] | what a worker counts, and how others ask for it |
 //! | [`seams`] | tasks, connections, time, entropy: the only way out |
 
 pub mod access_log;
 pub mod backend_url;
 pub mod clusters;
 pub mod config;
+pub mod control;
 pub mod downstream;
 pub mod driver;
 pub mod error_response;
 pub mod frame_tap;
 pub mod headers;
+pub mod line_writer;
 pub mod log;
+pub mod metrics;
 pub mod relay;
 pub mod relay_body;
 pub mod replay_body;
 pub mod route;
 pub mod run;
 pub mod seams;
+pub mod telemetry;
 pub mod tls;
+pub mod trace_context;
 pub mod upstream;
 pub mod worker;

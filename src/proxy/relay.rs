@@ -11,20 +11,23 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use h2::SendStream;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{Request, Response, StatusCode, request};
+use http::{Method, Request, Response, StatusCode, request};
+use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::access_log::AccessRecord;
+use super::access_log::{AccessRecord, Arrival, AttemptRecord, EndedBy};
 use super::clusters::Clusters;
 use super::driver::Driver;
 use super::relay_body::{RelayBody, UpstreamBody};
 use super::replay_body::{ReplayBody, Upload};
 use super::seams::{self, Task};
+use super::telemetry::Telemetry;
 use super::upstream::{self, Http1Exchange, Http2Exchange};
 use super::{error_response, headers};
+use crate::pool::retry::{self, Progress};
 use crate::pool::{
-    Evidence, Handled, Input, Outcome, Rejection, RequestId, StreamFailure, StreamToken,
+    Evidence, Handled, Input, Instant, Outcome, Rejection, RequestId, StreamFailure, StreamToken,
 };
 
 /// What every attempt at a request needs.
@@ -60,6 +63,8 @@ pub enum RequestOrder {
         stream_id: u32,
         /// 1 for the first.
         attempt: u8,
+        /// Since when.
+        at: Instant,
         /// The stream itself.
         exchange: Exchange,
     },
@@ -105,9 +110,26 @@ impl LiveRequest {
 
     pub(super) fn note(&mut self, order: &RequestOrder) {
         if let RequestOrder::Ended { outcome, attempts, evidence } = order {
-            self.record.outcome = Some(*outcome);
-            self.record.attempts = *attempts;
-            self.record.evidence = *evidence;
+            self.record.ended(*outcome, *attempts, *evidence);
+        }
+    }
+
+    /// Tells the pool that an attempt failed, and notes what that proves.
+    pub(super) fn fail(&mut self, stream: StreamToken, failure: StreamFailure) {
+        let progress = match self.record.first_byte {
+            None => Progress::Sent,
+            Some(_) => Progress::Responding,
+        };
+        match self.driver.tell(Input::StreamFailed { stream, failure }) {
+            Handled::Done => {
+                let evidence = retry::evidence(progress, failure);
+                self.record.attempt_failed(stream, evidence, Some(failure));
+            }
+            // The pool had given up that attempt already: it is not this failure that ended it.
+            Handled::Stale | Handled::Refused | Handled::Accepted(_) | Handled::Rejected(_) => {
+                let evidence = taken_back(Some(failure), self.head.idempotent);
+                self.record.attempt_failed(stream, evidence, None);
+            }
         }
     }
 }
@@ -119,42 +141,47 @@ impl Drop for LiveRequest {
         if self.record.outcome.is_none() {
             let _ = self.driver.tell(Input::RequestCancelled { request: self.request });
             self.note_end();
+            if self.driver.telemetry().is_stopping() {
+                self.record.ended_by = EndedBy::Proxy;
+                self.record.reason = "shutting_down";
+            }
         }
-        self.record.request_bytes = self.head.body.borrow().received();
-        self.record.write(self.driver.now());
+        let body = self.head.body.borrow();
+        self.record.request_bytes = body.received();
+        self.record.backend_request_bytes = body.sent();
+        let sent_at = if self.head.has_body { body.sent_at() } else { self.record.opened };
+        self.record.uploaded = sent_at;
+        drop(body);
+        self.driver.request_ended(&self.record);
     }
 }
 
 /// Answers one request of a client.
 pub async fn serve(
     clusters: &Clusters,
-    peer: SocketAddr,
-    tls: bool,
+    arrival: &Arrival,
     request: Request<Incoming>,
 ) -> Response<RelayBody> {
-    let (parts, incoming) = request.into_parts();
-    let now = clusters.now();
-    let mut record = AccessRecord::new(parts.method.clone(), parts.uri.clone(), peer, now);
+    let (mut parts, incoming) = request.into_parts();
+    let telemetry = clusters.telemetry();
+    let mut record = AccessRecord::new(&parts, arrival, telemetry.now());
+    record.trace = Some(telemetry.adopt_trace(&mut parts.headers));
     if let Some((status, line)) = headers::refuse(&parts) {
-        record.status = status.as_u16();
-        record.reason = "refused";
-        record.write(clusters.now());
-        return error_response::refused(status, line).map(RelayBody::local);
+        let response = error_response::refused(status, line);
+        return without_cluster(telemetry, record, "refused", response);
     }
     let Some(driver) = clusters.find(&parts).map(Rc::clone) else {
-        record.status = StatusCode::NOT_FOUND.as_u16();
-        record.reason = "no_route";
-        record.write(clusters.now());
-        return error_response::unrouted().map(RelayBody::local);
+        return without_cluster(telemetry, record, "no_route", error_response::unrouted());
     };
+    record.cluster = Some(Rc::clone(driver.cluster()));
     let limit = driver.config(|config| config.retry.replay_buffer_bytes);
     let multiplexed = parts.version == http::Version::HTTP_2;
     let head = Rc::new(RequestHead {
         idempotent: headers::is_idempotent(&parts.method),
         has_body: !incoming.is_end_stream(),
         parts,
-        peer,
-        tls,
+        peer: arrival.client,
+        tls: arrival.tls,
         body: Rc::new(RefCell::new(ReplayBody::new(incoming, limit, multiplexed))),
     });
     let (sender, orders) = unbounded_channel();
@@ -165,21 +192,34 @@ pub async fn serve(
             relay(live).await
         }
         Err(rejection) => {
-            record.outcome = Some(Outcome::Rejected(rejection));
-            turn_away(&mut record, rejection, driver.now())
+            record.ended(Outcome::Rejected(rejection), 0, None);
+            let response = error_response::rejected(rejection, None);
+            note_own(&mut record, error_response::reason(rejection), &response);
+            driver.request_ended(&record);
+            response.map(RelayBody::local)
         }
     }
 }
 
-fn turn_away(
-    record: &mut AccessRecord,
-    rejection: Rejection,
-    now: crate::pool::Instant,
+/// An answer of Baton's own to a request that no cluster has seen.
+fn without_cluster(
+    telemetry: &Telemetry,
+    mut record: AccessRecord,
+    reason: &'static str,
+    response: Response<Full<Bytes>>,
 ) -> Response<RelayBody> {
-    record.status = rejection.status();
-    record.reason = error_response::reason(rejection);
-    record.write(now);
-    error_response::rejected(rejection, record.evidence).map(RelayBody::local)
+    note_own(&mut record, reason, &response);
+    telemetry.refused(&record);
+    response.map(RelayBody::local)
+}
+
+/// Notes an answer of Baton's own.
+fn note_own(record: &mut AccessRecord, reason: &'static str, response: &Response<Full<Bytes>>) {
+    record.status = response.status().as_u16();
+    record.reason = reason;
+    if record.method != Some(Method::HEAD) {
+        record.response_bytes = response.body().size_hint().exact().unwrap_or_default();
+    }
 }
 
 /// Follows the pool's orders until a response head goes to the client or the request ends.
@@ -192,7 +232,14 @@ async fn relay(mut live: LiveRequest) -> Response<RelayBody> {
             answer = answer(&mut attempt) => Step::Answered(answer),
         };
         match step {
-            Step::Ordered(Some(RequestOrder::Opened { stream, stream_id, exchange, .. })) => {
+            Step::Ordered(Some(RequestOrder::Opened {
+                stream, stream_id, at, exchange, ..
+            })) => {
+                if let Some(before) = &mut attempt {
+                    let evidence = taken_back(before.failure().await, live.head.idempotent);
+                    live.record.attempt_failed(before.stream, evidence, None);
+                }
+                live.record.opened.get_or_insert(at);
                 attempt = Some(begin(&mut live, stream, stream_id, exchange));
             }
             Step::Ordered(Some(ended @ RequestOrder::Ended { outcome, .. })) => {
@@ -214,7 +261,7 @@ async fn relay(mut live: LiveRequest) -> Response<RelayBody> {
             Step::Answered(Err((stream, failure))) => {
                 attempt = None;
                 live.upload = None;
-                let _ = live.driver.tell(Input::StreamFailed { stream, failure });
+                live.fail(stream, failure);
             }
         }
     }
@@ -242,7 +289,30 @@ async fn answer(attempt: &mut Option<Attempt>) -> Answer {
     .await
 }
 
+/// Where an attempt stood that the pool took back before anybody had reported its failure: above a
+/// GOAWAY's last id, or on a connection that is gone. Of the latter the pool repeats what was sent
+/// only if that does no harm, and what was not sent always. The pool's own word, where there is one,
+/// replaces this in the record.
+fn taken_back(failure: Option<StreamFailure>, idempotent: bool) -> Evidence {
+    match failure {
+        Some(StreamFailure::NotSent) => Evidence::NeverSent,
+        Some(StreamFailure::ConnectionLost) if !idempotent => Evidence::NeverSent,
+        Some(
+            StreamFailure::ConnectionLost | StreamFailure::Malformed | StreamFailure::Reset { .. },
+        ) => Evidence::Unknown,
+        Some(StreamFailure::Unprocessed) | None => Evidence::Unprocessed,
+    }
+}
+
 impl Attempt {
+    /// How it failed, if it did so already.
+    async fn failure(&mut self) -> Option<StreamFailure> {
+        match poll_fn(|context| Poll::Ready(self.poll(context))).await {
+            Poll::Ready(Err((_, failure))) => Some(failure),
+            Poll::Ready(Ok(_)) | Poll::Pending => None,
+        }
+    }
+
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Answer> {
         let stream = self.stream;
         match &mut self.exchange {
@@ -289,8 +359,7 @@ fn begin(
     exchange: Exchange,
 ) -> Attempt {
     let backend = Rc::clone(&live.driver.backend(stream.connection.backend).name);
-    live.record.served_by = Some((backend, stream, stream_id));
-    live.record.opened.get_or_insert(live.driver.now());
+    live.record.attempts.push(AttemptRecord::new(backend, stream, stream_id));
     live.upload = match &exchange {
         Exchange::Http2(exchange) if live.head.has_body => {
             let upload = Upload::new(Rc::clone(&live.driver), stream, Rc::clone(&live.head.body));
@@ -387,7 +456,7 @@ fn without_response(mut live: LiveRequest, outcome: Outcome) -> Response<RelayBo
         // Only the client's own absence brings these, and then nobody reads the answer.
         Outcome::Cancelled | Outcome::Completed | Outcome::CutShort => Rejection::AttemptFailed,
     };
-    live.record.status = rejection.status();
-    live.record.reason = error_response::reason(rejection);
-    error_response::rejected(rejection, live.record.evidence).map(RelayBody::local)
+    let response = error_response::rejected(rejection, live.record.evidence);
+    note_own(&mut live.record, error_response::reason(rejection), &response);
+    response.map(RelayBody::local)
 }

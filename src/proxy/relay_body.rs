@@ -134,6 +134,7 @@ impl Relayed {
             Poll::Ready(Some(Ok(frame))) => {
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
                 self.live.record.response_bytes += length;
+                self.live.record.backend_response_bytes += length;
                 self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(length));
                 self.tell_alive();
                 if self.body.is_end_stream() {
@@ -143,7 +144,7 @@ impl Relayed {
             Poll::Ready(None) => self.tell_end(),
             Poll::Ready(Some(Err(failure))) => {
                 let (stream, failure) = (self.stream, *failure);
-                let _ = self.live.driver.tell(Input::StreamFailed { stream, failure });
+                self.live.fail(stream, failure);
                 self.live.note_end();
             }
             Poll::Pending => {}

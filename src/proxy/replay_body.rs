@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::driver::Driver;
-use crate::pool::{Input, RequestId, StreamToken};
+use crate::pool::{Input, Instant, RequestId, StreamToken};
 
 enum Kept {
     Data(Bytes),
@@ -35,6 +35,10 @@ pub struct ReplayBody {
     request: Option<RequestId>,
     /// Bytes of data that came from the client.
     received: u64,
+    /// Bytes of data that were given to attempts, all together.
+    sent: u64,
+    /// When an attempt last had the whole of it.
+    sent_at: Option<Instant>,
     /// The attempt that reads it; uploads of earlier ones may not take anything any more.
     reader: Option<StreamToken>,
     /// Whether the client speaks HTTP/2.
@@ -51,6 +55,8 @@ impl ReplayBody {
             limit,
             request: None,
             received: 0,
+            sent: 0,
+            sent_at: None,
             reader: None,
             multiplexed,
         }
@@ -75,6 +81,16 @@ impl ReplayBody {
     /// Bytes of data that came from the client.
     pub fn received(&self) -> u64 {
         self.received
+    }
+
+    /// Bytes of data that were given to attempts, all together.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// When an attempt last had the whole of it.
+    pub fn sent_at(&self) -> Option<Instant> {
+        self.sent_at
     }
 
     /// Keeps a frame if there is room. True if this was the one too many.
@@ -132,6 +148,7 @@ impl Upload {
                 Kept::Data(data) => Frame::data(data.clone()),
                 Kept::Trailers(trailers) => Frame::trailers(trailers.clone()),
             };
+            body.sent += frame.data_ref().map_or(0, Bytes::len) as u64;
             return Poll::Ready(Some(Ok(frame)));
         }
         let polled = Pin::new(&mut body.incoming).poll_frame(context);
@@ -143,7 +160,9 @@ impl Upload {
         let Poll::Ready(Some(Ok(frame))) = &polled else {
             return polled;
         };
-        body.received += frame.data_ref().map_or(0, Bytes::len) as u64;
+        let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+        body.received += length;
+        body.sent += length;
         let exceeded = body.keep(frame);
         self.replayed = body.kept.len();
         let request = body.request;
@@ -172,6 +191,7 @@ impl Upload {
     /// The whole request was handed over. Told once.
     pub fn tell_sent(&mut self) {
         if !std::mem::replace(&mut self.done, true) {
+            self.body.borrow_mut().sent_at = Some(self.driver.now());
             let _ = self.driver.tell(Input::RequestSent { stream: self.stream });
         }
     }

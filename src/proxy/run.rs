@@ -3,15 +3,24 @@
 use std::fmt;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
 
+use super::access_log::AccessLog;
 use super::config::{ListenerConfig, ProxyConfig};
+use super::control::{Command, Commands};
+use super::log;
 use super::seams;
 use super::tls::Certificates;
 use super::worker::{self, Worker};
+use crate::admin::{self, Process};
+
+/// How long a second signal waits for the workers to let go of what they have.
+const STOP_TIME: Duration = Duration::from_secs(1);
 
 /// Why the proxy did not start, each reason in one line.
 #[derive(Debug)]
@@ -49,14 +58,21 @@ pub fn run(config: ProxyConfig) -> Result<(), StartError> {
     let _context = runtime.enter();
     // Before anybody can know that the proxy runs, so that it can be stopped in order from then on.
     let signals = Signals::listen()?;
+    let access_log = AccessLog::open(&config.access_log).map_err(StartError)?;
+    let admin = config.admin.map(admin::listen).transpose().map_err(StartError)?;
     let listeners = bind(&config.listeners, config.worker_count())?;
     let (drain, draining) = watch::channel(false);
+    let mut workers = Vec::new();
     let (done, mut all_done) = mpsc::channel::<()>(1);
     let threads: Vec<_> = listeners
         .into_iter()
         .enumerate()
         .map(|(number, listeners)| {
+            let (commands, received) = mpsc::unbounded_channel();
+            workers.push(commands);
             let worker = Worker {
+                access_log: access_log.clone(),
+                commands: received,
                 listeners,
                 config: Arc::clone(&config),
                 certificates: Arc::clone(&certificates),
@@ -69,11 +85,26 @@ pub fn run(config: ProxyConfig) -> Result<(), StartError> {
         })
         .collect();
     drop(done);
-    runtime.block_on(supervise(signals, &drain, &mut all_done));
+    let tasks = LocalSet::new();
+    if let Some(listener) = admin {
+        let process =
+            Process { workers: workers.clone(), draining, access_log: access_log.clone() };
+        tasks
+            .block_on(&runtime, async { admin::start(listener, process) })
+            .map_err(|error| StartError(format!("cannot serve the admin interface: {error}")))?;
+    }
+    let supervision = supervise(signals, &drain, &workers, &access_log, &mut all_done);
+    if !tasks.block_on(&runtime, supervision) {
+        access_log.flush();
+        log::flush();
+        std::process::exit(1);
+    }
     for thread in threads {
         thread.join().expect("a worker that panics ends the process");
     }
     tracing::info!(target: "baton", "stopped");
+    access_log.flush();
+    log::flush();
     Ok(())
 }
 
@@ -99,29 +130,38 @@ fn bind(
     Ok(listeners)
 }
 
-/// Waits for the first signal, then for the workers; a second signal ends the process at once.
+/// Waits for the first signal, then for the workers. False if a second signal ends the process at
+/// once: then it waits only until what was in flight is logged.
 async fn supervise(
     mut signals: Signals,
     drain: &watch::Sender<bool>,
+    workers: &[Commands],
+    access_log: &AccessLog,
     all_done: &mut mpsc::Receiver<()>,
-) {
-    signals.next().await;
+) -> bool {
+    signals.stop(access_log).await;
     tracing::info!(target: "baton", "draining");
     drain.send_replace(true);
     tokio::select! {
         biased;
-        () = signals.next() => {
+        () = signals.stop(access_log) => {
             tracing::warn!(target: "baton", "second signal: stopped without draining");
-            std::process::exit(1);
+            for worker in workers {
+                // One that is done needs no telling.
+                let _ = worker.send(Command::Stop);
+            }
+            let _ = seams::timeout(STOP_TIME, all_done.recv()).await;
+            false
         }
-        _ = all_done.recv() => {}
+        _ = all_done.recv() => true,
     }
 }
 
-/// The signals that ask the proxy to stop.
+/// The signals that mean something to the proxy.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
@@ -129,14 +169,22 @@ impl Signals {
         let listen = |kind| signal(kind).map_err(|error| StartError(format!("signals: {error}")));
         let terminate = listen(SignalKind::terminate())?;
         let interrupt = listen(SignalKind::interrupt())?;
-        Ok(Self { terminate, interrupt })
+        let hangup = listen(SignalKind::hangup())?;
+        Ok(Self { terminate, interrupt, hangup })
     }
 
-    async fn next(&mut self) {
-        tokio::select! {
-            biased;
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+    /// Waits until the proxy is asked to stop. Until then SIGHUP means that the log was rotated.
+    async fn stop(&mut self, access_log: &AccessLog) {
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => {
+                    access_log.reopen();
+                    tracing::info!(target: "baton", "access log reopened");
+                }
+            }
         }
     }
 }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::LocalSet;
 
+use super::access_log::AccessLog;
 use super::clusters::Clusters;
 use super::config::ProxyConfig;
+use super::control::{self, Command};
 use super::downstream::{self, Downstream, OpenConnections};
 use super::seams;
 use super::tls::Certificates;
@@ -27,6 +29,10 @@ pub struct Worker {
     pub certificates: Arc<Certificates>,
     /// Of its pools.
     pub seed: u64,
+    /// Where the lines of its requests go.
+    pub access_log: AccessLog,
+    /// What it is asked.
+    pub commands: mpsc::UnboundedReceiver<Command>,
     /// Becomes true once, when the proxy is to stop.
     pub draining: watch::Receiver<bool>,
     /// Dropped when the worker is done.
@@ -51,12 +57,16 @@ async fn serve(worker: Worker) {
     let (config, certificates) = (&worker.config, &worker.certificates);
     let drains = config.clusters.iter().map(|cluster| cluster.pool.timeouts.drain);
     let deadline = drains.max().unwrap_or_default() + LAST_BYTES;
-    let clusters =
-        Clusters::start(config, certificates, worker.seed).expect("the configuration was checked");
+    let clusters = Clusters::start(config, certificates, worker.seed, worker.access_log)
+        .expect("the configuration was checked");
+    let stop = Rc::new(Notify::new());
+    let control = control::serve(worker.commands, Rc::clone(&clusters), Rc::clone(&stop));
+    seams::spawn("control", control);
     let open = Rc::new(OpenConnections::default());
     let settings = config.listeners.iter().zip(&certificates.listeners);
     for (listener, (settings, tls)) in worker.listeners.into_iter().zip(settings) {
         let downstream = Downstream {
+            address: listener.local_addr().unwrap_or(settings.address),
             clusters: Rc::clone(&clusters),
             tls: tls.clone(),
             http2: settings.http2,
@@ -72,5 +82,11 @@ async fn serve(worker: Worker) {
     // The sender lives in the thread that waits for this one.
     let _ = draining.wait_for(|draining| *draining).await;
     clusters.shut_down();
-    let _ = seams::timeout(deadline, open.none()).await;
+    tokio::select! {
+        biased;
+        () = stop.notified() => {}
+        _ = seams::timeout(deadline, open.none()) => {}
+    }
+    // What is still there ends with this function, and is logged as it does.
+    clusters.telemetry().stop();
 }

@@ -43,6 +43,23 @@ async fn usage_errors_exit_with_2_and_one_line() {
 }
 
 #[tokio::test]
+async fn an_access_log_that_cannot_be_opened_exits_with_1_and_names_the_file() {
+    let authority = certificate().certificate_file.to_str().expect("UTF-8");
+    let backend = ["--listen", "127.0.0.1:0", "--backend", BACKEND, "--ca", authority];
+    let file = ["--access-log-file", "/no/such/folder/access.log"];
+    fails(&[&backend[..], &file].concat(), 1, "access log /no/such/folder/access.log").await;
+}
+
+#[tokio::test]
+async fn an_admin_port_in_use_exits_with_1_and_names_the_address() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("the system has a port");
+    let address = taken.local_addr().expect("it is bound").to_string();
+    let authority = certificate().certificate_file.to_str().expect("UTF-8");
+    let backend = ["--listen", "127.0.0.1:0", "--backend", BACKEND, "--ca", authority];
+    fails(&[&backend[..], &["--admin", &address]].concat(), 1, &address).await;
+}
+
+#[tokio::test]
 async fn a_port_in_use_exits_with_1_and_names_the_address() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("the system has a port");
     let address = taken.local_addr().expect("it is bound").to_string();

@@ -9,6 +9,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod access_log;
+mod admin;
 mod bodies;
 mod cancel;
 mod clusters;
@@ -21,6 +23,7 @@ mod grpc;
 mod header_rules;
 mod http1_backend;
 mod memory;
+mod metrics;
 mod multiplex;
 mod shutdown;
 mod streams;

@@ -10,7 +10,9 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::certificate::certificate;
-use super::{BOUND, eventually};
+use super::client::Http1;
+use super::exposition::Exposition;
+use super::{BOUND, eventually, within};
 
 /// A running Baton. Killed when dropped.
 pub(crate) struct Baton {
@@ -108,6 +110,45 @@ impl Baton {
         self.log.borrow().iter().filter(|line| message(line) == wanted).cloned().collect()
     }
 
+    /// Where the admin interface listens. It takes the flag `--admin 127.0.0.1:0`.
+    pub(crate) async fn admin(&self) -> SocketAddr {
+        let wanted = |line: &Value| message(line) == "admin listening";
+        let line = self.wait_for_log("admin listening", wanted).await;
+        let address = line["address"].as_str().expect("the line has an address");
+        address.parse().expect("the address is one")
+    }
+
+    /// What the admin interface answers to `GET` of this path, a 200.
+    pub(crate) async fn ask(&self, path: &str) -> String {
+        let answer = Http1::connect(self.admin().await).await.get(path).await;
+        let answer = answer.expect("the admin interface answers");
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        String::from_utf8(answer.body.to_vec()).expect("text")
+    }
+
+    /// The metrics now, strictly read.
+    pub(crate) async fn metrics(&self) -> Exposition {
+        Exposition::parse(&self.ask("/metrics").await)
+    }
+
+    /// Waits until the metrics satisfy a condition, and returns them.
+    pub(crate) async fn metrics_until(
+        &self,
+        what: &str,
+        holds: impl Fn(&Exposition) -> bool,
+    ) -> Exposition {
+        within(what, async {
+            loop {
+                let metrics = self.metrics().await;
+                if holds(&metrics) {
+                    return metrics;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        })
+        .await
+    }
+
     /// The end of the log so far, for the message of a failed test.
     pub(crate) fn text(&self) -> String {
         let log = self.log.borrow();
@@ -117,8 +158,17 @@ impl Baton {
 
     /// Sends it SIGTERM.
     pub(crate) fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Sends it SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        self.signal("-HUP");
+    }
+
+    fn signal(&self, signal: &str) {
         let process = self.child.id().to_string();
-        let status = Command::new("kill").args(["-TERM", &process]).status();
+        let status = Command::new("kill").args([signal, &process]).status();
         assert!(status.expect("kill exists").success(), "the process is there to be signalled");
     }
 

@@ -7,6 +7,7 @@ pub(crate) mod baton;
 pub(crate) mod certificate;
 pub(crate) mod client;
 pub(crate) mod exchange;
+pub(crate) mod exposition;
 pub(crate) mod http1;
 pub(crate) mod load;
 pub(crate) mod raw;

@@ -96,7 +96,8 @@ fn send(context: &Context, sender: &mut SendRequest<Upload>, next: Next, sent_th
     let upload = Upload::new(Rc::clone(&context.driver), stream, Rc::clone(&head.body));
     let response = Box::pin(sender.try_send_request(upstream.map(|()| upload)));
     let exchange = Exchange::Http1(Http1Exchange { response });
-    let _ = request.send(RequestOrder::Opened { stream, stream_id, attempt, exchange });
+    let at = context.driver.now();
+    let _ = request.send(RequestOrder::Opened { stream, stream_id, attempt, at, exchange });
 }
 
 /// What an error of `hyper` says about the request that it ended.

@@ -18,6 +18,7 @@ use super::{BoxedIo, ConnectionOrder, Context, Ended};
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure, StreamToken, limits};
 use crate::proxy::frame_tap::{Facts, Tapped};
 use crate::proxy::headers;
+use crate::proxy::metrics::EndFrames;
 use crate::proxy::relay::{Exchange, RequestHead, RequestOrder};
 
 /// Bytes a backend may send ahead on one stream. Every stream of a connection can be full at once
@@ -157,7 +158,8 @@ impl Task<'_> {
         self.streams.insert(stream.stream, (stream, Rc::downgrade(&body)));
         let exchange = Exchange::Http2(Http2Exchange { response, body });
         // If the request is gone, dropping the exchange resets the stream.
-        let _ = request.send(RequestOrder::Opened { stream, stream_id, attempt, exchange });
+        let at = driver.now();
+        let _ = request.send(RequestOrder::Opened { stream, stream_id, attempt, at, exchange });
     }
 
     fn reset(&mut self, stream: StreamToken, code: u32) {
@@ -194,6 +196,7 @@ impl Task<'_> {
             let go_aways = std::mem::take(&mut facts.go_aways);
             (facts.max_streams.take(), go_aways, std::mem::take(&mut facts.heard))
         };
+        self.count_ends();
         let driver = &self.context.driver;
         let connection = self.context.connection;
         if heard && self.connected {
@@ -224,6 +227,15 @@ impl Task<'_> {
                 "goaway received"
             );
             let _ = driver.tell(Input::GoAwayReceived { connection, last_stream_id, code });
+        }
+    }
+
+    fn count_ends(&self) {
+        let mut facts = self.facts.borrow_mut();
+        if facts.ends != EndFrames::default() {
+            let ends = std::mem::take(&mut facts.ends);
+            let backend = self.context.connection.backend;
+            self.context.driver.count(|metrics| metrics.backend(backend).frames.merge(&ends));
         }
     }
 

@@ -11,6 +11,7 @@ use tokio_rustls::TlsConnector;
 
 use super::backend_url::Scheme;
 use super::driver::Driver;
+use super::metrics::{BackendMetrics, Counts};
 use super::relay::{RequestHead, RequestOrder};
 use super::{seams, tls};
 use crate::pool::{CloseReason, ConnectFailure, ConnectionToken, Input, StreamToken};
@@ -99,6 +100,7 @@ pub fn name(token: ConnectionToken) -> String {
 /// dial and connection.
 pub fn dial(driver: Rc<Driver>, connection: ConnectionToken) -> UnboundedSender<ConnectionOrder> {
     let (sender, orders) = unbounded_channel();
+    driver.count(|metrics| metrics.backend(connection.backend).dials += 1);
     seams::spawn("upstream connection", run(Context { driver, connection }, orders));
     sender
 }
@@ -129,9 +131,13 @@ async fn ordered_end(orders: &mut UnboundedReceiver<ConnectionOrder>) -> Ended {
 async fn connect(context: &Context) -> Result<(BoxedIo, bool), Ended> {
     let backend = context.driver.backend(context.connection.backend);
     let url = &backend.url;
+    let driver = &context.driver;
+    let begun = driver.now();
     let tcp = seams::connect(&url.host, url.port)
         .await
         .map_err(|error| Ended::Dial(ConnectFailure::Tcp, error.to_string()))?;
+    let connected = driver.now();
+    driver.count(|metrics| metrics.connect.observe(connected.since(begun)));
     match url.scheme {
         Scheme::Http => Ok((Box::new(tcp), false)),
         Scheme::Http2Cleartext => Ok((Box::new(tcp), true)),
@@ -142,6 +148,8 @@ async fn connect(context: &Context) -> Result<(BoxedIo, bool), Ended> {
                 .connect(tls.name, tcp)
                 .await
                 .map_err(|error| failed(error.to_string()))?;
+            let secured = driver.now();
+            driver.count(|metrics| metrics.tls.observe(secured.since(connected)));
             let http2 = stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2);
             Ok((Box::new(stream), http2))
         }
@@ -152,26 +160,66 @@ fn report(context: &Context, ended: Ended) {
     let connection = context.connection;
     let (backend, token) = (context.backend(), name(connection));
     let cluster = &**context.driver.cluster();
+    let count = |count: fn(&mut BackendMetrics) -> &mut Counts, label| {
+        context.driver.count(|metrics| count(metrics.backend(connection.backend)).add(label));
+    };
     match ended {
         Ended::Ordered(reason) => {
+            count(|metrics| &mut metrics.closes, close_label(reason));
             let reason = close_reason(reason);
             tracing::info!(target: "baton", cluster, backend, connection = token, reason, "connection closed");
         }
         Ended::GivenUp(reason) => {
+            count(|metrics| &mut metrics.dial_failures, given_up_label(reason));
             let reason = close_reason(reason);
             tracing::warn!(target: "baton", cluster, backend, connection = token, reason, "connect failed");
         }
         Ended::Dropped => {}
         Ended::Closed { sent_through, reason } => {
+            count(|metrics| &mut metrics.closes, "peer");
             tracing::info!(target: "baton", cluster, backend, connection = token, reason, "connection closed");
             let _ = context.driver.tell(Input::ConnectionClosed { connection, sent_through });
             context.driver.forget_connection(connection);
         }
         Ended::Dial(failure, reason) => {
+            count(|metrics| &mut metrics.dial_failures, dial_label(failure));
             tracing::warn!(target: "baton", cluster, backend, connection = token, reason, "connect failed");
             let _ = context.driver.tell(Input::ConnectFailed { connection, reason: failure });
             context.driver.forget_connection(connection);
         }
+    }
+}
+
+/// Why a dial was given up, as a label.
+fn given_up_label(reason: CloseReason) -> &'static str {
+    match reason {
+        CloseReason::ConnectDeadline => "deadline",
+        CloseReason::Idle
+        | CloseReason::Drained
+        | CloseReason::DrainDeadline
+        | CloseReason::Silent
+        | CloseReason::Shutdown => "given_up",
+    }
+}
+
+/// How far a dial came, as a label.
+fn dial_label(failure: ConnectFailure) -> &'static str {
+    match failure {
+        ConnectFailure::Tcp => "tcp",
+        ConnectFailure::Tls => "tls",
+        ConnectFailure::Protocol => "protocol",
+    }
+}
+
+/// Why the pool closed a connection, as a label.
+fn close_label(reason: CloseReason) -> &'static str {
+    match reason {
+        CloseReason::ConnectDeadline => "connect_deadline",
+        CloseReason::Idle => "idle",
+        CloseReason::Drained => "drained",
+        CloseReason::DrainDeadline => "drain_deadline",
+        CloseReason::Silent => "silent",
+        CloseReason::Shutdown => "shutdown",
     }
 }
 

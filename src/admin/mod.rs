@@ -1,0 +1,282 @@
+//! The admin interface: how the process is, for people and for what watches over it. Plain HTTP/1.1
+//! without any proof of identity, so it is meant for loopback. It runs on the main thread, never on a
+//! worker, and asks the workers for copies of what they know.
+
+mod exposition;
+mod families;
+mod pools;
+mod process;
+mod sums;
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::{oneshot, watch};
+
+use crate::pool::Instant;
+use crate::proxy::access_log::AccessLog;
+use crate::proxy::control::{Command, Commands, WorkerSnapshot};
+use crate::proxy::seams::{self, Clock, Listener, Stream};
+
+/// Connections at once; further ones are closed.
+const CONNECTIONS_MAX: usize = 32;
+/// A connection ends by then, however busy: who needs more connects again.
+const CONNECTION_DEADLINE: Duration = Duration::from_secs(60);
+/// A request head must be complete by then.
+const HEAD_DEADLINE: Duration = Duration::from_secs(5);
+/// Bytes of a request head.
+const HEAD_MAX: usize = 16 * 1024;
+/// Header fields of a request.
+const FIELDS_MAX: usize = 64;
+/// A worker that has not answered by then is not well.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
+/// The wait after an accept failed, as it does when file descriptors run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What there is, as `GET /` says it.
+const CONTENTS: &str = "\
+GET /metrics  numbers for Prometheus
+GET /pools    every backend, connection and stream count, as JSON
+GET /ready    200 while new requests are welcome, 503 once it drains
+GET /live     200 if every worker answers within a second, 503 otherwise
+";
+
+/// What the admin interface speaks for.
+pub struct Process {
+    /// The way to each worker.
+    pub workers: Vec<Commands>,
+    /// Whether the proxy is about to stop.
+    pub draining: watch::Receiver<bool>,
+    /// The access log, for what it had to drop.
+    pub access_log: AccessLog,
+}
+
+/// Listens.
+///
+/// # Errors
+/// Why it cannot, in one line.
+pub fn listen(wanted: SocketAddr) -> Result<std::net::TcpListener, String> {
+    let failed = |error| format!("cannot listen on {wanted} (--admin): {error}");
+    if wanted.port() != 0 {
+        seams::check_unused(wanted).map_err(failed)?;
+    }
+    seams::listen(wanted).map_err(failed)
+}
+
+/// Serves the admin interface on this thread's runtime from now on. Warns if others than this machine
+/// can reach it.
+///
+/// # Errors
+/// If the runtime refuses the listener.
+pub fn start(listener: std::net::TcpListener, process: Process) -> io::Result<()> {
+    let address = listener.local_addr()?;
+    let listener = seams::adopt(listener)?;
+    let admin = Admin::new(process);
+    seams::spawn("admin accept", Rc::new(admin).accept(listener));
+    tracing::info!(target: "baton", %address, "admin listening");
+    if !address.ip().is_loopback() {
+        tracing::warn!(target: "baton", %address, "admin is not on loopback: whoever reaches it may use it");
+    }
+    Ok(())
+}
+
+/// What one worker said, and whether it said so just now.
+struct Answer {
+    snapshot: Option<WorkerSnapshot>,
+    in_time: bool,
+}
+
+struct Admin {
+    process: Process,
+    /// What each worker last said: counters must not fall because one is late.
+    known: RefCell<Vec<Option<WorkerSnapshot>>>,
+    connections: Cell<usize>,
+}
+
+impl Admin {
+    fn new(process: Process) -> Self {
+        let known = RefCell::new(vec![None; process.workers.len()]);
+        Self { process, known, connections: Cell::new(0) }
+    }
+
+    async fn accept(self: Rc<Self>, listener: Listener) {
+        loop {
+            match seams::accept(&listener).await {
+                Ok((stream, _)) if self.connections.get() < CONNECTIONS_MAX => {
+                    self.connections.set(self.connections.get() + 1);
+                    seams::spawn("admin connection", Rc::clone(&self).connection(stream));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(target: "baton", %error, "accept failed (admin)");
+                    seams::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(self: Rc<Self>, stream: Stream) {
+        let service = service_fn(|request| {
+            let admin = Rc::clone(&self);
+            async move { Ok::<_, Infallible>(admin.answer(&request).await) }
+        });
+        let mut builder = http1::Builder::new();
+        builder
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_DEADLINE)
+            .max_buf_size(HEAD_MAX)
+            .max_headers(FIELDS_MAX)
+            .half_close(false);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        // However it ends, whoever asked sees it.
+        let _ = seams::timeout(CONNECTION_DEADLINE, connection).await;
+        self.connections.set(self.connections.get() - 1);
+    }
+
+    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+        let path = request.uri().path();
+        if !["/", "/metrics", "/pools", "/ready", "/live"].contains(&path) {
+            let text = format!("not found; there is:\n{CONTENTS}");
+            return text_response(StatusCode::NOT_FOUND, text);
+        }
+        if ![Method::GET, Method::HEAD].contains(request.method()) {
+            let text = format!("only GET and HEAD; there is:\n{CONTENTS}");
+            let mut response = text_response(StatusCode::METHOD_NOT_ALLOWED, text);
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match path {
+            "/metrics" => {
+                let text = families::encode(&self.ask_all().await, &self.process.access_log);
+                typed_response(StatusCode::OK, exposition::CONTENT_TYPE, text)
+            }
+            "/pools" => {
+                let text = pools::encode(&self.ask_all().await);
+                typed_response(StatusCode::OK, "application/json", text)
+            }
+            "/ready" if *self.process.draining.borrow() => {
+                text_response(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned())
+            }
+            "/ready" => text_response(StatusCode::OK, "ready\n".to_owned()),
+            "/live" => live(&self.ask_all().await),
+            _ => text_response(StatusCode::OK, CONTENTS.to_owned()),
+        }
+    }
+
+    /// Asks every worker at once, and gives them a second together.
+    async fn ask_all(&self) -> Vec<Answer> {
+        let clock = Clock::start();
+        let asked: Vec<_> = self.process.workers.iter().map(ask).collect();
+        let mut answers = Vec::new();
+        for (number, answer) in asked.into_iter().enumerate() {
+            let left = ANSWER_DEADLINE.saturating_sub(clock.now().since(Instant::ZERO));
+            let answered = match answer {
+                Some(answer) => seams::timeout(left, answer).await.ok().and_then(Result::ok),
+                None => None,
+            };
+            let in_time = answered.is_some();
+            let known = &mut self.known.borrow_mut()[number];
+            if in_time {
+                known.clone_from(&answered);
+            }
+            answers.push(Answer { snapshot: answered.or_else(|| known.clone()), in_time });
+        }
+        answers
+    }
+}
+
+fn ask(worker: &Commands) -> Option<oneshot::Receiver<WorkerSnapshot>> {
+    let (sender, answer) = oneshot::channel();
+    worker.send(Command::Snapshot(sender)).ok()?;
+    Some(answer)
+}
+
+fn live(answers: &[Answer]) -> Response<Full<Bytes>> {
+    let late: Vec<_> = (0..answers.len()).filter(|worker| !answers[*worker].in_time).collect();
+    if late.is_empty() {
+        return text_response(StatusCode::OK, "live\n".to_owned());
+    }
+    let text = format!("no answer within {ANSWER_DEADLINE:?} from workers {late:?}\n");
+    text_response(StatusCode::SERVICE_UNAVAILABLE, text)
+}
+
+fn text_response(status: StatusCode, text: String) -> Response<Full<Bytes>> {
+    typed_response(status, "text/plain; charset=utf-8", text)
+}
+
+fn typed_response(
+    status: StatusCode,
+    content_type: &'static str,
+    text: String,
+) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::config::{AccessLogFormat, AccessLogSettings};
+    use crate::proxy::metrics::WorkerMetrics;
+    use tokio::sync::mpsc;
+
+    /// Answers the first question, and keeps all others waiting.
+    async fn answer_once(mut commands: mpsc::UnboundedReceiver<Command>) {
+        let mut kept = Vec::new();
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Snapshot(answer) if kept.is_empty() => {
+                    let metrics = WorkerMetrics { clients_accepted: 7, ..WorkerMetrics::default() };
+                    let _ = answer.send(WorkerSnapshot { metrics, clusters: Vec::new() });
+                    kept.push(Command::Stop);
+                }
+                command @ (Command::Snapshot(_) | Command::Stop) => kept.push(command),
+            }
+        }
+    }
+
+    /// A worker that hangs shows, and the counters that it had stay.
+    #[test]
+    fn a_worker_that_does_not_answer_is_not_live() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let off = AccessLogSettings { format: AccessLogFormat::Off, file: None };
+        let access_log = AccessLog::open(&off).expect("nothing to open");
+        let (worker, commands) = mpsc::unbounded_channel();
+        let (gone, _) = mpsc::unbounded_channel();
+        let (_drain, draining) = watch::channel(false);
+        let process = Process { workers: vec![worker, gone], draining, access_log };
+        let admin = Admin::new(process);
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            seams::spawn("worker", answer_once(commands));
+            let answers = admin.ask_all().await;
+            assert_eq!(live(&answers).status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert!(answers[0].in_time && !answers[1].in_time, "one is gone");
+            let answers = admin.ask_all().await;
+            assert!(!answers[0].in_time && !answers[1].in_time, "the other hangs");
+            let text = families::encode(&answers, &admin.process.access_log);
+            assert!(text.contains("baton_worker_up{worker=\"0\"} 0\n"), "{text}");
+            assert!(text.contains("baton_worker_up{worker=\"1\"} 0\n"), "{text}");
+            assert!(text.contains("baton_client_connections_accepted_total 7\n"), "{text}");
+            let pools: serde_json::Value =
+                serde_json::from_str(&pools::encode(&answers)).expect("JSON");
+            assert_eq!(pools["workers"][1]["answered"], false);
+        });
+    }
+}

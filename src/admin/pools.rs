@@ -1,0 +1,140 @@
+//! Every backend and connection of every worker, as JSON.
+
+use serde::Serialize;
+
+use super::Answer;
+use crate::pool::{SlotState, SlotStats};
+use crate::proxy::control::{BackendSnapshot, ClusterSnapshot};
+
+#[derive(Serialize)]
+struct Pools<'a> {
+    workers: Vec<Worker<'a>>,
+}
+
+#[derive(Serialize)]
+struct Worker<'a> {
+    worker: usize,
+    /// Otherwise this is the last that is known of it.
+    answered: bool,
+    clusters: Vec<Cluster<'a>>,
+}
+
+#[derive(Serialize)]
+struct Cluster<'a> {
+    cluster: &'a str,
+    requests: Requests,
+    connections: Connections,
+    streams: u32,
+    backends: Vec<Backend<'a>>,
+}
+
+#[derive(Serialize)]
+struct Requests {
+    live: u32,
+    waiting: u32,
+    retrying: u32,
+}
+
+#[derive(Serialize)]
+struct Connections {
+    connecting: u32,
+    available: u32,
+    in_use: u32,
+    suspect: u32,
+    draining: u32,
+    retired_slots: u32,
+}
+
+#[derive(Serialize)]
+struct Backend<'a> {
+    backend: &'a str,
+    healthy: bool,
+    usable: bool,
+    fail_open: bool,
+    backoff_ms: Option<u64>,
+    available_streams: u64,
+    connections: Vec<Connection>,
+}
+
+#[derive(Serialize)]
+struct Connection {
+    /// As in the log.
+    connection: String,
+    slot: u16,
+    generation: u32,
+    state: &'static str,
+    streams: u32,
+    limit: u32,
+}
+
+/// The answer to `GET /pools`.
+pub(super) fn encode(answers: &[Answer]) -> String {
+    let workers = answers.iter().enumerate().map(|(worker, answer)| Worker {
+        worker,
+        answered: answer.in_time,
+        clusters: answer
+            .snapshot
+            .iter()
+            .flat_map(|snapshot| snapshot.clusters.iter().map(cluster))
+            .collect(),
+    });
+    let pools = Pools { workers: workers.collect() };
+    let mut text = serde_json::to_string_pretty(&pools).expect("text and numbers are JSON");
+    text.push('\n');
+    text
+}
+
+fn cluster(snapshot: &ClusterSnapshot) -> Cluster<'_> {
+    let stats = &snapshot.stats;
+    let SlotStats { empty: _, connecting, available, in_use, suspect, draining, retired, streams } =
+        stats.slots;
+    Cluster {
+        cluster: &snapshot.name,
+        requests: Requests {
+            live: stats.requests,
+            waiting: stats.waiting,
+            retrying: stats.retrying,
+        },
+        connections: Connections {
+            connecting,
+            available,
+            in_use,
+            suspect,
+            draining,
+            retired_slots: retired,
+        },
+        streams,
+        backends: (0..).zip(&snapshot.backends).map(|(id, it)| backend(id, it)).collect(),
+    }
+}
+
+fn backend(id: u16, snapshot: &BackendSnapshot) -> Backend<'_> {
+    let connection = |(slot, view): &(u16, crate::pool::SlotView)| Connection {
+        connection: format!("b{id}/s{slot}/g{}", view.generation),
+        slot: *slot,
+        generation: view.generation,
+        state: state(view.state),
+        streams: view.streams,
+        limit: view.limit,
+    };
+    Backend {
+        backend: &snapshot.name,
+        healthy: snapshot.healthy,
+        usable: snapshot.usable,
+        fail_open: snapshot.fail_open,
+        backoff_ms: snapshot.backoff_ms,
+        available_streams: snapshot.available_streams,
+        connections: snapshot.slots.iter().map(connection).collect(),
+    }
+}
+
+fn state(state: SlotState) -> &'static str {
+    match state {
+        SlotState::Empty => "empty",
+        SlotState::Connecting => "connecting",
+        SlotState::Available => "available",
+        SlotState::InUse => "in_use",
+        SlotState::Suspect => "suspect",
+        SlotState::Draining => "draining",
+    }
+}

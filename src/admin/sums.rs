@@ -1,0 +1,86 @@
+//! The same cluster on all workers, as one.
+
+use std::collections::BTreeMap;
+
+use super::Answer;
+use crate::pool::{SlotState, Stats};
+use crate::proxy::control::{BackendSnapshot, ClusterSnapshot};
+use crate::proxy::metrics::{BackendMetrics, ClusterMetrics, WorkerMetrics};
+
+/// States of connections, as labels, in the order of [`BackendSum::connections`].
+pub(super) const STATES: [&str; 5] = ["connecting", "available", "in_use", "suspect", "draining"];
+
+/// Everything, all workers together. By name: after a reload the workers' tables may differ.
+#[derive(Default)]
+pub(super) struct Sums<'a> {
+    pub(super) workers: WorkerMetrics,
+    pub(super) clusters: BTreeMap<&'a str, ClusterSum<'a>>,
+}
+
+#[derive(Default)]
+pub(super) struct ClusterSum<'a> {
+    /// Its backends are below, by name.
+    pub(super) metrics: ClusterMetrics,
+    pub(super) stats: Stats,
+    pub(super) backends: BTreeMap<&'a str, BackendSum>,
+}
+
+#[derive(Default)]
+pub(super) struct BackendSum {
+    pub(super) metrics: BackendMetrics,
+    pub(super) connections: [u64; STATES.len()],
+    pub(super) streams: u64,
+    pub(super) available_streams: u64,
+    /// Workers that find it healthy.
+    pub(super) healthy: u64,
+}
+
+impl<'a> Sums<'a> {
+    pub(super) fn of(answers: &'a [Answer]) -> Self {
+        let mut sums = Self::default();
+        for snapshot in answers.iter().filter_map(|answer| answer.snapshot.as_ref()) {
+            sums.workers.merge(&snapshot.metrics);
+            for cluster in &snapshot.clusters {
+                sums.clusters.entry(&cluster.name).or_default().add(cluster);
+            }
+        }
+        sums
+    }
+}
+
+impl<'a> ClusterSum<'a> {
+    fn add(&mut self, cluster: &'a ClusterSnapshot) {
+        self.metrics.merge(&cluster.metrics);
+        let (mine, others) = (&mut self.stats, &cluster.stats);
+        mine.requests += others.requests;
+        mine.waiting += others.waiting;
+        mine.retrying += others.retrying;
+        mine.counters.stale += others.counters.stale;
+        mine.counters.refused += others.counters.refused;
+        mine.counters.pings += others.counters.pings;
+        for (backend, metrics) in cluster.backends.iter().zip(&cluster.metrics.backends) {
+            self.backends.entry(&backend.name).or_default().add(backend, metrics);
+        }
+    }
+}
+
+impl BackendSum {
+    fn add(&mut self, backend: &BackendSnapshot, metrics: &BackendMetrics) {
+        self.metrics.merge(metrics);
+        self.available_streams += backend.available_streams;
+        self.healthy += u64::from(backend.healthy);
+        for (_, slot) in &backend.slots {
+            self.streams += u64::from(slot.streams);
+            let state = match slot.state {
+                // A snapshot has no empty slots.
+                SlotState::Empty => continue,
+                SlotState::Connecting => 0,
+                SlotState::Available => 1,
+                SlotState::InUse => 2,
+                SlotState::Suspect => 3,
+                SlotState::Draining => 4,
+            };
+            self.connections[state] += 1;
+        }
+    }
+}

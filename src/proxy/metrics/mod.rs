@@ -1,0 +1,279 @@
+//! What a worker counts. Plain numbers that belong to one thread: recording takes no lock, no atomic
+//! and, after the first time, no allocation. Whoever wants to know asks each worker for a copy (see
+//! [`control`](super::control)) and adds them up.
+
+mod counts;
+mod histogram;
+
+use std::time::Duration;
+
+use super::access_log::{self, AccessRecord};
+use super::error_response;
+use crate::pool::{BackendId, Evidence, Outcome};
+
+pub use counts::{Codes, Counts, code_name};
+pub use histogram::{BOUNDS_SECONDS, Histogram};
+
+/// Outcomes of requests, as labels.
+pub const OUTCOMES: [&str; 4] = ["completed", "cancelled", "rejected", "cut_short"];
+/// Classes of statuses, as labels; the first is for requests that saw no status.
+pub const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+/// How far a dial came before it failed, as labels.
+const DIAL_PHASES: [&str; 5] = ["tcp", "tls", "protocol", "deadline", "given_up"];
+/// Why a ready connection ended, as labels.
+const CLOSE_REASONS: [&str; 6] =
+    ["peer", "idle", "drained", "drain_deadline", "silent", "shutdown"];
+/// Why a request was answered before a cluster was chosen, as labels.
+const REFUSALS: [&str; 5] =
+    ["refused", "no_route", "malformed", "head_too_large", "incomplete_head"];
+/// What proved that a repetition is safe, as labels.
+const RETRY_EVIDENCE: [&str; 4] = ["never_sent", "unprocessed", "refused", "unknown"];
+
+/// Requests by class of status and outcome.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Requests([[u64; OUTCOMES.len()]; STATUS_CLASSES.len()]);
+
+impl Requests {
+    fn add(&mut self, status: u16, outcome: Option<Outcome>) {
+        let class = usize::from(status / 100);
+        let class = if class < STATUS_CLASSES.len() { class } else { 0 };
+        let outcome = match outcome {
+            Some(Outcome::Completed) => 0,
+            Some(Outcome::Cancelled) => 1,
+            Some(Outcome::Rejected(_)) | None => 2,
+            Some(Outcome::CutShort) => 3,
+        };
+        self.0[class][outcome] += 1;
+    }
+
+    /// Adds the counts of another worker.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, others) in self.0.iter_mut().flatten().zip(other.0.iter().flatten()) {
+            *mine += others;
+        }
+    }
+
+    /// Class of status, outcome and count of each that is not zero.
+    pub fn counted(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        STATUS_CLASSES.iter().zip(&self.0).flat_map(|(class, outcomes)| {
+            let counted = OUTCOMES.iter().zip(outcomes).filter(|(_, count)| **count > 0);
+            counted.map(|(outcome, count)| (*class, *outcome, *count))
+        })
+    }
+}
+
+/// Frames about the end of streams or connections, by direction and error code.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndFrames {
+    /// GOAWAY frames from the peer.
+    pub go_aways_received: Codes,
+    /// GOAWAY frames to the peer.
+    pub go_aways_sent: Codes,
+    /// RST_STREAM frames from the peer.
+    pub resets_received: Codes,
+    /// RST_STREAM frames to the peer.
+    pub resets_sent: Codes,
+}
+
+impl EndFrames {
+    /// Adds the counts of another worker or connection.
+    pub fn merge(&mut self, other: &Self) {
+        self.go_aways_received.merge(&other.go_aways_received);
+        self.go_aways_sent.merge(&other.go_aways_sent);
+        self.resets_received.merge(&other.resets_received);
+        self.resets_sent.merge(&other.resets_sent);
+    }
+}
+
+/// What concerns one backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendMetrics {
+    /// Requests whose last attempt was there.
+    pub requests: Requests,
+    /// Dials begun.
+    pub dials: u64,
+    /// Dials that failed, by how far they came.
+    pub dial_failures: Counts,
+    /// Ready connections that ended, by reason.
+    pub closes: Counts,
+    /// Frames about ends.
+    pub frames: EndFrames,
+}
+
+impl Default for BackendMetrics {
+    fn default() -> Self {
+        Self {
+            requests: Requests::default(),
+            dials: 0,
+            dial_failures: Counts::of(&DIAL_PHASES),
+            closes: Counts::of(&CLOSE_REASONS),
+            frames: EndFrames::default(),
+        }
+    }
+}
+
+impl BackendMetrics {
+    /// Adds the counts of another worker.
+    pub fn merge(&mut self, other: &Self) {
+        self.requests.merge(&other.requests);
+        self.dials += other.dials;
+        self.dial_failures.merge(&other.dial_failures);
+        self.closes.merge(&other.closes);
+        self.frames.merge(&other.frames);
+    }
+}
+
+/// Bytes of bodies, by side and direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BodyBytes {
+    /// From clients.
+    pub from_clients: u64,
+    /// To clients.
+    pub to_clients: u64,
+    /// To backends, repetitions included.
+    pub to_backends: u64,
+    /// From backends.
+    pub from_backends: u64,
+}
+
+impl BodyBytes {
+    /// Adds the counts of another worker.
+    pub fn merge(&mut self, other: &Self) {
+        self.from_clients += other.from_clients;
+        self.to_clients += other.to_clients;
+        self.to_backends += other.to_backends;
+        self.from_backends += other.from_backends;
+    }
+}
+
+/// What one worker counts of one cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterMetrics {
+    /// By backend, in the order of the configuration.
+    pub backends: Vec<BackendMetrics>,
+    /// Requests that never reached a backend.
+    pub without_backend: Requests,
+    /// Further attempts, by what proved the one before safe to repeat.
+    pub retries: Counts,
+    /// Requests that the pool turned away, by reason.
+    pub rejections: Counts,
+    /// Bytes of bodies of requests that ended.
+    pub bytes: BodyBytes,
+    /// From a request's arrival to its first stream.
+    pub queue_wait: Histogram,
+    /// From a request's arrival to the head of its response.
+    pub first_byte: Histogram,
+    /// From a request's arrival to its end.
+    pub total: Histogram,
+    /// TCP connections to backends.
+    pub connect: Histogram,
+    /// TLS handshakes with backends.
+    pub tls: Histogram,
+}
+
+impl ClusterMetrics {
+    /// Zeros for so many backends.
+    #[must_use]
+    pub fn new(backends: usize) -> Self {
+        Self {
+            backends: vec![BackendMetrics::default(); backends],
+            retries: Counts::of(&RETRY_EVIDENCE),
+            rejections: Counts::of(&error_response::REASONS),
+            ..Self::default()
+        }
+    }
+
+    /// Takes in a request that has ended.
+    pub fn request_ended(&mut self, record: &AccessRecord, total: Duration) {
+        let last = record.attempts.last();
+        let requests = match last {
+            Some(attempt) => &mut self.backend(attempt.stream.connection.backend).requests,
+            None => &mut self.without_backend,
+        };
+        requests.add(record.status, record.outcome);
+        for [failed, _] in record.attempts.array_windows() {
+            self.retries.add(access_log::evidence(failed.evidence));
+        }
+        // Attempts that a connection gave back before they had a stream.
+        let further = usize::from(record.attempts_ordered).saturating_sub(1);
+        for _ in record.attempts.len().saturating_sub(1)..further {
+            self.retries.add(access_log::evidence(Some(Evidence::NeverSent)));
+        }
+        if let Some(Outcome::Rejected(rejection)) = record.outcome {
+            self.rejections.add(error_response::reason(rejection));
+        }
+        self.bytes.from_clients += record.request_bytes;
+        self.bytes.to_clients += record.response_bytes;
+        self.bytes.to_backends += record.backend_request_bytes;
+        self.bytes.from_backends += record.backend_response_bytes;
+        if let Some(opened) = record.opened {
+            self.queue_wait.observe(opened.since(record.arrived));
+        }
+        if let Some(first_byte) = record.first_byte {
+            self.first_byte.observe(first_byte.since(record.arrived));
+        }
+        self.total.observe(total);
+    }
+
+    /// Adds the counts of another worker, but for those of backends, which may differ between the two.
+    pub fn merge(&mut self, other: &Self) {
+        self.without_backend.merge(&other.without_backend);
+        self.retries.merge(&other.retries);
+        self.rejections.merge(&other.rejections);
+        self.bytes.merge(&other.bytes);
+        self.queue_wait.merge(&other.queue_wait);
+        self.first_byte.merge(&other.first_byte);
+        self.total.merge(&other.total);
+        self.connect.merge(&other.connect);
+        self.tls.merge(&other.tls);
+    }
+
+    /// The numbers of a backend, which are there from when it is first known.
+    pub fn backend(&mut self, backend: BackendId) -> &mut BackendMetrics {
+        let index = usize::from(backend.0);
+        if index >= self.backends.len() {
+            self.backends.resize_with(index + 1, BackendMetrics::default);
+        }
+        &mut self.backends[index]
+    }
+}
+
+/// What one worker counts apart from its clusters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerMetrics {
+    /// Connections from clients that are open.
+    pub clients_open: u64,
+    /// Connections from clients, ever.
+    pub clients_accepted: u64,
+    /// Requests that Baton answered itself before a cluster was chosen.
+    pub refused: Requests,
+    /// Why they were.
+    pub refusals: Counts,
+}
+
+impl Default for WorkerMetrics {
+    fn default() -> Self {
+        Self {
+            clients_open: 0,
+            clients_accepted: 0,
+            refused: Requests::default(),
+            refusals: Counts::of(&REFUSALS),
+        }
+    }
+}
+
+impl WorkerMetrics {
+    /// Takes in a request that no cluster saw.
+    pub fn request_refused(&mut self, record: &AccessRecord) {
+        self.refused.add(record.status, record.outcome);
+        self.refusals.add(record.reason);
+    }
+
+    /// Adds the counts of another worker.
+    pub fn merge(&mut self, other: &Self) {
+        self.clients_open += other.clients_open;
+        self.clients_accepted += other.clients_accepted;
+        self.refused.merge(&other.refused);
+        self.refusals.merge(&other.refusals);
+    }
+}

@@ -1,0 +1,193 @@
+//! W3C Trace Context (Recommendation of 23 November 2021): `traceparent` and `tracestate`. Baton takes
+//! no part in a trace: a valid context is passed on as it is, and one is made where there is none, so
+//! that every request can be found by its trace in the logs on both sides.
+
+use std::fmt;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use rand_core::{Rng as _, SeedableRng as _};
+use rand_pcg::Pcg64Mcg;
+
+use super::seams;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// Where the parts of version 00 lie: version, trace id, parent id, flags, with hyphens between.
+const VERSION: std::ops::Range<usize> = 0..2;
+const TRACE_ID: std::ops::Range<usize> = 3..35;
+const PARENT_ID: std::ops::Range<usize> = 36..52;
+const FLAGS: std::ops::Range<usize> = 53..55;
+const LENGTH: usize = 55;
+
+/// The id of a trace: 32 lower-case hexadecimal digits, not all zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceId([u8; 32]);
+
+impl TraceId {
+    /// As it stands in `traceparent`.
+    ///
+    /// # Panics
+    /// Never: the digits are ASCII.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("hexadecimal digits are ASCII")
+    }
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+/// Where one worker's trace ids come from. They are unique, not secret.
+#[derive(Debug)]
+pub struct TraceIds {
+    random: Pcg64Mcg,
+    sampled: bool,
+}
+
+impl TraceIds {
+    /// A generator that no other worker or process has. Contexts made by it carry the sampled flag if
+    /// `sampled`.
+    #[must_use]
+    pub fn new(sampled: bool) -> Self {
+        let mut seed = [0; 16];
+        seed[..8].copy_from_slice(&seams::entropy().to_be_bytes());
+        seed[8..].copy_from_slice(&seams::entropy().to_be_bytes());
+        Self { random: Pcg64Mcg::from_seed(seed), sampled }
+    }
+
+    /// Leaves a valid context in the headers as it is; makes one otherwise, without what an invalid one
+    /// carried along. Returns the id of the trace.
+    pub fn adopt(&mut self, headers: &mut HeaderMap) -> TraceId {
+        if let Some(known) = trace_id(headers) {
+            return known;
+        }
+        headers.remove(TRACESTATE);
+        let trace = self.make();
+        let parent = loop {
+            let parent = self.random.next_u64();
+            if parent != 0 {
+                break parent;
+            }
+        };
+        let text = format!("00-{trace}-{parent:016x}-{:02x}", u8::from(self.sampled));
+        headers.insert(TRACEPARENT, HeaderValue::try_from(text).expect("hexadecimal digits"));
+        trace
+    }
+
+    fn make(&mut self) -> TraceId {
+        loop {
+            let high = u128::from(self.random.next_u64());
+            let number = high << 64 | u128::from(self.random.next_u64());
+            if number != 0 {
+                let text = format!("{number:032x}");
+                return TraceId(text.as_bytes().try_into().expect("32 digits"));
+            }
+        }
+    }
+}
+
+/// The trace that the headers name, if what they say of it is valid (section 3.2.2).
+#[must_use]
+pub fn trace_id(headers: &HeaderMap) -> Option<TraceId> {
+    let mut values = headers.get_all(TRACEPARENT).iter();
+    let value = values.next()?.as_bytes();
+    if values.next().is_some() || value.len() < LENGTH {
+        return None;
+    }
+    let hyphens = [VERSION.end, TRACE_ID.end, PARENT_ID.end];
+    let parts = [VERSION, TRACE_ID, PARENT_ID, FLAGS];
+    let well_formed = hyphens.iter().all(|at| value[*at] == b'-')
+        && parts.into_iter().all(|part| value[part].iter().all(is_lower_hexadecimal));
+    let known_length = match &value[VERSION] {
+        b"ff" => false,
+        b"00" => value.len() == LENGTH,
+        // A later version may go on, after a hyphen (section 4.3, versioning).
+        _ => value.len() == LENGTH || value[LENGTH] == b'-',
+    };
+    let is_zero = |part: std::ops::Range<usize>| value[part].iter().all(|digit| *digit == b'0');
+    if !well_formed || !known_length || is_zero(TRACE_ID) || is_zero(PARENT_ID) {
+        return None;
+    }
+    Some(TraceId(value[TRACE_ID].try_into().expect("32 digits")))
+}
+
+fn is_lower_hexadecimal(digit: &u8) -> bool {
+    matches!(digit, b'0'..=b'9' | b'a'..=b'f')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALID: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn headers(values: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(TRACEPARENT, value.parse().expect("a valid value"));
+        }
+        headers.insert(TRACESTATE, "vendor=1".parse().expect("a valid value"));
+        headers
+    }
+
+    #[test]
+    fn a_valid_context_is_passed_on_as_it_is() {
+        for value in [
+            VALID,
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-ff",
+            "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-and-more",
+        ] {
+            let mut headers = headers(&[value]);
+            let trace = TraceIds::new(false).adopt(&mut headers);
+            assert_eq!(trace.as_str(), "0af7651916cd43dd8448eb211c80319c");
+            assert_eq!(headers[TRACEPARENT], value);
+            assert_eq!(headers[TRACESTATE], "vendor=1");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_replaced_without_its_state() {
+        for values in [
+            &[][..],
+            &[VALID, VALID],
+            &[""],
+            &["ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"],
+            &["00-00000000000000000000000000000000-b7ad6b7169203331-01"],
+            &["00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01"],
+            &["00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"],
+            &["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0"],
+            &["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-011"],
+            &["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more"],
+            &["cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01more"],
+            &["00-0af7651916cd43dd8448eb211c80319c_b7ad6b7169203331-01"],
+            &["0g-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"],
+            &["00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0x"],
+        ] {
+            let mut headers = headers(values);
+            let trace = TraceIds::new(false).adopt(&mut headers);
+            assert_eq!(headers.get_all(TRACEPARENT).iter().count(), 1, "{values:?}");
+            assert_eq!(trace_id(&headers), Some(trace), "what is made is valid");
+            assert_ne!(trace.as_str(), "0af7651916cd43dd8448eb211c80319c", "{values:?}");
+            assert!(!headers.contains_key(TRACESTATE), "{values:?}");
+            assert!(headers[TRACEPARENT].to_str().expect("ASCII").ends_with("-00"));
+        }
+    }
+
+    #[test]
+    fn every_context_that_is_made_is_another_one() {
+        let mut ids = TraceIds::new(true);
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..1000 {
+            let mut headers = HeaderMap::new();
+            assert!(seen.insert(ids.adopt(&mut headers).to_string()));
+            assert!(headers[TRACEPARENT].to_str().expect("ASCII").ends_with("-01"));
+        }
+        let other = TraceIds::new(true).adopt(&mut HeaderMap::new());
+        assert!(seen.insert(other.to_string()), "another worker has other ids");
+    }
+}

@@ -1,0 +1,490 @@
+//! The access log: every request once, whatever became of it, and nothing that forges a line.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use h2::Reason;
+use http::{Method, Request, Response};
+use http_body_util::Full;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::baton::message;
+use crate::support::certificate::certificate;
+use crate::support::client::{connect, head, read_chunk};
+use crate::support::http1::{Http1Backend, Reached};
+use crate::support::{
+    Backend, Baton, Behaviour, Exchange, Http1, Http2, eventually, run_load, unique_id, within,
+};
+
+/// Behaves as the path says.
+async fn serve(mut exchange: Exchange) {
+    let path = exchange.head.uri().path().to_owned();
+    match path.as_str() {
+        "/hang" => exchange.wait_for_reset().await,
+        "/reset" => exchange.reset(Reason::INTERNAL_ERROR),
+        "/cut" => {
+            let Some(mut stream) = exchange.start(200) else { return };
+            exchange.send(&mut stream, Bytes::from_static(b"begun"), false).await;
+            // The client ends its request once it has seen that.
+            if exchange.read().await.is_err() {
+                return;
+            }
+            stream.send_reset(Reason::INTERNAL_ERROR);
+        }
+        _ if exchange.head.method() == Method::HEAD => exchange.answer(200, "").await,
+        _ => exchange.answer(200, "fine").await,
+    }
+}
+
+/// Writes bytes as they are and returns all that comes back, until the other side closes.
+async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut tcp = connect(address).await;
+    // It may be refused before all of it is written.
+    let _ = tcp.write_all(bytes).await;
+    let mut answer = Vec::new();
+    // A connection that is reset after the answer has answered as well.
+    let _ = within("the end of the answer", tcp.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// What a line is expected to say of a path.
+type Expected = BTreeMap<String, (&'static str, u64, &'static str)>;
+
+fn expect(
+    expected: &mut Expected,
+    path: &str,
+    outcome: &'static str,
+    status: u64,
+    by: &'static str,
+) {
+    assert!(expected.insert(path.to_owned(), (outcome, status, by)).is_none(), "{path} twice");
+}
+
+/// A path of its own, which behaves as `kind`.
+fn path_of(kind: &str) -> String {
+    format!("/{kind}?{}", unique_id())
+}
+
+/// Requests that are answered, or fail, over all versions of HTTP.
+async fn ordinary(baton: &Baton, expected: &mut Expected) {
+    let http2 = Arc::new(Http2::connect(baton.address).await);
+    let mut paths = Vec::new();
+    for (kind, outcome, status, by) in [
+        ("ok", "completed", 200, "backend"),
+        ("reset", "rejected", 502, "backend"),
+        ("cut", "cut_short", 200, "backend"),
+    ] {
+        for _ in 0..10 {
+            let path = path_of(kind);
+            expect(expected, &path, outcome, status, by);
+            paths.push(path);
+        }
+    }
+    let total = paths.len();
+    run_load(total, total, move |number| {
+        let (client, path) = (Arc::clone(&http2), paths[number].clone());
+        async move {
+            let method = if path.starts_with("/reset") { Method::POST } else { Method::GET };
+            let (response, mut body) =
+                client.begin(head(method, &path, &path), false).await.expect("it lives");
+            if !path.starts_with("/cut") {
+                body.send_data(Bytes::new(), true).expect("the stream is open");
+            }
+            let mut response = within("a head", response).await.expect("a head").into_body();
+            while let Ok(Some(_)) = read_chunk(&mut response).await {
+                if path.starts_with("/cut") {
+                    body.send_data(Bytes::new(), true).expect("the stream is open");
+                }
+            }
+        }
+    })
+    .await;
+    let mut http1 = Http1::connect(baton.address).await;
+    for (method, body) in [(Method::GET, ""), (Method::HEAD, ""), (Method::PUT, "a body")] {
+        let path = path_of("ok");
+        expect(expected, &path, "completed", 200, "backend");
+        http1.send(head(method, &path, &path), body).await.expect("answered");
+    }
+    let path = path_of("ok");
+    expect(expected, &path, "completed", 200, "backend");
+    let old = format!("GET {path} HTTP/1.0\r\nHost: a\r\n\r\n");
+    assert!(raw(baton.address, old.as_bytes()).await.contains("fine"));
+    let pipelined = [path_of("ok"), path_of("ok")];
+    for path in &pipelined {
+        expect(expected, path, "completed", 200, "backend");
+    }
+    let [first, second] = pipelined;
+    let both = format!(
+        "GET {first} HTTP/1.1\r\nHost: a\r\n\r\n\
+         GET {second} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    );
+    assert_eq!(raw(baton.address, both.as_bytes()).await.matches("fine").count(), 2);
+}
+
+/// Requests whose clients go away.
+async fn cancelled(backend: &Backend, baton: &Baton, expected: &mut Expected) {
+    let client = Http2::connect(baton.address).await;
+    let leaving = Http2::connect(baton.address).await;
+    let before = backend.seen(|seen| seen.open());
+    let mut held = Vec::new();
+    for number in 0..10 {
+        let path = path_of("hang");
+        expect(expected, &path, "cancelled", 0, "client");
+        let whose = if number < 5 { &client } else { &leaving };
+        let begun = whose.begin(head(Method::GET, &path, &path), true).await;
+        held.push(begun.expect("the connection lives"));
+    }
+    let path = path_of("hang");
+    expect(expected, &path, "cancelled", 0, "client");
+    let mut http1 = connect(baton.address).await;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+    http1.write_all(request.as_bytes()).await.expect("Baton listens");
+    backend.wait_until("all are in flight", |seen| seen.open() == before + 11).await;
+    for (_, stream) in &mut held[..5] {
+        stream.send_reset(Reason::CANCEL);
+    }
+    leaving.closed.abort();
+    drop(http1);
+    backend.wait_until("each was reset", |seen| seen.open() == before).await;
+}
+
+/// Requests that Baton answers itself, and heads that it cannot read.
+async fn refused(baton: &Baton, expected: &mut Expected) {
+    let path = path_of("nobody");
+    expect(expected, &path, "rejected", 400, "proxy");
+    let request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n");
+    assert!(raw(baton.address, request.as_bytes()).await.starts_with("HTTP/1.1 400 "));
+    expect(expected, "", "rejected", 405, "proxy");
+    let connect_request = b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\nConnection: close\r\n\r\n";
+    assert!(raw(baton.address, connect_request).await.starts_with("HTTP/1.1 405 "));
+    for malformed in [
+        "GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n",
+        "GET /\u{1}x HTTP/1.1\r\nHost: a\r\n\r\n",
+        "\u{1}\u{2}\u{3} / HTTP/1.1\r\n\r\n",
+    ] {
+        let answer = raw(baton.address, malformed.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{malformed:?}: {answer:?}");
+    }
+    let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(200_000));
+    let answer = raw(baton.address, long.as_bytes()).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer:?}");
+    let mut half = connect(baton.address).await;
+    half.write_all(b"GET /half HTTP/1.1\r\nHo").await.expect("Baton listens");
+    half.shutdown().await.expect("it is open");
+    let mut rest = Vec::new();
+    let _ = within("Baton closes", half.read_to_end(&mut rest)).await;
+    // A connection that never asks for anything is no request.
+    drop(connect(baton.address).await);
+}
+
+#[tokio::test]
+async fn every_request_is_there_once() {
+    let backend = Backend::start(Behaviour::default(), serve).await;
+    let flags = ["--response-timeout", "25s", "--drain-timeout", "300ms"];
+    let mut baton = Baton::start(&[backend.url()], &flags).await;
+    let mut expected = Expected::new();
+    ordinary(&baton, &mut expected).await;
+    cancelled(&backend, &baton, &mut expected).await;
+    refused(&baton, &mut expected).await;
+    let client = Http2::connect(baton.address).await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        let path = path_of("hang");
+        expect(&mut expected, &path, "rejected", 503, "proxy");
+        held.push(client.begin(head(Method::GET, &path, &path), true).await.expect("it lives"));
+    }
+    backend.wait_until("three are in flight", |seen| seen.open() == 3).await;
+    baton.terminate();
+    assert!(baton.exit().await.success());
+    baton.wait_for_log("stopped", |line| message(line) == "stopped").await;
+
+    let mut lines = baton.lines("request");
+    let unreadable: Vec<_> = lines.extract_if(.., |line| line["path"] == "-").collect();
+    let mut seen = BTreeMap::new();
+    for line in &lines {
+        let path = line["path"].as_str().expect("text");
+        let (outcome, status, by) = expected.get(path).unwrap_or_else(|| panic!("{line}"));
+        let said = (&line["outcome"], &line["status"], &line["ended_by"]);
+        assert_eq!(said, (&(*outcome).into(), &(*status).into(), &(*by).into()), "{line}");
+        *seen.entry(path.to_owned()).or_insert(0) += 1;
+        check_fields(line);
+    }
+    for path in expected.keys() {
+        assert_eq!(seen.get(path), Some(&1), "{path}");
+    }
+    let mut reasons: Vec<_> =
+        unreadable.iter().map(|line| (line["reason"].as_str(), line["status"].as_u64())).collect();
+    reasons.sort_unstable();
+    let malformed = (Some("malformed"), Some(400));
+    let (half, long) = ((Some("incomplete_head"), Some(0)), (Some("head_too_large"), Some(431)));
+    assert_eq!(reasons, [long, half, malformed, malformed, malformed]);
+}
+
+/// What every line has, and what must agree in it.
+fn check_fields(line: &Value) {
+    for field in ["timestamp", "method", "scheme", "authority", "protocol", "listener", "trace_id"]
+    {
+        assert!(line[field].as_str().is_some_and(|value| !value.is_empty()), "{field}: {line}");
+    }
+    let attempts = line["attempt_list"].as_array().expect("a list");
+    assert_eq!(line["attempts"], attempts.len(), "{line}");
+    let last = attempts.last();
+    assert_eq!(line["connection"], last.map_or("-".into(), |last| last["connection"].clone()));
+    if line["outcome"] == "completed" {
+        let times = ["wait_ms", "upload_ms", "first_byte_ms", "total_ms"];
+        let times = times.map(|time| line[time].as_f64().expect("a number"));
+        assert!(times[0] <= times[1] && times[0] <= times[2] && times[2] <= times[3], "{line}");
+        assert_eq!(line["response_bytes"], line["backend_response_bytes"], "{line}");
+    }
+}
+
+/// In flight at a second signal: logged all the same.
+#[tokio::test]
+async fn what_a_second_signal_cuts_off_is_there_too() {
+    let backend = Backend::start(Behaviour::default(), serve).await;
+    let mut baton = Baton::start(&[backend.url()], &["--drain-timeout", "1h"]).await;
+    let client = Http2::connect(baton.address).await;
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        let path = path_of("hang");
+        held.push(client.begin(head(Method::GET, &path, &path), true).await.expect("it lives"));
+    }
+    backend.wait_until("all are in flight", |seen| seen.open() == 5).await;
+    baton.terminate();
+    baton.wait_for_log("draining", |line| message(line) == "draining").await;
+    baton.terminate();
+    assert_eq!(baton.exit().await.code(), Some(1));
+    for line in baton.wait_for_requests(5).await {
+        assert_eq!(
+            (&line["ended_by"], &line["reason"]),
+            (&"proxy".into(), &"shutting_down".into())
+        );
+    }
+}
+
+/// Each attempt with where it went and how far it came.
+#[tokio::test]
+async fn every_attempt_is_listed_with_its_evidence() {
+    let backend = Backend::start(Behaviour::default(), |exchange| async move {
+        match exchange.times_arrived() {
+            1 => exchange.reset(Reason::REFUSED_STREAM),
+            2 => exchange.reset(Reason::INTERNAL_ERROR),
+            _ => exchange.answer(200, "third").await,
+        }
+    })
+    .await;
+    let baton = Baton::start(&[backend.url()], &[]).await;
+    let client = Http2::connect(baton.address).await;
+    let answer = client.send(head(Method::PUT, "/", "attempts"), "body").await.expect("answered");
+    assert_eq!(answer.body, "third");
+    let line = baton.wait_for_requests(1).await.remove(0);
+    let attempts = line["attempt_list"].as_array().expect("a list");
+    let said: Vec<_> = attempts
+        .iter()
+        .map(|attempt| (attempt["evidence"].as_str(), attempt["failure"].as_str()))
+        .collect();
+    let expected = [
+        (Some("refused"), Some("REFUSED_STREAM")),
+        (Some("unknown"), Some("INTERNAL_ERROR")),
+        (Some("-"), Some("-")),
+    ];
+    assert_eq!(said, expected, "{line}");
+    assert!(attempts.iter().all(|attempt| attempt["backend"] == backend.url()), "{line}");
+    let streams: Vec<_> = attempts.iter().map(|attempt| attempt["stream"].as_u64()).collect();
+    assert_eq!(streams, [Some(1), Some(3), Some(5)], "{line}");
+    assert_eq!((&line["request_bytes"], &line["response_bytes"]), (&4.into(), &5.into()));
+    // A backend that refuses may do so before it has seen the body.
+    let sent = line["backend_request_bytes"].as_u64();
+    assert!((Some(4)..=Some(12)).contains(&sent), "{line}");
+}
+
+/// A GOAWAY takes an attempt back before anybody reports it.
+#[tokio::test]
+async fn an_attempt_that_a_goaway_took_back_is_unprocessed() {
+    use crate::support::raw::{Bodies, RawBackend};
+    let backend = RawBackend::start(100, |mut connection| async move {
+        let mut bodies = Bodies::default();
+        while let Some((stream, body)) = connection.request(&mut bodies).await {
+            if connection.number == 0 {
+                connection.go_away(0, 0).await;
+            } else {
+                connection.answer(stream, &body).await;
+            }
+        }
+    })
+    .await;
+    let baton = Baton::start(&[backend.url()], &[]).await;
+    let client = Http2::connect(baton.address).await;
+    let answer = client.send(head(Method::POST, "/", "goaway"), "body").await.expect("answered");
+    assert_eq!(answer.body, "body");
+    let line = baton.wait_for_requests(1).await.remove(0);
+    assert_eq!(line["attempt_list"][0]["evidence"], "unprocessed", "{line}");
+    assert_eq!(line["attempt_list"][1]["evidence"], "-", "{line}");
+    assert_eq!((&line["attempts"], &line["evidence"]), (&2.into(), &"unprocessed".into()));
+}
+
+/// What a client may put into a target or a field ends no line and makes no field.
+#[tokio::test]
+async fn a_hostile_target_forges_nothing() {
+    let backend = Backend::healthy().await;
+    let folder = std::env::temp_dir().join(format!("baton-hostile-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    let file = folder.join("access.log");
+    let flags = ["--access-log", "text", "--access-log-file", file.to_str().expect("UTF-8")];
+    let baton = Baton::start(&[backend.url()], &flags).await;
+    let hostile = "/a\"status=200\\%0a%0d{}|\u{e9}\u{2028}\u{85}x";
+    let request = format!("GET {hostile} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let answer = raw(baton.address, request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 "), "{answer:?}");
+    let read = || std::fs::read_to_string(&file).unwrap_or_default();
+    eventually("the line is written", || read().ends_with('\n')).await;
+    let text = read();
+    assert_eq!(text.lines().count(), 1, "{text:?}");
+    let line = text.trim_end();
+    assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line:?}");
+    assert_eq!(line.matches(" status=").count(), 1, "{line}");
+    std::fs::remove_dir_all(&folder).expect("it is ours");
+}
+
+#[tokio::test]
+async fn traces_are_passed_on_or_begun_and_logged() {
+    let backend = Backend::healthy().await;
+    let baton = Baton::start(&[backend.url()], &[]).await;
+    let client = Http2::connect(baton.address).await;
+    let send = async |context: Option<&str>| {
+        let mut builder = Request::get("http://front.test/").header("tracestate", "vendor=1");
+        if let Some(context) = context {
+            builder = builder.header("traceparent", context);
+        }
+        let request = builder.body(()).expect("a valid head");
+        assert_eq!(client.send(request, "").await.expect("answered").status, 200);
+    };
+    let valid = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let invalid = "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01";
+    for context in [Some(valid), Some(invalid), None] {
+        send(context).await;
+    }
+    let lines = baton.wait_for_requests(3).await;
+    let heads = backend.seen(|seen| seen.heads.clone());
+    for (number, (line, head)) in lines.iter().zip(&heads).enumerate() {
+        let parent = head.headers()["traceparent"].to_str().expect("ASCII");
+        assert_eq!(line["trace_id"], parent[3..35], "{line}");
+        assert_eq!(parent == valid, number == 0, "{parent}");
+        assert_eq!(head.headers().contains_key("tracestate"), number == 0, "{head:?}");
+        assert_eq!(parent.ends_with("-00"), number > 0, "what is begun is not sampled");
+    }
+    assert_ne!(lines[1]["trace_id"], lines[2]["trace_id"]);
+}
+
+#[tokio::test]
+async fn a_rotated_file_is_left_and_a_new_one_begun_on_sighup() {
+    let backend = Backend::healthy().await;
+    let folder = std::env::temp_dir().join(format!("baton-rotation-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    let (file, rotated) = (folder.join("access.log"), folder.join("access.log.1"));
+    let flags = ["--access-log-file", file.to_str().expect("UTF-8"), "--workers", "2"];
+    let baton = Baton::start(&[backend.url()], &flags).await;
+    let client = Http2::connect(baton.address).await;
+    let paths = |file: &std::path::Path| -> Vec<String> {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let lines = text.lines().map(|line| serde_json::from_str(line).expect("whole lines"));
+        lines.map(|line: Value| line["path"].as_str().expect("text").to_owned()).collect()
+    };
+    client.get("/before").await.expect("answered");
+    eventually("the line is there", || paths(&file) == ["/before"]).await;
+    std::fs::rename(&file, &rotated).expect("it is there");
+    client.get("/between").await.expect("answered");
+    eventually("the line follows the file", || paths(&rotated) == ["/before", "/between"]).await;
+    assert!(!file.exists());
+    baton.hang_up();
+    eventually("a new file", || file.exists()).await;
+    client.get("/after").await.expect("answered");
+    eventually("the line is in the new file", || paths(&file) == ["/after"]).await;
+    assert_eq!(paths(&rotated), ["/before", "/between"]);
+    assert!(baton.lines("request").is_empty(), "the access log is elsewhere");
+    std::fs::remove_dir_all(&folder).expect("it is ours");
+}
+
+/// A Baton whose standard error is read only until it listens.
+struct Unread {
+    child: Child,
+    _stderr: BufReader<ChildStderr>,
+    address: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Unread {
+    fn start(backend: &str) -> Self {
+        let authority = certificate().certificate_file.to_str().expect("UTF-8");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_baton"));
+        command.args([
+            "run",
+            "--listen",
+            "127.0.0.1:0",
+            "--admin",
+            "127.0.0.1:0",
+            "--workers",
+            "1",
+        ]);
+        command.args(["--backend", backend, "--ca", authority]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("cargo built the binary");
+        let mut stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+        let mut addresses = BTreeMap::new();
+        while addresses.len() < 2 {
+            let mut line = String::new();
+            stderr.read_line(&mut line).expect("it says where it listens");
+            let line: Value = serde_json::from_str(&line).expect("a JSON line");
+            let address: SocketAddr = line["address"].as_str().expect("text").parse().expect("one");
+            addresses.insert(message(&line).to_owned(), address);
+        }
+        let (address, admin) = (addresses["listening"], addresses["admin listening"]);
+        Self { child, _stderr: stderr, address, admin }
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Nobody reads standard error: requests are answered all the same, and what was lost is counted.
+#[tokio::test]
+async fn a_reader_that_never_reads_stops_nothing() {
+    const REQUESTS: usize = 400;
+    // HTTP/1.1 on both sides: long paths cost least there.
+    let backend = Http1Backend::start(Reached::Cleartext, async |_request| {
+        Response::new(Full::new(Bytes::from_static(b"fine")))
+    });
+    let mut baton = Unread::start(&backend.await.url());
+    let mut client = Http1::connect(baton.address).await;
+    // The queue holds 8 MiB, a pipe 64 KiB.
+    for number in 0..REQUESTS {
+        let path = format!("/{number}/{}", "x".repeat(30_000));
+        assert_eq!(client.get(&path).await.expect("answered").status, 200);
+    }
+    let mut admin = Http1::connect(baton.admin).await;
+    let metrics = admin.get("/metrics").await.expect("answered");
+    let metrics = std::str::from_utf8(&metrics.body).expect("text");
+    let metrics = crate::support::exposition::Exposition::parse(metrics);
+    assert!(metrics.sum("baton_log_lines_dropped_total", &[("log", "access")]) > 50.0);
+    let requests = metrics.sum("baton_requests_total", &[("outcome", "completed")]);
+    assert_eq!(requests as usize, REQUESTS, "they are counted though not written");
+    let process = baton.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &process]).status().expect("kill").success());
+    let mut status = None;
+    eventually("it ends", || {
+        status = baton.child.try_wait().expect("it is our child");
+        status.is_some()
+    })
+    .await;
+    assert_eq!(status.expect("just seen").code(), Some(0));
+}

@@ -1,0 +1,160 @@
+//! The admin interface: what there is, what it says of pools, when it is ready.
+
+use std::collections::BTreeSet;
+
+use http::Method;
+use serde_json::Value;
+
+use crate::support::baton::message;
+use crate::support::client::head;
+use crate::support::{Backend, Baton, Behaviour, Exchange, Http1, Http2, within};
+
+const ADMIN: [&str; 2] = ["--admin", "127.0.0.1:0"];
+
+async fn hang(exchange: Exchange) {
+    exchange.wait_for_reset().await;
+}
+
+#[tokio::test]
+async fn there_is_no_admin_interface_unless_asked_for() {
+    let backend = Backend::healthy().await;
+    let baton = Baton::start(&[backend.url()], &[]).await;
+    assert_eq!(Http2::connect(baton.address).await.get("/").await.expect("answered").status, 200);
+    assert!(baton.lines("admin listening").is_empty());
+}
+
+#[tokio::test]
+async fn anything_else_says_what_there_is() {
+    let backend = Backend::healthy().await;
+    let baton = Baton::start(&[backend.url()], &ADMIN).await;
+    let mut client = Http1::connect(baton.admin().await).await;
+    let contents = client.get("/").await.expect("answered");
+    assert_eq!(contents.status, 200);
+    let unknown = client.get("/metric").await.expect("answered");
+    assert_eq!(unknown.status, 404);
+    let wrong = client.send(head(Method::POST, "/metrics", "post"), "").await.expect("answered");
+    assert_eq!((wrong.status.as_u16(), wrong.header("allow")), (405, "GET, HEAD"));
+    for answer in [contents, unknown, wrong] {
+        let text = std::str::from_utf8(&answer.body).expect("text");
+        for path in ["/metrics", "/pools", "/ready", "/live"] {
+            assert!(text.contains(&format!("GET {path}")), "{text}");
+        }
+    }
+    let metrics = client.get("/metrics?x").await.expect("answered");
+    assert_eq!(metrics.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    let without_body = client.send(head(Method::HEAD, "/metrics", "head"), "").await;
+    let without_body = without_body.expect("answered");
+    assert_eq!((without_body.status.as_u16(), without_body.body.len()), (200, 0));
+}
+
+#[tokio::test]
+async fn pools_show_every_stream_in_use_of_every_worker() {
+    let backend = Backend::start(Behaviour::default(), hang).await;
+    let flags = [&ADMIN[..], &["--workers", "2"]].concat();
+    let baton = Baton::start(&[backend.url()], &flags).await;
+    // Which worker accepts a connection is the system's to choose.
+    let mut clients = Vec::new();
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        let client = Http2::connect(baton.address).await;
+        for _ in 0..3 {
+            let request = client.begin(head(Method::GET, "/", "held"), true).await;
+            held.push(request.expect("the connection lives"));
+        }
+        clients.push(client);
+    }
+    backend.wait_until("all are in flight", |seen| seen.open() == held.len()).await;
+    let pools: Value = serde_json::from_str(&baton.ask("/pools").await).expect("JSON");
+    let workers = pools["workers"].as_array().expect("a list");
+    assert_eq!(workers.len(), 2);
+    let mut streams = 0;
+    let mut names = BTreeSet::new();
+    for worker in workers {
+        assert_eq!(worker["answered"], true);
+        let cluster = &worker["clusters"][0];
+        let backend = &cluster["backends"][0];
+        assert_eq!(cluster["cluster"], "default");
+        assert_eq!(backend["healthy"], true);
+        let mut of_worker = 0;
+        for connection in backend["connections"].as_array().expect("a list") {
+            assert_eq!(connection["state"], "available", "{connection}");
+            assert!(connection["limit"].as_u64() > connection["streams"].as_u64());
+            of_worker += connection["streams"].as_u64().expect("a number");
+            names.insert(connection["connection"].as_str().expect("text").to_owned());
+        }
+        assert_eq!(cluster["requests"]["live"], of_worker);
+        assert_eq!(cluster["streams"], of_worker);
+        streams += of_worker;
+    }
+    assert_eq!(streams, held.len() as u64);
+    let connected = baton.lines("connected");
+    assert!(
+        connected.iter().all(|line| names.contains(line["connection"].as_str().expect("text")))
+    );
+}
+
+/// A backend that nobody reaches is in backoff, and its connections are not there.
+#[tokio::test]
+async fn pools_show_what_is_down() {
+    let mut down = Backend::healthy().await;
+    down.stop().await;
+    let flags =
+        [&ADMIN[..], &["--queue-timeout", "300ms", "--backoff-min", "1h", "--backoff-max", "2h"]];
+    let baton = Baton::start(&[down.url()], &flags.concat()).await;
+    let answer = Http2::connect(baton.address).await.get("/").await.expect("answered");
+    assert_eq!(answer.status, 503);
+    let pools: Value = serde_json::from_str(&baton.ask("/pools").await).expect("JSON");
+    let backend = &pools["workers"][0]["clusters"][0]["backends"][0];
+    assert!(backend["backoff_ms"].as_u64() > Some(60_000), "{backend}");
+    assert_eq!(
+        (&backend["backend"], &backend["available_streams"]),
+        (&down.url().into(), &0.into())
+    );
+}
+
+#[tokio::test]
+async fn it_is_ready_until_it_drains_and_live_all_the_time() {
+    let backend = Backend::start(Behaviour::default(), hang).await;
+    let flags = [&ADMIN[..], &["--workers", "2", "--drain-timeout", "1h"]].concat();
+    let baton = Baton::start(&[backend.url()], &flags).await;
+    assert_eq!(
+        (baton.ask("/ready").await, baton.ask("/live").await),
+        ("ready\n".into(), "live\n".into())
+    );
+    let client = Http2::connect(baton.address).await;
+    let _held = client.begin(head(Method::GET, "/", "held"), true).await.expect("it lives");
+    backend.wait_until("one is in flight", |seen| seen.open() == 1).await;
+    baton.terminate();
+    baton.wait_for_log("draining", |line| message(line) == "draining").await;
+    let mut admin = Http1::connect(baton.admin().await).await;
+    let draining = async {
+        while admin.get("/ready").await.expect("answered").status != 503 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("it is no longer ready", draining).await;
+    let metrics = baton.metrics().await;
+    assert_eq!(metrics.sum("baton_requests_live", &[("cluster", "default")]) as u64, 1);
+}
+
+/// Connections to the admin interface that say nothing do not keep others out for good.
+#[tokio::test]
+async fn connections_that_say_nothing_are_ended() {
+    let backend = Backend::healthy().await;
+    let baton = Baton::start(&[backend.url()], &ADMIN).await;
+    let address = baton.admin().await;
+    let mut silent = Vec::new();
+    for _ in 0..40 {
+        silent.push(crate::support::client::connect(address).await);
+    }
+    let answered = async {
+        loop {
+            if let Ok(answer) = Http1::connect(address).await.get("/ready").await {
+                return answer;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    assert_eq!(within("it answers again", answered).await.status, 200);
+    assert_eq!(Http2::connect(baton.address).await.get("/").await.expect("answered").status, 200);
+}
