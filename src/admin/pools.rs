@@ -50,7 +50,10 @@ struct Backend<'a> {
     backend: &'a str,
     healthy: bool,
     usable: bool,
-    fail_open: bool,
+    state: String,
+    state_ms: u64,
+    cause: String,
+    weight: u16,
     backoff_ms: Option<u64>,
     available_streams: u64,
     connections: Vec<Connection>,
@@ -104,11 +107,12 @@ fn cluster(snapshot: &ClusterSnapshot) -> Cluster<'_> {
             retired_slots: retired,
         },
         streams,
-        backends: (0..).zip(&snapshot.backends).map(|(id, it)| backend(id, it)).collect(),
+        backends: snapshot.backends.iter().map(backend).collect(),
     }
 }
 
-fn backend(id: u16, snapshot: &BackendSnapshot) -> Backend<'_> {
+fn backend(snapshot: &BackendSnapshot) -> Backend<'_> {
+    let id = snapshot.place;
     let connection = |(slot, view): &(u16, crate::pool::SlotView)| Connection {
         connection: format!("b{id}/s{slot}/g{}", view.generation),
         slot: *slot,
@@ -121,7 +125,10 @@ fn backend(id: u16, snapshot: &BackendSnapshot) -> Backend<'_> {
         backend: &snapshot.name,
         healthy: snapshot.healthy,
         usable: snapshot.usable,
-        fail_open: snapshot.fail_open,
+        state: snapshot.state.to_string(),
+        state_ms: snapshot.state_ms,
+        cause: snapshot.cause.to_string(),
+        weight: snapshot.weight,
         backoff_ms: snapshot.backoff_ms,
         available_streams: snapshot.available_streams,
         connections: snapshot.slots.iter().map(connection).collect(),

@@ -58,15 +58,15 @@ impl<'a> ClusterSum<'a> {
         mine.counters.stale += others.counters.stale;
         mine.counters.refused += others.counters.refused;
         mine.counters.pings += others.counters.pings;
-        for (backend, metrics) in cluster.backends.iter().zip(&cluster.metrics.backends) {
-            self.backends.entry(&backend.name).or_default().add(backend, metrics);
+        for backend in &cluster.backends {
+            self.backends.entry(&backend.name).or_default().add(backend);
         }
     }
 }
 
 impl BackendSum {
-    fn add(&mut self, backend: &BackendSnapshot, metrics: &BackendMetrics) {
-        self.metrics.merge(metrics);
+    fn add(&mut self, backend: &BackendSnapshot) {
+        self.metrics.merge(&backend.metrics);
         self.available_streams += backend.available_streams;
         self.healthy += u64::from(backend.healthy);
         for (_, slot) in &backend.slots {

@@ -16,6 +16,8 @@
 //! | up | the third in a row: down | starts the count anew |
 //! | down | starts the count anew | the second in a row: up |
 
+use core::fmt;
+
 use super::config::HealthConfig;
 use super::health::Health;
 use super::time::Instant;
@@ -69,6 +71,34 @@ pub enum StateCause {
     Operator,
     /// The pool started anew.
     Rebuilt,
+}
+
+impl fmt::Display for BackendState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Up => "up",
+            Self::Ejected => "ejected",
+            Self::OnTrial => "on_trial",
+            Self::Down => "down",
+            Self::Draining => "draining",
+            Self::Leaving => "leaving",
+        })
+    }
+}
+
+impl fmt::Display for StateCause {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Configured => "configured",
+            Self::Failures => "failures",
+            Self::GatewayFailures => "gateway_failures",
+            Self::EjectionOver => "ejection_over",
+            Self::Answered => "answered",
+            Self::Probes => "probes",
+            Self::Operator => "operator",
+            Self::Rebuilt => "rebuilt",
+        })
+    }
 }
 
 /// What the pool knows of one backend, for people.

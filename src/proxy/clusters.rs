@@ -1,5 +1,6 @@
 //! The clusters of one worker: a driver each, and the routes to them.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use http::request;
@@ -18,10 +19,16 @@ const SEEDS_PER_CLUSTER: u64 = ProxyConfig::WORKERS_MAX as u64;
 
 /// All clusters of one worker.
 pub struct Clusters {
-    drivers: Vec<Rc<Driver>>,
-    routes: RouteTable,
+    present: RefCell<Rc<Present>>,
+    seed: u64,
     clock: Clock,
     telemetry: Rc<Telemetry>,
+}
+
+/// The clusters and routes of the present configuration.
+struct Present {
+    drivers: Vec<Rc<Driver>>,
+    routes: RouteTable,
 }
 
 impl Clusters {
@@ -39,24 +46,53 @@ impl Clusters {
         let clock = Clock::start();
         let telemetry = Telemetry::new(access_log, clock);
         let mut drivers = Vec::new();
-        let mut seed = seed;
-        for (cluster, tls) in config.clusters.iter().zip(&certificates.backends) {
+        for (number, cluster) in config.clusters.iter().enumerate() {
+            let seed = cluster_seed(seed, number);
+            let tls = &certificates.backends[number];
             drivers.push(Driver::start(cluster, tls, seed, clock, Rc::clone(&telemetry))?);
-            seed = seed.wrapping_add(SEEDS_PER_CLUSTER);
         }
-        let names: Vec<_> = config.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
-        let routes = RouteTable::new(&config.routes, &names);
-        Ok(Rc::new(Self { drivers, routes, clock, telemetry }))
+        let present = Present { drivers, routes: routes(config) };
+        Ok(Rc::new(Self { present: RefCell::new(Rc::new(present)), seed, clock, telemetry }))
+    }
+
+    /// Goes on with another configuration, which was checked. Clusters that stay keep what they have;
+    /// those that are gone, or whose tables change, finish what they have accepted.
+    ///
+    /// # Panics
+    /// If the configuration of a pool is out of bounds.
+    pub fn reconfigure(&self, config: &ProxyConfig, certificates: &Certificates) {
+        let before = Rc::clone(&self.present.borrow());
+        let mut drivers = Vec::new();
+        for (number, cluster) in config.clusters.iter().enumerate() {
+            let tls = &certificates.backends[number];
+            let known = before.drivers.iter().find(|driver| **driver.cluster() == *cluster.name);
+            let kept = known.filter(|driver| driver.reconfigure(cluster, tls));
+            drivers.push(kept.map_or_else(
+                || {
+                    let seed = cluster_seed(self.seed, number);
+                    Driver::start(cluster, tls, seed, self.clock, Rc::clone(&self.telemetry))
+                        .expect("the configuration was checked")
+                },
+                Rc::clone,
+            ));
+        }
+        for driver in &before.drivers {
+            if !drivers.iter().any(|kept| Rc::ptr_eq(kept, driver)) {
+                driver.retire();
+            }
+        }
+        *self.present.borrow_mut() = Rc::new(Present { drivers, routes: routes(config) });
     }
 
     /// The driver of the cluster that a request goes to, if there is a route for it.
-    pub fn find(&self, head: &request::Parts) -> Option<&Rc<Driver>> {
-        self.routes.find(head).map(|cluster| &self.drivers[cluster])
+    pub fn find(&self, head: &request::Parts) -> Option<Rc<Driver>> {
+        let present = self.present.borrow();
+        present.routes.find(head).map(|cluster| Rc::clone(&present.drivers[cluster]))
     }
 
     /// All drivers, in the order of the configuration.
-    pub fn drivers(&self) -> &[Rc<Driver>] {
-        &self.drivers
+    pub fn drivers(&self) -> Vec<Rc<Driver>> {
+        self.present.borrow().drivers.clone()
     }
 
     /// What the worker's requests leave behind.
@@ -71,8 +107,17 @@ impl Clusters {
 
     /// Tells every pool to finish what it has and to take nothing more.
     pub fn shut_down(&self) {
-        for driver in &self.drivers {
+        for driver in self.drivers() {
             let _ = driver.tell(Input::ShutdownRequested);
         }
     }
+}
+
+fn routes(config: &ProxyConfig) -> RouteTable {
+    let names: Vec<_> = config.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
+    RouteTable::new(&config.routes, &names)
+}
+
+fn cluster_seed(worker: u64, cluster: usize) -> u64 {
+    worker.wrapping_add(SEEDS_PER_CLUSTER.wrapping_mul(cluster as u64))
 }

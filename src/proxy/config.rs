@@ -64,6 +64,14 @@ pub struct BackendSettings {
     pub tls: UpstreamTlsSettings,
 }
 
+impl BackendSettings {
+    /// Whether each connection is sure to carry one request at a time.
+    #[must_use]
+    pub fn is_exclusive(&self) -> bool {
+        self.url.scheme == Scheme::Http
+    }
+}
+
 /// Statuses that are expected, such as `200-299, 304`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statuses(
@@ -186,7 +194,7 @@ impl ClusterConfig {
     pub fn pool_config(&self) -> pool::Config {
         let backend = |backend: &BackendSettings| BackendConfig {
             weight: backend.weight,
-            exclusive: backend.url.scheme == Scheme::Http,
+            exclusive: backend.is_exclusive(),
         };
         let backends = self.backends.iter().map(backend).collect();
         pool::Config { backends, ..self.pool.clone() }

@@ -3,13 +3,15 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Notify, oneshot};
 
+use super::backends::{Backend, Backends};
 use super::clusters::Clusters;
-use super::metrics::{ClusterMetrics, WorkerMetrics};
-use crate::pool::{BackendId, Instant, Pool, SlotState, SlotView, Stats};
+use super::metrics::{BackendMetrics, ClusterMetrics, WorkerMetrics};
+use crate::pool::{BackendState, Instant, Pool, SlotState, SlotView, StateCause, Stats};
 
 /// What a worker can be asked.
 pub enum Command {
@@ -49,12 +51,22 @@ pub struct ClusterSnapshot {
 pub struct BackendSnapshot {
     /// Its URL.
     pub name: Arc<str>,
+    /// Its place in the pool, as in the names of connections.
+    pub place: u16,
+    /// What was counted of it.
+    pub metrics: BackendMetrics,
     /// Whether nothing speaks against it.
     pub healthy: bool,
     /// Whether requests may go there.
     pub usable: bool,
-    /// Whether it is tried although it is out, because all are.
-    pub fail_open: bool,
+    /// Its state.
+    pub state: BackendState,
+    /// For how long it has been in it, in milliseconds.
+    pub state_ms: u64,
+    /// Why.
+    pub cause: StateCause,
+    /// Its weight.
+    pub weight: u16,
     /// For how long no connection to it is dialled, in milliseconds.
     pub backoff_ms: Option<u64>,
     /// Streams that could be opened now.
@@ -64,15 +76,15 @@ pub struct BackendSnapshot {
 }
 
 impl ClusterSnapshot {
-    /// Reads a pool and what was counted beside it. `names` are those of its backends.
-    pub fn of<'a>(
+    /// Reads a pool and what was counted beside it.
+    pub fn of(
         name: &str,
         pool: &Pool,
-        names: impl Iterator<Item = &'a str>,
+        backends: &Backends,
         metrics: &ClusterMetrics,
         now: Instant,
     ) -> Self {
-        let backends = (0..).zip(names).map(|(id, name)| backend(name, pool, BackendId(id), now));
+        let backends = backends.iter().filter_map(|it| backend(it, pool, metrics, now));
         Self {
             name: name.into(),
             stats: pool.stats(),
@@ -82,18 +94,34 @@ impl ClusterSnapshot {
     }
 }
 
-fn backend(name: &str, pool: &Pool, id: BackendId, now: Instant) -> BackendSnapshot {
+fn backend(
+    backend: &Backend,
+    pool: &Pool,
+    metrics: &ClusterMetrics,
+    now: Instant,
+) -> Option<BackendSnapshot> {
+    let id = backend.token.backend;
+    let view = pool.backend(id)?;
     let slots = (0..).map_while(|slot| Some((slot, pool.slot(id, slot)?)));
-    let backoff = pool.backoff_until(id).map(|until| until.since(now).as_millis());
-    BackendSnapshot {
-        name: name.into(),
+    let backoff = pool.backoff_until(id).map(|until| until.since(now));
+    Some(BackendSnapshot {
+        name: (&*backend.name).into(),
+        place: id.0,
+        metrics: metrics.of_backend(id),
         healthy: pool.is_healthy(id),
         usable: pool.may_be_used(id),
-        fail_open: pool.fail_open() == Some(id),
-        backoff_ms: backoff.map(|wait| u64::try_from(wait).unwrap_or(u64::MAX)),
+        state: view.state,
+        state_ms: milliseconds(now.since(view.since)),
+        cause: view.cause,
+        weight: view.weight,
+        backoff_ms: backoff.map(milliseconds),
         available_streams: pool.available_streams(id),
         slots: slots.filter(|(_, slot)| slot.state != SlotState::Empty).collect(),
-    }
+    })
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Answers commands for as long as anybody can send one.

@@ -1,6 +1,6 @@
 //! Owns a worker's [`Pool`]: tells it facts, carries out its orders, keeps its time. Decides nothing.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -8,8 +8,8 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::access_log::AccessRecord;
-use super::backend_url::BackendUrl;
-use super::config::ClusterConfig;
+use super::backends::{Backend, Backends};
+use super::config::{BackendSettings, ClusterConfig};
 use super::control::ClusterSnapshot;
 use super::metrics::ClusterMetrics;
 use super::relay::{RequestHead, RequestOrder};
@@ -18,19 +18,9 @@ use super::telemetry::Telemetry;
 use super::tls::BackendTls;
 use super::upstream::{self, ConnectionOrder};
 use crate::pool::{
-    BackendId, ConfigError, ConnectionToken, Handled, Input, Instant, Output, Pool, Rejection,
-    RequestId,
+    BackendId, BackendState, BackendToken, ConfigError, ConnectionToken, Handled, Input, Instant,
+    Output, Pool, Rejection, RequestId, Setting, StateCause,
 };
-
-/// A backend, as the shell needs it.
-pub struct Backend {
-    /// Where it is and what it speaks.
-    pub url: BackendUrl,
-    /// Its canonical form, for logs.
-    pub name: Rc<str>,
-    /// TLS towards it; plain text if `None`.
-    pub tls: Option<BackendTls>,
-}
 
 struct LiveRequest {
     generation: u32,
@@ -50,8 +40,10 @@ pub struct Driver {
     cluster: Rc<str>,
     core: RefCell<Core>,
     clock: Clock,
-    backends: Vec<Backend>,
+    backends: RefCell<Backends>,
     timer_changed: Notify,
+    /// Its cluster is gone, or goes on with another driver.
+    retired: Cell<bool>,
     telemetry: Rc<Telemetry>,
     metrics: RefCell<ClusterMetrics>,
 }
@@ -76,17 +68,19 @@ impl Driver {
             connections: BTreeMap::new(),
             requests: (0..requests).map(|_| None).collect(),
         };
-        let backends = cluster.backends.iter().zip(tls).map(|(backend, tls)| Backend {
-            url: backend.url.clone(),
-            name: backend.url.to_string().into(),
-            tls: tls.clone(),
-        });
+        let mut backends = Backends::new(cluster.pool.limits.backends);
+        for (index, (settings, tls)) in cluster.backends.iter().zip(tls).enumerate() {
+            let place = BackendId(u16::try_from(index).expect("the pool has places for all"));
+            let token = core.pool.backend(place).expect("it was configured").token;
+            backends.put(token, settings, tls.clone());
+        }
         let driver = Rc::new(Self {
             cluster: cluster.name.as_str().into(),
             core: RefCell::new(core),
             clock,
-            backends: backends.collect(),
+            backends: RefCell::new(backends),
             timer_changed: Notify::new(),
+            retired: Cell::new(false),
             telemetry,
             metrics: RefCell::new(ClusterMetrics::new(tls.len())),
         });
@@ -94,9 +88,69 @@ impl Driver {
         Ok(driver)
     }
 
-    /// A backend of the configuration.
-    pub fn backend(&self, id: BackendId) -> &Backend {
-        &self.backends[usize::from(id.0)]
+    /// The backend in a place.
+    ///
+    /// # Panics
+    /// If there is none: whoever asks has a token of something that is on it.
+    pub fn backend(&self, id: BackendId) -> Rc<Backend> {
+        self.backends.borrow().get(id).expect("the pool speaks of backends that are there")
+    }
+
+    /// Goes on with another configuration of the same cluster. Backends that stay keep their
+    /// connections; those that are gone finish what they have. False if the pool's tables do not fit:
+    /// then nothing changed, and another driver is needed.
+    pub fn reconfigure(
+        self: &Rc<Self>,
+        cluster: &ClusterConfig,
+        tls: &[Option<BackendTls>],
+    ) -> bool {
+        let (before, after) = (self.config(Clone::clone), cluster.pool_config());
+        let Some(settings) = Setting::changes(&before, &after) else {
+            return false;
+        };
+        for setting in settings {
+            let handled = self.tell(Input::SettingChanged { setting });
+            assert_eq!(handled, Handled::Done, "the configuration was checked: {setting:?}");
+        }
+        let changes = self.backends.borrow_mut().compare(&cluster.backends, tls);
+        for (backend, weight) in changes.weights {
+            let _ = self.tell(Input::WeightChanged { backend, weight });
+        }
+        // New ones first, so that nobody waits; if there is no place for them, one must become free.
+        let (_, left): (Vec<_>, Vec<_>) = changes
+            .added
+            .into_iter()
+            .partition(|index| self.add(&cluster.backends[*index], &tls[*index]));
+        for backend in changes.removed {
+            let _ = self.tell(Input::BackendRemoved { backend });
+        }
+        for index in left {
+            let added = self.add(&cluster.backends[index], &tls[index]);
+            assert!(added, "the configuration has no more backends than places");
+        }
+        true
+    }
+
+    /// Takes in a further backend; its place is known before the orders that follow.
+    fn add(self: &Rc<Self>, settings: &BackendSettings, tls: &Option<BackendTls>) -> bool {
+        let exclusive = settings.is_exclusive();
+        let input = Input::BackendAdded { weight: settings.weight, exclusive };
+        let mut core = self.core.borrow_mut();
+        let handled = core.pool.handle(self.clock.now(), input);
+        if let Handled::Added(token) = handled {
+            self.backends.borrow_mut().put(token, settings, tls.clone());
+            self.metrics.borrow_mut().forget_backend(token.backend);
+        }
+        self.carry_out(&mut core);
+        self.timer_changed.notify_one();
+        matches!(handled, Handled::Added(_))
+    }
+
+    /// The cluster is gone, or goes on with another driver: what was accepted is finished.
+    pub fn retire(self: &Rc<Self>) {
+        self.retired.set(true);
+        let _ = self.tell(Input::ShutdownRequested);
+        self.timer_changed.notify_one();
     }
 
     /// The name of the cluster.
@@ -123,8 +177,14 @@ impl Driver {
     /// How the pool and the counts are now.
     pub fn snapshot(&self) -> ClusterSnapshot {
         let core = self.core.borrow();
-        let names = self.backends.iter().map(|backend| &*backend.name);
-        ClusterSnapshot::of(&self.cluster, &core.pool, names, &self.metrics.borrow(), self.now())
+        let backends = self.backends.borrow();
+        ClusterSnapshot::of(
+            &self.cluster,
+            &core.pool,
+            &backends,
+            &self.metrics.borrow(),
+            self.now(),
+        )
     }
 
     /// The worker's clock.
@@ -206,12 +266,12 @@ impl Driver {
                     core.order(connection, ConnectionOrder::Close { reason });
                     core.connections.remove(&connection);
                 }
-                // Nobody probes yet, and no backend comes or goes.
-                Output::Probe { .. } | Output::ProbeJudged { .. } | Output::BackendGone { .. } => {}
+                // Nobody probes yet.
+                Output::Probe { .. } | Output::ProbeJudged { .. } => {}
                 Output::BackendChanged { backend, state, cause } => {
-                    let name = &*self.backend(backend.backend).name;
-                    tracing::info!(target: "baton", backend = name, ?state, ?cause, "backend changed");
+                    self.log_state(backend, state, cause);
                 }
+                Output::BackendGone { backend } => self.backends.borrow_mut().remove(backend),
                 Output::RequestEnded { request, outcome, attempts, evidence } => {
                     if let Some(live) = core.live(request) {
                         let ended = RequestOrder::Ended { outcome, attempts, evidence };
@@ -229,9 +289,29 @@ impl Driver {
         self.core.borrow_mut().connections.remove(&connection);
     }
 
+    fn log_state(&self, backend: BackendToken, state: BackendState, cause: StateCause) {
+        let known = self.backends.borrow().find(backend);
+        let name = known.as_ref().map_or("-", |backend| &*backend.name);
+        let cluster = &*self.cluster;
+        match state {
+            BackendState::Up
+            | BackendState::OnTrial
+            | BackendState::Draining
+            | BackendState::Leaving => {
+                tracing::info!(target: "baton", cluster, backend = name, %state, %cause, "backend changed");
+            }
+            BackendState::Ejected | BackendState::Down => {
+                tracing::warn!(target: "baton", cluster, backend = name, %state, %cause, "backend changed");
+            }
+        }
+    }
+
     async fn keep_time(self: Rc<Self>) {
         loop {
             let next = self.core.borrow().pool.poll_timeout();
+            if self.retired.get() && self.core.borrow().pool.is_empty() {
+                return;
+            }
             match next {
                 Some((at, _)) if at <= self.clock.now() => {
                     let _ = self.tell(Input::Timeout);

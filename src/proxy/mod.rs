@@ -11,7 +11,7 @@
 //! | [`relay`], [`relay_body`], [`replay_body`] | one request: attempts, response body, request body |
 //! | [`upstream`], [`frame_tap`] | connections to backends, and what passes over them |
 //! | [`headers`], [`error_response`] | what an intermediary changes; what it says itself |
-//! | [`tls`], [`backend_url`], [`config`] | what it is started with |
+//! | [`tls`], [`backend_url`], [`backends`], [`config`] | what it is started with |
 //! | [`access_log`], [`log`], [`line_writer`] | what people read |
 //! | [`trace_context`] | which trace a request belongs to |
 //! | [`metrics`], [`telemetry`], [`control`] | what a worker counts, and how others ask for it |
@@ -19,6 +19,7 @@
 
 pub mod access_log;
 pub mod backend_url;
+pub mod backends;
 pub mod clusters;
 pub mod config;
 pub mod control;

@@ -126,7 +126,12 @@ impl LiveRequest {
                 self.record.attempt_failed(stream, evidence, Some(failure));
             }
             // The pool had given up that attempt already: it is not this failure that ended it.
-            Handled::Stale | Handled::Refused | Handled::Accepted(_) | Handled::Rejected(_) => {
+            Handled::Stale
+            | Handled::Refused
+            | Handled::Accepted(_)
+            | Handled::Rejected(_)
+            | Handled::Added(_)
+            | Handled::Rebuilt(_) => {
                 let evidence = taken_back(Some(failure), self.head.idempotent);
                 self.record.attempt_failed(stream, evidence, None);
             }
@@ -170,7 +175,7 @@ pub async fn serve(
         let response = error_response::refused(status, line);
         return without_cluster(telemetry, record, "refused", response);
     }
-    let Some(driver) = clusters.find(&parts).map(Rc::clone) else {
+    let Some(driver) = clusters.find(&parts) else {
         return without_cluster(telemetry, record, "no_route", error_response::unrouted());
     };
     record.cluster = Some(Rc::clone(driver.cluster()));

@@ -21,8 +21,8 @@ pub const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"
 /// How far a dial came before it failed, as labels.
 const DIAL_PHASES: [&str; 5] = ["tcp", "tls", "protocol", "deadline", "given_up"];
 /// Why a ready connection ended, as labels.
-const CLOSE_REASONS: [&str; 6] =
-    ["peer", "idle", "drained", "drain_deadline", "silent", "shutdown"];
+const CLOSE_REASONS: [&str; 7] =
+    ["peer", "idle", "drained", "drain_deadline", "silent", "rebuilt", "shutdown"];
 /// Why a request was answered before a cluster was chosen, as labels.
 const REFUSALS: [&str; 5] =
     ["refused", "no_route", "malformed", "head_too_large", "incomplete_head"];
@@ -226,6 +226,19 @@ impl ClusterMetrics {
         self.total.merge(&other.total);
         self.connect.merge(&other.connect);
         self.tls.merge(&other.tls);
+    }
+
+    /// A copy of the numbers of a backend.
+    #[must_use]
+    pub fn of_backend(&self, backend: BackendId) -> BackendMetrics {
+        self.backends.get(usize::from(backend.0)).cloned().unwrap_or_default()
+    }
+
+    /// Another backend has the place: its numbers begin at zero.
+    pub fn forget_backend(&mut self, backend: BackendId) {
+        if let Some(metrics) = self.backends.get_mut(usize::from(backend.0)) {
+            *metrics = BackendMetrics::default();
+        }
     }
 
     /// The numbers of a backend, which are there from when it is first known.

@@ -91,7 +91,7 @@ fn send(context: &Context, sender: &mut SendRequest<Upload>, next: Next, sent_th
         return;
     }
     *sent_through = stream_id;
-    let scheme = context.driver.backend(stream.connection.backend).url.scheme;
+    let scheme = context.backend.url.scheme;
     let upstream = headers::upstream_request(&head.parts, &head.client(), Protocol::Http1, scheme);
     let upload = Upload::new(Rc::clone(&context.driver), stream, Rc::clone(&head.body));
     let response = Box::pin(sender.try_send_request(upstream.map(|()| upload)));

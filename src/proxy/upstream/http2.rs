@@ -126,7 +126,7 @@ impl Task<'_> {
         head: &RequestHead,
         request: &UnboundedSender<RequestOrder>,
     ) {
-        let scheme = self.context.driver.backend(stream.connection.backend).url.scheme;
+        let scheme = self.context.backend.url.scheme;
         let upstream =
             headers::upstream_request(&head.parts, &head.client(), Protocol::Http2, scheme);
         // A clone has no stream of its own that waits, so it is never told to wait for one.

@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_rustls::TlsConnector;
 
 use super::backend_url::Scheme;
+use super::backends::Backend;
 use super::driver::Driver;
 use super::metrics::{BackendMetrics, Counts};
 use super::relay::{RequestHead, RequestOrder};
@@ -77,11 +78,13 @@ type BoxedIo = Box<dyn Io>;
 struct Context {
     driver: Rc<Driver>,
     connection: ConnectionToken,
+    /// The backend that it is to, which may be removed before it ends.
+    backend: Rc<Backend>,
 }
 
 impl Context {
     fn backend(&self) -> &str {
-        &self.driver.backend(self.connection.backend).name
+        &self.backend.name
     }
 
     fn log_connected(&self, protocol: &str) {
@@ -101,7 +104,8 @@ pub fn name(token: ConnectionToken) -> String {
 pub fn dial(driver: Rc<Driver>, connection: ConnectionToken) -> UnboundedSender<ConnectionOrder> {
     let (sender, orders) = unbounded_channel();
     driver.count(|metrics| metrics.backend(connection.backend).dials += 1);
-    seams::spawn("upstream connection", run(Context { driver, connection }, orders));
+    let backend = driver.backend(connection.backend);
+    seams::spawn("upstream connection", run(Context { driver, connection, backend }, orders));
     sender
 }
 
@@ -129,7 +133,7 @@ async fn ordered_end(orders: &mut UnboundedReceiver<ConnectionOrder>) -> Ended {
 
 /// TCP, and TLS if the scheme asks for it. True if HTTP/2 is to be spoken.
 async fn connect(context: &Context) -> Result<(BoxedIo, bool), Ended> {
-    let backend = context.driver.backend(context.connection.backend);
+    let backend = &context.backend;
     let url = &backend.url;
     let driver = &context.driver;
     let begun = driver.now();
@@ -143,7 +147,7 @@ async fn connect(context: &Context) -> Result<(BoxedIo, bool), Ended> {
         Scheme::Http2Cleartext => Ok((Box::new(tcp), true)),
         Scheme::Https => {
             let failed = |error: String| Ended::Dial(ConnectFailure::Tls, error);
-            let tls = backend.tls.clone().ok_or_else(|| failed("no TLS settings".to_owned()))?;
+            let tls = backend.tls().ok_or_else(|| failed("no TLS settings".to_owned()))?;
             let stream = TlsConnector::from(tls.config)
                 .connect(tls.name, tcp)
                 .await
@@ -198,6 +202,8 @@ fn given_up_label(reason: CloseReason) -> &'static str {
         | CloseReason::Drained
         | CloseReason::DrainDeadline
         | CloseReason::Silent
+        | CloseReason::BackendDrained
+        | CloseReason::Rebuilt
         | CloseReason::Shutdown => "given_up",
     }
 }
@@ -219,6 +225,8 @@ fn close_label(reason: CloseReason) -> &'static str {
         CloseReason::Drained => "drained",
         CloseReason::DrainDeadline => "drain_deadline",
         CloseReason::Silent => "silent",
+        CloseReason::BackendDrained => "backend_drained",
+        CloseReason::Rebuilt => "rebuilt",
         CloseReason::Shutdown => "shutdown",
     }
 }

@@ -1,0 +1,177 @@
+//! The backends of one pool, as the shell needs them: what is in which of its places.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::backend_url::BackendUrl;
+use super::config::BackendSettings;
+use super::tls::BackendTls;
+use crate::pool::{BackendId, BackendToken};
+
+/// A backend, from its place in the configuration until its last connection is gone.
+pub struct Backend {
+    /// How the pool calls it.
+    pub token: BackendToken,
+    /// Where it is and what it speaks.
+    pub url: BackendUrl,
+    /// Its canonical form, for logs.
+    pub name: Rc<str>,
+    /// The name that it is asked for by TLS, if it is not its host.
+    tls_name: Option<String>,
+    /// TLS towards it for connections to come; plain text if `None`.
+    tls: RefCell<Option<BackendTls>>,
+}
+
+impl Backend {
+    /// TLS towards it for a connection that begins now; plain text if `None`.
+    pub fn tls(&self) -> Option<BackendTls> {
+        self.tls.borrow().clone()
+    }
+
+    /// Whether these are settings of the same backend: it keeps its connections.
+    fn is(&self, settings: &BackendSettings) -> bool {
+        self.url == settings.url && self.tls_name == settings.tls.name
+    }
+}
+
+/// One entry for each of the pool's places.
+pub struct Backends {
+    places: Vec<Option<Rc<Backend>>>,
+    weights: Vec<u16>,
+    /// Those of the present configuration.
+    configured: Vec<BackendToken>,
+}
+
+/// What another configuration changes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Backends that are new, by their index in the configuration.
+    pub added: Vec<usize>,
+    /// Backends that are gone.
+    pub removed: Vec<BackendToken>,
+    /// Backends with another weight.
+    pub weights: Vec<(BackendToken, u16)>,
+}
+
+impl Backends {
+    /// No backend yet, in so many places.
+    pub fn new(places: usize) -> Self {
+        Self { places: vec![None; places], weights: vec![1; places], configured: Vec::new() }
+    }
+
+    /// Puts a backend in its place; whoever was there is gone.
+    pub fn put(
+        &mut self,
+        token: BackendToken,
+        settings: &BackendSettings,
+        tls: Option<BackendTls>,
+    ) {
+        let backend = Backend {
+            token,
+            url: settings.url.clone(),
+            name: settings.url.to_string().into(),
+            tls_name: settings.tls.name.clone(),
+            tls: RefCell::new(tls),
+        };
+        let place = usize::from(token.backend.0);
+        self.places[place] = Some(Rc::new(backend));
+        self.weights[place] = settings.weight;
+        self.configured.push(token);
+    }
+
+    /// The backend in a place.
+    pub fn get(&self, place: BackendId) -> Option<Rc<Backend>> {
+        self.places.get(usize::from(place.0)).cloned().flatten()
+    }
+
+    /// The backend that a token names, if it is still there.
+    pub fn find(&self, token: BackendToken) -> Option<Rc<Backend>> {
+        self.get(token.backend).filter(|backend| backend.token == token)
+    }
+
+    /// All that are there.
+    pub fn iter(&self) -> impl Iterator<Item = &Rc<Backend>> {
+        self.places.iter().flatten()
+    }
+
+    /// Those of the present configuration with this name; the same URL may be there twice, under
+    /// different names in TLS.
+    pub fn named(&self, name: &str) -> Vec<Rc<Backend>> {
+        let configured = self.configured.iter().filter_map(|token| self.find(*token));
+        configured.filter(|backend| &*backend.name == name).collect()
+    }
+
+    /// A removed backend has no connection any more.
+    pub fn remove(&mut self, token: BackendToken) {
+        let place = &mut self.places[usize::from(token.backend.0)];
+        if place.as_ref().is_some_and(|backend| backend.token == token) {
+            *place = None;
+        }
+    }
+
+    /// What a configuration changes. Backends that stay use its TLS from now on.
+    pub fn compare(&mut self, all: &[BackendSettings], tls: &[Option<BackendTls>]) -> Changes {
+        let mut changes = Changes::default();
+        let mut kept = Vec::new();
+        for (index, (settings, tls)) in all.iter().zip(tls).enumerate() {
+            let found = self.configured.iter().filter_map(|token| self.find(*token));
+            let Some(backend) = found.into_iter().find(|backend| backend.is(settings)) else {
+                changes.added.push(index);
+                continue;
+            };
+            backend.tls.replace(tls.clone());
+            kept.push(backend.token);
+            let weight = &mut self.weights[usize::from(backend.token.backend.0)];
+            if *weight != settings.weight {
+                *weight = settings.weight;
+                changes.weights.push((backend.token, settings.weight));
+            }
+        }
+        let before = std::mem::take(&mut self.configured);
+        changes.removed = before.into_iter().filter(|token| !kept.contains(token)).collect();
+        self.configured = kept;
+        changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::config::UpstreamTlsSettings;
+
+    fn settings(url: &str, weight: u16) -> BackendSettings {
+        let url = url.parse().expect("a URL");
+        BackendSettings { url, weight, tls: UpstreamTlsSettings::default() }
+    }
+
+    fn token(place: u16) -> BackendToken {
+        BackendToken { backend: BackendId(place), generation: 1 }
+    }
+
+    #[test]
+    fn only_what_differs_changes() {
+        let mut backends = Backends::new(4);
+        backends.put(token(0), &settings("http://a", 1), None);
+        backends.put(token(1), &settings("http://b", 1), None);
+        let same = [settings("http://b", 1), settings("http://a", 1)];
+        assert_eq!(backends.compare(&same, &[None, None]), Changes::default());
+        let other = [settings("http://c", 1), settings("http://b", 7)];
+        let expected =
+            Changes { added: vec![0], removed: vec![token(0)], weights: vec![(token(1), 7)] };
+        assert_eq!(backends.compare(&other, &[None, None]), expected);
+        assert!(backends.find(token(0)).is_some(), "it finishes what it has");
+        assert_eq!(backends.named("http://a:80").len(), 0, "but is not configured any more");
+        backends.remove(token(0));
+        assert!(backends.find(token(0)).is_none());
+    }
+
+    #[test]
+    fn another_name_in_tls_is_another_backend() {
+        let mut backends = Backends::new(4);
+        backends.put(token(0), &settings("https://a", 1), None);
+        let mut renamed = settings("https://a", 1);
+        renamed.tls.name = Some("b".to_owned());
+        let changes = backends.compare(&[renamed], &[None]);
+        assert_eq!((changes.added, changes.removed), (vec![0], vec![token(0)]));
+    }
+}
