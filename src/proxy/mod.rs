@@ -8,7 +8,7 @@
 //! | [`clusters`], [`route`] | a worker's clusters, and which of them a request goes to |
 //! | [`driver`] | owns a pool: one for each cluster of each worker |
 //! | [`downstream`] | connections from clients |
-//! | [`relay`], [`relay_body`], [`replay_body`] | one request: attempts, response body, request body |
+//! | [`relay`], [`relay_body`], [`replay_body`], [`progress`] | one request: attempts, response body, request body |
 //! | [`upstream`], [`frame_tap`] | connections to backends, and what passes over them |
 //! | [`headers`], [`error_response`] | what an intermediary changes; what it says itself |
 //! | [`tls`], [`backend_url`], [`backends`], [`config`] | what it is started with |
@@ -31,6 +31,7 @@ pub mod headers;
 pub mod line_writer;
 pub mod log;
 pub mod metrics;
+pub mod progress;
 pub mod relay;
 pub mod relay_body;
 pub mod replay_body;

@@ -16,15 +16,13 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
+use super::progress::Progress;
 use super::relay::LiveRequest;
 use super::{seams, upstream};
-use crate::pool::{Input, Instant, Outcome, StreamFailure, StreamToken};
+use crate::pool::{Input, Outcome, StreamFailure, StreamToken};
 
 /// How long a backend may take to end a stream whose content is complete.
 const FINISH_DEADLINE: Duration = Duration::from_secs(5);
-
-/// How often the pool is told that an HTTP/1.1 response goes on.
-const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The response broke off: the client's connection or stream must not end as if it were whole.
 #[derive(Debug)]
@@ -115,9 +113,7 @@ struct Relayed {
     body: UpstreamBody,
     /// Bytes still to come, where the head said how many.
     remaining: Option<u64>,
-    /// When the pool was last told that an HTTP/1.1 connection is alive; over HTTP/2 its own task
-    /// does that.
-    told_alive: Instant,
+    progress: Progress,
 }
 
 impl Relayed {
@@ -136,7 +132,7 @@ impl Relayed {
                 self.live.record.response_bytes += length;
                 self.live.record.backend_response_bytes += length;
                 self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(length));
-                self.tell_alive();
+                self.tell_progress(length);
                 if self.body.is_end_stream() {
                     self.tell_end();
                 }
@@ -152,12 +148,11 @@ impl Relayed {
         polled
     }
 
-    /// A draining connection is not cut while its response goes on.
-    fn tell_alive(&mut self) {
-        let now = self.live.driver.now();
-        let http1 = matches!(self.body, UpstreamBody::Http1 { .. });
-        if http1 && now.since(self.told_alive) >= ALIVE_INTERVAL {
-            self.told_alive = now;
+    /// A response is not cut while it goes on, nor is its connection if that drains. That one is
+    /// alive is told by its own task over HTTP/2, and here over HTTP/1.1.
+    fn tell_progress(&mut self, bytes: u64) {
+        let told = self.progress.note(&self.live.driver, self.stream, bytes);
+        if told && matches!(self.body, UpstreamBody::Http1 { .. }) {
             let connection = self.stream.connection;
             let _ = self.live.driver.tell(Input::FrameReceived { connection });
         }
@@ -216,8 +211,8 @@ impl RelayBody {
         body: UpstreamBody,
         length: Option<u64>,
     ) -> Self {
-        let told_alive = live.driver.now();
-        let mut relayed = Relayed { live, stream, body, remaining: length, told_alive };
+        let progress = Progress::start(&live.driver);
+        let mut relayed = Relayed { live, stream, body, remaining: length, progress };
         if relayed.body.is_end_stream() {
             relayed.tell_end();
         }

@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
 use super::driver::Driver;
+use super::progress::Progress;
 use crate::pool::{Input, Instant, RequestId, StreamToken};
 
 enum Kept {
@@ -123,13 +124,15 @@ pub struct Upload {
     body: Rc<RefCell<ReplayBody>>,
     replayed: usize,
     done: bool,
+    progress: Progress,
 }
 
 impl Upload {
     /// From the first byte.
     pub fn new(driver: Rc<Driver>, stream: StreamToken, body: Rc<RefCell<ReplayBody>>) -> Self {
         body.borrow_mut().reader = Some(stream);
-        Self { driver, stream, body, replayed: 0, done: false }
+        let progress = Progress::start(&driver);
+        Self { driver, stream, body, replayed: 0, done: false, progress }
     }
 
     /// The next frame, whether it was kept or comes now.
@@ -167,10 +170,11 @@ impl Upload {
         self.replayed = body.kept.len();
         let request = body.request;
         drop(body);
+        let stream = self.stream;
         if let Some(request) = request.filter(|_| exceeded) {
-            let stream = self.stream;
             let _ = self.driver.tell(Input::ReplayBufferExceeded { request, stream });
         }
+        self.progress.note(&self.driver, stream, length);
         polled
     }
 

@@ -26,6 +26,7 @@ mod memory;
 mod metrics;
 mod multiplex;
 mod shutdown;
+mod stalls;
 mod streams;
 mod transports;
 mod upkeep;
