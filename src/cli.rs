@@ -10,6 +10,7 @@ use crate::pool::{
     self, BackendConfig, HealthConfig, Limits, RetryConfig, Strategy, Timeouts, limits,
 };
 use crate::proxy::backend_url::{BackendUrl, Scheme};
+use crate::proxy::client_limits::ClientLimits;
 use crate::proxy::config::{CertificateFiles, ProxyConfig};
 use crate::proxy::seams;
 
@@ -260,6 +261,7 @@ impl RunArguments {
             listen: self.listen,
             backends: self.backends,
             downstream_tls,
+            client_limits: ClientLimits::DEFAULT,
             authorities: self.ca,
             insecure: self.insecure,
             workers: self.workers.map_or(cores, usize::from),

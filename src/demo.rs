@@ -25,6 +25,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::pool::{self, BackendConfig};
 use crate::proxy::backend_url::{BackendUrl, Scheme};
+use crate::proxy::client_limits::ClientLimits;
 use crate::proxy::config::ProxyConfig;
 use crate::proxy::seams::{self, Listener, Stream};
 use crate::proxy::{run, tls};
@@ -56,6 +57,7 @@ pub fn run(listen: SocketAddr, restart_every: Duration) -> Result<(), String> {
         listen: vec![listen],
         backends,
         downstream_tls: None,
+        client_limits: ClientLimits::DEFAULT,
         authorities: Some(identity.file.0.clone()),
         insecure: false,
         workers: 1,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::backend_url::BackendUrl;
+use super::client_limits::ClientLimits;
 use crate::pool;
 
 /// Certificate chain and key for TLS towards clients, both PEM.
@@ -24,6 +25,8 @@ pub struct ProxyConfig {
     pub backends: Vec<BackendUrl>,
     /// TLS towards clients; plain text if `None`.
     pub downstream_tls: Option<CertificateFiles>,
+    /// What clients may do.
+    pub client_limits: ClientLimits,
     /// Certificate authorities to trust in backends, PEM; the system's if `None`.
     pub authorities: Option<PathBuf>,
     /// Do not verify backends' certificates.

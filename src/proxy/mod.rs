@@ -8,7 +8,9 @@
 //! | [`driver`] | owns the pool of a worker |
 //! | [`downstream`] | connections from clients |
 //! | [`relay`], [`relay_body`], [`replay_body`] | one request: attempts, response body, request body |
-//! | [`upstream`], [`frame_tap`] | connections to backends, and what passes over them |
+//! | [`upstream`] | connections to backends |
+//! | [`frame_tap`], [`message_guard`] | what passes over connections, HTTP/2 and HTTP/1.1 |
+//! | [`client_limits`] | what clients may do |
 //! | [`headers`], [`error_response`] | what an intermediary changes; what it says itself |
 //! | [`tls`], [`backend_url`], [`config`] | what it is started with |
 //! | [`access_log`], [`log`] | what people read |
@@ -16,6 +18,7 @@
 
 pub mod access_log;
 pub mod backend_url;
+pub mod client_limits;
 pub mod config;
 pub mod downstream;
 pub mod driver;
@@ -23,6 +26,7 @@ pub mod error_response;
 pub mod frame_tap;
 pub mod headers;
 pub mod log;
+pub mod message_guard;
 pub mod relay;
 pub mod relay_body;
 pub mod replay_body;

@@ -240,6 +240,9 @@ impl Attempt {
         match &mut self.exchange {
             Exchange::Http2(exchange) => {
                 Pin::new(&mut exchange.response).poll(context).map(|result| match result {
+                    Ok(response) if response.headers().len() > upstream::FIELDS_MAX => {
+                        Err((stream, StreamFailure::Malformed))
+                    }
                     Ok(response) => {
                         let (head, body) = response.into_parts();
                         let keep = Rc::clone(&exchange.body);
@@ -334,6 +337,10 @@ async fn send_data(
     mut data: Bytes,
     last: bool,
 ) -> Result<(), ()> {
+    if data.is_empty() && !last {
+        // Empty DATA says nothing, and backends count it: one client's would spend the budget of all.
+        return Ok(());
+    }
     if data.is_empty() {
         return stream.borrow_mut().send_data(data, last).map_err(drop);
     }
@@ -376,8 +383,15 @@ fn respond(
 fn without_response(mut live: LiveRequest, outcome: Outcome) -> Response<RelayBody> {
     let rejection = match outcome {
         Outcome::Rejected(rejection) => rejection,
+        // The client is gone, or its body is malformed; then it waits for an answer.
+        Outcome::Cancelled => {
+            live.record.status = StatusCode::BAD_REQUEST.as_u16();
+            live.record.reason = "malformed_body";
+            let response = error_response::refused(StatusCode::BAD_REQUEST, "malformed body");
+            return response.map(RelayBody::local);
+        }
         // Only the client's own absence brings these, and then nobody reads the answer.
-        Outcome::Cancelled | Outcome::Completed | Outcome::CutShort => Rejection::AttemptFailed,
+        Outcome::Completed | Outcome::CutShort => Rejection::AttemptFailed,
     };
     live.record.status = rejection.status();
     live.record.reason = error_response::reason(rejection);

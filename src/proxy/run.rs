@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
 use super::config::ProxyConfig;
+use super::downstream::admission::Admission;
 use super::seams;
 use super::tls::{self, UpstreamTls};
 use super::worker::{self, Worker};
@@ -48,6 +49,7 @@ pub fn run(config: ProxyConfig) -> Result<(), StartError> {
     // Before anybody can know that the proxy runs, so that it can be stopped in order from then on.
     let signals = Signals::listen()?;
     let listeners = bind(&config.listen, config.workers, downstream_tls.is_some())?;
+    let admission = Arc::new(Admission::default());
     let (drain, draining) = watch::channel(false);
     let (done, mut all_done) = mpsc::channel::<()>(1);
     let threads: Vec<_> = listeners
@@ -61,6 +63,8 @@ pub fn run(config: ProxyConfig) -> Result<(), StartError> {
                 seed: config.seed.wrapping_add(number as u64),
                 upstream_tls: upstream_tls.clone(),
                 downstream_tls: downstream_tls.as_ref().map(Arc::clone),
+                client_limits: config.client_limits,
+                admission: Arc::clone(&admission),
                 draining: draining.clone(),
                 done: done.clone(),
             };

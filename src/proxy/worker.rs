@@ -9,9 +9,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use super::backend_url::BackendUrl;
+use super::client_limits::{ClientLimits, ClientStats};
+use super::downstream::admission::Admission;
 use super::downstream::{self, Downstream, OpenConnections};
 use super::driver::Driver;
-use super::seams;
+use super::seams::{self, Clock};
 use super::tls::UpstreamTls;
 use crate::pool::{self, Input};
 
@@ -32,6 +34,10 @@ pub struct Worker {
     pub upstream_tls: UpstreamTls,
     /// TLS towards clients.
     pub downstream_tls: Option<Arc<rustls::ServerConfig>>,
+    /// What clients may do.
+    pub client_limits: ClientLimits,
+    /// The connections of clients to all workers.
+    pub admission: Arc<Admission>,
     /// Becomes true once, when the proxy is to stop.
     pub draining: watch::Receiver<bool>,
     /// Dropped when the worker is done.
@@ -62,6 +68,10 @@ async fn serve(worker: Worker) {
         tls: worker.downstream_tls,
         draining: worker.draining.clone(),
         open: Rc::clone(&open),
+        limits: worker.client_limits,
+        stats: Rc::new(ClientStats::default()),
+        admission: worker.admission,
+        clock: Clock::start(),
     };
     for listener in worker.listeners {
         match seams::adopt(listener) {
