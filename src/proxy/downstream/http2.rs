@@ -79,7 +79,9 @@ where
             Step::Ending => {
                 ending = true;
                 client.watch.close_soon();
+                report(&client, &facts, Ok(()));
             }
+            Step::Served(_) if ending => return,
             Step::Served(served) => return report(&client, &facts, served),
             Step::Expired(Expired::Idle) => {
                 client.count(ClientLimit::IdleTimeout);
@@ -93,10 +95,7 @@ where
             Step::Expired(Expired::WriteStall) => {
                 return client.closed(ClientLimit::WriteStall, "the client does not read");
             }
-            Step::Expired(Expired::Farewell) if ending => {
-                return report(&client, &facts, Ok(()));
-            }
-            Step::Expired(Expired::Farewell) if client.watch.is_busy() => {
+            Step::Expired(Expired::Farewell) if !ending && client.watch.is_busy() => {
                 // A request came in the moment in which it was told to go: that one may end.
                 client.watch.stay();
             }

@@ -3,8 +3,8 @@
 //! frame arrived at all, and which requests were never written (RFC 9113, 4.1, 6.5, 6.8).
 //!
 //! It also keeps account of frames that nothing asked for. A peer that has spent a budget is not read
-//! from any more: `h2` sees the end of the stream and shuts the connection down, and at that moment,
-//! between two frames, the tap writes the GOAWAY that says why.
+//! from any more: the tap writes, between two frames, the GOAWAY that says why, shuts the connection
+//! down, and lets `h2` see the end of the stream.
 
 mod budget;
 mod scanner;
@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -278,14 +278,14 @@ impl<Io> Tapped<Io> {
     }
 }
 
-impl<Io: AsyncRead + Unpin> AsyncRead for Tapped<Io> {
+impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tapped<Io> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.facts.borrow().farewell.is_some() {
-            return Poll::Ready(Ok(()));
+            return self.poll_farewell(context);
         }
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.io).poll_read(context, buffer);
@@ -300,6 +300,8 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Tapped<Io> {
             if facts.farewell.is_some() {
                 // What came with the frame that was one too many is not looked at.
                 buffer.set_filled(before);
+                drop(facts);
+                return this.poll_farewell(context);
             }
         }
         result
@@ -312,6 +314,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tapped<Io> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.is_mute() {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let result = Pin::new(&mut self.io).poll_write(context, bytes);
         self.note_written(bytes, &result);
         result
@@ -322,6 +327,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tapped<Io> {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.is_mute() {
+            return Poll::Ready(Ok(buffers.iter().map(|buffer| buffer.len()).sum()));
+        }
         let result = Pin::new(&mut self.io).poll_write_vectored(context, buffers);
         self.facts.borrow_mut().blocked = result.is_pending();
         if let Poll::Ready(Ok(mut count)) = result {
@@ -341,37 +349,60 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tapped<Io> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_mute() {
+            return Poll::Ready(Ok(()));
+        }
         let result = Pin::new(&mut self.io).poll_flush(context);
         self.facts.borrow_mut().blocked = result.is_pending();
         result
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = &mut *self;
+        self.poll_end(context)
+    }
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> Tapped<Io> {
+    /// Ends the connection, and then the stream of bytes for `h2`. In the middle of a frame that `h2`
+    /// is writing, it must write the rest first: it does before it shuts down.
+    fn poll_farewell(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if matches!(self.ending, Ending::NotYet) && !self.written.at_boundary() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_end(context).map(|_| Ok(()))
+    }
+
+    /// Whether the last words are being said, so that nothing may be written any more.
+    fn is_mute(&self) -> bool {
+        !matches!(self.ending, Ending::NotYet)
+    }
+
+    /// Says the last words, if there are any, and shuts the connection down.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            this.ending = match &mut this.ending {
-                Ending::NotYet => match this.facts.borrow().last_words() {
-                    Some(frame) if this.written.at_boundary() => {
+            self.ending = match &mut self.ending {
+                Ending::NotYet => match self.facts.borrow().last_words() {
+                    Some(frame) if self.written.at_boundary() => {
                         Ending::Words { frame, written: 0 }
                     }
                     Some(_) | None => Ending::Shutdown,
                 },
                 Ending::Words { frame, written } if *written < frame.len() => {
-                    let polled = Pin::new(&mut this.io).poll_write(context, &frame[*written..]);
-                    *written += std::task::ready!(polled)?;
+                    let polled = Pin::new(&mut self.io).poll_write(context, &frame[*written..]);
+                    *written += ready!(polled)?;
                     continue;
                 }
                 Ending::Words { .. } => Ending::Flush,
                 Ending::Flush => {
-                    std::task::ready!(Pin::new(&mut this.io).poll_flush(context))?;
+                    ready!(Pin::new(&mut self.io).poll_flush(context))?;
                     Ending::Shutdown
                 }
                 Ending::Shutdown => {
-                    std::task::ready!(Pin::new(&mut this.io).poll_shutdown(context))?;
+                    ready!(Pin::new(&mut self.io).poll_shutdown(context))?;
                     Ending::Late { bytes: 0 }
                 }
                 Ending::Late { bytes } => {
-                    let facts = this.facts.borrow();
+                    let facts = self.facts.borrow();
                     // Nobody waits for backends to read why.
                     let wanted = facts.is_ending() && facts.side == Side::Server;
                     drop(facts);
@@ -380,8 +411,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tapped<Io> {
                     }
                     let mut late = [0; 4096];
                     let mut late = ReadBuf::new(&mut late);
-                    let polled = Pin::new(&mut this.io).poll_read(context, &mut late);
-                    if std::task::ready!(polled).is_err() || late.filled().is_empty() {
+                    let polled = Pin::new(&mut self.io).poll_read(context, &mut late);
+                    if ready!(polled).is_err() || late.filled().is_empty() {
                         *bytes = LATE_BYTES_MAX;
                     }
                     *bytes += late.filled().len();

@@ -106,7 +106,10 @@ const WRONG_HEADS: &[(&str, Violation)] = &[
     ("POST / HTTP/1.1\r\ncontent-length: 000000000000000000000000000001\r\n", Violation::Framing),
     ("POST / HTTP/1.1\r\ncontent-length: 1\r\ntransfer-encoding: chunked\r\n", Violation::Framing),
     ("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\ncontent-length: 1\r\n", Violation::Framing),
-    ("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n", Framing),
+    (
+        "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+        Violation::Framing,
+    ),
     ("POST / HTTP/1.1\r\ntransfer-encoding: chunked, chunked\r\n", Violation::Framing),
     ("POST / HTTP/1.1\r\ntransfer-encoding: xchunked\r\n", Violation::Framing),
     ("POST / HTTP/1.1\r\ntransfer-encoding: chunkedx\r\n", Violation::Framing),
