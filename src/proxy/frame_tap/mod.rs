@@ -1,12 +1,14 @@
-//! Listens to the HTTP/2 frames that pass between the `h2` crate and the socket, without touching a
-//! byte. The crate hides what the pool decides by: GOAWAY's last id, when SETTINGS arrived, that any
-//! frame arrived at all, and which requests were never written (RFC 9113, 4.1, 6.5, 6.8).
+//! Listens to the HTTP/2 frames that pass between the `h2` crate and the socket. The crate hides what
+//! the pool decides by: GOAWAY's last id, when SETTINGS arrived, that any frame arrived at all, and
+//! which requests were never written (RFC 9113, 4.1, 6.5, 6.8). Nothing is changed but that DATA frames
+//! which follow each other are read as one (see [`merge`]).
 //!
 //! It also keeps account of frames that nothing asked for. A peer that has spent a budget is not read
 //! from any more: the tap writes, between two frames, the GOAWAY that says why, shuts the connection
 //! down, and lets `h2` see the end of the stream.
 
 mod budget;
+mod merge;
 mod scanner;
 
 use std::cell::RefCell;
@@ -290,19 +292,25 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tapped<Io> {
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.io).poll_read(context, buffer);
         let this = &mut *self;
+        if buffer.filled().len() == before {
+            return result;
+        }
         let bytes = &buffer.filled()[before..];
-        if !bytes.is_empty() {
-            let mut facts = this.facts.borrow_mut();
-            facts.now = this.clock.now();
-            let now = facts.now;
-            facts.account.at(now);
-            this.read.scan(bytes, |seen| facts.heard(seen));
-            if facts.farewell.is_some() {
-                // What came with the frame that was one too many is not looked at.
-                buffer.set_filled(before);
-                drop(facts);
-                return this.poll_farewell(context);
-            }
+        let mut facts = this.facts.borrow_mut();
+        facts.now = this.clock.now();
+        let now = facts.now;
+        facts.account.at(now);
+        let first = this.read.scan(bytes, |seen| facts.heard(seen));
+        let ends = facts.farewell.is_some();
+        drop(facts);
+        if ends {
+            // What came with the frame that was one too many is not looked at.
+            buffer.set_filled(before);
+            return this.poll_farewell(context);
+        }
+        if let Some(first) = first {
+            let length = merge::merge(&mut buffer.filled_mut()[before..], first);
+            buffer.set_filled(before + length);
         }
         result
     }

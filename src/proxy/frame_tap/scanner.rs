@@ -18,7 +18,8 @@ pub(super) const END_HEADERS: u8 = 0x4;
 
 /// Bytes of the client's preface (RFC 9113, 3.4).
 pub(super) const PREFACE: usize = 24;
-const FRAME_HEAD: usize = 9;
+/// Bytes of a frame before its payload (RFC 9113, 4.1).
+pub(super) const FRAME_HEAD: usize = 9;
 /// Payload bytes that are looked at: a GOAWAY's fixed part and the start of its debug data, a reset's
 /// code, or one SETTINGS parameter at a time.
 const KEPT: usize = 40;
@@ -70,7 +71,14 @@ impl Scanner {
         self.skip == 0 && self.head_length == 0
     }
 
-    pub(super) fn scan(&mut self, mut bytes: &[u8], mut tell: impl FnMut(Seen<'_>)) {
+    /// Follows these bytes. Returns where the first frame begins in them, if any can.
+    pub(super) fn scan(
+        &mut self,
+        mut bytes: &[u8],
+        mut tell: impl FnMut(Seen<'_>),
+    ) -> Option<usize> {
+        let all = bytes.len();
+        let mut first = self.at_boundary().then_some(0);
         let skipped = self.skip.min(bytes.len());
         self.skip -= skipped;
         bytes = &bytes[skipped..];
@@ -85,7 +93,11 @@ impl Scanner {
             } else {
                 bytes = self.payload(bytes, &mut tell);
             }
+            if self.at_boundary() {
+                first.get_or_insert(all - bytes.len());
+            }
         }
+        first
     }
 
     fn kind(&self) -> u8 {
