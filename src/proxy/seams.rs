@@ -213,4 +213,30 @@ mod tests {
             }
         });
     }
+
+    /// Who has connected by the time at which nobody listens any more is not reset.
+    #[test]
+    fn what_waits_to_be_accepted_outlives_the_listener() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let listener = listen("127.0.0.1:0".parse().expect("an address")).expect("a listener");
+            let port = listener.local_addr().expect("it is bound").port();
+            listener.set_nonblocking(true).expect("a mode of the socket");
+            let listener = adopt(listener).expect("a listener");
+            let mut clients = Vec::new();
+            for _ in 0..3 {
+                clients.push(connect("127.0.0.1", port).await.expect("it listens"));
+            }
+            let waiting = close_listener(listener);
+            assert_eq!(waiting.len(), 3);
+            for (client, (server, peer)) in clients.iter().zip(&waiting) {
+                assert_eq!(client.local_addr().expect("it is connected"), *peer);
+                server.writable().await.expect("it is alive");
+                assert_eq!(server.try_write(b"x").expect("it is alive"), 1);
+                client.readable().await.expect("it is alive");
+                assert_eq!(client.try_read(&mut [0]).expect("it is alive"), 1);
+            }
+            assert!(connect("127.0.0.1", port).await.is_err(), "nobody listens");
+        });
+    }
 }

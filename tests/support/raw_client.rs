@@ -74,14 +74,14 @@ impl RawClient {
     /// Waits for a GOAWAY with an error and then for the end: its last stream and its code.
     pub(crate) async fn farewell(&mut self) -> (u32, u32) {
         let frames = self.all().await;
-        let errors = frames.iter().filter(|frame| frame.kind == kind::GOAWAY).map(|frame| {
+        let mut errors = frames.iter().filter(|frame| frame.kind == kind::GOAWAY).map(|frame| {
             let word = |from: usize| {
                 let bytes = frame.payload[from..from + 4].try_into().expect("four bytes");
                 u32::from_be_bytes(bytes)
             };
             (word(0), word(4))
         });
-        errors.last().unwrap_or_else(|| panic!("closed without GOAWAY: {frames:?}"))
+        errors.next_back().unwrap_or_else(|| panic!("closed without GOAWAY: {frames:?}"))
     }
 
     /// Sends a small GET on a stream, and waits for the end of its answer.

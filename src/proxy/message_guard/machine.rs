@@ -15,12 +15,12 @@
 
 use std::fmt;
 
+use super::lexemes::{Kept, LENGTH_MAX, is_text, is_token, number};
+
 /// Bytes of chunk extensions of one chunk.
 const EXTENSION_MAX: u16 = 256;
 /// Digits of a chunk size.
 const CHUNK_DIGITS_MAX: u8 = 16;
-/// Content of more bytes than this is nobody's.
-const LENGTH_MAX: u64 = i64::MAX as u64;
 /// The names that decide about framing are not longer.
 const NAME_KEPT: usize = 17;
 /// Nor are the values that are accepted for them.
@@ -367,14 +367,14 @@ impl Machine {
         }
         if coding {
             // Codings that Baton does not know hide where the message ends.
-            let chunked = self.value.trimmed().is_some_and(|v| v.eq_ignore_ascii_case(b"chunked"));
+            let chunked = self.value.bytes().is_some_and(|v| v.eq_ignore_ascii_case(b"chunked"));
             if !chunked || self.head.chunked || self.head.content_length.is_some() {
                 return Err(Violation::Framing);
             }
             self.head.chunked = true;
         }
         if length {
-            let value = self.value.trimmed().and_then(number).ok_or(Violation::Framing)?;
+            let value = self.value.bytes().and_then(number).ok_or(Violation::Framing)?;
             // RFC 9110, 8.6 lets a response repeat its length; a request has no reason to.
             let repeats = match self.messages {
                 Messages::Requests => self.head.content_length.is_some(),
@@ -459,68 +459,6 @@ impl Machine {
 
 fn expect(byte: u8, wanted: u8, wrong: Violation, next: State) -> Result<State, Violation> {
     if byte == wanted { Ok(next) } else { Err(wrong) }
-}
-
-/// RFC 9110, 5.6.2.
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
-
-/// What may stand in a value (RFC 9110, 5.5).
-fn is_text(byte: u8) -> bool {
-    matches!(byte, b'\t' | 0x20..=0x7e | 0x80..)
-}
-
-/// Digits and nothing else.
-fn number(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    (number <= LENGTH_MAX).then_some(number)
-}
-
-/// The beginning of something, and whether that is all of it.
-#[derive(Clone, Copy, Debug)]
-struct Kept<const MAX: usize> {
-    bytes: [u8; MAX],
-    length: usize,
-    spaces: usize,
-}
-
-impl<const MAX: usize> Default for Kept<MAX> {
-    fn default() -> Self {
-        Self { bytes: [0; MAX], length: 0, spaces: 0 }
-    }
-}
-
-impl<const MAX: usize> Kept<MAX> {
-    /// Takes in a byte. White space before the rest is passed over; white space after it counts
-    /// only once something else follows.
-    fn push(&mut self, byte: u8) {
-        if matches!(byte, b' ' | b'\t') {
-            if self.length > 0 {
-                self.spaces += 1;
-            }
-            return;
-        }
-        self.length = self.length.saturating_add(self.spaces);
-        self.spaces = 0;
-        if let Some(place) = self.bytes.get_mut(self.length) {
-            *place = byte;
-        }
-        self.length += 1;
-    }
-
-    /// All of it, if it was short enough.
-    fn bytes(&self) -> Option<&[u8]> {
-        self.bytes.get(..self.length)
-    }
-
-    /// Without the white space around it.
-    fn trimmed(&self) -> Option<&[u8]> {
-        self.bytes()
-    }
 }
 
 #[cfg(test)]

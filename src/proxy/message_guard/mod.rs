@@ -7,6 +7,7 @@
 //! instead that no reader can accept, so that it answers 400 in its turn, after the responses that
 //! are still due, and closes. From a backend it gets an error.
 
+mod lexemes;
 pub mod machine;
 
 use std::cell::{Cell, RefCell};
