@@ -67,6 +67,61 @@ impl ClientLimits {
     };
 }
 
+impl ClientLimits {
+    /// Whether each value is within its bounds.
+    ///
+    /// # Errors
+    /// With the name of the first field that is not, and what was expected.
+    pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        let frames = &self.frames;
+        let millisecond = Duration::from_millis(1);
+        for (name, value) in [
+            ("tls_handshake_timeout", self.tls_handshake_timeout),
+            ("head_timeout", self.head_timeout),
+            ("http1_idle_timeout", self.http1_idle_timeout),
+            ("http2_idle_timeout", self.http2_idle_timeout),
+            ("keepalive_interval", self.keepalive_interval),
+            ("keepalive_timeout", self.keepalive_timeout),
+            ("write_stall_timeout", self.write_stall_timeout),
+            ("farewell_timeout", self.farewell_timeout),
+        ] {
+            if value < millisecond {
+                return Err((name, "expected at least 1 ms"));
+            }
+        }
+        if frames.window < Duration::from_secs(1) {
+            return Err(("frames.window", "expected at least 1 s"));
+        }
+        if !(8 * 1024..=1024 * 1024).contains(&self.head_bytes) {
+            return Err(("head_bytes", "expected 8 KiB to 1 MiB"));
+        }
+        if !(16..=1024).contains(&self.head_fields) {
+            return Err(("head_fields", "expected 16 to 1024"));
+        }
+        if !(1..=1000).contains(&self.streams_per_connection) {
+            return Err(("streams_per_connection", "expected 1 to 1000"));
+        }
+        for (name, value) in [
+            ("connections", self.connections),
+            ("connections_per_address", self.connections_per_address),
+            ("frames.resets", frames.resets as usize),
+            ("frames.provoked_resets", frames.provoked_resets as usize),
+            ("frames.pings", frames.pings as usize),
+            ("frames.settings", frames.settings as usize),
+            ("frames.empty_data", frames.empty_data as usize),
+            ("frames.priorities", frames.priorities as usize),
+            ("frames.window_updates", frames.window_updates as usize),
+            ("frames.continuations", frames.continuations as usize),
+            ("frames.refused_heads", frames.refused_heads as usize),
+        ] {
+            if value == 0 {
+                return Err((name, "expected at least 1"));
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Default for ClientLimits {
     fn default() -> Self {
         Self::DEFAULT
@@ -184,6 +239,26 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn values_out_of_bounds_are_named() {
+        let default = ClientLimits::DEFAULT;
+        assert_eq!(default.check(), Ok(()));
+        for (limits, name) in [
+            (ClientLimits { head_timeout: Duration::ZERO, ..default }, "head_timeout"),
+            (ClientLimits { head_bytes: 8191, ..default }, "head_bytes"),
+            (ClientLimits { head_bytes: u32::MAX, ..default }, "head_bytes"),
+            (ClientLimits { head_fields: 2000, ..default }, "head_fields"),
+            (ClientLimits { streams_per_connection: 0, ..default }, "streams_per_connection"),
+            (ClientLimits { connections: 0, ..default }, "connections"),
+            (
+                ClientLimits { frames: FrameBudgets { pings: 0, ..default.frames }, ..default },
+                "frames.pings",
+            ),
+        ] {
+            assert_eq!(limits.check().expect_err("out of bounds").0, name);
+        }
+    }
 
     #[test]
     fn each_limit_has_a_name_and_a_counter_of_its_own() {

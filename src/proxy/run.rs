@@ -37,6 +37,8 @@ impl std::error::Error for StartError {}
 /// If the operating system gives no threads.
 pub fn run(config: ProxyConfig) -> Result<(), StartError> {
     config.pool.check().map_err(|error| StartError(error.to_string()))?;
+    let checked = config.client_limits.check();
+    checked.map_err(|(name, expected)| StartError(format!("{name}: {expected}")))?;
     let upstream_tls =
         UpstreamTls::new(config.authorities.as_deref(), config.insecure).map_err(StartError)?;
     let downstream_tls =

@@ -1,6 +1,8 @@
 //! HTTP/2 floods from clients: GOAWAY(ENHANCE_YOUR_CALM) with the right last stream, then the end, one
 //! line in the log, and nobody else notices.
 
+use rand_core::{Rng, SeedableRng};
+
 use crate::support::raw::kind;
 use crate::support::raw_client::{CALM, PREFACE, RawClient, block, frame, get, literal};
 use crate::support::{Backend, Baton, Behaviour, Http2};
@@ -283,6 +285,53 @@ async fn invalid_frames_end_in_goaway() {
         let (_, code) = client.farewell().await;
         assert_ne!(code, 0, "{wrong:?}");
         closed(&baton, &client, "malformed_frames").await;
+    }
+    serves(&baton).await;
+}
+
+/// Frames at random, right and wrong, on many connections, all of them reproducible: whatever they
+/// are, the process goes on and the next client is served.
+#[tokio::test]
+async fn random_frames_never_end_the_process() {
+    let (_backend, baton) = started().await;
+    let mut random = rand_pcg::Pcg32::seed_from_u64(2026);
+    let mut draw = |below: u32| random.next_u32() % below;
+    for _ in 0..3_000 {
+        let mut client = RawClient::connect(baton.address).await;
+        let mut bytes = Vec::new();
+        let mut stream: u32 = 1;
+        for _ in 0..draw(40) {
+            let id = [0, stream, stream.saturating_sub(2), draw(9)][draw(4) as usize];
+            let flags = u8::try_from(draw(64)).expect("below 256")
+                & [0x5, 0x4, 0x1, 0x3f][draw(4) as usize];
+            let number = draw(u32::MAX).to_be_bytes();
+            let length = [("content-length", ["0", "3", "9"][draw(3) as usize])];
+            bytes.extend(match draw(14) {
+                0..=3 => {
+                    stream += 2;
+                    let fields = &length[..draw(2) as usize];
+                    frame(kind::HEADERS, flags | 0x4, stream, &block("POST", fields))
+                }
+                4..=6 => frame(kind::DATA, flags & 0x1, stream, &vec![b'd'; draw(12) as usize]),
+                7 => frame(kind::RST_STREAM, 0, id, &number),
+                8 => frame(kind::WINDOW_UPDATE, 0, id, &number),
+                9 => frame(kind::SETTINGS, 0, 0, &[&[0, 4][..], &number].concat()),
+                10 => frame(kind::SETTINGS, 0, 0, &[0, 4, 0, 0, 0, number[0]]),
+                11 => frame(kind::PRIORITY, 0, id, &[&number[..], &[1]].concat()),
+                12 => frame(u8::try_from(draw(12)).expect("small"), flags, id, &number),
+                _ => frame(kind::HEADERS, flags, stream, &block("GET", &[])),
+            });
+        }
+        client.write(&bytes).await;
+        if draw(2) == 0 {
+            client.write(&frame(kind::PING, 0, 0, &[3; 8])).await;
+            // The connection may be over by then.
+            while let Some(frame) = client.next().await {
+                if frame.acknowledges(kind::PING) {
+                    break;
+                }
+            }
+        }
     }
     serves(&baton).await;
 }
