@@ -1,7 +1,7 @@
 //! Listens to the HTTP/2 frames that pass between the `h2` crate and the socket. The crate hides what
 //! the pool decides by: GOAWAY's last id, when SETTINGS arrived, that any frame arrived at all, and
 //! which requests were never written (RFC 9113, 4.1, 6.5, 6.8). Nothing is changed but that DATA frames
-//! which follow each other are read as one (see [`merge`]).
+//! which follow each other are read as one (see `merge`).
 //!
 //! It also keeps account of frames that nothing asked for. A peer that has spent a budget is not read
 //! from any more: the tap writes, between two frames, the GOAWAY that says why, shuts the connection
