@@ -220,8 +220,8 @@ async fn every_request_is_there_once() {
     let mut reasons: Vec<_> =
         unreadable.iter().map(|line| (line["reason"].as_str(), line["status"].as_u64())).collect();
     reasons.sort_unstable();
-    let malformed = (Some("malformed"), Some(400));
-    let (half, long) = ((Some("incomplete_head"), Some(0)), (Some("head_too_large"), Some(431)));
+    let malformed = (Some("malformed_head"), Some(400));
+    let (half, long) = ((Some("incomplete_head"), Some(0)), (Some("head_bytes"), Some(431)));
     assert_eq!(reasons, [long, half, malformed, malformed, malformed]);
 }
 
