@@ -204,6 +204,33 @@ fn the_pool_agrees_with_the_bounds_of_the_tables() {
     }
 }
 
+/// A value of the pool that is not in the tables would be one that nobody can set.
+#[test]
+fn every_value_of_the_pool_can_be_configured() {
+    use value::{Kind, Value};
+    let mut cluster = ClusterConfig::new("any");
+    let defaults = format!("{:#?}", cluster.pool);
+    for setting in settings::CLUSTER {
+        let now = (setting.access.get)(&cluster);
+        let other = match setting.kind {
+            Kind::Integer { min, max } | Kind::Bytes { min, max } => {
+                let least = Value::Integer(min);
+                if now == Some(least.clone()) { Value::Integer(max) } else { least }
+            }
+            Kind::Duration { .. } => Value::Duration(Duration::from_millis(7)),
+            Kind::Choice(words) => Value::Text(words[1].to_owned()),
+            Kind::Boolean | Kind::Path | Kind::Text { .. } => continue,
+        };
+        (setting.access.set)(&mut cluster, other);
+    }
+    let changed = format!("{:#?}", cluster.pool);
+    let stays = |line: &&str| line.contains(": ") && line.ends_with(',');
+    let same = defaults.lines().filter(stays).filter(|line| changed.lines().any(|it| it == *line));
+    let same: Vec<_> = same.map(str::trim).collect();
+    // Backends have a table of their own; who probes follows from the kind of the probe.
+    assert_eq!(same, ["backends: [],", "probing: Off,"]);
+}
+
 #[test]
 fn too_many_of_anything_is_an_error() {
     let cluster = |number| format!("[[cluster.c{number}.backend]]\nurl = \"http://a\"\n");

@@ -9,6 +9,9 @@
 //! | [`UPSTREAM_TLS`] | a cluster, or one backend of it | `[cluster.NAME]`, `[[cluster.NAME.backend]]` |
 //! | [`BACKEND`] | each backend | `[[cluster.NAME.backend]]` |
 //! | [`ROUTE`] | each route | `[[route]]` |
+//!
+//! An entry names the table that it is in within that of its part, so a further table such as
+//! `[admin]` is made by an entry that names it.
 
 mod cluster;
 pub mod text;
