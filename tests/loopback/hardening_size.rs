@@ -79,6 +79,11 @@ async fn an_http2_head_that_is_too_large_is_a_431() {
     assert_eq!(backend.seen(|seen| seen.heads.len()), 0);
     let answer = client.get("/").await.expect("the connection goes on");
     assert_eq!(answer.status, 200);
+    let lines = baton.wait_for_requests(4).await;
+    let said: Vec<_> = lines.iter().map(|line| (&line["path"], &line["status"])).collect();
+    let (unseen, path) = (&"-".into(), &"/".into());
+    let (refused, fine) = (&431.into(), &200.into());
+    assert_eq!(said, [(unseen, refused), (path, refused), (path, refused), (path, fine)]);
 }
 
 /// Large, many and within the limits: nothing is refused, over either protocol.
