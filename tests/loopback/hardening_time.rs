@@ -6,7 +6,7 @@ use baton::proxy::client_limits::ClientLimits;
 use bytes::Bytes;
 use http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Instant;
 
 use crate::support::certificate::certificate;
@@ -274,4 +274,59 @@ async fn a_slow_reader_is_left_alone() {
     }
     let lines = baton.about(client);
     assert!(lines.is_empty(), "{lines:?}");
+}
+
+/// The end of a response is in Baton's hands long after the backend is done: a client that takes its
+/// time for it is not idle, and a head that it has begun behind it does not count yet.
+#[tokio::test]
+async fn the_end_of_a_response_may_take_its_time() {
+    let backend = Backend::start(Behaviour::default(), |mut exchange| async move {
+        let head = http::Response::builder().header("content-length", 4 << 20).body(());
+        let Some(mut stream) = exchange.start_with(head.expect("a valid head")) else { return };
+        exchange.send(&mut stream, vec![b'x'; 4 << 20].into(), true).await;
+    })
+    .await;
+    let shorten = |limits: &mut ClientLimits| {
+        limits.head_timeout = SHORT;
+        limits.http1_idle_timeout = SHORT;
+        limits.http2_idle_timeout = SHORT;
+    };
+    let baton = Limited::start(&[backend.url()], &[], shorten).await;
+    let socket = TcpSocket::new_v4().expect("the system has sockets");
+    socket.set_recv_buffer_size(64 * 1024).expect("an option of the socket");
+    let mut tcp = within("TCP", socket.connect(baton.address)).await.expect("Baton listens");
+    let two = "GET / HTTP/1.1\r\nhost: front.test\r\n\r\nGET / HT";
+    tcp.write_all(two.as_bytes()).await.expect("Baton reads");
+    let (mut bytes, mut piece) = (Vec::new(), vec![0; 16 * 1024]);
+    loop {
+        let near_end = bytes.len() > (4 << 20) - (384 << 10) && bytes.len() < 4 << 20;
+        tokio::time::sleep(if near_end { SHORT / 2 } else { Duration::ZERO }).await;
+        match within("more", tcp.read(&mut piece)).await.expect("it is not cut") {
+            0 => break,
+            length => bytes.extend_from_slice(&piece[..length]),
+        }
+    }
+    let body = bytes.windows(4).position(|end| end == b"\r\n\r\n").expect("a head") + 4;
+    let end = body + (4 << 20);
+    assert!(bytes[body..end].iter().all(|byte| *byte == b'x'), "nothing within the response");
+    assert!(bytes[end..].starts_with(b"HTTP/1.1 408 "), "and then the head that never came");
+    // Over HTTP/2 it is the client's windows that let it out bit by bit.
+    let client = Http2::connect(baton.address).await;
+    let (response, _stream) =
+        client.begin(head(Method::GET, "/", "slow"), true).await.expect("it lives");
+    let mut body = within("the head", response).await.expect("a response").into_body();
+    let (mut received, mut kept) = (0, 0);
+    while let Some(piece) = within("more", body.data()).await {
+        let length = piece.expect("it is not cut").len();
+        received += length;
+        kept += length;
+        if received >= (4 << 20) - (256 << 10) {
+            tokio::time::sleep(SHORT / 6).await;
+        }
+        if kept > 16 * 1024 {
+            body.flow_control().release_capacity(kept).expect("it was received");
+            kept = 0;
+        }
+    }
+    assert_eq!(received, 4 << 20);
 }

@@ -68,9 +68,11 @@ impl Watch {
         self.in_flight.get() > 0
     }
 
-    /// Since when no request is in flight, if that is so.
+    /// Since when no request is in flight and nothing waits to be written, if that is so. A response
+    /// is out of our hands before its last bytes are.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        (!self.is_busy()).then(|| self.idle_since.get())
+        let idle = !self.is_busy() && self.write_blocked_since.get().is_none();
+        idle.then(|| self.idle_since.get())
     }
 
     /// The client was told to go.
@@ -88,7 +90,9 @@ impl Watch {
     /// A write or flush could, or could not, make progress.
     pub(super) fn note_write(&self, blocked: bool) {
         if !blocked {
-            self.write_blocked_since.set(None);
+            if self.write_blocked_since.take().is_some() {
+                self.idle_since.set(self.clock.now());
+            }
         } else if self.write_blocked_since.get().is_none() {
             self.write_blocked_since.set(Some(self.clock.now()));
         }
