@@ -203,30 +203,63 @@ fn dials(text: &mut Text, sums: &Sums<'_>) {
     });
 }
 
+/// Both directions of one kind of frame.
+type Sides = fn(&EndFrames) -> [(&'static str, &Codes); 2];
+
+fn go_aways(frames: &EndFrames) -> [(&'static str, &Codes); 2] {
+    [("received", &frames.go_aways_received), ("sent", &frames.go_aways_sent)]
+}
+
+fn resets(frames: &EndFrames) -> [(&'static str, &Codes); 2] {
+    [("received", &frames.resets_received), ("sent", &frames.resets_sent)]
+}
+
 fn frames(text: &mut Text, sums: &Sums<'_>) {
-    type Sides = fn(&EndFrames) -> [(&'static str, &Codes); 2];
     let families: [(&'static str, &str, Sides); 2] = [
         (
             "baton_goaway_frames_total",
             "GOAWAY frames on connections to backends, by direction and error code.",
-            |frames| [("received", &frames.go_aways_received), ("sent", &frames.go_aways_sent)],
+            go_aways,
         ),
         (
             "baton_rst_stream_frames_total",
             "RST_STREAM frames on connections to backends, by direction and error code.",
-            |frames| [("received", &frames.resets_received), ("sent", &frames.resets_sent)],
+            resets,
         ),
     ];
     for (name, help, sides) in families {
         let mut family = text.counter(name, help);
-        each_backend(sums, |[cluster, backend], sum| {
-            for (direction, codes) in sides(&sum.metrics.frames) {
-                for (code, count) in codes.counted() {
-                    let labels = [cluster, backend, ("direction", direction), ("code", code)];
-                    family.sample(&labels, count);
-                }
-            }
+        each_backend(sums, |labels, sum| {
+            add_codes(&mut family, &labels, sides(&sum.metrics.frames));
         });
+    }
+    let families: [(&'static str, &str, Sides); 2] = [
+        (
+            "baton_client_goaway_frames_total",
+            "GOAWAY frames on connections of clients, by direction and error code.",
+            go_aways,
+        ),
+        (
+            "baton_client_rst_stream_frames_total",
+            "RST_STREAM frames on connections of clients, by direction and error code.",
+            resets,
+        ),
+    ];
+    for (name, help, sides) in families {
+        add_codes(&mut text.counter(name, help), &[], sides(&sums.workers.client_frames));
+    }
+}
+
+fn add_codes(
+    family: &mut Family<'_>,
+    labels: &[(&'static str, &str)],
+    sides: [(&'static str, &Codes); 2],
+) {
+    for (direction, codes) in sides {
+        for (code, count) in codes.counted() {
+            let more = [("direction", direction), ("code", code)];
+            family.sample(&[labels, &more].concat(), count);
+        }
     }
 }
 
@@ -235,6 +268,13 @@ fn clients(text: &mut Text, sums: &Sums<'_>) {
         .sample(&[], sums.workers.clients_open);
     text.counter("baton_client_connections_accepted_total", "Connections accepted from clients.")
         .sample(&[], sums.workers.clients_accepted);
+    let mut family = text.counter(
+        "baton_client_limit_hits_total",
+        "Limits that clients ran into, and rules that they broke.",
+    );
+    for (limit, hits) in sums.workers.client_limits.iter() {
+        family.sample(&[("limit", limit)], hits);
+    }
 }
 
 fn of_this_process(text: &mut Text, answers: &[Answer], access_log: &AccessLog) {

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::backend_url::{BackendUrl, Scheme};
+use super::client_limits::ClientLimits;
 use super::route::Route;
 use crate::pool::{self, BackendConfig};
 
@@ -269,6 +270,8 @@ pub struct ProxyConfig {
     pub clusters: Vec<ClusterConfig>,
     /// Which requests go to which cluster; no two with the same host and prefix.
     pub routes: Vec<Route>,
+    /// What clients may do.
+    pub client_limits: ClientLimits,
     /// Where the admin interface listens; nowhere if `None`.
     pub admin: Option<SocketAddr>,
     /// The access log.

@@ -96,35 +96,6 @@ pub fn unrouted() -> Response<Full<Bytes>> {
     response
 }
 
-/// What became of a request whose head could not be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unreadable {
-    /// The status that the client was given; 0 if it is gone.
-    pub status: u16,
-    /// Why, in a word.
-    pub reason: &'static str,
-}
-
-/// What hyper has answered by itself, before it gave up an HTTP/1 connection with this error; `None`
-/// if that was not about a request that nobody has seen.
-#[must_use]
-pub fn by_hyper(error: &(dyn std::error::Error + 'static)) -> Option<Unreadable> {
-    let error = error.downcast_ref::<hyper::Error>()?;
-    if error.is_parse_too_large() {
-        // It is the only one of the two whose text names the URI.
-        let target = error.to_string().to_ascii_lowercase().contains("uri");
-        let (status, reason) =
-            if target { (414, "target_too_long") } else { (431, "head_too_large") };
-        Some(Unreadable { status, reason })
-    } else if error.is_parse() {
-        Some(Unreadable { status: 400, reason: "malformed" })
-    } else if error.is_incomplete_message() {
-        Some(Unreadable { status: 0, reason: "incomplete_head" })
-    } else {
-        None
-    }
-}
-
 fn line_response(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(format!("{line}\n"))));
     *response.status_mut() = status;

@@ -76,6 +76,40 @@ pub fn refuse(parts: &request::Parts) -> Option<(StatusCode, &'static str)> {
     if !valid {
         return Some((StatusCode::BAD_REQUEST, "Host is not an authority"));
     }
+    refuse_target(parts, hosts.first().copied())
+}
+
+/// What is wrong with the target of a request, if anything: what would mean something else to the
+/// next reader, above all after a change of protocol.
+fn refuse_target(
+    parts: &request::Parts,
+    host: Option<&HeaderValue>,
+) -> Option<(StatusCode, &'static str)> {
+    let bad = |line| Some((StatusCode::BAD_REQUEST, line));
+    let authority = parts.uri.authority().map(Authority::as_str);
+    // RFC 9110, 4.2.4; RFC 9113, 8.3.1.
+    let host = host.map(HeaderValue::as_bytes);
+    if authority.is_some_and(|authority| authority.contains('@'))
+        || host.is_some_and(|host| host.contains(&b'@'))
+    {
+        return bad("user information in the authority");
+    }
+    // RFC 9112, 3.2.3: the authority form is for CONNECT.
+    if authority.is_some() && parts.uri.scheme().is_none() {
+        return bad("the target is an authority");
+    }
+    let path = parts.uri.path();
+    let asterisk = path == "*" && parts.method == Method::OPTIONS;
+    if !path.is_empty() && !path.starts_with('/') && !asterisk {
+        return bad("the target is no path");
+    }
+    // RFC 9113, 8.3.1. In HTTP/1.1 a target with an authority replaces Host (RFC 9112, 3.2.2).
+    if parts.version == Version::HTTP_2
+        && let (Some(authority), Some(host)) = (authority, host)
+        && !authority.as_bytes().eq_ignore_ascii_case(host)
+    {
+        return bad(":authority and Host disagree");
+    }
     None
 }
 
@@ -135,6 +169,10 @@ pub fn upstream_request(
 pub fn downstream_response(head: &mut response::Parts, client: Version) {
     let received = head.version;
     remove_hop_by_hop(&mut head.headers);
+    // RFC 9110, 8.6: a length that is repeated is replaced by one.
+    if let Some(length) = head.headers.get(CONTENT_LENGTH).cloned() {
+        head.headers.insert(CONTENT_LENGTH, length);
+    }
     add_via(&mut head.headers, received);
     head.version = client;
     // hyper's own marks of a connection say nothing about this one.

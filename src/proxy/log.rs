@@ -29,6 +29,9 @@ static STANDARD_ERROR: OnceLock<Arc<LineWriter>> = OnceLock::new();
 pub fn init(level: tracing::Level) {
     let libraries = if level == tracing::Level::TRACE { level } else { tracing::Level::WARN };
     let ours = filter_fn(move |metadata: &Metadata<'_>| {
+        // What h2 warns of is what a peer did, as often as the peer does it.
+        let told = metadata.target().starts_with("h2::") && libraries == tracing::Level::WARN;
+        let libraries = if told { tracing::Level::ERROR } else { libraries };
         metadata.target() == "baton" || *metadata.level() <= libraries
     });
     let filter = LevelFilter::from_level(level).and(ours);

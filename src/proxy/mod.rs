@@ -9,7 +9,9 @@
 //! | [`driver`] | owns a pool: one for each cluster of each worker |
 //! | [`downstream`] | connections from clients |
 //! | [`relay`], [`relay_body`], [`replay_body`], [`progress`] | one request: attempts, response body, request body |
-//! | [`upstream`], [`frame_tap`] | connections to backends, and what passes over them |
+//! | [`upstream`] | connections to backends |
+//! | [`frame_tap`], [`message_guard`] | what passes over connections, HTTP/2 and HTTP/1.1 |
+//! | [`client_limits`] | what clients may do |
 //! | [`headers`], [`error_response`] | what an intermediary changes; what it says itself |
 //! | [`tls`], [`backend_url`], [`backends`], [`config`] | what it is started with |
 //! | [`access_log`], [`log`], [`line_writer`] | what people read |
@@ -20,6 +22,7 @@
 pub mod access_log;
 pub mod backend_url;
 pub mod backends;
+pub mod client_limits;
 pub mod clusters;
 pub mod config;
 pub mod control;
@@ -30,6 +33,7 @@ pub mod frame_tap;
 pub mod headers;
 pub mod line_writer;
 pub mod log;
+pub mod message_guard;
 pub mod metrics;
 pub mod progress;
 pub mod relay;

@@ -206,6 +206,18 @@ pub async fn serve(
     }
 }
 
+/// An answer of Baton's own to a request whose head breaks a limit.
+pub fn refused(
+    telemetry: &Telemetry,
+    arrival: &Arrival,
+    parts: &request::Parts,
+    reason: &'static str,
+    response: Response<Full<Bytes>>,
+) -> Response<RelayBody> {
+    let record = AccessRecord::new(parts, arrival, telemetry.now());
+    without_cluster(telemetry, record, reason, response)
+}
+
 /// An answer of Baton's own to a request that no cluster has seen.
 fn without_cluster(
     telemetry: &Telemetry,
@@ -323,6 +335,9 @@ impl Attempt {
         match &mut self.exchange {
             Exchange::Http2(exchange) => {
                 Pin::new(&mut exchange.response).poll(context).map(|result| match result {
+                    Ok(response) if response.headers().len() > upstream::FIELDS_MAX => {
+                        Err((stream, StreamFailure::Malformed))
+                    }
                     Ok(response) => {
                         let (head, body) = response.into_parts();
                         let keep = Rc::clone(&exchange.body);
@@ -416,6 +431,10 @@ async fn send_data(
     mut data: Bytes,
     last: bool,
 ) -> Result<(), ()> {
+    if data.is_empty() && !last {
+        // Empty DATA says nothing, and backends count it: one client's would spend the budget of all.
+        return Ok(());
+    }
     if data.is_empty() {
         return stream.borrow_mut().send_data(data, last).map_err(drop);
     }
@@ -458,8 +477,15 @@ fn respond(
 fn without_response(mut live: LiveRequest, outcome: Outcome) -> Response<RelayBody> {
     let rejection = match outcome {
         Outcome::Rejected(rejection) => rejection,
+        // The client is gone, or its body is malformed; then it waits for an answer.
+        Outcome::Cancelled => {
+            live.record.status = StatusCode::BAD_REQUEST.as_u16();
+            live.record.reason = "malformed_body";
+            let response = error_response::refused(StatusCode::BAD_REQUEST, "malformed body");
+            return response.map(RelayBody::local);
+        }
         // Only the client's own absence brings these, and then nobody reads the answer.
-        Outcome::Cancelled | Outcome::Completed | Outcome::CutShort => Rejection::AttemptFailed,
+        Outcome::Completed | Outcome::CutShort => Rejection::AttemptFailed,
     };
     let response = error_response::rejected(rejection, live.record.evidence);
     note_own(&mut live.record, error_response::reason(rejection), &response);

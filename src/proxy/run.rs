@@ -13,6 +13,7 @@ use tokio::task::LocalSet;
 use super::access_log::AccessLog;
 use super::config::{ListenerConfig, ProxyConfig};
 use super::control::{Command, Commands};
+use super::downstream::admission::Admission;
 use super::log;
 use super::seams;
 use super::tls::Certificates;
@@ -47,6 +48,8 @@ pub fn run(config: ProxyConfig) -> Result<(), StartError> {
         let checked = cluster.pool_config().check();
         checked.map_err(|error| StartError(format!("cluster {}: {error}", cluster.name)))?;
     }
+    let checked = config.client_limits.check();
+    checked.map_err(|(name, expected)| StartError(format!("{name}: {expected}")))?;
     let certificates = Certificates::load(&config);
     let certificates = Arc::new(certificates.map_err(|errors| StartError(errors.join("\n")))?);
     let seed = config.seed.unwrap_or_else(seams::entropy);
@@ -61,6 +64,7 @@ pub fn run(config: ProxyConfig) -> Result<(), StartError> {
     let access_log = AccessLog::open(&config.access_log).map_err(StartError)?;
     let admin = config.admin.map(admin::listen).transpose().map_err(StartError)?;
     let listeners = bind(&config.listeners, config.worker_count())?;
+    let admission = Arc::new(Admission::default());
     let (drain, draining) = watch::channel(false);
     let mut workers = Vec::new();
     let (done, mut all_done) = mpsc::channel::<()>(1);
@@ -72,6 +76,7 @@ pub fn run(config: ProxyConfig) -> Result<(), StartError> {
             workers.push(commands);
             let worker = Worker {
                 access_log: access_log.clone(),
+                admission: Arc::clone(&admission),
                 commands: received,
                 listeners,
                 config: Arc::clone(&config),

@@ -30,6 +30,9 @@ const BACKLOG: u32 = 4096;
 /// how many unanswered questions end the connection is the system's to say (9 on Linux).
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Bytes that the system takes from us before they can be sent.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNSENT_MAX: u32 = 128 * 1024;
 
 /// A task of this worker; it ends when this is dropped.
 #[derive(Debug)]
@@ -108,9 +111,29 @@ pub async fn connect(host: &str, port: u16) -> io::Result<Stream> {
 /// # Errors
 /// If the system gives none, as when file descriptors run out.
 pub async fn accept(listener: &Listener) -> io::Result<(Stream, SocketAddr)> {
-    let (stream, peer) = listener.accept().await?;
-    prepare(&stream)?;
-    Ok((stream, peer))
+    loop {
+        let (stream, peer) = listener.accept().await?;
+        // It fails where the other end is gone already: no reason to pause for the next one.
+        if prepare(&stream).is_ok() {
+            return Ok((stream, peer));
+        }
+    }
+}
+
+/// Stops listening. The connections that the system has taken in and nobody has accepted would be
+/// reset by that; they are returned instead.
+#[must_use]
+pub fn close_listener(listener: Listener) -> Vec<(Stream, SocketAddr)> {
+    let mut waiting = Vec::new();
+    // It is non-blocking: once none is left, it says so with an error.
+    let Ok(listener) = listener.into_std() else { return waiting };
+    while let Ok((stream, peer)) = listener.accept() {
+        let adopted = stream.set_nonblocking(true).and_then(|()| Stream::from_std(stream));
+        if let Ok(stream) = adopted.and_then(|stream| prepare(&stream).map(|()| stream)) {
+            waiting.push((stream, peer));
+        }
+    }
+    waiting
 }
 
 /// Sets what every connection needs: small frames at once, and an end to a connection whose other
@@ -118,8 +141,13 @@ pub async fn accept(listener: &Listener) -> io::Result<(Stream, SocketAddr)> {
 fn prepare(stream: &Stream) -> io::Result<()> {
     // Without it small frames wait for the peer's delayed acknowledgement.
     stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    // Otherwise a socket says "writable" only after a third of a buffer of megabytes was taken, and
+    // a slow reader looks like one that does not read.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
     let probes = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL);
-    SockRef::from(stream).set_tcp_keepalive(&probes)
+    socket.set_tcp_keepalive(&probes)
 }
 
 /// Listens on an address, which several workers may share.
@@ -183,6 +211,32 @@ mod tests {
                 assert_eq!(socket.tcp_keepalive_time().expect("an option"), KEEPALIVE);
                 assert!(stream.nodelay().expect("an option of the socket"));
             }
+        });
+    }
+
+    /// Who has connected by the time at which nobody listens any more is not reset.
+    #[test]
+    fn what_waits_to_be_accepted_outlives_the_listener() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let listener = listen("127.0.0.1:0".parse().expect("an address")).expect("a listener");
+            let port = listener.local_addr().expect("it is bound").port();
+            listener.set_nonblocking(true).expect("a mode of the socket");
+            let listener = adopt(listener).expect("a listener");
+            let mut clients = Vec::new();
+            for _ in 0..3 {
+                clients.push(connect("127.0.0.1", port).await.expect("it listens"));
+            }
+            let waiting = close_listener(listener);
+            assert_eq!(waiting.len(), 3);
+            for (client, (server, peer)) in clients.iter().zip(&waiting) {
+                assert_eq!(client.local_addr().expect("it is connected"), *peer);
+                server.writable().await.expect("it is alive");
+                assert_eq!(server.try_write(b"x").expect("it is alive"), 1);
+                client.readable().await.expect("it is alive");
+                assert_eq!(client.try_read(&mut [0]).expect("it is alive"), 1);
+            }
+            assert!(connect("127.0.0.1", port).await.is_err(), "nobody listens");
         });
     }
 }

@@ -7,8 +7,8 @@ use std::rc::Rc;
 use http::HeaderMap;
 
 use super::access_log::{AccessLog, AccessRecord, Arrival, EndedBy};
-use super::error_response::Unreadable;
-use super::metrics::WorkerMetrics;
+use super::client_limits::ClientStats;
+use super::metrics::{EndFrames, WorkerMetrics};
 use super::seams::Clock;
 use super::trace_context::{TraceId, TraceIds};
 use crate::pool::{Instant, Outcome};
@@ -17,6 +17,7 @@ use crate::pool::{Instant, Outcome};
 pub struct Telemetry {
     access_log: AccessLog,
     metrics: RefCell<WorkerMetrics>,
+    client_stats: Rc<ClientStats>,
     trace_ids: RefCell<TraceIds>,
     clock: Clock,
     stopping: Cell<bool>,
@@ -29,6 +30,7 @@ impl Telemetry {
         Rc::new(Self {
             access_log,
             metrics: RefCell::default(),
+            client_stats: Rc::default(),
             trace_ids: RefCell::new(TraceIds::new(false)),
             clock,
             stopping: Cell::new(false),
@@ -59,22 +61,43 @@ impl Telemetry {
         self.metrics.borrow_mut().request_refused(record);
     }
 
-    /// Logs and counts a request whose head could not be read. One without a status was broken off by
-    /// its client.
-    pub fn unreadable(&self, arrival: &Arrival, unreadable: Unreadable) {
-        let Unreadable { status, reason } = unreadable;
-        if status == 0 && arrival.open_requests() > 0 {
-            // The client left while it was being answered, and that request has its own line.
-            return;
-        }
+    /// Logs and counts a request whose head could not be read or was refused before anybody had seen
+    /// it; the status is 0 if it was not answered.
+    pub fn unseen(&self, arrival: &Arrival, status: u16, reason: &'static str) {
         let mut record = AccessRecord::unreadable(arrival, self.now());
         record.status = status;
         record.reason = reason;
-        if status == 0 {
-            record.outcome = Some(Outcome::Cancelled);
-            record.ended_by = EndedBy::Client;
-        }
         self.refused(&record);
+    }
+
+    /// Logs and counts a request whose client left in the middle of its head. If it left while it was
+    /// being answered, that request has its own line.
+    pub fn incomplete(&self, arrival: &Arrival) {
+        if arrival.open_requests() > 0 {
+            return;
+        }
+        let mut record = AccessRecord::unreadable(arrival, self.now());
+        record.outcome = Some(Outcome::Cancelled);
+        record.ended_by = EndedBy::Client;
+        record.reason = "incomplete_head";
+        self.refused(&record);
+    }
+
+    /// How often clients ran into limits.
+    #[must_use]
+    pub fn client_stats(&self) -> &Rc<ClientStats> {
+        &self.client_stats
+    }
+
+    /// Counts frames on connections of clients.
+    pub fn client_frames(&self, frames: &EndFrames) {
+        self.metrics.borrow_mut().client_frames.merge(frames);
+    }
+
+    /// The clock that all of this goes by.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// Counts a client's connection for as long as what is returned lives.
@@ -89,7 +112,11 @@ impl Telemetry {
     /// What was counted so far.
     #[must_use]
     pub fn metrics(&self) -> WorkerMetrics {
-        self.metrics.borrow().clone()
+        let mut metrics = self.metrics.borrow().clone();
+        for (limit, hits) in self.client_stats.all() {
+            metrics.client_limits.add_many(limit.name(), hits);
+        }
+        metrics
     }
 
     /// From here on, what ends is ended by the end of the worker.

@@ -12,6 +12,7 @@ use super::access_log::AccessLog;
 use super::clusters::Clusters;
 use super::config::ProxyConfig;
 use super::control::{self, Command};
+use super::downstream::admission::Admission;
 use super::downstream::{self, Downstream, OpenConnections};
 use super::seams;
 use super::tls::Certificates;
@@ -31,6 +32,8 @@ pub struct Worker {
     pub seed: u64,
     /// Where the lines of its requests go.
     pub access_log: AccessLog,
+    /// The connections of clients to all workers.
+    pub admission: Arc<Admission>,
     /// What it is asked.
     pub commands: mpsc::UnboundedReceiver<Command>,
     /// Becomes true once, when the proxy is to stop.
@@ -72,6 +75,8 @@ async fn serve(worker: Worker) {
             http2: settings.http2,
             draining: worker.draining.clone(),
             open: Rc::clone(&open),
+            limits: config.client_limits,
+            admission: Arc::clone(&worker.admission),
         };
         match seams::adopt(listener) {
             Ok(listener) => seams::spawn("accept", downstream::accept(downstream, listener)),

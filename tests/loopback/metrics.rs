@@ -107,8 +107,10 @@ async fn what_baton_answers_itself_is_counted_by_reason() {
             metrics.sum("baton_refusals_total", &[]) as u64 == 2
         })
         .await;
-    assert_eq!(metrics.sum("baton_refusals_total", &[("reason", "malformed")]) as u64, 1);
+    assert_eq!(metrics.sum("baton_refusals_total", &[("reason", "malformed_head")]) as u64, 1);
     assert_eq!(metrics.sum("baton_refusals_total", &[("reason", "refused")]) as u64, 1);
+    let hits = metrics.sum("baton_client_limit_hits_total", &[("limit", "malformed_head")]);
+    assert_eq!(hits as u64, 1, "the metric of the limit itself");
     let refused = [("cluster", "-"), ("backend", "-"), ("status_class", "4xx")];
     assert_eq!(metrics.sum("baton_requests_total", &refused) as u64, 2);
     assert_eq!(count(&metrics, "baton_rejections_total", &[("reason", "requests_full")]), 1);
@@ -141,6 +143,8 @@ async fn retries_and_resets_are_counted_by_evidence_and_code() {
     assert_eq!(resets("received", "REFUSED_STREAM"), 1);
     assert_eq!(resets("received", "INTERNAL_ERROR"), 3);
     assert_eq!(resets("sent", "CANCEL"), 1);
+    let from_client = [("direction", "received"), ("code", "CANCEL")];
+    assert_eq!(metrics.sum("baton_client_rst_stream_frames_total", &from_client) as u64, 1);
 }
 
 #[tokio::test]

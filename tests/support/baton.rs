@@ -36,7 +36,25 @@ impl Baton {
         authority: &str,
         flags: &[&str],
     ) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_baton"));
+        let command = Command::new(env!("CARGO_BIN_EXE_baton"));
+        Self::start_command(command, backends, authority, flags).await
+    }
+
+    /// The same under a limit that a shell sets first, such as `ulimit -n 40`.
+    pub(crate) async fn start_limited<Url: AsRef<str>>(limit: &str, backends: &[Url]) -> Self {
+        let authority = certificate().certificate_file.to_str().expect("UTF-8");
+        let mut command = Command::new("sh");
+        let script = format!("{limit}; exec \"$0\" \"$@\"");
+        command.args(["-c", &script, env!("CARGO_BIN_EXE_baton")]);
+        Self::start_command(command, backends, authority, &[]).await
+    }
+
+    async fn start_command<Url: AsRef<str>>(
+        mut command: Command,
+        backends: &[Url],
+        authority: &str,
+        flags: &[&str],
+    ) -> Self {
         command.args(["run", "--listen", "127.0.0.1:0", "--log-level", "info"]);
         if !flags.contains(&"--workers") {
             command.args(["--workers", "1"]);

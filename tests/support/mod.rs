@@ -9,8 +9,10 @@ pub(crate) mod client;
 pub(crate) mod exchange;
 pub(crate) mod exposition;
 pub(crate) mod http1;
+pub(crate) mod limited;
 pub(crate) mod load;
 pub(crate) mod raw;
+pub(crate) mod raw_client;
 
 use std::future::Future;
 use std::time::Duration;
@@ -19,6 +21,7 @@ pub(crate) use backend::{Backend, Behaviour};
 pub(crate) use baton::Baton;
 pub(crate) use client::{Answer, Http1, Http2};
 pub(crate) use exchange::Exchange;
+pub(crate) use limited::Limited;
 pub(crate) use load::{run_load, unique_id};
 
 /// The bound of every wait: far more than anything needs, even on a busy machine, so that reaching

@@ -153,3 +153,39 @@ fn idempotent_methods_are_those_of_the_rfc() {
         assert!(!is_idempotent(&method.parse().expect("a method")), "{method}");
     }
 }
+
+#[test]
+fn a_target_or_authority_of_two_meanings_is_refused() {
+    let http2 = |uri: &str| Request::get(uri).version(Version::HTTP_2);
+    for (request, why) in [
+        (http2("http://a.test/").header("host", "b.test"), ":authority and Host disagree"),
+        (http2("http://a.test/").header("host", "a.test:80"), ":authority and Host disagree"),
+        (http2("http://user@a.test/"), "user information in the authority"),
+        (get("/").header("x", "y").uri("http://user:word@a.test/"), "user information"),
+        (Request::get("/").header("host", "user@a.test"), "user information in the authority"),
+        (Request::get("a.test:80").header("host", "a.test"), "the target is an authority"),
+        (Request::get("*").header("host", "a.test"), "the target is no path"),
+    ] {
+        let (status, line) = refuse(&parts(request)).expect(why);
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        assert!(line.starts_with(why), "{line}");
+    }
+    for request in [
+        http2("http://a.test/").header("host", "A.TEST"),
+        http2("http://a.test/"),
+        Request::get("http://a.test/").header("host", "b.test"),
+        Request::options("*").header("host", "a.test"),
+        Request::get("/").header("host", "a.test"),
+    ] {
+        assert_eq!(refuse(&parts(request)), None);
+    }
+}
+
+#[test]
+fn a_repeated_length_becomes_one() {
+    let response = http::Response::builder().header("content-length", "5");
+    let response = response.header("content-length", "5").body(()).expect("valid");
+    let mut head = response.into_parts().0;
+    downstream_response(&mut head, Version::HTTP_11);
+    assert_eq!(head.headers.get_all("content-length").iter().collect::<Vec<_>>(), ["5"]);
+}

@@ -29,7 +29,8 @@ impl Counts {
         self.0.iter().copied()
     }
 
-    fn add_many(&mut self, label: &'static str, more: u64) {
+    /// Counts several.
+    pub fn add_many(&mut self, label: &'static str, more: u64) {
         match self.0.iter_mut().find(|(known, _)| *known == label) {
             Some((_, count)) => *count += more,
             None => self.0.push((label, more)),

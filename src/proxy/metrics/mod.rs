@@ -24,8 +24,17 @@ const DIAL_PHASES: [&str; 5] = ["tcp", "tls", "protocol", "deadline", "given_up"
 const CLOSE_REASONS: [&str; 7] =
     ["peer", "idle", "drained", "drain_deadline", "silent", "rebuilt", "shutdown"];
 /// Why a request was answered before a cluster was chosen, as labels.
-const REFUSALS: [&str; 5] =
-    ["refused", "no_route", "malformed", "head_too_large", "incomplete_head"];
+const REFUSALS: [&str; 9] = [
+    "refused",
+    "no_route",
+    "incomplete_head",
+    "malformed_head",
+    "malformed_framing",
+    "head_bytes",
+    "head_fields",
+    "head_timeout",
+    "streams_per_connection",
+];
 /// What proved that a repetition is safe, as labels.
 const RETRY_EVIDENCE: [&str; 4] = ["never_sent", "unprocessed", "refused", "unknown"];
 
@@ -262,6 +271,10 @@ pub struct WorkerMetrics {
     pub refused: Requests,
     /// Why they were.
     pub refusals: Counts,
+    /// Limits that clients ran into.
+    pub client_limits: Counts,
+    /// Frames about ends on HTTP/2 connections of clients.
+    pub client_frames: EndFrames,
 }
 
 impl Default for WorkerMetrics {
@@ -271,6 +284,8 @@ impl Default for WorkerMetrics {
             clients_accepted: 0,
             refused: Requests::default(),
             refusals: Counts::of(&REFUSALS),
+            client_limits: Counts::default(),
+            client_frames: EndFrames::default(),
         }
     }
 }
@@ -288,5 +303,7 @@ impl WorkerMetrics {
         self.clients_accepted += other.clients_accepted;
         self.refused.merge(&other.refused);
         self.refusals.merge(&other.refusals);
+        self.client_limits.merge(&other.client_limits);
+        self.client_frames.merge(&other.client_frames);
     }
 }

@@ -1,20 +1,29 @@
 //! One HTTP/1.1 connection to a backend, over `hyper`: a connection with a limit of one.
 
+use std::error::Error;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
+use http::Method;
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-use super::{BoxedIo, ConnectionOrder, Context, Ended};
+use super::{BoxedIo, ConnectionOrder, Context, Ended, FIELDS_MAX, HEAD_BYTES_MAX};
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure, StreamToken};
 use crate::proxy::headers;
+use crate::proxy::message_guard::Guarded;
+use crate::proxy::message_guard::machine::{Asked, HeadLimits, Messages, Violation};
 use crate::proxy::relay::{Exchange, RequestHead, RequestOrder};
 use crate::proxy::replay_body::Upload;
+use crate::proxy::seams::Clock;
+
+/// Bytes that are read ahead of the body's consumer.
+const BUFFER: usize = 128 * 1024;
 
 type Failed = hyper::client::conn::TrySendError<http::Request<Upload>>;
 
@@ -37,7 +46,14 @@ pub(super) async fn run(
     io: BoxedIo,
     orders: &mut UnboundedReceiver<ConnectionOrder>,
 ) -> Ended {
-    let (mut sender, connection) = match handshake::<_, Upload>(TokioIo::new(io)).await {
+    let limits = HeadLimits { bytes: HEAD_BYTES_MAX, fields: FIELDS_MAX };
+    let (guarded, facts) = Guarded::new(io, Messages::Responses, limits, Clock::start());
+    let handshake = Builder::new()
+        .max_headers(FIELDS_MAX)
+        .max_header_size(HEAD_BYTES_MAX as usize)
+        .max_buf_size(BUFFER)
+        .handshake::<_, Upload>(TokioIo::new(guarded));
+    let (mut sender, connection) = match handshake.await {
         Ok(parts) => parts,
         Err(error) => return Ended::Dial(ConnectFailure::Protocol, error.to_string()),
     };
@@ -70,13 +86,17 @@ pub(super) async fn run(
         let mut ended = connection.as_mut().poll(task_context);
         if ended.is_pending() && next.is_some() && sender.poll_ready(task_context).is_ready() {
             let next = next.take().expect("looked at just now");
-            send(context, &mut sender, next, &mut sent_through);
+            let head = next.head.parts.method == Method::HEAD;
+            if send(context, &mut sender, next, &mut sent_through) {
+                facts.asked(if head { Asked::Head } else { Asked::Other });
+            }
             ended = connection.as_mut().poll(task_context);
         }
         ended.map(|result| {
-            let reason = match result {
-                Ok(()) => "closed by the backend".to_owned(),
-                Err(error) => error.to_string(),
+            let reason = match (facts.violation.get(), result) {
+                (Some(violation), _) => violation.to_string(),
+                (None, Ok(())) => "closed by the backend".to_owned(),
+                (None, Err(error)) => error.to_string(),
             };
             Ended::Closed { sent_through, reason }
         })
@@ -84,11 +104,17 @@ pub(super) async fn run(
     .await
 }
 
-fn send(context: &Context, sender: &mut SendRequest<Upload>, next: Next, sent_through: &mut u32) {
+/// Gives a request to the connection, unless the pool does not want it any more.
+fn send(
+    context: &Context,
+    sender: &mut SendRequest<Upload>,
+    next: Next,
+    sent_through: &mut u32,
+) -> bool {
     let Next { stream, attempt, head, request } = next;
     let stream_id = if *sent_through == 0 { 1 } else { *sent_through + 2 };
     if context.driver.tell(Input::StreamOpened { stream, stream_id }) != Handled::Done {
-        return;
+        return false;
     }
     *sent_through = stream_id;
     let scheme = context.backend.url.scheme;
@@ -98,15 +124,29 @@ fn send(context: &Context, sender: &mut SendRequest<Upload>, next: Next, sent_th
     let exchange = Exchange::Http1(Http1Exchange { response });
     let at = context.driver.now();
     let _ = request.send(RequestOrder::Opened { stream, stream_id, attempt, at, exchange });
+    true
 }
 
 /// What an error of `hyper` says about the request that it ended.
 pub fn failure(error: &hyper::Error, handed_back: bool) -> StreamFailure {
     if handed_back {
         StreamFailure::NotSent
-    } else if error.is_parse() {
+    } else if error.is_parse() || is_malformed(error) {
         StreamFailure::Malformed
     } else {
         StreamFailure::ConnectionLost
     }
+}
+
+/// Whether the guard on the connection has found the response malformed.
+fn is_malformed(error: &hyper::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if inner.is_some_and(|inner| inner.is::<Violation>()) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

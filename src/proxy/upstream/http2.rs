@@ -14,22 +14,23 @@ use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, Reason, SendStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-use super::{BoxedIo, ConnectionOrder, Context, Ended};
+use super::{BoxedIo, ConnectionOrder, Context, Ended, HEAD_BYTES_MAX};
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure, StreamToken, limits};
-use crate::proxy::frame_tap::{Facts, Tapped};
+use crate::proxy::frame_tap::{Facts, FrameBudgets, Side, Tapped};
 use crate::proxy::headers;
-use crate::proxy::metrics::EndFrames;
 use crate::proxy::relay::{Exchange, RequestHead, RequestOrder};
+use crate::proxy::seams::Clock;
 
 /// Bytes a backend may send ahead on one stream. Every stream of a connection can be full at once
 /// without filling the connection's own window, so a slow client stalls only itself.
 const STREAM_WINDOW: u32 = 128 * 1024;
 /// RFC 9113, 6.9.1.
 const WINDOW_MAX: u64 = (1 << 31) - 1;
-/// Longest list of response fields, uncompressed.
-const HEADER_LIST_MAX: u32 = 64 * 1024;
 /// Streams reset by us of which late frames are still expected.
 const RESET_STREAMS_MAX: usize = 4096;
+/// Streams that may end for an error of the backend's in the life of a connection. The budget of the
+/// frame tap, over a window, is the one that is meant to bind; this one bounds what waits to be sent.
+const PROVOKED_RESETS_MAX: usize = 10_000;
 
 /// A request that is on a stream: the response to come, and the way to send the body.
 pub struct Http2Exchange {
@@ -58,14 +59,16 @@ pub(super) async fn run(
     io: BoxedIo,
     orders: &mut UnboundedReceiver<ConnectionOrder>,
 ) -> Ended {
-    let (tapped, facts) = Tapped::new(io);
+    let clock = Clock::start();
+    let (tapped, facts) = Tapped::new(io, Side::Client, FrameBudgets::BACKEND, clock);
     let streams = context.driver.config(|config| config.limits.streams_per_connection);
     let window = (u64::from(STREAM_WINDOW) * streams as u64).min(WINDOW_MAX);
     let handshake = Builder::new()
         .initial_max_send_streams(limits::STREAMS_BEFORE_SETTINGS as usize)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(u32::try_from(window).expect("at most 2^31 - 1"))
-        .max_header_list_size(HEADER_LIST_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX)
+        .max_local_error_reset_streams(Some(PROVOKED_RESETS_MAX))
         .max_concurrent_reset_streams(RESET_STREAMS_MAX)
         // The crate measures this on the real clock; only the count above may bind.
         .reset_stream_duration(Duration::from_secs(u64::from(u32::MAX)))
@@ -114,6 +117,10 @@ impl Task<'_> {
         self.poll_pong(task_context);
         self.tell_resets();
         match ended {
+            // Nobody waits for the last words of a backend that floods.
+            Poll::Pending if self.facts.borrow().flood().is_some() => {
+                Poll::Ready(self.ended(Ok(())))
+            }
             Poll::Pending => Poll::Pending,
             Poll::Ready(result) => Poll::Ready(self.ended(result)),
         }
@@ -231,9 +238,7 @@ impl Task<'_> {
     }
 
     fn count_ends(&self) {
-        let mut facts = self.facts.borrow_mut();
-        if facts.ends != EndFrames::default() {
-            let ends = std::mem::take(&mut facts.ends);
+        if let Some(ends) = self.facts.borrow_mut().take_ends() {
             let backend = self.context.connection.backend;
             self.context.driver.count(|metrics| metrics.backend(backend).frames.merge(&ends));
         }
@@ -250,9 +255,10 @@ impl Task<'_> {
     }
 
     fn ended(&self, result: Result<(), h2::Error>) -> Ended {
-        let reason = match &result {
-            Ok(()) => "closed by the backend".to_owned(),
-            Err(error) => error.to_string(),
+        let reason = match (self.facts.borrow().flood(), &result) {
+            (Some(flood), _) => flood.name().to_owned(),
+            (None, Ok(())) => "closed by the backend".to_owned(),
+            (None, Err(error)) => error.to_string(),
         };
         if !self.connected {
             return Ended::Dial(ConnectFailure::Protocol, reason);

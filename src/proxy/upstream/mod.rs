@@ -20,6 +20,11 @@ use crate::pool::{CloseReason, ConnectFailure, ConnectionToken, Input, StreamTok
 pub use http1::{Http1Exchange, failure as http1_failure};
 pub use http2::{Http2Exchange, failure as http2_failure};
 
+/// Bytes of a response head, uncompressed.
+const HEAD_BYTES_MAX: u32 = 64 * 1024;
+/// Field lines of a response head. One with more is malformed.
+pub const FIELDS_MAX: usize = 128;
+
 /// What the pool orders of one connection.
 pub enum ConnectionOrder {
     /// Send a request.

@@ -1,0 +1,86 @@
+//! One client's connection, whatever it speaks: who it is, and what becomes of its requests.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+use super::watch::{Tracked, Watch};
+use super::{Downstream, refusal};
+use crate::pool::Instant;
+use crate::proxy::access_log::Arrival;
+use crate::proxy::client_limits::ClientLimit;
+use crate::proxy::frame_tap::Flood;
+use crate::proxy::relay;
+
+/// The answer to a request, on its way.
+pub(super) type Answering = Pin<Box<dyn Future<Output = Result<Response<Tracked>, Infallible>>>>;
+
+/// One client's connection.
+#[derive(Clone)]
+pub(super) struct Client {
+    pub(super) downstream: Downstream,
+    pub(super) peer: SocketAddr,
+    pub(super) arrival: Arrival,
+    pub(super) accepted: Instant,
+    pub(super) watch: Rc<Watch>,
+}
+
+impl Client {
+    /// Answers a request.
+    pub(super) fn answer(&self, request: Request<Incoming>) -> Answering {
+        let in_flight = self.watch.enter();
+        let limits = &self.downstream.limits;
+        if request.headers().len() > limits.head_fields {
+            let details = "too many fields";
+            let (parts, _) = request.into_parts();
+            let limit = ClientLimit::HeadFields;
+            refusal::request(self.downstream.stats(), self.peer, limit, 431, details);
+            let response = refusal::too_many_fields();
+            let telemetry = self.downstream.clusters.telemetry();
+            let response = relay::refused(telemetry, &self.arrival, &parts, limit.name(), response);
+            return Box::pin(async move { Ok(response.map(|body| Tracked::new(body, in_flight))) });
+        }
+        let clusters = Rc::clone(&self.downstream.clusters);
+        let arrival = self.arrival.clone();
+        Box::pin(async move {
+            let response = relay::serve(&clusters, &arrival, request).await;
+            Ok(response.map(|body| Tracked::new(body, in_flight)))
+        })
+    }
+
+    /// Whether the proxy is about to stop.
+    pub(super) fn draining(&self) -> bool {
+        *self.downstream.draining.borrow()
+    }
+
+    /// Tells that a request was refused that nobody has seen; the status is 0 if it was not answered.
+    pub(super) fn refused(&self, limit: ClientLimit, status: u16, details: &str) {
+        refusal::request(self.downstream.stats(), self.peer, limit, status, details);
+        self.downstream.clusters.telemetry().unseen(&self.arrival, status, limit.name());
+    }
+
+    /// Tells that the client left in the middle of a head.
+    pub(super) fn left(&self) {
+        self.downstream.clusters.telemetry().incomplete(&self.arrival);
+    }
+
+    /// Tells that the connection is closed.
+    pub(super) fn closed(&self, limit: ClientLimit, details: &str) {
+        refusal::connection(self.downstream.stats(), self.peer, limit, details);
+    }
+
+    /// Tells that the connection is closed for a flood.
+    pub(super) fn flooded(&self, flood: Flood) {
+        self.closed(refusal::of_flood(flood), flood.name());
+    }
+
+    /// Counts something that is of no interest to the log.
+    pub(super) fn count(&self, limit: ClientLimit) {
+        self.downstream.stats().count(limit);
+    }
+}

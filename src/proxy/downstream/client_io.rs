@@ -1,0 +1,110 @@
+//! A client's byte stream, with the bytes that were read to find out what it speaks put back, and
+//! with a note of whether writing makes progress.
+
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use super::watch::Watch;
+
+/// What an HTTP/2 client says first (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What a client speaks, and what was read to find that out.
+pub(super) enum Spoken {
+    /// HTTP/2, with prior knowledge.
+    Http2(Bytes),
+    /// Anything else.
+    Http1(Bytes),
+    /// Nothing: it left.
+    Nothing,
+}
+
+/// Reads just enough to tell HTTP/2 from HTTP/1.1.
+pub(super) async fn listen(io: &mut (impl AsyncRead + Unpin)) -> io::Result<Spoken> {
+    let mut bytes = [0; PREFACE.len()];
+    let mut length = 0;
+    loop {
+        let read = io.read(&mut bytes[length..]).await?;
+        if read == 0 && length == 0 {
+            return Ok(Spoken::Nothing);
+        }
+        length += read;
+        let heard = Bytes::copy_from_slice(&bytes[..length]);
+        if read == 0 || !PREFACE.starts_with(&heard) {
+            return Ok(Spoken::Http1(heard));
+        }
+        if length == PREFACE.len() {
+            return Ok(Spoken::Http2(heard));
+        }
+    }
+}
+
+/// A client's byte stream.
+pub(super) struct ClientIo<Io> {
+    io: Io,
+    heard: Bytes,
+    watch: Rc<Watch>,
+}
+
+impl<Io> ClientIo<Io> {
+    /// `heard` is read again before the rest.
+    pub(super) fn new(io: Io, heard: Bytes, watch: Rc<Watch>) -> Self {
+        Self { io, heard, watch }
+    }
+}
+
+impl<Io: AsyncRead + Unpin> AsyncRead for ClientIo<Io> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.heard.is_empty() {
+            return Pin::new(&mut self.io).poll_read(context, buffer);
+        }
+        let length = self.heard.len().min(buffer.remaining());
+        buffer.put_slice(&self.heard.split_to(length));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<Io: AsyncWrite + Unpin> AsyncWrite for ClientIo<Io> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write(context, bytes);
+        self.watch.note_write(polled.is_pending());
+        polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.io).poll_write_vectored(context, buffers);
+        self.watch.note_write(polled.is_pending());
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.io).poll_flush(context);
+        self.watch.note_write(polled.is_pending());
+        polled
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}

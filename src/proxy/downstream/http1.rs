@@ -1,0 +1,154 @@
+//! A client that speaks HTTP/1.1: `hyper` behind a [`Guarded`] socket, with deadlines.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::client::Client;
+use super::client_io::ClientIo;
+use super::refusal;
+use super::watch::Expired;
+use crate::proxy::client_limits::ClientLimit;
+use crate::proxy::message_guard::machine::{HeadLimits, Messages};
+use crate::proxy::message_guard::{GuardFacts, Guarded};
+use crate::proxy::seams;
+
+/// RFC 9110, 15.5.9.
+const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\
+    content-length: 0\r\nproxy-status: baton; error=http_request_error\r\n\r\n";
+/// Bytes that are read and thrown away after the last answer, so that closing does not reset the
+/// connection before the client has read it.
+const LATE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+enum Step {
+    Drain,
+    Served(hyper::Result<()>),
+    Expired(Expired),
+}
+
+/// Serves a client until its connection ends.
+pub(super) async fn serve<Io>(client: Client, io: ClientIo<Io>)
+where
+    Io: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let limits = client.downstream.limits;
+    let head = HeadLimits { bytes: limits.head_bytes, fields: limits.head_fields };
+    let (guarded, facts) = Guarded::new(io, Messages::Requests, head, client.downstream.clock());
+    let answering = client.clone();
+    let service = service_fn(move |request| answering.answer(request));
+    let mut drained = client.draining();
+    let mut builder = http1::Builder::new();
+    builder
+        .header_read_timeout(None)
+        .max_headers(limits.head_fields)
+        .max_header_size(limits.head_bytes as usize)
+        .max_buf_size(limits.head_bytes as usize)
+        .half_close(false)
+        .keep_alive(!drained);
+    let mut connection = builder.serve_connection(TokioIo::new(guarded), service);
+    let mut draining = client.downstream.draining.clone();
+    let expired = loop {
+        let step = tokio::select! {
+            biased;
+            _ = draining.wait_for(|draining| *draining), if !drained => Step::Drain,
+            served = poll_fn(|context| connection.poll_without_shutdown(context)) => {
+                Step::Served(served)
+            }
+            expired = client.watch.expired(
+                &limits,
+                limits.http1_idle_timeout,
+                || head_since(&client, &facts),
+                || client.watch.idle_since().filter(|_| facts.head_open_since.get().is_none()),
+            ) => Step::Expired(expired),
+        };
+        match step {
+            Step::Drain => {
+                drained = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+            Step::Served(served) => {
+                report(&client, &facts, served);
+                break None;
+            }
+            Step::Expired(expired) => break Some(expired),
+        }
+    };
+    let mut io = connection.into_parts().io.into_inner();
+    let ending = async {
+        match expired {
+            Some(Expired::Head) => {
+                client.refused(ClientLimit::HeadTimeout, 408, "head not finished in time");
+                io.write_all(TIMED_OUT).await?;
+            }
+            Some(Expired::Idle) => client.count(ClientLimit::IdleTimeout),
+            Some(Expired::WriteStall) => {
+                client.closed(ClientLimit::WriteStall, "the client does not read");
+                return Ok(());
+            }
+            // Nobody has told it to go.
+            Some(Expired::Farewell) | None => {}
+        }
+        io.shutdown().await?;
+        if facts.violation.get().is_some() || expired == Some(Expired::Head) {
+            read_late(&mut io).await?;
+        }
+        io::Result::Ok(())
+    };
+    // However it ends, the socket is closed then.
+    let _ = seams::timeout(limits.farewell_timeout, ending).await;
+}
+
+/// Since when a head is awaited whose time counts: while a response is due, the next head may wait.
+fn head_since(client: &Client, facts: &GuardFacts) -> Option<crate::pool::Instant> {
+    let since = facts.head_open_since.get()?;
+    let idle_since = client.watch.idle_since()?;
+    let first = facts.heads_begun.get() <= 1;
+    Some(if first { client.accepted } else { since.max(idle_since) })
+}
+
+/// Tells why a connection has ended, if not in peace.
+fn report(client: &Client, facts: &GuardFacts, served: hyper::Result<()>) {
+    if let Some(violation) = facts.violation.get() {
+        let (limit, status) = refusal::of_violation(violation);
+        match limit {
+            // The request has begun, and has a line of its own.
+            ClientLimit::MalformedBody => client.count(limit),
+            _ => client.refused(limit, status, &violation.to_string()),
+        }
+        return;
+    }
+    match served {
+        Ok(()) => {}
+        Err(error) if error.is_parse_too_large() => {
+            client.refused(ClientLimit::HeadBytes, 431, "head too large");
+        }
+        // What the guard lets pass, such as a target that is no URI.
+        Err(error) if error.is_parse() => {
+            client.refused(ClientLimit::MalformedHead, 400, &error.to_string());
+        }
+        Err(error) => {
+            if error.is_incomplete_message() {
+                client.left();
+            }
+            tracing::debug!(target: "baton", client = %client.peer, %error, "client connection ended");
+        }
+    }
+}
+
+/// Reads on for a while after the last word.
+async fn read_late(io: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
+    let mut late = [0; 4096];
+    let mut length = 0;
+    while length < LATE_BYTES_MAX {
+        match io.read(&mut late).await? {
+            0 => return Ok(()),
+            read => length += read,
+        }
+    }
+    Ok(())
+}

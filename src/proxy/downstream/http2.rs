@@ -1,0 +1,191 @@
+//! A client that speaks HTTP/2: `hyper` behind a [`Tapped`] socket, with deadlines and budgets.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::client::Client;
+use super::client_io::ClientIo;
+use super::watch::Expired;
+use super::{LocalExecutor, refusal};
+use crate::pool::Instant;
+use crate::proxy::client_limits::{ClientLimit, ClientLimits};
+use crate::proxy::frame_tap::{Facts, Side, Tapped};
+
+/// Bytes a client may send ahead on one stream, and on one connection.
+const STREAM_WINDOW: u32 = 128 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes kept for a client's stream that does not read.
+const SEND_BUFFER: usize = 128 * 1024;
+/// Streams that may end for an error of the client's in the life of a connection. The budget of the
+/// frame tap, over a window, is the one that is meant to bind; this one bounds what waits to be sent.
+const PROVOKED_RESETS_MAX: usize = 10_000;
+
+enum Step {
+    Drain,
+    Ending,
+    Served(hyper::Result<()>),
+    Expired(Expired),
+}
+
+/// Serves a client until its connection ends.
+pub(super) async fn serve<Io>(client: Client, io: ClientIo<Io>)
+where
+    Io: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let limits = client.downstream.limits;
+    let clock = client.downstream.clock();
+    let (tapped, facts) = Tapped::new(io, Side::Server, limits.frames, clock);
+    let answering = client.clone();
+    let service = service_fn(move |request| answering.answer(request));
+    let builder = builder(&limits);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(tapped), service));
+    let refused = Refused::default();
+    let mut draining = client.downstream.draining.clone();
+    let (mut drained, mut ending) = (false, false);
+    loop {
+        let step = tokio::select! {
+            biased;
+            _ = draining.wait_for(|draining| *draining), if !drained => Step::Drain,
+            step = poll_fn(|context| {
+                let polled = connection.as_mut().poll(context);
+                refused.settle(&client, &facts);
+                if let Some(ends) = facts.borrow_mut().take_ends() {
+                    client.downstream.clusters.telemetry().client_frames(&ends);
+                }
+                match polled {
+                    Poll::Ready(served) => Poll::Ready(Step::Served(served)),
+                    Poll::Pending if !ending && facts.borrow().is_ending() => {
+                        Poll::Ready(Step::Ending)
+                    }
+                    Poll::Pending => Poll::Pending,
+                }
+            }) => step,
+            expired = client.watch.expired(
+                &limits,
+                limits.http2_idle_timeout,
+                || head_since(&client, &facts),
+                || client.watch.idle_since(),
+            ) => Step::Expired(expired),
+        };
+        match step {
+            Step::Drain => {
+                drained = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            Step::Ending => {
+                ending = true;
+                client.watch.close_soon();
+                report(&client, &facts, Ok(()));
+            }
+            Step::Served(_) if ending => return,
+            Step::Served(served) => return report(&client, &facts, served),
+            Step::Expired(Expired::Idle) => {
+                client.count(ClientLimit::IdleTimeout);
+                connection.as_mut().graceful_shutdown();
+                client.watch.close_soon();
+            }
+            Step::Expired(Expired::Head) => {
+                client.closed(ClientLimit::HeadTimeout, "header block or SETTINGS not finished");
+                facts.borrow_mut().bid_farewell_for_time();
+            }
+            Step::Expired(Expired::WriteStall) => {
+                return client.closed(ClientLimit::WriteStall, "the client does not read");
+            }
+            Step::Expired(Expired::Farewell) if !ending && client.watch.is_busy() => {
+                // A request came in the moment in which it was told to go: that one may end.
+                client.watch.stay();
+            }
+            Step::Expired(Expired::Farewell) => return,
+        }
+    }
+}
+
+fn builder(limits: &ClientLimits) -> http2::Builder<LocalExecutor> {
+    let mut builder = http2::Builder::new(LocalExecutor);
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_concurrent_streams(limits.streams_per_connection)
+        .max_header_list_size(limits.head_bytes)
+        // A burst of requests that is cancelled before the worker gets to it is no attack yet.
+        .max_pending_accept_reset_streams(limits.streams_per_connection as usize)
+        .max_local_error_reset_streams(PROVOKED_RESETS_MAX)
+        .keep_alive_interval(limits.keepalive_interval)
+        .keep_alive_timeout(limits.keepalive_timeout);
+    builder
+}
+
+/// Since when SETTINGS or the rest of a header block is awaited.
+fn head_since(client: &Client, facts: &RefCell<Facts>) -> Option<Instant> {
+    let facts = facts.borrow();
+    if facts.is_ending() {
+        return None;
+    }
+    if facts.settings_seen { facts.block_open_since } else { Some(client.accepted) }
+}
+
+/// Requests that `h2` refused by itself: they opened a stream, and never came to be answered.
+#[derive(Default)]
+struct Refused {
+    told: Cell<u64>,
+    streams: Cell<u64>,
+    resets: Cell<u64>,
+}
+
+impl Refused {
+    /// Tells of those that were not told of yet. After the connection was polled, whatever was not
+    /// handed on never will be.
+    fn settle(&self, client: &Client, facts: &RefCell<Facts>) {
+        let mut facts = facts.borrow_mut();
+        if facts.blocked || facts.going_away || facts.is_ending() {
+            return;
+        }
+        let refused = facts.opened.saturating_sub(client.watch.served());
+        while self.told.get() < refused {
+            self.told.set(self.told.get() + 1);
+            if self.streams.get() < facts.streams_refused {
+                self.streams.set(self.streams.get() + 1);
+                client.refused(ClientLimit::StreamsPerConnection, 0, "REFUSED_STREAM");
+            } else if self.resets.get() < facts.resets_unanswered {
+                self.resets.set(self.resets.get() + 1);
+                client.refused(ClientLimit::MalformedHead, 0, "PROTOCOL_ERROR");
+            } else {
+                client.refused(ClientLimit::HeadBytes, 431, "head too large");
+            }
+            facts.note_refused_head();
+        }
+        // Resets for other reasons than a refused request are not mistaken for one later.
+        self.streams.set(facts.streams_refused);
+        self.resets.set(facts.resets_unanswered);
+    }
+}
+
+/// Tells why a connection has ended, if not in peace.
+fn report(client: &Client, facts: &RefCell<Facts>, served: hyper::Result<()>) {
+    let facts = facts.borrow();
+    if let Some(flood) = facts.flood() {
+        return client.flooded(flood);
+    }
+    if let Some((code, debug)) = &facts.complaint {
+        let limit = refusal::of_complaint(debug);
+        return client.closed(limit, code.description());
+    }
+    match served {
+        Ok(()) => {}
+        Err(error) if error.is_timeout() => {
+            client.closed(ClientLimit::KeepaliveTimeout, "the client does not answer PING");
+        }
+        Err(error) => {
+            tracing::debug!(target: "baton", client = %client.peer, %error, "client connection ended");
+        }
+    }
+}

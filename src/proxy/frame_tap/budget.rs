@@ -1,0 +1,304 @@
+//! How many frames of each kind a peer may send in a window of time. Frames that do work (requests,
+//! responses, data) earn more of the frames that honest peers send along with them, so that what is
+//! counted is the frames that nothing asked for.
+
+use std::time::Duration;
+
+use super::scanner::{
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PUSH_PROMISE, RST_STREAM,
+    SETTINGS, WINDOW_UPDATE,
+};
+use crate::pool::Instant;
+
+/// Frames that one connection may bring in each [`FrameBudgets::window`], by kind. Each number is at
+/// least 1; what is earned on top is said with each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameBudgets {
+    /// The window over which frames are counted. At least 1 s.
+    pub window: Duration,
+    /// RST_STREAM from the peer. Every second response or request that Baton writes earns one.
+    pub resets: u32,
+    /// RST_STREAM that Baton is provoked to send: with an error code, for what the peer did.
+    pub provoked_resets: u32,
+    /// PING, acknowledgements included. Every DATA frame that Baton writes earns one: peers measure
+    /// the path with them.
+    pub pings: u32,
+    /// SETTINGS, their acknowledgements and GOAWAY.
+    pub settings: u32,
+    /// DATA with no payload that does not end its stream.
+    pub empty_data: u32,
+    /// PRIORITY, PRIORITY_UPDATE and frames of unknown kind. Every HEADERS frame that is read earns
+    /// ten.
+    pub priorities: u32,
+    /// WINDOW_UPDATE. Every DATA frame that Baton writes earns ten, every HEADERS frame that is read
+    /// two.
+    pub window_updates: u32,
+    /// CONTINUATION frames of one header block. What is read in them is bounded by the size of a
+    /// head in any case.
+    pub continuations: u32,
+    /// Requests that were refused at their heads: malformed, too large, or one stream too many.
+    pub refused_heads: u32,
+}
+
+impl FrameBudgets {
+    /// Of clients.
+    pub const CLIENT: Self = Self {
+        window: Duration::from_secs(10),
+        resets: 5_000,
+        provoked_resets: 500,
+        pings: 2_000,
+        settings: 100,
+        empty_data: 100,
+        priorities: 1_000,
+        window_updates: 2_000,
+        continuations: 20,
+        refused_heads: 1_000,
+    };
+
+    /// Of backends. They are busier than clients: all clients' requests share their connections.
+    pub const BACKEND: Self = Self {
+        window: Duration::from_secs(10),
+        resets: 5_000,
+        provoked_resets: 1_000,
+        pings: 2_000,
+        settings: 200,
+        empty_data: 500,
+        priorities: 1_000,
+        window_updates: 10_000,
+        continuations: 20,
+        refused_heads: 1_000,
+    };
+}
+
+/// The budget that a peer has spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flood {
+    /// [`FrameBudgets::resets`].
+    Resets,
+    /// [`FrameBudgets::provoked_resets`].
+    ProvokedResets,
+    /// [`FrameBudgets::pings`].
+    Pings,
+    /// [`FrameBudgets::settings`].
+    Settings,
+    /// [`FrameBudgets::empty_data`].
+    EmptyData,
+    /// [`FrameBudgets::priorities`].
+    Priorities,
+    /// [`FrameBudgets::window_updates`].
+    WindowUpdates,
+    /// [`FrameBudgets::continuations`].
+    Continuations,
+    /// [`FrameBudgets::refused_heads`].
+    RefusedHeads,
+}
+
+impl Flood {
+    /// What was too much of, for logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Resets => "RST_STREAM flood",
+            Self::ProvokedResets => "flood of resets provoked",
+            Self::Pings => "PING flood",
+            Self::Settings => "SETTINGS flood",
+            Self::EmptyData => "flood of empty DATA",
+            Self::Priorities => "PRIORITY flood",
+            Self::WindowUpdates => "WINDOW_UPDATE flood",
+            Self::Continuations => "CONTINUATION flood",
+            Self::RefusedHeads => "flood of refused requests",
+        }
+    }
+}
+
+/// What passed in the present window.
+#[derive(Debug, Default)]
+struct Counts {
+    data_written: u32,
+    headers_written: u32,
+    headers_read: u32,
+    resets: u32,
+    provoked_resets: u32,
+    pings: u32,
+    settings: u32,
+    empty_data: u32,
+    priorities: u32,
+    window_updates: u32,
+    refused_heads: u32,
+}
+
+/// One connection's account.
+#[derive(Debug)]
+pub(super) struct Account {
+    budgets: FrameBudgets,
+    window_began: Instant,
+    counts: Counts,
+    /// CONTINUATION frames of the header block that is open.
+    continuations: u32,
+    spent: Option<Flood>,
+}
+
+impl Account {
+    pub(super) fn new(budgets: FrameBudgets) -> Self {
+        Self {
+            budgets,
+            window_began: Instant(0),
+            counts: Counts::default(),
+            continuations: 0,
+            spent: None,
+        }
+    }
+
+    /// The first budget that was spent.
+    pub(super) fn spent(&self) -> Option<Flood> {
+        self.spent
+    }
+
+    /// The time is now this: begins another window if it is time for one.
+    pub(super) fn at(&mut self, now: Instant) {
+        if now.since(self.window_began) >= self.budgets.window {
+            self.window_began = now;
+            self.counts = Counts::default();
+        }
+    }
+
+    /// A frame from the peer begins.
+    pub(super) fn read(&mut self, kind: u8, flags: u8, length: usize) {
+        let (counts, budgets) = (&mut self.counts, &self.budgets);
+        let (count, budget, flood) = match kind {
+            DATA if length == 0 && flags & END_STREAM == 0 => {
+                (&mut counts.empty_data, budgets.empty_data, Flood::EmptyData)
+            }
+            DATA => return,
+            HEADERS | PUSH_PROMISE => {
+                counts.headers_read = counts.headers_read.saturating_add(1);
+                self.continuations = 0;
+                return;
+            }
+            CONTINUATION => {
+                if flags & END_HEADERS != 0 {
+                    return;
+                }
+                (&mut self.continuations, budgets.continuations, Flood::Continuations)
+            }
+            RST_STREAM => {
+                let earned = counts.headers_written / 2;
+                (&mut counts.resets, budgets.resets.saturating_add(earned), Flood::Resets)
+            }
+            PING => {
+                let earned = counts.data_written;
+                (&mut counts.pings, budgets.pings.saturating_add(earned), Flood::Pings)
+            }
+            SETTINGS | GOAWAY => (&mut counts.settings, budgets.settings, Flood::Settings),
+            WINDOW_UPDATE => {
+                let earned = counts.data_written.saturating_mul(10);
+                let earned = earned.saturating_add(counts.headers_read.saturating_mul(2));
+                let budget = budgets.window_updates.saturating_add(earned);
+                (&mut counts.window_updates, budget, Flood::WindowUpdates)
+            }
+            // PRIORITY, PRIORITY_UPDATE (RFC 9218, 7.1) and what nobody knows.
+            _ => {
+                let earned = counts.headers_read.saturating_mul(10);
+                let budget = budgets.priorities.saturating_add(earned);
+                (&mut counts.priorities, budget, Flood::Priorities)
+            }
+        };
+        spend(count, budget, flood, &mut self.spent);
+    }
+
+    /// A frame to the peer begins.
+    pub(super) fn written(&mut self, kind: u8) {
+        match kind {
+            DATA => self.counts.data_written = self.counts.data_written.saturating_add(1),
+            HEADERS => self.counts.headers_written = self.counts.headers_written.saturating_add(1),
+            _ => {}
+        }
+    }
+
+    /// A reset was written that the peer has provoked.
+    pub(super) fn provoked(&mut self) {
+        let budget = self.budgets.provoked_resets;
+        let count = &mut self.counts.provoked_resets;
+        spend(count, budget, Flood::ProvokedResets, &mut self.spent);
+    }
+
+    /// A request was refused at its head.
+    pub(super) fn refused(&mut self) {
+        let budget = self.budgets.refused_heads;
+        let count = &mut self.counts.refused_heads;
+        spend(count, budget, Flood::RefusedHeads, &mut self.spent);
+    }
+}
+
+fn spend(count: &mut u32, budget: u32, flood: Flood, spent: &mut Option<Flood>) {
+    *count = count.saturating_add(1);
+    if *count > budget {
+        spent.get_or_insert(flood);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scanner::PRIORITY;
+    use super::*;
+
+    fn spent_by(frames: impl IntoIterator<Item = (u8, u8, usize)>) -> Option<Flood> {
+        let mut account = Account::new(FrameBudgets::CLIENT);
+        for (kind, flags, length) in frames {
+            account.read(kind, flags, length);
+        }
+        account.spent()
+    }
+
+    #[test]
+    fn each_kind_has_a_budget_and_the_frame_after_it_is_one_too_many() {
+        let budgets = FrameBudgets::CLIENT;
+        for (frame, budget, flood) in [
+            ((RST_STREAM, 0, 4), budgets.resets, Flood::Resets),
+            ((PING, 0, 8), budgets.pings, Flood::Pings),
+            ((SETTINGS, 0, 0), budgets.settings, Flood::Settings),
+            ((GOAWAY, 0, 8), budgets.settings, Flood::Settings),
+            ((DATA, 0, 0), budgets.empty_data, Flood::EmptyData),
+            ((PRIORITY, 0, 5), budgets.priorities, Flood::Priorities),
+            ((0x10, 0, 5), budgets.priorities, Flood::Priorities),
+            ((WINDOW_UPDATE, 0, 4), budgets.window_updates, Flood::WindowUpdates),
+            ((CONTINUATION, 0, 0), budgets.continuations, Flood::Continuations),
+        ] {
+            let frames = |count: u32| (0..count).map(|_| frame);
+            assert_eq!(spent_by(frames(budget)), None, "{flood:?}");
+            assert_eq!(spent_by(frames(budget + 1)), Some(flood));
+        }
+    }
+
+    #[test]
+    fn a_new_window_begins_with_nothing_spent() {
+        let mut account = Account::new(FrameBudgets::CLIENT);
+        for window in 0..10 {
+            account.at(Instant(window * 10_000_000_000));
+            (0..FrameBudgets::CLIENT.pings).for_each(|_| account.read(PING, 0, 8));
+        }
+        assert_eq!(account.spent(), None);
+        account.at(Instant(95_000_000_000));
+        account.read(PING, 0, 8);
+        assert_eq!(account.spent(), Some(Flood::Pings));
+    }
+
+    #[test]
+    fn work_earns_frames() {
+        let mut account = Account::new(FrameBudgets::CLIENT);
+        for _ in 0..100_000 {
+            account.written(DATA);
+            account.read(PING, 0, 8);
+            (0..10).for_each(|_| account.read(WINDOW_UPDATE, 0, 4));
+            account.read(DATA, 0, 1);
+        }
+        for _ in 0..100_000 {
+            account.read(HEADERS, END_HEADERS, 9);
+            account.written(HEADERS);
+            account.read(HEADERS, END_HEADERS, 9);
+            account.written(HEADERS);
+            account.read(RST_STREAM, 0, 4);
+        }
+        assert_eq!(account.spent(), None);
+    }
+}

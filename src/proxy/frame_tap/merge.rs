@@ -1,0 +1,112 @@
+//! Makes one DATA frame of neighbours. Where a frame ends means nothing (RFC 9113, 6.1), but `h2`
+//! keeps each apart, bounds how many tiny ones it keeps by closing the connection, and passes each on
+//! as a frame of its own, which the next `h2` bounds again: a burst of small messages, as gRPC sends
+//! them, would end connections that carry many other requests.
+
+use super::scanner::{DATA, END_STREAM, FRAME_HEAD};
+
+/// What every peer takes (RFC 9113, 6.5.2).
+const LENGTH_MAX: usize = 16_384;
+
+/// Merges, in place, the DATA frames that follow each other on one stream; a frame begins at `start`.
+/// Padded frames are left alone, and so is the last one if it is not all there. Returns how many bytes
+/// are left.
+pub(super) fn merge(bytes: &mut [u8], start: usize) -> usize {
+    let (mut from, mut to) = (start, start);
+    // The head of the frame that may grow.
+    let mut open: Option<usize> = None;
+    while let Some(head) = Head::at(bytes, from) {
+        let end = from + FRAME_HEAD + head.length;
+        if end > bytes.len() {
+            break;
+        }
+        let plain = head.kind == DATA && head.flags & !END_STREAM == 0;
+        let grown = open.filter(|_| plain).and_then(|at| {
+            let grown = Head::at(bytes, at)?;
+            let length = grown.length + head.length;
+            (grown.stream == head.stream && length <= LENGTH_MAX).then_some((at, length))
+        });
+        if let Some((at, length)) = grown {
+            bytes.copy_within(from + FRAME_HEAD..end, to);
+            to += head.length;
+            let [.., a, b, c] = length.to_be_bytes();
+            bytes[at..at + 3].copy_from_slice(&[a, b, c]);
+            bytes[at + 4] |= head.flags;
+        } else {
+            if to != from {
+                bytes.copy_within(from..end, to);
+            }
+            open = plain.then_some(to);
+            to += FRAME_HEAD + head.length;
+        }
+        if head.flags & END_STREAM != 0 {
+            open = None;
+        }
+        from = end;
+    }
+    if to != from {
+        bytes.copy_within(from.., to);
+    }
+    to + bytes.len() - from
+}
+
+struct Head {
+    length: usize,
+    kind: u8,
+    flags: u8,
+    stream: [u8; 4],
+}
+
+impl Head {
+    fn at(bytes: &[u8], at: usize) -> Option<Self> {
+        let [a, b, c, kind, flags, stream @ ..] = *bytes.get(at..)?.first_chunk::<FRAME_HEAD>()?;
+        let length = u32::from_be_bytes([0, a, b, c]) as usize;
+        Some(Self { length, kind, flags, stream })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::frame;
+    use super::*;
+
+    fn merged(frames: &[Vec<u8>], cut: usize) -> Vec<u8> {
+        let mut bytes = frames.concat();
+        bytes.truncate(bytes.len() - cut);
+        let length = merge(&mut bytes, 0);
+        bytes.truncate(length);
+        bytes
+    }
+
+    #[test]
+    fn neighbours_become_one_and_the_end_is_kept() {
+        let frames =
+            [frame(DATA, 0, 1, b"ab"), frame(DATA, 0, 1, b""), frame(DATA, END_STREAM, 1, b"c")];
+        assert_eq!(merged(&frames, 0), frame(DATA, END_STREAM, 1, b"abc"));
+        let first = frame(DATA, 0, 1, b"ab");
+        let rest = &frame(DATA, END_STREAM, 1, b"c")[..9];
+        assert_eq!(merged(&frames, 1), [&first[..], rest].concat(), "not all there");
+    }
+
+    #[test]
+    fn nothing_else_is_touched() {
+        for frames in [
+            vec![frame(DATA, 0, 1, b"a"), frame(DATA, 0, 3, b"b"), frame(DATA, 0, 1, b"c")],
+            vec![frame(DATA, 0, 1, b"a"), frame(6, 0, 0, &[0; 8]), frame(DATA, 0, 1, b"c")],
+            vec![frame(DATA, 8, 1, &[0, 1]), frame(DATA, 0, 1, b"b")],
+            vec![frame(DATA, END_STREAM, 1, b"a"), frame(DATA, 0, 1, b"late")],
+            vec![frame(DATA, 0, 1, &[7; 16_000]), frame(DATA, 0, 1, &[8; 400])],
+            vec![frame(1, 4, 1, b"a"), frame(1, 5, 1, b"b"), frame(4, 0, 0, b"")],
+        ] {
+            assert_eq!(merged(&frames, 0), frames.concat(), "{frames:?}");
+        }
+    }
+
+    #[test]
+    fn it_begins_where_it_is_told() {
+        let tail = b"the rest of a frame";
+        let mut bytes = [&tail[..], &frame(DATA, 0, 1, b"a"), &frame(DATA, 0, 1, b"b")].concat();
+        let length = merge(&mut bytes, tail.len());
+        assert_eq!(bytes[..length], [&tail[..], &frame(DATA, 0, 1, b"ab")].concat());
+    }
+}

@@ -1,0 +1,456 @@
+//! Listens to the HTTP/2 frames that pass between the `h2` crate and the socket. The crate hides what
+//! the pool decides by: GOAWAY's last id, when SETTINGS arrived, that any frame arrived at all, and
+//! which requests were never written (RFC 9113, 4.1, 6.5, 6.8). Nothing is changed but that DATA frames
+//! which follow each other are read as one (see `merge`).
+//!
+//! It also keeps account of frames that nothing asked for. A peer that has spent a budget is not read
+//! from any more: the tap writes, between two frames, the GOAWAY that says why, shuts the connection
+//! down, and lets `h2` see the end of the stream.
+
+mod budget;
+mod merge;
+mod scanner;
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use h2::Reason;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use self::budget::Account;
+use self::scanner::{
+    ACK, CONTINUATION, END_HEADERS, GOAWAY, HEADERS, PREFACE, SETTINGS, Scanner, Seen,
+};
+use super::metrics::EndFrames;
+use super::seams::Clock;
+use crate::pool::Instant;
+
+pub use self::budget::{Flood, FrameBudgets};
+
+const MAX_CONCURRENT_STREAMS: u16 = 0x3;
+/// Bytes that are read and thrown away after a farewell, so that closing does not reset the
+/// connection before the peer has read why.
+const LATE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Which side of the connection Baton is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// It dialled: the preface is written, requests are written.
+    Client,
+    /// It accepted: the preface is read, requests are read.
+    Server,
+}
+
+/// What was heard since it was last asked.
+#[derive(Debug)]
+pub struct Facts {
+    /// The peer's SETTINGS came with this limit; the greatest number if the first ones had none.
+    pub max_streams: Option<u32>,
+    /// Last id and error code of each GOAWAY, in order.
+    pub go_aways: Vec<(u32, u32)>,
+    /// Whether any frame arrived.
+    pub heard: bool,
+    /// The highest stream identifier of whose HEADERS a byte was written, of all time.
+    pub sent_through: u32,
+    /// Frames about ends since it was last asked, for the metrics.
+    pub ends: EndFrames,
+    /// Whether the last attempt to write or flush could not finish.
+    pub blocked: bool,
+    /// The highest stream identifier that the peer has opened.
+    pub opened_through: u32,
+    /// Streams whose first header block came whole from the peer, of all time.
+    pub opened: u64,
+    /// Streams refused because too many were open.
+    pub streams_refused: u64,
+    /// Resets sent for what the peer did wrong, of all time.
+    pub resets_provoked: u64,
+    /// The stream of the last HEADERS written, to tell a reset after an answer from one without.
+    answered: u32,
+    /// Provoked resets of streams that were not answered.
+    pub resets_unanswered: u64,
+    /// Code and beginning of the debug data of a GOAWAY with an error that `h2` has written.
+    pub complaint: Option<(Reason, Vec<u8>)>,
+    /// Since when a header block is open: begun and not finished.
+    pub block_open_since: Option<Instant>,
+    /// Whether the peer's first SETTINGS came.
+    pub settings_seen: bool,
+    /// Whether streams may be ignored because a GOAWAY with a last stream was written.
+    pub going_away: bool,
+    /// The header block that is open begins a stream.
+    opening: bool,
+    side: Side,
+    account: Account,
+    farewell: Option<Reason>,
+    now: Instant,
+}
+
+impl Facts {
+    fn new(side: Side, budgets: FrameBudgets) -> Self {
+        Self {
+            max_streams: None,
+            go_aways: Vec::new(),
+            heard: false,
+            sent_through: 0,
+            ends: EndFrames::default(),
+            blocked: false,
+            opened_through: 0,
+            opened: 0,
+            streams_refused: 0,
+            resets_provoked: 0,
+            answered: 0,
+            resets_unanswered: 0,
+            complaint: None,
+            block_open_since: None,
+            settings_seen: false,
+            going_away: false,
+            opening: false,
+            side,
+            account: Account::new(budgets),
+            farewell: None,
+            now: Instant(0),
+        }
+    }
+
+    /// The budget that the peer has spent, if any. The connection is about to end then.
+    #[must_use]
+    pub fn flood(&self) -> Option<Flood> {
+        self.account.spent()
+    }
+
+    /// Ends the connection with this code when it is polled next, unless it is ending already.
+    fn bid_farewell(&mut self, code: Reason) {
+        self.farewell.get_or_insert(code);
+    }
+
+    /// Ends the connection because SETTINGS or the rest of a header block did not come in time.
+    pub fn bid_farewell_for_time(&mut self) {
+        let greeted = self.settings_seen;
+        self.bid_farewell(if greeted {
+            Reason::ENHANCE_YOUR_CALM
+        } else {
+            Reason::SETTINGS_TIMEOUT
+        });
+    }
+
+    /// Whether the connection is about to end with an error of the peer's.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.farewell.is_some() || self.complaint.is_some()
+    }
+
+    /// A request was refused at its head, which the peer may cause only so often.
+    pub fn note_refused_head(&mut self) {
+        self.account.refused();
+        self.end_if_spent();
+    }
+
+    fn end_if_spent(&mut self) {
+        if self.account.spent().is_some() {
+            self.bid_farewell(Reason::ENHANCE_YOUR_CALM);
+        }
+    }
+
+    fn heard(&mut self, seen: Seen<'_>) {
+        match seen {
+            Seen::Head { kind, flags, stream_id, length } => {
+                self.heard = true;
+                self.account.read(kind, flags, length);
+                if kind == HEADERS {
+                    self.block_open_since = Some(self.now);
+                    self.opening = stream_id > self.opened_through;
+                    self.opened_through = self.opened_through.max(stream_id);
+                }
+            }
+            Seen::Setting { identifier: MAX_CONCURRENT_STREAMS, value } => {
+                self.max_streams = Some(value);
+                self.settings_seen = true;
+            }
+            Seen::Setting { .. } => {}
+            Seen::Reset { code, .. } => self.ends.resets_received.add(code),
+            Seen::GoAway { last_stream_id, code, .. } => {
+                self.go_aways.push((last_stream_id, code));
+                self.ends.go_aways_received.add(code);
+            }
+            Seen::End { kind: SETTINGS, flags } if flags & ACK == 0 && !self.settings_seen => {
+                self.settings_seen = true;
+                self.max_streams = Some(u32::MAX);
+            }
+            Seen::End { kind: HEADERS | CONTINUATION, flags } if flags & END_HEADERS != 0 => {
+                self.block_open_since = None;
+                self.opened += u64::from(std::mem::take(&mut self.opening));
+            }
+            Seen::End { .. } => {}
+        }
+        self.end_if_spent();
+    }
+
+    fn sent(&mut self, seen: Seen<'_>) {
+        match seen {
+            Seen::Head { kind, stream_id, .. } => {
+                self.account.written(kind);
+                if kind == HEADERS {
+                    self.answered = stream_id;
+                    self.sent_through = self.sent_through.max(stream_id);
+                }
+            }
+            Seen::Reset { stream_id, code } => {
+                self.ends.resets_sent.add(code);
+                self.reset_sent(stream_id, code.into());
+            }
+            Seen::GoAway { last_stream_id, code, debug } => {
+                self.ends.go_aways_sent.add(code);
+                self.going_away |= last_stream_id < u32::MAX >> 1;
+                if code != u32::from(Reason::NO_ERROR) {
+                    self.complaint.get_or_insert((code.into(), debug.to_vec()));
+                }
+            }
+            Seen::Setting { .. } | Seen::End { .. } => {}
+        }
+    }
+
+    fn reset_sent(&mut self, stream_id: u32, code: Reason) {
+        match code {
+            // What Baton does for reasons of its own.
+            Reason::NO_ERROR | Reason::INTERNAL_ERROR | Reason::CANCEL => return,
+            // What an honest peer causes before it has read the first SETTINGS.
+            Reason::REFUSED_STREAM => {
+                self.streams_refused += 1;
+                return;
+            }
+            _ => {}
+        }
+        self.resets_provoked += 1;
+        if stream_id != self.answered {
+            self.resets_unanswered += 1;
+        }
+        self.account.provoked();
+        self.end_if_spent();
+    }
+
+    /// What is new about ends, if anything is.
+    pub fn take_ends(&mut self) -> Option<EndFrames> {
+        (self.ends != EndFrames::default()).then(|| std::mem::take(&mut self.ends))
+    }
+
+    /// The GOAWAY to end with, if the connection is to end (RFC 9113, 6.8).
+    fn last_words(&self) -> Option<[u8; 17]> {
+        let code = self.farewell?;
+        // Backends open no streams: push is off.
+        let last_stream_id = if self.side == Side::Server { self.opened_through } else { 0 };
+        let mut frame = [0; 17];
+        frame[2] = 8;
+        frame[3] = GOAWAY;
+        frame[9..13].copy_from_slice(&last_stream_id.to_be_bytes());
+        frame[13..].copy_from_slice(&u32::from(code).to_be_bytes());
+        Some(frame)
+    }
+}
+
+/// What is left to do before the connection is shut down.
+#[derive(Debug)]
+enum Ending {
+    NotYet,
+    Words { frame: [u8; 17], written: usize },
+    Flush,
+    Shutdown,
+    Late { bytes: usize },
+}
+
+/// A stream whose frames are listened to.
+#[derive(Debug)]
+pub struct Tapped<Io> {
+    io: Io,
+    read: Scanner,
+    written: Scanner,
+    facts: Rc<RefCell<Facts>>,
+    clock: Clock,
+    ending: Ending,
+}
+
+impl<Io> Tapped<Io> {
+    /// Listens to a connection, from its first byte on.
+    pub fn new(
+        io: Io,
+        side: Side,
+        budgets: FrameBudgets,
+        clock: Clock,
+    ) -> (Self, Rc<RefCell<Facts>>) {
+        let facts = Rc::new(RefCell::new(Facts::new(side, budgets)));
+        let (read, written) = match side {
+            Side::Client => (Scanner::new(0), Scanner::new(PREFACE)),
+            Side::Server => (Scanner::new(PREFACE), Scanner::new(0)),
+        };
+        let ending = Ending::NotYet;
+        let tapped = Self { io, read, written, facts: Rc::clone(&facts), clock, ending };
+        (tapped, facts)
+    }
+
+    fn note_written(&mut self, bytes: &[u8], result: &Poll<io::Result<usize>>) {
+        let mut facts = self.facts.borrow_mut();
+        facts.blocked = result.is_pending();
+        if let Poll::Ready(Ok(count)) = result {
+            self.written.scan(&bytes[..*count], |seen| facts.sent(seen));
+        }
+    }
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tapped<Io> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.facts.borrow().farewell.is_some() {
+            return self.poll_farewell(context);
+        }
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.io).poll_read(context, buffer);
+        let this = &mut *self;
+        if buffer.filled().len() == before {
+            return result;
+        }
+        let bytes = &buffer.filled()[before..];
+        let mut facts = this.facts.borrow_mut();
+        facts.now = this.clock.now();
+        let now = facts.now;
+        facts.account.at(now);
+        let first = this.read.scan(bytes, |seen| facts.heard(seen));
+        let ends = facts.farewell.is_some();
+        drop(facts);
+        if ends {
+            // What came with the frame that was one too many is not looked at.
+            buffer.set_filled(before);
+            return this.poll_farewell(context);
+        }
+        if let Some(first) = first {
+            let length = merge::merge(&mut buffer.filled_mut()[before..], first);
+            buffer.set_filled(before + length);
+        }
+        result
+    }
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tapped<Io> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_mute() {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let result = Pin::new(&mut self.io).poll_write(context, bytes);
+        self.note_written(bytes, &result);
+        result
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_mute() {
+            return Poll::Ready(Ok(buffers.iter().map(|buffer| buffer.len()).sum()));
+        }
+        let result = Pin::new(&mut self.io).poll_write_vectored(context, buffers);
+        self.facts.borrow_mut().blocked = result.is_pending();
+        if let Poll::Ready(Ok(mut count)) = result {
+            let this = &mut *self;
+            let mut facts = this.facts.borrow_mut();
+            for buffer in buffers {
+                let part = count.min(buffer.len());
+                this.written.scan(&buffer[..part], |seen| facts.sent(seen));
+                count -= part;
+            }
+        }
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_mute() {
+            return Poll::Ready(Ok(()));
+        }
+        let result = Pin::new(&mut self.io).poll_flush(context);
+        self.facts.borrow_mut().blocked = result.is_pending();
+        result
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_end(context)
+    }
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> Tapped<Io> {
+    /// Ends the connection, and then the stream of bytes for `h2`. In the middle of a frame that `h2`
+    /// is writing, it must write the rest first: it does before it shuts down.
+    fn poll_farewell(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if matches!(self.ending, Ending::NotYet) && !self.written.at_boundary() {
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_end(context).map(|_| Ok(()))
+    }
+
+    /// Whether the last words are being said, so that nothing may be written any more.
+    fn is_mute(&self) -> bool {
+        !matches!(self.ending, Ending::NotYet)
+    }
+
+    /// Says the last words, if there are any, and shuts the connection down.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            self.ending = match &mut self.ending {
+                Ending::NotYet => {
+                    let mut facts = self.facts.borrow_mut();
+                    match (facts.last_words(), facts.farewell) {
+                        (Some(frame), Some(code)) if self.written.at_boundary() => {
+                            facts.ends.go_aways_sent.add(code.into());
+                            Ending::Words { frame, written: 0 }
+                        }
+                        (Some(_) | None, _) => Ending::Shutdown,
+                    }
+                }
+                Ending::Words { frame, written } if *written < frame.len() => {
+                    let polled = Pin::new(&mut self.io).poll_write(context, &frame[*written..]);
+                    *written += ready!(polled)?;
+                    continue;
+                }
+                Ending::Words { .. } => Ending::Flush,
+                Ending::Flush => {
+                    ready!(Pin::new(&mut self.io).poll_flush(context))?;
+                    Ending::Shutdown
+                }
+                Ending::Shutdown => {
+                    ready!(Pin::new(&mut self.io).poll_shutdown(context))?;
+                    Ending::Late { bytes: 0 }
+                }
+                Ending::Late { bytes } => {
+                    let facts = self.facts.borrow();
+                    // Nobody waits for backends to read why.
+                    let wanted = facts.is_ending() && facts.side == Side::Server;
+                    drop(facts);
+                    if !wanted || *bytes >= LATE_BYTES_MAX {
+                        return Poll::Ready(Ok(()));
+                    }
+                    let mut late = [0; 4096];
+                    let mut late = ReadBuf::new(&mut late);
+                    let polled = Pin::new(&mut self.io).poll_read(context, &mut late);
+                    if ready!(polled).is_err() || late.filled().is_empty() {
+                        *bytes = LATE_BYTES_MAX;
+                    }
+                    *bytes += late.filled().len();
+                    continue;
+                }
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

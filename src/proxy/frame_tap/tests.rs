@@ -1,0 +1,125 @@
+use super::scanner::PING;
+use super::*;
+
+pub(super) fn frame(kind: u8, flags: u8, stream_id: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("short").to_be_bytes();
+    let mut bytes = length[1..].to_vec();
+    bytes.extend([kind, flags]);
+    bytes.extend(stream_id.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+fn heard(bytes: &[u8], piece: usize) -> Facts {
+    let mut scanner = Scanner::new(0);
+    let mut facts = Facts::new(Side::Client, FrameBudgets::BACKEND);
+    for piece in bytes.chunks(piece) {
+        let _ = scanner.scan(piece, |seen| facts.heard(seen));
+    }
+    facts
+}
+
+#[test]
+fn frames_are_understood_whatever_the_pieces() {
+    let mut bytes = frame(SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 9, 0, 3, 0, 0, 0, 5]);
+    bytes.extend(frame(0, 1, 3, &[7; 300]));
+    bytes.extend(frame(SETTINGS, ACK, 0, &[]));
+    bytes.extend(frame(GOAWAY, 0, 0, b"\x7f\xff\xff\xff\0\0\0\0bye, with some debug data"));
+    bytes.extend(frame(GOAWAY, 0, 0, b"\0\0\0\x05\0\0\0\x0b"));
+    for piece in 1..=bytes.len() {
+        let facts = heard(&bytes, piece);
+        assert_eq!(facts.max_streams, Some(5), "pieces of {piece}");
+        assert_eq!(facts.go_aways, [(u32::MAX >> 1, 0), (5, 11)], "pieces of {piece}");
+        assert!(facts.heard);
+    }
+}
+
+#[test]
+fn settings_without_a_limit_mean_no_limit_but_only_the_first_time() {
+    let mut bytes = frame(SETTINGS, ACK, 0, &[]);
+    assert_eq!(heard(&bytes, 1).max_streams, None, "an acknowledgement is not SETTINGS");
+    bytes.extend(frame(SETTINGS, 0, 0, &[]));
+    assert_eq!(heard(&bytes, 1).max_streams, Some(u32::MAX));
+    let mut bytes = frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 5]);
+    bytes.extend(frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 9]));
+    assert_eq!(heard(&bytes, 4).max_streams, Some(5), "the limit stands");
+}
+
+#[test]
+fn a_request_counts_as_sent_with_its_ninth_byte() {
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(SETTINGS, 0, 0, &[]));
+    bytes.extend(frame(HEADERS, 4, 1, &[0x82]));
+    bytes.extend(frame(HEADERS, 4, 3, &[0x82]));
+    let mut scanner = Scanner::new(PREFACE);
+    let mut facts = Facts::new(Side::Client, FrameBudgets::BACKEND);
+    let _ = scanner.scan(&bytes[..bytes.len() - 2], |seen| facts.sent(seen));
+    assert_eq!(facts.sent_through, 1);
+    let _ = scanner.scan(&bytes[bytes.len() - 2..], |seen| facts.sent(seen));
+    assert_eq!(facts.sent_through, 3);
+}
+
+/// A peer's half of a connection in memory, and what of it the tap lets through.
+async fn read_through(bytes: &[u8], patient: bool) -> (Vec<u8>, Rc<RefCell<Facts>>, Vec<u8>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let (mut peer, io) = tokio::io::duplex(1 << 20);
+    let (mut tapped, facts) = Tapped::new(io, Side::Server, FrameBudgets::CLIENT, Clock::start());
+    peer.write_all(bytes).await.expect("there is room");
+    let mut passed = Vec::new();
+    let mut piece = [0; 1024];
+    let reading = async {
+        loop {
+            match tapped.read(&mut piece).await {
+                Ok(length) if length > 0 => passed.extend_from_slice(&piece[..length]),
+                _ => return,
+            }
+        }
+    };
+    let mut received = Vec::new();
+    let peer = async {
+        // Without a farewell there is nothing to read: the peer leaves first.
+        if patient {
+            peer.read_to_end(&mut received).await.expect("it ends");
+        }
+        peer.shutdown().await.expect("nobody resets it");
+    };
+    tokio::join!(reading, peer);
+    (passed, facts, received)
+}
+
+#[tokio::test]
+async fn a_spent_budget_ends_in_goaway_with_the_highest_stream() {
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(SETTINGS, 0, 0, &[]));
+    bytes.extend(frame(HEADERS, 5, 7, &[0x82]));
+    (0..FrameBudgets::CLIENT.pings).for_each(|_| bytes.extend(frame(PING, 0, 0, &[0; 8])));
+    let (passed, facts, _) = read_through(&bytes, false).await;
+    assert_eq!((passed.len(), facts.borrow().flood()), (bytes.len(), None));
+    bytes.extend(frame(PING, 0, 0, &[0; 8]));
+    bytes.extend(frame(HEADERS, 5, 9, &[0x82]));
+    let (_, facts, received) = read_through(&bytes, true).await;
+    assert_eq!(facts.borrow().flood(), Some(Flood::Pings));
+    let expected = frame(GOAWAY, 0, 0, &[0, 0, 0, 9, 0, 0, 0, 11]);
+    assert_eq!(received, expected, "ENHANCE_YOUR_CALM, and then the end");
+}
+
+#[test]
+fn resets_that_are_provoked_are_told_from_those_of_our_own() {
+    let mut facts = Facts::new(Side::Server, FrameBudgets::CLIENT);
+    let mut scanner = Scanner::new(0);
+    let codes = [
+        Reason::NO_ERROR,
+        Reason::CANCEL,
+        Reason::INTERNAL_ERROR,
+        Reason::REFUSED_STREAM,
+        Reason::PROTOCOL_ERROR,
+        Reason::STREAM_CLOSED,
+    ];
+    let mut bytes = frame(HEADERS, 5, 11, &[0x88]);
+    for (stream_id, code) in (1..).step_by(2).zip(codes) {
+        bytes.extend(frame(scanner::RST_STREAM, 0, stream_id, &u32::from(code).to_be_bytes()));
+    }
+    let _ = scanner.scan(&bytes, |seen| facts.sent(seen));
+    assert_eq!((facts.resets_provoked, facts.streams_refused), (2, 1));
+    assert_eq!(facts.resets_unanswered, 1, "the other was answered before");
+}

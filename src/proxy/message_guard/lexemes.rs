@@ -1,0 +1,61 @@
+//! The characters and small parts that heads of HTTP/1.1 are made of (RFC 9110, 5.5 and 5.6).
+
+/// Content of more bytes than this is nobody's.
+pub(super) const LENGTH_MAX: u64 = i64::MAX as u64;
+
+/// RFC 9110, 5.6.2.
+pub(super) fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// What may stand in a value (RFC 9110, 5.5).
+pub(super) fn is_text(byte: u8) -> bool {
+    matches!(byte, b'\t' | 0x20..=0x7e | 0x80..)
+}
+
+/// Digits and nothing else.
+pub(super) fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    (number <= LENGTH_MAX).then_some(number)
+}
+
+/// The beginning of a name or value, without the white space around it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kept<const MAX: usize> {
+    bytes: [u8; MAX],
+    length: usize,
+    spaces: usize,
+}
+
+impl<const MAX: usize> Default for Kept<MAX> {
+    fn default() -> Self {
+        Self { bytes: [0; MAX], length: 0, spaces: 0 }
+    }
+}
+
+impl<const MAX: usize> Kept<MAX> {
+    /// Takes in a byte. White space before the rest is passed over; white space after it counts
+    /// only once something else follows.
+    pub(super) fn push(&mut self, byte: u8) {
+        if matches!(byte, b' ' | b'\t') {
+            if self.length > 0 {
+                self.spaces += 1;
+            }
+            return;
+        }
+        self.length = self.length.saturating_add(self.spaces);
+        self.spaces = 0;
+        if let Some(place) = self.bytes.get_mut(self.length) {
+            *place = byte;
+        }
+        self.length += 1;
+    }
+
+    /// All of it, if it was short enough to be kept.
+    pub(super) fn bytes(&self) -> Option<&[u8]> {
+        self.bytes.get(..self.length)
+    }
+}

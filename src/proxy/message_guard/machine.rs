@@ -1,0 +1,466 @@
+//! Follows the framing of HTTP/1.1 messages byte by byte (RFC 9112), and says at which byte it stops
+//! being HTTP. Stricter than most: whatever two readers could understand differently is an error.
+//!
+//! | where | what is accepted |
+//! |---|---|
+//! | before a request | one empty line |
+//! | request line | `token SP target SP HTTP/1.0-or-1 CRLF`, single spaces, no control characters |
+//! | status line | `HTTP/1.0-or-1 SP 3DIGIT [SP reason] CRLF` |
+//! | field line | `token ":" value CRLF`; no folding, no space before the colon, no control characters but HTAB |
+//! | length | one Content-Length of digits, or one `Transfer-Encoding: chunked`, or neither |
+//! | chunk | `1*16HEXDIG [";" extension] CRLF data CRLF`; no spaces around the size |
+//! | trailers | field lines that are not about framing |
+//!
+//! A bare CR or a bare LF is an error everywhere but in content.
+
+use std::fmt;
+
+use super::lexemes::{Kept, LENGTH_MAX, is_text, is_token, number};
+
+/// Bytes of chunk extensions of one chunk.
+const EXTENSION_MAX: u16 = 256;
+/// Digits of a chunk size.
+const CHUNK_DIGITS_MAX: u8 = 16;
+/// The names that decide about framing are not longer.
+const NAME_KEPT: usize = 17;
+/// Nor are the values that are accepted for them.
+const VALUE_KEPT: usize = 20;
+
+/// What is wrong with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// The request line or status line.
+    StartLine,
+    /// A field line of the head.
+    Field,
+    /// What the head says about the length of the content.
+    Framing,
+    /// A chunk.
+    Chunk,
+    /// A trailer, or too much of them.
+    Trailer,
+    /// A head of too many bytes.
+    HeadBytes,
+    /// A head of too many field lines.
+    HeadFields,
+    /// A response that nobody asked for, or bytes after one.
+    Unasked,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::StartLine => "malformed start line",
+            Self::Field => "malformed field line",
+            Self::Framing => "contradicting or unknown lengths",
+            Self::Chunk => "malformed chunk",
+            Self::Trailer => "malformed trailer",
+            Self::HeadBytes => "head too large",
+            Self::HeadFields => "too many fields",
+            Self::Unasked => "bytes that nobody asked for",
+        })
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// The bounds on heads and trailers.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLimits {
+    /// Bytes of a head, or of trailers.
+    pub bytes: u32,
+    /// Field lines of them.
+    pub fields: usize,
+}
+
+/// What a response is the answer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Nothing: no response may come.
+    Nothing,
+    /// HEAD: a response without content.
+    Head,
+    /// Any other request.
+    Other,
+}
+
+/// Which messages are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Messages {
+    /// Requests.
+    Requests,
+    /// Responses; what the present one answers is told by [`Machine::asked`].
+    Responses,
+}
+
+/// A part of a start line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Method,
+    Target,
+    Version,
+    Status,
+    Reason,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Between messages.
+    Start,
+    /// CR of an empty line before a request.
+    BlankLf,
+    /// Within the start line; how many bytes of the part came.
+    Line(Part, u32),
+    /// After the CR of a start line.
+    LineLf,
+    /// At the start of a field line, or of the empty line.
+    FieldStart,
+    Name,
+    Value,
+    ValueLf,
+    /// After the CR of the empty line.
+    EndLf,
+    /// Content of known length.
+    Content(u64),
+    /// Content until the connection ends.
+    UntilClose,
+    ChunkSize {
+        digits: u8,
+        size: u64,
+    },
+    Extension {
+        length: u16,
+        size: u64,
+    },
+    ChunkSizeLf {
+        size: u64,
+    },
+    ChunkData(u64),
+    ChunkDataCr,
+    ChunkDataLf,
+}
+
+/// What the head said that matters for framing.
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
+    bytes: u32,
+    fields: usize,
+    status: u16,
+    content_length: Option<u64>,
+    chunked: bool,
+}
+
+/// Where a byte stream of messages stands.
+#[derive(Debug)]
+pub struct Machine {
+    messages: Messages,
+    limits: HeadLimits,
+    state: State,
+    head: Head,
+    trailers: bool,
+    asked: Asked,
+    name: Kept<NAME_KEPT>,
+    value: Kept<VALUE_KEPT>,
+    begun: u64,
+}
+
+impl Machine {
+    /// Before the first message.
+    #[must_use]
+    pub fn new(messages: Messages, limits: HeadLimits) -> Self {
+        Self {
+            messages,
+            limits,
+            state: State::Start,
+            head: Head::default(),
+            trailers: false,
+            asked: Asked::Nothing,
+            name: Kept::default(),
+            value: Kept::default(),
+            begun: 0,
+        }
+    }
+
+    /// A request was sent whose response is to be read next.
+    pub fn asked(&mut self, asked: Asked) {
+        self.asked = asked;
+    }
+
+    /// Heads begun so far.
+    #[must_use]
+    pub fn begun(&self) -> u64 {
+        self.begun
+    }
+
+    /// Whether a head was begun and is not finished.
+    #[must_use]
+    pub fn in_head(&self) -> bool {
+        match self.state {
+            State::Line(..) | State::LineLf => true,
+            State::FieldStart | State::Name | State::Value | State::ValueLf | State::EndLf => {
+                !self.trailers
+            }
+            State::Start
+            | State::BlankLf
+            | State::Content(_)
+            | State::UntilClose
+            | State::ChunkSize { .. }
+            | State::Extension { .. }
+            | State::ChunkSizeLf { .. }
+            | State::ChunkData(_)
+            | State::ChunkDataCr
+            | State::ChunkDataLf => false,
+        }
+    }
+
+    /// Follows these bytes.
+    ///
+    /// # Errors
+    /// With the number of bytes before the first that is wrong, and what is wrong with it. The
+    /// machine is of no use after that.
+    pub fn follow(&mut self, bytes: &[u8]) -> Result<(), (usize, Violation)> {
+        let mut at = 0;
+        while at < bytes.len() {
+            let skipped = self.skip(bytes.len() - at);
+            if skipped > 0 {
+                at += skipped;
+                continue;
+            }
+            self.state = self.step(bytes[at]).map_err(|violation| (at, violation))?;
+            at += 1;
+        }
+        Ok(())
+    }
+
+    /// Passes over content without looking at it. How many bytes of so many that was.
+    fn skip(&mut self, available: usize) -> usize {
+        if self.state == State::UntilClose {
+            return available;
+        }
+        let (State::Content(left) | State::ChunkData(left)) = self.state else { return 0 };
+        let chunk = matches!(self.state, State::ChunkData(_));
+        let skipped = usize::try_from(left).map_or(available, |left| left.min(available));
+        let left = left - skipped as u64;
+        self.state = match (left, chunk) {
+            (0, true) => State::ChunkDataCr,
+            (0, false) => self.message_ends(),
+            (left, true) => State::ChunkData(left),
+            (left, false) => State::Content(left),
+        };
+        skipped
+    }
+
+    fn step(&mut self, byte: u8) -> Result<State, Violation> {
+        match self.state {
+            State::Start => self.begin(byte),
+            State::BlankLf => {
+                self.count_byte()?;
+                expect(byte, b'\n', Violation::StartLine, State::Line(Part::Method, 0))
+            }
+            State::Line(part, length) => {
+                self.count_byte()?;
+                self.line(part, length, byte)
+            }
+            State::LineLf => {
+                self.count_byte()?;
+                expect(byte, b'\n', Violation::StartLine, State::FieldStart)
+            }
+            State::FieldStart | State::Name | State::Value | State::ValueLf | State::EndLf => {
+                self.count_byte()?;
+                self.field(byte)
+            }
+            State::ChunkSize { .. } | State::Extension { .. } | State::ChunkSizeLf { .. } => {
+                self.chunk_head(byte)
+            }
+            State::ChunkDataCr => expect(byte, b'\r', Violation::Chunk, State::ChunkDataLf),
+            State::ChunkDataLf => {
+                let next = State::ChunkSize { digits: 0, size: 0 };
+                expect(byte, b'\n', Violation::Chunk, next)
+            }
+            State::Content(_) | State::ChunkData(_) | State::UntilClose => {
+                unreachable!("content is skipped")
+            }
+        }
+    }
+
+    /// The first byte of a message.
+    fn begin(&mut self, byte: u8) -> Result<State, Violation> {
+        let part = match (self.messages, self.asked) {
+            (Messages::Requests, _) => Part::Method,
+            (Messages::Responses, Asked::Nothing) => return Err(Violation::Unasked),
+            (Messages::Responses, Asked::Head | Asked::Other) => Part::Version,
+        };
+        self.begun += 1;
+        self.head = Head { bytes: 1, ..Head::default() };
+        self.trailers = false;
+        if self.messages == Messages::Requests && byte == b'\r' {
+            // RFC 9112, 2.2: one empty line is forgiven.
+            return Ok(State::BlankLf);
+        }
+        self.line(part, 0, byte)
+    }
+
+    fn line(&mut self, part: Part, length: u32, byte: u8) -> Result<State, Violation> {
+        let position = length as usize;
+        let request = self.messages == Messages::Requests;
+        let next = match (part, byte) {
+            (Part::Method, b' ') if length > 0 => State::Line(Part::Target, 0),
+            (Part::Method, _) if is_token(byte) => State::Line(part, length + 1),
+            (Part::Target, b' ') if length > 0 => State::Line(Part::Version, 0),
+            (Part::Target, 0x21..=0x7e | 0x80..) => State::Line(part, length + 1),
+            (Part::Version, b'\r') if request && length == 8 => State::LineLf,
+            (Part::Version, b' ') if !request && length == 8 => State::Line(Part::Status, 0),
+            (Part::Version, b'0' | b'1') if length == 7 => State::Line(part, 8),
+            (Part::Version, _) if b"HTTP/1.".get(position) == Some(&byte) => {
+                State::Line(part, length + 1)
+            }
+            (Part::Status, b'0'..=b'9') if length < 3 => {
+                self.head.status = self.head.status * 10 + u16::from(byte - b'0');
+                State::Line(part, length + 1)
+            }
+            (Part::Status, b' ') if length == 3 => State::Line(Part::Reason, 0),
+            (Part::Status, b'\r') if length == 3 => State::LineLf,
+            (Part::Reason, b'\r') => State::LineLf,
+            (Part::Reason, _) if is_text(byte) => State::Line(part, length),
+            _ => return Err(Violation::StartLine),
+        };
+        Ok(next)
+    }
+
+    fn field(&mut self, byte: u8) -> Result<State, Violation> {
+        let wrong = if self.trailers { Violation::Trailer } else { Violation::Field };
+        match self.state {
+            State::FieldStart if byte == b'\r' => Ok(State::EndLf),
+            State::FieldStart if is_token(byte) => {
+                self.head.fields += 1;
+                if self.head.fields > self.limits.fields {
+                    return Err(if self.trailers { wrong } else { Violation::HeadFields });
+                }
+                self.name = Kept::default();
+                self.value = Kept::default();
+                self.name.push(byte.to_ascii_lowercase());
+                Ok(State::Name)
+            }
+            State::Name if byte == b':' => Ok(State::Value),
+            State::Name if is_token(byte) => {
+                self.name.push(byte.to_ascii_lowercase());
+                Ok(State::Name)
+            }
+            State::Value if byte == b'\r' => Ok(State::ValueLf),
+            State::Value if is_text(byte) => {
+                self.value.push(byte);
+                Ok(State::Value)
+            }
+            State::ValueLf if byte == b'\n' => self.field_ends(),
+            State::EndLf if byte == b'\n' => self.head_ends(),
+            _ => Err(wrong),
+        }
+    }
+
+    /// A field line is complete: does it say something about framing?
+    fn field_ends(&mut self) -> Result<State, Violation> {
+        let name = self.name.bytes();
+        let length = name == Some(b"content-length");
+        let coding = name == Some(b"transfer-encoding");
+        if self.trailers && (length || coding) {
+            return Err(Violation::Trailer);
+        }
+        if coding {
+            // Codings that Baton does not know hide where the message ends.
+            let chunked = self.value.bytes().is_some_and(|v| v.eq_ignore_ascii_case(b"chunked"));
+            if !chunked || self.head.chunked || self.head.content_length.is_some() {
+                return Err(Violation::Framing);
+            }
+            self.head.chunked = true;
+        }
+        if length {
+            let value = self.value.bytes().and_then(number).ok_or(Violation::Framing)?;
+            // RFC 9110, 8.6 lets a response repeat its length; a request has no reason to.
+            let repeats = match self.messages {
+                Messages::Requests => self.head.content_length.is_some(),
+                Messages::Responses => self.head.content_length.is_some_and(|known| known != value),
+            };
+            if repeats || self.head.chunked {
+                return Err(Violation::Framing);
+            }
+            self.head.content_length = Some(value);
+        }
+        Ok(State::FieldStart)
+    }
+
+    /// The empty line is complete: what comes now?
+    fn head_ends(&mut self) -> Result<State, Violation> {
+        if self.trailers {
+            return Ok(self.message_ends());
+        }
+        let bodiless = match (self.messages, self.head.status) {
+            (Messages::Requests, _) => false,
+            (Messages::Responses, 101) => return Ok(State::UntilClose),
+            // The final response is still to come.
+            (Messages::Responses, 100..=199) => return Ok(State::Start),
+            (Messages::Responses, status) => {
+                self.asked == Asked::Head || status == 204 || status == 304
+            }
+        };
+        let next = match (self.head.chunked, self.head.content_length) {
+            _ if bodiless => self.message_ends(),
+            (true, _) => State::ChunkSize { digits: 0, size: 0 },
+            (false, Some(0)) => self.message_ends(),
+            (false, Some(length)) => State::Content(length),
+            (false, None) if self.messages == Messages::Requests => self.message_ends(),
+            (false, None) => State::UntilClose,
+        };
+        Ok(next)
+    }
+
+    fn message_ends(&mut self) -> State {
+        self.asked = Asked::Nothing;
+        State::Start
+    }
+
+    fn chunk_head(&mut self, byte: u8) -> Result<State, Violation> {
+        match (self.state, byte) {
+            (State::ChunkSize { digits, size }, _) if byte.is_ascii_hexdigit() => {
+                let digit = char::from(byte).to_digit(16).map_or(0, u64::from);
+                let size = size.checked_mul(16).map(|size| size + digit);
+                match size {
+                    Some(size) if digits < CHUNK_DIGITS_MAX && size <= LENGTH_MAX => {
+                        Ok(State::ChunkSize { digits: digits + 1, size })
+                    }
+                    _ => Err(Violation::Chunk),
+                }
+            }
+            (State::ChunkSize { digits, size }, b';') if digits > 0 => {
+                Ok(State::Extension { length: 0, size })
+            }
+            (State::ChunkSize { digits, size }, b'\r') if digits > 0 => {
+                Ok(State::ChunkSizeLf { size })
+            }
+            (State::Extension { size, .. }, b'\r') => Ok(State::ChunkSizeLf { size }),
+            (State::Extension { length, size }, _) if is_text(byte) && length < EXTENSION_MAX => {
+                Ok(State::Extension { length: length + 1, size })
+            }
+            (State::ChunkSizeLf { size: 0 }, b'\n') => {
+                self.trailers = true;
+                self.head = Head::default();
+                Ok(State::FieldStart)
+            }
+            (State::ChunkSizeLf { size }, b'\n') => Ok(State::ChunkData(size)),
+            _ => Err(Violation::Chunk),
+        }
+    }
+
+    fn count_byte(&mut self) -> Result<(), Violation> {
+        self.head.bytes += 1;
+        let wrong = if self.trailers { Violation::Trailer } else { Violation::HeadBytes };
+        if self.head.bytes > self.limits.bytes { Err(wrong) } else { Ok(()) }
+    }
+}
+
+fn expect(byte: u8, wanted: u8, wrong: Violation, next: State) -> Result<State, Violation> {
+    if byte == wanted { Ok(next) } else { Err(wrong) }
+}
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

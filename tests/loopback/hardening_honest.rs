@@ -1,0 +1,187 @@
+//! Honest clients with unusual habits: none is taken for an attacker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::Reason;
+use http::Method;
+
+use crate::support::client::{head, read_chunk, send_all};
+use crate::support::raw::kind;
+use crate::support::raw_client::{RawClient, block, frame};
+use crate::support::{
+    Backend, Baton, Behaviour, Exchange, Http1, Http2, run_load, unique_id, within,
+};
+
+/// Nobody was refused anything.
+fn nothing_refused(baton: &Baton) {
+    for message in ["request refused", "client connection closed", "connections refused"] {
+        assert_eq!(baton.lines(message), Vec::<serde_json::Value>::new(), "{message}");
+    }
+    let closed = baton.lines("connection closed");
+    assert!(closed.is_empty(), "nor any backend: {closed:?}");
+}
+
+/// Sends back each piece as it comes.
+async fn echo_pieces(mut exchange: Exchange) {
+    let Some(mut stream) = exchange.start(200) else { return };
+    while let Ok(Some(piece)) = exchange.read_chunk().await {
+        if !exchange.send(&mut stream, piece, false).await {
+            return;
+        }
+    }
+    exchange.send(&mut stream, Bytes::new(), true).await;
+}
+
+/// A call of gRPC with many small messages both ways (linkerd2#15665 was killed for this).
+#[tokio::test]
+async fn a_stream_of_many_small_messages() {
+    let backend = Backend::start(Behaviour::default(), echo_pieces).await;
+    let baton = Baton::start(&[backend.url()], &[]).await;
+    let client = Http2::connect(baton.address).await;
+    let head = head(Method::POST, "/service/Chat", "grpc");
+    let (response, mut upload) = client.begin(head, false).await.expect("it lives");
+    let message = Bytes::from_static(b"\0\0\0\0\x01x");
+    send_all(&mut upload, message.clone(), false).await.expect("room");
+    let mut download = within("the head", response).await.expect("a response").into_body();
+    let count = 20_000;
+    let uploading = async {
+        for number in 1..count {
+            send_all(&mut upload, message.clone(), number == count - 1).await.expect("room");
+            if number % 50 == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    let downloading = async {
+        let mut received = 0;
+        while let Some(piece) = read_chunk(&mut download).await.expect("no reset") {
+            received += piece.len();
+        }
+        received
+    };
+    let ((), received) = tokio::join!(uploading, downloading);
+    assert_eq!(received, count * message.len());
+    nothing_refused(&baton);
+}
+
+/// The same without any pause, in frames of one byte, faster than anybody reads them.
+#[tokio::test]
+async fn a_burst_of_tiny_frames() {
+    let backend = Backend::echo().await;
+    let baton = Baton::start(&[backend.url()], &[]).await;
+    let mut client = RawClient::connect(baton.address).await;
+    client.write(&frame(kind::HEADERS, 0x4, 1, &block("POST", &[]))).await;
+    let tiny = frame(kind::DATA, 0, 1, b"x");
+    for _ in 0..30 {
+        assert!(client.write(&tiny.repeat(100)).await, "the connection lives");
+    }
+    client.write(&frame(kind::DATA, 0x1, 1, b"y")).await;
+    let mut received = 0;
+    loop {
+        let frame = client.next().await.expect("the connection lives");
+        if frame.kind == kind::DATA {
+            received += frame.payload.len();
+        }
+        if frame.ends_stream() {
+            break;
+        }
+    }
+    assert_eq!(received, 3_001);
+    nothing_refused(&baton);
+}
+
+/// Every fourth request is given up, a thousand times.
+#[tokio::test]
+async fn a_client_that_cancels_now_and_then() {
+    let backend = Backend::start(Behaviour::default(), |exchange| async {
+        match exchange.head.uri().path() {
+            "/hang" => exchange.wait_for_reset().await,
+            _ => exchange.answer(200, "done").await,
+        }
+    })
+    .await;
+    let baton = Baton::start(&[backend.url()], &[]).await;
+    let client = Arc::new(Http2::connect(baton.address).await);
+    run_load(4_000, 32, move |number| {
+        let client = Arc::clone(&client);
+        async move {
+            if number % 4 == 0 {
+                let head = head(Method::GET, "/hang", &unique_id());
+                let (_response, mut stream) = client.begin(head, true).await.expect("it lives");
+                stream.send_reset(Reason::CANCEL);
+                return;
+            }
+            assert_eq!(client.get("/").await.expect("it is answered").status, 200);
+        }
+    })
+    .await;
+    nothing_refused(&baton);
+}
+
+/// Measures the path with PING and moves its windows, as gRPC does.
+#[tokio::test]
+async fn a_client_that_pings_and_downloads() {
+    let backend = Backend::start(Behaviour::default(), |mut exchange| async move {
+        let Some(mut stream) = exchange.start(200) else { return };
+        exchange.send(&mut stream, vec![b'x'; 8 << 20].into(), true).await;
+    })
+    .await;
+    let baton = Baton::start(&[backend.url()], &[]).await;
+    let client = Http2::connect(baton.address).await;
+    let (response, _stream) =
+        client.begin(head(Method::GET, "/", "download"), true).await.expect("it lives");
+    let mut body = within("the head", response).await.expect("a response").into_body();
+    let mut received = 0;
+    while let Some(piece) = read_chunk(&mut body).await.expect("no reset") {
+        received += piece.len();
+        client.ping().await;
+    }
+    assert_eq!(received, 8 << 20);
+    for _ in 0..10 {
+        client.ping().await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    nothing_refused(&baton);
+}
+
+/// Uploads that are answered before they are through, one after the other.
+#[tokio::test]
+async fn uploads_that_are_answered_early() {
+    let backend = Backend::start(Behaviour::default(), |mut exchange| async move {
+        let Some(mut stream) = exchange.start(413) else { return };
+        exchange.send(&mut stream, Bytes::from_static(b"no"), true).await;
+    })
+    .await;
+    let baton = Baton::start(&[backend.url()], &[]).await;
+    let client = Http2::connect(baton.address).await;
+    for _ in 0..50 {
+        let body = vec![b'x'; 300 * 1024];
+        let answer = client.send(head(Method::POST, "/", &unique_id()), body).await;
+        assert_eq!(answer.expect("it is answered").status, 413);
+    }
+    nothing_refused(&baton);
+}
+
+/// Both protocols, many connections, ordinary traffic.
+#[tokio::test]
+async fn ordinary_traffic() {
+    let backend = Backend::echo().await;
+    let baton = Baton::start(&[backend.url()], &[]).await;
+    let address = baton.address;
+    run_load(60, 12, move |number| async move {
+        let mut http1 = Http1::connect(address).await;
+        let http2 = Http2::connect(address).await;
+        for _ in 0..10 {
+            let body = vec![b'x'; number * 1_000];
+            let head = head(Method::POST, "/", &unique_id());
+            let answer = http1.send(head.clone(), body.clone()).await.expect("it is answered");
+            assert_eq!((answer.status.as_u16(), answer.body.len()), (200, body.len()));
+            let answer = http2.send(head, body.clone()).await.expect("it is answered");
+            assert_eq!((answer.status.as_u16(), answer.body.len()), (200, body.len()));
+        }
+    })
+    .await;
+    nothing_refused(&baton);
+}

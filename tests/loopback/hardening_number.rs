@@ -1,0 +1,91 @@
+//! How many connections clients may have.
+
+use std::net::SocketAddr;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::support::client::connect;
+use crate::support::{Backend, Baton, Http1, Http2, Limited, eventually, within};
+
+/// A connection from another loopback address.
+async fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("the system has sockets");
+    socket.bind(SocketAddr::from((from, 0))).expect("all of 127/8 is ours");
+    within("TCP connection to Baton", socket.connect(to)).await.expect("Baton listens")
+}
+
+/// Whether Baton closes this connection at once.
+async fn is_closed(tcp: &mut TcpStream) -> bool {
+    let mut byte = [0];
+    matches!(within("the end", tcp.read(&mut byte)).await, Ok(0) | Err(_))
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_all_connections() {
+    let backend = Backend::healthy().await;
+    // Two workers: the count is that of the process.
+    let baton = Limited::start(&[backend.url()], &["--workers", "2"], |limits| {
+        limits.connections_per_address = 8;
+        limits.connections = 10;
+    })
+    .await;
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let client = Http2::connect(baton.address).await;
+        assert_eq!(client.get("/").await.expect("it is answered").status, 200);
+        clients.push(client);
+    }
+    let mut ninth = connect(baton.address).await;
+    let ninth_address = ninth.local_addr().expect("it is connected");
+    assert!(is_closed(&mut ninth).await, "closed at once");
+    baton.refusal(ninth_address, "connections_per_address").await;
+    // Others are not concerned, until the process is full.
+    let mut others = Vec::new();
+    for host in 1..3 {
+        let mut other = Http1::over(connect_from([127, 0, 8, host], baton.address).await).await;
+        assert_eq!(other.get("/").await.expect("it is answered").status, 200);
+        others.push(other);
+    }
+    let mut last = connect_from([127, 0, 8, 9], baton.address).await;
+    assert!(is_closed(&mut last).await, "the process is full");
+    // The connections that are there go on, and room that is given back is used.
+    for client in &clients {
+        assert_eq!(client.get("/").await.expect("it is answered").status, 200);
+    }
+    drop(others);
+    within("a connection is taken in again", async {
+        loop {
+            let tcp = connect_from([127, 0, 8, 9], baton.address).await;
+            if let Ok(answer) = Http1::over(tcp).await.get("/").await {
+                return assert_eq!(answer.status, 200);
+            }
+        }
+    })
+    .await;
+}
+
+/// Without file descriptors nothing can be accepted: that is said now and then, the processor is
+/// left alone, and it goes on as soon as there are some.
+#[tokio::test]
+async fn running_out_of_file_descriptors_is_survived() {
+    let backend = Backend::healthy().await;
+    let baton = Baton::start_limited("ulimit -n 40", &[backend.url()]).await;
+    let honest = Http2::connect(baton.address).await;
+    assert_eq!(honest.get("/").await.expect("it is answered").status, 200);
+    let mut held = Vec::new();
+    for _ in 0..60 {
+        held.push(connect(baton.address).await);
+    }
+    let failed = baton.wait_for_lines("accept failed", 3).await;
+    assert!(failed[1]["count"].as_u64().expect("a count") < 100, "it does not spin: {failed:?}");
+    assert_eq!(honest.get("/").await.expect("it is answered").status, 200);
+    drop(held);
+    let mut served = None;
+    eventually("connections are accepted again", || {
+        served.get_or_insert_with(|| tokio::spawn(Http2::connect(baton.address))).is_finished()
+    })
+    .await;
+    let client = served.expect("just started").await.expect("it does not panic");
+    assert_eq!(client.get("/").await.expect("it is answered").status, 200);
+}

@@ -1,0 +1,134 @@
+//! A Baton within the test's own process, whose limits on clients are the test's to choose.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use baton::cli::{Cli, Command};
+use baton::proxy::client_limits::ClientLimits;
+use baton::proxy::config::AccessLogFormat;
+use baton::proxy::run;
+use clap::Parser;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::BOUND;
+use super::baton::message;
+use super::certificate::certificate;
+
+/// A Baton that runs until the process ends.
+pub(crate) struct Limited {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+}
+
+impl Limited {
+    /// One worker before these backends, with further flags. Each listens on a loopback address of
+    /// its own, by which its first log line is recognized.
+    pub(crate) async fn start<Url: AsRef<str>>(
+        backends: &[Url],
+        flags: &[&str],
+        change: impl FnOnce(&mut ClientLimits),
+    ) -> Self {
+        static NUMBER: AtomicU8 = AtomicU8::new(2);
+        let host = format!("127.0.7.{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let listen = format!("{host}:0");
+        let authority = certificate().certificate_file.to_str().expect("UTF-8");
+        let mut words = vec!["baton", "run", "--listen", &listen, "--ca", authority];
+        if !flags.contains(&"--workers") {
+            words.extend(["--workers", "1"]);
+        }
+        for backend in backends {
+            words.extend(["--backend", backend.as_ref()]);
+        }
+        words.extend(flags);
+        let Command::Run(arguments) = Cli::try_parse_from(words).expect("valid flags").command
+        else {
+            unreachable!("the words say run")
+        };
+        let Ok(mut config) = arguments.load() else { panic!("the flags are valid") };
+        // Of the access log there is one for all in this process, and nobody reads it here.
+        config.access_log.format = AccessLogFormat::Off;
+        change(&mut config.client_limits);
+        let log = log();
+        std::thread::spawn(move || run::run(config));
+        let prefix = format!("{host}:");
+        let listening = |line: &Value| {
+            let address = line["address"].as_str().unwrap_or_default();
+            message(line) == "listening" && address.starts_with(&prefix)
+        };
+        let line = wait_for(log, "listening", listening).await;
+        let address = line["address"].as_str().expect("just looked at").parse();
+        Self { address: address.expect("the address is one") }
+    }
+
+    /// Waits for a line about this client with this reason.
+    pub(crate) async fn refusal(&self, client: SocketAddr, reason: &str) -> Value {
+        let wanted = |line: &Value| is_about(line, client) && line["reason"] == reason;
+        wait_for(log(), reason, wanted).await
+    }
+
+    /// Every line so far about this client.
+    pub(crate) fn about(&self, client: SocketAddr) -> Vec<Value> {
+        log().borrow().iter().filter(|line| is_about(line, client)).cloned().collect()
+    }
+}
+
+fn is_about(line: &Value, client: SocketAddr) -> bool {
+    line["client"] == client.to_string()
+}
+
+async fn wait_for(
+    log: &watch::Sender<Vec<Value>>,
+    what: &str,
+    wanted: impl Fn(&Value) -> bool,
+) -> Value {
+    let mut lines = log.subscribe();
+    let found = tokio::time::timeout(BOUND, lines.wait_for(|log| log.iter().any(&wanted))).await;
+    match found {
+        Ok(lines) => {
+            let lines = lines.expect("the log lives as long as the process");
+            lines.iter().find(|line| wanted(line)).expect("it was there").clone()
+        }
+        Err(_) => {
+            let log = log.borrow();
+            let from = log.len().saturating_sub(40);
+            let end: String = log[from..].iter().map(|line| format!("{line}\n")).collect();
+            panic!("no such log line: {what}\n{end}")
+        }
+    }
+}
+
+/// What every Baton in this process logs.
+fn log() -> &'static watch::Sender<Vec<Value>> {
+    static LOG: OnceLock<watch::Sender<Vec<Value>>> = OnceLock::new();
+    LOG.get_or_init(|| {
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .with_writer(|| Line);
+        subscriber.init();
+        watch::Sender::new(Vec::new())
+    })
+}
+
+/// Takes in one line at a time.
+struct Line;
+
+impl Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Ok(line) = serde_json::from_slice::<Value>(bytes)
+            && line["target"] == "baton"
+        {
+            log().send_modify(|lines| lines.push(line));
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
