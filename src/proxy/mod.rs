@@ -7,7 +7,7 @@
 //! | [`worker`] | one thread: a runtime, listeners, connections, a pool |
 //! | [`driver`] | owns the pool of a worker |
 //! | [`downstream`] | connections from clients |
-//! | [`relay`], [`relay_body`], [`replay_body`] | one request: attempts, response body, request body |
+//! | [`relay`], [`relay_body`], [`replay_body`], [`gather`] | one request: attempts, response body, request body |
 //! | [`upstream`] | connections to backends |
 //! | [`frame_tap`], [`message_guard`] | what passes over connections, HTTP/2 and HTTP/1.1 |
 //! | [`client_limits`] | what clients may do |
@@ -24,6 +24,7 @@ pub mod downstream;
 pub mod driver;
 pub mod error_response;
 pub mod frame_tap;
+pub mod gather;
 pub mod headers;
 pub mod log;
 pub mod message_guard;
