@@ -8,7 +8,7 @@
 //! | [`clusters`], [`route`] | a worker's clusters, and which of them a request goes to |
 //! | [`driver`] | owns a pool: one for each cluster of each worker |
 //! | [`downstream`] | connections from clients |
-//! | [`relay`], [`relay_body`], [`replay_body`], [`progress`] | one request: attempts, response body, request body |
+//! | [`relay`], [`relay_body`], [`replay_body`], [`gather`], [`progress`] | one request: attempts, response body, request body |
 //! | [`upstream`] | connections to backends |
 //! | [`frame_tap`], [`message_guard`] | what passes over connections, HTTP/2 and HTTP/1.1 |
 //! | [`client_limits`] | what clients may do |
@@ -30,6 +30,7 @@ pub mod downstream;
 pub mod driver;
 pub mod error_response;
 pub mod frame_tap;
+pub mod gather;
 pub mod headers;
 pub mod line_writer;
 pub mod log;

@@ -19,6 +19,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::access_log::{AccessRecord, Arrival, AttemptRecord, EndedBy};
 use super::clusters::Clusters;
 use super::driver::Driver;
+use super::gather::Gather;
 use super::relay_body::{RelayBody, UpstreamBody};
 use super::replay_body::{ReplayBody, Upload};
 use super::seams::{self, Task};
@@ -392,7 +393,8 @@ fn begin(
 }
 
 /// Sends the request body as fast as backend and client allow.
-async fn send_body(mut upload: Upload, stream: Rc<RefCell<SendStream<Bytes>>>) {
+async fn send_body(upload: Upload, stream: Rc<RefCell<SendStream<Bytes>>>) {
+    let mut upload = Gather::new(upload);
     loop {
         let Some(frame) = poll_fn(|context| upload.poll_next(context)).await else {
             if stream.borrow_mut().send_data(Bytes::new(), true).is_ok() {

@@ -92,6 +92,33 @@ async fn a_burst_of_tiny_frames() {
     nothing_refused(&baton);
 }
 
+/// Many streams at once, their tiny frames in turn, so that no two are neighbours.
+#[tokio::test]
+async fn a_burst_of_tiny_frames_on_many_streams() {
+    let backend = Backend::echo().await;
+    let baton = Baton::start(&[backend.url()], &[]).await;
+    let mut client = RawClient::connect(baton.address).await;
+    let streams = || (1..101).step_by(2);
+    let mut bytes = Vec::new();
+    for stream in streams() {
+        bytes.extend(frame(kind::HEADERS, 0x4, stream, &block("POST", &[])));
+    }
+    for _ in 0..100 {
+        streams().for_each(|stream| bytes.extend(frame(kind::DATA, 0, stream, b"x")));
+    }
+    streams().for_each(|stream| bytes.extend(frame(kind::DATA, 0x1, stream, b"y")));
+    assert!(client.write(&bytes).await, "the connection lives");
+    let (mut received, mut ended) = (0, 0);
+    while ended < 50 {
+        let frame = client.next().await.expect("the connection lives");
+        assert_ne!(frame.kind, kind::RST_STREAM, "{frame:?}");
+        ended += usize::from(frame.ends_stream());
+        received += if frame.kind == kind::DATA { frame.payload.len() } else { 0 };
+    }
+    assert_eq!(received, 50 * 101);
+    nothing_refused(&baton);
+}
+
 /// Every fourth request is given up, a thousand times.
 #[tokio::test]
 async fn a_client_that_cancels_now_and_then() {

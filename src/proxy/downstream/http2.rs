@@ -18,9 +18,12 @@ use crate::pool::Instant;
 use crate::proxy::client_limits::{ClientLimit, ClientLimits};
 use crate::proxy::frame_tap::{Facts, Side, Tapped};
 
-/// Bytes a client may send ahead on one stream, and on one connection.
+/// Bytes a client may send ahead on one stream.
 const STREAM_WINDOW: u32 = 128 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// Bytes a client may send ahead on one connection. `h2` keeps tiny DATA frames that cost up to half of
+/// this (each as much as one of 256 bytes) before it takes them for an attack: that is some 8000, which
+/// many streams with small messages reach together while a backend is dialled.
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Bytes kept for a client's stream that does not read.
 const SEND_BUFFER: usize = 128 * 1024;
 /// Streams that may end for an error of the client's in the life of a connection. The budget of the

@@ -10,9 +10,10 @@ const LENGTH_MAX: usize = 16_384;
 
 /// Merges, in place, the DATA frames that follow each other on one stream; a frame begins at `start`.
 /// Padded frames are left alone, and so is the last one if it is not all there. Returns how many bytes
-/// are left.
-pub(super) fn merge(bytes: &mut [u8], start: usize) -> usize {
+/// are left, and how many DATA frames in them.
+pub(super) fn merge(bytes: &mut [u8], start: usize) -> (usize, usize) {
     let (mut from, mut to) = (start, start);
+    let mut count = 0;
     // The head of the frame that may grow.
     let mut open: Option<usize> = None;
     while let Some(head) = Head::at(bytes, from) {
@@ -37,6 +38,7 @@ pub(super) fn merge(bytes: &mut [u8], start: usize) -> usize {
                 bytes.copy_within(from..end, to);
             }
             open = plain.then_some(to);
+            count += usize::from(head.kind == DATA);
             to += FRAME_HEAD + head.length;
         }
         if head.flags & END_STREAM != 0 {
@@ -47,7 +49,7 @@ pub(super) fn merge(bytes: &mut [u8], start: usize) -> usize {
     if to != from {
         bytes.copy_within(from.., to);
     }
-    to + bytes.len() - from
+    (to + bytes.len() - from, count)
 }
 
 struct Head {
@@ -73,7 +75,7 @@ mod tests {
     fn merged(frames: &[Vec<u8>], cut: usize) -> Vec<u8> {
         let mut bytes = frames.concat();
         bytes.truncate(bytes.len() - cut);
-        let length = merge(&mut bytes, 0);
+        let (length, _) = merge(&mut bytes, 0);
         bytes.truncate(length);
         bytes
     }
@@ -106,7 +108,8 @@ mod tests {
     fn it_begins_where_it_is_told() {
         let tail = b"the rest of a frame";
         let mut bytes = [&tail[..], &frame(DATA, 0, 1, b"a"), &frame(DATA, 0, 1, b"b")].concat();
-        let length = merge(&mut bytes, tail.len());
+        let (length, count) = merge(&mut bytes, tail.len());
+        assert_eq!(count, 1);
         assert_eq!(bytes[..length], [&tail[..], &frame(DATA, 0, 1, b"ab")].concat());
     }
 }

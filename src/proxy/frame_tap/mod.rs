@@ -35,6 +35,10 @@ const MAX_CONCURRENT_STREAMS: u16 = 0x3;
 /// connection before the peer has read why.
 const LATE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// DATA frames that are read before whoever consumes them has its turn. `h2` bounds how many tiny ones
+/// it keeps, however soon they would have been consumed.
+const DATA_AT_ONCE: usize = 256;
+
 /// Which side of the connection Baton is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -268,6 +272,8 @@ pub struct Tapped<Io> {
     facts: Rc<RefCell<Facts>>,
     clock: Clock,
     ending: Ending,
+    /// DATA frames that were read since others had their turn.
+    unread: usize,
 }
 
 impl<Io> Tapped<Io> {
@@ -284,7 +290,7 @@ impl<Io> Tapped<Io> {
             Side::Server => (Scanner::new(PREFACE), Scanner::new(0)),
         };
         let ending = Ending::NotYet;
-        let tapped = Self { io, read, written, facts: Rc::clone(&facts), clock, ending };
+        let tapped = Self { io, read, written, facts: Rc::clone(&facts), clock, ending, unread: 0 };
         (tapped, facts)
     }
 
@@ -306,12 +312,19 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tapped<Io> {
         if self.facts.borrow().farewell.is_some() {
             return self.poll_farewell(context);
         }
+        if self.unread >= DATA_AT_ONCE {
+            self.unread = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.io).poll_read(context, buffer);
-        let this = &mut *self;
         if buffer.filled().len() == before {
+            // Whoever consumes what was read has its turn now.
+            self.unread = 0;
             return result;
         }
+        let this = &mut *self;
         let bytes = &buffer.filled()[before..];
         let mut facts = this.facts.borrow_mut();
         facts.now = this.clock.now();
@@ -326,8 +339,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tapped<Io> {
             return this.poll_farewell(context);
         }
         if let Some(first) = first {
-            let length = merge::merge(&mut buffer.filled_mut()[before..], first);
+            let (length, data) = merge::merge(&mut buffer.filled_mut()[before..], first);
             buffer.set_filled(before + length);
+            this.unread += data;
         }
         result
     }

@@ -1,0 +1,91 @@
+//! Makes one piece of the small pieces of a request body that are there at the same time. Each piece
+//! becomes a DATA frame, and backends built on `h2` close a connection on which more than about a
+//! hundred tiny ones wait to be read: one client's burst would end the requests of all.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use http_body::Frame;
+
+use super::replay_body::Upload;
+
+/// Pieces from this size on are passed on as they are.
+const SMALL: usize = 4 * 1024;
+/// What a frame may hold (RFC 9113, 6.5.2).
+const GATHERED_MAX: usize = 16 * 1024;
+
+type Piece = Option<Result<Frame<Bytes>, hyper::Error>>;
+
+/// An [`Upload`] in fewer pieces.
+pub struct Gather {
+    upload: Upload,
+    /// What came after the last piece and could not become part of it.
+    held: Option<Piece>,
+}
+
+impl Gather {
+    /// Gathers the pieces of this upload.
+    pub fn new(upload: Upload) -> Self {
+        Self { upload, held: None }
+    }
+
+    /// The next piece, gathered from what is there now. Never waits for more than the first.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Piece> {
+        if let Some(held) = self.held.take() {
+            return Poll::Ready(held);
+        }
+        let frame = match ready!(self.upload.poll_next(context)) {
+            Some(Ok(frame)) => frame,
+            end => return Poll::Ready(end),
+        };
+        let first = match frame.into_data() {
+            Ok(data) if data.len() < SMALL && !self.upload.is_at_end() => data,
+            Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+            Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+        };
+        let data = self.gather(first, context);
+        Poll::Ready(Some(Ok(Frame::data(data))))
+    }
+
+    fn gather(&mut self, first: Bytes, context: &mut Context<'_>) -> Bytes {
+        let mut gathered: Option<BytesMut> = None;
+        loop {
+            let length = gathered.as_ref().map_or(first.len(), BytesMut::len);
+            let Poll::Ready(piece) = self.upload.poll_next(context) else { break };
+            let fits = |more: &Bytes| length + more.len() <= GATHERED_MAX;
+            match piece {
+                Some(Ok(frame)) if frame.data_ref().is_some_and(fits) => {
+                    let all = gathered.get_or_insert_with(|| BytesMut::from(&first[..]));
+                    all.extend_from_slice(frame.data_ref().map_or(&[], |more| more));
+                    if self.upload.is_at_end() {
+                        break;
+                    }
+                }
+                other => {
+                    self.held = Some(other);
+                    break;
+                }
+            }
+        }
+        gathered.map_or(first, BytesMut::freeze)
+    }
+
+    /// Whether all of it was given out.
+    pub fn is_at_end(&self) -> bool {
+        match &self.held {
+            Some(None) => true,
+            Some(Some(_)) => false,
+            None => self.upload.is_at_end(),
+        }
+    }
+
+    /// The client broke off its body.
+    pub fn client_failed(&self) {
+        self.upload.client_failed();
+    }
+
+    /// The whole request was handed over. Told once.
+    pub fn tell_sent(&mut self) {
+        self.upload.tell_sent();
+    }
+}
