@@ -13,7 +13,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::config::rules::{self, Problem};
 use crate::config::setting::Setting;
-use crate::config::settings::{CLUSTER, LISTENER, PROCESS, UPSTREAM_TLS};
+use crate::config::settings::{CLIENTS, CLUSTER, LISTENER, PROCESS, UPSTREAM_TLS, of_process};
 use crate::config::value::{Kind, Value};
 use crate::config::{self, ConfigError, DEFAULT_CLUSTER};
 use crate::proxy::backend_url::BackendUrl;
@@ -23,7 +23,9 @@ use crate::proxy::config::{
 use crate::proxy::route::Route;
 
 /// Help headings of the sections of [`CLUSTER`].
-const HEADINGS: [(&str, &str); 5] = [
+const HEADINGS: [(&str, &str); 7] = [
+    ("clients", "What clients may do"),
+    ("client_frames", "Frames of a client's HTTP/2 connection within a window"),
     ("limits", "Limits"),
     ("timeouts", "Times (such as 500ms, 5s, 1m, 1h)"),
     ("retry", "Retries"),
@@ -45,7 +47,7 @@ pub enum RunArguments {
     Flags(Box<ProxyConfig>),
 }
 
-/// Values of [`PROCESS`] that were given as flags, by their paths.
+/// Values of the process that were given as flags, by their paths.
 pub type Overrides = Vec<(String, Value)>;
 
 /// Why `baton run` has no configuration to run with.
@@ -77,7 +79,7 @@ impl RunArguments {
 
 fn apply_overrides(config: &mut ProxyConfig, overrides: &Overrides) {
     for (path, value) in overrides {
-        let setting = PROCESS.iter().find(|setting| setting.path() == *path);
+        let setting = of_process().find(|setting| setting.path() == *path);
         let setting = setting.expect("it was made from the table");
         (setting.access.set)(config, value.clone());
     }
@@ -133,6 +135,7 @@ impl Args for RunArguments {
             );
         let command = command.args([config, listen, backend]);
         let command = add(command, PROCESS, &ProxyConfig::default(), false);
+        let command = add(command, CLIENTS, &ProxyConfig::default(), false);
         let command = add(command, LISTENER, &ListenerConfig::default(), true);
         let command = add(command, UPSTREAM_TLS, &UpstreamTlsSettings::default(), true);
         let command = add(command, CLUSTER, &ClusterConfig::new(DEFAULT_CLUSTER), true);
@@ -211,11 +214,12 @@ impl FromArgMatches for RunArguments {
             let given = |setting: &Setting<ProxyConfig>| {
                 Some((setting.path(), matches.get_one::<Value>(setting.flag?)?.clone()))
             };
-            let overrides = PROCESS.iter().filter_map(given).collect();
+            let overrides = of_process().filter_map(given).collect();
             return Ok(Self::File { path: path.clone(), overrides });
         }
         let mut config = ProxyConfig::default();
         apply(matches, PROCESS, &mut config);
+        apply(matches, CLIENTS, &mut config);
         let mut listener = ListenerConfig::default();
         apply(matches, LISTENER, &mut listener);
         config.listeners = match matches.get_many("listen") {

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::setting::Setting;
-use super::settings::{BACKEND, CLUSTER, LISTENER, PROCESS, ROUTE, UPSTREAM_TLS};
+use super::settings::{BACKEND, CLIENTS, CLUSTER, LISTENER, PROCESS, ROUTE, UPSTREAM_TLS};
 use crate::proxy::config::{
     BackendSettings, ClusterConfig, ListenerConfig, ProxyConfig, UpstreamTlsSettings,
 };
@@ -18,6 +18,7 @@ pub fn print(config: &ProxyConfig) -> String {
     );
     let mut printer = Printer { text: &mut text };
     printer.sections("", PROCESS, config, &ProxyConfig::default());
+    printer.sections("", CLIENTS, config, &ProxyConfig::default());
     for listener in &config.listeners {
         printer.header("[[listener]]");
         printer.settings(LISTENER.iter(), listener, &ListenerConfig::default());

@@ -11,7 +11,7 @@ use super::error::Finding;
 use super::files::FileUse;
 use super::section::{Notes, Section};
 use super::setting::Setting;
-use super::settings::{BACKEND, CLUSTER, LISTENER, PROCESS, ROUTE, UPSTREAM_TLS, text};
+use super::settings::{BACKEND, CLIENTS, CLUSTER, LISTENER, PROCESS, ROUTE, UPSTREAM_TLS, text};
 use super::value::Kind;
 use super::{rules, syntax};
 use crate::proxy::backend_url::{BackendUrl, Scheme};
@@ -59,6 +59,7 @@ fn read_file(table: &DeTable<'_>, notes: &mut Notes) -> ProxyConfig {
     let mut config = ProxyConfig::default();
     let mut file = Section::new(String::new(), 0..0, table);
     apply_sections(&mut file, notes, PROCESS, &mut config);
+    apply_sections(&mut file, notes, CLIENTS, &mut config);
     for section in file.tables(notes, "listener") {
         config.listeners.push(read_listener(section, notes));
     }

@@ -39,6 +39,18 @@ impl Problem {
     }
 }
 
+/// The tables know the bounds of what clients may do; this is for what they cannot say.
+fn client_problems(config: &ProxyConfig) -> Option<Problem> {
+    let (name, expected) = config.client_limits.check().err()?;
+    let path = match name.split_once('.') {
+        Some((_, name)) => format!("client_frames.{name}"),
+        None => format!("clients.{name}"),
+    };
+    let expected = expected.trim_start_matches("expected ");
+    let what = format!("'{path}' is out of bounds");
+    Some(Problem::new(path, what, expected))
+}
+
 /// Everything that is wrong with a configuration whose values are each valid.
 #[must_use]
 pub fn problems(config: &ProxyConfig) -> Vec<Problem> {
@@ -47,6 +59,7 @@ pub fn problems(config: &ProxyConfig) -> Vec<Problem> {
         return problems;
     }
     problems.extend(listener_problems(config));
+    problems.extend(client_problems(config));
     if config.clusters.is_empty() {
         let expected = "a table [cluster.NAME] and a [[cluster.NAME.backend]]";
         problems.push(Problem::absence("cluster".to_owned(), "there is no cluster", expected));

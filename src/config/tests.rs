@@ -164,7 +164,7 @@ fn every_setting_is_printed_with_a_comment() {
         }
         previous = line;
     }
-    let tables = settings::PROCESS.len()
+    let tables = settings::of_process().count()
         + settings::LISTENER.len()
         + settings::CLUSTER.len()
         + settings::UPSTREAM_TLS.len()

@@ -4,6 +4,7 @@
 //! | table | of | in the file |
 //! |---|---|---|
 //! | [`PROCESS`] | the process | `[process]`, `[admin]`, `[access_log]` |
+//! | [`CLIENTS`] | the process, too | `[clients]`, `[client_frames]` |
 //! | [`LISTENER`] | each listener | `[[listener]]` |
 //! | [`CLUSTER`] | each cluster | `[cluster.NAME]` and its sub-tables |
 //! | [`UPSTREAM_TLS`] | a cluster, or one backend of it | `[cluster.NAME]`, `[[cluster.NAME.backend]]` |
@@ -13,6 +14,7 @@
 //! An entry names the table that it is in within that of its part, so a further table such as
 //! `[admin]` is made by an entry that names it.
 
+mod clients;
 mod cluster;
 pub mod text;
 
@@ -21,6 +23,7 @@ use super::value::Kind;
 use crate::proxy::config::{BackendSettings, ListenerConfig, ProxyConfig, UpstreamTlsSettings};
 use crate::proxy::route::Route;
 
+pub use clients::CLIENTS;
 pub use cluster::CLUSTER;
 
 /// A number that any 64 bits are good for, as far as a file can hold it.
@@ -82,6 +85,11 @@ pub static PROCESS: &[Setting<ProxyConfig>] = &[
     .flag("access-log-file")
     .unset("standard error"),
 ];
+
+/// Everything that the process has one of.
+pub fn of_process() -> impl Iterator<Item = &'static Setting<ProxyConfig>> {
+    PROCESS.iter().chain(CLIENTS)
+}
 
 /// What each listener has.
 pub static LISTENER: &[Setting<ListenerConfig>] = &[

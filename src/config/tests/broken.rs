@@ -57,6 +57,14 @@ const VALUES: &[Broken] = &[
         &[(2, 11, &["is -1", "from 1 to 1024"]), (3, 8, &["is 99999999999999999999", "from 0"])],
     ),
     broken(
+        "a window that is too short, and a head that is too small",
+        "[clients]\nhead_bytes = 100\n[client_frames]\nwindow = \"999ms\"",
+        &[
+            (2, 14, &["'clients.head_bytes' is 100", "8192"]),
+            (4, 1, &["'client_frames.window'", "at least 1 s"]),
+        ],
+    ),
+    broken(
         "a number with a point",
         "[process]\nworkers = 1.5",
         &[(2, 11, &["is the number 1.5", "an integer"])],
