@@ -55,7 +55,7 @@ impl Pool {
         let upload = if request.has_body { Upload::Open } else { Upload::Done };
         request.state = RequestState::Sent { stream, upload, since: now };
         request.attempts += 1;
-        let attempt = request.attempts;
+        let (attempt, evidence) = (request.attempts, request.evidence);
         match upload {
             Upload::Open => self.arm_body_stall(now, index),
             Upload::Done => self.arm_response_deadline(now, index),
@@ -64,7 +64,7 @@ impl Pool {
         self.balancer.request_bound(backend);
         self.backends[usize::from(backend.0)].health.bound(index);
         let id = self.requests.id(index);
-        self.order(Output::OpenStream { stream, request: id, attempt });
+        self.order(Output::OpenStream { stream, request: id, attempt, evidence });
         self.drain_when_spent(now, slot);
         self.refresh(backend);
     }

@@ -112,6 +112,8 @@ pub enum Output {
         request: RequestId,
         /// 1 for the first attempt.
         attempt: u8,
+        /// Where the attempt before this one stood when it failed.
+        evidence: Option<Evidence>,
     },
     /// Reset the stream if it is still open, and report `ResetSent` once that is on the wire (or
     /// nothing needed to be). Its request is no longer interested.

@@ -149,6 +149,8 @@ pub enum EndedBy {
 /// One attempt at a request.
 #[derive(Clone, Debug)]
 pub struct AttemptRecord {
+    /// 1 for the first.
+    pub number: u8,
     /// Where it went.
     pub backend: Rc<str>,
     /// The connection and its stream.
@@ -164,8 +166,8 @@ pub struct AttemptRecord {
 impl AttemptRecord {
     /// One that has just begun.
     #[must_use]
-    pub fn new(backend: Rc<str>, stream: StreamToken, stream_id: u32) -> Self {
-        Self { backend, stream, stream_id, evidence: None, failure: None }
+    pub fn new(number: u8, backend: Rc<str>, stream: StreamToken, stream_id: u32) -> Self {
+        Self { number, backend, stream, stream_id, evidence: None, failure: None }
     }
 }
 
@@ -264,16 +266,24 @@ impl AccessRecord {
         }
     }
 
-    /// Notes where an attempt stood when it failed, and how its owner saw it fail.
-    pub fn attempt_failed(
-        &mut self,
-        stream: StreamToken,
-        evidence: Evidence,
-        failure: Option<StreamFailure>,
-    ) {
+    /// Notes a further attempt, and where the one before it stood when it failed.
+    pub fn attempt_begun(&mut self, attempt: AttemptRecord, evidence: Option<Evidence>) {
+        self.note_evidence(attempt.number.saturating_sub(1), evidence);
+        self.attempts.push(attempt);
+    }
+
+    /// Notes how the owner of an attempt's stream saw it fail.
+    pub fn attempt_failed(&mut self, stream: StreamToken, failure: StreamFailure) {
         if let Some(attempt) = self.attempts.iter_mut().rfind(|known| known.stream == stream) {
-            attempt.evidence = Some(evidence);
-            attempt.failure = failure;
+            attempt.failure = Some(failure);
+        }
+    }
+
+    /// Notes where an attempt stood when it failed. One that its connection gave back at once is in
+    /// no list.
+    fn note_evidence(&mut self, number: u8, evidence: Option<Evidence>) {
+        if let Some(attempt) = self.attempts.iter_mut().rfind(|known| known.number == number) {
+            attempt.evidence = evidence;
         }
     }
 
@@ -294,19 +304,10 @@ impl AccessRecord {
             }
             Outcome::CutShort => EndedBy::Proxy,
         };
-        // An attempt that its connection gave back at once is in no list.
-        if usize::from(attempts) != self.attempts.len() {
-            return;
-        }
-        let failed = match outcome {
-            Outcome::Completed | Outcome::Cancelled => match self.attempts.as_mut_slice() {
-                [.., before, last] if last.evidence.is_none() => Some(before),
-                _ => None,
-            },
-            Outcome::Rejected(_) | Outcome::CutShort => self.attempts.last_mut(),
-        };
-        if let (Some(attempt), Some(evidence)) = (failed, evidence) {
-            attempt.evidence = Some(evidence);
+        match outcome {
+            // The pool said so of each attempt when it ordered the next.
+            Outcome::Completed | Outcome::Cancelled => {}
+            Outcome::Rejected(_) | Outcome::CutShort => self.note_evidence(attempts, evidence),
         }
     }
 }

@@ -16,7 +16,7 @@ use super::relay::{RequestHead, RequestOrder};
 use super::seams::{self, Clock};
 use super::telemetry::Telemetry;
 use super::tls::BackendTls;
-use super::upstream::{self, ConnectionOrder};
+use super::upstream::{self, AttemptOrder, ConnectionOrder};
 use crate::pool::{
     BackendId, BackendState, BackendToken, ConfigError, ConnectionToken, Handled, Input, Instant,
     Output, Pool, Rejection, RequestId, Setting, StateCause,
@@ -248,11 +248,10 @@ impl Driver {
                     let orders = upstream::dial(Rc::clone(self), connection);
                     core.connections.insert(connection, orders);
                 }
-                Output::OpenStream { stream, request, attempt } => {
+                Output::OpenStream { stream, request, attempt, evidence } => {
                     let Some(live) = core.live(request) else { continue };
                     let order = ConnectionOrder::Open {
-                        stream,
-                        attempt,
+                        attempt: AttemptOrder { stream, number: attempt, evidence },
                         head: Rc::clone(&live.head),
                         request: live.orders.clone(),
                     };

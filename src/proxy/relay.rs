@@ -24,9 +24,8 @@ use super::relay_body::{RelayBody, UpstreamBody};
 use super::replay_body::{ReplayBody, Upload};
 use super::seams::{self, Task};
 use super::telemetry::Telemetry;
-use super::upstream::{self, Http1Exchange, Http2Exchange};
+use super::upstream::{self, AttemptOrder, Http1Exchange, Http2Exchange};
 use super::{error_response, headers};
-use crate::pool::retry::{self, Progress};
 use crate::pool::{
     Evidence, Handled, Input, Instant, Outcome, Rejection, RequestId, StreamFailure, StreamToken,
 };
@@ -57,18 +56,7 @@ impl RequestHead {
 /// What a request's task is told.
 pub enum RequestOrder {
     /// It is on a stream; an earlier attempt is over.
-    Opened {
-        /// To report under.
-        stream: StreamToken,
-        /// For the log.
-        stream_id: u32,
-        /// 1 for the first.
-        attempt: u8,
-        /// Since when.
-        at: Instant,
-        /// The stream itself.
-        exchange: Exchange,
-    },
+    Opened(Opened, Exchange),
     /// The pool is done with it.
     Ended {
         /// How it ended.
@@ -78,6 +66,18 @@ pub enum RequestOrder {
         /// Where the last failed attempt stood.
         evidence: Option<Evidence>,
     },
+}
+
+/// An attempt that has begun.
+pub struct Opened {
+    /// Under which token, and which attempt it is.
+    pub order: AttemptOrder,
+    /// For the log.
+    pub stream_id: u32,
+    /// Since when.
+    pub at: Instant,
+    /// The backend, which may be gone by the time that this is read.
+    pub backend: Rc<str>,
 }
 
 /// A request on a connection.
@@ -115,27 +115,13 @@ impl LiveRequest {
         }
     }
 
-    /// Tells the pool that an attempt failed, and notes what that proves.
+    /// Tells the pool that an attempt failed. What that proves the pool says: with the next attempt,
+    /// or with the end.
     pub(super) fn fail(&mut self, stream: StreamToken, failure: StreamFailure) {
-        let progress = match self.record.first_byte {
-            None => Progress::Sent,
-            Some(_) => Progress::Responding,
-        };
-        match self.driver.tell(Input::StreamFailed { stream, failure }) {
-            Handled::Done => {
-                let evidence = retry::evidence(progress, failure);
-                self.record.attempt_failed(stream, evidence, Some(failure));
-            }
-            // The pool had given up that attempt already: it is not this failure that ended it.
-            Handled::Stale
-            | Handled::Refused
-            | Handled::Accepted(_)
-            | Handled::Rejected(_)
-            | Handled::Added(_)
-            | Handled::Rebuilt(_) => {
-                let evidence = taken_back(Some(failure), self.head.idempotent);
-                self.record.attempt_failed(stream, evidence, None);
-            }
+        let handled = self.driver.tell(Input::StreamFailed { stream, failure });
+        // Otherwise the pool had given up that attempt already: it is not this that ended it.
+        if handled == Handled::Done {
+            self.record.attempt_failed(stream, failure);
         }
     }
 }
@@ -250,15 +236,9 @@ async fn relay(mut live: LiveRequest) -> Response<RelayBody> {
             answer = answer(&mut attempt) => Step::Answered(answer),
         };
         match step {
-            Step::Ordered(Some(RequestOrder::Opened {
-                stream, stream_id, at, exchange, ..
-            })) => {
-                if let Some(before) = &mut attempt {
-                    let evidence = taken_back(before.failure().await, live.head.idempotent);
-                    live.record.attempt_failed(before.stream, evidence, None);
-                }
-                live.record.opened.get_or_insert(at);
-                attempt = Some(begin(&mut live, stream, stream_id, exchange));
+            Step::Ordered(Some(RequestOrder::Opened(opened, exchange))) => {
+                live.record.opened.get_or_insert(opened.at);
+                attempt = Some(begin(&mut live, opened, exchange));
             }
             Step::Ordered(Some(ended @ RequestOrder::Ended { outcome, .. })) => {
                 live.note(&ended);
@@ -307,30 +287,7 @@ async fn answer(attempt: &mut Option<Attempt>) -> Answer {
     .await
 }
 
-/// Where an attempt stood that the pool took back before anybody had reported its failure: above a
-/// GOAWAY's last id, or on a connection that is gone. Of the latter the pool repeats what was sent
-/// only if that does no harm, and what was not sent always. The pool's own word, where there is one,
-/// replaces this in the record.
-fn taken_back(failure: Option<StreamFailure>, idempotent: bool) -> Evidence {
-    match failure {
-        Some(StreamFailure::NotSent) => Evidence::NeverSent,
-        Some(StreamFailure::ConnectionLost) if !idempotent => Evidence::NeverSent,
-        Some(
-            StreamFailure::ConnectionLost | StreamFailure::Malformed | StreamFailure::Reset { .. },
-        ) => Evidence::Unknown,
-        Some(StreamFailure::Unprocessed) | None => Evidence::Unprocessed,
-    }
-}
-
 impl Attempt {
-    /// How it failed, if it did so already.
-    async fn failure(&mut self) -> Option<StreamFailure> {
-        match poll_fn(|context| Poll::Ready(self.poll(context))).await {
-            Poll::Ready(Err((_, failure))) => Some(failure),
-            Poll::Ready(Ok(_)) | Poll::Pending => None,
-        }
-    }
-
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Answer> {
         let stream = self.stream;
         match &mut self.exchange {
@@ -373,14 +330,10 @@ impl Attempt {
 }
 
 /// Starts an attempt: notes it, and sends the body if there is one.
-fn begin(
-    live: &mut LiveRequest,
-    stream: StreamToken,
-    stream_id: u32,
-    exchange: Exchange,
-) -> Attempt {
-    let backend = Rc::clone(&live.driver.backend(stream.connection.backend).name);
-    live.record.attempts.push(AttemptRecord::new(backend, stream, stream_id));
+fn begin(live: &mut LiveRequest, opened: Opened, exchange: Exchange) -> Attempt {
+    let AttemptOrder { stream, number, evidence } = opened.order;
+    let record = AttemptRecord::new(number, opened.backend, stream, opened.stream_id);
+    live.record.attempt_begun(record, evidence);
     live.upload = match &exchange {
         Exchange::Http2(exchange) if live.head.has_body => {
             let upload = Upload::new(Rc::clone(&live.driver), stream, Rc::clone(&live.head.body));

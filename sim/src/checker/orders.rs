@@ -13,7 +13,12 @@ impl Books {
     pub(super) fn order(&mut self, now: Instant, input: Input, order: Output) -> Verdict {
         match order {
             Output::Connect { connection } => self.connect(now, connection),
-            Output::OpenStream { stream, request, attempt } => {
+            Output::OpenStream { stream, request, attempt, evidence } => {
+                self.resolve_limbo()?;
+                let own = self.request(request).map(|index| self.requests[index as usize].evidence);
+                require(own.is_none_or(|own| own == evidence), Invariant::TruthfulOutcome, || {
+                    format!("{request:?} is tried again after {evidence:?}, expected {own:?}")
+                })?;
                 self.open_stream(now, stream, request, attempt)
             }
             Output::ResetStream { stream, .. } => self.reset_stream(stream),

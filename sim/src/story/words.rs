@@ -278,7 +278,7 @@ impl<'a> Names<'a> {
     pub(super) fn order(&self, order: Output) -> String {
         match order {
             Output::Connect { connection } => format!("dial {}", self.connection(connection)),
-            Output::OpenStream { stream, request, attempt } => {
+            Output::OpenStream { stream, request, attempt, .. } => {
                 let (stream, request) = (self.stream(stream), self.id(request));
                 format!("open {stream} for {request}, attempt {attempt}")
             }

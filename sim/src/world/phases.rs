@@ -318,7 +318,7 @@ impl World<'_> {
     /// Marks rare situations that an order shows.
     pub(super) fn note_order(&mut self, input: Input, order: Output) {
         match order {
-            Output::OpenStream { stream, request, attempt } => {
+            Output::OpenStream { stream, request, attempt, .. } => {
                 let index = self.request_of(request);
                 let post = !self.requests[index as usize].idempotent;
                 sometimes!(self.coverage, PostRetried, attempt > 1 && post);

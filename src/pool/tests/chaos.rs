@@ -48,7 +48,7 @@ impl Chaos {
         for order in core::mem::take(&mut self.world.orders) {
             match order {
                 Output::Connect { connection } => self.dials.push(connection),
-                Output::OpenStream { stream, request, attempt } => {
+                Output::OpenStream { stream, request, attempt, .. } => {
                     assert!(!self.closed.contains(&stream.connection), "opened after its close");
                     assert!(!self.streams.contains(&stream), "a stream token is given once");
                     assert!(!self.ended.contains(&request), "opened after its end");

@@ -281,11 +281,11 @@ mod tests {
         let address = SocketAddr::from(([127, 0, 0, 1], 80));
         let arrival = Arrival::new(address, address, true);
         let mut record = AccessRecord::new(&request.into_parts().0, &arrival, Instant(1_000_000));
-        for stream_id in [1, 3] {
+        for (number, stream_id) in [(1, 1), (2, 3)] {
             let connection = ConnectionToken { backend: BackendId(1), slot: 2, generation: 3 };
             let stream = StreamToken { connection, stream: 0, ordinal: stream_id };
             let backend = "https://a:1".into();
-            record.attempts.push(AttemptRecord::new(backend, stream, stream_id));
+            record.attempts.push(AttemptRecord::new(number, backend, stream, stream_id));
         }
         record.attempts[0].evidence = Some(Evidence::Refused);
         record

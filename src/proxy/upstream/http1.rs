@@ -13,12 +13,12 @@ use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-use super::{BoxedIo, ConnectionOrder, Context, Ended, FIELDS_MAX, HEAD_BYTES_MAX};
-use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure, StreamToken};
+use super::{AttemptOrder, BoxedIo, ConnectionOrder, Context, Ended, FIELDS_MAX, HEAD_BYTES_MAX};
+use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure};
 use crate::proxy::headers;
 use crate::proxy::message_guard::Guarded;
 use crate::proxy::message_guard::machine::{Asked, HeadLimits, Messages, Violation};
-use crate::proxy::relay::{Exchange, RequestHead, RequestOrder};
+use crate::proxy::relay::{Exchange, Opened, RequestHead, RequestOrder};
 use crate::proxy::replay_body::Upload;
 use crate::proxy::seams::Clock;
 
@@ -35,8 +35,7 @@ pub struct Http1Exchange {
 
 /// What is to be sent as soon as the connection has finished with the request before.
 struct Next {
-    stream: StreamToken,
-    attempt: u8,
+    attempt: AttemptOrder,
     head: Rc<RequestHead>,
     request: UnboundedSender<RequestOrder>,
 }
@@ -68,8 +67,8 @@ pub(super) async fn run(
     poll_fn(|task_context| {
         while let Poll::Ready(order) = orders.poll_recv(task_context) {
             match order {
-                Some(ConnectionOrder::Open { stream, attempt, head, request }) => {
-                    next = Some(Next { stream, attempt, head, request });
+                Some(ConnectionOrder::Open { attempt, head, request }) => {
+                    next = Some(Next { attempt, head, request });
                 }
                 // HTTP/1.1 cannot give up a request without its connection.
                 Some(ConnectionOrder::Reset { .. }) => {
@@ -111,7 +110,8 @@ fn send(
     next: Next,
     sent_through: &mut u32,
 ) -> bool {
-    let Next { stream, attempt, head, request } = next;
+    let Next { attempt, head, request } = next;
+    let stream = attempt.stream;
     let stream_id = if *sent_through == 0 { 1 } else { *sent_through + 2 };
     if context.driver.tell(Input::StreamOpened { stream, stream_id }) != Handled::Done {
         return false;
@@ -123,7 +123,9 @@ fn send(
     let response = Box::pin(sender.try_send_request(upstream.map(|()| upload)));
     let exchange = Exchange::Http1(Http1Exchange { response });
     let at = context.driver.now();
-    let _ = request.send(RequestOrder::Opened { stream, stream_id, attempt, at, exchange });
+    let backend = Rc::clone(&context.backend.name);
+    let opened = Opened { order: attempt, stream_id, at, backend };
+    let _ = request.send(RequestOrder::Opened(opened, exchange));
     true
 }
 

@@ -14,11 +14,11 @@ use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, Reason, SendStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-use super::{BoxedIo, ConnectionOrder, Context, Ended, HEAD_BYTES_MAX};
+use super::{AttemptOrder, BoxedIo, ConnectionOrder, Context, Ended, HEAD_BYTES_MAX};
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure, StreamToken, limits};
 use crate::proxy::frame_tap::{Facts, FrameBudgets, Side, Tapped};
 use crate::proxy::headers;
-use crate::proxy::relay::{Exchange, RequestHead, RequestOrder};
+use crate::proxy::relay::{Exchange, Opened, RequestHead, RequestOrder};
 use crate::proxy::seams::Clock;
 
 /// Bytes a backend may send ahead on one stream. Every stream of a connection can be full at once
@@ -101,8 +101,8 @@ impl Task<'_> {
     ) -> Poll<Ended> {
         while let Poll::Ready(order) = orders.poll_recv(task_context) {
             match order {
-                Some(ConnectionOrder::Open { stream, attempt, head, request }) => {
-                    self.open(stream, attempt, &head, &request);
+                Some(ConnectionOrder::Open { attempt, head, request }) => {
+                    self.open(attempt, &head, &request);
                 }
                 Some(ConnectionOrder::Reset { stream, code }) => self.reset(stream, code),
                 Some(ConnectionOrder::Ping) => self.ping(),
@@ -128,11 +128,11 @@ impl Task<'_> {
 
     fn open(
         &mut self,
-        stream: StreamToken,
-        attempt: u8,
+        attempt: AttemptOrder,
         head: &RequestHead,
         request: &UnboundedSender<RequestOrder>,
     ) {
+        let stream = attempt.stream;
         let scheme = self.context.backend.url.scheme;
         let upstream =
             headers::upstream_request(&head.parts, &head.client(), Protocol::Http2, scheme);
@@ -166,7 +166,9 @@ impl Task<'_> {
         let exchange = Exchange::Http2(Http2Exchange { response, body });
         // If the request is gone, dropping the exchange resets the stream.
         let at = driver.now();
-        let _ = request.send(RequestOrder::Opened { stream, stream_id, attempt, at, exchange });
+        let backend = Rc::clone(&self.context.backend.name);
+        let opened = Opened { order: attempt, stream_id, at, backend };
+        let _ = request.send(RequestOrder::Opened(opened, exchange));
     }
 
     fn reset(&mut self, stream: StreamToken, code: u32) {

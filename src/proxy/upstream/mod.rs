@@ -15,7 +15,7 @@ use super::driver::Driver;
 use super::metrics::{BackendMetrics, Counts};
 use super::relay::{RequestHead, RequestOrder};
 use super::{seams, tls};
-use crate::pool::{CloseReason, ConnectFailure, ConnectionToken, Input, StreamToken};
+use crate::pool::{CloseReason, ConnectFailure, ConnectionToken, Evidence, Input, StreamToken};
 
 pub use http1::{Http1Exchange, failure as http1_failure};
 pub use http2::{Http2Exchange, failure as http2_failure};
@@ -25,14 +25,23 @@ const HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// Field lines of a response head. One with more is malformed.
 pub const FIELDS_MAX: usize = 128;
 
+/// An attempt at a request, as the pool orders it.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptOrder {
+    /// To report under.
+    pub stream: StreamToken,
+    /// 1 for the first.
+    pub number: u8,
+    /// Where the attempt before this one stood when it failed.
+    pub evidence: Option<Evidence>,
+}
+
 /// What the pool orders of one connection.
 pub enum ConnectionOrder {
     /// Send a request.
     Open {
-        /// Report under this token.
-        stream: StreamToken,
-        /// 1 for the first.
-        attempt: u8,
+        /// Under which token, and which attempt it is.
+        attempt: AttemptOrder,
         /// What to send.
         head: Rc<RequestHead>,
         /// Where the exchange goes.
