@@ -196,6 +196,11 @@ impl Checker {
         self.books.choices(all);
     }
 
+    /// Adds every fact that the operator, a probe or an audit could cause now.
+    pub fn operator_choices(&self, all: &mut Vec<Input>) {
+        self.books.operator_choices(all);
+    }
+
     /// Adds facts about what is over, or cannot be; each must change nothing.
     pub fn void_choices(&self, all: &mut Vec<Input>) {
         self.books.void_choices(all);

@@ -137,6 +137,10 @@ struct ExhaustArguments {
     /// long is not counted
     #[arg(long, default_value = "1", value_parser = faults, value_name = "N|any")]
     faults: Faults,
+    /// The operator adds, removes and drains backends, of which there may be one more, and they are
+    /// probed; each of that is a fault
+    #[arg(long)]
+    operator: bool,
     /// Give up beyond so many states
     #[arg(long, default_value_t = 50_000_000, value_name = "N")]
     states: u64,

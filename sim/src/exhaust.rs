@@ -35,6 +35,8 @@ pub struct Scope {
     /// Faults in one run: facts that a healthy peer and a patient client would not cause. Any
     /// number if `None`.
     pub faults: Option<usize>,
+    /// Whether the operator changes the list of backends, and backends are probed.
+    pub operator: bool,
     /// Where to give up.
     pub states_max: u64,
 }
@@ -156,6 +158,9 @@ pub fn explore(scope: &Scope, progress: impl Fn(u64, usize)) -> Found {
         facts.clear();
         void.clear();
         node.checker.choices(&mut facts);
+        if scope.operator {
+            node.checker.operator_choices(&mut facts);
+        }
         node.checker.void_choices(&mut void);
         for input in &facts {
             if !search.step(&node, *input, false) {
@@ -329,7 +334,7 @@ fn config(scope: &Scope) -> Config {
     Config {
         backends: vec![BackendConfig::default(); scope.backends],
         limits: Limits {
-            backends: scope.backends,
+            backends: scope.backends + usize::from(scope.operator),
             connections_per_backend: scope.connections,
             streams_per_connection: scope.streams,
             requests: scope.requests,
@@ -358,7 +363,7 @@ fn config(scope: &Scope) -> Config {
         health: HealthConfig { failures: 1, successes: 1, ..HealthConfig::DEFAULT },
         strategy: Strategy::RoundRobin,
         max_requests_per_connection: None,
-        probing: Probing::Off,
+        probing: if scope.operator { Probing::Ordered } else { Probing::Off },
         body_rate_min: 0,
     }
 }

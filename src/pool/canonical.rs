@@ -4,12 +4,13 @@
 //! Two states with the same identity answer every future in the same way. Times count from now;
 //! generations and ordinals do not count, stream identifiers only by how they compare, turns by
 //! their differences; counters do not count. It is exact for pools whose own chances are switched
-//! off (a strategy that draws nothing, a fixed backoff, a max age beyond [`FAR`]), which a search
+//! off (a strategy that draws nothing, a fixed backoff, a max age beyond [`FAR`], no slow start), which a search
 //! must see to.
 
 use core::hash::{Hash, Hasher};
 use core::time::Duration;
 
+use super::backend::{Backend, Service};
 use super::health::{Circumstances, Health};
 use super::request::RequestState;
 use super::slots::Stream;
@@ -130,6 +131,12 @@ impl Pool {
             }
             .hash(hasher);
             (backend.service, backend.probes, backend.probing.is_some()).hash(hasher);
+            // Who left before whom: the first makes room for others.
+            let since = |backend: &Backend| backend.told.map(|(_, since, _)| since);
+            let left = |other: &&Backend| {
+                other.service == Service::Leaving && since(other) < since(backend)
+            };
+            self.backends.iter().filter(left).count().hash(hasher);
             let (least, most) = (timeouts.backoff_min, timeouts.backoff_max);
             doubled(least, most, backend.dial_failures).hash(hasher);
             (backend.response_time, backend.calm, backend.expected_streams).hash(hasher);

@@ -1,11 +1,14 @@
 //! Every fact that could come next, from the account alone: for exhaustive search.
 
+use std::time::Duration;
+
 use baton::pool::input::code;
 use baton::pool::{
-    BackendId, ConnectFailure, ConnectionToken, Input, Protocol, RequestId, StreamFailure,
-    StreamToken,
+    BackendId, BackendToken, ConnectFailure, ConnectionToken, Input, Protocol, RequestId,
+    StreamFailure, StreamToken,
 };
 
+use super::backends::Service;
 use super::books::{Books, ConnectionPhase, Phase, RequestPhase, Stream};
 
 const FAILURES: [StreamFailure; 7] = [
@@ -45,6 +48,36 @@ impl Books {
         }
         for slot in 0..self.connections.len() {
             self.connection_choices(slot, all);
+        }
+    }
+
+    /// Adds what the operator may do, and what probes and audits may say.
+    pub(super) fn operator_choices(&self, all: &mut Vec<Input>) {
+        all.push(Input::AuditRequested);
+        if self.has_place() {
+            all.push(Input::BackendAdded { weight: 1, exclusive: false });
+        }
+        for (index, state) in self.backends.iter().enumerate() {
+            let generation = state.generation;
+            let backend = BackendToken { backend: BackendId(index as u16), generation };
+            match state.service {
+                Service::Vacant => continue,
+                Service::Serving => {
+                    let within = Duration::from_nanos(1);
+                    all.push(Input::DrainRequested { backend, within });
+                    all.push(Input::BackendRemoved { backend });
+                }
+                Service::Draining => {
+                    all.push(Input::DrainCancelled { backend });
+                    all.push(Input::BackendRemoved { backend });
+                }
+                Service::Leaving(_) => {}
+            }
+            if let Some((number, _)) = state.probes.out {
+                for passed in [true, false] {
+                    all.push(Input::ProbeFinished { backend, number, passed });
+                }
+            }
         }
     }
 

@@ -246,6 +246,7 @@ pub(super) fn exhaust(arguments: &ExhaustArguments) -> Outcome {
         streams: usize::from(arguments.streams),
         requests: usize::from(arguments.requests),
         faults: arguments.faults.0,
+        operator: arguments.operator,
         states_max: arguments.states,
     };
     let quiet = arguments.json || !std::io::stderr().is_terminal();
