@@ -247,7 +247,7 @@ mod tests {
                     kept.push(Command::Stop);
                 }
                 command @ (Command::Snapshot(_) | Command::ProbeFound(_) | Command::Stop) => {
-                    kept.push(command)
+                    kept.push(command);
                 }
             }
         }

@@ -46,6 +46,14 @@ pub struct BackendIdentity {
     tls_name: Option<String>,
 }
 
+impl BackendIdentity {
+    /// That of a backend with these settings.
+    #[must_use]
+    pub fn of(settings: &BackendSettings) -> Self {
+        Self { url: settings.url.clone(), tls_name: settings.tls.name.clone() }
+    }
+}
+
 /// One entry for each of the pool's places.
 pub struct Backends {
     places: Vec<Option<Rc<Backend>>>,
