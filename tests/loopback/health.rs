@@ -216,16 +216,21 @@ async fn one_worker_checks_for_all() {
     }
 }
 
+/// A listener that takes every connection and says nothing.
+async fn accepts_and_keeps() -> RawBackend {
+    RawBackend::accepting(|tcp, _| {
+        Box::pin(async move {
+            let _kept = tcp;
+            std::future::pending::<()>().await;
+        })
+    })
+    .await
+}
+
 #[tokio::test]
 async fn a_check_without_an_answer_fails_in_time_and_says_what_it_waited_for() {
     let silent = Backend::start(Behaviour::default(), Exchange::wait_for_reset).await;
-    let stuck = RawBackend::accepting(|tcp, _| {
-        Box::pin(async move {
-            let _kept = tcp;
-            std::future::pending().await
-        })
-    })
-    .await;
+    let stuck = accepts_and_keeps().await;
     let once = [
         "--probe",
         "http",
@@ -247,13 +252,7 @@ async fn a_check_without_an_answer_fails_in_time_and_says_what_it_waited_for() {
 
 #[tokio::test]
 async fn a_tcp_check_asks_for_a_connection_and_for_tls() {
-    let stuck = RawBackend::accepting(|tcp, _| {
-        Box::pin(async move {
-            let _kept = tcp;
-            std::future::pending().await
-        })
-    })
-    .await;
+    let stuck = accepts_and_keeps().await;
     let plain = format!("http://{}", stuck.address);
     let mut gone = Backend::healthy().await;
     gone.stop().await;
