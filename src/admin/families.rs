@@ -4,7 +4,7 @@
 use super::Answer;
 use super::exposition::{Family, Text};
 use super::process;
-use super::sums::{BackendSum, ClusterSum, STATES, Sums};
+use super::sums::{BACKEND_STATES, BackendSum, ClusterSum, STATES, Sums};
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::log;
 use crate::proxy::metrics::{Codes, EndFrames, Histogram, Requests};
@@ -17,6 +17,7 @@ pub(super) fn encode(answers: &[Answer], access_log: &AccessLog) -> String {
     load(&mut text, &sums);
     durations(&mut text, &sums);
     backends(&mut text, &sums);
+    health(&mut text, &sums);
     dials(&mut text, &sums);
     frames(&mut text, &sums);
     clients(&mut text, &sums);
@@ -126,13 +127,18 @@ fn load(text: &mut Text, sums: &Sums<'_>) {
         let mut family = text.gauge(name, help);
         each_cluster(sums, |cluster, sum| family.sample(&[("cluster", cluster)], read(sum)));
     }
-    let counters: [Load; 3] = [
+    let counters: [Load; 4] = [
         ("baton_stale_facts_total", "Facts about what no longer existed; they change nothing.", {
             |sum| sum.stats.counters.stale
         }),
         ("baton_refused_facts_total", "Facts that could not be true; they change nothing.", {
             |sum| sum.stats.counters.refused
         }),
+        (
+            "baton_pool_audit_failures_total",
+            "Pools that did not add up and started anew; a bug.",
+            { |sum| sum.stats.counters.rebuilds },
+        ),
         ("baton_pings_total", "PINGs to backends that fell silent.", |sum| {
             sum.stats.counters.pings
         }),
@@ -145,7 +151,7 @@ fn load(text: &mut Text, sums: &Sums<'_>) {
 
 fn durations(text: &mut Text, sums: &Sums<'_>) {
     type Durations = (&'static str, &'static str, for<'a> fn(&'a ClusterSum<'_>) -> &'a Histogram);
-    let families: [Durations; 5] = [
+    let families: [Durations; 6] = [
         ("baton_queue_wait_seconds", "From a request's arrival to its first stream.", |sum| {
             &sum.metrics.queue_wait
         }),
@@ -157,6 +163,11 @@ fn durations(text: &mut Text, sums: &Sums<'_>) {
         ("baton_request_duration_seconds", "From a request's arrival to its end.", |sum| {
             &sum.metrics.total
         }),
+        (
+            "baton_pool_audit_seconds",
+            "Recounts of the pools, each of which holds up its worker.",
+            { |sum| &sum.metrics.audit },
+        ),
     ];
     for (name, help, read) in families {
         let mut family = text.histogram(name, help);
@@ -180,6 +191,41 @@ fn backends(text: &mut Text, sums: &Sums<'_>) {
         "Workers that find nothing wrong with the backend.",
     );
     each_backend(sums, |labels, sum| family.sample(&labels, sum.healthy));
+}
+
+fn health(text: &mut Text, sums: &Sums<'_>) {
+    let mut family = text.gauge(
+        "baton_backend_state_workers",
+        "Workers that have the backend in the state: up, ejected, on_trial, down, draining, leaving.",
+    );
+    each_backend(sums, |[cluster, backend], sum| {
+        for (state, workers) in BACKEND_STATES.iter().zip(sum.states) {
+            family.sample(&[cluster, backend, ("state", state)], workers);
+        }
+    });
+    let mut family = text.gauge(
+        "baton_panic_workers",
+        "Workers that ignore the health of backends because so few are healthy.",
+    );
+    each_cluster(sums, |cluster, sum| family.sample(&[("cluster", cluster)], sum.panicking));
+    let counters: [Load; 2] = [
+        ("baton_ejections_total", "Backends that a worker left out for a time for failures.", {
+            |sum| sum.stats.counters.ejections
+        }),
+        (
+            "baton_ejections_spared_total",
+            "Ejections that did not happen because enough were out.",
+            { |sum| sum.stats.counters.spared },
+        ),
+    ];
+    for (name, help, read) in counters {
+        let mut family = text.counter(name, help);
+        each_cluster(sums, |cluster, sum| family.sample(&[("cluster", cluster)], read(sum)));
+    }
+    let mut family = text.counter("baton_probes_total", "Active health checks that are over.");
+    each_backend(sums, |labels, sum| family.sample(&labels, sum.metrics.probes));
+    let mut family = text.counter("baton_probes_failed_total", "Active health checks that failed.");
+    each_backend(sums, |labels, sum| family.sample(&labels, sum.metrics.probes_failed));
 }
 
 fn dials(text: &mut Text, sums: &Sums<'_>) {

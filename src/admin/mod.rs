@@ -246,7 +246,9 @@ mod tests {
                     let _ = answer.send(WorkerSnapshot { metrics, clusters: Vec::new() });
                     kept.push(Command::Stop);
                 }
-                command @ (Command::Snapshot(_) | Command::Stop) => kept.push(command),
+                command @ (Command::Snapshot(_) | Command::ProbeFound(_) | Command::Stop) => {
+                    kept.push(command);
+                }
             }
         }
     }

@@ -22,6 +22,8 @@ struct Worker<'a> {
 #[derive(Serialize)]
 struct Cluster<'a> {
     cluster: &'a str,
+    /// Health is ignored because so few backends are healthy.
+    panicking: bool,
     requests: Requests,
     connections: Connections,
     streams: u32,
@@ -53,10 +55,17 @@ struct Backend<'a> {
     state: String,
     state_ms: u64,
     cause: String,
+    last_probe_failure: Option<ProbeFailure<'a>>,
     weight: u16,
     backoff_ms: Option<u64>,
     available_streams: u64,
     connections: Vec<Connection>,
+}
+
+#[derive(Serialize)]
+struct ProbeFailure<'a> {
+    reason: &'a str,
+    ago_ms: u64,
 }
 
 #[derive(Serialize)]
@@ -93,6 +102,7 @@ fn cluster(snapshot: &ClusterSnapshot) -> Cluster<'_> {
         stats.slots;
     Cluster {
         cluster: &snapshot.name,
+        panicking: snapshot.panicking,
         requests: Requests {
             live: stats.requests,
             waiting: stats.waiting,
@@ -128,6 +138,10 @@ fn backend(snapshot: &BackendSnapshot) -> Backend<'_> {
         state: snapshot.state.to_string(),
         state_ms: snapshot.state_ms,
         cause: snapshot.cause.to_string(),
+        last_probe_failure: snapshot
+            .probe_failure
+            .as_ref()
+            .map(|(reason, ago_ms)| ProbeFailure { reason, ago_ms: *ago_ms }),
         weight: snapshot.weight,
         backoff_ms: snapshot.backoff_ms,
         available_streams: snapshot.available_streams,

@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::Answer;
-use crate::pool::{SlotState, Stats};
+use crate::pool::{BackendState, SlotState, Stats};
 use crate::proxy::control::{BackendSnapshot, ClusterSnapshot};
 use crate::proxy::metrics::{BackendMetrics, ClusterMetrics, WorkerMetrics};
 
 /// States of connections, as labels, in the order of [`BackendSum::connections`].
 pub(super) const STATES: [&str; 5] = ["connecting", "available", "in_use", "suspect", "draining"];
+
+/// States of backends, as labels, in the order of [`BackendSum::states`].
+pub(super) const BACKEND_STATES: [&str; 6] =
+    ["up", "ejected", "on_trial", "down", "draining", "leaving"];
 
 /// Everything, all workers together. By name: after a reload the workers' tables may differ.
 #[derive(Default)]
@@ -22,6 +26,8 @@ pub(super) struct ClusterSum<'a> {
     /// Its backends are below, by name.
     pub(super) metrics: ClusterMetrics,
     pub(super) stats: Stats,
+    /// Workers whose pool ignores health.
+    pub(super) panicking: u64,
     pub(super) backends: BTreeMap<&'a str, BackendSum>,
 }
 
@@ -33,6 +39,8 @@ pub(super) struct BackendSum {
     pub(super) available_streams: u64,
     /// Workers that find it healthy.
     pub(super) healthy: u64,
+    /// Workers that have it in each state.
+    pub(super) states: [u64; BACKEND_STATES.len()],
 }
 
 impl<'a> Sums<'a> {
@@ -58,6 +66,10 @@ impl<'a> ClusterSum<'a> {
         mine.counters.stale += others.counters.stale;
         mine.counters.refused += others.counters.refused;
         mine.counters.pings += others.counters.pings;
+        mine.counters.ejections += others.counters.ejections;
+        mine.counters.spared += others.counters.spared;
+        mine.counters.rebuilds += others.counters.rebuilds;
+        self.panicking += u64::from(cluster.panicking);
         for backend in &cluster.backends {
             self.backends.entry(&backend.name).or_default().add(backend);
         }
@@ -69,6 +81,14 @@ impl BackendSum {
         self.metrics.merge(&backend.metrics);
         self.available_streams += backend.available_streams;
         self.healthy += u64::from(backend.healthy);
+        self.states[match backend.state {
+            BackendState::Up => 0,
+            BackendState::Ejected => 1,
+            BackendState::OnTrial => 2,
+            BackendState::Down => 3,
+            BackendState::Draining => 4,
+            BackendState::Leaving => 5,
+        }] += 1;
         for (_, slot) in &backend.slots {
             self.streams += u64::from(slot.streams);
             let state = match slot.state {

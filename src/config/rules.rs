@@ -143,7 +143,7 @@ fn cluster_problems(cluster: &ClusterConfig) -> Vec<Problem> {
     problems.extend(backend_problems(cluster));
     // What the pool refuses beyond this would be a bug in the tables; it must not start all the same.
     if problems.is_empty()
-        && let Err(error) = cluster.pool_config().check()
+        && let Err(error) = cluster.pool_config(0).check()
     {
         let cluster_path = format!("cluster.{}", cluster.name);
         problems.push(Problem::new(cluster_path, error.value, error.expected));

@@ -199,7 +199,7 @@ fn the_pool_agrees_with_the_bounds_of_the_tables() {
             let timeouts = &mut cluster.pool.timeouts;
             timeouts.backoff_max = timeouts.backoff_max.max(timeouts.backoff_min);
             timeouts.ejection_max = timeouts.ejection_max.max(timeouts.ejection_min);
-            assert_eq!(cluster.pool_config().check(), Ok(()), "{} = {end:?}", setting.path());
+            assert_eq!(cluster.pool_config(0).check(), Ok(()), "{} = {end:?}", setting.path());
         }
     }
 }

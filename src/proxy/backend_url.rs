@@ -57,12 +57,20 @@ impl BackendUrl {
     }
 }
 
+impl BackendUrl {
+    /// Host and port as in a request (RFC 9110, 7.2).
+    #[must_use]
+    pub fn authority(&self) -> String {
+        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        format!("{open}{}{close}:{}", self.host, self.port)
+    }
+}
+
 impl fmt::Display for BackendUrl {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let named = Scheme::ALL.iter().find(|(_, scheme, _)| *scheme == self.scheme);
         let (prefix, _, _) = named.expect("every scheme is listed");
-        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
-        write!(formatter, "{prefix}{open}{}{close}:{}", self.host, self.port)
+        write!(formatter, "{prefix}{}", self.authority())
     }
 }
 

@@ -28,9 +28,29 @@ impl Backend {
         self.tls.borrow().clone()
     }
 
+    /// Which backend it is, for other workers.
+    pub fn identity(&self) -> BackendIdentity {
+        BackendIdentity { url: self.url.clone(), tls_name: self.tls_name.clone() }
+    }
+
     /// Whether these are settings of the same backend: it keeps its connections.
     fn is(&self, settings: &BackendSettings) -> bool {
         self.url == settings.url && self.tls_name == settings.tls.name
+    }
+}
+
+/// What tells a backend from the others of its cluster, the same in every worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendIdentity {
+    url: BackendUrl,
+    tls_name: Option<String>,
+}
+
+impl BackendIdentity {
+    /// That of a backend with these settings.
+    #[must_use]
+    pub fn of(settings: &BackendSettings) -> Self {
+        Self { url: settings.url.clone(), tls_name: settings.tls.name.clone() }
     }
 }
 
@@ -99,6 +119,13 @@ impl Backends {
     pub fn named(&self, name: &str) -> Vec<Rc<Backend>> {
         let configured = self.configured.iter().filter_map(|token| self.find(*token));
         configured.filter(|backend| &*backend.name == name).collect()
+    }
+
+    /// The one of the present configuration that another worker means.
+    pub fn identified(&self, identity: &BackendIdentity) -> Option<Rc<Backend>> {
+        let mut configured = self.configured.iter().filter_map(|token| self.find(*token));
+        configured
+            .find(|backend| backend.url == identity.url && backend.tls_name == identity.tls_name)
     }
 
     /// A removed backend has no connection any more.

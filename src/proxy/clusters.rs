@@ -7,7 +7,9 @@ use http::request;
 
 use super::access_log::AccessLog;
 use super::config::ProxyConfig;
+use super::control::Peers;
 use super::driver::Driver;
+use super::probe::ProbeFound;
 use super::route::RouteTable;
 use super::seams::Clock;
 use super::telemetry::Telemetry;
@@ -23,6 +25,7 @@ pub struct Clusters {
     seed: u64,
     clock: Clock,
     telemetry: Rc<Telemetry>,
+    peers: Rc<Peers>,
 }
 
 /// The clusters and routes of the present configuration.
@@ -33,7 +36,7 @@ struct Present {
 
 impl Clusters {
     /// Builds the pools of one worker and starts what keeps their time. `seed` is that of the
-    /// worker.
+    /// worker, and `peers` says which it is.
     ///
     /// # Errors
     /// If the configuration of a pool is out of bounds.
@@ -42,17 +45,21 @@ impl Clusters {
         certificates: &Certificates,
         seed: u64,
         access_log: AccessLog,
+        peers: Peers,
     ) -> Result<Rc<Self>, ConfigError> {
         let clock = Clock::start();
         let telemetry = Telemetry::new(access_log, clock);
+        let peers = Rc::new(peers);
         let mut drivers = Vec::new();
         for (number, cluster) in config.clusters.iter().enumerate() {
             let seed = cluster_seed(seed, number);
             let tls = &certificates.backends[number];
-            drivers.push(Driver::start(cluster, tls, seed, clock, Rc::clone(&telemetry))?);
+            let (telemetry, peers) = (Rc::clone(&telemetry), Rc::clone(&peers));
+            drivers.push(Driver::start(cluster, tls, seed, clock, telemetry, peers)?);
         }
         let present = Present { drivers, routes: routes(config) };
-        Ok(Rc::new(Self { present: RefCell::new(Rc::new(present)), seed, clock, telemetry }))
+        let present = RefCell::new(Rc::new(present));
+        Ok(Rc::new(Self { present, seed, clock, telemetry, peers }))
     }
 
     /// Goes on with another configuration, which was checked. Clusters that stay keep what they have;
@@ -70,7 +77,8 @@ impl Clusters {
             drivers.push(kept.map_or_else(
                 || {
                     let seed = cluster_seed(self.seed, number);
-                    Driver::start(cluster, tls, seed, self.clock, Rc::clone(&self.telemetry))
+                    let (telemetry, peers) = (Rc::clone(&self.telemetry), Rc::clone(&self.peers));
+                    Driver::start(cluster, tls, seed, self.clock, telemetry, peers)
                         .expect("the configuration was checked")
                 },
                 Rc::clone,
@@ -93,6 +101,15 @@ impl Clusters {
     /// All drivers, in the order of the configuration.
     pub fn drivers(&self) -> Vec<Rc<Driver>> {
         self.present.borrow().drivers.clone()
+    }
+
+    /// Another worker has probed a backend. Nothing follows if the cluster or the backend is not
+    /// there, as when this worker has taken in another configuration already, or not yet.
+    pub fn probe_found(&self, found: &ProbeFound) {
+        let drivers = self.drivers();
+        if let Some(driver) = drivers.iter().find(|driver| **driver.cluster() == *found.cluster) {
+            driver.probe_found(found);
+        }
     }
 
     /// What the worker's requests leave behind.

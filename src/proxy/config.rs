@@ -12,7 +12,7 @@ use std::str::FromStr;
 use super::backend_url::{BackendUrl, Scheme};
 use super::client_limits::ClientLimits;
 use super::route::Route;
-use crate::pool::{self, BackendConfig};
+use crate::pool::{self, BackendConfig, Probing};
 
 /// Certificate chain and key, both PEM.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -190,15 +190,22 @@ impl ClusterConfig {
         }
     }
 
-    /// What a pool of this cluster is built from, its backends included.
+    /// What the pool of one worker for this cluster is built from, its backends included. Worker 0
+    /// orders the probes; the others are told what it finds, so a backend is probed once for the whole
+    /// process.
     #[must_use]
-    pub fn pool_config(&self) -> pool::Config {
+    pub fn pool_config(&self, worker: usize) -> pool::Config {
+        let probing = match self.probe.kind {
+            ProbeKind::Off => Probing::Off,
+            ProbeKind::Http | ProbeKind::Tcp | ProbeKind::Grpc if worker == 0 => Probing::Ordered,
+            ProbeKind::Http | ProbeKind::Tcp | ProbeKind::Grpc => Probing::Told,
+        };
         let backend = |backend: &BackendSettings| BackendConfig {
             weight: backend.weight,
             exclusive: backend.is_exclusive(),
         };
         let backends = self.backends.iter().map(backend).collect();
-        pool::Config { backends, ..self.pool.clone() }
+        pool::Config { backends, probing, ..self.pool.clone() }
     }
 }
 

@@ -11,18 +11,52 @@ use tokio::sync::{Notify, oneshot};
 use super::backends::{Backend, Backends};
 use super::clusters::Clusters;
 use super::metrics::{BackendMetrics, ClusterMetrics, WorkerMetrics};
+use super::probe::{ProbeFound, Probes};
 use crate::pool::{BackendState, Instant, Pool, SlotState, SlotView, StateCause, Stats};
 
 /// What a worker can be asked.
 pub enum Command {
     /// How it is.
     Snapshot(oneshot::Sender<WorkerSnapshot>),
+    /// Another worker has probed a backend.
+    ProbeFound(ProbeFound),
     /// End at once, though requests are in flight: they are logged.
     Stop,
 }
 
-/// Where to send commands. Unbounded: whoever asks waits for the answer before the next question.
+/// Where to send commands. Unbounded: whoever asks waits for the answer before the next question, and
+/// probes are few.
 pub type Commands = UnboundedSender<Command>;
+
+/// Which worker this is, and the way to the others.
+#[derive(Debug, Default)]
+pub struct Peers {
+    worker: usize,
+    others: Vec<Commands>,
+}
+
+impl Peers {
+    /// Those of one of these workers.
+    #[must_use]
+    pub fn of(worker: usize, workers: &[Commands]) -> Self {
+        let others = workers.iter().enumerate().filter(|(number, _)| *number != worker);
+        Self { worker, others: others.map(|(_, commands)| commands.clone()).collect() }
+    }
+
+    /// The number of this worker.
+    #[must_use]
+    pub fn worker(&self) -> usize {
+        self.worker
+    }
+
+    /// Sends a command to every other worker.
+    pub fn tell(&self, command: impl Fn() -> Command) {
+        for other in &self.others {
+            // One that has ended needs no telling.
+            let _ = other.send(command());
+        }
+    }
+}
 
 /// One worker at one moment.
 #[derive(Clone, Debug)]
@@ -40,6 +74,8 @@ pub struct ClusterSnapshot {
     pub name: Arc<str>,
     /// The pool's counts.
     pub stats: Stats,
+    /// Whether health is ignored because so few backends are healthy.
+    pub panicking: bool,
     /// What was counted.
     pub metrics: ClusterMetrics,
     /// Its backends.
@@ -65,6 +101,8 @@ pub struct BackendSnapshot {
     pub state_ms: u64,
     /// Why.
     pub cause: StateCause,
+    /// Why the last probe failed that did, and for how long that is past, in milliseconds.
+    pub probe_failure: Option<(Arc<str>, u64)>,
     /// Its weight.
     pub weight: u16,
     /// For how long no connection to it is dialled, in milliseconds.
@@ -82,12 +120,14 @@ impl ClusterSnapshot {
         pool: &Pool,
         backends: &Backends,
         metrics: &ClusterMetrics,
+        probes: &Probes,
         now: Instant,
     ) -> Self {
-        let backends = backends.iter().filter_map(|it| backend(it, pool, metrics, now));
+        let backends = backends.iter().filter_map(|it| backend(it, pool, metrics, probes, now));
         Self {
             name: name.into(),
             stats: pool.stats(),
+            panicking: pool.is_panicking(),
             metrics: metrics.clone(),
             backends: backends.collect(),
         }
@@ -98,12 +138,14 @@ fn backend(
     backend: &Backend,
     pool: &Pool,
     metrics: &ClusterMetrics,
+    probes: &Probes,
     now: Instant,
 ) -> Option<BackendSnapshot> {
     let id = backend.token.backend;
     let view = pool.backend(id)?;
     let slots = (0..).map_while(|slot| Some((slot, pool.slot(id, slot)?)));
     let backoff = pool.backoff_until(id).map(|until| until.since(now));
+    let failure = probes.failure(backend.token);
     Some(BackendSnapshot {
         name: (&*backend.name).into(),
         place: id.0,
@@ -113,6 +155,7 @@ fn backend(
         state: view.state,
         state_ms: milliseconds(now.since(view.since)),
         cause: view.cause,
+        probe_failure: failure.map(|failure| (failure.reason, milliseconds(now.since(failure.at)))),
         weight: view.weight,
         backoff_ms: backoff.map(milliseconds),
         available_streams: pool.available_streams(id),
@@ -140,6 +183,7 @@ pub async fn serve(
                 // Whoever asked may have given up.
                 let _ = answer.send(snapshot);
             }
+            Command::ProbeFound(found) => clusters.probe_found(&found),
             Command::Stop => stop.notify_one(),
         }
     }

@@ -3,15 +3,18 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::access_log::AccessRecord;
+use super::audit;
 use super::backends::{Backend, Backends};
 use super::config::{BackendSettings, ClusterConfig};
-use super::control::ClusterSnapshot;
+use super::control::{ClusterSnapshot, Peers};
 use super::metrics::ClusterMetrics;
+use super::probe::{self, ProbeFound, Probes};
 use super::relay::{RequestHead, RequestOrder};
 use super::seams::{self, Clock};
 use super::telemetry::Telemetry;
@@ -46,11 +49,12 @@ pub struct Driver {
     retired: Cell<bool>,
     telemetry: Rc<Telemetry>,
     metrics: RefCell<ClusterMetrics>,
+    probes: Probes,
 }
 
 impl Driver {
-    /// A driver and the task that keeps its time, which runs for as long as the worker. `tls` has an
-    /// entry for each backend of the cluster.
+    /// A driver and the tasks that keep its time and audit its pool, which run for as long as it has
+    /// something to do. `tls` has an entry for each backend of the cluster.
     ///
     /// # Errors
     /// If the pool's configuration is out of bounds.
@@ -60,11 +64,12 @@ impl Driver {
         seed: u64,
         clock: Clock,
         telemetry: Rc<Telemetry>,
+        peers: Rc<Peers>,
     ) -> Result<Rc<Self>, ConfigError> {
         assert_eq!(cluster.backends.len(), tls.len(), "an entry for each backend");
         let requests = cluster.pool.limits.requests;
         let core = Core {
-            pool: Pool::new(cluster.pool_config(), seed)?,
+            pool: Pool::new(cluster.pool_config(peers.worker()), seed)?,
             connections: BTreeMap::new(),
             requests: (0..requests).map(|_| None).collect(),
         };
@@ -83,8 +88,10 @@ impl Driver {
             retired: Cell::new(false),
             telemetry,
             metrics: RefCell::new(ClusterMetrics::new(tls.len())),
+            probes: Probes::new(&cluster.probe, peers),
         });
         seams::spawn("pool timer", Rc::clone(&driver).keep_time());
+        seams::spawn("audit", audit::run(Rc::clone(&driver), seed));
         Ok(driver)
     }
 
@@ -104,10 +111,12 @@ impl Driver {
         cluster: &ClusterConfig,
         tls: &[Option<BackendTls>],
     ) -> bool {
-        let (before, after) = (self.config(Clone::clone), cluster.pool_config());
+        let after = cluster.pool_config(self.probes.worker());
+        let before = self.config(Clone::clone);
         let Some(settings) = Setting::changes(&before, &after) else {
             return false;
         };
+        self.probes.reconfigure(&cluster.probe);
         for setting in settings {
             let handled = self.tell(Input::SettingChanged { setting });
             assert_eq!(handled, Handled::Done, "the configuration was checked: {setting:?}");
@@ -153,6 +162,40 @@ impl Driver {
         self.timer_changed.notify_one();
     }
 
+    /// Whether it is retired and has finished what it had.
+    pub fn is_finished(&self) -> bool {
+        self.retired.get() && self.core.borrow().pool.is_empty()
+    }
+
+    /// Recounts the pool, and lets it start anew if it does not add up. Returns how long the recount
+    /// took.
+    pub fn audit(self: &Rc<Self>) -> Duration {
+        let begun = self.now();
+        let recounted = self.core.borrow().pool.recount();
+        let taken = self.now().since(begun);
+        self.count(|metrics| metrics.audit.observe(taken));
+        if let Err(mismatch) = recounted {
+            audit::log(&self.cluster, self.probes.worker(), &self.core.borrow().pool, mismatch);
+            let _ = self.tell(Input::AuditRequested);
+        }
+        taken
+    }
+
+    /// What is known of probes.
+    pub fn probes(&self) -> &Probes {
+        &self.probes
+    }
+
+    /// Another worker has probed a backend, which need not be there.
+    pub fn probe_found(self: &Rc<Self>, found: &ProbeFound) {
+        let known = self.backends.borrow().identified(&found.backend);
+        if let Some(backend) = known {
+            self.probes.note(backend.token, found.failure.as_ref(), self.now());
+            let (backend, passed) = (backend.token, found.failure.is_none());
+            let _ = self.tell(Input::ProbeFinished { backend, number: 0, passed });
+        }
+    }
+
     /// The name of the cluster.
     pub fn cluster(&self) -> &Rc<str> {
         &self.cluster
@@ -183,6 +226,7 @@ impl Driver {
             &core.pool,
             &backends,
             &self.metrics.borrow(),
+            &self.probes,
             self.now(),
         )
     }
@@ -265,12 +309,21 @@ impl Driver {
                     core.order(connection, ConnectionOrder::Close { reason });
                     core.connections.remove(&connection);
                 }
-                // Nobody probes yet.
-                Output::Probe { .. } | Output::ProbeJudged { .. } => {}
+                Output::Probe { backend, number } => {
+                    probe::start(Rc::clone(self), self.backend(backend.backend), number);
+                }
+                Output::ProbeJudged { backend, passed } => {
+                    self.count(|metrics| metrics.backend(backend.backend).probed(passed));
+                    let backend = self.backend(backend.backend);
+                    self.probes.judged(&self.cluster, &backend, passed, self.now());
+                }
                 Output::BackendChanged { backend, state, cause } => {
                     self.log_state(backend, state, cause);
                 }
-                Output::BackendGone { backend } => self.backends.borrow_mut().remove(backend),
+                Output::BackendGone { backend } => {
+                    self.backends.borrow_mut().remove(backend);
+                    self.probes.forget(backend);
+                }
                 Output::RequestEnded { request, outcome, attempts, evidence } => {
                     if let Some(live) = core.live(request) {
                         let ended = RequestOrder::Ended { outcome, attempts, evidence };
@@ -291,16 +344,21 @@ impl Driver {
     fn log_state(&self, backend: BackendToken, state: BackendState, cause: StateCause) {
         let known = self.backends.borrow().find(backend);
         let name = known.as_ref().map_or("-", |backend| &*backend.name);
-        let cluster = &*self.cluster;
+        let (cluster, worker) = (&*self.cluster, self.probes.worker());
         match state {
             BackendState::Up
             | BackendState::OnTrial
             | BackendState::Draining
             | BackendState::Leaving => {
-                tracing::info!(target: "baton", cluster, backend = name, %state, %cause, "backend changed");
+                tracing::info!(target: "baton", cluster, worker, backend = name, %state, %cause, "backend changed");
             }
-            BackendState::Ejected | BackendState::Down => {
-                tracing::warn!(target: "baton", cluster, backend = name, %state, %cause, "backend changed");
+            BackendState::Ejected => {
+                tracing::warn!(target: "baton", cluster, worker, backend = name, %state, %cause, "backend changed");
+            }
+            BackendState::Down => {
+                let failure = self.probes.failure(backend);
+                let reason = failure.as_ref().map(|failure| &*failure.reason);
+                tracing::warn!(target: "baton", cluster, worker, backend = name, %state, %cause, reason, "backend changed");
             }
         }
     }
@@ -308,7 +366,7 @@ impl Driver {
     async fn keep_time(self: Rc<Self>) {
         loop {
             let next = self.core.borrow().pool.poll_timeout();
-            if self.retired.get() && self.core.borrow().pool.is_empty() {
+            if self.is_finished() {
                 return;
             }
             match next {
@@ -341,3 +399,6 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

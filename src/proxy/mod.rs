@@ -13,6 +13,8 @@
 //! | [`frame_tap`], [`message_guard`] | what passes over connections, HTTP/2 and HTTP/1.1 |
 //! | [`client_limits`] | what clients may do |
 //! | [`headers`], [`error_response`] | what an intermediary changes; what it says itself |
+//! | [`probe`] | active health checks |
+//! | [`audit`] | whether pools add up |
 //! | [`tls`], [`backend_url`], [`backends`], [`config`] | what it is started with |
 //! | [`access_log`], [`log`], [`line_writer`] | what people read |
 //! | [`trace_context`] | which trace a request belongs to |
@@ -20,6 +22,7 @@
 //! | [`seams`] | tasks, connections, time, entropy: the only way out |
 
 pub mod access_log;
+pub mod audit;
 pub mod backend_url;
 pub mod backends;
 pub mod client_limits;
@@ -36,6 +39,7 @@ pub mod line_writer;
 pub mod log;
 pub mod message_guard;
 pub mod metrics;
+pub mod probe;
 pub mod progress;
 pub mod relay;
 pub mod relay_body;

@@ -12,7 +12,7 @@ use tokio::task::LocalSet;
 
 use super::access_log::AccessLog;
 use super::config::{ListenerConfig, ProxyConfig};
-use super::control::{Command, Commands};
+use super::control::{Command, Commands, Peers};
 use super::downstream::admission::Admission;
 use super::log;
 use super::seams;
@@ -45,7 +45,7 @@ impl std::error::Error for StartError {}
 /// If the operating system gives no threads.
 pub fn run(config: ProxyConfig) -> Result<(), StartError> {
     for cluster in &config.clusters {
-        let checked = cluster.pool_config().check();
+        let checked = cluster.pool_config(0).check();
         checked.map_err(|error| StartError(format!("cluster {}: {error}", cluster.name)))?;
     }
     let checked = config.client_limits.check();
@@ -66,18 +66,19 @@ pub fn run(config: ProxyConfig) -> Result<(), StartError> {
     let listeners = bind(&config.listeners, config.worker_count())?;
     let admission = Arc::new(Admission::default());
     let (drain, draining) = watch::channel(false);
-    let mut workers = Vec::new();
+    let (workers, received): (Vec<_>, Vec<_>) =
+        listeners.iter().map(|_| mpsc::unbounded_channel()).unzip();
     let (done, mut all_done) = mpsc::channel::<()>(1);
     let threads: Vec<_> = listeners
         .into_iter()
+        .zip(received)
         .enumerate()
-        .map(|(number, listeners)| {
-            let (commands, received) = mpsc::unbounded_channel();
-            workers.push(commands);
+        .map(|(number, (listeners, commands))| {
             let worker = Worker {
                 access_log: access_log.clone(),
                 admission: Arc::clone(&admission),
-                commands: received,
+                peers: Peers::of(number, &workers),
+                commands,
                 listeners,
                 config: Arc::clone(&config),
                 certificates: Arc::clone(&certificates),

@@ -11,7 +11,7 @@ use tokio::task::LocalSet;
 use super::access_log::AccessLog;
 use super::clusters::Clusters;
 use super::config::ProxyConfig;
-use super::control::{self, Command};
+use super::control::{self, Command, Peers};
 use super::downstream::admission::Admission;
 use super::downstream::{self, Downstream, OpenConnections};
 use super::seams;
@@ -34,6 +34,8 @@ pub struct Worker {
     pub access_log: AccessLog,
     /// The connections of clients to all workers.
     pub admission: Arc<Admission>,
+    /// Which worker it is, and the way to the others.
+    pub peers: Peers,
     /// What it is asked.
     pub commands: mpsc::UnboundedReceiver<Command>,
     /// Becomes true once, when the proxy is to stop.
@@ -60,7 +62,8 @@ async fn serve(worker: Worker) {
     let (config, certificates) = (&worker.config, &worker.certificates);
     let drains = config.clusters.iter().map(|cluster| cluster.pool.timeouts.drain);
     let deadline = drains.max().unwrap_or_default() + LAST_BYTES;
-    let clusters = Clusters::start(config, certificates, worker.seed, worker.access_log)
+    let (access_log, peers) = (worker.access_log, worker.peers);
+    let clusters = Clusters::start(config, certificates, worker.seed, access_log, peers)
         .expect("the configuration was checked");
     let stop = Rc::new(Notify::new());
     let control = control::serve(worker.commands, Rc::clone(&clusters), Rc::clone(&stop));

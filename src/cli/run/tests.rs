@@ -30,7 +30,7 @@ fn run(flags: &[&str]) -> Result<ProxyConfig, String> {
 fn defaults_are_those_of_an_empty_file() {
     let config = run(&["--backend", "https://backend.example"]).expect("enough");
     assert_eq!(config, config::example());
-    assert_eq!(config.clusters[0].pool_config().check(), Ok(()));
+    assert_eq!(config.clusters[0].pool_config(0).check(), Ok(()));
     assert!(config.worker_count() >= 1);
 }
 
@@ -45,7 +45,7 @@ fn flags_are_taken_in() {
     assert_eq!(config.listeners.len(), 2);
     assert!(config.listeners.iter().all(|listener| !listener.http2));
     let cluster = &config.clusters[0];
-    let pool = cluster.pool_config();
+    let pool = cluster.pool_config(0);
     assert_eq!(pool.backends[0].weight, 2);
     assert!(pool.backends[1].exclusive && !pool.backends[0].exclusive);
     assert_eq!(pool.limits.streams_per_connection, 7);

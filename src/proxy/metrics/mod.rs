@@ -107,6 +107,10 @@ pub struct BackendMetrics {
     pub closes: Counts,
     /// Frames about ends.
     pub frames: EndFrames,
+    /// Probes that this worker ordered and that are over.
+    pub probes: u64,
+    /// Of these, those that failed.
+    pub probes_failed: u64,
 }
 
 impl Default for BackendMetrics {
@@ -117,6 +121,8 @@ impl Default for BackendMetrics {
             dial_failures: Counts::of(&DIAL_PHASES),
             closes: Counts::of(&CLOSE_REASONS),
             frames: EndFrames::default(),
+            probes: 0,
+            probes_failed: 0,
         }
     }
 }
@@ -129,6 +135,14 @@ impl BackendMetrics {
         self.dial_failures.merge(&other.dial_failures);
         self.closes.merge(&other.closes);
         self.frames.merge(&other.frames);
+        self.probes += other.probes;
+        self.probes_failed += other.probes_failed;
+    }
+
+    /// Takes in a probe that is over.
+    pub fn probed(&mut self, passed: bool) {
+        self.probes += 1;
+        self.probes_failed += u64::from(!passed);
     }
 }
 
@@ -178,6 +192,8 @@ pub struct ClusterMetrics {
     pub connect: Histogram,
     /// TLS handshakes with backends.
     pub tls: Histogram,
+    /// Recounts of the pool.
+    pub audit: Histogram,
 }
 
 impl ClusterMetrics {
@@ -235,6 +251,7 @@ impl ClusterMetrics {
         self.total.merge(&other.total);
         self.connect.merge(&other.connect);
         self.tls.merge(&other.tls);
+        self.audit.merge(&other.audit);
     }
 
     /// A copy of the numbers of a backend.

@@ -21,7 +21,7 @@ pub use http1::{Http1Exchange, failure as http1_failure};
 pub use http2::{Http2Exchange, failure as http2_failure};
 
 /// Bytes of a response head, uncompressed.
-const HEAD_BYTES_MAX: u32 = 64 * 1024;
+pub(super) const HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// Field lines of a response head. One with more is malformed.
 pub const FIELDS_MAX: usize = 128;
 
@@ -84,9 +84,9 @@ impl Ended {
 }
 
 /// An encrypted or plain byte stream.
-trait Io: AsyncRead + AsyncWrite + Unpin {}
+pub(super) trait Io: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
-type BoxedIo = Box<dyn Io>;
+pub(super) type BoxedIo = Box<dyn Io>;
 
 /// Who a connection's task speaks for and to.
 struct Context {

@@ -1,0 +1,340 @@
+//! A pool that miscounts, under real connections: what its clients see, and that it serves again.
+
+use std::convert::Infallible;
+use std::future::{Future, pending, ready};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::{Request, Response};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+use super::*;
+use crate::pool::Planted;
+use crate::proxy::access_log::AccessLog;
+use crate::proxy::backends::BackendIdentity;
+use crate::proxy::client_limits::ClientLimits;
+use crate::proxy::clusters::Clusters;
+use crate::proxy::config::{
+    AccessLogFormat, AccessLogSettings, ProbeKind, ProxyConfig, UpstreamTlsSettings,
+};
+use crate::proxy::downstream::{self, Downstream, OpenConnections};
+use crate::proxy::tls::Certificates;
+
+/// More than anything here takes.
+const BOUND: Duration = Duration::from_secs(30);
+
+type Body = BoxBody<Bytes, Infallible>;
+
+async fn within<F: Future>(what: &str, future: F) -> F::Output {
+    seams::timeout(BOUND, future).await.unwrap_or_else(|_| panic!("{what}: did not happen"))
+}
+
+fn listen() -> (seams::Listener, SocketAddr) {
+    let listener = seams::listen("127.0.0.1:0".parse().expect("an address")).expect("a listener");
+    listener.set_nonblocking(true).expect("a mode of the socket");
+    let listener = seams::adopt(listener).expect("a runtime");
+    let address = listener.local_addr().expect("it is bound");
+    (listener, address)
+}
+
+/// `/hang` is never answered, the body of `/begin` never ends, everything else is answered at once.
+async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    let body = match request.uri().path() {
+        "/hang" => pending().await,
+        "/begin" => {
+            let first = Frame::data(Bytes::from_static(b"begun"));
+            let frames = stream::once(ready(Ok(first))).chain(stream::pending());
+            BodyExt::boxed(StreamBody::new(frames))
+        }
+        _ => Full::new(Bytes::from_static(b"fine")).boxed(),
+    };
+    Ok(Response::new(body))
+}
+
+/// A backend for HTTP/1.1.
+fn backend() -> SocketAddr {
+    let (listener, address) = listen();
+    seams::spawn("backend", async move {
+        loop {
+            let (stream, _) = seams::accept(&listener).await.expect("a connection");
+            let builder = hyper::server::conn::http1::Builder::new();
+            let connection = builder.serve_connection(TokioIo::new(stream), service_fn(answer));
+            seams::spawn("backend connection", async move {
+                // It ends in an error when the other side closes it, as it should here.
+                let _ = connection.await;
+            });
+        }
+    });
+    address
+}
+
+fn settings(backend: SocketAddr) -> BackendSettings {
+    let url = format!("http://{backend}").parse().expect("a URL");
+    BackendSettings { url, weight: 1, tls: UpstreamTlsSettings::default() }
+}
+
+/// A worker without a thread of its own, before one backend that it uses over two connections.
+struct Proxy {
+    clusters: Rc<Clusters>,
+    config: ProxyConfig,
+    certificates: Certificates,
+    address: SocketAddr,
+    _drain: watch::Sender<bool>,
+}
+
+impl Proxy {
+    fn start() -> Self {
+        let mut cluster = ClusterConfig::new("web");
+        cluster.backends.push(settings(backend()));
+        cluster.pool.limits.connections_per_backend = 2;
+        // Everything waits for as long as the test.
+        cluster.pool.timeouts.queue = 2 * BOUND;
+        cluster.pool.timeouts.response_head = 2 * BOUND;
+        // Until the audit comes nothing may happen to a pool that does not add up: in a test it checks
+        // itself after every fact.
+        cluster.pool.timeouts.silence = 2 * BOUND;
+        let route = crate::proxy::route::Route::everything("web");
+        let config =
+            ProxyConfig { clusters: vec![cluster], routes: vec![route], ..ProxyConfig::default() };
+        let certificates = Certificates { listeners: Vec::new(), backends: vec![vec![None]] };
+        let off = AccessLogSettings { format: AccessLogFormat::Off, file: None };
+        let access_log = AccessLog::open(&off).expect("nothing to open");
+        let clusters = Clusters::start(&config, &certificates, 1, access_log, Peers::default());
+        let clusters = clusters.expect("the configuration is good");
+        let (listener, address) = listen();
+        let (drain, draining) = watch::channel(false);
+        let downstream = Downstream {
+            clusters: Rc::clone(&clusters),
+            address,
+            tls: None,
+            http2: true,
+            draining,
+            open: Rc::<OpenConnections>::default(),
+            limits: ClientLimits::default(),
+            admission: Arc::default(),
+        };
+        seams::spawn("accept", downstream::accept(downstream, listener));
+        Self { clusters, config, certificates, address, _drain: drain }
+    }
+
+    fn driver(&self) -> Rc<Driver> {
+        Rc::clone(&self.clusters.drivers()[0])
+    }
+
+    fn plant(&self, planted: Planted) {
+        let driver = self.driver();
+        let found = driver.core.borrow_mut().pool.plant(planted);
+        assert!(found, "{planted:?}: there is something to miscount");
+    }
+
+    /// Sends a GET on a connection of its own.
+    async fn get(&self, path: &'static str) -> Response<Incoming> {
+        let address = self.address;
+        let stream = seams::connect(&address.ip().to_string(), address.port()).await;
+        let io = TokioIo::new(stream.expect("it listens"));
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(io).await.expect("nothing is exchanged yet");
+        seams::spawn("client", async move {
+            // The response tells of the error.
+            let _ = connection.await;
+        });
+        let request = Request::get(path).header("host", "front.test").body(Empty::<Bytes>::new());
+        let response = sender.send_request(request.expect("a valid request"));
+        within(path, response).await.expect("it is answered")
+    }
+
+    async fn until(&self, what: &str, holds: impl Fn(&crate::pool::Stats) -> bool) {
+        within(what, async {
+            while !holds(&self.driver().snapshot().stats) {
+                seams::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
+    }
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    LocalSet::new().block_on(&runtime.expect("a runtime"), test);
+}
+
+/// One request in flight, one whose response has begun, one that waits: plants a miscount, lets
+/// `audit` find it, and looks at what becomes of the three and of the next.
+async fn survive(planted: Planted, audit: impl AsyncFnOnce(&Rc<Driver>)) {
+    let proxy = Rc::new(Proxy::start());
+    let begun = proxy.get("/begin").await;
+    assert_eq!(begun.status(), 200);
+    let mut body = begun.into_body();
+    let first = within("the body begins", body.frame()).await.expect("more").expect("no error");
+    assert_eq!(first.into_data().expect("data"), "begun");
+    let (sender, mut ended) = tokio::sync::mpsc::unbounded_channel();
+    for (number, path) in ["/hang", "/"].into_iter().enumerate() {
+        let (proxy, sender) = (Rc::clone(&proxy), sender.clone());
+        let getting = Rc::clone(&proxy);
+        seams::spawn("request", async move {
+            let _ = sender.send(getting.get(path).await);
+        });
+        proxy.until("it is there", |stats| stats.requests as usize == number + 2).await;
+        if path == "/hang" {
+            proxy.until("it is sent", |stats| stats.slots.in_use == 2).await;
+        }
+    }
+    proxy.until("one waits", |stats| stats.waiting == 1).await;
+    proxy.plant(planted);
+    audit(&proxy.driver()).await;
+    for _ in 0..2 {
+        let response = within("an answer", ended.recv()).await.expect("the sender lives");
+        assert_eq!(response.status(), 502, "{planted:?}");
+        let status = response.headers()["proxy-status"].to_str().expect("text").to_owned();
+        assert!(status.contains("baton"), "{status}");
+    }
+    let cut = within("the body ends", body.frame()).await;
+    assert!(cut.is_some_and(|frame| frame.is_err()), "{planted:?}: the response is cut short");
+    let response = proxy.get("/").await;
+    assert_eq!(response.status(), 200, "{planted:?}: it serves again");
+    drop(response);
+    let snapshot = proxy.driver().snapshot();
+    assert_eq!(snapshot.stats.counters.rebuilds, 1, "{planted:?}");
+    let rejected: Vec<_> = snapshot.metrics.rejections.iter().collect();
+    assert!(rejected.contains(&("rebuilt", 2)), "{planted:?}: {rejected:?}");
+    assert!(proxy.driver().core.borrow().pool.recount().is_ok());
+}
+
+#[test]
+fn a_pool_that_does_not_add_up_starts_anew_and_serves() {
+    for planted in
+        [Planted::Load, Planted::Queue, Planted::Retries, Planted::Timer, Planted::Backends]
+    {
+        run(survive(planted, async |driver: &Rc<Driver>| {
+            driver.audit();
+        }));
+    }
+}
+
+/// Nobody has to ask.
+#[test]
+fn the_audit_comes_by_itself() {
+    run(survive(Planted::Retries, async |driver: &Rc<Driver>| {
+        within("the audit", async {
+            while driver.snapshot().stats.counters.rebuilds == 0 {
+                seams::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+        assert!(driver.snapshot().metrics.audit.count() >= 1);
+    }));
+}
+
+/// Takes what is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("nothing panics in it").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_mismatch_is_logged_with_the_state_of_the_pool() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_max_level(tracing::Level::ERROR)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        run(survive(Planted::Load, async |driver: &Rc<Driver>| {
+            driver.audit();
+        }));
+    });
+    let text = String::from_utf8(lines.0.lock().expect("as above").clone()).expect("text");
+    let line = text.lines().find(|line| line.contains("does not add up")).expect("it is logged");
+    for part in ["ERROR", "cluster=\"web\"", "load of a slot (", "requests=3", "requests_waiting=1"]
+    {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+    for connection in ["b0/s0/g1 InUse ", "b0/s1/g1 InUse "] {
+        assert!(line.contains(connection), "{line}");
+    }
+}
+
+/// Probes begin and end with the configuration, and with nothing else.
+#[test]
+fn a_configuration_turns_probes_on_and_off() {
+    run(async {
+        let mut proxy = Proxy::start();
+        let probing = |proxy: &Proxy| proxy.driver().config(|config| config.probing);
+        assert_eq!(probing(&proxy), crate::pool::Probing::Off);
+        let driver = proxy.driver();
+        for (kind, expected) in [
+            (ProbeKind::Http, crate::pool::Probing::Ordered),
+            (ProbeKind::Tcp, crate::pool::Probing::Ordered),
+            (ProbeKind::Off, crate::pool::Probing::Off),
+        ] {
+            proxy.config.clusters[0].probe.kind = kind;
+            for _ in 0..2 {
+                proxy.clusters.reconfigure(&proxy.config, &proxy.certificates);
+                assert_eq!(probing(&proxy), expected);
+            }
+            if kind == ProbeKind::Http {
+                proxy.until("a probe is over", |stats| stats.counters.probes > 0).await;
+            }
+        }
+        assert!(Rc::ptr_eq(&driver, &proxy.driver()), "it is the same pool");
+    });
+}
+
+/// Another worker may be ahead of this one, or behind.
+#[test]
+fn what_other_workers_find_counts_for_the_same_backend_only() {
+    run(async {
+        let mut cluster = ClusterConfig::new("web");
+        let here = settings("127.0.0.1:1".parse().expect("an address"));
+        cluster.backends.push(here.clone());
+        cluster.probe.kind = ProbeKind::Tcp;
+        cluster.pool.health.fall = 1;
+        let config = ProxyConfig { clusters: vec![cluster], ..ProxyConfig::default() };
+        let certificates = Certificates { listeners: Vec::new(), backends: vec![vec![None]] };
+        let off = AccessLogSettings { format: AccessLogFormat::Off, file: None };
+        let access_log = AccessLog::open(&off).expect("nothing to open");
+        let workers: Vec<_> = (0..2).map(|_| tokio::sync::mpsc::unbounded_channel().0).collect();
+        let peers = Peers::of(1, &workers);
+        let clusters = Clusters::start(&config, &certificates, 1, access_log, peers);
+        let clusters = clusters.expect("the configuration is good");
+        let state = || clusters.drivers()[0].snapshot().backends[0].state;
+        let elsewhere = settings("127.0.0.1:2".parse().expect("an address"));
+        let mut named = here.clone();
+        named.tls.name = Some("other".to_owned());
+        let failed = |cluster: &str, backend: &BackendSettings| ProbeFound {
+            cluster: cluster.to_owned(),
+            backend: BackendIdentity::of(backend),
+            failure: Some("no".into()),
+        };
+        for other in [failed("web", &elsewhere), failed("web", &named), failed("api", &here)] {
+            clusters.probe_found(&other);
+            assert_eq!(state(), BackendState::Up, "{other:?}");
+        }
+        clusters.probe_found(&failed("web", &here));
+        assert_eq!(state(), BackendState::Down);
+        let snapshot = clusters.drivers()[0].snapshot();
+        let (reason, _) = snapshot.backends[0].probe_failure.clone().expect("it failed");
+        assert_eq!(&*reason, "no");
+        assert_eq!(snapshot.metrics.backends[0].probes, 0, "it has probed nothing itself");
+    });
+}

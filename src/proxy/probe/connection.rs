@@ -1,0 +1,160 @@
+//! The connection of one probe.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use ::http::{Request, Response};
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::client::{Builder, Connection, SendRequest};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::oneshot;
+use tokio_rustls::TlsConnector;
+
+use super::Unanswered;
+use crate::pool::input::code;
+use crate::proxy::backend_url::Scheme;
+use crate::proxy::backends::Backend;
+use crate::proxy::frame_tap::{Facts, FrameBudgets, Side, Tapped};
+use crate::proxy::seams::{self, Clock, Task};
+use crate::proxy::tls;
+use crate::proxy::upstream::{BoxedIo, HEAD_BYTES_MAX};
+
+/// Bytes that a backend may send ahead.
+const WINDOW: u32 = 64 * 1024;
+/// Bytes of the request's body that wait to be sent.
+const SEND_BUFFER: usize = 16 * 1024;
+
+/// TCP, and TLS if the scheme asks for it. True if HTTP/2 is to be spoken.
+pub(super) async fn connect(
+    backend: &Backend,
+    step: &Cell<&'static str>,
+) -> Result<(BoxedIo, bool), Unanswered> {
+    let url = &backend.url;
+    step.set("connecting");
+    let failed = |step: &str, error: String| Unanswered::Failed(format!("{step}: {error}"));
+    let tcp = seams::connect(&url.host, url.port).await;
+    let tcp = tcp.map_err(|error| failed("cannot connect", error.to_string()))?;
+    match url.scheme {
+        Scheme::Http => Ok((Box::new(tcp), false)),
+        Scheme::Http2Cleartext => Ok((Box::new(tcp), true)),
+        Scheme::Https => {
+            step.set("TLS handshake");
+            let tls = backend.tls().ok_or_else(|| failed("TLS", "no settings".to_owned()))?;
+            let stream = TlsConnector::from(tls.config).connect(tls.name, tcp).await;
+            let stream = stream.map_err(|error| failed("TLS", error.to_string()))?;
+            let http2 = stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2);
+            Ok((Box::new(stream), http2))
+        }
+    }
+}
+
+/// Ends a connection in order.
+pub(super) async fn close(io: &mut BoxedIo) {
+    // If it is gone already, nothing is left to end.
+    let _ = io.shutdown().await;
+}
+
+/// A task that keeps a connection going for as long as this lives.
+pub(super) struct Kept {
+    _task: Task,
+    ended: oneshot::Receiver<()>,
+}
+
+impl Kept {
+    pub(super) fn spawn(connection: impl Future<Output = ()> + 'static) -> Self {
+        let (sender, ended) = oneshot::channel();
+        let task = seams::spawn_bound("probe connection", async move {
+            connection.await;
+            drop(sender);
+        });
+        Self { _task: task, ended }
+    }
+
+    /// Waits until the connection has ended.
+    pub(super) async fn ended(self) {
+        // The sender is never used: that it is dropped is the news.
+        let _ = self.ended.await;
+    }
+}
+
+/// An HTTP/2 connection for one request.
+pub(super) struct Http2 {
+    sender: SendRequest<Bytes>,
+    /// Why the backend ended the connection, where that says more than the error of the stream.
+    ended_by: Rc<RefCell<Option<Unanswered>>>,
+    kept: Kept,
+}
+
+impl Http2 {
+    pub(super) async fn open(io: BoxedIo) -> Result<Self, Unanswered> {
+        let (tapped, facts) = Tapped::new(io, Side::Client, FrameBudgets::BACKEND, Clock::start());
+        let handshake = Builder::new()
+            .initial_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
+            .max_send_buffer_size(SEND_BUFFER)
+            .max_header_list_size(HEAD_BYTES_MAX)
+            .enable_push(false)
+            .handshake(tapped)
+            .await;
+        let (sender, mut connection) = handshake.map_err(|error| failed(&error))?;
+        let ended_by = Rc::new(RefCell::new(None));
+        let told = Rc::clone(&ended_by);
+        let kept =
+            Kept::spawn(poll_fn(move |context| poll(&mut connection, context, &facts, &told)));
+        Ok(Self { sender, ended_by, kept })
+    }
+
+    /// Sends a request with this body, and waits for the head of the response.
+    pub(super) async fn send(
+        &self,
+        request: Request<()>,
+        body: Option<Bytes>,
+    ) -> Result<Response<RecvStream>, Unanswered> {
+        let sender = self.sender.clone();
+        let mut sender = sender.ready().await.map_err(|error| self.unanswered(&error))?;
+        let sent = sender.send_request(request, body.is_none());
+        let (response, mut stream) = sent.map_err(|error| self.unanswered(&error))?;
+        if let Some(body) = body {
+            stream.send_data(body, true).map_err(|error| self.unanswered(&error))?;
+        }
+        response.await.map_err(|error| self.unanswered(&error))
+    }
+
+    /// What it means that a stream ended with this error.
+    pub(super) fn unanswered(&self, error: &h2::Error) -> Unanswered {
+        self.ended_by.take().unwrap_or_else(|| failed(error))
+    }
+
+    /// Closes the connection in order.
+    pub(super) async fn close(self) {
+        drop(self.sender);
+        self.kept.ended().await;
+    }
+}
+
+fn failed(error: &h2::Error) -> Unanswered {
+    Unanswered::Failed(format!("HTTP/2: {error}"))
+}
+
+fn poll(
+    connection: &mut Connection<Tapped<BoxedIo>, Bytes>,
+    context: &mut Context<'_>,
+    facts: &RefCell<Facts>,
+    ended_by: &RefCell<Option<Unanswered>>,
+) -> Poll<()> {
+    let polled = Pin::new(connection).poll(context);
+    let mut facts = facts.borrow_mut();
+    let graceful = |(_, code): (u32, u32)| code == code::NO_ERROR;
+    if facts.go_aways.drain(..).any(graceful) {
+        ended_by.replace(Some(Unanswered::GoingAway));
+    }
+    if let Some(flood) = facts.flood() {
+        ended_by.replace(Some(Unanswered::Failed(format!("HTTP/2: {}", flood.name()))));
+        return Poll::Ready(());
+    }
+    polled.map(|_| ())
+}

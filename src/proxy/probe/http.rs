@@ -1,0 +1,125 @@
+//! The check of kind `http`: a GET, and a status that is expected.
+
+use ::http::header::{CONNECTION, HOST, USER_AGENT};
+use ::http::uri::{Authority, PathAndQuery};
+use ::http::{HeaderValue, Request, StatusCode, Uri};
+use bytes::Bytes;
+use h2::RecvStream;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::Builder;
+use hyper_util::rt::TokioIo;
+
+use super::connection::{Http2, Kept};
+use super::{Answered, Check, Unanswered, Verdict};
+use crate::proxy::message_guard::Guarded;
+use crate::proxy::message_guard::machine::{Asked, HeadLimits, Messages};
+use crate::proxy::seams::Clock;
+use crate::proxy::upstream::{BoxedIo, FIELDS_MAX, HEAD_BYTES_MAX};
+
+/// How probes introduce themselves.
+pub(super) const AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("baton/", env!("CARGO_PKG_VERSION"), " (health check)"));
+/// Bytes of a response's body that are read, so that the backend need not see its answer thrown away.
+const BODY_MAX: usize = 64 * 1024;
+
+pub(super) async fn over_http2(check: &Check, io: BoxedIo) -> Result<Answered, Unanswered> {
+    let uri = Uri::builder()
+        .scheme(check.backend.url.scheme.of_requests())
+        .authority(check.authority())
+        .path_and_query(check.settings.path.as_str())
+        .build()
+        .map_err(|error| Unanswered::Failed(format!("probe.path or probe.host: {error}")))?;
+    let mut request = Request::new(());
+    *request.uri_mut() = uri;
+    request.headers_mut().insert(USER_AGENT, AGENT);
+    check.step.set("waiting for the response");
+    let connection = Http2::open(io).await?;
+    let response = connection.send(request, None).await?;
+    let verdict = judge(check, response.status());
+    let rest = async move {
+        read_http2(response.into_body()).await;
+        connection.close().await;
+    };
+    Ok(Answered { verdict, rest: Box::pin(rest) })
+}
+
+pub(super) async fn over_http1(check: &Check, io: BoxedIo) -> Result<Answered, Unanswered> {
+    let failed = |error: String| Unanswered::Failed(format!("HTTP/1.1: {error}"));
+    let request = http1_request(check).map_err(Unanswered::Failed)?;
+    check.step.set("waiting for the response");
+    let limits = HeadLimits { bytes: HEAD_BYTES_MAX, fields: FIELDS_MAX };
+    let (guarded, facts) = Guarded::new(io, Messages::Responses, limits, Clock::start());
+    facts.asked(Asked::Other);
+    let handshake = Builder::new()
+        .max_headers(FIELDS_MAX)
+        .max_header_size(HEAD_BYTES_MAX as usize)
+        .max_buf_size(2 * HEAD_BYTES_MAX as usize)
+        .handshake::<_, Empty<Bytes>>(TokioIo::new(guarded));
+    let (mut sender, connection) = handshake.await.map_err(|error| failed(error.to_string()))?;
+    let kept = Kept::spawn(async move {
+        // Whoever waits for the response is told of the error.
+        let _ = connection.await;
+    });
+    let response = sender.send_request(request).await.map_err(|error| {
+        let violation = facts.violation.get().map(|violation| violation.to_string());
+        failed(violation.unwrap_or_else(|| error.to_string()))
+    })?;
+    let verdict = judge(check, response.status());
+    let rest = async move {
+        read_http1(response.into_body()).await;
+        drop(sender);
+        kept.ended().await;
+    };
+    Ok(Answered { verdict, rest: Box::pin(rest) })
+}
+
+fn http1_request(check: &Check) -> Result<Request<Empty<Bytes>>, String> {
+    let path: PathAndQuery = check
+        .settings
+        .path
+        .parse()
+        .map_err(|error| format!("probe.path '{}': {error}", check.settings.path))?;
+    let authority = check.authority();
+    let parsed: Result<Authority, _> = authority.parse();
+    let host = parsed.ok().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+    let host = host.ok_or_else(|| format!("probe.host '{authority}': not a host"))?;
+    let mut request = Request::new(Empty::new());
+    *request.uri_mut() = path.into();
+    let headers = request.headers_mut();
+    headers.insert(HOST, host);
+    headers.insert(USER_AGENT, AGENT);
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    Ok(request)
+}
+
+fn judge(check: &Check, status: StatusCode) -> Verdict {
+    let expected = &check.settings.statuses;
+    if expected.contains(status.as_u16()) {
+        return Ok(());
+    }
+    Err(format!("status {}, expected {expected}", status.as_u16()))
+}
+
+async fn read_http2(mut body: RecvStream) {
+    let mut left = BODY_MAX;
+    while let Some(Ok(chunk)) = body.data().await {
+        // It fails only if the stream is gone, which is what we wait for.
+        let _ = body.flow_control().release_capacity(chunk.len());
+        match left.checked_sub(chunk.len()) {
+            Some(fewer) => left = fewer,
+            None => return,
+        }
+    }
+}
+
+async fn read_http1(mut body: Incoming) {
+    let mut left = BODY_MAX;
+    while let Some(Ok(frame)) = body.frame().await {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        match left.checked_sub(length) {
+            Some(fewer) => left = fewer,
+            None => return,
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The audit of a pool that adds up, as it should be. What follows when it does not is tested beside the
+//! driver: nothing that anybody can do from outside makes a pool miscount.
+
+use std::sync::Arc;
+
+use crate::support::exposition::{Exposition, Sample};
+use crate::support::{Backend, Baton, Http2, run_load};
+
+#[tokio::test]
+async fn every_pool_recounts_itself_under_load_and_finds_nothing() {
+    let backend = Backend::healthy().await;
+    let flags = ["--admin", "127.0.0.1:0", "--workers", "2"];
+    let baton = Baton::start(&[backend.url()], &flags).await;
+    let cluster = [("cluster", "default")];
+    let metrics = baton.metrics().await;
+    assert_eq!(
+        metrics.sum("baton_pool_audit_failures_total", &cluster) as u64,
+        0,
+        "from the start"
+    );
+    let there = |sample: &Sample| sample.name == "baton_pool_audit_failures_total";
+    assert_eq!(metrics.samples.iter().filter(|sample| there(sample)).count(), 1, "and it is there");
+    let client = Arc::new(Http2::connect(baton.address).await);
+    let (enough, baton) = (Arc::new(tokio::sync::Notify::new()), Arc::new(baton));
+    let (told, asking) = (Arc::clone(&enough), Arc::clone(&baton));
+    let audits = tokio::spawn(async move {
+        let four = |metrics: &Exposition| {
+            metrics.sum("baton_pool_audit_seconds_count", &cluster) as u64 >= 4
+        };
+        let metrics = asking.metrics_until("two audits of two pools", four).await;
+        told.notify_one();
+        metrics
+    });
+    tokio::pin! {
+        let enough = enough.notified();
+    }
+    loop {
+        let client = Arc::clone(&client);
+        let load = run_load(50, 8, move |_| {
+            let client = Arc::clone(&client);
+            async move { assert_eq!(client.get("/").await.expect("answered").status, 200) }
+        });
+        tokio::select! {
+            biased;
+            () = &mut enough => break,
+            () = load => {}
+        }
+    }
+    let metrics = audits.await.expect("no panic");
+    assert_eq!(metrics.sum("baton_pool_audit_failures_total", &cluster) as u64, 0);
+}

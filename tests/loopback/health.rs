@@ -1,0 +1,387 @@
+//! Active health checks: over every protocol, by every kind, once per process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response};
+use http_body_util::Full;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::support::baton::message;
+use crate::support::certificate::certificate_files;
+use crate::support::client::head;
+use crate::support::exposition::Exposition;
+use crate::support::http1::{Http1Backend, Reached};
+use crate::support::raw::{RawBackend, kind};
+use crate::support::{Backend, Baton, Behaviour, Exchange, Http2, within};
+
+const AGENT: &str = concat!("baton/", env!("CARGO_PKG_VERSION"), " (health check)");
+
+/// An admin interface, checks that come soon and may take their time, and these flags.
+fn flags<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    let usual = ["--admin", "127.0.0.1:0", "--probe-interval", "20ms", "--probe-timeout", "20s"];
+    [&usual, more].concat()
+}
+
+/// Answers checks with what `status` holds, and everything else with 200.
+async fn checked(behaviour: Behaviour, status: Arc<AtomicUsize>) -> Backend {
+    Backend::start(behaviour, move |exchange| {
+        let status = Arc::clone(&status);
+        async move {
+            let check = exchange.head.headers()["user-agent"] == AGENT;
+            let status = if check { status.load(Ordering::Relaxed) as u16 } else { 200 };
+            exchange.answer(status, "body").await;
+        }
+    })
+    .await
+}
+
+fn is_check(head: &http::Request<()>) -> bool {
+    head.headers().get("user-agent").is_some_and(|agent| agent == AGENT)
+}
+
+/// Requests of clients that a backend has seen.
+fn served(backend: &Backend) -> usize {
+    backend.seen(|seen| seen.heads.iter().filter(|head| !is_check(head)).count())
+}
+
+async fn get(client: &Http2, count: usize) {
+    for _ in 0..count {
+        let mut request = head(http::Method::GET, "/", "id");
+        request.headers_mut().insert("user-agent", HeaderValue::from_static("client"));
+        assert_eq!(client.send(request, "").await.expect("answered").status, 200);
+    }
+}
+
+async fn changed(baton: &Baton, url: &str, state: &str) -> Value {
+    let wanted = |line: &Value| {
+        message(line) == "backend changed" && line["backend"] == url && line["state"] == state
+    };
+    baton.wait_for_log(&format!("{url} is {state}"), wanted).await
+}
+
+/// Waits until so many checks are over, and returns how many of them failed.
+async fn probed(baton: &Baton, count: u64) -> u64 {
+    let over = |name, metrics: &Exposition| metrics.sum(name, &[]) as u64;
+    let metrics = baton
+        .metrics_until("checks are over", |metrics| over("baton_probes_total", metrics) >= count)
+        .await;
+    over("baton_probes_failed_total", &metrics)
+}
+
+fn backend_of(pools: &str, worker: usize, url: &str) -> Value {
+    let pools: Value = serde_json::from_str(pools).expect("JSON");
+    let backends = pools["workers"][worker]["clusters"][0]["backends"].as_array().expect("a list");
+    backends.iter().find(|backend| backend["backend"] == url).expect("it is there").clone()
+}
+
+#[tokio::test]
+async fn a_backend_that_fails_its_checks_gets_no_requests_until_it_passes_them() {
+    let status = Arc::new(AtomicUsize::new(200));
+    let sick = checked(Behaviour::default(), Arc::clone(&status)).await;
+    let well = checked(Behaviour::default(), Arc::new(AtomicUsize::new(204))).await;
+    let path = ["--probe", "http", "--probe-path", "/healthz?deep", "--probe-host", "check.test"];
+    let baton = Baton::start(&[sick.url(), well.url()], &flags(&path)).await;
+    let client = Http2::connect(baton.address).await;
+    get(&client, 10).await;
+    let before = served(&sick);
+    assert!(before > 0, "nothing speaks against it yet");
+    status.store(500, Ordering::Relaxed);
+    let line = changed(&baton, &sick.url(), "down").await;
+    assert_eq!((&line["level"], &line["cause"]), (&"WARN".into(), &"probes".into()), "{line}");
+    assert_eq!(line["reason"], "status 500, expected 200-299", "{line}");
+    get(&client, 20).await;
+    assert_eq!(served(&sick), before, "it is down");
+    let seen = backend_of(&baton.ask("/pools").await, 0, &sick.url());
+    assert_eq!(seen["state"], "down", "{seen}");
+    assert_eq!((&seen["cause"], &seen["usable"]), (&"probes".into(), &false.into()), "{seen}");
+    assert_eq!(seen["last_probe_failure"]["reason"], "status 500, expected 200-299", "{seen}");
+    assert!(seen["last_probe_failure"]["ago_ms"].is_u64(), "{seen}");
+    let metrics = baton.metrics().await;
+    let url = sick.url();
+    let count = |name, labels: &[(&str, &str)]| metrics.sum(name, labels) as u64;
+    let of = |state| count("baton_backend_state_workers", &[("backend", &url), ("state", state)]);
+    assert_eq!((of("down"), of("up")), (1, 0));
+    assert!(count("baton_probes_failed_total", &[("backend", &url)]) >= 3);
+    let well_url = well.url();
+    assert_eq!(count("baton_probes_failed_total", &[("backend", &well_url)]), 0);
+    assert_eq!(count("baton_panic_workers", &[]), 0, "one half is well");
+    status.store(200, Ordering::Relaxed);
+    changed(&baton, &url, "up").await;
+    get(&client, 10).await;
+    assert!(served(&sick) > before, "it is back");
+    let check = sick.seen(|seen| seen.heads.iter().find(|head| is_check(head)).cloned());
+    let check = check.expect("it was checked");
+    assert_eq!(check.uri().to_string(), "https://check.test/healthz?deep");
+}
+
+/// Fall and rise are counted by checks, not by time: two in a row are not three.
+#[tokio::test]
+async fn a_check_that_fails_now_and_then_takes_nothing_down() {
+    let number = Arc::new(AtomicUsize::new(0));
+    let backend = Backend::start(Behaviour::default(), move |exchange| {
+        let third = number.fetch_add(1, Ordering::Relaxed) % 3 == 2;
+        exchange.answer(if third { 200 } else { 503 }, "")
+    })
+    .await;
+    let baton = Baton::start(&[backend.url()], &flags(&["--probe", "http"])).await;
+    assert!(probed(&baton, 12).await >= 8);
+    assert_eq!(baton.lines("backend changed"), Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn http_checks_speak_the_protocol_of_the_backend() {
+    let ok = || Arc::new(AtomicUsize::new(200));
+    let http2 = checked(Behaviour::default(), ok()).await;
+    let cleartext = checked(Behaviour { cleartext: true, ..Behaviour::default() }, ok()).await;
+    let (sender, mut heads) = mpsc::unbounded_channel();
+    let mut urls = vec![http2.url(), cleartext.url()];
+    let mut http1 = Vec::new();
+    for reached in [Reached::Cleartext, Reached::TlsWithAlpn, Reached::TlsWithoutAlpn] {
+        let sender = sender.clone();
+        let answer = move |request: http::Request<hyper::body::Incoming>| {
+            sender.send(request.into_parts().0).expect("the test waits");
+            async { Response::new(Full::new(Bytes::from_static(b"fine"))) }
+        };
+        let backend = Http1Backend::start(reached, answer).await;
+        urls.push(backend.url());
+        http1.push(backend);
+    }
+    let path = ["--probe", "http", "--probe-path", "/up?x=1", "--probe-statuses", "200"];
+    let baton = Baton::start(&urls, &flags(&path)).await;
+    for (backend, scheme) in [(&http2, "https"), (&cleartext, "http")] {
+        backend.wait_until("it is checked twice", |seen| seen.heads.len() >= 2).await;
+        let head = backend.seen(|seen| seen.heads[1].clone());
+        assert!(is_check(&head), "{head:?}");
+        assert_eq!(head.uri().to_string(), format!("{scheme}://{}/up?x=1", backend.address));
+        backend
+            .wait_until("each check has a connection of its own", |seen| seen.connections >= 2)
+            .await;
+    }
+    for _ in 0..9 {
+        let head = within("an HTTP/1.1 check", heads.recv()).await.expect("the sender lives");
+        assert_eq!(head.uri.to_string(), "/up?x=1");
+        assert_eq!(head.headers["user-agent"], AGENT);
+        let host = head.headers["host"].to_str().expect("ASCII").to_owned();
+        assert!(urls.iter().any(|url| url.ends_with(&format!("//{host}"))), "{host}");
+    }
+    assert_eq!(probed(&baton, 15).await, 0);
+    let metrics = baton.metrics().await;
+    assert_eq!(metrics.sum("baton_dials_total", &[]) as u64, 0, "no connection of the pools");
+    drop(http1);
+}
+
+/// A backend is checked once for the whole process, and every worker knows what came of it.
+#[tokio::test]
+async fn one_worker_checks_for_all() {
+    for workers in [1, 3] {
+        let backend = checked(Behaviour::default(), Arc::new(AtomicUsize::new(500))).await;
+        let number = workers.to_string();
+        let flags = [
+            "--admin",
+            "127.0.0.1:0",
+            "--workers",
+            &number,
+            "--probe",
+            "http",
+            "--probe-fall",
+            "1",
+            // Only the first check of each checker comes within the time of the test.
+            "--probe-interval",
+            "1h",
+            "--probe-timeout",
+            "20s",
+        ];
+        let baton = Baton::start(&[backend.url()], &flags).await;
+        let lines = baton.wait_for_lines("backend changed", workers).await;
+        let mut told: Vec<_> = lines.iter().map(|line| line["worker"].as_u64()).collect();
+        told.sort_unstable();
+        let all: Vec<_> = (0..workers as u64).map(Some).collect();
+        assert_eq!(told, all, "{lines:?}");
+        assert!(lines.iter().all(|line| line["state"] == "down"), "{lines:?}");
+        assert_eq!(backend.seen(|seen| seen.heads.len()), 1, "{workers} workers");
+        let metrics = baton.metrics().await;
+        assert_eq!(metrics.sum("baton_probes_total", &[]) as u64, 1);
+        assert_eq!(metrics.sum("baton_probes_failed_total", &[]) as u64, 1);
+        let down = [("state", "down")];
+        assert_eq!(metrics.sum("baton_backend_state_workers", &down) as usize, workers);
+        let pools = baton.ask("/pools").await;
+        for worker in 0..workers {
+            let seen = backend_of(&pools, worker, &backend.url());
+            let reason = &seen["last_probe_failure"]["reason"];
+            assert_eq!(reason, "status 500, expected 200-299", "worker {worker}");
+        }
+    }
+}
+
+/// A listener that takes every connection and says nothing.
+async fn accepts_and_keeps() -> RawBackend {
+    RawBackend::accepting(|tcp, _| {
+        Box::pin(async move {
+            let _kept = tcp;
+            std::future::pending::<()>().await;
+        })
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_check_without_an_answer_fails_in_time_and_says_what_it_waited_for() {
+    let silent = Backend::start(Behaviour::default(), Exchange::wait_for_reset).await;
+    let stuck = accepts_and_keeps().await;
+    let once = [
+        "--probe",
+        "http",
+        "--probe-fall",
+        "1",
+        "--probe-interval",
+        "20ms",
+        "--probe-timeout",
+        "2s",
+    ];
+    let baton = Baton::start(&[silent.url(), stuck.url()], &once).await;
+    let line = changed(&baton, &silent.url(), "down").await;
+    assert_eq!(line["reason"], "no answer within 2s: waiting for the response", "{line}");
+    let line = changed(&baton, &stuck.url(), "down").await;
+    assert_eq!(line["reason"], "no answer within 2s: TLS handshake", "{line}");
+    // The check is given up, not left behind.
+    silent.wait_until("a check is reset or closed", |seen| seen.open() <= 1).await;
+}
+
+#[tokio::test]
+async fn a_tcp_check_asks_for_a_connection_and_for_tls() {
+    let stuck = accepts_and_keeps().await;
+    let plain = format!("http://{}", stuck.address);
+    let mut gone = Backend::healthy().await;
+    gone.stop().await;
+    let baton = Baton::start(&[plain, gone.url()], &flags(&["--probe", "tcp"])).await;
+    let line = changed(&baton, &gone.url(), "down").await;
+    let reason = line["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("cannot connect: "), "{reason}");
+    gone.listen().await;
+    changed(&baton, &gone.url(), "up").await;
+    assert!(gone.seen(|seen| seen.heads.is_empty()), "nothing is asked");
+    let changes = baton.lines("backend changed");
+    assert!(changes.iter().all(|line| line["backend"] == gone.url()), "{changes:?}");
+
+    let backend = Backend::healthy().await;
+    let (other, _) = certificate_files(&["other.test"]);
+    let other = other.to_str().expect("UTF-8");
+    let baton = Baton::start_trusting(&[backend.url()], other, &flags(&["--probe", "tcp"])).await;
+    let line = changed(&baton, &backend.url(), "down").await;
+    let reason = line["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("TLS: invalid peer certificate"), "{reason}");
+}
+
+/// What a gRPC server says of its health.
+async fn answer_health(mut exchange: Exchange, status: u8, asked: mpsc::UnboundedSender<Vec<u8>>) {
+    assert_eq!(exchange.head.uri().path(), "/grpc.health.v1.Health/Check");
+    assert_eq!(exchange.head.method(), http::Method::POST);
+    assert_eq!(exchange.head.headers()["content-type"], "application/grpc");
+    assert_eq!(exchange.head.headers()["te"], "trailers");
+    let Ok((body, _)) = exchange.read().await else { return };
+    let _ = asked.send(body);
+    let head = Response::builder().header("content-type", "application/grpc");
+    if status == 12 {
+        let head = head.header("grpc-status", "12").body(()).expect("a valid head");
+        exchange.respond.send_response(head, true).expect("the stream is open");
+        return;
+    }
+    let Some(mut stream) = exchange.start_with(head.body(()).expect("valid")) else { return };
+    let message = Bytes::from(vec![0, 0, 0, 0, 2, 0x08, status]);
+    exchange.send(&mut stream, message, false).await;
+    let end = [("grpc-status", "0")]
+        .map(|(name, value)| (name.parse().expect("a name"), HeaderValue::from_static(value)));
+    let _ = stream.send_trailers(HeaderMap::from_iter(end));
+}
+
+#[tokio::test]
+async fn a_grpc_check_asks_the_health_service() {
+    let status = Arc::new(AtomicU8::new(1));
+    let (sender, mut asked) = mpsc::unbounded_channel();
+    let said = Arc::clone(&status);
+    let behaviour = Behaviour { cleartext: true, ..Behaviour::default() };
+    let backend = Backend::start(behaviour, move |exchange| {
+        answer_health(exchange, said.load(Ordering::Relaxed), sender.clone())
+    })
+    .await;
+    let service = ["--probe", "grpc", "--probe-service", "shop.Cart"];
+    let baton = Baton::start(&[backend.url()], &flags(&service)).await;
+    let body = within("a check", asked.recv()).await.expect("the sender lives");
+    assert_eq!(body, b"\0\0\0\0\x0b\x0a\x09shop.Cart");
+    assert_eq!(probed(&baton, 3).await, 0);
+    status.store(2, Ordering::Relaxed);
+    let line = changed(&baton, &backend.url(), "down").await;
+    assert_eq!(line["reason"], "NOT_SERVING", "{line}");
+    status.store(1, Ordering::Relaxed);
+    changed(&baton, &backend.url(), "up").await;
+
+    let (sender, _asked) = mpsc::unbounded_channel();
+    let backend = Backend::start(Behaviour::default(), move |exchange| {
+        answer_health(exchange, 12, sender.clone())
+    })
+    .await;
+    let baton = Baton::start(&[backend.url()], &flags(&["--probe", "grpc"])).await;
+    let line = changed(&baton, &backend.url(), "down").await;
+    let reason = line["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("UNIMPLEMENTED: "), "{reason}");
+}
+
+/// A server that closes its connections in order, and takes new ones, is well.
+#[tokio::test]
+async fn a_goaway_without_an_error_is_no_failure() {
+    let first = Arc::new(AtomicBool::new(false));
+    let backend = RawBackend::start(100, move |mut connection| {
+        let away = !first.fetch_xor(true, Ordering::Relaxed);
+        async move {
+            while let Some(frame) = connection.next().await {
+                match frame.kind {
+                    kind::HEADERS if away => return connection.go_away(0, 0).await,
+                    kind::HEADERS => connection.answer(frame.stream, "fine").await,
+                    _ => {}
+                }
+            }
+        }
+    })
+    .await;
+    let once = ["--probe", "http", "--probe-fall", "1"];
+    let baton = Baton::start(&[backend.url()], &flags(&once)).await;
+    assert_eq!(probed(&baton, 5).await, 0);
+
+    let backend = RawBackend::start(100, |mut connection| async move {
+        drop(connection.until(|frame| frame.kind == kind::HEADERS).await);
+        connection.go_away(0, 0).await;
+    })
+    .await;
+    let baton = Baton::start(&[backend.url()], &flags(&once)).await;
+    let line = changed(&baton, &backend.url(), "down").await;
+    assert_eq!(line["reason"], "GOAWAY on two connections in a row", "{line}");
+}
+
+/// With fewer than half of the backends well, all are used: an answer that may fail beats none.
+#[tokio::test]
+async fn with_too_few_backends_well_health_is_ignored() {
+    let status = Arc::new(AtomicUsize::new(500));
+    let mut sick = Vec::new();
+    for _ in 0..2 {
+        sick.push(checked(Behaviour::default(), Arc::clone(&status)).await);
+    }
+    let well = checked(Behaviour::default(), Arc::new(AtomicUsize::new(200))).await;
+    let urls = [sick[0].url(), sick[1].url(), well.url()];
+    let baton = Baton::start(&urls, &flags(&["--probe", "http"])).await;
+    let panicking = |workers: f64| {
+        move |metrics: &Exposition| metrics.sum("baton_panic_workers", &[]) as u64 == workers as u64
+    };
+    baton.metrics_until("one third is well", panicking(1.0)).await;
+    let pools: Value = serde_json::from_str(&baton.ask("/pools").await).expect("JSON");
+    assert_eq!(pools["workers"][0]["clusters"][0]["panicking"], true);
+    let client = Http2::connect(baton.address).await;
+    get(&client, 30).await;
+    for backend in &sick {
+        assert!(served(backend) > 5, "it is used although it is down");
+    }
+    status.store(200, Ordering::Relaxed);
+    baton.metrics_until("all are well", panicking(0.0)).await;
+}
