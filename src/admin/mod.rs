@@ -151,7 +151,10 @@ impl Admin {
                 let text = format!("not found; there is: {}", endpoints::names());
                 return reply::error(StatusCode::NOT_FOUND, &text);
             }
-            Err(Missing::Method(allowed)) => return reply::not_allowed(&allowed),
+            Err(Missing::Method(allowed)) => {
+                let text = format!("only {allowed}; there is: {}", endpoints::names());
+                return reply::not_allowed(&allowed, &text);
+            }
         };
         match entry.endpoint {
             Endpoint::Question(question) => self.tell(question).await,

@@ -32,8 +32,8 @@ pub(super) fn error(status: StatusCode, error: &str) -> Reply {
 }
 
 /// A 405, with the methods that are allowed.
-pub(super) fn not_allowed(methods: &str) -> Reply {
-    let mut reply = error(StatusCode::METHOD_NOT_ALLOWED, &format!("only {methods}"));
+pub(super) fn not_allowed(methods: &str, text: &str) -> Reply {
+    let mut reply = error(StatusCode::METHOD_NOT_ALLOWED, text);
     let methods = HeaderValue::from_str(methods).expect("names of methods");
     reply.headers_mut().insert(ALLOW, methods);
     reply
