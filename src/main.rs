@@ -32,7 +32,7 @@ fn run_proxy(arguments: &RunArguments) -> ExitCode {
     match arguments.load() {
         Ok(config) => {
             log::init(config.log_level.into());
-            ended(run::run(config))
+            ended(run::run_from(arguments.source()))
         }
         Err(RunError::File(errors)) => {
             complain(&errors);

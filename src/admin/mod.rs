@@ -2,10 +2,13 @@
 //! without any proof of identity, so it is meant for loopback. It runs on the main thread, never on a
 //! worker, and asks the workers for copies of what they know.
 
+mod endpoints;
 mod exposition;
 mod families;
+mod order;
 mod pools;
 mod process;
+mod reply;
 mod sums;
 
 use std::cell::{Cell, RefCell};
@@ -15,19 +18,20 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{oneshot, watch};
 
+use self::endpoints::{Action, Endpoint, Missing, Question};
+use self::order::Parameters;
+use self::reply::Reply;
 use crate::pool::Instant;
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::control::{Command, Commands, WorkerSnapshot};
+use crate::proxy::reload::{self, Refusal, Trigger};
 use crate::proxy::seams::{self, Clock, Listener, Stream};
 
 /// Connections at once; further ones are closed.
@@ -45,14 +49,6 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
 /// The wait after an accept failed, as it does when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// What there is, as `GET /` says it.
-const CONTENTS: &str = "\
-GET /metrics  numbers for Prometheus
-GET /pools    every backend, connection and stream count, as JSON
-GET /ready    200 while new requests are welcome, 503 once it drains
-GET /live     200 if every worker answers within a second, 503 otherwise
-";
-
 /// What the admin interface speaks for.
 pub struct Process {
     /// The way to each worker.
@@ -61,6 +57,8 @@ pub struct Process {
     pub draining: watch::Receiver<bool>,
     /// The access log, for what it had to drop.
     pub access_log: AccessLog,
+    /// The way to whoever reloads.
+    pub reloads: reload::Requests,
 }
 
 /// Listens.
@@ -130,7 +128,7 @@ impl Admin {
     async fn connection(self: Rc<Self>, stream: Stream) {
         let service = service_fn(|request| {
             let admin = Rc::clone(&self);
-            async move { Ok::<_, Infallible>(admin.answer(&request).await) }
+            async move { Ok::<_, Infallible>(admin.answer(request).await) }
         });
         let mut builder = http1::Builder::new();
         builder
@@ -145,33 +143,68 @@ impl Admin {
         self.connections.set(self.connections.get() - 1);
     }
 
-    async fn answer(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        let path = request.uri().path();
-        if !["/", "/metrics", "/pools", "/ready", "/live"].contains(&path) {
-            let text = format!("not found; there is:\n{CONTENTS}");
-            return text_response(StatusCode::NOT_FOUND, text);
+    async fn answer(&self, request: Request<Incoming>) -> Reply {
+        let (head, body) = request.into_parts();
+        let entry = match endpoints::find(&head.method, head.uri.path()) {
+            Ok(entry) => entry,
+            Err(Missing::Path) => {
+                let text = format!("not found; there is: {}", endpoints::names());
+                return reply::error(StatusCode::NOT_FOUND, &text);
+            }
+            Err(Missing::Method(allowed)) => {
+                let text = format!("only {allowed}; there is: {}", endpoints::names());
+                return reply::not_allowed(&allowed, &text);
+            }
+        };
+        match entry.endpoint {
+            Endpoint::Question(question) => self.tell(question).await,
+            Endpoint::Action(action) => match order::accept(&head, body, entry.parameters).await {
+                Ok(parameters) => self.act(action, &parameters).await,
+                Err(refused) => refused,
+            },
         }
-        if ![Method::GET, Method::HEAD].contains(request.method()) {
-            let text = format!("only GET and HEAD; there is:\n{CONTENTS}");
-            let mut response = text_response(StatusCode::METHOD_NOT_ALLOWED, text);
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
-        }
-        match path {
-            "/metrics" => {
+    }
+
+    async fn tell(&self, question: Question) -> Reply {
+        match question {
+            Question::Contents => reply::text(StatusCode::OK, endpoints::contents()),
+            Question::Metrics => {
                 let text = families::encode(&self.ask_all().await, &self.process.access_log);
-                typed_response(StatusCode::OK, exposition::CONTENT_TYPE, text)
+                reply::typed(StatusCode::OK, exposition::CONTENT_TYPE, text)
             }
-            "/pools" => {
+            Question::Pools => {
                 let text = pools::encode(&self.ask_all().await);
-                typed_response(StatusCode::OK, "application/json", text)
+                reply::typed(StatusCode::OK, "application/json", text)
             }
-            "/ready" if *self.process.draining.borrow() => {
-                text_response(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned())
+            Question::Ready if *self.process.draining.borrow() => {
+                reply::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned())
             }
-            "/ready" => text_response(StatusCode::OK, "ready\n".to_owned()),
-            "/live" => live(&self.ask_all().await),
-            _ => text_response(StatusCode::OK, CONTENTS.to_owned()),
+            Question::Ready => reply::text(StatusCode::OK, "ready\n".to_owned()),
+            Question::Live => live(&self.ask_all().await),
+        }
+    }
+
+    /// Carries out an order whose parameters are known ones.
+    async fn act(&self, action: Action, _parameters: &Parameters) -> Reply {
+        match action {
+            Action::Reload => self.reload().await,
+        }
+    }
+
+    async fn reload(&self) -> Reply {
+        match reload::request(&self.process.reloads, Trigger::Admin).await {
+            Ok(report) => reply::json(StatusCode::OK, &report),
+            Err(failure) => {
+                let status = match failure.refusal {
+                    Refusal::Wrong => StatusCode::BAD_REQUEST,
+                    Refusal::NeedsRestart => StatusCode::CONFLICT,
+                    Refusal::Unavailable | Refusal::Unconfirmed => {
+                        StatusCode::INTERNAL_SERVER_ERROR
+                    }
+                    Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+                };
+                reply::error(status, &failure.reasons.join("\n"))
+            }
         }
     }
 
@@ -203,30 +236,13 @@ fn ask(worker: &Commands) -> Option<oneshot::Receiver<WorkerSnapshot>> {
     Some(answer)
 }
 
-fn live(answers: &[Answer]) -> Response<Full<Bytes>> {
+fn live(answers: &[Answer]) -> Reply {
     let late: Vec<_> = (0..answers.len()).filter(|worker| !answers[*worker].in_time).collect();
     if late.is_empty() {
-        return text_response(StatusCode::OK, "live\n".to_owned());
+        return reply::text(StatusCode::OK, "live\n".to_owned());
     }
     let text = format!("no answer within {ANSWER_DEADLINE:?} from workers {late:?}\n");
-    text_response(StatusCode::SERVICE_UNAVAILABLE, text)
-}
-
-fn text_response(status: StatusCode, text: String) -> Response<Full<Bytes>> {
-    typed_response(status, "text/plain; charset=utf-8", text)
-}
-
-fn typed_response(
-    status: StatusCode,
-    content_type: &'static str,
-    text: String,
-) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(text)));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+    reply::text(StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
 #[cfg(test)]
@@ -246,7 +262,10 @@ mod tests {
                     let _ = answer.send(WorkerSnapshot { metrics, clusters: Vec::new() });
                     kept.push(Command::Stop);
                 }
-                command @ (Command::Snapshot(_) | Command::ProbeFound(_) | Command::Stop) => {
+                command @ (Command::Snapshot(_)
+                | Command::ProbeFound(_)
+                | Command::Reload(_)
+                | Command::Stop) => {
                     kept.push(command);
                 }
             }
@@ -263,7 +282,8 @@ mod tests {
         let (worker, commands) = mpsc::unbounded_channel();
         let (gone, _) = mpsc::unbounded_channel();
         let (_drain, draining) = watch::channel(false);
-        let process = Process { workers: vec![worker, gone], draining, access_log };
+        let (reloads, _) = mpsc::unbounded_channel();
+        let process = Process { workers: vec![worker, gone], draining, access_log, reloads };
         let admin = Admin::new(process);
         tokio::task::LocalSet::new().block_on(&runtime, async {
             seams::spawn("worker", answer_once(commands));

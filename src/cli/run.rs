@@ -5,7 +5,7 @@
 //! allowed that are about the process; they take the place of what the file says. A flag about
 //! listeners, clusters or backends is an error beside it: it would not say which of them it means.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser as _;
@@ -20,6 +20,7 @@ use crate::proxy::backend_url::BackendUrl;
 use crate::proxy::config::{
     BackendSettings, ClusterConfig, ListenerConfig, ProxyConfig, UpstreamTlsSettings,
 };
+use crate::proxy::reload::source::Source;
 use crate::proxy::route::Route;
 
 /// Help headings of the sections of [`CLUSTER`].
@@ -60,21 +61,52 @@ pub enum RunError {
 }
 
 impl RunArguments {
-    /// The configuration that they describe, reading the file if there is one. A reload may ask
-    /// again.
+    /// The configuration that they describe, reading the file if there is one.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn load(&self) -> Result<ProxyConfig, RunError> {
         match self {
-            Self::File { path, overrides } => {
-                let mut config = config::load(path).map_err(RunError::File)?;
-                apply_overrides(&mut config, overrides);
-                refuse_problems(config)
-            }
+            Self::File { path, overrides } => from_file(path, overrides, config::load),
             Self::Flags(config) => refuse_problems((**config).clone()),
         }
     }
+
+    /// Where a reload has a configuration from.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        match self {
+            Self::File { path, overrides } => {
+                let read = |load: fn(&Path) -> Result<ProxyConfig, Vec<ConfigError>>| {
+                    let (path, overrides) = (path.clone(), overrides.clone());
+                    Box::new(move || from_file(&path, &overrides, load).map_err(RunError::lines))
+                };
+                Source::file(path.clone(), read(config::load), read(config::check))
+            }
+            Self::Flags(config) => Source::fixed(config),
+        }
+    }
+}
+
+impl RunError {
+    /// Everything that is wrong, in a line each.
+    fn lines(self) -> Vec<String> {
+        match self {
+            Self::File(errors) => errors.iter().map(ToString::to_string).collect(),
+            Self::Flags(errors) => errors,
+        }
+    }
+}
+
+/// Reads a file, and puts in what flags say beside it.
+fn from_file(
+    path: &Path,
+    overrides: &Overrides,
+    load: fn(&Path) -> Result<ProxyConfig, Vec<ConfigError>>,
+) -> Result<ProxyConfig, RunError> {
+    let mut config = load(path).map_err(RunError::File)?;
+    apply_overrides(&mut config, overrides);
+    refuse_problems(config)
 }
 
 fn apply_overrides(config: &mut ProxyConfig, overrides: &Overrides) {

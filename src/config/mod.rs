@@ -8,11 +8,13 @@
 //! | `syntax`, `section`, `reader` | text, tables, configuration: every error with its place |
 //! | `files` | certificates, keys and authorities that a file names |
 //! | [`print`](mod@print) | a configuration as a file, with a comment for each value |
+//! | [`difference`] | what differs between two configurations |
 //! | [`error`] | what is wrong, and where |
 //!
 //! Reading opens nothing but the file itself; what certificates hold is read by
 //! [`Certificates`](crate::proxy::tls::Certificates), so that a reload can do both again.
 
+pub mod difference;
 pub mod error;
 mod files;
 pub mod print;

@@ -7,7 +7,8 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 
 use http::header::HOST;
 use http::{HeaderValue, Method, Uri, Version, request};
@@ -20,6 +21,9 @@ use crate::pool::{Evidence, Instant, Outcome, Rejection, StreamFailure, StreamTo
 
 pub use line::evidence;
 
+/// Why nobody who holds the lock has panicked.
+const NO_PANIC: &str = "a panic ends the process";
+
 /// How a line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
@@ -27,9 +31,33 @@ enum Format {
     Json,
 }
 
-/// Where lines go. Workers share it.
+/// Where lines go, and in which form.
 #[derive(Clone)]
-pub struct AccessLog(Option<(Arc<LineWriter>, Format)>);
+struct Lines {
+    writer: Arc<LineWriter>,
+    format: Format,
+    /// Lines that the writer had dropped before it was used for this.
+    dropped_before: u64,
+}
+
+impl Lines {
+    fn dropped(&self) -> u64 {
+        self.writer.dropped() - self.dropped_before
+    }
+}
+
+/// The access log. Workers share it; where its lines go may change.
+#[derive(Clone)]
+pub struct AccessLog(Arc<Shared>);
+
+struct Shared {
+    lines: RwLock<Option<Lines>>,
+    /// Lines that were dropped where they went before.
+    dropped_before: AtomicU64,
+}
+
+/// Somewhere for lines to go, opened and not used yet.
+pub struct OpenedLog(Option<Lines>);
 
 impl AccessLog {
     /// Opens the access log. If nothing is said of it, it goes to standard error in the format of the
@@ -38,51 +66,78 @@ impl AccessLog {
     /// # Errors
     /// If the file cannot be opened.
     pub fn open(settings: &AccessLogSettings) -> Result<Self, String> {
+        let OpenedLog(lines) = Self::prepare(settings)?;
+        let lines = RwLock::new(lines);
+        Ok(Self(Arc::new(Shared { lines, dropped_before: AtomicU64::new(0) })))
+    }
+
+    /// Opens somewhere else for lines to go.
+    ///
+    /// # Errors
+    /// If the file cannot be opened.
+    pub fn prepare(settings: &AccessLogSettings) -> Result<OpenedLog, String> {
         let format = match (settings.format, &settings.file) {
-            (AccessLogFormat::Off, _) => return Ok(Self(None)),
+            (AccessLogFormat::Off, _) => return Ok(OpenedLog(None)),
             (AccessLogFormat::Text, _) => Format::Text,
             (AccessLogFormat::Json, _) | (AccessLogFormat::Auto, Some(_)) => Format::Json,
             (AccessLogFormat::Auto, None) => {
                 if !tracing::enabled!(target: "baton", tracing::Level::INFO) {
-                    return Ok(Self(None));
+                    return Ok(OpenedLog(None));
                 }
                 if log::is_for_people() { Format::Text } else { Format::Json }
             }
         };
-        let lines = match &settings.file {
+        let writer = match &settings.file {
             None => log::standard_error(),
             Some(path) => Arc::new(open_file(path)?),
         };
-        Ok(Self(Some((lines, format))))
+        let dropped_before = writer.dropped();
+        Ok(OpenedLog(Some(Lines { writer, format, dropped_before })))
+    }
+
+    /// Lets lines go somewhere else from now on. Those that were queued go where they were to go.
+    pub fn replace(&self, opened: OpenedLog) {
+        let before = {
+            let mut lines = self.0.lines.write().expect(NO_PANIC);
+            std::mem::replace(&mut *lines, opened.0)
+        };
+        let dropped = before.map_or(0, |lines| lines.dropped());
+        self.0.dropped_before.fetch_add(dropped, Ordering::Relaxed);
+    }
+
+    fn lines(&self) -> Option<Lines> {
+        self.0.lines.read().expect(NO_PANIC).clone()
     }
 
     /// Opens the file anew, as after its rotation.
     pub fn reopen(&self) {
-        if let Some((lines, _)) = &self.0 {
-            lines.reopen();
+        if let Some(lines) = self.lines() {
+            lines.writer.reopen();
         }
     }
 
     /// Lines that were dropped because nobody took them.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.0.as_ref().map_or(0, |(lines, _)| lines.dropped())
+        let present = self.lines().map_or(0, |lines| lines.dropped());
+        self.0.dropped_before.load(Ordering::Relaxed) + present
     }
 
     /// Waits until every line is written, unless nobody takes them.
     pub fn flush(&self) {
-        if let Some((lines, _)) = &self.0 {
-            lines.flush(log::FLUSH_TIME);
+        if let Some(lines) = self.lines() {
+            lines.writer.flush(log::FLUSH_TIME);
         }
     }
 
     /// Queues the line of a request that has ended.
     pub fn write(&self, record: &AccessRecord, now: Instant) {
-        let Some((lines, format)) = &self.0 else { return };
+        let lines = self.0.lines.read().expect(NO_PANIC);
+        let Some(Lines { writer, format, .. }) = &*lines else { return };
         let mut timestamp = String::new();
         log::write_time(&mut timestamp);
         let line = line::Line::new(record, &timestamp, now);
-        lines.push(match format {
+        writer.push(match format {
             Format::Text => line.to_text(),
             Format::Json => line.to_json(),
         });

@@ -66,6 +66,12 @@ pub struct BackendSettings {
 }
 
 impl BackendSettings {
+    /// Whether these are settings of the same backend, which then keeps its connections.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.url == other.url && self.tls.name == other.tls.name
+    }
+
     /// Whether each connection is sure to carry one request at a time.
     #[must_use]
     pub fn is_exclusive(&self) -> bool {
@@ -271,6 +277,8 @@ pub struct ProxyConfig {
     pub seed: Option<u64>,
     /// Severity from which on the log is written.
     pub log_level: LogLevel,
+    /// Whether to reload when the configuration file changes, or a file of certificates that it names.
+    pub watch: bool,
     /// Where to listen; at least one.
     pub listeners: Vec<ListenerConfig>,
     /// At least one, with names of their own.

@@ -9,9 +9,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Notify, oneshot};
 
 use super::backends::{Backend, Backends};
-use super::clusters::Clusters;
+use super::config::ProxyConfig;
 use super::metrics::{BackendMetrics, ClusterMetrics, WorkerMetrics};
 use super::probe::{ProbeFound, Probes};
+use super::reload::sockets::Socket;
+use super::site::Site;
+use super::tls::Certificates;
 use crate::pool::{BackendState, Instant, Pool, SlotState, SlotView, StateCause, Stats};
 
 /// What a worker can be asked.
@@ -20,8 +23,22 @@ pub enum Command {
     Snapshot(oneshot::Sender<WorkerSnapshot>),
     /// Another worker has probed a backend.
     ProbeFound(ProbeFound),
+    /// Go on with another configuration.
+    Reload(Reload),
     /// End at once, though requests are in flight: they are logged.
     Stop,
+}
+
+/// Another configuration, which was checked.
+pub struct Reload {
+    /// The configuration.
+    pub config: Arc<ProxyConfig>,
+    /// What its files hold.
+    pub certificates: Arc<Certificates>,
+    /// The sockets of its listeners, in its order.
+    pub listeners: Vec<Socket>,
+    /// Told once the worker goes by it, or why it does not, in one line.
+    pub confirm: oneshot::Sender<Result<(), String>>,
 }
 
 /// Where to send commands. Unbounded: whoever asks waits for the answer before the next question, and
@@ -168,11 +185,8 @@ fn milliseconds(duration: Duration) -> u64 {
 }
 
 /// Answers commands for as long as anybody can send one.
-pub async fn serve(
-    mut commands: UnboundedReceiver<Command>,
-    clusters: Rc<Clusters>,
-    stop: Rc<Notify>,
-) {
+pub async fn serve(mut commands: UnboundedReceiver<Command>, site: Rc<Site>, stop: Rc<Notify>) {
+    let clusters = site.clusters();
     while let Some(command) = commands.recv().await {
         match command {
             Command::Snapshot(answer) => {
@@ -184,6 +198,11 @@ pub async fn serve(
                 let _ = answer.send(snapshot);
             }
             Command::ProbeFound(found) => clusters.probe_found(&found),
+            Command::Reload(Reload { config, certificates, listeners, confirm }) => {
+                let confirmed = site.reconfigure(&config, &certificates, listeners);
+                // Whoever asked may have given up.
+                let _ = confirm.send(confirmed);
+            }
             Command::Stop => stop.notify_one(),
         }
     }

@@ -4,7 +4,8 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`run`] | starts the workers, waits for signals |
-//! | [`worker`] | one thread: a runtime, listeners, connections, pools |
+//! | [`reload`] | reads configuration and certificates again while it runs |
+//! | [`worker`], [`site`] | one thread: a runtime, listeners, connections, pools |
 //! | [`clusters`], [`route`] | a worker's clusters, and which of them a request goes to |
 //! | [`driver`] | owns a pool: one for each cluster of each worker |
 //! | [`downstream`] | connections from clients |
@@ -43,10 +44,12 @@ pub mod probe;
 pub mod progress;
 pub mod relay;
 pub mod relay_body;
+pub mod reload;
 pub mod replay_body;
 pub mod route;
 pub mod run;
 pub mod seams;
+pub mod site;
 pub mod telemetry;
 pub mod tls;
 pub mod trace_context;

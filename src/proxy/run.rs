@@ -1,8 +1,8 @@
-//! Starts the workers, waits for signals, stops the workers.
+//! Starts the workers, waits for signals, reloads when asked to, stops the workers.
 
 use std::fmt;
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::runtime;
@@ -11,12 +11,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 use super::access_log::AccessLog;
-use super::config::{ListenerConfig, ProxyConfig};
+use super::config::ProxyConfig;
 use super::control::{Command, Commands, Peers};
 use super::downstream::admission::Admission;
 use super::log;
+use super::reload::sockets::{self, Sockets};
+use super::reload::source::{Loaded, Source};
+use super::reload::watch::Stamps;
+use super::reload::{self, Failure, Reloader, Trigger};
 use super::seams;
-use super::tls::Certificates;
 use super::worker::{self, Worker};
 use crate::admin::{self, Process};
 
@@ -27,6 +30,12 @@ const STOP_TIME: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct StartError(String);
 
+impl StartError {
+    fn lines(reasons: Vec<String>) -> Self {
+        Self(reasons.join("\n"))
+    }
+}
+
 impl fmt::Display for StartError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
@@ -35,7 +44,20 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// Runs the proxy until it is told to stop and has finished what it accepted.
+/// Runs the proxy with a configuration that stays as it is; the certificates that it names are read
+/// again when a reload is asked for. See [`run_from`].
+///
+/// # Errors
+/// If it cannot start.
+///
+/// # Panics
+/// If the operating system gives no threads.
+pub fn run(config: ProxyConfig) -> Result<(), StartError> {
+    run_from(Source::fixed(&config))
+}
+
+/// Runs the proxy until it is told to stop and has finished what it accepted. A reload reads `source`
+/// again.
 ///
 /// # Errors
 /// If it cannot start: an address in use, a certificate that cannot be read, a configuration out of
@@ -43,17 +65,9 @@ impl std::error::Error for StartError {}
 ///
 /// # Panics
 /// If the operating system gives no threads.
-pub fn run(config: ProxyConfig) -> Result<(), StartError> {
-    for cluster in &config.clusters {
-        let checked = cluster.pool_config(0).check();
-        checked.map_err(|error| StartError(format!("cluster {}: {error}", cluster.name)))?;
-    }
-    let checked = config.client_limits.check();
-    checked.map_err(|(name, expected)| StartError(format!("{name}: {expected}")))?;
-    let certificates = Certificates::load(&config);
-    let certificates = Arc::new(certificates.map_err(|errors| StartError(errors.join("\n")))?);
-    let seed = config.seed.unwrap_or_else(seams::entropy);
-    let config = Arc::new(config);
+pub fn run_from(source: Source) -> Result<(), StartError> {
+    let loaded = source.load(&mut Stamps::default()).map_err(StartError::lines)?;
+    let config = Arc::clone(&loaded.config);
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -63,45 +77,28 @@ pub fn run(config: ProxyConfig) -> Result<(), StartError> {
     let signals = Signals::listen()?;
     let access_log = AccessLog::open(&config.access_log).map_err(StartError)?;
     let admin = config.admin.map(admin::listen).transpose().map_err(StartError)?;
-    let listeners = bind(&config.listeners, config.worker_count())?;
-    let admission = Arc::new(Admission::default());
+    let mut sockets = Sockets::default();
+    let listeners = sockets.change(&config.listeners, config.worker_count());
+    let mut listeners = listeners.map_err(StartError::lines)?;
     let (drain, draining) = watch::channel(false);
-    let (workers, received): (Vec<_>, Vec<_>) =
-        listeners.iter().map(|_| mpsc::unbounded_channel()).unzip();
-    let (done, mut all_done) = mpsc::channel::<()>(1);
-    let threads: Vec<_> = listeners
-        .into_iter()
-        .zip(received)
-        .enumerate()
-        .map(|(number, (listeners, commands))| {
-            let worker = Worker {
-                access_log: access_log.clone(),
-                admission: Arc::clone(&admission),
-                peers: Peers::of(number, &workers),
-                commands,
-                listeners,
-                config: Arc::clone(&config),
-                certificates: Arc::clone(&certificates),
-                seed: seed.wrapping_add(number as u64),
-                draining: draining.clone(),
-                done: done.clone(),
-            };
-            let thread = thread::Builder::new().name(format!("worker {number}"));
-            thread.spawn(move || worker::run(worker)).expect("the system has threads")
-        })
-        .collect();
-    drop(done);
+    let (done, all_done) = mpsc::channel::<()>(1);
+    let (workers, threads) = start_workers(&loaded, &mut listeners, &access_log, &draining, done);
+    sockets.adopt(listeners);
     let tasks = LocalSet::new();
+    let (reloads, requests) = mpsc::unbounded_channel();
     if let Some(listener) = admin {
-        let process =
-            Process { workers: workers.clone(), draining, access_log: access_log.clone() };
+        let access_log = access_log.clone();
+        let process = Process { workers: workers.clone(), draining, access_log, reloads };
         tasks
             .block_on(&runtime, async { admin::start(listener, process) })
             .map_err(|error| StartError(format!("cannot serve the admin interface: {error}")))?;
     }
-    let supervision = supervise(signals, &drain, &workers, &access_log, &mut all_done);
-    if !tasks.block_on(&runtime, supervision) {
-        access_log.flush();
+    let reloader = Reloader::new(source, loaded, sockets, workers.clone(), access_log.clone());
+    let access_log_too = access_log.clone();
+    let supervisor =
+        Supervisor { signals, requests, reloader, drain, workers, access_log, all_done };
+    if !tasks.block_on(&runtime, supervisor.run()) {
+        access_log_too.flush();
         log::flush();
         std::process::exit(1);
     }
@@ -109,58 +106,122 @@ pub fn run(config: ProxyConfig) -> Result<(), StartError> {
         thread.join().expect("a worker that panics ends the process");
     }
     tracing::info!(target: "baton", "stopped");
-    access_log.flush();
+    access_log_too.flush();
     log::flush();
     Ok(())
 }
 
-/// Listeners for each worker: every one has a socket of its own on every address.
-fn bind(
-    configured: &[ListenerConfig],
-    workers: usize,
-) -> Result<Vec<Vec<std::net::TcpListener>>, StartError> {
-    let mut listeners: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
-    for ListenerConfig { address: wanted, tls, http2 } in configured {
-        let failed = |error| StartError(format!("cannot listen on {wanted}: {error}"));
-        if wanted.port() != 0 {
-            seams::check_unused(*wanted).map_err(failed)?;
-        }
-        let mut address = *wanted;
-        for listeners in &mut listeners {
-            let listener = seams::listen(address).map_err(failed)?;
-            address = listener.local_addr().map_err(failed)?;
-            listeners.push(listener);
-        }
-        tracing::info!(target: "baton", %address, tls = tls.is_some(), http2, "listening");
-    }
-    Ok(listeners)
+/// Starts the threads of all workers, which then accept.
+fn start_workers(
+    loaded: &Loaded,
+    listeners: &mut sockets::Change,
+    access_log: &AccessLog,
+    draining: &watch::Receiver<bool>,
+    done: mpsc::Sender<()>,
+) -> (Vec<Commands>, Vec<JoinHandle<()>>) {
+    let config = &loaded.config;
+    let seed = config.seed.unwrap_or_else(seams::entropy);
+    let admission = Arc::new(Admission::default());
+    let (workers, received): (Vec<_>, Vec<_>) =
+        (0..config.worker_count()).map(|_| mpsc::unbounded_channel()).unzip();
+    let start = |(number, commands)| {
+        let worker = Worker {
+            access_log: access_log.clone(),
+            admission: Arc::clone(&admission),
+            peers: Peers::of(number, &workers),
+            commands,
+            listeners: listeners.of_worker(number),
+            config: Arc::clone(config),
+            certificates: Arc::clone(&loaded.certificates),
+            seed: seed.wrapping_add(number as u64),
+            draining: draining.clone(),
+            done: done.clone(),
+        };
+        let thread = thread::Builder::new().name(format!("worker {number}"));
+        thread.spawn(move || worker::run(worker)).expect("the system has threads")
+    };
+    let threads = received.into_iter().enumerate().map(start).collect();
+    (workers, threads)
 }
 
-/// Waits for the first signal, then for the workers. False if a second signal ends the process at
-/// once: then it waits only until what was in flight is logged.
-async fn supervise(
-    mut signals: Signals,
-    drain: &watch::Sender<bool>,
-    workers: &[Commands],
-    access_log: &AccessLog,
-    all_done: &mut mpsc::Receiver<()>,
-) -> bool {
-    signals.stop(access_log).await;
-    tracing::info!(target: "baton", "draining");
-    drain.send_replace(true);
-    tokio::select! {
-        biased;
-        () = signals.stop(access_log) => {
-            tracing::warn!(target: "baton", "second signal: stopped without draining");
-            for worker in workers {
-                // One that is done needs no telling.
-                let _ = worker.send(Command::Stop);
+/// Watches over a proxy that runs: signals, reloads, the end.
+struct Supervisor {
+    signals: Signals,
+    requests: mpsc::UnboundedReceiver<reload::Request>,
+    reloader: Reloader,
+    drain: watch::Sender<bool>,
+    workers: Vec<Commands>,
+    access_log: AccessLog,
+    all_done: mpsc::Receiver<()>,
+}
+
+impl Supervisor {
+    /// Waits until the proxy is to stop, and then for the workers. False if a second signal ends the
+    /// process at once: then it waits only until what was in flight is logged.
+    async fn run(mut self) -> bool {
+        self.until_told_to_stop().await;
+        tracing::info!(target: "baton", "draining");
+        self.drain.send_replace(true);
+        loop {
+            tokio::select! {
+                biased;
+                signal = self.signals.next() => match signal {
+                    Told::HangUp => self.reopen_log(),
+                    Told::Stop => break,
+                },
+                Some(request) = self.requests.recv() => {
+                    // Whoever asked may have given up.
+                    let _ = request.answer.send(Err(Failure::stopping()));
+                }
+                _ = self.all_done.recv() => return true,
             }
-            let _ = seams::timeout(STOP_TIME, all_done.recv()).await;
-            false
         }
-        _ = all_done.recv() => true,
+        tracing::warn!(target: "baton", "second signal: stopped without draining");
+        for worker in &self.workers {
+            // One that is done needs no telling.
+            let _ = worker.send(Command::Stop);
+        }
+        let _ = seams::timeout(STOP_TIME, self.all_done.recv()).await;
+        false
     }
+
+    /// Reloads whenever it is asked for, one time after the other.
+    async fn until_told_to_stop(&mut self) {
+        loop {
+            tokio::select! {
+                biased;
+                signal = self.signals.next() => match signal {
+                    Told::Stop => return,
+                    Told::HangUp => {
+                        self.reopen_log();
+                        // It says in the log what came of it.
+                        let _ = self.reloader.reload(Trigger::Signal).await;
+                    }
+                },
+                Some(request) = self.requests.recv() => {
+                    let outcome = self.reloader.reload(request.trigger).await;
+                    // Whoever asked may have given up.
+                    let _ = request.answer.send(outcome);
+                }
+                () = self.reloader.changed() => {
+                    let _ = self.reloader.reload(Trigger::Watch).await;
+                }
+            }
+        }
+    }
+
+    fn reopen_log(&self) {
+        self.access_log.reopen();
+        tracing::info!(target: "baton", "access log reopened");
+    }
+}
+
+/// What a signal means.
+enum Told {
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGHUP.
+    HangUp,
 }
 
 /// The signals that mean something to the proxy.
@@ -179,18 +240,13 @@ impl Signals {
         Ok(Self { terminate, interrupt, hangup })
     }
 
-    /// Waits until the proxy is asked to stop. Until then SIGHUP means that the log was rotated.
-    async fn stop(&mut self, access_log: &AccessLog) {
-        loop {
-            tokio::select! {
-                biased;
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => {
-                    access_log.reopen();
-                    tracing::info!(target: "baton", "access log reopened");
-                }
-            }
+    /// Waits for the next one.
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.hangup.recv() => Told::HangUp,
         }
     }
 }

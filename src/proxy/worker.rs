@@ -13,8 +13,9 @@ use super::clusters::Clusters;
 use super::config::ProxyConfig;
 use super::control::{self, Command, Peers};
 use super::downstream::admission::Admission;
-use super::downstream::{self, Downstream, OpenConnections};
+use super::reload::sockets::Socket;
 use super::seams;
+use super::site::Site;
 use super::tls::Certificates;
 
 /// What clients get, beyond the longest drain deadline, to read their last bytes.
@@ -22,8 +23,8 @@ const LAST_BYTES: Duration = Duration::from_secs(1);
 
 /// What a worker is started with.
 pub struct Worker {
-    /// One per listener of the configuration, in its order.
-    pub listeners: Vec<std::net::TcpListener>,
+    /// A new one for each listener of the configuration, in its order.
+    pub listeners: Vec<Socket>,
     /// What the proxy is started with. It was checked.
     pub config: Arc<ProxyConfig>,
     /// What the files of the configuration hold.
@@ -60,40 +61,24 @@ pub fn run(worker: Worker) {
 
 async fn serve(worker: Worker) {
     let (config, certificates) = (&worker.config, &worker.certificates);
-    let drains = config.clusters.iter().map(|cluster| cluster.pool.timeouts.drain);
-    let deadline = drains.max().unwrap_or_default() + LAST_BYTES;
     let (access_log, peers) = (worker.access_log, worker.peers);
     let clusters = Clusters::start(config, certificates, worker.seed, access_log, peers)
         .expect("the configuration was checked");
-    let stop = Rc::new(Notify::new());
-    let control = control::serve(worker.commands, Rc::clone(&clusters), Rc::clone(&stop));
-    seams::spawn("control", control);
-    let open = Rc::new(OpenConnections::default());
-    let settings = config.listeners.iter().zip(&certificates.listeners);
-    for (listener, (settings, tls)) in worker.listeners.into_iter().zip(settings) {
-        let downstream = Downstream {
-            address: listener.local_addr().unwrap_or(settings.address),
-            clusters: Rc::clone(&clusters),
-            tls: tls.clone(),
-            http2: settings.http2,
-            draining: worker.draining.clone(),
-            open: Rc::clone(&open),
-            limits: config.client_limits,
-            admission: Arc::clone(&worker.admission),
-        };
-        match seams::adopt(listener) {
-            Ok(listener) => seams::spawn("accept", downstream::accept(downstream, listener)),
-            Err(error) => tracing::error!(target: "baton", %error, "cannot listen"),
-        }
+    let site = Site::new(Rc::clone(&clusters), worker.admission);
+    if let Err(error) = site.listen(config, certificates, worker.listeners) {
+        tracing::error!(target: "baton", error);
     }
+    let stop = Rc::new(Notify::new());
+    let control = control::serve(worker.commands, Rc::clone(&site), Rc::clone(&stop));
+    seams::spawn("control", control);
     let mut draining = worker.draining;
     // The sender lives in the thread that waits for this one.
     let _ = draining.wait_for(|draining| *draining).await;
-    clusters.shut_down();
+    let deadline = site.shut_down() + LAST_BYTES;
     tokio::select! {
         biased;
         () = stop.notified() => {}
-        _ = seams::timeout(deadline, open.none()) => {}
+        _ = seams::timeout(deadline, site.no_connections()) => {}
     }
     // What is still there ends with this function, and is logged as it does.
     clusters.telemetry().stop();

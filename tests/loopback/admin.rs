@@ -34,17 +34,56 @@ async fn anything_else_says_what_there_is() {
     assert_eq!(unknown.status, 404);
     let wrong = client.send(head(Method::POST, "/metrics", "post"), "").await.expect("answered");
     assert_eq!((wrong.status.as_u16(), wrong.header("allow")), (405, "GET, HEAD"));
-    for answer in [contents, unknown, wrong] {
+    let question = client.get("/reload").await.expect("answered");
+    assert_eq!((question.status.as_u16(), question.header("allow")), (405, "POST"));
+    for answer in [&contents, &unknown, &wrong, &question] {
         let text = std::str::from_utf8(&answer.body).expect("text");
         for path in ["/metrics", "/pools", "/ready", "/live"] {
             assert!(text.contains(&format!("GET {path}")), "{text}");
         }
+        assert!(text.contains("POST /reload"), "{text}");
+    }
+    for answer in [unknown, wrong, question] {
+        let error: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        assert!(error["error"].is_string(), "{error}");
     }
     let metrics = client.get("/metrics?x").await.expect("answered");
     assert_eq!(metrics.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
     let without_body = client.send(head(Method::HEAD, "/metrics", "head"), "").await;
     let without_body = without_body.expect("answered");
     assert_eq!((without_body.status.as_u16(), without_body.body.len()), (200, 0));
+}
+
+/// What an order carries is bounded and understood, and no page in a browser can give one.
+#[tokio::test]
+async fn an_order_that_is_not_understood_changes_nothing() {
+    let backend = Backend::healthy().await;
+    let baton = Baton::start(&[backend.url()], &ADMIN).await;
+    let address = baton.admin().await;
+    let from_a_page = |name: &str, value: &str| {
+        let mut head = head(Method::POST, "/reload", "page");
+        let name: http::HeaderName = name.parse().expect("a name");
+        head.headers_mut().insert(name, value.parse().expect("a value"));
+        head
+    };
+    for (order, body, status, error) in [
+        (head(Method::POST, "/reload?now", "x"), 0, 400, "unknown parameter 'now'"),
+        (head(Method::POST, "/reload", "x"), 64 * 1024 + 1, 413, "the body is too long"),
+        (from_a_page("origin", "http://page.test"), 0, 403, "a page in a browser"),
+        (from_a_page("sec-fetch-site", "cross-site"), 0, 403, "a page in a browser"),
+    ] {
+        let mut client = Http1::connect(address).await;
+        let answer = client.send(order, vec![b'x'; body]).await.expect("answered");
+        let text: Value = serde_json::from_slice(&answer.body).expect("JSON");
+        let text = text["error"].as_str().expect("an error");
+        assert_eq!(answer.status, status, "{text}");
+        assert!(text.contains(error), "{text}");
+    }
+    let mut client = Http1::connect(address).await;
+    let order = head(Method::POST, "/reload", "x");
+    let answer = client.send(order, vec![b'x'; 64 * 1024]).await.expect("answered");
+    assert_eq!(answer.status, 200, "a body that says nothing does no harm");
+    assert_eq!(baton.lines("reloaded").len(), 1, "the others were not carried out");
 }
 
 #[tokio::test]

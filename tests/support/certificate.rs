@@ -1,9 +1,10 @@
 //! One self-signed certificate for 127.0.0.1, made once per test run. It is its own authority, so
 //! Baton verifies it with `--ca`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -65,8 +66,16 @@ pub(crate) fn acceptor(protocols: &[&str]) -> TlsAcceptor {
 
 /// Connects by TLS to a server with [`certificate`], offering these protocols by ALPN.
 pub(crate) fn connector(protocols: &[&str]) -> TlsConnector {
+    connector_trusting(&[&certificate().certificate_file], protocols)
+}
+
+/// The same to a server with any of these certificates, PEM.
+pub(crate) fn connector_trusting(files: &[&Path], protocols: &[&str]) -> TlsConnector {
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(certificate().chain[0].clone()).expect("rcgen makes valid certificates");
+    for file in files {
+        let certificate = CertificateDer::from_pem_file(file).expect("PEM");
+        roots.add(certificate).expect("rcgen makes valid certificates");
+    }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

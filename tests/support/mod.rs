@@ -13,6 +13,7 @@ pub(crate) mod limited;
 pub(crate) mod load;
 pub(crate) mod raw;
 pub(crate) mod raw_client;
+pub(crate) mod reload;
 
 use std::future::Future;
 use std::time::Duration;

@@ -59,6 +59,14 @@ pub static PROCESS: &[Setting<ProxyConfig>] = &[
     .flag("log-level")
     .short('l'),
     Setting::new(
+        "process",
+        "watch",
+        Kind::Boolean,
+        field!(ProxyConfig: watch),
+        "Whether to reload when the file or a certificate that it names changes",
+    )
+    .flag("watch"),
+    Setting::new(
         "admin",
         "address",
         text::ADDRESS,

@@ -53,7 +53,7 @@ impl Client {
         })
     }
 
-    /// Whether the proxy is about to stop.
+    /// Whether the proxy, or the listener that it came by, is about to stop.
     pub(super) fn draining(&self) -> bool {
         *self.downstream.draining.borrow()
     }

@@ -16,7 +16,7 @@ mod http2;
 mod refusal;
 mod watch;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -87,7 +87,7 @@ pub struct Downstream {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Whether clients may speak HTTP/2.
     pub http2: bool,
-    /// Becomes true once, when the proxy is to stop.
+    /// Becomes true once, when the listener is to end.
     pub draining: channel::Receiver<bool>,
     /// All connections of this worker.
     pub open: Rc<OpenConnections>,
@@ -119,10 +119,10 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor 
     }
 }
 
-/// Accepts connections until the proxy is to stop. Those that the system has already taken in by then
-/// are served as well.
-pub async fn accept(downstream: Downstream, listener: Listener) {
-    let mut draining = downstream.draining.clone();
+/// Accepts connections until the listener is to end. Those that the system has already taken in by
+/// then are served as well. Each connection is served as `downstream` is when it is accepted.
+pub async fn accept(downstream: Rc<RefCell<Downstream>>, listener: Listener) {
+    let mut draining = downstream.borrow().draining.clone();
     let mut failures = Sparingly::default();
     let mut refusals = Sparingly::default();
     loop {
@@ -132,9 +132,10 @@ pub async fn accept(downstream: Downstream, listener: Listener) {
             accepted = seams::accept(&listener) => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => take_in(&downstream, stream, peer, &mut refusals),
+            Ok((stream, peer)) => take_in(&downstream.borrow(), stream, peer, &mut refusals),
             Err(error) => {
-                if let Some(count) = failures.note(downstream.clock().now()) {
+                let now = downstream.borrow().clock().now();
+                if let Some(count) = failures.note(now) {
                     tracing::warn!(target: "baton", %error, count, "accept failed");
                 }
                 seams::sleep(ACCEPT_PAUSE).await;
@@ -142,7 +143,7 @@ pub async fn accept(downstream: Downstream, listener: Listener) {
         }
     }
     for (stream, peer) in seams::close_listener(listener) {
-        take_in(&downstream, stream, peer, &mut refusals);
+        take_in(&downstream.borrow(), stream, peer, &mut refusals);
     }
 }
 

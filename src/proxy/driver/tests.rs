@@ -122,7 +122,7 @@ impl Proxy {
             limits: ClientLimits::default(),
             admission: Arc::default(),
         };
-        seams::spawn("accept", downstream::accept(downstream, listener));
+        seams::spawn("accept", downstream::accept(Rc::new(RefCell::new(downstream)), listener));
         Self { clusters, config, certificates, address, _drain: drain }
     }
 

@@ -1,0 +1,113 @@
+//! What an order carries: who may give it, a body that says nothing, and parameters in its query.
+
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+
+use super::HEAD_DEADLINE;
+use super::reply::{self, Reply};
+use crate::proxy::seams;
+
+/// Bytes of a body, which is read and ignored.
+const BODY_MAX: usize = 64 * 1024;
+
+/// Parameters of an order, each at most once.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    /// Reads a query of the form `name=value&name=value`, percent-encoded. What is wrong with it is
+    /// said in one line.
+    fn read(query: &str, known: &[&str]) -> Result<Self, String> {
+        let mut read: Vec<(String, String)> = Vec::new();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            if !known.contains(&&*name) {
+                let expected = if known.is_empty() {
+                    "no parameters".to_owned()
+                } else {
+                    format!("only {}", known.join(", "))
+                };
+                return Err(format!("unknown parameter '{name}'; expected {expected}"));
+            }
+            if read.iter().any(|(other, _)| *other == *name) {
+                return Err(format!("parameter '{name}' is there twice; expected it once"));
+            }
+            read.push((name.into_owned(), value.into_owned()));
+        }
+        Ok(Self(read))
+    }
+
+    /// The value of a parameter, if it is there.
+    #[expect(dead_code, reason = "the orders so far take no parameters")]
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
+    }
+}
+
+/// Reads an order's parameters and passes over its body, or says why it is refused.
+pub(super) async fn accept(
+    head: &Parts,
+    body: Incoming,
+    known: &[&str],
+) -> Result<Parameters, Reply> {
+    if is_from_a_page(&head.headers) {
+        let text = "refused: sent by a page in a browser; expected a program without 'Origin'";
+        return Err(reply::error(StatusCode::FORBIDDEN, text));
+    }
+    match seams::timeout(HEAD_DEADLINE, skip(body)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(reply)) => return Err(reply),
+        Err(_) => {
+            let text = format!("the body did not end within {HEAD_DEADLINE:?}");
+            return Err(reply::error(StatusCode::REQUEST_TIMEOUT, &text));
+        }
+    }
+    let query = head.uri.query().unwrap_or_default();
+    Parameters::read(query, known).map_err(|what| reply::error(StatusCode::BAD_REQUEST, &what))
+}
+
+/// Whether a browser sent this on behalf of a page: any page that its user opens can send requests to
+/// loopback, though it cannot read the answers (Fetch, 3.2 and 4.6).
+fn is_from_a_page(headers: &HeaderMap) -> bool {
+    headers.contains_key("origin") || headers.contains_key("sec-fetch-site")
+}
+
+async fn skip(mut body: Incoming) -> Result<(), Reply> {
+    let mut read = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            let text = "the body cannot be read";
+            return Err(reply::error(StatusCode::BAD_REQUEST, text));
+        };
+        read += frame.data_ref().map_or(0, bytes::Bytes::len);
+        if read > BODY_MAX {
+            let text = format!("the body is too long; expected none, or at most {BODY_MAX} bytes");
+            return Err(reply::error(StatusCode::PAYLOAD_TOO_LARGE, &text));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_decoded_known_and_given_once() {
+        let known = ["backend", "weight"];
+        let read = Parameters::read("backend=https%3A%2F%2Fa%3A1&weight=", &known).expect("good");
+        let expected = [("backend", "https://a:1"), ("weight", "")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(read, Parameters(expected.to_vec()));
+        assert_eq!(Parameters::read("", &known), Ok(Parameters::default()));
+        let wrong = |query| Parameters::read(query, &known).expect_err("wrong");
+        assert_eq!(wrong("wait=1"), "unknown parameter 'wait'; expected only backend, weight");
+        assert_eq!(
+            wrong("weight=1&weight=1"),
+            "parameter 'weight' is there twice; expected it once"
+        );
+        let none = Parameters::read("x", &[]).expect_err("wrong");
+        assert_eq!(none, "unknown parameter 'x'; expected no parameters");
+    }
+}

@@ -1,0 +1,270 @@
+//! Reads configuration and certificates again while the proxy runs: all or nothing.
+//!
+//! Whatever can be wrong is found first: the file, the files that it names, what cannot change
+//! without a restart, the log, the addresses to listen on. Only then are the workers told, each of
+//! which goes on with the new configuration between two requests.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`source`] | where a configuration comes from, and reading it |
+//! | [`sockets`] | which listeners stay, and sockets for those that are new |
+//! | [`report`] | what a reload changed |
+//! | [`watch`] | notices that files have changed |
+
+pub mod report;
+pub mod sockets;
+pub mod source;
+pub mod watch;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+
+use self::report::{Certificates as CertificateReport, Report};
+use self::sockets::Sockets;
+use self::source::{Loaded, Source};
+use self::watch::Watch;
+use super::access_log::{AccessLog, OpenedLog};
+use super::config::ProxyConfig;
+use super::control::{Command, Commands, Reload};
+use super::seams::{self, Clock};
+use crate::config::difference::{self, Difference};
+use crate::pool::Instant;
+
+/// A worker that has not confirmed by then is not well.
+const WORKER_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What asks for a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// SIGHUP.
+    Signal,
+    /// The admin interface.
+    Admin,
+    /// A file that changed.
+    Watch,
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Signal => "SIGHUP",
+            Self::Admin => "admin",
+            Self::Watch => "changed file",
+        })
+    }
+}
+
+/// Why a reload was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The configuration, or a file that it names, is wrong.
+    Wrong,
+    /// A value differs that cannot change while the process runs.
+    NeedsRestart,
+    /// The system does not give what the configuration asks for.
+    Unavailable,
+    /// The proxy is about to stop.
+    Stopping,
+    /// Not refused: it was told to all workers, and one of them has not confirmed.
+    Unconfirmed,
+}
+
+/// A reload that was refused. But for [`Refusal::Unconfirmed`], nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Why.
+    pub refusal: Refusal,
+    /// Every reason, each in one line.
+    pub reasons: Vec<String>,
+}
+
+impl Failure {
+    fn new(refusal: Refusal, reasons: Vec<String>) -> Self {
+        Self { refusal, reasons }
+    }
+
+    /// The answer while the proxy is about to stop.
+    #[must_use]
+    pub fn stopping() -> Self {
+        Self::new(Refusal::Stopping, vec!["not reloaded: the proxy is about to stop".to_owned()])
+    }
+}
+
+/// What became of a reload.
+pub type Outcome = Result<Report, Failure>;
+
+/// Somebody asks for a reload.
+pub struct Request {
+    /// What asks.
+    pub trigger: Trigger,
+    /// Where the outcome goes.
+    pub answer: oneshot::Sender<Outcome>,
+}
+
+/// The way to whoever reloads, one request after the other.
+pub type Requests = UnboundedSender<Request>;
+
+/// Asks for a reload and waits for its outcome.
+///
+/// # Errors
+/// Why it was refused.
+pub async fn request(requests: &Requests, trigger: Trigger) -> Outcome {
+    let (answer, outcome) = oneshot::channel();
+    // Whoever reloads ends only with the process.
+    requests.send(Request { trigger, answer }).map_err(|_| Failure::stopping())?;
+    outcome.await.unwrap_or_else(|_| Err(Failure::stopping()))
+}
+
+/// What is in force, and the way to something else. One reload at a time.
+pub struct Reloader {
+    source: Source,
+    config: Arc<ProxyConfig>,
+    /// What the files of certificates hold, to tell whether one has changed.
+    contents: source::Contents,
+    sockets: Sockets,
+    workers: Vec<Commands>,
+    access_log: AccessLog,
+    watch: Watch,
+}
+
+impl Reloader {
+    /// Starts from what the proxy was started with; `sockets` are those of `loaded.config`.
+    #[must_use]
+    pub fn new(
+        source: Source,
+        loaded: Loaded,
+        sockets: Sockets,
+        workers: Vec<Commands>,
+        access_log: AccessLog,
+    ) -> Self {
+        let Loaded { config, contents, stamps, certificates: _ } = loaded;
+        Self { source, config, contents, sockets, workers, access_log, watch: Watch::new(stamps) }
+    }
+
+    /// Waits until files have changed, and have stood still since. For good if nothing is to be
+    /// watched.
+    pub async fn changed(&mut self) {
+        if !self.config.watch {
+            return std::future::pending().await;
+        }
+        self.watch.changed().await;
+    }
+
+    /// Reads everything again and goes on with it, or with what was before. Says in the log which.
+    ///
+    /// # Errors
+    /// Why everything stays as it was.
+    pub async fn reload(&mut self, trigger: Trigger) -> Outcome {
+        let clock = Clock::start();
+        let outcome = self.attempt(trigger, clock).await;
+        match &outcome {
+            Ok(report) => {
+                let (changes, took_ms) = (report.changes.join(", "), report.took_ms);
+                tracing::info!(target: "baton", %trigger, changes, took_ms, "reloaded");
+            }
+            Err(failure) => {
+                let reasons = failure.reasons.join(" | ");
+                let message = match failure.refusal {
+                    Refusal::Unconfirmed => "reload not confirmed by every worker",
+                    Refusal::Wrong
+                    | Refusal::NeedsRestart
+                    | Refusal::Unavailable
+                    | Refusal::Stopping => "reload refused, everything stays as it was",
+                };
+                tracing::error!(target: "baton", %trigger, reasons, "{message}");
+            }
+        }
+        outcome
+    }
+
+    async fn attempt(&mut self, trigger: Trigger, clock: Clock) -> Outcome {
+        let mut stamps = self.watch.now();
+        let loaded = self.source.load(&mut stamps);
+        self.watch.was_read(stamps);
+        let loaded = loaded.map_err(|reasons| Failure::new(Refusal::Wrong, reasons))?;
+        let fixed = difference::needing_restart(&self.config, &loaded.config);
+        if !fixed.is_empty() {
+            return Err(Failure::new(Refusal::NeedsRestart, fixed));
+        }
+        let (log, mut sockets) = self.open(&loaded.config)?;
+        // Nothing can be refused from here on.
+        let differs = Difference::between(&self.config, &loaded.config);
+        let certificates = CertificateReport::between(&self.contents, &loaded.contents);
+        if let Some(log) = log {
+            self.access_log.replace(log);
+        }
+        let confirmed = self.tell_workers(&loaded, &mut sockets);
+        self.sockets.adopt(sockets);
+        self.config = loaded.config;
+        self.contents = loaded.contents;
+        let missing = confirmed.wait().await;
+        if !missing.is_empty() {
+            return Err(Failure::new(Refusal::Unconfirmed, missing));
+        }
+        let took = clock.now().since(Instant::ZERO);
+        Ok(Report::new(trigger, differs, certificates, took))
+    }
+
+    /// Opens what the new configuration needs and the present one does not have.
+    fn open(&self, config: &ProxyConfig) -> Result<(Option<OpenedLog>, sockets::Change), Failure> {
+        let log = if config.access_log == self.config.access_log {
+            Ok(None)
+        } else {
+            AccessLog::prepare(&config.access_log).map(Some)
+        };
+        let sockets = self.sockets.change(&config.listeners, self.workers.len());
+        match (log, sockets) {
+            (Ok(log), Ok(sockets)) => Ok((log, sockets)),
+            (log, sockets) => {
+                let mut reasons: Vec<_> = log.err().into_iter().collect();
+                reasons.extend(sockets.err().unwrap_or_default());
+                Err(Failure::new(Refusal::Unavailable, reasons))
+            }
+        }
+    }
+
+    fn tell_workers(&self, loaded: &Loaded, sockets: &mut sockets::Change) -> Confirmations {
+        let mut waiting = Vec::new();
+        for (number, worker) in self.workers.iter().enumerate() {
+            let (confirm, confirmed) = oneshot::channel();
+            let reload = Reload {
+                config: Arc::clone(&loaded.config),
+                certificates: Arc::clone(&loaded.certificates),
+                listeners: sockets.of_worker(number),
+                confirm,
+            };
+            // One that cannot be told is missing below.
+            let _ = worker.send(Command::Reload(reload));
+            waiting.push(confirmed);
+        }
+        Confirmations(waiting)
+    }
+}
+
+/// What workers will say.
+struct Confirmations(Vec<oneshot::Receiver<Result<(), String>>>);
+
+impl Confirmations {
+    /// Waits for all of them, and says in a line each what is missing.
+    async fn wait(self) -> Vec<String> {
+        let clock = Clock::start();
+        let mut missing = Vec::new();
+        for (number, confirmed) in self.0.into_iter().enumerate() {
+            let left = WORKER_DEADLINE.saturating_sub(clock.now().since(Instant::ZERO));
+            match seams::timeout(left, confirmed).await {
+                Ok(Ok(Ok(()))) => {}
+                Ok(Ok(Err(reason))) => missing.push(format!("worker {number}: {reason}")),
+                Ok(Err(_)) => missing.push(format!("worker {number} has ended")),
+                Err(_) => missing.push(format!(
+                    "worker {number} has not confirmed within {WORKER_DEADLINE:?}; it goes on \
+                     with the new configuration as soon as it can"
+                )),
+            }
+        }
+        missing
+    }
+}

@@ -1,0 +1,185 @@
+//! What one worker runs: its clusters, and the listeners before them. Both may change.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::client_limits::ClientLimits;
+use super::clusters::Clusters;
+use super::config::{ListenerConfig, ProxyConfig};
+use super::downstream::admission::Admission;
+use super::downstream::{self, Downstream, OpenConnections};
+use super::reload::sockets::Socket;
+use super::seams::{self, Listener};
+use super::tls::Certificates;
+use crate::pool::Instant;
+
+/// A listener that is open on this worker.
+struct Open {
+    /// How connections to come are served.
+    downstream: Rc<RefCell<Downstream>>,
+    /// Tells it, and the connections that came by it, to end.
+    drain: watch::Sender<bool>,
+}
+
+/// Clusters and listeners of one worker.
+pub struct Site {
+    clusters: Rc<Clusters>,
+    listeners: RefCell<Vec<Open>>,
+    connections: Rc<OpenConnections>,
+    admission: Arc<Admission>,
+    /// When the last pool that is gone will have finished what it had.
+    gone_by: Cell<Instant>,
+    stopping: Cell<bool>,
+}
+
+impl Site {
+    /// No listeners yet.
+    #[must_use]
+    pub fn new(clusters: Rc<Clusters>, admission: Arc<Admission>) -> Rc<Self> {
+        Rc::new(Self {
+            clusters,
+            listeners: RefCell::default(),
+            connections: Rc::default(),
+            admission,
+            gone_by: Cell::new(Instant::ZERO),
+            stopping: Cell::new(false),
+        })
+    }
+
+    /// The worker's clusters.
+    pub fn clusters(&self) -> &Rc<Clusters> {
+        &self.clusters
+    }
+
+    /// Begins to accept. There is a new socket for each listener of the configuration.
+    ///
+    /// # Errors
+    /// If the system refuses one, in one line.
+    pub fn listen(
+        &self,
+        config: &ProxyConfig,
+        certificates: &Certificates,
+        sockets: Vec<Socket>,
+    ) -> Result<(), String> {
+        self.change_listeners(config, certificates, adopt(sockets)?);
+        Ok(())
+    }
+
+    /// Goes on with another configuration, which was checked, between two requests. Connections and
+    /// requests that are there finish as they began.
+    ///
+    /// # Errors
+    /// Why it does not, in one line; then nothing has changed.
+    pub fn reconfigure(
+        &self,
+        config: &ProxyConfig,
+        certificates: &Certificates,
+        sockets: Vec<Socket>,
+    ) -> Result<(), String> {
+        if self.stopping.get() {
+            return Err("the proxy is about to stop".to_owned());
+        }
+        let sockets = adopt(sockets)?;
+        let gone_by = self.clusters.now().after(self.longest_drain());
+        self.gone_by.set(gone_by.max(self.gone_by.get()));
+        self.clusters.reconfigure(config, certificates);
+        self.change_listeners(config, certificates, sockets);
+        Ok(())
+    }
+
+    fn change_listeners(
+        &self,
+        config: &ProxyConfig,
+        certificates: &Certificates,
+        sockets: Vec<Adopted>,
+    ) {
+        let mut before: Vec<_> = self.listeners.take().into_iter().map(Some).collect();
+        let mut after = Vec::new();
+        let settings = config.listeners.iter().zip(&certificates.listeners);
+        for (socket, (settings, tls)) in sockets.into_iter().zip(settings) {
+            let limits = config.client_limits;
+            after.push(match socket {
+                Adopted::Kept(place) => {
+                    let open = before[place].take().expect("a listener is kept once");
+                    let mut downstream = open.downstream.borrow_mut();
+                    downstream.tls.clone_from(tls);
+                    downstream.http2 = settings.http2;
+                    downstream.limits = limits;
+                    drop(downstream);
+                    open
+                }
+                Adopted::New(listener) => self.open(listener, settings, tls.clone(), limits),
+            });
+        }
+        for gone in before.into_iter().flatten() {
+            gone.drain.send_replace(true);
+        }
+        self.listeners.replace(after);
+    }
+
+    fn open(
+        &self,
+        listener: Listener,
+        settings: &ListenerConfig,
+        tls: Option<Arc<rustls::ServerConfig>>,
+        limits: ClientLimits,
+    ) -> Open {
+        let (drain, draining) = watch::channel(false);
+        let downstream = Rc::new(RefCell::new(Downstream {
+            clusters: Rc::clone(&self.clusters),
+            address: listener.local_addr().unwrap_or(settings.address),
+            tls,
+            http2: settings.http2,
+            draining,
+            open: Rc::clone(&self.connections),
+            limits,
+            admission: Arc::clone(&self.admission),
+        }));
+        seams::spawn("accept", downstream::accept(Rc::clone(&downstream), listener));
+        Open { downstream, drain }
+    }
+
+    /// Takes nothing more in, and finishes what is there. Returns how long that may take.
+    pub fn shut_down(&self) -> Duration {
+        self.stopping.set(true);
+        for listener in &*self.listeners.borrow() {
+            listener.drain.send_replace(true);
+        }
+        self.clusters.shut_down();
+        let gone = self.gone_by.get().since(self.clusters.now());
+        self.longest_drain().max(gone)
+    }
+
+    /// Waits until no client is connected.
+    pub async fn no_connections(&self) {
+        self.connections.none().await;
+    }
+
+    fn longest_drain(&self) -> Duration {
+        let drivers = self.clusters.drivers();
+        let drains = drivers.iter().map(|driver| driver.config(|config| config.timeouts.drain));
+        drains.max().unwrap_or_default()
+    }
+}
+
+/// A listener's socket on this worker's runtime.
+enum Adopted {
+    Kept(usize),
+    New(Listener),
+}
+
+/// All sockets or none.
+fn adopt(sockets: Vec<Socket>) -> Result<Vec<Adopted>, String> {
+    let adopt = |socket| match socket {
+        Socket::Kept(place) => Ok(Adopted::Kept(place)),
+        Socket::New(socket) => match seams::adopt(socket) {
+            Ok(listener) => Ok(Adopted::New(listener)),
+            Err(error) => Err(format!("cannot listen: {error}")),
+        },
+    };
+    sockets.into_iter().map(adopt).collect()
+}

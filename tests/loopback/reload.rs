@@ -1,0 +1,359 @@
+//! Reload: what asks for it, what it says, what it refuses, and what goes on meanwhile.
+
+use std::net::SocketAddr;
+
+use http::Method;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use crate::support::baton::message;
+use crate::support::certificate::scratch_file;
+use crate::support::client::{head, read_answer};
+use crate::support::reload::{ConfigFile, LISTENER, PROCESS, cluster, refused, reload, reloaded};
+use crate::support::{Backend, Baton, Behaviour, Exchange, Http1, Http2, within};
+
+/// A backend that answers with its name.
+async fn named(name: &'static str) -> Backend {
+    Backend::start(Behaviour::default(), move |exchange: Exchange| exchange.answer(200, name)).await
+}
+
+/// A backend that answers with its name when the gate is opened.
+async fn gated(name: &'static str) -> (Backend, watch::Sender<bool>) {
+    let gate = watch::Sender::new(false);
+    let opening = gate.clone();
+    let backend = Backend::start(Behaviour::default(), move |exchange: Exchange| {
+        let mut gate = gate.subscribe();
+        async move {
+            if gate.wait_for(|open| *open).await.is_ok() {
+                exchange.answer(200, name).await;
+            }
+        }
+    });
+    (backend.await, opening)
+}
+
+async fn body(client: &Http2, path: &str) -> String {
+    let answer = client.get(path).await.expect("it is answered");
+    String::from_utf8(answer.body.to_vec()).expect("text")
+}
+
+fn text(parts: &[&str]) -> String {
+    parts.concat()
+}
+
+/// The addresses of all listeners so far, in the order in which they began.
+async fn addresses(baton: &Baton, count: usize) -> Vec<SocketAddr> {
+    let lines = baton.wait_for_lines("listening", count).await;
+    let address = |line: &Value| line["address"].as_str().expect("text").parse().expect("one");
+    lines.iter().map(address).collect()
+}
+
+#[tokio::test]
+async fn backends_come_go_and_stay_with_their_connections() {
+    let (stays, goes, comes) = (named("stays").await, named("goes").await, named("comes").await);
+    let file = |backends: &[(String, u16)]| {
+        text(&[PROCESS, LISTENER, &cluster("web", "strategy = \"weighted\"", backends)])
+    };
+    let before = file(&[(stays.url(), 1), (goes.url(), 1)]);
+    let config = ConfigFile::new("come-and-go.toml", &before);
+    let baton = Baton::start_with_file(&config.path, &[]).await;
+    let client = Http2::connect(baton.address).await;
+    let both = async {
+        while stays.seen(|seen| seen.connections) == 0 || goes.seen(|seen| seen.connections) == 0 {
+            body(&client, "/").await;
+        }
+    };
+    within("both have a connection", both).await;
+    assert_eq!(reloaded(&baton).await, ["nothing changed"]);
+
+    config.write(&file(&[(stays.url(), 7), (comes.url(), 1)]));
+    let (status, report) = reload(&baton).await;
+    assert_eq!(status, 200, "{report}");
+    assert_eq!(
+        report["changes"],
+        serde_json::json!([
+            format!("backend {} of web added", comes.url()),
+            format!("backend {} of web removed", goes.url()),
+            format!("backend {} of web weight 1 to 7", stays.url()),
+        ])
+    );
+    assert_eq!((&report["changed"], &report["trigger"]), (&true.into(), &"admin".into()));
+    assert_eq!(report["backends"]["kept"], 1);
+    assert_eq!(report["clusters"]["kept"], 1);
+    assert!(report["took_ms"].is_u64(), "{report}");
+    let arrived = goes.seen(|seen| seen.heads.len());
+    let come = async {
+        while comes.seen(|seen| seen.heads.len()) == 0 {
+            assert_ne!(body(&client, "/").await, "goes");
+        }
+    };
+    within("the new one gets requests", come).await;
+    assert_eq!(goes.seen(|seen| seen.heads.len()), arrived, "the old one gets no more");
+    assert_eq!(stays.seen(|seen| seen.connections), 1, "its connection stays warm");
+    let pools: Value = serde_json::from_str(&baton.ask("/pools").await).expect("JSON");
+    let backends = pools["workers"][0]["clusters"][0]["backends"].as_array().expect("a list");
+    let weight = |url: &str| {
+        let backend = backends.iter().find(|backend| backend["backend"] == url);
+        backend.map(|backend| backend["weight"].clone())
+    };
+    assert_eq!(weight(&stays.url()), Some(7.into()));
+}
+
+/// What a removed backend, or a removed cluster, was given is answered, over the same connections.
+#[tokio::test]
+async fn what_is_removed_finishes_its_requests() {
+    let (backend, gate) = gated("removed backend").await;
+    let (of_cluster, cluster_gate) = gated("removed cluster").await;
+    let stays = named("stays").await;
+    let before = text(&[
+        PROCESS,
+        LISTENER,
+        &cluster("web", "", &[(backend.url(), 1)]),
+        &cluster("old", "", &[(of_cluster.url(), 1)]),
+        "[[route]]\npath_prefix = \"/old\"\ncluster = \"old\"\n[[route]]\ncluster = \"web\"\n",
+    ]);
+    let config = ConfigFile::new("finish.toml", &before);
+    let baton = Baton::start_with_file(&config.path, &[]).await;
+    let client = Http2::connect(baton.address).await;
+    let (one, _) = client.begin(head(Method::GET, "/", "one"), true).await.expect("it lives");
+    let (other, _) =
+        client.begin(head(Method::GET, "/old", "other"), true).await.expect("as above");
+    backend.wait_until("it is in flight", |seen| seen.open() == 1).await;
+    of_cluster.wait_until("it is in flight", |seen| seen.open() == 1).await;
+
+    config.write(&text(&[PROCESS, LISTENER, &cluster("web", "", &[(stays.url(), 1)])]));
+    let changes = reloaded(&baton).await;
+    assert!(changes.contains(&"cluster old removed".to_owned()), "{changes:?}");
+    assert!(changes.contains(&"route */old to old removed".to_owned()), "{changes:?}");
+    assert_eq!(body(&client, "/old").await, "stays", "new requests go by the new routes");
+    gate.send_replace(true);
+    cluster_gate.send_replace(true);
+    for (response, name) in [(one, "removed backend"), (other, "removed cluster")] {
+        let response = within("the response", response).await.expect("it is answered");
+        assert_eq!(read_answer(response).await.expect("to its end").body, name);
+    }
+    for backend in [&backend, &of_cluster] {
+        assert_eq!(backend.seen(|seen| (seen.connections, seen.resets.len())), (1, 0));
+    }
+    assert_eq!(body(&client, "/").await, "stays");
+}
+
+/// Another size of tables needs another pool, and what the old one has accepted is finished.
+#[tokio::test]
+async fn pools_that_are_replaced_finish_what_they_have() {
+    let (backend, gate) = gated("it").await;
+    let file = |requests: usize| {
+        let limits = format!("limits = {{ requests = {requests}, waiting = 8 }}");
+        text(&[PROCESS, LISTENER, &cluster("web", &limits, &[(backend.url(), 1)])])
+    };
+    let config = ConfigFile::new("pools.toml", &file(64));
+    let baton = Baton::start_with_file(&config.path, &[]).await;
+    let client = Http2::connect(baton.address).await;
+    let (held, _) = client.begin(head(Method::GET, "/", "held"), true).await.expect("it lives");
+    backend.wait_until("it is in flight", |seen| seen.open() == 1).await;
+    config.write(&file(128));
+    let changes = reloaded(&baton).await;
+    assert_eq!(changes[0], "pools of cluster web replaced");
+    let (next, _) = client.begin(head(Method::GET, "/", "next"), true).await.expect("it lives");
+    backend.wait_until("both are in flight", |seen| seen.open() == 2).await;
+    gate.send_replace(true);
+    for response in [held, next] {
+        let response = within("the response", response).await.expect("it is answered");
+        assert_eq!(read_answer(response).await.expect("to its end").body, "it");
+    }
+    assert_eq!(backend.seen(|seen| seen.connections), 2);
+}
+
+#[tokio::test]
+async fn listeners_come_and_go_in_order() {
+    let (backend, gate) = gated("it").await;
+    let web = cluster("web", "", &[(backend.url(), 1)]);
+    let one = text(&[PROCESS, LISTENER, &web]);
+    let two = text(&[PROCESS, LISTENER, "[[listener]]\naddress = \"[::1]:0\"\n", &web]);
+    let config = ConfigFile::new("listeners-change.toml", &one);
+    let baton = Baton::start_with_file(&config.path, &[]).await;
+    assert!(baton.lines("listener removed").is_empty());
+    config.write(&two);
+    assert_eq!(reloaded(&baton).await, ["listener [::1]:0 added"]);
+    let added = addresses(&baton, 2).await[1];
+    let http2 = Http2::connect(added).await;
+    let (held, _) = http2.begin(head(Method::GET, "/", "held"), true).await.expect("it lives");
+    let mut http1 = Http1::connect(added).await;
+    let last = tokio::spawn(async move { http1.get("/").await });
+    let other = Http2::connect(baton.address).await;
+    backend.wait_until("both are in flight", |seen| seen.open() == 2).await;
+
+    config.write(&one);
+    assert_eq!(reloaded(&baton).await, ["listener [::1]:0 removed"]);
+    assert_eq!(baton.lines("listener removed")[0]["address"], added.to_string());
+    let gone = async { while TcpStream::connect(added).await.is_ok() {} };
+    within("nobody listens there", gone).await;
+    gate.send_replace(true);
+    let response = within("the response", held).await.expect("it is answered");
+    assert_eq!(read_answer(response).await.expect("to its end").body, "it");
+    let last = within("the response", last).await.expect("no panic").expect("it is answered");
+    assert_eq!((&last.body[..], last.header("connection")), (&b"it"[..], "close"));
+    let closed = within("the connection ends", http2.closed).await;
+    closed.expect("no panic").expect("in order, by GOAWAY");
+    assert_eq!(body(&other, "/").await, "it", "connections to the one that stays go on");
+}
+
+#[tokio::test]
+async fn a_listener_that_stays_goes_over_to_other_protocols() {
+    let backend = named("it").await;
+    let file = |http2: bool| {
+        let listener = format!("{LISTENER}http2 = {http2}\n");
+        text(&[PROCESS, &listener, &cluster("web", "", &[(backend.url(), 1)])])
+    };
+    let config = ConfigFile::new("protocols.toml", &file(true));
+    let baton = Baton::start_with_file(&config.path, &[]).await;
+    let before = Http2::connect(baton.address).await;
+    assert_eq!(body(&before, "/").await, "it");
+    config.write(&file(false));
+    assert_eq!(reloaded(&baton).await, ["listener 127.0.0.1:0 changed"]);
+    assert_eq!(body(&before, "/").await, "it", "connections go on as they began");
+    let tcp = crate::support::client::connect(baton.address).await;
+    let after = h2::client::handshake(tcp).await;
+    let refused = match after {
+        Err(_) => true,
+        Ok((_, connection)) => within("the connection ends", connection).await.is_err(),
+    };
+    assert!(refused, "no HTTP/2 any more");
+    assert_eq!(Http1::connect(baton.address).await.get("/").await.expect("HTTP/1.1").body, "it");
+}
+
+#[tokio::test]
+async fn every_trigger_reloads() {
+    let (one, other) = (named("one").await, named("other").await);
+    let file = |backend: &Backend, watch: bool| {
+        let process = PROCESS.replace("[process]\n", &format!("[process]\nwatch = {watch}\n"));
+        text(&[&process, LISTENER, &cluster("web", "", &[(backend.url(), 1)])])
+    };
+    let config = ConfigFile::new("triggers.toml", &file(&one, false));
+    let baton = Baton::start_with_file(&config.path, &[]).await;
+    let client = Http2::connect(baton.address).await;
+    assert_eq!(body(&client, "/").await, "one");
+    config.write(&file(&other, false));
+    baton.hang_up();
+    let lines = baton.wait_for_lines("reloaded", 1).await;
+    assert_eq!(lines[0]["trigger"], "SIGHUP");
+    assert!(lines[0]["changes"].as_str().expect("text").contains(&one.url()), "{}", lines[0]);
+    assert_eq!(body(&client, "/").await, "other");
+    config.write(&file(&one, true));
+    let changes = reloaded(&baton).await;
+    assert!(changes.contains(&"process.watch false to true".to_owned()), "{changes:?}");
+    assert_eq!(body(&client, "/").await, "one");
+    // From here on it notices by itself. What is wrong is said, and is no end.
+    config.write("wrong");
+    let refused = "reload refused, everything stays as it was";
+    let line = baton.wait_for_log(refused, |line| message(line) == refused).await;
+    assert_eq!((&line["trigger"], &line["level"]), (&"changed file".into(), &"ERROR".into()));
+    assert!(line["reasons"].as_str().expect("text").contains("triggers.toml:1:"), "{line}");
+    config.write(&file(&other, true));
+    let lines = baton.wait_for_lines("reloaded", 3).await;
+    assert_eq!(lines[2]["trigger"], "changed file");
+    assert_eq!(body(&client, "/").await, "other");
+    assert_eq!(baton.lines(refused).len(), 1, "once for each change");
+}
+
+/// All reasons, in the log and in the answer, and nothing has changed.
+#[tokio::test]
+async fn a_reload_that_is_refused_changes_nothing() {
+    let (backend, other) = (named("it").await, named("other").await);
+    let web = cluster("web", "", &[(backend.url(), 1)]);
+    let changed = cluster("web", "", &[(other.url(), 1)]);
+    let config = ConfigFile::new("refused.toml", &text(&[PROCESS, LISTENER, &web]));
+    let baton = Baton::start_with_file(&config.path, &[]).await;
+    let name = config.path.display().to_string();
+    let client = Http2::connect(baton.address).await;
+
+    let wrong = "[[route]]\ncluster = \"nobody\"\npath = \"/\"\n";
+    config.write(&text(&[PROCESS, LISTENER, &changed, wrong]));
+    let reasons = refused(&baton, 400).await;
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    assert!(reasons.iter().all(|reason| reason.starts_with(&format!("{name}:"))), "{reasons:?}");
+
+    let absent =
+        "[[listener]]\naddress = \"127.0.0.1:0\"\ncertificate = 'absent.pem'\nkey = 'k.pem'\n";
+    config.write(&text(&[PROCESS, LISTENER, absent, &changed]));
+    let reasons = refused(&baton, 400).await;
+    let place = format!("{name}:9:1: ");
+    assert!(reasons[0].starts_with(&place) && reasons[0].contains("absent.pem"), "{reasons:?}");
+
+    let fixed = PROCESS.replace("workers = 1", "workers = 2\nlog_level = \"debug\"");
+    config.write(&text(&[&fixed, LISTENER, &changed]));
+    let reasons = refused(&baton, 409).await;
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+    assert!(reasons[0].starts_with("process.workers cannot change from 1 to 2"), "{reasons:?}");
+    assert!(reasons.iter().all(|reason| reason.ends_with("or restart")), "{reasons:?}");
+
+    // The new listener could be had, the other one and the log cannot: neither is there afterwards.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("it is bound");
+    let foreign = tokio::net::TcpListener::bind(taken).await;
+    let listeners = format!("{LISTENER}{LISTENER}[[listener]]\naddress = \"{taken}\"\n");
+    let log = "[access_log]\nfile = '/nonexistent/access.log'\n";
+    config.write(&text(&[PROCESS, log, &listeners, &changed]));
+    let reasons = refused(&baton, 500).await;
+    assert_eq!(reasons.len(), 2, "{reasons:?} {foreign:?}");
+    assert!(reasons[0].starts_with("access log /nonexistent/access.log: "), "{reasons:?}");
+    assert!(reasons[1].starts_with(&format!("cannot listen on {taken}: ")), "{reasons:?}");
+
+    let refused = baton.lines("reload refused, everything stays as it was");
+    assert_eq!(refused.len(), 4);
+    let logged = refused[3]["reasons"].as_str().expect("text");
+    assert!(reasons.iter().all(|reason| logged.contains(reason)), "{logged}");
+    assert_eq!(baton.lines("listening").len(), 1);
+    assert_eq!(body(&client, "/").await, "it");
+    assert_eq!(backend.seen(|seen| seen.connections), 1);
+    assert_eq!(other.seen(|seen| seen.connections), 0);
+}
+
+#[tokio::test]
+async fn a_reload_while_it_stops_does_nothing() {
+    let (backend, gate) = gated("it").await;
+    let file = text(&[PROCESS, LISTENER, &cluster("web", "", &[(backend.url(), 1)])]);
+    let config = ConfigFile::new("stopping.toml", &file);
+    let mut baton = Baton::start_with_file(&config.path, &[]).await;
+    let client = Http2::connect(baton.address).await;
+    let (held, _) = client.begin(head(Method::GET, "/", "held"), true).await.expect("it lives");
+    backend.wait_until("it is in flight", |seen| seen.open() == 1).await;
+    baton.terminate();
+    baton.wait_for_log("draining", |line| message(line) == "draining").await;
+    assert_eq!(refused(&baton, 503).await, ["not reloaded: the proxy is about to stop"]);
+    baton.hang_up();
+    baton.wait_for_lines("access log reopened", 1).await;
+    gate.send_replace(true);
+    let response = within("the response", held).await.expect("it is answered");
+    assert_eq!(read_answer(response).await.expect("to its end").body, "it");
+    assert_eq!(baton.exit().await.code(), Some(0));
+    assert!(baton.lines("reloaded").is_empty());
+}
+
+#[tokio::test]
+async fn the_access_log_may_go_elsewhere() {
+    let backend = named("it").await;
+    let web = cluster("web", "", &[(backend.url(), 1)]);
+    let files = ["first.log", "second.log"].map(scratch_file);
+    let file = |log: &std::path::Path, format: &str| {
+        let log = format!("[access_log]\nfile = '{}'\nformat = \"{format}\"\n", log.display());
+        text(&[PROCESS, &log, LISTENER, &web])
+    };
+    let config = ConfigFile::new("log.toml", &file(&files[0], "json"));
+    let mut baton = Baton::start_with_file(&config.path, &[]).await;
+    let client = Http2::connect(baton.address).await;
+    for path in ["/1", "/2"] {
+        assert_eq!(body(&client, path).await, "it");
+    }
+    config.write(&file(&files[1], "text"));
+    assert_eq!(reloaded(&baton).await.len(), 2);
+    assert_eq!(body(&client, "/3").await, "it");
+    baton.terminate();
+    assert_eq!(baton.exit().await.code(), Some(0));
+    let [first, second] = files.map(|file| std::fs::read_to_string(file).expect("written"));
+    assert_eq!(first.lines().count(), 2, "{first}");
+    assert!(first.lines().all(|line| line.starts_with('{')), "{first}");
+    assert_eq!(second.lines().count(), 1, "{second}");
+    assert!(second.contains("/3") && !second.starts_with('{'), "{second}");
+}

@@ -1,0 +1,77 @@
+//! A configuration file that changes, and reloads of it.
+
+use std::path::{Path, PathBuf};
+
+use http::{Method, StatusCode};
+use serde_json::Value;
+
+use super::baton::Baton;
+use super::certificate::{certificate, scratch_file};
+use super::client::{Http1, head};
+
+/// A listener on a port of the system's choice.
+pub(crate) const LISTENER: &str = "[[listener]]\naddress = \"127.0.0.1:0\"\n";
+/// One worker, and an admin interface.
+pub(crate) const PROCESS: &str = "[process]\nworkers = 1\n[admin]\naddress = \"127.0.0.1:0\"\n";
+
+/// A configuration file.
+pub(crate) struct ConfigFile {
+    /// Where it is.
+    pub(crate) path: PathBuf,
+}
+
+impl ConfigFile {
+    /// A file with this text.
+    pub(crate) fn new(name: &str, text: &str) -> Self {
+        let file = Self { path: scratch_file(name) };
+        file.write(text);
+        file
+    }
+
+    /// Another text, at once, as careful editors write it.
+    pub(crate) fn write(&self, text: &str) {
+        replace(&self.path, text);
+    }
+}
+
+/// Puts another text in a file, at once.
+pub(crate) fn replace(path: &Path, text: &str) {
+    let beside = path.with_extension("new");
+    std::fs::write(&beside, text).expect("target/tmp is writable");
+    std::fs::rename(&beside, path).expect("as above");
+}
+
+/// A cluster with these backends; certificates of this test run are trusted.
+pub(crate) fn cluster<Url: AsRef<str>>(name: &str, more: &str, backends: &[(Url, u16)]) -> String {
+    let authority = certificate().certificate_file.display();
+    let mut text = format!("[cluster.{name}]\nauthorities = '{authority}'\n{more}\n");
+    for (url, weight) in backends {
+        let url = url.as_ref();
+        text += &format!("[[cluster.{name}.backend]]\nurl = \"{url}\"\nweight = {weight}\n");
+    }
+    text
+}
+
+/// Asks for a reload on the admin port.
+pub(crate) async fn reload(baton: &Baton) -> (StatusCode, Value) {
+    let mut client = Http1::connect(baton.admin().await).await;
+    let order = head(Method::POST, "/reload", "reload");
+    let answer = client.send(order, "").await.expect("the admin interface answers");
+    (answer.status, serde_json::from_slice(&answer.body).expect("JSON"))
+}
+
+/// The changes that a reload has to report, which succeeds.
+pub(crate) async fn reloaded(baton: &Baton) -> Vec<String> {
+    let (status, report) = reload(baton).await;
+    assert_eq!(status, 200, "{report}");
+    let changes = report["changes"].as_array().expect("a list");
+    changes.iter().map(|change| change.as_str().expect("text").to_owned()).collect()
+}
+
+/// The reasons of a reload that is refused with this status.
+pub(crate) async fn refused(baton: &Baton, status: u16) -> Vec<String> {
+    let (answered, answer) = reload(baton).await;
+    assert_eq!(answered, status, "{answer}");
+    let error = answer["error"].as_str().expect("an error");
+    error.lines().map(str::to_owned).collect()
+}
