@@ -9,6 +9,7 @@
 mod backends;
 mod books;
 mod choices;
+mod compare;
 mod endings;
 mod expect;
 mod facts;
@@ -180,9 +181,11 @@ impl Checker {
         self.books.generation_max = most;
     }
 
-    /// Something was miscounted on purpose: the next audit must find it.
-    pub fn planted(&mut self) {
+    /// Something was miscounted on purpose: the next audit must find it. If it was the deadline of the
+    /// shutdown that was lost, it begins anew.
+    pub fn planted(&mut self, deadline_lost: bool) {
         self.books.planted = true;
+        self.books.deadline_lost = deadline_lost;
     }
 
     /// Requests that were accepted and have not ended.

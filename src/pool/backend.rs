@@ -9,7 +9,7 @@
 //! | leaving | vacant | its last connection is gone |
 //!
 //! Only a backend in service gets new streams, and only if neither probes nor
-//! [`health`](super::health) speak against it.
+//! `health` speak against it.
 //!
 //! | probes | failed | passed |
 //! |---|---|---|
@@ -155,6 +155,7 @@ pub(crate) struct Counted {
     pub(crate) in_service: bool,
     pub(crate) healthy: bool,
     pub(crate) ejected: bool,
+    pub(crate) usable: bool,
 }
 
 /// What the pool knows of a backend besides its connections.
@@ -239,7 +240,8 @@ impl Backend {
         self.service == Service::Serving && self.is_up() && self.health.is_healthy()
     }
 
-    fn is_up(&self) -> bool {
+    /// Whether probes do not speak against it.
+    pub(crate) fn is_up(&self) -> bool {
         match self.probes {
             Probes::Up { .. } => true,
             Probes::Down { .. } => false,
@@ -268,6 +270,7 @@ impl Backend {
             in_service,
             healthy: self.is_healthy(),
             ejected: in_service && !self.health.is_healthy(),
+            usable: self.is_usable(),
         }
     }
 }

@@ -67,16 +67,33 @@ impl Balancer {
         }
     }
 
+    /// From now on by another rule. Turns begin anew: those of before mean nothing to it.
     pub(crate) fn set_strategy(&mut self, strategy: Strategy) {
         self.strategy = strategy;
+        for index in 0..self.turns.len() as u32 {
+            self.set_turn(index, self.now);
+        }
     }
 
     pub(crate) fn set_slow_start(&mut self, slow_start: Duration) {
         self.slow_start = slow_start;
     }
 
+    /// The next turn comes no later than one of the new weight would.
     pub(crate) fn set_weight(&mut self, backend: BackendId, weight: u16) {
-        self.weights[usize::from(backend.0)] = weight;
+        let index = usize::from(backend.0);
+        self.weights[index] = weight;
+        let latest = self.now + STRIDE / u64::from(weight);
+        self.set_turn(u32::from(backend.0), self.turns[index].min(latest));
+    }
+
+    fn set_turn(&mut self, index: u32, turn: u64) {
+        self.turns[index as usize] = turn;
+        for heap in &mut self.sets {
+            if heap.contains(index) {
+                heap.set(index, turn);
+            }
+        }
     }
 
     /// The backend is back: its share grows from here on.
@@ -87,6 +104,7 @@ impl Balancer {
     /// Another backend may take the place.
     pub(crate) fn forget(&mut self, backend: BackendId) {
         self.returned[usize::from(backend.0)] = None;
+        self.set_turn(u32::from(backend.0), self.now);
     }
 
     /// The share of its full one that a backend gets now, in percent.
@@ -166,18 +184,15 @@ impl Balancer {
     /// The backend had its turn.
     pub(crate) fn charge(&mut self, backend: BackendId, now: Instant) {
         let index = usize::from(backend.0);
-        self.now = self.now.max(self.turns[index]);
         let weight = match self.strategy {
             Strategy::Weighted => self.weights[index],
-            Strategy::RoundRobin | Strategy::Random | Strategy::LeastLoaded => 1,
+            Strategy::RoundRobin => 1,
+            Strategy::Random | Strategy::LeastLoaded => return,
         };
+        self.now = self.now.max(self.turns[index]);
         let share = self.share(u32::from(backend.0), now);
-        self.turns[index] += STRIDE / u64::from(weight) * 100 / share;
-        for heap in &mut self.sets {
-            if heap.contains(u32::from(backend.0)) {
-                heap.set(u32::from(backend.0), self.turns[index]);
-            }
-        }
+        let turn = self.turns[index] + STRIDE / u64::from(weight) * 100 / share;
+        self.set_turn(u32::from(backend.0), turn);
     }
 
     pub(crate) fn request_bound(&mut self, backend: BackendId) {

@@ -3,17 +3,17 @@
 //! Lifecycle and load are kept apart; the public [`SlotState`] is a function of the two. What may
 //! happen in which state (everything else is refused and changes nothing):
 //!
-//! | state | dialled | established | dial ended | reserved | released | silent | alive | drain | closed |
-//! |---|---|---|---|---|---|---|---|---|---|
-//! | empty | connecting | – | – | – | – | – | – | – | – |
-//! | connecting | – | available¹ | empty | – | – | – | – | – | – |
-//! | available | – | – | – | available¹ | available² | suspect | – | draining | empty² |
-//! | in use | – | – | – | – | available¹ | suspect | – | draining | empty² |
-//! | suspect | – | – | – | – | suspect² | – | available¹ | draining | empty² |
-//! | draining | – | – | – | – | draining² | – | – | draining³ | empty² |
+//! | state | dialled | established | dial ended | reserved | released | silent | alive | drain | resumed | closed |
+//! |---|---|---|---|---|---|---|---|---|---|---|
+//! | empty | connecting | – | – | – | – | – | – | – | – | – |
+//! | connecting | – | available¹ | empty | – | – | – | – | – | – | – |
+//! | available | – | – | – | available¹ | available² | suspect | – | draining | – | empty² |
+//! | in use | – | – | – | – | available¹ | suspect | – | draining | – | empty² |
+//! | suspect | – | – | – | – | suspect² | – | available¹ | draining | – | empty² |
+//! | draining | – | – | – | – | draining² | – | – | draining³ | available¹ ⁴ | empty² |
 //!
 //! ¹ or in use, by load and limit. ² released needs a load, closed needs none. ³ only to
-//! [`DrainCause::Lost`], once.
+//! [`DrainCause::Lost`], once, or from [`DrainCause::Backend`]. ⁴ only from [`DrainCause::Backend`].
 
 use core::hash::{Hash, Hasher};
 
@@ -79,6 +79,7 @@ pub(crate) enum Event {
     Silent,
     Alive,
     Drain(DrainCause),
+    Resumed,
     Closed,
 }
 
@@ -112,6 +113,8 @@ pub(crate) struct Connection {
     pub(crate) quiet_since: Instant,
     /// When it ends at the latest, once it drains.
     pub(crate) drains_until: Instant,
+    /// When it reaches its max age.
+    pub(crate) ages_at: Instant,
     pub(crate) ping: Ping,
     /// PINGs answered since the last response: each doubles the silence before the next.
     pub(crate) pongs: u32,
@@ -133,6 +136,7 @@ impl Connection {
             last_stream_id: u32::MAX,
             quiet_since: Instant::ZERO,
             drains_until: Instant::ZERO,
+            ages_at: Instant::ZERO,
             ping: Ping::Idle,
             pongs: 0,
             lost_without_goodbye: false,
@@ -197,6 +201,7 @@ impl Connection {
             | Event::Silent
             | Event::Alive
             | Event::Drain(_)
+            | Event::Resumed
             | Event::Closed => {}
         }
         self.lifecycle = next;
@@ -215,6 +220,7 @@ impl Connection {
                 | Event::Silent
                 | Event::Alive
                 | Event::Drain(_)
+                | Event::Resumed
                 | Event::Closed => None,
             },
             Lifecycle::Connecting { .. } => match event {
@@ -226,6 +232,7 @@ impl Connection {
                 | Event::Silent
                 | Event::Alive
                 | Event::Drain(_)
+                | Event::Resumed
                 | Event::Closed => None,
             },
             Lifecycle::Ready => match event {
@@ -241,7 +248,14 @@ impl Connection {
             },
             Lifecycle::Draining(cause) => match event {
                 Event::Drain(DrainCause::Lost) if cause == DrainCause::Lost => None,
-                Event::Drain(next) if next != DrainCause::Lost => None,
+                Event::Drain(DrainCause::Lost) => self.next_in_any_live_state(event),
+                // What the operator ordered he may take back; what else is known of it, nobody can.
+                Event::Drain(DrainCause::Backend) => None,
+                Event::Drain(next) if cause == DrainCause::Backend => {
+                    Some(Lifecycle::Draining(next))
+                }
+                Event::Drain(_) => None,
+                Event::Resumed => (cause == DrainCause::Backend).then_some(Lifecycle::Ready),
                 Event::Reserved | Event::Silent | Event::Alive => None,
                 _ => self.next_in_any_live_state(event),
             },
@@ -254,7 +268,7 @@ impl Connection {
             Event::Released => (self.load > 0).then_some(self.lifecycle),
             Event::Drain(cause) => Some(Lifecycle::Draining(cause)),
             Event::Closed => (self.load == 0).then_some(Lifecycle::Empty),
-            Event::Dialled { .. } | Event::Established | Event::DialEnded => None,
+            Event::Dialled { .. } | Event::Established | Event::DialEnded | Event::Resumed => None,
             Event::Reserved | Event::Silent | Event::Alive => {
                 unreachable!("each live state answers these itself")
             }
@@ -302,7 +316,7 @@ impl Connection {
         *self = Self { generation: self.generation, ..Self::new() };
     }
 
-    /// Miscounts on purpose; see [`Planted`](super::Planted).
+    /// Miscounts on purpose; see `Planted`.
     pub(crate) fn plant_load(&mut self) {
         self.load += 1;
     }

@@ -62,7 +62,10 @@ impl Pool {
         }
         self.balancer.charge(backend, now);
         self.balancer.request_bound(backend);
-        self.backends[usize::from(backend.0)].health.bound(index);
+        if self.backends[usize::from(backend.0)].health.bound(index) {
+            let at = now.after(self.config.timeouts.response_head);
+            self.timers.arm(Timer::Health(u32::from(backend.0)), at);
+        }
         let id = self.requests.id(index);
         self.order(Output::OpenStream { stream, request: id, attempt, evidence });
         self.drain_when_spent(now, slot);
@@ -85,12 +88,16 @@ impl Pool {
     /// A request no longer uses its backend.
     pub(super) fn unbind(&mut self, index: u32, backend: BackendId) {
         self.balancer.request_unbound(backend);
-        self.backends[usize::from(backend.0)].health.unbound(index);
+        if self.backends[usize::from(backend.0)].health.unbound(index) {
+            self.timers.disarm(Timer::Health(u32::from(backend.0)));
+        }
         self.refresh(backend);
     }
 
     fn dial(&mut self, now: Instant, backend: BackendId) {
-        let expected = self.backends[usize::from(backend.0)].expected_streams;
+        let state = &self.backends[usize::from(backend.0)];
+        // Nobody counts on one that is only tried because too few are healthy.
+        let expected = if state.is_usable() { state.expected_streams } else { 0 };
         let connection = self.slots.dial(backend, expected).expect("a dialable backend has a slot");
         let slot = self.slots.find(connection).expect("dialled just now");
         let timeouts = &self.config.timeouts;
@@ -111,6 +118,9 @@ impl Pool {
         self.in_service = change(self.in_service, counted.in_service, before.in_service);
         self.healthy = change(self.healthy, counted.healthy, before.healthy);
         self.ejected = change(self.ejected, counted.ejected, before.ejected);
+        if before.usable && !counted.usable && self.slots.is_connecting(backend) {
+            self.slots.expect_nothing_of(backend);
+        }
         let panicking = self.should_panic();
         if core::mem::replace(&mut self.panicking, panicking) == panicking {
             self.sort_backend(backend);
@@ -128,12 +138,18 @@ impl Pool {
         share < u64::from(self.in_service) * u64::from(self.config.health.panic_percent)
     }
 
+    /// One that is only tried because too few are healthy gets one dial at a time.
+    pub(super) fn may_dial(&self, backend: BackendId) -> bool {
+        let usable = self.backends[usize::from(backend.0)].is_usable();
+        self.slots.can_dial(backend) && (usable || !self.slots.is_connecting(backend))
+    }
+
     fn sort_backend(&mut self, backend: BackendId) {
         let state = &self.backends[usize::from(backend.0)];
         let chosen = state.is_usable() || (state.counted.in_service && self.panicking);
         let waits = self.timers.armed(Timer::Backoff(u32::from(backend.0))).is_some();
         let roomy = chosen && self.slots.has_capacity(backend);
-        let dialable = chosen && !waits && self.slots.can_dial(backend);
+        let dialable = chosen && !waits && self.may_dial(backend);
         self.balancer.set_member(Set::Usable, backend, chosen);
         self.balancer.set_member(Set::Roomy, backend, roomy);
         self.balancer.set_member(Set::Dialable, backend, dialable);

@@ -11,11 +11,12 @@
 //! |---|---|---|---|---|
 //! | healthy | the third in a row ejects, if the share of ejected backends allows | the fifth in a row, likewise | starts both counts anew | – |
 //! | ejected | – | – | half-open, one success, if it is used because too few are healthy | half-open |
-//! | half-open | ejected again, for longer | of the probe: likewise | of the probe: the second in a row heals | – |
+//! | half-open | of the probe, or a dial: ejected again, for longer | of the probe: likewise | of the probe: the second in a row heals | another probe |
 //!
 //! An ejection lasts as many times the least time as the backend was ejected without being well for
 //! the longest time in between. Late responses to requests from before the ejection prove nothing,
-//! and do not help.
+//! and do not help; late failures do not harm. A probe that takes longer than a response may, such as a
+//! long upload, is one no more: another request is tried beside it.
 
 use core::time::Duration;
 
@@ -32,6 +33,15 @@ pub(crate) enum Health {
     Ejected { times: u32 },
     /// Takes one request at a time, which is the probe.
     HalfOpen { times: u32, successes: u32, probe: Option<u32> },
+}
+
+/// Whose failure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blame {
+    /// Of the request that is the backend's probe, or of a dial.
+    Trial,
+    /// Of another request or connection.
+    Other,
 }
 
 /// What became of a backend.
@@ -65,8 +75,9 @@ impl Health {
     pub(crate) const NEW: Self =
         Self::Healthy { failures: 0, gateway_failures: 0, times: 0, since: Instant::ZERO };
 
-    /// The backend did not do what was asked of it.
-    pub(crate) fn failure(&mut self, of: &Circumstances<'_>) -> Verdict {
+    /// The backend did not do what was asked of it. On trial, only what concerns the trial counts: the
+    /// probe, or a dial. Requests from before the ejection may fail late.
+    pub(crate) fn failure(&mut self, blame: Blame, of: &Circumstances<'_>) -> Verdict {
         match self {
             Self::Healthy { failures, .. } => {
                 *failures = failures.saturating_add(1).min(of.config.failures);
@@ -74,6 +85,7 @@ impl Health {
                 self.judge(out, of)
             }
             Self::Ejected { .. } => Verdict::Unchanged,
+            Self::HalfOpen { .. } if blame == Blame::Other => Verdict::Unchanged,
             Self::HalfOpen { times, .. } => {
                 let times = times.saturating_add(1);
                 self.eject(times, of)
@@ -114,14 +126,35 @@ impl Health {
         }
     }
 
-    /// The ejection is over. False if there was none.
-    pub(crate) fn half_open(&mut self) -> bool {
+    /// The ejection is over, or the probe takes so long that another one may be tried beside it. False
+    /// if there was neither.
+    pub(crate) fn time_over(&mut self) -> bool {
         match *self {
             Self::Ejected { times } => {
                 *self = Self::HalfOpen { times, successes: 0, probe: None };
                 true
             }
-            Self::Healthy { .. } | Self::HalfOpen { .. } => false,
+            Self::HalfOpen { times, successes, probe: Some(_) } => {
+                *self = Self::HalfOpen { times, successes, probe: None };
+                true
+            }
+            Self::Healthy { .. } | Self::HalfOpen { probe: None, .. } => false,
+        }
+    }
+
+    /// Whether a timer must end this state.
+    pub(crate) fn is_timed(&self) -> bool {
+        match self {
+            Self::Ejected { .. } | Self::HalfOpen { probe: Some(_), .. } => true,
+            Self::Healthy { .. } | Self::HalfOpen { probe: None, .. } => false,
+        }
+    }
+
+    /// The request that is the probe.
+    pub(crate) fn probe(&self) -> Option<u32> {
+        match self {
+            Self::HalfOpen { probe, .. } => *probe,
+            Self::Healthy { .. } | Self::Ejected { .. } => None,
         }
     }
 
@@ -142,21 +175,25 @@ impl Health {
         }
     }
 
-    /// A request was bound to the backend; on trial, it is the probe.
-    pub(crate) fn bound(&mut self, request: u32) {
-        if let Self::HalfOpen { probe, .. } = self
-            && probe.is_none()
-        {
-            *probe = Some(request);
+    /// A request was bound to the backend. Says whether it is the probe from now on.
+    pub(crate) fn bound(&mut self, request: u32) -> bool {
+        match self {
+            Self::HalfOpen { probe: probe @ None, .. } => {
+                *probe = Some(request);
+                true
+            }
+            Self::HalfOpen { .. } | Self::Healthy { .. } | Self::Ejected { .. } => false,
         }
     }
 
-    /// A request left the backend, with or without a verdict.
-    pub(crate) fn unbound(&mut self, request: u32) {
-        if let Self::HalfOpen { probe, .. } = self
-            && *probe == Some(request)
-        {
-            *probe = None;
+    /// A request left the backend, with or without a verdict. Says whether it was the probe.
+    pub(crate) fn unbound(&mut self, request: u32) -> bool {
+        match self {
+            Self::HalfOpen { probe, .. } if *probe == Some(request) => {
+                *probe = None;
+                true
+            }
+            Self::HalfOpen { .. } | Self::Healthy { .. } | Self::Ejected { .. } => false,
         }
     }
 
@@ -227,7 +264,7 @@ mod tests {
     fn ejected() -> Health {
         let mut health = Health::NEW;
         for _ in 0..3 {
-            let _ = health.failure(&OF);
+            let _ = health.failure(Blame::Trial, &OF);
         }
         health
     }
@@ -235,7 +272,7 @@ mod tests {
     #[test]
     fn the_third_failure_in_a_row_ejects() {
         let mut health = Health::NEW;
-        let mut fail = || health.failure(&OF);
+        let mut fail = || health.failure(Blame::Trial, &OF);
         assert_eq!([fail(), fail(), fail()], [Verdict::Unchanged, Verdict::Unchanged, FIVE]);
         assert!(!health.is_usable());
     }
@@ -244,8 +281,8 @@ mod tests {
     fn a_success_starts_the_counts_anew() {
         let mut health = Health::NEW;
         for _ in 0..10 {
-            assert_eq!(health.failure(&OF), Verdict::Unchanged);
-            assert_eq!(health.failure(&OF), Verdict::Unchanged);
+            assert_eq!(health.failure(Blame::Trial, &OF), Verdict::Unchanged);
+            assert_eq!(health.failure(Blame::Trial, &OF), Verdict::Unchanged);
             for _ in 0..4 {
                 assert_eq!(health.gateway_failure(1, &OF), Verdict::Unchanged);
             }
@@ -268,25 +305,25 @@ mod tests {
         let spared = Circumstances { may_eject: false, ..OF };
         let mut health = Health::NEW;
         for _ in 0..2 {
-            let _ = health.failure(&spared);
+            let _ = health.failure(Blame::Trial, &spared);
         }
-        assert_eq!(health.failure(&spared), Verdict::Spared);
+        assert_eq!(health.failure(Blame::Trial, &spared), Verdict::Spared);
         assert!(health.is_usable());
-        assert_eq!(health.failure(&OF), FIVE);
+        assert_eq!(health.failure(Blame::Trial, &OF), FIVE);
     }
 
     #[test]
     fn one_probe_at_a_time_and_two_successes_heal() {
         let mut health = ejected();
-        assert!(health.half_open());
+        assert!(health.time_over());
         assert!(health.is_usable() && !health.is_healthy());
-        health.bound(7);
-        health.bound(8);
+        assert!(health.bound(7) && !health.bound(8));
         assert!(!health.is_usable(), "the probe is out");
+        assert_eq!(health.failure(Blame::Other, &OF), Verdict::Unchanged, "from before");
         assert_eq!(health.success(8, &OF), Verdict::Unchanged, "not the probe");
         assert_eq!(health.success(7, &OF), Verdict::HalfOpened);
-        health.unbound(7);
-        health.bound(9);
+        let _ = health.unbound(7);
+        assert!(health.bound(9));
         assert_eq!(health.success(9, &OF), Verdict::Healed);
         assert!(health.is_healthy());
     }
@@ -294,8 +331,8 @@ mod tests {
     #[test]
     fn a_gateway_failure_of_the_probe_ejects_again() {
         let mut health = ejected();
-        assert!(health.half_open());
-        health.bound(7);
+        assert!(health.time_over());
+        assert!(health.bound(7));
         assert_eq!(health.gateway_failure(8, &OF), Verdict::Unchanged, "not the probe");
         let ten = Verdict::Ejected(Duration::from_secs(10));
         assert_eq!(health.gateway_failure(7, &OF), ten);
@@ -304,21 +341,22 @@ mod tests {
     #[test]
     fn a_probe_that_ends_without_a_verdict_makes_room_for_the_next() {
         let mut health = ejected();
-        assert!(health.half_open());
-        health.bound(7);
-        health.unbound(8);
+        assert!(health.time_over());
+        assert!(health.bound(7) && !health.unbound(8));
         assert!(!health.is_usable());
-        health.unbound(7);
+        assert!(health.unbound(7));
         assert!(health.is_usable());
+        assert!(health.bound(9) && health.is_timed() && health.time_over());
+        assert!(health.is_usable(), "it takes too long: another one may be tried");
     }
 
     #[test]
     fn each_ejection_lasts_longer_up_to_a_bound() {
         let mut health = ejected();
         for seconds in [10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 60, 60] {
-            assert!(health.half_open());
+            assert!(health.time_over());
             let time = Duration::from_secs(seconds);
-            assert_eq!(health.failure(&OF), Verdict::Ejected(time));
+            assert_eq!(health.failure(Blame::Trial, &OF), Verdict::Ejected(time));
         }
     }
 
@@ -326,18 +364,22 @@ mod tests {
     fn earlier_ejections_are_forgotten_after_being_well_for_the_longest_time() {
         for (later, seconds) in [(59, 10), (60, 5)] {
             let mut health = ejected();
-            assert!(health.half_open());
+            assert!(health.time_over());
             for probe in [1, 2] {
-                health.bound(probe);
+                assert!(health.bound(probe));
                 let _ = health.success(probe, &OF);
             }
             assert!(health.is_healthy());
             let now = NOW.after(Duration::from_secs(later));
             let of = Circumstances { now, ..OF };
-            let _ = health.failure(&of);
-            let _ = health.failure(&of);
+            let _ = health.failure(Blame::Trial, &of);
+            let _ = health.failure(Blame::Trial, &of);
             let time = Duration::from_secs(seconds);
-            assert_eq!(health.failure(&of), Verdict::Ejected(time), "{later} s later");
+            assert_eq!(
+                health.failure(Blame::Trial, &of),
+                Verdict::Ejected(time),
+                "{later} s later"
+            );
         }
     }
 
@@ -346,10 +388,10 @@ mod tests {
         let mut health = ejected();
         assert_eq!(health.success(1, &OF), Verdict::Unchanged, "a late answer proves nothing");
         let panicking = Circumstances { panicking: true, ..OF };
-        assert_eq!(health.failure(&panicking), Verdict::Unchanged);
+        assert_eq!(health.failure(Blame::Trial, &panicking), Verdict::Unchanged);
         assert_eq!(health.gateway_failure(1, &panicking), Verdict::Unchanged);
         assert_eq!(health.success(1, &panicking), Verdict::HalfOpened);
-        health.bound(2);
+        assert!(health.bound(2));
         assert_eq!(health.success(2, &panicking), Verdict::Healed);
     }
 }

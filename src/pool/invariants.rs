@@ -7,7 +7,6 @@ use super::backend::Service;
 use super::balance::Set;
 use super::config::Probing;
 use super::connection::{DrainCause, Lifecycle};
-use super::health::Health;
 use super::request::RequestState;
 use super::slots::Stream;
 use super::timer::Timer;
@@ -140,9 +139,9 @@ impl Pool {
         }
         for (index, backend) in self.backends.iter().enumerate() {
             let place = index as u32;
-            let ejected = matches!(backend.health, Health::Ejected { .. });
             let health = armed(Timer::Health(place));
-            same(health, ejected, "an ejected backend has a way back", index)?;
+            let timed = backend.health.is_timed();
+            same(health, timed, "an ejected backend has a way back", index)?;
             let probed = self.config.probing == Probing::Ordered
                 && self.phase == Phase::Running
                 && matches!(backend.service, Service::Serving | Service::Draining);
@@ -151,14 +150,15 @@ impl Pool {
             let backoff = armed(Timer::Backoff(place));
             live += usize::from(health) + usize::from(backoff) + usize::from(probe);
         }
-        live += usize::from(armed(Timer::Shutdown));
+        let shutdown = armed(Timer::Shutdown);
+        let draining = self.phase == Phase::Draining;
+        same(shutdown, draining, "a shutdown has a deadline", 0)?;
+        live += usize::from(shutdown);
         same(self.timers.len(), live, "timers with a live cause", 0)
     }
 
     fn recount_backends(&self) -> Result<(), Mismatch> {
-        let loads = (0..self.backends.len()).map(|index| self.balancer.load(backend_id(index)));
-        let sent = self.requests.live() - self.waiting.len() as u32;
-        same(loads.sum(), sent, "requests that count for a backend", 0)?;
+        self.recount_loads()?;
         let (mut in_service, mut healthy, mut ejected, mut leaving) = (0, 0, 0, 0);
         for (index, backend) in self.backends.iter().enumerate() {
             let counted = backend.count();
@@ -186,6 +186,25 @@ impl Pool {
         same(self.panicking, self.should_panic(), "too few backends are healthy", 0)
     }
 
+    /// Each request that was sent counts for the backend that it is on, and a probe is one of them.
+    fn recount_loads(&self) -> Result<(), Mismatch> {
+        let (mut counted, mut sent) = (0, 0);
+        for (index, backend) in self.backends.iter().enumerate() {
+            let id = backend_id(index);
+            let streams = self.slots.range(id).map(|slot| self.slots.requests_on(slot)).sum();
+            same(self.balancer.load(id), streams, "requests that count for a backend", index)?;
+            counted += streams;
+            let probe = backend.health.probe();
+            let stream = |probe| self.requests.peek(probe).and_then(|request| request.stream());
+            let on_it = |probe| stream(probe).is_some_and(|it| it.connection.backend == id);
+            expect(probe.is_none_or(on_it), "the probe of a backend on trial", index)?;
+        }
+        for index in self.live_requests() {
+            sent += u32::from(self.requests.get(index).stream().is_some());
+        }
+        same(counted, sent, "requests that were sent", 0)
+    }
+
     fn recount_sets(&self) -> Result<(), Mismatch> {
         for (index, backend) in self.backends.iter().enumerate() {
             let id = backend_id(index);
@@ -195,7 +214,7 @@ impl Pool {
             let roomy = chosen && self.slots.has_capacity(id);
             same(member(Set::Roomy), roomy, "backend with room", index)?;
             let waits = self.timers.armed(Timer::Backoff(index as u32)).is_some();
-            let dialable = chosen && !waits && self.slots.can_dial(id);
+            let dialable = chosen && !waits && self.may_dial(id);
             same(member(Set::Dialable), dialable, "backend that may be dialled", index)?;
         }
         Ok(())

@@ -114,6 +114,8 @@ pub struct Pool {
     ejected: u32,
     /// Removed backends that still have connections.
     leaving: u32,
+    /// A connection of a removed backend ended: it may be gone.
+    emptied: bool,
     /// So few are healthy that all in service are used.
     panicking: bool,
     /// Requests on a second or later attempt, or waiting for one.
@@ -156,6 +158,7 @@ impl Pool {
             healthy: 0,
             ejected: 0,
             leaving: 0,
+            emptied: false,
             panicking: false,
             retrying: 0,
             phase: Phase::Running,

@@ -3,6 +3,7 @@
 use super::backend::{Probes, Service, StateCause};
 use super::config::{Probing, Strategy};
 use super::connection::{DrainCause, Event, Lifecycle};
+use super::health::Health;
 use super::output::CloseReason;
 use super::setting::{Setting, Timeout};
 use super::slots::Stale;
@@ -90,6 +91,7 @@ impl Pool {
         }
         place.service = Service::Leaving;
         self.leaving += 1;
+        self.emptied = true;
         self.stop_probing(backend);
         let most = self.config.timeouts.drain.saturating_mul(limits::DRAIN_EXTENSIONS_MAX);
         self.retire(now, backend, now.after(most), StateCause::Configured);
@@ -106,10 +108,12 @@ impl Pool {
             return Handled::Stale;
         };
         let place = &mut self.backends[usize::from(backend.0)];
-        if place.service != Service::Serving {
-            return Handled::Refused;
+        match place.service {
+            Service::Vacant => unreachable!("a token never names a free place"),
+            Service::Leaving => return Handled::Refused,
+            // An earlier deadline counts, a later one does not.
+            Service::Serving | Service::Draining => place.service = Service::Draining,
         }
-        place.service = Service::Draining;
         self.retire(now, backend, now.after(within), StateCause::Operator);
         Handled::Done
     }
@@ -122,8 +126,17 @@ impl Pool {
         if place.service != Service::Draining {
             return Handled::Refused;
         }
+        // Whatever was known of it was before the operator took it out.
         place.service = Service::Serving;
+        place.health = Health::NEW;
+        self.timers.disarm(Timer::Health(u32::from(backend.0)));
         self.balancer.start_slowly(backend, now);
+        for slot in self.slots.range(backend) {
+            let drained = Lifecycle::Draining(DrainCause::Backend);
+            if self.slots.connection(slot).lifecycle() == drained {
+                self.resume(slot);
+            }
+        }
         self.refresh(backend);
         self.tell_state(now, backend, StateCause::Operator);
         Handled::Done
@@ -164,8 +177,17 @@ impl Pool {
         }
     }
 
+    /// A connection that drained with its backend takes streams again, as if nothing had been.
+    fn resume(&mut self, slot: usize) {
+        let token = self.slots.token(slot);
+        self.slots.apply(token, Event::Resumed).expect("it drains for its backend");
+        let ages_at = self.slots.connection(slot).ages_at;
+        self.timers.arm(Timer::Life(slot as u32), ages_at);
+        self.arm_silence(slot, token.backend);
+    }
+
     /// A connection that drains anyway ends at `deadline` at the latest.
-    fn hasten_drain(&mut self, slot: usize, deadline: Instant) {
+    pub(super) fn hasten_drain(&mut self, slot: usize, deadline: Instant) {
         let timer = Timer::Life(slot as u32);
         let until = &mut self.slots.connection_mut(slot).drains_until;
         *until = deadline.min(*until);
@@ -176,7 +198,7 @@ impl Pool {
 
     /// Says goodbye to removed backends whose last connection is gone.
     pub(super) fn let_go_of_removed(&mut self) {
-        if self.leaving == 0 {
+        if !core::mem::take(&mut self.emptied) {
             return;
         }
         for index in 0..self.backends.len() {
@@ -231,7 +253,11 @@ impl Pool {
             let place = &mut self.backends[index];
             let there = matches!(place.service, Service::Serving | Service::Draining);
             if probing == Probing::Off {
+                let was_down = !place.is_up();
                 place.probes = Probes::NEW;
+                if was_down {
+                    self.balancer.start_slowly(backend, now);
+                }
             }
             if there {
                 self.start_probing(now, backend);

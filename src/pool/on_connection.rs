@@ -1,5 +1,6 @@
 //! Facts about connections: dialled, limited, draining, alive, gone.
 
+use super::backend::Service;
 use super::connection::{DrainCause, Event, Lifecycle, Ping};
 use super::input::code;
 use super::output::CloseReason;
@@ -30,7 +31,9 @@ impl Pool {
             return Handled::Refused;
         }
         let age = self.random.jitter(nanoseconds(self.config.timeouts.max_age), 10);
-        self.timers.arm(Timer::Life(slot as u32), now.after(Duration::from_nanos(age)));
+        let ages_at = now.after(Duration::from_nanos(age));
+        self.slots.connection_mut(slot).ages_at = ages_at;
+        self.timers.arm(Timer::Life(slot as u32), ages_at);
         self.note_limit(slot, token.backend);
         self.settle(now, slot);
         Handled::Done
@@ -107,6 +110,11 @@ impl Pool {
                     .expect("a ready or suspect connection can drain");
                 self.arm_drain(now, slot);
             }
+            // It would have come back with its backend; its deadline stays.
+            Lifecycle::Draining(DrainCause::Backend) => {
+                let drained = self.slots.apply(token, Event::Drain(DrainCause::GoAway));
+                drained.expect("one that could take streams again can drain");
+            }
             Lifecycle::Draining(_) => {}
         }
         self.fail_streams(now, slot, false, |stream_id| {
@@ -174,11 +182,18 @@ impl Pool {
             Lifecycle::Draining(_) => false,
             Lifecycle::Ready | Lifecycle::Suspect => self.slots.carries_request(token),
         };
+        // The deadline of a backend that goes is for what is lost, too.
+        let service = self.backends[usize::from(token.backend.0)].service;
+        let latest =
+            (service != Service::Serving).then(|| self.slots.connection(slot).drains_until);
         let barren = abrupt && self.note_barren(now, slot);
         self.slots
             .apply(token, Event::Drain(DrainCause::Lost))
             .expect("any live connection that is not lost can be lost");
         self.arm_drain(now, slot);
+        if let Some(latest) = latest {
+            self.hasten_drain(slot, latest);
+        }
         self.fail_streams(now, slot, true, |stream_id| {
             (stream_id == 0 || stream_id > sent_through).then_some(StreamFailure::NotSent)
         });
@@ -283,7 +298,9 @@ impl Pool {
     pub(super) fn forget_slot(&mut self, slot: usize) {
         self.timers.disarm(Timer::Life(slot as u32));
         self.timers.disarm(Timer::Quiet(slot as u32));
-        self.refresh(self.slots.token(slot).backend);
+        let backend = self.slots.token(slot).backend;
+        self.emptied |= self.backends[usize::from(backend.0)].service == Service::Leaving;
+        self.refresh(backend);
     }
 
     /// Once shutdown was asked for and no request is left, nothing needs a connection any more.
@@ -302,6 +319,7 @@ impl Pool {
             self.timers.disarm(Timer::Quiet(slot as u32));
         }
         self.slots.close_all();
+        self.emptied |= self.leaving > 0;
         for index in 0..self.backends.len() {
             self.refresh(backend_id(index));
         }

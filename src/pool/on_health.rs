@@ -2,7 +2,7 @@
 
 use super::backend::{Service, StateCause};
 use super::config::Probing;
-use super::health::{Circumstances, Health, Verdict};
+use super::health::{Blame, Circumstances, Health, Verdict};
 use super::time::nanoseconds;
 use super::timer::Timer;
 use super::{BackendId, BackendToken, Handled, Instant, Output, Pool};
@@ -30,7 +30,7 @@ impl Pool {
         let delay = nanoseconds(least.saturating_mul(1 << doublings).min(most));
         let drawn = Duration::from_nanos(self.random.jitter(delay, 20)).clamp(least, most);
         self.timers.arm(Timer::Backoff(u32::from(backend.0)), now.after(drawn));
-        self.backend_failed(now, backend);
+        self.backend_failed(now, backend, Blame::Trial);
     }
 
     /// The wait for the next dial is over.
@@ -39,9 +39,24 @@ impl Pool {
         self.refresh(backend);
     }
 
+    /// Whose failure it would be if this request's attempt failed on a backend.
+    pub(super) fn blame(&self, backend: BackendId, request: u32) -> Blame {
+        let probe = self.backends[usize::from(backend.0)].health.probe();
+        if probe == Some(request) { Blame::Trial } else { Blame::Other }
+    }
+
+    /// Whose failure it would be if a connection failed: the trial's if it carries the probe.
+    pub(super) fn blame_of_connection(&self, slot: usize) -> Blame {
+        let token = self.slots.token(slot);
+        let probe = self.backends[usize::from(token.backend.0)].health.probe();
+        let stream = probe.and_then(|probe| self.requests.get(probe).stream());
+        let carries = stream.is_some_and(|stream| stream.connection == token);
+        if carries { Blame::Trial } else { Blame::Other }
+    }
+
     /// The backend did not do what was asked of it.
-    pub(super) fn backend_failed(&mut self, now: Instant, backend: BackendId) {
-        let verdict = self.judge(now, backend, Health::failure);
+    pub(super) fn backend_failed(&mut self, now: Instant, backend: BackendId, blame: Blame) {
+        let verdict = self.judge(now, backend, |health, of| health.failure(blame, of));
         self.carry_out(now, backend, verdict, StateCause::Failures);
     }
 
@@ -96,6 +111,7 @@ impl Pool {
                 self.counters.ejections += 1;
                 self.timers.arm(timer, now.after(time));
             }
+            // Of a half-open backend the probe ends with its request.
             Verdict::HalfOpened => self.timers.disarm(timer),
             Verdict::Healed => {
                 self.timers.disarm(timer);
@@ -106,11 +122,11 @@ impl Pool {
         self.tell_state(now, backend, cause);
     }
 
-    /// The ejection is over; one request may try the backend.
+    /// The ejection is over, or the probe takes too long; one request may try the backend.
     pub(super) fn on_ejection_over(&mut self, now: Instant, backend: BackendId) {
         self.timers.disarm(Timer::Health(u32::from(backend.0)));
-        let opened = self.backends[usize::from(backend.0)].health.half_open();
-        assert!(opened, "the timer is armed only while the backend is ejected");
+        let opened = self.backends[usize::from(backend.0)].health.time_over();
+        assert!(opened, "the timer is armed only while the state has an end");
         self.refresh(backend);
         self.tell_state(now, backend, StateCause::EjectionOver);
     }

@@ -134,9 +134,10 @@ impl Pool {
                 Rejection::BodyStalled
             }
             RequestState::Sent { stream, upload: Upload::Done, .. } => {
+                let blame = self.blame(stream.connection.backend, index);
                 self.requests.get_mut(index).evidence = Some(Evidence::Unknown);
                 self.abandon_stream(now, index, code::CANCEL);
-                self.backend_failed(now, stream.connection.backend);
+                self.backend_failed(now, stream.connection.backend, blame);
                 Rejection::ResponseDeadline
             }
             RequestState::Responding { .. } => {

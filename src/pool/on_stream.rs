@@ -181,10 +181,11 @@ impl Pool {
         let lost = &mut self.slots.connection_mut(slot).lost_without_goodbye;
         let cut_off = failure == StreamFailure::ConnectionLost && *lost;
         *lost &= !(cut_off || fault);
+        let blame = self.blame(backend, index);
         self.unbind(index, backend);
         self.give_back(now, stream, keep);
         if fault || cut_off {
-            self.backend_failed(now, backend);
+            self.backend_failed(now, backend, blame);
         }
         self.fail_attempt(now, index, backend, evidence);
         Handled::Done

@@ -97,10 +97,11 @@ impl Pool {
                 }
             }
             Lifecycle::Suspect => {
+                let blame = self.blame_of_connection(slot);
                 let barren = self.note_barren(now, slot);
                 self.close(now, slot, CloseReason::Silent);
                 if !barren {
-                    self.backend_failed(now, token.backend);
+                    self.backend_failed(now, token.backend, blame);
                 }
             }
         }

@@ -21,6 +21,12 @@ pub enum Planted {
     Timer,
     /// One backend more is healthy than there are.
     Backends,
+    /// A request counts for another backend than the one that it is on.
+    Loads,
+    /// The request that is a backend's probe is none that lives.
+    Probe,
+    /// The deadline of the shutdown is lost.
+    Shutdown,
 }
 
 impl Pool {
@@ -67,7 +73,8 @@ impl Pool {
         self.timers.clear();
         self.balancer.clear();
         self.retrying = 0;
-        if let Some(at) = shutdown.filter(|_| self.phase == Phase::Draining) {
+        if self.phase == Phase::Draining {
+            let at = shutdown.unwrap_or(now.after(self.config.timeouts.drain));
             self.timers.arm(Timer::Shutdown, at);
         }
         self.rebuild_backends(now);
@@ -99,6 +106,7 @@ impl Pool {
             self.refresh(backend);
             self.tell_state(now, backend, StateCause::Rebuilt);
         }
+        self.emptied = true;
         self.let_go_of_removed();
     }
 
@@ -126,6 +134,22 @@ impl Pool {
             Planted::Backends => {
                 self.healthy += 1;
                 true
+            }
+            Planted::Loads => {
+                let places = || (0..self.backends.len()).map(backend_id);
+                let loaded = places().find(|place| self.balancer.load(*place) > 0);
+                let other = places().find(|place| Some(*place) != loaded);
+                if let (Some(from), Some(to)) = (loaded, other) {
+                    self.balancer.request_unbound(from);
+                    self.balancer.request_bound(to);
+                }
+                loaded.is_some() && other.is_some()
+            }
+            Planted::Probe => self.backends.iter_mut().any(|place| place.health.bound(u32::MAX)),
+            Planted::Shutdown => {
+                let armed = self.timers.armed(Timer::Shutdown).is_some();
+                self.timers.disarm(Timer::Shutdown);
+                armed
             }
         }
     }

@@ -195,9 +195,13 @@ impl Slots {
         self.free_heads[index] = token.stream;
         self.change(index, Event::Released).expect("a live stream is part of the load");
         let lifecycle = self.connections[index].lifecycle();
-        if !keep && matches!(lifecycle, Lifecycle::Ready | Lifecycle::Suspect) {
+        let takes_streams = matches!(
+            lifecycle,
+            Lifecycle::Ready | Lifecycle::Suspect | Lifecycle::Draining(DrainCause::Backend)
+        );
+        if !keep && takes_streams {
             let drained = self.change(index, Event::Drain(DrainCause::Unfit));
-            drained.expect("a ready connection can drain");
+            drained.expect("one that could take streams again can drain");
         }
         Ok(())
     }
@@ -222,6 +226,14 @@ impl Slots {
         let index = self.find(token).expect("the caller looked it up");
         self.expected -= expected(&self.connections[index]);
         self.connections[index].expect_nothing();
+    }
+
+    /// Nobody counts on the dials of a backend any more.
+    pub(crate) fn expect_nothing_of(&mut self, backend: BackendId) {
+        for index in self.range(backend) {
+            self.expected -= expected(&self.connections[index]);
+            self.connections[index].expect_nothing();
+        }
     }
 
     /// Frees every slot at once; all tokens are stale from here on.

@@ -5,6 +5,7 @@ mod chaos;
 mod dialling;
 mod draining;
 mod health;
+mod operating;
 mod queueing;
 mod retries;
 mod silence;

@@ -4,7 +4,7 @@
 use super::connection::{DrainCause, Event, SlotState};
 
 /// The columns of the table, in its order.
-const EVENTS: [&str; 10] = [
+const EVENTS: [&str; 11] = [
     "dialled",
     "established",
     "dial ended",
@@ -15,6 +15,7 @@ const EVENTS: [&str; 10] = [
     "drain",
     "lost",
     "closed",
+    "resumed",
 ];
 
 /// The rows of the table, with the columns that are legal in each.
@@ -24,12 +25,12 @@ const LEGAL: [(SlotState, &str, &[usize]); 6] = [
     (SlotState::Available, "available", &[3, 4, 5, 7, 8, 9]),
     (SlotState::InUse, "in use", &[4, 5, 7, 8, 9]),
     (SlotState::Suspect, "suspect", &[4, 6, 7, 8, 9]),
-    (SlotState::Draining, "draining", &[4, 8, 9]),
+    (SlotState::Draining, "draining", &[4, 7, 8, 9, 10]),
 ];
 
 /// A set of moves that were made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Transitions(u64);
+pub struct Transitions(u128);
 
 impl Transitions {
     /// Notes a move that the table allowed.
@@ -45,6 +46,7 @@ impl Transitions {
             Event::Drain(DrainCause::Lost) => 8,
             Event::Drain(_) => 7,
             Event::Closed => 9,
+            Event::Resumed => 10,
         };
         self.0 |= 1 << (state as usize * EVENTS.len() + column);
     }

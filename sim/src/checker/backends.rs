@@ -4,17 +4,14 @@
 use std::time::Duration;
 
 use baton::pool::{
-    BackendId, BackendState, BackendToken, Config, Input, Instant, Output, Pool, Probing, Setting,
-    Strategy, TimerReason,
+    BackendState, BackendToken, Config, Input, Instant, Output, Probing, Setting, StateCause,
+    TimerReason,
 };
 
 use super::books::{Books, ConnectionPhase, Decision, Phase};
 use super::facts::lost_evidence;
 use super::health::{Health, Probes};
 use super::{Invariant, Verdict, require};
-
-/// Times that a backend with room may be passed over, for each backend that there is.
-const PASSED_OVER_MAX: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Service {
@@ -46,11 +43,11 @@ pub(super) struct Backend {
     pub(super) requests: u32,
     /// When it came back, or came.
     pub(super) returned: Option<Instant>,
-    weight: u16,
+    pub(super) weight: u16,
     /// Requests in a row that went elsewhere although it had room.
-    passed_over: u32,
-    /// The state that the pool last told of it.
-    told: Option<BackendState>,
+    pub(super) passed_over: u32,
+    /// The state that the pool last told of it, and when.
+    pub(super) told: Option<(BackendState, Instant)>,
 }
 
 impl Backend {
@@ -85,11 +82,11 @@ impl Backend {
         self.is_in_service() && self.probes.up && self.health.is_healthy()
     }
 
-    fn is_usable(&self) -> bool {
+    pub(super) fn is_usable(&self) -> bool {
         self.is_in_service() && self.probes.up && self.health.is_usable()
     }
 
-    fn state(&self) -> Option<BackendState> {
+    pub(super) fn state(&self) -> Option<BackendState> {
         Some(match self.service {
             Service::Vacant => return None,
             Service::Draining => BackendState::Draining,
@@ -111,7 +108,7 @@ impl Books {
             let expected = self.first_expectation(backend.exclusive);
             let state = &mut self.backends[index];
             state.occupy(1, backend.weight, expected);
-            state.told = Some(BackendState::Up);
+            state.told = Some((BackendState::Up, Instant::ZERO));
         }
     }
 
@@ -200,7 +197,7 @@ impl Books {
         let state = &mut self.backends[index];
         state.occupy(token.generation, weight, expected);
         state.returned = Some(now);
-        state.probes.not_before = now;
+        (state.probes.not_before, state.probes.not_after) = (now, now);
         Ok(())
     }
 
@@ -226,7 +223,9 @@ impl Books {
             Input::DrainCancelled { backend } => {
                 let index = self.backend(backend).expect("answered Done");
                 self.backends[index].service = Service::Serving;
+                self.backends[index].health = Health::NEW;
                 self.backends[index].returned = Some(now);
+                self.resume(now, index);
             }
             Input::WeightChanged { backend, weight } => {
                 let index = self.backend(backend).expect("answered Done");
@@ -252,12 +251,31 @@ impl Books {
                     self.set_phase(now, slot, ConnectionPhase::Draining);
                     self.connections[slot].ends_at = Some(deadline);
                     self.connections[slot].only_then = true;
+                    self.connections[slot].resumable = true;
                 }
                 ConnectionPhase::Draining => {
-                    let ends_at = &mut self.connections[slot].ends_at;
-                    *ends_at = Some(ends_at.map_or(deadline, |before| before.min(deadline)));
+                    let most = self.config.timeouts.drain.saturating_mul(20);
+                    let connection = &mut self.connections[slot];
+                    let own = match connection.ends_at {
+                        Some(before) => before,
+                        None => connection.since.after(most),
+                    };
+                    connection.ends_at = Some(own.min(deadline));
                 }
                 ConnectionPhase::Gone | ConnectionPhase::Connecting | ConnectionPhase::Lost => {}
+            }
+        }
+    }
+
+    /// Connections that drained for their backend alone take streams again.
+    fn resume(&mut self, now: Instant, index: usize) {
+        for slot in self.slots_of(index) {
+            let connection = &mut self.connections[slot];
+            if connection.phase == ConnectionPhase::Draining && connection.resumable {
+                connection.ends_at = None;
+                connection.only_then = false;
+                connection.resumable = false;
+                self.set_phase(now, slot, ConnectionPhase::Up);
             }
         }
     }
@@ -269,11 +287,15 @@ impl Books {
             return;
         }
         for state in &mut self.backends {
+            let was_down = !state.probes.up;
             state.probes.out = None;
-            state.probes.not_before = now;
             if self.config.probing == Probing::Off {
-                state.probes = Probes { not_before: now, ..Probes::NEW };
+                state.probes = Probes::NEW;
+                if was_down {
+                    state.returned = Some(now);
+                }
             }
+            (state.probes.not_before, state.probes.not_after) = (now, now);
         }
     }
 
@@ -310,15 +332,22 @@ impl Books {
                 require((told && out.is_some()) || late, legal, || {
                     format!("{order:?} of a probe that is {out:?}")
                 })?;
-                let least = self.config.timeouts.probe_interval / 10 * 9;
-                self.backends[index].probes.not_before = now.after(least);
+                let interval = self.config.timeouts.probe_interval;
+                let most = interval / 10 * 11 + Duration::from_nanos(10);
+                let probes = &mut self.backends[index].probes;
+                (probes.not_before, probes.not_after) =
+                    (now.after(interval / 10 * 9), now.after(most));
                 self.count_probe(now, index, passed);
                 Ok(())
             }
-            Output::BackendChanged { backend, state, .. } => {
+            Output::BackendChanged { backend, state, cause } => {
                 let index = self.known_backend(backend)?;
-                let before = self.backends[index].told.replace(state);
-                require(before != Some(state), legal, || format!("{order:?} was told before"))
+                let before = self.backends[index].told.replace((state, now));
+                let news = before.is_none_or(|(before, _)| before != state);
+                require(news, legal, || format!("{order:?} was told before"))?;
+                require(is_likely(state, cause), Invariant::Health, || {
+                    format!("{order:?}: that is no cause of this")
+                })
             }
             Output::BackendGone { backend } => self.backend_gone(now, backend),
             _ => unreachable!("not about a backend"),
@@ -349,120 +378,20 @@ impl Books {
         }
         Ok(())
     }
+}
 
-    /// Turns are taken: a backend with room is not passed over again and again. A few times it is:
-    /// dials and retries count as turns too, and one that comes back slowly is.
-    pub(super) fn take_turn(&mut self, backend: BackendId, attempt: u8) -> Verdict {
-        let slowly = !self.config.timeouts.slow_start.is_zero();
-        if self.config.strategy != Strategy::RoundRobin || slowly {
-            return Ok(());
+/// Whether a state can have this cause.
+fn is_likely(state: BackendState, cause: StateCause) -> bool {
+    match state {
+        BackendState::Down => matches!(cause, StateCause::Probes | StateCause::Operator),
+        BackendState::Draining => cause == StateCause::Operator,
+        BackendState::Leaving => cause == StateCause::Configured,
+        BackendState::Ejected => {
+            matches!(cause, StateCause::Failures | StateCause::GatewayFailures | StateCause::Probes)
         }
-        let most = PASSED_OVER_MAX * self.backends.len() as u32;
-        for index in 0..self.backends.len() {
-            let ready = self.may_be_used(index) && self.has_room(index);
-            let state = &mut self.backends[index];
-            if index == usize::from(backend.0) || !ready {
-                state.passed_over = 0;
-            } else if attempt == 1 {
-                state.passed_over += 1;
-            }
-            let times = state.passed_over;
-            require(times <= most, Invariant::Fairness, || {
-                format!("backend {index} had room and was passed over {times} times in a row")
-            })?;
+        BackendState::OnTrial => {
+            matches!(cause, StateCause::EjectionOver | StateCause::Answered | StateCause::Probes)
         }
-        Ok(())
-    }
-
-    fn has_room(&self, backend: usize) -> bool {
-        self.connections[self.slots_of(backend)].iter().any(|connection| {
-            connection.phase == ConnectionPhase::Up
-                && !connection.suspect
-                && connection.load < connection.limit
-        })
-    }
-
-    /// What the pool says of its backends equals the account.
-    pub(super) fn compare_backends(&mut self, now: Instant, pool: &Pool) -> Verdict {
-        require(self.joining.is_none(), Invariant::CommandLegality, || {
-            "a backend was added where another still is".to_owned()
-        })?;
-        require(self.judgement_due.is_none(), Invariant::Health, || {
-            "a probe was reported, and nobody else was told".to_owned()
-        })?;
-        let panicking = self.is_panicking();
-        require(pool.is_panicking() == panicking, Invariant::Health, || {
-            format!("the pool panics: {}, expected {panicking}", pool.is_panicking())
-        })?;
-        for index in 0..self.backends.len() {
-            self.compare_backend(now, index, pool)?;
-            self.compare_backoff(now, index, pool)?;
-        }
-        Ok(())
-    }
-
-    fn compare_backend(&self, now: Instant, index: usize, pool: &Pool) -> Verdict {
-        let backend = BackendId(index as u16);
-        let state = &self.backends[index];
-        let own = state.state();
-        require(state.told == own, Invariant::Health, || {
-            format!("backend {index} is {own:?}; people were told {:?}", state.told)
-        })?;
-        let view = pool.backend(backend);
-        let seen = view.map(|view| (view.state, view.token.generation, view.weight));
-        let known = own.map(|own| (own, state.generation, state.weight));
-        require(seen == known, Invariant::Health, || {
-            format!("backend {index} is {seen:?}, expected {known:?}")
-        })?;
-        let requests = view.map_or(0, |view| view.requests);
-        require(requests == state.requests, Invariant::DerivedCounts, || {
-            format!("backend {index} has {requests} requests, expected {}", state.requests)
-        })?;
-        let told = (pool.may_be_used(backend), pool.is_healthy(backend));
-        let own = (self.may_be_used(index), state.is_healthy());
-        require(told == own, Invariant::Health, || {
-            let health = state.health;
-            format!(
-                "backend {index} is usable and healthy: {told:?}, expected {own:?} ({health:?})"
-            )
-        })?;
-        let share = self.share(now, index);
-        require(pool.share(backend, now) == share, Invariant::Fairness, || {
-            let told = pool.share(backend, now);
-            format!("backend {index} gets {told} % of its share, expected {share}")
-        })
-    }
-
-    /// A backend that came back gets a tenth of its share at first, and more with time.
-    fn share(&self, now: Instant, index: usize) -> u64 {
-        let whole = self.config.timeouts.slow_start.as_nanos();
-        match self.backends[index].returned {
-            Some(returned) if now.since(returned).as_nanos() < whole => {
-                let past = now.since(returned).as_nanos();
-                ((past * 100 / whole) as u64).max(10)
-            }
-            _ => 100,
-        }
-    }
-
-    fn compare_backoff(&mut self, now: Instant, index: usize, pool: &Pool) -> Verdict {
-        let backend = BackendId(index as u16);
-        let state = &mut self.backends[index];
-        let until = pool.backoff_until(backend);
-        let fits = match (until, state.backoff) {
-            (None, None) => true,
-            (Some(until), Some((least, most))) => least <= until && until <= most,
-            // Only its timer ends a wait.
-            (None, Some((least, _))) => now >= least,
-            (Some(_), None) => false,
-        };
-        let backoff = state.backoff;
-        require(fits, Invariant::Timers, || {
-            format!("backend {index} is not dialled until {until:?}, expected {backoff:?}")
-        })?;
-        if until.is_none() {
-            state.backoff = None;
-        }
-        Ok(())
+        BackendState::Up => !matches!(cause, StateCause::Failures | StateCause::GatewayFailures),
     }
 }

@@ -44,6 +44,8 @@ pub(super) struct Connection {
     pub(super) ends_at: Option<Instant>,
     /// And not before, since it drains for that reason alone.
     pub(super) only_then: bool,
+    /// It would take streams again if its backend came back.
+    pub(super) resumable: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,6 +155,8 @@ pub(super) struct Books {
     pub(super) judgement_due: Option<(usize, bool)>,
     /// Something was miscounted on purpose.
     pub(super) planted: bool,
+    /// And it was the deadline of the shutdown.
+    pub(super) deadline_lost: bool,
     /// The pool starts anew in this step.
     pub(super) rebuilding: bool,
     /// Streams opened in this step, and dials beyond what waits.
@@ -185,6 +189,7 @@ impl Books {
             lost_without_goodbye: false,
             ends_at: None,
             only_then: false,
+            resumable: false,
         };
         let request = Request {
             phase: RequestPhase::None,
@@ -221,6 +226,7 @@ impl Books {
             joining: None,
             judgement_due: None,
             planted: false,
+            deadline_lost: false,
             rebuilding: false,
             served: 0,
             extra_dials: 0,

@@ -119,15 +119,18 @@ impl Books {
         if phase == RequestPhase::Waiting {
             self.waiting -= 1;
         }
+        let mut of_trial = false;
         if let RequestPhase::Sent(stream) | RequestPhase::Responding(stream) = phase {
-            self.request_unbound(stream.connection.backend, index);
+            let backend = stream.connection.backend;
+            of_trial = self.backends[usize::from(backend.0)].health.is_probe(index);
+            self.request_unbound(backend, index);
         }
         match phase {
             RequestPhase::Sent(stream) if !over => {
                 self.request_mut(index).evidence = Some(Evidence::Unknown);
                 // Who kept a body from moving is not known.
                 if !stalled {
-                    self.backend_failed(now, stream.connection.backend);
+                    self.backend_failed(now, stream.connection.backend, of_trial);
                 }
             }
             RequestPhase::Responding(_) if !over => {

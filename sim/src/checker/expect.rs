@@ -252,9 +252,9 @@ impl Books {
                     Probing::Ordered => Answer::Stale,
                 }
             }
-            (BackendAs::InService, Input::DrainCancelled { .. })
-            | (BackendAs::Draining, Input::DrainRequested { .. })
-            | (BackendAs::Leaving, _) => Answer::Refused,
+            (BackendAs::InService, Input::DrainCancelled { .. }) | (BackendAs::Leaving, _) => {
+                Answer::Refused
+            }
             (BackendAs::InService | BackendAs::Draining, _) => Answer::Done,
         };
         coverage.backend(state, fact, answer);

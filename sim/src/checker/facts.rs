@@ -186,6 +186,7 @@ impl Books {
             self.dial_failed(now, token.backend);
             return;
         }
+        connection.resumable = false;
         if connection.phase == ConnectionPhase::Up {
             if last == 0 {
                 self.note_barren(now, slot);
@@ -204,6 +205,10 @@ impl Books {
         }
         let abrupt = self.connections[slot].phase == ConnectionPhase::Up && self.carries(slot);
         let barren = abrupt && self.note_barren(now, slot);
+        self.connections[slot].resumable = false;
+        if self.backends[usize::from(token.backend.0)].is_in_service() {
+            self.connections[slot].ends_at = None;
+        }
         self.set_phase(now, slot, ConnectionPhase::Lost);
         self.connections[slot].lost_without_goodbye = abrupt && !barren;
         self.forget_resets(now, slot);
@@ -259,8 +264,11 @@ impl Books {
             StreamFailure::Reset { code } => code == code::HTTP_1_1_REQUIRED,
             StreamFailure::Unprocessed => false,
         };
-        if (unfit || http1) && self.connections[slot].phase == ConnectionPhase::Up {
-            self.set_phase(now, slot, ConnectionPhase::Draining);
+        if unfit || http1 {
+            self.connections[slot].resumable = false;
+            if self.connections[slot].phase == ConnectionPhase::Up {
+                self.set_phase(now, slot, ConnectionPhase::Draining);
+            }
         }
         let evidence = match failure {
             StreamFailure::NotSent => Evidence::NeverSent,
@@ -271,6 +279,8 @@ impl Books {
             | StreamFailure::Malformed => Evidence::Unknown,
         };
         let cut_off = self.connections[slot].lost_without_goodbye;
+        let backend = token.connection.backend;
+        let of_trial = self.backends[usize::from(backend.0)].health.is_probe(index);
         self.release(now, token);
         self.request_unbound(token.connection.backend, index);
         let fault = match failure {
@@ -285,7 +295,7 @@ impl Books {
         };
         if fault {
             self.connections[slot].lost_without_goodbye = false;
-            self.backend_failed(now, token.connection.backend);
+            self.backend_failed(now, backend, of_trial);
         }
         self.fail(index, evidence, Decision::Retry);
     }

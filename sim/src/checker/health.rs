@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use baton::pool::{BackendId, Instant};
 
-use super::books::Books;
+use super::books::{Books, ConnectionPhase};
 
 /// What requests and dials say about one backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,10 +21,11 @@ pub(super) enum Health {
         times: u32,
         until: Instant,
     },
+    /// The probe is one for so long only.
     OnTrial {
         times: u32,
         successes: u32,
-        probe: Option<u32>,
+        probe: Option<(u32, Instant)>,
     },
 }
 
@@ -34,6 +35,10 @@ impl Health {
 
     pub(super) fn is_healthy(self) -> bool {
         matches!(self, Self::Healthy { .. })
+    }
+
+    pub(super) fn is_probe(self, request: u32) -> bool {
+        matches!(self, Self::OnTrial { probe: Some((probe, _)), .. } if probe == request)
     }
 
     pub(super) fn is_usable(self) -> bool {
@@ -52,13 +57,19 @@ pub(super) struct Probes {
     pub(super) against: u32,
     /// The number of the one that is out, and since when.
     pub(super) out: Option<(u32, Instant)>,
-    /// The next one is not due before.
+    /// The next one is due between these.
     pub(super) not_before: Instant,
+    pub(super) not_after: Instant,
 }
 
 impl Probes {
-    pub(super) const NEW: Self =
-        Self { up: true, against: 0, out: None, not_before: Instant::ZERO };
+    pub(super) const NEW: Self = Self {
+        up: true,
+        against: 0,
+        out: None,
+        not_before: Instant::ZERO,
+        not_after: Instant::ZERO,
+    };
 }
 
 impl Books {
@@ -76,7 +87,7 @@ impl Books {
         let least = (delay / 5 * 4).max(timeouts.backoff_min);
         let most = (delay / 5 * 6 + Duration::from_nanos(10)).min(timeouts.backoff_max);
         state.backoff = Some((now.after(least.min(most)), now.after(most)));
-        self.backend_failed(now, backend);
+        self.backend_failed(now, backend, true);
     }
 
     /// Whether one more backend may be ejected: one always may, else a share of those in service.
@@ -107,10 +118,24 @@ impl Books {
         };
         let time = timeouts.ejection_min.saturating_mul(times).min(timeouts.ejection_max);
         state.health = Health::Ejected { times, until: now.after(time) };
+        self.lose_dials(usize::from(backend.0));
     }
 
-    /// The backend did not do what was asked of it.
-    pub(super) fn backend_failed(&mut self, now: Instant, backend: BackendId) {
+    /// Nobody counts on the dials of a backend that is not usable on its own account.
+    pub(super) fn lose_dials(&mut self, index: usize) {
+        if self.backends[index].is_usable() {
+            return;
+        }
+        for slot in self.slots_of(index) {
+            if self.connections[slot].phase == ConnectionPhase::Connecting {
+                self.connections[slot].expected = 0;
+            }
+        }
+    }
+
+    /// The backend did not do what was asked of it. On trial only the failure of the probe or of a
+    /// dial counts.
+    pub(super) fn backend_failed(&mut self, now: Instant, backend: BackendId, of_trial: bool) {
         let needed = self.config.health.failures;
         let may_eject = self.may_eject();
         let state = &mut self.backends[usize::from(backend.0)];
@@ -119,7 +144,7 @@ impl Books {
                 *failures = (*failures + 1).min(needed);
                 *failures >= needed && may_eject
             }
-            Health::OnTrial { .. } => true,
+            Health::OnTrial { .. } => of_trial,
             Health::Ejected { .. } => false,
         };
         if out {
@@ -151,7 +176,7 @@ impl Books {
                     self.eject(now, backend);
                 }
             }
-            Health::OnTrial { probe, .. } if *probe != Some(request) => {}
+            Health::OnTrial { probe, .. } if probe.is_none_or(|(own, _)| own != request) => {}
             Health::OnTrial { .. } if gateway => self.eject(now, backend),
             Health::Ejected { .. } if gateway || !panicking => {}
             Health::Ejected { times, .. } => {
@@ -176,14 +201,17 @@ impl Books {
         }
     }
 
-    /// A request was given to the backend; on trial, it is the probe.
-    pub(super) fn request_bound(&mut self, backend: BackendId, request: u32) {
+    /// A request was given to the backend; on trial, it is the probe, for as long as a response may
+    /// take.
+    pub(super) fn request_bound(&mut self, now: Instant, backend: BackendId, request: u32) {
+        let until = now.after(self.config.timeouts.response_head);
         let state = &mut self.backends[usize::from(backend.0)];
         state.requests += 1;
         if let Health::OnTrial { probe, .. } = &mut state.health
             && probe.is_none()
         {
-            *probe = Some(request);
+            *probe = Some((request, until));
+            self.lose_dials(usize::from(backend.0));
         }
     }
 
@@ -191,21 +219,25 @@ impl Books {
     pub(super) fn request_unbound(&mut self, backend: BackendId, request: u32) {
         let state = &mut self.backends[usize::from(backend.0)];
         state.requests -= 1;
+        let was_probe = state.health.is_probe(request);
         if let Health::OnTrial { probe, .. } = &mut state.health
-            && *probe == Some(request)
+            && was_probe
         {
             *probe = None;
         }
     }
 
-    /// The ejection that ends at this moment: of several, the first in order.
+    /// The ejection, or the time of a probe, that ends at this moment: of several, the first in order.
     pub(super) fn ejection_over(&mut self, at: Instant) {
         let due = self.backends.iter_mut().find_map(|state| match state.health {
-            Health::Ejected { times, until } if until == at => Some((state, times)),
+            Health::Ejected { times, until } if until == at => Some((state, times, 0)),
+            Health::OnTrial { times, successes, probe: Some((_, until)) } if until == at => {
+                Some((state, times, successes))
+            }
             _ => None,
         });
-        if let Some((state, times)) = due {
-            state.health = Health::OnTrial { times, successes: 0, probe: None };
+        if let Some((state, times, successes)) = due {
+            state.health = Health::OnTrial { times, successes, probe: None };
         }
     }
 
@@ -226,6 +258,7 @@ impl Books {
             if passed {
                 state.returned = Some(now);
             }
+            self.lose_dials(backend);
         }
     }
 }

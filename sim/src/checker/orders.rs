@@ -63,17 +63,21 @@ impl Books {
         require(self.backends[backend].expected > 0, legal, || "a dial for nothing".to_owned())?;
         // Either the streams that all dials are expected to bring do not cover those who wait, or it
         // is this backend's turn and another one serves the request meanwhile.
+        let usable = self.backends[backend].is_usable();
         let covered = self.expected_streams() >= u64::from(self.waiting);
         let dialling = self.connections[first..first + self.slots_per_backend]
             .iter()
             .any(|connection| connection.phase == ConnectionPhase::Connecting);
-        if covered || self.waiting == 0 {
-            self.extra_dials += 1;
+        // One that is only tried because too few are healthy gets one dial at a time, on which nobody
+        // counts.
+        let extra = covered || self.waiting == 0;
+        self.extra_dials += u32::from(extra);
+        if extra || !usable {
             require(!dialling, Invariant::Limits, || {
                 format!("a dial of backend {backend} beside another that covers all who wait")
             })?;
         }
-        let expected = self.backends[backend].expected;
+        let expected = if usable { self.backends[backend].expected } else { 0 };
         let connection = &mut self.connections[index];
         connection.generation = token.generation;
         connection.phase = ConnectionPhase::Connecting;
@@ -91,6 +95,7 @@ impl Books {
         connection.lost_without_goodbye = false;
         connection.ends_at = None;
         connection.only_then = false;
+        connection.resumable = false;
         Ok(())
     }
 
@@ -145,7 +150,7 @@ impl Books {
         }
         self.waiting -= 1;
         self.served += 1;
-        self.request_bound(token.connection.backend, index);
+        self.request_bound(now, token.connection.backend, index);
         self.streams[place] = Stream::Open { ordinal: token.ordinal, stream_id: 0, request: index };
         let most = self.config.max_requests_per_connection.unwrap_or(u32::MAX);
         let connection = &mut self.connections[slot];
@@ -274,13 +279,14 @@ impl Books {
         require(legal, Invariant::CommandLegality, || {
             format!("{token:?} in phase {phase:?} was closed as {reason:?} after {input:?}")
         })?;
+        let of_trial = self.carries_probe(slot);
         let barren = reason == CloseReason::Silent && self.note_barren(now, slot);
         self.forget_resets(now, slot);
         self.kill(now, slot, |stream_id| Some(lost_evidence(stream_id)), Decision::Either);
         self.set_phase(now, slot, ConnectionPhase::Gone);
         match reason {
             CloseReason::ConnectDeadline => self.dial_failed(now, token.backend),
-            CloseReason::Silent if !barren => self.backend_failed(now, token.backend),
+            CloseReason::Silent if !barren => self.backend_failed(now, token.backend, of_trial),
             CloseReason::Silent
             | CloseReason::Idle
             | CloseReason::Drained
@@ -290,6 +296,16 @@ impl Books {
             | CloseReason::Shutdown => {}
         }
         Ok(())
+    }
+
+    /// Whether the request that is its backend's probe is on the connection.
+    fn carries_probe(&self, slot: usize) -> bool {
+        let per_connection = self.config.limits.streams_per_connection;
+        let health = self.backends[slot / self.slots_per_backend].health;
+        let entries = &self.streams[slot * per_connection..(slot + 1) * per_connection];
+        entries
+            .iter()
+            .any(|entry| matches!(entry, Stream::Open { request, .. } if health.is_probe(*request)))
     }
 
     /// Whether a connection has drained for as long as it may.

@@ -3,7 +3,7 @@
 use baton::pool::Instant;
 
 use super::backends::{Backend, Service};
-use super::books::{Books, ConnectionPhase, Ending, RequestPhase, Stream};
+use super::books::{Books, ConnectionPhase, Ending, Phase, RequestPhase, Stream};
 use super::health::{Health, Probes};
 
 impl Books {
@@ -11,6 +11,9 @@ impl Books {
     /// anew; what probes found and what the operator ordered stays.
     pub(super) fn rebuild(&mut self, now: Instant) {
         self.planted = false;
+        if std::mem::take(&mut self.deadline_lost) {
+            self.phase = Phase::Draining(now);
+        }
         self.rebuilding = true;
         for index in 0..self.requests.len() as u32 {
             let ending = match self.requests[index as usize].phase {
@@ -45,5 +48,5 @@ fn forget(backend: &mut Backend, now: Instant) {
     backend.rounds = 0;
     backend.backoff = None;
     backend.requests = 0;
-    backend.probes = Probes { out: None, not_before: now, ..backend.probes };
+    backend.probes = Probes { out: None, not_before: now, not_after: now, ..backend.probes };
 }

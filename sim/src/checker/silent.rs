@@ -49,7 +49,7 @@ impl Books {
             if !(dialled || empty) {
                 continue;
             }
-            let deadline = self.connections[slot].since.after(self.config.timeouts.drain);
+            let deadline = self.lost_deadline(slot);
             require(now >= deadline, Invariant::Timers, || {
                 format!("{token:?} was forgotten before its drain deadline {deadline:?}")
             })?;
@@ -57,6 +57,13 @@ impl Books {
             self.set_phase(now, slot, ConnectionPhase::Gone);
         }
         Ok(())
+    }
+
+    /// When a lost connection is forgotten.
+    pub(super) fn lost_deadline(&self, slot: usize) -> Instant {
+        let connection = &self.connections[slot];
+        let own = connection.since.after(self.config.timeouts.drain);
+        connection.ends_at.map_or(own, |at| at.min(own))
     }
 
     /// A dial that takes longer than the silence timeout is not counted on any more.
@@ -73,9 +80,11 @@ impl Books {
                     && view.state == SlotState::Connecting
                     && view.limit == 0
             });
-            if slow {
+            let due = connection.since.after(self.config.timeouts.silence);
+            // Or nobody counts on it because its backend went out in this step.
+            let healthy = pool.is_healthy(token.backend);
+            if slow && (now >= due || healthy) {
                 connection.expected = 0;
-                let due = connection.since.after(self.config.timeouts.silence);
                 require(now >= due, Invariant::Timers, || {
                     format!("{token:?} is called slow before {due:?}")
                 })?;

@@ -1,7 +1,8 @@
 //! The end of a step: what the pool says of itself must equal the account.
 
-use baton::pool::{Pool, SlotState, TimerReason};
+use baton::pool::{Pool, Probing, SlotState, TimerReason};
 
+use super::backends::{Backend, Service};
 use super::books::{Books, ConnectionPhase, Phase, RequestPhase, Stream};
 use super::{Invariant, Verdict, require};
 
@@ -143,6 +144,8 @@ impl Books {
                     && connection.generation < self.generation_max
             });
             let free = left && active < self.config.limits.connections_per_backend;
+            let dialling = count(&[ConnectionPhase::Connecting]) > 0;
+            let free = free && (self.backends[index].is_usable() || !dialling);
             let able = free && pool.may_be_used(backend) && pool.backoff_until(backend).is_none();
             require(!able, Invariant::Progress, || {
                 format!("{} requests wait, and nobody dials backend {index}", self.waiting)
@@ -172,6 +175,18 @@ impl Books {
         watched.then(|| connection.quiet_latest.after(silence.saturating_mul(1 << doublings)))
     }
 
+    /// When a backend must be probed, or its probe has failed, at the latest.
+    fn probe_deadline(&self, state: &Backend) -> Option<baton::pool::Instant> {
+        let probed = self.config.probing == Probing::Ordered
+            && self.phase == Phase::Running
+            && matches!(state.service, Service::Serving | Service::Draining);
+        let timeout = self.config.timeouts.probe_timeout;
+        probed.then(|| match state.probes.out {
+            Some((_, since)) => since.after(timeout),
+            None => state.probes.not_after,
+        })
+    }
+
     /// The earliest deadline of anything alive must be armed.
     fn check_timers(&self, pool: &Pool) -> Verdict {
         let timeouts = &self.config.timeouts;
@@ -198,7 +213,10 @@ impl Books {
                     None => quiet,
                 })
             }
-            ConnectionPhase::Lost => Some(connection.since.after(timeouts.drain)),
+            ConnectionPhase::Lost => {
+                let own = connection.since.after(timeouts.drain);
+                Some(connection.ends_at.map_or(own, |at| at.min(own)))
+            }
             ConnectionPhase::Gone | ConnectionPhase::Up => None,
         });
         let shutdown = match self.phase {
@@ -207,8 +225,14 @@ impl Books {
         };
         let silences = (0..self.connections.len()).filter_map(|slot| self.silence_deadline(slot));
         let slow = (0..self.connections.len()).filter_map(|slot| self.slow_deadline(slot));
-        let first =
-            connections.chain(first_request).chain(shutdown).chain(silences).chain(slow).min();
+        let probes = self.backends.iter().filter_map(|state| self.probe_deadline(state));
+        let first = connections
+            .chain(first_request)
+            .chain(shutdown)
+            .chain(silences)
+            .chain(slow)
+            .chain(probes)
+            .min();
         let armed = pool.poll_timeout();
         if let Some(first) = first {
             require(armed.is_some_and(|(at, _)| at <= first), Invariant::Timers, || {

@@ -209,7 +209,6 @@ pub(super) fn backend_answers(state: BackendAs, fact: BackendFact) -> &'static [
         (As::Leaving, Fact::ProbeFinished) => &[Answer::Refused, Answer::Stale],
         (_, Fact::ProbeFinished) => &[Answer::Done, Answer::Refused, Answer::Stale],
         (As::InService, Fact::DrainCancelled)
-        | (As::Draining, Fact::DrainRequested)
         | (As::Leaving, Fact::BackendRemoved | Fact::DrainRequested | Fact::DrainCancelled) => {
             &[Answer::Refused]
         }

@@ -34,7 +34,7 @@ const FORGED: [Forged; 14] = [
     Forged::ResetSent,
 ];
 
-const MISCOUNTS: [Option<Miscount>; 7] = [
+const MISCOUNTS: [Option<Miscount>; 10] = [
     None,
     None,
     Some(Miscount::Load),
@@ -42,6 +42,9 @@ const MISCOUNTS: [Option<Miscount>; 7] = [
     Some(Miscount::Retries),
     Some(Miscount::Timer),
     Some(Miscount::Backends),
+    Some(Miscount::Loads),
+    Some(Miscount::Probe),
+    Some(Miscount::Shutdown),
 ];
 
 const STAGES: [Stage; 3] = [Stage::Tcp, Stage::Tls, Stage::Settings];

@@ -204,6 +204,9 @@ pub enum Miscount {
     Retries,
     Timer,
     Backends,
+    Loads,
+    Probe,
+    Shutdown,
 }
 
 /// What happens. Acts on a connection strike the one of the trigger; without one they do nothing.

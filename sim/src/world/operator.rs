@@ -85,7 +85,7 @@ impl World<'_> {
             return Ok(());
         }
         self.joining = u32::from(server);
-        let exclusive = false;
+        let exclusive = self.servers[usize::from(server)].plan.http1;
         let handled = self.tell(Input::BackendAdded { weight, exclusive })?;
         self.joining = NONE;
         if let Handled::Added(token) = handled {
@@ -110,10 +110,13 @@ impl World<'_> {
                 Miscount::Retries => Planted::Retries,
                 Miscount::Timer => Planted::Timer,
                 Miscount::Backends => Planted::Backends,
+                Miscount::Loads => Planted::Loads,
+                Miscount::Probe => Planted::Probe,
+                Miscount::Shutdown => Planted::Shutdown,
             })
         });
         if planted {
-            self.checker.planted();
+            self.checker.planted(what == Some(Miscount::Shutdown));
         }
         self.tell(Input::AuditRequested).map(drop)
     }

@@ -38,7 +38,17 @@ impl Slots {
         Ok(())
     }
 
-    /// Miscounts on purpose; see [`Planted`](super::Planted).
+    /// Requests on a connection, without the streams that are being reset.
+    pub(crate) fn requests_on(&self, slot: usize) -> u32 {
+        if self.connections[slot].load() == 0 {
+            return 0;
+        }
+        let base = slot * self.streams_per_connection;
+        let entries = &self.streams[base..base + self.streams_per_connection];
+        entries.iter().filter(|entry| matches!(entry, Stream::Open { .. })).count() as u32
+    }
+
+    /// Miscounts on purpose; see `Planted`.
     pub(crate) fn plant_load(&mut self) -> bool {
         let live = |connection: &&mut Connection| connection.load() > 0;
         let found = self.connections.iter_mut().find(live);

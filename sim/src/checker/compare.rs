@@ -1,0 +1,128 @@
+//! What the pool says of its backends, and how it takes turns, against the account.
+
+use baton::pool::{BackendId, Instant, Pool, Strategy};
+
+use super::books::{Books, ConnectionPhase};
+use super::{Invariant, Verdict, require};
+
+/// Times that a backend with room may be passed over, for each backend that there is.
+const PASSED_OVER_MAX: u32 = 3;
+
+impl Books {
+    /// Turns are taken: a backend with room is not passed over again and again. A few times it is:
+    /// dials and retries count as turns too, and one that comes back slowly is.
+    pub(super) fn take_turn(&mut self, backend: BackendId, attempt: u8) -> Verdict {
+        let slowly = !self.config.timeouts.slow_start.is_zero();
+        if self.config.strategy != Strategy::RoundRobin || slowly {
+            return Ok(());
+        }
+        let most = PASSED_OVER_MAX * self.backends.len() as u32;
+        for index in 0..self.backends.len() {
+            let ready = self.may_be_used(index) && self.has_room(index);
+            let state = &mut self.backends[index];
+            if index == usize::from(backend.0) || !ready {
+                state.passed_over = 0;
+            } else if attempt == 1 {
+                state.passed_over += 1;
+            }
+            let times = state.passed_over;
+            require(times <= most, Invariant::Fairness, || {
+                format!("backend {index} had room and was passed over {times} times in a row")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn has_room(&self, backend: usize) -> bool {
+        self.connections[self.slots_of(backend)].iter().any(|connection| {
+            connection.phase == ConnectionPhase::Up
+                && !connection.suspect
+                && connection.load < connection.limit
+        })
+    }
+
+    /// What the pool says of its backends equals the account.
+    pub(super) fn compare_backends(&mut self, now: Instant, pool: &Pool) -> Verdict {
+        require(self.joining.is_none(), Invariant::CommandLegality, || {
+            "a backend was added where another still is".to_owned()
+        })?;
+        require(self.judgement_due.is_none(), Invariant::Health, || {
+            "a probe was reported, and nobody else was told".to_owned()
+        })?;
+        let panicking = self.is_panicking();
+        require(pool.is_panicking() == panicking, Invariant::Health, || {
+            format!("the pool panics: {}, expected {panicking}", pool.is_panicking())
+        })?;
+        for index in 0..self.backends.len() {
+            self.compare_backend(now, index, pool)?;
+            self.compare_backoff(now, index, pool)?;
+        }
+        Ok(())
+    }
+
+    fn compare_backend(&self, now: Instant, index: usize, pool: &Pool) -> Verdict {
+        let backend = BackendId(index as u16);
+        let state = &self.backends[index];
+        let own = state.state();
+        let told = state.told.map(|(told, _)| told);
+        require(told == own, Invariant::Health, || {
+            format!("backend {index} is {own:?}; people were told {:?}", state.told)
+        })?;
+        let view = pool.backend(backend);
+        let seen = view.map(|it| (it.state, it.since, it.token.generation, it.weight));
+        let known = state.told.map(|(own, since)| (own, since, state.generation, state.weight));
+        require(seen == known, Invariant::Health, || {
+            format!("backend {index} is {seen:?}, expected {known:?}")
+        })?;
+        let requests = view.map_or(0, |view| view.requests);
+        require(requests == state.requests, Invariant::DerivedCounts, || {
+            format!("backend {index} has {requests} requests, expected {}", state.requests)
+        })?;
+        let told = (pool.may_be_used(backend), pool.is_healthy(backend));
+        let own = (self.may_be_used(index), state.is_healthy());
+        require(told == own, Invariant::Health, || {
+            let health = state.health;
+            format!(
+                "backend {index} is usable and healthy: {told:?}, expected {own:?} ({health:?})"
+            )
+        })?;
+        let share = self.share(now, index);
+        require(pool.share(backend, now) == share, Invariant::Fairness, || {
+            let told = pool.share(backend, now);
+            format!("backend {index} gets {told} % of its share, expected {share}")
+        })
+    }
+
+    /// A backend that came back gets a tenth of its share at first, and more with time.
+    fn share(&self, now: Instant, index: usize) -> u64 {
+        let whole = self.config.timeouts.slow_start.as_nanos();
+        match self.backends[index].returned {
+            Some(returned) if now.since(returned).as_nanos() < whole => {
+                let past = now.since(returned).as_nanos();
+                ((past * 100 / whole) as u64).max(10)
+            }
+            _ => 100,
+        }
+    }
+
+    fn compare_backoff(&mut self, now: Instant, index: usize, pool: &Pool) -> Verdict {
+        let backend = BackendId(index as u16);
+        let state = &mut self.backends[index];
+        let until = pool.backoff_until(backend);
+        let fits = match (until, state.backoff) {
+            (None, None) => true,
+            (Some(until), Some((least, most))) => least <= until && until <= most,
+            // Only its timer ends a wait.
+            (None, Some((least, _))) => now >= least,
+            (Some(_), None) => false,
+        };
+        let backoff = state.backoff;
+        require(fits, Invariant::Timers, || {
+            format!("backend {index} is not dialled until {until:?}, expected {backoff:?}")
+        })?;
+        if until.is_none() {
+            state.backoff = None;
+        }
+        Ok(())
+    }
+}
