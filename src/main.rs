@@ -29,10 +29,12 @@ fn main() -> ExitCode {
 }
 
 fn run_proxy(arguments: &RunArguments) -> ExitCode {
+    // Before the file is read.
+    let source = arguments.source();
     match arguments.load() {
         Ok(config) => {
             log::init(config.log_level.into());
-            ended(run::run_from(arguments.source()))
+            ended(run::run_from(config, source))
         }
         Err(RunError::File(errors)) => {
             complain(&errors);

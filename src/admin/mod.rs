@@ -8,6 +8,7 @@ mod families;
 mod order;
 mod pools;
 mod process;
+mod reloads;
 mod reply;
 mod sums;
 
@@ -31,6 +32,7 @@ use self::reply::Reply;
 use crate::pool::Instant;
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::control::{Command, Commands, WorkerSnapshot};
+use crate::proxy::reload::counts::Counts;
 use crate::proxy::reload::{self, Refusal, Trigger};
 use crate::proxy::seams::{self, Clock, Listener, Stream};
 
@@ -59,6 +61,8 @@ pub struct Process {
     pub access_log: AccessLog,
     /// The way to whoever reloads.
     pub reloads: reload::Requests,
+    /// How reloads went.
+    pub reload_counts: Rc<Counts>,
 }
 
 /// Listens.
@@ -169,7 +173,8 @@ impl Admin {
         match question {
             Question::Contents => reply::text(StatusCode::OK, endpoints::contents()),
             Question::Metrics => {
-                let text = families::encode(&self.ask_all().await, &self.process.access_log);
+                let Process { access_log, reload_counts, .. } = &self.process;
+                let text = families::encode(&self.ask_all().await, access_log, reload_counts);
                 reply::typed(StatusCode::OK, exposition::CONTENT_TYPE, text)
             }
             Question::Pools => {
@@ -283,7 +288,8 @@ mod tests {
         let (gone, _) = mpsc::unbounded_channel();
         let (_drain, draining) = watch::channel(false);
         let (reloads, _) = mpsc::unbounded_channel();
-        let process = Process { workers: vec![worker, gone], draining, access_log, reloads };
+        let (workers, reload_counts) = (vec![worker, gone], Rc::default());
+        let process = Process { workers, draining, access_log, reloads, reload_counts };
         let admin = Admin::new(process);
         tokio::task::LocalSet::new().block_on(&runtime, async {
             seams::spawn("worker", answer_once(commands));
@@ -292,7 +298,8 @@ mod tests {
             assert!(answers[0].in_time && !answers[1].in_time, "one is gone");
             let answers = admin.ask_all().await;
             assert!(!answers[0].in_time && !answers[1].in_time, "the other hangs");
-            let text = families::encode(&answers, &admin.process.access_log);
+            let Process { access_log, reload_counts, .. } = &admin.process;
+            let text = families::encode(&answers, access_log, reload_counts);
             assert!(text.contains("baton_worker_up{worker=\"0\"} 0\n"), "{text}");
             assert!(text.contains("baton_worker_up{worker=\"1\"} 0\n"), "{text}");
             assert!(text.contains("baton_client_connections_accepted_total 7\n"), "{text}");
