@@ -269,6 +269,7 @@ mod tests {
                 }
                 command @ (Command::Snapshot(_)
                 | Command::ProbeFound(_)
+                | Command::Backend(..)
                 | Command::Reload(_)
                 | Command::Stop) => {
                     kept.push(command);

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, oneshot};
 use super::backends::{Backend, Backends};
 use super::config::ProxyConfig;
 use super::metrics::{BackendMetrics, ClusterMetrics, WorkerMetrics};
+use super::operator::{self, Found, Order, Query};
 use super::probe::{ProbeFound, Probes};
 use super::reload::sockets::Socket;
 use super::site::Site;
@@ -25,6 +26,8 @@ pub enum Command {
     ProbeFound(ProbeFound),
     /// Go on with another configuration.
     Reload(Reload),
+    /// An operator's order about a backend.
+    Backend(Query, Order, oneshot::Sender<Found>),
     /// End at once, though requests are in flight: they are logged.
     Stop,
 }
@@ -202,6 +205,9 @@ pub async fn serve(mut commands: UnboundedReceiver<Command>, site: Rc<Site>, sto
                 let confirmed = site.reconfigure(&config, &certificates, listeners);
                 // Whoever asked may have given up.
                 let _ = confirm.send(confirmed);
+            }
+            Command::Backend(query, order, answer) => {
+                let _ = answer.send(operator::carry_out(clusters, &query, order));
             }
             Command::Stop => stop.notify_one(),
         }
