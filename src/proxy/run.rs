@@ -12,7 +12,7 @@ use tokio::task::LocalSet;
 
 use super::access_log::AccessLog;
 use super::config::ProxyConfig;
-use super::control::{Command, Commands, Peers};
+use super::control::{self, Command, Commands, Peers};
 use super::downstream::admission::Admission;
 use super::log;
 use super::reload::sockets::{self, Sockets};
@@ -24,6 +24,8 @@ use crate::admin::{self, Process};
 
 /// How long a second signal waits for the workers to let go of what they have.
 const STOP_TIME: Duration = Duration::from_secs(1);
+/// How long the shutdown waits to know how much is in flight.
+const COUNT_TIME: Duration = Duration::from_millis(250);
 
 /// Why the proxy did not start, each reason in one line.
 #[derive(Debug)]
@@ -161,7 +163,8 @@ impl Supervisor {
     /// process at once: then it waits only until what was in flight is logged.
     async fn run(mut self) -> bool {
         self.until_told_to_stop().await;
-        tracing::info!(target: "baton", "draining");
+        let requests = control::requests_in_flight(&self.workers, COUNT_TIME).await;
+        tracing::info!(target: "baton", requests, "draining");
         self.drain.send_replace(true);
         loop {
             tokio::select! {
