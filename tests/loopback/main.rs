@@ -17,6 +17,7 @@ mod cancel;
 mod clusters;
 mod command_line;
 mod config_file;
+mod drain;
 mod ejection;
 mod errors;
 mod failing;
