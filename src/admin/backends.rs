@@ -65,11 +65,13 @@ pub(super) async fn give(workers: &[Commands], query: Query, order: Order) -> Re
     let found: Vec<_> = answers
         .into_iter()
         .map(|answer| match answer {
-            Some(Found::One(report)) => Some(report),
-            Some(Found::None(_) | Found::Several(_)) | None => None,
+            Some(Found::One(report)) => Said::Has(report),
+            // A backend that was removed goes from one worker earlier than from another.
+            Some(Found::None(_) | Found::Several(_)) => Said::HasNot,
+            None => Said::Nothing,
         })
         .collect();
-    if let Some(first) = found.iter().flatten().next() {
+    if let Some(first) = found.iter().find_map(Said::report) {
         let named = first.named.clone();
         return reply::json(StatusCode::OK, &report(named, order, found));
     }
@@ -78,6 +80,23 @@ pub(super) async fn give(workers: &[Commands], query: Query, order: Order) -> Re
     }
     let text = format!("no worker answered within {ANSWER_DEADLINE:?}; each acts when it can");
     reply::error(StatusCode::SERVICE_UNAVAILABLE, &text)
+}
+
+/// What one worker said.
+enum Said {
+    Has(BackendReport),
+    HasNot,
+    /// It did not answer in time.
+    Nothing,
+}
+
+impl Said {
+    fn report(&self) -> Option<&BackendReport> {
+        match self {
+            Self::Has(report) => Some(report),
+            Self::HasNot | Self::Nothing => None,
+        }
+    }
 }
 
 async fn ask(workers: &[Commands], query: &Query, order: Order) -> Vec<Option<Found>> {
@@ -100,8 +119,8 @@ async fn ask(workers: &[Commands], query: &Query, order: Order) -> Vec<Option<Fo
 }
 
 /// Puts together what the workers say.
-fn report(named: Named, order: Order, found: Vec<Option<BackendReport>>) -> Report {
-    let answered = || found.iter().flatten();
+fn report(named: Named, order: Order, found: Vec<Said>) -> Report {
+    let answered = || found.iter().filter_map(Said::report);
     let states: Vec<_> = answered().map(|report| report.state.to_string()).collect();
     let same = states.windows(2).all(|pair| pair[0] == pair[1]);
     let connections = || answered().flat_map(|report| &report.connections);
@@ -120,32 +139,31 @@ fn report(named: Named, order: Order, found: Vec<Option<BackendReport>>) -> Repo
     }
 }
 
-fn worker_report((worker, report): (usize, Option<BackendReport>)) -> WorkerReport {
-    let Some(report) = report else {
-        return WorkerReport { worker, ..WorkerReport::default() };
-    };
-    WorkerReport {
-        worker,
-        answered: true,
-        state: Some(report.state.to_string()),
-        state_ms: Some(report.state_ms),
-        cause: Some(report.cause.to_string()),
-        connections: report.connections,
-        cut: report.cut,
+fn worker_report((worker, said): (usize, Said)) -> WorkerReport {
+    match said {
+        Said::Nothing => WorkerReport { worker, ..WorkerReport::default() },
+        Said::HasNot => WorkerReport { worker, answered: true, ..WorkerReport::default() },
+        Said::Has(report) => WorkerReport {
+            worker,
+            answered: true,
+            state: Some(report.state.to_string()),
+            state_ms: Some(report.state_ms),
+            cause: Some(report.cause.to_string()),
+            connections: report.connections,
+            cut: report.cut,
+        },
     }
 }
 
 /// What the operator may not expect of the order.
-fn warnings(order: Order, found: &[Option<BackendReport>]) -> Vec<String> {
+fn warnings(order: Order, found: &[Said]) -> Vec<String> {
     let mut warnings = Vec::new();
-    let silent: Vec<_> = (0..found.len()).filter(|worker| found[*worker].is_none()).collect();
-    if !silent.is_empty() {
-        let workers = if silent.len() == 1 { "worker" } else { "workers" };
-        let numbers: Vec<_> = silent.iter().map(usize::to_string).collect();
-        let numbers = numbers.join(", ");
-        warnings.push(format!("{workers} {numbers} did not answer within {ANSWER_DEADLINE:?}"));
+    for (worker, said) in found.iter().enumerate() {
+        if matches!(said, Said::Nothing) {
+            warnings.push(format!("worker {worker} did not answer within {ANSWER_DEADLINE:?}"));
+        }
     }
-    let any = |holds: fn(&BackendReport) -> bool| found.iter().flatten().any(holds);
+    let any = |holds: fn(&BackendReport) -> bool| found.iter().filter_map(Said::report).any(holds);
     let changed = any(|report| report.changed);
     match order {
         Order::Show => {}

@@ -2,6 +2,7 @@
 //! without any proof of identity, so it is meant for loopback. It runs on the main thread, never on a
 //! worker, and asks the workers for copies of what they know.
 
+mod backends;
 mod endpoints;
 mod exposition;
 mod families;
@@ -10,6 +11,7 @@ mod pools;
 mod process;
 mod reloads;
 mod reply;
+pub mod report;
 mod sums;
 
 use std::cell::{Cell, RefCell};
@@ -19,6 +21,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use http::request::Parts;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -32,6 +35,7 @@ use self::reply::Reply;
 use crate::pool::Instant;
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::control::{Command, Commands, WorkerSnapshot};
+use crate::proxy::operator::Order;
 use crate::proxy::reload::counts::Counts;
 use crate::proxy::reload::{self, Refusal, Trigger};
 use crate::proxy::seams::{self, Clock, Listener, Stream};
@@ -161,15 +165,15 @@ impl Admin {
             }
         };
         match entry.endpoint {
-            Endpoint::Question(question) => self.tell(question).await,
+            Endpoint::Question(question) => self.tell(question, &head, entry.parameters).await,
             Endpoint::Action(action) => match order::accept(&head, body, entry.parameters).await {
-                Ok(parameters) => self.act(action, &parameters).await,
+                Ok(parameters) => self.act(action, parameters).await,
                 Err(refused) => refused,
             },
         }
     }
 
-    async fn tell(&self, question: Question) -> Reply {
+    async fn tell(&self, question: Question, head: &Parts, known: &[&str]) -> Reply {
         match question {
             Question::Contents => reply::text(StatusCode::OK, endpoints::contents()),
             Question::Metrics => {
@@ -186,13 +190,19 @@ impl Admin {
             }
             Question::Ready => reply::text(StatusCode::OK, "ready\n".to_owned()),
             Question::Live => live(&self.ask_all().await),
+            Question::Backend => {
+                self.give(order::parameters(head, known), |_| Ok(Order::Show)).await
+            }
         }
     }
 
     /// Carries out an order whose parameters are known ones.
-    async fn act(&self, action: Action, _parameters: &Parameters) -> Reply {
+    async fn act(&self, action: Action, parameters: Parameters) -> Reply {
         match action {
             Action::Reload => self.reload().await,
+            Action::Drain => self.give(Ok(parameters), backends::drain).await,
+            Action::Undrain => self.give(Ok(parameters), |_| Ok(Order::Undrain)).await,
+            Action::Weight => self.give(Ok(parameters), backends::weight).await,
         }
     }
 
@@ -210,6 +220,19 @@ impl Admin {
                 };
                 reply::error(status, &failure.reasons.join("\n"))
             }
+        }
+    }
+
+    /// Gives an order about a backend to every worker.
+    async fn give(
+        &self,
+        parameters: Result<Parameters, String>,
+        order: impl FnOnce(&Parameters) -> Result<Order, String>,
+    ) -> Reply {
+        let given = parameters.and_then(|it| Ok((backends::query(&it)?, order(&it)?)));
+        match given {
+            Ok((query, order)) => backends::give(&self.process.workers, query, order).await,
+            Err(what) => reply::error(StatusCode::BAD_REQUEST, &what),
         }
     }
 

@@ -40,7 +40,7 @@ pub struct WorkerReport {
     /// Whether it answered within a second. If not, it carries the order out as soon as it can, and
     /// nothing else is known of it.
     pub answered: bool,
-    /// The state of the backend there.
+    /// The state of the backend there; `null` too if it is gone from there already.
     pub state: Option<String>,
     /// For how long, in milliseconds.
     pub state_ms: Option<u64>,

@@ -1,6 +1,7 @@
 //! Taking a backend out and bringing it back: by the command line, and over the admin interface.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,34 +15,13 @@ use tokio::task::JoinSet;
 use crate::support::baton::message;
 use crate::support::certificate::{certificate, scratch_file};
 use crate::support::client::head;
-use crate::support::command::{Ran, run_baton};
+use crate::support::command::{carried_out, command, order, run_baton};
 use crate::support::http1::{Http1Backend, Reached};
 use crate::support::{
     Backend, Baton, Behaviour, Exchange, Http1, Http2, eventually, unique_id, within,
 };
 
 const ADMIN: [&str; 2] = ["--admin", "127.0.0.1:0"];
-
-/// Runs a command that asks this Baton.
-async fn command(baton: &Baton, arguments: &[&str]) -> Ran {
-    let admin = baton.admin().await.to_string();
-    run_baton(&[arguments, &["--admin", &admin]].concat()).await
-}
-
-/// Sends a request to the admin interface; returns status and JSON.
-async fn order(baton: &Baton, method: Method, target: &str) -> (u16, Value) {
-    let mut client = Http1::connect(baton.admin().await).await;
-    let answer = client.send(head(method, target, "order"), "").await.expect("answered");
-    let value = serde_json::from_slice(&answer.body).expect("JSON");
-    (answer.status.as_u16(), value)
-}
-
-/// The answer to an order that is carried out.
-async fn carried_out(baton: &Baton, method: Method, target: &str) -> Value {
-    let (status, value) = order(baton, method, target).await;
-    assert_eq!(status, 200, "{target}: {value}");
-    value
-}
 
 /// A backend that answers when the gate is opened.
 async fn gated() -> (Backend, watch::Sender<bool>) {
@@ -215,11 +195,7 @@ async fn what_is_in_flight_is_listed_and_finishes() {
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"a"[..]));
     let waited = within("the command ends", waiting).await.expect("no panic");
     assert_eq!(waited.code, Some(0), "{waited:?}");
-    assert!(
-        waited.stdout.trim_end().ends_with("nothing holds it any more")
-            || waited.stdout.contains("nothing holds it"),
-        "{waited:?}"
-    );
+    assert!(waited.stdout.contains("nothing holds it"), "{waited:?}");
     assert!(baton.lines("request cut").is_empty());
 }
 
@@ -363,136 +339,6 @@ async fn the_streams_of_every_worker_are_listed() {
     assert_eq!(followed.code, Some(0), "{followed:?}");
 }
 
-#[tokio::test]
-async fn weights_shift_the_load_and_status_shows_them() {
-    let (heavy, light) = (Backend::healthy().await, Backend::healthy().await);
-    let flags = [&ADMIN[..], &["-s", "weighted"]].concat();
-    let baton = Baton::start(&[heavy.url(), light.url()], &flags).await;
-    let changed = command(&baton, &["weight", &heavy.url(), "9"]).await;
-    assert_eq!((changed.code, &*changed.stderr), (Some(0), ""), "{changed:?}");
-    let client = Http2::connect(baton.address).await;
-    for _ in 0..100 {
-        assert_eq!(client.get("/").await.expect("answered").status, 200);
-    }
-    let counts = [&heavy, &light].map(|backend| backend.seen(|seen| seen.heads.len()));
-    assert!(counts[0] >= 85 && counts[1] >= 5, "nine to one: {counts:?}");
-
-    assert_eq!(command(&baton, &["drain", &light.url()]).await.code, Some(0));
-    let status = command(&baton, &["status"]).await;
-    assert_eq!((status.code, &*status.stderr), (Some(0), ""), "{status:?}");
-    let rows: Vec<Vec<_>> =
-        status.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(rows[0][..4], ["CLUSTER", "BACKEND", "STATE", "SINCE"]);
-    assert_eq!((rows[1][1], rows[1][2], rows[1][5]), (&*heavy.url(), "up", "9"), "{status:?}");
-    assert_eq!((rows[2][1], rows[2][2], rows[2][4]), (&*light.url(), "draining", "operator"));
-}
-
-#[tokio::test]
-async fn an_unknown_backend_is_an_error_that_names_those_that_are_there() {
-    let backend = Backend::healthy().await;
-    let baton = Baton::start(&[backend.url()], &ADMIN).await;
-    let near = format!("{}1", backend.url());
-    for what in ["drain", "undrain"] {
-        let failed = command(&baton, &[what, &near]).await;
-        assert_eq!((failed.code, &*failed.stdout), (Some(1), ""), "{failed:?}");
-        assert!(failed.stderr.starts_with("baton: no backend"), "{failed:?}");
-        assert!(failed.stderr.contains(&backend.url()), "{failed:?}");
-    }
-    let (status, refusal) = order(&baton, Method::POST, "/drain?backend=nowhere:1").await;
-    assert_eq!((status, &refusal["known"][0]["backend"]), (404, &backend.url().into()));
-    let (status, _) = order(&baton, Method::GET, "/drain?backend=nowhere:1").await;
-    assert_eq!(status, 404);
-    let place = backend.address;
-    for (target, says) in [
-        ("/drain".to_owned(), "'backend' is missing"),
-        (format!("/drain?backend={place}&within=soon"), "expected a time"),
-        (format!("/drain?backend={place}&wait=1"), "unknown parameter 'wait'"),
-        (format!("/drain?backend={place}&backend={place}"), "twice"),
-        (format!("/weight?backend={place}"), "'weight' is missing"),
-        (format!("/weight?backend={place}&weight=0"), "from 1 to 1000"),
-        (format!("/weight?backend={place}&weight=1001"), "from 1 to 1000"),
-    ] {
-        let (status, refusal) = order(&baton, Method::POST, &target).await;
-        let error = refusal["error"].as_str().expect("text");
-        assert!(status == 400 && error.contains(says), "{target}: {status} {error}");
-    }
-    let (status, _) = order(&baton, Method::GET, "/undrain").await;
-    assert_eq!(status, 405);
-    assert!(baton.lines("backend changed").is_empty(), "nothing was done");
-}
-
-#[tokio::test]
-async fn a_backend_of_two_clusters_is_drained_in_the_one_that_is_named() {
-    let backend = Backend::healthy().await;
-    let authority = certificate().certificate_file.to_str().expect("UTF-8");
-    let file = scratch_file("drain-two-clusters.toml");
-    let cluster = |name: &str| {
-        format!(
-            "[cluster.{name}]\nauthorities = \"{authority}\"\n[[cluster.{name}.backend]]\nurl = \"{}\"\n",
-            backend.url()
-        )
-    };
-    let text = format!(
-        "[process]\nworkers = 1\n[admin]\naddress = \"127.0.0.1:0\"\n[[listener]]\naddress = \
-         \"127.0.0.1:0\"\n{}{}[[route]]\ncluster = \"web\"\n[[route]]\npath_prefix = \"/api\"\ncluster = \
-         \"api\"\n",
-        cluster("web"),
-        cluster("api")
-    );
-    std::fs::write(&file, text).expect("target/tmp is writable");
-    let baton = Baton::start_with_file(&file, &[]).await;
-    let ambiguous = command(&baton, &["drain", &backend.url()]).await;
-    assert_eq!(ambiguous.code, Some(1), "{ambiguous:?}");
-    for name in ["api: ", "web: "] {
-        assert!(ambiguous.stderr.contains(&format!("{name}{}", backend.url())), "{ambiguous:?}");
-    }
-    let (status, refusal) =
-        order(&baton, Method::POST, &format!("/drain?backend={}", backend.url())).await;
-    assert_eq!((status, refusal["known"].as_array().map(Vec::len)), (409, Some(2)));
-    let drained = command(&baton, &["drain", &backend.url(), "--cluster", "api"]).await;
-    assert_eq!(drained.code, Some(0), "{drained:?}");
-    let status = command(&baton, &["status"]).await.stdout;
-    let state = |cluster: &str| {
-        let row = status.lines().find(|line| line.starts_with(cluster)).expect("a row");
-        row.split_whitespace().nth(2).expect("a state").to_owned()
-    };
-    assert_eq!((state("api"), state("web")), ("draining".to_owned(), "up".to_owned()));
-    let answer = Http2::connect(baton.address).await.get("/").await.expect("answered");
-    assert_eq!(answer.status, 200, "the other cluster goes on");
-}
-
-#[tokio::test]
-async fn commands_say_when_nobody_is_there_and_when_they_are_used_wrongly() {
-    let unused = std::net::TcpListener::bind("127.0.0.1:0").expect("the system has a port");
-    let address = unused.local_addr().expect("it is bound").to_string();
-    drop(unused);
-    for arguments in [
-        &["drain", "a:1"][..],
-        &["drain", "a:1", "--wait"],
-        &["undrain", "a:1"],
-        &["weight", "a:1", "2"],
-        &["status"],
-    ] {
-        let failed = run_baton(&[arguments, &["--admin", &address]].concat()).await;
-        assert_eq!((failed.code, &*failed.stdout), (Some(1), ""), "{arguments:?}: {failed:?}");
-        assert_eq!(failed.stderr.lines().count(), 1, "{failed:?}");
-        let says = format!("cannot reach the admin interface at {address}");
-        assert!(failed.stderr.contains(&says), "{failed:?}");
-    }
-    for arguments in [
-        &["drain"][..],
-        &["drain", "a:1", "--within", "soon"],
-        &["drain", "a:1", "--admin", "nowhere"],
-        &["weight", "a:1"],
-        &["weight", "a:1", "0"],
-        &["weight", "a:1", "1001"],
-        &["status", "a:1"],
-    ] {
-        let wrong = run_baton(arguments).await;
-        assert_eq!(wrong.code, Some(2), "{arguments:?}: {wrong:?}");
-    }
-}
-
 /// The same report at the end of the process.
 #[tokio::test]
 async fn a_shutdown_says_what_is_in_flight_and_what_its_deadline_cuts() {
@@ -521,4 +367,86 @@ async fn a_shutdown_says_what_is_in_flight_and_what_its_deadline_cuts() {
         );
     }
     assert!(baton.exit().await.code().is_some());
+}
+
+/// A configuration file with one cluster before these backends; `more` are further lines of it.
+fn write_file(file: &Path, backends: &[&Backend], more: &str) {
+    let authority = certificate().certificate_file.to_str().expect("UTF-8");
+    let mut text = format!(
+        "[process]\nworkers = 2\n[admin]\naddress = \"127.0.0.1:0\"\n[[listener]]\naddress = \
+         \"127.0.0.1:0\"\n[cluster.web]\nauthorities = \"{authority}\"\nstrategy = \"weighted\"\n{more}\n"
+    );
+    for backend in backends {
+        text.push_str(&format!("[[cluster.web.backend]]\nurl = \"{}\"\n", backend.url()));
+    }
+    std::fs::write(file, text).expect("target/tmp is writable");
+}
+
+/// What an operator ordered outlives a reload that keeps the backend, also one that needs new pools.
+#[tokio::test]
+async fn a_drain_and_a_weight_survive_a_reload() {
+    let backends = [Backend::healthy().await, Backend::healthy().await, Backend::healthy().await];
+    let [drained, heavy, late] = &backends;
+    let file = scratch_file("drain-reload.toml");
+    write_file(&file, &[drained, heavy], "");
+    let baton = Baton::start_with_file(&file, &[]).await;
+    let target = format!("/drain?backend={}&within=1h", drained.url());
+    carried_out(&baton, Method::POST, &target).await;
+    carried_out(&baton, Method::POST, &format!("/weight?backend={}&weight=7", heavy.url())).await;
+    for more in ["timeouts = { idle = \"9s\" }", "limits = { connections_per_backend = 3 }"] {
+        write_file(&file, &[drained, heavy, late], more);
+        carried_out(&baton, Method::POST, "/reload").await;
+        let report =
+            carried_out(&baton, Method::GET, &format!("/drain?backend={}", drained.url())).await;
+        assert_eq!(report["state"], "draining", "{more}: {report}");
+        assert!(report["deadline_ms"].as_u64() > Some(3_000_000), "{more}: {report}");
+        let report =
+            carried_out(&baton, Method::GET, &format!("/drain?backend={}", heavy.url())).await;
+        assert_eq!((&report["state"], &report["weight"]), (&"up".into(), &7.into()), "{more}");
+        let client = Http2::connect(baton.address).await;
+        for _ in 0..16 {
+            assert_eq!(client.get("/").await.expect("answered").status, 200);
+        }
+        assert_eq!(drained.seen(|seen| seen.heads.len()), 0, "{more}: it gets nothing");
+        assert!(late.seen(|seen| seen.heads.len()) > 0, "{more}: the new one does");
+    }
+    let back = command(&baton, &["undrain", &drained.url()]).await;
+    assert_eq!((back.code, &*back.stderr), (Some(0), ""), "{back:?}");
+}
+
+/// One that the configuration no longer has can be followed until it is gone.
+#[tokio::test]
+async fn a_backend_that_is_removed_while_it_drains_is_followed_to_its_end() {
+    let (held, gate) = gated().await;
+    let other = Backend::healthy().await;
+    let file = scratch_file("drain-removed.toml");
+    write_file(&file, &[&held], "");
+    let baton = Baton::start_with_file(&file, &[]).await;
+    let client = Http2::connect(baton.address).await;
+    let request = tokio::spawn(async move { client.get("/held").await });
+    held.wait_until("it is in flight", |seen| seen.open() == 1).await;
+    let (url, admin) = (held.url(), baton.admin().await.to_string());
+    let waiting = tokio::spawn(async move {
+        run_baton(&["drain", &url, "--within", "1h", "--wait", "--admin", &admin]).await
+    });
+    let changed = |state: &'static str| {
+        move |line: &Value| message(line) == "backend changed" && line["state"] == state
+    };
+    baton.wait_for_log("it drains", changed("draining")).await;
+    write_file(&file, &[&other], "");
+    carried_out(&baton, Method::POST, "/reload").await;
+    baton.wait_for_log("it leaves", changed("leaving")).await;
+    let target = format!("/drain?backend={}", held.url());
+    let report = carried_out(&baton, Method::GET, &target).await;
+    assert_eq!(report["streams"], 1, "{report}");
+    let (status, _) = order(&baton, Method::POST, &target).await;
+    assert_eq!(status, 404, "it is not in the configuration");
+    gate.send_replace(true);
+    assert_eq!(
+        within("it finishes", request).await.expect("no panic").expect("answered").status,
+        200
+    );
+    let waited = within("the command ends", waiting).await.expect("no panic");
+    assert_eq!(waited.code, Some(0), "{waited:?}");
+    assert!(waited.stdout.contains("no longer in the configuration"), "{waited:?}");
 }

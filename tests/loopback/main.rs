@@ -12,6 +12,7 @@ mod support;
 mod access_log;
 mod admin;
 mod audit;
+mod backend_commands;
 mod bodies;
 mod cancel;
 mod clusters;
