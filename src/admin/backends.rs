@@ -293,4 +293,53 @@ mod tests {
         assert_eq!((status, refusal.known.len()), (409, 20));
         assert!(refusal.error.ends_with("web: http://a:5, 15 more"), "{}", refusal.error);
     }
+
+    fn has(query: &Query) -> Found {
+        Found::One(BackendReport {
+            named: named("web", &query.backend),
+            state: crate::pool::BackendState::Draining,
+            state_ms: 1,
+            cause: crate::pool::StateCause::Operator,
+            weight: 1,
+            weights_count: false,
+            others: 1,
+            changed: true,
+            deadline_ms: Some(5),
+            connections: Vec::new(),
+            cut: Vec::new(),
+            cut_total: 0,
+        })
+    }
+
+    /// A worker that hangs shows; it does not pass for one that nothing holds.
+    #[test]
+    fn a_worker_that_does_not_answer_is_not_clear() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let (answering, mut commands) = tokio::sync::mpsc::unbounded_channel();
+        let (hanging, _kept) = tokio::sync::mpsc::unbounded_channel();
+        let query = Query { cluster: None, backend: "http://a:1".to_owned() };
+        let order = Order::Drain { within: None };
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            seams::spawn("worker", async move {
+                while let Some(command) = commands.recv().await {
+                    if let Command::Backend(query, _, answer) = command {
+                        let _ = answer.send(has(&query));
+                    }
+                }
+            });
+            let reply = give(&[answering.clone(), hanging.clone()], query.clone(), order).await;
+            let body = http_body_util::BodyExt::collect(reply.into_body()).await.expect("whole");
+            let report: Report = serde_json::from_slice(&body.to_bytes()).expect("a report");
+            assert!(report.is_out() && !report.is_clear(), "{report:?}");
+            assert_eq!(report.silent().collect::<Vec<_>>(), [1]);
+            assert_eq!(report.warnings, ["worker 1 did not answer within 1s"]);
+            let reply = give(std::slice::from_ref(&hanging), query.clone(), order).await;
+            assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
+            let reply = give(std::slice::from_ref(&answering), query, order).await;
+            let body = http_body_util::BodyExt::collect(reply.into_body()).await.expect("whole");
+            let report: Report = serde_json::from_slice(&body.to_bytes()).expect("a report");
+            assert!(report.is_clear() && report.warnings.is_empty(), "{report:?}");
+        });
+    }
 }
