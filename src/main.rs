@@ -1,12 +1,14 @@
-//! The `baton` command: flags in, exit code out. 0 after a complete drain, 2 for wrong usage, 1 for
-//! everything else.
+//! The `baton` command: flags in, exit code out. 0 if all went well, such as after a complete drain, 2
+//! for wrong usage, 1 for everything else.
 
 use std::fmt::Display;
+use std::io::stdout;
 use std::path::Path;
 use std::process::ExitCode;
 
+use baton::cli::operate::{self, Ending};
 use baton::cli::run::{RunArguments, RunError};
-use baton::cli::{Cli, Command};
+use baton::cli::{self, Cli, Command, status};
 use baton::config::{self, ConfigError};
 use baton::proxy::{log, run};
 use clap::Parser;
@@ -21,6 +23,10 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run_proxy(&arguments),
         Command::Check(arguments) => check(&arguments.file),
         Command::Config(arguments) => print(arguments.file.as_deref()),
+        Command::Drain(arguments) => ask(operate::drain(&arguments, &mut stdout())),
+        Command::Undrain(arguments) => ask(operate::undrain(&arguments, &mut stdout())),
+        Command::Weight(arguments) => ask(operate::weight(&arguments, &mut stdout())),
+        Command::Status(arguments) => ask(status::status(&arguments, &mut stdout())),
         Command::Demo(arguments) => {
             log::init(arguments.log_level.into());
             ended(baton::demo::run(arguments.listen, arguments.restart_every))
@@ -29,10 +35,12 @@ fn main() -> ExitCode {
 }
 
 fn run_proxy(arguments: &RunArguments) -> ExitCode {
+    // Before the file is read.
+    let source = arguments.source();
     match arguments.load() {
         Ok(config) => {
             log::init(config.log_level.into());
-            ended(run::run_from(arguments.source()))
+            ended(run::run_from(config, source))
         }
         Err(RunError::File(errors)) => {
             complain(&errors);
@@ -66,6 +74,18 @@ fn print(file: Option<&Path>) -> ExitCode {
     match file.map_or_else(|| Ok(config::example()), config::load) {
         Ok(config) => answer(&config::print::print(&config)),
         Err(errors) => wrong_file(&errors),
+    }
+}
+
+/// Runs a command that asks a running Baton.
+fn ask(command: impl Future<Output = Result<Ending, String>>) -> ExitCode {
+    match cli::block_on(command) {
+        Ok(Ending::Good) => ExitCode::SUCCESS,
+        Ok(Ending::Cut) => ExitCode::FAILURE,
+        Err(error) => {
+            complain(&[error]);
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) enum Question {
     Ready,
     /// Whether every worker answers.
     Live,
+    /// How a backend is, and what holds it.
+    Backend,
 }
 
 /// An order, which changes something: `POST`. Its parameters are in the query, its body says nothing,
@@ -26,6 +28,12 @@ pub(super) enum Question {
 pub(super) enum Action {
     /// Read configuration and certificates again.
     Reload,
+    /// Take a backend out.
+    Drain,
+    /// Bring it back.
+    Undrain,
+    /// Change its share.
+    Weight,
 }
 
 /// What an entry stands for.
@@ -54,7 +62,7 @@ pub(super) struct Entry {
     pub(super) path: &'static str,
     /// What.
     pub(super) endpoint: Endpoint,
-    /// Names of the parameters that an action takes, in its query; each may be there once.
+    /// Names of the parameters that it takes, in its query; each may be there once.
     pub(super) parameters: &'static [&'static str],
     /// What it is for, in a line.
     description: &'static str,
@@ -99,6 +107,30 @@ static ENTRIES: &[Entry] = &[
         Action::Reload,
         &[],
         "read configuration and certificates again; says what changed, as JSON",
+    ),
+    Entry::action(
+        "/drain",
+        Action::Drain,
+        &["cluster", "backend", "within"],
+        "no new requests for a backend; says what holds it, as JSON",
+    ),
+    Entry {
+        path: "/drain",
+        endpoint: Endpoint::Question(Question::Backend),
+        parameters: &["cluster", "backend"],
+        description: "how a backend is and what holds it, as JSON",
+    },
+    Entry::action(
+        "/undrain",
+        Action::Undrain,
+        &["cluster", "backend"],
+        "bring a drained backend back",
+    ),
+    Entry::action(
+        "/weight",
+        Action::Weight,
+        &["cluster", "backend", "weight"],
+        "change the share of a backend, 1 to 1000",
     ),
 ];
 

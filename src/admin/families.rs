@@ -4,13 +4,15 @@
 use super::Answer;
 use super::exposition::{Family, Text};
 use super::process;
+use super::reloads;
 use super::sums::{BACKEND_STATES, BackendSum, ClusterSum, STATES, Sums};
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::log;
 use crate::proxy::metrics::{Codes, EndFrames, Histogram, Requests};
+use crate::proxy::reload::counts::Counts;
 
 /// The answer to `GET /metrics`.
-pub(super) fn encode(answers: &[Answer], access_log: &AccessLog) -> String {
+pub(super) fn encode(answers: &[Answer], access_log: &AccessLog, reloads: &Counts) -> String {
     let sums = Sums::of(answers);
     let mut text = Text::default();
     requests(&mut text, &sums);
@@ -22,6 +24,7 @@ pub(super) fn encode(answers: &[Answer], access_log: &AccessLog) -> String {
     frames(&mut text, &sums);
     clients(&mut text, &sums);
     of_this_process(&mut text, answers, access_log);
+    reloads::encode(&mut text, reloads);
     process::encode(&mut text);
     text.into_text()
 }

@@ -2,13 +2,16 @@
 //! without any proof of identity, so it is meant for loopback. It runs on the main thread, never on a
 //! worker, and asks the workers for copies of what they know.
 
+mod backends;
 mod endpoints;
 mod exposition;
 mod families;
 mod order;
 mod pools;
 mod process;
+mod reloads;
 mod reply;
+pub mod report;
 mod sums;
 
 use std::cell::{Cell, RefCell};
@@ -18,6 +21,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use http::request::Parts;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -31,6 +35,8 @@ use self::reply::Reply;
 use crate::pool::Instant;
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::control::{Command, Commands, WorkerSnapshot};
+use crate::proxy::operator::Order;
+use crate::proxy::reload::counts::Counts;
 use crate::proxy::reload::{self, Refusal, Trigger};
 use crate::proxy::seams::{self, Clock, Listener, Stream};
 
@@ -59,6 +65,8 @@ pub struct Process {
     pub access_log: AccessLog,
     /// The way to whoever reloads.
     pub reloads: reload::Requests,
+    /// How reloads went.
+    pub reload_counts: Rc<Counts>,
 }
 
 /// Listens.
@@ -157,19 +165,20 @@ impl Admin {
             }
         };
         match entry.endpoint {
-            Endpoint::Question(question) => self.tell(question).await,
+            Endpoint::Question(question) => self.tell(question, &head, entry.parameters).await,
             Endpoint::Action(action) => match order::accept(&head, body, entry.parameters).await {
-                Ok(parameters) => self.act(action, &parameters).await,
+                Ok(parameters) => self.act(action, parameters).await,
                 Err(refused) => refused,
             },
         }
     }
 
-    async fn tell(&self, question: Question) -> Reply {
+    async fn tell(&self, question: Question, head: &Parts, known: &[&str]) -> Reply {
         match question {
             Question::Contents => reply::text(StatusCode::OK, endpoints::contents()),
             Question::Metrics => {
-                let text = families::encode(&self.ask_all().await, &self.process.access_log);
+                let Process { access_log, reload_counts, .. } = &self.process;
+                let text = families::encode(&self.ask_all().await, access_log, reload_counts);
                 reply::typed(StatusCode::OK, exposition::CONTENT_TYPE, text)
             }
             Question::Pools => {
@@ -181,13 +190,19 @@ impl Admin {
             }
             Question::Ready => reply::text(StatusCode::OK, "ready\n".to_owned()),
             Question::Live => live(&self.ask_all().await),
+            Question::Backend => {
+                self.give(order::parameters(head, known), |_| Ok(Order::Show)).await
+            }
         }
     }
 
     /// Carries out an order whose parameters are known ones.
-    async fn act(&self, action: Action, _parameters: &Parameters) -> Reply {
+    async fn act(&self, action: Action, parameters: Parameters) -> Reply {
         match action {
             Action::Reload => self.reload().await,
+            Action::Drain => self.give(Ok(parameters), backends::drain).await,
+            Action::Undrain => self.give(Ok(parameters), |_| Ok(Order::Undrain)).await,
+            Action::Weight => self.give(Ok(parameters), backends::weight).await,
         }
     }
 
@@ -205,6 +220,19 @@ impl Admin {
                 };
                 reply::error(status, &failure.reasons.join("\n"))
             }
+        }
+    }
+
+    /// Gives an order about a backend to every worker.
+    async fn give(
+        &self,
+        parameters: Result<Parameters, String>,
+        order: impl FnOnce(&Parameters) -> Result<Order, String>,
+    ) -> Reply {
+        let given = parameters.and_then(|it| Ok((backends::query(&it)?, order(&it)?)));
+        match given {
+            Ok((query, order)) => backends::give(&self.process.workers, query, order).await,
+            Err(what) => reply::error(StatusCode::BAD_REQUEST, &what),
         }
     }
 
@@ -264,6 +292,7 @@ mod tests {
                 }
                 command @ (Command::Snapshot(_)
                 | Command::ProbeFound(_)
+                | Command::Backend(..)
                 | Command::Reload(_)
                 | Command::Stop) => {
                     kept.push(command);
@@ -283,7 +312,8 @@ mod tests {
         let (gone, _) = mpsc::unbounded_channel();
         let (_drain, draining) = watch::channel(false);
         let (reloads, _) = mpsc::unbounded_channel();
-        let process = Process { workers: vec![worker, gone], draining, access_log, reloads };
+        let (workers, reload_counts) = (vec![worker, gone], Rc::default());
+        let process = Process { workers, draining, access_log, reloads, reload_counts };
         let admin = Admin::new(process);
         tokio::task::LocalSet::new().block_on(&runtime, async {
             seams::spawn("worker", answer_once(commands));
@@ -292,7 +322,8 @@ mod tests {
             assert!(answers[0].in_time && !answers[1].in_time, "one is gone");
             let answers = admin.ask_all().await;
             assert!(!answers[0].in_time && !answers[1].in_time, "the other hangs");
-            let text = families::encode(&answers, &admin.process.access_log);
+            let Process { access_log, reload_counts, .. } = &admin.process;
+            let text = families::encode(&answers, access_log, reload_counts);
             assert!(text.contains("baton_worker_up{worker=\"0\"} 0\n"), "{text}");
             assert!(text.contains("baton_worker_up{worker=\"1\"} 0\n"), "{text}");
             assert!(text.contains("baton_client_connections_accepted_total 7\n"), "{text}");

@@ -39,7 +39,6 @@ impl Parameters {
     }
 
     /// The value of a parameter, if it is there.
-    #[expect(dead_code, reason = "the orders so far take no parameters")]
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
     }
@@ -63,8 +62,12 @@ pub(super) async fn accept(
             return Err(reply::error(StatusCode::REQUEST_TIMEOUT, &text));
         }
     }
-    let query = head.uri.query().unwrap_or_default();
-    Parameters::read(query, known).map_err(|what| reply::error(StatusCode::BAD_REQUEST, &what))
+    parameters(head, known).map_err(|what| reply::error(StatusCode::BAD_REQUEST, &what))
+}
+
+/// The parameters of an order or a question, or what is wrong with them, in one line.
+pub(super) fn parameters(head: &Parts, known: &[&str]) -> Result<Parameters, String> {
+    Parameters::read(head.uri.query().unwrap_or_default(), known)
 }
 
 /// Whether a browser sent this on behalf of a page: any page that its user opens can send requests to

@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use super::Answer;
-use crate::pool::{SlotState, SlotStats};
+use crate::pool::SlotStats;
 use crate::proxy::control::{BackendSnapshot, ClusterSnapshot};
+use crate::proxy::operator::slot_state;
 
 #[derive(Serialize)]
 struct Pools<'a> {
@@ -127,7 +128,7 @@ fn backend(snapshot: &BackendSnapshot) -> Backend<'_> {
         connection: format!("b{id}/s{slot}/g{}", view.generation),
         slot: *slot,
         generation: view.generation,
-        state: state(view.state),
+        state: slot_state(view.state),
         streams: view.streams,
         limit: view.limit,
     };
@@ -146,16 +147,5 @@ fn backend(snapshot: &BackendSnapshot) -> Backend<'_> {
         backoff_ms: snapshot.backoff_ms,
         available_streams: snapshot.available_streams,
         connections: snapshot.slots.iter().map(connection).collect(),
-    }
-}
-
-fn state(state: SlotState) -> &'static str {
-    match state {
-        SlotState::Empty => "empty",
-        SlotState::Connecting => "connecting",
-        SlotState::Available => "available",
-        SlotState::InUse => "in_use",
-        SlotState::Suspect => "suspect",
-        SlotState::Draining => "draining",
     }
 }

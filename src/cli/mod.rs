@@ -1,6 +1,10 @@
 //! The command line: flags in, configurations out.
 
+pub mod admin_client;
+pub mod operate;
 pub mod run;
+pub mod status;
+pub mod table;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -33,6 +37,14 @@ pub enum Command {
     Check(CheckArguments),
     /// Print all values in force, defaults included, as a configuration file with comments
     Config(ConfigArguments),
+    /// Take a backend of a running Baton out: no new requests, and what holds it still
+    Drain(operate::DrainArguments),
+    /// Bring a drained backend back
+    Undrain(operate::BackendArguments),
+    /// Change the share of a backend
+    Weight(operate::WeightArguments),
+    /// Show clusters and backends of a running Baton: states, connections, streams
+    Status(operate::AdminArguments),
     /// Run the proxy before two embedded TLS HTTP/2 backends, of which one restarts every 10 s
     Demo(DemoArguments),
 }
@@ -65,8 +77,22 @@ pub struct DemoArguments {
     pub log_level: LogLevel,
 }
 
+/// Runs a command that asks a running Baton, on this thread.
+///
+/// # Errors
+/// What the command says; or why there can be no runtime.
+pub fn block_on<T>(command: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("runtime: {error}"))?;
+    tokio::task::LocalSet::new().block_on(&runtime, command)
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     Kind::Duration { zero: false }.read_text(text).map(Field::from_value)
+}
+
+fn any_duration(text: &str) -> Result<Duration, String> {
+    Kind::Duration { zero: true }.read_text(text).map(Field::from_value)
 }
 
 fn log_level(text: &str) -> Result<LogLevel, String> {

@@ -50,6 +50,7 @@ mod slots;
 mod stats;
 mod timer;
 mod transitions;
+mod views;
 
 pub use backend::{BackendState, BackendView, StateCause};
 pub use config::{
@@ -68,6 +69,7 @@ pub use time::Instant;
 pub use timer::TimerReason;
 pub use token::{BackendId, BackendToken, ConnectionToken, RequestId, StreamToken};
 pub use transitions::Transitions;
+pub use views::StreamView;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

@@ -10,6 +10,7 @@ mod queueing;
 mod retries;
 mod silence;
 mod stalls;
+mod views;
 
 use alloc::collections::BTreeMap;
 use alloc::vec;

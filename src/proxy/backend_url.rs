@@ -64,6 +64,20 @@ impl BackendUrl {
         let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
         format!("{open}{}{close}:{}", self.host, self.port)
     }
+
+    /// Whether an operator means this one: by its URL, or by host and port.
+    #[must_use]
+    pub fn is_called(&self, text: &str) -> bool {
+        let name = self.to_string();
+        let wanted = match text.parse::<Self>() {
+            Ok(url) => url.to_string(),
+            Err(_) => {
+                let (scheme, _) = name.split_once("://").expect("a URL has a scheme");
+                format!("{scheme}://{text}")
+            }
+        };
+        wanted.eq_ignore_ascii_case(&name)
+    }
 }
 
 impl fmt::Display for BackendUrl {
@@ -146,6 +160,22 @@ mod tests {
             let (url, read) = BackendUrl::with_weight(text).expect(text);
             assert_eq!((url.to_string().as_str(), read), (canonical, weight));
         }
+    }
+
+    #[test]
+    fn an_operator_may_leave_out_the_scheme_but_not_the_port() {
+        let url: BackendUrl = "https://Host.example:8443".parse().expect("a URL");
+        for text in ["https://host.example:8443", "https://Host.example:8443/", "host.EXAMPLE:8443"]
+        {
+            assert!(url.is_called(text), "{text}");
+        }
+        for text in ["host.example", "http://host.example:8443", "host.example:844", "", "://"] {
+            assert!(!url.is_called(text), "{text}");
+        }
+        let url: BackendUrl = "h2c://[::1]:80".parse().expect("a URL");
+        assert!(
+            url.is_called("[::1]:80") && url.is_called("h2c://[::1]") && !url.is_called("::1:80")
+        );
     }
 
     #[test]

@@ -114,11 +114,21 @@ impl Backends {
         self.places.iter().flatten()
     }
 
+    /// Those of the present configuration.
+    pub fn configured(&self) -> impl Iterator<Item = Rc<Backend>> + '_ {
+        self.configured.iter().filter_map(|token| self.find(*token))
+    }
+
+    /// The weight that the configuration gives a backend that is there.
+    pub fn weight(&self, token: BackendToken) -> Option<u16> {
+        let there = self.find(token).is_some();
+        there.then(|| self.weights[usize::from(token.backend.0)])
+    }
+
     /// Those of the present configuration with this name; the same URL may be there twice, under
     /// different names in TLS.
     pub fn named(&self, name: &str) -> Vec<Rc<Backend>> {
-        let configured = self.configured.iter().filter_map(|token| self.find(*token));
-        configured.filter(|backend| &*backend.name == name).collect()
+        self.configured().filter(|backend| &*backend.name == name).collect()
     }
 
     /// The one of the present configuration that another worker means.

@@ -78,8 +78,12 @@ impl Clusters {
                 || {
                     let seed = cluster_seed(self.seed, number);
                     let (telemetry, peers) = (Rc::clone(&self.telemetry), Rc::clone(&self.peers));
-                    Driver::start(cluster, tls, seed, self.clock, telemetry, peers)
-                        .expect("the configuration was checked")
+                    let driver = Driver::start(cluster, tls, seed, self.clock, telemetry, peers)
+                        .expect("the configuration was checked");
+                    if let Some(before) = known {
+                        driver.inherit(before);
+                    }
+                    driver
                 },
                 Rc::clone,
             ));

@@ -11,8 +11,10 @@ use tokio::sync::{Notify, oneshot};
 use super::backends::{Backend, Backends};
 use super::config::ProxyConfig;
 use super::metrics::{BackendMetrics, ClusterMetrics, WorkerMetrics};
+use super::operator::{self, Found, Order, Query};
 use super::probe::{ProbeFound, Probes};
 use super::reload::sockets::Socket;
+use super::seams::{self, Clock};
 use super::site::Site;
 use super::tls::Certificates;
 use crate::pool::{BackendState, Instant, Pool, SlotState, SlotView, StateCause, Stats};
@@ -25,6 +27,8 @@ pub enum Command {
     ProbeFound(ProbeFound),
     /// Go on with another configuration.
     Reload(Reload),
+    /// An operator's order about a backend.
+    Backend(Query, Order, oneshot::Sender<Found>),
     /// End at once, though requests are in flight: they are logged.
     Stop,
 }
@@ -73,6 +77,26 @@ impl Peers {
             let _ = other.send(command());
         }
     }
+}
+
+/// How many requests are in flight in all workers together, as far as they answer in time.
+pub async fn requests_in_flight(workers: &[Commands], time: Duration) -> u64 {
+    let asked: Vec<_> = workers
+        .iter()
+        .filter_map(|worker| {
+            let (sender, answer) = oneshot::channel();
+            worker.send(Command::Snapshot(sender)).ok().map(|()| answer)
+        })
+        .collect();
+    let (clock, mut requests) = (Clock::start(), 0);
+    for answer in asked {
+        let left = time.saturating_sub(clock.now().since(Instant::ZERO));
+        if let Ok(Ok(snapshot)) = seams::timeout(left, answer).await {
+            let clusters = snapshot.clusters.iter();
+            requests += clusters.map(|cluster| u64::from(cluster.stats.requests)).sum::<u64>();
+        }
+    }
+    requests
 }
 
 /// One worker at one moment.
@@ -202,6 +226,9 @@ pub async fn serve(mut commands: UnboundedReceiver<Command>, site: Rc<Site>, sto
                 let confirmed = site.reconfigure(&config, &certificates, listeners);
                 // Whoever asked may have given up.
                 let _ = confirm.send(confirmed);
+            }
+            Command::Backend(query, order, answer) => {
+                let _ = answer.send(operator::carry_out(clusters, &query, order));
             }
             Command::Stop => stop.notify_one(),
         }

@@ -1,5 +1,7 @@
 //! Owns a worker's [`Pool`]: tells it facts, carries out its orders, keeps its time. Decides nothing.
 
+mod orders;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -14,6 +16,7 @@ use super::backends::{Backend, Backends};
 use super::config::{BackendSettings, ClusterConfig};
 use super::control::{ClusterSnapshot, Peers};
 use super::metrics::ClusterMetrics;
+use super::operator::Drains;
 use super::probe::{self, ProbeFound, Probes};
 use super::relay::{RequestHead, RequestOrder};
 use super::seams::{self, Clock};
@@ -29,6 +32,8 @@ struct LiveRequest {
     generation: u32,
     orders: UnboundedSender<RequestOrder>,
     head: Rc<RequestHead>,
+    /// When it arrived, or was last given to a stream.
+    since: Cell<Instant>,
 }
 
 /// The pool and where its orders go.
@@ -50,6 +55,7 @@ pub struct Driver {
     telemetry: Rc<Telemetry>,
     metrics: RefCell<ClusterMetrics>,
     probes: Probes,
+    drains: RefCell<Drains>,
 }
 
 impl Driver {
@@ -89,6 +95,7 @@ impl Driver {
             telemetry,
             metrics: RefCell::new(ClusterMetrics::new(tls.len())),
             probes: Probes::new(&cluster.probe, peers),
+            drains: RefCell::default(),
         });
         seams::spawn("pool timer", Rc::clone(&driver).keep_time());
         seams::spawn("audit", audit::run(Rc::clone(&driver), seed));
@@ -267,7 +274,8 @@ impl Driver {
         let handled = core.pool.handle(self.clock.now(), input);
         let result = match handled {
             Handled::Accepted(request) => {
-                let live = LiveRequest { generation: request.generation, orders, head };
+                let since = Cell::new(self.clock.now());
+                let live = LiveRequest { generation: request.generation, orders, head, since };
                 core.requests[request.index as usize] = Some(live);
                 Ok(request)
             }
@@ -294,6 +302,7 @@ impl Driver {
                 }
                 Output::OpenStream { stream, request, attempt, evidence } => {
                     let Some(live) = core.live(request) else { continue };
+                    live.since.set(self.clock.now());
                     let order = ConnectionOrder::Open {
                         attempt: AttemptOrder { stream, number: attempt, evidence },
                         head: Rc::clone(&live.head),
@@ -323,6 +332,7 @@ impl Driver {
                 Output::BackendGone { backend } => {
                     self.backends.borrow_mut().remove(backend);
                     self.probes.forget(backend);
+                    self.drains.borrow_mut().remove(&backend);
                 }
                 Output::RequestEnded { request, outcome, attempts, evidence } => {
                     if let Some(live) = core.live(request) {
@@ -370,9 +380,7 @@ impl Driver {
                 return;
             }
             match next {
-                Some((at, _)) if at <= self.clock.now() => {
-                    let _ = self.tell(Input::Timeout);
-                }
+                Some((at, reason)) if at <= self.clock.now() => self.time_passed(reason),
                 Some((at, _)) => {
                     tokio::select! {
                         biased;

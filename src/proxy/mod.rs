@@ -20,6 +20,7 @@
 //! | [`access_log`], [`log`], [`line_writer`] | what people read |
 //! | [`trace_context`] | which trace a request belongs to |
 //! | [`metrics`], [`telemetry`], [`control`] | what a worker counts, and how others ask for it |
+//! | [`operator`] | what an operator asks about a backend |
 //! | [`seams`] | tasks, connections, time, entropy: the only way out |
 
 pub mod access_log;
@@ -40,6 +41,7 @@ pub mod line_writer;
 pub mod log;
 pub mod message_guard;
 pub mod metrics;
+pub mod operator;
 pub mod probe;
 pub mod progress;
 pub mod relay;

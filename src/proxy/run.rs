@@ -12,12 +12,11 @@ use tokio::task::LocalSet;
 
 use super::access_log::AccessLog;
 use super::config::ProxyConfig;
-use super::control::{Command, Commands, Peers};
+use super::control::{self, Command, Commands, Peers};
 use super::downstream::admission::Admission;
 use super::log;
 use super::reload::sockets::{self, Sockets};
 use super::reload::source::{Loaded, Source};
-use super::reload::watch::Stamps;
 use super::reload::{self, Failure, Reloader, Trigger};
 use super::seams;
 use super::worker::{self, Worker};
@@ -25,6 +24,8 @@ use crate::admin::{self, Process};
 
 /// How long a second signal waits for the workers to let go of what they have.
 const STOP_TIME: Duration = Duration::from_secs(1);
+/// How long the shutdown waits to know how much is in flight.
+const COUNT_TIME: Duration = Duration::from_millis(250);
 
 /// Why the proxy did not start, each reason in one line.
 #[derive(Debug)]
@@ -53,11 +54,12 @@ impl std::error::Error for StartError {}
 /// # Panics
 /// If the operating system gives no threads.
 pub fn run(config: ProxyConfig) -> Result<(), StartError> {
-    run_from(Source::fixed(&config))
+    let source = Source::fixed(&config);
+    run_from(config, source)
 }
 
-/// Runs the proxy until it is told to stop and has finished what it accepted. A reload reads `source`
-/// again.
+/// Runs the proxy until it is told to stop and has finished what it accepted. `config` was read from
+/// `source`; a reload reads it again.
 ///
 /// # Errors
 /// If it cannot start: an address in use, a certificate that cannot be read, a configuration out of
@@ -65,8 +67,8 @@ pub fn run(config: ProxyConfig) -> Result<(), StartError> {
 ///
 /// # Panics
 /// If the operating system gives no threads.
-pub fn run_from(source: Source) -> Result<(), StartError> {
-    let loaded = source.load(&mut Stamps::default()).map_err(StartError::lines)?;
+pub fn run_from(config: ProxyConfig, source: Source) -> Result<(), StartError> {
+    let loaded = source.begin(config).map_err(StartError::lines)?;
     let config = Arc::clone(&loaded.config);
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
@@ -86,14 +88,15 @@ pub fn run_from(source: Source) -> Result<(), StartError> {
     sockets.adopt(listeners);
     let tasks = LocalSet::new();
     let (reloads, requests) = mpsc::unbounded_channel();
+    let reloader = Reloader::new(source, loaded, sockets, workers.clone(), access_log.clone());
     if let Some(listener) = admin {
-        let access_log = access_log.clone();
-        let process = Process { workers: workers.clone(), draining, access_log, reloads };
+        let (workers, access_log) = (workers.clone(), access_log.clone());
+        let reload_counts = reloader.counts();
+        let process = Process { workers, draining, access_log, reloads, reload_counts };
         tasks
             .block_on(&runtime, async { admin::start(listener, process) })
             .map_err(|error| StartError(format!("cannot serve the admin interface: {error}")))?;
     }
-    let reloader = Reloader::new(source, loaded, sockets, workers.clone(), access_log.clone());
     let access_log_too = access_log.clone();
     let supervisor =
         Supervisor { signals, requests, reloader, drain, workers, access_log, all_done };
@@ -160,7 +163,8 @@ impl Supervisor {
     /// process at once: then it waits only until what was in flight is logged.
     async fn run(mut self) -> bool {
         self.until_told_to_stop().await;
-        tracing::info!(target: "baton", "draining");
+        let requests = control::requests_in_flight(&self.workers, COUNT_TIME).await;
+        tracing::info!(target: "baton", requests, "draining");
         self.drain.send_replace(true);
         loop {
             tokio::select! {

@@ -255,6 +255,12 @@ async fn every_trigger_reloads() {
     assert_eq!(lines[2]["trigger"], "changed file");
     assert_eq!(body(&client, "/").await, "other");
     assert_eq!(baton.lines(refused).len(), 1, "once for each change");
+    let metrics = baton.metrics().await;
+    for (outcome, count) in [("changed", 3), ("unchanged", 0), ("failed", 1)] {
+        let counted = metrics.sum("baton_reloads_total", &[("outcome", outcome)]) as u64;
+        assert_eq!(counted, count, "{outcome}");
+    }
+    assert_eq!(metrics.sum("baton_last_reload_successful", &[]) as u64, 1);
 }
 
 /// All reasons, in the log and in the answer, and nothing has changed.
@@ -305,6 +311,7 @@ async fn a_reload_that_is_refused_changes_nothing() {
     let logged = refused[3]["reasons"].as_str().expect("text");
     assert!(reasons.iter().all(|reason| logged.contains(reason)), "{logged}");
     assert_eq!(baton.lines("listening").len(), 1);
+    assert_eq!(baton.metrics().await.sum("baton_last_reload_successful", &[]) as u64, 0);
     assert_eq!(body(&client, "/").await, "it");
     assert_eq!(backend.seen(|seen| seen.connections), 1);
     assert_eq!(other.seen(|seen| seen.connections), 0);

@@ -6,6 +6,7 @@ pub(crate) mod backend;
 pub(crate) mod baton;
 pub(crate) mod certificate;
 pub(crate) mod client;
+pub(crate) mod command;
 pub(crate) mod exchange;
 pub(crate) mod exposition;
 pub(crate) mod http1;

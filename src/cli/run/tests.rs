@@ -13,9 +13,13 @@ fn parse(flags: &[&str]) -> Result<RunArguments, String> {
     let words = ["baton", "run"].iter().chain(flags);
     match Cli::try_parse_from(words).map_err(|error| error.to_string())?.command {
         Command::Run(arguments) => Ok(*arguments),
-        Command::Check(_) | Command::Config(_) | Command::Demo(_) => {
-            unreachable!("the words say run")
-        }
+        Command::Check(_)
+        | Command::Config(_)
+        | Command::Drain(_)
+        | Command::Undrain(_)
+        | Command::Weight(_)
+        | Command::Status(_)
+        | Command::Demo(_) => unreachable!("the words say run"),
     }
 }
 

@@ -10,19 +10,23 @@
 //! | [`sockets`] | which listeners stay, and sockets for those that are new |
 //! | [`report`] | what a reload changed |
 //! | [`watch`] | notices that files have changed |
+//! | [`counts`] | how reloads went |
 
+pub mod counts;
 pub mod report;
 pub mod sockets;
 pub mod source;
 pub mod watch;
 
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
+use self::counts::Counts;
 use self::report::{Certificates as CertificateReport, Report};
 use self::sockets::Sockets;
 use self::source::{Loaded, Source};
@@ -129,6 +133,7 @@ pub struct Reloader {
     workers: Vec<Commands>,
     access_log: AccessLog,
     watch: Watch,
+    counts: Rc<Counts>,
 }
 
 impl Reloader {
@@ -142,7 +147,14 @@ impl Reloader {
         access_log: AccessLog,
     ) -> Self {
         let Loaded { config, contents, stamps, certificates: _ } = loaded;
-        Self { source, config, contents, sockets, workers, access_log, watch: Watch::new(stamps) }
+        let (watch, counts) = (Watch::new(stamps), Rc::default());
+        Self { source, config, contents, sockets, workers, access_log, watch, counts }
+    }
+
+    /// How reloads went so far.
+    #[must_use]
+    pub fn counts(&self) -> Rc<Counts> {
+        Rc::clone(&self.counts)
     }
 
     /// Waits until files have changed, and have stood still since. For good if nothing is to be
@@ -161,6 +173,7 @@ impl Reloader {
     pub async fn reload(&mut self, trigger: Trigger) -> Outcome {
         let clock = Clock::start();
         let outcome = self.attempt(trigger, clock).await;
+        self.counts.add(&outcome);
         match &outcome {
             Ok(report) => {
                 let (changes, took_ms) = (report.changes.join(", "), report.took_ms);

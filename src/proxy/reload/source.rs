@@ -24,6 +24,8 @@ pub struct Source {
     read: Read,
     /// The same, and opens every file that is named, to say where one is named that cannot be used.
     check: Read,
+    /// How the file looked when this was made.
+    first: Stamps,
 }
 
 /// A configuration that is good, with all that its files hold.
@@ -39,10 +41,13 @@ pub struct Loaded {
 }
 
 impl Source {
-    /// A file. `read` opens no other one, `check` every one that is named.
+    /// A file. `read` opens no other one, `check` every one that is named. To be made before the file
+    /// is read for the first time, so that no change after that is missed.
     #[must_use]
     pub fn file(file: PathBuf, read: Read, check: Read) -> Self {
-        Self { file: Some(file), read, check }
+        let mut first = Stamps::default();
+        first.add(&file);
+        Self { file: Some(file), read, check, first }
     }
 
     /// A configuration that is always the same; the files that it names are not.
@@ -51,7 +56,15 @@ impl Source {
         let (one, other) = (config.clone(), config.clone());
         let (read, check) =
             (Box::new(move || Ok(one.clone())), Box::new(move || Ok(other.clone())));
-        Self { file: None, read, check }
+        Self { file: None, read, check, first: Stamps::default() }
+    }
+
+    /// Goes on from a configuration that was read from here: what is a pipe can be read only once.
+    ///
+    /// # Errors
+    /// Everything that is wrong, as [`Source::load`] says it.
+    pub fn begin(&self, config: ProxyConfig) -> Result<Loaded, Vec<String>> {
+        self.complete(config, &mut self.first.clone())
     }
 
     /// Reads everything. `stamps` says afterwards how each file looked before it was read. If it is
@@ -63,7 +76,11 @@ impl Source {
         if let Some(file) = &self.file {
             stamps.add(file);
         }
-        let config = (self.read)()?;
+        self.complete((self.read)()?, stamps)
+    }
+
+    /// Reads the files that a configuration names.
+    fn complete(&self, config: ProxyConfig, stamps: &mut Stamps) -> Result<Loaded, Vec<String>> {
         let files = certificate_files(&config);
         let named: Vec<_> = files.iter().chain(&self.file).cloned().collect();
         stamps.keep_only(&named);

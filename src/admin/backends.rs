@@ -1,0 +1,345 @@
+//! Orders about a backend: drain, undrain, weight, and how it is. Every worker is asked; each finds
+//! the backend that is meant by itself, and does nothing unless it is clear which.
+
+use http::StatusCode;
+use tokio::sync::oneshot;
+
+use super::ANSWER_DEADLINE;
+use super::order::Parameters;
+use super::reply::{self, Reply};
+use super::report::{Refusal, Report, WorkerReport};
+use crate::config::value::{Field, Kind};
+use crate::pool::Instant;
+use crate::proxy::control::{Command, Commands};
+use crate::proxy::operator::{BackendReport, Found, Named, Order, Query};
+use crate::proxy::seams::{self, Clock};
+
+/// Names of backends in the text of an error; the answer has them all beside it.
+const NAMED_MAX: usize = 5;
+
+/// The weights that there are.
+const WEIGHTS: Kind = Kind::Integer { min: 1, max: 1000 };
+
+/// Which backend an order is about.
+///
+/// # Errors
+/// What is missing.
+pub(super) fn query(parameters: &Parameters) -> Result<Query, String> {
+    let Some(backend) = parameters.get("backend").filter(|backend| !backend.is_empty()) else {
+        return Err("parameter 'backend' is missing; expected a URL, or host and port".to_owned());
+    };
+    let cluster = parameters.get("cluster").map(str::to_owned);
+    Ok(Query { cluster, backend: backend.to_owned() })
+}
+
+/// The order to drain.
+///
+/// # Errors
+/// What is wrong with `within`.
+pub(super) fn drain(parameters: &Parameters) -> Result<Order, String> {
+    let within = parameters.get("within");
+    let within = within.map(|text| read("within", text, Kind::Duration { zero: true }));
+    Ok(Order::Drain { within: within.transpose()? })
+}
+
+/// The order to change the weight.
+///
+/// # Errors
+/// What is wrong with `weight`.
+pub(super) fn weight(parameters: &Parameters) -> Result<Order, String> {
+    let Some(text) = parameters.get("weight") else {
+        return Err(format!("parameter 'weight' is missing; expected {WEIGHTS}"));
+    };
+    Ok(Order::Weight(read("weight", text, WEIGHTS)?))
+}
+
+fn read<T: Field>(name: &str, text: &str, kind: Kind) -> Result<T, String> {
+    let value = kind.read_text(text).map(T::from_value);
+    value.map_err(|expected| format!("parameter '{name}': '{text}'; {expected}"))
+}
+
+/// Gives an order to every worker, and says what became of it.
+pub(super) async fn give(workers: &[Commands], query: Query, order: Order) -> Reply {
+    let answers = ask(workers, &query, order).await;
+    let refused = answers.iter().flatten().find_map(|found| refusal(&query, found));
+    let found: Vec<_> = answers
+        .into_iter()
+        .map(|answer| match answer {
+            Some(Found::One(report)) => Said::Has(report),
+            // A backend that was removed goes from one worker earlier than from another.
+            Some(Found::None(_) | Found::Several(_)) => Said::HasNot,
+            None => Said::Nothing,
+        })
+        .collect();
+    if let Some(first) = found.iter().find_map(Said::report) {
+        let named = first.named.clone();
+        return reply::json(StatusCode::OK, &report(named, order, found));
+    }
+    if let Some((status, refusal)) = refused {
+        return reply::json(status, &refusal);
+    }
+    let text = format!("no worker answered within {ANSWER_DEADLINE:?}; each acts when it can");
+    reply::error(StatusCode::SERVICE_UNAVAILABLE, &text)
+}
+
+/// What one worker said.
+enum Said {
+    Has(BackendReport),
+    HasNot,
+    /// It did not answer in time.
+    Nothing,
+}
+
+impl Said {
+    fn report(&self) -> Option<&BackendReport> {
+        match self {
+            Self::Has(report) => Some(report),
+            Self::HasNot | Self::Nothing => None,
+        }
+    }
+}
+
+async fn ask(workers: &[Commands], query: &Query, order: Order) -> Vec<Option<Found>> {
+    let clock = Clock::start();
+    let ask = |worker: &Commands| {
+        let (sender, answer) = oneshot::channel();
+        worker.send(Command::Backend(query.clone(), order, sender)).ok()?;
+        Some(answer)
+    };
+    let asked: Vec<_> = workers.iter().map(ask).collect();
+    let mut answers = Vec::new();
+    for answer in asked {
+        let left = ANSWER_DEADLINE.saturating_sub(clock.now().since(Instant::ZERO));
+        answers.push(match answer {
+            Some(answer) => seams::timeout(left, answer).await.ok().and_then(Result::ok),
+            None => None,
+        });
+    }
+    answers
+}
+
+/// Puts together what the workers say.
+fn report(named: Named, order: Order, found: Vec<Said>) -> Report {
+    let answered = || found.iter().filter_map(Said::report);
+    let states: Vec<_> = answered().map(|report| report.state.to_string()).collect();
+    let same = states.windows(2).all(|pair| pair[0] == pair[1]);
+    let connections = || answered().flat_map(|report| &report.connections);
+    Report {
+        state: if same { states[0].clone() } else { "mixed".to_owned() },
+        weight: answered().map(|report| report.weight).min().unwrap_or_default(),
+        changed: answered().any(|report| report.changed),
+        deadline_ms: answered().filter_map(|report| report.deadline_ms).max(),
+        connections: connections().count(),
+        streams: connections().map(|connection| connection.streams.len()).sum(),
+        cut: answered().map(|report| report.cut_total).sum(),
+        warnings: warnings(order, &found),
+        workers: found.into_iter().enumerate().map(worker_report).collect(),
+        cluster: named.cluster,
+        backend: named.backend,
+    }
+}
+
+fn worker_report((worker, said): (usize, Said)) -> WorkerReport {
+    match said {
+        Said::Nothing => WorkerReport { worker, ..WorkerReport::default() },
+        Said::HasNot => WorkerReport { worker, answered: true, ..WorkerReport::default() },
+        Said::Has(report) => WorkerReport {
+            worker,
+            answered: true,
+            state: Some(report.state.to_string()),
+            state_ms: Some(report.state_ms),
+            cause: Some(report.cause.to_string()),
+            connections: report.connections,
+            cut: report.cut,
+        },
+    }
+}
+
+/// What the operator may not expect of the order.
+fn warnings(order: Order, found: &[Said]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (worker, said) in found.iter().enumerate() {
+        if matches!(said, Said::Nothing) {
+            warnings.push(format!("worker {worker} did not answer within {ANSWER_DEADLINE:?}"));
+        }
+    }
+    let any = |holds: fn(&BackendReport) -> bool| found.iter().filter_map(Said::report).any(holds);
+    let changed = any(|report| report.changed);
+    match order {
+        Order::Show => {}
+        Order::Drain { .. } => {
+            if any(|report| report.others == 0) {
+                let text =
+                    "no other backend of the cluster takes requests: they wait, and end in 503";
+                warnings.push(text.to_owned());
+            }
+            if !changed {
+                let text = "it was draining before, and ends no later for it";
+                warnings.push(text.to_owned());
+            }
+        }
+        Order::Undrain if !changed => warnings.push("it was not drained".to_owned()),
+        Order::Undrain => {}
+        Order::Weight(_) => {
+            if any(|report| !report.weights_count) {
+                let text = "the cluster's strategy does not look at weights; 'weighted' does";
+                warnings.push(text.to_owned());
+            }
+        }
+    }
+    warnings
+}
+
+/// Why a worker did nothing, if it did nothing.
+fn refusal(query: &Query, found: &Found) -> Option<(StatusCode, Refusal)> {
+    let backend = &query.backend;
+    match found {
+        Found::One(_) => None,
+        Found::Several(meant) => {
+            let error = format!(
+                "'{backend}' is more than one backend; expected one of {}",
+                listed(meant, |named| named.cluster.clone() + ": " + &named.backend)
+            );
+            Some((StatusCode::CONFLICT, Refusal { error, known: meant.clone() }))
+        }
+        Found::None(known) => {
+            let known = nearest(query, known);
+            let clusters = known.iter().map(|named| &named.cluster);
+            let unknown =
+                query.cluster.as_ref().filter(|name| !clusters.clone().any(|it| it == *name));
+            let error = if let Some(cluster) = unknown {
+                let mut names: Vec<_> = clusters.cloned().collect();
+                names.dedup();
+                format!("no cluster '{cluster}'; expected {}", listed(&names, String::clone))
+            } else {
+                let within = query.cluster.as_ref();
+                let cluster =
+                    within.map_or_else(String::new, |name| format!(" in cluster '{name}'"));
+                let listed = listed(&known, |named| named.cluster.clone() + ": " + &named.backend);
+                format!("no backend '{backend}'{cluster}; expected one of {listed}")
+            };
+            Some((StatusCode::NOT_FOUND, Refusal { error, known }))
+        }
+    }
+}
+
+/// The first few of a list, as text.
+fn listed<T>(all: &[T], name: impl Fn(&T) -> String) -> String {
+    let mut names: Vec<_> = all.iter().take(NAMED_MAX).map(name).collect();
+    if all.len() > NAMED_MAX {
+        names.push(format!("{} more", all.len() - NAMED_MAX));
+    }
+    names.join(", ")
+}
+
+/// Backends by how much they look like the one that was asked for, the most first.
+fn nearest(query: &Query, known: &[Named]) -> Vec<Named> {
+    let similarity = |named: &Named| {
+        let place = named.backend.split_once("://").map_or(&*named.backend, |(_, place)| place);
+        let backend = [&*named.backend, place]
+            .map(|name| strsim::normalized_damerau_levenshtein(&query.backend, name));
+        let cluster = query
+            .cluster
+            .as_ref()
+            .map_or(1.0, |cluster| strsim::normalized_damerau_levenshtein(cluster, &named.cluster));
+        (cluster, backend[0].max(backend[1]))
+    };
+    let mut sorted: Vec<_> = known.iter().map(|named| (similarity(named), named)).collect();
+    // A stable sort: what is equally near stays in the order of names.
+    sorted.sort_by(|((a_cluster, a), _), ((b_cluster, b), _)| {
+        b_cluster.total_cmp(a_cluster).then(b.total_cmp(a))
+    });
+    sorted.into_iter().map(|(_, named)| named.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(cluster: &str, backend: &str) -> Named {
+        Named { cluster: cluster.to_owned(), backend: backend.to_owned() }
+    }
+
+    fn refused(cluster: Option<&str>, backend: &str, found: &Found) -> (u16, Refusal) {
+        let query = Query { cluster: cluster.map(str::to_owned), backend: backend.to_owned() };
+        let (status, refusal) = refusal(&query, found).expect("it is refused");
+        (status.as_u16(), refusal)
+    }
+
+    #[test]
+    fn an_unknown_backend_names_the_nearest_first() {
+        let known = [
+            named("api", "https://10.0.0.3:8443"),
+            named("web", "https://10.0.0.1:8443"),
+            named("web", "https://10.0.0.2:9000"),
+        ];
+        let found = Found::None(known.to_vec());
+        let (status, refusal) = refused(None, "10.0.0.2:9001", &found);
+        assert_eq!((status, &refusal.known[0]), (404, &known[2]));
+        assert!(refusal.error.starts_with(
+            "no backend '10.0.0.2:9001'; expected one of web: https://10.0.0.2:9000, "
+        ));
+        let (_, refusal) = refused(Some("api"), "10.0.0.2:9000", &found);
+        assert_eq!(refusal.known[0], known[0], "the cluster counts first");
+        assert!(refusal.error.starts_with("no backend '10.0.0.2:9000' in cluster 'api'"));
+        let (_, refusal) = refused(Some("wbe"), "10.0.0.2:9000", &found);
+        assert_eq!(refusal.error, "no cluster 'wbe'; expected web, api");
+    }
+
+    #[test]
+    fn a_long_list_is_cut_in_the_text_and_whole_beside_it() {
+        let many: Vec<_> = (1..=20).map(|port| named("web", &format!("http://a:{port}"))).collect();
+        let (status, refusal) = refused(None, "a:1", &Found::Several(many));
+        assert_eq!((status, refusal.known.len()), (409, 20));
+        assert!(refusal.error.ends_with("web: http://a:5, 15 more"), "{}", refusal.error);
+    }
+
+    fn has(query: &Query) -> Found {
+        Found::One(BackendReport {
+            named: named("web", &query.backend),
+            state: crate::pool::BackendState::Draining,
+            state_ms: 1,
+            cause: crate::pool::StateCause::Operator,
+            weight: 1,
+            weights_count: false,
+            others: 1,
+            changed: true,
+            deadline_ms: Some(5),
+            connections: Vec::new(),
+            cut: Vec::new(),
+            cut_total: 0,
+        })
+    }
+
+    /// A worker that hangs shows; it does not pass for one that nothing holds.
+    #[test]
+    fn a_worker_that_does_not_answer_is_not_clear() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let (answering, mut commands) = tokio::sync::mpsc::unbounded_channel();
+        let (hanging, _kept) = tokio::sync::mpsc::unbounded_channel();
+        let query = Query { cluster: None, backend: "http://a:1".to_owned() };
+        let order = Order::Drain { within: None };
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            seams::spawn("worker", async move {
+                while let Some(command) = commands.recv().await {
+                    if let Command::Backend(query, _, answer) = command {
+                        let _ = answer.send(has(&query));
+                    }
+                }
+            });
+            let reply = give(&[answering.clone(), hanging.clone()], query.clone(), order).await;
+            let body = http_body_util::BodyExt::collect(reply.into_body()).await.expect("whole");
+            let report: Report = serde_json::from_slice(&body.to_bytes()).expect("a report");
+            assert!(report.is_out() && !report.is_clear(), "{report:?}");
+            assert_eq!(report.silent().collect::<Vec<_>>(), [1]);
+            assert_eq!(report.warnings, ["worker 1 did not answer within 1s"]);
+            let reply = give(std::slice::from_ref(&hanging), query.clone(), order).await;
+            assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
+            let reply = give(std::slice::from_ref(&answering), query, order).await;
+            let body = http_body_util::BodyExt::collect(reply.into_body()).await.expect("whole");
+            let report: Report = serde_json::from_slice(&body.to_bytes()).expect("a report");
+            assert!(report.is_clear() && report.warnings.is_empty(), "{report:?}");
+        });
+    }
+}

@@ -1,0 +1,122 @@
+//! Asks the admin interface of a running Baton: one request over HTTP/1.1, one whole answer.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+
+use crate::proxy::seams;
+
+/// Where the admin interface is if nobody says otherwise. `baton run` has none unless it is asked for.
+pub const DEFAULT_ADMIN: &str = "127.0.0.1:9901";
+
+/// An answer takes no longer; the proxy itself gives its workers a second.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
+/// Bytes of an answer.
+const ANSWER_MAX: usize = 256 * 1024 * 1024;
+
+/// Where the admin interface is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminAddress {
+    host: String,
+    port: u16,
+}
+
+impl AdminAddress {
+    /// Reads `HOST:PORT`; an IPv6 address is in brackets.
+    ///
+    /// # Errors
+    /// What was expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let wrong = || "expected HOST:PORT, such as 127.0.0.1:9901".to_owned();
+        let text = text.strip_prefix("http://").unwrap_or(text);
+        let text = text.strip_suffix('/').unwrap_or(text);
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let plain = !host.is_empty() && !host.contains([':', '/', '[', ']', '@']);
+        let host = match bracketed {
+            Some(host) if host.parse::<std::net::Ipv6Addr>().is_ok() => host,
+            None if plain => host,
+            Some(_) | None => return Err(wrong()),
+        };
+        let port = port.parse().ok().filter(|port| *port > 0).ok_or_else(wrong)?;
+        Ok(Self { host: host.to_owned(), port })
+    }
+}
+
+impl std::fmt::Display for AdminAddress {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        write!(formatter, "{open}{}{close}:{}", self.host, self.port)
+    }
+}
+
+/// Asks, and reads the whole answer. Runs on a `LocalSet`.
+///
+/// # Errors
+/// Why there is no answer, in one line.
+pub async fn ask(
+    address: &AdminAddress,
+    method: Method,
+    target: &str,
+) -> Result<(StatusCode, Bytes), String> {
+    let unreachable = |why: String| {
+        format!(
+            "cannot reach the admin interface at {address}: {why}; expected a 'baton run' with \
+             '--admin {address}' (--admin says where it is)"
+        )
+    };
+    let exchange = async {
+        let tcp = seams::connect(&address.host, address.port);
+        let tcp = tcp.await.map_err(|error| unreachable(error.to_string()))?;
+        exchange(address, tcp, method, target).await
+    };
+    let answered = seams::timeout(ANSWER_DEADLINE, exchange).await;
+    answered.unwrap_or_else(|_| Err(unreachable(format!("no answer within {ANSWER_DEADLINE:?}"))))
+}
+
+async fn exchange(
+    address: &AdminAddress,
+    tcp: seams::Stream,
+    method: Method,
+    target: &str,
+) -> Result<(StatusCode, Bytes), String> {
+    let failed = |error: &dyn std::fmt::Display| format!("no answer from {address}: {error}");
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(tcp)).await.map_err(|error| failed(&error))?;
+    let _connection = seams::spawn_bound("admin connection", async {
+        // Its failure is that of the exchange as well.
+        let _ = connection.await;
+    });
+    let request = Request::builder().method(method).uri(target).header(HOST, address.to_string());
+    let request = request.body(Empty::<Bytes>::new()).map_err(|error| failed(&error))?;
+    let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
+    Ok((status, body.map_err(|error| failed(&error))?.to_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_and_written() {
+        for (text, canonical) in [
+            ("127.0.0.1:9901", "127.0.0.1:9901"),
+            ("localhost:1", "localhost:1"),
+            ("[::1]:65535", "[::1]:65535"),
+            ("http://127.0.0.1:9901/", "127.0.0.1:9901"),
+        ] {
+            assert_eq!(AdminAddress::parse(text).expect(text).to_string(), canonical);
+        }
+        for text in ["", "9901", ":9901", "host", "host:0", "host:65536", "::1:9", "[x]:9", "a/b:9"]
+        {
+            assert!(AdminAddress::parse(text).is_err(), "{text}");
+        }
+    }
+}

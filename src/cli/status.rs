@@ -1,0 +1,163 @@
+//! `baton status`: how the backends of a running Baton are, as a table.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use http::{Method, StatusCode};
+use serde::Deserialize;
+
+use super::admin_client;
+use super::operate::{AdminArguments, Ending, write};
+use super::table::{cell, duration, table};
+
+/// What of `/pools` is looked at.
+#[derive(Deserialize)]
+struct Pools {
+    workers: Vec<Worker>,
+}
+
+#[derive(Deserialize)]
+struct Worker {
+    worker: usize,
+    answered: bool,
+    clusters: Vec<Cluster>,
+}
+
+#[derive(Deserialize)]
+struct Cluster {
+    cluster: String,
+    backends: Vec<Backend>,
+}
+
+#[derive(Deserialize)]
+struct Backend {
+    backend: String,
+    state: String,
+    state_ms: u64,
+    cause: String,
+    weight: u16,
+    connections: Vec<Connection>,
+}
+
+#[derive(Deserialize)]
+struct Connection {
+    streams: u64,
+    state: String,
+}
+
+/// What workers that agree say of a backend.
+#[derive(Default)]
+struct Row {
+    workers: usize,
+    /// The longest time, and why it began.
+    since: Option<(u64, String)>,
+    connections: u64,
+    streams: u64,
+}
+
+/// Shows the backends. Runs on a `LocalSet`.
+///
+/// # Errors
+/// Why it could not be done, in lines.
+pub async fn status(arguments: &AdminArguments, out: &mut impl Write) -> Result<Ending, String> {
+    let address = &arguments.admin;
+    let (status, body) = admin_client::ask(address, Method::GET, "/pools").await?;
+    if status != StatusCode::OK {
+        return Err(format!("{address} answered {status}, and not as this Baton does"));
+    }
+    let pools: Pools = serde_json::from_slice(&body)
+        .map_err(|error| format!("the answer of {address} is not one of this Baton's: {error}"))?;
+    for late in pools.workers.iter().filter(|worker| !worker.answered) {
+        let worker = late.worker;
+        eprintln!("baton: warning: worker {worker} does not answer; its last numbers are shown");
+    }
+    write(out, &render(&pools))?;
+    Ok(Ending::Good)
+}
+
+/// One line for each backend, more where workers disagree about its state.
+fn render(pools: &Pools) -> String {
+    let mut rows: BTreeMap<(&str, usize, &str, &str, u16), Row> = BTreeMap::new();
+    for worker in &pools.workers {
+        for cluster in &worker.clusters {
+            for (place, backend) in cluster.backends.iter().enumerate() {
+                let (name, state) = (&*backend.backend, &*backend.state);
+                let row = rows.entry((&cluster.cluster, place, name, state, backend.weight));
+                let row = row.or_default();
+                row.workers += 1;
+                if row.since.as_ref().is_none_or(|(longest, _)| backend.state_ms > *longest) {
+                    row.since = Some((backend.state_ms, backend.cause.clone()));
+                }
+                let open = backend.connections.iter().filter(|it| it.state != "connecting");
+                row.connections += open.count() as u64;
+                row.streams += backend.connections.iter().map(|it| it.streams).sum::<u64>();
+            }
+        }
+    }
+    let all = pools.workers.len();
+    let rows: Vec<_> = rows
+        .into_iter()
+        .map(|((cluster, _, backend, state, weight), row)| {
+            let (since, cause) = row.since.unwrap_or_default();
+            [
+                cell(cluster),
+                cell(backend),
+                cell(state),
+                duration(since),
+                cell(&cause),
+                weight.to_string(),
+                row.connections.to_string(),
+                row.streams.to_string(),
+                format!("{}/{all}", row.workers),
+            ]
+        })
+        .collect();
+    let head = [
+        "CLUSTER",
+        "BACKEND",
+        "STATE",
+        "SINCE",
+        "CAUSE",
+        "WEIGHT",
+        "CONNECTIONS",
+        "STREAMS",
+        "WORKERS",
+    ];
+    table(head, &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_that_disagree_have_a_line_each() {
+        let backend = |state: &str, state_ms: u64, streams: u64| {
+            serde_json::json!({
+                "backend": "http://a:1", "state": state, "state_ms": state_ms, "cause": "failures",
+                "weight": 3, "further": true,
+                "connections": [
+                    { "streams": streams, "state": "available" },
+                    { "streams": 0, "state": "connecting" }
+                ],
+            })
+        };
+        let worker = |worker: usize, backend: serde_json::Value| {
+            let clusters = [serde_json::json!({ "cluster": "web", "backends": [backend] })];
+            serde_json::json!({ "worker": worker, "answered": true, "clusters": clusters })
+        };
+        let pools = serde_json::json!({ "workers": [
+            worker(0, backend("up", 61_000, 2)),
+            worker(1, backend("ejected", 500, 0)),
+            worker(2, backend("up", 7_000, 3)),
+        ]});
+        let text = render(&serde_json::from_value(pools).expect("as /pools says it"));
+        let lines: Vec<Vec<_>> =
+            text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        let ejected = ["web", "http://a:1", "ejected", "500ms", "failures", "3", "1", "0", "1/3"];
+        assert_eq!(lines[1], ejected);
+        let up = ["web", "http://a:1", "up", "1m", "1s", "failures", "3", "2", "5", "2/3"];
+        assert_eq!(lines[2], up);
+    }
+}

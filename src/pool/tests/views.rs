@@ -1,0 +1,68 @@
+//! What the getters for people say of requests in flight.
+
+use super::*;
+
+fn streams(world: &World, backend: u16) -> Vec<StreamView> {
+    let connections = world.pool.connections(BackendId(backend));
+    connections.flat_map(|connection| world.pool.streams(connection)).collect()
+}
+
+#[test]
+fn every_stream_of_a_full_connection_is_there_with_its_request() {
+    let mut world = World::new(config(1));
+    let requests: Vec<_> = (0..4).map(|_| world.post()).collect();
+    let connection = world.connect_one(4);
+    let opens = world.opens();
+    assert_eq!(opens.len(), 4, "the table of streams is full");
+    let unopened = streams(&world, 0);
+    assert!(unopened.iter().all(|view| view.stream_id == 0 && !view.response_began));
+    for (stream, _) in &opens {
+        world.opened(*stream);
+    }
+    world.done(Input::ResponseStarted { stream: opens[1].0, status: 200 });
+    let views = streams(&world, 0);
+    let expected: Vec<_> = opens
+        .iter()
+        .zip([1, 3, 5, 7])
+        .map(|((stream, request), stream_id)| StreamView {
+            stream: *stream,
+            stream_id,
+            request: *request,
+            response_began: *request == requests[1],
+        })
+        .collect();
+    assert_eq!(views, expected);
+    assert!(world.pool.is_current(connection));
+    assert_eq!(world.pool.connections(BackendId(0)).collect::<Vec<_>>(), [connection]);
+}
+
+#[test]
+fn what_ended_or_is_being_reset_is_not_there() {
+    let mut world = World::new(config(1));
+    let requests: Vec<_> = (0..3).map(|_| world.get()).collect();
+    let connection = world.connect_one(4);
+    let opens = world.opens();
+    for (stream, _) in &opens {
+        world.opened(*stream);
+    }
+    world.answer(opens[0].0);
+    world.done(Input::RequestCancelled { request: requests[2] });
+    let left: Vec<_> = streams(&world, 0).iter().map(|view| view.request).collect();
+    assert_eq!(left, [requests[1]]);
+    assert_eq!(world.pool.slot(BackendId(0), 0).expect("a slot").streams, 2, "one is being reset");
+    world.done(Input::ResetSent { stream: opens[2].0 });
+    world.done(Input::ConnectionClosed { connection, sent_through: 5 });
+    world.fail(opens[1].0, StreamFailure::ConnectionLost);
+    assert!(!world.pool.is_current(connection));
+    assert_eq!(world.pool.streams(connection).count(), 0, "the token is stale");
+}
+
+#[test]
+fn places_and_tokens_from_nowhere_have_nothing() {
+    let world = World::new(config(1));
+    let backend = BackendId(u16::MAX);
+    assert_eq!(world.pool.connections(backend).count(), 0);
+    let connection = ConnectionToken { backend, slot: u16::MAX, generation: u32::MAX };
+    assert_eq!(world.pool.streams(connection).count(), 0);
+    assert!(!world.pool.is_current(connection));
+}

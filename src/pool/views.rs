@@ -1,0 +1,55 @@
+//! What people see of requests in flight: which streams of a backend carry which of them. Getters
+//! only, which walk the tables: for questions that people ask, not for every request.
+
+use super::slots::Stream;
+use super::token::{BackendId, ConnectionToken, RequestId, StreamToken};
+use super::{Pool, SlotState};
+
+/// A stream that carries a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamView {
+    /// Its token.
+    pub stream: StreamToken,
+    /// As in [`StreamOpened`](super::Input::StreamOpened); 0 until that was told.
+    pub stream_id: u32,
+    /// What it carries.
+    pub request: RequestId,
+    /// Whether the head of the response went to the client.
+    pub response_began: bool,
+}
+
+impl Pool {
+    /// The connections and dials of the backend in a place, by slot; none if there is no such place.
+    pub fn connections(&self, backend: BackendId) -> impl Iterator<Item = ConnectionToken> + '_ {
+        let known = usize::from(backend.0) < self.backends.len();
+        let slots = if known { self.slots.range(backend) } else { 0..0 };
+        let live = slots.filter(|slot| self.slots.connection(*slot).state() != SlotState::Empty);
+        live.map(|slot| self.slots.token(slot))
+    }
+
+    /// The requests that a connection carries; none if the token is stale. Streams that are being
+    /// reset carry none any more, though they still count as the connection's.
+    pub fn streams(&self, connection: ConnectionToken) -> impl Iterator<Item = StreamView> + '_ {
+        let mut start = Some(0);
+        core::iter::from_fn(move || {
+            while let Some((stream, entry)) = self.slots.next_stream(connection, start?) {
+                // The last entry of the table has no successor.
+                let next = usize::from(stream.stream) + 1;
+                start = (next < self.config.limits.streams_per_connection).then_some(next);
+                if let Stream::Open { stream_id, request, .. } = entry {
+                    let response_began = self.requests.get(request).response_began();
+                    let request = self.requests.id(request);
+                    return Some(StreamView { stream, stream_id, request, response_began });
+                }
+            }
+            start = None;
+            None
+        })
+    }
+
+    /// Whether the token still names a connection or a dial.
+    #[must_use]
+    pub fn is_current(&self, connection: ConnectionToken) -> bool {
+        self.slots.find(connection).is_ok()
+    }
+}

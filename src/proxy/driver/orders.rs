@@ -1,0 +1,319 @@
+//! What a driver does by order of an operator, what it says of requests in flight, and what it notes
+//! of those that a deadline cuts.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Core, Driver};
+use crate::pool::{
+    BackendId, BackendState, BackendToken, ConnectionToken, Handled, Input, Instant, RequestId,
+    SlotState, SlotView, Strategy, StreamToken, StreamView, TimerReason,
+};
+use crate::proxy::backends::Backend;
+use crate::proxy::operator::{
+    BackendReport, CUT_MAX, CutStream, Drain, HeldConnection, HeldStream, Named, Order, slot_state,
+};
+use crate::proxy::upstream;
+
+/// Characters of a path that are told.
+const PATH_MAX: usize = 200;
+
+/// A request that the next deadline may end.
+pub(super) struct AtStake {
+    request: RequestId,
+    /// `None` while it waits.
+    stream: Option<StreamToken>,
+    held: HeldStream,
+}
+
+impl Driver {
+    /// The backends of the present configuration.
+    pub fn configured(&self) -> Vec<Rc<Backend>> {
+        self.backends.borrow().configured().collect()
+    }
+
+    /// Those, and removed ones that still have connections.
+    pub fn all_backends(&self) -> Vec<Rc<Backend>> {
+        self.backends.borrow().iter().cloned().collect()
+    }
+
+    /// Carries out an order about a backend. Says whether it changed anything.
+    pub fn carry_out_order(self: &Rc<Self>, backend: BackendToken, order: Order) -> bool {
+        match order {
+            Order::Show => false,
+            Order::Drain { within } => self.drain(backend, within),
+            Order::Undrain => {
+                let undrained = self.tell(Input::DrainCancelled { backend }) == Handled::Done;
+                self.drains.borrow_mut().remove(&backend);
+                undrained
+            }
+            Order::Weight(weight) => {
+                let before = self.weight(backend);
+                let _ = self.tell(Input::WeightChanged { backend, weight });
+                self.weight(backend) != before
+            }
+        }
+    }
+
+    fn drain(self: &Rc<Self>, backend: BackendToken, within: Option<Duration>) -> bool {
+        let given = within.is_some();
+        let within = within.unwrap_or_else(|| self.config(|config| config.timeouts.drain));
+        let deadline = self.now().after(within);
+        let request = Input::DrainRequested { backend, within };
+        if self.tell(request) == Handled::Done {
+            self.drains.borrow_mut().insert(backend, Drain { deadline, ..Drain::default() });
+            return true;
+        }
+        let hastened = match self.drains.borrow_mut().get_mut(&backend) {
+            Some(drain) if given && deadline < drain.deadline => {
+                drain.deadline = deadline;
+                true
+            }
+            Some(_) | None => false,
+        };
+        if hastened {
+            // The pool takes one order to drain. Between the two nothing can be sent: connections
+            // that drain stay so, and a new one takes longer than this.
+            let _ = self.tell(Input::DrainCancelled { backend });
+            let _ = self.tell(request);
+        }
+        hastened
+    }
+
+    fn weight(&self, backend: BackendToken) -> Option<u16> {
+        self.core.borrow().pool.backend(backend.backend).map(|view| view.weight)
+    }
+
+    /// Takes over from the driver of the same cluster before it what an operator ordered: drains with
+    /// their deadlines, and weights.
+    pub fn inherit(self: &Rc<Self>, before: &Self) {
+        let known = before.backends.borrow();
+        for backend in self.configured() {
+            for old in known.named(&backend.name) {
+                let drain = before.drains.borrow().get(&old.token).cloned();
+                if let Some(drain) = drain {
+                    let within = drain.deadline.since(self.now());
+                    let _ = self.tell(Input::DrainRequested { backend: backend.token, within });
+                    self.drains.borrow_mut().insert(backend.token, drain);
+                }
+                let configured = known.weight(old.token);
+                let ordered = before.weight(old.token).filter(|weight| Some(*weight) != configured);
+                if let Some(weight) = ordered
+                    && self.backends.borrow().weight(backend.token) == configured
+                {
+                    let _ = self.tell(Input::WeightChanged { backend: backend.token, weight });
+                }
+            }
+        }
+    }
+
+    /// How a backend is, that may be in several places, and what holds it.
+    ///
+    /// # Panics
+    /// If it is in none.
+    pub fn report(&self, named: Named, backends: &[Rc<Backend>], changed: bool) -> BackendReport {
+        let (core, drains, now) = (self.core.borrow(), self.drains.borrow(), self.now());
+        let views = backends.iter().filter_map(|it| core.pool.backend(it.token.backend));
+        // It takes requests as long as one of them does.
+        let view = views.min_by_key(|view| view.state == BackendState::Draining);
+        let view = view.expect("a backend that was found has a place");
+        let places: Vec<_> = backends.iter().map(|backend| backend.token.backend).collect();
+        let all = self.configured();
+        let others = all.iter().map(|other| other.token.backend);
+        let others = others.filter(|place| !places.contains(place));
+        let known: Vec<_> = backends.iter().filter_map(|it| drains.get(&it.token)).collect();
+        let connections = places.iter().flat_map(|place| core.pool.connections(*place));
+        let deadline = known.iter().map(|drain| milliseconds(drain.deadline.since(now))).max();
+        BackendReport {
+            named,
+            state: view.state,
+            state_ms: milliseconds(now.since(view.since)),
+            cause: view.cause,
+            weight: view.weight,
+            weights_count: core.pool.config().strategy == Strategy::Weighted,
+            others: others.filter(|place| core.pool.may_be_used(*place)).count(),
+            changed,
+            deadline_ms: deadline,
+            connections: connections.map(|connection| core.held(connection, now)).collect(),
+            cut: known.iter().flat_map(|drain| drain.cut.iter().cloned()).take(CUT_MAX).collect(),
+            cut_total: known.iter().map(|drain| drain.cut_total).sum(),
+        }
+    }
+
+    /// Lets the pool handle a timer that is due, and notes what was cut by it.
+    pub(super) fn time_passed(self: &Rc<Self>, reason: TimerReason) {
+        let at_stake = match reason {
+            TimerReason::ConnectionLife => self.core.borrow().draining(self.now()),
+            TimerReason::Shutdown => self.core.borrow().all(self.now()),
+            TimerReason::ConnectionQuiet
+            | TimerReason::RequestDeadline
+            | TimerReason::Backoff
+            | TimerReason::Ejection
+            | TimerReason::Probe => Vec::new(),
+        };
+        let _ = self.tell(Input::Timeout);
+        if !at_stake.is_empty() {
+            let by_shutdown = reason == TimerReason::Shutdown;
+            self.note_cut(at_stake, by_shutdown);
+        }
+    }
+
+    /// Logs what has lost its stream, or ended without one, and keeps it for the answers about the
+    /// drain of its backend.
+    fn note_cut(&self, at_stake: Vec<AtStake>, by_shutdown: bool) {
+        let core = self.core.borrow();
+        let is_cut = |it: &AtStake| match it.stream {
+            _ if by_shutdown => core.live(it.request).is_none(),
+            Some(stream) => !core.pool.is_current(stream.connection),
+            None => false,
+        };
+        let mut count = 0;
+        for it in at_stake.into_iter().filter(is_cut) {
+            count += 1;
+            let connection = it.stream.map(|stream| stream.connection);
+            let cut = CutStream {
+                connection: connection.map_or_else(|| "-".to_owned(), upstream::name),
+                stream: it.held,
+                retried: core.live(it.request).is_some(),
+            };
+            let backend = connection.and_then(|it| self.backends.borrow().get(it.backend));
+            if count <= CUT_MAX {
+                self.log_cut(backend.as_deref(), &cut, by_shutdown);
+            }
+            if let Some(backend) = backend
+                && let Some(drain) = self.drains.borrow_mut().get_mut(&backend.token)
+            {
+                drain.note(cut);
+            }
+        }
+        if count > CUT_MAX {
+            let (cluster, count) = (&**self.cluster(), count - CUT_MAX);
+            tracing::warn!(target: "baton", cluster, count, "further requests cut");
+        }
+    }
+
+    fn log_cut(&self, backend: Option<&Backend>, cut: &CutStream, by_shutdown: bool) {
+        let by = if by_shutdown { "shutdown" } else { "drain_deadline" };
+        let HeldStream { stream, age_ms, method, path, response_begun } = &cut.stream;
+        tracing::warn!(
+            target: "baton",
+            cluster = &**self.cluster(),
+            backend = backend.map_or("-", |backend| &*backend.name),
+            connection = cut.connection,
+            stream,
+            age_ms,
+            method,
+            path,
+            response_begun,
+            retried = cut.retried,
+            by,
+            "request cut"
+        );
+    }
+}
+
+impl Core {
+    fn view(&self, connection: ConnectionToken) -> SlotView {
+        let view = self.pool.slot(connection.backend, connection.slot);
+        view.expect("a slot that a token names")
+    }
+
+    /// A connection and what it carries.
+    fn held(&self, connection: ConnectionToken, now: Instant) -> HeldConnection {
+        let view = self.view(connection);
+        let streams: Vec<_> =
+            self.pool.streams(connection).filter_map(|stream| self.stream(&stream, now)).collect();
+        let requests = u32::try_from(streams.len()).unwrap_or(u32::MAX);
+        HeldConnection {
+            connection: upstream::name(connection),
+            state: slot_state(view.state).to_owned(),
+            resetting: match view.state {
+                SlotState::Empty | SlotState::Connecting => 0,
+                SlotState::Available
+                | SlotState::InUse
+                | SlotState::Suspect
+                | SlotState::Draining => view.streams.saturating_sub(requests),
+            },
+            streams,
+        }
+    }
+
+    fn stream(&self, view: &StreamView, now: Instant) -> Option<HeldStream> {
+        self.request(view.request, view.stream_id, view.response_began, now)
+    }
+
+    fn request(
+        &self,
+        request: RequestId,
+        stream: u32,
+        response_begun: bool,
+        now: Instant,
+    ) -> Option<HeldStream> {
+        let live = self.live(request)?;
+        let parts = &live.head.parts;
+        let path = parts.uri.path_and_query().map_or("-", |path| path.as_str());
+        Some(HeldStream {
+            stream,
+            age_ms: milliseconds(now.since(live.since.get())),
+            method: parts.method.to_string(),
+            path: shortened(path),
+            response_begun,
+        })
+    }
+
+    /// The requests on connections that drain.
+    fn draining(&self, now: Instant) -> Vec<AtStake> {
+        let connections = self.all_connections();
+        let draining =
+            connections.filter(|connection| self.view(*connection).state == SlotState::Draining);
+        let streams = draining.flat_map(|connection| self.pool.streams(connection));
+        let at_stake = |view: StreamView| {
+            let held = self.stream(&view, now)?;
+            Some(AtStake { request: view.request, stream: Some(view.stream), held })
+        };
+        streams.filter_map(at_stake).collect()
+    }
+
+    /// All requests, those that wait included.
+    fn all(&self, now: Instant) -> Vec<AtStake> {
+        let mut all = BTreeMap::new();
+        for (index, live) in self.requests.iter().enumerate() {
+            let Some(live) = live else { continue };
+            let index = u32::try_from(index).expect("as many as the pool counts");
+            let request = RequestId { index, generation: live.generation };
+            if let Some(held) = self.request(request, 0, false, now) {
+                all.insert(request, AtStake { request, stream: None, held });
+            }
+        }
+        for connection in self.all_connections() {
+            for view in self.pool.streams(connection) {
+                if let Some(held) = self.stream(&view, now)
+                    && let Some(known) = all.get_mut(&view.request)
+                {
+                    (known.held, known.stream) = (held, Some(view.stream));
+                }
+            }
+        }
+        all.into_values().collect()
+    }
+
+    fn all_connections(&self) -> impl Iterator<Item = ConnectionToken> + '_ {
+        let places = 0..self.pool.config().limits.backends;
+        let places = places.filter_map(|place| u16::try_from(place).ok());
+        places.flat_map(|place| self.pool.connections(BackendId(place)))
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn shortened(path: &str) -> String {
+    if path.len() <= PATH_MAX {
+        return path.to_owned();
+    }
+    let mut text: String = path.chars().take(PATH_MAX).collect();
+    text.push('…');
+    text
+}

@@ -1,0 +1,36 @@
+//! How reloads went, for the metrics.
+
+use std::cell::Cell;
+
+/// Counts of reloads, on the main thread.
+#[derive(Debug)]
+pub struct Counts {
+    /// Those that changed something.
+    pub changed: Cell<u64>,
+    /// Those that found everything as it was.
+    pub unchanged: Cell<u64>,
+    /// Those that were refused, or that a worker did not confirm.
+    pub failed: Cell<u64>,
+    /// Whether the last one went well, or there was none yet.
+    pub last_went_well: Cell<bool>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        let zero = || Cell::new(0);
+        let (changed, unchanged, failed) = (zero(), zero(), zero());
+        Self { changed, unchanged, failed, last_went_well: Cell::new(true) }
+    }
+}
+
+impl Counts {
+    pub(super) fn add(&self, outcome: &super::Outcome) {
+        let count = match outcome {
+            Ok(report) if report.changed => &self.changed,
+            Ok(_) => &self.unchanged,
+            Err(_) => &self.failed,
+        };
+        count.set(count.get() + 1);
+        self.last_went_well.set(outcome.is_ok());
+    }
+}

@@ -1,0 +1,51 @@
+//! A run of `baton` to its end, with all that it says.
+
+use std::process::{Command, Stdio};
+
+use http::Method;
+use serde_json::Value;
+
+use super::client::head;
+use super::{Baton, Http1, within};
+
+/// What a run of `baton` ended with.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// Its exit code.
+    pub(crate) code: Option<i32>,
+    /// Its standard output.
+    pub(crate) stdout: String,
+    /// Its standard error.
+    pub(crate) stderr: String,
+}
+
+/// Runs `baton` with these arguments to its end.
+pub(crate) async fn run_baton(arguments: &[&str]) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_baton"));
+    command.args(arguments).stdin(Stdio::null());
+    let running = tokio::task::spawn_blocking(move || command.output());
+    let output = within("baton ends", running).await.expect("no panic").expect("it was built");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// Runs a command that asks this Baton.
+pub(crate) async fn command(baton: &Baton, arguments: &[&str]) -> Ran {
+    let admin = baton.admin().await.to_string();
+    run_baton(&[arguments, &["--admin", &admin]].concat()).await
+}
+
+/// Sends a request to the admin interface; returns status and JSON.
+pub(crate) async fn order(baton: &Baton, method: Method, target: &str) -> (u16, Value) {
+    let mut client = Http1::connect(baton.admin().await).await;
+    let answer = client.send(head(method, target, "order"), "").await.expect("answered");
+    let value = serde_json::from_slice(&answer.body).expect("JSON");
+    (answer.status.as_u16(), value)
+}
+
+/// The answer to an order that is carried out.
+pub(crate) async fn carried_out(baton: &Baton, method: Method, target: &str) -> Value {
+    let (status, value) = order(baton, method, target).await;
+    assert_eq!(status, 200, "{target}: {value}");
+    value
+}
