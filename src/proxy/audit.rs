@@ -17,7 +17,7 @@ use crate::pool::{BackendId, Mismatch, Pool, SlotState};
 const INTERVAL: Duration = Duration::from_secs(1);
 /// A recount that takes longer than usual comes less often: it has at most so small a share of a
 /// worker's time, as one part in so many.
-const SHARE: u32 = 1000;
+const SHARE: u32 = 100;
 /// The first recounts of pools that start together are this far apart, so that they do not all come at
 /// once.
 const STAGGER: Duration = Duration::from_millis(37);

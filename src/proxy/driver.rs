@@ -319,7 +319,8 @@ impl Driver {
                     core.connections.remove(&connection);
                 }
                 Output::Probe { backend, number } => {
-                    probe::start(Rc::clone(self), self.backend(backend.backend), number);
+                    let time = core.pool.config().timeouts.probe_timeout;
+                    probe::start(Rc::clone(self), self.backend(backend.backend), number, time);
                 }
                 Output::ProbeJudged { backend, passed } => {
                     self.count(|metrics| metrics.backend(backend.backend).probed(passed));

@@ -15,6 +15,7 @@ use crate::support::client::head;
 use crate::support::exposition::Exposition;
 use crate::support::http1::{Http1Backend, Reached};
 use crate::support::raw::{RawBackend, kind};
+use crate::support::reload::{ConfigFile, LISTENER, cluster, reloaded};
 use crate::support::{Backend, Baton, Behaviour, Exchange, Http2, within};
 
 const AGENT: &str = concat!("baton/", env!("CARGO_PKG_VERSION"), " (health check)");
@@ -384,4 +385,49 @@ async fn with_too_few_backends_well_health_is_ignored() {
     }
     status.store(200, Ordering::Relaxed);
     baton.metrics_until("all are well", panicking(0.0)).await;
+}
+
+/// A reload turns checks on, changes them, and turns them off; other reloads leave them alone.
+#[tokio::test]
+async fn a_reload_changes_the_checks_of_every_worker() {
+    let backend = Backend::start(Behaviour::default(), |exchange| {
+        let status = if exchange.head.uri().path() == "/bad" { 500 } else { 200 };
+        exchange.answer(status, "")
+    })
+    .await;
+    let file = |probe: &str| {
+        let process = "[process]\nworkers = 3\n[admin]\naddress = \"127.0.0.1:0\"\n";
+        [process, LISTENER, &cluster("web", probe, &[(backend.url(), 1)])].concat()
+    };
+    let probe = |path: &str| {
+        let times = "interval = \"20ms\", timeout = \"20s\", fall = 1";
+        file(&format!("probe = {{ kind = \"http\", path = \"{path}\", {times} }}"))
+    };
+    let in_state = |state: &'static str| {
+        move |metrics: &Exposition| {
+            metrics.sum("baton_backend_state_workers", &[("state", state)]) as u64 == 3
+        }
+    };
+    let config = ConfigFile::new("checks.toml", &file(""));
+    let baton = Baton::start_with_file(&config.path, &[]).await;
+    baton.metrics_until("nobody asks", in_state("up")).await;
+    assert!(backend.seen(|seen| seen.heads.is_empty()));
+    for (text, state) in
+        [(probe("/bad"), "down"), (probe("/good"), "up"), (probe("/bad"), "down"), (file(""), "up")]
+    {
+        config.write(&text);
+        assert_ne!(reloaded(&baton).await, Vec::<String>::new());
+        baton.metrics_until(state, in_state(state)).await;
+        // The same again changes nothing.
+        reloaded(&baton).await;
+    }
+    let lines = baton.wait_for_lines("backend changed", 12).await;
+    assert_eq!(lines.len(), 12, "four changes of three workers: {lines:?}");
+    let paths = backend.seen(|seen| {
+        let mut paths: Vec<_> =
+            seen.heads.iter().map(|head| head.uri().path().to_owned()).collect();
+        paths.dedup();
+        paths
+    });
+    assert_eq!(paths, ["/bad", "/good", "/bad"], "each asks what is configured");
 }

@@ -30,8 +30,7 @@ use super::driver::Driver;
 use super::seams;
 use crate::pool::{BackendToken, Input, Instant};
 
-/// The report comes at most so long before the pool gives up waiting, so that it is the report that
-/// says what was wrong.
+/// A check is given up so long before the pool stops waiting for its report, so that there is one.
 const REPORT_MARGIN: Duration = Duration::from_millis(10);
 /// Characters of a reason. Backends have a say in some of them.
 const REASON_MAX: usize = 256;
@@ -64,6 +63,8 @@ pub struct Probes {
     settings: RefCell<Rc<ProbeSettings>>,
     /// Of the probe whose report the pool is being told.
     reported: RefCell<Option<Arc<str>>>,
+    /// Checks whose report is to come.
+    running: RefCell<BTreeMap<BackendToken, Rc<Check>>>,
     /// The last failure of each backend.
     failures: RefCell<BTreeMap<BackendToken, ProbeFailure>>,
 }
@@ -75,6 +76,7 @@ impl Probes {
             peers,
             settings: RefCell::new(Rc::new(settings.clone())),
             reported: RefCell::default(),
+            running: RefCell::default(),
             failures: RefCell::default(),
         }
     }
@@ -92,11 +94,23 @@ impl Probes {
     /// The pool has judged a probe that it ordered: the other workers are told.
     pub fn judged(&self, cluster: &str, backend: &Backend, passed: bool, now: Instant) {
         let reported = self.reported.take();
-        let failure = (!passed).then(|| reported.unwrap_or_else(|| NO_REPORT.into()));
+        let running = self.running.borrow_mut().remove(&backend.token);
+        // On a worker that is held up, the pool's patience may end before the check does.
+        let late = || running.map_or_else(|| NO_REPORT.into(), |check| check.late().into());
+        let failure = (!passed).then(|| reported.unwrap_or_else(late));
         self.note(backend.token, failure.as_ref(), now);
         let found =
             ProbeFound { cluster: cluster.to_owned(), backend: backend.identity(), failure };
         self.peers.tell(|| Command::ProbeFound(found.clone()));
+    }
+
+    /// A check was reported, and the pool may have wanted to know no more.
+    fn reported_on(&self, check: &Rc<Check>) {
+        self.reported.take();
+        let mut running = self.running.borrow_mut();
+        if running.get(&check.backend.token).is_some_and(|known| Rc::ptr_eq(known, check)) {
+            running.remove(&check.backend.token);
+        }
     }
 
     /// Remembers why a probe failed, if it did.
@@ -115,26 +129,26 @@ impl Probes {
     /// The backend is gone.
     pub fn forget(&self, backend: BackendToken) {
         self.failures.borrow_mut().remove(&backend);
+        self.running.borrow_mut().remove(&backend);
     }
 }
 
-/// Carries out a probe of a backend: its report comes soon enough for the pool.
-pub fn start(driver: Rc<Driver>, backend: Rc<Backend>, number: u32) {
-    let settings = Rc::clone(&driver.probes().settings.borrow());
-    seams::spawn("probe", async move {
-        let check = Check { backend, settings, step: Cell::new("connecting") };
-        report(&driver, &check, number).await;
-    });
+/// Carries out a probe of a backend, for which the pool allows this time.
+pub fn start(driver: Rc<Driver>, backend: Rc<Backend>, number: u32, time: Duration) {
+    let probes = driver.probes();
+    let settings = Rc::clone(&probes.settings.borrow());
+    let token = backend.token;
+    let check = Rc::new(Check { backend, settings, time, step: Cell::new("connecting") });
+    probes.running.borrow_mut().insert(token, Rc::clone(&check));
+    seams::spawn("probe", async move { report(&driver, &check, number).await });
 }
 
-async fn report(driver: &Rc<Driver>, check: &Check, number: u32) {
-    let time = driver.config(|config| config.timeouts.probe_timeout);
+async fn report(driver: &Rc<Driver>, check: &Rc<Check>, number: u32) {
+    let time = check.time;
     let begun = driver.now();
     let margin = REPORT_MARGIN.min(time / 20);
     let finished = seams::timeout(time - margin, check.run()).await;
-    let Answered { verdict, rest } = finished.unwrap_or_else(|_| {
-        Answered::failed(format!("no answer within {time:?}: {}", check.step.get()))
-    });
+    let Answered { verdict, rest } = finished.unwrap_or_else(|_| Answered::failed(check.late()));
     let backend = check.backend.token;
     if let Err(reason) = &verdict {
         let reason = bounded(reason);
@@ -144,8 +158,7 @@ async fn report(driver: &Rc<Driver>, check: &Check, number: u32) {
     }
     let passed = verdict.is_ok();
     let _ = driver.tell(Input::ProbeFinished { backend, number, passed });
-    // The pool may have wanted to know no more.
-    driver.probes().reported.take();
+    driver.probes().reported_on(check);
     let left = time.saturating_sub(driver.now().since(begun));
     // Nobody depends on how the connection ends, only that it does.
     let _ = seams::timeout(left, rest).await;
@@ -183,6 +196,8 @@ enum Unanswered {
 struct Check {
     backend: Rc<Backend>,
     settings: Rc<ProbeSettings>,
+    /// How long it may take.
+    time: Duration,
     /// What it is waiting for.
     step: Cell<&'static str>,
 }
@@ -218,6 +233,11 @@ impl Check {
                 "gRPC needs HTTP/2, and the backend chose HTTP/1.1".to_owned(),
             )),
         }
+    }
+
+    /// What is said of it when its time is over.
+    fn late(&self) -> String {
+        format!("no answer within {:?}: {}", self.time, self.step.get())
     }
 
     /// Who is asked, unless configured otherwise: host and port of the backend.
