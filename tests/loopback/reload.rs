@@ -263,6 +263,24 @@ async fn every_trigger_reloads() {
     assert_eq!(metrics.sum("baton_last_reload_successful", &[]) as u64, 1);
 }
 
+/// Whoever asks is answered, however many do at once; the first of them changes something.
+#[tokio::test]
+async fn reloads_that_are_asked_for_at_once_come_one_after_the_other() {
+    let (one, other) = (named("one").await, named("other").await);
+    let file =
+        |backend: &Backend| text(&[PROCESS, LISTENER, &cluster("web", "", &[(backend.url(), 1)])]);
+    let config = ConfigFile::new("at-once.toml", &file(&one));
+    let baton = Baton::start_with_file(&config.path, &[]).await;
+    config.write(&file(&other));
+    let asked = async { tokio::join!(reload(&baton), reload(&baton), reload(&baton)) };
+    let answers: [_; 3] = within("all are answered", asked).await.into();
+    assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
+    let changed = answers.iter().filter(|(_, report)| report["changed"] == true);
+    assert_eq!(changed.count(), 1);
+    assert_eq!(baton.wait_for_lines("reloaded", 3).await.len(), 3);
+    assert_eq!(body(&Http2::connect(baton.address).await, "/").await, "other");
+}
+
 /// All reasons, in the log and in the answer, and nothing has changed.
 #[tokio::test]
 async fn a_reload_that_is_refused_changes_nothing() {

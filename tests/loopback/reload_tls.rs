@@ -5,6 +5,7 @@ use std::path::Path;
 
 use rustls::pki_types::ServerName;
 
+use super::upstream_tls::TlsBackend;
 use crate::support::certificate::{
     certificate, certificate_files, connector_trusting, scratch_file,
 };
@@ -102,4 +103,40 @@ async fn other_authorities_count_for_new_connections_only() {
         }
     };
     within("it is trusted again", again).await;
+}
+
+/// A client certificate that is renewed is shown from then on; before, the backend did not know it.
+#[tokio::test]
+async fn a_renewed_client_certificate_is_shown_to_backends() {
+    let server = certificate_files(&["renewing.test"]);
+    let (old, new) = (certificate_files(&["old-client"]), certificate_files(&["new-client"]));
+    let shown = (scratch_file("shown-certificate.pem"), scratch_file("shown-key.pem"));
+    put(&old.0, &shown.0);
+    put(&old.1, &shown.1);
+    let backend = TlsBackend::start(&server, Some(&new.0)).await;
+    let [authority, certificate, key] = [&server.0, &shown.0, &shown.1].map(|path| path.display());
+    let text = format!(
+        "{PROCESS}{LISTENER}[cluster.web]\nauthorities = '{authority}'\n\
+         tls_name = \"renewing.test\"\ncertificate = '{certificate}'\nkey = '{key}'\n\
+         timeouts.queue = \"500ms\"\n[[cluster.web.backend]]\nurl = \"https://{}\"\n",
+        backend.address
+    );
+    let config = ConfigFile::new("client-renewed.toml", &text);
+    let baton = Baton::start_with_file(&config.path, &[]).await;
+    let client = Http2::connect(baton.address).await;
+    let status = client.get("/").await.expect("Baton's own answer").status;
+    assert!([502, 503].contains(&status.as_u16()), "{status}");
+    put(&new.0, &shown.0);
+    put(&new.1, &shown.1);
+    assert_eq!(reloaded(&baton).await.len(), 2, "certificate and key");
+    let answered = async {
+        loop {
+            let answer = client.get("/").await.expect("it is answered");
+            if answer.status == 200 {
+                return answer;
+            }
+        }
+    };
+    let answer = within("the backend knows it", answered).await;
+    assert_eq!(answer.body, "name renewing.test, certificate true");
 }

@@ -17,13 +17,13 @@ use crate::support::certificate::{certificate_files, scratch_file};
 use crate::support::{Baton, Http2};
 
 /// A backend over TLS that says which name it was asked for, and whether it was shown a certificate.
-struct TlsBackend {
-    address: SocketAddr,
+pub(crate) struct TlsBackend {
+    pub(crate) address: SocketAddr,
 }
 
 impl TlsBackend {
     /// With this certificate and key. Asks for a certificate of `clients` if there is one.
-    async fn start(
+    pub(crate) async fn start(
         files: &(std::path::PathBuf, std::path::PathBuf),
         clients: Option<&Path>,
     ) -> Self {

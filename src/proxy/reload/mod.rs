@@ -281,3 +281,21 @@ impl Confirmations {
         missing
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_that_do_not_go_on_with_it_are_named() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let told: Vec<_> = (0..3).map(|_| oneshot::channel()).collect();
+        let (mut senders, receivers): (Vec<_>, Vec<_>) = told.into_iter().unzip();
+        let refusing = senders.pop().expect("three");
+        refusing.send(Err("no socket".to_owned())).expect("somebody waits");
+        drop(senders.pop());
+        senders.pop().expect("three").send(Ok(())).expect("somebody waits");
+        let missing = runtime.expect("a runtime").block_on(Confirmations(receivers).wait());
+        assert_eq!(missing, ["worker 1 has ended", "worker 2: no socket"]);
+    }
+}
