@@ -164,8 +164,8 @@ impl Supervisor {
     async fn run(mut self) -> bool {
         self.until_told_to_stop().await;
         let requests = control::requests_in_flight(&self.workers, COUNT_TIME).await;
-        tracing::info!(target: "baton", requests, "draining");
         self.drain.send_replace(true);
+        tracing::info!(target: "baton", requests, "draining");
         loop {
             tokio::select! {
                 biased;

@@ -242,7 +242,7 @@ async fn a_single_backend_restarts_and_requests_in_the_gap_wait() {
     let waiting = tokio::spawn(async move { post_all(&waiting, 8).await });
     // A dial failed after the requests came: they are in the gap.
     baton.wait_for_log("connect failed", |line| message(line) == "connect failed").await;
-    assert_eq!(baton.lines("request").len(), 1, "none was given up");
+    assert_eq!(baton.wait_for_requests(1).await.len(), 1, "none was given up");
     backend.listen().await;
 
     within("the waiting requests are answered", waiting).await.expect("none failed");

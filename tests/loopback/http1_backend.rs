@@ -43,7 +43,7 @@ async fn echoes_over_http1(reached: Reached) {
         assert_eq!(answer.expect("it is answered").body, "whole body");
     }
     assert_eq!(backend.connections(), connections, "kept alive");
-    let lines = baton.lines("connected");
+    let lines = baton.wait_for_lines("connected", 1).await;
     assert!(lines.iter().all(|line| line["protocol"] == "http/1.1"), "{lines:?}");
 }
 

@@ -186,7 +186,7 @@ async fn listeners_come_and_go_in_order() {
 
     config.write(&one);
     assert_eq!(reloaded(&baton).await, ["listener [::1]:0 removed"]);
-    assert_eq!(baton.lines("listener removed")[0]["address"], added.to_string());
+    assert_eq!(baton.wait_for_lines("listener removed", 1).await[0]["address"], added.to_string());
     let gone = async { while TcpStream::connect(added).await.is_ok() {} };
     within("nobody listens there", gone).await;
     gate.send_replace(true);
@@ -324,7 +324,7 @@ async fn a_reload_that_is_refused_changes_nothing() {
     assert!(reasons[0].starts_with("access log /nonexistent/access.log: "), "{reasons:?}");
     assert!(reasons[1].starts_with(&format!("cannot listen on {taken}: ")), "{reasons:?}");
 
-    let refused = baton.lines("reload refused, everything stays as it was");
+    let refused = baton.wait_for_lines("reload refused, everything stays as it was", 4).await;
     assert_eq!(refused.len(), 4);
     let logged = refused[3]["reasons"].as_str().expect("text");
     assert!(reasons.iter().all(|reason| logged.contains(reason)), "{logged}");

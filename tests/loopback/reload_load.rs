@@ -258,5 +258,5 @@ async fn fifty_reloads_under_load_fail_no_request() {
     let most = 2 * (1 + RELOADS / 10 + (RELOADS / 4 + 1));
     let connections = backends[0].seen(|seen| seen.connections);
     assert!(connections <= most, "{connections} connections to the one that stayed, not {most}");
-    assert_eq!(baton.lines("reloaded").len(), RELOADS);
+    assert_eq!(baton.wait_for_lines("reloaded", RELOADS).await.len(), RELOADS);
 }

@@ -138,7 +138,7 @@ async fn the_access_line_says_who_served_what() {
     assert!(line["client"].as_str().is_some_and(|name| name.starts_with("127.0.0.1:")), "{line}");
     let time = |field: &str| line[field].as_f64().unwrap_or_else(|| panic!("{field} in {line}"));
     assert!(time("wait_ms") >= 0.0 && time("first_byte_ms") <= time("total_ms"), "{line}");
-    let connected = baton.lines("connected").remove(0);
+    let connected = baton.wait_for_lines("connected", 1).await.remove(0);
     assert_eq!(connected["connection"], line["connection"]);
     assert_eq!(connected["protocol"], "h2");
 }

@@ -60,25 +60,16 @@ impl Driver {
         let given = within.is_some();
         let within = within.unwrap_or_else(|| self.config(|config| config.timeouts.drain));
         let deadline = self.now().after(within);
-        let request = Input::DrainRequested { backend, within };
-        if self.tell(request) == Handled::Done {
-            self.drains.borrow_mut().insert(backend, Drain { deadline, ..Drain::default() });
-            return true;
+        let known = self.drains.borrow().get(&backend).map(|drain| drain.deadline);
+        // A repeated order hastens the drain if it says when; otherwise it changes nothing.
+        if known.is_some_and(|known| !given || deadline >= known) {
+            return false;
         }
-        let hastened = match self.drains.borrow_mut().get_mut(&backend) {
-            Some(drain) if given && deadline < drain.deadline => {
-                drain.deadline = deadline;
-                true
-            }
-            Some(_) | None => false,
-        };
-        if hastened {
-            // The pool takes one order to drain. Between the two nothing can be sent: connections
-            // that drain stay so, and a new one takes longer than this.
-            let _ = self.tell(Input::DrainCancelled { backend });
-            let _ = self.tell(request);
+        if self.tell(Input::DrainRequested { backend, within }) != Handled::Done {
+            return false;
         }
-        hastened
+        self.drains.borrow_mut().entry(backend).or_default().deadline = deadline;
+        true
     }
 
     fn weight(&self, backend: BackendToken) -> Option<u16> {
