@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use super::{Fate, Patch};
 
 /// What is needed to build the simulator.
-const COPIED: [&str; 5] = ["Cargo.toml", "Cargo.lock", "src", "sim", "fuzz"];
+const COPIED: [&str; 6] = ["Cargo.toml", "Cargo.lock", "src", "sim", "fuzz", "benches"];
 /// The build is for one short run: without what makes the released one fast to run, slow to build.
 const QUICK: [&str; 3] = [
     "profile.release.lto=false",
