@@ -130,13 +130,13 @@ impl AccessLog {
         }
     }
 
-    /// Queues the line of a request that has ended.
-    pub fn write(&self, record: &AccessRecord, now: Instant) {
+    /// Queues the line of a request that has ended on a worker.
+    pub fn write(&self, record: &AccessRecord, worker: usize, now: Instant) {
         let lines = self.0.lines.read().expect(NO_PANIC);
         let Some(Lines { writer, format, .. }) = &*lines else { return };
         let mut timestamp = String::new();
         log::write_time(&mut timestamp);
-        let line = line::Line::new(record, &timestamp, now);
+        let line = line::Line::new(record, worker, &timestamp, now);
         writer.push(match format {
             Format::Text => line.to_text(),
             Format::Json => line.to_json(),

@@ -48,7 +48,7 @@ impl Clusters {
         peers: Peers,
     ) -> Result<Rc<Self>, ConfigError> {
         let clock = Clock::start();
-        let telemetry = Telemetry::new(access_log, clock);
+        let telemetry = Telemetry::new(access_log, peers.worker(), clock);
         let peers = Rc::new(peers);
         let mut drivers = Vec::new();
         for (number, cluster) in config.clusters.iter().enumerate() {

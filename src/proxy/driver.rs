@@ -208,6 +208,11 @@ impl Driver {
         &self.cluster
     }
 
+    /// The number of the worker that it is on.
+    pub fn worker(&self) -> usize {
+        self.probes.worker()
+    }
+
     /// What the worker's requests leave behind.
     pub fn telemetry(&self) -> &Rc<Telemetry> {
         &self.telemetry
@@ -355,7 +360,7 @@ impl Driver {
     fn log_state(&self, backend: BackendToken, state: BackendState, cause: StateCause) {
         let known = self.backends.borrow().find(backend);
         let name = known.as_ref().map_or("-", |backend| &*backend.name);
-        let (cluster, worker) = (&*self.cluster, self.probes.worker());
+        let (cluster, worker) = (&*self.cluster, self.worker());
         match state {
             BackendState::Up
             | BackendState::OnTrial

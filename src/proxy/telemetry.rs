@@ -16,6 +16,7 @@ use crate::pool::{Instant, Outcome};
 /// One worker's.
 pub struct Telemetry {
     access_log: AccessLog,
+    worker: usize,
     metrics: RefCell<WorkerMetrics>,
     client_stats: Rc<ClientStats>,
     trace_ids: RefCell<TraceIds>,
@@ -26,9 +27,10 @@ pub struct Telemetry {
 impl Telemetry {
     /// With counts of zero. The clock is that of the worker's drivers.
     #[must_use]
-    pub fn new(access_log: AccessLog, clock: Clock) -> Rc<Self> {
+    pub fn new(access_log: AccessLog, worker: usize, clock: Clock) -> Rc<Self> {
         Rc::new(Self {
             access_log,
+            worker,
             metrics: RefCell::default(),
             client_stats: Rc::default(),
             trace_ids: RefCell::new(TraceIds::new(false)),
@@ -51,7 +53,7 @@ impl Telemetry {
     /// Writes the line of a request that has ended, and returns its end.
     pub fn log(&self, record: &AccessRecord) -> Instant {
         let now = self.now();
-        self.access_log.write(record, now);
+        self.access_log.write(record, self.worker, now);
         now
     }
 

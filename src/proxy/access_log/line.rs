@@ -27,6 +27,7 @@ pub(super) struct Line<'a> {
     client: SocketAddr,
     listener: SocketAddr,
     cluster: &'a str,
+    worker: usize,
     backend: &'a str,
     connection: String,
     stream: u32,
@@ -64,7 +65,12 @@ impl Attempt<'_> {
 }
 
 impl<'a> Line<'a> {
-    pub(super) fn new(record: &'a AccessRecord, timestamp: &'a str, now: Instant) -> Self {
+    pub(super) fn new(
+        record: &'a AccessRecord,
+        worker: usize,
+        timestamp: &'a str,
+        now: Instant,
+    ) -> Self {
         let since = |at: Option<Instant>| at.map(|at| milliseconds(at.since(record.arrived)));
         let attempt_list: Vec<_> = record
             .attempts
@@ -90,6 +96,7 @@ impl<'a> Line<'a> {
             client: record.arrival.client,
             listener: record.arrival.listener,
             cluster: record.cluster.as_deref().unwrap_or("-"),
+            worker,
             backend: last.map_or("-", |attempt| attempt.backend),
             connection: last.map_or_else(|| "-".to_owned(), |attempt| attempt.connection.clone()),
             stream: last.map_or(0, |attempt| attempt.stream),
@@ -137,6 +144,7 @@ impl<'a> Line<'a> {
         field("client", &self.client.to_string());
         field("listener", &self.listener.to_string());
         field("cluster", self.cluster);
+        field("worker", &self.worker.to_string());
         field("backend", self.backend);
         field("connection", &self.connection);
         field("stream", &self.stream.to_string());
@@ -294,12 +302,12 @@ mod tests {
     #[test]
     fn json_has_every_field_and_each_attempt() {
         let record = record();
-        let line = Line::new(&record, "now", Instant(2_500_000)).to_json();
+        let line = Line::new(&record, 1, "now", Instant(2_500_000)).to_json();
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
         let value: serde_json::Value = serde_json::from_slice(&line).expect("an object");
         assert_eq!(value["attempt_list"][0]["evidence"], "refused");
         assert_eq!(value["attempt_list"][1]["evidence"], "-");
-        assert_eq!(value["attempts"], 2);
+        assert_eq!((&value["attempts"], &value["worker"]), (&2.into(), &1.into()));
         assert_eq!((&value["connection"], &value["stream"]), (&"b1/s2/g3".into(), &3.into()));
         assert_eq!((&value["authority"], &value["path"]), (&"example.test".into(), &"/a?b".into()));
         assert_eq!(value["total_ms"], 1.5);
@@ -323,7 +331,7 @@ mod tests {
     #[test]
     fn text_is_one_line_of_names_and_values() {
         let record = record();
-        let line = Line::new(&record, "now", Instant(2_500_000)).to_text();
+        let line = Line::new(&record, 1, "now", Instant(2_500_000)).to_text();
         let line = String::from_utf8(line).expect("ASCII");
         assert!(line.starts_with("now  INFO request method=GET scheme=https "), "{line}");
         assert!(line.contains(" attempt_list=\"https://a:1 b1/s2/g3 1 refused -, "), "{line}");

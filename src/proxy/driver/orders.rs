@@ -12,7 +12,7 @@ use crate::pool::{
 };
 use crate::proxy::backends::Backend;
 use crate::proxy::operator::{
-    BackendReport, CUT_MAX, CutStream, Drain, HeldConnection, HeldStream, Named, Order, slot_state,
+    BackendReport, CUT_MAX, CutStream, HeldConnection, HeldStream, Named, Order, slot_state,
 };
 use crate::proxy::upstream;
 
@@ -190,6 +190,7 @@ impl Driver {
         tracing::warn!(
             target: "baton",
             cluster = &**self.cluster(),
+            worker = self.worker(),
             backend = backend.map_or("-", |backend| &*backend.name),
             connection = cut.connection,
             stream,

@@ -229,6 +229,8 @@ impl Task<'_> {
             let (backend, token) = (self.context.backend(), super::name(connection));
             tracing::info!(
                 target: "baton",
+                cluster = &**driver.cluster(),
+                worker = driver.worker(),
                 backend,
                 connection = token,
                 last_stream_id,
