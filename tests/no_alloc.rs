@@ -6,10 +6,13 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use baton::pool::setting::{Number, Timeout};
 use baton::pool::{
-    BackendConfig, Config, ConnectFailure, ConnectionToken, Handled, Input, Instant, Limits,
-    Output, Pool, Protocol, RequestId, Strategy, StreamFailure, StreamToken,
+    BackendConfig, BackendToken, Config, ConnectFailure, ConnectionToken, Handled, Input, Instant,
+    Limits, Output, Planted, Pool, Probing, Protocol, RequestId, Setting, Strategy, StreamFailure,
+    StreamToken,
 };
 
 struct Sealing;
@@ -49,17 +52,22 @@ struct World {
     connections: Vec<ConnectionToken>,
     streams: Vec<StreamToken>,
     requests: Vec<RequestId>,
+    backends: Vec<BackendToken>,
+    probes: Vec<(BackendToken, u32)>,
 }
 
 impl World {
     fn tell(&mut self, input: Input) {
-        if let Handled::Accepted(request) = self.pool.handle(Instant(self.now), input) {
-            keep(&mut self.requests, request);
+        match self.pool.handle(Instant(self.now), input) {
+            Handled::Accepted(request) => keep(&mut self.requests, request),
+            Handled::Added(backend) => keep(&mut self.backends, backend),
+            _ => {}
         }
         while let Some(output) = self.pool.poll_output() {
             match output {
                 Output::Connect { connection } => keep(&mut self.dials, connection),
                 Output::OpenStream { stream, .. } => keep(&mut self.streams, stream),
+                Output::Probe { backend, number } => keep(&mut self.probes, (backend, number)),
                 _ => {}
             }
         }
@@ -77,7 +85,7 @@ impl World {
         let connection = pick(&self.connections, self.draw());
         let request = pick(&self.requests, self.draw());
         let code = (self.draw() % 15) as u32;
-        let input = match self.draw() % 22 {
+        let input = match self.draw() % 25 {
             0..5 => {
                 Input::RequestArrived { idempotent: code > 7, has_body: code.is_multiple_of(2) }
             }
@@ -103,6 +111,8 @@ impl World {
             18 => Input::ResponseEnded { stream },
             19 => Input::StreamFailed { stream, failure: StreamFailure::Reset { code } },
             20 => Input::ResetSent { stream },
+            21 => Input::BodyProgressed { stream, bytes: 100 * code },
+            22 => self.operator_input(code),
             _ => {
                 self.now += 50_000_000;
                 Input::Timeout
@@ -110,6 +120,37 @@ impl World {
         };
         self.tell(input);
     }
+
+    fn operator_input(&mut self, code: u32) -> Input {
+        let backend = pick(&self.backends, self.draw());
+        let weight = code as u16;
+        match self.draw() % 16 {
+            0 => Input::BackendAdded { weight, exclusive: code == 1 },
+            1 => Input::BackendRemoved { backend },
+            2 => Input::DrainRequested { backend, within: Duration::from_secs(code.into()) },
+            3 | 4 => Input::DrainCancelled { backend },
+            5 => Input::WeightChanged { backend, weight },
+            6 => setting(Setting::Timeout(Timeout::Queue, Duration::from_secs(code.into()))),
+            7 => setting(Setting::Number(Number::Failures, code)),
+            8 => setting(Setting::Strategy(Strategy::Weighted)),
+            9 => setting(Setting::Probing(if code < 4 { Probing::Off } else { Probing::Ordered })),
+            10 => {
+                let _ = self.pool.plant(Planted::Load);
+                Input::AuditRequested
+            }
+            11 => Input::AuditRequested,
+            _ => match self.probes.pop() {
+                Some((backend, number)) => {
+                    Input::ProbeFinished { backend, number, passed: code > 1 }
+                }
+                None => Input::Timeout,
+            },
+        }
+    }
+}
+
+fn setting(setting: Setting) -> Input {
+    Input::SettingChanged { setting }
 }
 
 fn pick<T: Copy>(list: &[T], draw: usize) -> T {
@@ -141,7 +182,10 @@ fn nothing_is_allocated_after_the_pool_was_built() {
             connections: Vec::with_capacity(20),
             streams: Vec::with_capacity(50),
             requests: Vec::with_capacity(50),
+            backends: Vec::with_capacity(20),
+            probes: Vec::with_capacity(20),
         };
+        world.tell(Input::BackendAdded { weight: 1, exclusive: false });
         world.tell(Input::RequestArrived { idempotent: true, has_body: false });
         let connection = world.dials[0];
         world.connections.push(connection);
@@ -163,5 +207,6 @@ fn nothing_is_allocated_after_the_pool_was_built() {
             counters.dials > 50 && counters.all_retries() > 50 && counters.pings > 0,
             "{counters:?}"
         );
+        assert!(counters.probes > 50 && counters.rebuilds > 10, "{counters:?}");
     }
 }
