@@ -12,11 +12,12 @@ use crate::support::{Backend, Baton, Behaviour, Http2, Limited};
 
 async fn started() -> (Backend, Baton) {
     let backend = Backend::healthy().await;
-    let baton = Baton::start(&[backend.url()], &[]).await;
+    let baton = Baton::start(&[backend.url()], &["--admin", "127.0.0.1:0"]).await;
     (backend, baton)
 }
 
-/// The one line about why this client's connection was closed.
+/// The one line about why this client's connection was closed, the metric of that limit, and that of
+/// the GOAWAY.
 async fn closed(baton: &Baton, client: &RawClient, reason: &str) {
     let address = client.address.to_string();
     let about = |line: &serde_json::Value| {
@@ -27,6 +28,13 @@ async fn closed(baton: &Baton, client: &RawClient, reason: &str) {
     let lines = baton.lines("client connection closed");
     let count = lines.iter().filter(|line| line["client"] == address).count();
     assert_eq!(count, 1, "one line per connection: {lines:?}");
+    baton.wait_for_hits(reason, 1).await;
+    let sent = [("direction", "sent")];
+    baton
+        .metrics_until("the GOAWAY is counted", |metrics| {
+            metrics.sum("baton_client_goaway_frames_total", &sent) >= 1.0
+        })
+        .await;
 }
 
 /// An honest client is served while others attack.

@@ -49,6 +49,7 @@ async fn one_address_cannot_take_all_connections() {
     }
     let mut last = connect_from([127, 0, 8, 9], baton.address).await;
     assert!(is_closed(&mut last).await, "the process is full");
+    baton.hits("connections").await;
     // The connections that are there go on, and room that is given back is used.
     for client in &clients {
         assert_eq!(client.get("/").await.expect("it is answered").status, 200);

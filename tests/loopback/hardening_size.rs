@@ -10,7 +10,7 @@ use crate::support::{Backend, Baton, Behaviour, Http1, Http2, within};
 
 async fn started() -> (Backend, Baton) {
     let backend = Backend::healthy().await;
-    let baton = Baton::start(&[backend.url()], &[]).await;
+    let baton = Baton::start(&[backend.url()], &["--admin", "127.0.0.1:0"]).await;
     (backend, baton)
 }
 
@@ -54,6 +54,9 @@ async fn an_http1_head_that_is_too_large_is_a_431() {
     assert_eq!(backend.seen(|seen| seen.heads.len()), 0);
     let lines = baton.wait_for_requests(4).await;
     assert!(lines.len() == 4 && lines.iter().all(|line| line["status"] == 431), "{lines:?}");
+    for limit in ["head_bytes", "head_fields"] {
+        baton.wait_for_hits(limit, 2).await;
+    }
 }
 
 #[tokio::test]
@@ -113,7 +116,7 @@ async fn the_hundred_and_first_stream_is_refused() {
         exchange.wait_for_reset().await;
     })
     .await;
-    let baton = Baton::start(&[backend.url()], &[]).await;
+    let baton = Baton::start(&[backend.url()], &["--admin", "127.0.0.1:0"]).await;
     let mut client = RawClient::connect(baton.address).await;
     let requests: Vec<u8> = (1..203).step_by(2).flat_map(get).collect();
     client.write(&requests).await;
@@ -121,5 +124,6 @@ async fn the_hundred_and_first_stream_is_refused() {
     assert_eq!((reset.stream, &reset.payload[..]), (201, &[0, 0, 0, 7][..]), "REFUSED_STREAM");
     let lines = baton.wait_for_lines("request refused", 1).await;
     assert_eq!(lines[0]["reason"], "streams_per_connection");
+    baton.wait_for_hits("streams_per_connection", 1).await;
     backend.wait_until("the others are there", |seen| seen.open() == 100).await;
 }

@@ -31,7 +31,7 @@ fn only(backend: &Backend, paths: &[&str]) {
 #[tokio::test]
 async fn malformed_heads_are_answered_400_and_nothing_follows() {
     let backend = Backend::healthy().await;
-    let baton = Baton::start(&[backend.url()], &[]).await;
+    let baton = Baton::start(&[backend.url()], &["--admin", "127.0.0.1:0"]).await;
     let heads = [
         "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
         "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n0\r\n\r\n",
@@ -77,6 +77,9 @@ async fn malformed_heads_are_answered_400_and_nothing_follows() {
         assert!(["malformed_head", "malformed_framing"].contains(&reason), "{line}");
         assert!(line["client"].as_str().expect("a client").starts_with("127.0.0.1:"), "{line}");
     }
+    for limit in ["malformed_head", "malformed_framing"] {
+        baton.wait_for_hits(limit, 2).await;
+    }
     let lines = baton.wait_for_requests(heads.len() * 2).await;
     assert_eq!(lines.len(), heads.len() * 2, "each exactly once in the access log as well");
     assert!(lines.iter().all(|line| line["path"] == "-"), "no request began: {lines:?}");
@@ -85,7 +88,7 @@ async fn malformed_heads_are_answered_400_and_nothing_follows() {
 #[tokio::test]
 async fn malformed_chunks_are_answered_400_and_nothing_follows() {
     let backend = Backend::echo().await;
-    let baton = Baton::start(&[backend.url()], &[]).await;
+    let baton = Baton::start(&[backend.url()], &["--admin", "127.0.0.1:0"]).await;
     let long = format!("1;{}\r\na\r\n0\r\n\r\n", "e".repeat(300));
     let bodies = [
         "1\na\r\n0\r\n\r\n",
@@ -119,6 +122,7 @@ async fn malformed_chunks_are_answered_400_and_nothing_follows() {
     for line in baton.wait_for_requests(bodies.len() * 2).await {
         assert_eq!((&line["status"], &line["reason"]), (&400.into(), &"malformed_body".into()));
     }
+    baton.wait_for_hits("malformed_body", bodies.len() * 2).await;
 }
 
 /// What is right before the first wrong byte is answered first, in order.

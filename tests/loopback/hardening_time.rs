@@ -44,6 +44,13 @@ async fn a_tls_handshake_that_never_ends() {
     tcp.write_all(&[0x16, 0x03, 0x01]).await.expect("Baton reads");
     assert_eq!(rest(&mut tcp).await, "");
     baton.refusal(client, "tls_handshake_timeout").await;
+    // One that is no TLS at all is worth a count, and no line.
+    let mut tcp = connect(baton.address).await;
+    tcp.write_all(b"GET / HTTP/1.1\r\nhost: front.test\r\n\r\n").await.expect("Baton reads");
+    let mut alert = Vec::new();
+    within("the end", tcp.read_to_end(&mut alert)).await.expect("no reset");
+    assert_eq!(alert.first(), Some(&0x15), "a TLS alert: {alert:?}");
+    baton.hits("tls_handshake").await;
 }
 
 #[tokio::test]
@@ -133,6 +140,7 @@ async fn an_idle_http1_connection_is_closed_in_peace() {
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     let lines = baton.about(client);
     assert!(lines.iter().all(|line| line["message"] == "request"), "{lines:?}");
+    baton.hits("idle_timeout").await;
 }
 
 #[tokio::test]
@@ -147,6 +155,7 @@ async fn an_idle_http2_connection_gets_goaway() {
     let frames = raw.all().await;
     let last = frames.iter().rfind(|frame| frame.kind == kind::GOAWAY).expect("a GOAWAY");
     assert_eq!(last.payload[4..8], [0; 4], "NO_ERROR");
+    baton.hits("idle_timeout").await;
 }
 
 /// A connection with a stream open is not idle, however long nothing happens on it.

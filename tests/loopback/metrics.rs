@@ -31,6 +31,10 @@ async fn answer_as_told(mut exchange: Exchange) {
             1 => exchange.reset(Reason::REFUSED_STREAM),
             _ => exchange.answer(200, "second").await,
         },
+        "/retry" => match exchange.times_arrived() {
+            1 => exchange.reset(Reason::REFUSED_STREAM),
+            _ => exchange.wait_for_reset().await,
+        },
         "/reset" => exchange.reset(Reason::INTERNAL_ERROR),
         "/404" => exchange.answer(404, "no").await,
         "/echo" => exchange.echo().await,
@@ -145,6 +149,26 @@ async fn retries_and_resets_are_counted_by_evidence_and_code() {
     assert_eq!(resets("sent", "CANCEL"), 1);
     let from_client = [("direction", "received"), ("code", "CANCEL")];
     assert_eq!(metrics.sum("baton_client_rst_stream_frames_total", &from_client) as u64, 1);
+}
+
+#[tokio::test]
+async fn what_runs_now_is_told_as_it_is() {
+    let backend = Backend::start(Behaviour::default(), answer_as_told).await;
+    let url = backend.url();
+    let baton = start(&url, &[]).await;
+    let client = Http2::connect(baton.address).await;
+    client.get("/").await.expect("answered");
+    let of_backend = [("backend", url.as_str())];
+    let available = |metrics: &Exposition| count(metrics, "baton_streams_available", &of_backend);
+    let retrying = |metrics: &Exposition| count(metrics, "baton_requests_retrying", &[]);
+    let idle = baton.metrics().await;
+    assert_eq!((available(&idle), retrying(&idle)), (100, 0), "as many as Baton would open");
+    let held = client.begin(head(Method::GET, "/retry", "retry"), true).await.expect("it lives");
+    let metrics = baton.metrics_until("it is on a retry", |metrics| retrying(metrics) == 1).await;
+    assert_eq!(available(&metrics), 99);
+    drop((held, client));
+    let over = |metrics: &Exposition| retrying(metrics) == 0 && available(metrics) == 100;
+    baton.metrics_until("nobody wants it any more", over).await;
 }
 
 #[tokio::test]

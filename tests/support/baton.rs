@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::certificate::certificate;
 use super::client::Http1;
-use super::exposition::Exposition;
+use super::exposition::{Exposition, wait_for_hits};
 use super::{BOUND, eventually, within};
 
 /// A running Baton. Killed when dropped.
@@ -165,6 +165,12 @@ impl Baton {
             }
         })
         .await
+    }
+
+    /// Waits until this limit on clients has been hit so often at least, by its metric. It takes the flag
+    /// `--admin 127.0.0.1:0`.
+    pub(crate) async fn wait_for_hits(&self, limit: &str, count: usize) {
+        wait_for_hits(self.admin().await, limit, count).await;
     }
 
     /// The end of the log so far, for the message of a failed test.

@@ -2,6 +2,11 @@
 //! with fails the test.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::client::Http1;
+use super::within;
 
 /// The labels of a sample.
 pub(crate) type Labels = BTreeMap<String, String>;
@@ -112,6 +117,25 @@ impl Exposition {
             }
         }
     }
+}
+
+/// Waits until the admin interface there says that this limit on clients was hit so often
+/// at least.
+pub(crate) async fn wait_for_hits(admin: SocketAddr, limit: &str, count: usize) {
+    within(limit, async {
+        loop {
+            let answer = Http1::connect(admin).await.get("/metrics").await;
+            let body = answer.expect("the admin interface answers").body;
+            let metrics = Exposition::parse(std::str::from_utf8(&body).expect("text"));
+            let labels = [("limit", limit)];
+            let hits = metrics.sum("baton_client_limit_hits_total", &labels) as usize;
+            if hits >= count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
 }
 
 fn check_name(name: &str, kind: &str) {

@@ -16,11 +16,13 @@ use tokio::sync::watch;
 use super::BOUND;
 use super::baton::message;
 use super::certificate::certificate;
+use super::exposition::wait_for_hits;
 
 /// A Baton that runs until the process ends.
 pub(crate) struct Limited {
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    admin: SocketAddr,
 }
 
 impl Limited {
@@ -35,7 +37,8 @@ impl Limited {
         let host = format!("127.0.7.{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let listen = format!("{host}:0");
         let authority = certificate().certificate_file.to_str().expect("UTF-8");
-        let mut words = vec!["baton", "run", "--listen", &listen, "--ca", authority];
+        let mut words =
+            vec!["baton", "run", "--listen", &listen, "--admin", &listen, "--ca", authority];
         if !flags.contains(&"--workers") {
             words.extend(["--workers", "1"]);
         }
@@ -54,25 +57,37 @@ impl Limited {
         let log = log();
         std::thread::spawn(move || run::run(config));
         let prefix = format!("{host}:");
-        let listening = |line: &Value| {
-            let address = line["address"].as_str().unwrap_or_default();
-            message(line) == "listening" && address.starts_with(&prefix)
-        };
-        let line = wait_for(log, "listening", listening).await;
-        let address = line["address"].as_str().expect("just looked at").parse();
-        Self { address: address.expect("the address is one") }
+        let address = address_of(log, "listening", &prefix).await;
+        Self { address, admin: address_of(log, "admin listening", &prefix).await }
     }
 
-    /// Waits for a line about this client with this reason.
+    /// Waits for a line about this client with this reason, and for the metric of that limit.
     pub(crate) async fn refusal(&self, client: SocketAddr, reason: &str) -> Value {
         let wanted = |line: &Value| is_about(line, client) && line["reason"] == reason;
-        wait_for(log(), reason, wanted).await
+        let line = wait_for(log(), reason, wanted).await;
+        self.hits(reason).await;
+        line
+    }
+
+    /// Waits until the metric of this limit has moved.
+    pub(crate) async fn hits(&self, limit: &str) {
+        wait_for_hits(self.admin, limit, 1).await;
     }
 
     /// Every line so far about this client.
     pub(crate) fn about(&self, client: SocketAddr) -> Vec<Value> {
         log().borrow().iter().filter(|line| is_about(line, client)).cloned().collect()
     }
+}
+
+async fn address_of(log: &watch::Sender<Vec<Value>>, listening: &str, prefix: &str) -> SocketAddr {
+    let wanted = |line: &Value| {
+        let address = line["address"].as_str().unwrap_or_default();
+        message(line) == listening && address.starts_with(prefix)
+    };
+    let line = wait_for(log, listening, wanted).await;
+    let address = line["address"].as_str().expect("just looked at").parse();
+    address.expect("the address is one")
 }
 
 fn is_about(line: &Value, client: SocketAddr) -> bool {
