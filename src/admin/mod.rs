@@ -275,10 +275,34 @@ fn live(answers: &[Answer]) -> Reply {
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use super::*;
+    use crate::pool::{BackendConfig, Config, ConnectFailure, Input, Output, Pool};
     use crate::proxy::config::{AccessLogFormat, AccessLogSettings};
-    use crate::proxy::metrics::WorkerMetrics;
+    use crate::proxy::control::ClusterSnapshot;
+    use crate::proxy::metrics::{ClusterMetrics, WorkerMetrics};
     use tokio::sync::mpsc;
+
+    /// One whose pool was told a fact about a connection that is gone, and one that makes no sense.
+    fn cluster() -> ClusterSnapshot {
+        let config = Config { backends: vec![BackendConfig::default()], ..Config::default() };
+        let mut pool = Pool::new(config, 1).expect("valid");
+        let now = crate::pool::Instant::ZERO;
+        let _ = pool.handle(now, Input::RequestArrived { idempotent: true, has_body: false });
+        let dialled = iter::from_fn(|| pool.poll_output()).find_map(|order| match order {
+            Output::Connect { connection } => Some(connection),
+            _ => None,
+        });
+        let connection = dialled.expect("a backend is dialled for it");
+        let failed = Input::ConnectFailed { connection, reason: ConnectFailure::Tcp };
+        for input in [Input::Pong { connection }, failed, Input::Pong { connection }] {
+            let _ = pool.handle(now, input);
+        }
+        let metrics = ClusterMetrics::new(0);
+        let (stats, backends) = (pool.stats(), Vec::new());
+        ClusterSnapshot { name: "web".into(), stats, panicking: false, metrics, backends }
+    }
 
     /// Answers the first question, and keeps all others waiting.
     async fn answer_once(mut commands: mpsc::UnboundedReceiver<Command>) {
@@ -287,7 +311,7 @@ mod tests {
             match command {
                 Command::Snapshot(answer) if kept.is_empty() => {
                     let metrics = WorkerMetrics { clients_accepted: 7, ..WorkerMetrics::default() };
-                    let _ = answer.send(WorkerSnapshot { metrics, clusters: Vec::new() });
+                    let _ = answer.send(WorkerSnapshot { metrics, clusters: vec![cluster()] });
                     kept.push(Command::Stop);
                 }
                 command @ (Command::Snapshot(_)
@@ -327,6 +351,9 @@ mod tests {
             assert!(text.contains("baton_worker_up{worker=\"0\"} 0\n"), "{text}");
             assert!(text.contains("baton_worker_up{worker=\"1\"} 0\n"), "{text}");
             assert!(text.contains("baton_client_connections_accepted_total 7\n"), "{text}");
+            for name in ["baton_stale_facts_total", "baton_refused_facts_total"] {
+                assert!(text.contains(&format!("{name}{{cluster=\"web\"}} 1\n")), "{text}");
+            }
             let pools: serde_json::Value =
                 serde_json::from_str(&pools::encode(&answers)).expect("JSON");
             assert_eq!(pools["workers"][1]["answered"], false);

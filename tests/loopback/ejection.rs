@@ -1,7 +1,7 @@
 //! Backends that fail requests are left out for a time, tried, and taken back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use h2::Reason;
 use serde_json::Value;
@@ -11,12 +11,16 @@ use tokio::task::JoinSet;
 use crate::support::baton::message;
 use crate::support::{Backend, Baton, Behaviour, Exchange, Http2, within};
 
-/// Answers with 503 while `failing`, with 200 otherwise.
+/// Answers with 502, 503 and 504 in turn while `failing`, with 200 otherwise.
 async fn failing_while(failing: &Arc<AtomicBool>) -> Backend {
     let failing = Arc::clone(failing);
+    let failures = AtomicU16::new(0);
     let behaviour = Behaviour { cleartext: true, ..Behaviour::default() };
     Backend::start(behaviour, move |exchange| {
-        let status = if failing.load(Ordering::Relaxed) { 503 } else { 200 };
+        let status = match failing.load(Ordering::Relaxed) {
+            true => 502 + failures.fetch_add(1, Ordering::Relaxed) % 3,
+            false => 200,
+        };
         exchange.answer(status, "")
     })
     .await
@@ -33,13 +37,13 @@ async fn start(backends: &[&Backend], flags: &[&str]) -> (Baton, Http2) {
     (baton, client)
 }
 
-/// Sends requests one after another, and returns how many were answered with 503.
+/// Sends requests one after another, and returns how many were answered with 502 to 504.
 async fn get(client: &Http2, count: usize) -> usize {
     let mut failed = 0;
     for _ in 0..count {
         match client.get("/").await.expect("answered").status.as_u16() {
             200 => {}
-            503 => failed += 1,
+            502..=504 => failed += 1,
             other => panic!("nobody answers {other}"),
         }
     }
