@@ -1,6 +1,7 @@
 //! Reload: what asks for it, what it says, what it refuses, and what goes on meanwhile.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use http::Method;
 use serde_json::Value;
@@ -144,7 +145,9 @@ async fn what_is_removed_finishes_its_requests() {
 async fn pools_that_are_replaced_finish_what_they_have() {
     let (backend, gate) = gated("it").await;
     let file = |requests: usize| {
-        let limits = format!("limits = {{ requests = {requests}, waiting = 8 }}");
+        let limits = format!(
+            "limits = {{ requests = {requests}, waiting = 8 }}\ntimeouts = {{ drain = '500ms' }}"
+        );
         text(&[PROCESS, LISTENER, &cluster("web", &limits, &[(backend.url(), 1)])])
     };
     let config = ConfigFile::new("pools.toml", &file(64));
@@ -157,6 +160,8 @@ async fn pools_that_are_replaced_finish_what_they_have() {
     assert_eq!(changes[0], "pools of cluster web replaced");
     let (next, _) = client.begin(head(Method::GET, "/", "next"), true).await.expect("it lives");
     backend.wait_until("both are in flight", |seen| seen.open() == 2).await;
+    // Longer than the drain deadline, and by far not twenty times that.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     gate.send_replace(true);
     for response in [held, next] {
         let response = within("the response", response).await.expect("it is answered");
