@@ -4,6 +4,7 @@ use baton::pool::{Pool, Probing, SlotState, TimerReason};
 
 use super::backends::{Backend, Service};
 use super::books::{Books, ConnectionPhase, Phase, RequestPhase, Stream};
+use super::health::Health;
 use super::{Invariant, Verdict, require};
 
 impl Books {
@@ -226,8 +227,15 @@ impl Books {
         let silences = (0..self.connections.len()).filter_map(|slot| self.silence_deadline(slot));
         let slow = (0..self.connections.len()).filter_map(|slot| self.slow_deadline(slot));
         let probes = self.backends.iter().filter_map(|state| self.probe_deadline(state));
+        let trials = self.backends.iter().filter_map(|state| match state.health {
+            Health::Ejected { until, .. } | Health::OnTrial { probe: Some((_, until)), .. } => {
+                Some(until)
+            }
+            Health::Healthy { .. } | Health::OnTrial { probe: None, .. } => None,
+        });
         let first = connections
             .chain(first_request)
+            .chain(trials)
             .chain(shutdown)
             .chain(silences)
             .chain(slow)
