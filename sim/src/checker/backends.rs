@@ -386,12 +386,21 @@ fn is_likely(state: BackendState, cause: StateCause) -> bool {
         BackendState::Down => matches!(cause, StateCause::Probes | StateCause::Operator),
         BackendState::Draining => cause == StateCause::Operator,
         BackendState::Leaving => cause == StateCause::Configured,
-        BackendState::Ejected => {
-            matches!(cause, StateCause::Failures | StateCause::GatewayFailures | StateCause::Probes)
-        }
-        BackendState::OnTrial => {
-            matches!(cause, StateCause::EjectionOver | StateCause::Answered | StateCause::Probes)
-        }
+        // Either shows again when a backend is no longer down: a probe passed, or probing is off.
+        BackendState::Ejected => matches!(
+            cause,
+            StateCause::Failures
+                | StateCause::GatewayFailures
+                | StateCause::Probes
+                | StateCause::Configured
+        ),
+        BackendState::OnTrial => matches!(
+            cause,
+            StateCause::EjectionOver
+                | StateCause::Answered
+                | StateCause::Probes
+                | StateCause::Configured
+        ),
         BackendState::Up => !matches!(cause, StateCause::Failures | StateCause::GatewayFailures),
     }
 }
