@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::{Future, pending, ready};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Once};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -234,13 +234,31 @@ fn the_audit_comes_by_itself() {
     }));
 }
 
-/// Takes what is logged.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    /// The errors that this thread has logged.
+    static LOGGED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
-impl io::Write for Lines {
+/// Keeps errors for the thread that logs them. For the whole process, and not for one scope: a log
+/// statement that another test reaches first, outside of the scope, would be off for good.
+fn keep_errors() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_max_level(tracing::Level::ERROR)
+            .with_writer(|| Logged)
+            .init();
+        // One that was reached while the lines above ran may have missed it.
+        tracing::callsite::rebuild_interest_cache();
+    });
+}
+
+struct Logged;
+
+impl io::Write for Logged {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("nothing panics in it").extend_from_slice(bytes);
+        LOGGED.with_borrow_mut(|logged| logged.extend_from_slice(bytes));
         Ok(bytes.len())
     }
 
@@ -251,19 +269,11 @@ impl io::Write for Lines {
 
 #[test]
 fn a_mismatch_is_logged_with_the_state_of_the_pool() {
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_max_level(tracing::Level::ERROR)
-        .with_writer(move || writer.clone())
-        .finish();
-    tracing::subscriber::with_default(subscriber, || {
-        run(survive(Planted::Load, async |driver: &Rc<Driver>| {
-            driver.audit();
-        }));
-    });
-    let text = String::from_utf8(lines.0.lock().expect("as above").clone()).expect("text");
+    keep_errors();
+    run(survive(Planted::Load, async |driver: &Rc<Driver>| {
+        driver.audit();
+    }));
+    let text = String::from_utf8(LOGGED.take()).expect("text");
     let line = text.lines().find(|line| line.contains("does not add up")).expect("it is logged");
     for part in ["ERROR", "cluster=\"web\"", "load of a slot (", "requests=3", "requests_waiting=1"]
     {
