@@ -1,5 +1,5 @@
-//! Which backend is next. Backends are kept in three sets (may be used; may be used and has room;
-//! may be dialled), each a queue ordered by turn, so that every choice is O(log n).
+//! Which backend is next. Backends are kept in sets (may be used; may be used and has room; may be
+//! dialled; no dial to it is slow), each a queue ordered by turn, so that every choice is O(log n).
 //!
 //! A backend's turn is a virtual time that advances by a stride when it is chosen, the inverse of its
 //! weight (stride scheduling, Waldspurger 1995). With equal strides that is round robin. A backend
@@ -28,9 +28,11 @@ pub(crate) enum Set {
     Roomy,
     /// Usable, and a further connection may be dialled now.
     Dialable,
+    /// Dialable, and no dial that is under way is slow.
+    Prompt,
 }
 
-const SETS: [Set; 3] = [Set::Usable, Set::Roomy, Set::Dialable];
+const SETS: [Set; 4] = [Set::Usable, Set::Roomy, Set::Dialable, Set::Prompt];
 /// A turn of a backend of weight 1; large against the greatest weight.
 const STRIDE: u64 = 1 << 16;
 /// The share, in percent of its full one, with which a backend that starts slowly begins.
@@ -42,7 +44,7 @@ const SLOW_START_DRAWS: u32 = 8;
 pub(crate) struct Balancer {
     strategy: Strategy,
     slow_start: Duration,
-    sets: [IndexedHeap; 3],
+    sets: [IndexedHeap; 4],
     weights: Vec<u16>,
     turns: Vec<u64>,
     /// When a backend came back; `None` if it was there from the beginning.

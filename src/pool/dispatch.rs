@@ -16,12 +16,18 @@ impl Pool {
             self.bind(now, index, backend);
         }
         while self.waiting.len() as u64 > self.slots.expected_streams() {
-            let Some(backend) = self.balancer.pick(Set::Dialable, None, now, &mut self.random)
-            else {
+            let Some(backend) = self.choose_dial(now) else {
                 break;
             };
             self.dial(now, backend);
         }
+    }
+
+    /// The backend to dial next: one that already lets a dial hang only if there is no other, so that
+    /// each dead one delays a request once.
+    fn choose_dial(&mut self, now: Instant) -> Option<BackendId> {
+        let prompt = self.balancer.pick(Set::Prompt, None, now, &mut self.random);
+        prompt.or_else(|| self.balancer.pick(Set::Dialable, None, now, &mut self.random))
     }
 
     /// A backend with room for the request, if there is one. If it is another backend's turn and
@@ -152,6 +158,8 @@ impl Pool {
         let dialable = chosen && !waits && self.may_dial(backend);
         self.balancer.set_member(Set::Usable, backend, chosen);
         self.balancer.set_member(Set::Roomy, backend, roomy);
+        let prompt = dialable && !self.slots.has_slow_dial(backend);
         self.balancer.set_member(Set::Dialable, backend, dialable);
+        self.balancer.set_member(Set::Prompt, backend, prompt);
     }
 }

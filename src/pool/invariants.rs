@@ -216,6 +216,8 @@ impl Pool {
             let waits = self.timers.armed(Timer::Backoff(index as u32)).is_some();
             let dialable = chosen && !waits && self.may_dial(id);
             same(member(Set::Dialable), dialable, "backend that may be dialled", index)?;
+            let prompt = dialable && !self.slots.has_slow_dial(id);
+            same(member(Set::Prompt), prompt, "backend without a slow dial", index)?;
         }
         Ok(())
     }

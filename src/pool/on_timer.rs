@@ -78,6 +78,7 @@ impl Pool {
             Lifecycle::Connecting { .. } => {
                 self.timers.disarm(timer);
                 self.slots.expect_nothing(token);
+                self.refresh(token.backend);
             }
             Lifecycle::Ready if connection.load() == 0 => {
                 let at = quiet_since.after(self.config.timeouts.idle);

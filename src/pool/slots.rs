@@ -367,6 +367,14 @@ impl Slots {
         self.backends[usize::from(backend.0)].connecting != 0
     }
 
+    /// Whether a dial to the backend takes so long that nobody counts on it.
+    pub(crate) fn has_slow_dial(&self, backend: BackendId) -> bool {
+        let slow = |connection: &Connection| {
+            connection.state() == SlotState::Connecting && expected(connection) == 0
+        };
+        self.is_connecting(backend) && self.of(backend).iter().any(slow)
+    }
+
     pub(crate) fn expected_streams(&self) -> u64 {
         self.expected
     }

@@ -172,8 +172,10 @@ impl World<'_> {
         let time = |milliseconds: u64| milliseconds * 1_000;
         let waits = network.dial.most_us + trip;
         let dials = time(pool.connect_ms) > waits && time(pool.suspect_ms) > trip;
-        let queues = time(pool.queue_ms) > 2 * waits + time(pool.silence_ms);
         let health = &self.plan.heal.backends;
+        // A dial to each backend that is broken may be waited for before one that is well has its turn.
+        let broken = health.iter().filter(|health| **health != Health::Well).count() as u64;
+        let queues = time(pool.queue_ms) > 2 * waits + broken.max(1) * time(pool.silence_ms);
         let well = || {
             let candidates = (0..health.len()).filter(|index| health[*index] == Health::Well);
             candidates.filter(|index| self.is_in_service(*index))

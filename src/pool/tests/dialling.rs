@@ -113,6 +113,22 @@ fn a_dial_that_hangs_is_not_counted_on_for_long() {
 }
 
 #[test]
+fn a_backend_that_lets_a_dial_hang_is_dialled_again_only_after_the_others() {
+    let mut config = config(2);
+    config.strategy = Strategy::Weighted;
+    // So many turns are its own that the next one is as well.
+    config.backends[0].weight = 100;
+    let mut world = World::new(config);
+    world.get();
+    let mut dialled = Vec::new();
+    for _ in 0..3 {
+        dialled.extend(world.dials().iter().map(|connection| connection.backend.0));
+        world.pass(SECOND);
+    }
+    assert_eq!(dialled, [0, 1, 0]);
+}
+
+#[test]
 fn cancelling_the_request_that_caused_a_dial_leaves_the_dial_alone() {
     let mut world = World::new(config(1));
     let first = world.get();
