@@ -10,6 +10,7 @@ mod backends;
 mod books;
 mod choices;
 mod compare;
+mod dials;
 mod endings;
 mod expect;
 mod facts;
@@ -228,6 +229,7 @@ impl Checker {
         self.books.fired = expected.fired.filter(|_| input == Input::Timeout);
         self.books.served = 0;
         self.books.extra_dials = 0;
+        self.books.passed_over = 0;
         match handled {
             Handled::Stale | Handled::Refused => {
                 return require(orders.is_empty(), Invariant::NoResurrection, || {

@@ -162,6 +162,8 @@ pub(super) struct Books {
     /// Streams opened in this step, and dials beyond what waits.
     pub(super) served: u32,
     pub(super) extra_dials: u32,
+    /// Backends that could have been dialled when one was that had let a dial hang, a bit each.
+    pub(super) passed_over: u64,
 }
 
 impl Books {
@@ -230,6 +232,7 @@ impl Books {
             rebuilding: false,
             served: 0,
             extra_dials: 0,
+            passed_over: 0,
             config: config.clone(),
         };
         books.configure(config);

@@ -78,6 +78,7 @@ impl Books {
             })?;
         }
         let expected = if usable { self.backends[backend].expected } else { 0 };
+        self.note_repeated_dial(backend);
         let connection = &mut self.connections[index];
         connection.generation = token.generation;
         connection.phase = ConnectionPhase::Connecting;

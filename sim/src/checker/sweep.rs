@@ -124,37 +124,6 @@ impl Books {
         Ok(())
     }
 
-    /// As many dials as those who wait need, as far as limits allow; no more.
-    fn check_dials(&self, pool: &Pool) -> Verdict {
-        require(self.extra_dials <= self.served, Invariant::Limits, || {
-            let (extra, served) = (self.extra_dials, self.served);
-            format!("{extra} dials beyond need in a step that served {served} requests")
-        })?;
-        if u64::from(self.waiting) <= self.expected_streams() {
-            return Ok(());
-        }
-        let slots = self.slots_per_backend;
-        for (index, connections) in self.connections.chunks(slots).enumerate() {
-            let backend = baton::pool::BackendId(index as u16);
-            let count = |wanted: &[ConnectionPhase]| {
-                connections.iter().filter(|connection| wanted.contains(&connection.phase)).count()
-            };
-            let active = count(&[ConnectionPhase::Connecting, ConnectionPhase::Up]);
-            let left = connections.iter().any(|connection| {
-                connection.phase == ConnectionPhase::Gone
-                    && connection.generation < self.generation_max
-            });
-            let free = left && active < self.config.limits.connections_per_backend;
-            let dialling = count(&[ConnectionPhase::Connecting]) > 0;
-            let free = free && (self.backends[index].is_usable() || !dialling);
-            let able = free && pool.may_be_used(backend) && pool.backoff_until(backend).is_none();
-            require(!able, Invariant::Progress, || {
-                format!("{} requests wait, and nobody dials backend {index}", self.waiting)
-            })?;
-        }
-        Ok(())
-    }
-
     /// A dial that nobody has called slow may not be.
     fn slow_deadline(&self, slot: usize) -> Option<baton::pool::Instant> {
         let connection = &self.connections[slot];
