@@ -10,9 +10,9 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::certificate::certificate;
-use super::client::Http1;
-use super::exposition::{Exposition, wait_for_hits};
-use super::{BOUND, eventually, within};
+use super::client::ask;
+use super::exposition::{Exposition, metrics_until, wait_for_hits};
+use super::{BOUND, eventually};
 
 /// A running Baton. Killed when dropped.
 pub(crate) struct Baton {
@@ -138,10 +138,7 @@ impl Baton {
 
     /// What the admin interface answers to `GET` of this path, a 200.
     pub(crate) async fn ask(&self, path: &str) -> String {
-        let answer = Http1::connect(self.admin().await).await.get(path).await;
-        let answer = answer.expect("the admin interface answers");
-        assert_eq!(answer.status, 200, "{path}: {answer:?}");
-        String::from_utf8(answer.body.to_vec()).expect("text")
+        ask(self.admin().await, path).await
     }
 
     /// The metrics now, strictly read.
@@ -155,16 +152,7 @@ impl Baton {
         what: &str,
         holds: impl Fn(&Exposition) -> bool,
     ) -> Exposition {
-        within(what, async {
-            loop {
-                let metrics = self.metrics().await;
-                if holds(&metrics) {
-                    return metrics;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            }
-        })
-        .await
+        metrics_until(self.admin().await, what, holds).await
     }
 
     /// Waits until this limit on clients has been hit so often at least, by its metric. It takes the flag

@@ -121,6 +121,14 @@ pub(crate) async fn connect(address: SocketAddr) -> TcpStream {
     tcp
 }
 
+/// What the admin interface there answers to `GET` of this path, a 200.
+pub(crate) async fn ask(admin: SocketAddr, path: &str) -> String {
+    let answer = Http1::connect(admin).await.get(path).await;
+    let answer = answer.expect("the admin interface answers");
+    assert_eq!(answer.status, 200, "{path}: {answer:?}");
+    String::from_utf8(answer.body.to_vec()).expect("text")
+}
+
 /// Sends all of `body` as flow control allows.
 pub(crate) async fn send_all(
     stream: &mut SendStream<Bytes>,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::client::Http1;
+use super::client::ask;
 use super::within;
 
 /// The labels of a sample.
@@ -119,23 +119,31 @@ impl Exposition {
     }
 }
 
-/// Waits until the admin interface there says that this limit on clients was hit so often
-/// at least.
-pub(crate) async fn wait_for_hits(admin: SocketAddr, limit: &str, count: usize) {
-    within(limit, async {
+/// Waits until the metrics that the admin interface there shows satisfy a condition, and returns them.
+pub(crate) async fn metrics_until(
+    admin: SocketAddr,
+    what: &str,
+    holds: impl Fn(&Exposition) -> bool,
+) -> Exposition {
+    within(what, async {
         loop {
-            let answer = Http1::connect(admin).await.get("/metrics").await;
-            let body = answer.expect("the admin interface answers").body;
-            let metrics = Exposition::parse(std::str::from_utf8(&body).expect("text"));
-            let labels = [("limit", limit)];
-            let hits = metrics.sum("baton_client_limit_hits_total", &labels) as usize;
-            if hits >= count {
-                return;
+            let metrics = Exposition::parse(&ask(admin, "/metrics").await);
+            if holds(&metrics) {
+                return metrics;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     })
-    .await;
+    .await
+}
+
+/// Waits until the admin interface there says that this limit on clients was hit so often
+/// at least.
+pub(crate) async fn wait_for_hits(admin: SocketAddr, limit: &str, count: usize) {
+    let labels = [("limit", limit)];
+    let hits =
+        |metrics: &Exposition| metrics.sum("baton_client_limit_hits_total", &labels) as usize;
+    metrics_until(admin, limit, |metrics| hits(metrics) >= count).await;
 }
 
 fn check_name(name: &str, kind: &str) {
