@@ -44,9 +44,8 @@ impl Notes {
         what: impl Into<String>,
         expected: impl Into<String>,
     ) {
-        self.broken.insert(path.to_owned());
         let (what, expected) = (what.into(), expected.into());
-        self.findings.push(Finding { span, absence: false, what, expected });
+        self.note(path, Finding { span, absence: false, what, expected });
     }
 
     /// Notes that something is not there.
@@ -57,9 +56,14 @@ impl Notes {
         what: impl Into<String>,
         expected: impl Into<String>,
     ) {
-        self.broken.insert(path.to_owned());
         let (what, expected) = (what.into(), expected.into());
-        self.findings.push(Finding { span, absence: true, what, expected });
+        self.note(path, Finding { span, absence: true, what, expected });
+    }
+
+    /// Notes a finding about what is at a path, which thereby cannot be used.
+    fn note(&mut self, path: &str, finding: Finding) {
+        self.broken.insert(path.to_owned());
+        self.findings.push(finding);
     }
 
     /// Where a path is, or the nearest table around it.
