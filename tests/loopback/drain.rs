@@ -23,22 +23,6 @@ use crate::support::{
 
 const ADMIN: [&str; 2] = ["--admin", "127.0.0.1:0"];
 
-/// A backend that answers when the gate is opened.
-async fn gated() -> (Backend, watch::Sender<bool>) {
-    let gate = watch::Sender::new(false);
-    let opening = gate.clone();
-    let backend = Backend::start(Behaviour::default(), move |exchange| {
-        let mut gate = gate.subscribe();
-        async move {
-            if gate.wait_for(|open| *open).await.is_ok() {
-                exchange.echo().await;
-            }
-        }
-    })
-    .await;
-    (backend, opening)
-}
-
 /// Clients of both protocols that send without a pause until they are stopped. Every request must be
 /// answered with its own body.
 struct Load {
@@ -154,7 +138,7 @@ async fn http1_backends_drain_under_load_without_a_failure() {
 
 #[tokio::test]
 async fn what_is_in_flight_is_listed_and_finishes() {
-    let (backend, gate) = gated().await;
+    let (backend, gate) = Backend::gated(Exchange::echo).await;
     let baton = Baton::start(&[backend.url()], &ADMIN).await;
     let client = Http2::connect(baton.address).await;
     let held =
@@ -277,7 +261,7 @@ async fn a_second_drain_brings_the_deadline_forward_and_does_not_put_it_off() {
 
 #[tokio::test]
 async fn waiting_for_a_drain_ends_when_somebody_undoes_it() {
-    let (backend, _gate) = gated().await;
+    let (backend, _gate) = Backend::gated(Exchange::echo).await;
     let baton = Baton::start(&[backend.url()], &ADMIN).await;
     let client = Http2::connect(baton.address).await;
     let _held = client.begin(head(Method::GET, "/", "a"), true).await.expect("it lives");
@@ -297,7 +281,7 @@ async fn waiting_for_a_drain_ends_when_somebody_undoes_it() {
 
 #[tokio::test]
 async fn the_streams_of_every_worker_are_listed() {
-    let (backend, gate) = gated().await;
+    let (backend, gate) = Backend::gated(Exchange::echo).await;
     let flags = [&ADMIN[..], &["--workers", "2"]].concat();
     let baton = Baton::start(&[backend.url()], &flags).await;
     // Which worker accepts a connection is the system's to choose.
@@ -342,7 +326,7 @@ async fn the_streams_of_every_worker_are_listed() {
 /// The same report at the end of the process.
 #[tokio::test]
 async fn a_shutdown_says_what_is_in_flight_and_what_its_deadline_cuts() {
-    let (backend, _gate) = gated().await;
+    let (backend, _gate) = Backend::gated(Exchange::echo).await;
     let flags = ["--workers", "2", "--drain-timeout", "300ms"];
     let mut baton = Baton::start(&[backend.url()], &flags).await;
     let mut held = Vec::new();
@@ -417,7 +401,7 @@ async fn a_drain_and_a_weight_survive_a_reload() {
 /// One that the configuration no longer has can be followed until it is gone.
 #[tokio::test]
 async fn a_backend_that_is_removed_while_it_drains_is_followed_to_its_end() {
-    let (held, gate) = gated().await;
+    let (held, gate) = Backend::gated(Exchange::echo).await;
     let other = Backend::healthy().await;
     let file = scratch_file("drain-removed.toml");
     write_file(&file, &[&held], "");

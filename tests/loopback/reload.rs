@@ -21,17 +21,7 @@ async fn named(name: &'static str) -> Backend {
 
 /// A backend that answers with its name when the gate is opened.
 async fn gated(name: &'static str) -> (Backend, watch::Sender<bool>) {
-    let gate = watch::Sender::new(false);
-    let opening = gate.clone();
-    let backend = Backend::start(Behaviour::default(), move |exchange: Exchange| {
-        let mut gate = gate.subscribe();
-        async move {
-            if gate.wait_for(|open| *open).await.is_ok() {
-                exchange.answer(200, name).await;
-            }
-        }
-    });
-    (backend.await, opening)
+    Backend::gated(move |exchange| exchange.answer(200, name)).await
 }
 
 async fn body(client: &Http2, path: &str) -> String {

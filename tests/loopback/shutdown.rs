@@ -4,32 +4,15 @@ use std::sync::Arc;
 
 use http::Method;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 
 use crate::support::baton::message;
 use crate::support::client::{connect, head};
-use crate::support::{Backend, Baton, Behaviour, Http1, Http2, run_load, unique_id, within};
-
-/// A backend that answers when the gate is opened.
-async fn gated() -> (Backend, watch::Sender<bool>) {
-    let gate = watch::Sender::new(false);
-    let opening = gate.clone();
-    let backend = Backend::start(Behaviour::default(), move |exchange| {
-        let mut gate = gate.subscribe();
-        async move {
-            if gate.wait_for(|open| *open).await.is_ok() {
-                exchange.echo().await;
-            }
-        }
-    })
-    .await;
-    (backend, opening)
-}
+use crate::support::{Backend, Baton, Exchange, Http1, Http2, run_load, unique_id, within};
 
 #[tokio::test]
 async fn sigterm_under_load_answers_everything_accepted_and_exits_0() {
     const EACH: usize = 24;
-    let (backend, gate) = gated().await;
+    let (backend, gate) = Backend::gated(Exchange::echo).await;
     let mut baton = Baton::start(&[backend.url()], &["--workers", "2"]).await;
     let http2 = Arc::new(Http2::connect(baton.address).await);
     let sending = Arc::clone(&http2);
@@ -70,7 +53,7 @@ async fn sigterm_under_load_answers_everything_accepted_and_exits_0() {
 /// Nothing new is accepted once it drains.
 #[tokio::test]
 async fn sigterm_stops_accepting_connections() {
-    let (backend, gate) = gated().await;
+    let (backend, gate) = Backend::gated(Exchange::echo).await;
     let mut baton = Baton::start(&[backend.url()], &[]).await;
     let client = Arc::new(Http2::connect(baton.address).await);
     let sending = Arc::clone(&client);
@@ -121,7 +104,7 @@ async fn sigterm_before_any_request_exits_0() {
 /// A request that never ends does not outlive the drain deadline.
 #[tokio::test]
 async fn sigterm_ends_by_the_drain_deadline() {
-    let (backend, _gate) = gated().await;
+    let (backend, _gate) = Backend::gated(Exchange::echo).await;
     let mut baton = Baton::start(&[backend.url()], &["--drain-timeout", "300ms"]).await;
     let client = Http2::connect(baton.address).await;
     let held = tokio::spawn(async move { client.get("/held").await });
@@ -136,7 +119,7 @@ async fn sigterm_ends_by_the_drain_deadline() {
 
 #[tokio::test]
 async fn a_second_signal_exits_at_once() {
-    let (backend, _gate) = gated().await;
+    let (backend, _gate) = Backend::gated(Exchange::echo).await;
     let mut baton = Baton::start(&[backend.url()], &["--drain-timeout", "1h"]).await;
     let client = Http2::connect(baton.address).await;
     let held = tokio::spawn(async move { client.get("/held").await.is_err() });

@@ -110,6 +110,26 @@ impl Backend {
         Self::start(Behaviour::default(), Exchange::echo).await
     }
 
+    /// Hands every request to `handler` once the gate that is returned with it is opened.
+    pub(crate) async fn gated<F, Answering>(handler: F) -> (Self, watch::Sender<bool>)
+    where
+        F: Fn(Exchange) -> Answering + Send + Sync + 'static,
+        Answering: Future<Output = ()> + Send + 'static,
+    {
+        let gate = watch::Sender::new(false);
+        let opening = gate.clone();
+        let handler = Arc::new(handler);
+        let backend = Self::start(Behaviour::default(), move |exchange| {
+            let (mut gate, handler) = (gate.subscribe(), Arc::clone(&handler));
+            async move {
+                if gate.wait_for(|open| *open).await.is_ok() {
+                    handler(exchange).await;
+                }
+            }
+        });
+        (backend.await, opening)
+    }
+
     /// Its URL for `--backend`.
     pub(crate) fn url(&self) -> String {
         let scheme = if self.shared.behaviour.cleartext { "h2c" } else { "https" };
