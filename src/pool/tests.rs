@@ -21,6 +21,8 @@ use super::*;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
+/// How a stream fails for which its backend is to blame.
+const FAULT: StreamFailure = StreamFailure::Reset { code: 2 };
 
 /// Limits small enough to be hit.
 fn config(backends: usize) -> Config {
@@ -145,6 +147,13 @@ impl World {
         self.done(Input::Connected { connection, protocol: Protocol::Http2, max_streams });
     }
 
+    /// Takes the dials that were ordered and makes them succeed.
+    fn connect_all(&mut self) {
+        for connection in self.dials() {
+            self.connected(connection, 4);
+        }
+    }
+
     /// Takes the one dial that was ordered and makes it succeed.
     fn connect_one(&mut self, max_streams: u32) -> ConnectionToken {
         let dials = self.dials();
@@ -182,6 +191,57 @@ impl World {
     fn outcome(&self, request: RequestId) -> Option<Outcome> {
         self.outcomes.get(&request).map(|(outcome, _, _)| *outcome)
     }
+
+    /// One more request: whatever it makes the pool dial is connected, whatever it makes the pool
+    /// open is opened and meets its fate. Returns the streams that are held.
+    fn round(
+        &mut self,
+        request: impl FnOnce(&mut Self) -> RequestId,
+        mut fate: impl FnMut(StreamToken) -> Fate,
+    ) -> Vec<StreamToken> {
+        request(self);
+        self.connect_all();
+        let mut held = Vec::new();
+        for (stream, _) in self.opens() {
+            self.opened(stream);
+            match fate(stream) {
+                Fate::Answered => self.answer(stream),
+                Fate::Failed => self.fail(stream, FAULT),
+                Fate::Held => held.push(stream),
+            }
+        }
+        held
+    }
+
+    /// Answers so many requests; returns how many each of four places got.
+    fn shares(&mut self, requests: usize) -> [usize; 4] {
+        let mut shares = [0; 4];
+        for _ in 0..requests {
+            self.round(Self::get, |stream| {
+                shares[usize::from(stream.connection.backend.0)] += 1;
+                Fate::Answered
+            });
+        }
+        shares
+    }
+
+    /// What a configured backend is called now.
+    fn token(&self, index: u16) -> BackendToken {
+        self.pool.backend(BackendId(index)).expect("there is one").token
+    }
+}
+
+/// What becomes of a stream once it is open.
+#[derive(Clone, Copy)]
+enum Fate {
+    Answered,
+    Failed,
+    Held,
+}
+
+/// This fate for streams on one backend; those on all others are answered.
+fn only_on(index: u16, fate: Fate) -> impl Fn(StreamToken) -> Fate {
+    move |stream| if stream.connection.backend.0 == index { fate } else { Fate::Answered }
 }
 
 #[test]

@@ -3,29 +3,8 @@
 use super::*;
 use crate::pool::setting::{Number, Timeout};
 
-fn token(world: &World, index: u16) -> BackendToken {
-    world.pool.backend(BackendId(index)).expect("there is one").token
-}
-
 fn add(world: &mut World) -> Handled {
     world.tell(Input::BackendAdded { weight: 1, exclusive: false })
-}
-
-/// Answers so many requests; returns how many each of four places got.
-fn shares(world: &mut World, requests: usize) -> [usize; 4] {
-    let mut shares = [0; 4];
-    for _ in 0..requests {
-        world.get();
-        for connection in world.dials() {
-            world.connected(connection, 4);
-        }
-        for (stream, _) in world.opens() {
-            shares[usize::from(stream.connection.backend.0)] += 1;
-            world.opened(stream);
-            world.answer(stream);
-        }
-    }
-    shares
 }
 
 fn states(world: &mut World) -> Vec<(u16, BackendState, StateCause)> {
@@ -45,11 +24,11 @@ fn gone(world: &mut World) -> Vec<BackendToken> {
 #[test]
 fn a_backend_that_is_added_serves_and_others_keep_their_connections() {
     let mut world = World::new(config(1));
-    assert_eq!(shares(&mut world, 4), [4, 0, 0, 0]);
+    assert_eq!(world.shares(4), [4, 0, 0, 0]);
     let dials = world.pool.stats().counters.dials;
     assert!(matches!(add(&mut world), Handled::Added(_)));
     assert_eq!(states(&mut world), [(1, BackendState::Up, StateCause::Configured)]);
-    let after = shares(&mut world, 40);
+    let after = world.shares(40);
     assert!(after[1] >= 18, "{after:?}");
     assert_eq!(world.pool.stats().counters.dials, dials + 1, "the old one stayed warm");
 }
@@ -69,7 +48,7 @@ fn a_removed_backend_finishes_what_it_has_and_is_gone_then() {
     let request = world.get();
     let connection = world.connect_one(4);
     let stream = world.open_one();
-    let backend = token(&world, 0);
+    let backend = world.token(0);
     world.done(Input::BackendRemoved { backend });
     assert_eq!(world.tell(Input::BackendRemoved { backend }), Handled::Refused, "it is leaving");
     let late = world.get();
@@ -92,7 +71,7 @@ fn a_dial_to_a_removed_backend_is_given_up_and_its_waiter_goes_elsewhere() {
     world.get();
     let dial = world.dials()[0];
     assert!(matches!(add(&mut world), Handled::Added(_)));
-    world.done(Input::BackendRemoved { backend: token(&world, 0) });
+    world.done(Input::BackendRemoved { backend: world.token(0) });
     assert_eq!(world.closes(), [(dial, CloseReason::BackendDrained)]);
     let next = world.dials();
     assert_eq!(next.len(), 1);
@@ -115,7 +94,7 @@ fn a_place_is_taken_from_the_backend_that_left_first_if_all_are_held() {
     }
     let first = streams[0].0.connection.backend;
     let second = streams[1].0.connection.backend;
-    let tokens = [first, second].map(|backend| token(&world, backend.0));
+    let tokens = [first, second].map(|backend| world.token(backend.0));
     world.done(Input::BackendRemoved { backend: tokens[0] });
     world.pass(MILLISECOND);
     world.done(Input::BackendRemoved { backend: tokens[1] });
@@ -133,14 +112,14 @@ fn a_place_is_taken_from_the_backend_that_left_first_if_all_are_held() {
 #[test]
 fn a_drained_backend_gets_nothing_new_until_it_is_back() {
     let mut world = World::new(config(2));
-    shares(&mut world, 10);
-    let backend = token(&world, 0);
+    world.shares(10);
+    let backend = world.token(0);
     world.done(Input::DrainRequested { backend, within: SECOND * 60 });
     assert_eq!(world.closes().len(), 1, "its idle connection");
-    assert_eq!(shares(&mut world, 10), [0, 10, 0, 0]);
+    assert_eq!(world.shares(10), [0, 10, 0, 0]);
     world.done(Input::DrainCancelled { backend });
     assert_eq!(world.tell(Input::DrainCancelled { backend }), Handled::Refused);
-    let after = shares(&mut world, 20);
+    let after = world.shares(20);
     assert!(after[0] >= 9, "{after:?}");
     let told: Vec<_> = states(&mut world).into_iter().map(|(_, state, _)| state).collect();
     assert_eq!(told, [BackendState::Draining, BackendState::Up]);
@@ -153,7 +132,7 @@ fn the_deadline_of_a_drain_ends_what_is_left_and_not_before() {
     world.connect_one(4);
     let stream = world.open_one();
     world.done(Input::ResponseStarted { stream, status: 200 });
-    let backend = token(&world, 0);
+    let backend = world.token(0);
     world.done(Input::DrainRequested { backend, within: SECOND * 100 });
     world.pass(SECOND * 99);
     assert_eq!(world.outcome(request), None, "silent for longer than a connection may drain");
@@ -165,11 +144,11 @@ fn the_deadline_of_a_drain_ends_what_is_left_and_not_before() {
 #[test]
 fn a_weight_counts_from_when_it_changes() {
     let mut world = World::new(Config { strategy: Strategy::Weighted, ..config(2) });
-    shares(&mut world, 8);
-    let backend = token(&world, 0);
+    world.shares(8);
+    let backend = world.token(0);
     world.done(Input::WeightChanged { backend, weight: 9 });
     assert_eq!(world.tell(Input::WeightChanged { backend, weight: 0 }), Handled::Refused);
-    let after = shares(&mut world, 100);
+    let after = world.shares(100);
     assert!((85..=95).contains(&after[0]), "{after:?}");
 }
 
@@ -178,15 +157,15 @@ fn a_backend_starts_slowly_when_it_comes() {
     let mut config = config(1);
     config.timeouts.slow_start = SECOND * 100;
     let mut world = World::new(config);
-    shares(&mut world, 4);
+    world.shares(4);
     assert!(matches!(add(&mut world), Handled::Added(_)));
-    let early = shares(&mut world, 100);
+    let early = world.shares(100);
     assert!((5..=20).contains(&early[1]), "{early:?}");
     world.pass(SECOND * 50);
-    let later = shares(&mut world, 100);
+    let later = world.shares(100);
     assert!((25..=45).contains(&later[1]), "{later:?}");
     world.pass(SECOND * 51);
-    let full = shares(&mut world, 100);
+    let full = world.shares(100);
     assert!((48..=52).contains(&full[1]), "{full:?}");
 }
 
@@ -261,7 +240,7 @@ fn a_probe_without_a_report_fails_in_time_and_its_report_is_stale() {
 #[test]
 fn a_pool_that_does_not_probe_refuses_results_and_one_that_is_told_counts_them() {
     let mut world = World::new(config(1));
-    let backend = token(&world, 0);
+    let backend = world.token(0);
     let failed = Input::ProbeFinished { backend, number: 9, passed: false };
     assert_eq!(world.tell(failed), Handled::Refused);
     world.done(Input::SettingChanged { setting: Setting::Probing(Probing::Told) });
@@ -293,7 +272,7 @@ fn a_value_that_changes_counts_from_then_on() {
 #[test]
 fn an_audit_of_a_sound_pool_changes_nothing() {
     let mut world = World::new(config(2));
-    shares(&mut world, 5);
+    world.shares(5);
     world.orders.clear();
     world.done(Input::AuditRequested);
     assert_eq!(world.orders, []);
@@ -327,7 +306,7 @@ fn an_audit_that_finds_something_ends_everything_and_the_pool_serves_again() {
         assert_eq!(world.tell(Input::FrameReceived { connection }), Handled::Stale);
         let late = Input::ResponseEnded { stream: streams[0].0 };
         assert_eq!(world.tell(late), Handled::Stale);
-        assert_eq!(shares(&mut world, 20).iter().sum::<usize>(), 20, "{planted:?}");
+        assert_eq!(world.shares(20).iter().sum::<usize>(), 20, "{planted:?}");
         assert_eq!(world.pool.stats().counters.rebuilds, 1);
     }
 }

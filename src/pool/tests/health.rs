@@ -3,17 +3,13 @@
 use super::*;
 use crate::pool::input::code;
 
-const FAULT: StreamFailure = StreamFailure::Reset { code: 2 };
-
 /// Fails every attempt that goes to `bad` and answers the others; returns where requests went.
 fn serve(world: &mut World, requests: usize, bad: &[u16]) -> Vec<u16> {
     let mut attempts = Vec::new();
     for _ in 0..requests {
         world.arrive(false, false);
         loop {
-            for connection in world.dials() {
-                world.connected(connection, 4);
-            }
+            world.connect_all();
             let opens = world.opens();
             if opens.is_empty() {
                 break;
@@ -52,9 +48,7 @@ fn a_half_open_backend_gets_one_request_at_a_time() {
     let mut to_trial = 0;
     for _ in 0..3 {
         world.get();
-        for connection in world.dials() {
-            world.connected(connection, 4);
-        }
+        world.connect_all();
         let opens = world.opens();
         to_trial += opens.iter().filter(|(stream, _)| stream.connection.backend.0 == 0).count();
     }
@@ -85,9 +79,7 @@ fn refusals_and_goaways_are_no_failures() {
     let mut world = World::new(config(1));
     for _ in 0..10 {
         let request = world.get();
-        for connection in world.dials() {
-            world.connected(connection, 4);
-        }
+        world.connect_all();
         let stream = world.open_one();
         world.done(Input::RequestCancelled { request });
         world.done(Input::ResetSent { stream });
@@ -132,9 +124,7 @@ fn answer_with(world: &mut World, requests: usize, status: u16, only: u16) -> us
     let mut to_first = 0;
     for _ in 0..requests {
         world.get();
-        for connection in world.dials() {
-            world.connected(connection, 4);
-        }
+        world.connect_all();
         for (stream, _) in world.opens() {
             world.opened(stream);
             let first = stream.connection.backend.0 == only;
@@ -162,7 +152,7 @@ fn with_fewer_than_half_healthy_all_are_used() {
     config.probing = Probing::Told;
     let mut world = World::new(config);
     let told = |world: &mut World, index: u16, passed| {
-        let backend = world.pool.backend(BackendId(index)).expect("configured").token;
+        let backend = world.token(index);
         for _ in 0..3 {
             world.done(Input::ProbeFinished { backend, number: 0, passed });
         }

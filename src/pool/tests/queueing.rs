@@ -24,9 +24,7 @@ fn the_table_of_requests_is_bounded() {
     let mut world = World::new(config);
     for _ in 0..5 {
         world.get();
-        for connection in world.dials() {
-            world.connected(connection, 4);
-        }
+        world.connect_all();
     }
     let refused = world.tell(Input::RequestArrived { idempotent: true, has_body: false });
     assert_eq!(refused, Handled::Rejected(Rejection::RequestsFull));

@@ -71,9 +71,7 @@ fn three_attempts_and_no_more() {
     let (mut world, request, mut stream) = sent(true, false);
     for _ in 0..2 {
         world.fail(stream, StreamFailure::Reset { code: code::REFUSED_STREAM });
-        for connection in world.dials() {
-            world.connected(connection, 4);
-        }
+        world.connect_all();
         stream = world.open_one();
     }
     world.fail(stream, StreamFailure::Reset { code: code::REFUSED_STREAM });

@@ -113,13 +113,9 @@ fn enhance_your_calm_doubles_the_interval_of_the_backend() {
     let code = code::ENHANCE_YOUR_CALM;
     world.done(Input::GoAwayReceived { connection, last_stream_id: 1, code });
     world.get();
-    for dial in world.dials() {
-        world.connected(dial, 4);
-    }
+    world.connect_all();
     world.pass(MILLISECOND * 120);
-    for dial in world.dials() {
-        world.connected(dial, 4);
-    }
+    world.connect_all();
     assert_eq!(world.opens().len(), 1);
     world.pass(MILLISECOND * 1_800);
     assert!(world.pings().is_empty());
