@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::support::baton::message;
 use crate::support::client::head;
+use crate::support::load::Held;
 use crate::support::{Backend, Baton, Behaviour, Exchange, Http1, Http2, within};
 
 const ADMIN: [&str; 2] = ["--admin", "127.0.0.1:0"];
@@ -95,18 +96,7 @@ async fn pools_show_every_stream_in_use_of_every_worker() {
     let backend = Backend::start(Behaviour::default(), hang).await;
     let flags = [&ADMIN[..], &["--workers", "2"]].concat();
     let baton = Baton::start(&[backend.url()], &flags).await;
-    // Which worker accepts a connection is the system's to choose.
-    let mut clients = Vec::new();
-    let mut held = Vec::new();
-    for _ in 0..8 {
-        let client = Http2::connect(baton.address).await;
-        for _ in 0..3 {
-            let request = client.begin(head(Method::GET, "/", "held"), true).await;
-            held.push(request.expect("the connection lives"));
-        }
-        clients.push(client);
-    }
-    backend.wait_until("all are in flight", |seen| seen.open() == held.len()).await;
+    let held = Held::begin(&baton, &backend).await;
     let pools: Value = serde_json::from_str(&baton.ask("/pools").await).expect("JSON");
     let workers = pools["workers"].as_array().expect("a list");
     assert_eq!(workers.len(), 2);
@@ -129,7 +119,7 @@ async fn pools_show_every_stream_in_use_of_every_worker() {
         assert_eq!(cluster["streams"], of_worker);
         streams += of_worker;
     }
-    assert_eq!(streams, held.len() as u64);
+    assert_eq!(streams, held.requests.len() as u64);
     let connected = baton.lines("connected");
     assert!(
         connected.iter().all(|line| names.contains(line["connection"].as_str().expect("text")))

@@ -17,14 +17,33 @@ use crate::support::certificate::{certificate, scratch_file};
 use crate::support::client::head;
 use crate::support::command::{carried_out, command, order, run_baton};
 use crate::support::http1::{Http1Backend, Reached};
+use crate::support::load::Held;
 use crate::support::{
     Backend, Baton, Behaviour, Exchange, Http1, Http2, eventually, unique_id, within,
 };
 
 const ADMIN: [&str; 2] = ["--admin", "127.0.0.1:0"];
 
-/// Clients of both protocols that send without a pause until they are stopped. Every request must be
-/// answered with its own body.
+/// One connection by either protocol.
+enum Client {
+    Http1(Http1),
+    Http2(Http2),
+}
+
+impl Client {
+    /// Sends a request, which must be answered with its own body.
+    async fn post(&mut self) {
+        let id = unique_id();
+        let head = head(Method::POST, "/load", &id);
+        let answer = match self {
+            Self::Http1(client) => client.send(head, id.clone()).await.expect("it is answered"),
+            Self::Http2(client) => client.send(head, id.clone()).await.expect("it is answered"),
+        };
+        assert_eq!((answer.status.as_u16(), answer.body), (200, Bytes::from(id)));
+    }
+}
+
+/// Clients of both protocols that send without a pause until they are stopped.
 struct Load {
     stop: watch::Sender<bool>,
     clients: JoinSet<usize>,
@@ -35,34 +54,23 @@ impl Load {
         let (stop, clients) = (watch::Sender::new(false), JoinSet::new());
         let mut load = Self { stop, clients };
         for _ in 0..3 {
-            let stop = load.stop.subscribe();
-            load.clients.spawn(async move {
-                let client = Http2::connect(address).await;
-                let mut sent = 0;
-                while !*stop.borrow() {
-                    let id = unique_id();
-                    let answer = client.send(head(Method::POST, "/load", &id), id.clone()).await;
-                    let answer = answer.expect("it is answered");
-                    assert_eq!((answer.status.as_u16(), answer.body), (200, Bytes::from(id)));
-                    sent += 1;
-                }
-                sent
-            });
-            let stop = load.stop.subscribe();
-            load.clients.spawn(async move {
-                let mut client = Http1::connect(address).await;
-                let mut sent = 0;
-                while !*stop.borrow() {
-                    let id = unique_id();
-                    let answer = client.send(head(Method::POST, "/load", &id), id.clone()).await;
-                    let answer = answer.expect("it is answered");
-                    assert_eq!((answer.status.as_u16(), answer.body), (200, Bytes::from(id)));
-                    sent += 1;
-                }
-                sent
-            });
+            load.add(async move { Client::Http2(Http2::connect(address).await) });
+            load.add(async move { Client::Http1(Http1::connect(address).await) });
         }
         load
+    }
+
+    fn add(&mut self, client: impl Future<Output = Client> + Send + 'static) {
+        let stop = self.stop.subscribe();
+        self.clients.spawn(async move {
+            let mut client = client.await;
+            let mut sent = 0;
+            while !*stop.borrow() {
+                client.post().await;
+                sent += 1;
+            }
+            sent
+        });
     }
 
     /// Stops it, and says how many requests were answered.
@@ -284,21 +292,10 @@ async fn the_streams_of_every_worker_are_listed() {
     let (backend, gate) = Backend::gated(Exchange::echo).await;
     let flags = [&ADMIN[..], &["--workers", "2"]].concat();
     let baton = Baton::start(&[backend.url()], &flags).await;
-    // Which worker accepts a connection is the system's to choose.
-    let mut clients = Vec::new();
-    let mut held = Vec::new();
-    for _ in 0..8 {
-        let client = Http2::connect(baton.address).await;
-        for _ in 0..3 {
-            let request = client.begin(head(Method::GET, "/", "held"), true).await;
-            held.push(request.expect("the connection lives"));
-        }
-        clients.push(client);
-    }
-    backend.wait_until("all are in flight", |seen| seen.open() == held.len()).await;
+    let held = Held::begin(&baton, &backend).await;
     let target = format!("/drain?backend={}&within=1h", backend.url());
     let report = carried_out(&baton, Method::POST, &target).await;
-    assert_eq!(report["streams"].as_u64(), Some(held.len() as u64), "{report}");
+    assert_eq!(report["streams"].as_u64(), Some(held.requests.len() as u64), "{report}");
     let workers = report["workers"].as_array().expect("a list");
     assert_eq!(workers.len(), 2);
     let mut streams = std::collections::BTreeSet::new();
@@ -314,9 +311,9 @@ async fn the_streams_of_every_worker_are_listed() {
             }
         }
     }
-    assert_eq!(streams.len(), held.len());
+    assert_eq!(streams.len(), held.requests.len());
     gate.send_replace(true);
-    for (response, _) in held {
+    for (response, _) in held.requests {
         assert_eq!(within("it is answered", response).await.expect("answered").status(), 200);
     }
     let followed = command(&baton, &["drain", &backend.url(), "--wait"]).await;

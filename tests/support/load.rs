@@ -4,7 +4,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
+use h2::SendStream;
+use h2::client::ResponseFuture;
+use http::Method;
 use tokio::task::JoinSet;
+
+use super::backend::Backend;
+use super::baton::Baton;
+use super::client::{Http2, head};
 
 /// An id that no other request of this test run has.
 pub(crate) fn unique_id() -> String {
@@ -36,5 +44,30 @@ where
     }
     while let Some(ended) = runners.join_next().await {
         ended.expect("no request fails");
+    }
+}
+
+/// Requests that a backend does not answer yet, three on each of eight connections: so many that
+/// every worker has some, since which one accepts a connection is the system's to choose.
+pub(crate) struct Held {
+    /// What they wait for.
+    pub(crate) requests: Vec<(ResponseFuture, SendStream<Bytes>)>,
+    _clients: Vec<Http2>,
+}
+
+impl Held {
+    /// Begins them, and waits until all are in flight.
+    pub(crate) async fn begin(baton: &Baton, backend: &Backend) -> Self {
+        let (mut requests, mut clients) = (Vec::new(), Vec::new());
+        for _ in 0..8 {
+            let client = Http2::connect(baton.address).await;
+            for _ in 0..3 {
+                let request = client.begin(head(Method::GET, "/", "held"), true).await;
+                requests.push(request.expect("the connection lives"));
+            }
+            clients.push(client);
+        }
+        backend.wait_until("all are in flight", |seen| seen.open() == requests.len()).await;
+        Self { requests, _clients: clients }
     }
 }
