@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, mpsc};
 use tokio_rustls::server::TlsStream;
@@ -236,23 +236,23 @@ impl RawBackend {
     }
 }
 
+/// The next frame (RFC 9113, 4.1). `None` when there is no whole one any more.
+pub(crate) async fn read_frame(reader: &mut (impl AsyncRead + Unpin)) -> Option<Frame> {
+    let mut head = [0; 9];
+    reader.read_exact(&mut head).await.ok()?;
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & 0x7fff_ffff;
+    let mut payload = vec![0; length as usize];
+    reader.read_exact(&mut payload).await.ok()?;
+    Some(Frame { kind: head[3], flags: head[4], stream, payload })
+}
+
 async fn read_frames(
     mut reader: ReadHalf<TlsStream<TcpStream>>,
     writer: Writer,
     frames: mpsc::UnboundedSender<Frame>,
 ) {
-    loop {
-        let mut head = [0; 9];
-        if reader.read_exact(&mut head).await.is_err() {
-            return;
-        }
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & 0x7fff_ffff;
-        let mut payload = vec![0; length as usize];
-        if reader.read_exact(&mut payload).await.is_err() {
-            return;
-        }
-        let frame = Frame { kind: head[3], flags: head[4], stream, payload };
+    while let Some(frame) = read_frame(&mut reader).await {
         keep_house(&frame, &writer).await;
         if frames.send(frame).is_err() {
             return;

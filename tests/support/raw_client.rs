@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::client::connect;
-use super::raw::{Frame, kind};
+use super::raw::{Frame, kind, read_frame};
 use super::within;
 
 /// RFC 9113, 3.4.
@@ -154,18 +154,8 @@ pub(crate) fn get(stream: u32) -> Vec<u8> {
 }
 
 async fn read_frames(mut reader: ReadHalf<TcpStream>, frames: mpsc::UnboundedSender<Frame>) {
-    loop {
-        let mut head = [0; 9];
-        if reader.read_exact(&mut head).await.is_err() {
-            return;
-        }
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]) & 0x7fff_ffff;
-        let mut payload = vec![0; length as usize];
-        if reader.read_exact(&mut payload).await.is_err() {
-            return;
-        }
-        if frames.send(Frame { kind: head[3], flags: head[4], stream, payload }).is_err() {
+    while let Some(frame) = read_frame(&mut reader).await {
+        if frames.send(frame).is_err() {
             return;
         }
     }
