@@ -1,10 +1,14 @@
 //! Which backend is next. Backends are kept in sets (may be used; may be used and has room; may be
-//! dialled; no dial to it is slow), each a queue ordered by turn, so that every choice is O(log n).
+//! dialled; may be dialled if no other can), each a queue ordered by turn, so that every choice is
+//! O(log n).
 //!
 //! A backend's turn is a virtual time that advances by a stride when it is chosen, the inverse of its
 //! weight (stride scheduling, Waldspurger 1995). With equal strides that is round robin. A backend
 //! that comes back joins at the present time rather than collecting the turns it missed. If it starts
 //! slowly, its turns are longer at first: its share grows with the time since it came back.
+//!
+//! A turn that moves on is not moved in the queues at once: they may hold earlier turns than are true,
+//! and whoever looks at the first of a queue sets it right first. Most requests look at one queue only.
 
 use core::hash::{Hash, Hasher};
 
@@ -14,7 +18,7 @@ use core::time::Duration;
 
 use super::config::Strategy;
 use super::heap::IndexedHeap;
-use super::invariants::Mismatch;
+use super::invariants::{Mismatch, expect};
 use super::random::Random;
 use super::time::{Instant, nanoseconds};
 use super::token::BackendId;
@@ -26,13 +30,13 @@ pub(crate) enum Set {
     Usable,
     /// Usable, and a connection has room.
     Roomy,
-    /// Usable, and a further connection may be dialled now.
+    /// Usable, a further connection may be dialled now, and no dial that is under way is slow.
     Dialable,
-    /// Dialable, and no dial that is under way is slow.
-    Prompt,
+    /// As above, but a dial is slow.
+    Hanging,
 }
 
-const SETS: [Set; 4] = [Set::Usable, Set::Roomy, Set::Dialable, Set::Prompt];
+const SETS: [Set; 4] = [Set::Usable, Set::Roomy, Set::Dialable, Set::Hanging];
 /// A turn of a backend of weight 1; large against the greatest weight.
 const STRIDE: u64 = 1 << 16;
 /// The share, in percent of its full one, with which a backend that starts slowly begins.
@@ -98,6 +102,22 @@ impl Balancer {
         }
     }
 
+    /// Sets the first of a queue right, `avoid` not counted.
+    fn first(&mut self, set: Set, avoid: Option<u32>) -> Option<u32> {
+        let heap = &mut self.sets[set as usize];
+        loop {
+            let (held, index) = match avoid {
+                Some(avoid) => heap.peek_except(avoid)?,
+                None => heap.peek()?,
+            };
+            let turn = self.turns[index as usize];
+            if held == turn {
+                return Some(index);
+            }
+            heap.set(index, turn);
+        }
+    }
+
     /// The backend is back: its share grows from here on.
     pub(crate) fn start_slowly(&mut self, backend: BackendId, now: Instant) {
         self.returned[usize::from(backend.0)] = Some(now);
@@ -140,7 +160,7 @@ impl Balancer {
 
     /// The next backend of a set, another than `avoid` if there is one. It is not yet charged.
     pub(crate) fn pick(
-        &self,
+        &mut self,
         set: Set,
         avoid: Option<BackendId>,
         now: Instant,
@@ -153,10 +173,7 @@ impl Balancer {
             return avoid.map(backend_id);
         }
         let index = match self.strategy {
-            Strategy::RoundRobin | Strategy::Weighted => match avoid {
-                Some(avoid) => heap.peek_except(avoid)?.1,
-                None => heap.peek()?.1,
-            },
+            Strategy::RoundRobin | Strategy::Weighted => self.first(set, avoid)?,
             Strategy::Random => {
                 let mut one = draw(heap, avoid, candidates, random);
                 for _ in 0..SLOW_START_DRAWS {
@@ -193,8 +210,7 @@ impl Balancer {
         };
         self.now = self.now.max(self.turns[index]);
         let share = self.share(u32::from(backend.0), now);
-        let turn = self.turns[index] + STRIDE / u64::from(weight) * 100 / share;
-        self.set_turn(u32::from(backend.0), turn);
+        self.turns[index] += STRIDE / u64::from(weight) * 100 / share;
     }
 
     pub(crate) fn request_bound(&mut self, backend: BackendId) {
@@ -227,7 +243,14 @@ impl Balancer {
     }
 
     pub(crate) fn recount(&self) -> Result<(), Mismatch> {
-        self.sets.iter().try_for_each(IndexedHeap::recount)
+        for heap in &self.sets {
+            heap.recount()?;
+            for (index, turn) in self.turns.iter().enumerate() {
+                let early = heap.key(index as u32).is_none_or(|held| held <= *turn);
+                expect(early, "a turn lies before that of its queue", index)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -26,8 +26,8 @@ impl Pool {
     /// The backend to dial next: one that already lets a dial hang only if there is no other, so that
     /// each dead one delays a request once.
     fn choose_dial(&mut self, now: Instant) -> Option<BackendId> {
-        let prompt = self.balancer.pick(Set::Prompt, None, now, &mut self.random);
-        prompt.or_else(|| self.balancer.pick(Set::Dialable, None, now, &mut self.random))
+        let dialable = self.balancer.pick(Set::Dialable, None, now, &mut self.random);
+        dialable.or_else(|| self.balancer.pick(Set::Hanging, None, now, &mut self.random))
     }
 
     /// A backend with room for the request, if there is one. If it is another backend's turn and
@@ -48,9 +48,20 @@ impl Pool {
         Some(roomy)
     }
 
+    /// Serves a request that has just arrived if nobody waits before it and a stream is free: then it
+    /// need not be queued.
+    pub(super) fn serve_at_once(&mut self, now: Instant, index: u32) -> bool {
+        let first = self.waiting.is_empty();
+        let backend = if first { self.choose(now, index) } else { None };
+        if let Some(backend) = backend {
+            self.bind(now, index, backend);
+        }
+        backend.is_some()
+    }
+
     fn bind(&mut self, now: Instant, index: u32, backend: BackendId) {
         let stream = self.slots.acquire(backend, index).expect("a roomy backend has a stream");
-        let slot = self.slots.find(stream.connection).expect("acquired just now");
+        let slot = self.slots.index(stream.connection);
         if self.slots.connection(slot).load() == 1 {
             self.slots.connection_mut(slot).quiet_since = now;
             self.arm_silence(slot, backend);
@@ -71,11 +82,12 @@ impl Pool {
         if self.backends[usize::from(backend.0)].health.bound(index) {
             let at = now.after(self.config.timeouts.response_head);
             self.timers.arm(Timer::Health(u32::from(backend.0)), at);
+            self.refresh(backend);
         }
         let id = self.requests.id(index);
         self.order(Output::OpenStream { stream, request: id, attempt, evidence });
         self.drain_when_spent(now, slot);
-        self.refresh(backend);
+        self.refresh_room(backend);
     }
 
     /// Starts the response-head deadline, or goes on with the one of an earlier attempt.
@@ -96,8 +108,8 @@ impl Pool {
         self.balancer.request_unbound(backend);
         if self.backends[usize::from(backend.0)].health.unbound(index) {
             self.timers.disarm(Timer::Health(u32::from(backend.0)));
+            self.refresh(backend);
         }
-        self.refresh(backend);
     }
 
     fn dial(&mut self, now: Instant, backend: BackendId) {
@@ -113,6 +125,13 @@ impl Pool {
         self.order(Output::Connect { connection });
         self.balancer.charge(backend, now);
         self.refresh(backend);
+    }
+
+    /// Notes whether a backend has room, after a change of that alone.
+    pub(super) fn refresh_room(&mut self, backend: BackendId) {
+        let chosen = self.balancer.is_member(Set::Usable, backend);
+        let roomy = chosen && self.slots.has_capacity(backend);
+        self.balancer.set_member(Set::Roomy, backend, roomy);
     }
 
     /// Puts a backend in the sets it belongs to. Called after every change that could matter.
@@ -158,8 +177,8 @@ impl Pool {
         let dialable = chosen && !waits && self.may_dial(backend);
         self.balancer.set_member(Set::Usable, backend, chosen);
         self.balancer.set_member(Set::Roomy, backend, roomy);
-        let prompt = dialable && !self.slots.has_slow_dial(backend);
-        self.balancer.set_member(Set::Dialable, backend, dialable);
-        self.balancer.set_member(Set::Prompt, backend, prompt);
+        let hangs = dialable && self.slots.has_slow_dial(backend);
+        self.balancer.set_member(Set::Dialable, backend, dialable && !hangs);
+        self.balancer.set_member(Set::Hanging, backend, hangs);
     }
 }

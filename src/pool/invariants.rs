@@ -215,9 +215,9 @@ impl Pool {
             same(member(Set::Roomy), roomy, "backend with room", index)?;
             let waits = self.timers.armed(Timer::Backoff(index as u32)).is_some();
             let dialable = chosen && !waits && self.may_dial(id);
-            same(member(Set::Dialable), dialable, "backend that may be dialled", index)?;
-            let prompt = dialable && !self.slots.has_slow_dial(id);
-            same(member(Set::Prompt), prompt, "backend without a slow dial", index)?;
+            let hangs = dialable && self.slots.has_slow_dial(id);
+            same(member(Set::Dialable), dialable && !hangs, "backend that may be dialled", index)?;
+            same(member(Set::Hanging), hangs, "backend with a slow dial", index)?;
         }
         Ok(())
     }
@@ -231,7 +231,7 @@ impl Pool {
         let waits = !self.waiting.is_empty();
         expect(!(waits && any(Set::Roomy)), "a request waits beside a free stream", 0)?;
         let covered = self.waiting.len() as u64 <= self.slots.expected_streams();
-        let served = covered || !any(Set::Dialable);
+        let served = covered || !(any(Set::Dialable) || any(Set::Hanging));
         expect(served, "a request waits without a dial that could be made", 0)?;
         for slot in 0..self.slots.len() {
             let connection = self.slots.connection(slot);

@@ -30,6 +30,7 @@ impl Pool {
         let delay = nanoseconds(least.saturating_mul(1 << doublings).min(most));
         let drawn = Duration::from_nanos(self.random.jitter(delay, 20)).clamp(least, most);
         self.timers.arm(Timer::Backoff(u32::from(backend.0)), now.after(drawn));
+        self.refresh(backend);
         self.backend_failed(now, backend, Blame::Trial);
     }
 
@@ -105,8 +106,11 @@ impl Pool {
     fn carry_out(&mut self, now: Instant, backend: BackendId, verdict: Verdict, cause: StateCause) {
         let timer = Timer::Health(u32::from(backend.0));
         match verdict {
-            Verdict::Unchanged => {}
-            Verdict::Spared => self.counters.spared += 1,
+            Verdict::Unchanged => return,
+            Verdict::Spared => {
+                self.counters.spared += 1;
+                return;
+            }
             Verdict::Ejected(time) => {
                 self.counters.ejections += 1;
                 self.timers.arm(timer, now.after(time));

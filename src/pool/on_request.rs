@@ -23,7 +23,9 @@ impl Pool {
         let Some(request) = self.requests.insert(idempotent, has_body) else {
             return Handled::Rejected(Rejection::RequestsFull);
         };
-        self.wait(now, request.index);
+        if !self.serve_at_once(now, request.index) {
+            self.wait(now, request.index);
+        }
         Handled::Accepted(request)
     }
 

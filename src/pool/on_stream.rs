@@ -19,14 +19,15 @@ impl Pool {
         stream: StreamToken,
         stream_id: u32,
     ) -> Handled {
-        let Ok(Stream::Open { stream_id: known, request, .. }) = self.slots.get(stream) else {
+        let Ok(Stream::Open { stream_id: known, request, .. }) = self.slots.get_mut(stream) else {
             return Handled::Stale;
         };
-        if known != 0 || stream_id == 0 {
+        if *known != 0 || stream_id == 0 {
             return Handled::Refused;
         }
-        self.slots.set_stream_id(stream, stream_id).expect("looked up just now");
-        let slot = self.slots.find(stream.connection).expect("looked up just now");
+        *known = stream_id;
+        let request = *request;
+        let slot = self.slots.index(stream.connection);
         if stream_id > self.slots.connection(slot).last_stream_id {
             // The order crossed a GOAWAY: the peer will not process it (RFC 9113, 6.8).
             let backend = stream.connection.backend;
@@ -70,7 +71,7 @@ impl Pool {
         };
         self.requests.get_mut(index).state = RequestState::Responding { stream, upload };
         self.arm_response_stall(now, index);
-        let slot = self.slots.find(stream.connection).expect("the stream is live");
+        let slot = self.slots.index(stream.connection);
         let connection = self.slots.connection_mut(slot);
         connection.responses = connection.responses.saturating_add(1);
         let pongs = core::mem::take(&mut connection.pongs);
@@ -164,7 +165,7 @@ impl Pool {
         let Ok(Stream::Open { request: index, .. }) = self.slots.get(stream) else {
             return Handled::Stale;
         };
-        let slot = self.slots.find(stream.connection).expect("the stream is live");
+        let slot = self.slots.index(stream.connection);
         let multiplexed = self.slots.connection(slot).protocol == Protocol::Http2;
         let (keep, fault) = match failure {
             StreamFailure::NotSent | StreamFailure::ConnectionLost => (false, false),
@@ -219,7 +220,7 @@ impl Pool {
         let Some(stream) = self.requests.get(index).stream() else {
             return;
         };
-        let slot = self.slots.find(stream.connection).expect("a bound request has a stream");
+        let slot = self.slots.index(stream.connection);
         self.unbind(index, stream.connection.backend);
         if self.slots.connection(slot).lifecycle() == Lifecycle::Draining(DrainCause::Lost) {
             self.give_back(now, stream, true);
@@ -231,13 +232,18 @@ impl Pool {
 
     /// Gives a stream back and sees what its connection does without it.
     pub(super) fn give_back(&mut self, now: Instant, stream: StreamToken, keep: bool) {
-        let slot = self.slots.find(stream.connection).expect("the stream is live");
+        let slot = self.slots.index(stream.connection);
         let drained = matches!(self.slots.connection(slot).lifecycle(), Lifecycle::Draining(_));
         self.slots.release(stream, keep).expect("the stream is live");
         if !keep && !drained {
             self.arm_drain(now, slot);
         }
-        self.settle(now, slot);
+        let connection = self.slots.connection(slot);
+        if connection.lifecycle() == Lifecycle::Ready && connection.load() > 0 {
+            self.refresh_room(stream.connection.backend);
+        } else {
+            self.settle(now, slot);
+        }
     }
 
     /// Fails those streams of a connection for which `failure` gives one by their identifier, and

@@ -170,14 +170,10 @@ impl Slots {
         Ok(self.streams[self.place(token)?])
     }
 
-    /// Notes the identifier under which a stream was opened.
-    pub(crate) fn set_stream_id(&mut self, token: StreamToken, id: u32) -> Result<(), Stale> {
+    /// The entry a stream token names, to note the identifier under which it was opened.
+    pub(crate) fn get_mut(&mut self, token: StreamToken) -> Result<&mut Stream, Stale> {
         let place = self.place(token)?;
-        match &mut self.streams[place] {
-            Stream::Open { stream_id, .. } => *stream_id = id,
-            Stream::Free { .. } | Stream::Resetting { .. } => return Err(Stale),
-        }
-        Ok(())
+        Ok(&mut self.streams[place])
     }
 
     /// The stream was reset by order; it counts until that is on the wire.
@@ -190,7 +186,7 @@ impl Slots {
     /// Gives a stream back. With `keep` false its connection takes no further streams.
     pub(crate) fn release(&mut self, token: StreamToken, keep: bool) -> Result<(), Stale> {
         let place = self.place(token)?;
-        let index = self.find(token.connection)?;
+        let index = self.index(token.connection);
         self.streams[place] = Stream::Free { next: self.free_heads[index] };
         self.free_heads[index] = token.stream;
         self.change(index, Event::Released).expect("a live stream is part of the load");
@@ -261,6 +257,9 @@ impl Slots {
 
     fn sort(&mut self, index: usize, before: SlotState) {
         let after = self.connections[index].state();
+        if after == before {
+            return;
+        }
         let bit = 1_u64 << (index % self.per_backend);
         let slots = &mut self.backends[index / self.per_backend];
         let from = slots.set(before);
@@ -280,10 +279,15 @@ impl Slots {
         if !known {
             return Err(Stale);
         }
-        let index = usize::from(token.backend.0) * self.per_backend + usize::from(token.slot);
+        let index = self.index(token);
         let connection = &self.connections[index];
         let live = connection.lifecycle() != Lifecycle::Empty;
         if live && connection.generation == token.generation { Ok(index) } else { Err(Stale) }
+    }
+
+    /// The slot index that a token names which is known to be current.
+    pub(crate) fn index(&self, token: ConnectionToken) -> usize {
+        usize::from(token.backend.0) * self.per_backend + usize::from(token.slot)
     }
 
     fn place(&self, token: StreamToken) -> Result<usize, Stale> {
