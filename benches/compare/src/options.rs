@@ -1,0 +1,98 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::peers::Peer;
+
+/// Measures what a request costs Baton, a relay without any features, and other proxies that are
+/// installed, side by side on this machine, and prints Markdown tables.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) part: Option<Part>,
+    #[command(flatten)]
+    pub(crate) options: Options,
+}
+
+/// What this program starts itself as, besides.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Part {
+    /// The server behind every proxy (started by a measurement)
+    Origin(OriginOptions),
+    /// The smallest possible relay of hyper and h2 (started by a measurement)
+    Floor(FloorOptions),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Options {
+    /// Rounds: in each, every proxy gets one burst; figures are medians over them
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+
+    /// Length of a burst in seconds; h2load gets as many requests as a fast proxy answers in it
+    #[arg(long, value_name = "SECONDS", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=50))]
+    pub(crate) duration: u32,
+
+    /// Only scenarios whose names begin so; repeat for more, `--list` prints the names
+    #[arg(long, value_name = "SCENARIO")]
+    pub(crate) only: Vec<String>,
+
+    /// Only this proxy; repeat for more
+    #[arg(long = "peer", value_name = "NAME")]
+    pub(crate) peers: Vec<Peer>,
+
+    /// Clients in the idle scenarios
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=30_000))]
+    pub(crate) idle_clients: u32,
+
+    /// A `baton` to measure instead of one that is built from this workspace
+    #[arg(long, value_name = "FILE")]
+    pub(crate) baton: Option<PathBuf>,
+
+    /// Write every figure of every round to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Print the names of the scenarios and stop
+    #[arg(long)]
+    pub(crate) list: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct OriginOptions {
+    /// Address for TLS
+    #[arg(long)]
+    pub(crate) tls: SocketAddr,
+    /// Address for cleartext
+    #[arg(long)]
+    pub(crate) cleartext: SocketAddr,
+    /// Address that tells how many connections the other two have accepted
+    #[arg(long)]
+    pub(crate) control: SocketAddr,
+    /// Directory with the certificates of the run
+    #[arg(long)]
+    pub(crate) certificates: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct FloorOptions {
+    /// Address to listen on
+    #[arg(long)]
+    pub(crate) listen: SocketAddr,
+    /// Address of the origin
+    #[arg(long)]
+    pub(crate) to: SocketAddr,
+    /// TLS HTTP/2 from clients instead of HTTP/1.1
+    #[arg(long)]
+    pub(crate) tls_listen: bool,
+    /// TLS to the origin
+    #[arg(long)]
+    pub(crate) tls_to: bool,
+    /// Directory with the certificates of the run
+    #[arg(long)]
+    pub(crate) certificates: PathBuf,
+}

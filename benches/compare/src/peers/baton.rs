@@ -1,0 +1,34 @@
+//! Baton, with its defaults but for what the task says.
+
+use std::process::Command;
+
+use super::Task;
+use crate::certificates::NAME;
+use crate::scenario::Backend;
+
+/// The name is resolved once; the port says which origin. Its limit of 2 048 connections for one client
+/// address stays: idle clients come from several addresses.
+pub(super) fn prepare(command: &mut Command, task: &Task<'_>, access_log: bool) {
+    let scheme = match task.backend {
+        Backend::Tls => "https",
+        Backend::Cleartext => "h2c",
+    };
+    let files = task.certificates;
+    command.args(["run", "--log-level", "warn"]);
+    command.args(["--client-http1-idle-timeout", "10m", "--client-http2-idle-timeout", "10m"]);
+    command.args(["--listen", &task.listen.to_string()]);
+    command.args(["--backend", &format!("{scheme}://{}", task.origin)]);
+    command.args(["--workers", &task.workers.to_string()]);
+    if task.backend == Backend::Tls {
+        command.arg("--ca").arg(&files.authority).args(["--tls-name", NAME]);
+    }
+    if task.encrypted {
+        command.arg("--tls-cert").arg(&files.certificate).arg("--tls-key").arg(&files.key);
+    }
+    match access_log {
+        true => command
+            .args(["--access-log", "json", "--access-log-file"])
+            .arg(task.directory.join("access.log")),
+        false => command.args(["--access-log", "off"]),
+    };
+}

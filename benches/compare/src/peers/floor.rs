@@ -1,0 +1,18 @@
+//! This program again, as the relay that has nothing but the libraries.
+
+use std::process::Command;
+
+use super::Task;
+use crate::scenario::Backend;
+
+pub(super) fn prepare(command: &mut Command, task: &Task<'_>) {
+    command.arg("floor");
+    command.args(["--listen", &task.listen.to_string(), "--to", &task.origin.to_string()]);
+    if task.encrypted {
+        command.arg("--tls-listen");
+    }
+    if task.backend == Backend::Tls {
+        command.arg("--tls-to");
+    }
+    command.arg("--certificates").args(task.certificates.authority.parent());
+}

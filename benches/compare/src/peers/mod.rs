@@ -1,0 +1,194 @@
+//! The proxies: one module each, which writes its configuration and says how it is started.
+//!
+//! All get the same task: one worker per `workers`, connections kept open on both sides, no access log
+//! unless their name says so, the origin's certificate verified by the authority of the run, and
+//! limits and timeouts that a measurement does not meet.
+
+mod baton;
+mod caddy;
+mod envoy;
+mod floor;
+mod haproxy;
+mod nghttpx;
+mod nginx;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use crate::Outcome;
+use crate::certificates::Certificates;
+use crate::children::{self, Running};
+use crate::ports;
+use crate::scenario::Backend;
+
+/// Longest time to wait for one to listen.
+const START: Duration = Duration::from_secs(20);
+
+/// A proxy, in the order of the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Peer {
+    Baton,
+    BatonAccessLog,
+    Floor,
+    Haproxy,
+    Nghttpx,
+    Nginx,
+    Caddy,
+    Envoy,
+}
+
+/// What a proxy is to do.
+pub(crate) struct Task<'a> {
+    pub(crate) listen: SocketAddr,
+    /// TLS with HTTP/2 from clients; cleartext HTTP/1.1 otherwise.
+    pub(crate) encrypted: bool,
+    pub(crate) origin: SocketAddr,
+    pub(crate) backend: Backend,
+    pub(crate) workers: u32,
+    /// Clients that are connected at a time.
+    pub(crate) clients: u32,
+    pub(crate) certificates: &'a Certificates,
+    /// An empty directory of its own.
+    pub(crate) directory: &'a Path,
+}
+
+impl Task<'_> {
+    fn write(&self, name: &str, text: &str) -> Outcome<PathBuf> {
+        let path = self.directory.join(name);
+        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(path)
+    }
+}
+
+impl Peer {
+    /// How the tables and `--peer` call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Baton => "baton",
+            Self::BatonAccessLog => "baton-access-log",
+            Self::Floor => "floor",
+            Self::Haproxy => "haproxy",
+            Self::Nghttpx => "nghttpx",
+            Self::Nginx => "nginx",
+            Self::Caddy => "caddy",
+            Self::Envoy => "envoy",
+        }
+    }
+
+    /// Whether it is one of the systems that people would run instead.
+    pub(crate) fn is_rival(self) -> bool {
+        !matches!(self, Self::Baton | Self::BatonAccessLog | Self::Floor)
+    }
+
+    /// Go's scheduler moves work between threads, so a limit per thread is not a limit per worker; and the
+    /// floor and the access log say nothing about workers.
+    pub(crate) fn has_workers(self) -> bool {
+        !matches!(self, Self::BatonAccessLog | Self::Floor | Self::Caddy)
+    }
+
+    /// What a row of it needs to be said with.
+    pub(crate) fn footnote(self) -> Option<&'static str> {
+        (self == Self::Nginx).then_some("speaks HTTP/1.1 with keep-alive to the origin")
+    }
+
+    /// What installs it.
+    fn package(self) -> &'static str {
+        match self {
+            Self::Baton | Self::BatonAccessLog | Self::Floor => "cargo build --release",
+            Self::Haproxy => "apt install haproxy",
+            Self::Nghttpx => "apt install nghttp2-proxy",
+            Self::Nginx => "apt install nginx",
+            Self::Caddy => "apt install caddy",
+            Self::Envoy => "a binary of Envoy in PATH, or its path in the variable ENVOY; see README",
+        }
+    }
+
+    fn find(self, baton: &Path) -> Option<PathBuf> {
+        match self {
+            Self::Baton | Self::BatonAccessLog => children::find(baton),
+            Self::Floor => std::env::current_exe().ok(),
+            Self::Envoy => match std::env::var_os("ENVOY") {
+                Some(path) => children::find(path),
+                None => children::find("envoy"),
+            },
+            Self::Haproxy | Self::Nghttpx | Self::Nginx | Self::Caddy => {
+                children::find(self.name())
+            }
+        }
+    }
+
+    fn version(self, program: &Path) -> Outcome<String> {
+        let argument = match self {
+            Self::Haproxy | Self::Nginx => "-v",
+            Self::Caddy => "version",
+            _ => "--version",
+        };
+        let text = children::output(Command::new(program).arg(argument))?;
+        Ok(text.lines().find(|line| !line.trim().is_empty()).unwrap_or("-").trim().to_owned())
+    }
+
+    fn command(self, program: &Path, task: &Task<'_>, core: Option<usize>) -> Outcome<Command> {
+        let mut command = children::pinned(program, core);
+        match self {
+            Self::Baton => baton::prepare(&mut command, task, false),
+            Self::BatonAccessLog => baton::prepare(&mut command, task, true),
+            Self::Floor => floor::prepare(&mut command, task),
+            Self::Haproxy => haproxy::prepare(&mut command, task)?,
+            Self::Nghttpx => nghttpx::prepare(&mut command, task),
+            Self::Nginx => nginx::prepare(&mut command, task)?,
+            Self::Caddy => caddy::prepare(&mut command, task)?,
+            Self::Envoy => envoy::prepare(&mut command, task)?,
+        }
+        Ok(command)
+    }
+}
+
+/// A proxy that is installed.
+#[derive(Clone, Debug)]
+pub(crate) struct Installed {
+    pub(crate) peer: Peer,
+    pub(crate) program: PathBuf,
+    pub(crate) version: String,
+}
+
+/// Those that are wanted and installed; what is missing is told on standard error.
+pub(crate) fn installed(wanted: &[Peer], baton: &Path) -> Outcome<Vec<Installed>> {
+    let mut found = Vec::new();
+    for peer in Peer::value_variants() {
+        if !wanted.is_empty() && !wanted.contains(peer) {
+            continue;
+        }
+        let Some(program) = peer.find(baton) else {
+            eprintln!("skipped: {} is not installed ({})", peer.name(), peer.package());
+            continue;
+        };
+        let version = peer.version(&program)?;
+        found.push(Installed { peer: *peer, program, version });
+    }
+    match found.is_empty() {
+        true => Err("none of the proxies is installed".into()),
+        false => Ok(found),
+    }
+}
+
+impl Installed {
+    /// Starts it and waits until it listens.
+    pub(crate) fn start(&self, task: &Task<'_>, core: Option<usize>) -> Outcome<Running> {
+        fs::create_dir_all(task.directory)?;
+        let mut command = self.peer.command(&self.program, task, core)?;
+        let mut running = Running::server(&mut command, task.directory.join("log"))?;
+        let listens = ports::wait_for(task.listen, START, || running.is_alive());
+        match listens {
+            Ok(()) => Ok(running),
+            Err(error) => {
+                let words = running.last_words();
+                Err(format!("{} did not start: {error}\n{words}", self.peer.name()).into())
+            }
+        }
+    }
+}

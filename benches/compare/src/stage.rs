@@ -1,0 +1,101 @@
+//! What all scenarios share: certificates, origin, load, proxies, and a directory for their files.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::Outcome;
+use crate::certificates::Certificates;
+use crate::children::{self, Running};
+use crate::load::Load;
+use crate::machine::Cores;
+use crate::options::Options;
+use crate::peers::{Installed, Task};
+use crate::ports;
+use crate::scenario::Backend;
+
+pub(crate) struct Stage {
+    pub(crate) options: Options,
+    pub(crate) cores: Cores,
+    pub(crate) peers: Vec<Installed>,
+    pub(crate) load: Load,
+    pub(crate) origin: Origin,
+    pub(crate) certificates: Certificates,
+    pub(crate) directory: PathBuf,
+}
+
+/// The origin, and where it listens.
+pub(crate) struct Origin {
+    running: Running,
+    tls: SocketAddr,
+    cleartext: SocketAddr,
+    control: SocketAddr,
+}
+
+impl Origin {
+    pub(crate) fn start(directory: &Path, core: Option<usize>) -> Outcome<Self> {
+        let (tls, cleartext, control) = (ports::free()?, ports::free()?, ports::free()?);
+        let mut command = children::pinned(&std::env::current_exe()?, core);
+        command.arg("origin").args(["--tls", &tls.to_string()]);
+        command.args(["--cleartext", &cleartext.to_string()]);
+        command.args(["--control", &control.to_string()]);
+        command.arg("--certificates").arg(directory);
+        let log = directory.join(format!("origin-{}.log", control.port()));
+        let mut running = Running::server(&mut command, log)?;
+        ports::wait_for(control, Duration::from_secs(10), || running.is_alive())
+            .map_err(|error| format!("the origin: {error}\n{}", running.last_words()))?;
+        Ok(Self { running, tls, cleartext, control })
+    }
+
+    pub(crate) fn address(&self, backend: Backend) -> SocketAddr {
+        match backend {
+            Backend::Tls => self.tls,
+            Backend::Cleartext => self.cleartext,
+        }
+    }
+
+    /// How many connections it has accepted so far.
+    pub(crate) fn connections(&self) -> Outcome<u64> {
+        ports::connections(self.control)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.running.id()
+    }
+}
+
+/// What differs between the scenarios in how a proxy is started.
+#[derive(Clone, Copy)]
+pub(crate) struct Role {
+    pub(crate) encrypted: bool,
+    pub(crate) backend: Backend,
+    pub(crate) workers: u32,
+    pub(crate) clients: u32,
+    pub(crate) core: Option<usize>,
+}
+
+impl Stage {
+    /// Starts a proxy and returns where it listens.
+    pub(crate) fn start(
+        &self,
+        installed: &Installed,
+        origin: &Origin,
+        role: Role,
+    ) -> Outcome<(Running, SocketAddr)> {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let directory = self.directory.join(format!("{}-{number}", installed.peer.name()));
+        let task = Task {
+            listen: ports::free()?,
+            encrypted: role.encrypted,
+            origin: origin.address(role.backend),
+            backend: role.backend,
+            workers: role.workers,
+            clients: role.clients,
+            certificates: &self.certificates,
+            directory: &directory,
+        };
+        Ok((installed.start(&task, role.core)?, task.listen))
+    }
+}

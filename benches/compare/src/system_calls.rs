@@ -1,0 +1,77 @@
+//! System calls per request, counted by `strace -c` in a short burst of its own: tracing makes a process
+//! many times slower, so nothing else is measured meanwhile.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::Outcome;
+use crate::children::{self, Running};
+use crate::process;
+
+/// Longest time until it has attached itself to all threads.
+const ATTACH: Duration = Duration::from_secs(10);
+
+/// A tracer that is attached.
+pub(crate) struct Tracer {
+    running: Running,
+    table: PathBuf,
+}
+
+impl Tracer {
+    /// Attaches to a process and its descendants; an error where strace is missing or not permitted.
+    pub(crate) fn attach(root: u32, directory: &Path) -> Outcome<Self> {
+        let program = children::find("strace").ok_or("strace is not installed")?;
+        let table = directory.join("strace");
+        let processes = process::tree(root);
+        let mut command = Command::new(program);
+        command.args(["-c", "-f", "-o"]).arg(&table).stdout(Stdio::null()).stderr(Stdio::piped());
+        for process in &processes {
+            command.args(["-p", &process.to_string()]);
+        }
+        let mut running = Running::start(&mut command)?;
+        let (sender, lines) = mpsc::channel();
+        if let Some(stderr) = running.child().stderr.take() {
+            // It ends with strace.
+            std::thread::spawn(move || {
+                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    let _ = sender.send(line);
+                }
+            });
+        }
+        let deadline = Instant::now() + ATTACH;
+        let mut attached = 0;
+        while attached < processes.len() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = lines.recv_timeout(left).map_err(|_| "strace could not attach itself")?;
+            if line.contains("attach:") || line.contains("ptrace(") {
+                return Err(line.into());
+            }
+            attached += usize::from(line.contains(" attached"));
+        }
+        Ok(Self { running, table })
+    }
+
+    /// Detaches and returns how many calls there were.
+    pub(crate) fn finish(mut self) -> Outcome<u64> {
+        if let Some(id) = Pid::from_raw(self.running.id() as i32) {
+            kill_process(id, Signal::INT)?;
+        }
+        self.running.child().wait()?;
+        let text = fs::read_to_string(&self.table)?;
+        total(&text).ok_or_else(|| format!("strace said what is not understood:\n{text}").into())
+    }
+}
+
+/// The calls in the last line of the table.
+fn total(table: &str) -> Option<u64> {
+    let line = table.lines().rev().find(|line| line.trim_end().ends_with(" total"))?;
+    line.split_whitespace().nth(3)?.parse().ok()
+}
+
+
