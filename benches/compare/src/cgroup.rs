@@ -1,7 +1,8 @@
 //! A fixed share of a core for each thread of a proxy, by one control group for each thread.
 //!
-//! Threads can be limited one by one in version 1 of control groups, where its `cpu` controller is
-//! mounted and writable. Where the controller belongs to version 2 this is not implemented.
+//! In version 1 any thread can be put into any group. In version 2 the groups of threads are "threaded",
+//! below one group that has their processes. Which of the two has the `cpu` controller is up to the
+//! system.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,36 +10,83 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use crate::Outcome;
+use crate::process;
 
 /// The share is granted in periods, short beside a burst and long beside a request.
 const PERIOD_US: u32 = 10_000;
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
 /// All groups of this run are in one directory.
 pub(crate) struct Groups {
+    version: Version,
     root: PathBuf,
 }
 
 impl Groups {
     /// An error says why threads cannot be limited here.
     pub(crate) fn make() -> Outcome<Self> {
-        let root = root()?;
+        let (version, root) = root()?;
         fs::create_dir(&root).map_err(|error| format!("{}: {error}", root.display()))?;
-        let groups = Self { root };
-        fs::metadata(groups.root.join("cpu.cfs_quota_us"))
-            .map_err(|error| format!("no limit on CPU time in control groups: {error}"))?;
+        // From here on it is removed, whatever happens.
+        let groups = Self { version, root };
+        if version == Version::Two {
+            groups.ask_for_controller()?;
+        }
         Ok(groups)
     }
 
-    /// Limits each of the threads to a share of one core.
-    pub(crate) fn limit(&self, threads: &[u32], share: f64) -> Outcome<()> {
-        for thread in threads {
-            let group = self.root.join(thread.to_string());
-            fs::create_dir(&group).map_err(|error| format!("{}: {error}", group.display()))?;
-            write(&group.join("cpu.cfs_period_us"), PERIOD_US)?;
-            write(&group.join("cpu.cfs_quota_us"), (f64::from(PERIOD_US) * share) as u32)?;
-            write(&group.join("tasks"), *thread)?;
+    /// In version 2 a group has the controllers that the one above it hands down.
+    fn ask_for_controller(&self) -> Outcome<()> {
+        let has = || {
+            let text = fs::read_to_string(self.root.join("cgroup.controllers"));
+            text.is_ok_and(|text| text.split_whitespace().any(|name| name == "cpu"))
+        };
+        if has() {
+            return Ok(());
+        }
+        write(&self.root.join("../cgroup.subtree_control"), "+cpu")?;
+        match has() {
+            true => Ok(()),
+            false => Err(format!("{} has no cpu controller", self.root.display()).into()),
+        }
+    }
+
+    /// Limits each thread of a process and its descendants to a share of one core.
+    pub(crate) fn limit(&self, root: u32, share: f64) -> Outcome<()> {
+        let quota_us = (f64::from(PERIOD_US) * share) as u32;
+        for process in process::tree(root) {
+            if self.version == Version::Two {
+                write(&self.root.join("cgroup.procs"), process)?;
+            }
+            for thread in process::threads_of(process) {
+                let group = self.root.join(thread.to_string());
+                fs::create_dir(&group).map_err(|error| format!("{}: {error}", group.display()))?;
+                self.limit_thread(&group, thread, quota_us)?;
+            }
         }
         Ok(())
+    }
+
+    fn limit_thread(&self, group: &Path, thread: u32, quota_us: u32) -> Outcome<()> {
+        match self.version {
+            Version::One => {
+                write(&group.join("cpu.cfs_period_us"), PERIOD_US)?;
+                write(&group.join("cpu.cfs_quota_us"), quota_us)?;
+                write(&group.join("tasks"), thread)
+            }
+            Version::Two => {
+                write(&group.join("cgroup.type"), "threaded")?;
+                // Only now may the group above have both processes and a controller for its own.
+                write(&self.root.join("cgroup.subtree_control"), "+cpu")?;
+                write(&group.join("cpu.max"), format!("{quota_us} {PERIOD_US}"))?;
+                write(&group.join("cgroup.threads"), thread)
+            }
+        }
     }
 }
 
@@ -48,14 +96,15 @@ impl Drop for Groups {
     }
 }
 
-fn write(path: &Path, value: u32) -> Outcome<()> {
-    fs::write(path, value.to_string()).map_err(|error| format!("{}: {error}", path.display()).into())
+fn write(path: &Path, value: impl ToString) -> Outcome<()> {
+    fs::write(path, value.to_string())
+        .map_err(|error| format!("{}: {error}", path.display()).into())
 }
 
 /// Removes the groups of this process. A group can be removed once its threads are gone, which follows
 /// their being killed by a little.
 pub(crate) fn remove() {
-    let Ok(root) = root() else { return };
+    let Ok((_, root)) = root() else { return };
     for _ in 0..100 {
         for entry in fs::read_dir(&root).into_iter().flatten().flatten() {
             let _ = fs::remove_dir(entry.path());
@@ -69,27 +118,32 @@ pub(crate) fn remove() {
     eprintln!("{} could not be removed", root.display());
 }
 
-fn root() -> Outcome<PathBuf> {
+fn root() -> Outcome<(Version, PathBuf)> {
     let mounts = fs::read_to_string("/proc/mounts")?;
     let groups = fs::read_to_string("/proc/self/cgroup")?;
-    let place = place(&mounts, &groups)
-        .ok_or("the cpu controller is not mounted as version 1 of control groups")?;
-    Ok(place.join(format!("baton-compare-{}", std::process::id())))
+    let (version, place) = place(&mounts, &groups).ok_or("no control groups are mounted")?;
+    Ok((version, place.join(format!("baton-compare-{}", std::process::id()))))
 }
 
-/// The group that this process is in, as a directory.
-fn place(mounts: &str, groups: &str) -> Option<PathBuf> {
-    let mount = mounts.lines().find_map(|line| {
-        let mut fields = line.split(' ').skip(1);
-        let (path, kind, options) = (fields.next()?, fields.next()?, fields.next()?);
-        let is_cpu = kind == "cgroup" && options.split(',').any(|option| option == "cpu");
-        is_cpu.then_some(path)
-    })?;
+/// The directory for the groups of a run: in version 1 that of this process's own group; in version 2
+/// the topmost, as the group of a process can hand no controllers down.
+fn place(mounts: &str, groups: &str) -> Option<(Version, PathBuf)> {
+    let mount = |wanted: &str, option: &str| {
+        mounts.lines().find_map(|line| {
+            let mut fields = line.split(' ').skip(1);
+            let (path, kind, options) = (fields.next()?, fields.next()?, fields.next()?);
+            let fits = kind == wanted && options.split(',').any(|found| found == option);
+            fits.then(|| PathBuf::from(path))
+        })
+    };
+    let Some(first) = mount("cgroup", "cpu") else {
+        return Some((Version::Two, mount("cgroup2", "rw")?));
+    };
     let own = groups.lines().find_map(|line| {
         let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
         controllers.split(',').any(|controller| controller == "cpu").then_some(path)
     })?;
-    Some(Path::new(mount).join(own.trim_start_matches('/')))
+    Some((Version::One, first.join(own.trim_start_matches('/'))))
 }
 
 #[cfg(test)]
@@ -99,20 +153,23 @@ mod tests {
     const VERSION_1: &str = "proc /proc proc rw,relatime 0 0
 cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,nosuid,cpu,cpuacct 0 0
 cgroup /sys/fs/cgroup/cpuset cgroup rw,nosuid,cpuset 0 0
+cgroup2 /sys/fs/cgroup/unified cgroup2 rw,relatime 0 0
 ";
 
     #[test]
-    fn place_is_below_the_mount() {
+    fn version_1_is_taken_where_it_has_the_controller() {
         let groups = "3:cpuset:/\n2:cpu,cpuacct:/user.slice\n0::/\n";
-        let found = place(VERSION_1, groups);
-        assert_eq!(found, Some(PathBuf::from("/sys/fs/cgroup/cpu,cpuacct/user.slice")));
-        let found = place(VERSION_1, "1:cpu:/\n");
-        assert_eq!(found, Some(PathBuf::from("/sys/fs/cgroup/cpu,cpuacct")));
+        let found = PathBuf::from("/sys/fs/cgroup/cpu,cpuacct/user.slice");
+        assert_eq!(place(VERSION_1, groups), Some((Version::One, found)));
+        let found = PathBuf::from("/sys/fs/cgroup/cpu,cpuacct");
+        assert_eq!(place(VERSION_1, "1:cpu,cpuacct:/\n"), Some((Version::One, found)));
     }
 
     #[test]
-    fn no_place_in_version_2() {
-        let mounts = "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\n";
-        assert_eq!(place(mounts, "0::/user.slice\n"), None);
+    fn version_2_otherwise() {
+        let mounts = "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid,nodev 0 0\n";
+        let found = Some((Version::Two, PathBuf::from("/sys/fs/cgroup")));
+        assert_eq!(place(mounts, "0::/user.slice\n"), found);
+        assert_eq!(place("proc /proc proc rw 0 0\n", "0::/\n"), None);
     }
 }

@@ -8,10 +8,15 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::Outcome;
+
+/// For a server to end before it is killed.
+const FAREWELL: Duration = Duration::from_millis(300);
 
 /// The groups that live, for the thread that waits for signals.
 static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
@@ -68,6 +73,18 @@ impl Running {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// A server that ends by itself takes its workers with it; one that is killed leaves them to a system
+    /// that may not care for them. So it has a moment.
+    fn ask_to_end(&mut self) {
+        if let Some(id) = Pid::from_raw(self.child.id() as i32).filter(|_| self.is_alive()) {
+            let _ = kill_process(id, Signal::TERM);
+        }
+        let begin = Instant::now();
+        while self.is_alive() && begin.elapsed() < FAREWELL {
+            sleep(Duration::from_millis(5));
+        }
+    }
+
     /// The end of what it printed.
     pub(crate) fn last_words(&self) -> String {
         let text = self.log.as_ref().and_then(|log| fs::read_to_string(log).ok());
@@ -79,6 +96,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        self.ask_to_end();
         let mut groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
         Pid::from_raw(self.child.id() as i32).into_iter().for_each(kill);
         let _ = self.child.wait();

@@ -35,6 +35,8 @@ const CLIENTS_PER_ADDRESS: u32 = 1_000;
 const AT_A_TIME: u32 = 50;
 /// For one of them to connect and get its answer.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long clients are idle before the memory is read.
+const IDLE_FOR: Duration = Duration::from_secs(5);
 /// File descriptors that this process and a proxy need besides one for each client.
 const SPARE_DESCRIPTORS: u64 = 600;
 
@@ -101,13 +103,14 @@ fn one_proxy(
     let (running, address) = stage.start(installed, &stage.origin, role)?;
     let tls = if encrypted { Some(stage.certificates.client()?) } else { None };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let visitors = Visitors { address, tls, lost: Arc::new(AtomicU32::new(0)) };
     let row = runtime.block_on(async {
         // What a first client makes it load or allocate once is not what each one costs.
-        drop(visitors.come(0, AT_A_TIME).await?);
+        drop(Visitors::to(address, tls.clone()).come(0, AT_A_TIME).await?);
         let before_kib = process::memory_kib(running.id());
-        visitors.lost.store(0, Ordering::Relaxed);
+        let visitors = Visitors::to(address, tls);
         let held = visitors.come(0, clients).await?;
+        // Being idle takes time: some put away what they need only while they work.
+        tokio::time::sleep(IDLE_FOR).await;
         let after_kib = process::memory_kib(running.id());
         let connected = held.len() as u32 - visitors.lost.load(Ordering::Relaxed);
         Ok(IdleRow { peer: installed.peer, before_kib, after_kib, clients, connected })
@@ -132,6 +135,10 @@ enum Held {
 }
 
 impl Visitors {
+    fn to(address: SocketAddr, tls: Option<Arc<ClientConfig>>) -> Self {
+        Self { address, tls, lost: Arc::new(AtomicU32::new(0)) }
+    }
+
     async fn come(&self, from: u32, to: u32) -> Outcome<Vec<Held>> {
         let mut held = Vec::new();
         for first in (from..to).step_by(AT_A_TIME as usize) {
@@ -153,9 +160,8 @@ impl Visitors {
     }
 
     async fn visit(&self, number: u32) -> Outcome<Held> {
-        let source = Ipv4Addr::from(
-            u32::from(Ipv4Addr::LOCALHOST) + 1 + number / CLIENTS_PER_ADDRESS,
-        );
+        let source =
+            Ipv4Addr::from(u32::from(Ipv4Addr::LOCALHOST) + 1 + number / CLIENTS_PER_ADDRESS);
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddr::from((source, 0)))?;
         let stream = socket.connect(self.address).await?;

@@ -112,7 +112,7 @@ fn compare(options: Options) -> Outcome<()> {
         // What was measured so far is kept if the rest fails.
         save(&stage.options, &header, &sections)?;
     }
-    println!("### Where Baton loses\n\n{}", report::losses(&sections));
+    println!("### Where Baton loses\n\n{}", report::losses(&stage, &sections));
     Ok(())
 }
 

@@ -30,11 +30,13 @@ pub(crate) enum Part {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
     /// Rounds: in each, every proxy gets one burst; figures are medians over them
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 5,
+        value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) rounds: u32,
 
     /// Length of a burst in seconds; h2load gets as many requests as a fast proxy answers in it
-    #[arg(long, value_name = "SECONDS", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=50))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 4,
+        value_parser = clap::value_parser!(u32).range(1..=50))]
     pub(crate) duration: u32,
 
     /// Only scenarios whose names begin so; repeat for more, `--list` prints the names
@@ -46,7 +48,8 @@ pub(crate) struct Options {
     pub(crate) peers: Vec<Peer>,
 
     /// Clients in the idle scenarios
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=30_000))]
+    #[arg(long, value_name = "N", default_value_t = 10_000,
+        value_parser = clap::value_parser!(u32).range(1..=30_000))]
     pub(crate) idle_clients: u32,
 
     /// A `baton` to measure instead of one that is built from this workspace

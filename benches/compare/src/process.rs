@@ -26,13 +26,10 @@ pub(crate) fn tree(root: u32) -> Vec<u32> {
     tree
 }
 
-/// The ids of all threads of a process and its descendants.
-pub(crate) fn threads(root: u32) -> Vec<u32> {
-    let of_one = |process: u32| {
-        let entries = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-    };
-    tree(root).into_iter().flat_map(of_one).collect()
+/// The ids of the threads of one process.
+pub(crate) fn threads_of(process: u32) -> Vec<u32> {
+    let entries = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// CPU time of a process and its descendants so far, in nanoseconds.
@@ -54,10 +51,9 @@ pub(crate) fn cpu_time_ns(root: u32) -> Outcome<u64> {
 }
 
 fn scheduled_ns(process: u32) -> Option<u64> {
-    let entries = fs::read_dir(format!("/proc/{process}/task")).ok()?;
-    let times = entries.flatten().filter_map(|entry| {
-        let text = fs::read_to_string(entry.path().join("schedstat")).ok()?;
-        parse_schedstat(&text)
+    let times = threads_of(process).into_iter().filter_map(|thread| {
+        let path = format!("/proc/{process}/task/{thread}/schedstat");
+        parse_schedstat(&fs::read_to_string(path).ok()?)
     });
     Some(times.sum::<u64>()).filter(|time| *time > 0)
 }
@@ -119,7 +115,8 @@ mod tests {
 
     #[test]
     fn stat_survives_a_name_with_parentheses() {
-        let text = "4021 (a) b (c)) S 17 4021 4021 0 -1 4194560 1170 0 0 0 25 13 0 0 20 0 1 0 9 0\n";
+        let text =
+            "4021 (a) b (c)) S 17 4021 4021 0 -1 4194560 1170 0 0 0 25 13 0 0 20 0 1 0 9 0\n";
         assert_eq!(stat_field(text, PARENT), Some(17));
         assert_eq!(stat_field(text, USER_TIME), Some(25));
         assert_eq!(stat_field(text, SYSTEM_TIME), Some(13));
@@ -137,7 +134,7 @@ mod tests {
     fn this_process_has_cpu_time_and_memory() {
         let id = std::process::id();
         assert_eq!(tree(id).first(), Some(&id));
-        assert!(!threads(id).is_empty());
+        assert!(threads_of(id).contains(&id));
         assert!(cpu_time_ns(id).is_ok_and(|time| time > 0));
         assert!(memory_kib(id) > 0 && peak_memory_kib(id) >= memory_kib(id) / 2);
     }

@@ -8,13 +8,15 @@ use crate::children::Running;
 use crate::load::Burst;
 use crate::peers::{Installed, Peer};
 use crate::process;
-use crate::scenario::{Client, Relay, Transfer};
+use crate::scenario::Relay;
 use crate::stage::{Role, Stage};
 use crate::statistics::median;
 use crate::system_calls::Tracer;
 
 /// Seconds of the burst before those that count.
 const WARM_UP: u32 = 1;
+/// Seconds of the burst in which system calls are counted.
+const TRACED: u32 = 1;
 
 /// One burst through one proxy.
 #[derive(Clone, Copy, Debug)]
@@ -60,11 +62,17 @@ pub(crate) fn measure(stage: &Stage, relay: &Relay) -> Outcome<Table> {
         eprintln!("{}: round {} of {}", relay.name, round + 1, stage.options.rounds);
         // Nobody is always the one that follows the same other one.
         let count = contenders.len().max(1);
-        contenders.rotate_left((round != 0) as usize % count);
-        for contender in &mut contenders {
-            let measured = one_round(stage, relay, contender)?;
-            contender.row.rounds.push(measured);
-        }
+        contenders.rotate_left(usize::from(round != 0) % count);
+        contenders.retain_mut(|contender| match one_round(stage, relay, contender) {
+            Ok(measured) => {
+                contender.row.rounds.push(measured);
+                true
+            }
+            Err(error) => {
+                notes.push(format!("{}: {error}", contender.installed.peer.name()));
+                false
+            }
+        });
     }
     contenders.sort_by_key(|contender| contender.installed.peer);
     for contender in &mut contenders {
@@ -72,11 +80,11 @@ pub(crate) fn measure(stage: &Stage, relay: &Relay) -> Outcome<Table> {
         contender.row.peak_memory_kib = process::peak_memory_kib(id);
         match system_calls(stage, relay, id, contender.address) {
             Ok(calls) => contender.row.system_calls = Some(calls),
-            Err(error) => {
-                notes.push(format!("{}: no system calls: {error}", contender.installed.peer.name()));
-            }
+            Err(error) => notes.push(format!("No system calls: {error}")),
         }
     }
+    // What keeps one from being traced mostly keeps all.
+    notes.dedup();
     let rows = contenders.into_iter().map(|contender| contender.row).collect();
     Ok(Table { relay: *relay, rows, notes })
 }
@@ -110,27 +118,20 @@ fn enter<'a>(stage: &Stage, relay: &Relay, installed: &'a Installed) -> Outcome<
 }
 
 fn one_round(stage: &Stage, relay: &Relay, contender: &Contender<'_>) -> Outcome<Round> {
-    let of = |error| format!("{} during {}: {error}", contender.installed.peer.name(), relay.name);
     let id = contender.running.id();
-    let before = process::cpu_time_ns(id).map_err(of)?;
-    let burst = stage.load.burst(relay, contender.address, stage.options.duration).map_err(of)?;
-    let spent = process::cpu_time_ns(id).map_err(of)?.saturating_sub(before);
+    let before = process::cpu_time_ns(id)?;
+    let burst = stage.load.burst(relay, contender.address, stage.options.duration)?;
+    let spent = process::cpu_time_ns(id)?.saturating_sub(before);
     if burst.completed == 0 {
-        return Err(of("no request was completed".into()).into());
+        return Err("no request was completed".into());
     }
     Ok(Round { cpu_us: spent as f64 / 1e3 / burst.completed as f64, burst })
 }
 
-/// Enough requests on each connection that opening and closing it does not show.
+/// Connections are opened and closed in it too, which is little beside its requests.
 fn system_calls(stage: &Stage, relay: &Relay, id: u32, address: SocketAddr) -> Outcome<f64> {
-    let each = if relay.transfer == Transfer::Small { 100 } else { 25 };
-    let streams = match relay.client {
-        Client::Http1 => 1,
-        Client::Http2 { streams, .. } => streams,
-    };
     let tracer = Tracer::attach(id, &stage.directory)?;
-    let burst =
-        stage.load.requests(relay, address, relay.client.connections() * streams * each)?;
+    let burst = stage.load.burst(relay, address, TRACED)?;
     let calls = tracer.finish()?;
     Ok(calls as f64 / burst.completed.max(1) as f64)
 }
@@ -158,8 +159,12 @@ impl Table {
             let rivals = self.rows.iter().filter(|row| row.peer.is_rival());
             rivals.filter_map(|row| row.rounds.get(number).map(&of)).min_by(f64::total_cmp)
         };
-        let ratios: Option<Vec<_>> =
-            row.rounds.iter().enumerate().map(|(number, round)| Some(of(round) / best(number)?)).collect();
+        let ratios: Option<Vec<_>> = row
+            .rounds
+            .iter()
+            .enumerate()
+            .map(|(number, round)| Some(of(round) / best(number)?))
+            .collect();
         median(ratios?)
     }
 }

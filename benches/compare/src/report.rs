@@ -33,13 +33,16 @@ impl Section {
         }
     }
 
-    /// Every place where Baton is not as good as it must be.
+    /// Every place where Baton is not as good as it must be, or is missing.
     pub(crate) fn losses(&self) -> Vec<String> {
-        match self {
-            Self::Relay(table) => relay_losses(table),
-            Self::Idle(table) => idle_losses(table),
-            Self::Scaling(table) => scaling_losses(table),
-        }
+        let (name, notes, mut losses) = match self {
+            Self::Relay(table) => (table.relay.name, &table.notes, relay_losses(table)),
+            Self::Idle(table) => (table.name, &table.notes, idle_losses(table)),
+            Self::Scaling(table) => (table.name, &table.notes, scaling_losses(table)),
+        };
+        let own = notes.iter().filter(|note| note.starts_with("baton: "));
+        losses.extend(own.map(|note| format!("{name}: {}", note.replace('\n', " "))));
+        losses
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -58,13 +61,22 @@ pub(crate) fn header(stage: &Stage) -> String {
     let mut lines = vec![
         format!("command: `cargo run --release -p compare{separator}{}`", arguments.join(" ")),
         format!("date: {}", machine::date()),
-        format!("machine: {}, {} cores, Linux {}", machine::processor(), machine::count(), machine::kernel()),
+        format!(
+            "machine: {}, {} cores, Linux {}",
+            machine::processor(),
+            machine::count(),
+            machine::kernel()
+        ),
         format!("pinned: {}", stage.cores.describe()),
         format!(
-            "rounds: {}, each one burst of about {} s for each proxy, interleaved; figures are medians over rounds, ratios those of the same round",
+            "rounds: {}, each one burst of about {} s for each proxy, interleaved; figures \
+             are medians over rounds, ratios those of the same round",
             stage.options.rounds, stage.options.duration
         ),
-        format!("commit: {}", machine::commit().unwrap_or_else(|| "unknown".to_owned())),
+        format!(
+            "commit of the workspace: {}",
+            machine::commit().unwrap_or_else(|| "unknown".to_owned())
+        ),
     ];
     for installed in &stage.peers {
         lines.push(format!("{}: {}", installed.peer.name(), installed.version));
@@ -73,7 +85,10 @@ pub(crate) fn header(stage: &Stage) -> String {
 }
 
 /// The end of the report.
-pub(crate) fn losses(sections: &[Section]) -> String {
+pub(crate) fn losses(stage: &Stage, sections: &[Section]) -> String {
+    if !stage.peers.iter().any(|installed| installed.peer == Peer::Baton) {
+        return "Baton was not measured.\n".to_owned();
+    }
     let losses: Vec<_> = sections.iter().flat_map(Section::losses).collect();
     match losses.is_empty() {
         true => "None.\n".to_owned(),
@@ -133,7 +148,8 @@ fn name(peer: Peer) -> String {
 
 /// Footnotes of the peers in a table, then what else must be said.
 fn remarks(peers: impl Iterator<Item = Peer>, notes: &[String]) -> String {
-    let footnotes = peers.filter_map(|peer| Some(format!("\\* {} {}", peer.name(), peer.footnote()?)));
+    let footnotes =
+        peers.filter_map(|peer| Some(format!("\\* {} {}", peer.name(), peer.footnote()?)));
     let notes = notes.iter().map(|note| note.replace('\n', " "));
     footnotes.chain(notes).map(|line| format!("\n{line}\n")).collect()
 }

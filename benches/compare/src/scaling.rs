@@ -23,6 +23,12 @@ use crate::statistics::median;
 /// Of one core, for each thread.
 const SHARE: f64 = 0.20;
 
+/// Of the cores, that which must be idle for the proxy to be the bottleneck without doubt.
+const SPARE: f64 = 0.25;
+
+const BUSY: &str = "Hardly a core was idle: if the origin did not use it, something else did, and the load \
+    may have been the limit. Run it again on a quiet machine.";
+
 const RELAY: Relay = Relay {
     name: "scaling",
     client: Client::Http1,
@@ -79,14 +85,21 @@ pub(crate) fn measure(stage: &Stage, name: &'static str) -> Outcome<ScalingTable
     }
     for round in 0..stage.options.rounds {
         eprintln!("{name}: round {} of {}", round + 1, stage.options.rounds);
-        for pair in &mut pairs {
-            let [one, two] = &pair.proxies;
-            let seconds = stage.options.duration;
-            let runs = [run(&load, &origin, one, seconds)?, run(&load, &origin, two, seconds)?];
-            pair.row.runs.push(runs);
-        }
+        pairs.retain_mut(|pair| match both(&load, &origin, pair, stage.options.duration) {
+            Ok(runs) => {
+                pair.row.runs.push(runs);
+                true
+            }
+            Err(error) => {
+                notes.push(format!("{}: {error}", pair.row.peer.name()));
+                false
+            }
+        });
     }
-    let rows = pairs.into_iter().map(|pair| pair.row).collect();
+    let rows: Vec<_> = pairs.into_iter().map(|pair| pair.row).collect();
+    if rows.iter().filter_map(|row| row.two(|run| run.idle_cores)).any(|idle| idle < SPARE) {
+        notes.push(BUSY.to_owned());
+    }
     // The proxies are gone here, so that the groups can be removed.
     drop(groups);
     Ok(ScalingTable { name, rows, notes })
@@ -103,15 +116,20 @@ fn pair(
     let start = |workers: u32| -> Outcome<(Running, SocketAddr)> {
         eprintln!("{}: starting {} with {workers} worker(s)", RELAY.name, installed.peer.name());
         let clients = RELAY.client.connections();
-        let role =
-            Role { encrypted: false, backend: RELAY.backend, workers, clients, core: None };
+        let role = Role { encrypted: false, backend: RELAY.backend, workers, clients, core: None };
         let (running, address) = stage.start(installed, origin, role)?;
         load.burst(&RELAY, address, 1)?;
-        groups.limit(&process::threads(running.id()), SHARE)?;
+        groups.limit(running.id(), SHARE)?;
         Ok((running, address))
     };
     let proxies = [start(1)?, start(2)?];
     Ok(Pair { row: ScalingRow { peer: installed.peer, runs: Vec::new() }, proxies })
+}
+
+/// With one worker, then with two.
+fn both(load: &Load, origin: &Origin, pair: &Pair, seconds: u32) -> Outcome<[Run; 2]> {
+    let [one, two] = &pair.proxies;
+    Ok([run(load, origin, one, seconds)?, run(load, origin, two, seconds)?])
 }
 
 fn run(
@@ -159,9 +177,7 @@ impl ScalingRow {
 
     /// Of the requests per second, in the same round.
     pub(crate) fn ratio(&self) -> Option<f64> {
-        median(
-            self.runs.iter().map(|[one, two]| two.requests_per_second / one.requests_per_second),
-        )
+        median(self.runs.iter().map(|[one, two]| two.requests_per_second / one.requests_per_second))
     }
 }
 

@@ -38,4 +38,60 @@ fn durations(log: &str) -> Vec<f64> {
     log.lines().filter_map(duration).collect()
 }
 
+#[cfg(test)]
+mod tests {
+    use super::*;
 
+    const TEXT: &str = "starting benchmark...
+spawning thread #0: 2 total client(s). 20 total requests
+TLS Protocol: TLSv1.3
+Cipher: TLS_AES_128_GCM_SHA256
+Server Temp Key: X25519 253 bits
+Application protocol: h2
+progress: 50% done
+progress: 100% done
+
+finished in 9.80ms, 2041.02 req/s, 264.70KB/s
+requests: 20 total, 20 started, 20 done, 20 succeeded, 0 failed, 0 errored, 0 timeout
+status codes: 20 2xx, 0 3xx, 0 4xx, 0 5xx
+traffic: 2.59KB (2656) total, 186B (186) headers (space savings 84.50%), 1.95KB (2000) data
+                     min         max         mean         sd        +/- sd
+time for request:       67us      2.20ms       531us       846us    80.00%
+time for connect:     6.03ms      6.32ms      6.18ms       207us   100.00%
+time to 1st byte:     6.67ms      6.79ms      6.73ms        88us   100.00%
+req/s           :    1050.24     1076.62     1063.43       18.66   100.00%
+";
+    const LOG: &str = "1795262719706608\t200\t238
+1795262719706609\t200\t255
+1795262719706660\t200\t235
+1795262719707021\t200\t2148
+1795262719707011\t200\t2201
+";
+
+    #[test]
+    fn a_good_burst() {
+        let burst = Burst {
+            completed: 20,
+            failed: 0,
+            requests_per_second: 2_041.02,
+            p50_us: 255.0,
+            p99_us: 2_201.0,
+        };
+        assert_eq!(parse(TEXT, LOG), Some(burst));
+    }
+
+    #[test]
+    fn whatever_is_not_2xx_is_a_failure() {
+        let text = TEXT
+            .replace("20 done, 20 succeeded, 0 failed", "18 done, 15 succeeded, 3 failed")
+            .replace("20 2xx, 0 3xx, 0 4xx, 0 5xx", "15 2xx, 0 3xx, 0 4xx, 3 5xx");
+        let burst = parse(&text, LOG);
+        assert_eq!(burst.map(|burst| (burst.completed, burst.failed)), Some((18, 5)));
+    }
+
+    #[test]
+    fn requests_without_an_answer_have_no_duration() {
+        assert_eq!(durations("1795262719706608\t-1\t238\n1795262719706609\t503\t9\n"), [9.0]);
+        assert_eq!(parse(TEXT, ""), None);
+    }
+}

@@ -1,6 +1,6 @@
-//! Load: `wrk` for GETs over HTTP/1.1, since it costs the core that it shares with the origin least,
-//! and `h2load` for HTTP/2 and for uploads. A burst of wrk lasts a time, one of h2load a number of
-//! requests; what counts is what was completed.
+//! Load: `wrk` over HTTP/1.1, since it costs the core that it shares with the origin least, and takes a
+//! status line without a reason for what it is, which h2load counts as a failure; `h2load` over HTTP/2.
+//! A burst of wrk lasts a time, one of h2load a number of requests; what counts is what was completed.
 
 mod h2load;
 mod wrk;
@@ -32,7 +32,11 @@ pub(crate) struct Load {
     core: Option<usize>,
     log: PathBuf,
     upload: PathBuf,
+    upload_script: PathBuf,
 }
+
+/// The same upload for wrk.
+const SCRIPT: &str = "wrk.method = 'POST'\nwrk.body = string.rep('a', 65536)\n";
 
 impl Load {
     /// An error says what is to be installed.
@@ -44,12 +48,15 @@ impl Load {
         need("taskset", "util-linux")?;
         let upload = directory.join("upload");
         fs::write(&upload, [b'a'; 64 * 1024])?;
+        let upload_script = directory.join("upload.lua");
+        fs::write(&upload_script, SCRIPT)?;
         Ok(Self {
             wrk: need("wrk", "wrk")?,
             h2load: need("h2load", "nghttp2-client")?,
             core,
             log: directory.join("h2load.log"),
             upload,
+            upload_script,
         })
     }
 
@@ -60,10 +67,11 @@ impl Load {
 
     /// A burst of about so many seconds.
     pub(crate) fn burst(&self, relay: &Relay, to: SocketAddr, seconds: u32) -> Outcome<Burst> {
-        match (relay.client, relay.transfer) {
-            (Client::Http1, Transfer::Small | Transfer::Large) => self.wrk(relay, to, seconds),
-            (Client::Http1, Transfer::Upload) | (Client::Http2 { .. }, _) => {
-                self.requests(relay, to, seconds * relay.transfer.requests_per_second())
+        match relay.client {
+            Client::Http1 => self.wrk(relay, to, seconds),
+            Client::Http2 { streams, .. } => {
+                let count = seconds * relay.transfer.requests_per_second();
+                self.h2load(relay, to, streams, count)
             }
         }
     }
@@ -73,33 +81,26 @@ impl Load {
         command.args(["--threads", "1", "--latency", "--timeout", "10s"]);
         command.args(["--connections", &relay.client.connections().to_string()]);
         command.args(["--duration", &format!("{seconds}s")]);
+        if relay.transfer == Transfer::Upload {
+            command.arg("--script").arg(&self.upload_script);
+        }
         command.arg(format!("http://{to}{}", relay.transfer.path()));
         let text = children::output(&mut command)?;
         wrk::parse(&text).ok_or_else(|| format!("wrk said what is not understood:\n{text}").into())
     }
 
-    /// Exactly so many requests.
-    pub(crate) fn requests(&self, relay: &Relay, to: SocketAddr, count: u32) -> Outcome<Burst> {
+    fn h2load(&self, relay: &Relay, to: SocketAddr, streams: u32, count: u32) -> Outcome<Burst> {
         let mut command = children::pinned(&self.h2load, self.core);
         command.args(["--requests", &count.to_string()]);
         command.args(["--clients", &relay.client.connections().to_string()]);
-        let scheme = match relay.client {
-            Client::Http1 => {
-                command.arg("--h1");
-                "http"
-            }
-            Client::Http2 { streams, .. } => {
-                command.args(["--max-concurrent-streams", &streams.to_string()]);
-                "https"
-            }
-        };
+        command.args(["--max-concurrent-streams", &streams.to_string()]);
         if relay.transfer == Transfer::Upload {
             command.arg("--data").arg(&self.upload);
         }
         // It appends to what is there.
         let _ = fs::remove_file(&self.log);
         command.arg("--log-file").arg(&self.log);
-        command.arg(format!("{scheme}://{to}{}", relay.transfer.path()));
+        command.arg(format!("https://{to}{}", relay.transfer.path()));
         let text = children::output(&mut command)?;
         let log = fs::read_to_string(&self.log)?;
         h2load::parse(&text, &log)

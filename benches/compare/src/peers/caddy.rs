@@ -20,10 +20,7 @@ pub(super) fn prepare(command: &mut Command, task: &Task<'_>) -> Outcome<()> {
 fn configuration(task: &Task<'_>) -> String {
     let files = task.certificates;
     let (scheme, security) = match task.encrypted {
-        true => (
-            "https",
-            format!("tls {} {}", files.certificate.display(), files.key.display()),
-        ),
+        true => ("https", format!("tls {} {}", files.certificate.display(), files.key.display())),
         false => ("http", String::new()),
     };
     let (to, transport) = match task.backend {

@@ -80,9 +80,10 @@ impl Peer {
         }
     }
 
-    /// Whether it is one of the systems that people would run instead.
+    /// Whether it is one of the systems that people would run instead, and does the same task: one that
+    /// has no HTTP/2 towards the origin does a cheaper one.
     pub(crate) fn is_rival(self) -> bool {
-        !matches!(self, Self::Baton | Self::BatonAccessLog | Self::Floor)
+        !matches!(self, Self::Baton | Self::BatonAccessLog | Self::Floor | Self::Nginx)
     }
 
     /// Go's scheduler moves work between threads, so a limit per thread is not a limit per worker; and the
@@ -93,7 +94,8 @@ impl Peer {
 
     /// What a row of it needs to be said with.
     pub(crate) fn footnote(self) -> Option<&'static str> {
-        (self == Self::Nginx).then_some("speaks HTTP/1.1 with keep-alive to the origin")
+        let told = "speaks HTTP/1.1 with keep-alive to the origin, so it does not count as a peer";
+        (self == Self::Nginx).then_some(told)
     }
 
     /// What installs it.
@@ -104,7 +106,9 @@ impl Peer {
             Self::Nghttpx => "apt install nghttp2-proxy",
             Self::Nginx => "apt install nginx",
             Self::Caddy => "apt install caddy",
-            Self::Envoy => "a binary of Envoy in PATH, or its path in the variable ENVOY; see README",
+            Self::Envoy => {
+                "a binary of Envoy in PATH, or its path in the variable ENVOY; see README"
+            }
         }
     }
 
@@ -129,7 +133,8 @@ impl Peer {
             _ => "--version",
         };
         let text = children::output(Command::new(program).arg(argument))?;
-        Ok(text.lines().find(|line| !line.trim().is_empty()).unwrap_or("-").trim().to_owned())
+        let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("-").trim();
+        Ok(line.rsplit_once("version: ").map_or(line, |(_, version)| version).to_owned())
     }
 
     fn command(self, program: &Path, task: &Task<'_>, core: Option<usize>) -> Outcome<Command> {
@@ -167,7 +172,7 @@ pub(crate) fn installed(wanted: &[Peer], baton: &Path) -> Outcome<Vec<Installed>
             eprintln!("skipped: {} is not installed ({})", peer.name(), peer.package());
             continue;
         };
-        let version = peer.version(&program)?;
+        let version = peer.version(&program).unwrap_or_else(|error| format!("unknown ({error})"));
         found.push(Installed { peer: *peer, program, version });
     }
     match found.is_empty() {

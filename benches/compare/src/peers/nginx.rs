@@ -46,7 +46,6 @@ fn configuration(task: &Task<'_>) -> String {
         "daemon off;
 pid {directory}/nginx.pid;
 worker_processes {workers};
-worker_rlimit_nofile 20000;
 error_log {directory}/error.log crit;
 events {{ worker_connections {most}; }}
 http {{
@@ -73,7 +72,8 @@ http {{
 ",
         directory = task.directory.display(),
         workers = task.workers,
-        most = task.clients + 500,
+        // It closes idle connections when fewer than a sixteenth of these are left.
+        most = task.clients / 4 * 5 + 500,
         origin = task.origin,
     )
 }
