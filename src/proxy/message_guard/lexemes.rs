@@ -5,7 +5,28 @@ pub(super) const LENGTH_MAX: u64 = i64::MAX as u64;
 
 /// RFC 9110, 5.6.2.
 pub(super) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    TOKEN[usize::from(byte)]
+}
+
+static TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"!#$%&'*+-.^_`|~";
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
+/// What may stand in the target of a request; what it means is for others to say.
+pub(super) fn is_in_target(byte: u8) -> bool {
+    matches!(byte, 0x21..=0x7e | 0x80..)
 }
 
 /// What may stand in a value (RFC 9110, 5.5).
@@ -52,6 +73,14 @@ impl<const MAX: usize> Kept<MAX> {
             *place = byte;
         }
         self.length += 1;
+    }
+
+    /// Takes in bytes among which there is no white space.
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        if let Some(place) = self.bytes.get_mut(self.length..self.length + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+        self.length += bytes.len();
     }
 
     /// All of it, if it was short enough to be kept.

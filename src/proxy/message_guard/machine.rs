@@ -15,14 +15,19 @@
 
 use std::fmt;
 
-use super::lexemes::{Kept, LENGTH_MAX, is_text, is_token, number};
+use super::lexemes::{Kept, LENGTH_MAX, is_in_target, is_text, is_token, number};
 
 /// Bytes of chunk extensions of one chunk.
 const EXTENSION_MAX: u16 = 256;
+/// Bytes of `HTTP/1.1`.
+const VERSION_LENGTH: u32 = 8;
 /// Digits of a chunk size.
 const CHUNK_DIGITS_MAX: u8 = 16;
-/// The names that decide about framing are not longer.
-const NAME_KEPT: usize = 17;
+/// The names that decide about framing.
+const CONTENT_LENGTH: &[u8] = b"content-length";
+const TRANSFER_ENCODING: &[u8] = b"transfer-encoding";
+/// They are not longer.
+const NAME_KEPT: usize = TRANSFER_ENCODING.len();
 /// Nor are the values that are accepted for them.
 const VALUE_KEPT: usize = 20;
 
@@ -221,9 +226,16 @@ impl Machine {
     pub fn follow(&mut self, bytes: &[u8]) -> Result<(), (usize, Violation)> {
         let mut at = 0;
         while at < bytes.len() {
-            let skipped = self.skip(bytes.len() - at);
-            if skipped > 0 {
-                at += skipped;
+            let rest = &bytes[at..];
+            let mut taken = self.skip(rest.len());
+            if taken == 0 {
+                taken = self.whole_line(rest);
+            }
+            if taken == 0 {
+                taken = self.run(rest);
+            }
+            if taken > 0 {
+                at += taken;
                 continue;
             }
             self.state = self.step(bytes[at]).map_err(|violation| (at, violation))?;
@@ -248,6 +260,73 @@ impl Machine {
             (left, false) => State::Content(left),
         };
         skipped
+    }
+
+    /// Takes in at once a line of which all is there and nothing is special, as nearly every line of a
+    /// head is. How many bytes that was; where it is none, [`Self::step`] finds out why.
+    fn whole_line(&mut self, bytes: &[u8]) -> usize {
+        match self.state {
+            State::Start if self.messages == Messages::Requests => {
+                let length = whole_request_line(bytes).unwrap_or(0);
+                if length == 0 || length > self.limits.bytes as usize {
+                    return 0;
+                }
+                self.begun += 1;
+                self.head = Head { bytes: length as u32, ..Head::default() };
+                self.trailers = false;
+                self.state = State::FieldStart;
+                length
+            }
+            State::FieldStart if self.head.fields < self.limits.fields => {
+                let length = whole_field_line(bytes).unwrap_or(0);
+                if length == 0 || length > (self.limits.bytes - self.head.bytes) as usize {
+                    return 0;
+                }
+                self.head.bytes += length as u32;
+                self.head.fields += 1;
+                length
+            }
+            _ => 0,
+        }
+    }
+
+    /// Takes in at once as many bytes as do not change the state. How many that was. Heads are made
+    /// of such runs, and [`Self::step`] would do the same with each of their bytes.
+    fn run(&mut self, bytes: &[u8]) -> usize {
+        let left = self.limits.bytes.saturating_sub(self.head.bytes) as usize;
+        let bytes = &bytes[..bytes.len().min(left)];
+        let length = match &mut self.state {
+            State::Line(Part::Version, length @ 0) if starts_with_version(bytes) => {
+                *length = VERSION_LENGTH;
+                VERSION_LENGTH as usize
+            }
+            State::Line(Part::Method, length) => {
+                let run = run_of(bytes, is_token);
+                *length += run as u32;
+                run
+            }
+            State::Line(Part::Target, length) => {
+                let run = run_of(bytes, is_in_target);
+                *length += run as u32;
+                run
+            }
+            State::Line(Part::Reason, _) => run_of(bytes, is_text),
+            State::Name => {
+                let run = run_of(bytes, is_token);
+                self.name.extend(&bytes[..run]);
+                run
+            }
+            State::Value => {
+                let run = run_of(bytes, is_text);
+                if is_about_framing(&self.name) {
+                    bytes[..run].iter().for_each(|byte| self.value.push(*byte));
+                }
+                run
+            }
+            _ => 0,
+        };
+        self.head.bytes += length as u32;
+        length
     }
 
     fn step(&mut self, byte: u8) -> Result<State, Violation> {
@@ -307,9 +386,11 @@ impl Machine {
             (Part::Method, b' ') if length > 0 => State::Line(Part::Target, 0),
             (Part::Method, _) if is_token(byte) => State::Line(part, length + 1),
             (Part::Target, b' ') if length > 0 => State::Line(Part::Version, 0),
-            (Part::Target, 0x21..=0x7e | 0x80..) => State::Line(part, length + 1),
-            (Part::Version, b'\r') if request && length == 8 => State::LineLf,
-            (Part::Version, b' ') if !request && length == 8 => State::Line(Part::Status, 0),
+            (Part::Target, _) if is_in_target(byte) => State::Line(part, length + 1),
+            (Part::Version, b'\r') if request && length == VERSION_LENGTH => State::LineLf,
+            (Part::Version, b' ') if !request && length == VERSION_LENGTH => {
+                State::Line(Part::Status, 0)
+            }
             (Part::Version, b'0' | b'1') if length == 7 => State::Line(part, 8),
             (Part::Version, _) if b"HTTP/1.".get(position) == Some(&byte) => {
                 State::Line(part, length + 1)
@@ -338,12 +419,12 @@ impl Machine {
                 }
                 self.name = Kept::default();
                 self.value = Kept::default();
-                self.name.push(byte.to_ascii_lowercase());
+                self.name.extend(&[byte]);
                 Ok(State::Name)
             }
             State::Name if byte == b':' => Ok(State::Value),
             State::Name if is_token(byte) => {
-                self.name.push(byte.to_ascii_lowercase());
+                self.name.extend(&[byte]);
                 Ok(State::Name)
             }
             State::Value if byte == b'\r' => Ok(State::ValueLf),
@@ -359,9 +440,8 @@ impl Machine {
 
     /// A field line is complete: does it say something about framing?
     fn field_ends(&mut self) -> Result<State, Violation> {
-        let name = self.name.bytes();
-        let length = name == Some(b"content-length");
-        let coding = name == Some(b"transfer-encoding");
+        let is = |known: &[u8]| self.name.bytes().is_some_and(|it| it.eq_ignore_ascii_case(known));
+        let (length, coding) = (is(CONTENT_LENGTH), is(TRANSFER_ENCODING));
         if self.trailers && (length || coding) {
             return Err(Violation::Trailer);
         }
@@ -455,6 +535,45 @@ impl Machine {
         let wrong = if self.trailers { Violation::Trailer } else { Violation::HeadBytes };
         if self.head.bytes > self.limits.bytes { Err(wrong) } else { Ok(()) }
     }
+}
+
+/// How many bytes from the first on belong to something.
+fn run_of(bytes: &[u8], belongs: impl Fn(u8) -> bool) -> usize {
+    bytes.iter().position(|byte| !belongs(*byte)).unwrap_or(bytes.len())
+}
+
+/// The length of the request line that these bytes begin with.
+fn whole_request_line(bytes: &[u8]) -> Option<usize> {
+    let method = run_of(bytes, is_token);
+    let target = bytes.get(method..)?.strip_prefix(b" ")?;
+    let target_length = run_of(target, is_in_target);
+    let version = target.get(target_length..)?.strip_prefix(b" ")?;
+    let whole =
+        starts_with_version(version) && version[VERSION_LENGTH as usize..].starts_with(b"\r\n");
+    (whole && method > 0 && target_length > 0)
+        .then(|| bytes.len() - version.len() + VERSION_LENGTH as usize + 2)
+}
+
+/// The length of the field line that these bytes begin with, unless it could be about framing.
+fn whole_field_line(bytes: &[u8]) -> Option<usize> {
+    let name = run_of(bytes, is_token);
+    let value = bytes.get(name..)?.strip_prefix(b":")?;
+    let end = run_of(value, is_text);
+    let whole = value[end..].starts_with(b"\r\n");
+    (whole && name > 0 && !is_framing_length(name)).then(|| name + 1 + end + 2)
+}
+
+fn starts_with_version(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"HTTP/1.1") || bytes.starts_with(b"HTTP/1.0")
+}
+
+/// Whether a name could be one of those that decide about framing: of others the value is not kept.
+fn is_about_framing(name: &Kept<NAME_KEPT>) -> bool {
+    name.bytes().is_some_and(|name| is_framing_length(name.len()))
+}
+
+fn is_framing_length(length: usize) -> bool {
+    length == CONTENT_LENGTH.len() || length == TRANSFER_ENCODING.len()
 }
 
 fn expect(byte: u8, wanted: u8, wrong: Violation, next: State) -> Result<State, Violation> {

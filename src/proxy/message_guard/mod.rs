@@ -90,6 +90,11 @@ impl<Io> Guarded<Io> {
         (guarded, facts)
     }
 
+    /// What is guarded. Bytes that are taken from it are not looked at.
+    pub fn get_mut(&mut self) -> &mut Io {
+        &mut self.io
+    }
+
     /// Looks at what was read; keeps what is right of it.
     fn inspect(&mut self, before: usize, buffer: &mut ReadBuf<'_>) {
         let mut machine = self.facts.machine.borrow_mut();
