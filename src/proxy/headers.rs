@@ -18,9 +18,18 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Fields about one connection, not about the message (RFC 9110, 7.6.1).
-const HOP_BY_HOP: [HeaderName; 6] =
-    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE];
+/// Fields about one connection, not about the message (RFC 9110, 7.6.1), or for the first proxy alone.
+/// That includes `Expect`: Baton answers 100 (Continue) itself, when it begins to read the body.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    PROXY_AUTHORIZATION,
+    EXPECT,
+];
 /// Fields that `Connection` must not take away: the message makes no sense without them, or they say
 /// where it came from.
 const PROTECTED: [HeaderName; 8] = [
@@ -35,19 +44,29 @@ const PROTECTED: [HeaderName; 8] = [
 ];
 
 /// Who asked, and how.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ClientFacts {
-    address: IpAddr,
+    address: HeaderValue,
     tls: bool,
     version: Version,
 }
 
 impl ClientFacts {
-    /// The client at an address, over TLS or not, with this version of HTTP.
+    /// The client at an address as [`client_address`] writes it, over TLS or not, with this version of
+    /// HTTP.
     #[must_use]
-    pub fn new(address: IpAddr, tls: bool, version: Version) -> Self {
+    pub fn new(address: HeaderValue, tls: bool, version: Version) -> Self {
         Self { address, tls, version }
     }
+}
+
+/// A client's address as it stands in `X-Forwarded-For`.
+///
+/// # Panics
+/// Never: addresses are ASCII.
+#[must_use]
+pub fn client_address(address: IpAddr) -> HeaderValue {
+    HeaderValue::try_from(address.to_canonical().to_string()).expect("addresses are ASCII")
 }
 
 /// Whether a request may be repeated without harm (RFC 9110, 9.2.2).
@@ -63,20 +82,20 @@ pub fn refuse(parts: &request::Parts) -> Option<(StatusCode, &'static str)> {
     if parts.method == Method::CONNECT {
         return Some((StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not supported"));
     }
-    let hosts: Vec<_> = parts.headers.get_all(HOST).iter().collect();
-    if hosts.len() > 1 {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
         return Some((StatusCode::BAD_REQUEST, "more than one Host field"));
     }
     // RFC 9112, 3.2: HTTP/1.1 requires Host; RFC 9113, 8.3.1: HTTP/2 one of the two. HTTP/1.0 does
     // not, but nothing could be sent on over HTTP/2 without an authority.
-    if parts.uri.authority().is_none() && hosts.is_empty() {
+    if parts.uri.authority().is_none() && host.is_none() {
         return Some((StatusCode::BAD_REQUEST, "no authority: expected Host or :authority"));
     }
-    let valid = hosts.iter().all(|host| Authority::try_from(host.as_bytes()).is_ok());
-    if !valid {
+    if host.is_some_and(|host| Authority::try_from(host.as_bytes()).is_err()) {
         return Some((StatusCode::BAD_REQUEST, "Host is not an authority"));
     }
-    refuse_target(parts, hosts.first().copied())
+    refuse_target(parts, host)
 }
 
 /// What is wrong with the target of a request, if anything: what would mean something else to the
@@ -127,11 +146,7 @@ pub fn upstream_request(
     scheme: Scheme,
 ) -> Request<()> {
     let mut headers = parts.headers.clone();
-    let trailers = wants_trailers(&headers);
-    remove_hop_by_hop(&mut headers);
-    headers.remove(PROXY_AUTHORIZATION);
-    // Baton answers 100 (Continue) itself, when it begins to read the body.
-    headers.remove(EXPECT);
+    let trailers = remove_hop_by_hop(&mut headers);
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         if protocol == Protocol::Http1 {
@@ -170,7 +185,8 @@ pub fn downstream_response(head: &mut response::Parts, client: Version) {
     let received = head.version;
     remove_hop_by_hop(&mut head.headers);
     // RFC 9110, 8.6: a length that is repeated is replaced by one.
-    if let Some(length) = head.headers.get(CONTENT_LENGTH).cloned() {
+    let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
+    if let (Some(length), Some(_)) = (lengths.next().cloned(), lengths.next()) {
         head.headers.insert(CONTENT_LENGTH, length);
     }
     add_via(&mut head.headers, received);
@@ -225,7 +241,13 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
     list_members(headers, TE).any(|member| member.eq_ignore_ascii_case("trailers"))
 }
 
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
+/// Removes what was meant for Baton, and says whether trailers are welcome. Most heads have nothing of
+/// that, and comparing their few names takes less than looking for each.
+fn remove_hop_by_hop(headers: &mut HeaderMap) -> bool {
+    if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
+        return false;
+    }
+    let trailers = wants_trailers(headers);
     let named: Vec<HeaderName> = list_members(headers, CONNECTION)
         .filter_map(|name| HeaderName::try_from(name).ok())
         .filter(|name| !PROTECTED.contains(name))
@@ -233,14 +255,19 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
+    trailers
 }
 
 fn add_forwarded(headers: &mut HeaderMap, client: &ClientFacts, host: Option<&HeaderValue>) {
-    let address = client.address.to_canonical().to_string();
-    let mut list: Vec<&str> = list_members(headers, X_FORWARDED_FOR).collect();
-    list.push(&address);
-    let list = HeaderValue::try_from(list.join(", ")).expect("members of valid values are valid");
-    headers.insert(X_FORWARDED_FOR, list);
+    if headers.keys().any(|name| name == X_FORWARDED_FOR) {
+        let mut list: Vec<&str> = list_members(headers, X_FORWARDED_FOR).collect();
+        list.extend(client.address.to_str());
+        let list = list.join(", ");
+        let list = HeaderValue::try_from(list).expect("members of valid values are valid");
+        headers.insert(X_FORWARDED_FOR, list);
+    } else {
+        headers.insert(X_FORWARDED_FOR, client.address.clone());
+    }
     let scheme = if client.tls { "https" } else { "http" };
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
     match host {

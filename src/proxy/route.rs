@@ -132,6 +132,9 @@ impl RouteTable {
     /// that of the request target if it has one, or else `Host` (RFC 9112, 3.2.2).
     #[must_use]
     pub fn find(&self, head: &request::Parts) -> Option<usize> {
+        if self.exact.is_empty() && self.below.is_empty() {
+            return find_prefix(&self.any, routed_path(head.uri.path()));
+        }
         let field = || Authority::try_from(head.headers.get(HOST)?.as_bytes()).ok();
         let authority = head.uri.authority().cloned().or_else(field);
         let host = authority.as_ref().map_or("", |authority| authority.host());
@@ -139,16 +142,25 @@ impl RouteTable {
     }
 
     fn find_for(&self, host: &str, path: &str) -> Option<usize> {
-        let path = if path == "*" || path.is_empty() { "/" } else { path };
+        let path = routed_path(path);
         let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
         let exact = self.exact.get(&host).into_iter();
         let suffixes =
             host.match_indices('.').filter_map(|(dot, _)| self.below.get(&host[dot + 1..]));
-        exact.chain(suffixes).chain([&self.any]).find_map(|prefixes| {
-            let matching = prefixes.iter().find(|(prefix, _)| is_below(path, prefix));
-            matching.map(|(_, cluster)| *cluster)
-        })
+        let mut candidates = exact.chain(suffixes).chain([&self.any]);
+        candidates.find_map(|prefixes| find_prefix(prefixes, path))
     }
+}
+
+/// What a path is looked up as.
+fn routed_path(path: &str) -> &str {
+    if path == "*" || path.is_empty() { "/" } else { path }
+}
+
+/// The cluster of the longest prefix that matches.
+fn find_prefix(prefixes: &Prefixes, path: &str) -> Option<usize> {
+    let matching = prefixes.iter().find(|(prefix, _)| is_below(path, prefix));
+    matching.map(|(_, cluster)| *cluster)
 }
 
 /// Whether a path begins with a prefix in whole segments.

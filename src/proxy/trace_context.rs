@@ -61,11 +61,17 @@ impl TraceIds {
 
     /// Leaves a valid context in the headers as it is; makes one otherwise, without what an invalid one
     /// carried along. Returns the id of the trace.
+    ///
+    /// No two requests have the same value, so it is to be never indexed (RFC 7541, 6.2.3): in a table of
+    /// 4 KiB forty of them would leave no place for what repeats.
     pub fn adopt(&mut self, headers: &mut HeaderMap) -> TraceId {
-        if let Some(known) = trace_id(headers) {
-            return known;
+        if headers.keys().any(|name| [TRACEPARENT, TRACESTATE].contains(name)) {
+            if let Some(known) = trace_id(headers) {
+                headers.get_mut(TRACEPARENT).expect("it names the trace").set_sensitive(true);
+                return known;
+            }
+            headers.remove(TRACESTATE);
         }
-        headers.remove(TRACESTATE);
         let trace = self.make();
         let parent = loop {
             let parent = self.random.next_u64();
@@ -73,8 +79,13 @@ impl TraceIds {
                 break parent;
             }
         };
-        let text = format!("00-{trace}-{parent:016x}-{:02x}", u8::from(self.sampled));
-        headers.insert(TRACEPARENT, HeaderValue::try_from(text).expect("hexadecimal digits"));
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        text[TRACE_ID].copy_from_slice(&trace.0);
+        text[PARENT_ID].copy_from_slice(&hexadecimal::<16>(u128::from(parent)));
+        text[FLAGS.end - 1] += u8::from(self.sampled);
+        let mut value = HeaderValue::from_bytes(&text).expect("hexadecimal digits");
+        value.set_sensitive(true);
+        headers.insert(TRACEPARENT, value);
         trace
     }
 
@@ -83,11 +94,18 @@ impl TraceIds {
             let high = u128::from(self.random.next_u64());
             let number = high << 64 | u128::from(self.random.next_u64());
             if number != 0 {
-                let text = format!("{number:032x}");
-                return TraceId(text.as_bytes().try_into().expect("32 digits"));
+                return TraceId(hexadecimal(number));
             }
         }
     }
+}
+
+/// The last digits of a number.
+fn hexadecimal<const DIGITS: usize>(number: u128) -> [u8; DIGITS] {
+    std::array::from_fn(|at| {
+        let digit = number >> (4 * (DIGITS - 1 - at)) & 0xf;
+        b"0123456789abcdef"[digit as usize]
+    })
 }
 
 /// The trace that the headers name, if what they say of it is valid (section 3.2.2).

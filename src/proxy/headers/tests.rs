@@ -3,7 +3,8 @@
 use super::*;
 
 fn client() -> ClientFacts {
-    ClientFacts::new("192.0.2.7".parse().expect("an address"), true, Version::HTTP_11)
+    let address = client_address("192.0.2.7".parse().expect("an address"));
+    ClientFacts::new(address, true, Version::HTTP_11)
 }
 
 fn parts(request: http::request::Builder) -> request::Parts {
