@@ -1,6 +1,8 @@
 //! The `baton` command: flags in, exit code out. 0 if all went well, such as after a complete drain, 2
 //! for wrong usage, 1 for everything else.
 
+mod allocator;
+
 use std::fmt::Display;
 use std::io::stdout;
 use std::path::Path;
@@ -10,11 +12,12 @@ use baton::cli::operate::{self, Ending};
 use baton::cli::run::{RunArguments, RunError};
 use baton::cli::{self, Cli, Command, status};
 use baton::config::{self, ConfigError};
-use baton::proxy::{log, run};
+use baton::proxy::{log, memory, run};
 use clap::Parser;
 
 fn main() -> ExitCode {
     abort_on_panic();
+    memory::give_back_by(allocator::give_back);
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),

@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 use http::header::HOST;
@@ -15,8 +15,8 @@ use http::{HeaderValue, Method, Uri, Version, request};
 
 use super::config::{AccessLogFormat, AccessLogSettings};
 use super::line_writer::LineWriter;
-use super::log;
 use super::trace_context::TraceId;
+use super::{headers, log};
 use crate::pool::{Evidence, Instant, Outcome, Rejection, StreamFailure, StreamToken};
 
 pub use line::evidence;
@@ -51,6 +51,9 @@ impl Lines {
 pub struct AccessLog(Arc<Shared>);
 
 struct Shared {
+    /// Whether there are lines at all: workers ask for each request, and do not stand in each other's
+    /// way by that.
+    is_on: AtomicBool,
     lines: RwLock<Option<Lines>>,
     /// Lines that were dropped where they went before.
     dropped_before: AtomicU64,
@@ -67,8 +70,11 @@ impl AccessLog {
     /// If the file cannot be opened.
     pub fn open(settings: &AccessLogSettings) -> Result<Self, String> {
         let OpenedLog(lines) = Self::prepare(settings)?;
-        let lines = RwLock::new(lines);
-        Ok(Self(Arc::new(Shared { lines, dropped_before: AtomicU64::new(0) })))
+        Ok(Self(Arc::new(Shared {
+            is_on: AtomicBool::new(lines.is_some()),
+            lines: RwLock::new(lines),
+            dropped_before: AtomicU64::new(0),
+        })))
     }
 
     /// Opens somewhere else for lines to go.
@@ -99,6 +105,7 @@ impl AccessLog {
     pub fn replace(&self, opened: OpenedLog) {
         let before = {
             let mut lines = self.0.lines.write().expect(NO_PANIC);
+            self.0.is_on.store(opened.0.is_some(), Ordering::Relaxed);
             std::mem::replace(&mut *lines, opened.0)
         };
         let dropped = before.map_or(0, |lines| lines.dropped());
@@ -132,6 +139,9 @@ impl AccessLog {
 
     /// Queues the line of a request that has ended on a worker.
     pub fn write(&self, record: &AccessRecord, worker: usize, now: Instant) {
+        if !self.0.is_on.load(Ordering::Relaxed) {
+            return;
+        }
         let lines = self.0.lines.read().expect(NO_PANIC);
         let Some(Lines { writer, format, .. }) = &*lines else { return };
         let mut timestamp = String::new();
@@ -153,6 +163,8 @@ fn open_file(path: &Path) -> Result<LineWriter, String> {
 pub struct Arrival {
     /// Who asked.
     pub client: SocketAddr,
+    /// Its address, as backends are told.
+    pub client_address: HeaderValue,
     /// The address that is listened on.
     pub listener: SocketAddr,
     /// Whether over TLS.
@@ -165,7 +177,8 @@ impl Arrival {
     /// A connection that nothing was asked over yet.
     #[must_use]
     pub fn new(client: SocketAddr, listener: SocketAddr, tls: bool) -> Self {
-        Self { client, listener, tls, open: Rc::default() }
+        let client_address = headers::client_address(client.ip());
+        Self { client, client_address, listener, tls, open: Rc::default() }
     }
 
     /// Requests over it that were read and have not ended.

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use local_channel::mpsc::Sender;
 use tokio::sync::Notify;
-use tokio::sync::mpsc::UnboundedSender;
 
 use super::access_log::AccessRecord;
 use super::audit;
@@ -31,7 +31,7 @@ use crate::pool::{
 
 struct LiveRequest {
     generation: u32,
-    orders: UnboundedSender<RequestOrder>,
+    orders: Sender<RequestOrder>,
     head: Rc<RequestHead>,
     /// When it arrived, or was last given to a stream.
     since: Cell<Instant>,
@@ -40,7 +40,7 @@ struct LiveRequest {
 /// The pool and where its orders go.
 struct Core {
     pool: Pool,
-    connections: BTreeMap<ConnectionToken, UnboundedSender<ConnectionOrder>>,
+    connections: BTreeMap<ConnectionToken, Sender<ConnectionOrder>>,
     requests: Vec<Option<LiveRequest>>,
 }
 
@@ -51,6 +51,8 @@ pub struct Driver {
     clock: Clock,
     backends: RefCell<Backends>,
     timer_changed: Notify,
+    /// When the keeper of the time wakes by itself; `None` if never.
+    wakes_at: Cell<Option<Instant>>,
     /// Its cluster is gone, or goes on with another driver.
     retired: Cell<bool>,
     telemetry: Rc<Telemetry>,
@@ -92,6 +94,7 @@ impl Driver {
             clock,
             backends: RefCell::new(backends),
             timer_changed: Notify::new(),
+            wakes_at: Cell::new(None),
             retired: Cell::new(false),
             telemetry,
             metrics: RefCell::new(ClusterMetrics::new(tls.len())),
@@ -262,12 +265,9 @@ impl Driver {
     /// Tells the pool a fact and carries out what follows.
     pub fn tell(self: &Rc<Self>, input: Input) -> Handled {
         let mut core = self.core.borrow_mut();
-        let before = core.pool.poll_timeout();
         let handled = core.pool.handle(self.clock.now(), input);
         self.carry_out(&mut core);
-        if core.pool.poll_timeout() != before {
-            self.timer_changed.notify_one();
-        }
+        self.see_timeout(&core);
         handled
     }
 
@@ -278,7 +278,7 @@ impl Driver {
     pub fn arrive(
         self: &Rc<Self>,
         head: Rc<RequestHead>,
-        orders: UnboundedSender<RequestOrder>,
+        orders: Sender<RequestOrder>,
     ) -> Result<RequestId, Rejection> {
         let input = Input::RequestArrived { idempotent: head.idempotent, has_body: head.has_body };
         let mut core = self.core.borrow_mut();
@@ -300,8 +300,21 @@ impl Driver {
             }
         };
         self.carry_out(&mut core);
-        self.timer_changed.notify_one();
+        self.see_timeout(&core);
         result
+    }
+
+    /// Wakes the keeper of the time if it would sleep for too long. Most requests move the next timeout
+    /// to later: then it wakes once, finds nothing due, and sleeps on.
+    fn see_timeout(&self, core: &Core) {
+        if self.retired.get() && core.pool.is_empty() {
+            return self.timer_changed.notify_one();
+        }
+        let Some((at, _)) = core.pool.poll_timeout() else { return };
+        if self.wakes_at.get().is_none_or(|wakes_at| at < wakes_at) {
+            self.wakes_at.set(Some(at));
+            self.timer_changed.notify_one();
+        }
     }
 
     fn carry_out(self: &Rc<Self>, core: &mut Core) {
@@ -391,6 +404,7 @@ impl Driver {
             if self.is_finished() {
                 return;
             }
+            self.wakes_at.set(next.map(|(at, _)| at));
             match next {
                 Some((at, reason)) if at <= self.clock.now() => self.time_passed(reason),
                 Some((at, _)) => {

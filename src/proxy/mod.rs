@@ -39,6 +39,7 @@ pub mod gather;
 pub mod headers;
 pub mod line_writer;
 pub mod log;
+pub mod memory;
 pub mod message_guard;
 pub mod metrics;
 pub mod operator;

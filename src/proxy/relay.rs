@@ -3,18 +3,18 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _};
 use h2::SendStream;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{Method, Request, Response, StatusCode, request};
+use http::{HeaderValue, Method, Request, Response, StatusCode, request};
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use local_channel::mpsc::{Receiver, channel};
 
 use super::access_log::{AccessRecord, Arrival, AttemptRecord, EndedBy};
 use super::clusters::Clusters;
@@ -34,8 +34,8 @@ use crate::pool::{
 pub struct RequestHead {
     /// The client's request.
     pub parts: request::Parts,
-    /// Who asked.
-    pub peer: SocketAddr,
+    /// Who asked, as the backend is told.
+    pub client_address: HeaderValue,
     /// Whether over TLS.
     pub tls: bool,
     /// Whether the method is idempotent.
@@ -49,7 +49,8 @@ pub struct RequestHead {
 impl RequestHead {
     /// The client's side of it, for the fields that an intermediary adds.
     pub fn client(&self) -> headers::ClientFacts {
-        headers::ClientFacts::new(self.peer.ip(), self.tls, self.parts.version)
+        let address = self.client_address.clone();
+        headers::ClientFacts::new(address, self.tls, self.parts.version)
     }
 }
 
@@ -92,7 +93,7 @@ pub enum Exchange {
 pub struct LiveRequest {
     pub(super) driver: Rc<Driver>,
     pub(super) request: RequestId,
-    pub(super) orders: UnboundedReceiver<RequestOrder>,
+    pub(super) orders: Receiver<RequestOrder>,
     pub(super) record: AccessRecord,
     pub(super) head: Rc<RequestHead>,
     /// The upload of the present attempt.
@@ -103,7 +104,7 @@ impl LiveRequest {
     /// Notes the end if it came. Anything else is about an attempt that nobody waits for.
     pub(super) fn note_end(&mut self) {
         while self.record.outcome.is_none()
-            && let Ok(order) = self.orders.try_recv()
+            && let Some(Some(order)) = self.orders.next().now_or_never()
         {
             self.note(&order);
         }
@@ -172,11 +173,11 @@ pub async fn serve(
         idempotent: headers::is_idempotent(&parts.method),
         has_body: !incoming.is_end_stream(),
         parts,
-        peer: arrival.client,
+        client_address: arrival.client_address.clone(),
         tls: arrival.tls,
         body: Rc::new(RefCell::new(ReplayBody::new(incoming, limit, multiplexed))),
     });
-    let (sender, orders) = unbounded_channel();
+    let (sender, orders) = channel();
     match driver.arrive(Rc::clone(&head), sender) {
         Ok(request) => {
             head.body.borrow_mut().belongs_to(request);

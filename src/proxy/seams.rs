@@ -7,12 +7,16 @@
     reason = "this is the one module that the bans point to"
 )]
 
+use std::cell::Cell;
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use pin_project_lite::pin_project;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::AbortHandle;
@@ -46,12 +50,47 @@ impl Drop for Task {
 
 /// Runs a task on this thread until it ends. The name is for people who read a debugger's list.
 pub fn spawn(_name: &'static str, future: impl Future<Output = ()> + 'static) {
-    tokio::task::spawn_local(future);
+    tokio::task::spawn_local(InMoments { future });
 }
 
 /// Runs a task on this thread until it ends or its handle is dropped.
 pub fn spawn_bound(_name: &'static str, future: impl Future<Output = ()> + 'static) -> Task {
-    Task(tokio::task::spawn_local(future).abort_handle())
+    Task(tokio::task::spawn_local(InMoments { future }).abort_handle())
+}
+
+/// What time it is for whoever asks on this thread.
+#[derive(Clone, Copy)]
+enum Moment {
+    /// Nobody's: whoever asks looks at the clock.
+    None,
+    /// A task runs, and has not asked so far.
+    Begun,
+    /// A task runs for which it is this time.
+    At(tokio::time::Instant),
+}
+
+thread_local! {
+    static MOMENT: Cell<Moment> = const { Cell::new(Moment::None) };
+}
+
+pin_project! {
+    /// A task for which no time passes from where it is woken to where it waits. That is microseconds,
+    /// and a look at the clock costs as much as the pool takes for a fact.
+    struct InMoments<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for InMoments<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        MOMENT.set(Moment::Begun);
+        let polled = self.project().future.poll(context);
+        MOMENT.set(Moment::None);
+        polled
+    }
 }
 
 /// The time since the worker started, as the pool counts it.
@@ -70,7 +109,16 @@ impl Clock {
     /// The present time.
     #[must_use]
     pub fn now(&self) -> Instant {
-        let elapsed = self.epoch.elapsed().as_nanos();
+        let now = match MOMENT.get() {
+            Moment::At(now) => now,
+            Moment::None => tokio::time::Instant::now(),
+            Moment::Begun => {
+                let now = tokio::time::Instant::now();
+                MOMENT.set(Moment::At(now));
+                now
+            }
+        };
+        let elapsed = now.saturating_duration_since(self.epoch).as_nanos();
         Instant(u64::try_from(elapsed).unwrap_or(u64::MAX))
     }
 

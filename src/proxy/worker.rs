@@ -14,9 +14,9 @@ use super::config::ProxyConfig;
 use super::control::{self, Command, Peers};
 use super::downstream::admission::Admission;
 use super::reload::sockets::Socket;
-use super::seams;
 use super::site::Site;
 use super::tls::Certificates;
+use super::{memory, seams};
 
 /// What clients get, beyond the longest drain deadline, to read their last bytes.
 const LAST_BYTES: Duration = Duration::from_secs(1);
@@ -71,6 +71,7 @@ async fn serve(worker: Worker) {
     let stop = Rc::new(Notify::new());
     let control = control::serve(worker.commands, Rc::clone(&site), Rc::clone(&stop));
     seams::spawn("control", control);
+    seams::spawn("memory", memory::run());
     let mut draining = worker.draining;
     // The sender lives in the thread that waits for this one.
     let _ = draining.wait_for(|draining| *draining).await;

@@ -158,7 +158,10 @@ async fn what_is_in_flight_is_listed_and_finishes() {
     let lines: Vec<_> = drained.stdout.lines().collect();
     let [headline, columns, row] = lines[..] else { panic!("three lines: {drained:?}") };
     assert!(headline.contains(&backend.url()) && headline.contains("draining"), "{headline}");
-    assert!(headline.contains("held by 1 request on 1 connection, deadline in 59m"), "{headline}");
+    assert!(
+        headline.contains("held by 1 request on 1 connection, deadline in 1h 0m"),
+        "{headline}"
+    );
     assert!(columns.starts_with("WORKER  CONNECTION"), "{columns}");
     let row: Vec<_> = row.split_whitespace().collect();
     assert_eq!(

@@ -58,6 +58,18 @@ impl<Io> ClientIo<Io> {
     }
 }
 
+impl<Io: AsyncRead + Unpin> ClientIo<Io> {
+    /// Waits for the next bytes, with as good as no memory. False if none will come.
+    pub(super) async fn listen(&mut self) -> io::Result<bool> {
+        if self.heard.is_empty() {
+            let mut first = [0];
+            let length = self.io.read(&mut first).await?;
+            self.heard = Bytes::copy_from_slice(&first[..length]);
+        }
+        Ok(!self.heard.is_empty())
+    }
+}
+
 impl<Io: AsyncRead + Unpin> AsyncRead for ClientIo<Io> {
     fn poll_read(
         mut self: Pin<&mut Self>,

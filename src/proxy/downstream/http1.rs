@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -12,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use super::client::Client;
 use super::client_io::ClientIo;
 use super::refusal;
+use super::waits::{Waited, Waits};
 use super::watch::Expired;
 use crate::proxy::client_limits::ClientLimit;
 use crate::proxy::message_guard::machine::{HeadLimits, Messages};
@@ -24,6 +26,9 @@ const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n
 /// Bytes that are read and thrown away after the last answer, so that closing does not reset the
 /// connection before the client has read it.
 const LATE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A client that asks nothing for so long is served without buffers until it does.
+const REST_AFTER: Duration = Duration::from_secs(1);
 
 enum Step {
     Drain,
@@ -38,47 +43,17 @@ where
 {
     let limits = client.downstream.limits;
     let head = HeadLimits { bytes: limits.head_bytes, fields: limits.head_fields };
-    let (guarded, facts) = Guarded::new(io, Messages::Requests, head, client.downstream.clock());
-    let answering = client.clone();
-    let service = service_fn(move |request| answering.answer(request));
-    let mut drained = client.draining();
-    let mut builder = http1::Builder::new();
-    builder
-        .header_read_timeout(None)
-        .max_headers(limits.head_fields)
-        .max_header_size(limits.head_bytes as usize)
-        .max_buf_size(limits.head_bytes as usize)
-        .half_close(false)
-        .keep_alive(!drained);
-    let mut connection = builder.serve_connection(TokioIo::new(guarded), service);
-    let mut draining = client.downstream.draining.clone();
+    let (mut io, facts) = Guarded::new(io, Messages::Requests, head, client.downstream.clock());
     let expired = loop {
-        let step = tokio::select! {
-            biased;
-            _ = draining.wait_for(|draining| *draining), if !drained => Step::Drain,
-            served = poll_fn(|context| connection.poll_without_shutdown(context)) => {
-                Step::Served(served)
-            }
-            expired = client.watch.expired(
-                &limits,
-                limits.http1_idle_timeout,
-                || head_since(&client, &facts),
-                || client.watch.idle_since().filter(|_| facts.head_open_since.get().is_none()),
-            ) => Step::Expired(expired),
-        };
-        match step {
-            Step::Drain => {
-                drained = true;
-                Pin::new(&mut connection).graceful_shutdown();
-            }
-            Step::Served(served) => {
-                report(&client, &facts, served);
-                break None;
-            }
-            Step::Expired(expired) => break Some(expired),
+        let ended = Box::pin(serve_while_busy(&client, &facts, &mut io)).await;
+        if ended != Some(Expired::Rest) {
+            break ended;
+        }
+        match rest(&client, &facts, io.get_mut()).await {
+            Rested::Heard => {}
+            Rested::Ended(ended) => break ended,
         }
     };
-    let mut io = connection.into_parts().io.into_inner();
     let ending = async {
         match expired {
             Some(Expired::Head) => {
@@ -90,17 +65,112 @@ where
                 client.closed(ClientLimit::WriteStall, "the client does not read");
                 return Ok(());
             }
-            // Nobody has told it to go.
-            Some(Expired::Farewell) | None => {}
+            // Nobody has told it to go; and from a rest it has come back.
+            Some(Expired::Farewell | Expired::Rest) | None => {}
         }
         io.shutdown().await?;
         if facts.violation.get().is_some() || expired == Some(Expired::Head) {
-            read_late(&mut io).await?;
+            Box::pin(read_late(&mut io)).await?;
         }
         io::Result::Ok(())
     };
     // However it ends, the socket is closed then.
     let _ = seams::timeout(limits.farewell_timeout, ending).await;
+}
+
+/// Serves a client's requests until its connection ends or none has come for a while. Says what took
+/// too long, if anything did.
+async fn serve_while_busy<Io>(
+    client: &Client,
+    facts: &GuardFacts,
+    io: &mut Guarded<ClientIo<Io>>,
+) -> Option<Expired>
+where
+    Io: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let limits = client.downstream.limits;
+    let service = service_fn(|request| client.answer(request));
+    let mut drained = client.draining();
+    let mut builder = http1::Builder::new();
+    builder
+        .header_read_timeout(None)
+        .max_headers(limits.head_fields)
+        .max_header_size(limits.head_bytes as usize)
+        .max_buf_size(limits.head_bytes as usize)
+        .half_close(false)
+        .keep_alive(!drained);
+    let mut connection = builder.serve_connection(TokioIo::new(io), service);
+    loop {
+        let mut waits = waits(client, facts, drained, Some(REST_AFTER));
+        let step = tokio::select! {
+            biased;
+            served = poll_fn(|context| connection.poll_without_shutdown(context)) => {
+                Step::Served(served)
+            }
+            waited = waits.next() => match waited {
+                Waited::Drain => Step::Drain,
+                Waited::Expired(expired) => Step::Expired(expired),
+            },
+        };
+        drop(waits);
+        match step {
+            Step::Drain => {
+                drained = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+            Step::Served(served) => {
+                report(client, facts, served);
+                return None;
+            }
+            Step::Expired(expired) => return Some(expired),
+        }
+    }
+}
+
+/// What came while a connection was at rest.
+enum Rested {
+    /// The next request.
+    Heard,
+    /// Its end, and what took too long if anything did.
+    Ended(Option<Expired>),
+}
+
+/// Waits for the next request without the buffers that serving one takes: what a client costs that is
+/// only there.
+async fn rest<Io>(client: &Client, facts: &GuardFacts, io: &mut ClientIo<Io>) -> Rested
+where
+    Io: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let mut waits = waits(client, facts, false, None);
+    tokio::select! {
+        biased;
+        heard = io.listen() => match heard {
+            Ok(true) => Rested::Heard,
+            Ok(false) | Err(_) => Rested::Ended(None),
+        },
+        waited = waits.next() => match waited {
+            Waited::Drain => Rested::Ended(None),
+            Waited::Expired(expired) => Rested::Ended(Some(expired)),
+        },
+    }
+}
+
+/// What a connection waits for besides bytes.
+fn waits<'a>(
+    client: &'a Client,
+    facts: &'a GuardFacts,
+    drained: bool,
+    rest_after: Option<Duration>,
+) -> Waits<'a> {
+    let limits = &client.downstream.limits;
+    let expired = client.watch.expired(
+        limits,
+        limits.http1_idle_timeout,
+        rest_after,
+        || head_since(client, facts),
+        || client.watch.idle_since().filter(|_| facts.head_open_since.get().is_none()),
+    );
+    Waits::new(client.downstream.draining.clone(), drained, expired)
 }
 
 /// Since when a head is awaited whose time counts: while a response is due, the next head may wait.

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::client::Client;
 use super::client_io::ClientIo;
+use super::waits::{Waited, Waits};
 use super::watch::Expired;
 use super::{LocalExecutor, refusal};
 use crate::pool::Instant;
@@ -50,12 +51,18 @@ where
     let builder = builder(&limits);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(tapped), service));
     let refused = Refused::default();
-    let mut draining = client.downstream.draining.clone();
     let (mut drained, mut ending) = (false, false);
     loop {
+        let expired = client.watch.expired(
+            &limits,
+            limits.http2_idle_timeout,
+            None,
+            || head_since(&client, &facts),
+            || client.watch.idle_since(),
+        );
+        let mut waits = Waits::new(client.downstream.draining.clone(), drained, expired);
         let step = tokio::select! {
             biased;
-            _ = draining.wait_for(|draining| *draining), if !drained => Step::Drain,
             step = poll_fn(|context| {
                 let polled = connection.as_mut().poll(context);
                 refused.settle(&client, &facts);
@@ -70,13 +77,12 @@ where
                     Poll::Pending => Poll::Pending,
                 }
             }) => step,
-            expired = client.watch.expired(
-                &limits,
-                limits.http2_idle_timeout,
-                || head_since(&client, &facts),
-                || client.watch.idle_since(),
-            ) => Step::Expired(expired),
+            waited = waits.next() => match waited {
+                Waited::Drain => Step::Drain,
+                Waited::Expired(expired) => Step::Expired(expired),
+            },
         };
+        drop(waits);
         match step {
             Step::Drain => {
                 drained = true;
@@ -94,6 +100,7 @@ where
                 connection.as_mut().graceful_shutdown();
                 client.watch.close_soon();
             }
+            Step::Expired(Expired::Rest) => unreachable!("nothing can be put away"),
             Step::Expired(Expired::Head) => {
                 client.closed(ClientLimit::HeadTimeout, "header block or SETTINGS not finished");
                 facts.borrow_mut().bid_farewell_for_time();

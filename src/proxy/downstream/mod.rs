@@ -14,6 +14,7 @@ mod client_io;
 mod http1;
 mod http2;
 mod refusal;
+mod waits;
 mod watch;
 
 use std::cell::{Cell, RefCell};
@@ -188,6 +189,9 @@ impl Sparingly {
     }
 }
 
+/// Serves a connection from its first byte. What it needs only for a while, or only for one of the
+/// protocols, is in a box of its own: most connections wait most of the time, and the task of each is as
+/// large as the largest that is in it.
 async fn serve_accepted(
     downstream: Downstream,
     stream: seams::Stream,
@@ -202,14 +206,15 @@ async fn serve_accepted(
     let _counted = downstream.clusters.telemetry().client_connected();
     let client = Client { downstream, arrival, peer, accepted, watch };
     let Some(config) = config else {
-        return serve(client, stream, false).await;
+        return Box::pin(serve(client, stream, false)).await;
     };
     let handshake = TlsAcceptor::from(config).accept(stream);
-    match seams::timeout(client.downstream.limits.tls_handshake_timeout, handshake).await {
+    let timeout = client.downstream.limits.tls_handshake_timeout;
+    match Box::pin(seams::timeout(timeout, handshake)).await {
         Ok(Ok(stream)) => {
             let http2 = stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2);
             let accepted = client.downstream.clock().now();
-            serve(Client { accepted, ..client }, stream, http2).await;
+            Box::pin(serve(Client { accepted, ..client }, Box::new(stream), http2)).await;
         }
         Ok(Err(error)) => {
             client.count(ClientLimit::TlsHandshake);
@@ -243,10 +248,10 @@ where
     let watch = Rc::clone(&client.watch);
     match spoken {
         Ok(Ok(Spoken::Http2(heard))) if client.downstream.http2 => {
-            http2::serve(client, ClientIo::new(io, heard, watch)).await;
+            Box::pin(http2::serve(client, ClientIo::new(io, heard, watch))).await;
         }
         Ok(Ok(Spoken::Http1(heard) | Spoken::Http2(heard))) => {
-            http1::serve(client, ClientIo::new(io, heard, watch)).await;
+            Box::pin(http1::serve(client, ClientIo::new(io, heard, watch))).await;
         }
         Ok(Ok(Spoken::Nothing) | Err(_)) => {}
         Err(_) => client.closed(ClientLimit::HeadTimeout, "no request came"),

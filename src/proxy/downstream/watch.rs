@@ -22,6 +22,8 @@ pub(super) enum Expired {
     Head,
     /// To send the next request.
     Idle,
+    /// To send the next request soon: what serves it may be put away until then.
+    Rest,
     /// To read anything at all.
     WriteStall,
     /// To go, once told.
@@ -99,7 +101,8 @@ impl Watch {
     }
 
     /// Waits until something has taken too long. `head_since` says since when a head is awaited;
-    /// `idle_since` since when the next request is.
+    /// `idle_since` since when the next request is, which is told once after `rest_after` and once after
+    /// `idle_timeout`.
     ///
     /// Whatever begins to wait while this sleeps has all of its time before it, so that sleeping for
     /// the shortest of all times misses nothing.
@@ -107,6 +110,7 @@ impl Watch {
         &self,
         limits: &ClientLimits,
         idle_timeout: Duration,
+        rest_after: Option<Duration>,
         head_since: impl Fn() -> Option<Instant>,
         idle_since: impl Fn() -> Option<Instant>,
     ) -> Expired {
@@ -125,6 +129,7 @@ impl Watch {
                 (Expired::WriteStall, self.write_blocked_since.get(), limits.write_stall_timeout),
                 (Expired::Head, head_since(), limits.head_timeout),
                 (Expired::Idle, idle_since(), idle_timeout),
+                (Expired::Rest, idle_since(), rest_after.unwrap_or(Duration::MAX)),
             ] {
                 if closing.is_some() && what != Expired::WriteStall {
                     continue;

@@ -7,11 +7,12 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
+use futures_util::StreamExt as _;
 use http::Method;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use local_channel::mpsc::{Receiver, Sender};
 
 use super::{AttemptOrder, BoxedIo, ConnectionOrder, Context, Ended, FIELDS_MAX, HEAD_BYTES_MAX};
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure};
@@ -37,13 +38,13 @@ pub struct Http1Exchange {
 struct Next {
     attempt: AttemptOrder,
     head: Rc<RequestHead>,
-    request: UnboundedSender<RequestOrder>,
+    request: Sender<RequestOrder>,
 }
 
 pub(super) async fn run(
     context: &Context,
     io: BoxedIo,
-    orders: &mut UnboundedReceiver<ConnectionOrder>,
+    orders: &mut Receiver<ConnectionOrder>,
 ) -> Ended {
     let limits = HeadLimits { bytes: HEAD_BYTES_MAX, fields: FIELDS_MAX };
     let (guarded, facts) = Guarded::new(io, Messages::Responses, limits, Clock::start());
@@ -65,7 +66,7 @@ pub(super) async fn run(
     let mut next: Option<Next> = None;
     let mut sent_through = 0;
     poll_fn(|task_context| {
-        while let Poll::Ready(order) = orders.poll_recv(task_context) {
+        while let Poll::Ready(order) = orders.poll_next_unpin(task_context) {
             match order {
                 Some(ConnectionOrder::Open { attempt, head, request }) => {
                     next = Some(Next { attempt, head, request });

@@ -10,9 +10,10 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, Reason, SendStream};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
+use local_channel::mpsc::{Receiver, Sender};
 
 use super::{AttemptOrder, BoxedIo, ConnectionOrder, Context, Ended, HEAD_BYTES_MAX};
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure, StreamToken, limits};
@@ -24,6 +25,9 @@ use crate::proxy::seams::Clock;
 /// Bytes a backend may send ahead on one stream. Every stream of a connection can be full at once
 /// without filling the connection's own window, so a slow client stalls only itself.
 const STREAM_WINDOW: u32 = 128 * 1024;
+/// Bytes of one frame that a backend may send. A frame is read with two system calls whatever its size,
+/// and goes to the client with one; a response of the size of most pages needs no second frame.
+const FRAME_MAX: u32 = 64 * 1024;
 /// RFC 9113, 6.9.1.
 const WINDOW_MAX: u64 = (1 << 31) - 1;
 /// Streams reset by us of which late frames are still expected.
@@ -57,7 +61,7 @@ struct Task<'a> {
 pub(super) async fn run(
     context: &Context,
     io: BoxedIo,
-    orders: &mut UnboundedReceiver<ConnectionOrder>,
+    orders: &mut Receiver<ConnectionOrder>,
 ) -> Ended {
     let clock = Clock::start();
     let (tapped, facts) = Tapped::new(io, Side::Client, FrameBudgets::BACKEND, clock);
@@ -66,6 +70,7 @@ pub(super) async fn run(
     let handshake = Builder::new()
         .initial_max_send_streams(limits::STREAMS_BEFORE_SETTINGS as usize)
         .initial_window_size(STREAM_WINDOW)
+        .max_frame_size(FRAME_MAX)
         .initial_connection_window_size(u32::try_from(window).expect("at most 2^31 - 1"))
         .max_header_list_size(HEAD_BYTES_MAX)
         .max_local_error_reset_streams(Some(PROVOKED_RESETS_MAX))
@@ -97,9 +102,9 @@ impl Task<'_> {
     fn poll(
         &mut self,
         task_context: &mut TaskContext<'_>,
-        orders: &mut UnboundedReceiver<ConnectionOrder>,
+        orders: &mut Receiver<ConnectionOrder>,
     ) -> Poll<Ended> {
-        while let Poll::Ready(order) = orders.poll_recv(task_context) {
+        while let Poll::Ready(order) = orders.poll_next_unpin(task_context) {
             match order {
                 Some(ConnectionOrder::Open { attempt, head, request }) => {
                     self.open(attempt, &head, &request);
@@ -126,12 +131,7 @@ impl Task<'_> {
         }
     }
 
-    fn open(
-        &mut self,
-        attempt: AttemptOrder,
-        head: &RequestHead,
-        request: &UnboundedSender<RequestOrder>,
-    ) {
+    fn open(&mut self, attempt: AttemptOrder, head: &RequestHead, request: &Sender<RequestOrder>) {
         let stream = attempt.stream;
         let scheme = self.context.backend.url.scheme;
         let upstream =

@@ -5,8 +5,8 @@ mod http2;
 
 use std::rc::Rc;
 
+use local_channel::mpsc::{Receiver, Sender, channel};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_rustls::TlsConnector;
 
 use super::backend_url::Scheme;
@@ -45,7 +45,7 @@ pub enum ConnectionOrder {
         /// What to send.
         head: Rc<RequestHead>,
         /// Where the exchange goes.
-        request: UnboundedSender<RequestOrder>,
+        request: Sender<RequestOrder>,
     },
     /// Reset a stream.
     Reset {
@@ -115,15 +115,15 @@ pub fn name(token: ConnectionToken) -> String {
 
 /// Starts a dial. The orders for the connection go into the channel from now on; closing it ends
 /// dial and connection.
-pub fn dial(driver: Rc<Driver>, connection: ConnectionToken) -> UnboundedSender<ConnectionOrder> {
-    let (sender, orders) = unbounded_channel();
+pub fn dial(driver: Rc<Driver>, connection: ConnectionToken) -> Sender<ConnectionOrder> {
+    let (sender, orders) = channel();
     driver.count(|metrics| metrics.backend(connection.backend).dials += 1);
     let backend = driver.backend(connection.backend);
     seams::spawn("upstream connection", run(Context { driver, connection, backend }, orders));
     sender
 }
 
-async fn run(context: Context, mut orders: UnboundedReceiver<ConnectionOrder>) {
+async fn run(context: Context, mut orders: Receiver<ConnectionOrder>) {
     let dialled = tokio::select! {
         biased;
         ended = ordered_end(&mut orders) => Err(ended),
@@ -138,7 +138,7 @@ async fn run(context: Context, mut orders: UnboundedReceiver<ConnectionOrder>) {
 }
 
 /// Nothing but an end can be ordered of a dial.
-async fn ordered_end(orders: &mut UnboundedReceiver<ConnectionOrder>) -> Ended {
+async fn ordered_end(orders: &mut Receiver<ConnectionOrder>) -> Ended {
     match orders.recv().await {
         Some(ConnectionOrder::Close { reason }) => Ended::GivenUp(reason),
         Some(_) | None => Ended::Dropped,
