@@ -186,9 +186,9 @@ impl Driver {
     /// Recounts the pool, and lets it start anew if it does not add up. Returns how long the recount
     /// took.
     pub fn audit(self: &Rc<Self>) -> Duration {
-        let begun = self.now();
+        let begun = self.clock.look();
         let recounted = self.core.borrow().pool.recount();
-        let taken = self.now().since(begun);
+        let taken = self.clock.look().since(begun);
         self.count(|metrics| metrics.audit.observe(taken));
         if let Err(mismatch) = recounted {
             audit::log(&self.cluster, self.probes.worker(), &self.core.borrow().pool, mismatch);

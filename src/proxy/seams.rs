@@ -106,7 +106,7 @@ impl Clock {
         Self { epoch: tokio::time::Instant::now() }
     }
 
-    /// The present time.
+    /// The present time: the same for all that a task does between waking and waiting.
     #[must_use]
     pub fn now(&self) -> Instant {
         let now = match MOMENT.get() {
@@ -118,6 +118,16 @@ impl Clock {
                 now
             }
         };
+        self.since_start(now)
+    }
+
+    /// The present time, also where none passes for a task: to measure what the task itself takes.
+    #[must_use]
+    pub fn look(&self) -> Instant {
+        self.since_start(tokio::time::Instant::now())
+    }
+
+    fn since_start(&self, now: tokio::time::Instant) -> Instant {
         let elapsed = now.saturating_duration_since(self.epoch).as_nanos();
         Instant(u64::try_from(elapsed).unwrap_or(u64::MAX))
     }

@@ -41,6 +41,7 @@ mod multiplex;
 mod reload;
 mod reload_load;
 mod reload_tls;
+mod resting;
 mod shutdown;
 mod stalls;
 mod streams;

@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -15,6 +14,7 @@ use super::client_io::ClientIo;
 use super::refusal;
 use super::waits::{Waited, Waits};
 use super::watch::Expired;
+use crate::pool::Instant;
 use crate::proxy::client_limits::ClientLimit;
 use crate::proxy::message_guard::machine::{HeadLimits, Messages};
 use crate::proxy::message_guard::{GuardFacts, Guarded};
@@ -26,9 +26,6 @@ const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n
 /// Bytes that are read and thrown away after the last answer, so that closing does not reset the
 /// connection before the client has read it.
 const LATE_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// A client that asks nothing for so long is served without buffers until it does.
-const REST_AFTER: Duration = Duration::from_secs(1);
 
 enum Step {
     Drain,
@@ -101,7 +98,7 @@ where
         .keep_alive(!drained);
     let mut connection = builder.serve_connection(TokioIo::new(io), service);
     loop {
-        let mut waits = waits(client, facts, drained, Some(REST_AFTER));
+        let mut waits = waits(client, facts, drained, || rest_since(client, facts));
         let step = tokio::select! {
             biased;
             served = poll_fn(|context| connection.poll_without_shutdown(context)) => {
@@ -141,7 +138,7 @@ async fn rest<Io>(client: &Client, facts: &GuardFacts, io: &mut ClientIo<Io>) ->
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let mut waits = waits(client, facts, false, None);
+    let mut waits = waits(client, facts, false, || None);
     tokio::select! {
         biased;
         heard = io.listen() => match heard {
@@ -160,21 +157,29 @@ fn waits<'a>(
     client: &'a Client,
     facts: &'a GuardFacts,
     drained: bool,
-    rest_after: Option<Duration>,
+    rest_since: impl Fn() -> Option<Instant> + 'a,
 ) -> Waits<'a> {
     let limits = &client.downstream.limits;
     let expired = client.watch.expired(
         limits,
         limits.http1_idle_timeout,
-        rest_after,
         || head_since(client, facts),
         || client.watch.idle_since().filter(|_| facts.head_open_since.get().is_none()),
+        rest_since,
     );
     Waits::new(client.downstream.draining.clone(), drained, expired)
 }
 
+/// Since when nothing is left of what was asked: every head that was begun was answered, no body is on
+/// its way, and nothing has been read of what comes next. Only then `hyper` holds nothing that counts.
+fn rest_since(client: &Client, facts: &GuardFacts) -> Option<Instant> {
+    let answered = facts.heads_begun.get() == client.watch.served();
+    let ended = client.arrival.open_requests() == 0;
+    client.watch.idle_since().filter(|_| answered && ended && facts.is_between_messages())
+}
+
 /// Since when a head is awaited whose time counts: while a response is due, the next head may wait.
-fn head_since(client: &Client, facts: &GuardFacts) -> Option<crate::pool::Instant> {
+fn head_since(client: &Client, facts: &GuardFacts) -> Option<Instant> {
     let since = facts.head_open_since.get()?;
     let idle_since = client.watch.idle_since()?;
     let first = facts.heads_begun.get() <= 1;

@@ -56,9 +56,9 @@ where
         let expired = client.watch.expired(
             &limits,
             limits.http2_idle_timeout,
-            None,
             || head_since(&client, &facts),
             || client.watch.idle_since(),
+            || None,
         );
         let mut waits = Waits::new(client.downstream.draining.clone(), drained, expired);
         let step = tokio::select! {

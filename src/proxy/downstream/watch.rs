@@ -15,6 +15,9 @@ use crate::proxy::client_limits::ClientLimits;
 use crate::proxy::relay_body::{CutShort, RelayBody};
 use crate::proxy::seams::{self, Clock};
 
+/// A client that asks nothing for so long is served without buffers until it does.
+const REST_AFTER: Duration = Duration::from_secs(1);
+
 /// What took too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expired {
@@ -101,8 +104,8 @@ impl Watch {
     }
 
     /// Waits until something has taken too long. `head_since` says since when a head is awaited;
-    /// `idle_since` since when the next request is, which is told once after `rest_after` and once after
-    /// `idle_timeout`.
+    /// `idle_since` since when the next request is; `rest_since` the same where what serves it could be
+    /// put away.
     ///
     /// Whatever begins to wait while this sleeps has all of its time before it, so that sleeping for
     /// the shortest of all times misses nothing.
@@ -110,9 +113,9 @@ impl Watch {
         &self,
         limits: &ClientLimits,
         idle_timeout: Duration,
-        rest_after: Option<Duration>,
         head_since: impl Fn() -> Option<Instant>,
         idle_since: impl Fn() -> Option<Instant>,
+        rest_since: impl Fn() -> Option<Instant>,
     ) -> Expired {
         loop {
             let now = self.clock.now();
@@ -129,7 +132,7 @@ impl Watch {
                 (Expired::WriteStall, self.write_blocked_since.get(), limits.write_stall_timeout),
                 (Expired::Head, head_since(), limits.head_timeout),
                 (Expired::Idle, idle_since(), idle_timeout),
-                (Expired::Rest, idle_since(), rest_after.unwrap_or(Duration::MAX)),
+                (Expired::Rest, rest_since(), REST_AFTER),
             ] {
                 if closing.is_some() && what != Expired::WriteStall {
                     continue;

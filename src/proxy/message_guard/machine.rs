@@ -197,16 +197,21 @@ impl Machine {
         self.begun
     }
 
+    /// Whether nothing has come of the next message.
+    #[must_use]
+    pub fn is_between_messages(&self) -> bool {
+        self.state == State::Start
+    }
+
     /// Whether a head was begun and is not finished.
     #[must_use]
     pub fn in_head(&self) -> bool {
         match self.state {
-            State::Line(..) | State::LineLf => true,
+            State::BlankLf | State::Line(..) | State::LineLf => true,
             State::FieldStart | State::Name | State::Value | State::ValueLf | State::EndLf => {
                 !self.trailers
             }
             State::Start
-            | State::BlankLf
             | State::Content(_)
             | State::UntilClose
             | State::ChunkSize { .. }

@@ -71,6 +71,14 @@ pub struct Guarded<Io> {
     verdict: Verdict,
 }
 
+impl GuardFacts {
+    /// Whether all that was read belongs to messages that are complete.
+    #[must_use]
+    pub fn is_between_messages(&self) -> bool {
+        self.violation.get().is_none() && self.machine.borrow().is_between_messages()
+    }
+}
+
 impl<Io> Guarded<Io> {
     /// Guards a connection from its first byte on.
     pub fn new(
