@@ -53,14 +53,7 @@ where
     let refused = Refused::default();
     let (mut drained, mut ending) = (false, false);
     loop {
-        let expired = client.watch.expired(
-            &limits,
-            limits.http2_idle_timeout,
-            || head_since(&client, &facts),
-            || client.watch.idle_since(),
-            || None,
-        );
-        let mut waits = Waits::new(client.downstream.draining.clone(), drained, expired);
+        let mut waits = waits(&client, &facts, drained);
         let step = tokio::select! {
             biased;
             step = poll_fn(|context| {
@@ -132,6 +125,19 @@ fn builder(limits: &ClientLimits) -> http2::Builder<LocalExecutor> {
         .keep_alive_interval(limits.keepalive_interval)
         .keep_alive_timeout(limits.keepalive_timeout);
     builder
+}
+
+/// What a connection waits for besides bytes.
+fn waits<'a>(client: &'a Client, facts: &'a RefCell<Facts>, drained: bool) -> Waits<'a> {
+    let limits = &client.downstream.limits;
+    let expired = client.watch.expired(
+        limits,
+        limits.http2_idle_timeout,
+        || head_since(client, facts),
+        || client.watch.idle_since(),
+        || None,
+    );
+    Waits::new(client.downstream.draining.clone(), drained, expired)
 }
 
 /// Since when SETTINGS or the rest of a header block is awaited.

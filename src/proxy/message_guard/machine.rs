@@ -13,6 +13,8 @@
 //!
 //! A bare CR or a bare LF is an error everywhere but in content.
 
+mod runs;
+
 use std::fmt;
 
 use super::lexemes::{Kept, LENGTH_MAX, is_in_target, is_text, is_token, number};
@@ -267,73 +269,6 @@ impl Machine {
         skipped
     }
 
-    /// Takes in at once a line of which all is there and nothing is special, as nearly every line of a
-    /// head is. How many bytes that was; where it is none, [`Self::step`] finds out why.
-    fn whole_line(&mut self, bytes: &[u8]) -> usize {
-        match self.state {
-            State::Start if self.messages == Messages::Requests => {
-                let length = whole_request_line(bytes).unwrap_or(0);
-                if length == 0 || length > self.limits.bytes as usize {
-                    return 0;
-                }
-                self.begun += 1;
-                self.head = Head { bytes: length as u32, ..Head::default() };
-                self.trailers = false;
-                self.state = State::FieldStart;
-                length
-            }
-            State::FieldStart if self.head.fields < self.limits.fields => {
-                let length = whole_field_line(bytes).unwrap_or(0);
-                if length == 0 || length > (self.limits.bytes - self.head.bytes) as usize {
-                    return 0;
-                }
-                self.head.bytes += length as u32;
-                self.head.fields += 1;
-                length
-            }
-            _ => 0,
-        }
-    }
-
-    /// Takes in at once as many bytes as do not change the state. How many that was. Heads are made
-    /// of such runs, and [`Self::step`] would do the same with each of their bytes.
-    fn run(&mut self, bytes: &[u8]) -> usize {
-        let left = self.limits.bytes.saturating_sub(self.head.bytes) as usize;
-        let bytes = &bytes[..bytes.len().min(left)];
-        let length = match &mut self.state {
-            State::Line(Part::Version, length @ 0) if starts_with_version(bytes) => {
-                *length = VERSION_LENGTH;
-                VERSION_LENGTH as usize
-            }
-            State::Line(Part::Method, length) => {
-                let run = run_of(bytes, is_token);
-                *length += run as u32;
-                run
-            }
-            State::Line(Part::Target, length) => {
-                let run = run_of(bytes, is_in_target);
-                *length += run as u32;
-                run
-            }
-            State::Line(Part::Reason, _) => run_of(bytes, is_text),
-            State::Name => {
-                let run = run_of(bytes, is_token);
-                self.name.extend(&bytes[..run]);
-                run
-            }
-            State::Value => {
-                let run = run_of(bytes, is_text);
-                if is_about_framing(&self.name) {
-                    bytes[..run].iter().for_each(|byte| self.value.push(*byte));
-                }
-                run
-            }
-            _ => 0,
-        };
-        self.head.bytes += length as u32;
-        length
-    }
-
     fn step(&mut self, byte: u8) -> Result<State, Violation> {
         match self.state {
             State::Start => self.begin(byte),
@@ -540,45 +475,6 @@ impl Machine {
         let wrong = if self.trailers { Violation::Trailer } else { Violation::HeadBytes };
         if self.head.bytes > self.limits.bytes { Err(wrong) } else { Ok(()) }
     }
-}
-
-/// How many bytes from the first on belong to something.
-fn run_of(bytes: &[u8], belongs: impl Fn(u8) -> bool) -> usize {
-    bytes.iter().position(|byte| !belongs(*byte)).unwrap_or(bytes.len())
-}
-
-/// The length of the request line that these bytes begin with.
-fn whole_request_line(bytes: &[u8]) -> Option<usize> {
-    let method = run_of(bytes, is_token);
-    let target = bytes.get(method..)?.strip_prefix(b" ")?;
-    let target_length = run_of(target, is_in_target);
-    let version = target.get(target_length..)?.strip_prefix(b" ")?;
-    let whole =
-        starts_with_version(version) && version[VERSION_LENGTH as usize..].starts_with(b"\r\n");
-    (whole && method > 0 && target_length > 0)
-        .then(|| bytes.len() - version.len() + VERSION_LENGTH as usize + 2)
-}
-
-/// The length of the field line that these bytes begin with, unless it could be about framing.
-fn whole_field_line(bytes: &[u8]) -> Option<usize> {
-    let name = run_of(bytes, is_token);
-    let value = bytes.get(name..)?.strip_prefix(b":")?;
-    let end = run_of(value, is_text);
-    let whole = value[end..].starts_with(b"\r\n");
-    (whole && name > 0 && !is_framing_length(name)).then(|| name + 1 + end + 2)
-}
-
-fn starts_with_version(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"HTTP/1.1") || bytes.starts_with(b"HTTP/1.0")
-}
-
-/// Whether a name could be one of those that decide about framing: of others the value is not kept.
-fn is_about_framing(name: &Kept<NAME_KEPT>) -> bool {
-    name.bytes().is_some_and(|name| is_framing_length(name.len()))
-}
-
-fn is_framing_length(length: usize) -> bool {
-    length == CONTENT_LENGTH.len() || length == TRANSFER_ENCODING.len()
 }
 
 fn expect(byte: u8, wanted: u8, wrong: Violation, next: State) -> Result<State, Violation> {
