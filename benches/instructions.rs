@@ -11,7 +11,6 @@ mod scenario;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::{env, fs};
 
@@ -148,8 +147,7 @@ fn parse(text: &str) -> Result<(String, BTreeMap<String, f64>), String> {
     let counts = lines.enumerate().map(|(index, line)| {
         let parts = line.split_once(' ');
         let parsed = parts.and_then(|(name, count)| Some((name.to_owned(), count.parse().ok()?)));
-        let place = Path::new(BASELINE).display();
-        parsed.ok_or_else(|| format!("{place}:{}: expected a name and a number", index + 2))
+        parsed.ok_or_else(|| format!("{BASELINE}:{}: expected a name and a number", index + 2))
     });
     Ok((compiler, counts.collect::<Result<_, _>>()?))
 }

@@ -91,6 +91,23 @@ impl World {
         }
     }
 
+    /// The first request of all is sent, and its response begins.
+    fn begin(&mut self) -> (RequestId, StreamToken) {
+        let request = self.get();
+        self.connect_one(4);
+        let stream = self.open_one();
+        self.done(Input::ResponseStarted { stream, status: 200 });
+        (request, stream)
+    }
+
+    /// Somebody else's probes of a backend fail, as often as takes it down.
+    fn take_down(&mut self, index: u16) {
+        let backend = self.token(index);
+        for _ in 0..3 {
+            self.done(Input::ProbeFinished { backend, number: 0, passed: false });
+        }
+    }
+
     fn get(&mut self) -> RequestId {
         self.arrive(true, false)
     }

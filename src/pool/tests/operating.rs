@@ -77,10 +77,7 @@ fn a_dial_to_a_backend_that_went_down_covers_nobody() {
     let dials = world.dials();
     assert_eq!(dials.len(), 1);
     let dialled = dials[0].backend;
-    let backend = world.token(dialled.0);
-    for _ in 0..3 {
-        world.done(Input::ProbeFinished { backend, number: 0, passed: false });
-    }
+    world.take_down(dialled.0);
     assert!(!world.pool.may_be_used(dialled));
     world.pass(SECOND * 2);
     let more = world.dials();
@@ -127,10 +124,7 @@ fn drained_and_wanted_back_a_backend_goes_on_with_its_connections() {
 #[test]
 fn a_drain_that_was_cancelled_cuts_nothing() {
     let mut world = World::new(config(1));
-    let request = world.get();
-    world.connect_one(4);
-    let stream = world.open_one();
-    world.done(Input::ResponseStarted { stream, status: 200 });
+    let (request, stream) = world.begin();
     let backend = world.token(0);
     world.done(Input::DrainRequested { backend, within: SECOND * 10 });
     world.pass(SECOND * 2);
@@ -254,10 +248,7 @@ fn a_backend_that_was_down_starts_slowly_when_probing_ends() {
     config.probing = Probing::Told;
     config.timeouts.slow_start = SECOND * 100;
     let mut world = World::new(config);
-    let backend = world.token(0);
-    for _ in 0..3 {
-        world.done(Input::ProbeFinished { backend, number: 0, passed: false });
-    }
+    world.take_down(0);
     world.done(Input::SettingChanged { setting: Setting::Probing(Probing::Off) });
     assert!(world.pool.share(BackendId(0), world.now) < 100);
 }
@@ -265,10 +256,7 @@ fn a_backend_that_was_down_starts_slowly_when_probing_ends() {
 #[test]
 fn a_drain_can_be_hastened() {
     let mut world = World::new(config(1));
-    let request = world.get();
-    world.connect_one(4);
-    let stream = world.open_one();
-    world.done(Input::ResponseStarted { stream, status: 200 });
+    let (request, stream) = world.begin();
     let backend = world.token(0);
     world.done(Input::DrainRequested { backend, within: SECOND * 600 });
     world.done(Input::DrainRequested { backend, within: SECOND });
@@ -280,10 +268,8 @@ fn a_drain_can_be_hastened() {
 #[test]
 fn a_lost_connection_ends_with_the_drain_of_its_backend() {
     let mut world = World::new(config(1));
-    world.get();
-    let connection = world.connect_one(4);
-    let stream = world.open_one();
-    world.done(Input::ResponseStarted { stream, status: 200 });
+    let (_, stream) = world.begin();
+    let connection = stream.connection;
     let backend = world.token(0);
     world.done(Input::DrainRequested { backend, within: SECOND * 2 });
     world.pass(SECOND);
@@ -326,10 +312,7 @@ fn with_too_few_healthy_the_dead_do_not_keep_the_well_from_being_dialled() {
     config.max_requests_per_connection = Some(1);
     let mut world = World::new(config);
     for index in [0, 1] {
-        let backend = world.token(index);
-        for _ in 0..3 {
-            world.done(Input::ProbeFinished { backend, number: 0, passed: false });
-        }
+        world.take_down(index);
     }
     let mut failed = 0;
     for _ in 0..40 {
