@@ -173,10 +173,9 @@ impl Pool {
         let state = &self.backends[usize::from(backend.0)];
         let chosen = state.is_usable() || (state.counted.in_service && self.panicking);
         let waits = self.timers.armed(Timer::Backoff(u32::from(backend.0))).is_some();
-        let roomy = chosen && self.slots.has_capacity(backend);
         let dialable = chosen && !waits && self.may_dial(backend);
         self.balancer.set_member(Set::Usable, backend, chosen);
-        self.balancer.set_member(Set::Roomy, backend, roomy);
+        self.refresh_room(backend);
         let hangs = dialable && self.slots.has_slow_dial(backend);
         self.balancer.set_member(Set::Dialable, backend, dialable && !hangs);
         self.balancer.set_member(Set::Hanging, backend, hangs);

@@ -204,7 +204,8 @@ fn backend(
     })
 }
 
-fn milliseconds(duration: Duration) -> u64 {
+/// A time as answers tell it.
+pub(super) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -256,7 +256,7 @@ fn a_backend_that_was_down_starts_slowly_when_probing_ends() {
 #[test]
 fn a_drain_can_be_hastened() {
     let mut world = World::new(config(1));
-    let (request, stream) = world.begin();
+    let (request, _) = world.begin();
     let backend = world.token(0);
     world.done(Input::DrainRequested { backend, within: SECOND * 600 });
     world.done(Input::DrainRequested { backend, within: SECOND });

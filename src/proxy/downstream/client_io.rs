@@ -51,14 +51,12 @@ pub(super) struct ClientIo<Io> {
     watch: Rc<Watch>,
 }
 
-impl<Io> ClientIo<Io> {
+impl<Io: AsyncRead + Unpin> ClientIo<Io> {
     /// `heard` is read again before the rest.
     pub(super) fn new(io: Io, heard: Bytes, watch: Rc<Watch>) -> Self {
         Self { io, heard, watch }
     }
-}
 
-impl<Io: AsyncRead + Unpin> ClientIo<Io> {
     /// Waits for the next bytes, with as good as no memory. False if none will come.
     pub(super) async fn listen(&mut self) -> io::Result<bool> {
         if self.heard.is_empty() {

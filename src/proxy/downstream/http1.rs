@@ -27,12 +27,6 @@ const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n
 /// connection before the client has read it.
 const LATE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-enum Step {
-    Drain,
-    Served(hyper::Result<()>),
-    Expired(Expired),
-}
-
 /// Serves a client until its connection ends.
 pub(super) async fn serve<Io>(client: Client, io: ClientIo<Io>)
 where
@@ -99,27 +93,20 @@ where
     let mut connection = builder.serve_connection(TokioIo::new(io), service);
     loop {
         let mut waits = waits(client, facts, drained, || rest_since(client, facts));
-        let step = tokio::select! {
+        let waited = tokio::select! {
             biased;
             served = poll_fn(|context| connection.poll_without_shutdown(context)) => {
-                Step::Served(served)
-            }
-            waited = waits.next() => match waited {
-                Waited::Drain => Step::Drain,
-                Waited::Expired(expired) => Step::Expired(expired),
-            },
-        };
-        drop(waits);
-        match step {
-            Step::Drain => {
-                drained = true;
-                Pin::new(&mut connection).graceful_shutdown();
-            }
-            Step::Served(served) => {
                 report(client, facts, served);
                 return None;
             }
-            Step::Expired(expired) => return Some(expired),
+            waited = waits.next() => waited,
+        };
+        match waited {
+            Waited::Drain => {
+                drained = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+            Waited::Expired(expired) => return Some(expired),
         }
     }
 }

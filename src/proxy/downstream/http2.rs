@@ -32,10 +32,9 @@ const SEND_BUFFER: usize = 128 * 1024;
 const PROVOKED_RESETS_MAX: usize = 10_000;
 
 enum Step {
-    Drain,
     Ending,
     Served(hyper::Result<()>),
-    Expired(Expired),
+    Waited(Waited),
 }
 
 /// Serves a client until its connection ends.
@@ -70,14 +69,11 @@ where
                     Poll::Pending => Poll::Pending,
                 }
             }) => step,
-            waited = waits.next() => match waited {
-                Waited::Drain => Step::Drain,
-                Waited::Expired(expired) => Step::Expired(expired),
-            },
+            waited = waits.next() => Step::Waited(waited),
         };
         drop(waits);
         match step {
-            Step::Drain => {
+            Step::Waited(Waited::Drain) => {
                 drained = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -88,24 +84,26 @@ where
             }
             Step::Served(_) if ending => return,
             Step::Served(served) => return report(&client, &facts, served),
-            Step::Expired(Expired::Idle) => {
+            Step::Waited(Waited::Expired(Expired::Idle)) => {
                 client.count(ClientLimit::IdleTimeout);
                 connection.as_mut().graceful_shutdown();
                 client.watch.close_soon();
             }
-            Step::Expired(Expired::Rest) => unreachable!("nothing can be put away"),
-            Step::Expired(Expired::Head) => {
+            Step::Waited(Waited::Expired(Expired::Rest)) => unreachable!("nothing can be put away"),
+            Step::Waited(Waited::Expired(Expired::Head)) => {
                 client.closed(ClientLimit::HeadTimeout, "header block or SETTINGS not finished");
                 facts.borrow_mut().bid_farewell_for_time();
             }
-            Step::Expired(Expired::WriteStall) => {
+            Step::Waited(Waited::Expired(Expired::WriteStall)) => {
                 return client.closed(ClientLimit::WriteStall, "the client does not read");
             }
-            Step::Expired(Expired::Farewell) if !ending && client.watch.is_busy() => {
+            Step::Waited(Waited::Expired(Expired::Farewell))
+                if !ending && client.watch.is_busy() =>
+            {
                 // A request came in the moment in which it was told to go: that one may end.
                 client.watch.stay();
             }
-            Step::Expired(Expired::Farewell) => return,
+            Step::Waited(Waited::Expired(Expired::Farewell)) => return,
         }
     }
 }

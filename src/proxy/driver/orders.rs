@@ -11,6 +11,7 @@ use crate::pool::{
     SlotState, SlotView, Strategy, StreamToken, StreamView, TimerReason,
 };
 use crate::proxy::backends::Backend;
+use crate::proxy::control::milliseconds;
 use crate::proxy::operator::{
     BackendReport, CUT_MAX, CutStream, HeldConnection, HeldStream, Named, Order, slot_state,
 };
@@ -295,10 +296,6 @@ impl Core {
         let places = places.filter_map(|place| u16::try_from(place).ok());
         places.flat_map(|place| self.pool.connections(BackendId(place)))
     }
-}
-
-fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn shortened(path: &str) -> String {
