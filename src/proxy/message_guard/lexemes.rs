@@ -75,14 +75,6 @@ impl<const MAX: usize> Kept<MAX> {
         self.length += 1;
     }
 
-    /// Takes in bytes among which there is no white space.
-    pub(super) fn extend(&mut self, bytes: &[u8]) {
-        if let Some(place) = self.bytes.get_mut(self.length..self.length + bytes.len()) {
-            place.copy_from_slice(bytes);
-        }
-        self.length += bytes.len();
-    }
-
     /// All of it, if it was short enough to be kept.
     pub(super) fn bytes(&self) -> Option<&[u8]> {
         self.bytes.get(..self.length)

@@ -13,7 +13,7 @@
 //!
 //! A bare CR or a bare LF is an error everywhere but in content.
 
-mod runs;
+mod lines;
 
 use std::fmt;
 
@@ -234,13 +234,8 @@ impl Machine {
         let mut at = 0;
         while at < bytes.len() {
             let rest = &bytes[at..];
-            let mut taken = self.skip(rest.len());
-            if taken == 0 {
-                taken = self.whole_line(rest);
-            }
-            if taken == 0 {
-                taken = self.run(rest);
-            }
+            let skipped = self.skip(rest.len());
+            let taken = if skipped > 0 { skipped } else { self.whole_line(rest) };
             if taken > 0 {
                 at += taken;
                 continue;
@@ -359,12 +354,12 @@ impl Machine {
                 }
                 self.name = Kept::default();
                 self.value = Kept::default();
-                self.name.extend(&[byte]);
+                self.name.push(byte);
                 Ok(State::Name)
             }
             State::Name if byte == b':' => Ok(State::Value),
             State::Name if is_token(byte) => {
-                self.name.extend(&[byte]);
+                self.name.push(byte);
                 Ok(State::Name)
             }
             State::Value if byte == b'\r' => Ok(State::ValueLf),

@@ -1,11 +1,8 @@
-//! What of a head can be taken in at once. It changes nothing but the time that a head takes: a verdict
-//! does not depend on how the bytes were cut, and cut into single bytes they all go through
+//! The lines of a head that can be taken in at once. It changes nothing but the time that a head takes: a
+//! verdict does not depend on how the bytes were cut, and cut into single bytes they all go through
 //! [`Machine::step`].
 
-use super::{
-    CONTENT_LENGTH, Head, Kept, Machine, Messages, NAME_KEPT, Part, State, TRANSFER_ENCODING,
-    VERSION_LENGTH,
-};
+use super::{CONTENT_LENGTH, Head, Machine, Messages, State, TRANSFER_ENCODING, VERSION_LENGTH};
 use crate::proxy::message_guard::lexemes::{is_in_target, is_text, is_token};
 
 impl Machine {
@@ -35,45 +32,6 @@ impl Machine {
             }
             _ => 0,
         }
-    }
-
-    /// Takes in at once as many bytes as do not change the state. How many that was. Heads are made
-    /// of such runs, and [`Self::step`] would do the same with each of their bytes.
-    pub(super) fn run(&mut self, bytes: &[u8]) -> usize {
-        let left = self.limits.bytes.saturating_sub(self.head.bytes) as usize;
-        let bytes = &bytes[..bytes.len().min(left)];
-        let length = match &mut self.state {
-            State::Line(Part::Version, length @ 0) if starts_with_version(bytes) => {
-                *length = VERSION_LENGTH;
-                VERSION_LENGTH as usize
-            }
-            State::Line(Part::Method, length) => {
-                let run = run_of(bytes, is_token);
-                *length += run as u32;
-                run
-            }
-            State::Line(Part::Target, length) => {
-                let run = run_of(bytes, is_in_target);
-                *length += run as u32;
-                run
-            }
-            State::Line(Part::Reason, _) => run_of(bytes, is_text),
-            State::Name => {
-                let run = run_of(bytes, is_token);
-                self.name.extend(&bytes[..run]);
-                run
-            }
-            State::Value => {
-                let run = run_of(bytes, is_text);
-                if is_about_framing(&self.name) {
-                    bytes[..run].iter().for_each(|byte| self.value.push(*byte));
-                }
-                run
-            }
-            _ => 0,
-        };
-        self.head.bytes += length as u32;
-        length
     }
 }
 
@@ -107,11 +65,7 @@ fn starts_with_version(bytes: &[u8]) -> bool {
     bytes.starts_with(b"HTTP/1.1") || bytes.starts_with(b"HTTP/1.0")
 }
 
-/// Whether a name could be one of those that decide about framing: of others the value is not kept.
-fn is_about_framing(name: &Kept<NAME_KEPT>) -> bool {
-    name.bytes().is_some_and(|name| is_framing_length(name.len()))
-}
-
+/// Whether a name of this length could be one of those that decide about framing.
 fn is_framing_length(length: usize) -> bool {
     length == CONTENT_LENGTH.len() || length == TRANSFER_ENCODING.len()
 }
