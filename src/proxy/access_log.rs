@@ -159,7 +159,7 @@ fn open_file(path: &Path) -> Result<LineWriter, String> {
 }
 
 /// The connection that a request came over.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Arrival {
     /// Who asked.
     pub client: SocketAddr,
@@ -170,15 +170,15 @@ pub struct Arrival {
     /// Whether over TLS.
     pub tls: bool,
     /// Requests over it that have not ended.
-    open: Rc<Cell<usize>>,
+    open: Cell<usize>,
 }
 
 impl Arrival {
     /// A connection that nothing was asked over yet.
     #[must_use]
-    pub fn new(client: SocketAddr, listener: SocketAddr, tls: bool) -> Self {
+    pub fn new(client: SocketAddr, listener: SocketAddr, tls: bool) -> Rc<Self> {
         let client_address = headers::client_address(client.ip());
-        Self { client, client_address, listener, tls, open: Rc::default() }
+        Rc::new(Self { client, client_address, listener, tls, open: Cell::new(0) })
     }
 
     /// Requests over it that were read and have not ended.
@@ -187,19 +187,20 @@ impl Arrival {
         self.open.get()
     }
 
-    fn enter(&self) -> Open {
+    fn enter(self: &Rc<Self>) -> Open {
         self.open.set(self.open.get() + 1);
-        Open(Rc::clone(&self.open))
+        Open(Rc::clone(self))
     }
 }
 
 /// Counts a request as open while it lives.
 #[derive(Debug)]
-struct Open(Rc<Cell<usize>>);
+struct Open(Rc<Arrival>);
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        let open = &self.0.open;
+        open.set(open.get() - 1);
     }
 }
 
@@ -251,7 +252,7 @@ pub struct AccessRecord {
     /// Its version of HTTP, if it could be read.
     pub version: Option<Version>,
     /// Where it came from.
-    pub arrival: Arrival,
+    pub arrival: Rc<Arrival>,
     /// The trace that it belongs to.
     pub trace: Option<TraceId>,
     /// The cluster that it was for, if one was chosen.
@@ -293,7 +294,7 @@ pub struct AccessRecord {
 impl AccessRecord {
     /// A record of a request whose head has just arrived.
     #[must_use]
-    pub fn new(parts: &request::Parts, arrival: &Arrival, arrived: Instant) -> Self {
+    pub fn new(parts: &request::Parts, arrival: &Rc<Arrival>, arrived: Instant) -> Self {
         Self {
             _open: Some(arrival.enter()),
             method: Some(parts.method.clone()),
@@ -306,13 +307,13 @@ impl AccessRecord {
 
     /// A record of a request whose head could not be read.
     #[must_use]
-    pub fn unreadable(arrival: &Arrival, arrived: Instant) -> Self {
+    pub fn unreadable(arrival: &Rc<Arrival>, arrived: Instant) -> Self {
         Self {
             method: None,
             uri: Uri::default(),
             host: None,
             version: None,
-            arrival: arrival.clone(),
+            arrival: Rc::clone(arrival),
             trace: None,
             cluster: None,
             arrived,

@@ -44,20 +44,12 @@ const PROTECTED: [HeaderName; 8] = [
 ];
 
 /// Who asked, and how.
-#[derive(Clone, Debug)]
-pub struct ClientFacts {
-    address: HeaderValue,
-    tls: bool,
-    version: Version,
-}
-
-impl ClientFacts {
-    /// The client at an address as [`client_address`] writes it, over TLS or not, with this version of
-    /// HTTP.
-    #[must_use]
-    pub fn new(address: HeaderValue, tls: bool, version: Version) -> Self {
-        Self { address, tls, version }
-    }
+#[derive(Clone, Copy, Debug)]
+pub struct ClientFacts<'a> {
+    /// Its address, as [`client_address`] writes it.
+    pub address: &'a HeaderValue,
+    /// Whether over TLS.
+    pub tls: bool,
 }
 
 /// A client's address as it stands in `X-Forwarded-For`.
@@ -76,58 +68,59 @@ pub fn is_idempotent(method: &Method) -> bool {
         .contains(method)
 }
 
-/// Why a request cannot be passed on, if it cannot.
-#[must_use]
-pub fn refuse(parts: &request::Parts) -> Option<(StatusCode, &'static str)> {
+/// The authority that a request is for: that of its target if it has one, or else its `Host` (RFC 9112,
+/// 3.2.2).
+///
+/// # Errors
+/// Why the request cannot be passed on.
+pub fn authority(parts: &request::Parts) -> Result<Authority, (StatusCode, &'static str)> {
     if parts.method == Method::CONNECT {
-        return Some((StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not supported"));
+        return Err((StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not supported"));
     }
+    let bad = |line| (StatusCode::BAD_REQUEST, line);
     let mut hosts = parts.headers.get_all(HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
-        return Some((StatusCode::BAD_REQUEST, "more than one Host field"));
+        return Err(bad("more than one Host field"));
     }
+    let of_host = host.map(|host| Authority::try_from(host.as_bytes())).transpose();
+    let of_host = of_host.map_err(|_| bad("Host is not an authority"))?;
     // RFC 9112, 3.2: HTTP/1.1 requires Host; RFC 9113, 8.3.1: HTTP/2 one of the two. HTTP/1.0 does
     // not, but nothing could be sent on over HTTP/2 without an authority.
-    if parts.uri.authority().is_none() && host.is_none() {
-        return Some((StatusCode::BAD_REQUEST, "no authority: expected Host or :authority"));
+    let authority = parts.uri.authority().cloned().or(of_host);
+    let authority = authority.ok_or_else(|| bad("no authority: expected Host or :authority"))?;
+    match refuse_target(parts, host) {
+        None => Ok(authority),
+        Some(line) => Err(bad(line)),
     }
-    if host.is_some_and(|host| Authority::try_from(host.as_bytes()).is_err()) {
-        return Some((StatusCode::BAD_REQUEST, "Host is not an authority"));
-    }
-    refuse_target(parts, host)
 }
 
 /// What is wrong with the target of a request, if anything: what would mean something else to the
 /// next reader, above all after a change of protocol.
-fn refuse_target(
-    parts: &request::Parts,
-    host: Option<&HeaderValue>,
-) -> Option<(StatusCode, &'static str)> {
-    let bad = |line| Some((StatusCode::BAD_REQUEST, line));
+fn refuse_target(parts: &request::Parts, host: Option<&HeaderValue>) -> Option<&'static str> {
     let authority = parts.uri.authority().map(Authority::as_str);
     // RFC 9110, 4.2.4; RFC 9113, 8.3.1.
     let host = host.map(HeaderValue::as_bytes);
     if authority.is_some_and(|authority| authority.contains('@'))
         || host.is_some_and(|host| host.contains(&b'@'))
     {
-        return bad("user information in the authority");
+        return Some("user information in the authority");
     }
     // RFC 9112, 3.2.3: the authority form is for CONNECT.
     if authority.is_some() && parts.uri.scheme().is_none() {
-        return bad("the target is an authority");
+        return Some("the target is an authority");
     }
     let path = parts.uri.path();
     let asterisk = path == "*" && parts.method == Method::OPTIONS;
     if !path.is_empty() && !path.starts_with('/') && !asterisk {
-        return bad("the target is no path");
+        return Some("the target is no path");
     }
     // RFC 9113, 8.3.1. In HTTP/1.1 a target with an authority replaces Host (RFC 9112, 3.2.2).
     if parts.version == Version::HTTP_2
         && let (Some(authority), Some(host)) = (authority, host)
         && !authority.as_bytes().eq_ignore_ascii_case(host)
     {
-        return bad(":authority and Host disagree");
+        return Some(":authority and Host disagree");
     }
     None
 }
@@ -135,13 +128,13 @@ fn refuse_target(
 /// The head of one attempt at a request: what the client sent, without what was meant for Baton, with
 /// what an intermediary adds. Path and query stay as they are, byte for byte.
 ///
-/// The authority is that of the request target if it has one, or else of `Host` (RFC 9112, 3.2.2).
-/// `X-Forwarded-For` grows by the client's address; `-Proto` and `-Host` say what the client used and
+/// `authority` is what [`authority`] said of it. `X-Forwarded-For` grows by the client's address; `-Proto` and `-Host` say what the client used and
 /// replace what it claimed.
 #[must_use]
 pub fn upstream_request(
     parts: &request::Parts,
-    client: &ClientFacts,
+    authority: &Authority,
+    client: ClientFacts<'_>,
     protocol: Protocol,
     scheme: Scheme,
 ) -> Request<()> {
@@ -153,24 +146,22 @@ pub fn upstream_request(
             headers.insert(CONNECTION, HeaderValue::from_static("te"));
         }
     }
-    let host = headers.remove(HOST);
-    let authority = parts
-        .uri
-        .authority()
-        .map(|authority| HeaderValue::from_str(authority.as_str()).expect("authorities are ASCII"))
-        .or(host);
-    add_forwarded(&mut headers, client, authority.as_ref());
-    add_via(&mut headers, client.version);
+    // Without an authority in the target this is what it was read from.
+    let host = headers.remove(HOST).filter(|_| parts.uri.authority().is_none());
+    let host = host.unwrap_or_else(|| {
+        HeaderValue::from_str(authority.as_str()).expect("authorities are ASCII")
+    });
+    add_forwarded(&mut headers, client, &host);
+    add_via(&mut headers, parts.version);
     let path = parts.uri.path_and_query().cloned();
     let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
     let (uri, version) = match protocol {
         Protocol::Http1 => {
-            let host = authority.unwrap_or_else(|| HeaderValue::from_static(""));
             headers.insert(HOST, host);
             join_cookies(&mut headers);
             (Uri::from(path), Version::HTTP_11)
         }
-        Protocol::Http2 => (absolute(authority.as_ref(), path, scheme), Version::HTTP_2),
+        Protocol::Http2 => (absolute(authority, path, scheme), Version::HTTP_2),
     };
     let mut request = Request::new(());
     *request.method_mut() = parts.method.clone();
@@ -216,13 +207,12 @@ pub fn closes_connection(head: &response::Parts) -> bool {
     has("close") || (head.version == Version::HTTP_10 && !has("keep-alive"))
 }
 
-fn absolute(authority: Option<&HeaderValue>, path: PathAndQuery, scheme: Scheme) -> Uri {
+fn absolute(authority: &Authority, path: PathAndQuery, scheme: Scheme) -> Uri {
     let mut parts = http::uri::Parts::default();
-    let authority = authority.and_then(|value| Authority::try_from(value.as_bytes()).ok());
-    parts.scheme = authority.is_some().then(|| scheme.of_requests());
-    parts.authority = authority;
-    parts.path_and_query = Some(path.clone());
-    Uri::from_parts(parts).unwrap_or_else(|_| Uri::from(path))
+    parts.scheme = Some(scheme.of_requests());
+    parts.authority = Some(authority.clone());
+    parts.path_and_query = Some(path);
+    Uri::from_parts(parts).expect("a scheme, an authority and a path are all that it takes")
 }
 
 /// The members of a comma-separated list, over all its lines (RFC 9110, 5.6.1).
@@ -258,7 +248,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) -> bool {
     trailers
 }
 
-fn add_forwarded(headers: &mut HeaderMap, client: &ClientFacts, host: Option<&HeaderValue>) {
+fn add_forwarded(headers: &mut HeaderMap, client: ClientFacts<'_>, host: &HeaderValue) {
     if headers.keys().any(|name| name == X_FORWARDED_FOR) {
         let mut list: Vec<&str> = list_members(headers, X_FORWARDED_FOR).collect();
         list.extend(client.address.to_str());
@@ -270,10 +260,7 @@ fn add_forwarded(headers: &mut HeaderMap, client: &ClientFacts, host: Option<&He
     }
     let scheme = if client.tls { "https" } else { "http" };
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
-    match host {
-        Some(host) => headers.insert(X_FORWARDED_HOST, host.clone()),
-        None => headers.remove(X_FORWARDED_HOST),
-    };
+    headers.insert(X_FORWARDED_HOST, host.clone());
 }
 
 /// RFC 9110, 7.6.3: the version in which the message was received.

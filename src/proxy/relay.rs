@@ -2,7 +2,7 @@
 //! response down, and facts about each to the pool.
 
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn, ready};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -11,33 +11,37 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use h2::SendStream;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderValue, Method, Request, Response, StatusCode, request};
+use http::uri::Authority;
+use http::{Method, Request, Response, StatusCode, request};
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use local_channel::mpsc::{Receiver, channel};
 
 use super::access_log::{AccessRecord, Arrival, AttemptRecord, EndedBy};
+use super::backend_url::Scheme;
 use super::clusters::Clusters;
 use super::driver::Driver;
+use super::error_response;
 use super::gather::Gather;
+use super::headers::{self, ClientFacts};
 use super::relay_body::{RelayBody, UpstreamBody};
 use super::replay_body::{ReplayBody, Upload};
 use super::seams::{self, Task};
 use super::telemetry::Telemetry;
 use super::upstream::{self, AttemptOrder, Http1Exchange, Http2Exchange};
-use super::{error_response, headers};
 use crate::pool::{
-    Evidence, Handled, Input, Instant, Outcome, Rejection, RequestId, StreamFailure, StreamToken,
+    Evidence, Handled, Input, Instant, Outcome, Protocol, Rejection, RequestId, StreamFailure,
+    StreamToken,
 };
 
 /// What every attempt at a request needs.
 pub struct RequestHead {
     /// The client's request.
     pub parts: request::Parts,
-    /// Who asked, as the backend is told.
-    pub client_address: HeaderValue,
-    /// Whether over TLS.
-    pub tls: bool,
+    /// What it is for.
+    pub authority: Authority,
+    /// How it came.
+    pub arrival: Rc<Arrival>,
     /// Whether the method is idempotent.
     pub idempotent: bool,
     /// Whether a body follows.
@@ -47,10 +51,11 @@ pub struct RequestHead {
 }
 
 impl RequestHead {
-    /// The client's side of it, for the fields that an intermediary adds.
-    pub fn client(&self) -> headers::ClientFacts {
-        let address = self.client_address.clone();
-        headers::ClientFacts::new(address, self.tls, self.parts.version)
+    /// What a backend is sent.
+    pub fn for_backend(&self, protocol: Protocol, scheme: Scheme) -> Request<()> {
+        let Arrival { client_address, tls, .. } = &*self.arrival;
+        let client = ClientFacts { address: client_address, tls: *tls };
+        headers::upstream_request(&self.parts, &self.authority, client, protocol, scheme)
     }
 }
 
@@ -94,7 +99,7 @@ pub struct LiveRequest {
     pub(super) driver: Rc<Driver>,
     pub(super) request: RequestId,
     pub(super) orders: Receiver<RequestOrder>,
-    pub(super) record: AccessRecord,
+    pub(super) record: Box<AccessRecord>,
     pub(super) head: Rc<RequestHead>,
     /// The upload of the present attempt.
     pub(super) upload: Option<Task>,
@@ -149,22 +154,30 @@ impl Drop for LiveRequest {
     }
 }
 
+/// The answer to a request, on its way.
+pub type Relaying = Pin<Box<dyn Future<Output = Response<RelayBody>>>>;
+
+/// An answer that is there.
+pub fn answered(response: Response<RelayBody>) -> Relaying {
+    Box::pin(ready(response))
+}
+
 /// Answers one request of a client.
-pub async fn serve(
-    clusters: &Clusters,
-    arrival: &Arrival,
-    request: Request<Incoming>,
-) -> Response<RelayBody> {
+pub fn serve(clusters: &Clusters, arrival: &Rc<Arrival>, request: Request<Incoming>) -> Relaying {
     let (mut parts, incoming) = request.into_parts();
     let telemetry = clusters.telemetry();
-    let mut record = AccessRecord::new(&parts, arrival, telemetry.now());
+    let mut record = Box::new(AccessRecord::new(&parts, arrival, telemetry.now()));
     record.trace = Some(telemetry.adopt_trace(&mut parts.headers));
-    if let Some((status, line)) = headers::refuse(&parts) {
-        let response = error_response::refused(status, line);
-        return without_cluster(telemetry, record, "refused", response);
-    }
+    let authority = match headers::authority(&parts) {
+        Ok(authority) => authority,
+        Err((status, line)) => {
+            let response = error_response::refused(status, line);
+            return answered(without_cluster(telemetry, &mut record, "refused", response));
+        }
+    };
     let Some(driver) = clusters.find(&parts) else {
-        return without_cluster(telemetry, record, "no_route", error_response::unrouted());
+        let response = error_response::unrouted();
+        return answered(without_cluster(telemetry, &mut record, "no_route", response));
     };
     record.cluster = Some(Rc::clone(driver.cluster()));
     let limit = driver.config(|config| config.retry.replay_buffer_bytes);
@@ -173,8 +186,8 @@ pub async fn serve(
         idempotent: headers::is_idempotent(&parts.method),
         has_body: !incoming.is_end_stream(),
         parts,
-        client_address: arrival.client_address.clone(),
-        tls: arrival.tls,
+        authority,
+        arrival: Rc::clone(arrival),
         body: Rc::new(RefCell::new(ReplayBody::new(incoming, limit, multiplexed))),
     });
     let (sender, orders) = channel();
@@ -182,14 +195,14 @@ pub async fn serve(
         Ok(request) => {
             head.body.borrow_mut().belongs_to(request);
             let live = LiveRequest { driver, request, orders, record, head, upload: None };
-            relay(live).await
+            Box::pin(relay(live))
         }
         Err(rejection) => {
             record.ended(Outcome::Rejected(rejection), 0, None);
             let response = error_response::rejected(rejection, None);
             note_own(&mut record, error_response::reason(rejection), &response);
             driver.request_ended(&record);
-            response.map(RelayBody::local)
+            answered(response.map(RelayBody::local))
         }
     }
 }
@@ -197,24 +210,24 @@ pub async fn serve(
 /// An answer of Baton's own to a request whose head breaks a limit.
 pub fn refused(
     telemetry: &Telemetry,
-    arrival: &Arrival,
+    arrival: &Rc<Arrival>,
     parts: &request::Parts,
     reason: &'static str,
     response: Response<Full<Bytes>>,
 ) -> Response<RelayBody> {
-    let record = AccessRecord::new(parts, arrival, telemetry.now());
-    without_cluster(telemetry, record, reason, response)
+    let mut record = AccessRecord::new(parts, arrival, telemetry.now());
+    without_cluster(telemetry, &mut record, reason, response)
 }
 
 /// An answer of Baton's own to a request that no cluster has seen.
 fn without_cluster(
     telemetry: &Telemetry,
-    mut record: AccessRecord,
+    record: &mut AccessRecord,
     reason: &'static str,
     response: Response<Full<Bytes>>,
 ) -> Response<RelayBody> {
-    note_own(&mut record, reason, &response);
-    telemetry.refused(&record);
+    note_own(record, reason, &response);
+    telemetry.refused(record);
     response.map(RelayBody::local)
 }
 

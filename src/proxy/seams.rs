@@ -65,8 +65,8 @@ enum Moment {
     None,
     /// A task runs, and has not asked so far.
     Begun,
-    /// A task runs for which it is this time.
-    At(tokio::time::Instant),
+    /// A task runs for which it is so long since a clock's start.
+    At { epoch: tokio::time::Instant, since_start: Instant },
 }
 
 thread_local! {
@@ -109,16 +109,19 @@ impl Clock {
     /// The present time: the same for all that a task does between waking and waiting.
     #[must_use]
     pub fn now(&self) -> Instant {
-        let now = match MOMENT.get() {
-            Moment::At(now) => now,
-            Moment::None => tokio::time::Instant::now(),
-            Moment::Begun => {
-                let now = tokio::time::Instant::now();
-                MOMENT.set(Moment::At(now));
-                now
+        match MOMENT.get() {
+            Moment::At { epoch, since_start } if epoch == self.epoch => since_start,
+            // Of another clock, which is rare: it is as late there as it was.
+            Moment::At { epoch, since_start } => {
+                self.since_start(epoch + Duration::from_nanos(since_start.0))
             }
-        };
-        self.since_start(now)
+            Moment::None => self.look(),
+            Moment::Begun => {
+                let since_start = self.look();
+                MOMENT.set(Moment::At { epoch: self.epoch, since_start });
+                since_start
+            }
+        }
     }
 
     /// The present time, also where none passes for a task: to measure what the task itself takes.

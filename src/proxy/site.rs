@@ -20,7 +20,7 @@ use crate::pool::Instant;
 /// A listener that is open on this worker.
 struct Open {
     /// How connections to come are served.
-    downstream: Rc<RefCell<Downstream>>,
+    downstream: Rc<RefCell<Rc<Downstream>>>,
     /// Tells it, and the connections that came by it, to end.
     drain: watch::Sender<bool>,
 }
@@ -105,11 +105,13 @@ impl Site {
             after.push(match socket {
                 Adopted::Kept(place) => {
                     let open = before[place].take().expect("a listener is kept once");
-                    let mut downstream = open.downstream.borrow_mut();
+                    let mut shared = open.downstream.borrow_mut();
+                    // Connections keep what they were accepted with.
+                    let downstream = Rc::make_mut(&mut *shared);
                     downstream.tls.clone_from(tls);
                     downstream.http2 = settings.http2;
                     downstream.limits = limits;
-                    drop(downstream);
+                    drop(shared);
                     open
                 }
                 Adopted::New(listener) => self.open(listener, settings, tls.clone(), limits),
@@ -129,7 +131,7 @@ impl Site {
         limits: ClientLimits,
     ) -> Open {
         let (drain, draining) = watch::channel(false);
-        let downstream = Rc::new(RefCell::new(Downstream {
+        let downstream = Rc::new(RefCell::new(Rc::new(Downstream {
             clusters: Rc::clone(&self.clusters),
             address: listener.local_addr().unwrap_or(settings.address),
             tls,
@@ -138,7 +140,7 @@ impl Site {
             open: Rc::clone(&self.connections),
             limits,
             admission: Arc::clone(&self.admission),
-        }));
+        })));
         seams::spawn("accept", downstream::accept(Rc::clone(&downstream), listener));
         Open { downstream, drain }
     }

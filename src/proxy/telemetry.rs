@@ -65,7 +65,7 @@ impl Telemetry {
 
     /// Logs and counts a request whose head could not be read or was refused before anybody had seen
     /// it; the status is 0 if it was not answered.
-    pub fn unseen(&self, arrival: &Arrival, status: u16, reason: &'static str) {
+    pub fn unseen(&self, arrival: &Rc<Arrival>, status: u16, reason: &'static str) {
         let mut record = AccessRecord::unreadable(arrival, self.now());
         record.status = status;
         record.reason = reason;
@@ -74,7 +74,7 @@ impl Telemetry {
 
     /// Logs and counts a request whose client left in the middle of its head. If it left while it was
     /// being answered, that request has its own line.
-    pub fn incomplete(&self, arrival: &Arrival) {
+    pub fn incomplete(&self, arrival: &Rc<Arrival>) {
         if arrival.open_requests() > 0 {
             return;
         }

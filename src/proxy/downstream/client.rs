@@ -5,52 +5,74 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 
-use super::watch::{Tracked, Watch};
+use super::watch::{InFlight, Tracked, Watch};
 use super::{Downstream, refusal};
 use crate::pool::Instant;
 use crate::proxy::access_log::Arrival;
 use crate::proxy::client_limits::ClientLimit;
 use crate::proxy::frame_tap::Flood;
-use crate::proxy::relay;
+use crate::proxy::relay::{self, Relaying};
 
 /// The answer to a request, on its way.
-pub(super) type Answering = Pin<Box<dyn Future<Output = Result<Response<Tracked>, Infallible>>>>;
+pub(super) struct Answering {
+    relaying: Relaying,
+    in_flight: Option<InFlight>,
+}
+
+impl Future for Answering {
+    type Output = Result<Response<Tracked>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = ready!(self.relaying.as_mut().poll(context));
+        let in_flight = self.in_flight.take().expect("an answer comes once");
+        Poll::Ready(Ok(response.map(|body| Tracked::new(body, in_flight))))
+    }
+}
 
 /// One client's connection.
 #[derive(Clone)]
 pub(super) struct Client {
-    pub(super) downstream: Downstream,
-    pub(super) peer: SocketAddr,
-    pub(super) arrival: Arrival,
+    pub(super) downstream: Rc<Downstream>,
+    pub(super) arrival: Rc<Arrival>,
     pub(super) accepted: Instant,
     pub(super) watch: Rc<Watch>,
 }
 
 impl Client {
+    /// One that has just connected.
+    pub(super) fn new(downstream: Rc<Downstream>, peer: SocketAddr) -> Self {
+        let arrival = Arrival::new(peer, downstream.address, downstream.tls.is_some());
+        let watch = Watch::new(downstream.clock());
+        let accepted = downstream.clock().now();
+        Self { downstream, arrival, accepted, watch }
+    }
+
     /// Answers a request.
     pub(super) fn answer(&self, request: Request<Incoming>) -> Answering {
-        let in_flight = self.watch.enter();
+        let in_flight = Some(self.watch.enter());
         let limits = &self.downstream.limits;
         if request.headers().len() > limits.head_fields {
             let details = "too many fields";
             let (parts, _) = request.into_parts();
             let limit = ClientLimit::HeadFields;
-            refusal::request(self.downstream.stats(), self.peer, limit, 431, details);
+            refusal::request(self.downstream.stats(), self.peer(), limit, 431, details);
             let response = refusal::too_many_fields();
             let telemetry = self.downstream.clusters.telemetry();
             let response = relay::refused(telemetry, &self.arrival, &parts, limit.name(), response);
-            return Box::pin(async move { Ok(response.map(|body| Tracked::new(body, in_flight))) });
+            return Answering { relaying: relay::answered(response), in_flight };
         }
-        let clusters = Rc::clone(&self.downstream.clusters);
-        let arrival = self.arrival.clone();
-        Box::pin(async move {
-            let response = relay::serve(&clusters, &arrival, request).await;
-            Ok(response.map(|body| Tracked::new(body, in_flight)))
-        })
+        let relaying = relay::serve(&self.downstream.clusters, &self.arrival, request);
+        Answering { relaying, in_flight }
+    }
+
+    /// Who it is.
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.arrival.client
     }
 
     /// Whether the proxy, or the listener that it came by, is about to stop.
@@ -60,7 +82,7 @@ impl Client {
 
     /// Tells that a request was refused that nobody has seen; the status is 0 if it was not answered.
     pub(super) fn refused(&self, limit: ClientLimit, status: u16, details: &str) {
-        refusal::request(self.downstream.stats(), self.peer, limit, status, details);
+        refusal::request(self.downstream.stats(), self.peer(), limit, status, details);
         self.downstream.clusters.telemetry().unseen(&self.arrival, status, limit.name());
     }
 
@@ -71,7 +93,7 @@ impl Client {
 
     /// Tells that the connection is closed.
     pub(super) fn closed(&self, limit: ClientLimit, details: &str) {
-        refusal::connection(self.downstream.stats(), self.peer, limit, details);
+        refusal::connection(self.downstream.stats(), self.peer(), limit, details);
     }
 
     /// Tells that the connection is closed for a flood.

@@ -1,6 +1,6 @@
 //! A client that speaks HTTP/1.1: `hyper` behind a [`Guarded`] socket, with deadlines.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 
@@ -32,11 +32,12 @@ pub(super) async fn serve<Io>(client: Client, io: ClientIo<Io>)
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let limits = client.downstream.limits;
+    let limits = &client.downstream.limits;
     let head = HeadLimits { bytes: limits.head_bytes, fields: limits.head_fields };
     let (mut io, facts) = Guarded::new(io, Messages::Requests, head, client.downstream.clock());
     let expired = loop {
-        let ended = Box::pin(serve_while_busy(&client, &facts, &mut io)).await;
+        let busy = Box::pin(serve_while_busy(&client, &facts, &mut io));
+        let ended = busy.await;
         if ended != Some(Expired::Rest) {
             break ended;
         }
@@ -79,7 +80,7 @@ async fn serve_while_busy<Io>(
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let limits = client.downstream.limits;
+    let limits = &client.downstream.limits;
     let service = service_fn(|request| client.answer(request));
     let mut drained = client.draining();
     let mut builder = http1::Builder::new();
@@ -92,7 +93,8 @@ where
         .keep_alive(!drained);
     let mut connection = builder.serve_connection(TokioIo::new(io), service);
     loop {
-        let mut waits = waits(client, facts, drained, || rest_since(client, facts));
+        let expired = expired(client, facts, || rest_since(client, facts));
+        let mut waits = Waits::new(client.downstream.draining.clone(), drained, expired);
         let waited = tokio::select! {
             biased;
             served = poll_fn(|context| connection.poll_without_shutdown(context)) => {
@@ -125,36 +127,32 @@ async fn rest<Io>(client: &Client, facts: &GuardFacts, io: &mut ClientIo<Io>) ->
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let mut waits = waits(client, facts, false, || None);
+    let mut draining = client.downstream.draining.clone();
     tokio::select! {
         biased;
         heard = io.listen() => match heard {
             Ok(true) => Rested::Heard,
             Ok(false) | Err(_) => Rested::Ended(None),
         },
-        waited = waits.next() => match waited {
-            Waited::Drain => Rested::Ended(None),
-            Waited::Expired(expired) => Rested::Ended(Some(expired)),
-        },
+        _ = draining.wait_for(|draining| *draining) => Rested::Ended(None),
+        expired = expired(client, facts, || None) => Rested::Ended(Some(expired)),
     }
 }
 
-/// What a connection waits for besides bytes.
-fn waits<'a>(
+/// Waits until something has taken too long.
+fn expired<'a>(
     client: &'a Client,
     facts: &'a GuardFacts,
-    drained: bool,
     rest_since: impl Fn() -> Option<Instant> + 'a,
-) -> Waits<'a> {
+) -> impl Future<Output = Expired> + 'a {
     let limits = &client.downstream.limits;
-    let expired = client.watch.expired(
+    client.watch.expired(
         limits,
         limits.http1_idle_timeout,
         || head_since(client, facts),
         || client.watch.idle_since().filter(|_| facts.head_open_since.get().is_none()),
         rest_since,
-    );
-    Waits::new(client.downstream.draining.clone(), drained, expired)
+    )
 }
 
 /// Since when nothing is left of what was asked: every head that was begun was answered, no body is on
@@ -197,7 +195,7 @@ fn report(client: &Client, facts: &GuardFacts, served: hyper::Result<()>) {
             if error.is_incomplete_message() {
                 client.left();
             }
-            tracing::debug!(target: "baton", client = %client.peer, %error, "client connection ended");
+            tracing::debug!(target: "baton", client = %client.peer(), %error, "client connection ended");
         }
     }
 }

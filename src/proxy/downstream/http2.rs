@@ -42,12 +42,12 @@ pub(super) async fn serve<Io>(client: Client, io: ClientIo<Io>)
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let limits = client.downstream.limits;
+    let limits = &client.downstream.limits;
     let clock = client.downstream.clock();
     let (tapped, facts) = Tapped::new(io, Side::Server, limits.frames, clock);
     let answering = client.clone();
     let service = service_fn(move |request| answering.answer(request));
-    let builder = builder(&limits);
+    let builder = builder(limits);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(tapped), service));
     let refused = Refused::default();
     let (mut drained, mut ending) = (false, false);
@@ -199,7 +199,7 @@ fn report(client: &Client, facts: &RefCell<Facts>, served: hyper::Result<()>) {
             client.closed(ClientLimit::KeepaliveTimeout, "the client does not answer PING");
         }
         Err(error) => {
-            tracing::debug!(target: "baton", client = %client.peer, %error, "client connection ended");
+            tracing::debug!(target: "baton", client = %client.peer(), %error, "client connection ended");
         }
     }
 }

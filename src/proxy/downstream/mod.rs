@@ -20,11 +20,13 @@ mod watch;
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Notify, watch as channel};
 use tokio_rustls::TlsAcceptor;
@@ -32,8 +34,6 @@ use tokio_rustls::TlsAcceptor;
 use self::admission::{Admission, Admitted};
 use self::client::Client;
 use self::client_io::{ClientIo, Spoken};
-use self::watch::Watch;
-use super::access_log::Arrival;
 use super::client_limits::{ClientLimit, ClientLimits, ClientStats};
 use super::clusters::Clusters;
 use super::seams::{self, Clock, Listener};
@@ -122,7 +122,7 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor 
 
 /// Accepts connections until the listener is to end. Those that the system has already taken in by
 /// then are served as well. Each connection is served as `downstream` is when it is accepted.
-pub async fn accept(downstream: Rc<RefCell<Downstream>>, listener: Listener) {
+pub async fn accept(downstream: Rc<RefCell<Rc<Downstream>>>, listener: Listener) {
     let mut draining = downstream.borrow().draining.clone();
     let mut failures = Sparingly::default();
     let mut refusals = Sparingly::default();
@@ -150,7 +150,7 @@ pub async fn accept(downstream: Rc<RefCell<Downstream>>, listener: Listener) {
 
 /// Serves a connection, unless there are too many.
 fn take_in(
-    downstream: &Downstream,
+    downstream: &Rc<Downstream>,
     stream: seams::Stream,
     peer: SocketAddr,
     refusals: &mut Sparingly,
@@ -158,7 +158,8 @@ fn take_in(
     match downstream.admission.admit(peer.ip(), &downstream.limits) {
         Ok(admitted) => {
             let entered = downstream.open.enter();
-            let connection = serve_accepted(downstream.clone(), stream, peer, (entered, admitted));
+            let downstream = Rc::clone(downstream);
+            let connection = serve_accepted(downstream, stream, peer, (entered, admitted));
             seams::spawn("downstream connection", connection);
         }
         Err(limit) => {
@@ -189,47 +190,70 @@ impl Sparingly {
     }
 }
 
-/// Serves a connection from its first byte. What it needs only for a while, or only for one of the
-/// protocols, is in a box of its own: most connections wait most of the time, and the task of each is as
-/// large as the largest that is in it.
+/// A part of a connection's life, and which one follows. Each is in a box of its own, so that a connection
+/// takes the memory of the one that it is in: most connections wait most of the time.
+struct Phase(Pin<Box<dyn Future<Output = Option<Phase>>>>);
+
+impl Phase {
+    fn new(phase: impl Future<Output = Option<Self>> + 'static) -> Self {
+        Self(Box::pin(phase))
+    }
+
+    fn last(phase: impl Future<Output = ()> + 'static) -> Self {
+        Self::new(phase.map(|()| None))
+    }
+}
+
+/// Serves a connection from its first byte.
 async fn serve_accepted(
-    downstream: Downstream,
+    downstream: Rc<Downstream>,
     stream: seams::Stream,
     peer: SocketAddr,
     _admitted: (Entered, Admitted),
 ) {
-    let watch = Watch::new(downstream.clock());
-    let accepted = downstream.clock().now();
-    let config = downstream.tls.clone();
-    let tls = config.is_some();
-    let arrival = Arrival::new(peer, downstream.address, tls);
     let _counted = downstream.clusters.telemetry().client_connected();
-    let client = Client { downstream, arrival, peer, accepted, watch };
-    let Some(config) = config else {
-        return Box::pin(serve(client, stream, false)).await;
-    };
-    let handshake = TlsAcceptor::from(config).accept(stream);
-    let timeout = client.downstream.limits.tls_handshake_timeout;
-    match Box::pin(seams::timeout(timeout, handshake)).await {
-        Ok(Ok(stream)) => {
-            let http2 = stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2);
-            let accepted = client.downstream.clock().now();
-            Box::pin(serve(Client { accepted, ..client }, Box::new(stream), http2)).await;
-        }
-        Ok(Err(error)) => {
-            client.count(ClientLimit::TlsHandshake);
-            tracing::debug!(target: "baton", client = %peer, %error, "TLS handshake failed");
-        }
-        Err(_) => client.closed(ClientLimit::TlsHandshakeTimeout, "TLS handshake took too long"),
+    let client = Client::new(downstream, peer);
+    let mut phase = Some(match client.downstream.tls.clone() {
+        None => Phase::new(serve(client, stream, false)),
+        Some(config) => Phase::new(secure(client, stream, config)),
+    });
+    while let Some(present) = phase {
+        phase = present.0.await;
     }
 }
 
-/// Serves a client in the protocol that it speaks. `http2` says that ALPN has settled that.
-async fn serve<Io>(client: Client, mut io: Io, http2: bool)
+/// Waits for the TLS handshake.
+async fn secure(
+    mut client: Client,
+    stream: seams::Stream,
+    config: Arc<rustls::ServerConfig>,
+) -> Option<Phase> {
+    let handshake = TlsAcceptor::from(config).accept(stream);
+    match seams::timeout(client.downstream.limits.tls_handshake_timeout, handshake).await {
+        Ok(Ok(stream)) => {
+            let http2 = stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2);
+            client.accepted = client.downstream.clock().now();
+            Some(Phase::new(serve(client, Box::new(stream), http2)))
+        }
+        Ok(Err(error)) => {
+            client.count(ClientLimit::TlsHandshake);
+            let client = client.peer();
+            tracing::debug!(target: "baton", %client, %error, "TLS handshake failed");
+            None
+        }
+        Err(_) => {
+            client.closed(ClientLimit::TlsHandshakeTimeout, "TLS handshake took too long");
+            None
+        }
+    }
+}
+
+/// Finds out which protocol a client speaks. `http2` says that ALPN has settled that.
+async fn serve<Io>(client: Client, mut io: Io, http2: bool) -> Option<Phase>
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let limits = client.downstream.limits;
+    let limits = &client.downstream.limits;
     let spoken = if http2 {
         Ok(Ok(Spoken::Http2(Bytes::new())))
     } else {
@@ -242,18 +266,21 @@ where
         tokio::select! {
             biased;
             spoken = seams::timeout(limits.head_timeout, client_io::listen(&mut io)) => spoken,
-            () = drained => return,
+            () = drained => return None,
         }
     };
     let watch = Rc::clone(&client.watch);
     match spoken {
         Ok(Ok(Spoken::Http2(heard))) if client.downstream.http2 => {
-            Box::pin(http2::serve(client, ClientIo::new(io, heard, watch))).await;
+            Some(Phase::last(http2::serve(client, ClientIo::new(io, heard, watch))))
         }
         Ok(Ok(Spoken::Http1(heard) | Spoken::Http2(heard))) => {
-            Box::pin(http1::serve(client, ClientIo::new(io, heard, watch))).await;
+            Some(Phase::last(http1::serve(client, ClientIo::new(io, heard, watch))))
         }
-        Ok(Ok(Spoken::Nothing) | Err(_)) => {}
-        Err(_) => client.closed(ClientLimit::HeadTimeout, "no request came"),
+        Ok(Ok(Spoken::Nothing) | Err(_)) => None,
+        Err(_) => {
+            client.closed(ClientLimit::HeadTimeout, "no request came");
+            None
+        }
     }
 }

@@ -122,7 +122,10 @@ impl Proxy {
             limits: ClientLimits::default(),
             admission: Arc::default(),
         };
-        seams::spawn("accept", downstream::accept(Rc::new(RefCell::new(downstream)), listener));
+        seams::spawn(
+            "accept",
+            downstream::accept(Rc::new(RefCell::new(Rc::new(downstream))), listener),
+        );
         Self { clusters, config, certificates, address, _drain: drain }
     }
 

@@ -2,17 +2,21 @@
 
 use super::*;
 
-fn client() -> ClientFacts {
-    let address = client_address("192.0.2.7".parse().expect("an address"));
-    ClientFacts::new(address, true, Version::HTTP_11)
-}
-
 fn parts(request: http::request::Builder) -> request::Parts {
     request.body(()).expect("valid").into_parts().0
 }
 
 fn sent(request: http::request::Builder, protocol: Protocol) -> Request<()> {
-    upstream_request(&parts(request), &client(), protocol, Scheme::Https)
+    let parts = parts(request);
+    let authority = authority(&parts).expect("it can be passed on");
+    let address = &client_address("192.0.2.7".parse().expect("an address"));
+    upstream_request(
+        &parts,
+        &authority,
+        ClientFacts { address, tls: true },
+        protocol,
+        Scheme::Https,
+    )
 }
 
 fn get(uri: &str) -> http::request::Builder {
@@ -119,7 +123,7 @@ fn cookies_are_joined_for_http1_and_left_for_http2() {
 
 #[test]
 fn what_cannot_be_passed_on_is_refused() {
-    let status = |request| refuse(&parts(request)).map(|(status, _)| status.as_u16());
+    let status = |request| authority(&parts(request)).err().map(|(status, _)| status.as_u16());
     assert_eq!(status(Request::connect("example.com:443")), Some(405));
     assert_eq!(status(Request::get("/")), Some(400));
     assert_eq!(status(Request::get("/").version(Version::HTTP_10)), Some(400));
@@ -167,7 +171,7 @@ fn a_target_or_authority_of_two_meanings_is_refused() {
         (Request::get("a.test:80").header("host", "a.test"), "the target is an authority"),
         (Request::get("*").header("host", "a.test"), "the target is no path"),
     ] {
-        let (status, line) = refuse(&parts(request)).expect(why);
+        let (status, line) = authority(&parts(request)).expect_err(why);
         assert_eq!(status, StatusCode::BAD_REQUEST);
         assert!(line.starts_with(why), "{line}");
     }
@@ -178,7 +182,7 @@ fn a_target_or_authority_of_two_meanings_is_refused() {
         Request::options("*").header("host", "a.test"),
         Request::get("/").header("host", "a.test"),
     ] {
-        assert_eq!(refuse(&parts(request)), None);
+        assert_eq!(authority(&parts(request)).map(|authority| authority.port_u16()), Ok(None));
     }
 }
 

@@ -16,12 +16,10 @@ use local_channel::mpsc::{Receiver, Sender};
 
 use super::{AttemptOrder, BoxedIo, ConnectionOrder, Context, Ended, FIELDS_MAX, HEAD_BYTES_MAX};
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure};
-use crate::proxy::headers;
 use crate::proxy::message_guard::Guarded;
 use crate::proxy::message_guard::machine::{Asked, HeadLimits, Messages, Violation};
 use crate::proxy::relay::{Exchange, Opened, RequestHead, RequestOrder};
 use crate::proxy::replay_body::Upload;
-use crate::proxy::seams::Clock;
 
 /// Bytes that are read ahead of the body's consumer.
 const BUFFER: usize = 128 * 1024;
@@ -47,7 +45,8 @@ pub(super) async fn run(
     orders: &mut Receiver<ConnectionOrder>,
 ) -> Ended {
     let limits = HeadLimits { bytes: HEAD_BYTES_MAX, fields: FIELDS_MAX };
-    let (guarded, facts) = Guarded::new(io, Messages::Responses, limits, Clock::start());
+    let clock = context.driver.telemetry().clock();
+    let (guarded, facts) = Guarded::new(io, Messages::Responses, limits, clock);
     let handshake = Builder::new()
         .max_headers(FIELDS_MAX)
         .max_header_size(HEAD_BYTES_MAX as usize)
@@ -119,7 +118,7 @@ fn send(
     }
     *sent_through = stream_id;
     let scheme = context.backend.url.scheme;
-    let upstream = headers::upstream_request(&head.parts, &head.client(), Protocol::Http1, scheme);
+    let upstream = head.for_backend(Protocol::Http1, scheme);
     let upload = Upload::new(Rc::clone(&context.driver), stream, Rc::clone(&head.body));
     let response = Box::pin(sender.try_send_request(upstream.map(|()| upload)));
     let exchange = Exchange::Http1(Http1Exchange { response });

@@ -18,9 +18,7 @@ use local_channel::mpsc::{Receiver, Sender};
 use super::{AttemptOrder, BoxedIo, ConnectionOrder, Context, Ended, HEAD_BYTES_MAX};
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure, StreamToken, limits};
 use crate::proxy::frame_tap::{Facts, FrameBudgets, Side, Tapped};
-use crate::proxy::headers;
 use crate::proxy::relay::{Exchange, Opened, RequestHead, RequestOrder};
-use crate::proxy::seams::Clock;
 
 /// Bytes a backend may send ahead on one stream. Every stream of a connection can be full at once
 /// without filling the connection's own window, so a slow client stalls only itself.
@@ -63,7 +61,7 @@ pub(super) async fn run(
     io: BoxedIo,
     orders: &mut Receiver<ConnectionOrder>,
 ) -> Ended {
-    let clock = Clock::start();
+    let clock = context.driver.telemetry().clock();
     let (tapped, facts) = Tapped::new(io, Side::Client, FrameBudgets::BACKEND, clock);
     let streams = context.driver.config(|config| config.limits.streams_per_connection);
     let window = (u64::from(STREAM_WINDOW) * streams as u64).min(WINDOW_MAX);
@@ -134,8 +132,7 @@ impl Task<'_> {
     fn open(&mut self, attempt: AttemptOrder, head: &RequestHead, request: &Sender<RequestOrder>) {
         let stream = attempt.stream;
         let scheme = self.context.backend.url.scheme;
-        let upstream =
-            headers::upstream_request(&head.parts, &head.client(), Protocol::Http2, scheme);
+        let upstream = head.for_backend(Protocol::Http2, scheme);
         // A clone has no stream of its own that waits, so it is never told to wait for one.
         let opened = self.sender.clone().send_request(upstream, !head.has_body);
         let driver = &self.context.driver;
