@@ -5,6 +5,8 @@
 //! than reused. A stale token from outside is normal, since events arrive late; the pool counts it,
 //! changes nothing and answers [`Handled::Stale`](super::Handled::Stale).
 
+use core::fmt;
+
 /// A place for a backend: at first its index in [`Config::backends`](super::Config::backends). When
 /// a backend is removed its place is free for another; a [`BackendToken`] says which one is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +30,14 @@ pub struct ConnectionToken {
     pub slot: u16,
     /// Which incarnation of the slot: grows by one each time the slot is filled.
     pub generation: u32,
+}
+
+/// As it stands in logs: `b0/s1/g2` is the second connection in the second slot of the first backend.
+impl fmt::Display for ConnectionToken {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { backend, slot, generation } = self;
+        write!(formatter, "b{}/s{slot}/g{generation}", backend.0)
+    }
 }
 
 /// Exclusive use of one stream of one connection. A request that is sent owns exactly one.

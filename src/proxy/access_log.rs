@@ -3,7 +3,7 @@
 
 mod line;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::rc::Rc;
@@ -23,6 +23,11 @@ pub use line::evidence;
 
 /// Why nobody who holds the lock has panicked.
 const NO_PANIC: &str = "a panic ends the process";
+
+thread_local! {
+    /// Where a time and a line are put together.
+    static BUFFERS: RefCell<(String, Vec<u8>)> = const { RefCell::new((String::new(), Vec::new())) };
+}
 
 /// How a line is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,12 +149,16 @@ impl AccessLog {
         }
         let lines = self.0.lines.read().expect(NO_PANIC);
         let Some(Lines { writer, format, .. }) = &*lines else { return };
-        let mut timestamp = String::new();
-        log::write_time(&mut timestamp);
-        let line = line::Line::new(record, worker, &timestamp, now);
-        writer.push(match format {
-            Format::Text => line.to_text(),
-            Format::Json => line.to_json(),
+        BUFFERS.with_borrow_mut(|(timestamp, bytes)| {
+            timestamp.clear();
+            log::write_time(timestamp);
+            let line = line::Line::new(record, worker, timestamp, now);
+            bytes.clear();
+            match format {
+                Format::Text => line.append_text(bytes),
+                Format::Json => line.append_json(bytes),
+            }
+            writer.push(bytes);
         });
     }
 }

@@ -6,41 +6,77 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-/// Lines that may wait to be written.
-const QUEUE_LINES: usize = 8192;
 /// Bytes that may wait to be written, all lines together.
 const QUEUE_BYTES: usize = 8 * 1024 * 1024;
-/// Bytes that are written at once, if that many wait.
+/// Bytes that are written without waiting for more.
 const BATCH_BYTES: usize = 64 * 1024;
+/// How long a line that is not urgent may wait for others: to wake the thread and to write take longer
+/// than to answer most requests.
+const LINGER: Duration = Duration::from_millis(10);
 /// Dropped lines after which they are reported even if the queue is never empty.
 const DROPPED_REPORT: u64 = 10_000;
-/// The wait between two looks at a queue that is full.
-const FLUSH_PAUSE: Duration = Duration::from_millis(5);
+/// Why nobody who holds the lock has panicked.
+const NO_PANIC: &str = "a panic ends the process";
 
-enum Message {
-    Line(Vec<u8>),
-    /// Answered when everything before it was written.
-    Flush(Sender<()>),
-    /// Only wakes the thread.
-    Wake,
+/// What waits for the thread.
+#[derive(Default)]
+struct Queue {
+    /// Lines with their line breaks, in their order.
+    bytes: Vec<u8>,
+    lines: u64,
+    /// Bytes that were taken from here and are not written yet.
+    writing: usize,
+    /// What waits is to be written at once.
+    urgent: bool,
+    /// The thread sleeps until it is woken.
+    asleep: bool,
+    reopen: bool,
+    /// Answered when everything before was written.
+    flushes: Vec<Sender<()>>,
+    /// Nobody will add anything.
+    closed: bool,
+}
+
+impl Queue {
+    /// Whether the thread has no reason to wait for more.
+    fn is_due(&self) -> bool {
+        self.urgent
+            || self.reopen
+            || self.closed
+            || !self.flushes.is_empty()
+            || self.bytes.len() >= BATCH_BYTES
+    }
 }
 
 #[derive(Default)]
 struct Shared {
-    queued_bytes: AtomicUsize,
+    queue: Mutex<Queue>,
+    wake: Condvar,
     dropped: AtomicU64,
-    reopen: AtomicBool,
 }
 
-/// The way into the queue. Its thread ends with the last of these.
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().expect(NO_PANIC)
+    }
+
+    /// Lets the thread see what has changed in the queue.
+    fn wake(&self, mut queue: MutexGuard<'_, Queue>) {
+        if std::mem::take(&mut queue.asleep) {
+            drop(queue);
+            self.wake.notify_one();
+        }
+    }
+}
+
+/// The way into the queue. Its thread ends with it.
 pub struct LineWriter {
-    queue: SyncSender<Message>,
     shared: Arc<Shared>,
 }
 
@@ -77,32 +113,41 @@ impl LineWriter {
     }
 
     fn start(target: Target) -> Self {
-        let (queue, messages) = sync_channel(QUEUE_LINES);
         let shared = Arc::new(Shared::default());
         let thread = Thread { target, shared: Arc::clone(&shared), reported: 0 };
         thread::Builder::new()
             .name("log writer".to_owned())
-            .spawn(move || thread.run(&messages))
+            .spawn(move || thread.run())
             .expect("the system has threads");
-        Self { queue, shared }
+        Self { shared }
     }
 
-    /// Queues one line, its line break included. Dropped and counted if there is no room.
-    pub fn push(&self, line: Vec<u8>) {
-        let length = line.len();
-        let before = self.shared.queued_bytes.fetch_add(length, Ordering::Relaxed);
-        let fits = before + length <= QUEUE_BYTES;
-        if !fits || self.queue.try_send(Message::Line(line)).is_err() {
-            self.shared.queued_bytes.fetch_sub(length, Ordering::Relaxed);
+    /// Queues one line, its line break included, to be written within [`LINGER`]. Dropped and counted
+    /// if there is no room.
+    pub fn push(&self, line: &[u8]) {
+        self.add(line, false);
+    }
+
+    fn add(&self, line: &[u8], urgent: bool) {
+        let mut queue = self.shared.lock();
+        if queue.bytes.len() + queue.writing + line.len() > QUEUE_BYTES {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        queue.bytes.extend_from_slice(line);
+        queue.lines += 1;
+        queue.urgent |= urgent;
+        // A thread that lingers sees by itself that its time is over.
+        if queue.lines == 1 || queue.is_due() {
+            self.shared.wake(queue);
         }
     }
 
     /// Opens the file anew before the next line, as after its rotation. Standard error stays as it is.
     pub fn reopen(&self) {
-        self.shared.reopen.store(true, Ordering::Relaxed);
-        // A full queue wakes the thread as well.
-        let _ = self.queue.try_send(Message::Wake);
+        let mut queue = self.shared.lock();
+        queue.reopen = true;
+        self.shared.wake(queue);
     }
 
     /// Lines that were dropped since the start.
@@ -111,30 +156,29 @@ impl LineWriter {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits until everything queued so far was written, but no longer than twice `most`.
+    /// Waits until everything queued so far was written, but no longer than `most`.
     pub fn flush(&self, most: Duration) {
         let (done, flushed) = channel();
-        let mut waited = Duration::ZERO;
-        loop {
-            match self.queue.try_send(Message::Flush(done.clone())) {
-                Ok(()) => break,
-                Err(TrySendError::Disconnected(_)) => return,
-                Err(TrySendError::Full(_)) if waited >= most => return,
-                Err(TrySendError::Full(_)) => {
-                    thread::sleep(FLUSH_PAUSE);
-                    waited += FLUSH_PAUSE;
-                }
-            }
-        }
+        let mut queue = self.shared.lock();
+        queue.flushes.push(done);
+        self.shared.wake(queue);
         // If it takes longer, nobody reads: then the lines are lost either way.
         let _ = flushed.recv_timeout(most);
     }
 }
 
-/// One call of `write` is one line, as `tracing` makes them.
+impl Drop for LineWriter {
+    fn drop(&mut self) {
+        let mut queue = self.shared.lock();
+        queue.closed = true;
+        self.shared.wake(queue);
+    }
+}
+
+/// One call of `write` is one line, as `tracing` makes them. It is written at once: it may be the last.
 impl Write for &LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.push(line.to_vec());
+        self.add(line, true);
         Ok(line.len())
     }
 
@@ -154,45 +198,63 @@ struct Thread {
     reported: u64,
 }
 
+/// What it takes from the queue at once.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    lines: u64,
+    reopen: bool,
+    flushes: Vec<Sender<()>>,
+    /// Nothing will follow.
+    last: bool,
+}
+
 impl Thread {
-    fn run(mut self, messages: &Receiver<Message>) {
-        let mut batch = Vec::with_capacity(BATCH_BYTES);
-        while let Ok(first) = messages.recv() {
-            let mut flushes = Vec::new();
-            let mut lines = 0;
-            let mut next = Some(first);
-            while let Some(message) = next {
-                match message {
-                    Message::Line(line) => {
-                        batch.extend_from_slice(&line);
-                        lines += 1;
-                    }
-                    Message::Flush(done) => flushes.push(done),
-                    Message::Wake => {}
-                }
-                next = if batch.len() < BATCH_BYTES { messages.try_recv().ok() } else { None };
+    fn run(mut self) {
+        let mut batch = Batch::default();
+        while !batch.last {
+            self.take(&mut batch);
+            if batch.reopen {
+                self.reopen();
             }
-            let drained = batch.len() < BATCH_BYTES;
-            self.write(&batch, lines);
-            batch.clear();
-            self.report_dropped(drained);
-            for done in flushes {
+            self.write(&batch.bytes, batch.lines);
+            batch.bytes.clear();
+            batch.bytes.shrink_to(4 * BATCH_BYTES);
+            for done in batch.flushes.drain(..) {
                 // Whoever asked may have stopped waiting.
                 let _ = done.send(());
             }
         }
     }
 
-    fn write(&mut self, batch: &[u8], lines: u64) {
-        if self.shared.reopen.swap(false, Ordering::Relaxed) {
-            self.reopen();
-        }
+    /// Waits for something to do, and for a while longer if it is not urgent.
+    fn take(&self, batch: &mut Batch) {
+        let sleeps_while = |condition: fn(&Queue) -> bool| {
+            move |queue: &mut Queue| {
+                queue.asleep = condition(queue);
+                queue.asleep
+            }
+        };
+        let is_idle = sleeps_while(|queue| queue.lines == 0 && !queue.is_due());
+        let lingers = sleeps_while(|queue| !queue.is_due());
+        let wake = &self.shared.wake;
+        let queue = wake.wait_while(self.shared.lock(), is_idle).expect(NO_PANIC);
+        let (mut queue, _) = wake.wait_timeout_while(queue, LINGER, lingers).expect(NO_PANIC);
+        queue.asleep = false;
+        queue.urgent = false;
+        std::mem::swap(&mut queue.bytes, &mut batch.bytes);
+        std::mem::swap(&mut queue.flushes, &mut batch.flushes);
+        queue.writing = batch.bytes.len();
+        batch.lines = std::mem::take(&mut queue.lines);
+        batch.reopen = std::mem::take(&mut queue.reopen);
+        batch.last = queue.closed;
+    }
+
+    fn write(&mut self, bytes: &[u8], lines: u64) {
         let file = match &mut self.target {
             Target::StandardError(file) | Target::File { file, .. } => file,
         };
-        // The room is given back only now: what is being written counts as well.
-        let written = file.write_all(batch);
-        self.shared.queued_bytes.fetch_sub(batch.len(), Ordering::Relaxed);
+        let written = file.write_all(bytes);
         if let Err(error) = written {
             let before = self.shared.dropped.fetch_add(lines, Ordering::Relaxed);
             if before == self.reported {
@@ -200,6 +262,12 @@ impl Thread {
                 tracing::warn!(target: "baton", log, %error, "log cannot be written");
             }
         }
+        // The room is given back only now: what is being written counts as well.
+        let mut queue = self.shared.lock();
+        queue.writing = 0;
+        let drained = queue.bytes.len() < BATCH_BYTES;
+        drop(queue);
+        self.report_dropped(drained);
     }
 
     fn reopen(&mut self) {
@@ -256,7 +324,7 @@ mod tests {
         for number in 0..1000 {
             let line = format!("line {number}\n");
             expected.push_str(&line);
-            writer.push(line.into_bytes());
+            writer.push(line.as_bytes());
         }
         let reading = thread::spawn(move || {
             let mut text = String::new();
@@ -273,7 +341,7 @@ mod tests {
         // A pipe holds 64 KiB or so, the queue 8 MiB; this is twice as much.
         let line = vec![b'x'; 16 * 1024];
         for _ in 0..1024 {
-            writer.push(line.clone());
+            writer.push(&line);
         }
         assert!(writer.dropped() >= 500, "dropped {}", writer.dropped());
         writer.flush(Duration::from_millis(50));
@@ -283,8 +351,9 @@ mod tests {
     #[test]
     fn many_short_lines_are_bounded_as_well() {
         let (writer, reader) = piped();
-        for _ in 0..10 * QUEUE_LINES {
-            writer.push(b"a line\n".repeat(10));
+        let line = b"a line\n".repeat(10);
+        for _ in 0..2 * QUEUE_BYTES / line.len() {
+            writer.push(&line);
         }
         assert!(writer.dropped() > 0);
         drop(reader);
@@ -296,13 +365,13 @@ mod tests {
         std::fs::create_dir_all(&folder).expect("a temporary folder");
         let (path, rotated) = (folder.join("log"), folder.join("log.1"));
         let writer = LineWriter::file(&path).expect("it can be made");
-        writer.push(b"before\n".to_vec());
+        writer.push(b"before\n");
         writer.flush(BOUND);
         std::fs::rename(&path, &rotated).expect("it exists");
-        writer.push(b"between\n".to_vec());
+        writer.push(b"between\n");
         writer.flush(BOUND);
         writer.reopen();
-        writer.push(b"after\n".to_vec());
+        writer.push(b"after\n");
         writer.flush(BOUND);
         let read = |path| std::fs::read_to_string(path).expect("it exists");
         assert_eq!((read(&rotated), read(&path)), ("before\nbetween\n".into(), "after\n".into()));

@@ -1,16 +1,17 @@
 //! A line of the access log, as JSON and as text. Nothing that a client sends can end a line or look
 //! like another field: JSON escapes it, text quotes it.
 
-use std::fmt::Write as _;
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 
 use http::Version;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
-use super::{AccessRecord, EndedBy};
-use crate::pool::{Evidence, Instant, Outcome, StreamFailure};
+use super::{AccessRecord, AttemptRecord, EndedBy};
+use crate::pool::{ConnectionToken, Evidence, Instant, Outcome, StreamFailure};
 use crate::proxy::metrics::code_name;
-use crate::proxy::upstream;
 
 /// The fields, in their order. What is not known is `-` where it would be text, and `null` or absent
 /// where it would be a number.
@@ -21,7 +22,7 @@ pub(super) struct Line<'a> {
     message: &'static str,
     method: &'a str,
     scheme: &'static str,
-    authority: String,
+    authority: Cow<'a, str>,
     path: &'a str,
     protocol: &'static str,
     client: SocketAddr,
@@ -29,7 +30,7 @@ pub(super) struct Line<'a> {
     cluster: &'a str,
     worker: usize,
     backend: &'a str,
-    connection: String,
+    connection: Connection,
     stream: u32,
     status: u16,
     outcome: &'static str,
@@ -37,7 +38,7 @@ pub(super) struct Line<'a> {
     ended_by: &'static str,
     evidence: &'static str,
     attempts: usize,
-    attempt_list: Vec<Attempt<'a>>,
+    attempt_list: Attempts<'a>,
     wait_ms: Option<f64>,
     upload_ms: Option<f64>,
     first_byte_ms: Option<f64>,
@@ -49,18 +50,62 @@ pub(super) struct Line<'a> {
     trace_id: &'a str,
 }
 
+/// The name of a connection, if there is one.
+struct Connection(Option<ConnectionToken>);
+
+impl fmt::Display for Connection {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(connection) => connection.fmt(formatter),
+            None => formatter.write_str("-"),
+        }
+    }
+}
+
+impl Serialize for Connection {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+struct Attempts<'a>(&'a [AttemptRecord]);
+
+impl Serialize for Attempts<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(Attempt::new))
+    }
+}
+
+/// The same for people.
+impl fmt::Display for Attempts<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, attempt) in self.0.iter().map(Attempt::new).enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            let Attempt { backend, connection, stream, evidence, failure } = attempt;
+            write!(formatter, "{comma}{backend} {connection} {stream} {evidence} {failure}")?;
+        }
+        Ok(())
+    }
+}
+
 #[derive(Serialize)]
 struct Attempt<'a> {
     backend: &'a str,
-    connection: String,
+    connection: Connection,
     stream: u32,
     evidence: &'static str,
     failure: &'static str,
 }
 
-impl Attempt<'_> {
-    fn has_failed(&self) -> bool {
-        self.evidence != "-"
+impl<'a> Attempt<'a> {
+    fn new(record: &'a AttemptRecord) -> Self {
+        Self {
+            backend: &record.backend,
+            connection: Connection(Some(record.stream.connection)),
+            stream: record.stream_id,
+            evidence: evidence(record.evidence),
+            failure: failure(record.failure),
+        }
     }
 }
 
@@ -72,18 +117,7 @@ impl<'a> Line<'a> {
         now: Instant,
     ) -> Self {
         let since = |at: Option<Instant>| at.map(|at| milliseconds(at.since(record.arrived)));
-        let attempt_list: Vec<_> = record
-            .attempts
-            .iter()
-            .map(|attempt| Attempt {
-                backend: &attempt.backend,
-                connection: upstream::name(attempt.stream.connection),
-                stream: attempt.stream_id,
-                evidence: evidence(attempt.evidence),
-                failure: failure(attempt.failure),
-            })
-            .collect();
-        let last = attempt_list.last();
+        let last = record.attempts.last();
         Self {
             timestamp,
             level: "INFO",
@@ -97,15 +131,16 @@ impl<'a> Line<'a> {
             listener: record.arrival.listener,
             cluster: record.cluster.as_deref().unwrap_or("-"),
             worker,
-            backend: last.map_or("-", |attempt| attempt.backend),
-            connection: last.map_or_else(|| "-".to_owned(), |attempt| attempt.connection.clone()),
-            stream: last.map_or(0, |attempt| attempt.stream),
+            backend: last.map_or("-", |attempt| &attempt.backend),
+            connection: Connection(last.map(|attempt| attempt.stream.connection)),
+            stream: last.map_or(0, |attempt| attempt.stream_id),
             status: record.status,
             outcome: outcome(record.outcome),
             reason: record.reason,
             ended_by: ended_by(record.ended_by),
             evidence: evidence(record.evidence),
-            attempts: attempt_list.len().max(usize::from(record.attempts_ordered)),
+            attempts: record.attempts.len().max(usize::from(record.attempts_ordered)),
+            attempt_list: Attempts(&record.attempts),
             wait_ms: since(record.opened),
             upload_ms: since(record.uploaded),
             first_byte_ms: since(record.first_byte),
@@ -115,55 +150,35 @@ impl<'a> Line<'a> {
             backend_request_bytes: record.backend_request_bytes,
             backend_response_bytes: record.backend_response_bytes,
             trace_id: record.trace.as_ref().map_or("-", |trace| trace.as_str()),
-            attempt_list,
         }
     }
 
-    /// One JSON object and a line break.
-    pub(super) fn to_json(&self) -> Vec<u8> {
-        let mut line = serde_json::to_vec(self).expect("text and numbers are JSON");
-        line.push(b'\n');
-        line
+    /// Appends one JSON object and a line break.
+    pub(super) fn append_json(&self, bytes: &mut Vec<u8>) {
+        serde_json::to_writer(&mut *bytes, self).expect("text and numbers are JSON");
+        bytes.push(b'\n');
     }
 
-    /// Time, severity and message as in the log, then `name=value`. Of what is not known only what
-    /// is always there is written.
-    pub(super) fn to_text(&self) -> Vec<u8> {
-        let mut line = format!("{}  {} {}", self.timestamp, self.level, self.message);
-        let mut field = |name: &str, value: &str| {
-            line.push(' ');
-            line.push_str(name);
-            line.push('=');
-            push_quoted(&mut line, value);
-        };
-        field("method", self.method);
-        field("scheme", self.scheme);
-        field("authority", &self.authority);
-        field("path", self.path);
-        field("protocol", self.protocol);
-        field("client", &self.client.to_string());
-        field("listener", &self.listener.to_string());
-        field("cluster", self.cluster);
-        field("worker", &self.worker.to_string());
-        field("backend", self.backend);
-        field("connection", &self.connection);
-        field("stream", &self.stream.to_string());
-        field("status", &self.status.to_string());
-        field("outcome", self.outcome);
-        field("reason", self.reason);
-        field("ended_by", self.ended_by);
-        field("evidence", self.evidence);
-        field("attempts", &self.attempts.to_string());
-        if self.attempt_list.len() > 1 || self.attempt_list.iter().any(Attempt::has_failed) {
-            let mut list = String::new();
-            for attempt in &self.attempt_list {
-                let Attempt { backend, connection, stream, evidence, failure } = attempt;
-                let comma = if list.is_empty() { "" } else { ", " };
-                let written =
-                    write!(list, "{comma}{backend} {connection} {stream} {evidence} {failure}");
-                written.expect("a String takes everything");
-            }
-            field("attempt_list", &list);
+    /// Appends time, severity and message as in the log, then `name=value`, and a line break. Of what is
+    /// not known only what is always there is written.
+    pub(super) fn append_text(&self, bytes: &mut Vec<u8>) {
+        self.write_text(bytes).expect("memory takes everything");
+    }
+
+    fn write_text(&self, line: &mut Vec<u8>) -> io::Result<()> {
+        write!(line, "{}  {} {}", self.timestamp, self.level, self.message)?;
+        write!(line, " method={} scheme={}", Quoted(self.method), self.scheme)?;
+        write!(line, " authority={} path={}", Quoted(&self.authority), Quoted(self.path))?;
+        write!(line, " protocol={} client={}", self.protocol, self.client)?;
+        write!(line, " listener={} cluster={}", self.listener, Quoted(self.cluster))?;
+        write!(line, " worker={} backend={}", self.worker, Quoted(self.backend))?;
+        write!(line, " connection={} stream={}", self.connection, self.stream)?;
+        write!(line, " status={} outcome={}", self.status, self.outcome)?;
+        write!(line, " reason={} ended_by={}", self.reason, self.ended_by)?;
+        write!(line, " evidence={} attempts={}", self.evidence, self.attempts)?;
+        let attempts = self.attempt_list.0;
+        if attempts.len() > 1 || attempts.iter().any(|attempt| attempt.evidence.is_some()) {
+            write!(line, " attempt_list={}", Quoted(&self.attempt_list.to_string()))?;
         }
         for (name, value) in [
             ("wait_ms", self.wait_ms),
@@ -172,35 +187,36 @@ impl<'a> Line<'a> {
             ("total_ms", Some(self.total_ms)),
         ] {
             if let Some(value) = value {
-                field(name, &value.to_string());
+                write!(line, " {name}={value}")?;
             }
         }
-        field("request_bytes", &self.request_bytes.to_string());
-        field("response_bytes", &self.response_bytes.to_string());
-        field("backend_request_bytes", &self.backend_request_bytes.to_string());
-        field("backend_response_bytes", &self.backend_response_bytes.to_string());
-        field("trace_id", self.trace_id);
-        line.push('\n');
-        line.into_bytes()
+        let (request, response) = (self.request_bytes, self.response_bytes);
+        write!(line, " request_bytes={request} response_bytes={response}")?;
+        let (request, response) = (self.backend_request_bytes, self.backend_response_bytes);
+        write!(line, " backend_request_bytes={request} backend_response_bytes={response}")?;
+        writeln!(line, " trace_id={}", self.trace_id)
     }
 }
 
 /// A value as it is if it is one plain word; in quotes and with escapes otherwise.
-fn push_quoted(line: &mut String, value: &str) {
-    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
-    if !value.is_empty() && value.bytes().all(is_plain) {
-        line.push_str(value);
-        return;
-    }
-    line.push('"');
-    for character in value.chars() {
-        match character {
-            '"' | '\\' => line.extend(['\\', character]),
-            ' '..='~' => line.push(character),
-            _ => line.extend(character.escape_unicode()),
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+        if !self.0.is_empty() && self.0.bytes().all(is_plain) {
+            return formatter.write_str(self.0);
         }
+        formatter.write_str("\"")?;
+        for character in self.0.chars() {
+            match character {
+                '"' | '\\' => write!(formatter, "\\{character}")?,
+                ' '..='~' => formatter.write_char(character)?,
+                _ => write!(formatter, "{}", character.escape_unicode())?,
+            }
+        }
+        formatter.write_str("\"")
     }
-    line.push('"');
 }
 
 fn path(record: &AccessRecord) -> &str {
@@ -211,11 +227,11 @@ fn path(record: &AccessRecord) -> &str {
     }
 }
 
-fn authority(record: &AccessRecord) -> String {
+fn authority(record: &AccessRecord) -> Cow<'_, str> {
     match (record.uri.authority(), &record.host) {
-        (Some(authority), _) => authority.as_str().to_owned(),
-        (None, Some(host)) => String::from_utf8_lossy(host.as_bytes()).into_owned(),
-        (None, None) => "-".to_owned(),
+        (Some(authority), _) => authority.as_str().into(),
+        (None, Some(host)) => String::from_utf8_lossy(host.as_bytes()),
+        (None, None) => "-".into(),
     }
 }
 
@@ -302,7 +318,8 @@ mod tests {
     #[test]
     fn json_has_every_field_and_each_attempt() {
         let record = record();
-        let line = Line::new(&record, 1, "now", Instant(2_500_000)).to_json();
+        let mut line = Vec::new();
+        Line::new(&record, 1, "now", Instant(2_500_000)).append_json(&mut line);
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
         let value: serde_json::Value = serde_json::from_slice(&line).expect("an object");
         assert_eq!(value["attempt_list"][0]["evidence"], "refused");
@@ -318,8 +335,7 @@ mod tests {
     fn no_value_forges_a_line_or_a_field() {
         let mut line = String::new();
         for value in ["a b", "status=200 x", "a\nb", "a\u{1b}[2J", HOSTILE, ""] {
-            push_quoted(&mut line, value);
-            line.push(' ');
+            line.push_str(&format!("{} ", Quoted(value)));
         }
         assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line}");
         let expected = r#""a b" "status=200 x" "a\u{a}b" "a\u{1b}[2J" "#;
@@ -331,7 +347,8 @@ mod tests {
     #[test]
     fn text_is_one_line_of_names_and_values() {
         let record = record();
-        let line = Line::new(&record, 1, "now", Instant(2_500_000)).to_text();
+        let mut line = Vec::new();
+        Line::new(&record, 1, "now", Instant(2_500_000)).append_text(&mut line);
         let line = String::from_utf8(line).expect("ASCII");
         assert!(line.starts_with("now  INFO request method=GET scheme=https "), "{line}");
         assert!(line.contains(" attempt_list=\"https://a:1 b1/s2/g3 1 refused -, "), "{line}");

@@ -15,7 +15,6 @@ use crate::proxy::control::milliseconds;
 use crate::proxy::operator::{
     BackendReport, CUT_MAX, CutStream, HeldConnection, HeldStream, Named, Order, slot_state,
 };
-use crate::proxy::upstream;
 
 /// Characters of a path that are told.
 const PATH_MAX: usize = 200;
@@ -165,7 +164,8 @@ impl Driver {
             count += 1;
             let connection = it.stream.map(|stream| stream.connection);
             let cut = CutStream {
-                connection: connection.map_or_else(|| "-".to_owned(), upstream::name),
+                connection: connection
+                    .map_or_else(|| "-".to_owned(), |connection| connection.to_string()),
                 stream: it.held,
                 retried: core.live(it.request).is_some(),
             };
@@ -219,7 +219,7 @@ impl Core {
             self.pool.streams(connection).filter_map(|stream| self.stream(&stream, now)).collect();
         let requests = u32::try_from(streams.len()).unwrap_or(u32::MAX);
         HeldConnection {
-            connection: upstream::name(connection),
+            connection: connection.to_string(),
             state: slot_state(view.state).to_owned(),
             resetting: match view.state {
                 SlotState::Empty | SlotState::Connecting => 0,

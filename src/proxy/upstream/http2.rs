@@ -223,13 +223,13 @@ impl Task<'_> {
             None => {}
         }
         for (last_stream_id, code) in go_aways {
-            let (backend, token) = (self.context.backend(), super::name(connection));
+            let backend = self.context.backend();
             tracing::info!(
                 target: "baton",
                 cluster = &**driver.cluster(),
                 worker = driver.worker(),
                 backend,
-                connection = token,
+                %connection,
                 last_stream_id,
                 code,
                 "goaway received"

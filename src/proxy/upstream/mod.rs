@@ -102,15 +102,10 @@ impl Context {
     }
 
     fn log_connected(&self, protocol: &str) {
-        let (backend, connection) = (self.backend(), name(self.connection));
+        let (backend, connection) = (self.backend(), self.connection);
         let (cluster, worker) = (&**self.driver.cluster(), self.driver.worker());
-        tracing::info!(target: "baton", cluster, worker, backend, connection, protocol, "connected");
+        tracing::info!(target: "baton", cluster, worker, backend, %connection, protocol, "connected");
     }
-}
-
-/// A connection's name on its worker: backend, slot, generation.
-pub fn name(token: ConnectionToken) -> String {
-    format!("b{}/s{}/g{}", token.backend.0, token.slot, token.generation)
 }
 
 /// Starts a dial. The orders for the connection go into the channel from now on; closing it ends
@@ -176,7 +171,7 @@ async fn connect(context: &Context) -> Result<(BoxedIo, bool), Ended> {
 
 fn report(context: &Context, ended: Ended) {
     let connection = context.connection;
-    let (backend, token) = (context.backend(), name(connection));
+    let backend = context.backend();
     let (cluster, worker) = (&**context.driver.cluster(), context.driver.worker());
     let count = |count: fn(&mut BackendMetrics) -> &mut Counts, label| {
         context.driver.count(|metrics| count(metrics.backend(connection.backend)).add(label));
@@ -185,23 +180,23 @@ fn report(context: &Context, ended: Ended) {
         Ended::Ordered(reason) => {
             count(|metrics| &mut metrics.closes, close_label(reason));
             let reason = close_reason(reason);
-            tracing::info!(target: "baton", cluster, worker, backend, connection = token, reason, "connection closed");
+            tracing::info!(target: "baton", cluster, worker, backend, %connection, reason, "connection closed");
         }
         Ended::GivenUp(reason) => {
             count(|metrics| &mut metrics.dial_failures, given_up_label(reason));
             let reason = close_reason(reason);
-            tracing::warn!(target: "baton", cluster, worker, backend, connection = token, reason, "connect failed");
+            tracing::warn!(target: "baton", cluster, worker, backend, %connection, reason, "connect failed");
         }
         Ended::Dropped => {}
         Ended::Closed { sent_through, reason } => {
             count(|metrics| &mut metrics.closes, "peer");
-            tracing::info!(target: "baton", cluster, worker, backend, connection = token, reason, "connection closed");
+            tracing::info!(target: "baton", cluster, worker, backend, %connection, reason, "connection closed");
             let _ = context.driver.tell(Input::ConnectionClosed { connection, sent_through });
             context.driver.forget_connection(connection);
         }
         Ended::Dial(failure, reason) => {
             count(|metrics| &mut metrics.dial_failures, dial_label(failure));
-            tracing::warn!(target: "baton", cluster, worker, backend, connection = token, reason, "connect failed");
+            tracing::warn!(target: "baton", cluster, worker, backend, %connection, reason, "connect failed");
             let _ = context.driver.tell(Input::ConnectFailed { connection, reason: failure });
             context.driver.forget_connection(connection);
         }
