@@ -33,6 +33,7 @@ const START: Duration = Duration::from_secs(20);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Peer {
     Baton,
+    BatonProfileGuided,
     BatonAccessLog,
     Floor,
     Haproxy,
@@ -70,6 +71,7 @@ impl Peer {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Baton => "baton",
+            Self::BatonProfileGuided => "baton-profile-guided",
             Self::BatonAccessLog => "baton-access-log",
             Self::Floor => "floor",
             Self::Haproxy => "haproxy",
@@ -83,13 +85,18 @@ impl Peer {
     /// Whether it is one of the systems that people would run instead, and does the same task: one that
     /// has no HTTP/2 towards the origin does a cheaper one.
     pub(crate) fn is_rival(self) -> bool {
-        !matches!(self, Self::Baton | Self::BatonAccessLog | Self::Floor | Self::Nginx)
+        !self.is_baton() && !matches!(self, Self::Floor | Self::Nginx)
     }
 
-    /// Go's scheduler moves work between threads, so a limit per thread is not a limit per worker; and the
-    /// floor and the access log say nothing about workers.
+    /// Whether it is Baton, however it was built or is configured.
+    fn is_baton(self) -> bool {
+        matches!(self, Self::Baton | Self::BatonProfileGuided | Self::BatonAccessLog)
+    }
+
+    /// Go's scheduler moves work between threads, so a limit per thread is not a limit per worker; and
+    /// the floor, the access log and the way Baton was built say nothing about workers.
     pub(crate) fn has_workers(self) -> bool {
-        !matches!(self, Self::BatonAccessLog | Self::Floor | Self::Caddy)
+        self == Self::Baton || !self.is_baton() && !matches!(self, Self::Floor | Self::Caddy)
     }
 
     /// What a row of it needs to be said with.
@@ -102,6 +109,7 @@ impl Peer {
     fn package(self) -> &'static str {
         match self {
             Self::Baton | Self::BatonAccessLog | Self::Floor => "cargo build --release",
+            Self::BatonProfileGuided => "benches/profile-guided",
             Self::Haproxy => "apt install haproxy",
             Self::Nghttpx => "apt install nghttp2-proxy",
             Self::Nginx => "apt install nginx",
@@ -115,6 +123,10 @@ impl Peer {
     fn find(self, baton: &Path) -> Option<PathBuf> {
         match self {
             Self::Baton | Self::BatonAccessLog => children::find(baton),
+            Self::BatonProfileGuided => {
+                let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+                children::find(Path::new(root).join("target/profile-guided/baton"))
+            }
             Self::Floor => std::env::current_exe().ok(),
             Self::Envoy => match std::env::var_os("ENVOY") {
                 Some(path) => children::find(path),
@@ -140,7 +152,7 @@ impl Peer {
     fn command(self, program: &Path, task: &Task<'_>, core: Option<usize>) -> Outcome<Command> {
         let mut command = children::pinned(program, core);
         match self {
-            Self::Baton => baton::prepare(&mut command, task, false),
+            Self::Baton | Self::BatonProfileGuided => baton::prepare(&mut command, task, false),
             Self::BatonAccessLog => baton::prepare(&mut command, task, true),
             Self::Floor => floor::prepare(&mut command, task),
             Self::Haproxy => haproxy::prepare(&mut command, task)?,
