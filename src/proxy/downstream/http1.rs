@@ -28,46 +28,60 @@ const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n
 const LATE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Serves a client until its connection ends.
-pub(super) async fn serve<Io>(client: Client, io: ClientIo<Io>)
+pub(super) fn serve<Io>(client: Client, io: ClientIo<Io>) -> impl Future<Output = ()>
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let limits = &client.downstream.limits;
     let head = HeadLimits { bytes: limits.head_bytes, fields: limits.head_fields };
     let (mut io, facts) = Guarded::new(io, Messages::Requests, head, client.downstream.clock());
-    let expired = loop {
-        let busy = Box::pin(serve_while_busy(&client, &facts, &mut io));
-        let ended = busy.await;
-        if ended != Some(Expired::Rest) {
-            break ended;
-        }
-        match rest(&client, &facts, io.get_mut()).await {
-            Rested::Heard => {}
-            Rested::Ended(ended) => break ended,
-        }
-    };
-    let ending = async {
-        match expired {
-            Some(Expired::Head) => {
-                client.refused(ClientLimit::HeadTimeout, 408, "head not finished in time");
-                io.write_all(TIMED_OUT).await?;
+    // An `async fn` would have room for its arguments twice.
+    async move {
+        let expired = loop {
+            let busy = Box::pin(serve_while_busy(&client, &facts, &mut io));
+            let ended = busy.await;
+            if ended != Some(Expired::Rest) {
+                break ended;
             }
-            Some(Expired::Idle) => client.count(ClientLimit::IdleTimeout),
-            Some(Expired::WriteStall) => {
-                client.closed(ClientLimit::WriteStall, "the client does not read");
-                return Ok(());
+            match rest(&client, io.get_mut()).await {
+                Rested::Heard => {}
+                Rested::Ended(ended) => break ended,
             }
-            // Nobody has told it to go; and from a rest it has come back.
-            Some(Expired::Farewell | Expired::Rest) | None => {}
+        };
+        // However it ends, the socket is closed then.
+        let ending = end(&client, &facts, expired, &mut io);
+        let _ = seams::timeout(client.downstream.limits.farewell_timeout, ending).await;
+    }
+}
+
+/// Says the last word, if there is one, and sees to it that the client can read it.
+async fn end<Io>(
+    client: &Client,
+    facts: &GuardFacts,
+    expired: Option<Expired>,
+    io: &mut Guarded<ClientIo<Io>>,
+) -> io::Result<()>
+where
+    Io: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    match expired {
+        Some(Expired::Head) => {
+            client.refused(ClientLimit::HeadTimeout, 408, "head not finished in time");
+            io.write_all(TIMED_OUT).await?;
         }
-        io.shutdown().await?;
-        if facts.violation.get().is_some() || expired == Some(Expired::Head) {
-            Box::pin(read_late(&mut io)).await?;
+        Some(Expired::Idle) => client.count(ClientLimit::IdleTimeout),
+        Some(Expired::WriteStall) => {
+            client.closed(ClientLimit::WriteStall, "the client does not read");
+            return Ok(());
         }
-        io::Result::Ok(())
-    };
-    // However it ends, the socket is closed then.
-    let _ = seams::timeout(limits.farewell_timeout, ending).await;
+        // Nobody has told it to go; and from a rest it has come back.
+        Some(Expired::Farewell | Expired::Rest) | None => {}
+    }
+    io.shutdown().await?;
+    if facts.violation.get().is_some() || expired == Some(Expired::Head) {
+        Box::pin(read_late(io)).await?;
+    }
+    Ok(())
 }
 
 /// Serves a client's requests until its connection ends or none has come for a while. Says what took
@@ -93,7 +107,7 @@ where
         .keep_alive(!drained);
     let mut connection = builder.serve_connection(TokioIo::new(io), service);
     loop {
-        let expired = expired(client, facts, || rest_since(client, facts));
+        let expired = expired(client, facts);
         let mut waits = Waits::new(client.downstream.draining.clone(), drained, expired);
         let waited = tokio::select! {
             biased;
@@ -123,11 +137,15 @@ enum Rested {
 
 /// Waits for the next request without the buffers that serving one takes: what a client costs that is
 /// only there.
-async fn rest<Io>(client: &Client, facts: &GuardFacts, io: &mut ClientIo<Io>) -> Rested
+async fn rest<Io>(client: &Client, io: &mut ClientIo<Io>) -> Rested
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let mut draining = client.downstream.draining.clone();
+    // Nothing else can take too long: nothing was begun.
+    let clock = client.downstream.clock();
+    let idle_since = client.watch.idle_since().unwrap_or_else(|| clock.now());
+    let idle_until = idle_since.after(client.downstream.limits.http1_idle_timeout);
     tokio::select! {
         biased;
         heard = io.listen() => match heard {
@@ -135,23 +153,19 @@ where
             Ok(false) | Err(_) => Rested::Ended(None),
         },
         _ = draining.wait_for(|draining| *draining) => Rested::Ended(None),
-        expired = expired(client, facts, || None) => Rested::Ended(Some(expired)),
+        () = clock.sleep_until(idle_until) => Rested::Ended(Some(Expired::Idle)),
     }
 }
 
 /// Waits until something has taken too long.
-fn expired<'a>(
-    client: &'a Client,
-    facts: &'a GuardFacts,
-    rest_since: impl Fn() -> Option<Instant> + 'a,
-) -> impl Future<Output = Expired> + 'a {
+fn expired(client: &Client, facts: &GuardFacts) -> impl Future<Output = Expired> {
     let limits = &client.downstream.limits;
     client.watch.expired(
         limits,
         limits.http1_idle_timeout,
         || head_since(client, facts),
         || client.watch.idle_since().filter(|_| facts.head_open_since.get().is_none()),
-        rest_since,
+        || rest_since(client, facts),
     )
 }
 
