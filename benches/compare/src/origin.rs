@@ -26,6 +26,9 @@ use crate::options::OriginOptions;
 
 /// Small enough for any proxy, and more than the streams of a scenario.
 const STREAMS: u32 = 256;
+/// A burst ends with a reset of whatever is in flight, which is no attack: the floor has one connection in
+/// its life, and would be without it.
+const RESETS: usize = 1_000_000;
 static SMALL: [u8; 100] = [b'a'; 100];
 static LARGE: [u8; 64 * 1024] = [b'a'; 64 * 1024];
 static ACCEPTED: AtomicU64 = AtomicU64::new(0);
@@ -72,7 +75,11 @@ fn count(stream: &TcpStream) {
 /// A connection that ends in an error is the proxy's business, and shows in what its client got.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http2().max_concurrent_streams(STREAMS);
+    builder
+        .http2()
+        .max_concurrent_streams(STREAMS)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(RESETS);
     let _ = builder.serve_connection(TokioIo::new(stream), service_fn(answer)).await;
 }
 
