@@ -3,7 +3,8 @@
 //!
 //! The `mimalloc` crate would do, but it asks for every piece as an aligned one. For version 3 of the
 //! library that means a larger piece and a longer way, unless the size is a power of two; what Rust asks
-//! for hardly ever needs more than the alignment that any piece has.
+//! for hardly ever needs more than the alignment that any piece has. It is built without huge pages
+//! (`no_thp`), which would keep what connections have given back.
 
 #![allow(unsafe_code, reason = "an allocator is unsafe by its nature, and this one is C")]
 

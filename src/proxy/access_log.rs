@@ -135,13 +135,6 @@ impl AccessLog {
         self.0.dropped_before.load(Ordering::Relaxed) + present
     }
 
-    /// Waits until every line is written, unless nobody takes them.
-    pub fn flush(&self) {
-        if let Some(lines) = self.lines() {
-            lines.writer.flush(log::FLUSH_TIME);
-        }
-    }
-
     /// Queues the line of a request that has ended on a worker.
     pub fn write(&self, record: &AccessRecord, worker: usize, now: Instant) {
         if !self.0.is_on.load(Ordering::Relaxed) {

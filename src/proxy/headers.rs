@@ -128,8 +128,8 @@ fn refuse_target(parts: &request::Parts, host: Option<&HeaderValue>) -> Option<&
 /// The head of one attempt at a request: what the client sent, without what was meant for Baton, with
 /// what an intermediary adds. Path and query stay as they are, byte for byte.
 ///
-/// `authority` is what [`authority`] said of it. `X-Forwarded-For` grows by the client's address; `-Proto` and `-Host` say what the client used and
-/// replace what it claimed.
+/// `authority` is what [`authority`] said of it. `X-Forwarded-For` grows by the client's address; `-Proto`
+/// and `-Host` say what the client used and replace what it claimed.
 #[must_use]
 pub fn upstream_request(
     parts: &request::Parts,

@@ -7,17 +7,19 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::thread;
 use std::time::Duration;
 
 /// Bytes that may wait to be written, all lines together.
 const QUEUE_BYTES: usize = 8 * 1024 * 1024;
-/// Bytes that are written without waiting for more.
-const BATCH_BYTES: usize = 64 * 1024;
-/// How long a line that is not urgent may wait for others: to wake the thread and to write take longer
-/// than to answer most requests.
+/// Bytes that are written at once; so many do not wait for more.
+const PIECE_BYTES: usize = 64 * 1024;
+/// Bytes of room that are kept while nothing waits.
+const SPARE_BYTES: usize = 4 * PIECE_BYTES;
+/// How long a line that is not urgent may wait for others before it is written: to wake the thread and to
+/// write take longer than to answer most requests.
 const LINGER: Duration = Duration::from_millis(10);
 /// Dropped lines after which they are reported even if the queue is never empty.
 const DROPPED_REPORT: u64 = 10_000;
@@ -29,7 +31,6 @@ const NO_PANIC: &str = "a panic ends the process";
 struct Queue {
     /// Lines with their line breaks, in their order.
     bytes: Vec<u8>,
-    lines: u64,
     /// Bytes that were taken from here and are not written yet.
     writing: usize,
     /// What waits is to be written at once.
@@ -50,7 +51,7 @@ impl Queue {
             || self.reopen
             || self.closed
             || !self.flushes.is_empty()
-            || self.bytes.len() >= BATCH_BYTES
+            || self.bytes.len() >= PIECE_BYTES
     }
 }
 
@@ -64,6 +65,15 @@ struct Shared {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().expect(NO_PANIC)
+    }
+
+    /// What is told once everything that waits is written.
+    fn flush(&self) -> Receiver<()> {
+        let (done, flushed) = channel();
+        let mut queue = self.lock();
+        queue.flushes.push(done);
+        self.wake(queue);
+        flushed
     }
 
     /// Lets the thread see what has changed in the queue.
@@ -114,7 +124,8 @@ impl LineWriter {
 
     fn start(target: Target) -> Self {
         let shared = Arc::new(Shared::default());
-        let thread = Thread { target, shared: Arc::clone(&shared), reported: 0 };
+        let thread = Thread { target, shared: Arc::clone(&shared), reported: 0, failing: false };
+        ALL.lock().expect(NO_PANIC).push(Arc::downgrade(&shared));
         thread::Builder::new()
             .name("log writer".to_owned())
             .spawn(move || thread.run())
@@ -122,8 +133,8 @@ impl LineWriter {
         Self { shared }
     }
 
-    /// Queues one line, its line break included, to be written within [`LINGER`]. Dropped and counted
-    /// if there is no room.
+    /// Queues one line, its line break included, which may wait for [`LINGER`] before it is written.
+    /// Dropped and counted if there is no room.
     pub fn push(&self, line: &[u8]) {
         self.add(line, false);
     }
@@ -134,11 +145,11 @@ impl LineWriter {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
+        let first = queue.bytes.is_empty();
         queue.bytes.extend_from_slice(line);
-        queue.lines += 1;
         queue.urgent |= urgent;
         // A thread that lingers sees by itself that its time is over.
-        if queue.lines == 1 || queue.is_due() {
+        if first || queue.is_due() {
             self.shared.wake(queue);
         }
     }
@@ -156,12 +167,23 @@ impl LineWriter {
         self.shared.dropped.load(Ordering::Relaxed)
     }
 
-    /// Waits until everything queued so far was written, but no longer than `most`.
-    pub fn flush(&self, most: Duration) {
-        let (done, flushed) = channel();
-        let mut queue = self.shared.lock();
-        queue.flushes.push(done);
-        self.shared.wake(queue);
+    #[cfg(test)]
+    fn flush(&self, most: Duration) {
+        let _ = self.shared.flush().recv_timeout(most);
+    }
+}
+
+/// All queues that there are.
+static ALL: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+
+/// Waits until everything queued so far was written, wherever it goes, but no longer than `most` for any of
+/// the queues.
+pub fn flush_all(most: Duration) {
+    let mut queues = ALL.lock().expect(NO_PANIC);
+    queues.retain(|queue| queue.strong_count() > 0);
+    let flushes: Vec<_> = queues.iter().filter_map(Weak::upgrade).map(|it| it.flush()).collect();
+    drop(queues);
+    for flushed in flushes {
         // If it takes longer, nobody reads: then the lines are lost either way.
         let _ = flushed.recv_timeout(most);
     }
@@ -195,14 +217,16 @@ fn open(path: &Path) -> io::Result<File> {
 struct Thread {
     target: Target,
     shared: Arc<Shared>,
+    /// Dropped lines that were told of.
     reported: u64,
+    /// The last write failed.
+    failing: bool,
 }
 
 /// What it takes from the queue at once.
 #[derive(Default)]
 struct Batch {
     bytes: Vec<u8>,
-    lines: u64,
     reopen: bool,
     flushes: Vec<Sender<()>>,
     /// Nothing will follow.
@@ -217,9 +241,14 @@ impl Thread {
             if batch.reopen {
                 self.reopen();
             }
-            self.write(&batch.bytes, batch.lines);
+            let mut rest = &batch.bytes[..];
+            while !rest.is_empty() {
+                let (piece, after) = rest.split_at(whole_lines(rest));
+                self.write(piece);
+                rest = after;
+            }
             batch.bytes.clear();
-            batch.bytes.shrink_to(4 * BATCH_BYTES);
+            batch.bytes.shrink_to(SPARE_BYTES);
             for done in batch.flushes.drain(..) {
                 // Whoever asked may have stopped waiting.
                 let _ = done.send(());
@@ -235,7 +264,7 @@ impl Thread {
                 queue.asleep
             }
         };
-        let is_idle = sleeps_while(|queue| queue.lines == 0 && !queue.is_due());
+        let is_idle = sleeps_while(|queue| queue.bytes.is_empty() && !queue.is_due());
         let lingers = sleeps_while(|queue| !queue.is_due());
         let wake = &self.shared.wake;
         let queue = wake.wait_while(self.shared.lock(), is_idle).expect(NO_PANIC);
@@ -245,29 +274,38 @@ impl Thread {
         std::mem::swap(&mut queue.bytes, &mut batch.bytes);
         std::mem::swap(&mut queue.flushes, &mut batch.flushes);
         queue.writing = batch.bytes.len();
-        batch.lines = std::mem::take(&mut queue.lines);
         batch.reopen = std::mem::take(&mut queue.reopen);
         batch.last = queue.closed;
     }
 
-    fn write(&mut self, bytes: &[u8], lines: u64) {
+    /// Writes some lines. Their room is given back only then: what is being written counts as well.
+    fn write(&mut self, lines: &[u8]) {
         let file = match &mut self.target {
             Target::StandardError(file) | Target::File { file, .. } => file,
         };
-        let written = file.write_all(bytes);
-        if let Err(error) = written {
-            let before = self.shared.dropped.fetch_add(lines, Ordering::Relaxed);
-            if before == self.reported {
-                let log = self.target.name();
-                tracing::warn!(target: "baton", log, %error, "log cannot be written");
+        let written = file.write_all(lines);
+        let mut queue = self.shared.lock();
+        queue.writing -= lines.len();
+        let drained = queue.writing + queue.bytes.len() < PIECE_BYTES;
+        drop(queue);
+        match written {
+            Ok(()) => self.failing = false,
+            Err(error) => {
+                let lost = lines.iter().filter(|byte| **byte == b'\n').count();
+                self.shared.dropped.fetch_add(lost as u64, Ordering::Relaxed);
+                // What cannot be written to standard error is not to be said there.
+                if let Target::File { path, .. } = &self.target
+                    && !self.failing
+                {
+                    let log = path.display().to_string();
+                    tracing::warn!(target: "baton", log, %error, "log cannot be written");
+                }
+                self.failing = true;
             }
         }
-        // The room is given back only now: what is being written counts as well.
-        let mut queue = self.shared.lock();
-        queue.writing = 0;
-        let drained = queue.bytes.len() < BATCH_BYTES;
-        drop(queue);
-        self.report_dropped(drained);
+        if !self.failing {
+            self.report_dropped(drained);
+        }
     }
 
     fn reopen(&mut self) {
@@ -301,6 +339,17 @@ impl Target {
             Self::File { path, .. } => path.display().to_string(),
         }
     }
+}
+
+/// The length of the lines that are written together: as many as fit into a piece, and one at least.
+fn whole_lines(bytes: &[u8]) -> usize {
+    if bytes.len() <= PIECE_BYTES {
+        return bytes.len();
+    }
+    let breaks = |byte: &u8| *byte == b'\n';
+    let before = bytes[..PIECE_BYTES].iter().rposition(breaks);
+    let end = before.or_else(|| bytes.iter().position(breaks));
+    end.map_or(bytes.len(), |end| end + 1)
 }
 
 #[cfg(test)]

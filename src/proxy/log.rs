@@ -13,7 +13,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
-use super::line_writer::LineWriter;
+use super::line_writer::{self, LineWriter};
 
 /// How long the end of the process waits for the last lines.
 pub const FLUSH_TIME: Duration = Duration::from_secs(1);
@@ -70,10 +70,8 @@ pub fn write_time(text: &mut String) {
     let _ = fmt::time::SystemTime.format_time(&mut Writer::new(text));
 }
 
-/// Waits until what was logged is written, unless nobody reads it. To be called before the process
-/// ends.
+/// Waits until what was logged is written, the access log included, unless nobody reads it. To be called
+/// before the process ends.
 pub fn flush() {
-    if let Some(lines) = STANDARD_ERROR.get() {
-        lines.flush(FLUSH_TIME);
-    }
+    line_writer::flush_all(FLUSH_TIME);
 }

@@ -97,11 +97,9 @@ pub fn run_from(config: ProxyConfig, source: Source) -> Result<(), StartError> {
             .block_on(&runtime, async { admin::start(listener, process) })
             .map_err(|error| StartError(format!("cannot serve the admin interface: {error}")))?;
     }
-    let access_log_too = access_log.clone();
     let supervisor =
         Supervisor { signals, requests, reloader, drain, workers, access_log, all_done };
     if !tasks.block_on(&runtime, supervisor.run()) {
-        access_log_too.flush();
         log::flush();
         std::process::exit(1);
     }
@@ -109,7 +107,6 @@ pub fn run_from(config: ProxyConfig, source: Source) -> Result<(), StartError> {
         thread.join().expect("a worker that panics ends the process");
     }
     tracing::info!(target: "baton", "stopped");
-    access_log_too.flush();
     log::flush();
     Ok(())
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use h2::Reason;
 use http::Method;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::client::{connect, head, read_chunk};
 use crate::support::{Backend, Baton, Behaviour, Exchange, Http2, unique_id, within};
@@ -111,4 +111,29 @@ async fn cancelling_a_download_resets_its_stream() {
     backend.wait_until("it was reset", |seen| seen.resets == [Reason::CANCEL]).await;
     let line = baton.wait_for_requests(1).await.remove(0);
     assert_eq!(line["outcome"], "cancelled", "{line}");
+}
+
+/// By the time that Baton reads a request its client has left: nobody is asked for anything.
+#[tokio::test]
+async fn a_request_of_a_client_that_has_left_goes_nowhere() {
+    let backend = Backend::start(Behaviour::default(), serve).await;
+    let baton = Baton::start(&[backend.url()], &[]).await;
+    let mut client = connect(baton.address).await;
+    for number in 1..=5 {
+        let request = |path| format!("GET {path} HTTP/1.1\r\nHost: front.test\r\n\r\n");
+        within("sending", client.write_all(request("/").as_bytes())).await.expect("Baton reads");
+        let mut answer = vec![0; 4096];
+        within("reading", client.read(&mut answer)).await.expect("it is answered");
+        baton.wait_for_requests(2 * number - 1).await;
+        baton.pause().await;
+        within("sending", client.write_all(request("/late").as_bytes())).await.expect("it fits");
+        drop(client);
+        client = connect(baton.address).await;
+        baton.resume();
+        let lines = baton.wait_for_requests(2 * number).await;
+        let late = &lines[2 * number - 1];
+        assert_eq!((&late["reason"], &late["attempts"]), (&"incomplete_head".into(), &0.into()));
+    }
+    assert_eq!(baton.lines("connected").len(), 1, "no connection was given up");
+    backend.seen(|seen| assert!(seen.heads.iter().all(|head| head.uri().path() == "/")));
 }

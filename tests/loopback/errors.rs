@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use h2::Reason;
 use http::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::client::head;
+use crate::support::client::{connect, head};
 use crate::support::{
     Answer, Backend, Baton, Behaviour, Exchange, Http1, Http2, unique_id, within,
 };
@@ -148,4 +149,28 @@ async fn the_error_of_a_head_request_has_no_body() {
         assert_eq!((answer.status.as_u16(), answer.body.len()), (504, 0));
         assert!(answer.header("proxy-status").starts_with("baton; error="));
     }
+}
+
+/// A body that is there already stands in nobody's way.
+#[tokio::test]
+async fn a_refused_request_whose_body_is_there_keeps_its_connection() {
+    let backend = Backend::healthy().await;
+    let baton = Baton::start(&[backend.url()], &[]).await;
+    let mut client = connect(baton.address).await;
+    let bodies =
+        ["Content-Length: 3\r\n\r\nabc", "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"];
+    for body in bodies {
+        let refused = format!("POST * HTTP/1.1\r\nHost: front.test\r\n{body}");
+        within("sending", client.write_all(refused.as_bytes())).await.expect("Baton reads");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\n") || !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+            let read = within("reading", client.read_buf(&mut answer)).await.expect("no reset");
+            assert_ne!(read, 0, "it was closed");
+        }
+        let answer = String::from_utf8_lossy(&answer);
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+        assert!(!answer.to_lowercase().contains("connection: close"), "{answer}");
+    }
+    let lines = baton.wait_for_requests(2).await;
+    assert_eq!(lines.len(), 2, "one line each");
 }

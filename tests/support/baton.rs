@@ -178,6 +178,23 @@ impl Baton {
         self.signal("-HUP");
     }
 
+    /// Lets it see nothing of what comes before [`Baton::resume`].
+    pub(crate) async fn pause(&self) {
+        self.signal("-STOP");
+        let path = format!("/proc/{}/stat", self.child.id());
+        let is_stopped = || {
+            let stat = std::fs::read_to_string(&path).expect("the process lives");
+            let (_, rest) = stat.rsplit_once(')').expect("the name is in parentheses");
+            rest.starts_with(" T")
+        };
+        eventually("it is stopped", is_stopped).await;
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&self) {
+        self.signal("-CONT");
+    }
+
     fn signal(&self, signal: &str) {
         let process = self.child.id().to_string();
         let status = Command::new("kill").args([signal, &process]).status();

@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use crate::Outcome;
 
 /// For a server to end before it is killed.
-const FAREWELL: Duration = Duration::from_millis(300);
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The groups that live, for the thread that waits for signals.
 static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());

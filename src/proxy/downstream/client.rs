@@ -18,9 +18,13 @@ use crate::proxy::client_limits::ClientLimit;
 use crate::proxy::frame_tap::Flood;
 use crate::proxy::relay::{self, Relaying};
 
-/// The answer to a request, on its way.
+/// The answer to a request, on its way. Nothing is done before it is polled: once `hyper` has read a head
+/// it may find that the client is gone, and it reads on in the body before it polls, which decides whether
+/// the connection can be kept without that body.
 pub(super) struct Answering {
-    relaying: Relaying,
+    client: Client,
+    asked: Option<Request<Incoming>>,
+    relaying: Option<Relaying>,
     in_flight: Option<InFlight>,
 }
 
@@ -28,7 +32,11 @@ impl Future for Answering {
     type Output = Result<Response<Tracked>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let response = ready!(self.relaying.as_mut().poll(context));
+        if let Some(request) = self.asked.take() {
+            self.relaying = Some(self.client.begin(request));
+        }
+        let relaying = self.relaying.as_mut().expect("whoever is asked begins");
+        let response = ready!(relaying.as_mut().poll(context));
         let in_flight = self.in_flight.take().expect("an answer comes once");
         Poll::Ready(Ok(response.map(|body| Tracked::new(body, in_flight))))
     }
@@ -55,6 +63,10 @@ impl Client {
     /// Answers a request.
     pub(super) fn answer(&self, request: Request<Incoming>) -> Answering {
         let in_flight = Some(self.watch.enter());
+        Answering { client: self.clone(), asked: Some(request), relaying: None, in_flight }
+    }
+
+    fn begin(&self, request: Request<Incoming>) -> Relaying {
         let limits = &self.downstream.limits;
         if request.headers().len() > limits.head_fields {
             let details = "too many fields";
@@ -64,10 +76,9 @@ impl Client {
             let response = refusal::too_many_fields();
             let telemetry = self.downstream.clusters.telemetry();
             let response = relay::refused(telemetry, &self.arrival, &parts, limit.name(), response);
-            return Answering { relaying: relay::answered(response), in_flight };
+            return relay::answered(response);
         }
-        let relaying = relay::serve(&self.downstream.clusters, &self.arrival, request);
-        Answering { relaying, in_flight }
+        relay::serve(&self.downstream.clusters, &self.arrival, request)
     }
 
     /// Who it is.
