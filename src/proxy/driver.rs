@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use local_channel::mpsc::Sender;
 use tokio::sync::Notify;
 
 use super::access_log::AccessRecord;
 use super::audit;
 use super::backends::{Backend, Backends};
+use super::channel::Sender;
 use super::config::{BackendSettings, ClusterConfig};
 use super::control::{ClusterSnapshot, Peers};
 use super::metrics::ClusterMetrics;
@@ -363,7 +363,7 @@ impl Driver {
                     if let Some(live) = core.live(request) {
                         let ended = RequestOrder::Ended { outcome, attempts, evidence };
                         // The request's task may be gone already: then nobody needs to know.
-                        let _ = live.orders.send(ended);
+                        live.orders.send(ended);
                         core.requests[request.index as usize] = None;
                     }
                 }
@@ -429,7 +429,7 @@ impl Core {
     fn order(&self, connection: ConnectionToken, order: ConnectionOrder) {
         if let Some(orders) = self.connections.get(&connection) {
             // The task may have ended a moment ago; it reports so itself.
-            let _ = orders.send(order);
+            orders.send(order);
         }
     }
 }

@@ -21,12 +21,14 @@
 //! | [`trace_context`] | which trace a request belongs to |
 //! | [`metrics`], [`telemetry`], [`control`] | what a worker counts, and how others ask for it |
 //! | [`operator`] | what an operator asks about a backend |
+//! | [`channel`] | how tasks of a worker tell each other |
 //! | [`seams`] | tasks, connections, time, entropy: the only way out |
 
 pub mod access_log;
 pub mod audit;
 pub mod backend_url;
 pub mod backends;
+pub mod channel;
 pub mod client_limits;
 pub mod clusters;
 pub mod config;

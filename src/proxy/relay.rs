@@ -8,17 +8,16 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::{FutureExt as _, StreamExt as _};
 use h2::SendStream;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, request};
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
-use local_channel::mpsc::{Receiver, channel};
 
 use super::access_log::{AccessRecord, Arrival, AttemptRecord, EndedBy};
 use super::backend_url::Scheme;
+use super::channel::{Receiver, channel};
 use super::clusters::Clusters;
 use super::driver::Driver;
 use super::error_response;
@@ -106,18 +105,27 @@ pub struct LiveRequest {
 }
 
 impl LiveRequest {
-    /// Notes the end if it came. Anything else is about an attempt that nobody waits for.
+    /// Notes the end if it came, and attempts before it that nobody waits for any more.
     pub(super) fn note_end(&mut self) {
         while self.record.outcome.is_none()
-            && let Some(Some(order)) = self.orders.next().now_or_never()
+            && let Some(order) = self.orders.try_recv()
         {
             self.note(&order);
         }
     }
 
+    /// Notes what an order says for the access log.
     pub(super) fn note(&mut self, order: &RequestOrder) {
-        if let RequestOrder::Ended { outcome, attempts, evidence } = order {
-            self.record.ended(*outcome, *attempts, *evidence);
+        match order {
+            RequestOrder::Opened(Opened { order, stream_id, at, backend }, _) => {
+                let AttemptOrder { stream, number, evidence } = *order;
+                let attempt = AttemptRecord::new(number, Rc::clone(backend), stream, *stream_id);
+                self.record.opened.get_or_insert(*at);
+                self.record.attempt_begun(attempt, evidence);
+            }
+            RequestOrder::Ended { outcome, attempts, evidence } => {
+                self.record.ended(*outcome, *attempts, *evidence);
+            }
         }
     }
 
@@ -249,13 +257,14 @@ async fn relay(mut live: LiveRequest) -> Response<RelayBody> {
             order = live.orders.recv() => Step::Ordered(order),
             answer = answer(&mut attempt) => Step::Answered(answer),
         };
+        if let Step::Ordered(Some(order)) = &step {
+            live.note(order);
+        }
         match step {
             Step::Ordered(Some(RequestOrder::Opened(opened, exchange))) => {
-                live.record.opened.get_or_insert(opened.at);
-                attempt = Some(begin(&mut live, opened, exchange));
+                attempt = Some(begin(&mut live, opened.order.stream, exchange));
             }
-            Step::Ordered(Some(ended @ RequestOrder::Ended { outcome, .. })) => {
-                live.note(&ended);
+            Step::Ordered(Some(RequestOrder::Ended { outcome, .. })) => {
                 return without_response(live, outcome);
             }
             Step::Ordered(None) => {
@@ -306,7 +315,7 @@ impl Attempt {
         let stream = self.stream;
         match &mut self.exchange {
             Exchange::Http2(exchange) => {
-                Pin::new(&mut exchange.response).poll(context).map(|result| match result {
+                exchange.poll_response(context).map(|result| match result {
                     Ok(response) if response.headers().len() > upstream::FIELDS_MAX => {
                         Err((stream, StreamFailure::Malformed))
                     }
@@ -343,11 +352,8 @@ impl Attempt {
     }
 }
 
-/// Starts an attempt: notes it, and sends the body if there is one.
-fn begin(live: &mut LiveRequest, opened: Opened, exchange: Exchange) -> Attempt {
-    let AttemptOrder { stream, number, evidence } = opened.order;
-    let record = AttemptRecord::new(number, opened.backend, stream, opened.stream_id);
-    live.record.attempt_begun(record, evidence);
+/// Starts an attempt: sends the body if there is one.
+fn begin(live: &mut LiveRequest, stream: StreamToken, exchange: Exchange) -> Attempt {
     live.upload = match &exchange {
         Exchange::Http2(exchange) if live.head.has_body => {
             let upload = Upload::new(Rc::clone(&live.driver), stream, Rc::clone(&live.head.body));

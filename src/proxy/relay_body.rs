@@ -11,7 +11,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use h2::{RecvStream, SendStream};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -120,7 +119,7 @@ struct Relayed {
 impl Relayed {
     fn poll(&mut self, context: &mut Context<'_>) -> Polled {
         // The pool may have ended it: its connection was given up.
-        if let Poll::Ready(Some(order)) = self.live.orders.poll_next_unpin(context) {
+        if let Poll::Ready(Some(order)) = self.live.orders.poll_recv(context) {
             self.live.note(&order);
             if self.live.record.outcome.is_some_and(|outcome| outcome != Outcome::Completed) {
                 return Poll::Ready(Some(Err(StreamFailure::ConnectionLost)));

@@ -23,7 +23,7 @@ use crate::proxy::relay::{self, Relaying};
 /// the connection can be kept without that body.
 pub(super) struct Answering {
     client: Client,
-    asked: Option<Request<Incoming>>,
+    asked: Option<Box<Request<Incoming>>>,
     relaying: Option<Relaying>,
     in_flight: Option<InFlight>,
 }
@@ -33,7 +33,7 @@ impl Future for Answering {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if let Some(request) = self.asked.take() {
-            self.relaying = Some(self.client.begin(request));
+            self.relaying = Some(self.client.begin(*request));
         }
         let relaying = self.relaying.as_mut().expect("whoever is asked begins");
         let response = ready!(relaying.as_mut().poll(context));
@@ -63,7 +63,12 @@ impl Client {
     /// Answers a request.
     pub(super) fn answer(&self, request: Request<Incoming>) -> Answering {
         let in_flight = Some(self.watch.enter());
-        Answering { client: self.clone(), asked: Some(request), relaying: None, in_flight }
+        Answering {
+            client: self.clone(),
+            asked: Some(Box::new(request)),
+            relaying: None,
+            in_flight,
+        }
     }
 
     fn begin(&self, request: Request<Incoming>) -> Relaying {

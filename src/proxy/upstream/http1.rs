@@ -7,15 +7,14 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 
-use futures_util::StreamExt as _;
 use http::Method;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
-use local_channel::mpsc::{Receiver, Sender};
 
 use super::{AttemptOrder, BoxedIo, ConnectionOrder, Context, Ended, FIELDS_MAX, HEAD_BYTES_MAX};
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure};
+use crate::proxy::channel::{Receiver, Sender};
 use crate::proxy::message_guard::Guarded;
 use crate::proxy::message_guard::machine::{Asked, HeadLimits, Messages, Violation};
 use crate::proxy::relay::{Exchange, Opened, RequestHead, RequestOrder};
@@ -65,7 +64,7 @@ pub(super) async fn run(
     let mut next: Option<Next> = None;
     let mut sent_through = 0;
     poll_fn(|task_context| {
-        while let Poll::Ready(order) = orders.poll_next_unpin(task_context) {
+        while let Poll::Ready(order) = orders.poll_recv(task_context) {
             match order {
                 Some(ConnectionOrder::Open { attempt, head, request }) => {
                     next = Some(Next { attempt, head, request });
@@ -125,7 +124,7 @@ fn send(
     let at = context.driver.now();
     let backend = Rc::clone(&context.backend.name);
     let opened = Opened { order: attempt, stream_id, at, backend };
-    let _ = request.send(RequestOrder::Opened(opened, exchange));
+    request.send(RequestOrder::Opened(opened, exchange));
     true
 }
 

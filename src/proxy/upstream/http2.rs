@@ -3,20 +3,19 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
-use h2::{Ping, PingPong, Reason, SendStream};
-use local_channel::mpsc::{Receiver, Sender};
+use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
 
 use super::{AttemptOrder, BoxedIo, ConnectionOrder, Context, Ended, HEAD_BYTES_MAX};
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure, StreamToken, limits};
+use crate::proxy::channel::{Receiver, Sender};
 use crate::proxy::frame_tap::{Facts, FrameBudgets, Side, Tapped};
 use crate::proxy::relay::{Exchange, Opened, RequestHead, RequestOrder};
 
@@ -34,12 +33,37 @@ const RESET_STREAMS_MAX: usize = 4096;
 /// frame tap, over a window, is the one that is meant to bind; this one bounds what waits to be sent.
 const PROVOKED_RESETS_MAX: usize = 10_000;
 
+/// What becomes of a request: a response, or the end of its stream.
+type Answer = Result<http::Response<RecvStream>, h2::Error>;
+
 /// A request that is on a stream: the response to come, and the way to send the body.
 pub struct Http2Exchange {
-    /// The response head, when it comes.
-    pub response: ResponseFuture,
+    response: ResponseFuture,
+    /// What was there before anybody asked.
+    early: Option<Box<Answer>>,
     /// For the body.
     pub body: Rc<RefCell<SendStream<Bytes>>>,
+}
+
+impl Http2Exchange {
+    /// The response head, when it comes. Not to be asked again after that.
+    pub fn poll_response(&mut self, context: &mut TaskContext<'_>) -> Poll<Answer> {
+        match self.early.take() {
+            Some(early) => Poll::Ready(*early),
+            None => Pin::new(&mut self.response).poll(context),
+        }
+    }
+
+    /// Lets the response wake somebody. False if it was there before.
+    fn will_wake(&mut self, waker: &Waker) -> bool {
+        match Pin::new(&mut self.response).poll(&mut TaskContext::from_waker(waker)) {
+            Poll::Pending => true,
+            Poll::Ready(early) => {
+                self.early = Some(Box::new(early));
+                false
+            }
+        }
+    }
 }
 
 type WeakBody = Weak<RefCell<SendStream<Bytes>>>;
@@ -102,7 +126,7 @@ impl Task<'_> {
         task_context: &mut TaskContext<'_>,
         orders: &mut Receiver<ConnectionOrder>,
     ) -> Poll<Ended> {
-        while let Poll::Ready(order) = orders.poll_next_unpin(task_context) {
+        while let Poll::Ready(order) = orders.poll_recv(task_context) {
             match order {
                 Some(ConnectionOrder::Open { attempt, head, request }) => {
                     self.open(attempt, &head, &request);
@@ -160,12 +184,17 @@ impl Task<'_> {
         }
         let body = Rc::new(RefCell::new(body));
         self.streams.insert(stream.stream, (stream, Rc::downgrade(&body)));
-        let exchange = Exchange::Http2(Http2Exchange { response, body });
+        let mut exchange = Http2Exchange { response, early: None, body };
+        // Who has nothing to send, and no earlier attempt to let go of, is woken soon enough by the response.
+        let waiting = request.waiting().filter(|_| attempt.number == 1 && !head.has_body);
+        let sleeps_on = waiting.is_some_and(|waker| exchange.will_wake(&waker));
         // If the request is gone, dropping the exchange resets the stream.
+        let exchange = Exchange::Http2(exchange);
         let at = driver.now();
         let backend = Rc::clone(&self.context.backend.name);
-        let opened = Opened { order: attempt, stream_id, at, backend };
-        let _ = request.send(RequestOrder::Opened(opened, exchange));
+        let opened =
+            RequestOrder::Opened(Opened { order: attempt, stream_id, at, backend }, exchange);
+        if sleeps_on { request.send_quietly(opened) } else { request.send(opened) }
     }
 
     fn reset(&mut self, stream: StreamToken, code: u32) {

@@ -5,12 +5,12 @@ mod http2;
 
 use std::rc::Rc;
 
-use local_channel::mpsc::{Receiver, Sender, channel};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use super::backend_url::Scheme;
 use super::backends::Backend;
+use super::channel::{Receiver, Sender, channel};
 use super::driver::Driver;
 use super::metrics::{BackendMetrics, Counts};
 use super::relay::{RequestHead, RequestOrder};
