@@ -46,7 +46,7 @@ impl<T> Sender<T> {
         }
     }
 
-    /// What wakes the receiver, if it waits.
+    /// What wakes the task that has waited for an item, if it was not woken since.
     #[must_use]
     pub fn waiting(&self) -> Option<Waker> {
         self.0.borrow().waiting.clone()

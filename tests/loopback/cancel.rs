@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use h2::Reason;
 use http::Method;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::client::{connect, head, read_chunk};
@@ -63,6 +64,9 @@ async fn cancel_storm_of_2000_requests_disturbs_nobody() {
     let lines = baton.wait_for_requests(WAVES * WAVE + WAVES + 2).await;
     let count = |outcome: &str| lines.iter().filter(|line| line["outcome"] == outcome).count();
     assert_eq!((count("cancelled"), count("completed")), (WAVES * WAVE, WAVES + 2));
+    let attempted = |line: &Value| line["attempt_list"].as_array().is_some_and(|it| it.len() == 1);
+    let sent = |line: &Value| attempted(line) && line["wait_ms"].is_number();
+    assert!(lines.iter().all(sent), "each tells of the attempt that the backend saw");
 }
 
 /// Requests that wait for a connection are cancelled too: the dial goes on and serves others.

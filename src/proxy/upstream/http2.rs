@@ -186,8 +186,9 @@ impl Task<'_> {
         self.streams.insert(stream.stream, (stream, Rc::downgrade(&body)));
         let mut exchange = Http2Exchange { response, early: None, body };
         // Who has nothing to send, and no earlier attempt to let go of, is woken soon enough by the response.
-        let waiting = request.waiting().filter(|_| attempt.number == 1 && !head.has_body);
-        let sleeps_on = waiting.is_some_and(|waker| exchange.will_wake(&waker));
+        let sleeps_on = attempt.number == 1
+            && !head.has_body
+            && request.waiting().is_some_and(|waker| exchange.will_wake(&waker));
         // If the request is gone, dropping the exchange resets the stream.
         let exchange = Exchange::Http2(exchange);
         let at = driver.now();
