@@ -133,7 +133,7 @@ impl LineWriter {
         Self { shared }
     }
 
-    /// Queues one line, its line break included, which may wait for [`LINGER`] before it is written.
+    /// Queues one line, its line break included, which may wait 10 ms for others before it is written.
     /// Dropped and counted if there is no room.
     pub fn push(&self, line: &[u8]) {
         self.add(line, false);
