@@ -16,7 +16,7 @@ use tracing_subscriber::{Layer, fmt};
 use super::line_writer::{self, LineWriter};
 
 /// How long the end of the process waits for the last lines.
-pub const FLUSH_TIME: Duration = Duration::from_secs(1);
+const FLUSH_TIME: Duration = Duration::from_secs(1);
 
 /// A process has one standard error, and one queue of lines for it.
 static STANDARD_ERROR: OnceLock<Arc<LineWriter>> = OnceLock::new();

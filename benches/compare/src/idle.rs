@@ -70,10 +70,8 @@ pub(crate) fn measure(stage: &Stage, name: &'static str, encrypted: bool) -> Out
     let mut rows = Vec::new();
     for installed in &stage.peers {
         eprintln!("{name}: {clients} clients of {}", installed.peer.name());
-        match one_proxy(stage, installed, encrypted, clients) {
-            Ok(row) => rows.push(row),
-            Err(error) => notes.push(format!("{}: {error}", installed.peer.name())),
-        }
+        let row = one_proxy(stage, installed, encrypted, clients);
+        rows.extend(installed.peer.noting(&mut notes, row));
     }
     Ok(IdleTable { name, encrypted, clients, rows, notes })
 }

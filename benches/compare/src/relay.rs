@@ -53,25 +53,19 @@ pub(crate) fn measure(stage: &Stage, relay: &Relay) -> Outcome<Table> {
     let mut notes = Vec::new();
     let mut contenders = Vec::new();
     for installed in &stage.peers {
-        match enter(stage, relay, installed) {
-            Ok(contender) => contenders.push(contender),
-            Err(error) => notes.push(format!("{}: {error}", installed.peer.name())),
-        }
+        contenders.extend(installed.peer.noting(&mut notes, enter(stage, relay, installed)));
     }
     for round in 0..stage.options.rounds as usize {
         eprintln!("{}: round {} of {}", relay.name, round + 1, stage.options.rounds);
         // Nobody is always the one that follows the same other one.
         let count = contenders.len().max(1);
         contenders.rotate_left(usize::from(round != 0) % count);
-        contenders.retain_mut(|contender| match one_round(stage, relay, contender) {
-            Ok(measured) => {
-                contender.row.rounds.push(measured);
-                true
-            }
-            Err(error) => {
-                notes.push(format!("{}: {error}", contender.installed.peer.name()));
-                false
-            }
+        contenders.retain_mut(|contender| {
+            let measured = one_round(stage, relay, contender);
+            let measured = contender.installed.peer.noting(&mut notes, measured);
+            let stays = measured.is_some();
+            contender.row.rounds.extend(measured);
+            stays
         });
     }
     contenders.sort_by_key(|contender| contender.installed.peer);

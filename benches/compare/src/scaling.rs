@@ -78,22 +78,17 @@ pub(crate) fn measure(stage: &Stage, name: &'static str) -> Outcome<ScalingTable
     let load = stage.load.unpinned();
     let mut pairs = Vec::new();
     for installed in stage.peers.iter().filter(|installed| installed.peer.has_workers()) {
-        match pair(stage, &origin, &groups, &load, installed) {
-            Ok(pair) => pairs.push(pair),
-            Err(error) => notes.push(format!("{}: {error}", installed.peer.name())),
-        }
+        let pair = pair(stage, &origin, &groups, &load, installed);
+        pairs.extend(installed.peer.noting(&mut notes, pair));
     }
     for round in 0..stage.options.rounds {
         eprintln!("{name}: round {} of {}", round + 1, stage.options.rounds);
-        pairs.retain_mut(|pair| match both(&load, &origin, pair, stage.options.duration) {
-            Ok(runs) => {
-                pair.row.runs.push(runs);
-                true
-            }
-            Err(error) => {
-                notes.push(format!("{}: {error}", pair.row.peer.name()));
-                false
-            }
+        pairs.retain_mut(|pair| {
+            let runs = both(&load, &origin, pair, stage.options.duration);
+            let runs = pair.row.peer.noting(&mut notes, runs);
+            let stays = runs.is_some();
+            pair.row.runs.extend(runs);
+            stays
         });
     }
     let rows: Vec<_> = pairs.into_iter().map(|pair| pair.row).collect();

@@ -5,12 +5,11 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
 
-use super::watch::{InFlight, Tracked, Watch};
+use super::watch::{Tracked, Watch};
 use super::{Downstream, refusal};
 use crate::pool::Instant;
 use crate::proxy::access_log::Arrival;
@@ -18,29 +17,8 @@ use crate::proxy::client_limits::ClientLimit;
 use crate::proxy::frame_tap::Flood;
 use crate::proxy::relay::{self, Relaying};
 
-/// The answer to a request, on its way. Nothing is done before it is polled: once `hyper` has read a head
-/// it may find that the client is gone, and it reads on in the body before it polls, which decides whether
-/// the connection can be kept without that body.
-pub(super) struct Answering {
-    client: Client,
-    asked: Option<Box<Request<Incoming>>>,
-    relaying: Option<Relaying>,
-    in_flight: Option<InFlight>,
-}
-
-impl Future for Answering {
-    type Output = Result<Response<Tracked>, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Some(request) = self.asked.take() {
-            self.relaying = Some(self.client.begin(*request));
-        }
-        let relaying = self.relaying.as_mut().expect("whoever is asked begins");
-        let response = ready!(relaying.as_mut().poll(context));
-        let in_flight = self.in_flight.take().expect("an answer comes once");
-        Poll::Ready(Ok(response.map(|body| Tracked::new(body, in_flight))))
-    }
-}
+/// The answer to a request, on its way.
+pub(super) type Answering = Pin<Box<dyn Future<Output = Result<Response<Tracked>, Infallible>>>>;
 
 /// One client's connection.
 #[derive(Clone)]
@@ -60,17 +38,19 @@ impl Client {
         Self { downstream, arrival, accepted, watch }
     }
 
-    /// Answers a request.
+    /// Answers a request. Nothing is done before that is polled: once `hyper` has read a head it may find
+    /// that the client is gone, and it reads on in the body before it polls, which decides whether the
+    /// connection can be kept without that body.
     pub(super) fn answer(&self, request: Request<Incoming>) -> Answering {
-        let in_flight = Some(self.watch.enter());
-        Answering {
-            client: self.clone(),
-            asked: Some(Box::new(request)),
-            relaying: None,
-            in_flight,
-        }
+        let in_flight = self.watch.enter();
+        let client = self.clone();
+        Box::pin(async move {
+            let response = client.begin(request).await;
+            Ok(response.map(|body| Tracked::new(body, in_flight)))
+        })
     }
 
+    /// Begins to answer a request, unless that has too many fields.
     fn begin(&self, request: Request<Incoming>) -> Relaying {
         let limits = &self.downstream.limits;
         if request.headers().len() > limits.head_fields {

@@ -105,6 +105,11 @@ impl Peer {
         (self == Self::Nginx).then_some(told)
     }
 
+    /// What came of something that it did; an error becomes a note.
+    pub(crate) fn noting<T>(self, notes: &mut Vec<String>, result: Outcome<T>) -> Option<T> {
+        result.map_err(|error| notes.push(format!("{}: {error}", self.name()))).ok()
+    }
+
     /// What installs it.
     fn package(self) -> &'static str {
         match self {
