@@ -9,6 +9,19 @@ use crate::support::baton::message;
 use crate::support::client::{connect, head};
 use crate::support::{Backend, Baton, Exchange, Http1, Http2, run_load, unique_id, within};
 
+/// Waits until no worker listens any more: then each has seen that it drains. The line in the log comes
+/// before they are told.
+async fn all_listeners_close(baton: &Baton) {
+    let refused = async {
+        // What is still accepted is asked nothing.
+        while let Ok(accepted) = TcpStream::connect(baton.address).await {
+            drop(accepted);
+            tokio::task::yield_now().await;
+        }
+    };
+    within("new connections are refused", refused).await;
+}
+
 #[tokio::test]
 async fn sigterm_under_load_answers_everything_accepted_and_exits_0() {
     const EACH: usize = 24;
@@ -38,6 +51,7 @@ async fn sigterm_under_load_answers_everything_accepted_and_exits_0() {
 
     baton.terminate();
     baton.wait_for_log("draining", |line| message(line) == "draining").await;
+    all_listeners_close(&baton).await;
     gate.send_replace(true);
     within("all HTTP/2 requests are answered", http2_load).await.expect("none failed");
     within("all HTTP/1.1 requests are answered", http1_load).await.expect("none failed");
@@ -61,16 +75,7 @@ async fn sigterm_stops_accepting_connections() {
     backend.wait_until("one is in flight", |seen| seen.open() == 1).await;
     baton.terminate();
     baton.wait_for_log("draining", |line| message(line) == "draining").await;
-    let refused = async {
-        loop {
-            // The line in the log comes just before the listeners close: this one may still have
-            // been accepted, and nothing is asked of it.
-            let Ok(accepted) = TcpStream::connect(baton.address).await else { return };
-            drop(accepted);
-            tokio::task::yield_now().await;
-        }
-    };
-    within("new connections are refused", refused).await;
+    all_listeners_close(&baton).await;
     gate.send_replace(true);
     let answer = within("the held request is answered", held).await.expect("no panic");
     assert_eq!(answer.expect("what was accepted is answered").status, 200);
