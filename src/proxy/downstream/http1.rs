@@ -11,9 +11,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::client::Client;
 use super::client_io::ClientIo;
-use super::refusal;
 use super::waits::{Waited, Waits};
 use super::watch::Expired;
+use super::{Phase, refusal, rest};
 use crate::pool::Instant;
 use crate::proxy::client_limits::ClientLimit;
 use crate::proxy::message_guard::machine::{HeadLimits, Messages};
@@ -27,8 +27,8 @@ const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n
 /// connection before the client has read it.
 const LATE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Serves a client until its connection ends.
-pub(super) fn serve<Io>(client: Client, io: ClientIo<Io>) -> impl Future<Output = ()>
+/// Serves a client until its connection ends, or is put away until it asks again.
+pub(super) fn serve<Io>(client: Client, io: ClientIo<Io>) -> impl Future<Output = Option<Phase>>
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -37,20 +37,14 @@ where
     let (mut io, facts) = Guarded::new(io, Messages::Requests, head, client.downstream.clock());
     // An `async fn` would have room for its arguments twice.
     async move {
-        let expired = loop {
-            let busy = Box::pin(serve_while_busy(&client, &facts, &mut io));
-            let ended = busy.await;
-            if ended != Some(Expired::Rest) {
-                break ended;
-            }
-            match rest(&client, io.get_mut()).await {
-                Rested::Heard => {}
-                Rested::Ended(ended) => break ended,
-            }
-        };
+        let expired = serve_while_busy(&client, &facts, &mut io).await;
+        if expired == Some(Expired::Rest) {
+            return Some(rest::begin(client, io.into_inner()));
+        }
         // However it ends, the socket is closed then.
         let ending = end(&client, &facts, expired, &mut io);
         let _ = seams::timeout(client.downstream.limits.farewell_timeout, ending).await;
+        None
     }
 }
 
@@ -74,7 +68,7 @@ where
             client.closed(ClientLimit::WriteStall, "the client does not read");
             return Ok(());
         }
-        // Nobody has told it to go; and from a rest it has come back.
+        // Nobody has told it to go; and at rest it does not end here.
         Some(Expired::Farewell | Expired::Rest) | None => {}
     }
     io.shutdown().await?;
@@ -124,36 +118,6 @@ where
             }
             Waited::Expired(expired) => return Some(expired),
         }
-    }
-}
-
-/// What came while a connection was at rest.
-enum Rested {
-    /// The next request.
-    Heard,
-    /// Its end, and what took too long if anything did.
-    Ended(Option<Expired>),
-}
-
-/// Waits for the next request without the buffers that serving one takes: what a client costs that is
-/// only there.
-async fn rest<Io>(client: &Client, io: &mut ClientIo<Io>) -> Rested
-where
-    Io: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    let mut draining = client.downstream.draining.clone();
-    // Nothing else can take too long: nothing was begun.
-    let clock = client.downstream.clock();
-    let idle_since = client.watch.idle_since().unwrap_or_else(|| clock.now());
-    let idle_until = idle_since.after(client.downstream.limits.http1_idle_timeout);
-    tokio::select! {
-        biased;
-        heard = io.listen() => match heard {
-            Ok(true) => Rested::Heard,
-            Ok(false) | Err(_) => Rested::Ended(None),
-        },
-        _ = draining.wait_for(|draining| *draining) => Rested::Ended(None),
-        () = clock.sleep_until(idle_until) => Rested::Ended(Some(Expired::Idle)),
     }
 }
 

@@ -5,6 +5,7 @@
 //! | [`admission`] | how many connections there may be |
 //! | `client`, `client_io` | one client's connection, whatever it speaks |
 //! | `http1`, `http2` | each protocol, with its deadlines |
+//! | `rest` | a client that is only there |
 //! | `watch` | what is in flight, and what has taken too long |
 //! | `refusal` | the one place where it is told that a client was refused something |
 
@@ -14,6 +15,7 @@ mod client_io;
 mod http1;
 mod http2;
 mod refusal;
+mod rest;
 mod waits;
 mod watch;
 
@@ -205,20 +207,25 @@ impl Phase {
 }
 
 /// Serves a connection from its first byte.
-async fn serve_accepted(
+fn serve_accepted(
     downstream: Rc<Downstream>,
     stream: seams::Stream,
     peer: SocketAddr,
-    _admitted: (Entered, Admitted),
-) {
-    let _counted = downstream.clusters.telemetry().client_connected();
+    admitted: (Entered, Admitted),
+) -> impl Future<Output = ()> {
+    let counted = downstream.clusters.telemetry().client_connected();
     let client = Client::new(downstream, peer);
-    let mut phase = Some(match client.downstream.tls.clone() {
+    let first = match client.downstream.tls.clone() {
         None => Phase::new(serve(client, stream, false)),
         Some(config) => Phase::new(secure(client, stream, config)),
-    });
-    while let Some(present) = phase {
-        phase = present.0.await;
+    };
+    // An `async fn` would have room for its arguments twice.
+    async move {
+        let _counted = (counted, admitted);
+        let mut phase = Some(first);
+        while let Some(present) = phase {
+            phase = present.0.await;
+        }
     }
 }
 
@@ -275,7 +282,7 @@ where
             Some(Phase::last(http2::serve(client, ClientIo::new(io, heard, watch))))
         }
         Ok(Ok(Spoken::Http1(heard) | Spoken::Http2(heard))) => {
-            Some(Phase::last(http1::serve(client, ClientIo::new(io, heard, watch))))
+            Some(Phase::new(http1::serve(client, ClientIo::new(io, heard, watch))))
         }
         Ok(Ok(Spoken::Nothing) | Err(_)) => None,
         Err(_) => {

@@ -98,9 +98,9 @@ impl<Io> Guarded<Io> {
         (guarded, facts)
     }
 
-    /// What is guarded. Bytes that are taken from it are not looked at.
-    pub fn get_mut(&mut self) -> &mut Io {
-        &mut self.io
+    /// What was guarded. Bytes that are taken from it are not looked at.
+    pub fn into_inner(self) -> Io {
+        self.io
     }
 
     /// Looks at what was read; keeps what is right of it.

@@ -1,0 +1,79 @@
+//! A client that speaks HTTP/1.1 and has asked nothing for a while: what it costs to be there.
+//!
+//! Everything that serves requests is put away, and made anew when the next one comes: what is left is the
+//! socket, where it comes from, and the time that it has.
+
+use std::future::Future;
+use std::rc::Rc;
+use std::{io, net::SocketAddr};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::client::Client;
+use super::client_io::ClientIo;
+use super::{Downstream, Phase, http1};
+use crate::pool::Instant;
+use crate::proxy::client_limits::ClientLimit;
+use crate::proxy::seams;
+
+/// What came first.
+enum Heard {
+    /// The next request, or the end.
+    Bytes(io::Result<usize>),
+    /// The order to end.
+    Drain,
+    /// Nothing, for too long.
+    Nothing,
+}
+
+/// Begins to rest: all that was read was answered, and all answers were written.
+pub(super) fn begin<Io>(client: Client, io: ClientIo<Io>) -> Phase
+where
+    Io: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let Client { downstream, arrival, watch, .. } = client;
+    let idle_since = watch.idle_since().unwrap_or_else(|| downstream.clock().now());
+    Phase::new(rest(downstream, arrival.client, io.into_inner(), idle_since))
+}
+
+/// Waits for the next request with as good as no memory.
+fn rest<Io>(
+    downstream: Rc<Downstream>,
+    peer: SocketAddr,
+    mut io: Io,
+    idle_since: Instant,
+) -> impl Future<Output = Option<Phase>>
+where
+    Io: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let (clock, mut draining) = (downstream.clock(), downstream.draining.clone());
+    let idle_until = idle_since.after(downstream.limits.http1_idle_timeout);
+    // An `async fn` would have room for its arguments twice.
+    async move {
+        let mut first = [0];
+        let heard = tokio::select! {
+            biased;
+            read = io.read(&mut first) => Heard::Bytes(read),
+            _ = draining.wait_for(|draining| *draining) => Heard::Drain,
+            () = clock.sleep_until(idle_until) => Heard::Nothing,
+        };
+        match heard {
+            Heard::Bytes(Ok(read @ 1..)) => {
+                let client = Client::new(downstream, peer);
+                // An empty line is not a request yet.
+                client.watch.set_idle_since(idle_since);
+                let heard = Bytes::copy_from_slice(&first[..read]);
+                let io = ClientIo::new(io, heard, Rc::clone(&client.watch));
+                return Some(Phase::new(http1::serve(client, io)));
+            }
+            Heard::Bytes(_) | Heard::Drain => {}
+            Heard::Nothing => downstream.stats().count(ClientLimit::IdleTimeout),
+        }
+        Some(Phase::last(close(downstream, io)))
+    }
+}
+
+async fn close<Io: AsyncWrite + Unpin>(downstream: Rc<Downstream>, mut io: Io) {
+    let _ = seams::timeout(downstream.limits.farewell_timeout, io.shutdown()).await;
+}
