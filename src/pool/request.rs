@@ -47,6 +47,20 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// None, at an index that was never used.
+    const VACANT: Self = Self {
+        generation: 0,
+        state: RequestState::Free { next: NO_REQUEST },
+        idempotent: false,
+        has_body: false,
+        replayable: false,
+        attempts: 0,
+        arrival: 0,
+        evidence: None,
+        avoid: None,
+        deadline: None,
+    };
+
     /// The stream that carries it now.
     pub(crate) fn stream(&self) -> Option<StreamToken> {
         match self.state {
@@ -77,7 +91,9 @@ impl Request {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Requests {
+    /// Those that were ever used: the others cost no memory, though there is room for them.
     entries: Vec<Request>,
+    capacity: u32,
     free: u32,
     live: u32,
     arrivals: u64,
@@ -86,27 +102,18 @@ pub(crate) struct Requests {
 impl Requests {
     pub(crate) fn new(capacity: usize) -> Self {
         let capacity = u32::try_from(capacity).expect("checked by the configuration");
-        let entry = |index: u32| Request {
-            generation: 0,
-            state: RequestState::Free {
-                next: if index + 1 == capacity { NO_REQUEST } else { index + 1 },
-            },
-            idempotent: false,
-            has_body: false,
-            replayable: false,
-            attempts: 0,
-            arrival: 0,
-            evidence: None,
-            avoid: None,
-            deadline: None,
-        };
-        Self { entries: (0..capacity).map(entry).collect(), free: 0, live: 0, arrivals: 0 }
+        let entries = Vec::with_capacity(capacity as usize);
+        Self { entries, capacity, free: NO_REQUEST, live: 0, arrivals: 0 }
     }
 
     /// Takes a new request in as waiting; `None` if the table is full.
     pub(crate) fn insert(&mut self, idempotent: bool, has_body: bool) -> Option<RequestId> {
         if self.free == NO_REQUEST {
-            return None;
+            if self.entries.len() == self.capacity as usize {
+                return None;
+            }
+            self.free = self.entries.len() as u32;
+            self.entries.push(Request::VACANT);
         }
         let index = self.free;
         let entry = &mut self.entries[index as usize];
@@ -122,11 +129,8 @@ impl Requests {
             idempotent,
             has_body,
             replayable: true,
-            attempts: 0,
             arrival: self.arrivals,
-            evidence: None,
-            avoid: None,
-            deadline: None,
+            ..Request::VACANT
         };
         Some(RequestId { index, generation: entry.generation })
     }
@@ -232,7 +236,8 @@ mod tests {
     #[test]
     fn a_spent_generation_retires_the_index() {
         let mut requests = Requests::new(1);
-        requests.entries[0].generation = u32::MAX - 1;
+        requests.entries.push(Request { generation: u32::MAX - 1, ..Request::VACANT });
+        requests.free = 0;
         let id = requests.insert(true, false).expect("one generation is left");
         requests.remove(id.index);
         assert_eq!(requests.insert(true, false), None);

@@ -1,6 +1,7 @@
 //! The token layer: connection slots, their streams, and the checks on every token.
 //!
-//! All tables are sized once. The slots of a backend are sorted into sets by state, one 64-bit word
+//! All tables are sized once; the part of the stream table that no connection had a use for so far is
+//! not written to, so that it costs no memory. The slots of a backend are sorted into sets by state, one 64-bit word
 //! each, so that finding one is a single instruction whatever the limits are. Slots beyond
 //! `connections_per_backend` exist only so that draining connections never block their successors.
 
@@ -74,7 +75,7 @@ impl Slots {
             streams_per_connection: limits.streams_per_connection,
             backends: vec![BackendSlots { empty: all, ..BackendSlots::default() }; backends],
             connections: vec![Connection::new(); connections],
-            streams: vec![Stream::Free { next: NO_ENTRY }; streams],
+            streams: Vec::with_capacity(streams),
             free_heads: vec![NO_ENTRY; connections],
             expected: 0,
             retired: 0,
@@ -98,6 +99,10 @@ impl Slots {
         self.change(index, Event::Dialled { expected }).expect("the slot is empty");
         self.free_heads[index] = 0;
         let base = index * self.streams_per_connection;
+        let end = base + self.streams_per_connection;
+        if self.streams.len() < end {
+            self.streams.resize(end, Stream::Free { next: NO_ENTRY });
+        }
         for entry in 0..self.streams_per_connection {
             let last = entry + 1 == self.streams_per_connection;
             let next = if last { NO_ENTRY } else { entry as u16 + 1 };

@@ -41,6 +41,7 @@ struct LiveRequest {
 struct Core {
     pool: Pool,
     connections: BTreeMap<ConnectionToken, Sender<ConnectionOrder>>,
+    /// By index, as far as any was ever used.
     requests: Vec<Option<LiveRequest>>,
 }
 
@@ -80,7 +81,7 @@ impl Driver {
         let core = Core {
             pool: Pool::new(cluster.pool_config(peers.worker()), seed)?,
             connections: BTreeMap::new(),
-            requests: (0..requests).map(|_| None).collect(),
+            requests: Vec::with_capacity(requests),
         };
         let mut backends = Backends::new(cluster.pool.limits.backends);
         for (index, (settings, tls)) in cluster.backends.iter().zip(tls).enumerate() {
@@ -287,7 +288,11 @@ impl Driver {
             Handled::Accepted(request) => {
                 let since = Cell::new(self.clock.now());
                 let live = LiveRequest { generation: request.generation, orders, head, since };
-                core.requests[request.index as usize] = Some(live);
+                let place = request.index as usize;
+                if core.requests.len() <= place {
+                    core.requests.resize_with(place + 1, || None);
+                }
+                core.requests[place] = Some(live);
                 Ok(request)
             }
             Handled::Rejected(rejection) => Err(rejection),
@@ -422,7 +427,7 @@ impl Driver {
 
 impl Core {
     fn live(&self, request: RequestId) -> Option<&LiveRequest> {
-        let live = self.requests[request.index as usize].as_ref()?;
+        let live = self.requests.get(request.index as usize)?.as_ref()?;
         (live.generation == request.generation).then_some(live)
     }
 
