@@ -58,6 +58,13 @@ impl<const MAX: usize> Default for Kept<MAX> {
 }
 
 impl<const MAX: usize> Kept<MAX> {
+    /// What is kept of these bytes.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let mut kept = Self::default();
+        bytes.iter().for_each(|byte| kept.push(*byte));
+        kept
+    }
+
     /// Takes in a byte. White space before the rest is passed over; white space after it counts
     /// only once something else follows.
     pub(super) fn push(&mut self, byte: u8) {

@@ -3,7 +3,12 @@
 //! [`Machine::step`].
 
 use super::{CONTENT_LENGTH, Head, Machine, Messages, State, TRANSFER_ENCODING, VERSION_LENGTH};
-use crate::proxy::message_guard::lexemes::{is_in_target, is_text, is_token};
+use crate::proxy::message_guard::lexemes::{Kept, is_in_target, is_text, is_token};
+
+/// The end of a head.
+const EMPTY_LINE: &[u8] = b"\r\n";
+/// As many bytes as the smallest registers for several take.
+const BLOCK: usize = 16;
 
 impl Machine {
     /// Takes in at once a line of which all is there and nothing is special, as nearly every line of a
@@ -21,17 +26,44 @@ impl Machine {
                 self.state = State::FieldStart;
                 length
             }
+            State::FieldStart if bytes.starts_with(EMPTY_LINE) => self.whole_empty_line(),
             State::FieldStart if self.head.fields < self.limits.fields => {
-                let length = whole_field_line(bytes).unwrap_or(0);
-                if length == 0 || length > (self.limits.bytes - self.head.bytes) as usize {
-                    return 0;
-                }
-                self.head.bytes += length as u32;
-                self.head.fields += 1;
-                length
+                self.take_field_line(bytes).unwrap_or(0)
             }
             _ => 0,
         }
+    }
+
+    fn whole_empty_line(&mut self) -> usize {
+        let length = EMPTY_LINE.len();
+        if length > self.bytes_left() {
+            return 0;
+        }
+        let Ok(next) = self.head_ends() else { return 0 };
+        self.head.bytes += length as u32;
+        self.state = next;
+        length
+    }
+
+    fn take_field_line(&mut self, bytes: &[u8]) -> Option<usize> {
+        let (name, value) = whole_field_line(bytes)?;
+        let length = name.len() + 1 + value.len() + 2;
+        if length > self.bytes_left() {
+            return None;
+        }
+        if is_framing_length(name.len()) {
+            self.name = Kept::of(name);
+            self.value = Kept::of(value);
+            self.state = self.field_ends().ok()?;
+        }
+        self.head.bytes += length as u32;
+        self.head.fields += 1;
+        Some(length)
+    }
+
+    /// What the limit leaves for the rest of the head.
+    fn bytes_left(&self) -> usize {
+        (self.limits.bytes - self.head.bytes) as usize
     }
 }
 
@@ -40,11 +72,19 @@ fn run_of(bytes: &[u8], belongs: impl Fn(u8) -> bool) -> usize {
     bytes.iter().position(|byte| !belongs(*byte)).unwrap_or(bytes.len())
 }
 
+/// The same where `belongs` compares and nothing else: then the compiler looks at a block at once.
+fn long_run_of(bytes: &[u8], belongs: impl Fn(u8) -> bool) -> usize {
+    let all_belong = |block: &&[u8]| block.iter().fold(true, |all, byte| all & belongs(*byte));
+    let blocks = bytes.chunks_exact(BLOCK).take_while(all_belong).count();
+    let length = blocks * BLOCK;
+    length + run_of(&bytes[length..], belongs)
+}
+
 /// The length of the request line that these bytes begin with.
 fn whole_request_line(bytes: &[u8]) -> Option<usize> {
     let method = run_of(bytes, is_token);
     let target = bytes.get(method..)?.strip_prefix(b" ")?;
-    let target_length = run_of(target, is_in_target);
+    let target_length = long_run_of(target, is_in_target);
     let version = target.get(target_length..)?.strip_prefix(b" ")?;
     let whole =
         starts_with_version(version) && version[VERSION_LENGTH as usize..].starts_with(b"\r\n");
@@ -52,13 +92,12 @@ fn whole_request_line(bytes: &[u8]) -> Option<usize> {
         .then(|| bytes.len() - version.len() + VERSION_LENGTH as usize + 2)
 }
 
-/// The length of the field line that these bytes begin with, unless it could be about framing.
-fn whole_field_line(bytes: &[u8]) -> Option<usize> {
-    let name = run_of(bytes, is_token);
-    let value = bytes.get(name..)?.strip_prefix(b":")?;
-    let end = run_of(value, is_text);
-    let whole = value[end..].starts_with(b"\r\n");
-    (whole && name > 0 && !is_framing_length(name)).then(|| name + 1 + end + 2)
+/// Name and value of the field line that these bytes begin with.
+fn whole_field_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (name, rest) = bytes.split_at(run_of(bytes, is_token));
+    let value = rest.strip_prefix(b":")?;
+    let (value, end) = value.split_at(long_run_of(value, is_text));
+    (end.starts_with(b"\r\n") && !name.is_empty()).then_some((name, value))
 }
 
 fn starts_with_version(bytes: &[u8]) -> bool {
