@@ -23,6 +23,8 @@ use crate::proxy::seams;
 /// RFC 9110, 15.5.9.
 const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\
     content-length: 0\r\nproxy-status: baton; error=http_request_error\r\n\r\n";
+/// Bytes of a body that are read at a time, if so many are there.
+const BUFFER: usize = 128 * 1024;
 /// Bytes that are read and thrown away after the last answer, so that closing does not reset the
 /// connection before the client has read it.
 const LATE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -96,7 +98,7 @@ where
         .header_read_timeout(None)
         .max_headers(limits.head_fields)
         .max_header_size(limits.head_bytes as usize)
-        .max_buf_size(limits.head_bytes as usize)
+        .max_buf_size(BUFFER.max(limits.head_bytes as usize))
         .half_close(false)
         .keep_alive(!drained);
     let mut connection = builder.serve_connection(TokioIo::new(io), service);
