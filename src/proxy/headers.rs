@@ -20,7 +20,7 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 
 /// Fields about one connection, not about the message (RFC 9110, 7.6.1), or for the first proxy alone.
 /// That includes `Expect`: Baton answers 100 (Continue) itself, when it begins to read the body.
-const HOP_BY_HOP: [HeaderName; 8] = [
+static HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
     KEEP_ALIVE,
     PROXY_CONNECTION,
@@ -32,7 +32,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 ];
 /// Fields that `Connection` must not take away: the message makes no sense without them, or they say
 /// where it came from.
-const PROTECTED: [HeaderName; 8] = [
+static PROTECTED: [HeaderName; 8] = [
     HOST,
     CONTENT_LENGTH,
     VIA,
@@ -258,19 +258,23 @@ fn add_forwarded(headers: &mut HeaderMap, client: ClientFacts<'_>, host: &Header
     } else {
         headers.insert(X_FORWARDED_FOR, client.address.clone());
     }
-    let scheme = if client.tls { "https" } else { "http" };
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+    let scheme = if client.tls {
+        const { HeaderValue::from_static("https") }
+    } else {
+        const { HeaderValue::from_static("http") }
+    };
+    headers.insert(X_FORWARDED_PROTO, scheme);
     headers.insert(X_FORWARDED_HOST, host.clone());
 }
 
 /// RFC 9110, 7.6.3: the version in which the message was received.
 fn add_via(headers: &mut HeaderMap, received: Version) {
     let via = match received {
-        Version::HTTP_10 => "1.0 baton",
-        Version::HTTP_2 => "2 baton",
-        _ => "1.1 baton",
+        Version::HTTP_10 => const { HeaderValue::from_static("1.0 baton") },
+        Version::HTTP_2 => const { HeaderValue::from_static("2 baton") },
+        _ => const { HeaderValue::from_static("1.1 baton") },
     };
-    headers.append(VIA, HeaderValue::from_static(via));
+    headers.append(VIA, via);
 }
 
 /// RFC 9113, 8.2.3: HTTP/2 may split cookies over lines; HTTP/1.1 has them in one.

@@ -65,7 +65,7 @@ impl TraceIds {
     /// No two requests have the same value, so it is to be never indexed (RFC 7541, 6.2.3): in a table of
     /// 4 KiB forty of them would leave no place for what repeats.
     pub fn adopt(&mut self, headers: &mut HeaderMap) -> TraceId {
-        if headers.keys().any(|name| [TRACEPARENT, TRACESTATE].contains(name)) {
+        if headers.keys().any(|name| name == TRACEPARENT || name == TRACESTATE) {
             if let Some(known) = trace_id(headers) {
                 headers.get_mut(TRACEPARENT).expect("it names the trace").set_sensitive(true);
                 return known;
@@ -81,7 +81,7 @@ impl TraceIds {
         };
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         text[TRACE_ID].copy_from_slice(&trace.0);
-        text[PARENT_ID].copy_from_slice(&hexadecimal::<16>(u128::from(parent)));
+        text[PARENT_ID].copy_from_slice(&hexadecimal::<16>(&parent.to_be_bytes()));
         text[FLAGS.end - 1] += u8::from(self.sampled);
         let mut value = HeaderValue::from_bytes(&text).expect("hexadecimal digits");
         value.set_sensitive(true);
@@ -94,19 +94,32 @@ impl TraceIds {
             let high = u128::from(self.random.next_u64());
             let number = high << 64 | u128::from(self.random.next_u64());
             if number != 0 {
-                return TraceId(hexadecimal(number));
+                return TraceId(hexadecimal(&number.to_be_bytes()));
             }
         }
     }
 }
 
-/// The last digits of a number.
-fn hexadecimal<const DIGITS: usize>(number: u128) -> [u8; DIGITS] {
-    std::array::from_fn(|at| {
-        let digit = number >> (4 * (DIGITS - 1 - at)) & 0xf;
-        b"0123456789abcdef"[digit as usize]
-    })
+/// These bytes, each as two digits.
+fn hexadecimal<const DIGITS: usize>(bytes: &[u8]) -> [u8; DIGITS] {
+    let mut text = [0; DIGITS];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&HEXADECIMAL[usize::from(*byte)]);
+    }
+    text
 }
+
+/// Each byte as two digits.
+static HEXADECIMAL: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = [digits[byte >> 4], digits[byte & 0xf]];
+        byte += 1;
+    }
+    table
+};
 
 /// The trace that the headers name, if what they say of it is valid (section 3.2.2).
 #[must_use]
