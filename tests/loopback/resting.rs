@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::client::connect;
-use crate::support::{Backend, Baton, Behaviour, Exchange, within};
+use crate::support::{Backend, Baton, Behaviour, Exchange, eventually, within};
 
 /// Longer than a connection waits before it rests.
 const PAUSE: Duration = Duration::from_millis(1_300);
@@ -65,6 +65,31 @@ async fn requests_go_on_after_rests_wherever_they_are_cut() {
         read_answers(&mut tcp, answers).await;
     }
     assert_eq!(paths(&backend), vec!["/one"; 7]);
+}
+
+/// So many clients, each with its answer.
+async fn clients(baton: &Baton, count: usize) -> Vec<TcpStream> {
+    let mut all = Vec::new();
+    for _ in 0..count {
+        let mut tcp = connect(baton.address).await;
+        within("sending", tcp.write_all(REQUEST.as_bytes())).await.expect("Baton reads");
+        all.push(tcp);
+    }
+    for tcp in &mut all {
+        read_answers(tcp, 1).await;
+    }
+    all
+}
+
+#[tokio::test]
+async fn a_client_at_rest_costs_less_than_8_kib() {
+    let (_backend, baton, _tcp) = answering().await;
+    // What the first ones make Baton load or allocate once is not what each one costs.
+    drop(clients(&baton, 100).await);
+    let before = baton.resident_bytes();
+    let _resting = clients(&baton, 400).await;
+    let most = before + 400 * 8192;
+    eventually("the memory is given back", || baton.resident_bytes() < most).await;
 }
 
 /// Sends all of an answer, and perhaps the end of its stream.
