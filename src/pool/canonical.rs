@@ -75,11 +75,10 @@ impl Pool {
 
     fn hash_requests(&self, now: Instant, hasher: &mut impl Hasher) {
         for index in 0..self.config.limits.requests as u32 {
-            let Some(found) = self.requests.next_live(index).filter(|found| *found == index) else {
+            let Some(request) = self.requests.peek(index) else {
                 0_u8.hash(hasher);
                 continue;
             };
-            let request = self.requests.get(found);
             let (state, upload) = match request.state {
                 RequestState::Free { .. } => (0_u8, None),
                 RequestState::Waiting => (1, None),
@@ -96,9 +95,6 @@ impl Pool {
             while let Some(other) = self.requests.next_live(start) {
                 start = other + 1;
                 older += u32::from(self.requests.get(other).arrival < request.arrival);
-                if start >= self.config.limits.requests as u32 {
-                    break;
-                }
             }
             older.hash(hasher);
             self.timers.armed(Timer::Request(index)).map(|at| after(now, at)).hash(hasher);

@@ -75,9 +75,6 @@ impl Pool {
     fn live_requests(&self) -> impl Iterator<Item = u32> + '_ {
         let mut start = 0;
         core::iter::from_fn(move || {
-            if start as usize >= self.config.limits.requests {
-                return None;
-            }
             let index = self.requests.next_live(start)?;
             start = index + 1;
             Some(index)

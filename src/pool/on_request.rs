@@ -181,9 +181,6 @@ impl Pool {
             };
             self.end_request(index, outcome);
             start = index + 1;
-            if start as usize >= self.config.limits.requests {
-                break;
-            }
         }
     }
 }

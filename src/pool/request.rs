@@ -189,9 +189,9 @@ impl Requests {
         (!matches!(request.state, RequestState::Free { .. })).then_some(request)
     }
 
-    /// The live requests, by index from `start` on.
+    /// The first live request from the index `start` on.
     pub(crate) fn next_live(&self, start: u32) -> Option<u32> {
-        let from = &self.entries[start as usize..];
+        let from = self.entries.get(start as usize..)?;
         let found = from
             .iter()
             .zip(start..)
