@@ -11,8 +11,8 @@ use std::time::Duration;
 use baton::pool::setting::{Number, Timeout};
 use baton::pool::{
     BackendConfig, BackendToken, Config, ConnectFailure, ConnectionToken, Handled, Input, Instant,
-    Limits, Output, Planted, Pool, Probing, Protocol, RequestId, Setting, Strategy, StreamFailure,
-    StreamToken,
+    Limits, Output, Planted, Pool, Probing, Protocol, RequestId, Setting, ShutdownCause, Strategy,
+    StreamFailure, StreamToken,
 };
 
 struct Sealing;
@@ -195,7 +195,7 @@ fn nothing_is_allocated_after_the_pool_was_built() {
         for _ in 0..50_000 {
             world.step();
         }
-        world.tell(Input::ShutdownRequested);
+        world.tell(Input::ShutdownRequested { cause: ShutdownCause::ProcessEnds });
         world.now += 60_000_000_000;
         while world.pool.poll_timeout().is_some_and(|(at, _)| at <= Instant(world.now)) {
             world.tell(Input::Timeout);

@@ -305,9 +305,13 @@ impl Coverage {
             }
         }
         for phase in PhaseAs::ALL {
-            let running = *phase == PhaseAs::Running;
             for answer in Answer::ALL {
-                let required = *answer == if running { Answer::Done } else { Answer::Refused };
+                let required = match phase {
+                    PhaseAs::Running => *answer == Answer::Done,
+                    // What is asked for again may come sooner or not at all.
+                    PhaseAs::Draining => *answer != Answer::Stale,
+                    PhaseAs::Over => *answer == Answer::Refused,
+                };
                 let count = self.shutdowns[*phase as usize * 3 + *answer as usize];
                 push(
                     entries,

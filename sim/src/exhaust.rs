@@ -293,7 +293,7 @@ impl Search<'_> {
             | Input::ProbeFinished { .. }
             | Input::SettingChanged { .. }
             | Input::AuditRequested
-            | Input::ShutdownRequested => true,
+            | Input::ShutdownRequested { .. } => true,
         }
     }
 

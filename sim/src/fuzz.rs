@@ -6,7 +6,7 @@ use std::time::Duration;
 use arbitrary::{Arbitrary, Unstructured};
 use baton::pool::{
     BackendId, BackendToken, ConnectFailure, ConnectionToken, Handled, Input, Instant, Output,
-    Pool, Protocol, RequestId, StreamFailure, StreamToken,
+    Pool, Protocol, RequestId, ShutdownCause, StreamFailure, StreamToken,
 };
 
 use crate::checker::Checker;
@@ -175,7 +175,8 @@ fn tame_act(act: &mut Act, backends: u16) {
         | Act::DisconnectAll
         | Act::Change { .. }
         | Act::Miscount { .. }
-        | Act::Shutdown => {}
+        | Act::Shutdown
+        | Act::Replace => {}
     }
 }
 
@@ -292,7 +293,8 @@ impl Session {
             25 => Input::WeightChanged { backend, weight: u16::from(raw.which) * 4 },
             26 => Input::ProbeFinished { backend, number: probe, passed: raw.yes },
             27 => Input::AuditRequested,
-            _ if number == 255 => Input::ShutdownRequested,
+            _ if number == 255 => Input::ShutdownRequested { cause: ShutdownCause::ProcessEnds },
+            _ if number == 254 => Input::ShutdownRequested { cause: ShutdownCause::PoolReplaced },
             _ => Input::Timeout,
         }
     }

@@ -171,7 +171,7 @@ fn told_line(told: &Told, names: &mut Names<'_>, asked: Option<u32>, blank: Line
         Input::RequestArrived { .. }
             | Input::RequestCancelled { .. }
             | Input::ReplayBufferExceeded { .. }
-            | Input::ShutdownRequested
+            | Input::ShutdownRequested { .. }
     );
     let lane = match told.input {
         Input::Timeout => Lane::Pool,

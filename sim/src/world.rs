@@ -65,7 +65,10 @@ pub(crate) struct World<'a> {
     /// Timeouts are late by so much until then.
     timers_late: (u64, u64),
     phase: phases::Phase,
+    /// Told that it is to end, for whatever cause.
     shutdown: bool,
+    /// Told so since the process ends.
+    stopping: bool,
     longest_response: u64,
     handled_orders: Vec<Output>,
     /// The request whose arrival is being handled.
@@ -113,6 +116,7 @@ impl<'a> World<'a> {
             timers_late: (0, 0),
             phase: phases::Phase::Faults,
             shutdown: false,
+            stopping: false,
             longest_response: 0,
             handled_orders: Vec::new(),
             arriving: NONE,
@@ -286,7 +290,7 @@ impl<'a> World<'a> {
                 | Input::SettingChanged { .. }
                 | Input::AuditRequested
                 | Input::Timeout
-                | Input::ShutdownRequested
+                | Input::ShutdownRequested { .. }
         ) {
             return;
         }

@@ -20,6 +20,17 @@ pub mod code {
     pub const HTTP_1_1_REQUIRED: u32 = 0xd;
 }
 
+/// Why a pool is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ShutdownCause {
+    /// The process is about to end, and waits: what is left after `Timeouts::drain` is cut.
+    ProcessEnds,
+    /// Another pool takes its place, or its cluster is gone. Nobody waits, so it has as long as a
+    /// connection that drains while its responses go on: `Timeouts::drain` as many times as
+    /// `DRAIN_EXTENSIONS_MAX` of [`limits`](super::limits).
+    PoolReplaced,
+}
+
 /// What a connection speaks, known once its handshake is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
@@ -237,8 +248,11 @@ pub enum Input {
     /// Recount everything. If something does not add up, everything is given up and the pool starts
     /// anew: [`Handled::Rebuilt`](super::Handled::Rebuilt).
     AuditRequested,
-    /// Finish what was accepted, then close everything.
-    ShutdownRequested,
+    /// Finish what was accepted, then close everything. Asked for again, the end may only come sooner.
+    ShutdownRequested {
+        /// Decides how long that may take.
+        cause: ShutdownCause,
+    },
     /// Time passed. Handles the one timer that is most overdue; early or repeated timeouts change
     /// nothing. Call again while [`Pool::poll_timeout`](super::Pool::poll_timeout) is not later
     /// than now.

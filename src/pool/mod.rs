@@ -57,7 +57,7 @@ pub use config::{
     BackendConfig, Config, ConfigError, HealthConfig, Probing, RetryConfig, Strategy, Timeouts,
 };
 pub use connection::{DrainCause, SlotState};
-pub use input::{ConnectFailure, Input, Protocol, StreamFailure};
+pub use input::{ConnectFailure, Input, Protocol, ShutdownCause, StreamFailure};
 pub use invariants::Mismatch;
 pub use limits::Limits;
 pub use output::{CloseReason, Handled, Outcome, Output, Rejection};
@@ -273,7 +273,7 @@ impl Pool {
             }
             Input::SettingChanged { setting } => self.on_setting_changed(now, setting),
             Input::AuditRequested => self.on_audit(now),
-            Input::ShutdownRequested => self.on_shutdown(now),
+            Input::ShutdownRequested { cause } => self.on_shutdown(now, cause),
             Input::Timeout => self.on_timeout(now),
         }
     }

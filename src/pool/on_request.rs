@@ -1,10 +1,14 @@
 //! Facts about requests: arrival, cancellation, and the ends of attempts and requests.
 
 use super::input::code;
+use super::limits;
 use super::request::{RequestState, Upload};
 use super::retry::{self, Attempt, Evidence};
 use super::timer::Timer;
-use super::{BackendId, Handled, Instant, Outcome, Output, Phase, Pool, Rejection, StreamToken};
+use super::{
+    BackendId, Handled, Instant, Outcome, Output, Phase, Pool, Rejection, ShutdownCause,
+    StreamToken,
+};
 
 impl Pool {
     pub(super) fn on_request_arrived(
@@ -152,13 +156,22 @@ impl Pool {
         self.end_request(index, Outcome::Rejected(rejection));
     }
 
-    pub(super) fn on_shutdown(&mut self, now: Instant) -> Handled {
-        if self.phase != Phase::Running {
-            return Handled::Refused;
+    pub(super) fn on_shutdown(&mut self, now: Instant, cause: ShutdownCause) -> Handled {
+        let drain = self.config.timeouts.drain;
+        let deadline = now.after(match cause {
+            ShutdownCause::ProcessEnds => drain,
+            ShutdownCause::PoolReplaced => drain.saturating_mul(limits::DRAIN_EXTENSIONS_MAX),
+        });
+        let armed = self.timers.armed(Timer::Shutdown);
+        match self.phase {
+            Phase::Running => {
+                self.phase = Phase::Draining;
+                self.stop_all_probing();
+            }
+            Phase::Draining if armed.is_some_and(|armed| deadline < armed) => {}
+            Phase::Draining | Phase::Over => return Handled::Refused,
         }
-        self.phase = Phase::Draining;
-        self.stop_all_probing();
-        self.timers.arm(Timer::Shutdown, now.after(self.config.timeouts.drain));
+        self.timers.arm(Timer::Shutdown, deadline);
         Handled::Done
     }
 

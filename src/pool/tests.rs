@@ -21,6 +21,8 @@ use super::*;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
+/// What a pool is told when its process is about to end.
+const SHUTDOWN: Input = Input::ShutdownRequested { cause: ShutdownCause::ProcessEnds };
 /// How a stream fails for which its backend is to blame.
 const FAULT: StreamFailure = StreamFailure::Reset { code: 2 };
 

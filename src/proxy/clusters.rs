@@ -1,7 +1,7 @@
 //! The clusters of one worker: a driver each, and the routes to them.
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use http::request;
 
@@ -14,7 +14,7 @@ use super::route::RouteTable;
 use super::seams::Clock;
 use super::telemetry::Telemetry;
 use super::tls::Certificates;
-use crate::pool::{ConfigError, Input, Instant};
+use crate::pool::{ConfigError, Input, Instant, ShutdownCause};
 
 /// Seeds of two clusters are this far apart, and those of two workers by one.
 const SEEDS_PER_CLUSTER: u64 = ProxyConfig::WORKERS_MAX as u64;
@@ -22,6 +22,8 @@ const SEEDS_PER_CLUSTER: u64 = ProxyConfig::WORKERS_MAX as u64;
 /// All clusters of one worker.
 pub struct Clusters {
     present: RefCell<Rc<Present>>,
+    /// Those that were in an earlier configuration and may still have something to finish.
+    retired: RefCell<Vec<Weak<Driver>>>,
     seed: u64,
     clock: Clock,
     telemetry: Rc<Telemetry>,
@@ -59,7 +61,8 @@ impl Clusters {
         }
         let present = Present { drivers, routes: routes(config) };
         let present = RefCell::new(Rc::new(present));
-        Ok(Rc::new(Self { present, seed, clock, telemetry, peers }))
+        let retired = RefCell::default();
+        Ok(Rc::new(Self { present, retired, seed, clock, telemetry, peers }))
     }
 
     /// Goes on with another configuration, which was checked. Clusters that stay keep what they have;
@@ -88,11 +91,15 @@ impl Clusters {
                 Rc::clone,
             ));
         }
+        let mut retired = self.retired.borrow_mut();
+        retired.retain(|driver| driver.strong_count() > 0);
         for driver in &before.drivers {
             if !drivers.iter().any(|kept| Rc::ptr_eq(kept, driver)) {
                 driver.retire();
+                retired.push(Rc::downgrade(driver));
             }
         }
+        drop(retired);
         *self.present.borrow_mut() = Rc::new(Present { drivers, routes: routes(config) });
     }
 
@@ -126,10 +133,12 @@ impl Clusters {
         self.clock.now()
     }
 
-    /// Tells every pool to finish what it has and to take nothing more.
+    /// Tells every pool to finish what it has and to take nothing more; those that do so already, that
+    /// time is short.
     pub fn shut_down(&self) {
-        for driver in self.drivers() {
-            let _ = driver.tell(Input::ShutdownRequested);
+        let retired: Vec<_> = self.retired.borrow().iter().filter_map(Weak::upgrade).collect();
+        for driver in self.drivers().iter().chain(&retired) {
+            let _ = driver.tell(Input::ShutdownRequested { cause: ShutdownCause::ProcessEnds });
         }
     }
 }

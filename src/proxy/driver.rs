@@ -23,10 +23,9 @@ use super::seams::{self, Clock};
 use super::telemetry::Telemetry;
 use super::tls::BackendTls;
 use super::upstream::{self, AttemptOrder, ConnectionOrder};
-use crate::pool::limits::DRAIN_EXTENSIONS_MAX;
 use crate::pool::{
     BackendId, BackendState, BackendToken, ConfigError, ConnectionToken, Handled, Input, Instant,
-    Output, Pool, Rejection, RequestId, Setting, StateCause, setting,
+    Output, Pool, Rejection, RequestId, Setting, ShutdownCause, StateCause,
 };
 
 struct LiveRequest {
@@ -167,15 +166,10 @@ impl Driver {
         matches!(handled, Handled::Added(_))
     }
 
-    /// The cluster is gone, or goes on with another driver: what was accepted is finished, in as long
-    /// as a response that goes on would have if only its backend were removed.
+    /// The cluster is gone, or goes on with another driver: what was accepted is finished.
     pub fn retire(self: &Rc<Self>) {
         self.retired.set(true);
-        let drain = self.config(|config| config.timeouts.drain);
-        let longest = drain.saturating_mul(DRAIN_EXTENSIONS_MAX);
-        let setting = Setting::Timeout(setting::Timeout::Drain, longest);
-        let _ = self.tell(Input::SettingChanged { setting });
-        let _ = self.tell(Input::ShutdownRequested);
+        let _ = self.tell(Input::ShutdownRequested { cause: ShutdownCause::PoolReplaced });
         self.timer_changed.notify_one();
     }
 

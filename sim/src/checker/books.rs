@@ -120,6 +120,7 @@ pub(super) enum Decision {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Running,
+    /// Until then.
     Draining(Instant),
     Over,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use baton::pool::input::code;
 use baton::pool::{
     BackendId, BackendToken, ConnectFailure, ConnectionToken, Input, Protocol, RequestId,
-    StreamFailure, StreamToken,
+    ShutdownCause, StreamFailure, StreamToken,
 };
 
 use super::backends::Service;
@@ -26,7 +26,7 @@ impl Books {
     pub(super) fn choices(&self, all: &mut Vec<Input>) {
         all.push(Input::Timeout);
         if self.phase == Phase::Running {
-            all.push(Input::ShutdownRequested);
+            all.push(Input::ShutdownRequested { cause: ShutdownCause::ProcessEnds });
         }
         all.push(Input::RequestArrived { idempotent: true, has_body: false });
         all.push(Input::RequestArrived { idempotent: false, has_body: true });

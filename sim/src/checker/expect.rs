@@ -2,7 +2,7 @@
 
 use baton::pool::{
     BackendToken, ConnectionToken, Handled, Input, Instant, Pool, Probing, Rejection, RequestId,
-    SlotState, StreamToken, TimerReason,
+    ShutdownCause, SlotState, StreamToken, TimerReason,
 };
 
 use super::Expected;
@@ -70,9 +70,14 @@ impl Books {
             Input::ResetSent { stream } => {
                 self.expect_stream(stream, StreamFact::ResetSent, coverage)
             }
-            Input::ShutdownRequested => {
-                let running = self.phase == Phase::Running;
-                let answer = if running { Answer::Done } else { Answer::Refused };
+            Input::ShutdownRequested { cause } => {
+                let asked = self.shutdown_deadline(now, cause);
+                let done = match self.phase {
+                    Phase::Running => true,
+                    Phase::Draining(deadline) => asked < deadline && !self.deadline_lost,
+                    Phase::Over => false,
+                };
+                let answer = if done { Answer::Done } else { Answer::Refused };
                 coverage.shutdown(self.phase_as(), answer);
                 answer
             }
@@ -288,6 +293,15 @@ impl Books {
         let answer = if state == RequestAs::Gone { Answer::Stale } else { Answer::Done };
         coverage.request(state, fact, answer);
         answer
+    }
+
+    /// When a shutdown that is asked for now is to be over.
+    pub(super) fn shutdown_deadline(&self, now: Instant, cause: ShutdownCause) -> Instant {
+        let times = match cause {
+            ShutdownCause::ProcessEnds => 1,
+            ShutdownCause::PoolReplaced => 20,
+        };
+        now.after(self.config.timeouts.drain.saturating_mul(times))
     }
 
     fn phase_as(&self) -> PhaseAs {

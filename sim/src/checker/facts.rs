@@ -2,7 +2,8 @@
 
 use baton::pool::input::code;
 use baton::pool::{
-    ConnectionToken, Evidence, Input, Instant, Protocol, StreamFailure, StreamToken, TimerReason,
+    ConnectionToken, Evidence, Input, Instant, Protocol, ShutdownCause, StreamFailure, StreamToken,
+    TimerReason,
 };
 
 use super::books::{Books, ConnectionPhase, Decision, Ending, Phase, RequestPhase, Stream};
@@ -72,14 +73,14 @@ impl Books {
             }
             Input::StreamFailed { stream, failure } => self.failed(now, stream, failure),
             Input::ResetSent { stream } => self.release(now, stream),
-            Input::ShutdownRequested => self.shut_down(now),
+            Input::ShutdownRequested { cause } => self.shut_down(now, cause),
             Input::Timeout => self.timer_fired(now)?,
         }
         Ok(())
     }
 
-    fn shut_down(&mut self, now: Instant) {
-        self.phase = Phase::Draining(now);
+    fn shut_down(&mut self, now: Instant, cause: ShutdownCause) {
+        self.phase = Phase::Draining(self.shutdown_deadline(now, cause));
         for backend in &mut self.backends {
             backend.probes.out = None;
         }

@@ -338,10 +338,7 @@ impl Books {
     pub(super) fn is_shutdown_due(&self, now: Instant) -> bool {
         match self.phase {
             Phase::Running => false,
-            Phase::Draining(since) => {
-                let due = now >= since.after(self.config.timeouts.drain);
-                due && self.has_fired(TimerReason::Shutdown)
-            }
+            Phase::Draining(deadline) => now >= deadline && self.has_fired(TimerReason::Shutdown),
             Phase::Over => true,
         }
     }

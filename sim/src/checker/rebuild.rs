@@ -1,6 +1,6 @@
 //! What must follow when an audit finds something: everything ends, and the account starts anew.
 
-use baton::pool::Instant;
+use baton::pool::{Instant, ShutdownCause};
 
 use super::backends::{Backend, Service};
 use super::books::{Books, ConnectionPhase, Ending, Phase, RequestPhase, Stream};
@@ -12,7 +12,7 @@ impl Books {
     pub(super) fn rebuild(&mut self, now: Instant) {
         self.planted = false;
         if std::mem::take(&mut self.deadline_lost) {
-            self.phase = Phase::Draining(now);
+            self.phase = Phase::Draining(self.shutdown_deadline(now, ShutdownCause::ProcessEnds));
         }
         self.rebuilding = true;
         for index in 0..self.requests.len() as u32 {

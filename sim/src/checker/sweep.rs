@@ -190,7 +190,7 @@ impl Books {
             ConnectionPhase::Gone | ConnectionPhase::Up => None,
         });
         let shutdown = match self.phase {
-            Phase::Draining(since) => Some(since.after(timeouts.drain)),
+            Phase::Draining(deadline) => Some(deadline),
             Phase::Running | Phase::Over => None,
         };
         let silences = (0..self.connections.len()).filter_map(|slot| self.silence_deadline(slot));

@@ -208,11 +208,7 @@ fn strike(family: Family, aim: &mut Aim<'_>) -> Strike {
         | Family::StarvedUpload
         | Family::NeverCloses => stalls(family, aim),
         Family::StaleFacts => stale_facts(aim),
-        Family::Shutdown => {
-            // Late, so that the run before it is worth something.
-            let after_us = aim.shape.window_us / 4 * 3 + aim.time() / 2;
-            vec![(When::Start, after_us, Act::Shutdown)]
-        }
+        Family::Shutdown => shutdown(aim),
         Family::Reconfiguration
         | Family::WrongProbes
         | Family::GatewayFailures
@@ -290,6 +286,12 @@ fn gateway_failures(aim: &mut Aim<'_>) -> Strike {
         (when, 0, Act::Status { status })
     };
     (first..first + count).map(strike).collect()
+}
+
+/// Late, so that the run before it is worth something.
+fn shutdown(aim: &mut Aim<'_>) -> Strike {
+    let after_us = aim.shape.window_us / 4 * 3 + aim.time() / 2;
+    vec![(When::Start, after_us, aim.stream.pick(&[Act::Shutdown, Act::Replace]))]
 }
 
 fn clock_jump(aim: &mut Aim<'_>) -> Strike {

@@ -341,6 +341,8 @@ pub enum Act {
     },
     /// The operator asks for a shutdown.
     Shutdown,
+    /// The operator has another pool take over.
+    Replace,
     /// The operator adds a backend that the pool does not have.
     Add {
         /// Which.

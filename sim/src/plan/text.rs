@@ -151,7 +151,8 @@ impl super::Directive {
             | Act::Change { .. }
             | Act::Status { .. }
             | Act::Miscount { .. }
-            | Act::Shutdown => true,
+            | Act::Shutdown
+            | Act::Replace => true,
         }
     }
 }

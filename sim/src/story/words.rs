@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use baton::pool::{
-    BackendToken, ConnectionToken, Handled, Input, Outcome, Output, Protocol, RequestId, SlotState,
-    SlotView, StreamToken,
+    BackendToken, ConnectionToken, Handled, Input, Outcome, Output, Protocol, RequestId,
+    ShutdownCause, SlotState, SlotView, StreamToken,
 };
 
 use super::{Slot, request_of};
@@ -166,7 +166,7 @@ impl<'a> Names<'a> {
             | Input::ProbeFinished { .. }
             | Input::SettingChanged { .. }
             | Input::AuditRequested
-            | Input::ShutdownRequested
+            | Input::ShutdownRequested { .. }
             | Input::Timeout => Vec::new(),
         }
     }
@@ -260,9 +260,9 @@ impl<'a> Names<'a> {
             | Input::DrainCancelled { .. }
             | Input::WeightChanged { .. }
             | Input::ProbeFinished { .. }
-            | Input::SettingChanged { .. } => configuration(input),
+            | Input::SettingChanged { .. }
+            | Input::ShutdownRequested { .. } => operator(input),
             Input::AuditRequested => "audit".to_owned(),
-            Input::ShutdownRequested => "shutdown is asked for".to_owned(),
             Input::Timeout => "time passes".to_owned(),
         };
         match handled {
@@ -337,7 +337,7 @@ fn place(token: BackendToken) -> String {
 }
 
 /// What the operator does, or a probe says.
-fn configuration(input: Input) -> String {
+fn operator(input: Input) -> String {
     match input {
         Input::BackendAdded { weight, .. } => format!("a backend is added, weight {weight}"),
         Input::BackendRemoved { backend } => format!("{} is removed", place(backend)),
@@ -353,6 +353,10 @@ fn configuration(input: Input) -> String {
             format!("probe #{number} of {} {verdict}", place(backend))
         }
         Input::SettingChanged { setting } => format!("from now on {setting:?}"),
-        _ => unreachable!("not about the configuration"),
+        Input::ShutdownRequested { cause } => match cause {
+            ShutdownCause::ProcessEnds => "shutdown is asked for".to_owned(),
+            ShutdownCause::PoolReplaced => "another pool takes over".to_owned(),
+        },
+        _ => unreachable!("not from the operator"),
     }
 }

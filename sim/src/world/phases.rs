@@ -3,8 +3,8 @@
 
 use baton::pool::input::code;
 use baton::pool::{
-    BackendState, CloseReason, Evidence, Input, Outcome, Output, Probing, Rejection, SlotState,
-    TimerReason,
+    BackendState, CloseReason, Evidence, Input, Outcome, Output, Probing, Rejection, ShutdownCause,
+    SlotState, TimerReason,
 };
 
 use super::World;
@@ -239,9 +239,10 @@ impl World<'_> {
 
     fn start_closing(&mut self) -> Verdict {
         self.phase = Phase::Closing;
-        if !self.shutdown {
-            self.shutdown = true;
-            let _ = self.tell(Input::ShutdownRequested)?;
+        if !self.stopping {
+            (self.shutdown, self.stopping) = (true, true);
+            let cause = ShutdownCause::ProcessEnds;
+            let _ = self.tell(Input::ShutdownRequested { cause })?;
         }
         let drain = self.plan.pool.drain_ms * 1_000_000;
         let network = &self.plan.network;
@@ -293,7 +294,7 @@ impl World<'_> {
                 let healthy = self.pool.is_healthy(stream.connection.backend);
                 sometimes!(self.coverage, AnsweredOnTrial, !healthy);
             }
-            Input::ShutdownRequested => {
+            Input::ShutdownRequested { .. } => {
                 let stats = self.pool.stats();
                 let busy = stats.waiting > 0 && stats.requests > stats.waiting;
                 sometimes!(self.coverage, ShutdownUnderLoad, busy);

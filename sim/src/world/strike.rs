@@ -6,7 +6,7 @@ use crate::coverage::{ConnectionAs, sometimes};
 use crate::faults::Family;
 use crate::plan::{Act, Code, LastId, When};
 use crate::trace::What;
-use baton::pool::{Input, SlotState};
+use baton::pool::{Input, ShutdownCause, SlotState};
 
 impl World<'_> {
     /// A moment came: what it triggers strikes, now or later.
@@ -59,7 +59,8 @@ impl World<'_> {
             | Act::Forge { .. }
             | Act::ClockForward { .. }
             | Act::ClockBack { .. }
-            | Act::Shutdown => self.strike_shell(act, scope),
+            | Act::Shutdown
+            | Act::Replace => self.strike_shell(act, scope),
             Act::Restart { .. }
             | Act::DisconnectAll
             | Act::Unreachable { .. }
@@ -175,8 +176,14 @@ impl World<'_> {
                 sometimes!(self.coverage, ClockBack, true);
             }
             Act::Shutdown => {
+                (self.shutdown, self.stopping) = (true, true);
+                let cause = ShutdownCause::ProcessEnds;
+                self.schedule(self.now, Event::Tell(Input::ShutdownRequested { cause }));
+            }
+            Act::Replace => {
                 self.shutdown = true;
-                self.schedule(self.now, Event::Tell(Input::ShutdownRequested));
+                let cause = ShutdownCause::PoolReplaced;
+                self.schedule(self.now, Event::Tell(Input::ShutdownRequested { cause }));
             }
             _ => unreachable!("not an act on the shell"),
         }

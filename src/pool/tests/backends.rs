@@ -232,7 +232,7 @@ fn a_probe_without_a_report_fails_in_time_and_its_report_is_stale() {
     assert_eq!(judged(&mut world), [false]);
     let late = Input::ProbeFinished { backend, number, passed: true };
     assert_eq!(world.tell(late), Handled::Stale);
-    world.done(Input::ShutdownRequested);
+    world.done(SHUTDOWN);
     world.pass(SECOND * 20);
     assert_eq!(probes(&mut world), [], "nobody is probed after the end");
 }

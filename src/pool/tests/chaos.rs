@@ -187,7 +187,7 @@ fn nothing_breaks_and_everything_ends() {
             chaos.step();
         }
         chaos.heal_and_finish();
-        chaos.world.done(Input::ShutdownRequested);
+        chaos.world.done(SHUTDOWN);
         chaos.world.pass(SECOND * 31);
         assert!(chaos.world.pool.is_empty(), "seed {seed}: {:?}", chaos.world.pool.stats());
     }

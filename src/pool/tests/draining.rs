@@ -210,8 +210,8 @@ fn an_idle_connection_is_closed_and_peer_frames_do_not_keep_it() {
 fn shutdown_finishes_what_was_accepted_and_closes_everything() {
     let mut world = World::new(config(1));
     let (connection, streams) = busy(&mut world, 2);
-    world.done(Input::ShutdownRequested);
-    assert_eq!(world.tell(Input::ShutdownRequested), Handled::Refused);
+    world.done(SHUTDOWN);
+    assert_eq!(world.tell(SHUTDOWN), Handled::Refused);
     let late = world.get();
     world.answer(streams[0]);
     world.answer(streams[1]);
@@ -224,13 +224,44 @@ fn shutdown_finishes_what_was_accepted_and_closes_everything() {
 }
 
 #[test]
+fn a_pool_that_is_replaced_has_as_long_as_responses_that_go_on() {
+    let mut config = config(1);
+    config.timeouts.response_stall = SECOND * 6000;
+    let drain = config.timeouts.drain;
+    let replaced = Input::ShutdownRequested { cause: ShutdownCause::PoolReplaced };
+    for ends_sooner in [false, true] {
+        let mut world = World::new(config.clone());
+        let (connection, streams) = busy(&mut world, 1);
+        world.done(Input::ResponseStarted { stream: streams[0], status: 200 });
+        world.done(replaced);
+        assert_eq!(world.tell(replaced), Handled::Refused);
+        let mut left = drain * limits::DRAIN_EXTENSIONS_MAX;
+        if ends_sooner {
+            world.done(SHUTDOWN);
+            left = drain;
+            assert_eq!(world.tell(SHUTDOWN), Handled::Refused);
+            assert_eq!(world.tell(replaced), Handled::Refused, "it may only come sooner");
+        }
+        for _ in 1..left.as_secs() {
+            world.pass(SECOND);
+            world.done(Input::FrameReceived { connection });
+        }
+        assert!(world.outcomes.is_empty(), "{:?}", world.outcomes);
+        world.pass(SECOND);
+        let outcomes: Vec<_> = world.outcomes.values().map(|end| end.0).collect();
+        assert_eq!(outcomes, [Outcome::CutShort]);
+        assert!(world.pool.is_empty());
+    }
+}
+
+#[test]
 fn shutdown_ends_everything_at_its_deadline() {
     let mut config = config(1);
     config.timeouts.queue = SECOND * 60;
     let mut world = World::new(config);
     let (_connection, streams) = busy(&mut world, 2);
     world.done(Input::ResponseStarted { stream: streams[0], status: 200 });
-    world.done(Input::ShutdownRequested);
+    world.done(SHUTDOWN);
     world.pass(SECOND * 30);
     let outcomes: Vec<_> = world.outcomes.values().map(|end| end.0).collect();
     assert!(outcomes.contains(&Outcome::CutShort));

@@ -215,7 +215,7 @@ fn a_failure_from_before_the_ejection_does_not_end_the_trial() {
 fn the_recount_sees_a_shutdown_without_a_deadline() {
     let mut world = World::new(config(1));
     world.get();
-    world.done(Input::ShutdownRequested);
+    world.done(SHUTDOWN);
     world.pool.timers.disarm(timer::Timer::Shutdown);
     assert!(world.pool.recount().is_err());
 }
