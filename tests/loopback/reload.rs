@@ -130,22 +130,24 @@ async fn what_is_removed_finishes_its_requests() {
     assert_eq!(body(&client, "/").await, "stays");
 }
 
-/// Another size of tables needs another pool, and what the old one has accepted is finished.
+/// A file whose cluster has tables for so many requests. Another size needs another pool.
+fn sized(backend: &Backend, requests: usize) -> String {
+    let limits = format!(
+        "limits = {{ requests = {requests}, waiting = 8 }}\ntimeouts = {{ drain = '500ms' }}"
+    );
+    text(&[PROCESS, LISTENER, &cluster("web", &limits, &[(backend.url(), 1)])])
+}
+
+/// What an old pool has accepted is finished.
 #[tokio::test]
 async fn pools_that_are_replaced_finish_what_they_have() {
     let (backend, gate) = gated("it").await;
-    let file = |requests: usize| {
-        let limits = format!(
-            "limits = {{ requests = {requests}, waiting = 8 }}\ntimeouts = {{ drain = '500ms' }}"
-        );
-        text(&[PROCESS, LISTENER, &cluster("web", &limits, &[(backend.url(), 1)])])
-    };
-    let config = ConfigFile::new("pools.toml", &file(64));
+    let config = ConfigFile::new("pools.toml", &sized(&backend, 64));
     let baton = Baton::start_with_file(&config.path, &[]).await;
     let client = Http2::connect(baton.address).await;
     let (held, _) = client.begin(head(Method::GET, "/", "held"), true).await.expect("it lives");
     backend.wait_until("it is in flight", |seen| seen.open() == 1).await;
-    config.write(&file(128));
+    config.write(&sized(&backend, 128));
     let changes = reloaded(&baton).await;
     assert_eq!(changes[0], "pools of cluster web replaced");
     let (next, _) = client.begin(head(Method::GET, "/", "next"), true).await.expect("it lives");
@@ -158,6 +160,23 @@ async fn pools_that_are_replaced_finish_what_they_have() {
         assert_eq!(read_answer(response).await.expect("to its end").body, "it");
     }
     assert_eq!(backend.seen(|seen| seen.connections), 2);
+}
+
+/// When the process ends, an old pool has no more time than the present one.
+#[tokio::test]
+async fn pools_that_were_replaced_end_with_the_process() {
+    let (backend, _gate) = gated("it").await;
+    let config = ConfigFile::new("pools-end.toml", &sized(&backend, 64));
+    let mut baton = Baton::start_with_file(&config.path, &[]).await;
+    let client = Http2::connect(baton.address).await;
+    let (held, _) = client.begin(head(Method::GET, "/", "held"), true).await.expect("it lives");
+    backend.wait_until("it is in flight", |seen| seen.open() == 1).await;
+    config.write(&sized(&backend, 128));
+    reloaded(&baton).await;
+    baton.terminate();
+    let response = within("the response", held).await.expect("it is answered");
+    assert_eq!(response.status(), 503);
+    assert_eq!(baton.exit().await.code(), Some(0));
 }
 
 #[tokio::test]
