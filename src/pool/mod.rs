@@ -129,7 +129,8 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Builds a pool, with every byte it will ever use. The same configuration, seed and facts give
+    /// Builds a pool, with room for all that it will ever keep; a clone takes that when it needs it. The
+    /// same configuration, seed and facts give
     /// the same orders, on every machine.
     ///
     /// # Errors

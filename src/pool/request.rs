@@ -220,6 +220,18 @@ mod tests {
     }
 
     #[test]
+    fn what_was_never_used_is_neither_live_nor_known() {
+        let mut requests = Requests::new(4);
+        let first = requests.insert(true, false).expect("room");
+        assert_eq!(requests.next_live(0), Some(first.index));
+        for index in 1..6 {
+            assert_eq!(requests.next_live(index), None);
+            assert!(requests.peek(index).is_none());
+            assert_eq!(requests.find(RequestId { index, generation: 0 }), Err(Stale));
+        }
+    }
+
+    #[test]
     fn an_id_is_stale_after_its_end_and_out_of_range() {
         let mut requests = Requests::new(1);
         let id = requests.insert(true, false).expect("room");

@@ -1,7 +1,7 @@
 //! The token layer: connection slots, their streams, and the checks on every token.
 //!
-//! All tables are sized once; the part of the stream table that no connection had a use for so far is
-//! not written to, so that it costs no memory. The slots of a backend are sorted into sets by state, one 64-bit word
+//! All tables are sized once. A slot gets its row of the stream table when it is first dialled: what no
+//! connection ever needed is not written to, so that it costs no memory. The slots of a backend are sorted into sets by state, one 64-bit word
 //! each, so that finding one is a single instruction whatever the limits are. Slots beyond
 //! `connections_per_backend` exist only so that draining connections never block their successors.
 
@@ -31,6 +31,7 @@ pub(crate) enum Stream {
 }
 
 const NO_ENTRY: u16 = u16::MAX;
+const NO_ROW: u32 = u32::MAX;
 
 /// The slots of one backend by state, a bit each.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +52,10 @@ pub(crate) struct Slots {
     streams_per_connection: usize,
     backends: Vec<BackendSlots>,
     connections: Vec<Connection>,
+    /// Rows of `streams_per_connection` entries.
     streams: Vec<Stream>,
+    /// The row of each slot, or `NO_ROW`.
+    rows: Vec<u32>,
     free_heads: Vec<u16>,
     /// Streams that all dials together are expected to bring.
     expected: u64,
@@ -76,6 +80,7 @@ impl Slots {
             backends: vec![BackendSlots { empty: all, ..BackendSlots::default() }; backends],
             connections: vec![Connection::new(); connections],
             streams: Vec::with_capacity(streams),
+            rows: vec![NO_ROW; connections],
             free_heads: vec![NO_ENTRY; connections],
             expected: 0,
             retired: 0,
@@ -98,17 +103,37 @@ impl Slots {
         let index = usize::from(backend.0) * self.per_backend + slot;
         self.change(index, Event::Dialled { expected }).expect("the slot is empty");
         self.free_heads[index] = 0;
-        let base = index * self.streams_per_connection;
-        let end = base + self.streams_per_connection;
-        if self.streams.len() < end {
-            self.streams.resize(end, Stream::Free { next: NO_ENTRY });
-        }
-        for entry in 0..self.streams_per_connection {
-            let last = entry + 1 == self.streams_per_connection;
-            let next = if last { NO_ENTRY } else { entry as u16 + 1 };
-            self.streams[base + entry] = Stream::Free { next };
-        }
+        self.clear_row(index);
         Some(self.token(index))
+    }
+
+    /// All streams of a slot are free, which has a row from now on.
+    fn clear_row(&mut self, index: usize) {
+        let size = self.streams_per_connection;
+        if self.rows[index] == NO_ROW {
+            self.rows[index] = (self.streams.len() / size) as u32;
+            self.streams.resize(self.streams.len() + size, Stream::Free { next: NO_ENTRY });
+        }
+        for (entry, stream) in self.row_mut(index).iter_mut().enumerate() {
+            let next = if entry + 1 == size { NO_ENTRY } else { entry as u16 + 1 };
+            *stream = Stream::Free { next };
+        }
+    }
+
+    /// Where the row of a slot that was dialled begins.
+    fn base(&self, index: usize) -> usize {
+        self.rows[index] as usize * self.streams_per_connection
+    }
+
+    /// The streams of a slot that was dialled.
+    fn row(&self, index: usize) -> &[Stream] {
+        let base = self.base(index);
+        &self.streams[base..base + self.streams_per_connection]
+    }
+
+    fn row_mut(&mut self, index: usize) -> &mut [Stream] {
+        let base = self.base(index);
+        &mut self.streams[base..base + self.streams_per_connection]
     }
 
     /// Whether the backend may have one more connection and a slot for it.
@@ -147,7 +172,7 @@ impl Slots {
         let ordinal = self.connections[index].opened;
         let entry = self.free_heads[index];
         assert_ne!(entry, NO_ENTRY, "a connection below its limit has a free entry");
-        let place = index * self.streams_per_connection + usize::from(entry);
+        let place = self.base(index) + usize::from(entry);
         let Stream::Free { next } = self.streams[place] else {
             unreachable!("the head of the free list is free")
         };
@@ -300,7 +325,7 @@ impl Slots {
         if usize::from(token.stream) >= self.streams_per_connection {
             return Err(Stale);
         }
-        let place = index * self.streams_per_connection + usize::from(token.stream);
+        let place = self.base(index) + usize::from(token.stream);
         match self.streams[place] {
             Stream::Open { ordinal, .. } | Stream::Resetting { ordinal }
                 if ordinal == token.ordinal =>
@@ -318,8 +343,7 @@ impl Slots {
         start: usize,
     ) -> Option<(StreamToken, Stream)> {
         let index = self.find(token).ok()?;
-        let base = index * self.streams_per_connection;
-        let entries = &self.streams[base + start..base + self.streams_per_connection];
+        let entries = &self.row(index)[start..];
         entries.iter().zip(start..).find_map(|(stream, entry)| match *stream {
             Stream::Free { .. } => None,
             Stream::Open { ordinal, .. } | Stream::Resetting { ordinal } => {

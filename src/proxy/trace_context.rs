@@ -22,7 +22,7 @@ const LENGTH: usize = 55;
 
 /// The id of a trace: 32 lower-case hexadecimal digits, not all zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TraceId([u8; 32]);
+pub struct TraceId([[u8; 2]; 16]);
 
 impl TraceId {
     /// As it stands in `traceparent`.
@@ -31,7 +31,7 @@ impl TraceId {
     /// Never: the digits are ASCII.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("hexadecimal digits are ASCII")
+        std::str::from_utf8(self.0.as_flattened()).expect("hexadecimal digits are ASCII")
     }
 }
 
@@ -80,8 +80,8 @@ impl TraceIds {
             }
         };
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        text[TRACE_ID].copy_from_slice(&trace.0);
-        text[PARENT_ID].copy_from_slice(&hexadecimal::<16>(&parent.to_be_bytes()));
+        text[TRACE_ID].copy_from_slice(trace.0.as_flattened());
+        text[PARENT_ID].copy_from_slice(hexadecimal(parent.to_be_bytes()).as_flattened());
         text[FLAGS.end - 1] += u8::from(self.sampled);
         let mut value = HeaderValue::from_bytes(&text).expect("hexadecimal digits");
         value.set_sensitive(true);
@@ -94,19 +94,15 @@ impl TraceIds {
             let high = u128::from(self.random.next_u64());
             let number = high << 64 | u128::from(self.random.next_u64());
             if number != 0 {
-                return TraceId(hexadecimal(&number.to_be_bytes()));
+                return TraceId(hexadecimal(number.to_be_bytes()));
             }
         }
     }
 }
 
 /// These bytes, each as two digits.
-fn hexadecimal<const DIGITS: usize>(bytes: &[u8]) -> [u8; DIGITS] {
-    let mut text = [0; DIGITS];
-    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
-        pair.copy_from_slice(&HEXADECIMAL[usize::from(*byte)]);
-    }
-    text
+fn hexadecimal<const BYTES: usize>(bytes: [u8; BYTES]) -> [[u8; 2]; BYTES] {
+    bytes.map(|byte| HEXADECIMAL[usize::from(byte)])
 }
 
 /// Each byte as two digits.
@@ -143,7 +139,8 @@ pub fn trace_id(headers: &HeaderMap) -> Option<TraceId> {
     if !well_formed || !known_length || is_zero(TRACE_ID) || is_zero(PARENT_ID) {
         return None;
     }
-    Some(TraceId(value[TRACE_ID].try_into().expect("32 digits")))
+    let (pairs, _) = value[TRACE_ID].as_chunks();
+    Some(TraceId(pairs.try_into().expect("32 digits")))
 }
 
 fn is_lower_hexadecimal(digit: &u8) -> bool {

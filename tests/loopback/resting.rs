@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::client::connect;
+use crate::support::exposition::Exposition;
 use crate::support::{Backend, Baton, Behaviour, Exchange, eventually, within};
 
 /// Longer than a connection waits before it rests.
@@ -34,19 +35,18 @@ fn paths(backend: &Backend) -> Vec<String> {
     backend.seen(|seen| seen.heads.iter().map(|head| head.uri().path().to_owned()).collect())
 }
 
-async fn answering() -> (Backend, Baton, TcpStream) {
-    let backend = Backend::start(Behaviour::default(), |mut exchange: Exchange| async move {
+async fn answering() -> Backend {
+    let handler = |mut exchange: Exchange| async move {
         begin_answer(&mut exchange, true).await;
-    });
-    let backend = backend.await;
-    let baton = Baton::start(&[backend.url()], &[]).await;
-    let tcp = connect(baton.address).await;
-    (backend, baton, tcp)
+    };
+    Backend::start(Behaviour::default(), handler).await
 }
 
 #[tokio::test]
 async fn requests_go_on_after_rests_wherever_they_are_cut() {
-    let (backend, _baton, mut tcp) = answering().await;
+    let backend = answering().await;
+    let baton = Baton::start(&[backend.url()], &[]).await;
+    let mut tcp = connect(baton.address).await;
     within("sending", tcp.write_all(REQUEST.as_bytes())).await.expect("Baton reads");
     read_answers(&mut tcp, 1).await;
     // In the empty line before a request, in its first line, in a field, and two at once.
@@ -83,9 +83,12 @@ async fn clients(baton: &Baton, count: usize) -> Vec<TcpStream> {
 
 #[tokio::test]
 async fn a_client_at_rest_costs_less_than_8_kib() {
-    let (_backend, baton, _tcp) = answering().await;
+    let backend = answering().await;
+    let baton = Baton::start(&[backend.url()], &["--admin", "127.0.0.1:0"]).await;
     // What the first ones make Baton load or allocate once is not what each one costs.
     drop(clients(&baton, 100).await);
+    let open = |metrics: &Exposition| metrics.sum("baton_client_connections", &[]);
+    baton.metrics_until("they are gone", |metrics| open(metrics) < 1.0).await;
     let before = baton.resident_bytes();
     let _resting = clients(&baton, 400).await;
     let most = before + 400 * 8192;

@@ -22,9 +22,7 @@ impl Slots {
                 same(connection.load(), 0, "load of an empty slot", index)?;
                 continue;
             }
-            let base = index * self.streams_per_connection;
-            let entries = &self.streams[base..base + self.streams_per_connection];
-            let live = entries.iter().filter(|entry| !matches!(entry, Stream::Free { .. }));
+            let live = self.row(index).iter().filter(|entry| !matches!(entry, Stream::Free { .. }));
             same(live.count() as u32, connection.load(), "load of a slot", index)?;
             let opened = connection.opened <= limits::STREAM_ORDINAL_MAX;
             expect(opened, "streams opened in a slot", index)?;
@@ -43,9 +41,7 @@ impl Slots {
         if self.connections[slot].load() == 0 {
             return 0;
         }
-        let base = slot * self.streams_per_connection;
-        let entries = &self.streams[base..base + self.streams_per_connection];
-        entries.iter().filter(|entry| matches!(entry, Stream::Open { .. })).count() as u32
+        self.row(slot).iter().filter(|entry| matches!(entry, Stream::Open { .. })).count() as u32
     }
 
     /// Miscounts on purpose; see `Planted`.

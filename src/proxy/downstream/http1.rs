@@ -23,7 +23,8 @@ use crate::proxy::seams;
 /// RFC 9110, 15.5.9.
 const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\
     content-length: 0\r\nproxy-status: baton; error=http_request_error\r\n\r\n";
-/// Bytes of a body that are read at a time, if so many are there.
+/// Bytes of a body that are read at a time, if so many are there; and of a response that are kept for a
+/// client that does not read.
 const BUFFER: usize = 128 * 1024;
 /// Bytes that are read and thrown away after the last answer, so that closing does not reset the
 /// connection before the client has read it.

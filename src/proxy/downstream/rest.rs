@@ -61,8 +61,6 @@ where
         match heard {
             Heard::Bytes(Ok(read @ 1..)) => {
                 let client = Client::new(downstream, peer);
-                // An empty line is not a request yet.
-                client.watch.set_idle_since(idle_since);
                 let heard = Bytes::copy_from_slice(&first[..read]);
                 let io = ClientIo::new(io, heard, Rc::clone(&client.watch));
                 return Some(Phase::new(http1::serve(client, io)));

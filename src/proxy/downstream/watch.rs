@@ -80,11 +80,6 @@ impl Watch {
         idle.then(|| self.idle_since.get())
     }
 
-    /// It has been so since then.
-    pub(super) fn set_idle_since(&self, since: Instant) {
-        self.idle_since.set(since);
-    }
-
     /// The client was told to go.
     pub(super) fn close_soon(&self) {
         if self.closing_since.get().is_none() {

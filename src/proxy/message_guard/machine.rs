@@ -368,12 +368,13 @@ impl Machine {
                 Ok(State::Value)
             }
             State::ValueLf if byte == b'\n' => self.field_ends(),
-            State::EndLf if byte == b'\n' => self.head_ends(),
+            State::EndLf if byte == b'\n' => Ok(self.head_ends()),
             _ => Err(wrong),
         }
     }
 
-    /// A field line is complete: does it say something about framing?
+    /// A field line is complete: does it say something about framing? If what it says is wrong, the head
+    /// stays as it was.
     fn field_ends(&mut self) -> Result<State, Violation> {
         let is = |known: &[u8]| self.name.bytes().is_some_and(|it| it.eq_ignore_ascii_case(known));
         let (length, coding) = (is(CONTENT_LENGTH), is(TRANSFER_ENCODING));
@@ -404,28 +405,27 @@ impl Machine {
     }
 
     /// The empty line is complete: what comes now?
-    fn head_ends(&mut self) -> Result<State, Violation> {
+    fn head_ends(&mut self) -> State {
         if self.trailers {
-            return Ok(self.message_ends());
+            return self.message_ends();
         }
         let bodiless = match (self.messages, self.head.status) {
             (Messages::Requests, _) => false,
-            (Messages::Responses, 101) => return Ok(State::UntilClose),
+            (Messages::Responses, 101) => return State::UntilClose,
             // The final response is still to come.
-            (Messages::Responses, 100..=199) => return Ok(State::Start),
+            (Messages::Responses, 100..=199) => return State::Start,
             (Messages::Responses, status) => {
                 self.asked == Asked::Head || status == 204 || status == 304
             }
         };
-        let next = match (self.head.chunked, self.head.content_length) {
+        match (self.head.chunked, self.head.content_length) {
             _ if bodiless => self.message_ends(),
             (true, _) => State::ChunkSize { digits: 0, size: 0 },
             (false, Some(0)) => self.message_ends(),
             (false, Some(length)) => State::Content(length),
             (false, None) if self.messages == Messages::Requests => self.message_ends(),
             (false, None) => State::UntilClose,
-        };
-        Ok(next)
+        }
     }
 
     fn message_ends(&mut self) -> State {

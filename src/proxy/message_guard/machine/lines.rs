@@ -5,14 +5,14 @@
 use super::{CONTENT_LENGTH, Head, Machine, Messages, State, TRANSFER_ENCODING, VERSION_LENGTH};
 use crate::proxy::message_guard::lexemes::{Kept, is_in_target, is_text, is_token};
 
-/// The end of a head.
+/// The end of a head, or of trailers.
 const EMPTY_LINE: &[u8] = b"\r\n";
 /// As many bytes as the smallest registers for several take.
 const BLOCK: usize = 16;
 
 impl Machine {
-    /// Takes in at once a line of which all is there and nothing is special, as nearly every line of a
-    /// head is. How many bytes that was; where it is none, [`Self::step`] finds out why.
+    /// Takes in at once a line of which all is there and nothing is wrong, as nearly every line of a head
+    /// or of trailers is. How many bytes that was; where it is none, [`Self::step`] finds out why.
     pub(super) fn whole_line(&mut self, bytes: &[u8]) -> usize {
         match self.state {
             State::Start if self.messages == Messages::Requests => {
@@ -39,9 +39,8 @@ impl Machine {
         if length > self.bytes_left() {
             return 0;
         }
-        let Ok(next) = self.head_ends() else { return 0 };
         self.head.bytes += length as u32;
-        self.state = next;
+        self.state = self.head_ends();
         length
     }
 
