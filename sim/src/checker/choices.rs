@@ -25,8 +25,10 @@ impl Books {
     /// Adds every current fact, true or not, that any peer, network or client could cause now.
     pub(super) fn choices(&self, all: &mut Vec<Input>) {
         all.push(Input::Timeout);
-        if self.phase == Phase::Running {
-            all.push(Input::ShutdownRequested { cause: ShutdownCause::ProcessEnds });
+        if self.phase != Phase::Over {
+            for cause in [ShutdownCause::ProcessEnds, ShutdownCause::PoolReplaced] {
+                all.push(Input::ShutdownRequested { cause });
+            }
         }
         all.push(Input::RequestArrived { idempotent: true, has_body: false });
         all.push(Input::RequestArrived { idempotent: false, has_body: true });
