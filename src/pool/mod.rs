@@ -129,9 +129,8 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Builds a pool, with room for all that it will ever keep; a clone takes that when it needs it. The
-    /// same configuration, seed and facts give
-    /// the same orders, on every machine.
+    /// Builds a pool, with room for all that it will ever keep; a clone takes that when it needs it.
+    /// The same configuration, seed and facts give the same orders, on every machine.
     ///
     /// # Errors
     /// The first value of the configuration that is out of bounds.

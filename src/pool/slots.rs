@@ -1,9 +1,11 @@
 //! The token layer: connection slots, their streams, and the checks on every token.
 //!
 //! All tables are sized once. A slot gets its row of the stream table when it is first dialled: what no
-//! connection ever needed is not written to, so that it costs no memory. The slots of a backend are sorted into sets by state, one 64-bit word
-//! each, so that finding one is a single instruction whatever the limits are. Slots beyond
-//! `connections_per_backend` exist only so that draining connections never block their successors.
+//! connection ever needed is not written to, so that it costs no memory.
+//!
+//! The slots of a backend are sorted into sets by state, one 64-bit word each, so that finding one is a
+//! single instruction whatever the limits are. Slots beyond `connections_per_backend` exist only so that
+//! draining connections never block their successors.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -107,7 +109,7 @@ impl Slots {
         Some(self.token(index))
     }
 
-    /// All streams of a slot are free, which has a row from now on.
+    /// Frees all streams of a slot, which has a row from now on.
     fn clear_row(&mut self, index: usize) {
         let size = self.streams_per_connection;
         if self.rows[index] == NO_ROW {
