@@ -271,7 +271,10 @@ impl<'a> World<'a> {
         self.trace.told(self.now, at, input, handled, &orders, &self.pool);
         self.checker.judge(at, input, expected, handled, &orders, &self.pool)?;
         self.pool.check_invariants();
-        self.remember(input);
+        // What cannot have been true then may be told as the truth when it is possible, but not be it.
+        if handled != Handled::Refused {
+            self.remember(input);
+        }
         self.note_backend(handled);
         for order in &orders {
             self.note_order(input, *order);
