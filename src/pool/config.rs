@@ -51,8 +51,8 @@ pub struct Timeouts {
     pub idle: Duration,
     /// A connection drains at this age, ±10 % drawn from the seed. 1 h.
     pub max_age: Duration,
-    /// A draining connection ends after this long without a frame, a shutdown after this long in
-    /// all. 30 s.
+    /// A draining connection ends after this long without a frame, a shutdown after this long in all,
+    /// or after as many times that as its cause says. 30 s.
     pub drain: Duration,
     /// A connection silent for this long (or four times the smoothed response time, if longer) with
     /// streams open becomes suspect. 1 s.

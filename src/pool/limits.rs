@@ -18,7 +18,7 @@ pub const STREAMS_BEFORE_SETTINGS: u32 = 100;
 pub const STREAM_ORDINAL_MAX: u32 = 1 << 29;
 
 /// A draining connection whose responses go on is given its drain timeout again, but not longer than
-/// this many times in all.
+/// this many times in all; a pool that is replaced has as long.
 pub const DRAIN_EXTENSIONS_MAX: u32 = 20;
 
 const _: () = assert!(DRAIN_EXTENSIONS_MAX >= 1);

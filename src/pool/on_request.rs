@@ -162,13 +162,14 @@ impl Pool {
             ShutdownCause::ProcessEnds => drain,
             ShutdownCause::PoolReplaced => drain.saturating_mul(limits::DRAIN_EXTENSIONS_MAX),
         });
+        // A deadline that got lost is no reason to have none.
         let armed = self.timers.armed(Timer::Shutdown);
         match self.phase {
             Phase::Running => {
                 self.phase = Phase::Draining;
                 self.stop_all_probing();
             }
-            Phase::Draining if armed.is_some_and(|armed| deadline < armed) => {}
+            Phase::Draining if armed.is_none_or(|armed| deadline < armed) => {}
             Phase::Draining | Phase::Over => return Handled::Refused,
         }
         self.timers.arm(Timer::Shutdown, deadline);

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
+use std::time::Duration;
 
 use http::request;
 
@@ -134,12 +135,17 @@ impl Clusters {
     }
 
     /// Tells every pool to finish what it has and to take nothing more; those that do so already, that
-    /// time is short.
-    pub fn shut_down(&self) {
-        let retired: Vec<_> = self.retired.borrow().iter().filter_map(Weak::upgrade).collect();
-        for driver in self.drivers().iter().chain(&retired) {
+    /// time is short. Returns how long that may take.
+    pub fn shut_down(&self) -> Duration {
+        let retired = self.retired.borrow();
+        let retired =
+            retired.iter().filter_map(Weak::upgrade).filter(|driver| !driver.is_finished());
+        let all = self.drivers().into_iter().chain(retired);
+        let drains = all.map(|driver| {
             let _ = driver.tell(Input::ShutdownRequested { cause: ShutdownCause::ProcessEnds });
-        }
+            driver.config(|config| config.timeouts.drain)
+        });
+        drains.max().unwrap_or_default()
     }
 }
 

@@ -15,7 +15,6 @@ use super::downstream::{self, Downstream, OpenConnections};
 use super::reload::sockets::Socket;
 use super::seams::{self, Listener};
 use super::tls::Certificates;
-use crate::pool::Instant;
 
 /// A listener that is open on this worker.
 struct Open {
@@ -31,8 +30,6 @@ pub struct Site {
     listeners: RefCell<Vec<Open>>,
     connections: Rc<OpenConnections>,
     admission: Arc<Admission>,
-    /// When the last pool that is gone will have finished what it had.
-    gone_by: Cell<Instant>,
     stopping: Cell<bool>,
 }
 
@@ -45,7 +42,6 @@ impl Site {
             listeners: RefCell::default(),
             connections: Rc::default(),
             admission,
-            gone_by: Cell::new(Instant::ZERO),
             stopping: Cell::new(false),
         })
     }
@@ -84,8 +80,6 @@ impl Site {
             return Err("the proxy is about to stop".to_owned());
         }
         let sockets = adopt(sockets)?;
-        let gone_by = self.clusters.now().after(self.longest_drain());
-        self.gone_by.set(gone_by.max(self.gone_by.get()));
         self.clusters.reconfigure(config, certificates);
         self.change_listeners(config, certificates, sockets);
         Ok(())
@@ -151,20 +145,12 @@ impl Site {
         for listener in &*self.listeners.borrow() {
             listener.drain.send_replace(true);
         }
-        self.clusters.shut_down();
-        let gone = self.gone_by.get().since(self.clusters.now());
-        self.longest_drain().max(gone)
+        self.clusters.shut_down()
     }
 
     /// Waits until no client is connected.
     pub async fn no_connections(&self) {
         self.connections.none().await;
-    }
-
-    fn longest_drain(&self) -> Duration {
-        let drivers = self.clusters.drivers();
-        let drains = drivers.iter().map(|driver| driver.config(|config| config.timeouts.drain));
-        drains.max().unwrap_or_default()
     }
 }
 

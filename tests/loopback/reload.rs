@@ -131,9 +131,9 @@ async fn what_is_removed_finishes_its_requests() {
 }
 
 /// A file whose cluster has tables for so many requests. Another size needs another pool.
-fn sized(backend: &Backend, requests: usize) -> String {
+fn sized(backend: &Backend, requests: usize, drain: &str) -> String {
     let limits = format!(
-        "limits = {{ requests = {requests}, waiting = 8 }}\ntimeouts = {{ drain = '500ms' }}"
+        "limits = {{ requests = {requests}, waiting = 8 }}\ntimeouts = {{ drain = '{drain}' }}"
     );
     text(&[PROCESS, LISTENER, &cluster("web", &limits, &[(backend.url(), 1)])])
 }
@@ -142,12 +142,12 @@ fn sized(backend: &Backend, requests: usize) -> String {
 #[tokio::test]
 async fn pools_that_are_replaced_finish_what_they_have() {
     let (backend, gate) = gated("it").await;
-    let config = ConfigFile::new("pools.toml", &sized(&backend, 64));
+    let config = ConfigFile::new("pools.toml", &sized(&backend, 64, "500ms"));
     let baton = Baton::start_with_file(&config.path, &[]).await;
     let client = Http2::connect(baton.address).await;
     let (held, _) = client.begin(head(Method::GET, "/", "held"), true).await.expect("it lives");
     backend.wait_until("it is in flight", |seen| seen.open() == 1).await;
-    config.write(&sized(&backend, 128));
+    config.write(&sized(&backend, 128, "500ms"));
     let changes = reloaded(&baton).await;
     assert_eq!(changes[0], "pools of cluster web replaced");
     let (next, _) = client.begin(head(Method::GET, "/", "next"), true).await.expect("it lives");
@@ -162,17 +162,20 @@ async fn pools_that_are_replaced_finish_what_they_have() {
     assert_eq!(backend.seen(|seen| seen.connections), 2);
 }
 
-/// When the process ends, an old pool has no more time than the present one.
+/// When the process ends, an old pool has its drain deadline like any other, whatever that of the present
+/// one is.
 #[tokio::test]
 async fn pools_that_were_replaced_end_with_the_process() {
     let (backend, _gate) = gated("it").await;
-    let config = ConfigFile::new("pools-end.toml", &sized(&backend, 64));
+    let config = ConfigFile::new("pools-end.toml", &sized(&backend, 64, "3s"));
     let mut baton = Baton::start_with_file(&config.path, &[]).await;
     let client = Http2::connect(baton.address).await;
     let (held, _) = client.begin(head(Method::GET, "/", "held"), true).await.expect("it lives");
     backend.wait_until("it is in flight", |seen| seen.open() == 1).await;
-    config.write(&sized(&backend, 128));
+    config.write(&sized(&backend, 128, "500ms"));
     reloaded(&baton).await;
+    // Long ago by the measure of the present deadline.
+    tokio::time::sleep(Duration::from_millis(1_700)).await;
     baton.terminate();
     let response = within("the response", held).await.expect("it is answered");
     assert_eq!(response.status(), 503);

@@ -74,7 +74,7 @@ impl Books {
                 let asked = self.shutdown_deadline(now, cause);
                 let done = match self.phase {
                     Phase::Running => true,
-                    Phase::Draining(deadline) => asked < deadline && !self.deadline_lost,
+                    Phase::Draining(deadline) => asked < deadline,
                     Phase::Over => false,
                 };
                 let answer = if done { Answer::Done } else { Answer::Refused };
