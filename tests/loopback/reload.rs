@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use h2::client::ResponseFuture;
 use http::Method;
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -138,48 +139,60 @@ fn sized(backend: &Backend, requests: usize, drain: &str) -> String {
     text(&[PROCESS, LISTENER, &cluster("web", &limits, &[(backend.url(), 1)])])
 }
 
+/// A request that is in flight in a pool that was replaced since. The pool has this drain timeout, the
+/// present one 500 ms.
+struct HeldInReplaced {
+    backend: Backend,
+    gate: watch::Sender<bool>,
+    baton: Baton,
+    client: Http2,
+    response: ResponseFuture,
+}
+
+impl HeldInReplaced {
+    async fn start(name: &str, drain: &str) -> Self {
+        let (backend, gate) = gated("it").await;
+        let config = ConfigFile::new(name, &sized(&backend, 64, drain));
+        let baton = Baton::start_with_file(&config.path, &[]).await;
+        let client = Http2::connect(baton.address).await;
+        let held = client.begin(head(Method::GET, "/", "held"), true).await;
+        let (response, _) = held.expect("it lives");
+        backend.wait_until("it is in flight", |seen| seen.open() == 1).await;
+        config.write(&sized(&backend, 128, "500ms"));
+        let changes = reloaded(&baton).await;
+        assert_eq!(changes[0], "pools of cluster web replaced");
+        Self { backend, gate, baton, client, response }
+    }
+}
+
 /// What an old pool has accepted is finished.
 #[tokio::test]
 async fn pools_that_are_replaced_finish_what_they_have() {
-    let (backend, gate) = gated("it").await;
-    let config = ConfigFile::new("pools.toml", &sized(&backend, 64, "500ms"));
-    let baton = Baton::start_with_file(&config.path, &[]).await;
-    let client = Http2::connect(baton.address).await;
-    let (held, _) = client.begin(head(Method::GET, "/", "held"), true).await.expect("it lives");
-    backend.wait_until("it is in flight", |seen| seen.open() == 1).await;
-    config.write(&sized(&backend, 128, "500ms"));
-    let changes = reloaded(&baton).await;
-    assert_eq!(changes[0], "pools of cluster web replaced");
-    let (next, _) = client.begin(head(Method::GET, "/", "next"), true).await.expect("it lives");
-    backend.wait_until("both are in flight", |seen| seen.open() == 2).await;
+    let held = HeldInReplaced::start("pools.toml", "500ms").await;
+    let next = held.client.begin(head(Method::GET, "/", "next"), true).await;
+    let (next, _) = next.expect("it lives");
+    held.backend.wait_until("both are in flight", |seen| seen.open() == 2).await;
     // Longer than the drain deadline, and by far not twenty times that.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    gate.send_replace(true);
-    for response in [held, next] {
+    held.gate.send_replace(true);
+    for response in [held.response, next] {
         let response = within("the response", response).await.expect("it is answered");
         assert_eq!(read_answer(response).await.expect("to its end").body, "it");
     }
-    assert_eq!(backend.seen(|seen| seen.connections), 2);
+    assert_eq!(held.backend.seen(|seen| seen.connections), 2);
 }
 
 /// When the process ends, an old pool has its drain deadline like any other, whatever that of the present
 /// one is.
 #[tokio::test]
 async fn pools_that_were_replaced_end_with_the_process() {
-    let (backend, _gate) = gated("it").await;
-    let config = ConfigFile::new("pools-end.toml", &sized(&backend, 64, "3s"));
-    let mut baton = Baton::start_with_file(&config.path, &[]).await;
-    let client = Http2::connect(baton.address).await;
-    let (held, _) = client.begin(head(Method::GET, "/", "held"), true).await.expect("it lives");
-    backend.wait_until("it is in flight", |seen| seen.open() == 1).await;
-    config.write(&sized(&backend, 128, "500ms"));
-    reloaded(&baton).await;
+    let mut held = HeldInReplaced::start("pools-end.toml", "3s").await;
     // Long ago by the measure of the present deadline.
     tokio::time::sleep(Duration::from_millis(1_700)).await;
-    baton.terminate();
-    let response = within("the response", held).await.expect("it is answered");
+    held.baton.terminate();
+    let response = within("the response", held.response).await.expect("it is answered");
     assert_eq!(response.status(), 503);
-    assert_eq!(baton.exit().await.code(), Some(0));
+    assert_eq!(held.baton.exit().await.code(), Some(0));
 }
 
 #[tokio::test]
