@@ -18,7 +18,7 @@ mod tables;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use baton::pool::{BackendId, Handled, Input, Instant, Output, Pool};
+use baton::pool::{BackendId, Handled, Input, Instant, Output, Pool, ShutdownCause};
 
 use crate::checker::{Checker, Invariant, Verdict, Violation, require};
 use crate::coverage::{Coverage, sometimes};
@@ -65,10 +65,8 @@ pub(crate) struct World<'a> {
     /// Timeouts are late by so much until then.
     timers_late: (u64, u64),
     phase: phases::Phase,
-    /// Told that it is to end, for whatever cause.
-    shutdown: bool,
-    /// Told so since the process ends.
-    stopping: bool,
+    /// Why the pool was told to end, if it was; the end of the process counts more.
+    shutdown: Option<ShutdownCause>,
     longest_response: u64,
     handled_orders: Vec<Output>,
     /// The request whose arrival is being handled.
@@ -115,8 +113,7 @@ impl<'a> World<'a> {
             clock_back: (0, 0),
             timers_late: (0, 0),
             phase: phases::Phase::Faults,
-            shutdown: false,
-            stopping: false,
+            shutdown: None,
             longest_response: 0,
             handled_orders: Vec::new(),
             arriving: NONE,

@@ -213,7 +213,7 @@ impl Books {
                 self.backends[index].service = Service::Leaving(now);
                 self.backends[index].probes.out = None;
                 // A connection that drains has this long at most.
-                self.retire(now, index, now.after(self.config.timeouts.drain.saturating_mul(20)));
+                self.retire(now, index, now.after(self.longest_drain()));
             }
             Input::DrainRequested { backend, within } => {
                 let index = self.backend(backend).expect("answered Done");
@@ -254,7 +254,7 @@ impl Books {
                     self.connections[slot].resumable = true;
                 }
                 ConnectionPhase::Draining => {
-                    let most = self.config.timeouts.drain.saturating_mul(20);
+                    let most = self.longest_drain();
                     let connection = &mut self.connections[slot];
                     let own = match connection.ends_at {
                         Some(before) => before,

@@ -1,5 +1,7 @@
 //! What the pool must answer to a fact in the state it meets.
 
+use std::time::Duration;
+
 use baton::pool::{
     BackendToken, ConnectionToken, Handled, Input, Instant, Pool, Probing, Rejection, RequestId,
     ShutdownCause, SlotState, StreamToken, TimerReason,
@@ -295,13 +297,17 @@ impl Books {
         answer
     }
 
+    /// The longest that something drains while responses go on.
+    pub(super) fn longest_drain(&self) -> Duration {
+        self.config.timeouts.drain.saturating_mul(20)
+    }
+
     /// When a shutdown that is asked for now is to be over.
     pub(super) fn shutdown_deadline(&self, now: Instant, cause: ShutdownCause) -> Instant {
-        let times = match cause {
-            ShutdownCause::ProcessEnds => 1,
-            ShutdownCause::PoolReplaced => 20,
-        };
-        now.after(self.config.timeouts.drain.saturating_mul(times))
+        now.after(match cause {
+            ShutdownCause::ProcessEnds => self.config.timeouts.drain,
+            ShutdownCause::PoolReplaced => self.longest_drain(),
+        })
     }
 
     fn phase_as(&self) -> PhaseAs {

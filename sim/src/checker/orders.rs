@@ -316,7 +316,7 @@ impl Books {
         let due = connection.ends_at.is_some_and(|at| now >= at);
         let quiet = now >= connection.since.after(drain)
             && (now >= connection.quiet_since.after(drain)
-                || now >= connection.since.after(drain.saturating_mul(20)));
+                || now >= connection.since.after(self.longest_drain()));
         due || (quiet && !connection.only_then)
     }
 

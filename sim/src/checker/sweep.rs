@@ -174,7 +174,7 @@ impl Books {
             ConnectionPhase::Connecting => Some(connection.since.after(timeouts.connect)),
             ConnectionPhase::Draining => {
                 // While responses go on, twenty times the timeout at most.
-                let latest = connection.since.after(timeouts.drain.saturating_mul(20));
+                let latest = connection.since.after(self.longest_drain());
                 let since = connection.since.max(connection.quiet_latest);
                 let quiet = since.after(timeouts.drain).min(latest);
                 Some(match connection.ends_at {

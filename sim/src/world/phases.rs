@@ -199,7 +199,7 @@ impl World<'_> {
 
     fn start_probes(&mut self) -> Verdict {
         self.restore_backends()?;
-        if self.shutdown || !self.is_recoverable() {
+        if self.shutdown.is_some() || !self.is_recoverable() {
             return self.start_closing();
         }
         self.phase = Phase::Probing { sent: 0, in_a_row: 0 };
@@ -239,9 +239,9 @@ impl World<'_> {
 
     fn start_closing(&mut self) -> Verdict {
         self.phase = Phase::Closing;
-        if !self.stopping {
-            (self.shutdown, self.stopping) = (true, true);
-            let cause = ShutdownCause::ProcessEnds;
+        let cause = ShutdownCause::ProcessEnds;
+        if self.shutdown != Some(cause) {
+            self.shutdown = Some(cause);
             let _ = self.tell(Input::ShutdownRequested { cause })?;
         }
         let drain = self.plan.pool.drain_ms * 1_000_000;
@@ -406,7 +406,7 @@ impl World<'_> {
         let stalled = outcome == Outcome::Rejected(Rejection::BodyStalled);
         sometimes!(coverage, BodyStalled, stalled);
         let cut_by_time = outcome == Outcome::CutShort && input == Input::Timeout;
-        sometimes!(coverage, ResponseStalled, cut_by_time && !self.shutdown);
+        sometimes!(coverage, ResponseStalled, cut_by_time && self.shutdown.is_none());
         sometimes!(
             coverage,
             ResponseDeadline,

@@ -176,13 +176,13 @@ impl World<'_> {
                 sometimes!(self.coverage, ClockBack, true);
             }
             Act::Shutdown => {
-                (self.shutdown, self.stopping) = (true, true);
                 let cause = ShutdownCause::ProcessEnds;
+                self.shutdown = Some(cause);
                 self.schedule(self.now, Event::Tell(Input::ShutdownRequested { cause }));
             }
             Act::Replace => {
-                self.shutdown = true;
                 let cause = ShutdownCause::PoolReplaced;
+                self.shutdown.get_or_insert(cause);
                 self.schedule(self.now, Event::Tell(Input::ShutdownRequested { cause }));
             }
             _ => unreachable!("not an act on the shell"),
