@@ -104,6 +104,13 @@ impl Timeouts {
     };
 }
 
+impl Timeouts {
+    /// The longest that something drains while responses go on.
+    pub(super) fn longest_drain(&self) -> Duration {
+        self.drain.saturating_mul(limits::DRAIN_EXTENSIONS_MAX)
+    }
+}
+
 impl Default for Timeouts {
     fn default() -> Self {
         Self::DEFAULT

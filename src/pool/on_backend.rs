@@ -93,8 +93,8 @@ impl Pool {
         self.leaving += 1;
         self.emptied = true;
         self.stop_probing(backend);
-        let most = self.config.timeouts.drain.saturating_mul(limits::DRAIN_EXTENSIONS_MAX);
-        self.retire(now, backend, now.after(most), StateCause::Configured);
+        let deadline = now.after(self.config.timeouts.longest_drain());
+        self.retire(now, backend, deadline, StateCause::Configured);
         Handled::Done
     }
 

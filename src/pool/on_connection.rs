@@ -217,10 +217,9 @@ impl Pool {
 
     /// Starts the drain deadline of a connection that has just begun to drain.
     pub(super) fn arm_drain(&mut self, now: Instant, slot: usize) {
-        let drain = self.config.timeouts.drain;
-        let most = drain.saturating_mul(limits::DRAIN_EXTENSIONS_MAX);
-        self.arm_drain_until(slot, now.after(most));
-        self.timers.arm(Timer::Life(slot as u32), now.after(drain));
+        let timeouts = self.config.timeouts;
+        self.arm_drain_until(slot, now.after(timeouts.longest_drain()));
+        self.timers.arm(Timer::Life(slot as u32), now.after(timeouts.drain));
     }
 
     /// A connection that has just begun to drain is closed then.

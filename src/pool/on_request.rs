@@ -1,7 +1,6 @@
 //! Facts about requests: arrival, cancellation, and the ends of attempts and requests.
 
 use super::input::code;
-use super::limits;
 use super::request::{RequestState, Upload};
 use super::retry::{self, Attempt, Evidence};
 use super::timer::Timer;
@@ -157,10 +156,9 @@ impl Pool {
     }
 
     pub(super) fn on_shutdown(&mut self, now: Instant, cause: ShutdownCause) -> Handled {
-        let drain = self.config.timeouts.drain;
         let deadline = now.after(match cause {
-            ShutdownCause::ProcessEnds => drain,
-            ShutdownCause::PoolReplaced => drain.saturating_mul(limits::DRAIN_EXTENSIONS_MAX),
+            ShutdownCause::ProcessEnds => self.config.timeouts.drain,
+            ShutdownCause::PoolReplaced => self.config.timeouts.longest_drain(),
         });
         // A deadline that got lost is no reason to have none.
         let armed = self.timers.armed(Timer::Shutdown);

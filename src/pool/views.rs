@@ -1,9 +1,11 @@
-//! What people see of requests in flight: which streams of a backend carry which of them. Getters
-//! only, which walk the tables: for questions that people ask, not for every request.
+//! What people see of requests in flight: which streams of a backend carry which of them, and until
+//! when a shutdown waits for them. Getters only, which walk the tables: for questions that people ask,
+//! not for every request.
 
 use super::slots::Stream;
+use super::timer::Timer;
 use super::token::{BackendId, ConnectionToken, RequestId, StreamToken};
-use super::{Pool, SlotState};
+use super::{Instant, Pool, SlotState};
 
 /// A stream that carries a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +47,12 @@ impl Pool {
             start = None;
             None
         })
+    }
+
+    /// When a shutdown that was asked for ends what is left; none before, and none after that.
+    #[must_use]
+    pub fn shutdown_deadline(&self) -> Option<Instant> {
+        self.timers.armed(Timer::Shutdown)
     }
 
     /// Whether the token still names a connection or a dial.

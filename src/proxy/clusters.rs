@@ -15,7 +15,7 @@ use super::route::RouteTable;
 use super::seams::Clock;
 use super::telemetry::Telemetry;
 use super::tls::Certificates;
-use crate::pool::{ConfigError, Input, Instant, ShutdownCause};
+use crate::pool::{ConfigError, Instant};
 
 /// Seeds of two clusters are this far apart, and those of two workers by one.
 const SEEDS_PER_CLUSTER: u64 = ProxyConfig::WORKERS_MAX as u64;
@@ -100,7 +100,6 @@ impl Clusters {
                 retired.push(Rc::downgrade(driver));
             }
         }
-        drop(retired);
         *self.present.borrow_mut() = Rc::new(Present { drivers, routes: routes(config) });
     }
 
@@ -140,12 +139,11 @@ impl Clusters {
         let retired = self.retired.borrow();
         let retired =
             retired.iter().filter_map(Weak::upgrade).filter(|driver| !driver.is_finished());
-        let all = self.drivers().into_iter().chain(retired);
-        let drains = all.map(|driver| {
-            let _ = driver.tell(Input::ShutdownRequested { cause: ShutdownCause::ProcessEnds });
-            driver.config(|config| config.timeouts.drain)
-        });
-        drains.max().unwrap_or_default()
+        let mut last = self.now();
+        for driver in self.drivers().into_iter().chain(retired) {
+            last = last.max(driver.shut_down().unwrap_or(last));
+        }
+        last.since(self.now())
     }
 }
 

@@ -173,6 +173,12 @@ impl Driver {
         self.timer_changed.notify_one();
     }
 
+    /// The process is about to end: what was accepted is finished. Until when, at the latest.
+    pub fn shut_down(self: &Rc<Self>) -> Option<Instant> {
+        let _ = self.tell(Input::ShutdownRequested { cause: ShutdownCause::ProcessEnds });
+        self.core.borrow().pool.shutdown_deadline()
+    }
+
     /// Whether it is retired and has finished what it had.
     pub fn is_finished(&self) -> bool {
         self.retired.get() && self.core.borrow().pool.is_empty()

@@ -233,6 +233,7 @@ fn a_pool_that_is_replaced_has_as_long_as_responses_that_go_on() {
         let mut world = World::new(config.clone());
         let (connection, streams) = busy(&mut world, 1);
         world.done(Input::ResponseStarted { stream: streams[0], status: 200 });
+        assert_eq!(world.pool.shutdown_deadline(), None);
         world.done(replaced);
         assert_eq!(world.tell(replaced), Handled::Refused);
         let mut left = drain * limits::DRAIN_EXTENSIONS_MAX;
@@ -242,6 +243,7 @@ fn a_pool_that_is_replaced_has_as_long_as_responses_that_go_on() {
             assert_eq!(world.tell(SHUTDOWN), Handled::Refused);
             assert_eq!(world.tell(replaced), Handled::Refused, "it may only come sooner");
         }
+        assert_eq!(world.pool.shutdown_deadline(), Some(world.now.after(left)));
         for _ in 1..left.as_secs() {
             world.pass(SECOND);
             world.done(Input::FrameReceived { connection });

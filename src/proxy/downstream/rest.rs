@@ -4,8 +4,9 @@
 //! socket, where it comes from, and the time that it has.
 
 use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
-use std::{io, net::SocketAddr};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
