@@ -1,20 +1,20 @@
-//! One backend: whether it is in service, what probes say, and what people see of it.
+//! One backend: its service state, the results of its health checks, and its public view.
 //!
 //! | service | becomes | by |
 //! |---|---|---|
 //! | vacant | in service | `BackendAdded` |
 //! | in service | draining | `DrainRequested` |
 //! | draining | in service | `DrainCancelled` |
-//! | in service, draining | leaving | `BackendRemoved` |
-//! | leaving | vacant | its last connection is gone |
+//! | in service, draining | removed | `BackendRemoved` |
+//! | removed | vacant | its last connection is gone |
 //!
-//! Only a backend in service gets new streams, and only if neither probes nor
-//! `health` speak against it.
+//! Only a backend in service gets new streams, and only if both its health checks and `health`
+//! allow it.
 //!
-//! | probes | failed | passed |
+//! | health checks | failed | passed |
 //! |---|---|---|
-//! | up | the third in a row: down | starts the count anew |
-//! | down | starts the count anew | the second in a row: up |
+//! | up | the third in a row: down | resets the count |
+//! | down | resets the count | the second in a row: up |
 
 use core::fmt;
 
@@ -22,33 +22,33 @@ use super::config::HealthConfig;
 use super::health::Health;
 use super::time::Instant;
 
-/// Whether a backend is meant to be used.
+/// Service state of a backend, independent of its health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Service {
-    /// The place is free.
+    /// The table entry is free.
     Vacant,
-    /// It gets streams.
+    /// The backend gets streams.
     Serving,
-    /// By order of the operator it gets no new ones.
+    /// The operator drains the backend: it gets no new streams.
     Draining,
-    /// It was removed; its connections have yet to end.
+    /// The backend was removed, but still has connections.
     Leaving,
 }
 
-/// A backend as people, metrics and logs see it.
+/// Public state of a backend, for the admin API, metrics and logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BackendState {
-    /// Nothing speaks against it.
+    /// In service and healthy.
     Up,
-    /// Left out for a time because of failures.
+    /// Left out for some time because of failures.
     Ejected,
-    /// Takes one request at a time to show whether it is well again.
+    /// Half-open: gets one trial request at a time.
     OnTrial,
-    /// Probes failed.
+    /// Health checks failed.
     Down,
-    /// Gets no new streams by order of the operator.
+    /// Drained by the operator: gets no new streams.
     Draining,
-    /// Removed; old streams finish.
+    /// Removed; open streams finish.
     Leaving,
 }
 
@@ -57,19 +57,19 @@ pub enum BackendState {
 pub enum StateCause {
     /// It came with the configuration.
     Configured,
-    /// Connections, streams or deadlines failed in a row.
+    /// Connections or streams failed, or deadlines passed, several times in a row.
     Failures,
-    /// Responses with status 502, 503 or 504 in a row.
+    /// Several responses in a row had status 502, 503 or 504.
     GatewayFailures,
     /// The time of its ejection is over.
     EjectionOver,
-    /// It answered a request although it was out.
+    /// It answered a request while it was ejected or half-open.
     Answered,
-    /// Probes, in a row.
+    /// Several health checks in a row had the same result.
     Probes,
-    /// The operator.
+    /// The operator changed it.
     Operator,
-    /// The pool started anew.
+    /// The pool was rebuilt.
     Rebuilt,
 }
 
@@ -101,16 +101,16 @@ impl fmt::Display for StateCause {
     }
 }
 
-/// What the pool knows of one backend, for people.
+/// Public view of one backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackendView {
     /// Its token.
     pub token: super::BackendToken,
     /// Its state.
     pub state: BackendState,
-    /// Since when.
+    /// When the backend entered this state.
     pub since: Instant,
-    /// Why.
+    /// Why the backend is in this state.
     pub cause: StateCause,
     /// Its share under [`Strategy::Weighted`](super::Strategy::Weighted).
     pub weight: u16,
@@ -118,19 +118,19 @@ pub struct BackendView {
     pub requests: u32,
 }
 
-/// What probes say.
+/// Result of the health checks of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Probes {
-    /// Failed ones in a row.
+    /// Up, with the number of failed checks in a row.
     Up { failed: u32 },
-    /// Passed ones in a row.
+    /// Down, with the number of passed checks in a row.
     Down { passed: u32 },
 }
 
 impl Probes {
     pub(crate) const NEW: Self = Self::Up { failed: 0 };
 
-    /// A probe is over. Says whether the backend went down or came up by it.
+    /// Applies the result of a health check. Returns true if the backend went down or came up.
     pub(crate) fn finished(&mut self, passed: bool, config: &HealthConfig) -> bool {
         let (next, changed) = match (*self, passed) {
             (Self::Up { .. }, true) => (Self::Up { failed: 0 }, false),
@@ -149,7 +149,7 @@ impl Probes {
     }
 }
 
-/// How a backend was counted when it was last looked at.
+/// The counters that a backend is part of, as of its last refresh.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counted {
     pub(crate) in_service: bool,
@@ -158,34 +158,34 @@ pub(crate) struct Counted {
     pub(crate) usable: bool,
 }
 
-/// What the pool knows of a backend besides its connections.
+/// State of a backend, apart from its connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Backend {
-    /// Which use of the place; 0 before the first.
+    /// Number of uses of this table entry; 0 before the first.
     pub(crate) generation: u32,
     pub(crate) service: Service,
     pub(crate) health: Health,
     pub(crate) probes: Probes,
-    /// The number of the probe that is out.
+    /// Number of the health check that is in progress.
     pub(crate) probing: Option<u32>,
-    /// Probes ordered so far, over all uses of the place.
+    /// Health checks ordered so far, over all uses of the table entry.
     pub(crate) probed: u32,
     pub(crate) weight: u16,
-    /// Dials in a row that failed, or connections that ended without a single response.
+    /// Failed dials in a row; connections that failed before the first response count too.
     pub(crate) dial_failures: u32,
     /// Smoothed time from a request's dispatch to its response head, nanoseconds; 0 if unknown.
     pub(crate) response_time: u64,
-    /// Doublings of the PING interval that the backend asked for.
+    /// ENHANCE_YOUR_CALM count: each one doubles the PING interval.
     pub(crate) calm: u32,
-    /// Streams that the next connection is expected to bring.
+    /// Streams that the next connection is expected to provide.
     pub(crate) expected_streams: u32,
     pub(crate) counted: Counted,
-    /// The state that was last told, since when and why.
+    /// The state that was last reported, when, and why.
     pub(crate) told: Option<(BackendState, Instant, StateCause)>,
 }
 
 impl Backend {
-    /// A free place.
+    /// Returns a free table entry.
     pub(crate) fn vacant() -> Self {
         Self {
             generation: 0,
@@ -204,10 +204,10 @@ impl Backend {
         }
     }
 
-    /// Puts a new backend into the place.
+    /// Puts a new backend into the table entry.
     pub(crate) fn occupy(&mut self, weight: u16, expected_streams: u32) {
-        assert_eq!(self.service, Service::Vacant, "a place holds one backend");
-        assert!(self.generation < u32::MAX, "a place is used fewer times than there are tokens");
+        assert_eq!(self.service, Service::Vacant, "a table entry holds one backend");
+        assert!(self.generation < u32::MAX, "a table entry is used at most u32::MAX times");
         *self = Self {
             generation: self.generation + 1,
             service: Service::Serving,
@@ -219,9 +219,9 @@ impl Backend {
         };
     }
 
-    /// Frees the place.
+    /// Frees the table entry.
     pub(crate) fn vacate(&mut self) {
-        assert_eq!(self.service, Service::Leaving, "only a removed backend goes");
+        assert_eq!(self.service, Service::Leaving, "only a removed backend is freed");
         *self = Self {
             generation: self.generation,
             probed: self.probed,
@@ -230,17 +230,17 @@ impl Backend {
         };
     }
 
-    /// Whether it may get streams on its own account.
+    /// True if its service state and its own health allow streams. Ignores fail-open.
     pub(crate) fn is_usable(&self) -> bool {
         self.service == Service::Serving && self.is_up() && self.health.is_usable()
     }
 
-    /// Whether nothing speaks against it.
+    /// True if it is in service, up, and neither ejected nor half-open.
     pub(crate) fn is_healthy(&self) -> bool {
         self.service == Service::Serving && self.is_up() && self.health.is_healthy()
     }
 
-    /// Whether probes do not speak against it.
+    /// True if health checks have not taken it down.
     pub(crate) fn is_up(&self) -> bool {
         match self.probes {
             Probes::Up { .. } => true,
@@ -248,7 +248,7 @@ impl Backend {
         }
     }
 
-    /// What people see; nothing of a vacant place.
+    /// Returns the public state, or `None` if the table entry is vacant.
     pub(crate) fn state(&self) -> Option<BackendState> {
         match self.service {
             Service::Vacant => None,
@@ -263,7 +263,7 @@ impl Backend {
         }
     }
 
-    /// How it counts now.
+    /// Returns the counters that the backend is part of now.
     pub(crate) fn count(&self) -> Counted {
         let in_service = self.service == Service::Serving;
         Counted {
@@ -280,7 +280,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_third_failed_probe_in_a_row_takes_down_and_the_second_passed_brings_back() {
+    fn the_third_failed_check_in_a_row_takes_down_and_the_second_passed_brings_up() {
         let config = HealthConfig::DEFAULT;
         let mut probes = Probes::NEW;
         let mut finish = |passed| probes.finished(passed, &config);
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_used_again_under_another_generation() {
+    fn a_table_entry_is_reused_with_another_generation() {
         let mut backend = Backend::vacant();
         assert_eq!(backend.state(), None);
         backend.occupy(7, 100);

@@ -1,73 +1,80 @@
-//! Passive health: what requests and dials tell about a backend (outlier ejection, in Envoy's terms).
+//! Passive health: what requests and dials show about a backend (Envoy's outlier ejection).
 //!
-//! A *failure* is a round of dials that failed or of connections that never answered, a connection
-//! that was lost under a request or fell silent (one failure, however many streams it carried), a
-//! stream reset with an error or answered with nonsense, or a
-//! response head that did not come in time. A *gateway failure* is a response with status 502, 503
-//! or 504. A *success* is any other response head: the backend answered. GOAWAY, REFUSED_STREAM,
-//! cancelled requests and stalled bodies say nothing.
+//! Counted as a *failure*:
+//! - a round of dials that failed, or of connections that failed before the first response;
+//! - a connection that was closed while it carried a request, or that stayed silent: one failure,
+//!   however many streams it carried;
+//! - a stream that was reset with an error, or a malformed response;
+//! - a response head that did not arrive in time.
+//!
+//! A *gateway failure* is a response with status 502, 503 or 504. A *success* is any other response
+//! head. GOAWAY, REFUSED_STREAM, cancelled requests and stalled bodies count as nothing.
 //!
 //! | state | failure | gateway failure | success | timer |
 //! |---|---|---|---|---|
-//! | healthy | the third in a row ejects, if the share of ejected backends allows | the fifth in a row, likewise | starts both counts anew | – |
-//! | ejected | – | – | half-open, one success, if it is used because too few are healthy | half-open |
-//! | half-open | of the probe, or a dial: ejected again, for longer | of the probe: likewise | of the probe: the second in a row heals | another probe |
+//! | healthy | third in a row: ejected ¹ | fifth in a row: ejected ¹ | resets both counts | – |
+//! | ejected | – | – | half-open with one success, if failing open | half-open |
+//! | half-open | ejected again ² | of the trial: ejected again | second in a row: healthy ³ | next trial |
 //!
-//! An ejection lasts as many times the least time as the backend was ejected without being well for
-//! the longest time in between. Late responses to requests from before the ejection prove nothing,
-//! and do not help; late failures do not harm. A probe that takes longer than a response may, such as a
-//! long upload, is one no more: another request is tried beside it.
+//! ¹ if the share of ejected backends allows it. ² if the failure is the trial request's or a
+//! dial's. ³ successes of trial requests only.
+//!
+//! The n-th ejection in a row lasts n times the minimum. The count resets when the backend was
+//! healthy for the maximum ejection time. Responses and failures of requests from before the
+//! ejection count for nothing, because they show nothing about the present. A trial request that
+//! takes longer than a response may, such as a long upload, stops being one, and another request is
+//! tried.
 
 use core::time::Duration;
 
 use super::config::{HealthConfig, Timeouts};
 use super::time::Instant;
 
-/// One backend's health.
+/// Passive health of one backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Health {
-    /// Failures and gateway failures in a row so far. It was ejected `times` in a row before, the
-    /// last time until `since`.
+    /// Counts failures and gateway failures in a row. The backend was ejected `times` in a row
+    /// before, and the last ejection ended at `since`.
     Healthy { failures: u32, gateway_failures: u32, times: u32, since: Instant },
-    /// Left out until a timer ends it.
+    /// Left out until a timer ends the ejection.
     Ejected { times: u32 },
-    /// Takes one request at a time, which is the probe.
+    /// Gets one request at a time; `probe` is the trial request.
     HalfOpen { times: u32, successes: u32, probe: Option<u32> },
 }
 
 /// Whose failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blame {
-    /// Of the request that is the backend's probe, or of a dial.
+    /// A failure of the trial request or of a dial.
     Trial,
-    /// Of another request or connection.
+    /// A failure of another request or connection.
     Other,
 }
 
-/// What became of a backend.
+/// How a fact changed the health of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// As before.
+    /// No change.
     Unchanged,
-    /// It would be out, but enough are.
+    /// The ejection was due, but enough backends are ejected (ejection overflow).
     Spared,
-    /// Out, for this long.
+    /// Ejected for this long.
     Ejected(Duration),
-    /// On trial.
+    /// Half-open.
     HalfOpened,
-    /// Back.
+    /// Healthy again.
     Healed,
 }
 
-/// What a verdict depends on besides the backend.
+/// Circumstances, apart from the backend itself, that a verdict depends on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Circumstances<'a> {
     pub(crate) now: Instant,
     pub(crate) config: &'a HealthConfig,
     pub(crate) timeouts: &'a Timeouts,
-    /// Whether one more backend may be ejected.
+    /// True if one more backend may be ejected.
     pub(crate) may_eject: bool,
-    /// Whether backends are used although they are out.
+    /// True if unhealthy backends are used because too few are healthy (fail-open).
     pub(crate) panicking: bool,
 }
 
@@ -75,8 +82,8 @@ impl Health {
     pub(crate) const NEW: Self =
         Self::Healthy { failures: 0, gateway_failures: 0, times: 0, since: Instant::ZERO };
 
-    /// The backend did not do what was asked of it. On trial, only what concerns the trial counts: the
-    /// probe, or a dial. Requests from before the ejection may fail late.
+    /// Counts a failure. While half-open, only failures of the trial request and of dials count:
+    /// requests from before the ejection may fail late.
     pub(crate) fn failure(&mut self, blame: Blame, of: &Circumstances<'_>) -> Verdict {
         match self {
             Self::Healthy { failures, .. } => {
@@ -93,7 +100,7 @@ impl Health {
         }
     }
 
-    /// A request was answered with status 502, 503 or 504.
+    /// Counts a response with status 502, 503 or 504.
     pub(crate) fn gateway_failure(&mut self, request: u32, of: &Circumstances<'_>) -> Verdict {
         match self {
             Self::Healthy { failures, gateway_failures, .. } => {
@@ -111,7 +118,7 @@ impl Health {
         }
     }
 
-    /// A request was answered.
+    /// Counts a response with any other status.
     pub(crate) fn success(&mut self, request: u32, of: &Circumstances<'_>) -> Verdict {
         match *self {
             Self::Healthy { times, since, .. } => {
@@ -126,8 +133,8 @@ impl Health {
         }
     }
 
-    /// The ejection is over, or the probe takes so long that another one may be tried beside it. False
-    /// if there was neither.
+    /// Ends the ejection, or gives up a slow trial request so that another can be tried. Returns
+    /// false if there was neither.
     pub(crate) fn time_over(&mut self) -> bool {
         match *self {
             Self::Ejected { times } => {
@@ -142,7 +149,7 @@ impl Health {
         }
     }
 
-    /// Whether a timer must end this state.
+    /// True if this state needs a timer to end it.
     pub(crate) fn is_timed(&self) -> bool {
         match self {
             Self::Ejected { .. } | Self::HalfOpen { probe: Some(_), .. } => true,
@@ -150,7 +157,7 @@ impl Health {
         }
     }
 
-    /// The request that is the probe.
+    /// Returns the trial request.
     pub(crate) fn probe(&self) -> Option<u32> {
         match self {
             Self::HalfOpen { probe, .. } => *probe,
@@ -158,7 +165,7 @@ impl Health {
         }
     }
 
-    /// Whether any request may go there, apart from the case that too few are healthy.
+    /// True if a further request may go to the backend. Ignores fail-open.
     pub(crate) fn is_usable(&self) -> bool {
         match self {
             Self::Healthy { .. } => true,
@@ -167,7 +174,7 @@ impl Health {
         }
     }
 
-    /// Whether it is neither ejected nor on trial.
+    /// True if it is neither ejected nor half-open.
     pub(crate) fn is_healthy(&self) -> bool {
         match self {
             Self::Healthy { .. } => true,
@@ -175,7 +182,7 @@ impl Health {
         }
     }
 
-    /// A request was bound to the backend. Says whether it is the probe from now on.
+    /// Notes that a request was bound to the backend. Returns true if it is now the trial request.
     pub(crate) fn bound(&mut self, request: u32) -> bool {
         match self {
             Self::HalfOpen { probe: probe @ None, .. } => {
@@ -186,7 +193,8 @@ impl Health {
         }
     }
 
-    /// A request left the backend, with or without a verdict. Says whether it was the probe.
+    /// Notes that a request left the backend, with or without a result. Returns true if it was the
+    /// trial request.
     pub(crate) fn unbound(&mut self, request: u32) -> bool {
         match self {
             Self::HalfOpen { probe, .. } if *probe == Some(request) => {
@@ -197,7 +205,7 @@ impl Health {
         }
     }
 
-    /// How long the next ejection would last.
+    /// Returns how long the next ejection would last.
     pub(crate) fn next_ejection(&self, of: &Circumstances<'_>) -> Duration {
         ejection(self.next_times(of), of.timeouts)
     }
@@ -233,13 +241,13 @@ impl Health {
     }
 
     fn eject(&mut self, times: u32, of: &Circumstances<'_>) -> Verdict {
-        assert!(times >= 1, "this ejection is one");
+        assert!(times >= 1, "the present ejection counts");
         *self = Self::Ejected { times };
         Verdict::Ejected(ejection(times, of.timeouts))
     }
 }
 
-/// As long as the least time, so many times, at most the longest.
+/// Returns `times` times the minimum ejection time, at most the maximum.
 fn ejection(times: u32, timeouts: &Timeouts) -> Duration {
     let most = timeouts.ejection_max.max(timeouts.ejection_min);
     timeouts.ejection_min.saturating_mul(times).min(most)
@@ -278,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_success_starts_the_counts_anew() {
+    fn a_success_resets_the_counts() {
         let mut health = Health::NEW;
         for _ in 0..10 {
             assert_eq!(health.failure(Blame::Trial, &OF), Verdict::Unchanged);
@@ -301,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_is_spared_while_enough_are_out_and_goes_at_the_next_failure() {
+    fn an_ejection_overflows_while_enough_are_ejected_and_happens_at_the_next_failure() {
         let spared = Circumstances { may_eject: false, ..OF };
         let mut health = Health::NEW;
         for _ in 0..2 {
@@ -313,14 +321,18 @@ mod tests {
     }
 
     #[test]
-    fn one_probe_at_a_time_and_two_successes_heal() {
+    fn one_trial_request_at_a_time_and_two_successes_end_half_open() {
         let mut health = ejected();
         assert!(health.time_over());
         assert!(health.is_usable() && !health.is_healthy());
         assert!(health.bound(7) && !health.bound(8));
-        assert!(!health.is_usable(), "the probe is out");
-        assert_eq!(health.failure(Blame::Other, &OF), Verdict::Unchanged, "from before");
-        assert_eq!(health.success(8, &OF), Verdict::Unchanged, "not the probe");
+        assert!(!health.is_usable(), "the trial request is in flight");
+        assert_eq!(
+            health.failure(Blame::Other, &OF),
+            Verdict::Unchanged,
+            "from before the ejection"
+        );
+        assert_eq!(health.success(8, &OF), Verdict::Unchanged, "not the trial request");
         assert_eq!(health.success(7, &OF), Verdict::HalfOpened);
         let _ = health.unbound(7);
         assert!(health.bound(9));
@@ -329,17 +341,17 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_failure_of_the_probe_ejects_again() {
+    fn a_gateway_failure_of_the_trial_request_ejects_again() {
         let mut health = ejected();
         assert!(health.time_over());
         assert!(health.bound(7));
-        assert_eq!(health.gateway_failure(8, &OF), Verdict::Unchanged, "not the probe");
+        assert_eq!(health.gateway_failure(8, &OF), Verdict::Unchanged, "not the trial request");
         let ten = Verdict::Ejected(Duration::from_secs(10));
         assert_eq!(health.gateway_failure(7, &OF), ten);
     }
 
     #[test]
-    fn a_probe_that_ends_without_a_verdict_makes_room_for_the_next() {
+    fn a_trial_request_that_ends_without_a_result_allows_the_next() {
         let mut health = ejected();
         assert!(health.time_over());
         assert!(health.bound(7) && !health.unbound(8));
@@ -347,11 +359,11 @@ mod tests {
         assert!(health.unbound(7));
         assert!(health.is_usable());
         assert!(health.bound(9) && health.is_timed() && health.time_over());
-        assert!(health.is_usable(), "it takes too long: another one may be tried");
+        assert!(health.is_usable(), "the trial request takes too long: another one may be tried");
     }
 
     #[test]
-    fn each_ejection_lasts_longer_up_to_a_bound() {
+    fn each_ejection_in_a_row_lasts_longer_up_to_the_maximum() {
         let mut health = ejected();
         for seconds in [10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 60, 60] {
             assert!(health.time_over());
@@ -361,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn earlier_ejections_are_forgotten_after_being_well_for_the_longest_time() {
+    fn earlier_ejections_are_forgotten_after_being_healthy_for_the_maximum_ejection_time() {
         for (later, seconds) in [(59, 10), (60, 5)] {
             let mut health = ejected();
             assert!(health.time_over());
@@ -384,9 +396,9 @@ mod tests {
     }
 
     #[test]
-    fn an_ejected_backend_that_is_used_all_the_same_comes_back_by_answering() {
+    fn an_ejected_backend_that_is_used_by_fail_open_becomes_half_open_by_answering() {
         let mut health = ejected();
-        assert_eq!(health.success(1, &OF), Verdict::Unchanged, "a late answer proves nothing");
+        assert_eq!(health.success(1, &OF), Verdict::Unchanged, "a late response proves nothing");
         let panicking = Circumstances { panicking: true, ..OF };
         assert_eq!(health.failure(Blame::Trial, &panicking), Verdict::Unchanged);
         assert_eq!(health.gateway_failure(1, &panicking), Verdict::Unchanged);

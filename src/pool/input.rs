@@ -1,12 +1,13 @@
-//! Facts that the pool is told, in the past tense. All of them are small `Copy` data, so a whole run
-//! is a list of `(Instant, Input)`: that is what is logged, shrunk, fuzzed and replayed.
+//! Facts that the driver reports to the pool, in the past tense. All of them are small `Copy` data,
+//! so a whole run is a list of `(Instant, Input)`, which can be logged, shrunk, fuzzed and
+//! replayed.
 
 use core::time::Duration;
 
 use super::setting::Setting;
 use super::token::{BackendToken, ConnectionToken, RequestId, StreamToken};
 
-/// RFC 9113, 7: error codes as they stand in RST_STREAM and GOAWAY frames.
+/// Error codes of RST_STREAM and GOAWAY frames (RFC 9113, 7).
 pub mod code {
     /// Not an error: a graceful end.
     pub const NO_ERROR: u32 = 0x0;
@@ -20,89 +21,90 @@ pub mod code {
     pub const HTTP_1_1_REQUIRED: u32 = 0xd;
 }
 
-/// Why a pool is to end.
+/// Why a pool shuts down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ShutdownCause {
-    /// The process is about to end, and waits: what is left after `Timeouts::drain` is cut.
+    /// The process is about to end and waits. Anything left after `Timeouts::drain` is cut off.
     ProcessEnds,
-    /// Another pool takes its place, or its cluster is gone. Nobody waits, so it has as long as a
-    /// connection that drains while its responses go on: `Timeouts::drain` as many times as
-    /// `DRAIN_EXTENSIONS_MAX` of [`limits`](super::limits).
+    /// Another pool replaces this one, or its cluster was removed. The process does not wait for
+    /// it, so the pool has as long as a draining connection with ongoing responses:
+    /// `Timeouts::drain` times `DRAIN_EXTENSIONS_MAX` of [`limits`](super::limits).
     PoolReplaced,
 }
 
-/// What a connection speaks, known once its handshake is over.
+/// Protocol of a connection, known once the handshake is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// HTTP/2: many streams, GOAWAY, PING.
     Http2,
-    /// HTTP/1.1: a connection with a limit of one, and no PING.
+    /// HTTP/1.1: one request at a time, and no PING.
     Http1,
 }
 
-/// Why a dial came to nothing.
+/// Why a dial failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConnectFailure {
     /// No TCP connection.
     Tcp,
-    /// TCP, but no TLS session.
+    /// A TCP connection, but no TLS session.
     Tls,
-    /// TLS, but no HTTP/2 SETTINGS, or not HTTP at all.
+    /// A TLS session, but no HTTP/2 SETTINGS, or no HTTP at all.
     Protocol,
 }
 
-/// How an attempt at a request failed, as the owner of its stream saw it. What it *means* (which
-/// [`Evidence`](super::Evidence)) is the pool's to say.
+/// How an attempt failed, as the owner of its stream saw it. The pool decides what the failure
+/// proves (its [`Evidence`](super::Evidence)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StreamFailure {
-    /// The request was handed back unsent: no byte of it reached a socket.
+    /// The request came back unsent: no byte of it reached a socket.
     NotSent,
     /// The peer reset the stream with this RFC 9113 error code.
     Reset {
-        /// RFC 9113, 7.
+        /// Error code of RFC 9113, 7.
         code: u32,
     },
-    /// The peer said that it did not process the stream (above a GOAWAY's last id).
+    /// The peer reported that it did not process the stream: the stream is above a GOAWAY's last
+    /// id.
     Unprocessed,
-    /// The connection ended under it.
+    /// The connection ended before the stream did.
     ConnectionLost,
-    /// The peer broke the protocol on this stream (malformed head, wrong length, …).
+    /// The peer violated the protocol on this stream (malformed head, wrong length, …).
     Malformed,
 }
 
-/// A fact. Facts about tokens that are no longer current are counted and ignored.
+/// A fact. Facts about stale tokens are counted and ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
-    /// A client's request head is complete. Answered by
-    /// [`Handled::Accepted`](super::Handled::Accepted) with its id, or
+    /// The head of a client's request is complete. The pool answers with
+    /// [`Handled::Accepted`](super::Handled::Accepted) and an id, or with
     /// [`Handled::Rejected`](super::Handled::Rejected).
     RequestArrived {
-        /// Whether the method is idempotent (RFC 9110, 9.2.2).
+        /// True if the method is idempotent (RFC 9110, 9.2.2).
         idempotent: bool,
-        /// Whether a body follows. Then the response-head deadline starts with `RequestSent`.
+        /// True if a body follows. The response-head deadline then starts with `RequestSent`.
         has_body: bool,
     },
-    /// More of the request body passed than the replay buffer holds: what was kept is gone, so only
-    /// the attempt that it passed through can still send the body whole. If the request has left
-    /// that attempt meanwhile, it ends.
+    /// The request body outgrew the replay buffer, so the buffered part was dropped. Only the
+    /// attempt that the body passed through can still send the whole body. If the request is no
+    /// longer on that attempt, the request ends.
     ReplayBufferExceeded {
         /// The request concerned.
         request: RequestId,
-        /// The attempt that it passed through.
+        /// The attempt that the body passed through.
         stream: StreamToken,
     },
-    /// The client is gone, or no longer wants the answer.
+    /// The client is gone, or no longer wants the response.
     RequestCancelled {
         /// The request concerned.
         request: RequestId,
     },
-    /// A dial succeeded: for HTTP/2, TCP, TLS and the peer's first SETTINGS.
+    /// A dial succeeded. For HTTP/2 that means TCP, TLS and the peer's first SETTINGS.
     Connected {
         /// The slot that owned the dial.
         connection: ConnectionToken,
-        /// What the connection speaks.
+        /// Protocol of the connection.
         protocol: Protocol,
-        /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS; `None` if not announced so far, which counts
+        /// The peer's SETTINGS_MAX_CONCURRENT_STREAMS, or `None` if not announced yet, which counts
         /// as 100. A peer that sent SETTINGS without the parameter has `Some(u32::MAX)`.
         max_streams: Option<u32>,
     },
@@ -110,55 +112,56 @@ pub enum Input {
     ConnectFailed {
         /// The slot that owned the dial.
         connection: ConnectionToken,
-        /// How far it came.
+        /// The step that failed.
         reason: ConnectFailure,
     },
-    /// The peer changed SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113, 5.1.2). It may fall below what
-    /// is open, even to zero.
+    /// The peer changed SETTINGS_MAX_CONCURRENT_STREAMS (RFC 9113, 5.1.2). The new limit may be
+    /// below the number of open streams, and may be zero.
     MaxStreamsChanged {
         /// The connection concerned.
         connection: ConnectionToken,
         /// The new limit.
         max_streams: u32,
     },
-    /// GOAWAY (RFC 9113, 6.8). For HTTP/1.1, `Connection: close` on a response, with the greatest
-    /// last id.
+    /// The peer sent GOAWAY (RFC 9113, 6.8). For HTTP/1.1: a response had `Connection: close`,
+    /// reported with the highest possible last id.
     GoAwayReceived {
         /// The connection concerned.
         connection: ConnectionToken,
-        /// Streams above it were not processed.
+        /// Streams above this identifier were not processed.
         last_stream_id: u32,
-        /// RFC 9113, 7.
+        /// Error code of RFC 9113, 7.
         code: u32,
     },
-    /// Any frame arrived: the connection is alive.
+    /// A frame of any type arrived: the connection is alive.
     FrameReceived {
         /// The connection concerned.
         connection: ConnectionToken,
     },
-    /// The answer to our PING arrived.
+    /// The answer to the pool's PING arrived.
     Pong {
         /// The connection concerned.
         connection: ConnectionToken,
     },
-    /// The connection is gone: no more frames either way. Streams whose identifier is above
-    /// `sent_through` were never written to the socket. The owners of the others may still hold
-    /// received data, and each reports the end of its own stream.
+    /// The connection is closed in both directions. Streams whose identifier is above
+    /// `sent_through` were never written to the socket. The owners of the other streams may still
+    /// hold received data; each owner reports the end of its own stream.
     ConnectionClosed {
         /// The connection concerned.
         connection: ConnectionToken,
-        /// The highest stream identifier of which a byte was written; 0 if none.
+        /// The highest identifier of a stream that wrote at least one byte; 0 if none did.
         sent_through: u32,
     },
-    /// The order [`OpenStream`](super::Output::OpenStream) was carried out: the request has this
-    /// stream identifier. It may still be unsent.
+    /// The order [`OpenStream`](super::Output::OpenStream) was carried out, and the request has
+    /// this stream identifier. The request may still be unsent.
     StreamOpened {
         /// The stream concerned.
         stream: StreamToken,
-        /// RFC 9113, 5.1.1. For HTTP/1.1 any number that grows by at least one each time.
+        /// Stream identifier (RFC 9113, 5.1.1). For HTTP/1.1, any number that grows with each
+        /// request.
         stream_id: u32,
     },
-    /// The whole request, body included, was handed to the connection.
+    /// The whole request, including its body, was passed to the connection.
     RequestSent {
         /// The stream concerned.
         stream: StreamToken,
@@ -167,11 +170,11 @@ pub enum Input {
     ResponseStarted {
         /// The stream concerned.
         stream: StreamToken,
-        /// Its status code.
+        /// Status code of the response.
         status: u16,
     },
-    /// The response is complete. If the request is not (`RequestSent` has not come), the pool
-    /// orders a reset with NO_ERROR (RFC 9113, 8.1).
+    /// The response is complete. If the request is not complete (`RequestSent` has not come), the
+    /// pool orders a reset with NO_ERROR (RFC 9113, 8.1).
     ResponseEnded {
         /// The stream concerned.
         stream: StreamToken,
@@ -180,7 +183,7 @@ pub enum Input {
     StreamFailed {
         /// The stream concerned.
         stream: StreamToken,
-        /// How.
+        /// How the attempt failed.
         failure: StreamFailure,
     },
     /// The RST_STREAM that the pool ordered was written, or the stream closed without one.
@@ -188,34 +191,34 @@ pub enum Input {
         /// The stream concerned.
         stream: StreamToken,
     },
-    /// So many bytes of the request's or the response's body passed since the last such fact. Told
-    /// now and then while a body passes, at least once a second.
+    /// Bytes of the request or response body passed since the last such fact. Report this at least
+    /// once a second while a body passes.
     BodyProgressed {
         /// The stream concerned.
         stream: StreamToken,
-        /// How many.
+        /// Number of bytes.
         bytes: u32,
     },
-    /// The configuration has a further backend. Answered by
-    /// [`Handled::Added`](super::Handled::Added), or `Refused` if there are as many as the limits
-    /// allow or the weight is out of bounds.
+    /// A backend was added to the configuration. The pool answers with
+    /// [`Handled::Added`](super::Handled::Added), or with `Refused` if the limit of backends is
+    /// reached or the weight is out of bounds.
     BackendAdded {
         /// As [`BackendConfig::weight`](super::BackendConfig::weight).
         weight: u16,
         /// As [`BackendConfig::exclusive`](super::BackendConfig::exclusive).
         exclusive: bool,
     },
-    /// The configuration no longer has the backend: it gets no new streams, old ones finish, then
-    /// [`BackendGone`](super::Output::BackendGone) is said.
+    /// The backend was removed from the configuration. It gets no new streams. When its open
+    /// streams have finished, the pool orders [`BackendGone`](super::Output::BackendGone).
     BackendRemoved {
         /// The backend concerned.
         backend: BackendToken,
     },
-    /// The operator wants the backend to get no new streams; old ones finish.
+    /// The operator drains the backend: it gets no new streams, and open streams finish.
     DrainRequested {
         /// The backend concerned.
         backend: BackendToken,
-        /// Connections that still have streams after this long are closed.
+        /// After this time, connections that still have streams are closed.
         within: Duration,
     },
     /// The operator wants the backend back in service.
@@ -223,38 +226,39 @@ pub enum Input {
         /// The backend concerned.
         backend: BackendToken,
     },
-    /// The operator changed the backend's weight, 1 to 1000.
+    /// The operator changed the weight of the backend. Bounds: 1 to 1000.
     WeightChanged {
         /// The backend concerned.
         backend: BackendToken,
         /// As [`BackendConfig::weight`](super::BackendConfig::weight).
         weight: u16,
     },
-    /// A probe of the backend is over. A pool that is told of another's probes
-    /// ([`Probing::Told`](super::Probing::Told)) does not look at the number.
+    /// A health check of the backend finished. A pool that receives the results of another pool's
+    /// checks ([`Probing::Told`](super::Probing::Told)) ignores the number.
     ProbeFinished {
         /// The backend concerned.
         backend: BackendToken,
-        /// As ordered.
+        /// The number given in the order.
         number: u32,
-        /// Whether the backend answered as it should.
+        /// True if the check passed.
         passed: bool,
     },
-    /// The configuration of what runs changed. Deadlines that are armed stay as they are.
+    /// The configuration was changed at run time. Armed deadlines keep their values.
     SettingChanged {
         /// The new value.
         setting: Setting,
     },
-    /// Recount everything. If something does not add up, everything is given up and the pool starts
-    /// anew: [`Handled::Rebuilt`](super::Handled::Rebuilt).
+    /// Recount everything. If something does not match, the pool ends everything and is rebuilt:
+    /// [`Handled::Rebuilt`](super::Handled::Rebuilt).
     AuditRequested,
-    /// Finish what was accepted, then close everything. Asked for again, the end may only come sooner.
+    /// Finish what was accepted, then close everything. A repeated request can only bring the
+    /// deadline forward.
     ShutdownRequested {
-        /// Decides how long that may take.
+        /// Decides how long the shutdown may take.
         cause: ShutdownCause,
     },
-    /// Time passed. Handles the one timer that is most overdue; early or repeated timeouts change
-    /// nothing. Call again while [`Pool::poll_timeout`](super::Pool::poll_timeout) is not later
-    /// than now.
+    /// Time passed. The pool handles the one timer that is most overdue; early or repeated timeouts
+    /// change nothing. Call again while [`Pool::poll_timeout`](super::Pool::poll_timeout) is not
+    /// later than now.
     Timeout,
 }

@@ -1,24 +1,69 @@
-//! The pool: a state machine that decides everything about backends, connections and requests, and
-//! does no I/O.
+//! The pool: a state machine that makes every decision about backends, connections and requests,
+//! and does no I/O.
 //!
-//! Three verbs drive it. [`Pool::handle`] takes in one fact; [`Pool::poll_output`] gives the orders
-//! that follow, which must all be fetched before the next fact; [`Pool::poll_timeout`] says when to
-//! call `handle` with [`Input::Timeout`] at the latest. The pool reads no clock, draws no
-//! randomness but from its seed, and allocates nothing after [`Pool::new`].
+//! Three functions drive it. [`Pool::handle`] takes one fact. [`Pool::poll_output`] returns the
+//! orders that follow from that fact; all of them must be fetched before the next fact.
+//! [`Pool::poll_timeout`] returns the deadline for the next call of `handle` with
+//! [`Input::Timeout`]. The pool reads no clock, draws random numbers only from its seed, and
+//! allocates nothing after [`Pool::new`].
 //!
-//! A request waits for any backend it may use, not for one dial; every event that makes room serves
-//! the oldest that waits. There is one path for every request, whether a connection exists, must be
-//! dialled, or dies under way.
+//! A waiting request is not tied to a dial: it may take a stream of any backend it may use. Every
+//! event that frees capacity serves the oldest waiting request first. All requests take the same
+//! path, whether a connection exists, must be dialled, or is lost while it carries the request.
 //!
-//! **Contract of whoever drives it.** Orders are carried out in the order in which they were given.
-//! `StreamOpened` is reported before a byte of the request can be written, and if it is answered
-//! `Stale`, none is. `ConnectionClosed` comes before the reports of the streams that died with the
-//! connection.
+//! **Contract of the driver.** The driver carries out orders in the order in which they were given.
+//! It reports `StreamOpened` before it writes any byte of the request; if the pool answers `Stale`,
+//! it writes none. It reports `ConnectionClosed` before it reports the ends of the streams that the
+//! connection carried.
 //!
 //! Reading order: [`input`], [`output`], `on_request`, `dispatch`, `on_stream`, `on_connection`,
-//! `on_timer`, `on_backend`, `on_health`; beneath them the tables `slots`, `request`, `backend`,
-//! `balance`, `health`, `timer`. What must
-//! hold at every step is in `invariants`.
+//! `on_timer`, `on_backend`, `on_health`. They use the tables `slots`, `request`, `backend`,
+//! `balance`, `health` and `timer`. `invariants` states what holds after every fact.
+//!
+//! # Glossary
+//!
+//! | term | meaning |
+//! |---|---|
+//! | fact | an [`Input`]: something that happened, reported to the pool |
+//! | order | an [`Output`]: something that the driver must carry out or may log |
+//! | token | names one use of a backend index, slot, stream entry or request index |
+//! | generation | counts the uses of a slot or index, so that old tokens can be recognised |
+//! | stale | a token whose thing no longer exists, or a fact about such a thing |
+//! | backend | one server address of the cluster |
+//! | in service | neither draining nor removed; health is not considered |
+//! | healthy | in service, up, and neither ejected nor half-open |
+//! | usable | may get a request now: its health allows it, or the pool fails open |
+//! | slot | an entry of the connection table: empty, or one dial or connection |
+//! | dial | an attempt to establish a connection, until its handshake is done |
+//! | slow dial | a dial that took longer than [`Timeouts::silence`]; no request counts on it |
+//! | expected streams | streams that a dial is expected to provide; 0 for a slow dial |
+//! | connection | an established connection to a backend, HTTP/2 or HTTP/1.1 |
+//! | stream | one request and its response on a connection |
+//! | load | streams of a connection that are reserved, open, or reset but not yet on the wire |
+//! | limit | streams that a connection may carry: the peer's limit, at most the operator's |
+//! | capacity | streams that a connection could open now: limit less load while it is ready |
+//! | lifecycle | empty, connecting, ready, suspect or draining; the life of a slot |
+//! | suspect | silent for too long with a load: gets no new streams until a frame arrives |
+//! | draining | gets no new streams; what is open may finish until a deadline |
+//! | lost | closed, but the ends of some of its streams are not yet reported |
+//! | attempt | one try of a request on one stream |
+//! | evidence | what the end of an attempt proves about work done by the backend |
+//! | retry budget | how many requests may be on a second or later attempt at once |
+//! | waiting | accepted, but without a stream: in the queue |
+//! | dispatch | gives free streams to waiting requests and orders the dials they need |
+//! | backoff | delay before the next dial of a backend whose dials failed |
+//! | passive health | ejection of a backend because requests or dials failed |
+//! | ejection | leaving a backend out for some time because of failures |
+//! | ejection overflow | a due ejection that is skipped because enough backends are ejected |
+//! | half-open | after an ejection: the backend gets one request at a time |
+//! | trial request | the request that a half-open backend gets |
+//! | health check | an active check of a backend, independent of requests; it sets up or down |
+//! | fail-open | health is ignored because too few backends are healthy |
+//! | slow start | growth of a backend's share of requests after it comes back |
+//! | virtual time | orders the backends for round robin and weighted choice |
+//! | recount | computes every counter, set and timer again and compares |
+//! | audit | a recount that is requested at run time |
+//! | rebuild | after a failed audit: ends everything and resets all tables |
 
 pub mod backend;
 pub mod config;
@@ -82,13 +127,13 @@ use request::Requests;
 use slots::{Slots, Stale};
 use timer::Timers;
 
-/// How far a shutdown has come.
+/// State of the shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Running,
-    /// Finishing what was accepted.
+    /// Finishes what was accepted.
     Draining,
-    /// The drain deadline passed: nothing is accepted any more.
+    /// The drain deadline passed: the pool accepts nothing any more.
     Over,
 }
 
@@ -107,20 +152,20 @@ pub struct Pool {
     waiting: IndexedHeap,
     timers: Timers,
     balancer: Balancer,
-    /// A place for each backend that there may be.
+    /// Table of backends, by [`BackendId`]; entries may be vacant.
     backends: Vec<Backend>,
     in_service: u32,
-    /// Of those in service, the ones that nothing speaks against.
+    /// Healthy backends in service.
     healthy: u32,
-    /// Of those in service, the ones that passive health speaks against.
+    /// Backends in service that are ejected or half-open.
     ejected: u32,
     /// Removed backends that still have connections.
     leaving: u32,
-    /// A connection of a removed backend ended: it may be gone.
+    /// True if a removed backend may have lost its last connection, so that it can be freed.
     emptied: bool,
-    /// So few are healthy that all in service are used.
+    /// True if health is ignored because too few backends are healthy (fail-open).
     panicking: bool,
-    /// Requests on a second or later attempt, or waiting for one.
+    /// Requests that are on a second or later attempt, or wait for one.
     retrying: u32,
     phase: Phase,
     outputs: VecDeque<Output>,
@@ -129,8 +174,8 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Builds a pool, with room for all that it will ever keep; a clone takes that when it needs it.
-    /// The same configuration, seed and facts give the same orders, on every machine.
+    /// Builds a pool and allocates everything it will ever use. A clone allocates its tables as it
+    /// grows. The same configuration, seed and facts give the same orders on every machine.
     ///
     /// # Errors
     /// The first value of the configuration that is out of bounds.
@@ -142,8 +187,8 @@ impl Pool {
         let timers =
             Timers::new(number(slots.len()), number(config.limits.requests), number(count));
         // One input can end or open each request once, reset each stream of one connection, dial or
-        // close each slot once, and say twice of each backend what became of it; the rest is for
-        // single orders.
+        // close each slot once, and report two changes of each backend. The rest is for single
+        // orders.
         let outputs_max = config.limits.requests
             + config.limits.streams_per_connection
             + 2 * slots.len()
@@ -175,29 +220,28 @@ impl Pool {
             let (weight, exclusive) = (backend.weight, backend.exclusive);
             pool.add_backend(Instant::ZERO, backend_id(index), weight, exclusive);
         }
-        // Whoever built it knows what it was built from.
+        // The caller passed these backends, so they are not reported.
         pool.outputs.clear();
         pool.config.backends = backends;
         pool.check_invariants();
         Ok(pool)
     }
 
-    /// Retires each connection slot after so many incarnations, as if tokens were narrower. With the
-    /// full 32 bits nobody lives to see it; simulation does.
+    /// Retires each connection slot after `most` generations, so that a simulation reaches the last
+    /// one. The full 32 bits do not run out in practice.
     ///
     /// # Panics
     /// If the pool was used before.
     pub fn narrow_generations(&mut self, most: u32) {
-        assert!(self.counters.dials == 0, "generations are narrowed before the first dial");
+        assert!(self.counters.dials == 0, "generations must be narrowed before the first dial");
         self.slots.narrow_generations(most);
     }
 
-    /// Takes in one fact. `now` never lies before that of an earlier call by more than the clock's
-    /// own disorder; a smaller one is allowed and means what it says.
+    /// Takes one fact. `now` may go backwards; deadlines are compared with the value given.
     ///
     /// # Panics
-    /// If orders that followed from the previous fact were not fetched: the caller would carry them
-    /// out against a later state.
+    /// If orders from the previous fact were not fetched: the caller would carry them out against a
+    /// later state.
     pub fn handle(&mut self, now: Instant, input: Input) -> Handled {
         assert!(self.outputs.is_empty(), "fetch all outputs before the next input");
         let handled = self.take_in(now, input);
@@ -278,25 +322,26 @@ impl Pool {
         }
     }
 
-    /// The next order that follows from the last fact.
+    /// Returns the next order that follows from the last fact.
     #[must_use]
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }
 
-    /// When to call [`handle`](Self::handle) with [`Input::Timeout`] at the latest, and why.
+    /// Returns the deadline for calling [`handle`](Self::handle) with [`Input::Timeout`], and its
+    /// reason.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Instant, TimerReason)> {
         self.timers.next().map(|(at, timer)| (at, timer.into()))
     }
 
-    /// What the pool was built from.
+    /// Returns the configuration: settings as they are now, backends as the pool was built with.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Whether no request is live and no connection exists.
+    /// True if no request is live and no connection or dial exists.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let count = self.backends.len();
@@ -304,7 +349,7 @@ impl Pool {
             && (0..count).all(|index| self.slots.count(backend_id(index)) == 0)
     }
 
-    /// A snapshot; counts the tables, so not for every request.
+    /// Returns a snapshot. It walks the tables, so do not call it for every request.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats {
@@ -316,7 +361,7 @@ impl Pool {
         }
     }
 
-    /// A slot, if both numbers are within bounds.
+    /// Returns a slot, or `None` if an index is out of bounds.
     #[must_use]
     pub fn slot(&self, backend: BackendId, slot: u16) -> Option<SlotView> {
         let per_backend = self.slots.len() / self.backends.len();
@@ -336,13 +381,13 @@ impl Pool {
         })
     }
 
-    /// The state of a slot, if both numbers are within bounds.
+    /// Returns the state of a slot, or `None` if an index is out of bounds.
     #[must_use]
     pub fn slot_state(&self, backend: BackendId, slot: u16) -> Option<SlotState> {
         self.slot(backend, slot).map(|slot| slot.state)
     }
 
-    /// The backend in a place, if there is one.
+    /// Returns the backend at an index, or `None` if there is none.
     #[must_use]
     pub fn backend(&self, backend: BackendId) -> Option<BackendView> {
         let place = self.backends.get(usize::from(backend.0))?;
@@ -352,48 +397,48 @@ impl Pool {
         Some(BackendView { token, state, since, cause, weight: place.weight, requests })
     }
 
-    /// The share of its full one that a backend gets, in percent: less than 100 for some time after
-    /// it came back ([`Timeouts::slow_start`]).
+    /// Returns the percentage of its full share that a backend gets: less than 100 during slow
+    /// start ([`Timeouts::slow_start`]).
     #[must_use]
     pub fn share(&self, backend: BackendId, now: Instant) -> u64 {
         let known = usize::from(backend.0) < self.backends.len();
         if known { self.balancer.share(u32::from(backend.0), now) } else { 100 }
     }
 
-    /// Whether requests may go to the backend: it is in service, and its health allows it or too few
-    /// are healthy.
+    /// True if requests may go to the backend: it is in service, and either its health allows it or
+    /// the pool fails open.
     #[must_use]
     pub fn may_be_used(&self, backend: BackendId) -> bool {
         usize::from(backend.0) < self.backends.len()
             && self.balancer.is_member(balance::Set::Usable, backend)
     }
 
-    /// Whether nothing speaks against the backend.
+    /// True if the backend is in service, up, and neither ejected nor half-open.
     #[must_use]
     pub fn is_healthy(&self, backend: BackendId) -> bool {
         self.backends.get(usize::from(backend.0)).is_some_and(Backend::is_healthy)
     }
 
-    /// Until when no further connection to the backend is dialled, if dials have failed.
+    /// Returns when the backend may be dialled again, if failed dials delay it.
     #[must_use]
     pub fn backoff_until(&self, backend: BackendId) -> Option<Instant> {
         let known = usize::from(backend.0) < self.backends.len();
         known.then(|| self.timers.armed(timer::Timer::Backoff(u32::from(backend.0)))).flatten()
     }
 
-    /// Whether health is ignored because so few backends are healthy.
+    /// True if health is ignored because too few backends are healthy (fail-open).
     #[must_use]
     pub fn is_panicking(&self) -> bool {
         self.panicking
     }
 
-    /// The moves of the table of connections that this pool has made.
+    /// Returns the transitions of the connection table that this pool has made.
     #[must_use]
     pub fn transitions(&self) -> Transitions {
         self.slots.transitions()
     }
 
-    /// Connections of a backend that are ready and carry no stream.
+    /// Returns the number of ready connections of a backend that carry no stream.
     #[must_use]
     pub fn idle_connections(&self, backend: BackendId) -> u32 {
         if usize::from(backend.0) < self.backends.len() {
@@ -403,7 +448,7 @@ impl Pool {
         }
     }
 
-    /// Streams that could be opened on a backend now.
+    /// Returns the number of streams that could be opened on a backend now.
     #[must_use]
     pub fn available_streams(&self, backend: BackendId) -> u64 {
         if usize::from(backend.0) < self.backends.len() {

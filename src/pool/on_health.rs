@@ -1,4 +1,4 @@
-//! What requests, dials and probes say about a backend, and what follows for its use.
+//! Effects of requests, dials and health checks on the health and use of backends.
 
 use super::backend::{Service, StateCause};
 use super::config::Probing;
@@ -8,14 +8,14 @@ use super::timer::Timer;
 use super::{BackendId, BackendToken, Handled, Instant, Output, Pool};
 use core::time::Duration;
 
-/// Statuses that say that a backend, or what is behind it, is not available (RFC 9110, 15.6.3 to
+/// Statuses that mean that a backend, or a server behind it, is unavailable (RFC 9110, 15.6.3 to
 /// 15.6.5).
 const GATEWAY_FAILURES: core::ops::RangeInclusive<u16> = 502..=504;
 
 impl Pool {
-    /// A dial failed, or a connection ended without one response: the next dial waits, each time
-    /// twice as long, with a jitter of a fifth. Dials that were under way together are one failure,
-    /// however many of them fail, also for the backend's health.
+    /// Handles a failed dial, or a connection that failed before the first response. The next dial
+    /// waits; each failure doubles the wait, with 20 % jitter. Dials that were in progress together
+    /// count as one failure, however many of them fail, also for the backend's health.
     pub(super) fn dial_failed(&mut self, now: Instant, backend: BackendId) {
         if self.timers.armed(Timer::Backoff(u32::from(backend.0))).is_some() {
             self.refresh(backend);
@@ -34,19 +34,20 @@ impl Pool {
         self.backend_failed(now, backend, Blame::Trial);
     }
 
-    /// The wait for the next dial is over.
+    /// Ends the backoff: the backend may be dialled again.
     pub(super) fn on_backoff_over(&mut self, backend: BackendId) {
         self.timers.disarm(Timer::Backoff(u32::from(backend.0)));
         self.refresh(backend);
     }
 
-    /// Whose failure it would be if this request's attempt failed on a backend.
+    /// Returns whose failure it would be if this request's attempt failed on the backend.
     pub(super) fn blame(&self, backend: BackendId, request: u32) -> Blame {
         let probe = self.backends[usize::from(backend.0)].health.probe();
         if probe == Some(request) { Blame::Trial } else { Blame::Other }
     }
 
-    /// Whose failure it would be if a connection failed: the trial's if it carries the probe.
+    /// Returns whose failure it would be if a connection failed. It is the trial's if the
+    /// connection carries the trial request.
     pub(super) fn blame_of_connection(&self, slot: usize) -> Blame {
         let token = self.slots.token(slot);
         let probe = self.backends[usize::from(token.backend.0)].health.probe();
@@ -55,14 +56,14 @@ impl Pool {
         if carries { Blame::Trial } else { Blame::Other }
     }
 
-    /// The backend did not do what was asked of it.
+    /// Counts a failure of the backend.
     pub(super) fn backend_failed(&mut self, now: Instant, backend: BackendId, blame: Blame) {
         let verdict = self.judge(now, backend, |health, of| health.failure(blame, of));
         self.carry_out(now, backend, verdict, StateCause::Failures);
     }
 
-    /// The backend answered a request: nothing delays the next dial any more, and if it was out or
-    /// on trial, it may be better.
+    /// Counts a response of the backend. It ends the backoff, and may end an ejection or the
+    /// half-open state.
     pub(super) fn backend_answered(
         &mut self,
         now: Instant,
@@ -91,7 +92,7 @@ impl Pool {
         ask: impl FnOnce(&mut Health, &Circumstances<'_>) -> Verdict,
     ) -> Verdict {
         let config = &self.config;
-        // One always may be; else a share of those in service.
+        // One backend may always be ejected; beyond that, a share of those in service.
         let most = u64::from(self.in_service) * u64::from(config.health.ejected_percent_max) / 100;
         let of = Circumstances {
             now,
@@ -115,7 +116,7 @@ impl Pool {
                 self.counters.ejections += 1;
                 self.timers.arm(timer, now.after(time));
             }
-            // Of a half-open backend the probe ends with its request.
+            // While half-open, the trial request ends with its request, not by this timer.
             Verdict::HalfOpened => self.timers.disarm(timer),
             Verdict::Healed => {
                 self.timers.disarm(timer);
@@ -126,16 +127,17 @@ impl Pool {
         self.tell_state(now, backend, cause);
     }
 
-    /// The ejection is over, or the probe takes too long; one request may try the backend.
+    /// Handles the end of an ejection, or a trial request that takes too long. The backend may get
+    /// one trial request.
     pub(super) fn on_ejection_over(&mut self, now: Instant, backend: BackendId) {
         self.timers.disarm(Timer::Health(u32::from(backend.0)));
         let opened = self.backends[usize::from(backend.0)].health.time_over();
-        assert!(opened, "the timer is armed only while the state has an end");
+        assert!(opened, "the timer is armed only in a state that it ends");
         self.refresh(backend);
         self.tell_state(now, backend, StateCause::EjectionOver);
     }
 
-    /// Says that the state of a backend changed, if it did.
+    /// Reports the state of a backend if it changed.
     pub(super) fn tell_state(&mut self, now: Instant, backend: BackendId, cause: StateCause) {
         let place = &mut self.backends[usize::from(backend.0)];
         let state = place.state();
@@ -151,20 +153,20 @@ impl Pool {
 }
 
 impl Pool {
-    /// Starts the probes of a backend, if this pool is the one that orders them.
+    /// Starts the health checks of a backend, if this pool orders them.
     pub(super) fn start_probing(&mut self, now: Instant, backend: BackendId) {
         if self.config.probing == Probing::Ordered && self.phase == super::Phase::Running {
             self.timers.arm(Timer::Probe(u32::from(backend.0)), now);
         }
     }
 
-    /// Stops the probes of a backend; a report that is still to come is about nothing.
+    /// Stops the health checks of a backend. A report that is still to come will be stale.
     pub(super) fn stop_probing(&mut self, backend: BackendId) {
         self.timers.disarm(Timer::Probe(u32::from(backend.0)));
         self.backends[usize::from(backend.0)].probing = None;
     }
 
-    /// It is time for a probe, or the one that is out took too long.
+    /// Orders the next health check, or fails the one in progress because its deadline passed.
     pub(super) fn on_probe_due(&mut self, now: Instant, backend: BackendId) {
         let place = &mut self.backends[usize::from(backend.0)];
         if place.probing.take().is_some() {

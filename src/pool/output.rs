@@ -1,55 +1,55 @@
-//! Orders that the pool gives. Whoever drives it carries them out and decides nothing.
+//! Orders that the pool gives. The driver carries them out and decides nothing.
 
 use super::backend::{BackendState, StateCause};
 use super::invariants::Mismatch;
 use super::retry::Evidence;
 use super::token::{BackendToken, ConnectionToken, RequestId, StreamToken};
 
-/// What [`Pool::handle`](super::Pool::handle) says of the fact itself.
+/// Result of [`Pool::handle`](super::Pool::handle) for the fact itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[must_use]
 pub enum Handled {
-    /// The fact was current and has been taken in.
+    /// The fact was current and was applied.
     Done,
-    /// The request was taken in under this id; exactly one `RequestEnded` will follow.
+    /// The request was accepted under this id; exactly one `RequestEnded` will follow.
     Accepted(RequestId),
-    /// The request was not taken in, and nothing more will be said of it.
+    /// The request was not accepted; no order about it will follow.
     Rejected(Rejection),
-    /// The backend was taken in under this token.
+    /// The backend was added under this token.
     Added(BackendToken),
-    /// The audit found this, and everything was given up: each request ended, each connection is to
-    /// be closed. That is a bug in the pool.
+    /// The audit found this mismatch, which is a bug in the pool. Every request was ended, and
+    /// every connection is to be closed.
     Rebuilt(Mismatch),
-    /// The fact was about something that no longer exists. Counted; nothing changed.
+    /// The fact was about something that no longer exists. It was counted and changed nothing.
     Stale,
     /// The fact cannot be true in the present state (a pong without a ping, a second
-    /// `ResponseStarted`, …). Counted; nothing changed.
+    /// `ResponseStarted`, …). It was counted and changed nothing.
     Refused,
 }
 
-/// Why a request got no (whole) response from a backend.
+/// Why a request got no complete response from a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rejection {
-    /// As many requests are waiting or in flight as the limits allow: 503.
+    /// The limit of live requests is reached: 503.
     RequestsFull,
     /// The queue of waiting requests is full: 503.
     QueueFull,
-    /// No connection could take it within the queue deadline: 503.
+    /// No connection could take the request within the queue deadline: 503.
     QueueDeadline,
-    /// The proxy is past its drain deadline: 503.
+    /// The pool is past its drain deadline: 503.
     ShuttingDown,
-    /// No response head within the deadline: 504.
+    /// No response head arrived within the deadline: 504.
     ResponseDeadline,
-    /// The last attempt failed and may not be repeated: 502.
+    /// The last attempt failed and may not be retried: 502.
     AttemptFailed,
-    /// The request's body stood still, or was slower than allowed: 408.
+    /// The body of the request stalled, or was slower than allowed: 408.
     BodyStalled,
-    /// The pool found itself inconsistent and started anew: 502.
+    /// The pool found itself inconsistent and was rebuilt: 502.
     Rebuilt,
 }
 
 impl Rejection {
-    /// The status that the client sees (RFC 9110, 15.5 and 15.6).
+    /// Returns the status that the client gets (RFC 9110, 15.5 and 15.6).
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
@@ -61,37 +61,37 @@ impl Rejection {
     }
 }
 
-/// The one end of a request.
+/// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// The backend's response was complete.
+    /// The response of the backend was complete.
     Completed,
-    /// The client went away first.
+    /// The client cancelled the request.
     Cancelled,
-    /// No response byte went to the client: it gets [`Rejection::status`].
+    /// No response byte went to the client: the client gets [`Rejection::status`].
     Rejected(Rejection),
-    /// The response broke off after it had begun; it must look cut short to the client.
+    /// The response broke off after it had started. The client must see it as incomplete.
     CutShort,
 }
 
-/// Why the pool orders a connection, or a dial, to be given up.
+/// Why the pool orders the driver to close a connection or dial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CloseReason {
     /// The dial did not finish within the connect deadline.
     ConnectDeadline,
-    /// Unused for the idle timeout.
+    /// The connection was unused for the idle timeout.
     Idle,
-    /// Draining, and the last stream ended.
+    /// The connection drained, and its last stream ended.
     Drained,
-    /// Draining, and the drain deadline passed with streams still open.
+    /// The drain deadline passed while streams were still open.
     DrainDeadline,
-    /// Suspect, and no frame came in time.
+    /// The connection was suspect, and no frame came in time.
     Silent,
     /// The backend was drained or removed before the dial was done.
     BackendDrained,
-    /// The pool started anew.
+    /// The pool was rebuilt.
     Rebuilt,
-    /// Shutdown.
+    /// The pool shuts down.
     Shutdown,
 }
 
@@ -104,7 +104,7 @@ pub enum Output {
         connection: ConnectionToken,
     },
     /// Send the request on this connection, head and body from the first byte. Report
-    /// `StreamOpened`, then what becomes of it.
+    /// `StreamOpened`, then how the stream goes on.
     OpenStream {
         /// The stream to report under.
         stream: StreamToken,
@@ -112,15 +112,15 @@ pub enum Output {
         request: RequestId,
         /// 1 for the first attempt.
         attempt: u8,
-        /// Where the attempt before this one stood when it failed.
+        /// What the end of the previous attempt proved, if there was one.
         evidence: Option<Evidence>,
     },
-    /// Reset the stream if it is still open, and report `ResetSent` once that is on the wire (or
-    /// nothing needed to be). Its request is no longer interested.
+    /// Reset the stream if it is still open. Report `ResetSent` once the reset is on the wire, or
+    /// at once if the stream is closed already. The request no longer uses the stream.
     ResetStream {
         /// The stream to reset.
         stream: StreamToken,
-        /// RFC 9113, 7.
+        /// Error code of RFC 9113, 7.
         code: u32,
     },
     /// Send one PING and report `Pong`.
@@ -128,51 +128,51 @@ pub enum Output {
         /// The connection concerned.
         connection: ConnectionToken,
     },
-    /// Give up the connection or dial at once. The token is stale from here on.
+    /// Close the connection or give up the dial at once. The token is stale from here on.
     Close {
         /// The connection concerned.
         connection: ConnectionToken,
-        /// Why.
+        /// Why the connection or dial is closed.
         reason: CloseReason,
     },
-    /// Find out whether the backend works, and report `ProbeFinished`.
+    /// Run a health check of the backend, and report `ProbeFinished`.
     Probe {
         /// The backend concerned.
         backend: BackendToken,
-        /// To report under.
+        /// Number to report with the result.
         number: u32,
     },
-    /// A probe that this pool ordered passed or failed, be it for want of a report in time. To be
-    /// told to the other pools of the process as their `ProbeFinished`.
+    /// Result of a health check this pool ordered; a missed deadline counts as a failure. Report it
+    /// to the other pools of the process as their `ProbeFinished`.
     ProbeJudged {
         /// The backend concerned.
         backend: BackendToken,
-        /// Whether it passed.
+        /// True if the check passed.
         passed: bool,
     },
-    /// The state of a backend changed. For people; nothing is to be done.
+    /// The state of a backend changed. For logs; nothing is to be done.
     BackendChanged {
         /// The backend concerned.
         backend: BackendToken,
-        /// Its state from now on.
+        /// The new state.
         state: BackendState,
-        /// Why.
+        /// Why the state changed.
         cause: StateCause,
     },
-    /// A removed backend has no connection any more; its token is stale from here on.
+    /// A removed backend has no connection any more. Its token is stale from here on.
     BackendGone {
         /// The backend concerned.
         backend: BackendToken,
     },
-    /// The one end of a request; its id is stale from here on.
+    /// The request ended. Each accepted request ends once; its id is stale from here on.
     RequestEnded {
         /// The request concerned.
         request: RequestId,
         /// How it ended.
         outcome: Outcome,
-        /// How many times it was given to a connection.
+        /// Number of times that the request was given to a connection.
         attempts: u8,
-        /// Where the last failed attempt stood, if one failed.
+        /// What the last failed attempt proved, if one failed.
         evidence: Option<Evidence>,
     },
 }
