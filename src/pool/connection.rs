@@ -21,28 +21,30 @@ use super::input::Protocol;
 use super::limits;
 use super::time::Instant;
 
-/// Why a connection takes no new streams for the rest of its life.
+/// Why a connection is draining.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DrainCause {
-    /// The peer said GOAWAY, or `Connection: close`.
+    /// The peer sent GOAWAY or `Connection: close`.
     GoAway,
-    /// It reached its max age.
+    /// The connection reached its maximum age.
     MaxAge,
-    /// It carried as many requests as it may, or as HTTP/2 has identifiers for.
+    /// The connection carried the maximum number of requests, by configuration or by HTTP/2
+    /// identifiers.
     MaxRequests,
-    /// The last user of a stream found it unfit for further use.
+    /// The last user of a stream found the connection unfit for further use.
     Unfit,
-    /// Its backend was drained or removed.
+    /// The backend of the connection was drained or removed.
     Backend,
-    /// It is gone; owners of its streams have yet to report how each ended.
+    /// The connection is closed, but the owners of its streams have yet to report how each one
+    /// ended.
     Lost,
 }
 
-/// What a slot is for.
+/// Lifecycle of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Lifecycle {
     Empty,
-    /// The slot owns a dial that is expected to bring this many streams; 0 once it is slow.
+    /// The slot owns a dial that is expected to provide this many streams; 0 once the dial is slow.
     Connecting {
         expected: u32,
     },
@@ -51,24 +53,24 @@ pub(crate) enum Lifecycle {
     Draining(DrainCause),
 }
 
-/// A slot as people, metrics and logs see it.
+/// Public state of a slot, for the admin API, metrics and logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SlotState {
-    /// Free.
+    /// The slot is free.
     Empty,
-    /// A dial is under way.
+    /// A dial is in progress.
     Connecting,
     /// Ready, and below its limit.
     Available,
-    /// Ready, and at (or, after the peer lowered it, above) its limit.
+    /// Ready, and at its limit, or above it after the peer lowered the limit.
     InUse,
-    /// Silent too long with work outstanding; a PING is out.
+    /// Silent for too long with work outstanding; a PING is unanswered.
     Suspect,
-    /// Takes no new streams.
+    /// Gets no new streams.
     Draining,
 }
 
-/// What can happen to a connection.
+/// Event in the life of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Event {
     Dialled { expected: u32 },
@@ -83,43 +85,43 @@ pub(crate) enum Event {
     Closed,
 }
 
-/// Whether a PING of ours is unanswered.
+/// State of the pool's PING on a connection: none, or one that is unanswered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Ping {
     Idle,
     InFlight,
 }
 
-/// The event cannot happen in the present state; nothing changed.
+/// The event is not legal in the present state. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Illegal;
 
-/// One slot. The generation outlives its incarnations.
+/// One slot. The generation is kept when the slot is reused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Connection {
     lifecycle: Lifecycle,
     pub(crate) generation: u32,
     load: u32,
-    /// Streams it may carry: the peer's limit under the operator's cap.
+    /// Streams the connection may carry: the peer's limit, at most the operator's cap.
     pub(crate) limit: u32,
     pub(crate) protocol: Protocol,
-    /// Streams opened so far.
+    /// Number of streams opened so far.
     pub(crate) opened: u32,
-    /// Responses begun so far.
+    /// Number of responses started so far.
     pub(crate) responses: u32,
-    /// GOAWAY's last id; the greatest number before one came.
+    /// Last id of the peer's GOAWAY; `u32::MAX` before one came.
     pub(crate) last_stream_id: u32,
-    /// When the last frame arrived, or the load last rose from zero, or fell to it.
+    /// When the last frame arrived, or when the load last rose from zero or fell to zero.
     pub(crate) quiet_since: Instant,
-    /// When it ends at the latest, once it drains.
+    /// The deadline of a draining connection.
     pub(crate) drains_until: Instant,
-    /// When it reaches its max age.
+    /// When the connection reaches its maximum age.
     pub(crate) ages_at: Instant,
     pub(crate) ping: Ping,
-    /// PINGs answered since the last response: each doubles the silence before the next.
+    /// PINGs answered since the last response; each doubles the silence before the next PING.
     pub(crate) pongs: u32,
-    /// It was lost without a goodbye while it carried requests: the backend's failure as soon as one
-    /// of them turns out to be cut off.
+    /// True if the connection was closed without GOAWAY while it carried requests. If one of them
+    /// turns out to be cut off, that is a failure of the backend.
     pub(crate) lost_without_goodbye: bool,
 }
 
@@ -147,12 +149,12 @@ impl Connection {
         self.lifecycle
     }
 
-    /// Streams reserved, open, or reset but not yet on the wire.
+    /// Streams that are reserved, open, or reset but not yet on the wire.
     pub(crate) fn load(&self) -> u32 {
         self.load
     }
 
-    /// Streams that could be opened now.
+    /// Number of streams that could be opened now.
     pub(crate) fn capacity(&self) -> u32 {
         match self.lifecycle {
             Lifecycle::Ready => self.limit.saturating_sub(self.load),
@@ -174,7 +176,7 @@ impl Connection {
         }
     }
 
-    /// Sets the limit from what the peer allows and the operator's cap.
+    /// Sets the limit from the peer's limit and the operator's cap.
     pub(crate) fn set_limit(&mut self, max_streams: Option<u32>, cap: u32) {
         let allowed = match self.protocol {
             Protocol::Http1 => 1,
@@ -183,10 +185,10 @@ impl Connection {
         self.limit = allowed.min(cap);
     }
 
-    /// Moves as the table says.
+    /// Changes the state as the table says.
     ///
     /// # Errors
-    /// [`Illegal`], and nothing changed, where the table has a dash.
+    /// [`Illegal`] where the table has a dash. Nothing changes then.
     pub(crate) fn apply(&mut self, event: Event) -> Result<(), Illegal> {
         let next = self.next(event).ok_or(Illegal)?;
         match event {
@@ -249,7 +251,7 @@ impl Connection {
             Lifecycle::Draining(cause) => match event {
                 Event::Drain(DrainCause::Lost) if cause == DrainCause::Lost => None,
                 Event::Drain(DrainCause::Lost) => self.next_in_any_live_state(event),
-                // What the operator ordered he may take back; what else is known of it, nobody can.
+                // The operator can cancel this drain; other causes are final, so they are kept.
                 Event::Drain(DrainCause::Backend) => None,
                 Event::Drain(next) if cause == DrainCause::Backend => {
                     Some(Lifecycle::Draining(next))
@@ -262,7 +264,7 @@ impl Connection {
         }
     }
 
-    /// What ready, suspect and draining connections have in common.
+    /// Transitions that ready, suspect and draining connections share.
     fn next_in_any_live_state(&self, event: Event) -> Option<Lifecycle> {
         match event {
             Event::Released => (self.load > 0).then_some(self.lifecycle),
@@ -270,12 +272,12 @@ impl Connection {
             Event::Closed => (self.load == 0).then_some(Lifecycle::Empty),
             Event::Dialled { .. } | Event::Established | Event::DialEnded | Event::Resumed => None,
             Event::Reserved | Event::Silent | Event::Alive => {
-                unreachable!("each live state answers these itself")
+                unreachable!("each live state handles these itself")
             }
         }
     }
 
-    /// Feeds what the future depends on to a hasher; see [`canonical`](super::canonical).
+    /// Hashes everything that affects future behaviour; see [`canonical`](super::canonical).
     pub(super) fn hash_state(&self, now: Instant, hasher: &mut impl Hasher) {
         let ago = |at: Instant| now.0.saturating_sub(at.0);
         let quiet_ago = ago(self.quiet_since);
@@ -311,7 +313,7 @@ impl Connection {
         *self = Self { generation, ..Self::new() };
     }
 
-    /// Empties the slot whatever its state: the pool gives up everything at once.
+    /// Empties the slot in any state, because the pool is rebuilt or shut down.
     pub(crate) fn vacate(&mut self) {
         *self = Self { generation: self.generation, ..Self::new() };
     }
@@ -321,7 +323,7 @@ impl Connection {
         self.load += 1;
     }
 
-    /// The dial takes so long that nobody should count on it.
+    /// Marks the dial as slow: no request counts on it any more.
     pub(crate) fn expect_nothing(&mut self) {
         if let Lifecycle::Connecting { expected } = &mut self.lifecycle {
             *expected = 0;

@@ -1,4 +1,4 @@
-//! Who is served by what: binding requests to streams, dialling, and which backends may be used.
+//! Dispatch: gives streams to requests, orders dials, and decides which backends may be used.
 
 use super::balance::Set;
 use super::request::{RequestState, Upload};
@@ -6,8 +6,8 @@ use super::timer::Timer;
 use super::{BackendId, Instant, Output, Pool, backend_id};
 
 impl Pool {
-    /// Serves waiting requests, oldest first, until one cannot be; then sees that enough dials are
-    /// under way for the rest. After this no request waits while a stream it may use is free.
+    /// Serves waiting requests, oldest first, while there is capacity. Then orders enough dials for
+    /// the rest. Afterwards no request waits while a stream that it may use is free.
     pub(super) fn dispatch(&mut self, now: Instant) {
         while let Some((_, index)) = self.waiting.peek() {
             let Some(backend) = self.choose(now, index) else {
@@ -23,23 +23,23 @@ impl Pool {
         }
     }
 
-    /// The backend to dial next: one that already lets a dial hang only if there is no other, so that
-    /// each dead one delays a request once.
+    /// Picks the backend to dial next. Backends with a slow dial come last, so that an unresponsive
+    /// backend delays a request only once.
     fn choose_dial(&mut self, now: Instant) -> Option<BackendId> {
         let dialable = self.balancer.pick(Set::Dialable, None, now, &mut self.random);
         dialable.or_else(|| self.balancer.pick(Set::Hanging, None, now, &mut self.random))
     }
 
-    /// A backend with room for the request, if there is one. If it is another backend's turn and
-    /// that one has no room, a connection to it is dialled, so that the next one finds room.
+    /// Picks a backend with capacity for the request. If the backend that is next in turn has no
+    /// capacity, orders a dial to it, so that its next request finds a stream.
     fn choose(&mut self, now: Instant, index: u32) -> Option<BackendId> {
         let avoid = self.requests.get(index).avoid;
         let turn = self.balancer.pick(Set::Usable, avoid, now, &mut self.random)?;
         if self.balancer.is_member(Set::Roomy, turn) {
             return Some(turn);
         }
-        // Without room anywhere the request waits, and the number of dials follows from how many
-        // wait, not from how often we look.
+        // If no backend has capacity, the request waits. The number of dials then depends on the
+        // number of waiting requests, not on how often this function is called.
         let roomy = self.balancer.pick(Set::Roomy, avoid, now, &mut self.random)?;
         if self.balancer.is_member(Set::Dialable, turn) && !self.slots.is_connecting(turn) {
             self.dial(now, turn);
@@ -48,8 +48,8 @@ impl Pool {
         Some(roomy)
     }
 
-    /// Serves a request that has just arrived if nobody waits before it and a stream is free: then it
-    /// need not be queued.
+    /// Serves a request that has just arrived without queueing it, if no request waits and a stream
+    /// is free. Returns true if the request was served.
     pub(super) fn serve_at_once(&mut self, now: Instant, index: u32) -> bool {
         let first = self.waiting.is_empty();
         let backend = if first { self.choose(now, index) } else { None };
@@ -60,7 +60,8 @@ impl Pool {
     }
 
     fn bind(&mut self, now: Instant, index: u32, backend: BackendId) {
-        let stream = self.slots.acquire(backend, index).expect("a roomy backend has a stream");
+        let stream =
+            self.slots.acquire(backend, index).expect("a backend with capacity has a stream");
         let slot = self.slots.index(stream.connection);
         if self.slots.connection(slot).load() == 1 {
             self.slots.connection_mut(slot).quiet_since = now;
@@ -90,7 +91,7 @@ impl Pool {
         self.refresh_room(backend);
     }
 
-    /// Starts the response-head deadline, or goes on with the one of an earlier attempt.
+    /// Arms the response-head deadline. A retry keeps the deadline of the earlier attempt.
     pub(super) fn arm_response_deadline(&mut self, now: Instant, index: u32) {
         let full = now.after(self.config.timeouts.response_head);
         let request = self.requests.get_mut(index);
@@ -98,12 +99,12 @@ impl Pool {
         self.timers.arm(Timer::Request(index), deadline);
     }
 
-    /// A request body may stand still for so long from now on.
+    /// Arms the stall timeout of a request body.
     fn arm_body_stall(&mut self, now: Instant, index: u32) {
         self.timers.arm(Timer::Request(index), now.after(self.config.timeouts.body_stall));
     }
 
-    /// A request no longer uses its backend.
+    /// Notes that a request no longer uses its backend.
     pub(super) fn unbind(&mut self, index: u32, backend: BackendId) {
         self.balancer.request_unbound(backend);
         if self.backends[usize::from(backend.0)].health.unbound(index) {
@@ -114,7 +115,7 @@ impl Pool {
 
     fn dial(&mut self, now: Instant, backend: BackendId) {
         let state = &self.backends[usize::from(backend.0)];
-        // Nobody counts on one that is only tried because too few are healthy.
+        // No request counts on a dial to a backend that is used only because of fail-open.
         let expected = if state.is_usable() { state.expected_streams } else { 0 };
         let connection = self.slots.dial(backend, expected).expect("a dialable backend has a slot");
         let slot = self.slots.find(connection).expect("dialled just now");
@@ -127,14 +128,14 @@ impl Pool {
         self.refresh(backend);
     }
 
-    /// Notes whether a backend has room, after a change of that alone.
+    /// Updates the capacity set of a backend, after a change of its capacity alone.
     pub(super) fn refresh_room(&mut self, backend: BackendId) {
         let chosen = self.balancer.is_member(Set::Usable, backend);
         let roomy = chosen && self.slots.has_capacity(backend);
         self.balancer.set_member(Set::Roomy, backend, roomy);
     }
 
-    /// Puts a backend in the sets it belongs to. Called after every change that could matter.
+    /// Updates the counters and sets of a backend. Call it after every change that may affect them.
     pub(super) fn refresh(&mut self, backend: BackendId) {
         let state = &mut self.backends[usize::from(backend.0)];
         let counted = state.count();
@@ -156,14 +157,15 @@ impl Pool {
         }
     }
 
-    /// With too few healthy backends the rest would be overrun: then health is ignored and all in
-    /// service are used (Envoy's panic mode).
+    /// True if too few backends are healthy. They would be overloaded, so the pool fails open: it
+    /// ignores health and uses all backends in service (Envoy's panic mode).
     pub(super) fn should_panic(&self) -> bool {
         let share = u64::from(self.healthy) * 100;
         share < u64::from(self.in_service) * u64::from(self.config.health.panic_percent)
     }
 
-    /// One that is only tried because too few are healthy gets one dial at a time.
+    /// True if the backend may be dialled. One that is used only because of fail-open gets one dial
+    /// at a time.
     pub(super) fn may_dial(&self, backend: BackendId) -> bool {
         let usable = self.backends[usize::from(backend.0)].is_usable();
         self.slots.can_dial(backend) && (usable || !self.slots.is_connecting(backend))

@@ -1,4 +1,5 @@
-//! Facts about the configuration: backends come, drain, come back and go; values change.
+//! Facts about the configuration: backends added, drained, put back in service or removed; settings
+//! changed.
 
 use super::backend::{Probes, Service, StateCause};
 use super::config::{Probing, Strategy};
@@ -11,11 +12,11 @@ use super::timer::Timer;
 use super::{BackendId, BackendToken, Handled, Instant, Output, Phase, Pool, backend_id, limits};
 use core::time::Duration;
 
-/// What the configuration accepts as a weight.
+/// Weights that are accepted.
 const WEIGHTS: core::ops::RangeInclusive<u16> = 1..=1000;
 
 impl Pool {
-    /// The place that a token names, if its backend is still there.
+    /// Returns the index of the backend that a token names, or `Stale`.
     pub(super) fn find_backend(&self, token: BackendToken) -> Result<BackendId, Stale> {
         let place = self.backends.get(usize::from(token.backend.0)).ok_or(Stale)?;
         let current = place.service != Service::Vacant && place.generation == token.generation;
@@ -44,7 +45,7 @@ impl Pool {
         Handled::Added(self.backend_token_of(backend))
     }
 
-    /// Puts a backend into a free place.
+    /// Puts a new backend into a vacant table entry.
     pub(super) fn add_backend(
         &mut self,
         now: Instant,
@@ -61,8 +62,9 @@ impl Pool {
         self.tell_state(now, backend, StateCause::Configured);
     }
 
-    /// A free place. If none is, but a removed backend holds one, the one that was removed first
-    /// loses what is left of it: the new configuration has room for all its backends.
+    /// Returns a vacant table entry. If there is none, frees the entry of the backend that was
+    /// removed first and closes its connections: the new configuration must have room for all its
+    /// backends.
     fn free_place(&mut self, now: Instant) -> Option<BackendId> {
         let places = || self.backends.iter().enumerate();
         let vacant = places().find(|(_, place)| place.service == Service::Vacant);
@@ -109,9 +111,9 @@ impl Pool {
         };
         let place = &mut self.backends[usize::from(backend.0)];
         match place.service {
-            Service::Vacant => unreachable!("a token never names a free place"),
+            Service::Vacant => unreachable!("a token never names a vacant entry"),
             Service::Leaving => return Handled::Refused,
-            // An earlier deadline counts, a later one does not.
+            // An earlier deadline replaces the present one; a later one is ignored.
             Service::Serving | Service::Draining => place.service = Service::Draining,
         }
         self.retire(now, backend, now.after(within), StateCause::Operator);
@@ -126,7 +128,7 @@ impl Pool {
         if place.service != Service::Draining {
             return Handled::Refused;
         }
-        // Whatever was known of it was before the operator took it out.
+        // The backend's failures from before the drain say nothing about it now.
         place.service = Service::Serving;
         place.health = Health::NEW;
         self.timers.disarm(Timer::Health(u32::from(backend.0)));
@@ -154,8 +156,8 @@ impl Pool {
         Handled::Done
     }
 
-    /// The backend gets no new streams: dials are given up, connections finish what they carry, and
-    /// are closed at `deadline`.
+    /// Stops new streams to a backend. Its dials are given up; its connections finish what they
+    /// carry and are closed at `deadline`.
     fn retire(&mut self, now: Instant, backend: BackendId, deadline: Instant, cause: StateCause) {
         self.refresh(backend);
         self.tell_state(now, backend, cause);
@@ -177,7 +179,7 @@ impl Pool {
         }
     }
 
-    /// A connection that drained with its backend takes streams again, as if nothing had been.
+    /// Puts a connection that drained with its backend back into use.
     fn resume(&mut self, slot: usize) {
         let token = self.slots.token(slot);
         self.slots.apply(token, Event::Resumed).expect("it drains for its backend");
@@ -186,7 +188,7 @@ impl Pool {
         self.arm_silence(slot, token.backend);
     }
 
-    /// A connection that drains anyway ends at `deadline` at the latest.
+    /// Brings the deadline of a draining connection forward to `deadline`.
     pub(super) fn hasten_drain(&mut self, slot: usize, deadline: Instant) {
         let timer = Timer::Life(slot as u32);
         let until = &mut self.slots.connection_mut(slot).drains_until;
@@ -196,7 +198,7 @@ impl Pool {
         self.timers.arm(timer, armed.min(until));
     }
 
-    /// Says goodbye to removed backends whose last connection is gone.
+    /// Frees removed backends whose last connection is gone.
     pub(super) fn let_go_of_removed(&mut self) {
         if !core::mem::take(&mut self.emptied) {
             return;
@@ -210,7 +212,7 @@ impl Pool {
         }
     }
 
-    /// Frees the place of a removed backend.
+    /// Frees the table entry of a removed backend.
     pub(super) fn let_go(&mut self, backend: BackendId) {
         let token = self.backend_token_of(backend);
         let place = u32::from(backend.0);
@@ -234,7 +236,7 @@ impl Pool {
             Setting::Probing(probing) if probing != before => self.change_probing(now, probing),
             Setting::Timeout(..) | Setting::Number(..) | Setting::Probing(_) => {}
         }
-        // The share of healthy backends that is enough may be another one now.
+        // The required share of healthy backends may have changed.
         for index in 0..self.backends.len() {
             self.refresh(backend_id(index));
         }
@@ -245,7 +247,7 @@ impl Pool {
         self.balancer.set_strategy(strategy);
     }
 
-    /// Without probes every backend counts as up.
+    /// Changes how backends are health-checked. Without checks every backend counts as up.
     fn change_probing(&mut self, now: Instant, probing: Probing) {
         for index in 0..self.backends.len() {
             let backend = backend_id(index);
@@ -267,7 +269,7 @@ impl Pool {
         }
     }
 
-    /// Nothing is probed any more once the pool is to end.
+    /// Stops all health checks, because the pool shuts down.
     pub(super) fn stop_all_probing(&mut self) {
         assert_ne!(self.phase, Phase::Running);
         for index in 0..self.backends.len() {

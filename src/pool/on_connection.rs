@@ -1,4 +1,4 @@
-//! Facts about connections: dialled, limited, draining, alive, gone.
+//! Facts about connections: established, limited, draining, alive, closed.
 
 use super::backend::Service;
 use super::connection::{DrainCause, Event, Lifecycle, Ping};
@@ -13,7 +13,7 @@ use super::{
 };
 use core::time::Duration;
 
-/// Most doublings of the silence before a PING: 64 times.
+/// Maximum number of doublings of the silence before a PING: a factor of 64.
 const SILENCE_DOUBLINGS_MAX: u32 = 6;
 
 impl Pool {
@@ -69,7 +69,7 @@ impl Pool {
         Handled::Done
     }
 
-    /// What a connection may carry is the best guess for the next one to the same backend.
+    /// Uses the limit of a connection as the expected streams of the next dial to its backend.
     fn note_limit(&mut self, slot: usize, backend: BackendId) {
         let limit = self.slots.connection(slot).limit;
         self.backends[usize::from(backend.0)].expected_streams = limit.max(1);
@@ -86,7 +86,7 @@ impl Pool {
             return Handled::Stale;
         };
         let connection = self.slots.connection_mut(slot);
-        // RFC 9113, 6.8: the last id must not rise; one that does is not believed.
+        // RFC 9113, 6.8: the last id must not rise, so a higher one is ignored.
         connection.last_stream_id = connection.last_stream_id.min(last_stream_id);
         let last = connection.last_stream_id;
         let pinged = connection.ping == Ping::InFlight || connection.pongs > 0;
@@ -110,10 +110,13 @@ impl Pool {
                     .expect("a ready or suspect connection can drain");
                 self.arm_drain(now, slot);
             }
-            // It would have come back with its backend; its deadline stays.
+            // The connection must not take streams again if the drain of its backend is cancelled.
+            // Its deadline stays.
             Lifecycle::Draining(DrainCause::Backend) => {
                 let drained = self.slots.apply(token, Event::Drain(DrainCause::GoAway));
-                drained.expect("one that could take streams again can drain");
+                drained.expect(
+                    "a connection that drains with its backend can drain for another cause",
+                );
             }
             Lifecycle::Draining(_) => {}
         }
@@ -134,8 +137,8 @@ impl Pool {
         }
     }
 
-    /// The connection is alive: it takes streams again if it was suspect. An idle connection stays
-    /// idle; frames that serve no request do not keep it.
+    /// Notes that a connection is alive. A suspect connection takes streams again. An idle
+    /// connection stays idle: frames that serve no request do not keep it open.
     pub(super) fn note_frame(&mut self, now: Instant, slot: usize) {
         let connection = self.slots.connection_mut(slot);
         if connection.load() > 0 {
@@ -178,18 +181,18 @@ impl Pool {
             Lifecycle::Empty => unreachable!("a token never names an empty slot"),
             Lifecycle::Connecting { .. } => return self.on_connect_failed(now, token),
             Lifecycle::Draining(DrainCause::Lost) => return Handled::Refused,
-            // Whoever said goodbye first, or carried nothing, may go.
+            // A connection that was draining already did not fail.
             Lifecycle::Draining(_) => false,
             Lifecycle::Ready | Lifecycle::Suspect => self.slots.carries_request(token),
         };
-        // The deadline of a backend that goes is for what is lost, too.
+        // The deadline of a draining or removed backend applies to its lost connections, too.
         let service = self.backends[usize::from(token.backend.0)].service;
         let latest =
             (service != Service::Serving).then(|| self.slots.connection(slot).drains_until);
         let barren = abrupt && self.note_barren(now, slot);
         self.slots
             .apply(token, Event::Drain(DrainCause::Lost))
-            .expect("any live connection that is not lost can be lost");
+            .expect("a live connection that is not lost can be lost");
         self.arm_drain(now, slot);
         if let Some(latest) = latest {
             self.hasten_drain(slot, latest);
@@ -197,15 +200,15 @@ impl Pool {
         self.fail_streams(now, slot, true, |stream_id| {
             (stream_id == 0 || stream_id > sent_through).then_some(StreamFailure::NotSent)
         });
-        // A server that answers and closes is well: whether anything was cut off is for the owners
-        // of the streams to say, who may hold a complete response.
+        // A server that answers and then closes is healthy. The owners of the streams may hold
+        // complete responses, so they report whether something was cut off.
         self.slots.connection_mut(slot).lost_without_goodbye = abrupt && !barren;
         self.settle(now, slot);
         Handled::Done
     }
 
-    /// A connection that took requests and never answered one is as bad as a failed dial: its
-    /// successor waits. Says whether it is one.
+    /// Counts a connection that failed before the first response like a failed dial, so that the
+    /// next dial backs off. Returns true if the connection failed that way.
     pub(super) fn note_barren(&mut self, now: Instant, slot: usize) -> bool {
         let connection = self.slots.connection(slot);
         let barren = connection.opened > 0 && connection.responses == 0;
@@ -215,21 +218,22 @@ impl Pool {
         barren
     }
 
-    /// Starts the drain deadline of a connection that has just begun to drain.
+    /// Arms the deadlines of a connection that has just started draining: `drain` without a frame,
+    /// and the longest drain in all.
     pub(super) fn arm_drain(&mut self, now: Instant, slot: usize) {
         let timeouts = self.config.timeouts;
         self.arm_drain_until(slot, now.after(timeouts.longest_drain()));
         self.timers.arm(Timer::Life(slot as u32), now.after(timeouts.drain));
     }
 
-    /// A connection that has just begun to drain is closed then.
+    /// Arms `deadline` as the only deadline of a connection that has just started draining.
     pub(super) fn arm_drain_until(&mut self, slot: usize, deadline: Instant) {
         self.slots.connection_mut(slot).drains_until = deadline;
         self.timers.disarm(Timer::Quiet(slot as u32));
         self.timers.arm(Timer::Life(slot as u32), deadline);
     }
 
-    /// Drains a connection that has served its time or its number of requests.
+    /// Drains a connection that reached its maximum age or number of requests.
     pub(super) fn begin_drain(&mut self, now: Instant, slot: usize, cause: DrainCause) {
         let token = self.slots.token(slot);
         self.slots.apply(token, Event::Drain(cause)).expect("a ready connection can drain");
@@ -237,7 +241,7 @@ impl Pool {
         self.settle(now, slot);
     }
 
-    /// Drains a connection that has carried as many requests as it may.
+    /// Drains a connection that reached its maximum number of requests.
     pub(super) fn drain_when_spent(&mut self, now: Instant, slot: usize) {
         let most = limits::STREAM_ORDINAL_MAX;
         let most = self.config.max_requests_per_connection.map_or(most, |limit| limit.min(most));
@@ -246,8 +250,8 @@ impl Pool {
         }
     }
 
-    /// What a connection does next, now that its load or lifecycle changed: a drained one closes,
-    /// an unused one is idle from here on.
+    /// Handles a change of the load or lifecycle of a connection: closes it if it is drained, and
+    /// starts its idle timeout if it is unused.
     pub(super) fn settle(&mut self, now: Instant, slot: usize) {
         let token = self.slots.token(slot);
         let connection = self.slots.connection(slot);
@@ -269,7 +273,7 @@ impl Pool {
         self.refresh(token.backend);
     }
 
-    /// Gives a connection or dial up at once. What it carried fails.
+    /// Closes a connection or gives up a dial at once. Its streams fail.
     pub(super) fn close(&mut self, now: Instant, slot: usize, reason: CloseReason) {
         let token = self.slots.token(slot);
         let lifecycle = self.slots.connection(slot).lifecycle();
@@ -302,7 +306,7 @@ impl Pool {
         self.refresh(backend);
     }
 
-    /// Once shutdown was asked for and no request is left, nothing needs a connection any more.
+    /// Closes every connection once a shutdown was requested and no request is live.
     pub(super) fn close_when_drained(&mut self) {
         if self.phase == Phase::Running || self.requests.live() > 0 {
             return;
@@ -324,8 +328,8 @@ impl Pool {
         }
     }
 
-    /// When a connection with work outstanding becomes suspect. HTTP/1.1 has no PING to find out
-    /// with; there the response-head deadline must do.
+    /// Arms the timer after which a connection with work outstanding becomes suspect. HTTP/1.1 has
+    /// no PING to test the connection with, so only the response-head deadline applies there.
     pub(super) fn arm_silence(&mut self, slot: usize, backend: BackendId) {
         let connection = self.slots.connection(slot);
         match connection.protocol {
@@ -337,9 +341,9 @@ impl Pool {
         }
     }
 
-    /// How long a connection may be silent: the configured time or four times the smoothed response
-    /// time, doubled for each PING answered since the last response and each time the backend asked
-    /// for calm.
+    /// Returns how long a connection may be silent: the configured time, or four times the smoothed
+    /// response time if that is longer. It doubles for each PING answered since the last response
+    /// and for each ENHANCE_YOUR_CALM of the backend, up to a factor of 64.
     pub(super) fn silence(&self, slot: usize, backend: BackendId) -> Duration {
         let state = &self.backends[usize::from(backend.0)];
         let measured = Duration::from_nanos(state.response_time).saturating_mul(4);

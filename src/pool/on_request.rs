@@ -32,8 +32,9 @@ impl Pool {
         Handled::Accepted(request)
     }
 
-    /// An upload and the decision to retry run side by side: if the request has left the attempt
-    /// that the bytes passed through, no other can send its body from the first byte any more.
+    /// Handles a request body that outgrew the replay buffer. The upload runs concurrently with
+    /// retries. If the request has left the attempt that the bytes passed through, no other attempt
+    /// can send the body from its first byte, so the request ends.
     pub(super) fn on_replay_buffer_exceeded(
         &mut self,
         now: Instant,
@@ -62,7 +63,7 @@ impl Pool {
         Handled::Done
     }
 
-    /// Puts a request in the queue, with its deadline.
+    /// Queues a request and arms its queue deadline.
     fn wait(&mut self, now: Instant, index: u32) {
         let request = self.requests.get_mut(index);
         request.state = RequestState::Waiting;
@@ -72,8 +73,8 @@ impl Pool {
         self.timers.arm(Timer::Request(index), deadline);
     }
 
-    /// An attempt is over without a complete response, and its stream is given back: the request
-    /// waits for another attempt if the table in [`retry`] says so, and ends otherwise.
+    /// Ends an attempt that has no complete response. Its stream must be released. The request
+    /// waits for another attempt if the table in [`retry`] allows it, and ends otherwise.
     pub(super) fn fail_attempt(
         &mut self,
         now: Instant,
@@ -81,7 +82,7 @@ impl Pool {
         backend: BackendId,
         evidence: Evidence,
     ) {
-        // Whether this request itself was on a retry must not count against its next one.
+        // The present retry of this request must not count against its next one.
         let others = self.retrying - u32::from(self.requests.get(index).is_retrying());
         let within_budget = retry::within_budget(&self.config.retry, self.requests.live(), others);
         let request = self.requests.get_mut(index);
@@ -108,7 +109,7 @@ impl Pool {
         self.end_request(index, outcome);
     }
 
-    /// The one end of a request. Its stream was given back or is being reset.
+    /// Ends a request. Its stream must be released or being reset.
     pub(super) fn end_request(&mut self, index: u32, outcome: Outcome) {
         let request = *self.requests.get(index);
         self.retrying -= u32::from(request.is_retrying());
@@ -124,7 +125,7 @@ impl Pool {
         });
     }
 
-    /// The queue or response-head deadline of a request, or its body stood still for too long.
+    /// Handles the queue or response-head deadline of a request, or a stalled body.
     pub(super) fn on_request_deadline(&mut self, now: Instant, index: u32) {
         let request = *self.requests.get(index);
         let rejection = match request.state {
@@ -132,7 +133,7 @@ impl Pool {
                 Rejection::ResponseDeadline
             }
             RequestState::Waiting => Rejection::QueueDeadline,
-            // Who keeps the body from moving, client or backend, is not known here.
+            // The pool cannot tell whether the client or the backend stalls the body.
             RequestState::Sent { upload: Upload::Open, .. } => {
                 self.requests.get_mut(index).evidence = Some(Evidence::Unknown);
                 self.abandon_stream(now, index, code::CANCEL);
@@ -160,7 +161,7 @@ impl Pool {
             ShutdownCause::ProcessEnds => self.config.timeouts.drain,
             ShutdownCause::PoolReplaced => self.config.timeouts.longest_drain(),
         });
-        // A deadline that got lost is no reason to have none.
+        // A draining pool without a deadline (a bug) gets a new one.
         let armed = self.timers.armed(Timer::Shutdown);
         match self.phase {
             Phase::Running => {
@@ -174,7 +175,7 @@ impl Pool {
         Handled::Done
     }
 
-    /// The drain deadline: everything that is left ends here.
+    /// Handles the drain deadline of the pool: ends all live requests.
     pub(super) fn on_shutdown_deadline(&mut self) {
         assert_eq!(self.phase, Phase::Draining);
         self.phase = Phase::Over;

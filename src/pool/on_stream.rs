@@ -29,7 +29,7 @@ impl Pool {
         let request = *request;
         let slot = self.slots.index(stream.connection);
         if stream_id > self.slots.connection(slot).last_stream_id {
-            // The order crossed a GOAWAY: the peer will not process it (RFC 9113, 6.8).
+            // The order and a GOAWAY crossed: the peer will not process the stream (RFC 9113, 6.8).
             let backend = stream.connection.backend;
             let evidence = retry::evidence(self.progress(request), StreamFailure::Unprocessed);
             self.abandon_stream(now, request, code::CANCEL);
@@ -78,11 +78,11 @@ impl Pool {
         self.note_frame(now, slot);
         let backend = stream.connection.backend;
         if pongs > 0 && self.slots.connection(slot).lifecycle() == Lifecycle::Ready {
-            // The watch was set for a longer silence than is allowed from here on.
+            // The timer was armed for a longer silence than is allowed after a response.
             self.arm_silence(slot, backend);
         }
         if upload == Upload::Done {
-            // How long a client takes to send its request says nothing about the backend.
+            // The time that a client takes to send its request says nothing about the backend.
             let state = &mut self.backends[usize::from(backend.0)];
             let sample = nanoseconds(now.since(since));
             state.response_time = match state.response_time {
@@ -94,13 +94,14 @@ impl Pool {
         Handled::Done
     }
 
-    /// A response may stand still for so long from now on.
+    /// Arms the stall timeout of a response.
     fn arm_response_stall(&mut self, now: Instant, index: u32) {
         self.timers.arm(Timer::Request(index), now.after(self.config.timeouts.response_stall));
     }
 
-    /// Bytes passed: a response may stand still for as long again. A request body that is slower
-    /// than allowed gets less and less time: its deadline grows by what it brought at the least rate.
+    /// Handles the progress of a body. Progress restarts the stall timeout of a response. A request
+    /// body must keep the minimum rate: its deadline moves by the time that the bytes take at that
+    /// rate, at most to the full stall timeout from now.
     pub(super) fn on_body_progressed(
         &mut self,
         now: Instant,
@@ -142,7 +143,7 @@ impl Pool {
                 self.unbind(index, stream.connection.backend);
                 self.give_back(now, stream, true);
             }
-            // RFC 9113, 8.1: a complete response before the end of the request; the rest of the
+            // RFC 9113, 8.1: the response is complete before the request, so the rest of the
             // request is not wanted.
             RequestState::Responding { upload: Upload::Open, .. } => {
                 self.abandon_stream(now, index, code::NO_ERROR);
@@ -203,7 +204,7 @@ impl Pool {
         }
     }
 
-    /// How far the present attempt of a request has come.
+    /// Returns how far the present attempt of a request has come.
     pub(super) fn progress(&self, index: u32) -> Progress {
         match self.requests.get(index).state {
             RequestState::Sent { .. } => Progress::Sent,
@@ -214,8 +215,9 @@ impl Pool {
         }
     }
 
-    /// The request no longer wants its stream, if it has one. The stream counts until the reset is
-    /// on the wire; on a connection that is gone nothing needs to be.
+    /// Detaches a request from its stream, if it has one, and orders a reset of the stream. The
+    /// stream counts as load until the reset is on the wire. On a lost connection no reset is
+    /// needed, and the stream is released at once.
     pub(super) fn abandon_stream(&mut self, now: Instant, index: u32, code: u32) {
         let Some(stream) = self.requests.get(index).stream() else {
             return;
@@ -226,11 +228,12 @@ impl Pool {
             self.give_back(now, stream, true);
             return;
         }
-        self.slots.set_resetting(stream).expect("a bound request has a stream");
+        self.slots.set_resetting(stream).expect("a request with a stream token has a stream");
         self.order(Output::ResetStream { stream, code });
     }
 
-    /// Gives a stream back and sees what its connection does without it.
+    /// Releases a stream and settles its connection. With `keep` false the connection gets no
+    /// further streams.
     pub(super) fn give_back(&mut self, now: Instant, stream: StreamToken, keep: bool) {
         let slot = self.slots.index(stream.connection);
         let drained = matches!(self.slots.connection(slot).lifecycle(), Lifecycle::Draining(_));
@@ -246,8 +249,8 @@ impl Pool {
         }
     }
 
-    /// Fails those streams of a connection for which `failure` gives one by their identifier, and
-    /// forgets those that were being reset if `forget_resets`.
+    /// Fails those streams of a connection for whose identifier `failure` returns a failure. If
+    /// `forget_resets`, also releases the streams whose reset is not yet on the wire.
     pub(super) fn fail_streams(
         &mut self,
         now: Instant,

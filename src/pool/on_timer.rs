@@ -1,5 +1,5 @@
 //! The passing of time. Each `Timeout` handles the one timer that is most overdue, so the work and
-//! the orders that follow are bounded; every firing ends its timer or moves it into the future.
+//! the orders that follow are bounded. Every timer that fires is disarmed or moved into the future.
 
 use super::connection::{DrainCause, Event, Lifecycle, Ping};
 use super::output::CloseReason;
@@ -24,11 +24,14 @@ impl Pool {
             Timer::Shutdown => self.on_shutdown_deadline(),
         }
         let next = self.timers.armed(timer);
-        assert!(next.is_none_or(|next| next > now), "a timer that fired lies in the future");
+        assert!(
+            next.is_none_or(|next| next > now),
+            "a timer that fired is disarmed or lies in the future"
+        );
         Handled::Done
     }
 
-    /// Connect deadline, max age or drain deadline.
+    /// Handles a connect deadline, maximum age or drain deadline.
     fn on_life(&mut self, now: Instant, slot: usize) {
         let backend = self.slots.token(slot).backend;
         match self.slots.connection(slot).lifecycle() {
@@ -44,8 +47,8 @@ impl Pool {
                 self.close(now, slot, CloseReason::DrainDeadline);
             }
             Lifecycle::Draining(cause) => {
-                // What is still being answered goes on; the deadline is for silence. A shutdown has
-                // one of its own, and a backend that goes gives its requests all the time there is.
+                // This deadline is for silence: responses that make progress continue until
+                // `drains_until`. With a draining or removed backend, silent ones do, too.
                 let connection = self.slots.connection(slot);
                 let quiet = connection.quiet_since.after(self.config.timeouts.drain);
                 let at = match cause {
@@ -65,7 +68,7 @@ impl Pool {
         }
     }
 
-    /// Slow dial, idleness, silence or suspicion.
+    /// Handles a slow dial, an idle or silent connection, or a suspect one without a frame in time.
     fn on_quiet(&mut self, now: Instant, slot: usize) {
         let token = self.slots.token(slot);
         let connection = self.slots.connection(slot);
@@ -73,7 +76,7 @@ impl Pool {
         let timer = Timer::Quiet(slot as u32);
         match connection.lifecycle() {
             Lifecycle::Empty | Lifecycle::Draining(_) => {
-                unreachable!("empty and draining slots are not watched")
+                unreachable!("empty and draining slots have no silence timer")
             }
             Lifecycle::Connecting { .. } => {
                 self.timers.disarm(timer);
@@ -89,7 +92,7 @@ impl Pool {
                 }
             }
             Lifecycle::Ready => {
-                assert_eq!(connection.protocol, Protocol::Http2, "HTTP/1.1 is not watched");
+                assert_eq!(connection.protocol, Protocol::Http2, "HTTP/1.1 has no silence timer");
                 let at = quiet_since.after(self.silence(slot, token.backend));
                 if at > now {
                     self.timers.arm(timer, at);
@@ -108,7 +111,8 @@ impl Pool {
         }
     }
 
-    /// Takes no new streams until a frame arrives, and asks for one.
+    /// Makes a connection suspect: it gets no new streams until a frame arrives. Orders a PING to
+    /// cause one.
     fn suspect(&mut self, now: Instant, slot: usize) {
         let token = self.slots.token(slot);
         self.slots.apply(token, Event::Silent).expect("a ready connection can fall silent");

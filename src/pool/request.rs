@@ -7,7 +7,7 @@ use super::slots::Stale;
 use super::time::Instant;
 use super::token::{BackendId, RequestId, StreamToken};
 
-/// Whether the whole request went to the connection.
+/// Upload of a request: done once the whole request was passed to the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Upload {
     Open,
@@ -18,9 +18,9 @@ pub(crate) enum Upload {
 pub(crate) enum RequestState {
     /// The next free index, or `NO_REQUEST`.
     Free { next: u32 },
-    /// For any connection it may use.
+    /// Waits for a stream of any backend it may use.
     Waiting,
-    /// Given to a connection; since when it is sent whole, or given if it is not.
+    /// Given to a connection. `since` is when the upload was done, or when the stream was ordered.
     Sent { stream: StreamToken, upload: Upload, since: Instant },
     /// A response byte went to the client.
     Responding { stream: StreamToken, upload: Upload },
@@ -36,18 +36,18 @@ pub(crate) struct Request {
     pub(crate) has_body: bool,
     pub(crate) replayable: bool,
     pub(crate) attempts: u8,
-    /// Order of arrival: who is older is served first.
+    /// Order of arrival: the oldest request is served first.
     pub(crate) arrival: u64,
-    /// Where the last failed attempt stood.
+    /// What the last failed attempt proved.
     pub(crate) evidence: Option<Evidence>,
     /// The backend of the last failed attempt.
     pub(crate) avoid: Option<BackendId>,
-    /// For the response head; set when the request was first sent whole.
+    /// Response-head deadline; set when the request was first sent whole.
     pub(crate) deadline: Option<Instant>,
 }
 
 impl Request {
-    /// None, at an index that was never used.
+    /// An entry that was never used.
     const VACANT: Self = Self {
         generation: 0,
         state: RequestState::Free { next: NO_REQUEST },
@@ -61,7 +61,7 @@ impl Request {
         deadline: None,
     };
 
-    /// The stream that carries it now.
+    /// Returns the stream that carries the request now.
     pub(crate) fn stream(&self) -> Option<StreamToken> {
         match self.state {
             RequestState::Free { .. } | RequestState::Waiting => None,
@@ -71,7 +71,7 @@ impl Request {
         }
     }
 
-    /// Whether a response byte went to the client.
+    /// True if a response byte went to the client.
     pub(crate) fn response_began(&self) -> bool {
         match self.state {
             RequestState::Free { .. } | RequestState::Waiting | RequestState::Sent { .. } => false,
@@ -79,7 +79,7 @@ impl Request {
         }
     }
 
-    /// Whether it counts against the retry budget.
+    /// True if the request counts against the retry budget.
     pub(crate) fn is_retrying(&self) -> bool {
         match self.state {
             RequestState::Free { .. } => false,
@@ -91,7 +91,7 @@ impl Request {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Requests {
-    /// Those that were ever used: the others cost no memory, though there is room for them.
+    /// Entries that were used at least once. Unused entries have capacity, but use no memory pages.
     entries: Vec<Request>,
     capacity: u32,
     free: u32,
@@ -106,7 +106,7 @@ impl Requests {
         Self { entries, capacity, free: NO_REQUEST, live: 0, arrivals: 0 }
     }
 
-    /// Takes a new request in as waiting; `None` if the table is full.
+    /// Adds a new request as waiting. Returns `None` if the table is full.
     pub(crate) fn insert(&mut self, idempotent: bool, has_body: bool) -> Option<RequestId> {
         if self.free == NO_REQUEST {
             if self.entries.len() == self.capacity as usize {
@@ -135,7 +135,7 @@ impl Requests {
         Some(RequestId { index, generation: entry.generation })
     }
 
-    /// Frees an ended request. An index whose generation is spent is never used again.
+    /// Frees the index of an ended request. An index whose generations are used up is retired.
     pub(crate) fn remove(&mut self, index: u32) {
         let entry = &mut self.entries[index as usize];
         assert!(!matches!(entry.state, RequestState::Free { .. }), "a request ends once");
@@ -147,7 +147,7 @@ impl Requests {
         self.live -= 1;
     }
 
-    /// Frees every entry. Ids stay what they are: stale.
+    /// Frees every entry. Old ids stay stale.
     pub(crate) fn rebuild(&mut self) {
         (self.free, self.live) = (NO_REQUEST, 0);
         for index in (0..self.entries.len() as u32).rev() {
@@ -160,7 +160,7 @@ impl Requests {
         }
     }
 
-    /// The index that an id names, if it is that incarnation's.
+    /// Returns the index that an id names, or `Stale`.
     pub(crate) fn find(&self, id: RequestId) -> Result<u32, Stale> {
         let entry = self.entries.get(id.index as usize).ok_or(Stale)?;
         let live = !matches!(entry.state, RequestState::Free { .. });
@@ -183,13 +183,13 @@ impl Requests {
         request
     }
 
-    /// The request at an index, if one is live there.
+    /// Returns the request at an index, if one is live there.
     pub(crate) fn peek(&self, index: u32) -> Option<&Request> {
         let request = self.entries.get(index as usize)?;
         (!matches!(request.state, RequestState::Free { .. })).then_some(request)
     }
 
-    /// The first live request from the index `start` on.
+    /// Returns the index of the first live request at or after `start`.
     pub(crate) fn next_live(&self, start: u32) -> Option<u32> {
         let from = self.entries.get(start as usize..)?;
         let found = from
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_used_is_neither_live_nor_known() {
+    fn an_index_that_was_never_used_is_neither_live_nor_known() {
         let mut requests = Requests::new(4);
         let first = requests.insert(true, false).expect("room");
         assert_eq!(requests.next_live(0), Some(first.index));
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spent_generation_retires_the_index() {
+    fn a_used_up_generation_retires_the_index() {
         let mut requests = Requests::new(1);
         requests.entries.push(Request { generation: u32::MAX - 1, ..Request::VACANT });
         requests.free = 0;
