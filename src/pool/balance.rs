@@ -1,14 +1,15 @@
-//! Which backend is next. Backends are kept in sets (may be used; may be used and has room; may be
-//! dialled; may be dialled if no other can), each a queue ordered by turn, so that every choice is
-//! O(log n).
+//! Load balancing: which backend is next. Backends are kept in sets: usable; with capacity; may be
+//! dialled; may be dialled, but has a slow dial. Each set is a queue ordered by virtual time, so
+//! that every choice is O(log n).
 //!
-//! A backend's turn is a virtual time that advances by a stride when it is chosen, the inverse of its
-//! weight (stride scheduling, Waldspurger 1995). With equal strides that is round robin. A backend
-//! that comes back joins at the present time rather than collecting the turns it missed. If it starts
-//! slowly, its turns are longer at first: its share grows with the time since it came back.
+//! A backend's virtual time advances when it is chosen, by a stride that is the inverse of its
+//! weight (stride scheduling, Waldspurger 1995). With equal strides this is round robin. A backend
+//! that comes back continues at the present virtual time instead of catching up on missed turns.
+//! During slow start its strides are longer: its share grows with the time since it came back.
 //!
-//! A turn that moves on is not moved in the queues at once: they may hold earlier turns than are true,
-//! and whoever looks at the first of a queue sets it right first. Most requests look at one queue only.
+//! Queues are updated lazily: a queue may hold an earlier virtual time for a backend than the true
+//! one. Before the first of a queue is used, its entry is corrected. Most requests look at one
+//! queue only.
 
 use core::hash::{Hash, Hasher};
 
@@ -26,22 +27,22 @@ use super::token::BackendId;
 /// A set of backends to choose from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Set {
-    /// Health allows it.
+    /// In service, and allowed by health or fail-open.
     Usable,
-    /// Usable, and a connection has room.
+    /// Usable, and a connection has capacity.
     Roomy,
-    /// Usable, a further connection may be dialled now, and no dial that is under way is slow.
+    /// Usable, a further connection may be dialled now, and no dial in progress is slow.
     Dialable,
-    /// As above, but a dial is slow.
+    /// Usable, a further connection may be dialled now, but a dial in progress is slow.
     Hanging,
 }
 
 const SETS: [Set; 4] = [Set::Usable, Set::Roomy, Set::Dialable, Set::Hanging];
-/// A turn of a backend of weight 1; large against the greatest weight.
+/// Stride of a backend of weight 1; large compared to the greatest weight.
 const STRIDE: u64 = 1 << 16;
-/// The share, in percent of its full one, with which a backend that starts slowly begins.
+/// Share at the beginning of slow start, in percent of the full share.
 const SLOW_START_LEAST: u64 = 10;
-/// How often a random choice is drawn anew because the one drawn starts slowly.
+/// How often a random choice is repeated because the backend drawn is in slow start.
 const SLOW_START_DRAWS: u32 = 8;
 
 #[derive(Clone, Debug)]
@@ -51,7 +52,7 @@ pub(crate) struct Balancer {
     sets: [IndexedHeap; 4],
     weights: Vec<u16>,
     turns: Vec<u64>,
-    /// When a backend came back; `None` if it was there from the beginning.
+    /// When each backend came back; `None` if it was there from the beginning.
     returned: Vec<Option<Instant>>,
     /// Requests in flight per backend.
     loads: Vec<u32>,
@@ -59,7 +60,7 @@ pub(crate) struct Balancer {
 }
 
 impl Balancer {
-    /// A balancer for so many places of weight 1.
+    /// Returns a balancer for `backends` table entries of weight 1.
     pub(crate) fn new(strategy: Strategy, slow_start: Duration, backends: usize) -> Self {
         Self {
             strategy,
@@ -73,7 +74,7 @@ impl Balancer {
         }
     }
 
-    /// From now on by another rule. Turns begin anew: those of before mean nothing to it.
+    /// Resets virtual times; the old strategy's are meaningless.
     pub(crate) fn set_strategy(&mut self, strategy: Strategy) {
         self.strategy = strategy;
         for index in 0..self.turns.len() as u32 {
@@ -85,7 +86,8 @@ impl Balancer {
         self.slow_start = slow_start;
     }
 
-    /// The next turn comes no later than one of the new weight would.
+    /// Changes a weight. The backend's next turn comes no later than a stride of the new weight
+    /// from now.
     pub(crate) fn set_weight(&mut self, backend: BackendId, weight: u16) {
         let index = usize::from(backend.0);
         self.weights[index] = weight;
@@ -102,7 +104,7 @@ impl Balancer {
         }
     }
 
-    /// Sets the first of a queue right, `avoid` not counted.
+    /// Returns the first backend of a queue other than `avoid`, after correcting stale entries.
     fn first(&mut self, set: Set, avoid: Option<u32>) -> Option<u32> {
         let heap = &mut self.sets[set as usize];
         loop {
@@ -118,18 +120,18 @@ impl Balancer {
         }
     }
 
-    /// The backend is back: its share grows from here on.
+    /// Starts the slow start of a backend that came back.
     pub(crate) fn start_slowly(&mut self, backend: BackendId, now: Instant) {
         self.returned[usize::from(backend.0)] = Some(now);
     }
 
-    /// Another backend may take the place.
+    /// Resets a table entry whose backend was removed.
     pub(crate) fn forget(&mut self, backend: BackendId) {
         self.returned[usize::from(backend.0)] = None;
         self.set_turn(u32::from(backend.0), self.now);
     }
 
-    /// The share of its full one that a backend gets now, in percent.
+    /// Returns the percentage of its full share that a backend gets now.
     pub(crate) fn share(&self, backend: u32, now: Instant) -> u64 {
         let Some(returned) = self.returned[backend as usize] else {
             return 100;
@@ -158,7 +160,8 @@ impl Balancer {
         self.sets[set as usize].contains(u32::from(backend.0))
     }
 
-    /// The next backend of a set, another than `avoid` if there is one. It is not yet charged.
+    /// Picks the next backend of a set; `avoid` only if there is no other. Does not charge the
+    /// backend.
     pub(crate) fn pick(
         &mut self,
         set: Set,
@@ -188,7 +191,7 @@ impl Balancer {
             Strategy::LeastLoaded => {
                 let one = draw(heap, avoid, candidates, random);
                 let other = draw(heap, avoid, candidates, random);
-                // One more request weighs the more, the smaller the share.
+                // The smaller the share, the more a request counts.
                 let load = |index: u32| {
                     let share = self.share(index, now);
                     let request = u64::from(share < 100);
@@ -200,7 +203,7 @@ impl Balancer {
         Some(backend_id(index))
     }
 
-    /// The backend had its turn.
+    /// Advances the virtual time of a backend that was chosen.
     pub(crate) fn charge(&mut self, backend: BackendId, now: Instant) {
         let index = usize::from(backend.0);
         let weight = match self.strategy {
@@ -221,7 +224,7 @@ impl Balancer {
         self.loads[usize::from(backend.0)] -= 1;
     }
 
-    /// Forgets which backends may be used and what they carry; shares and turns stay.
+    /// Clears the sets and loads. Shares and virtual times stay.
     pub(crate) fn clear(&mut self) {
         for heap in &mut self.sets {
             heap.clear();
@@ -233,7 +236,7 @@ impl Balancer {
         self.loads[usize::from(backend.0)]
     }
 
-    /// Feeds the turns, by their differences, to a hasher.
+    /// Hashes the virtual times, relative to the smallest.
     pub(crate) fn hash_state(&self, hasher: &mut impl Hasher) {
         let first = self.turns.iter().copied().min().unwrap_or(0).min(self.now);
         for turn in &self.turns {
@@ -247,14 +250,14 @@ impl Balancer {
             heap.recount()?;
             for (index, turn) in self.turns.iter().enumerate() {
                 let early = heap.key(index as u32).is_none_or(|held| held <= *turn);
-                expect(early, "a turn lies before that of its queue", index)?;
+                expect(early, "virtual time is behind its queue", index)?;
             }
         }
         Ok(())
     }
 }
 
-/// One of the members that are not to be avoided, each with the same chance.
+/// Draws a member of the heap other than `avoid`, all with the same probability.
 fn draw(heap: &IndexedHeap, avoid: Option<u32>, candidates: usize, random: &mut Random) -> u32 {
     let drawn = random.below(candidates as u64) as usize;
     let avoided = avoid.and_then(|index| heap.place(index));
@@ -299,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_that_starts_slowly_gets_its_share_by_and_by() {
+    fn a_backend_in_slow_start_gets_its_share_gradually() {
         let strategies = [Strategy::RoundRobin, Strategy::Weighted, Strategy::Random];
         for strategy in strategies {
             for (seconds, least, most) in [(0, 60, 140), (5, 250, 420), (10, 450, 550)] {
@@ -316,7 +319,7 @@ mod tests {
             balancer.request_bound(BackendId(0));
         }
         let shares = shares(&picks(&mut balancer, 1_000), 2);
-        assert!(shares[0] > shares[1], "five requests there, none here, and still: {shares:?}");
+        assert!(shares[0] > shares[1], "slow start outweighs five requests of load: {shares:?}");
     }
 
     fn shares(picks: &[u16], backends: u16) -> Vec<usize> {
@@ -338,7 +341,7 @@ mod tests {
         for (share, expected) in shares.iter().zip([100_usize, 200, 500]) {
             assert!(share.abs_diff(expected) <= 2, "{shares:?}");
         }
-        assert!(shares_of_window(&picks[..8]), "not in blocks: {:?}", &picks[..8]);
+        assert!(shares_of_window(&picks[..8]), "interleaved: {:?}", &picks[..8]);
     }
 
     fn shares_of_window(window: &[u16]) -> bool {

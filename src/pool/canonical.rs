@@ -1,11 +1,11 @@
-//! A pool's state up to what nobody can tell apart: for exhaustive search, which must recognise a
-//! state that it has seen.
+//! The identity of a pool's state, for an exhaustive search that must recognise the states it has
+//! seen.
 //!
-//! Two states with the same identity answer every future in the same way. Times count from now;
-//! generations and ordinals do not count, stream identifiers only by how they compare, turns by
-//! their differences; counters do not count. It is exact for pools whose own chances are switched
-//! off (a strategy that draws nothing, a fixed backoff, a max age beyond [`FAR`], no slow start), which a search
-//! must see to.
+//! Two states with the same identity behave alike in every future. Times are relative to now,
+//! virtual times relative to the smallest, and stream identifiers are only compared. Generations,
+//! ordinals and counters are left out. The identity is exact only for pools that make no random
+//! choices: a strategy that draws nothing, a fixed backoff, a maximum age beyond [`FAR`], and no
+//! slow start. The search must configure its pools like that.
 
 use core::hash::{Hash, Hasher};
 use core::time::Duration;
@@ -17,11 +17,11 @@ use super::slots::Stream;
 use super::timer::Timer;
 use super::{Instant, Phase, Pool};
 
-/// Times further away than this, in nanoseconds (13 days), are never.
+/// Times further away than this, in nanoseconds (13 days), count as never.
 pub const FAR: u64 = 1 << 50;
 
 impl Pool {
-    /// Feeds the identity of the state at `now` to a hasher.
+    /// Hashes the identity of the state at `now`.
     pub fn hash_state(&self, now: Instant, hasher: &mut impl Hasher) {
         match self.phase {
             Phase::Running => 0_u8,
@@ -89,7 +89,7 @@ impl Pool {
             (request.idempotent, request.has_body, request.replayable).hash(hasher);
             (request.attempts, request.avoid, request.deadline.map(|at| after(now, at)))
                 .hash(hasher);
-            // Who came first, not when.
+            // Only the order of arrival matters, not the time.
             let mut older = 0_u32;
             let mut start = 0;
             while let Some(other) = self.requests.next_live(start) {
@@ -127,7 +127,7 @@ impl Pool {
             }
             .hash(hasher);
             (backend.service, backend.probes, backend.probing.is_some()).hash(hasher);
-            // Who left before whom: the first makes room for others.
+            // The order of removal matters: the backend removed first is freed first.
             let since = |backend: &Backend| backend.told.map(|(_, since, _)| since);
             let left = |other: &&Backend| {
                 other.service == Service::Leaving && since(other) < since(backend)
@@ -146,7 +146,7 @@ impl Pool {
     }
 }
 
-/// How long until then; never if that is far away.
+/// Returns the time until `at`, or `u64::MAX` if it is beyond [`FAR`].
 fn after(now: Instant, at: Instant) -> u64 {
     let left = at.0.saturating_sub(now.0);
     if left > FAR { u64::MAX } else { left }

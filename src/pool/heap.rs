@@ -1,5 +1,5 @@
-//! A priority queue over a fixed range of indices, each in it at most once: timers, waiting requests
-//! and backends in turn are all kept in one of these.
+//! A priority queue over a fixed range of indices, in which each index occurs at most once. Timers,
+//! waiting requests and the sets of backends use it.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -7,10 +7,11 @@ use alloc::vec::Vec;
 use super::invariants::{Mismatch, expect, same};
 
 const ABSENT: u32 = u32::MAX;
-/// Children of an entry. Four lie in one cache line, and the heap is half as deep as with two.
+/// Children of an entry. Four fit in one cache line, and the heap is half as deep as with two.
 const CHILDREN: usize = 4;
 
-/// A member: its key above its index, so that one comparison orders by key and then by index.
+/// A member: the key in the high bits and the index in the low bits, so that one comparison orders
+/// by key and then by index.
 type Entry = u128;
 
 fn entry(key: u64, index: u32) -> Entry {
@@ -25,9 +26,9 @@ fn index(entry: Entry) -> u32 {
     entry as u32
 }
 
-/// A heap of entries with the position of every index known, so that any one can be moved or removed
-/// in O(log n). Ties go to the lower index, so that runs repeat. The backing array doubles as a dense
-/// list of the members, for random choice.
+/// A heap that knows the position of every index, so that any member can be moved or removed in
+/// O(log n). The lower index wins ties, so that runs are reproducible. The backing array is also a
+/// dense list of the members, for random choice.
 #[derive(Clone, Debug)]
 pub(crate) struct IndexedHeap {
     entries: Vec<Entry>,
@@ -35,7 +36,7 @@ pub(crate) struct IndexedHeap {
 }
 
 impl IndexedHeap {
-    /// An empty heap for the indices below `capacity`. It never allocates again.
+    /// Returns an empty heap for the indices below `capacity`. It never allocates again.
     pub(crate) fn new(capacity: usize) -> Self {
         assert!(capacity < ABSENT as usize);
         Self { entries: Vec::with_capacity(capacity), positions: vec![ABSENT; capacity] }
@@ -53,17 +54,17 @@ impl IndexedHeap {
         self.positions[index as usize] != ABSENT
     }
 
-    /// The key of a member.
+    /// Returns the key of a member.
     pub(crate) fn key(&self, index: u32) -> Option<u64> {
         self.place(index).map(|place| key(self.entries[place]))
     }
 
-    /// The least key, and whose it is.
+    /// Returns the least key and its index.
     pub(crate) fn peek(&self) -> Option<(u64, u32)> {
         self.entries.first().map(|entry| (key(*entry), index(*entry)))
     }
 
-    /// The least key among all members but one.
+    /// Returns the least key, and its index, among all members but one.
     pub(crate) fn peek_except(&self, excluded: u32) -> Option<(u64, u32)> {
         let first = self.peek()?;
         if first.1 != excluded {
@@ -73,44 +74,44 @@ impl IndexedHeap {
         rest.min().map(|entry| (key(*entry), index(*entry)))
     }
 
-    /// The member at a place of the dense list, in no particular order.
+    /// Returns the member at a position of the dense list, which is in no particular order.
     pub(crate) fn member(&self, place: usize) -> u32 {
         index(self.entries[place])
     }
 
-    /// The place of a member in the dense list.
+    /// Returns the position of a member in the dense list.
     pub(crate) fn place(&self, index: u32) -> Option<usize> {
         let position = self.positions[index as usize];
         (position != ABSENT).then_some(position as usize)
     }
 
-    /// Puts an index in, or moves it to another key.
+    /// Inserts an index, or changes its key.
     pub(crate) fn set(&mut self, index: u32, key: u64) {
         let entry = entry(key, index);
         match self.place(index) {
             Some(position) => self.restore(position, entry),
             None => {
-                assert!(self.entries.len() < self.positions.len(), "an index is in at most once");
+                assert!(self.entries.len() < self.positions.len(), "an index occurs at most once");
                 self.entries.push(entry);
                 self.rise(self.entries.len() - 1, entry);
             }
         }
     }
 
-    /// Takes an index out, if it is in.
+    /// Removes an index. Returns false if it was not a member.
     pub(crate) fn remove(&mut self, index: u32) -> bool {
         let Some(position) = self.place(index) else {
             return false;
         };
         self.positions[index as usize] = ABSENT;
-        let last = self.entries.pop().expect("the index has a place");
+        let last = self.entries.pop().expect("the index has a position");
         if position < self.entries.len() {
             self.restore(position, last);
         }
         true
     }
 
-    /// Puts an entry where it belongs, given that whatever is at `position` may be overwritten.
+    /// Moves an entry to its position. The entry at `position` is overwritten.
     fn restore(&mut self, position: usize, entry: Entry) {
         if position > 0 && entry < self.entries[(position - 1) / CHILDREN] {
             self.rise(position, entry);
@@ -143,14 +144,14 @@ impl IndexedHeap {
         self.put(position, entry);
     }
 
-    /// The least child of an entry, and where it is.
+    /// Returns the least child of an entry, with its position.
     fn least_child(&self, position: usize) -> Option<(usize, Entry)> {
         let first = CHILDREN * position + 1;
         let children = self.entries.get(first..)?;
         let lesser = |one: (usize, Entry), other: (usize, Entry)| {
             if other.1 < one.1 { other } else { one }
         };
-        // Nearly always there are four: two comparisons that do not wait for each other, and a third.
+        // Almost always there are four children: two independent comparisons and a third.
         if let Some([one, two, three, four]) = children.first_chunk() {
             let left = lesser((first, *one), (first + 1, *two));
             return Some(lesser(left, lesser((first + 2, *three), (first + 3, *four))));
@@ -163,13 +164,13 @@ impl IndexedHeap {
         self.positions[index(entry) as usize] = position as u32;
     }
 
-    /// Takes every index out.
+    /// Removes all members.
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
         self.positions.fill(ABSENT);
     }
 
-    /// Says whether the order and the positions agree.
+    /// Checks that order and positions agree.
     pub(crate) fn recount(&self) -> Result<(), Mismatch> {
         for (place, entry) in self.entries.iter().enumerate() {
             let position = self.positions[index(*entry) as usize] as usize;
@@ -187,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gives_out_in_order_of_key_then_index() {
+    fn returns_members_in_order_of_key_then_index() {
         let mut heap = IndexedHeap::new(8);
         for (index, key) in [(3, 5), (1, 5), (0, 9), (7, 1)] {
             heap.set(index, key);

@@ -1,5 +1,5 @@
-//! What must hold between any two inputs, by recount. O(size of the tables): for the simulator and
-//! tests after each input, and for an audit now and then.
+//! Invariants that hold after every fact, checked by a recount in O(size of the tables). The
+//! simulator and tests recount after each fact; in production an audit recounts once in a while.
 
 use core::fmt;
 
@@ -12,12 +12,12 @@ use super::slots::Stream;
 use super::timer::Timer;
 use super::{Phase, Pool, backend_id};
 
-/// Something that does not add up: a bug in the pool.
+/// A failed check of a recount: a bug in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Mismatch {
-    /// What was counted.
+    /// The check that failed.
     pub what: &'static str,
-    /// Of which slot, request or backend, by index; 0 if it is about the whole.
+    /// Index of the slot, request or backend concerned; 0 if the check is about the whole pool.
     pub place: u32,
 }
 
@@ -29,12 +29,12 @@ impl fmt::Display for Mismatch {
 
 impl core::error::Error for Mismatch {}
 
-/// Fails with `what` unless something holds.
+/// Fails with `what` unless `holds`.
 pub(crate) fn expect(holds: bool, what: &'static str, place: usize) -> Result<(), Mismatch> {
     if holds { Ok(()) } else { Err(Mismatch { what, place: place as u32 }) }
 }
 
-/// Fails with `what` unless two counts are the same.
+/// Fails with `what` unless two values are equal.
 pub(crate) fn same<T: PartialEq>(
     one: T,
     other: T,
@@ -48,7 +48,7 @@ impl Pool {
     /// Recounts everything.
     ///
     /// # Errors
-    /// The first thing that does not hold. That is a bug in the pool.
+    /// The first check that failed. That is a bug in the pool.
     pub fn recount(&self) -> Result<(), Mismatch> {
         self.slots.recount()?;
         self.timers.recount()?;
@@ -65,10 +65,10 @@ impl Pool {
     /// Recounts everything.
     ///
     /// # Panics
-    /// If something does not hold; the message names it.
+    /// If a check fails; the message names it.
     pub fn check_invariants(&self) {
         if let Err(mismatch) = self.recount() {
-            panic!("the pool does not add up: {mismatch}");
+            panic!("the pool is inconsistent: {mismatch}");
         }
     }
 
@@ -125,11 +125,11 @@ impl Pool {
             let (life, quiet) = (armed(Timer::Life(slot as u32)), armed(Timer::Quiet(slot as u32)));
             let exists = self.slots.connection(slot).lifecycle() != Lifecycle::Empty;
             same(life, exists, "a slot has a deadline if and only if it is in use", slot)?;
-            expect(exists || !quiet, "an empty slot is not watched", slot)?;
+            expect(exists || !quiet, "an empty slot has no silence timer", slot)?;
             live += usize::from(life) + usize::from(quiet);
         }
         for index in self.live_requests() {
-            // Once the shutdown's deadline has passed nothing is live.
+            // This holds until the end: at its deadline, the shutdown ends all live requests.
             let due = armed(Timer::Request(index));
             expect(due, "a request has a deadline", index as usize)?;
             live += 1;
@@ -138,12 +138,12 @@ impl Pool {
             let place = index as u32;
             let health = armed(Timer::Health(place));
             let timed = backend.health.is_timed();
-            same(health, timed, "an ejected backend has a way back", index)?;
+            same(health, timed, "an ejection has a timer that ends it", index)?;
             let probed = self.config.probing == Probing::Ordered
                 && self.phase == Phase::Running
                 && matches!(backend.service, Service::Serving | Service::Draining);
             let probe = armed(Timer::Probe(place));
-            same(probe, probed, "a backend is probed", index)?;
+            same(probe, probed, "a backend has a health check timer", index)?;
             let backoff = armed(Timer::Backoff(place));
             live += usize::from(health) + usize::from(backoff) + usize::from(probe);
         }
@@ -151,7 +151,7 @@ impl Pool {
         let draining = self.phase == Phase::Draining;
         same(shutdown, draining, "a shutdown has a deadline", 0)?;
         live += usize::from(shutdown);
-        same(self.timers.len(), live, "timers with a live cause", 0)
+        same(self.timers.len(), live, "armed timers", 0)
     }
 
     fn recount_backends(&self) -> Result<(), Mismatch> {
@@ -159,7 +159,7 @@ impl Pool {
         let (mut in_service, mut healthy, mut ejected, mut leaving) = (0, 0, 0, 0);
         for (index, backend) in self.backends.iter().enumerate() {
             let counted = backend.count();
-            same(backend.counted, counted, "how a backend counts", index)?;
+            same(backend.counted, counted, "counters that a backend is part of", index)?;
             in_service += u32::from(counted.in_service);
             healthy += u32::from(counted.healthy);
             ejected += u32::from(counted.ejected);
@@ -173,17 +173,22 @@ impl Pool {
             };
             expect(fits, "connections of a backend that was removed", index)?;
             let told = backend.told.map(|(state, ..)| state);
-            same(told, backend.state(), "the state that was told of a backend", index)?;
-            expect(!idle || backend.probing.is_none(), "a removed backend is probed", index)?;
+            same(told, backend.state(), "reported state of a backend", index)?;
+            expect(
+                !idle || backend.probing.is_none(),
+                "a removed backend has a health check",
+                index,
+            )?;
         }
         same(in_service, self.in_service, "backends in service", 0)?;
         same(healthy, self.healthy, "healthy backends", 0)?;
         same(ejected, self.ejected, "ejected backends", 0)?;
         same(leaving, self.leaving, "removed backends", 0)?;
-        same(self.panicking, self.should_panic(), "too few backends are healthy", 0)
+        same(self.panicking, self.should_panic(), "fail-open", 0)
     }
 
-    /// Each request that was sent counts for the backend that it is on, and a probe is one of them.
+    /// Checks that each request with a stream counts as load of its backend, and that each trial
+    /// request is one of them.
     fn recount_loads(&self) -> Result<(), Mismatch> {
         let (mut counted, mut sent) = (0, 0);
         for (index, backend) in self.backends.iter().enumerate() {
@@ -194,12 +199,12 @@ impl Pool {
             let probe = backend.health.probe();
             let stream = |probe| self.requests.peek(probe).and_then(|request| request.stream());
             let on_it = |probe| stream(probe).is_some_and(|it| it.connection.backend == id);
-            expect(probe.is_none_or(on_it), "the probe of a backend on trial", index)?;
+            expect(probe.is_none_or(on_it), "trial request of a half-open backend", index)?;
         }
         for index in self.live_requests() {
             sent += u32::from(self.requests.get(index).stream().is_some());
         }
-        same(counted, sent, "requests that were sent", 0)
+        same(counted, sent, "requests with a stream", 0)
     }
 
     fn recount_sets(&self) -> Result<(), Mismatch> {
@@ -209,7 +214,7 @@ impl Pool {
             let chosen = backend.is_usable() || (backend.counted.in_service && self.panicking);
             same(member(Set::Usable), chosen, "usable backend", index)?;
             let roomy = chosen && self.slots.has_capacity(id);
-            same(member(Set::Roomy), roomy, "backend with room", index)?;
+            same(member(Set::Roomy), roomy, "backend with capacity", index)?;
             let waits = self.timers.armed(Timer::Backoff(index as u32)).is_some();
             let dialable = chosen && !waits && self.may_dial(id);
             let hangs = dialable && self.slots.has_slow_dial(id);
@@ -219,14 +224,14 @@ impl Pool {
         Ok(())
     }
 
-    /// No request waits while a stream it may use is free, and one that waits has something to wait
-    /// for. A connection without load is never left draining.
+    /// Checks that no request waits while a stream it may use is free, that enough dials are in
+    /// progress for the waiting requests, and that no draining connection is without load.
     fn recount_progress(&self) -> Result<(), Mismatch> {
         let any = |set| {
             (0..self.backends.len()).any(|index| self.balancer.is_member(set, backend_id(index)))
         };
         let waits = !self.waiting.is_empty();
-        expect(!(waits && any(Set::Roomy)), "a request waits beside a free stream", 0)?;
+        expect(!(waits && any(Set::Roomy)), "a request waits while a stream is free", 0)?;
         let covered = self.waiting.len() as u64 <= self.slots.expected_streams();
         let served = covered || !(any(Set::Dialable) || any(Set::Hanging));
         expect(served, "a request waits without a dial that could be made", 0)?;
@@ -235,7 +240,7 @@ impl Pool {
             let draining = matches!(connection.lifecycle(), Lifecycle::Draining(_));
             expect(!draining || connection.load() > 0, "a slot drains without a load", slot)?;
             let lost = connection.lifecycle() == Lifecycle::Draining(DrainCause::Lost);
-            expect(!lost || connection.capacity() == 0, "a lost connection has room", slot)?;
+            expect(!lost || connection.capacity() == 0, "a lost connection has capacity", slot)?;
         }
         Ok(())
     }

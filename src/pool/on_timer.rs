@@ -47,8 +47,8 @@ impl Pool {
                 self.close(now, slot, CloseReason::DrainDeadline);
             }
             Lifecycle::Draining(cause) => {
-                // This deadline is for silence: responses that make progress continue until
-                // `drains_until`. With a draining or removed backend, silent ones do, too.
+                // The connection is closed after a silence, or at `drains_until` if responses are
+                // ongoing. If its backend drains or was removed, only `drains_until` counts.
                 let connection = self.slots.connection(slot);
                 let quiet = connection.quiet_since.after(self.config.timeouts.drain);
                 let at = match cause {

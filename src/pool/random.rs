@@ -1,10 +1,10 @@
-//! The pool's only source of chance: a stream that its seed fixes for ever.
+//! The pool's only source of randomness: a stream that is fixed by its seed.
 
 use rand_core::Rng;
 use rand_pcg::Pcg64Mcg;
 
-/// Integer draws over PCG, whose output is part of its definition; nothing here depends on a
-/// library's distributions, which change between releases.
+/// Integers drawn from PCG, whose output is part of its definition. Distributions of libraries are
+/// not used, because they change between releases.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(Pcg64Mcg);
 
@@ -13,14 +13,15 @@ impl Random {
         Self(Pcg64Mcg::new(u128::from(seed) << 64 | 0x9e37_79b9_7f4a_7c15))
     }
 
-    /// A number below `bound`, which is above zero. The bias is below 2^-32 for any bound in use.
+    /// Returns a number below `bound`, which must be above zero. The bias is below 2^-32 for any
+    /// bound in use.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         assert!(bound > 0);
         let wide = u128::from(self.0.next_u64()) * u128::from(bound);
-        u64::try_from(wide >> 64).expect("the product of two 64-bit numbers, halved")
+        u64::try_from(wide >> 64).expect("the upper half of a 128-bit number")
     }
 
-    /// `value`, up to a tenth or a fifth (`percent`) more or less.
+    /// Returns `value`, changed at random by up to `percent` percent in either direction.
     pub(crate) fn jitter(&mut self, value: u64, percent: u64) -> u64 {
         assert!(percent <= 100);
         let spread = value / 100 * percent;
@@ -34,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_fixes_the_stream_for_ever() {
+    fn a_seed_fixes_the_stream() {
         let mut random = Random::new(7);
         let drawn = [(); 4].map(|()| random.below(1_000_000));
         let mut again = Random::new(7);
@@ -45,7 +46,7 @@ mod tests {
     const GOLDEN: [u64; 4] = [60_155, 813_659, 580_620, 612_741];
 
     #[test]
-    fn jitter_stays_within_its_share() {
+    fn jitter_stays_within_its_percentage() {
         let mut random = Random::new(1);
         for _ in 0..1_000 {
             let drawn = random.jitter(1_000, 10);

@@ -1,4 +1,4 @@
-//! Retry by evidence: a table, not a habit.
+//! Retries, decided by evidence:
 //!
 //! | evidence | retried | source |
 //! |---|---|---|
@@ -8,39 +8,39 @@
 //! | [`Unknown`](Evidence::Unknown) | idempotent methods, within the budget | RFC 9110, 9.2.2 |
 //! | [`Responding`](Evidence::Responding) | never | |
 //!
-//! Every retry also takes one of the attempts and needs a body that can be replayed from its first
-//! byte. The budget (a share of the live requests) guards backends against being asked to do work
-//! twice. It does not apply to the first two rows: there the backend did no work, so the retry adds
-//! none, and a GOAWAY that strands a hundred streams must not cost eighty of them their answer.
+//! Every retry also uses one of the attempts, and needs a body that can be replayed from its first
+//! byte. The budget (a share of the live requests) keeps retries from doubling the work of the
+//! backends. It does not apply to the first two rows: there the backend did no work, so a retry
+//! adds none, and a GOAWAY that strands a hundred streams must not fail eighty of them.
 
 use super::config::RetryConfig;
 use super::input::{StreamFailure, code};
 
-/// Where an attempt stood when it ended without a complete response.
+/// What the end of an attempt without a complete response proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Evidence {
-    /// No byte of it reached a socket.
+    /// No byte of the request reached a socket.
     NeverSent,
-    /// Its stream identifier is above the last one the peer says it processed.
+    /// The stream identifier is above the last one that the peer says it processed.
     Unprocessed,
-    /// The peer refused it before any response.
+    /// The peer refused the request before any response.
     Refused,
-    /// Sent, and no response byte: it may or may not have been processed.
+    /// The request was sent, and no response byte came: it may or may not have been processed.
     Unknown,
     /// A response byte went to the client.
     Responding,
 }
 
-/// How far an attempt had come, as the pool knows it.
+/// How far an attempt has come, as the pool knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Progress {
-    /// Given to a connection; may be on the wire.
+    /// Given to a connection; bytes may be on the wire.
     Sent,
-    /// Response begun.
+    /// The response has started.
     Responding,
 }
 
-/// What a failure proves about the attempt.
+/// Returns what a failure proves about the attempt.
 #[must_use]
 pub fn evidence(progress: Progress, failure: StreamFailure) -> Evidence {
     match (progress, failure) {
@@ -55,20 +55,20 @@ pub fn evidence(progress: Progress, failure: StreamFailure) -> Evidence {
     }
 }
 
-/// What the decision depends on besides the evidence.
+/// What a retry depends on besides the evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Attempt {
-    /// Whether the method is idempotent (RFC 9110, 9.2.2).
+    /// True if the method is idempotent (RFC 9110, 9.2.2).
     pub idempotent: bool,
-    /// Whether the body can be sent again from its first byte.
+    /// True if the body can be sent again from its first byte.
     pub replayable: bool,
     /// Attempts made so far, at least 1.
     pub attempts: u8,
-    /// Whether the budget has room for this request.
+    /// True if the budget allows another retry.
     pub within_budget: bool,
 }
 
-/// Whether the request is tried again. This is the whole rule.
+/// True if the request is retried. This is the whole rule.
 #[must_use]
 pub fn may_retry(config: &RetryConfig, evidence: Evidence, attempt: Attempt) -> bool {
     assert!(attempt.attempts >= 1, "an attempt that was never made cannot fail");
@@ -81,7 +81,7 @@ pub fn may_retry(config: &RetryConfig, evidence: Evidence, attempt: Attempt) -> 
     by_evidence && attempt.replayable && attempt.attempts < config.attempts
 }
 
-/// Whether one more request may be on a second or later attempt.
+/// True if one more of `live` requests may be on a second or later attempt, besides `retrying`.
 #[must_use]
 pub fn within_budget(config: &RetryConfig, live: u32, retrying: u32) -> bool {
     assert!(retrying <= live, "a request on a retry is live");

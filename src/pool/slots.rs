@@ -1,11 +1,11 @@
-//! The token layer: connection slots, their streams, and the checks on every token.
+//! The token layer: connection slots, their streams, and the check of every token.
 //!
-//! All tables are sized once. A slot gets its row of the stream table when it is first dialled: what no
-//! connection ever needed is not written to, so that it costs no memory.
+//! All tables have a fixed capacity. A slot gets its row of the stream table when it is first
+//! dialled, so that rows that were never needed use no memory pages.
 //!
-//! The slots of a backend are sorted into sets by state, one 64-bit word each, so that finding one is a
-//! single instruction whatever the limits are. Slots beyond `connections_per_backend` exist only so that
-//! draining connections never block their successors.
+//! The slots of a backend are kept in sets by state, one 64-bit word per set, so that finding a
+//! slot takes one instruction. Each backend has twice `connections_per_backend` slots: the second
+//! half exists so that draining connections never block their successors.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -26,23 +26,23 @@ pub(crate) struct Stale;
 pub(crate) enum Stream {
     /// The next free entry of the connection, or `NO_ENTRY`.
     Free { next: u16 },
-    /// Carries a request. The identifier is 0 until the order to open it was carried out.
+    /// Carries a request. The stream identifier is 0 until the driver has opened the stream.
     Open { ordinal: u32, stream_id: u32, request: u32 },
-    /// Reset by order, not yet on the wire: the peer still counts it, and so do we.
+    /// Reset by order, but not yet on the wire: the peer still counts it, so it is still load.
     Resetting { ordinal: u32 },
 }
 
 const NO_ENTRY: u16 = u16::MAX;
 const NO_ROW: u32 = u32::MAX;
 
-/// The slots of one backend by state, a bit each.
+/// The slots of one backend by state, one bit per slot.
 #[derive(Clone, Debug, Default)]
 struct BackendSlots {
     empty: u64,
     connecting: u64,
     /// Ready and below the limit: `Available`.
     available: u64,
-    /// Ready at the limit, and suspect ones.
+    /// Ready at the limit, or suspect.
     occupied: u64,
     draining: u64,
 }
@@ -56,14 +56,14 @@ pub(crate) struct Slots {
     connections: Vec<Connection>,
     /// Rows of `streams_per_connection` entries.
     streams: Vec<Stream>,
-    /// The row of each slot, or `NO_ROW`.
+    /// Row of each slot, or `NO_ROW`.
     rows: Vec<u32>,
     free_heads: Vec<u16>,
-    /// Streams that all dials together are expected to bring.
+    /// Streams that all dials in progress are expected to provide.
     expected: u64,
-    /// Slots retired because their generation is spent.
+    /// Number of slots retired because their generations are used up.
     retired: u32,
-    /// The last generation a slot may have; lower in simulation.
+    /// The last generation a slot may have; smaller in simulations.
     generation_max: u32,
     transitions: Transitions,
 }
@@ -92,11 +92,11 @@ impl Slots {
     }
 
     pub(crate) fn narrow_generations(&mut self, most: u32) {
-        assert!(most >= 1, "a slot is used once at least");
+        assert!(most >= 1, "a slot has at least one generation");
         self.generation_max = most;
     }
 
-    /// Starts a dial in a free slot, or says that the limit is reached.
+    /// Starts a dial in a free slot. Returns `None` if the limit of connections is reached.
     pub(crate) fn dial(&mut self, backend: BackendId, expected: u32) -> Option<ConnectionToken> {
         if !self.can_dial(backend) {
             return None;
@@ -109,7 +109,7 @@ impl Slots {
         Some(self.token(index))
     }
 
-    /// Frees all streams of a slot, which has a row from now on.
+    /// Frees all streams of a slot. Assigns the slot's row if it has none.
     fn clear_row(&mut self, index: usize) {
         let size = self.streams_per_connection;
         if self.rows[index] == NO_ROW {
@@ -122,12 +122,12 @@ impl Slots {
         }
     }
 
-    /// Where the row of a slot that was dialled begins.
+    /// Returns the start of a slot's row. The slot must have been dialled.
     fn base(&self, index: usize) -> usize {
         self.rows[index] as usize * self.streams_per_connection
     }
 
-    /// The streams of a slot that was dialled.
+    /// Returns the streams of a slot. The slot must have been dialled.
     fn row(&self, index: usize) -> &[Stream] {
         let base = self.base(index);
         &self.streams[base..base + self.streams_per_connection]
@@ -138,14 +138,14 @@ impl Slots {
         &mut self.streams[base..base + self.streams_per_connection]
     }
 
-    /// Whether the backend may have one more connection and a slot for it.
+    /// True if the backend may have one more connection and has a slot for it.
     pub(crate) fn can_dial(&self, backend: BackendId) -> bool {
         let slots = &self.backends[usize::from(backend.0)];
         let active = slots.connecting | slots.available | slots.occupied;
         slots.empty != 0 && active.count_ones() < self.connections_max
     }
 
-    /// A dial succeeded.
+    /// Marks a dial as established and sets the limit of the connection.
     pub(crate) fn establish(
         &mut self,
         token: ConnectionToken,
@@ -162,8 +162,8 @@ impl Slots {
         self.change(index, Event::Established)
     }
 
-    /// Takes a stream of the first connection of the backend that has room. First fit keeps the
-    /// load on few connections, so that those a burst needed can go idle.
+    /// Reserves a stream on the backend's first connection with capacity. First fit keeps the load
+    /// on few connections, so that the others can become idle after a burst.
     pub(crate) fn acquire(&mut self, backend: BackendId, request: u32) -> Option<StreamToken> {
         let available = self.backends[usize::from(backend.0)].available;
         if available == 0 {
@@ -184,7 +184,7 @@ impl Slots {
         Some(StreamToken { connection: self.token(index), stream: entry, ordinal })
     }
 
-    /// A connection that was made elsewhere, and its first stream.
+    /// Adds an established connection and reserves its first stream.
     #[cfg(test)]
     pub(crate) fn add_and_acquire(
         &mut self,
@@ -197,25 +197,25 @@ impl Slots {
         self.acquire(backend, request)
     }
 
-    /// The entry a stream token names.
+    /// Returns the entry that a stream token names.
     pub(crate) fn get(&self, token: StreamToken) -> Result<Stream, Stale> {
         Ok(self.streams[self.place(token)?])
     }
 
-    /// The entry a stream token names, to note the identifier under which it was opened.
+    /// Returns the entry that a stream token names, to set the stream identifier.
     pub(crate) fn get_mut(&mut self, token: StreamToken) -> Result<&mut Stream, Stale> {
         let place = self.place(token)?;
         Ok(&mut self.streams[place])
     }
 
-    /// The stream was reset by order; it counts until that is on the wire.
+    /// Marks the stream as reset by order. It counts as load until the reset is on the wire.
     pub(crate) fn set_resetting(&mut self, token: StreamToken) -> Result<(), Stale> {
         let place = self.place(token)?;
         self.streams[place] = Stream::Resetting { ordinal: token.ordinal };
         Ok(())
     }
 
-    /// Gives a stream back. With `keep` false its connection takes no further streams.
+    /// Releases a stream. With `keep` false its connection gets no further streams.
     pub(crate) fn release(&mut self, token: StreamToken, keep: bool) -> Result<(), Stale> {
         let place = self.place(token)?;
         let index = self.index(token.connection);
@@ -229,18 +229,18 @@ impl Slots {
         );
         if !keep && takes_streams {
             let drained = self.change(index, Event::Drain(DrainCause::Unfit));
-            drained.expect("one that could take streams again can drain");
+            drained.expect("a connection that may take streams can drain");
         }
         Ok(())
     }
 
-    /// Moves a connection as its table says and keeps the sets in step.
+    /// Applies an event to a connection and updates the sets.
     pub(crate) fn apply(&mut self, token: ConnectionToken, event: Event) -> Result<(), Illegal> {
         let index = self.find(token).map_err(|Stale| Illegal)?;
         self.change(index, event)
     }
 
-    /// Changes what a connection may carry, as far as the cap allows.
+    /// Changes the limit of a connection to the peer's new limit, at most the operator's cap.
     pub(crate) fn set_limit(&mut self, token: ConnectionToken, max_streams: u32) {
         let index = self.find(token).expect("the caller looked it up");
         let before = self.connections[index].clone();
@@ -249,14 +249,14 @@ impl Slots {
         self.sort(index, before.state());
     }
 
-    /// The dial is slow: nobody waits for it alone.
+    /// Marks a dial as slow: no request counts on it any more.
     pub(crate) fn expect_nothing(&mut self, token: ConnectionToken) {
         let index = self.find(token).expect("the caller looked it up");
         self.expected -= expected(&self.connections[index]);
         self.connections[index].expect_nothing();
     }
 
-    /// Nobody counts on the dials of a backend any more.
+    /// Marks all dials of a backend as slow: no request counts on them any more.
     pub(crate) fn expect_nothing_of(&mut self, backend: BackendId) {
         for index in self.range(backend) {
             self.expected -= expected(&self.connections[index]);
@@ -264,7 +264,7 @@ impl Slots {
         }
     }
 
-    /// Frees every slot at once; all tokens are stale from here on.
+    /// Empties every slot at once. All tokens are stale from here on.
     pub(crate) fn close_all(&mut self) {
         for index in 0..self.connections.len() {
             let before = self.connections[index].state();
@@ -304,7 +304,7 @@ impl Slots {
         *slots.set(after) |= bit;
     }
 
-    /// The slot index that a token names, if it is that incarnation's.
+    /// Returns the slot index that a token names, or `Stale` if its generation is over.
     pub(crate) fn find(&self, token: ConnectionToken) -> Result<usize, Stale> {
         let known = usize::from(token.backend.0) < self.backends.len()
             && usize::from(token.slot) < self.per_backend;
@@ -317,7 +317,7 @@ impl Slots {
         if live && connection.generation == token.generation { Ok(index) } else { Err(Stale) }
     }
 
-    /// The slot index that a token names which is known to be current.
+    /// Returns the slot index of a token that is known to be current.
     pub(crate) fn index(&self, token: ConnectionToken) -> usize {
         usize::from(token.backend.0) * self.per_backend + usize::from(token.slot)
     }
@@ -338,7 +338,8 @@ impl Slots {
         }
     }
 
-    /// The live streams of a connection: token and entry, by place in the table from `start` on.
+    /// Returns the first live stream of a connection at or after entry `start`: its token and
+    /// entry.
     pub(crate) fn next_stream(
         &self,
         token: ConnectionToken,
@@ -355,7 +356,7 @@ impl Slots {
         })
     }
 
-    /// Whether a request is on the connection, not only streams that are being reset.
+    /// True if the connection carries a request. Streams that are being reset do not count.
     pub(crate) fn carries_request(&self, token: ConnectionToken) -> bool {
         let mut start = 0;
         while let Some((stream, entry)) = self.next_stream(token, start) {
@@ -367,7 +368,7 @@ impl Slots {
         false
     }
 
-    /// The present token of a slot.
+    /// Returns the present token of a slot.
     pub(crate) fn token(&self, index: usize) -> ConnectionToken {
         ConnectionToken {
             backend: BackendId((index / self.per_backend) as u16),
@@ -380,12 +381,12 @@ impl Slots {
         &self.connections[index]
     }
 
-    /// For what does not move the connection between states.
+    /// Returns a connection, to change fields that do not affect its state.
     pub(crate) fn connection_mut(&mut self, index: usize) -> &mut Connection {
         &mut self.connections[index]
     }
 
-    /// The moves that were made so far.
+    /// Returns the transitions made so far.
     pub(crate) fn transitions(&self) -> Transitions {
         self.transitions
     }
@@ -402,7 +403,8 @@ impl Slots {
         self.backends[usize::from(backend.0)].connecting != 0
     }
 
-    /// Whether a dial to the backend takes so long that nobody counts on it.
+    /// True if the backend has a dial that no request counts on: a slow one, or one made by
+    /// fail-open.
     pub(crate) fn has_slow_dial(&self, backend: BackendId) -> bool {
         let slow = |connection: &Connection| {
             connection.state() == SlotState::Connecting && expected(connection) == 0
@@ -414,14 +416,14 @@ impl Slots {
         self.expected
     }
 
-    /// Connections of a backend in any state but empty.
+    /// Number of connections and dials of a backend.
     pub(crate) fn count(&self, backend: BackendId) -> u32 {
         let slots = &self.backends[usize::from(backend.0)];
         let live = slots.connecting | slots.available | slots.occupied | slots.draining;
         live.count_ones()
     }
 
-    /// Ready connections of a backend without a stream.
+    /// Number of ready connections of a backend that carry no stream.
     pub(crate) fn count_idle(&self, backend: BackendId) -> u32 {
         let idle = |connection: &&Connection| {
             connection.lifecycle() == Lifecycle::Ready && connection.load() == 0
@@ -429,7 +431,7 @@ impl Slots {
         self.of(backend).iter().filter(idle).count() as u32
     }
 
-    /// Streams that could be opened on a backend's connections now.
+    /// Number of streams that could be opened on a backend's connections now.
     pub(crate) fn total_available_streams(&self, backend: BackendId) -> u64 {
         self.of(backend).iter().map(|connection| u64::from(connection.capacity())).sum()
     }
@@ -439,7 +441,7 @@ impl Slots {
         &self.connections[start..start + self.per_backend]
     }
 
-    /// Counts by state, from the tables.
+    /// Counts slots by state, by walking the tables.
     pub(crate) fn stats(&self) -> SlotStats {
         let mut stats = SlotStats { retired: self.retired, ..SlotStats::default() };
         for connection in &self.connections {
@@ -457,7 +459,7 @@ impl Slots {
         stats
     }
 
-    /// The slots of a backend, by index in the table.
+    /// Returns the indices of a backend's slots.
     pub(crate) fn range(&self, backend: BackendId) -> core::ops::Range<usize> {
         let start = usize::from(backend.0) * self.per_backend;
         start..start + self.per_backend

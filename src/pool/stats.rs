@@ -1,65 +1,65 @@
-//! Counts for people, metrics and tests.
+//! Statistics for the admin API, metrics and tests.
 
 use super::connection::SlotState;
 
-/// Connection slots by [`SlotState`], and the streams on them. Counted from the
-/// tables each time.
+/// Connection slots by [`SlotState`], and the streams on them, counted by walking the tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SlotStats {
     /// Free slots.
     pub empty: u32,
-    /// Dials under way.
+    /// Dials in progress.
     pub connecting: u32,
     /// Ready connections below their limit.
     pub available: u32,
-    /// Ready connections at their limit.
+    /// Ready connections at or above their limit.
     pub in_use: u32,
-    /// Silent connections with a PING out.
+    /// Suspect connections: silent, with an unanswered PING.
     pub suspect: u32,
-    /// Connections that take no new streams.
+    /// Connections that get no new streams.
     pub draining: u32,
-    /// Slots whose generation is spent.
+    /// Slots whose generations are used up.
     pub retired: u32,
     /// Streams reserved, open, or reset but not yet on the wire.
     pub streams: u32,
 }
 
-/// One connection slot as people see it.
+/// Public view of one connection slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotView {
-    /// What it is for.
+    /// State of the slot.
     pub state: SlotState,
-    /// Which incarnation.
+    /// Number of uses of the slot.
     pub generation: u32,
     /// Streams reserved, open, or reset but not yet on the wire.
     pub streams: u32,
-    /// Streams it may carry; of a dial, those it is expected to bring, none once it is slow.
+    /// Streams the connection may carry. For a dial: the streams it is expected to provide, 0 once
+    /// it is slow.
     pub limit: u32,
 }
 
-/// Events since the pool was built.
+/// Event counters since the pool was built.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Facts about something that no longer existed.
+    /// Facts about things that no longer existed.
     pub stale: u64,
-    /// Facts that could not be true in the state they met.
+    /// Facts that could not be true in the state at the time.
     pub refused: u64,
     /// Dials ordered.
     pub dials: u64,
-    /// Attempts beyond the first, by the evidence of the one before, in the order of
+    /// Attempts beyond the first, by the evidence of the attempt before, in the order of
     /// [`Evidence`](super::Evidence).
     pub retries: [u64; 5],
     /// PINGs ordered.
     pub pings: u64,
     /// Backends ejected.
     pub ejections: u64,
-    /// Backends that would have been ejected if not enough had been.
+    /// Ejection overflow: ejections that were skipped because enough backends were ejected.
     pub spared: u64,
-    /// Probes ordered.
+    /// Health checks ordered.
     pub probes: u64,
-    /// Probes that failed, also of another pool.
+    /// Health checks that failed, including those that another pool ordered and reported.
     pub probes_failed: u64,
-    /// Times that the pool found itself inconsistent and started anew. Each is a bug.
+    /// Times that the pool found itself inconsistent and was rebuilt. Each is a bug.
     pub rebuilds: u64,
 }
 
@@ -78,9 +78,9 @@ pub struct Stats {
     pub slots: SlotStats,
     /// Requests waiting or in flight.
     pub requests: u32,
-    /// Of these, waiting for a connection.
+    /// Requests waiting for a stream; part of `requests`.
     pub waiting: u32,
-    /// Of these, on a second or later attempt or waiting for one.
+    /// Requests that are on a second or later attempt, or wait for one; part of `requests`.
     pub retrying: u32,
     /// Events since the pool was built.
     pub counters: Counters,

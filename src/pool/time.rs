@@ -1,4 +1,4 @@
-//! The pool's own clock reading. The pool never asks what time it is: every fact comes with one.
+//! Time as the pool sees it. The pool reads no clock: every fact comes with an instant.
 
 use core::time::Duration;
 
@@ -10,20 +10,20 @@ impl Instant {
     /// The epoch itself.
     pub const ZERO: Self = Self(0);
 
-    /// This instant `duration` later; the far end of time if that cannot be represented.
+    /// Returns the instant `duration` later, at most `Instant(u64::MAX)`.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(nanoseconds(duration)))
     }
 
-    /// How long ago `earlier` was; zero if it lies in the future.
+    /// Returns the time since `earlier`; zero if it lies in the future.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// A duration in whole nanoseconds, at most `u64::MAX` (584 years).
+/// Returns a duration in whole nanoseconds, at most `u64::MAX` (584 years).
 pub(crate) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

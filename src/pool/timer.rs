@@ -1,46 +1,46 @@
-//! All deadlines of a pool in one queue. Each has a fixed place that belongs to the thing it is
-//! about, so a timer cannot outlive its cause: arming again moves it, and ending the cause disarms
-//! it.
+//! All deadlines of a pool in one queue. Each timer has a fixed index that belongs to one slot,
+//! request or backend, so a timer cannot outlive its cause: arming it again moves it, and the end
+//! of the cause disarms it.
 
 use super::heap::IndexedHeap;
 use super::invariants::Mismatch;
 use super::time::Instant;
 
-/// What a deadline is about. The meaning follows from the state of that thing.
+/// The slot, request or backend of a deadline. Its meaning depends on the state of that thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Timer {
-    /// Connect deadline, max age or drain deadline of a connection slot.
+    /// Connect deadline, maximum age or drain deadline of a connection slot.
     Life(u32),
-    /// Slow dial, idleness, silence or suspicion of a connection slot.
+    /// Slow-dial threshold, idle timeout, silence or suspect timeout of a connection slot.
     Quiet(u32),
-    /// Queue or response-head deadline of a request, or how long its body may stand still.
+    /// Queue deadline, response-head deadline or stall timeout of a request.
     Request(u32),
-    /// The next dial of a backend.
+    /// End of a backend's backoff.
     Backoff(u32),
-    /// The end of a backend's ejection.
+    /// End of a backend's ejection, or of the time of its trial request.
     Health(u32),
-    /// The next probe of a backend, or the deadline of the one that is out.
+    /// Next health check of a backend, or deadline of the one in progress.
     Probe(u32),
-    /// The drain deadline of the whole pool.
+    /// Drain deadline of the whole pool.
     Shutdown,
 }
 
-/// Why the pool wants to be woken, for people and logs.
+/// Reason of the next deadline, for logs and the admin API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TimerReason {
-    /// A connection's connect deadline, max age or drain deadline.
+    /// Connect deadline, maximum age or drain deadline of a connection.
     ConnectionLife,
-    /// A connection that may be idle, silent or dead.
+    /// Slow-dial threshold, idle timeout, silence or suspect timeout of a connection.
     ConnectionQuiet,
-    /// A request's queue or response-head deadline, or its body stands still.
+    /// Queue deadline, response-head deadline or stall timeout of a request.
     RequestDeadline,
-    /// A backend may be dialled again.
+    /// End of a backend's backoff: it may be dialled again.
     Backoff,
-    /// A backend's ejection ends.
+    /// End of a backend's ejection, or of the time of its trial request.
     Ejection,
-    /// A backend is to be probed, or its probe takes too long.
+    /// Next health check of a backend, or deadline of the one in progress.
     Probe,
-    /// The shutdown's deadline.
+    /// Deadline of the shutdown.
     Shutdown,
 }
 
@@ -58,7 +58,7 @@ impl Timers {
         Self { heap: IndexedHeap::new(capacity as usize), slots, requests, backends }
     }
 
-    /// Sets the deadline, whether or not one was set before.
+    /// Sets the deadline of a timer, whether or not it was armed before.
     pub(crate) fn arm(&mut self, timer: Timer, at: Instant) {
         let place = self.place(timer);
         self.heap.set(place, at.0);
@@ -73,7 +73,7 @@ impl Timers {
         self.heap.key(self.place(timer)).map(Instant)
     }
 
-    /// The earliest deadline.
+    /// Returns the earliest deadline.
     pub(crate) fn next(&self) -> Option<(Instant, Timer)> {
         self.heap.peek().map(|(at, place)| (Instant(at), self.timer(place)))
     }
@@ -121,7 +121,7 @@ impl Timers {
         self.heap.recount()
     }
 
-    /// Disarms all.
+    /// Disarms all timers.
     pub(crate) fn clear(&mut self) {
         self.heap.clear();
     }
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_timer_has_a_place_of_its_own() {
+    fn every_timer_has_an_index_of_its_own() {
         let mut timers = Timers::new(3, 4, 2);
         let mut all = alloc::vec![Timer::Shutdown];
         all.extend((0..3).flat_map(|slot| [Timer::Life(slot), Timer::Quiet(slot)]));

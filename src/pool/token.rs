@@ -1,38 +1,39 @@
-//! Tokens: what the pool hands out instead of references. Every use of one is checked.
+//! Tokens: what the pool hands out instead of references. Every use of a token is checked.
 //!
-//! A token names one incarnation of one thing. When that incarnation is over the token is stale for
-//! ever: generations and ordinals only grow, and a slot whose generation is spent is retired rather
-//! than reused. A stale token from outside is normal, since events arrive late; the pool counts it,
-//! changes nothing and answers [`Handled::Stale`](super::Handled::Stale).
+//! A token names one use of one slot or table index. When that use is over, the token is stale for
+//! ever: generations and ordinals only grow, and a slot whose generations are used up is retired
+//! instead of reused. Stale tokens in facts are normal, since events arrive late. The pool counts
+//! such a fact, changes nothing and answers [`Handled::Stale`](super::Handled::Stale).
 
 use core::fmt;
 
-/// A place for a backend: at first its index in [`Config::backends`](super::Config::backends). When
-/// a backend is removed its place is free for another; a [`BackendToken`] says which one is meant.
+/// Index of a backend in the pool's table; at first its index in
+/// [`Config::backends`](super::Config::backends). The index is reused after its backend was
+/// removed; a [`BackendToken`] is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendId(pub u16);
 
-/// One backend, from its arrival in the configuration until it was removed and let go of.
+/// One backend, from its addition to the configuration until it was removed and freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendToken {
-    /// Its place.
+    /// Index of the backend.
     pub backend: BackendId,
-    /// Which use of that place: grows by one each time the place is taken.
+    /// Number of uses of that index: grows by one each time the index is reused.
     pub generation: u32,
 }
 
-/// One incarnation of one connection slot.
+/// One dial and the connection that comes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionToken {
     /// The backend the slot belongs to.
     pub backend: BackendId,
     /// Index of the slot among those of the backend.
     pub slot: u16,
-    /// Which incarnation of the slot: grows by one each time the slot is filled.
+    /// Number of uses of the slot: grows by one with each dial.
     pub generation: u32,
 }
 
-/// As it stands in logs: `b0/s1/g2` is the second connection in the second slot of the first backend.
+/// The format of logs: `b0/s1/g2` is the second connection in the second slot of the first backend.
 impl fmt::Display for ConnectionToken {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { backend, slot, generation } = self;
@@ -40,24 +41,24 @@ impl fmt::Display for ConnectionToken {
     }
 }
 
-/// Exclusive use of one stream of one connection. A request that is sent owns exactly one.
+/// Exclusive use of one stream of one connection. A request that was sent owns exactly one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamToken {
     /// The connection that carries the stream.
     pub connection: ConnectionToken,
-    /// Index of the stream's entry in the connection's table; reused by later streams.
+    /// Index of the stream's entry in the connection's table; later streams reuse it.
     pub stream: u16,
-    /// How many streams were opened on this connection before this one. It cannot wrap: the
-    /// connection drains before HTTP/2 runs out of stream identifiers (RFC 9113, 5.1.1).
+    /// Number of streams opened on this connection before this one. It cannot wrap: the connection
+    /// drains before HTTP/2 runs out of stream identifiers (RFC 9113, 5.1.1).
     pub ordinal: u32,
 }
 
-/// One request, from [`RequestArrived`](super::Input::RequestArrived) to its one
+/// One request, from its [`RequestArrived`](super::Input::RequestArrived) to its
 /// [`RequestEnded`](super::Output::RequestEnded).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId {
     /// Index in the table of requests, below [`Limits::requests`](super::Limits::requests).
     pub index: u32,
-    /// Which use of that index: grows by one each time the index is taken.
+    /// Number of uses of that index: grows by one each time the index is reused.
     pub generation: u32,
 }

@@ -1,6 +1,5 @@
-//! What people see of requests in flight: which streams of a backend carry which of them, and until
-//! when a shutdown waits for them. Getters only, which walk the tables: for questions that people ask,
-//! not for every request.
+//! Views of requests in flight: which stream of a backend carries which request, and the deadline
+//! of a shutdown. The getters walk the tables: use them for the admin API, not for every request.
 
 use super::slots::Stream;
 use super::timer::Timer;
@@ -12,16 +11,16 @@ use super::{Instant, Pool, SlotState};
 pub struct StreamView {
     /// Its token.
     pub stream: StreamToken,
-    /// As in [`StreamOpened`](super::Input::StreamOpened); 0 until that was told.
+    /// As in [`StreamOpened`](super::Input::StreamOpened); 0 before that fact.
     pub stream_id: u32,
-    /// What it carries.
+    /// The request it carries.
     pub request: RequestId,
-    /// Whether the head of the response went to the client.
+    /// True if the head of the response went to the client.
     pub response_began: bool,
 }
 
 impl Pool {
-    /// The connections and dials of the backend in a place, by slot; none if there is no such place.
+    /// Returns the connections and dials of a backend, by slot; none if there is no such backend.
     pub fn connections(&self, backend: BackendId) -> impl Iterator<Item = ConnectionToken> + '_ {
         let known = usize::from(backend.0) < self.backends.len();
         let slots = if known { self.slots.range(backend) } else { 0..0 };
@@ -29,8 +28,8 @@ impl Pool {
         live.map(|slot| self.slots.token(slot))
     }
 
-    /// The requests that a connection carries; none if the token is stale. Streams that are being
-    /// reset carry none any more, though they still count as the connection's.
+    /// Returns the requests that a connection carries; none if the token is stale. Streams that are
+    /// being reset are left out, though they still count as load.
     pub fn streams(&self, connection: ConnectionToken) -> impl Iterator<Item = StreamView> + '_ {
         let mut start = Some(0);
         core::iter::from_fn(move || {
@@ -49,13 +48,14 @@ impl Pool {
         })
     }
 
-    /// When a shutdown that was asked for ends what is left; none before, and none after that.
+    /// Returns the deadline of the shutdown; `None` before a shutdown was requested and after its
+    /// end.
     #[must_use]
     pub fn shutdown_deadline(&self) -> Option<Instant> {
         self.timers.armed(Timer::Shutdown)
     }
 
-    /// Whether the token still names a connection or a dial.
+    /// True if the token still names a connection or a dial.
     #[must_use]
     pub fn is_current(&self, connection: ConnectionToken) -> bool {
         self.slots.find(connection).is_ok()

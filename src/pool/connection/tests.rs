@@ -1,4 +1,4 @@
-//! The table in the module's documentation, cell by cell.
+//! The table in the module's documentation, by rows.
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn connection(lifecycle: Lifecycle, load: u32, limit: u32) -> Connection {
     Connection { lifecycle, load, limit, ..Connection::new() }
 }
 
-/// Checks one row: what each of `EVENTS` makes of a connection; `None` is a dash.
+/// Checks one row: the state after each of `EVENTS`; `None` is a dash.
 fn row(connection: &Connection, expected: [Option<SlotState>; 10]) {
     for (event, expected) in EVENTS.into_iter().zip(expected) {
         let mut after = connection.clone();
@@ -106,7 +106,7 @@ fn draining() {
 }
 
 #[test]
-fn capacity_is_never_negative_and_only_of_ready_connections() {
+fn only_ready_connections_have_capacity_and_it_is_never_negative() {
     assert_eq!(connection(Lifecycle::Ready, 3, 5).capacity(), 2);
     assert_eq!(connection(Lifecycle::Ready, 5, 2).capacity(), 0);
     assert_eq!(connection(Lifecycle::Suspect, 0, 5).capacity(), 0);
@@ -114,7 +114,7 @@ fn capacity_is_never_negative_and_only_of_ready_connections() {
 }
 
 #[test]
-fn the_limit_is_the_least_of_what_peer_operator_and_protocol_allow() {
+fn the_limit_is_the_least_of_those_of_peer_operator_and_protocol() {
     let mut connection = connection(Lifecycle::Ready, 0, 0);
     let mut limit = |max_streams, cap| {
         connection.set_limit(max_streams, cap);

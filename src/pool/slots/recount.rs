@@ -1,11 +1,11 @@
-//! Counting the token layer anew, from its entries alone.
+//! Recount of the token layer from its table entries.
 
 use super::super::invariants::{Mismatch, expect, same};
 use super::super::{connection::SlotState, limits};
 use super::{BackendSlots, Connection, NO_ENTRY, Slots, Stream, expected};
 
 impl Slots {
-    /// Says whether sets, free lists, loads and expectations equal a recount.
+    /// Checks sets, loads and expected streams against the table entries.
     pub(crate) fn recount(&self) -> Result<(), Mismatch> {
         let mut expected_streams = 0;
         for (index, connection) in self.connections.iter().enumerate() {
@@ -36,7 +36,7 @@ impl Slots {
         Ok(())
     }
 
-    /// Requests on a connection, without the streams that are being reset.
+    /// Number of requests on a connection. Streams that are being reset do not count.
     pub(crate) fn requests_on(&self, slot: usize) -> u32 {
         if self.connections[slot].load() == 0 {
             return 0;
@@ -51,7 +51,7 @@ impl Slots {
         found.map(Connection::plant_load).is_some()
     }
 
-    /// Empties every slot, whatever the sets say, and builds the sets anew.
+    /// Empties every slot, whatever the sets say, and rebuilds the sets.
     pub(crate) fn rebuild(&mut self) {
         let all = u64::MAX >> (u64::BITS as usize - self.per_backend);
         self.backends.fill(BackendSlots { empty: all, ..BackendSlots::default() });

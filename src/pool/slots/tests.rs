@@ -1,4 +1,4 @@
-//! The verbs of the token layer, one promise each.
+//! The operations of the token layer, one property per test.
 
 use super::*;
 
@@ -132,7 +132,7 @@ fn close_all_makes_every_token_stale() {
 }
 
 #[test]
-fn a_spent_generation_retires_the_slot() {
+fn a_used_up_generation_retires_the_slot() {
     let mut slots = slots(1, 1);
     slots.generation_max = 2;
     for _ in 0..4 {
