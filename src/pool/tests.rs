@@ -1,4 +1,4 @@
-//! Whole-pool scenarios, by theme. [`World`] drives a pool by hand and keeps books of its own.
+//! Whole-pool scenarios, by theme. [`World`] drives a pool step by step and records its orders.
 
 mod backends;
 mod chaos;
@@ -21,9 +21,9 @@ use super::*;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-/// What a pool is told when its process is about to end.
+/// Shutdown because the process is about to end.
 const SHUTDOWN: Input = Input::ShutdownRequested { cause: ShutdownCause::ProcessEnds };
-/// How a stream fails for which its backend is to blame.
+/// A stream failure that counts as a failure of the backend.
 const FAULT: StreamFailure = StreamFailure::Reset { code: 2 };
 
 /// Limits small enough to be hit.
@@ -41,7 +41,7 @@ fn config(backends: usize) -> Config {
     }
 }
 
-/// A pool, the time, every order it gave, and what its requests came to.
+/// A pool, the time, the orders it gave, and the outcomes of its requests.
 struct World {
     pool: Pool,
     now: Instant,
@@ -73,7 +73,7 @@ impl World {
         assert_eq!(self.tell(input), Handled::Done, "{input:?}");
     }
 
-    /// Lets time pass, with every timer that falls due on the way.
+    /// Lets time pass and handles every timer that becomes due.
     fn pass(&mut self, duration: Duration) {
         let end = self.now.after(duration);
         while let Some((at, _)) = self.pool.poll_timeout() {
@@ -93,7 +93,7 @@ impl World {
         }
     }
 
-    /// The first request of all is sent, and its response begins.
+    /// Sends the first request, and starts its response.
     fn begin(&mut self) -> (RequestId, StreamToken) {
         let request = self.get();
         self.connect_one(4);
@@ -102,7 +102,7 @@ impl World {
         (request, stream)
     }
 
-    /// Somebody else's probes of a backend fail, as often as takes it down.
+    /// Reports enough failed health checks of a backend to take it down.
     fn take_down(&mut self, index: u16) {
         let backend = self.token(index);
         for _ in 0..3 {
@@ -118,7 +118,7 @@ impl World {
         self.arrive(false, true)
     }
 
-    /// Dials ordered since this was last asked.
+    /// Returns the dials ordered since the last call.
     fn dials(&mut self) -> Vec<ConnectionToken> {
         self.take(|order| match order {
             Output::Connect { connection } => Some(connection),
@@ -126,7 +126,7 @@ impl World {
         })
     }
 
-    /// Streams ordered since this was last asked.
+    /// Returns the streams ordered since the last call.
     fn opens(&mut self) -> Vec<(StreamToken, RequestId)> {
         self.take(|order| match order {
             Output::OpenStream { stream, request, .. } => Some((stream, request)),
@@ -196,7 +196,7 @@ impl World {
         stream_id
     }
 
-    /// The response begins and ends.
+    /// Starts and ends the response of a stream.
     fn answer(&mut self, stream: StreamToken) {
         self.done(Input::RequestSent { stream });
         self.done(Input::ResponseStarted { stream, status: 200 });
@@ -211,8 +211,8 @@ impl World {
         self.outcomes.get(&request).map(|(outcome, _, _)| *outcome)
     }
 
-    /// One more request: whatever it makes the pool dial is connected, whatever it makes the pool
-    /// open is opened and meets its fate. Returns the streams that are held.
+    /// Sends one more request. Makes the dials it causes succeed, opens the streams it causes, and
+    /// applies `fate` to each stream. Returns the streams that are held.
     fn round(
         &mut self,
         request: impl FnOnce(&mut Self) -> RequestId,
@@ -232,7 +232,7 @@ impl World {
         held
     }
 
-    /// Answers so many requests; returns how many each of four places got.
+    /// Answers this many requests; returns the number that each of four backends got.
     fn shares(&mut self, requests: usize) -> [usize; 4] {
         let mut shares = [0; 4];
         for _ in 0..requests {
@@ -244,13 +244,13 @@ impl World {
         shares
     }
 
-    /// What a configured backend is called now.
+    /// Returns the token of the backend at an index.
     fn token(&self, index: u16) -> BackendToken {
-        self.pool.backend(BackendId(index)).expect("there is one").token
+        self.pool.backend(BackendId(index)).expect("the backend exists").token
     }
 }
 
-/// What becomes of a stream once it is open.
+/// Fate of a stream after it is opened.
 #[derive(Clone, Copy)]
 enum Fate {
     Answered,
@@ -258,7 +258,7 @@ enum Fate {
     Held,
 }
 
-/// This fate for streams on one backend; those on all others are answered.
+/// Applies this fate to streams on one backend, and answers those on all others.
 fn only_on(index: u16, fate: Fate) -> impl Fn(StreamToken) -> Fate {
     move |stream| if stream.connection.backend.0 == index { fate } else { Fate::Answered }
 }
@@ -285,7 +285,7 @@ fn a_request_is_dialled_sent_answered_and_ends_once() {
 }
 
 #[test]
-fn tokens_from_nowhere_are_stale_and_do_not_panic() {
+fn tokens_that_were_never_given_out_are_stale_and_do_not_panic() {
     let mut world = World::new(config(1));
     let connection =
         ConnectionToken { backend: BackendId(u16::MAX), slot: u16::MAX, generation: u32::MAX };
@@ -315,7 +315,7 @@ fn tokens_from_nowhere_are_stale_and_do_not_panic() {
 }
 
 #[test]
-fn facts_that_cannot_be_true_are_refused_and_change_nothing() {
+fn facts_that_are_impossible_are_refused_and_change_nothing() {
     let mut world = World::new(config(1));
     world.post();
     let connection = world.dials()[0];

@@ -1,4 +1,5 @@
-//! Backends come, drain, come back, go, are probed; values change; the pool audits itself.
+//! Backends added, drained, put back in service, removed and health-checked; settings changed;
+//! audits.
 
 use super::*;
 use crate::pool::setting::{Number, Timeout};
@@ -30,11 +31,11 @@ fn a_backend_that_is_added_serves_and_others_keep_their_connections() {
     assert_eq!(states(&mut world), [(1, BackendState::Up, StateCause::Configured)]);
     let after = world.shares(40);
     assert!(after[1] >= 18, "{after:?}");
-    assert_eq!(world.pool.stats().counters.dials, dials + 1, "the old one stayed warm");
+    assert_eq!(world.pool.stats().counters.dials, dials + 1, "the old connection was kept");
 }
 
 #[test]
-fn there_is_room_for_as_many_backends_as_the_limits_say() {
+fn backends_can_be_added_up_to_the_limit() {
     let mut world = World::new(config(3));
     assert!(matches!(add(&mut world), Handled::Added(_)));
     assert_eq!(add(&mut world), Handled::Refused);
@@ -43,14 +44,18 @@ fn there_is_room_for_as_many_backends_as_the_limits_say() {
 }
 
 #[test]
-fn a_removed_backend_finishes_what_it_has_and_is_gone_then() {
+fn a_removed_backend_finishes_its_streams_and_is_then_gone() {
     let mut world = World::new(config(1));
     let request = world.get();
     let connection = world.connect_one(4);
     let stream = world.open_one();
     let backend = world.token(0);
     world.done(Input::BackendRemoved { backend });
-    assert_eq!(world.tell(Input::BackendRemoved { backend }), Handled::Refused, "it is leaving");
+    assert_eq!(
+        world.tell(Input::BackendRemoved { backend }),
+        Handled::Refused,
+        "it was removed before"
+    );
     let late = world.get();
     world.pass(SECOND);
     assert_eq!(world.opens(), [], "no new stream");
@@ -66,7 +71,7 @@ fn a_removed_backend_finishes_what_it_has_and_is_gone_then() {
 }
 
 #[test]
-fn a_dial_to_a_removed_backend_is_given_up_and_its_waiter_goes_elsewhere() {
+fn a_dial_to_a_removed_backend_is_given_up_and_the_waiting_request_goes_elsewhere() {
     let mut world = World::new(config(1));
     world.get();
     let dial = world.dials()[0];
@@ -79,7 +84,7 @@ fn a_dial_to_a_removed_backend_is_given_up_and_its_waiter_goes_elsewhere() {
 }
 
 #[test]
-fn a_place_is_taken_from_the_backend_that_left_first_if_all_are_held() {
+fn if_the_table_is_full_the_backend_removed_first_loses_its_entry() {
     let mut world = World::new(config(4));
     let mut streams = Vec::new();
     for _ in 0..4 {
@@ -98,8 +103,8 @@ fn a_place_is_taken_from_the_backend_that_left_first_if_all_are_held() {
     world.done(Input::BackendRemoved { backend: tokens[0] });
     world.pass(MILLISECOND);
     world.done(Input::BackendRemoved { backend: tokens[1] });
-    let Handled::Added(new) = add(&mut world) else { panic!("there is room") };
-    assert_eq!(new.backend, first, "the place of the one that left first");
+    let Handled::Added(new) = add(&mut world) else { panic!("a table entry can be freed") };
+    assert_eq!(new.backend, first, "the entry of the backend that was removed first");
     assert_eq!(new.generation, tokens[0].generation + 1);
     assert_eq!(gone(&mut world), [tokens[0]]);
     let cut = world.outcome(streams[0].1);
@@ -110,7 +115,7 @@ fn a_place_is_taken_from_the_backend_that_left_first_if_all_are_held() {
 }
 
 #[test]
-fn a_drained_backend_gets_nothing_new_until_it_is_back() {
+fn a_drained_backend_gets_no_new_streams_until_the_drain_is_cancelled() {
     let mut world = World::new(config(2));
     world.shares(10);
     let backend = world.token(0);
@@ -135,14 +140,14 @@ fn the_deadline_of_a_drain_ends_what_is_left_and_not_before() {
     let backend = world.token(0);
     world.done(Input::DrainRequested { backend, within: SECOND * 100 });
     world.pass(SECOND * 99);
-    assert_eq!(world.outcome(request), None, "silent for longer than a connection may drain");
+    assert_eq!(world.outcome(request), None, "a silence longer than the drain timeout is allowed");
     world.pass(SECOND);
     assert_eq!(world.outcome(request), Some(Outcome::CutShort));
     assert_eq!(world.closes(), [(stream.connection, CloseReason::DrainDeadline)]);
 }
 
 #[test]
-fn a_weight_counts_from_when_it_changes() {
+fn a_changed_weight_applies_at_once() {
     let mut world = World::new(Config { strategy: Strategy::Weighted, ..config(2) });
     world.shares(8);
     let backend = world.token(0);
@@ -153,7 +158,7 @@ fn a_weight_counts_from_when_it_changes() {
 }
 
 #[test]
-fn a_backend_starts_slowly_when_it_comes() {
+fn an_added_backend_starts_slowly() {
     let mut config = config(1);
     config.timeouts.slow_start = SECOND * 100;
     let mut world = World::new(config);
@@ -176,7 +181,7 @@ fn probes(world: &mut World) -> Vec<(BackendToken, u32)> {
     })
 }
 
-/// Waits until both of two backends are probed; their intervals differ by a tenth.
+/// Waits until both of two backends are checked; their intervals differ by up to a tenth.
 fn next_probes(world: &mut World) -> Vec<(BackendToken, u32)> {
     let mut out = Vec::new();
     for _ in 0..70 {
@@ -197,7 +202,7 @@ fn judged(world: &mut World) -> Vec<bool> {
 }
 
 #[test]
-fn probes_go_out_at_intervals_and_three_that_fail_take_a_backend_down() {
+fn health_checks_run_at_intervals_and_three_failures_take_a_backend_down() {
     let mut world = World::new(Config { probing: Probing::Ordered, ..config(2) });
     let mut out = Vec::new();
     for round in 0..3 {
@@ -213,7 +218,7 @@ fn probes_go_out_at_intervals_and_three_that_fail_take_a_backend_down() {
     assert_eq!(states(&mut world), [(0, BackendState::Down, StateCause::Probes)]);
     let (backend, number) = out[0];
     let again = Input::ProbeFinished { backend, number, passed: true };
-    assert_eq!(world.tell(again), Handled::Stale, "that probe is over");
+    assert_eq!(world.tell(again), Handled::Stale, "that check is finished");
     for _ in 0..2 {
         assert!(!world.pool.may_be_used(BackendId(0)));
         for (backend, number) in next_probes(&mut world) {
@@ -224,7 +229,7 @@ fn probes_go_out_at_intervals_and_three_that_fail_take_a_backend_down() {
 }
 
 #[test]
-fn a_probe_without_a_report_fails_in_time_and_its_report_is_stale() {
+fn a_health_check_without_a_report_fails_at_its_deadline_and_its_late_report_is_stale() {
     let mut world = World::new(Config { probing: Probing::Ordered, ..config(1) });
     world.pass(SECOND);
     let (backend, number) = probes(&mut world)[0];
@@ -234,11 +239,11 @@ fn a_probe_without_a_report_fails_in_time_and_its_report_is_stale() {
     assert_eq!(world.tell(late), Handled::Stale);
     world.done(SHUTDOWN);
     world.pass(SECOND * 20);
-    assert_eq!(probes(&mut world), [], "nobody is probed after the end");
+    assert_eq!(probes(&mut world), [], "no backend is checked after the shutdown");
 }
 
 #[test]
-fn a_pool_that_does_not_probe_refuses_results_and_one_that_is_told_counts_them() {
+fn a_pool_without_health_checks_refuses_results_and_one_that_receives_them_counts_them() {
     let mut world = World::new(config(1));
     let backend = world.token(0);
     let failed = Input::ProbeFinished { backend, number: 9, passed: false };
@@ -249,14 +254,14 @@ fn a_pool_that_does_not_probe_refuses_results_and_one_that_is_told_counts_them()
     }
     assert!(!world.pool.is_healthy(BackendId(0)));
     world.done(Input::SettingChanged { setting: Setting::Probing(Probing::Off) });
-    assert!(world.pool.is_healthy(BackendId(0)), "without probes nothing is known");
+    assert!(world.pool.is_healthy(BackendId(0)), "without health checks every backend is up");
     world.done(Input::SettingChanged { setting: Setting::Probing(Probing::Ordered) });
     world.pass(MILLISECOND);
     assert_eq!(probes(&mut world).len(), 1);
 }
 
 #[test]
-fn a_value_that_changes_counts_from_then_on() {
+fn a_changed_setting_applies_to_later_requests() {
     let mut world = World::new(config(1));
     let before = world.get();
     let queue = Setting::Timeout(Timeout::Queue, SECOND * 60);
@@ -270,7 +275,7 @@ fn a_value_that_changes_counts_from_then_on() {
 }
 
 #[test]
-fn an_audit_of_a_sound_pool_changes_nothing() {
+fn an_audit_of_a_consistent_pool_changes_nothing() {
     let mut world = World::new(config(2));
     world.shares(5);
     world.orders.clear();
@@ -279,7 +284,7 @@ fn an_audit_of_a_sound_pool_changes_nothing() {
 }
 
 #[test]
-fn an_audit_that_finds_something_ends_everything_and_the_pool_serves_again() {
+fn an_audit_that_finds_a_mismatch_rebuilds_the_pool() {
     use Planted::{Backends, Load, Loads, Queue, Retries, Timer};
     for planted in [Load, Loads, Queue, Retries, Timer, Backends] {
         let mut world = World::new(config(2));

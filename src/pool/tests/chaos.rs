@@ -1,10 +1,10 @@
-//! Facts at random, in and out of order, with every token ever seen replayed. The pool recounts
-//! itself after each; this file checks the orders, and that everything ends.
+//! Random facts, in and out of order, with old tokens replayed. The pool recounts itself after each
+//! fact. This file checks the orders, and that every request ends.
 
 use super::*;
 use crate::pool::random::Random;
 
-/// What the shell on the other side of the pool knows.
+/// Knowledge of the driver: the tokens it got from the pool.
 struct Chaos {
     world: World,
     random: Random,
@@ -43,7 +43,7 @@ impl Chaos {
         (!list.is_empty()).then(|| list[random.below(list.len() as u64) as usize])
     }
 
-    /// Takes in the orders, checking that each is about something that exists.
+    /// Processes the orders, and checks that each one is about something that exists.
     fn collect(&mut self) {
         for order in core::mem::take(&mut self.world.orders) {
             match order {
@@ -64,7 +64,7 @@ impl Chaos {
                 Output::RequestEnded { request, .. } => self.ended.push(request),
                 Output::BackendChanged { .. } => {}
                 Output::Probe { .. } | Output::ProbeJudged { .. } | Output::BackendGone { .. } => {
-                    panic!("nobody asked for probes or removals")
+                    panic!("neither health checks nor removals were requested")
                 }
             }
         }
@@ -145,7 +145,7 @@ impl Chaos {
         self.collect();
     }
 
-    /// The world heals: nothing more is heard of what exists, new dials and requests succeed.
+    /// Ends all connections, then makes every new dial and request succeed.
     fn heal_and_finish(&mut self) {
         for connection in self.connections.clone() {
             self.tell(Input::ConnectionClosed { connection, sent_through: 0 });
@@ -180,7 +180,7 @@ impl Chaos {
 }
 
 #[test]
-fn nothing_breaks_and_everything_ends() {
+fn the_pool_stays_consistent_and_every_request_ends() {
     for seed in 0..300 {
         let mut chaos = Chaos::new(seed);
         for _ in 0..400 {

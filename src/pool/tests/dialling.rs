@@ -1,14 +1,14 @@
-//! Late binding, single flight, backoff.
+//! Requests and dials: late binding, few dials for many requests, backoff.
 
 use super::*;
 
 #[test]
-fn one_dial_serves_as_many_waiters_as_it_is_expected_to_bring() {
+fn one_dial_serves_as_many_waiting_requests_as_it_has_expected_streams() {
     let mut world = World::new(config(1));
     for _ in 0..4 {
         world.get();
     }
-    assert_eq!(world.dials().len(), 1, "four waiters, four streams expected");
+    assert_eq!(world.dials().len(), 1, "four waiting requests, four expected streams");
     world.get();
     assert_eq!(world.dials().len(), 1, "the fifth needs a second connection");
     for _ in 0..7 {
@@ -18,7 +18,7 @@ fn one_dial_serves_as_many_waiters_as_it_is_expected_to_bring() {
 }
 
 #[test]
-fn an_exclusive_backend_is_dialled_once_per_waiter_up_to_the_limit() {
+fn an_exclusive_backend_is_dialled_once_per_waiting_request_up_to_the_limit() {
     let mut config = config(1);
     config.backends[0].exclusive = true;
     let mut world = World::new(config);
@@ -39,7 +39,7 @@ fn an_exclusive_backend_is_dialled_once_per_waiter_up_to_the_limit() {
 }
 
 #[test]
-fn fallback_to_http1_teaches_the_pool_to_dial_one_per_waiter() {
+fn after_a_fallback_to_http1_each_waiting_request_gets_a_dial() {
     let mut world = World::new(config(1));
     for _ in 0..3 {
         world.get();
@@ -51,7 +51,7 @@ fn fallback_to_http1_teaches_the_pool_to_dial_one_per_waiter() {
 }
 
 #[test]
-fn a_waiter_takes_any_backend_and_is_not_bound_to_a_dial() {
+fn a_waiting_request_takes_any_backend_and_is_not_bound_to_a_dial() {
     let mut world = World::new(config(2));
     let mut requests = vec![world.get()];
     let slow = world.dials()[0];
@@ -71,13 +71,13 @@ fn a_waiter_takes_any_backend_and_is_not_bound_to_a_dial() {
 }
 
 #[test]
-fn looking_again_does_not_dial_again() {
+fn repeated_dispatch_does_not_dial_again() {
     let mut world = World::new(config(4));
     world.get();
     assert_eq!(world.dials().len(), 1);
     for _ in 0..5 {
         world.done(Input::Timeout);
-        assert_eq!(world.dials().len(), 0, "one dial covers the one that waits");
+        assert_eq!(world.dials().len(), 0, "one dial is enough for one waiting request");
     }
 }
 
@@ -96,27 +96,27 @@ fn dials_that_fail_together_are_one_failure() {
         world.done(Input::ConnectFailed { connection, reason: ConnectFailure::Tcp });
     }
     world.pass(MILLISECOND * 120);
-    assert!(!world.dials().is_empty(), "the first wait is 100 ms and a fifth at most");
+    assert!(!world.dials().is_empty(), "the first backoff is at most 100 ms and a fifth");
 }
 
 #[test]
-fn a_dial_that_hangs_is_not_counted_on_for_long() {
+fn a_slow_dial_is_soon_not_counted_on() {
     let mut world = World::new(config(2));
     world.get();
     let hanging = world.dials()[0];
     world.pass(SECOND);
     let dials = world.dials();
-    assert_eq!(dials.len(), 1, "another dial after a second of silence");
+    assert_eq!(dials.len(), 1, "another dial after the slow-dial threshold of a second");
     assert_ne!(dials[0].backend, hanging.backend);
     world.connected(dials[0], 4);
     assert_eq!(world.opens().len(), 1);
 }
 
 #[test]
-fn a_backend_that_lets_a_dial_hang_is_dialled_again_only_after_the_others() {
+fn a_backend_with_a_slow_dial_is_dialled_again_only_after_the_others() {
     let mut config = config(2);
     config.strategy = Strategy::Weighted;
-    // So many turns are its own that the next one is as well.
+    // With this weight, the first backend is also the next one in turn.
     config.backends[0].weight = 100;
     let mut world = World::new(config);
     world.get();
@@ -129,7 +129,7 @@ fn a_backend_that_lets_a_dial_hang_is_dialled_again_only_after_the_others() {
 }
 
 #[test]
-fn cancelling_the_request_that_caused_a_dial_leaves_the_dial_alone() {
+fn cancelling_the_request_that_caused_a_dial_does_not_end_the_dial() {
     let mut world = World::new(config(1));
     let first = world.get();
     let second = world.get();
@@ -155,7 +155,7 @@ fn a_dial_has_a_deadline_of_its_own() {
     assert_eq!(
         world.tell(Input::Connected { connection, protocol: Protocol::Http2, max_streams: None }),
         Handled::Stale,
-        "it succeeded after all, too late"
+        "it succeeded too late"
     );
 }
 
@@ -172,7 +172,7 @@ fn failed_dials_back_off_exponentially_with_jitter() {
         assert!(world.dials().is_empty(), "not at once");
         let failed_at = world.now;
         while world.dials().is_empty() {
-            let (at, _) = world.pool.poll_timeout().expect("a dial is to come");
+            let (at, _) = world.pool.poll_timeout().expect("the backoff has a timer");
             world.now = at;
             world.done(Input::Timeout);
             if world.orders.iter().any(|order| matches!(order, Output::Connect { .. })) {

@@ -1,10 +1,10 @@
-//! GOAWAY in every form, age, use, idleness and shutdown.
+//! Draining: GOAWAY in every form, maximum age and requests, idle connections, shutdown.
 
 use super::*;
 
 const GRACEFUL: u32 = (1 << 31) - 1;
 
-/// A connection with `count` open streams, and their tokens in order of their identifiers.
+/// Returns a connection with `count` open streams, and their tokens in order of identifiers.
 fn busy(world: &mut World, count: usize) -> (ConnectionToken, Vec<StreamToken>) {
     for _ in 0..count {
         world.post();
@@ -23,7 +23,7 @@ fn go_away(connection: ConnectionToken, last_stream_id: u32) -> Input {
 }
 
 #[test]
-fn two_step_goaway_finishes_what_is_open_and_takes_nothing_new() {
+fn a_two_step_goaway_finishes_open_streams_and_opens_no_new_ones() {
     let mut world = World::new(config(1));
     let (connection, streams) = busy(&mut world, 3);
     world.done(go_away(connection, GRACEFUL));
@@ -41,7 +41,7 @@ fn two_step_goaway_finishes_what_is_open_and_takes_nothing_new() {
 }
 
 #[test]
-fn streams_above_the_last_id_are_retried_whatever_the_method_and_others_left_alone() {
+fn streams_above_the_last_id_are_retried_for_any_method_and_others_continue() {
     for (last, retried) in [(0, 4), (1, 3), (3, 2), (5, 1), (7, 0), (9, 0), (GRACEFUL, 0)] {
         let mut world = World::new(config(1));
         let (connection, streams) = busy(&mut world, 4);
@@ -84,7 +84,7 @@ fn an_order_that_crosses_a_goaway_is_unprocessed() {
     let connection = world.connect_one(4);
     let (stream, _) = world.opens()[0];
     world.done(go_away(connection, 0));
-    assert_eq!(world.pool.stats().retrying, 0, "not yet opened: its identifier is not known");
+    assert_eq!(world.pool.stats().retrying, 0, "not yet opened, so its identifier is not known");
     world.done(Input::StreamOpened { stream, stream_id: 1 });
     assert_eq!(world.resets(), [(stream, input::code::CANCEL)]);
     assert_eq!(world.pool.stats().retrying, 1);
@@ -97,7 +97,7 @@ fn an_order_that_crosses_a_goaway_is_unprocessed() {
 }
 
 #[test]
-fn goaway_during_the_handshake_gives_the_dial_up_and_backs_off() {
+fn a_goaway_during_the_handshake_ends_the_dial_and_backs_off() {
     let mut world = World::new(config(1));
     world.get();
     let connection = world.dials()[0];
@@ -110,7 +110,7 @@ fn goaway_during_the_handshake_gives_the_dial_up_and_backs_off() {
 }
 
 #[test]
-fn a_stranded_hundred_is_retried_without_regard_to_the_budget() {
+fn a_hundred_unprocessed_streams_are_retried_regardless_of_the_budget() {
     let mut config = config(2);
     config.limits =
         Limits { streams_per_connection: 100, requests: 200, waiting: 100, ..config.limits };
@@ -125,7 +125,7 @@ fn a_stranded_hundred_is_retried_without_regard_to_the_budget() {
         world.opened(*stream);
     }
     world.done(go_away(dials[0], 0));
-    assert!(world.outcomes.is_empty(), "nobody pays for the restart of a backend");
+    assert!(world.outcomes.is_empty(), "the restart of a backend fails no request");
     assert_eq!(world.pool.stats().retrying, 100);
 }
 
@@ -190,7 +190,7 @@ fn a_connection_drains_after_its_last_request() {
 }
 
 #[test]
-fn an_idle_connection_is_closed_and_peer_frames_do_not_keep_it() {
+fn an_idle_connection_is_closed_and_frames_do_not_keep_it_open() {
     let mut world = World::new(config(1));
     world.get();
     let connection = world.connect_one(4);
@@ -207,7 +207,7 @@ fn an_idle_connection_is_closed_and_peer_frames_do_not_keep_it() {
 }
 
 #[test]
-fn shutdown_finishes_what_was_accepted_and_closes_everything() {
+fn shutdown_finishes_accepted_requests_and_closes_all_connections() {
     let mut world = World::new(config(1));
     let (connection, streams) = busy(&mut world, 2);
     world.done(SHUTDOWN);
@@ -224,7 +224,7 @@ fn shutdown_finishes_what_was_accepted_and_closes_everything() {
 }
 
 #[test]
-fn a_pool_that_is_replaced_has_as_long_as_responses_that_go_on() {
+fn a_replaced_pool_has_as_long_as_a_draining_connection() {
     let mut config = config(1);
     config.timeouts.response_stall = SECOND * 6000;
     let drain = config.timeouts.drain;
@@ -241,7 +241,11 @@ fn a_pool_that_is_replaced_has_as_long_as_responses_that_go_on() {
             world.done(SHUTDOWN);
             left = drain;
             assert_eq!(world.tell(SHUTDOWN), Handled::Refused);
-            assert_eq!(world.tell(replaced), Handled::Refused, "it may only come sooner");
+            assert_eq!(
+                world.tell(replaced),
+                Handled::Refused,
+                "the deadline can only move forward"
+            );
         }
         assert_eq!(world.pool.shutdown_deadline(), Some(world.now.after(left)));
         for _ in 1..left.as_secs() {

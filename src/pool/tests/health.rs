@@ -1,9 +1,10 @@
-//! Passive health across the pool.
+//! Passive health, tested on a whole pool.
 
 use super::*;
 use crate::pool::input::code;
 
-/// Fails every attempt that goes to `bad` and answers the others; returns where requests went.
+/// Fails every attempt on `bad` backends and answers the others; returns the backend of each
+/// attempt.
 fn serve(world: &mut World, requests: usize, bad: &[u16]) -> Vec<u16> {
     let mut attempts = Vec::new();
     for _ in 0..requests {
@@ -30,14 +31,14 @@ fn serve(world: &mut World, requests: usize, bad: &[u16]) -> Vec<u16> {
 }
 
 #[test]
-fn three_failures_in_a_row_take_a_backend_out_and_two_probes_bring_it_back() {
+fn three_failures_in_a_row_eject_a_backend_and_two_trial_requests_bring_it_back() {
     let mut world = World::new(config(2));
     let attempts = serve(&mut world, 20, &[0]);
     assert_eq!(attempts.iter().filter(|backend| **backend == 0).count(), 3);
     world.pass(SECOND * 5);
     let attempts = serve(&mut world, 1, &[]).into_iter().chain(serve(&mut world, 20, &[]));
     let back = attempts.filter(|backend| *backend == 0).count();
-    assert!(back >= 8, "healed after two successes: {back}");
+    assert!(back >= 8, "healthy after two successes: {back}");
 }
 
 #[test]
@@ -56,15 +57,15 @@ fn a_half_open_backend_gets_one_request_at_a_time() {
 }
 
 #[test]
-fn with_all_failing_only_a_share_is_ejected_and_every_request_is_tried() {
+fn if_all_backends_fail_only_a_share_is_ejected_and_every_request_is_tried() {
     let mut world = World::new(config(2));
     serve(&mut world, 12, &[0, 1]);
     let out = (0..2).filter(|index| !world.pool.is_healthy(BackendId(*index))).count();
-    assert_eq!(out, 1, "one always may be, and a tenth of two is none");
+    assert_eq!(out, 1, "one backend may always be ejected, and a tenth of two is none");
     assert!(world.pool.stats().counters.spared > 0);
-    assert_eq!(world.pool.stats().waiting, 0, "requests fail, but are tried");
+    assert_eq!(world.pool.stats().waiting, 0, "requests are tried, and fail");
     let attempts = serve(&mut world, 4, &[]);
-    assert_eq!(attempts.len(), 4, "and served as soon as one works");
+    assert_eq!(attempts.len(), 4, "requests are served once a backend works");
 }
 
 #[test]
@@ -75,7 +76,7 @@ fn the_only_backend_is_tried_however_often_it_failed() {
 }
 
 #[test]
-fn refusals_and_goaways_are_no_failures() {
+fn refused_and_cancelled_streams_are_not_failures() {
     let mut world = World::new(config(1));
     for _ in 0..10 {
         let request = world.get();
@@ -102,7 +103,7 @@ impl World {
 }
 
 #[test]
-fn a_lost_connection_is_one_failure_whatever_it_carried() {
+fn a_lost_connection_is_one_failure_however_many_streams_it_carried() {
     let mut world = World::new(config(1));
     for _ in 0..4 {
         world.post();
@@ -119,7 +120,7 @@ fn a_lost_connection_is_one_failure_whatever_it_carried() {
     world.check_healthy();
 }
 
-/// Answers every request with a status; returns how many went to the first backend.
+/// Answers requests, with this status on one backend; returns the number that went to it.
 fn answer_with(world: &mut World, requests: usize, status: u16, only: u16) -> usize {
     let mut to_first = 0;
     for _ in 0..requests {
@@ -147,7 +148,7 @@ fn five_gateway_failures_in_a_row_eject_and_other_statuses_do_not() {
 }
 
 #[test]
-fn with_fewer_than_half_healthy_all_are_used() {
+fn with_fewer_than_half_healthy_the_pool_fails_open() {
     let mut config = config(3);
     config.probing = Probing::Told;
     let mut world = World::new(config);
@@ -158,12 +159,12 @@ fn with_fewer_than_half_healthy_all_are_used() {
         }
     };
     told(&mut world, 0, false);
-    assert!(!world.pool.is_panicking(), "two of three are enough");
+    assert!(!world.pool.is_panicking(), "two of three healthy backends are enough");
     assert!(!world.pool.may_be_used(BackendId(0)));
     told(&mut world, 1, false);
     assert!(world.pool.is_panicking());
     let all = (0..3).all(|index| world.pool.may_be_used(BackendId(index)));
-    assert!(all, "one of three would be overrun");
+    assert!(all, "one of three would be overloaded");
     told(&mut world, 0, true);
     assert!(!world.pool.is_panicking());
     assert!(!world.pool.may_be_used(BackendId(1)), "it is still down");

@@ -1,9 +1,9 @@
-//! What an operator does, backends that are unlucky, and both at once.
+//! Changes by an operator, backends with failures, and both at once.
 
 use super::*;
 use crate::pool::health::Health;
 
-/// Sends requests until one is on this backend, and holds that one.
+/// Sends requests until one is on this backend, and holds its stream.
 fn hold_on(world: &mut World, request: fn(&mut World) -> RequestId, index: u16) -> StreamToken {
     for _ in 0..100 {
         let held = world.round(request, only_on(index, Fate::Held));
@@ -14,7 +14,7 @@ fn hold_on(world: &mut World, request: fn(&mut World) -> RequestId, index: u16) 
     panic!("a backend in use gets one of a hundred requests");
 }
 
-/// Sends requests until three have failed on this backend: as many in a row eject it.
+/// Sends requests until three in a row have failed on this backend, which ejects it.
 fn fail_on(world: &mut World, index: u16) {
     let mut failures = 0;
     for _ in 0..100 {
@@ -30,7 +30,7 @@ fn fail_on(world: &mut World, index: u16) {
     panic!("a backend in use gets three of a hundred requests");
 }
 
-/// Lets a second pass in which a body moves. Its stream may have ended: then these facts are stale.
+/// Lets one second pass in which a body makes progress. The facts are stale if the stream ended.
 fn go_on(world: &mut World, stream: StreamToken, bytes: u32) {
     world.pass(SECOND);
     let _ = world.tell(Input::FrameReceived { connection: stream.connection });
@@ -38,12 +38,12 @@ fn go_on(world: &mut World, stream: StreamToken, bytes: u32) {
 }
 
 #[test]
-fn another_strategy_begins_with_equal_turns() {
+fn a_new_strategy_starts_with_equal_virtual_times() {
     let mut config = config(2);
     config.strategy = Strategy::LeastLoaded;
     let mut world = World::new(config);
     world.shares(8);
-    // The first is busier than the other, so that it gets fewer of those that follow.
+    // The first backend has more load than the other, so it gets fewer of the next requests.
     let held = [hold_on(&mut world, World::get, 0), hold_on(&mut world, World::get, 0)];
     let before = world.shares(2_000);
     for stream in held {
@@ -55,7 +55,7 @@ fn another_strategy_begins_with_equal_turns() {
 }
 
 #[test]
-fn turns_that_nobody_picked_by_are_no_debt() {
+fn a_random_strategy_leaves_no_debt_of_turns() {
     let mut config = config(2);
     config.strategy = Strategy::Random;
     let mut world = World::new(config);
@@ -66,7 +66,7 @@ fn turns_that_nobody_picked_by_are_no_debt() {
 }
 
 #[test]
-fn a_dial_to_a_backend_that_went_down_covers_nobody() {
+fn no_request_counts_on_a_dial_to_a_backend_that_went_down() {
     let mut config = config(2);
     config.probing = Probing::Told;
     config.timeouts.silence = SECOND * 10;
@@ -83,13 +83,13 @@ fn a_dial_to_a_backend_that_went_down_covers_nobody() {
     let more = world.dials();
     assert!(
         !more.is_empty(),
-        "waiting {}, nobody dials the healthy one",
+        "{} requests wait, and the healthy backend is not dialled",
         world.pool.stats().waiting
     );
 }
 
 #[test]
-fn a_long_upload_does_not_keep_its_backend_on_trial() {
+fn a_long_upload_does_not_keep_its_backend_half_open() {
     let mut world = World::new(config(3));
     fail_on(&mut world, 0);
     world.pass(SECOND * 5);
@@ -98,11 +98,11 @@ fn a_long_upload_does_not_keep_its_backend_on_trial() {
         go_on(&mut world, upload, 1_000_000);
     }
     let got = world.shares(30);
-    assert!(got[0] > 0, "minutes later {got:?} {:?}", world.pool.backend(BackendId(0)));
+    assert!(got[0] > 0, "after minutes: {got:?} {:?}", world.pool.backend(BackendId(0)));
 }
 
 #[test]
-fn drained_and_wanted_back_a_backend_goes_on_with_its_connections() {
+fn after_a_cancelled_drain_a_backend_keeps_its_connections() {
     let mut config = config(1);
     config.limits.connections_per_backend = 1;
     let mut world = World::new(config);
@@ -122,7 +122,7 @@ fn drained_and_wanted_back_a_backend_goes_on_with_its_connections() {
 }
 
 #[test]
-fn a_drain_that_was_cancelled_cuts_nothing() {
+fn a_cancelled_drain_cuts_no_response_short() {
     let mut world = World::new(config(1));
     let (request, stream) = world.begin();
     let backend = world.token(0);
@@ -154,7 +154,7 @@ fn a_new_backend_does_not_inherit_the_turn_of_the_one_before() {
 }
 
 #[test]
-fn a_raised_weight_counts_at_once() {
+fn a_raised_weight_applies_at_once() {
     let mut config = config(2);
     config.strategy = Strategy::Weighted;
     config.backends[0].weight = 1;
@@ -168,7 +168,7 @@ fn a_raised_weight_counts_at_once() {
 }
 
 #[test]
-fn a_backend_that_is_wanted_back_is_healthy_until_it_fails_again() {
+fn after_a_cancelled_drain_a_backend_is_healthy_until_it_fails_again() {
     let mut config = config(2);
     config.health.panic_percent = 0;
     let mut world = World::new(config);
@@ -187,9 +187,9 @@ fn a_backend_that_is_wanted_back_is_healthy_until_it_fails_again() {
 }
 
 #[test]
-fn a_failure_from_before_the_ejection_does_not_end_the_trial() {
+fn a_failure_from_before_the_ejection_does_not_end_half_open() {
     let mut world = World::new(config(2));
-    // Two of the requests on the first backend hang while the others there fail.
+    // Two requests on the first backend stay open while the others there fail.
     let mut old = Vec::new();
     for _ in 0..6 {
         let fate = if old.len() < 2 { Fate::Held } else { Fate::Failed };
@@ -204,7 +204,7 @@ fn a_failure_from_before_the_ejection_does_not_end_the_trial() {
     assert!(!world.pool.is_healthy(BackendId(0)));
     world.pass(SECOND * 5);
     for stream in old {
-        // One that the pool gave up meanwhile is stale.
+        // The fact is stale if the pool has already given up the stream.
         let _ = world.tell(Input::StreamFailed { stream, failure: FAULT });
     }
     let backend = world.pool.backend(BackendId(0)).expect("it is configured");
@@ -212,7 +212,7 @@ fn a_failure_from_before_the_ejection_does_not_end_the_trial() {
 }
 
 #[test]
-fn the_recount_sees_a_shutdown_without_a_deadline() {
+fn the_recount_finds_a_shutdown_without_a_deadline() {
     let mut world = World::new(config(1));
     world.get();
     world.done(SHUTDOWN);
@@ -221,7 +221,7 @@ fn the_recount_sees_a_shutdown_without_a_deadline() {
 }
 
 #[test]
-fn the_recount_sees_a_request_that_counts_for_another_backend() {
+fn the_recount_finds_a_request_counted_for_another_backend() {
     let mut world = World::new(config(2));
     world.get();
     world.connect_one(4);
@@ -233,7 +233,7 @@ fn the_recount_sees_a_request_that_counts_for_another_backend() {
 }
 
 #[test]
-fn the_recount_sees_a_probe_that_does_not_live() {
+fn the_recount_finds_a_trial_request_that_is_not_live() {
     let mut world = World::new(config(2));
     world.pool.backends[0].health = Health::HalfOpen { times: 1, successes: 0, probe: Some(39) };
     world.pool.refresh(BackendId(0));
@@ -243,7 +243,7 @@ fn the_recount_sees_a_probe_that_does_not_live() {
 }
 
 #[test]
-fn a_backend_that_was_down_starts_slowly_when_probing_ends() {
+fn a_backend_that_was_down_starts_slowly_when_health_checks_end() {
     let mut config = config(2);
     config.probing = Probing::Told;
     config.timeouts.slow_start = SECOND * 100;
@@ -254,7 +254,7 @@ fn a_backend_that_was_down_starts_slowly_when_probing_ends() {
 }
 
 #[test]
-fn a_drain_can_be_hastened() {
+fn a_drain_deadline_can_be_brought_forward() {
     let mut world = World::new(config(1));
     let (request, _) = world.begin();
     let backend = world.token(0);
@@ -262,11 +262,11 @@ fn a_drain_can_be_hastened() {
     world.done(Input::DrainRequested { backend, within: SECOND });
     world.done(Input::DrainRequested { backend, within: SECOND * 600 });
     world.pass(SECOND);
-    assert_eq!(world.outcome(request), Some(Outcome::CutShort), "the earlier one counts");
+    assert_eq!(world.outcome(request), Some(Outcome::CutShort), "the earliest deadline counts");
 }
 
 #[test]
-fn a_lost_connection_ends_with_the_drain_of_its_backend() {
+fn a_lost_connection_ends_at_the_drain_deadline_of_its_backend() {
     let mut world = World::new(config(1));
     let (_, stream) = world.begin();
     let connection = stream.connection;
@@ -279,11 +279,11 @@ fn a_lost_connection_ends_with_the_drain_of_its_backend() {
 }
 
 #[test]
-fn a_long_trial_does_not_keep_others_from_being_ejected() {
+fn a_long_trial_request_does_not_keep_others_from_being_ejected() {
     let mut world = World::new(config(3));
     for _ in 0..12 {
         world.round(World::post, only_on(0, Fate::Failed));
-        // What the failure made the pool dial.
+        // Completes the dials that the failure caused.
         world.connect_all();
     }
     assert!(!world.pool.is_healthy(BackendId(0)));
@@ -298,7 +298,7 @@ fn a_long_trial_does_not_keep_others_from_being_ejected() {
     assert_eq!(
         state(1),
         BackendState::Ejected,
-        "ten minutes of failures: {:?} {:?} spared {}",
+        "ten minutes of failures: {:?} {:?} overflow {}",
         state(0),
         state(1),
         world.pool.stats().counters.spared
@@ -306,7 +306,7 @@ fn a_long_trial_does_not_keep_others_from_being_ejected() {
 }
 
 #[test]
-fn with_too_few_healthy_the_dead_do_not_keep_the_well_from_being_dialled() {
+fn while_failing_open_unhealthy_backends_do_not_keep_healthy_ones_from_being_dialled() {
     let mut config = config(3);
     config.probing = Probing::Told;
     config.max_requests_per_connection = Some(1);
@@ -318,7 +318,7 @@ fn with_too_few_healthy_the_dead_do_not_keep_the_well_from_being_dialled() {
     for _ in 0..40 {
         let request = world.get();
         for _ in 0..40 {
-            // Only the one that is well answers a dial.
+            // Only the healthy backend answers a dial.
             for connection in world.dials() {
                 if connection.backend.0 == 2 {
                     world.connected(connection, 4);

@@ -1,4 +1,4 @@
-//! The queue, its bounds, and the limits that peers announce.
+//! The queue and its bounds, and the stream limits of peers.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn the_queue_is_bounded_and_its_deadline_ends_in_503() {
 }
 
 #[test]
-fn the_table_of_requests_is_bounded() {
+fn the_request_table_is_bounded() {
     let mut config = config(4);
     config.limits.requests = 5;
     config.limits.waiting = 5;
@@ -36,7 +36,7 @@ fn the_table_of_requests_is_bounded() {
 }
 
 #[test]
-fn oldest_first() {
+fn the_oldest_request_is_served_first() {
     let mut world = World::new(config(1));
     let requests: Vec<_> = (0..10).map(|_| world.get()).collect();
     for connection in world.dials() {
@@ -54,7 +54,7 @@ fn oldest_first() {
 }
 
 #[test]
-fn a_limit_lowered_below_the_load_takes_no_more_until_the_load_fell() {
+fn after_a_limit_falls_below_the_load_no_stream_opens_until_the_load_is_below_it() {
     let mut config = config(1);
     config.limits.connections_per_backend = 1;
     let mut world = World::new(config);
@@ -79,7 +79,7 @@ fn a_limit_lowered_below_the_load_takes_no_more_until_the_load_fell() {
 }
 
 #[test]
-fn a_limit_of_zero_holds_everything_and_raising_it_serves_at_once() {
+fn a_limit_of_zero_stops_all_streams_and_raising_it_serves_at_once() {
     let mut config = config(1);
     config.limits.connections_per_backend = 1;
     let mut world = World::new(config);

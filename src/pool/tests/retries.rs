@@ -1,9 +1,9 @@
-//! Retry by evidence, end to end; the table itself is tested beside it.
+//! Retries by evidence on a whole pool; the table itself is tested in `retry`.
 
 use super::*;
 use crate::pool::input::code;
 
-/// A pool of two backends and a request that is on its first attempt.
+/// Returns a pool of two backends, and a request on its first attempt.
 fn sent(idempotent: bool, has_body: bool) -> (World, RequestId, StreamToken) {
     let mut world = World::new(config(2));
     let request = world.arrive(idempotent, has_body);
@@ -12,7 +12,7 @@ fn sent(idempotent: bool, has_body: bool) -> (World, RequestId, StreamToken) {
     (world, request, stream)
 }
 
-/// Whether the request is tried again after this failure.
+/// Returns true if a request with this failure is retried.
 fn retried(idempotent: bool, failure: StreamFailure) -> bool {
     let (mut world, request, stream) = sent(idempotent, false);
     world.fail(stream, failure);
@@ -60,14 +60,14 @@ fn a_retry_goes_to_another_backend() {
     assert_eq!(elsewhere.len(), 1, "another backend is dialled for it");
     assert_ne!(elsewhere[0].backend, stream.connection.backend);
     let again = world.open_one();
-    assert_eq!(again.connection, stream.connection, "the only room there is at the moment");
+    assert_eq!(again.connection, stream.connection, "the only stream free at the moment");
     world.answer(again);
     let end = (Outcome::Completed, 2, Some(Evidence::Refused));
     assert_eq!(world.outcomes[&request], end);
 }
 
 #[test]
-fn three_attempts_and_no_more() {
+fn a_request_gets_at_most_three_attempts() {
     let (mut world, request, mut stream) = sent(true, false);
     for _ in 0..2 {
         world.fail(stream, StreamFailure::Reset { code: code::REFUSED_STREAM });
@@ -90,18 +90,18 @@ fn a_body_beyond_the_replay_buffer_is_not_retried() {
 }
 
 #[test]
-fn a_body_that_outgrows_the_buffer_while_its_retry_is_under_way_ends_the_request() {
+fn a_body_that_outgrows_the_buffer_during_its_retry_ends_the_request() {
     let (mut world, request, stream) = sent(true, true);
     world.fail(stream, StreamFailure::Unprocessed);
-    assert_eq!(world.outcome(request), None, "it is tried again");
-    // The upload of the first attempt was a step ahead: what it had kept is gone.
+    assert_eq!(world.outcome(request), None, "it is retried");
+    // The upload of the first attempt went on meanwhile, so its buffered part is gone.
     world.done(Input::ReplayBufferExceeded { request, stream });
     let outcome = Outcome::Rejected(Rejection::AttemptFailed);
     assert_eq!(world.outcome(request), Some(outcome));
 }
 
 #[test]
-fn the_budget_limits_work_done_twice() {
+fn the_retry_budget_limits_retries() {
     let mut config = config(1);
     config.limits.streams_per_connection = 30;
     config.limits.waiting = 30;
@@ -120,7 +120,7 @@ fn the_budget_limits_work_done_twice() {
 }
 
 #[test]
-fn what_was_never_written_when_the_connection_died_is_retried() {
+fn streams_not_yet_written_when_the_connection_closed_are_retried() {
     let mut world = World::new(config(2));
     let requests: Vec<_> = (0..3).map(|_| world.post()).collect();
     let dials = world.dials();
@@ -158,5 +158,8 @@ fn a_lost_connection_whose_streams_never_report_ends_at_the_drain_deadline() {
     world.done(Input::ConnectionClosed { connection, sent_through: 1 });
     world.pass(SECOND * 30);
     assert_eq!(world.outcome(request), Some(Outcome::CutShort));
-    assert!(world.closes().iter().all(|(closed, _)| *closed != connection), "it is gone");
+    assert!(
+        world.closes().iter().all(|(closed, _)| *closed != connection),
+        "it was closed already"
+    );
 }

@@ -1,4 +1,4 @@
-//! Suspect connections.
+//! Silent and suspect connections.
 
 use super::*;
 use crate::pool::input::code;
@@ -39,7 +39,7 @@ fn an_idle_connection_is_never_suspected() {
 }
 
 #[test]
-fn any_frame_readmits_and_serves_who_waits() {
+fn any_frame_ends_suspicion_and_serves_waiting_requests() {
     let mut config = config(1);
     config.limits.connections_per_backend = 1;
     let mut world = World::new(config);
@@ -55,7 +55,7 @@ fn any_frame_readmits_and_serves_who_waits() {
 }
 
 #[test]
-fn no_frame_for_five_seconds_more_closes_and_retries_what_may_be() {
+fn five_more_silent_seconds_close_the_connection_and_retry_its_requests() {
     let (mut world, connection, _stream) = one_request();
     world.pass(SECOND * 6);
     assert_eq!(world.closes(), [(connection, CloseReason::Silent)]);
@@ -73,7 +73,7 @@ fn steady_frames_keep_a_connection_from_suspicion() {
 }
 
 #[test]
-fn the_silence_scales_with_the_response_time() {
+fn the_allowed_silence_grows_with_the_response_time() {
     let (mut world, connection, stream) = one_request();
     for _ in 0..3 {
         world.pass(MILLISECOND * 900);
@@ -89,14 +89,14 @@ fn the_silence_scales_with_the_response_time() {
 }
 
 #[test]
-fn one_ping_in_flight_and_a_longer_wait_after_each_answer() {
+fn at_most_one_ping_is_unanswered_and_each_answer_doubles_the_silence() {
     let (mut world, connection, _stream) = one_request();
     world.pass(SECOND);
     assert_eq!(world.pings().len(), 1);
     world.done(Input::FrameReceived { connection });
     world.pass(SECOND);
     assert_eq!(state(&world), SlotState::Suspect);
-    assert!(world.pings().is_empty(), "the first is still unanswered");
+    assert!(world.pings().is_empty(), "the first PING is still unanswered");
     world.done(Input::Pong { connection });
     assert_eq!(world.tell(Input::Pong { connection }), Handled::Refused);
     world.pass(MILLISECOND * 1_999);
@@ -106,7 +106,7 @@ fn one_ping_in_flight_and_a_longer_wait_after_each_answer() {
 }
 
 #[test]
-fn enhance_your_calm_doubles_the_interval_of_the_backend() {
+fn enhance_your_calm_doubles_the_silence_for_the_backend() {
     let (mut world, connection, _stream) = one_request();
     world.pass(SECOND);
     assert_eq!(world.pings().len(), 1);

@@ -1,4 +1,4 @@
-//! Bodies that stand still or crawl.
+//! Bodies that stall or are too slow.
 
 use super::*;
 use crate::pool::input::code;
@@ -7,7 +7,7 @@ fn world(body_rate_min: u32) -> World {
     World::new(Config { body_rate_min, ..config(1) })
 }
 
-/// A request whose body is being sent.
+/// Returns a request whose body is being sent.
 fn uploading(world: &mut World) -> (RequestId, StreamToken) {
     let request = world.post_with_body();
     world.connect_one(4);
@@ -20,7 +20,7 @@ impl World {
         self.arrive(false, true)
     }
 
-    /// Time passes a second at a time, with frames and the same number of bytes in each.
+    /// Lets seconds pass, with a frame and this number of bytes in each.
     fn trickle(&mut self, stream: StreamToken, seconds: u32, bytes: u32) {
         for _ in 0..seconds {
             self.pass(SECOND);
@@ -33,11 +33,11 @@ impl World {
 const STALLED: Option<Outcome> = Some(Outcome::Rejected(Rejection::BodyStalled));
 
 #[test]
-fn a_request_body_that_stands_still_ends_its_request_and_nobody_else_is_blamed() {
+fn a_stalled_request_body_ends_its_request_and_the_backend_stays_healthy() {
     let mut world = world(0);
     let (request, stream) = uploading(&mut world);
     world.trickle(stream, 100, 1);
-    assert_eq!(world.outcome(request), None, "it moves");
+    assert_eq!(world.outcome(request), None, "it makes progress");
     for _ in 0..59 {
         world.pass(SECOND);
         world.done(Input::FrameReceived { connection: stream.connection });
@@ -50,7 +50,7 @@ fn a_request_body_that_stands_still_ends_its_request_and_nobody_else_is_blamed()
 }
 
 #[test]
-fn a_request_body_that_crawls_ends_its_request_and_an_honest_one_does_not() {
+fn a_request_body_below_the_minimum_rate_ends_its_request_and_one_above_does_not() {
     for (bytes, lives) in [(1, false), (50, false), (100, true), (5_000, true)] {
         let mut world = world(100);
         let (request, stream) = uploading(&mut world);
@@ -60,7 +60,7 @@ fn a_request_body_that_crawls_ends_its_request_and_an_honest_one_does_not() {
 }
 
 #[test]
-fn once_the_response_began_slowness_is_allowed_and_stillness_is_not() {
+fn after_the_response_started_a_slow_body_is_allowed_and_a_stalled_one_is_not() {
     let mut world = world(100);
     let (request, stream) = uploading(&mut world);
     world.done(Input::ResponseStarted { stream, status: 200 });
@@ -75,7 +75,7 @@ fn once_the_response_began_slowness_is_allowed_and_stillness_is_not() {
 }
 
 #[test]
-fn progress_of_what_is_over_is_stale() {
+fn progress_after_the_end_of_an_upload_or_stream_is_refused_or_stale() {
     let mut world = world(0);
     let (request, stream) = uploading(&mut world);
     world.done(Input::RequestSent { stream });

@@ -1,4 +1,4 @@
-//! What the getters for people say of requests in flight.
+//! Views of requests in flight.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn streams(world: &World, backend: u16) -> Vec<StreamView> {
 }
 
 #[test]
-fn every_stream_of_a_full_connection_is_there_with_its_request() {
+fn the_view_lists_every_stream_of_a_full_connection_with_its_request() {
     let mut world = World::new(config(1));
     let requests: Vec<_> = (0..4).map(|_| world.post()).collect();
     let connection = world.connect_one(4);
@@ -37,7 +37,7 @@ fn every_stream_of_a_full_connection_is_there_with_its_request() {
 }
 
 #[test]
-fn what_ended_or_is_being_reset_is_not_there() {
+fn streams_that_ended_or_are_being_reset_are_not_in_the_view() {
     let mut world = World::new(config(1));
     let requests: Vec<_> = (0..3).map(|_| world.get()).collect();
     let connection = world.connect_one(4);
@@ -58,7 +58,7 @@ fn what_ended_or_is_being_reset_is_not_there() {
 }
 
 #[test]
-fn places_and_tokens_from_nowhere_have_nothing() {
+fn unknown_backends_and_tokens_have_no_streams() {
     let world = World::new(config(1));
     let backend = BackendId(u16::MAX);
     assert_eq!(world.pool.connections(backend).count(), 0);
