@@ -14,7 +14,7 @@
 //! |---|---|---|---|---|
 //! | healthy | third in a row: ejected ¹ | fifth in a row: ejected ¹ | resets both counts | – |
 //! | ejected | – | – | half-open with one success, if failing open | half-open |
-//! | half-open | ejected again ² | of the trial: ejected again | second in a row: healthy ³ | next trial |
+//! | half-open | ejected again ² | ejected again ² | second in a row: healthy ³ | next trial |
 //!
 //! ¹ if the share of ejected backends allows it. ² if the failure is the trial request's or a
 //! dial's. ³ successes of trial requests only.

@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn the_table_is_full_exactly_at_its_capacity() {
         let mut requests = Requests::new(2);
-        let first = requests.insert(true, false).expect("room");
+        let first = requests.insert(true, false).expect("not full");
         assert!(requests.insert(true, false).is_some());
         assert_eq!(requests.insert(true, false), None);
         requests.remove(first.index);
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn an_index_that_was_never_used_is_neither_live_nor_known() {
         let mut requests = Requests::new(4);
-        let first = requests.insert(true, false).expect("room");
+        let first = requests.insert(true, false).expect("not full");
         assert_eq!(requests.next_live(0), Some(first.index));
         for index in 1..6 {
             assert_eq!(requests.next_live(index), None);
@@ -234,11 +234,11 @@ mod tests {
     #[test]
     fn an_id_is_stale_after_its_end_and_out_of_range() {
         let mut requests = Requests::new(1);
-        let id = requests.insert(true, false).expect("room");
+        let id = requests.insert(true, false).expect("not full");
         assert_eq!(requests.find(id), Ok(0));
         requests.remove(0);
         assert_eq!(requests.find(id), Err(Stale));
-        let next = requests.insert(false, true).expect("room");
+        let next = requests.insert(false, true).expect("not full");
         assert_eq!(next.index, id.index);
         assert_eq!(requests.find(id), Err(Stale));
         assert_eq!(requests.find(next), Ok(0));

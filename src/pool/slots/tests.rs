@@ -42,7 +42,7 @@ fn add_then_acquire_then_get() {
 #[test]
 fn a_token_is_stale_after_release_and_a_fresh_acquire_works() {
     let mut slots = slots(1, 1);
-    let token = slots.add_and_acquire(BACKEND, 1, 0).expect("room");
+    let token = slots.add_and_acquire(BACKEND, 1, 0).expect("not full");
     assert_eq!(slots.release(token, true), Ok(()));
     assert_eq!(slots.get(token), Err(Stale));
     let fresh = slots.acquire(BACKEND, 1).expect("the stream is free again");
@@ -54,8 +54,8 @@ fn a_token_is_stale_after_release_and_a_fresh_acquire_works() {
 #[test]
 fn release_of_a_stale_token_changes_nothing_however_often() {
     let mut slots = slots(1, 2);
-    let token = slots.add_and_acquire(BACKEND, 2, 0).expect("room");
-    let other = slots.acquire(BACKEND, 1).expect("room");
+    let token = slots.add_and_acquire(BACKEND, 2, 0).expect("not full");
+    let other = slots.acquire(BACKEND, 1).expect("not full");
     assert_eq!(slots.release(token, true), Ok(()));
     let before = slots.stats();
     for keep in [true, false, true, false] {
@@ -69,7 +69,7 @@ fn release_of_a_stale_token_changes_nothing_however_often() {
 #[test]
 fn release_without_keep_drains_the_connection() {
     let mut slots = slots(1, 2);
-    let token = slots.add_and_acquire(BACKEND, 2, 0).expect("room");
+    let token = slots.add_and_acquire(BACKEND, 2, 0).expect("not full");
     assert_eq!(slots.release(token, false), Ok(()));
     assert!(!slots.has_capacity(BACKEND));
     assert_eq!(slots.stats().draining, 1);
@@ -97,9 +97,9 @@ fn capacity_is_exhausted_exactly_at_the_limit() {
 #[test]
 fn stats_equal_a_recount() {
     let mut slots = slots(3, 2);
-    slots.add_and_acquire(BACKEND, 2, 0).expect("room");
-    let one = slots.add_and_acquire(OTHER, 1, 1).expect("room");
-    slots.dial(OTHER, 2).expect("room");
+    slots.add_and_acquire(BACKEND, 2, 0).expect("not full");
+    let one = slots.add_and_acquire(OTHER, 1, 1).expect("not full");
+    slots.dial(OTHER, 2).expect("not full");
     let stats = slots.stats();
     let expected = SlotStats {
         empty: 9,
@@ -119,8 +119,8 @@ fn stats_equal_a_recount() {
 #[test]
 fn close_all_makes_every_token_stale() {
     let mut slots = slots(2, 2);
-    let token = slots.add_and_acquire(BACKEND, 2, 0).expect("room");
-    let dial = slots.dial(OTHER, 2).expect("room");
+    let token = slots.add_and_acquire(BACKEND, 2, 0).expect("not full");
+    let dial = slots.dial(OTHER, 2).expect("not full");
     slots.close_all();
     assert_eq!(slots.get(token), Err(Stale));
     assert_eq!(slots.find(dial), Err(Stale));
@@ -147,7 +147,7 @@ fn a_used_up_generation_retires_the_slot() {
 #[test]
 fn a_token_for_another_backend_slot_or_entry_is_refused() {
     let mut slots = slots(2, 2);
-    let token = slots.add_and_acquire(BACKEND, 2, 0).expect("room");
+    let token = slots.add_and_acquire(BACKEND, 2, 0).expect("not full");
     let connection = token.connection;
     for wrong in [
         ConnectionToken { backend: OTHER, ..connection },
