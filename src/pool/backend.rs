@@ -149,7 +149,7 @@ impl Probes {
     }
 }
 
-/// The counters that a backend is part of, as of its last refresh.
+/// The pool counters that include a backend, as of its last refresh.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counted {
     pub(crate) in_service: bool,
@@ -263,7 +263,7 @@ impl Backend {
         }
     }
 
-    /// Returns the counters that the backend is part of now.
+    /// Returns the pool counters that include the backend now.
     pub(crate) fn count(&self) -> Counted {
         let in_service = self.service == Service::Serving;
         Counted {

@@ -159,7 +159,7 @@ impl Pool {
         let (mut in_service, mut healthy, mut ejected, mut leaving) = (0, 0, 0, 0);
         for (index, backend) in self.backends.iter().enumerate() {
             let counted = backend.count();
-            same(backend.counted, counted, "counters that a backend is part of", index)?;
+            same(backend.counted, counted, "counters that include a backend", index)?;
             in_service += u32::from(counted.in_service);
             healthy += u32::from(counted.healthy);
             ejected += u32::from(counted.ejected);

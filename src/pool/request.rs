@@ -36,7 +36,7 @@ pub(crate) struct Request {
     pub(crate) has_body: bool,
     pub(crate) replayable: bool,
     pub(crate) attempts: u8,
-    /// Order of arrival: the oldest request is served first.
+    /// Arrival number: the lowest is served first.
     pub(crate) arrival: u64,
     /// What the last failed attempt proved.
     pub(crate) evidence: Option<Evidence>,
