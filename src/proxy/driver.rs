@@ -1,4 +1,5 @@
-//! Owns a worker's [`Pool`]: tells it facts, carries out its orders, keeps its time. Decides nothing.
+//! Owns one worker's [`Pool`] for one cluster: reports facts to it, carries out its orders and
+//! keeps its timer. Makes no decisions.
 
 mod orders;
 
@@ -32,28 +33,28 @@ struct LiveRequest {
     generation: u32,
     orders: Sender<RequestOrder>,
     head: Rc<RequestHead>,
-    /// When it arrived, or was last given to a stream.
+    /// When the request arrived or was last given to a stream.
     since: Cell<Instant>,
 }
 
-/// The pool and where its orders go.
+/// The pool, and the channels that its orders go to.
 struct Core {
     pool: Pool,
     connections: BTreeMap<ConnectionToken, Sender<ConnectionOrder>>,
-    /// By index, as far as any was ever used.
+    /// Indexed by `RequestId::index`; as long as the highest index used so far.
     requests: Vec<Option<LiveRequest>>,
 }
 
-/// One worker's pool for one cluster, for everyone on that worker.
+/// One worker's pool for one cluster, shared by every task of that worker.
 pub struct Driver {
     cluster: Rc<str>,
     core: RefCell<Core>,
     clock: Clock,
     backends: RefCell<Backends>,
     timer_changed: Notify,
-    /// When the keeper of the time wakes by itself; `None` if never.
+    /// When `keep_time` wakes without a notification; `None` if never.
     wakes_at: Cell<Option<Instant>>,
-    /// Its cluster is gone, or goes on with another driver.
+    /// True once the cluster was removed or another driver has replaced this one.
     retired: Cell<bool>,
     telemetry: Rc<Telemetry>,
     metrics: RefCell<ClusterMetrics>,
@@ -62,11 +63,15 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// A driver and the tasks that keep its time and audit its pool, which run for as long as it has
-    /// something to do. `tls` has an entry for each backend of the cluster.
+    /// Starts a driver, the task that keeps its timer and the task that audits its pool. Both tasks
+    /// end when the driver is retired and its pool is empty. `tls` has one entry for each backend
+    /// of the cluster.
     ///
     /// # Errors
     /// If the pool's configuration is out of bounds.
+    ///
+    /// # Panics
+    /// If `tls` and the backends differ in number.
     pub fn start(
         cluster: &ClusterConfig,
         tls: &[Option<BackendTls>],
@@ -75,7 +80,7 @@ impl Driver {
         telemetry: Rc<Telemetry>,
         peers: Rc<Peers>,
     ) -> Result<Rc<Self>, ConfigError> {
-        assert_eq!(cluster.backends.len(), tls.len(), "an entry for each backend");
+        assert_eq!(cluster.backends.len(), tls.len(), "one entry for each backend");
         let requests = cluster.pool.limits.requests;
         let core = Core {
             pool: Pool::new(cluster.pool_config(peers.worker()), seed)?,
@@ -84,8 +89,8 @@ impl Driver {
         };
         let mut backends = Backends::new(cluster.pool.limits.backends);
         for (index, (settings, tls)) in cluster.backends.iter().zip(tls).enumerate() {
-            let place = BackendId(u16::try_from(index).expect("the pool has places for all"));
-            let token = core.pool.backend(place).expect("it was configured").token;
+            let place = BackendId(u16::try_from(index).expect("the limits are checked"));
+            let token = core.pool.backend(place).expect("it is configured").token;
             backends.put(token, settings, tls.clone());
         }
         let driver = Rc::new(Self {
@@ -106,17 +111,18 @@ impl Driver {
         Ok(driver)
     }
 
-    /// The backend in a place.
+    /// Returns the backend at an index.
     ///
     /// # Panics
-    /// If there is none: whoever asks has a token of something that is on it.
+    /// If no backend has that index. A caller's token is of a connection or health check of that
+    /// backend.
     pub fn backend(&self, id: BackendId) -> Rc<Backend> {
-        self.backends.borrow().get(id).expect("the pool speaks of backends that are there")
+        self.backends.borrow().get(id).expect("the pool's tokens are of known backends")
     }
 
-    /// Goes on with another configuration of the same cluster. Backends that stay keep their
-    /// connections; those that are gone finish what they have. False if the pool's tables do not fit:
-    /// then nothing changed, and another driver is needed.
+    /// Applies another configuration of the same cluster. Backends that stay keep their
+    /// connections; removed ones finish their requests. Returns false and changes nothing if the
+    /// pool's tables do not fit the new configuration: then the cluster needs another driver.
     pub fn reconfigure(
         self: &Rc<Self>,
         cluster: &ClusterConfig,
@@ -136,7 +142,8 @@ impl Driver {
         for (backend, weight) in changes.weights {
             let _ = self.tell(Input::WeightChanged { backend, weight });
         }
-        // New ones first, so that nobody waits; if there is no place for them, one must become free.
+        // New backends first, so that no request waits. Those without a free entry follow the
+        // removals.
         let (_, left): (Vec<_>, Vec<_>) = changes
             .added
             .into_iter()
@@ -146,12 +153,12 @@ impl Driver {
         }
         for index in left {
             let added = self.add(&cluster.backends[index], &tls[index]);
-            assert!(added, "the configuration has no more backends than places");
+            assert!(added, "the configuration fits the pool's limits");
         }
         true
     }
 
-    /// Takes in a further backend; its place is known before the orders that follow.
+    /// Adds a backend, and registers its token before the pool's orders about it are carried out.
     fn add(self: &Rc<Self>, settings: &BackendSettings, tls: &Option<BackendTls>) -> bool {
         let exclusive = settings.is_exclusive();
         let input = Input::BackendAdded { weight: settings.weight, exclusive };
@@ -166,25 +173,27 @@ impl Driver {
         matches!(handled, Handled::Added(_))
     }
 
-    /// The cluster is gone, or goes on with another driver: what was accepted is finished.
+    /// Ends the driver: the cluster was removed or another driver has replaced this one. Requests
+    /// that were accepted are finished.
     pub fn retire(self: &Rc<Self>) {
         self.retired.set(true);
         let _ = self.tell(Input::ShutdownRequested { cause: ShutdownCause::PoolReplaced });
         self.timer_changed.notify_one();
     }
 
-    /// The process is about to end: what was accepted is finished. Until when, at the latest.
+    /// Ends the pool because the process is about to end. Requests that were accepted are finished.
+    /// Returns the deadline for that, if there is one.
     pub fn shut_down(self: &Rc<Self>) -> Option<Instant> {
         let _ = self.tell(Input::ShutdownRequested { cause: ShutdownCause::ProcessEnds });
         self.core.borrow().pool.shutdown_deadline()
     }
 
-    /// Whether it is retired and has finished what it had.
+    /// True if the driver is retired and its pool is empty.
     pub fn is_finished(&self) -> bool {
         self.retired.get() && self.core.borrow().pool.is_empty()
     }
 
-    /// Recounts the pool, and lets it start anew if it does not add up. Returns how long the recount
+    /// Recounts the pool, and has it rebuilt if a count is wrong. Returns how long the recount
     /// took.
     pub fn audit(self: &Rc<Self>) -> Duration {
         let begun = self.clock.look();
@@ -198,12 +207,13 @@ impl Driver {
         taken
     }
 
-    /// What is known of probes.
+    /// What this worker knows of health checks.
     pub fn probes(&self) -> &Probes {
         &self.probes
     }
 
-    /// Another worker has probed a backend, which need not be there.
+    /// Applies the result of another worker's health check. The backend may be unknown to this
+    /// worker; then nothing happens.
     pub fn probe_found(self: &Rc<Self>, found: &ProbeFound) {
         let known = self.backends.borrow().identified(&found.backend);
         if let Some(backend) = known {
@@ -218,17 +228,17 @@ impl Driver {
         &self.cluster
     }
 
-    /// The number of the worker that it is on.
+    /// The number of this driver's worker.
     pub fn worker(&self) -> usize {
         self.probes.worker()
     }
 
-    /// What the worker's requests leave behind.
+    /// The worker's log and metrics of requests.
     pub fn telemetry(&self) -> &Rc<Telemetry> {
         &self.telemetry
     }
 
-    /// Counts something. Not to be called from within itself.
+    /// Updates the metrics. `count` must not call this function again: the metrics are borrowed.
     pub fn count(&self, count: impl FnOnce(&mut ClusterMetrics)) {
         count(&mut self.metrics.borrow_mut());
     }
@@ -239,7 +249,7 @@ impl Driver {
         self.count(|metrics| metrics.request_ended(record, ended.since(record.arrived)));
     }
 
-    /// How the pool and the counts are now.
+    /// Returns the present state of the pool and the metrics.
     pub fn snapshot(&self) -> ClusterSnapshot {
         let core = self.core.borrow();
         let backends = self.backends.borrow();
@@ -263,7 +273,7 @@ impl Driver {
         read(self.core.borrow().pool.config())
     }
 
-    /// Tells the pool a fact and carries out what follows.
+    /// Reports a fact to the pool and carries out the orders that follow.
     pub fn tell(self: &Rc<Self>, input: Input) -> Handled {
         let mut core = self.core.borrow_mut();
         let handled = core.pool.handle(self.clock.now(), input);
@@ -272,10 +282,10 @@ impl Driver {
         handled
     }
 
-    /// Tells the pool of a new request, whose orders go to `orders` from now on.
+    /// Reports a new request to the pool. The request's orders go to `orders` from now on.
     ///
     /// # Errors
-    /// Why the pool did not take it in.
+    /// The pool's reason for rejecting the request.
     pub fn arrive(
         self: &Rc<Self>,
         head: Rc<RequestHead>,
@@ -309,8 +319,9 @@ impl Driver {
         result
     }
 
-    /// Wakes the keeper of the time if it would sleep for too long. Most requests move the next timeout
-    /// to later: then it wakes once, finds nothing due, and sleeps on.
+    /// Wakes the task that keeps the timer if it would sleep past the next deadline. Most requests
+    /// move the next deadline to later; then that task wakes once too early, finds nothing due and
+    /// sleeps again.
     fn see_timeout(&self, core: &Core) {
         if self.retired.get() && core.pool.is_empty() {
             return self.timer_changed.notify_one();
@@ -367,7 +378,7 @@ impl Driver {
                 Output::RequestEnded { request, outcome, attempts, evidence } => {
                     if let Some(live) = core.live(request) {
                         let ended = RequestOrder::Ended { outcome, attempts, evidence };
-                        // The request's task may be gone already: then nobody needs to know.
+                        // The request's task may have ended already; then the order is dropped.
                         live.orders.send(ended);
                         core.requests[request.index as usize] = None;
                     }
@@ -376,7 +387,7 @@ impl Driver {
         }
     }
 
-    /// A connection's task has ended by itself.
+    /// Removes the order channel of a connection whose task has ended by itself.
     pub fn forget_connection(&self, connection: ConnectionToken) {
         self.core.borrow_mut().connections.remove(&connection);
     }
@@ -433,7 +444,7 @@ impl Core {
 
     fn order(&self, connection: ConnectionToken, order: ConnectionOrder) {
         if let Some(orders) = self.connections.get(&connection) {
-            // The task may have ended a moment ago; it reports so itself.
+            // The task may have ended a moment ago; it reports that itself.
             orders.send(order);
         }
     }

@@ -1,5 +1,5 @@
-//! One request, from its head to its one end: attempts as the pool orders them, the body up, the
-//! response down, and facts about each to the pool.
+//! Serves one request from its head to its end: runs the attempts that the pool orders, sends the
+//! request body, returns the response, and reports facts about each to the pool.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn, ready};
@@ -33,24 +33,24 @@ use crate::pool::{
     StreamToken,
 };
 
-/// What every attempt at a request needs.
+/// The request, as every attempt at it needs it.
 pub struct RequestHead {
-    /// The client's request.
+    /// The client's request head.
     pub parts: request::Parts,
-    /// What it is for.
+    /// The authority that the request is for (RFC 9110, 7.1).
     pub authority: Authority,
-    /// How it came.
+    /// How the request arrived.
     pub arrival: Rc<Arrival>,
-    /// Whether the method is idempotent.
+    /// True if the method is idempotent (RFC 9110, 9.2.2).
     pub idempotent: bool,
-    /// Whether a body follows.
+    /// True if the request has a body.
     pub has_body: bool,
-    /// The body.
+    /// The request body.
     pub body: Rc<RefCell<ReplayBody>>,
 }
 
 impl RequestHead {
-    /// What a backend is sent.
+    /// Returns the request head to send to a backend.
     pub fn for_backend(&self, protocol: Protocol, scheme: Scheme) -> Request<()> {
         let Arrival { client_address, tls, .. } = &*self.arrival;
         let client = ClientFacts { address: client_address, tls: *tls };
@@ -58,34 +58,34 @@ impl RequestHead {
     }
 }
 
-/// What a request's task is told.
+/// An order for a request's task.
 pub enum RequestOrder {
-    /// It is on a stream; an earlier attempt is over.
+    /// The request is on a stream; an earlier attempt is over.
     Opened(Opened, Exchange),
-    /// The pool is done with it.
+    /// The pool has ended the request.
     Ended {
-        /// How it ended.
+        /// How the request ended.
         outcome: Outcome,
-        /// How many times it was given to a connection.
+        /// How many times the request was given to a connection.
         attempts: u8,
-        /// Where the last failed attempt stood.
+        /// Where the last failed attempt stood; `None` if none failed.
         evidence: Option<Evidence>,
     },
 }
 
 /// An attempt that has begun.
 pub struct Opened {
-    /// Under which token, and which attempt it is.
+    /// The stream token and the number of the attempt.
     pub order: AttemptOrder,
-    /// For the log.
+    /// The stream identifier, for the log.
     pub stream_id: u32,
-    /// Since when.
+    /// When the attempt began.
     pub at: Instant,
-    /// The backend, which may be gone by the time that this is read.
+    /// The name of the backend, which may have been removed since.
     pub backend: Rc<str>,
 }
 
-/// A request on a connection.
+/// One attempt's request on a connection.
 pub enum Exchange {
     /// Over HTTP/2.
     Http2(Http2Exchange),
@@ -93,19 +93,19 @@ pub enum Exchange {
     Http1(Http1Exchange),
 }
 
-/// A request that the pool knows of. If it is dropped before its end, the client is gone.
+/// A request that the pool knows. Dropping it before its end cancels it: the client is gone.
 pub struct LiveRequest {
     pub(super) driver: Rc<Driver>,
     pub(super) request: RequestId,
     pub(super) orders: Receiver<RequestOrder>,
     pub(super) record: Box<AccessRecord>,
     pub(super) head: Rc<RequestHead>,
-    /// The upload of the present attempt.
+    /// The task that sends the body of the present attempt.
     pub(super) upload: Option<Task>,
 }
 
 impl LiveRequest {
-    /// Notes the end if it came, and attempts before it that nobody waits for any more.
+    /// Records attempts and the end that were ordered but not yet received.
     pub(super) fn note_end(&mut self) {
         while self.record.outcome.is_none()
             && let Some(order) = self.orders.try_recv()
@@ -114,7 +114,7 @@ impl LiveRequest {
         }
     }
 
-    /// Notes what an order says for the access log.
+    /// Records an order for the access log.
     pub(super) fn note(&mut self, order: &RequestOrder) {
         match order {
             RequestOrder::Opened(Opened { order, stream_id, at, backend }, _) => {
@@ -129,11 +129,11 @@ impl LiveRequest {
         }
     }
 
-    /// Tells the pool that an attempt failed. What that proves the pool says: with the next attempt,
-    /// or with the end.
+    /// Reports to the pool that an attempt failed. The pool decides what that proves, and says so
+    /// with the next attempt or with the end.
     pub(super) fn fail(&mut self, stream: StreamToken, failure: StreamFailure) {
         let handled = self.driver.tell(Input::StreamFailed { stream, failure });
-        // Otherwise the pool had given up that attempt already: it is not this that ended it.
+        // Otherwise the pool had already given up this attempt, for another reason.
         if handled == Handled::Done {
             self.record.attempt_failed(stream, failure);
         }
@@ -162,15 +162,15 @@ impl Drop for LiveRequest {
     }
 }
 
-/// The answer to a request, on its way.
+/// A response to come.
 pub type Relaying = Pin<Box<dyn Future<Output = Response<RelayBody>>>>;
 
-/// An answer that is there.
+/// Wraps a response that is there already.
 pub fn answered(response: Response<RelayBody>) -> Relaying {
     Box::pin(ready(response))
 }
 
-/// Answers one request of a client.
+/// Serves one request of a client.
 pub fn serve(clusters: &Clusters, arrival: &Rc<Arrival>, request: Request<Incoming>) -> Relaying {
     let (mut parts, incoming) = request.into_parts();
     let telemetry = clusters.telemetry();
@@ -215,7 +215,7 @@ pub fn serve(clusters: &Clusters, arrival: &Rc<Arrival>, request: Request<Incomi
     }
 }
 
-/// An answer of Baton's own to a request whose head breaks a limit.
+/// Logs and returns Baton's own response to a request whose head exceeds a limit.
 pub fn refused(
     telemetry: &Telemetry,
     arrival: &Rc<Arrival>,
@@ -227,7 +227,7 @@ pub fn refused(
     without_cluster(telemetry, &mut record, reason, response)
 }
 
-/// An answer of Baton's own to a request that no cluster has seen.
+/// Logs and returns Baton's own response to a request that reached no cluster.
 fn without_cluster(
     telemetry: &Telemetry,
     record: &mut AccessRecord,
@@ -239,7 +239,7 @@ fn without_cluster(
     response.map(RelayBody::local)
 }
 
-/// Notes an answer of Baton's own.
+/// Records a response of Baton's own.
 fn note_own(record: &mut AccessRecord, reason: &'static str, response: &Response<Full<Bytes>>) {
     record.status = response.status().as_u16();
     record.reason = reason;
@@ -248,7 +248,7 @@ fn note_own(record: &mut AccessRecord, reason: &'static str, response: &Response
     }
 }
 
-/// Follows the pool's orders until a response head goes to the client or the request ends.
+/// Follows the pool's orders until a response head can go to the client or the request ends.
 async fn relay(mut live: LiveRequest) -> Response<RelayBody> {
     let mut attempt: Option<Attempt> = None;
     loop {
@@ -268,7 +268,7 @@ async fn relay(mut live: LiveRequest) -> Response<RelayBody> {
                 return without_response(live, outcome);
             }
             Step::Ordered(None) => {
-                unreachable!("the driver keeps the channel until it told the end")
+                unreachable!("the driver keeps the channel until it has sent the end")
             }
             Step::Answered(Ok((stream, head, body))) => {
                 attempt = None;
@@ -276,7 +276,7 @@ async fn relay(mut live: LiveRequest) -> Response<RelayBody> {
                 if live.driver.tell(started) == Handled::Done {
                     return respond(live, stream, head, body);
                 }
-                // The pool gave that attempt up; what it still uploads is nobody's.
+                // The pool has given up that attempt: stop its upload.
                 live.upload = None;
             }
             Step::Answered(Err((stream, failure))) => {
@@ -301,7 +301,8 @@ struct Attempt {
     exchange: Exchange,
 }
 
-/// The response head of the present attempt, or how it failed; for ever pending without one.
+/// Waits for the response head of the present attempt, or its failure. Never ready without an
+/// attempt.
 async fn answer(attempt: &mut Option<Attempt>) -> Answer {
     poll_fn(|context| match attempt {
         None => Poll::Pending,
@@ -329,13 +330,14 @@ impl Attempt {
             }
             Exchange::Http1(exchange) => {
                 exchange.response.as_mut().poll(context).map(|result| match result {
-                    // Nobody asked for another protocol (RFC 9110, 15.2.2).
+                    // An unsolicited change of protocol (RFC 9110, 15.2.2).
                     Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                         Err((stream, StreamFailure::Malformed))
                     }
                     Ok(response) => {
                         let (mut head, body) = response.into_parts();
-                        // RFC 9112, 6.3: the transfer coding decides, and the length is not passed on.
+                        // RFC 9112, 6.3: the transfer coding overrides Content-Length, which is not
+                        // forwarded.
                         if head.headers.contains_key(TRANSFER_ENCODING) {
                             head.headers.remove(CONTENT_LENGTH);
                         }
@@ -352,7 +354,7 @@ impl Attempt {
     }
 }
 
-/// Starts an attempt: sends the body if there is one.
+/// Starts an attempt, and the upload if the request has a body.
 fn begin(live: &mut LiveRequest, stream: StreamToken, exchange: Exchange) -> Attempt {
     live.upload = match &exchange {
         Exchange::Http2(exchange) if live.head.has_body => {
@@ -365,7 +367,7 @@ fn begin(live: &mut LiveRequest, stream: StreamToken, exchange: Exchange) -> Att
     Attempt { stream, exchange }
 }
 
-/// Sends the request body as fast as backend and client allow.
+/// Sends the request body as fast as the backend and the client allow.
 async fn send_body(upload: Upload, stream: Rc<RefCell<SendStream<Bytes>>>) {
     let mut upload = Gather::new(upload);
     loop {
@@ -394,20 +396,21 @@ async fn send_body(upload: Upload, stream: Rc<RefCell<SendStream<Bytes>>>) {
         match sent {
             Ok(false) => {}
             Ok(true) => return upload.tell_sent(),
-            // The stream is over; whoever waits for the response learns how.
+            // The stream has ended; the response future reports why.
             Err(()) => return,
         }
     }
 }
 
-/// Sends one piece, in as many parts as the window allows.
+/// Sends one chunk, in as many parts as the flow-control window requires.
 async fn send_data(
     stream: &RefCell<SendStream<Bytes>>,
     mut data: Bytes,
     last: bool,
 ) -> Result<(), ()> {
     if data.is_empty() && !last {
-        // Empty DATA says nothing, and backends count it: one client's would spend the budget of all.
+        // An empty DATA frame carries nothing, and backends count them: one client's empty frames
+        // would use up a budget shared by all.
         return Ok(());
     }
     if data.is_empty() {
@@ -432,7 +435,7 @@ async fn send_data(
     Ok(())
 }
 
-/// The head goes to the client; the body follows as it comes.
+/// Returns the response with its head; the body follows as it arrives.
 fn respond(
     mut live: LiveRequest,
     stream: StreamToken,
@@ -448,18 +451,18 @@ fn respond(
     Response::from_parts(head, RelayBody::upstream(live, stream, body, length))
 }
 
-/// The request ended before a response head.
+/// Returns the response to a request that ended without a response head.
 fn without_response(mut live: LiveRequest, outcome: Outcome) -> Response<RelayBody> {
     let rejection = match outcome {
         Outcome::Rejected(rejection) => rejection,
-        // The client is gone, or its body is malformed; then it waits for an answer.
+        // The client is gone, or its body is malformed: then it still waits for a response.
         Outcome::Cancelled => {
             live.record.status = StatusCode::BAD_REQUEST.as_u16();
             live.record.reason = "malformed_body";
             let response = error_response::refused(StatusCode::BAD_REQUEST, "malformed body");
             return response.map(RelayBody::local);
         }
-        // Only the client's own absence brings these, and then nobody reads the answer.
+        // These follow only if the client is gone, and then no response is read.
         Outcome::Completed | Outcome::CutShort => Rejection::AttemptFailed,
     };
     let response = error_response::rejected(rejection, live.record.evidence);

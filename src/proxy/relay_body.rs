@@ -1,5 +1,5 @@
-//! A response body on its way to the client. Back-pressure is the client's: nothing is read from the
-//! backend but what the client's side asks for, and only that is credited to the backend's window.
+//! A response body on its way to the client. The client sets the pace: the backend's body is read,
+//! and its flow-control window released, only when the client's side polls for more.
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -24,35 +24,36 @@ use crate::pool::{Input, Outcome, StreamFailure, StreamToken};
 /// How long a backend may take to end a stream whose content is complete.
 const FINISH_DEADLINE: Duration = Duration::from_secs(5);
 
-/// The response broke off: the client's connection or stream must not end as if it were whole.
+/// The response is incomplete: the client's connection or stream must not end as if it were
+/// complete.
 #[derive(Debug)]
 pub struct CutShort;
 
 impl fmt::Display for CutShort {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("the response broke off")
+        formatter.write_str("the response was cut short")
     }
 }
 
 impl Error for CutShort {}
 
-/// The body as the backend's connection gives it.
+/// A response body as the backend's connection delivers it.
 pub enum UpstreamBody {
     /// Over HTTP/2: data, then trailers.
     Http2 {
-        /// What arrives.
+        /// The incoming data.
         body: RecvStream,
-        /// Kept so that the stream is reset by order, with the code that is right, and not by
-        /// being dropped.
+        /// Kept so that the stream is reset by the pool's order, with the right code, and not by
+        /// dropping this half.
         _request: Rc<RefCell<SendStream<Bytes>>>,
-        /// All data came; trailers may follow.
+        /// True once all data arrived; trailers may follow.
         data_done: bool,
     },
     /// Over HTTP/1.1.
     Http1 {
-        /// What arrives.
+        /// The incoming data.
         body: Incoming,
-        /// Whether the connection is of no use afterwards.
+        /// True if the connection closes after this response.
         closes: bool,
     },
 }
@@ -60,7 +61,7 @@ pub enum UpstreamBody {
 type Polled = Poll<Option<Result<Frame<Bytes>, StreamFailure>>>;
 
 impl UpstreamBody {
-    /// A body over HTTP/2.
+    /// A response body over HTTP/2.
     pub fn http2(body: RecvStream, request: Rc<RefCell<SendStream<Bytes>>>) -> Self {
         Self::Http2 { body, _request: request, data_done: false }
     }
@@ -92,7 +93,7 @@ fn poll_http2(body: &mut RecvStream, data_done: &mut bool, context: &mut Context
                 return Poll::Ready(Some(Err(upstream::http2_failure(&error))));
             }
             Poll::Ready(Some(Ok(data))) => {
-                // The client's side asked for it: that much more may come.
+                // The client's side polled for the data: release its flow-control window.
                 let _ = body.flow_control().release_capacity(data.len());
                 if !data.is_empty() {
                     return Poll::Ready(Some(Ok(Frame::data(data))));
@@ -111,14 +112,14 @@ struct Relayed {
     live: LiveRequest,
     stream: StreamToken,
     body: UpstreamBody,
-    /// Bytes still to come, where the head said how many.
+    /// Bytes still to come, if the head gave a length.
     remaining: Option<u64>,
     progress: Progress,
 }
 
 impl Relayed {
     fn poll(&mut self, context: &mut Context<'_>) -> Polled {
-        // The pool may have ended it: its connection was given up.
+        // The pool may have ended the request, for instance because its connection was closed.
         if let Poll::Ready(Some(order)) = self.live.orders.poll_recv(context) {
             self.live.note(&order);
             if self.live.record.outcome.is_some_and(|outcome| outcome != Outcome::Completed) {
@@ -148,8 +149,9 @@ impl Relayed {
         polled
     }
 
-    /// A response is not cut while it goes on, nor is its connection if that drains. That one is
-    /// alive is told by its own task over HTTP/2, and here over HTTP/1.1.
+    /// Reports progress, so that the pool does not cut a response that goes on, nor its connection
+    /// while it drains. Over HTTP/1.1 also reports that the connection is alive; over HTTP/2 the
+    /// connection's task does.
     fn tell_progress(&mut self, bytes: u64) {
         let told = self.progress.note(&self.live.driver, self.stream, bytes);
         if told && matches!(self.body, UpstreamBody::Http1 { .. }) {
@@ -173,7 +175,7 @@ impl Relayed {
         self.live.record.outcome.is_some()
     }
 
-    /// The client has all it was promised, but the backend has yet to end the stream.
+    /// Waits for the backend to end the stream after the client has received the whole content.
     async fn finish(mut self) {
         let drained = poll_fn(|context| {
             loop {
@@ -199,12 +201,12 @@ enum Source {
 pub struct RelayBody(Source);
 
 impl RelayBody {
-    /// Of Baton's own making.
+    /// A body that Baton made itself.
     pub fn local(body: Full<Bytes>) -> Self {
         Self(Source::Local(body))
     }
 
-    /// From a backend; `length` where the head says it.
+    /// A body from a backend; `length` is in bytes, if the head gives it.
     pub fn upstream(
         live: LiveRequest,
         stream: StreamToken,
@@ -264,8 +266,8 @@ impl Body for RelayBody {
 
 impl Drop for RelayBody {
     fn drop(&mut self) {
-        // hyper lets go of a body as soon as the promised length is written (and at once where
-        // there is none, as for HEAD), which may be before the backend's end of stream.
+        // hyper drops a body as soon as its declared length is written (at once if that is 0, as
+        // for HEAD), possibly before the backend has ended the stream.
         if let Source::Upstream(relayed) = std::mem::replace(&mut self.0, Source::Over)
             && relayed.remaining == Some(0)
             && !relayed.is_over()

@@ -1,4 +1,4 @@
-//! A request body that can be sent again from its first byte, as long as it is small.
+//! A request body that can be sent again from its first byte while it fits the replay buffer.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -19,35 +19,35 @@ enum Kept {
     Trailers(HeaderMap),
 }
 
-/// Whether another attempt could start at the first byte.
+/// Records if another attempt could start at the first byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Replay {
     Keeping { bytes: usize },
     GivenUp,
 }
 
-/// The client's request body, and what of it was kept for another attempt.
+/// The client's request body, and what was kept of it for another attempt.
 pub struct ReplayBody {
     incoming: Incoming,
     kept: Vec<Kept>,
     replay: Replay,
     limit: usize,
-    /// Whose body it is, once the pool has said so.
+    /// The request that this body belongs to, once the pool has accepted it.
     request: Option<RequestId>,
-    /// Bytes of data that came from the client.
+    /// Bytes of data received from the client.
     received: u64,
-    /// Bytes of data that were given to attempts, all together.
+    /// Bytes of data given to attempts, summed over all of them.
     sent: u64,
-    /// When an attempt last had the whole of it.
+    /// When an attempt last had the whole body.
     sent_at: Option<Instant>,
-    /// The attempt that reads it; uploads of earlier ones may not take anything any more.
+    /// The attempt that reads the body; uploads of earlier attempts get nothing more.
     reader: Option<StreamToken>,
-    /// Whether the client speaks HTTP/2.
+    /// True if the client speaks HTTP/2.
     multiplexed: bool,
 }
 
 impl ReplayBody {
-    /// Keeps up to `limit` bytes for replay. `multiplexed` says that it came over HTTP/2.
+    /// Keeps up to `limit` bytes for replay. `multiplexed` is true if the body arrives over HTTP/2.
     pub fn new(incoming: Incoming, limit: usize, multiplexed: bool) -> Self {
         Self {
             incoming,
@@ -63,38 +63,39 @@ impl ReplayBody {
         }
     }
 
-    /// Whether the end of the data is the end of the body. hyper says the same of a stream that the
-    /// client reset with NO_ERROR, which is a request broken off.
+    /// True if the data ended before the body did. hyper reports the end of data also for a stream
+    /// that the client reset with NO_ERROR, which leaves the request incomplete.
     fn is_broken_off(&self) -> bool {
         self.multiplexed && !self.incoming.is_end_stream()
     }
 
-    /// Names the request, to report by.
+    /// Sets the request to report under.
     pub fn belongs_to(&mut self, request: RequestId) {
         self.request = Some(request);
     }
 
-    /// No further attempt will be made. What the present one has yet to replay stays.
+    /// Stops keeping: no further attempt will be made. Data kept so far stays for the present
+    /// attempt.
     pub fn stop_keeping(&mut self) {
         self.replay = Replay::GivenUp;
     }
 
-    /// Bytes of data that came from the client.
+    /// Bytes of data received from the client.
     pub fn received(&self) -> u64 {
         self.received
     }
 
-    /// Bytes of data that were given to attempts, all together.
+    /// Bytes of data given to attempts, summed over all of them.
     pub fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// When an attempt last had the whole of it.
+    /// When an attempt last had the whole body; `None` before that.
     pub fn sent_at(&self) -> Option<Instant> {
         self.sent_at
     }
 
-    /// Keeps a frame if there is room. True if this was the one too many.
+    /// Keeps a frame if it fits. Returns true if this frame exceeds the limit.
     fn keep(&mut self, frame: &Frame<Bytes>) -> bool {
         let Replay::Keeping { bytes } = self.replay else {
             return false;
@@ -106,7 +107,8 @@ impl ReplayBody {
         };
         let bytes = bytes + frame.data_ref().map_or(0, Bytes::len);
         if bytes > self.limit {
-            // Only this attempt has it whole from here on, which the pool is told at once.
+            // From here on only the present attempt has the whole body; the caller reports that to
+            // the pool.
             self.replay = Replay::GivenUp;
             self.kept = Vec::new();
             return true;
@@ -117,7 +119,7 @@ impl ReplayBody {
     }
 }
 
-/// One attempt's way through a [`ReplayBody`]: what was kept, then what still comes.
+/// One attempt's read of a [`ReplayBody`]: first what was kept, then what still arrives.
 pub struct Upload {
     driver: Rc<Driver>,
     stream: StreamToken,
@@ -128,21 +130,21 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// From the first byte.
+    /// Starts at the first byte. Takes the body from any earlier attempt.
     pub fn new(driver: Rc<Driver>, stream: StreamToken, body: Rc<RefCell<ReplayBody>>) -> Self {
         body.borrow_mut().reader = Some(stream);
         let progress = Progress::start(&driver);
         Self { driver, stream, body, replayed: 0, done: false, progress }
     }
 
-    /// The next frame, whether it was kept or comes now.
+    /// Polls for the next frame, kept or new.
     pub fn poll_next(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let mut body = self.body.borrow_mut();
         if body.reader != Some(self.stream) {
-            // Another attempt took over; this one is about to be dropped.
+            // Another attempt reads the body now; this one is about to be dropped.
             return Poll::Pending;
         }
         if let Some(kept) = body.kept.get(self.replayed) {
@@ -178,13 +180,13 @@ impl Upload {
         polled
     }
 
-    /// Whether all of it was given out.
+    /// True if the whole body was read.
     pub fn is_at_end(&self) -> bool {
         let body = self.body.borrow();
         self.replayed >= body.kept.len() && body.incoming.is_end_stream()
     }
 
-    /// The client broke off its body: it is gone, whatever else it says.
+    /// Cancels the request: the client's body is incomplete, so the client counts as gone.
     pub fn client_failed(&self) {
         let request = self.body.borrow().request;
         if let Some(request) = request {
@@ -192,7 +194,7 @@ impl Upload {
         }
     }
 
-    /// The whole request was handed over. Told once.
+    /// Reports that the whole request was handed to the connection. Reports only once.
     pub fn tell_sent(&mut self) {
         if !std::mem::replace(&mut self.done, true) {
             self.body.borrow_mut().sent_at = Some(self.driver.now());

@@ -1,5 +1,5 @@
-//! What a driver does by order of an operator, what it says of requests in flight, and what it notes
-//! of those that a deadline cuts.
+//! Carries out an operator's orders about backends, reports the requests in flight, and logs those
+//! that a drain deadline or a shutdown cuts.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -22,7 +22,7 @@ const PATH_MAX: usize = 200;
 /// A request that the next deadline may end.
 pub(super) struct AtStake {
     request: RequestId,
-    /// `None` while it waits.
+    /// `None` while the request waits for a connection.
     stream: Option<StreamToken>,
     held: HeldStream,
 }
@@ -33,12 +33,12 @@ impl Driver {
         self.backends.borrow().configured().collect()
     }
 
-    /// Those, and removed ones that still have connections.
+    /// The backends of the present configuration, and removed ones that still have connections.
     pub fn all_backends(&self) -> Vec<Rc<Backend>> {
         self.backends.borrow().iter().cloned().collect()
     }
 
-    /// Carries out an order about a backend. Says whether it changed anything.
+    /// Carries out an operator's order about a backend. Returns true if that changed anything.
     pub fn carry_out_order(self: &Rc<Self>, backend: BackendToken, order: Order) -> bool {
         match order {
             Order::Show => false,
@@ -61,7 +61,7 @@ impl Driver {
         let within = within.unwrap_or_else(|| self.config(|config| config.timeouts.drain));
         let deadline = self.now().after(within);
         let known = self.drains.borrow().get(&backend).map(|drain| drain.deadline);
-        // A repeated order hastens the drain if it says when; otherwise it changes nothing.
+        // A repeated order with an earlier deadline shortens the drain; any other changes nothing.
         if known.is_some_and(|known| !given || deadline >= known) {
             return false;
         }
@@ -76,8 +76,8 @@ impl Driver {
         self.core.borrow().pool.backend(backend.backend).map(|view| view.weight)
     }
 
-    /// Takes over from the driver of the same cluster before it what an operator ordered: drains with
-    /// their deadlines, and weights.
+    /// Takes over the operator's orders (drains with their deadlines, and weights) from `before`,
+    /// the previous driver of the same cluster.
     pub fn inherit(self: &Rc<Self>, before: &Self) {
         let known = before.backends.borrow();
         for backend in self.configured() {
@@ -99,16 +99,17 @@ impl Driver {
         }
     }
 
-    /// How a backend is, that may be in several places, and what holds it.
+    /// Reports the state of one configured backend, its connections and their requests. `backends`
+    /// are its entries: a removed backend and its successor may have the same name.
     ///
     /// # Panics
-    /// If it is in none.
+    /// If none of `backends` is in the pool.
     pub fn report(&self, named: Named, backends: &[Rc<Backend>], changed: bool) -> BackendReport {
         let (core, drains, now) = (self.core.borrow(), self.drains.borrow(), self.now());
         let views = backends.iter().filter_map(|it| core.pool.backend(it.token.backend));
-        // It takes requests as long as one of them does.
+        // The backend accepts requests if any of its entries does.
         let view = views.min_by_key(|view| view.state == BackendState::Draining);
-        let view = view.expect("a backend that was found has a place");
+        let view = view.expect("a backend that was found has an entry");
         let places: Vec<_> = backends.iter().map(|backend| backend.token.backend).collect();
         let all = self.configured();
         let others = all.iter().map(|other| other.token.backend);
@@ -132,7 +133,7 @@ impl Driver {
         }
     }
 
-    /// Lets the pool handle a timer that is due, and notes what was cut by it.
+    /// Has the pool handle a timer that is due, and logs the requests that were cut by it.
     pub(super) fn time_passed(self: &Rc<Self>, reason: TimerReason) {
         let at_stake = match reason {
             TimerReason::ConnectionLife => self.core.borrow().draining(self.now()),
@@ -150,8 +151,8 @@ impl Driver {
         }
     }
 
-    /// Logs what has lost its stream, or ended without one, and keeps it for the answers about the
-    /// drain of its backend.
+    /// Logs the requests that lost their stream, or ended without one, and keeps them for reports
+    /// about the drain of their backend.
     fn note_cut(&self, at_stake: Vec<AtStake>, by_shutdown: bool) {
         let core = self.core.borrow();
         let is_cut = |it: &AtStake| match it.stream {
@@ -209,10 +210,10 @@ impl Driver {
 impl Core {
     fn view(&self, connection: ConnectionToken) -> SlotView {
         let view = self.pool.slot(connection.backend, connection.slot);
-        view.expect("a slot that a token names")
+        view.expect("a token names a slot")
     }
 
-    /// A connection and what it carries.
+    /// Returns the state of a connection and the requests on it.
     fn held(&self, connection: ConnectionToken, now: Instant) -> HeldConnection {
         let view = self.view(connection);
         let streams: Vec<_> =
@@ -255,7 +256,7 @@ impl Core {
         })
     }
 
-    /// The requests on connections that drain.
+    /// Returns the requests on connections that are draining.
     fn draining(&self, now: Instant) -> Vec<AtStake> {
         let connections = self.all_connections();
         let draining =
@@ -268,12 +269,12 @@ impl Core {
         streams.filter_map(at_stake).collect()
     }
 
-    /// All requests, those that wait included.
+    /// Returns all requests, including those that wait for a connection.
     fn all(&self, now: Instant) -> Vec<AtStake> {
         let mut all = BTreeMap::new();
         for (index, live) in self.requests.iter().enumerate() {
             let Some(live) = live else { continue };
-            let index = u32::try_from(index).expect("as many as the pool counts");
+            let index = u32::try_from(index).expect("at most `limits.requests`");
             let request = RequestId { index, generation: live.generation };
             if let Some(held) = self.request(request, 0, false, now) {
                 all.insert(request, AtStake { request, stream: None, held });

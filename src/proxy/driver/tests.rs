@@ -1,4 +1,5 @@
-//! A pool that miscounts, under real connections: what its clients see, and that it serves again.
+//! A pool with a wrong count, with real connections: what its clients see, and that the cluster
+//! serves again after the rebuild.
 
 use std::convert::Infallible;
 use std::future::{Future, pending, ready};
@@ -29,7 +30,7 @@ use crate::proxy::config::{
 use crate::proxy::downstream::{self, Downstream, OpenConnections};
 use crate::proxy::tls::Certificates;
 
-/// More than anything here takes.
+/// Longer than any step of these tests takes.
 const BOUND: Duration = Duration::from_secs(30);
 
 type Body = BoxBody<Bytes, Infallible>;
@@ -46,7 +47,7 @@ fn listen() -> (seams::Listener, SocketAddr) {
     (listener, address)
 }
 
-/// `/hang` is never answered, the body of `/begin` never ends, everything else is answered at once.
+/// Never answers `/hang`, never ends the body of `/begin`, and answers everything else at once.
 async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let body = match request.uri().path() {
         "/hang" => pending().await,
@@ -60,7 +61,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible
     Ok(Response::new(body))
 }
 
-/// A backend for HTTP/1.1.
+/// Starts an HTTP/1.1 backend.
 fn backend() -> SocketAddr {
     let (listener, address) = listen();
     seams::spawn("backend", async move {
@@ -69,7 +70,7 @@ fn backend() -> SocketAddr {
             let builder = hyper::server::conn::http1::Builder::new();
             let connection = builder.serve_connection(TokioIo::new(stream), service_fn(answer));
             seams::spawn("backend connection", async move {
-                // It ends in an error when the other side closes it, as it should here.
+                // An error is expected here: the other side closes the connection.
                 let _ = connection.await;
             });
         }
@@ -82,7 +83,7 @@ fn settings(backend: SocketAddr) -> BackendSettings {
     BackendSettings { url, weight: 1, tls: UpstreamTlsSettings::default() }
 }
 
-/// A worker without a thread of its own, before one backend that it uses over two connections.
+/// A worker without a thread of its own, and one backend to which it opens at most two connections.
 struct Proxy {
     clusters: Rc<Clusters>,
     config: ProxyConfig,
@@ -96,10 +97,10 @@ impl Proxy {
         let mut cluster = ClusterConfig::new("web");
         cluster.backends.push(settings(backend()));
         cluster.pool.limits.connections_per_backend = 2;
-        // Everything waits for as long as the test.
+        // Request deadlines are longer than the test.
         cluster.pool.timeouts.queue = 2 * BOUND;
         cluster.pool.timeouts.response_head = 2 * BOUND;
-        // Until the audit comes nothing may happen to a pool that does not add up: in a test it checks
+        // The pool must handle no timer between the wrong count and the audit: in tests it checks
         // itself after every fact.
         cluster.pool.timeouts.silence = 2 * BOUND;
         let route = crate::proxy::route::Route::everything("web");
@@ -136,10 +137,10 @@ impl Proxy {
     fn plant(&self, planted: Planted) {
         let driver = self.driver();
         let found = driver.core.borrow_mut().pool.plant(planted);
-        assert!(found, "{planted:?}: there is something to miscount");
+        assert!(found, "{planted:?}: there is a count to falsify");
     }
 
-    /// Sends a GET on a connection of its own.
+    /// Sends a GET on a new connection.
     async fn get(&self, path: &'static str) -> Response<Incoming> {
         let address = self.address;
         let stream = seams::connect(&address.ip().to_string(), address.port()).await;
@@ -147,7 +148,7 @@ impl Proxy {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(io).await.expect("nothing is exchanged yet");
         seams::spawn("client", async move {
-            // The response tells of the error.
+            // The response reports the error.
             let _ = connection.await;
         });
         let request = Request::get(path).header("host", "front.test").body(Empty::<Bytes>::new());
@@ -170,8 +171,9 @@ fn run(test: impl Future<Output = ()>) {
     LocalSet::new().block_on(&runtime.expect("a runtime"), test);
 }
 
-/// One request in flight, one whose response has begun, one that waits: plants a miscount, lets
-/// `audit` find it, and looks at what becomes of the three and of the next.
+/// Starts three requests (one in flight, one with a response that has begun, one that waits),
+/// plants a wrong count, has `audit` find it, and checks the end of the three and of a further
+/// request.
 async fn survive(planted: Planted, audit: impl AsyncFnOnce(&Rc<Driver>)) {
     let proxy = Rc::new(Proxy::start());
     let begun = proxy.get("/begin").await;
@@ -213,7 +215,7 @@ async fn survive(planted: Planted, audit: impl AsyncFnOnce(&Rc<Driver>)) {
 }
 
 #[test]
-fn a_pool_that_does_not_add_up_starts_anew_and_serves() {
+fn an_inconsistent_pool_is_rebuilt_and_serves_again() {
     for planted in
         [Planted::Load, Planted::Queue, Planted::Retries, Planted::Timer, Planted::Backends]
     {
@@ -223,9 +225,9 @@ fn a_pool_that_does_not_add_up_starts_anew_and_serves() {
     }
 }
 
-/// Nobody has to ask.
+/// The audit runs without being requested.
 #[test]
-fn the_audit_comes_by_itself() {
+fn the_audit_runs_by_itself() {
     run(survive(Planted::Retries, async |driver: &Rc<Driver>| {
         within("the audit", async {
             while driver.snapshot().stats.counters.rebuilds == 0 {
@@ -244,8 +246,8 @@ thread_local! {
     static LOGGED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Keeps errors for the thread that logs them. For the whole process, and not for one scope: a log
-/// statement that another test reaches first, outside of the scope, would be off for good.
+/// Keeps errors for the thread that logs them. The subscriber is global: with a scoped one, a log
+/// statement that another test reaches first, outside the scope, would stay disabled.
 fn keep_errors() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -254,7 +256,7 @@ fn keep_errors() {
             .with_max_level(tracing::Level::ERROR)
             .with_writer(|| Logged)
             .init();
-        // One that was reached while the lines above ran may have missed it.
+        // Enables statements that another thread reached during `init`.
         tracing::callsite::rebuild_interest_cache();
     });
 }
@@ -289,9 +291,9 @@ fn a_mismatch_is_logged_with_the_state_of_the_pool() {
     }
 }
 
-/// Probes begin and end with the configuration, and with nothing else.
+/// Health checks start and stop with the configuration only.
 #[test]
-fn a_configuration_turns_probes_on_and_off() {
+fn a_configuration_turns_health_checks_on_and_off() {
     run(async {
         let mut proxy = Proxy::start();
         let probing = |proxy: &Proxy| proxy.driver().config(|config| config.probing);
@@ -308,16 +310,16 @@ fn a_configuration_turns_probes_on_and_off() {
                 assert_eq!(probing(&proxy), expected);
             }
             if kind == ProbeKind::Http {
-                proxy.until("a probe is over", |stats| stats.counters.probes > 0).await;
+                proxy.until("a check is over", |stats| stats.counters.probes > 0).await;
             }
         }
         assert!(Rc::ptr_eq(&driver, &proxy.driver()), "it is the same pool");
     });
 }
 
-/// Another worker may be ahead of this one, or behind.
+/// Workers apply a reload at different times.
 #[test]
-fn what_other_workers_find_counts_for_the_same_backend_only() {
+fn results_of_other_workers_count_for_the_same_backend_only() {
     run(async {
         let mut cluster = ClusterConfig::new("web");
         let here = settings("127.0.0.1:1".parse().expect("an address"));
@@ -350,6 +352,6 @@ fn what_other_workers_find_counts_for_the_same_backend_only() {
         let snapshot = clusters.drivers()[0].snapshot();
         let (reason, _) = snapshot.backends[0].probe_failure.clone().expect("it failed");
         assert_eq!(&*reason, "no");
-        assert_eq!(snapshot.metrics.backends[0].probes, 0, "it has probed nothing itself");
+        assert_eq!(snapshot.metrics.backends[0].probes, 0, "it ran no check itself");
     });
 }

@@ -1,4 +1,4 @@
-//! One HTTP/1.1 connection to a backend, over `hyper`: a connection with a limit of one.
+//! One HTTP/1.1 connection to a backend, over `hyper`. It carries one request at a time.
 
 use std::error::Error;
 use std::future::{Future, poll_fn};
@@ -25,13 +25,13 @@ const BUFFER: usize = 128 * 1024;
 
 type Failed = hyper::client::conn::TrySendError<http::Request<Upload>>;
 
-/// A request that was given to the connection.
+/// A request that was handed to the connection.
 pub struct Http1Exchange {
-    /// The response, when it comes.
+    /// Resolves to the response head, or to the error that ended the request.
     pub response: Pin<Box<dyn Future<Output = Result<http::Response<Incoming>, Failed>>>>,
 }
 
-/// What is to be sent as soon as the connection has finished with the request before.
+/// The request to send as soon as the connection has finished the one before it.
 struct Next {
     attempt: AttemptOrder,
     head: Rc<RequestHead>,
@@ -69,9 +69,9 @@ pub(super) async fn run(
                 Some(ConnectionOrder::Open { attempt, head, request }) => {
                     next = Some(Next { attempt, head, request });
                 }
-                // HTTP/1.1 cannot give up a request without its connection.
+                // HTTP/1.1 cannot abort a request without closing its connection.
                 Some(ConnectionOrder::Reset { .. }) => {
-                    let reason = "a request was given up".into();
+                    let reason = "a request was reset".into();
                     return Poll::Ready(Ended::Closed { sent_through, reason });
                 }
                 Some(ConnectionOrder::Ping) => {}
@@ -83,7 +83,7 @@ pub(super) async fn run(
         }
         let mut ended = connection.as_mut().poll(task_context);
         if ended.is_pending() && next.is_some() && sender.poll_ready(task_context).is_ready() {
-            let next = next.take().expect("looked at just now");
+            let next = next.take().expect("checked above");
             let head = next.head.parts.method == Method::HEAD;
             if send(context, &mut sender, next, &mut sent_through) {
                 facts.asked(if head { Asked::Head } else { Asked::Other });
@@ -102,7 +102,8 @@ pub(super) async fn run(
     .await
 }
 
-/// Gives a request to the connection, unless the pool does not want it any more.
+/// Hands a request to the connection unless the pool no longer wants it. Returns true if it was
+/// handed over.
 fn send(
     context: &Context,
     sender: &mut SendRequest<Upload>,
@@ -128,7 +129,8 @@ fn send(
     true
 }
 
-/// What an error of `hyper` says about the request that it ended.
+/// Classifies an error of `hyper` that ended a request. `handed_back` is true if no byte of the
+/// request was sent.
 pub fn failure(error: &hyper::Error, handed_back: bool) -> StreamFailure {
     if handed_back {
         StreamFailure::NotSent
@@ -139,7 +141,7 @@ pub fn failure(error: &hyper::Error, handed_back: bool) -> StreamFailure {
     }
 }
 
-/// Whether the guard on the connection has found the response malformed.
+/// True if the message guard found the response malformed.
 fn is_malformed(error: &hyper::Error) -> bool {
     let mut cause = error.source();
     while let Some(error) = cause {

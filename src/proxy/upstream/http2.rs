@@ -1,5 +1,5 @@
 //! One HTTP/2 connection to a backend, over the `h2` crate. The task never waits for a stream's
-//! consumer, a permit or a writer: a stalled client stalls its own stream and nothing else.
+//! consumer, a permit or a writer: a stalled client stalls only its own stream.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -33,20 +33,20 @@ const RESET_STREAMS_MAX: usize = 4096;
 /// frame tap, over a window, is the one that is meant to bind; this one bounds what waits to be sent.
 const PROVOKED_RESETS_MAX: usize = 10_000;
 
-/// What becomes of a request: a response, or the end of its stream.
+/// The response head of a request, or the error that ended its stream.
 type Answer = Result<http::Response<RecvStream>, h2::Error>;
 
-/// A request that is on a stream: the response to come, and the way to send the body.
+/// A request on a stream: the response to come, and the stream to send the body on.
 pub struct Http2Exchange {
     response: ResponseFuture,
-    /// What was there before anybody asked.
+    /// A result that arrived before the request's task first polled for it.
     early: Option<Box<Answer>>,
-    /// For the body.
+    /// The stream that the request body is sent on.
     pub body: Rc<RefCell<SendStream<Bytes>>>,
 }
 
 impl Http2Exchange {
-    /// The response head, when it comes. Not to be asked again after that.
+    /// Polls for the response head. Must not be called again once it is ready.
     pub fn poll_response(&mut self, context: &mut TaskContext<'_>) -> Poll<Answer> {
         match self.early.take() {
             Some(early) => Poll::Ready(*early),
@@ -54,7 +54,7 @@ impl Http2Exchange {
         }
     }
 
-    /// Lets the response wake somebody. False if it was there before.
+    /// Registers the waker for the response. Returns false if the response is there already.
     fn will_wake(&mut self, waker: &Waker) -> bool {
         match Pin::new(&mut self.response).poll(&mut TaskContext::from_waker(waker)) {
             Poll::Pending => true,
@@ -75,7 +75,7 @@ struct Task<'a> {
     facts: Rc<RefCell<Facts>>,
     ping_pong: Option<PingPong>,
     connected: bool,
-    /// By entry in the connection's table. Weak: the owner of the exchange keeps the stream.
+    /// By `StreamToken::stream`. Weak references: the owner of the exchange keeps the stream open.
     streams: BTreeMap<u16, (StreamToken, WeakBody)>,
     resets: Vec<StreamToken>,
 }
@@ -97,7 +97,7 @@ pub(super) async fn run(
         .max_header_list_size(HEAD_BYTES_MAX)
         .max_local_error_reset_streams(Some(PROVOKED_RESETS_MAX))
         .max_concurrent_reset_streams(RESET_STREAMS_MAX)
-        // The crate measures this on the real clock; only the count above may bind.
+        // `h2` measures this duration on the system clock; only the count above is to limit.
         .reset_stream_duration(Duration::from_secs(u64::from(u32::MAX)))
         .enable_push(false)
         .handshake(tapped)
@@ -144,7 +144,7 @@ impl Task<'_> {
         self.poll_pong(task_context);
         self.tell_resets();
         match ended {
-            // Nobody waits for the last words of a backend that floods.
+            // `h2` may still wait to send; a backend that floods is closed at once.
             Poll::Pending if self.facts.borrow().flood().is_some() => {
                 Poll::Ready(self.ended(Ok(())))
             }
@@ -157,7 +157,8 @@ impl Task<'_> {
         let stream = attempt.stream;
         let scheme = self.context.backend.url.scheme;
         let upstream = head.for_backend(Protocol::Http2, scheme);
-        // A clone has no stream of its own that waits, so it is never told to wait for one.
+        // A fresh clone has no stream of its own pending, so `h2` never rejects its request for
+        // that.
         let opened = self.sender.clone().send_request(upstream, !head.has_body);
         let driver = &self.context.driver;
         let (response, mut body) = match opened {
@@ -171,7 +172,7 @@ impl Task<'_> {
         let stream_id = body.stream_id().into();
         match driver.tell(Input::StreamOpened { stream, stream_id }) {
             Handled::Done => {}
-            // Nothing was written yet, and nothing will be.
+            // Nothing was written yet; after the reset nothing will be.
             Handled::Stale
             | Handled::Refused
             | Handled::Accepted(_)
@@ -185,11 +186,12 @@ impl Task<'_> {
         let body = Rc::new(RefCell::new(body));
         self.streams.insert(stream.stream, (stream, Rc::downgrade(&body)));
         let mut exchange = Http2Exchange { response, early: None, body };
-        // Who has nothing to send, and no earlier attempt to let go of, is woken soon enough by the response.
+        // An attempt without a body to send and without an earlier attempt to drop needs no wake-up
+        // before its response arrives.
         let sleeps_on = attempt.number == 1
             && !head.has_body
             && request.waiting().is_some_and(|waker| exchange.will_wake(&waker));
-        // If the request is gone, dropping the exchange resets the stream.
+        // If the request has ended, dropping the exchange resets the stream.
         let exchange = Exchange::Http2(exchange);
         let at = driver.now();
         let backend = Rc::clone(&self.context.backend.name);
@@ -211,7 +213,7 @@ impl Task<'_> {
 
     fn ping(&mut self) {
         if let Some(ping_pong) = &mut self.ping_pong {
-            // It fails only if the connection did, which is about to be told.
+            // It fails only if the connection failed, which the next poll reports.
             let _ = ping_pong.send_ping(Ping::opaque());
         }
     }
@@ -225,7 +227,7 @@ impl Task<'_> {
         }
     }
 
-    /// Passes on what the tap heard; `h2` has acted on it already.
+    /// Reports what the HTTP/2 wire has read; `h2` has already acted on it.
     fn tell_facts(&mut self) {
         let (max_streams, go_aways, heard) = {
             let mut facts = self.facts.borrow_mut();
@@ -275,7 +277,7 @@ impl Task<'_> {
         }
     }
 
-    /// Resets are on the wire once `h2` was polled and the socket took everything.
+    /// Reports resets that are on the wire: `h2` was polled and the socket took everything.
     fn tell_resets(&mut self) {
         if self.facts.borrow().blocked {
             return;
@@ -299,7 +301,7 @@ impl Task<'_> {
     }
 }
 
-/// What an error of `h2` says about the stream that it ended.
+/// Classifies an error of `h2` that ended a stream.
 pub fn failure(error: &h2::Error) -> StreamFailure {
     if error.is_go_away() && error.is_remote() {
         return StreamFailure::Unprocessed;

@@ -1,4 +1,4 @@
-//! Connections to backends: one task each, from the dial to the end.
+//! Connections to backends: each has one task, from the dial to the close.
 
 mod http1;
 mod http2;
@@ -25,55 +25,55 @@ pub(super) const HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// Field lines of a response head. One with more is malformed.
 pub const FIELDS_MAX: usize = 128;
 
-/// An attempt at a request, as the pool orders it.
+/// An attempt at a request, as the pool ordered it.
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptOrder {
-    /// To report under.
+    /// The stream token to report facts under.
     pub stream: StreamToken,
-    /// 1 for the first.
+    /// 1 for the first attempt.
     pub number: u8,
-    /// Where the attempt before this one stood when it failed.
+    /// Where the previous attempt stood when it failed; `None` for the first.
     pub evidence: Option<Evidence>,
 }
 
-/// What the pool orders of one connection.
+/// What the pool orders for one connection.
 pub enum ConnectionOrder {
     /// Send a request.
     Open {
-        /// Under which token, and which attempt it is.
+        /// The stream token and the number of the attempt.
         attempt: AttemptOrder,
-        /// What to send.
+        /// The request to send.
         head: Rc<RequestHead>,
-        /// Where the exchange goes.
+        /// Receives the exchange.
         request: Sender<RequestOrder>,
     },
     /// Reset a stream.
     Reset {
-        /// The stream.
+        /// The stream to reset.
         stream: StreamToken,
-        /// RFC 9113, 7.
+        /// The error code to reset with (RFC 9113, 7).
         code: u32,
     },
-    /// Send a PING.
+    /// Send a PING frame.
     Ping,
-    /// Give up the connection.
+    /// Close the connection, or give up its dial.
     Close {
-        /// Why, for the log.
+        /// The pool's reason, for the log.
         reason: CloseReason,
     },
 }
 
 /// How a connection's task ended.
 enum Ended {
-    /// Before it was ready.
+    /// The dial failed.
     Dial(ConnectFailure, String),
-    /// The peer or the network ended it.
+    /// The peer or the network closed the connection.
     Closed { sent_through: u32, reason: String },
-    /// The pool gave up a dial, and knows.
+    /// The pool gave up the dial; nothing is reported to it.
     GivenUp(CloseReason),
-    /// The pool closed a connection, and knows.
+    /// The pool closed the connection; nothing is reported to it.
     Ordered(CloseReason),
-    /// The worker is gone.
+    /// The driver is gone.
     Dropped,
 }
 
@@ -83,16 +83,16 @@ impl Ended {
     }
 }
 
-/// An encrypted or plain byte stream.
+/// A byte stream with or without TLS.
 pub(super) trait Io: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
 pub(super) type BoxedIo = Box<dyn Io>;
 
-/// Who a connection's task speaks for and to.
+/// What a connection's task needs to report and to log.
 struct Context {
     driver: Rc<Driver>,
     connection: ConnectionToken,
-    /// The backend that it is to, which may be removed before it ends.
+    /// The connection's backend, kept here because it may be removed before the connection closes.
     backend: Rc<Backend>,
 }
 
@@ -108,8 +108,8 @@ impl Context {
     }
 }
 
-/// Starts a dial. The orders for the connection go into the channel from now on; closing it ends
-/// dial and connection.
+/// Starts a dial. Orders for the connection go into the returned channel; dropping the sender ends
+/// the dial and the connection.
 pub fn dial(driver: Rc<Driver>, connection: ConnectionToken) -> Sender<ConnectionOrder> {
     let (sender, orders) = channel();
     driver.count(|metrics| metrics.backend(connection.backend).dials += 1);
@@ -132,7 +132,7 @@ async fn run(context: Context, mut orders: Receiver<ConnectionOrder>) {
     report(&context, ended);
 }
 
-/// Nothing but an end can be ordered of a dial.
+/// Waits for the order that ends a dial. The pool orders nothing else of a dial.
 async fn ordered_end(orders: &mut Receiver<ConnectionOrder>) -> Ended {
     match orders.recv().await {
         Some(ConnectionOrder::Close { reason }) => Ended::GivenUp(reason),
@@ -140,7 +140,8 @@ async fn ordered_end(orders: &mut Receiver<ConnectionOrder>) -> Ended {
     }
 }
 
-/// TCP, and TLS if the scheme asks for it. True if HTTP/2 is to be spoken.
+/// Connects over TCP, and TLS if the URL's scheme is `https`. Returns the stream and true if HTTP/2
+/// is to be spoken.
 async fn connect(context: &Context) -> Result<(BoxedIo, bool), Ended> {
     let backend = &context.backend;
     let url = &backend.url;
@@ -203,7 +204,7 @@ fn report(context: &Context, ended: Ended) {
     }
 }
 
-/// Why a dial was given up, as a label.
+/// The metrics label of a dial that the pool gave up.
 fn given_up_label(reason: CloseReason) -> &'static str {
     match reason {
         CloseReason::ConnectDeadline => "deadline",
@@ -217,7 +218,7 @@ fn given_up_label(reason: CloseReason) -> &'static str {
     }
 }
 
-/// How far a dial came, as a label.
+/// The metrics label of a dial that failed.
 fn dial_label(failure: ConnectFailure) -> &'static str {
     match failure {
         ConnectFailure::Tcp => "tcp",
@@ -226,7 +227,7 @@ fn dial_label(failure: ConnectFailure) -> &'static str {
     }
 }
 
-/// Why the pool closed a connection, as a label.
+/// The metrics label of a connection that the pool closed.
 fn close_label(reason: CloseReason) -> &'static str {
     match reason {
         CloseReason::ConnectDeadline => "connect_deadline",
