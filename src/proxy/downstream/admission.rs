@@ -1,5 +1,5 @@
-//! How many connections clients may have: in all, and from one address. Shared by all workers, and
-//! touched when a connection is accepted and when it ends, never by a request.
+//! Limits the number of client connections, of the process and of each client address. Shared by
+//! all workers; locked when a connection is accepted and when it closes, never for a request.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::proxy::client_limits::{ClientLimit, ClientLimits};
 
-/// Who counts as one client: an IPv4 address, or an IPv6 /64, which is what one household gets.
+/// The unit that counts as one client: an IPv4 address or an IPv6 /64, which one household gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Origin {
     V4([u8; 4]),
@@ -29,21 +29,21 @@ impl Origin {
 #[derive(Debug, Default)]
 struct Open {
     total: usize,
-    /// Never more entries than connections.
+    /// Never has more entries than there are connections.
     by_origin: BTreeMap<Origin, usize>,
 }
 
-/// The connections that clients have to the process.
+/// The client connections of the process.
 #[derive(Debug, Default)]
 pub struct Admission {
     open: Mutex<Open>,
 }
 
 impl Admission {
-    /// Takes in a connection, until the result is dropped.
+    /// Admits a connection, which counts until the result is dropped.
     ///
     /// # Errors
-    /// With the limit that it would exceed.
+    /// The limit that the connection would exceed.
     pub fn admit(
         self: &Arc<Self>,
         client: IpAddr,
@@ -63,7 +63,7 @@ impl Admission {
         Ok(Admitted { admission: Arc::clone(self), origin })
     }
 
-    /// Connections that are open now.
+    /// The number of open connections.
     #[must_use]
     pub fn open(&self) -> usize {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).total
@@ -81,7 +81,7 @@ impl Admission {
     }
 }
 
-/// A connection that was taken in; it counts until this is dropped.
+/// An admitted connection; it counts until this is dropped.
 #[derive(Debug)]
 pub struct Admitted {
     admission: Arc<Admission>,
@@ -107,39 +107,39 @@ mod tests {
     }
 
     #[test]
-    fn one_address_cannot_take_what_is_there_for_all() {
+    fn one_address_cannot_use_up_the_limit_of_all() {
         let admission = Arc::new(Admission::default());
         let limits = limits(3, 2);
         let a = address("192.0.2.1");
-        let first = admission.admit(a, &limits).expect("room");
-        let _second = admission.admit(address("::ffff:192.0.2.1"), &limits).expect("room");
+        let first = admission.admit(a, &limits).expect("capacity");
+        let _second = admission.admit(address("::ffff:192.0.2.1"), &limits).expect("capacity");
         let refused = admission.admit(a, &limits).expect_err("the same address, however written");
         assert_eq!(refused, ClientLimit::ConnectionsPerAddress);
-        let _other = admission.admit(address("192.0.2.2"), &limits).expect("room for others");
+        let _other = admission.admit(address("192.0.2.2"), &limits).expect("capacity for others");
         let refused = admission.admit(address("192.0.2.3"), &limits).expect_err("full");
         assert_eq!(refused, ClientLimit::Connections);
         drop(first);
         assert_eq!(admission.open(), 2);
-        let _again = admission.admit(a, &limits).expect("what was given back");
+        let _again = admission.admit(a, &limits).expect("capacity that was released");
     }
 
     #[test]
     fn an_ipv6_network_is_one_client() {
         let admission = Arc::new(Admission::default());
         let limits = limits(10, 1);
-        let _one = admission.admit(address("2001:db8::1"), &limits).expect("room");
+        let _one = admission.admit(address("2001:db8::1"), &limits).expect("capacity");
         assert!(admission.admit(address("2001:db8::ffff:2"), &limits).is_err());
         assert!(admission.admit(address("2001:db8:0:1::1"), &limits).is_ok(), "another network");
     }
 
     #[test]
-    fn nothing_is_left_behind() {
+    fn closed_connections_leave_no_entries() {
         let admission = Arc::new(Admission::default());
         for host in 0..100 {
             let client = IpAddr::from([192, 0, 2, host]);
-            drop(admission.admit(client, &ClientLimits::DEFAULT).expect("room"));
+            drop(admission.admit(client, &ClientLimits::DEFAULT).expect("capacity"));
         }
         assert_eq!(admission.open(), 0);
-        assert!(admission.open.lock().expect("nobody panicked").by_origin.is_empty());
+        assert!(admission.open.lock().expect("no thread panicked").by_origin.is_empty());
     }
 }

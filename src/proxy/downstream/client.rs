@@ -1,4 +1,4 @@
-//! One client's connection, whatever it speaks: who it is, and what becomes of its requests.
+//! One client's connection, for either protocol: its addresses, its deadlines and its requests.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -17,7 +17,7 @@ use crate::proxy::client_limits::ClientLimit;
 use crate::proxy::frame_tap::Flood;
 use crate::proxy::relay::{self, Relaying};
 
-/// The answer to a request, on its way.
+/// A response to come.
 pub(super) type Answering = Pin<Box<dyn Future<Output = Result<Response<Tracked>, Infallible>>>>;
 
 /// One client's connection.
@@ -30,7 +30,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// One that has just connected.
+    /// Creates the state of a connection that was just accepted.
     pub(super) fn new(downstream: Rc<Downstream>, peer: SocketAddr) -> Self {
         let arrival = Arrival::new(peer, downstream.address, downstream.tls.is_some());
         let watch = Watch::new(downstream.clock());
@@ -38,9 +38,9 @@ impl Client {
         Self { downstream, arrival, accepted, watch }
     }
 
-    /// Answers a request. Nothing is done before that is polled: once `hyper` has read a head it may find
-    /// that the client is gone, and it reads on in the body before it polls, which decides whether the
-    /// connection can be kept without that body.
+    /// Answers a request. All work is done when the future is polled: after reading a head, `hyper`
+    /// may find that the client is gone, and before it polls it reads on in the body, which decides
+    /// if the connection can be kept without that body.
     pub(super) fn answer(&self, request: Request<Incoming>) -> Answering {
         let in_flight = self.watch.enter();
         let client = self.clone();
@@ -50,7 +50,7 @@ impl Client {
         })
     }
 
-    /// Begins to answer a request, unless that has too many fields.
+    /// Starts to serve a request, or refuses it if it has too many fields.
     fn begin(&self, request: Request<Incoming>) -> Relaying {
         let limits = &self.downstream.limits;
         if request.headers().len() > limits.head_fields {
@@ -66,38 +66,39 @@ impl Client {
         relay::serve(&self.downstream.clusters, &self.arrival, request)
     }
 
-    /// Who it is.
+    /// The client's address.
     pub(super) fn peer(&self) -> SocketAddr {
         self.arrival.client
     }
 
-    /// Whether the proxy, or the listener that it came by, is about to stop.
+    /// True if the proxy or the listener of this connection is about to stop.
     pub(super) fn draining(&self) -> bool {
         *self.downstream.draining.borrow()
     }
 
-    /// Tells that a request was refused that nobody has seen; the status is 0 if it was not answered.
+    /// Logs and counts a refused request that `hyper` did not hand over. `status` is 0 if no
+    /// response was sent.
     pub(super) fn refused(&self, limit: ClientLimit, status: u16, details: &str) {
         refusal::request(self.downstream.stats(), self.peer(), limit, status, details);
         self.downstream.clusters.telemetry().unseen(&self.arrival, status, limit.name());
     }
 
-    /// Tells that the client left in the middle of a head.
+    /// Logs that the client closed the connection within a head.
     pub(super) fn left(&self) {
         self.downstream.clusters.telemetry().incomplete(&self.arrival);
     }
 
-    /// Tells that the connection is closed.
+    /// Logs and counts that the connection is closed for a limit.
     pub(super) fn closed(&self, limit: ClientLimit, details: &str) {
         refusal::connection(self.downstream.stats(), self.peer(), limit, details);
     }
 
-    /// Tells that the connection is closed for a flood.
+    /// Logs and counts that the connection is closed for a flood.
     pub(super) fn flooded(&self, flood: Flood) {
         self.closed(refusal::of_flood(flood), flood.name());
     }
 
-    /// Counts something that is of no interest to the log.
+    /// Counts a limit without a log line.
     pub(super) fn count(&self, limit: ClientLimit) {
         self.downstream.stats().count(limit);
     }

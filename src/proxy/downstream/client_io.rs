@@ -1,5 +1,5 @@
-//! A client's byte stream, with the bytes that were read to find out what it speaks put back, and
-//! with a note of whether writing makes progress.
+//! A client's byte stream. It replays the bytes that were read to detect the protocol, and notes if
+//! writes make progress.
 
 use std::io;
 use std::pin::Pin;
@@ -11,20 +11,20 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::watch::Watch;
 
-/// What an HTTP/2 client says first (RFC 9113, 3.4).
+/// The connection preface of an HTTP/2 client (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// What a client speaks, and what was read to find that out.
+/// The detected protocol, and the bytes that were read for it.
 pub(super) enum Spoken {
-    /// HTTP/2, with prior knowledge.
+    /// HTTP/2 with prior knowledge.
     Http2(Bytes),
-    /// Anything else.
+    /// Anything else, to be parsed as HTTP/1.1.
     Http1(Bytes),
-    /// Nothing: it left.
+    /// The client closed the connection without a byte.
     Nothing,
 }
 
-/// Reads just enough to tell HTTP/2 from HTTP/1.1.
+/// Reads as many bytes as it takes to distinguish HTTP/2 from HTTP/1.1.
 pub(super) async fn listen(io: &mut (impl AsyncRead + Unpin)) -> io::Result<Spoken> {
     let mut bytes = [0; PREFACE.len()];
     let mut length = 0;
@@ -52,12 +52,12 @@ pub(super) struct ClientIo<Io> {
 }
 
 impl<Io: AsyncRead + Unpin> ClientIo<Io> {
-    /// `heard` is read again before the rest.
+    /// Wraps `io`. `heard` is read again before the rest.
     pub(super) fn new(io: Io, heard: Bytes, watch: Rc<Watch>) -> Self {
         Self { io, heard, watch }
     }
 
-    /// What it was made of. What was heard has been read.
+    /// Returns the wrapped stream. The bytes to replay must have been read.
     pub(super) fn into_inner(self) -> Io {
         debug_assert!(self.heard.is_empty(), "bytes would be lost");
         self.io

@@ -1,4 +1,4 @@
-//! A client that speaks HTTP/1.1: `hyper` behind a [`Guarded`] socket, with deadlines.
+//! Serves a client over HTTP/1.1: `hyper` behind a [`Guarded`] socket, with deadlines.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -30,7 +30,7 @@ const BUFFER: usize = 128 * 1024;
 /// connection before the client has read it.
 const LATE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Serves a client until its connection ends, or is put away until it asks again.
+/// Serves a client until its connection closes, or until the idle connection is parked.
 pub(super) fn serve<Io>(client: Client, io: ClientIo<Io>) -> impl Future<Output = Option<Phase>>
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -38,20 +38,21 @@ where
     let limits = &client.downstream.limits;
     let head = HeadLimits { bytes: limits.head_bytes, fields: limits.head_fields };
     let (mut io, facts) = Guarded::new(io, Messages::Requests, head, client.downstream.clock());
-    // An `async fn` would have room for its arguments twice.
+    // An `async fn` would reserve space for its arguments twice.
     async move {
         let expired = serve_while_busy(&client, &facts, &mut io).await;
         if expired == Some(Expired::Rest) {
             return Some(rest::begin(client, io.into_inner()));
         }
-        // However it ends, the socket is closed then.
+        // The socket is closed afterwards, also if the deadline passes.
         let ending = end(&client, &facts, expired, &mut io);
         let _ = seams::timeout(client.downstream.limits.farewell_timeout, ending).await;
         None
     }
 }
 
-/// Says the last word, if there is one, and sees to it that the client can read it.
+/// Closes the connection: sends a 408 if a head took too long, and lingers after an error so that
+/// the client can read the response.
 async fn end<Io>(
     client: &Client,
     facts: &GuardFacts,
@@ -63,7 +64,7 @@ where
 {
     match expired {
         Some(Expired::Head) => {
-            client.refused(ClientLimit::HeadTimeout, 408, "head not finished in time");
+            client.refused(ClientLimit::HeadTimeout, 408, "head incomplete after the head timeout");
             io.write_all(TIMED_OUT).await?;
         }
         Some(Expired::Idle) => client.count(ClientLimit::IdleTimeout),
@@ -71,7 +72,7 @@ where
             client.closed(ClientLimit::WriteStall, "the client does not read");
             return Ok(());
         }
-        // Nobody has told it to go; and at rest it does not end here.
+        // Neither happens here: HTTP/1.1 has no GOAWAY, and a parked connection stays open.
         Some(Expired::Farewell | Expired::Rest) | None => {}
     }
     io.shutdown().await?;
@@ -81,8 +82,8 @@ where
     Ok(())
 }
 
-/// Serves a client's requests until its connection ends or none has come for a while. Says what took
-/// too long, if anything did.
+/// Serves a client's requests until the connection closes or a deadline passes. Returns that
+/// deadline.
 async fn serve_while_busy<Io>(
     client: &Client,
     facts: &GuardFacts,
@@ -124,7 +125,7 @@ where
     }
 }
 
-/// Waits until something has taken too long.
+/// Waits for a deadline of the connection.
 fn expired(client: &Client, facts: &GuardFacts) -> impl Future<Output = Expired> {
     let limits = &client.downstream.limits;
     client.watch.expired(
@@ -136,15 +137,17 @@ fn expired(client: &Client, facts: &GuardFacts) -> impl Future<Output = Expired>
     )
 }
 
-/// Since when nothing is left of what was asked: every head that was begun was answered, no body is on
-/// its way, and nothing has been read of what comes next. Only then `hyper` holds nothing that counts.
+/// Returns since when the connection could be parked: every head was answered, no body is in
+/// flight, and no byte of a next request was read. Only then does `hyper` hold no state that
+/// counts.
 fn rest_since(client: &Client, facts: &GuardFacts) -> Option<Instant> {
     let answered = facts.heads_begun.get() == client.watch.served();
     let ended = client.arrival.open_requests() == 0;
     client.watch.idle_since().filter(|_| answered && ended && facts.is_between_messages())
 }
 
-/// Since when a head is awaited whose time counts: while a response is due, the next head may wait.
+/// Returns since when the head deadline runs. While a response is due, it does not run for the next
+/// head.
 fn head_since(client: &Client, facts: &GuardFacts) -> Option<Instant> {
     let since = facts.head_open_since.get()?;
     let idle_since = client.watch.idle_since()?;
@@ -152,12 +155,12 @@ fn head_since(client: &Client, facts: &GuardFacts) -> Option<Instant> {
     Some(if first { client.accepted } else { since.max(idle_since) })
 }
 
-/// Tells why a connection has ended, if not in peace.
+/// Logs why a connection ended, unless it ended without an error.
 fn report(client: &Client, facts: &GuardFacts, served: hyper::Result<()>) {
     if let Some(violation) = facts.violation.get() {
         let (limit, status) = refusal::of_violation(violation);
         match limit {
-            // The request has begun, and has a line of its own.
+            // The request has begun and gets its own access log line.
             ClientLimit::MalformedBody => client.count(limit),
             _ => client.refused(limit, status, &violation.to_string()),
         }
@@ -168,7 +171,7 @@ fn report(client: &Client, facts: &GuardFacts, served: hyper::Result<()>) {
         Err(error) if error.is_parse_too_large() => {
             client.refused(ClientLimit::HeadBytes, 431, "head too large");
         }
-        // What the guard lets pass, such as a target that is no URI.
+        // Errors that the message guard does not detect, such as a target that is not a URI.
         Err(error) if error.is_parse() => {
             client.refused(ClientLimit::MalformedHead, 400, &error.to_string());
         }
@@ -181,7 +184,7 @@ fn report(client: &Client, facts: &GuardFacts, served: hyper::Result<()>) {
     }
 }
 
-/// Reads on for a while after the last word.
+/// Reads and discards unread bytes for the lingering close.
 async fn read_late(io: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
     let mut late = [0; 4096];
     let mut length = 0;

@@ -1,4 +1,5 @@
-//! A client that speaks HTTP/2: `hyper` behind a [`Tapped`] socket, with deadlines and budgets.
+//! Serves a client over HTTP/2: `hyper` behind a [`Tapped`] socket, with deadlines and frame
+//! budgets.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -37,7 +38,7 @@ enum Step {
     Waited(Waited),
 }
 
-/// Serves a client until its connection ends.
+/// Serves a client until its connection closes.
 pub(super) async fn serve<Io>(client: Client, io: ClientIo<Io>)
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -89,9 +90,9 @@ where
                 connection.as_mut().graceful_shutdown();
                 client.watch.close_soon();
             }
-            Step::Waited(Waited::Expired(Expired::Rest)) => unreachable!("nothing can be put away"),
+            Step::Waited(Waited::Expired(Expired::Rest)) => unreachable!("an HTTP/2 connection is not parked"),
             Step::Waited(Waited::Expired(Expired::Head)) => {
-                client.closed(ClientLimit::HeadTimeout, "header block or SETTINGS not finished");
+                client.closed(ClientLimit::HeadTimeout, "incomplete header block or SETTINGS");
                 facts.borrow_mut().bid_farewell_for_time();
             }
             Step::Waited(Waited::Expired(Expired::WriteStall)) => {
@@ -100,7 +101,7 @@ where
             Step::Waited(Waited::Expired(Expired::Farewell))
                 if !ending && client.watch.is_busy() =>
             {
-                // A request came in the moment in which it was told to go: that one may end.
+                // A request arrived while the GOAWAY was sent: let it finish.
                 client.watch.stay();
             }
             Step::Waited(Waited::Expired(Expired::Farewell)) => return,
@@ -117,7 +118,8 @@ fn builder(limits: &ClientLimits) -> http2::Builder<LocalExecutor> {
         .max_send_buf_size(SEND_BUFFER)
         .max_concurrent_streams(limits.streams_per_connection)
         .max_header_list_size(limits.head_bytes)
-        // A burst of requests that is cancelled before the worker gets to it is no attack yet.
+        // A burst of requests that is cancelled before the worker accepts them is not an attack by
+        // itself.
         .max_pending_accept_reset_streams(limits.streams_per_connection as usize)
         .max_local_error_reset_streams(PROVOKED_RESETS_MAX)
         .keep_alive_interval(limits.keepalive_interval)
@@ -125,7 +127,7 @@ fn builder(limits: &ClientLimits) -> http2::Builder<LocalExecutor> {
     builder
 }
 
-/// What a connection waits for besides bytes.
+/// Waits for the drain order or a deadline of the connection.
 fn waits<'a>(client: &'a Client, facts: &'a RefCell<Facts>, drained: bool) -> Waits<'a> {
     let limits = &client.downstream.limits;
     let expired = client.watch.expired(
@@ -138,7 +140,7 @@ fn waits<'a>(client: &'a Client, facts: &'a RefCell<Facts>, drained: bool) -> Wa
     Waits::new(client.downstream.draining.clone(), drained, expired)
 }
 
-/// Since when SETTINGS or the rest of a header block is awaited.
+/// Returns since when SETTINGS or the rest of a header block is due.
 fn head_since(client: &Client, facts: &RefCell<Facts>) -> Option<Instant> {
     let facts = facts.borrow();
     if facts.is_ending() {
@@ -147,7 +149,7 @@ fn head_since(client: &Client, facts: &RefCell<Facts>) -> Option<Instant> {
     if facts.settings_seen { facts.block_open_since } else { Some(client.accepted) }
 }
 
-/// Requests that `h2` refused by itself: they opened a stream, and never came to be answered.
+/// Counts requests that `h2` refused by itself: each opened a stream and never reached the service.
 #[derive(Default)]
 struct Refused {
     told: Cell<u64>,
@@ -156,8 +158,8 @@ struct Refused {
 }
 
 impl Refused {
-    /// Tells of those that were not told of yet. After the connection was polled, whatever was not
-    /// handed on never will be.
+    /// Reports requests that `h2` refused since the last call. Call after polling the connection:
+    /// requests it has not handed over by then never will be.
     fn settle(&self, client: &Client, facts: &RefCell<Facts>) {
         let mut facts = facts.borrow_mut();
         if facts.blocked || facts.going_away || facts.is_ending() {
@@ -177,13 +179,14 @@ impl Refused {
             }
             facts.note_refused_head();
         }
-        // Resets for other reasons than a refused request are not mistaken for one later.
+        // Forget resets that had another reason, so that they are not taken for refused requests
+        // later.
         self.streams.set(facts.streams_refused);
         self.resets.set(facts.resets_unanswered);
     }
 }
 
-/// Tells why a connection has ended, if not in peace.
+/// Logs why a connection ended, unless it ended without an error.
 fn report(client: &Client, facts: &RefCell<Facts>, served: hyper::Result<()>) {
     let facts = facts.borrow();
     if let Some(flood) = facts.flood() {

@@ -1,13 +1,13 @@
-//! Connections from clients: accepted, served over HTTP/1.1 or HTTP/2, drained.
+//! Client connections: accepted, served over HTTP/1.1 or HTTP/2, and drained.
 //!
-//! | module | what it is |
+//! | module | contents |
 //! |---|---|
-//! | [`admission`] | how many connections there may be |
-//! | `client`, `client_io` | one client's connection, whatever it speaks |
-//! | `http1`, `http2` | each protocol, with its deadlines |
-//! | `rest` | a client that is only there |
-//! | `watch` | what is in flight, and what has taken too long |
-//! | `refusal` | the one place where it is told that a client was refused something |
+//! | [`admission`] | the limits on the number of connections |
+//! | `client`, `client_io` | one client's connection, for either protocol |
+//! | `http1`, `http2` | serving each protocol, with its deadlines |
+//! | `rest` | parked HTTP/1.1 connections |
+//! | `watch` | requests in flight and deadlines of a connection |
+//! | `refusal` | counting and logging what clients were refused |
 
 pub mod admission;
 mod client;
@@ -47,7 +47,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The log is told of failed accepts and refused connections no more often than this.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many connections are open, and a bell for when the last one ends.
+/// Counts open connections, and notifies when the last one closes.
 #[derive(Default)]
 pub struct OpenConnections {
     count: Cell<usize>,
@@ -55,7 +55,7 @@ pub struct OpenConnections {
 }
 
 impl OpenConnections {
-    /// Waits until none is open.
+    /// Waits until no connection is open.
     pub async fn none(&self) {
         while self.count.get() > 0 {
             self.none.notified().await;
@@ -79,40 +79,40 @@ impl Drop for Entered {
     }
 }
 
-/// What the connections of one worker share.
+/// State shared by the connections of one listener on one worker.
 #[derive(Clone)]
 pub struct Downstream {
     /// The worker's pools.
     pub clusters: Rc<Clusters>,
-    /// The address that is listened on.
+    /// The address of the listener.
     pub address: SocketAddr,
-    /// TLS towards clients, if any.
+    /// TLS towards clients; `None` for cleartext.
     pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// Whether clients may speak HTTP/2.
+    /// True if clients may use HTTP/2.
     pub http2: bool,
-    /// Becomes true once, when the listener is to end.
+    /// Becomes true once, when the listener is to stop.
     pub draining: channel::Receiver<bool>,
-    /// All connections of this worker.
+    /// The open connections of this worker.
     pub open: Rc<OpenConnections>,
-    /// What each client may do.
+    /// The limits of each client.
     pub limits: ClientLimits,
-    /// All connections of the process.
+    /// The open connections of the process.
     pub admission: Arc<Admission>,
 }
 
 impl Downstream {
-    /// How often clients ran into limits, on this worker.
+    /// Counts how often clients exceeded limits, on this worker.
     fn stats(&self) -> &ClientStats {
         self.clusters.telemetry().client_stats()
     }
 
-    /// The worker's time.
+    /// The worker's clock.
     fn clock(&self) -> Clock {
         self.clusters.telemetry().clock()
     }
 }
 
-/// Tasks of hyper's, on this thread.
+/// Runs hyper's tasks on this thread.
 #[derive(Clone, Copy)]
 struct LocalExecutor;
 
@@ -122,8 +122,8 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor 
     }
 }
 
-/// Accepts connections until the listener is to end. Those that the system has already taken in by
-/// then are served as well. Each connection is served as `downstream` is when it is accepted.
+/// Accepts connections until the listener is to stop, then those that the system has already
+/// accepted. Each connection keeps the value of `downstream` at the time it is accepted.
 pub async fn accept(downstream: Rc<RefCell<Rc<Downstream>>>, listener: Listener) {
     let mut draining = downstream.borrow().draining.clone();
     let mut failures = Sparingly::default();
@@ -150,7 +150,7 @@ pub async fn accept(downstream: Rc<RefCell<Rc<Downstream>>>, listener: Listener)
     }
 }
 
-/// Serves a connection, unless there are too many.
+/// Serves a connection unless a limit is reached.
 fn take_in(
     downstream: &Rc<Downstream>,
     stream: seams::Stream,
@@ -173,7 +173,7 @@ fn take_in(
     }
 }
 
-/// Lets something be said once in a while, with how often it happened since.
+/// Rate-limits a log message and counts the events between two messages.
 #[derive(Default)]
 struct Sparingly {
     said: Option<Instant>,
@@ -181,7 +181,7 @@ struct Sparingly {
 }
 
 impl Sparingly {
-    /// It happened; how often since it was said, if it may be said now.
+    /// Counts an event. Returns the number of events since the last message if one is due now.
     fn note(&mut self, now: Instant) -> Option<u64> {
         self.count += 1;
         if self.said.is_some_and(|said| now.since(said) < LOG_INTERVAL) {
@@ -192,8 +192,8 @@ impl Sparingly {
     }
 }
 
-/// A part of a connection's life, and which one follows. Each is in a box of its own, so that a connection
-/// takes the memory of the one that it is in: most connections wait most of the time.
+/// One part of a connection's life; resolves to the next. Each part is boxed, so that a connection
+/// takes only the memory of its present part: most connections are idle most of the time.
 struct Phase(Pin<Box<dyn Future<Output = Option<Phase>>>>);
 
 impl Phase {
@@ -219,7 +219,7 @@ fn serve_accepted(
         None => Phase::new(serve(client, stream, false)),
         Some(config) => Phase::new(secure(client, stream, config)),
     };
-    // An `async fn` would have room for its arguments twice.
+    // An `async fn` would reserve space for its arguments twice.
     async move {
         let _counted = (counted, admitted);
         let mut phase = Some(first);
@@ -229,7 +229,7 @@ fn serve_accepted(
     }
 }
 
-/// Waits for the TLS handshake.
+/// Performs the TLS handshake.
 async fn secure(
     mut client: Client,
     stream: seams::Stream,
@@ -255,7 +255,7 @@ async fn secure(
     }
 }
 
-/// Finds out which protocol a client speaks. `http2` says that ALPN has settled that.
+/// Detects the protocol that a client speaks. `http2` is true if ALPN has selected HTTP/2.
 async fn serve<Io>(client: Client, mut io: Io, http2: bool) -> Option<Phase>
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -267,7 +267,7 @@ where
         let mut draining = client.downstream.draining.clone();
         let drained = async {
             let _ = draining.wait_for(|draining| *draining).await;
-            // What was about to be sent may still come.
+            // A request that the client was about to send may still arrive.
             seams::sleep(limits.farewell_timeout).await;
         };
         tokio::select! {
@@ -286,7 +286,7 @@ where
         }
         Ok(Ok(Spoken::Nothing) | Err(_)) => None,
         Err(_) => {
-            client.closed(ClientLimit::HeadTimeout, "no request came");
+            client.closed(ClientLimit::HeadTimeout, "no request received");
             None
         }
     }

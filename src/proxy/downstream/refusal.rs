@@ -1,4 +1,4 @@
-//! The one place where it is told that a client was refused something: counted, and logged.
+//! Counts and logs what clients were refused. No other module does.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use crate::proxy::error_response;
 use crate::proxy::frame_tap::Flood;
 use crate::proxy::message_guard::machine::Violation;
 
-/// A request was refused that no backend and no request log has seen.
+/// Counts and logs a refused request that no backend and no access log has seen.
 pub(super) fn request(
     stats: &ClientStats,
     client: SocketAddr,
@@ -24,7 +24,7 @@ pub(super) fn request(
     tracing::info!(target: "baton", client = %client, reason, status, details, "request refused");
 }
 
-/// A connection was closed for what the client did or did not do. Once per connection.
+/// Counts and logs a connection that was closed for a limit. Called once per connection.
 pub(super) fn connection(
     stats: &ClientStats,
     client: SocketAddr,
@@ -36,18 +36,18 @@ pub(super) fn connection(
     tracing::info!(target: "baton", client = %client, reason, details, "client connection closed");
 }
 
-/// Connections were refused before anything was read: the last of `count`.
+/// Logs connections that were refused before a byte was read. `client` is the last of `count`.
 pub(super) fn connections(limit: ClientLimit, client: SocketAddr, count: u64) {
     let reason = limit.name();
     tracing::info!(target: "baton", client = %client, reason, count, "connections refused");
 }
 
-/// 431, for a head over the limits (RFC 6585, 5).
+/// Returns a 431 for a head with too many fields (RFC 6585, 5).
 pub(super) fn too_many_fields() -> Response<Full<Bytes>> {
     error_response::refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many fields")
 }
 
-/// The limit that a malformed HTTP/1.1 message ran into, and the status that it is answered with.
+/// Maps a malformed HTTP/1.1 message to its limit and the status of the response.
 pub(super) fn of_violation(violation: Violation) -> (ClientLimit, u16) {
     match violation {
         Violation::StartLine | Violation::Field | Violation::Unasked => {
@@ -60,7 +60,7 @@ pub(super) fn of_violation(violation: Violation) -> (ClientLimit, u16) {
     }
 }
 
-/// The limit behind a flood.
+/// Maps a flood to its limit.
 pub(super) fn of_flood(flood: Flood) -> ClientLimit {
     match flood {
         Flood::Resets => ClientLimit::ResetFlood,
@@ -75,7 +75,7 @@ pub(super) fn of_flood(flood: Flood) -> ClientLimit {
     }
 }
 
-/// The limit of its own that `h2` found exceeded, by the debug data of its GOAWAY.
+/// Maps the debug data of a GOAWAY from `h2` to the limit that `h2` found exceeded.
 pub(super) fn of_complaint(debug: &[u8]) -> ClientLimit {
     match debug {
         b"too_many_resets" => ClientLimit::ResetFlood,

@@ -1,7 +1,7 @@
-//! A client that speaks HTTP/1.1 and has asked nothing for a while: what it costs to be there.
+//! Parked client connections: idle HTTP/1.1 connections that keep as little memory as possible.
 //!
-//! Everything that serves requests is put away, and made anew when the next one comes: what is left is the
-//! socket, where it comes from, and the time that it has.
+//! A parked connection holds only its socket, its addresses and its idle deadline. What serves
+//! requests is dropped and rebuilt for the next request.
 
 use std::future::Future;
 use std::io;
@@ -18,17 +18,17 @@ use crate::pool::Instant;
 use crate::proxy::client_limits::ClientLimit;
 use crate::proxy::seams;
 
-/// What came first.
+/// What ended the wait.
 enum Heard {
-    /// The next request, or the end.
+    /// The first byte of the next request, or the end of the connection.
     Bytes(io::Result<usize>),
-    /// The order to end.
+    /// The drain order.
     Drain,
-    /// Nothing, for too long.
+    /// The idle timeout.
     Nothing,
 }
 
-/// Begins to rest: all that was read was answered, and all answers were written.
+/// Parks a connection. Everything read must have been answered, and all responses written.
 pub(super) fn begin<Io>(client: Client, io: ClientIo<Io>) -> Phase
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -38,7 +38,7 @@ where
     Phase::new(rest(downstream, arrival.client, io.into_inner(), idle_since))
 }
 
-/// Waits for the next request with as good as no memory.
+/// Parks the idle connection, holding only its socket.
 fn rest<Io>(
     downstream: Rc<Downstream>,
     peer: SocketAddr,
@@ -50,7 +50,7 @@ where
 {
     let (clock, mut draining) = (downstream.clock(), downstream.draining.clone());
     let idle_until = idle_since.after(downstream.limits.http1_idle_timeout);
-    // An `async fn` would have room for its arguments twice.
+    // An `async fn` would reserve space for its arguments twice.
     async move {
         let mut first = [0];
         let heard = tokio::select! {

@@ -1,6 +1,6 @@
-//! What a client's connection waits for besides bytes: the order to end, and a time. Neither comes often,
-//! and the connection wakes several times for each request, so each has a waker of its own and is looked
-//! at only when that was used.
+//! Waits for the drain order and for deadlines of a client's connection. Both are rare, and the
+//! connection wakes several times for each request, so each has its own waker and is polled only
+//! after a wake-up.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,19 +11,20 @@ use tokio::sync::watch;
 
 use super::watch::Expired;
 
-/// What has come.
+/// The event that ended a wait.
 pub(super) enum Waited {
-    /// The order to end.
+    /// The drain order.
     Drain,
-    /// The end of a time.
+    /// A deadline passed.
     Expired(Expired),
 }
 
-/// What is waited for.
+/// The events of one connection.
 pub(super) struct Waits<'a>(FuturesUnordered<Pin<Box<dyn Future<Output = Waited> + 'a>>>);
 
 impl<'a> Waits<'a> {
-    /// Waits for `draining` unless that was `known` before, and for a time to expire.
+    /// Waits for `draining`, unless `known` says that it has been reported before, and for a
+    /// deadline.
     pub(super) fn new(
         mut draining: watch::Receiver<bool>,
         known: bool,
@@ -41,8 +42,8 @@ impl<'a> Waits<'a> {
         Self(waits)
     }
 
-    /// What comes first. Of two that have come, either; the other one is still there afterwards.
+    /// Waits for the next event. If both are due, the other one stays due.
     pub(super) async fn next(&mut self) -> Waited {
-        self.0.next().await.expect("there is always a time that is waited for")
+        self.0.next().await.expect("a deadline is always waited for")
     }
 }

@@ -1,5 +1,5 @@
-//! Looks after one client's connection: what is in flight on it, since when nothing moves, and when
-//! that has been too long.
+//! Deadlines of one client's connection: counts its requests in flight and knows since when nothing
+//! has moved.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -18,22 +18,22 @@ use crate::proxy::seams::{self, Clock};
 /// A client that asks nothing for so long is served without buffers until it does.
 const REST_AFTER: Duration = Duration::from_secs(1);
 
-/// What took too long.
+/// The deadline that passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expired {
-    /// To finish a head.
+    /// A head is incomplete.
     Head,
-    /// To send the next request.
+    /// No next request within the idle timeout.
     Idle,
-    /// To send the next request soon: what serves it may be put away until then.
+    /// No next request for a short time: the connection may be parked until there is one.
     Rest,
-    /// To read anything at all.
+    /// The client does not read.
     WriteStall,
-    /// To go, once told.
+    /// The client has not closed the connection after GOAWAY.
     Farewell,
 }
 
-/// What is known of a connection. Times are of the worker's clock.
+/// The state of a connection. Times are of the worker's clock.
 #[derive(Debug)]
 pub(super) struct Watch {
     clock: Clock,
@@ -56,43 +56,43 @@ impl Watch {
         })
     }
 
-    /// A request has come; it is in flight until the result is dropped.
+    /// Counts a request as in flight until the result is dropped.
     pub(super) fn enter(self: &Rc<Self>) -> InFlight {
         self.in_flight.set(self.in_flight.get() + 1);
         self.served.set(self.served.get() + 1);
         InFlight(Rc::clone(self))
     }
 
-    /// Requests that have come, of all time.
+    /// The number of requests ever received on this connection.
     pub(super) fn served(&self) -> u64 {
         self.served.get()
     }
 
-    /// Whether any request is in flight.
+    /// True if a request is in flight.
     pub(super) fn is_busy(&self) -> bool {
         self.in_flight.get() > 0
     }
 
-    /// Since when no request is in flight and nothing waits to be written, if that is so. A response
-    /// is out of our hands before its last bytes are.
+    /// Returns since when no request is in flight and nothing waits to be written; `None` if either
+    /// is not so. hyper drops a response body before its last bytes are written.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let idle = !self.is_busy() && self.write_blocked_since.get().is_none();
         idle.then(|| self.idle_since.get())
     }
 
-    /// The client was told to go.
+    /// Starts the deadline for the client to close, once GOAWAY was sent.
     pub(super) fn close_soon(&self) {
         if self.closing_since.get().is_none() {
             self.closing_since.set(Some(self.clock.now()));
         }
     }
 
-    /// The client was told to go, but has work to finish.
+    /// Stops the deadline of `close_soon`: a request is still in flight.
     pub(super) fn stay(&self) {
         self.closing_since.set(None);
     }
 
-    /// A write or flush could, or could not, make progress.
+    /// Notes if a write or flush was blocked.
     pub(super) fn note_write(&self, blocked: bool) {
         if !blocked {
             if self.write_blocked_since.take().is_some() {
@@ -103,12 +103,12 @@ impl Watch {
         }
     }
 
-    /// Waits until something has taken too long. `head_since` says since when a head is awaited;
-    /// `idle_since` since when the next request is; `rest_since` the same where what serves it could be
-    /// put away.
+    /// Waits until a deadline passes and returns it. `head_since` returns since when a head is due,
+    /// `idle_since` since when the next request is, and `rest_since` the same if the connection
+    /// could be parked.
     ///
-    /// Whatever begins to wait while this sleeps has all of its time before it, so that sleeping for
-    /// the shortest of all times misses nothing.
+    /// A wait that starts while this sleeps has its whole time ahead, so sleeping for the shortest
+    /// of all timeouts misses none.
     pub(super) async fn expired(
         &self,
         limits: &ClientLimits,
@@ -161,7 +161,7 @@ impl Drop for InFlight {
     }
 }
 
-/// A response body; its request is in flight for as long as it lives.
+/// A response body. Its request is in flight until the body is dropped.
 pub(super) struct Tracked {
     body: RelayBody,
     _in_flight: InFlight,

@@ -1,6 +1,6 @@
-//! How many frames of each kind a peer may send in a window of time. Frames that do work (requests,
-//! responses, data) earn more of the frames that honest peers send along with them, so that what is
-//! counted is the frames that nothing asked for.
+//! Limits the number of frames of each kind that a peer may send in a window of time. Frames that
+//! do work (requests, responses, data) raise the limits of the frames that honest peers send along
+//! with them, so the limits apply to unsolicited frames.
 
 use std::time::Duration;
 
@@ -10,38 +10,38 @@ use super::scanner::{
 };
 use crate::pool::Instant;
 
-/// Frames that one connection may bring in each [`FrameBudgets::window`], by kind. Each number is at
-/// least 1; what is earned on top is said with each.
+/// The number of frames of each kind that one connection may receive in each
+/// [`FrameBudgets::window`]. Each number is at least 1; what raises it is listed with each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameBudgets {
     /// The window over which frames are counted. At least 1 s.
     pub window: Duration,
-    /// RST_STREAM from the peer. Every second response or request that Baton writes earns one.
+    /// RST_STREAM from the peer. Every second HEADERS frame that Baton writes adds one.
     pub resets: u32,
-    /// RST_STREAM that Baton is provoked to send: with an error code, for what the peer did.
+    /// RST_STREAM with an error code that Baton sends because of a stream error of the peer.
     pub provoked_resets: u32,
-    /// PING, acknowledgements included. Every DATA frame that Baton writes earns one: peers measure
-    /// the path with them.
+    /// PING, acknowledgements included. Every DATA frame that Baton writes adds one: peers measure
+    /// the path with PING.
     pub pings: u32,
-    /// SETTINGS, their acknowledgements and GOAWAY.
+    /// SETTINGS, acknowledgements included, and GOAWAY.
     pub settings: u32,
-    /// DATA with no payload that does not end its stream.
+    /// DATA without payload that does not end its stream.
     pub empty_data: u32,
-    /// PRIORITY, PRIORITY_UPDATE and frames of unknown kind. Every HEADERS frame that is read earns
+    /// PRIORITY, PRIORITY_UPDATE and frames of unknown type. Every HEADERS frame that is read adds
     /// ten.
     pub priorities: u32,
-    /// WINDOW_UPDATE. Every DATA frame that Baton writes earns ten, every HEADERS frame that is read
-    /// two.
+    /// WINDOW_UPDATE. Every DATA frame that Baton writes adds ten, every HEADERS frame that is read
+    /// adds two.
     pub window_updates: u32,
-    /// CONTINUATION frames of one header block. What is read in them is bounded by the size of a
+    /// CONTINUATION frames of one header block. Their total size is bounded by the limit of the
     /// head in any case.
     pub continuations: u32,
-    /// Requests that were refused at their heads: malformed, too large, or one stream too many.
+    /// Requests refused for their head: malformed, too large, or one stream too many.
     pub refused_heads: u32,
 }
 
 impl FrameBudgets {
-    /// Of clients.
+    /// The budgets of clients.
     pub const CLIENT: Self = Self {
         window: Duration::from_secs(10),
         resets: 5_000,
@@ -55,7 +55,8 @@ impl FrameBudgets {
         refused_heads: 1_000,
     };
 
-    /// Of backends. They are busier than clients: all clients' requests share their connections.
+    /// The budgets of backends. They are larger than those of clients: the requests of all clients
+    /// share a backend's connections.
     pub const BACKEND: Self = Self {
         window: Duration::from_secs(10),
         resets: 5_000,
@@ -70,7 +71,7 @@ impl FrameBudgets {
     };
 }
 
-/// The budget that a peer has spent.
+/// The budget that a peer has exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flood {
     /// [`FrameBudgets::resets`].
@@ -94,12 +95,12 @@ pub enum Flood {
 }
 
 impl Flood {
-    /// What was too much of, for logs.
+    /// Names the flood, for logs.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Resets => "RST_STREAM flood",
-            Self::ProvokedResets => "flood of resets provoked",
+            Self::ProvokedResets => "flood of provoked resets",
             Self::Pings => "PING flood",
             Self::Settings => "SETTINGS flood",
             Self::EmptyData => "flood of empty DATA",
@@ -111,7 +112,7 @@ impl Flood {
     }
 }
 
-/// What passed in the present window.
+/// The frames of the present window.
 #[derive(Debug, Default)]
 struct Counts {
     data_written: u32,
@@ -127,13 +128,13 @@ struct Counts {
     refused_heads: u32,
 }
 
-/// One connection's account.
+/// The frame counts of one connection.
 #[derive(Debug)]
 pub(super) struct Account {
     budgets: FrameBudgets,
     window_began: Instant,
     counts: Counts,
-    /// CONTINUATION frames of the header block that is open.
+    /// CONTINUATION frames of the open header block.
     continuations: u32,
     spent: Option<Flood>,
 }
@@ -149,12 +150,12 @@ impl Account {
         }
     }
 
-    /// The first budget that was spent.
+    /// Returns the first budget that was exceeded.
     pub(super) fn spent(&self) -> Option<Flood> {
         self.spent
     }
 
-    /// The time is now this: begins another window if it is time for one.
+    /// Starts another window if the present one is over.
     pub(super) fn at(&mut self, now: Instant) {
         if now.since(self.window_began) >= self.budgets.window {
             self.window_began = now;
@@ -162,7 +163,7 @@ impl Account {
         }
     }
 
-    /// A frame from the peer begins.
+    /// Counts a frame from the peer, at its frame header.
     pub(super) fn read(&mut self, kind: u8, flags: u8, length: usize) {
         let (counts, budgets) = (&mut self.counts, &self.budgets);
         let (count, budget, flood) = match kind {
@@ -196,7 +197,7 @@ impl Account {
                 let budget = budgets.window_updates.saturating_add(earned);
                 (&mut counts.window_updates, budget, Flood::WindowUpdates)
             }
-            // PRIORITY, PRIORITY_UPDATE (RFC 9218, 7.1) and what nobody knows.
+            // PRIORITY, PRIORITY_UPDATE (RFC 9218, 7.1) and unknown types.
             _ => {
                 let earned = counts.headers_read.saturating_mul(10);
                 let budget = budgets.priorities.saturating_add(earned);
@@ -206,7 +207,7 @@ impl Account {
         spend(count, budget, flood, &mut self.spent);
     }
 
-    /// A frame to the peer begins.
+    /// Counts a frame to the peer, at its frame header.
     pub(super) fn written(&mut self, kind: u8) {
         match kind {
             DATA => self.counts.data_written = self.counts.data_written.saturating_add(1),
@@ -215,14 +216,14 @@ impl Account {
         }
     }
 
-    /// A reset was written that the peer has provoked.
+    /// Counts a reset that the peer has provoked.
     pub(super) fn provoked(&mut self) {
         let budget = self.budgets.provoked_resets;
         let count = &mut self.counts.provoked_resets;
         spend(count, budget, Flood::ProvokedResets, &mut self.spent);
     }
 
-    /// A request was refused at its head.
+    /// Counts a request that was refused for its head.
     pub(super) fn refused(&mut self) {
         let budget = self.budgets.refused_heads;
         let count = &mut self.counts.refused_heads;
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_has_a_budget_and_the_frame_after_it_is_one_too_many() {
+    fn each_kind_has_a_budget_that_one_more_frame_exceeds() {
         let budgets = FrameBudgets::CLIENT;
         for (frame, budget, flood) in [
             ((RST_STREAM, 0, 4), budgets.resets, Flood::Resets),
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_window_begins_with_nothing_spent() {
+    fn a_new_window_starts_from_zero() {
         let mut account = Account::new(FrameBudgets::CLIENT);
         for window in 0..10 {
             account.at(Instant(window * 10_000_000_000));
@@ -284,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn work_earns_frames() {
+    fn frames_that_do_work_raise_the_budgets() {
         let mut account = Account::new(FrameBudgets::CLIENT);
         for _ in 0..100_000 {
             account.written(DATA);

@@ -1,20 +1,20 @@
-//! Makes one DATA frame of neighbours. Where a frame ends means nothing (RFC 9113, 6.1), but `h2`
-//! keeps each apart, bounds how many tiny ones it keeps by closing the connection, and passes each on
-//! as a frame of its own, which the next `h2` bounds again: a burst of small messages, as gRPC sends
-//! them, would end connections that carry many other requests.
+//! Merges neighbouring DATA frames of one stream into one. Frame boundaries carry no meaning (RFC
+//! 9113, 6.1), but `h2` stores each frame apart, closes the connection if it holds too many tiny
+//! ones, and forwards each as its own frame to the next `h2`, which limits them again. A burst of
+//! small messages, as gRPC sends them, would close connections that carry many other requests.
 
 use super::scanner::{DATA, END_STREAM, FRAME_HEAD};
 
 /// What every peer takes (RFC 9113, 6.5.2).
 const LENGTH_MAX: usize = 16_384;
 
-/// Merges, in place, the DATA frames that follow each other on one stream; a frame begins at `start`.
-/// Padded frames are left alone, and so is the last one if it is not all there. Returns how many bytes
-/// are left, and how many DATA frames in them.
+/// Merges, in place, consecutive DATA frames of one stream; the first frame starts at `start`.
+/// Padded frames and an incomplete last frame stay as they are. Returns the number of bytes and of
+/// DATA frames that remain.
 pub(super) fn merge(bytes: &mut [u8], start: usize) -> (usize, usize) {
     let (mut from, mut to) = (start, start);
     let mut count = 0;
-    // The head of the frame that may grow.
+    // The offset of the frame that may be extended.
     let mut open: Option<usize> = None;
     while let Some(head) = Head::at(bytes, from) {
         let end = from + FRAME_HEAD + head.length;
@@ -87,11 +87,11 @@ mod tests {
         assert_eq!(merged(&frames, 0), frame(DATA, END_STREAM, 1, b"abc"));
         let first = frame(DATA, 0, 1, b"ab");
         let rest = &frame(DATA, END_STREAM, 1, b"c")[..9];
-        assert_eq!(merged(&frames, 1), [&first[..], rest].concat(), "not all there");
+        assert_eq!(merged(&frames, 1), [&first[..], rest].concat(), "an incomplete frame");
     }
 
     #[test]
-    fn nothing_else_is_touched() {
+    fn other_frames_stay_as_they_are() {
         for frames in [
             vec![frame(DATA, 0, 1, b"a"), frame(DATA, 0, 3, b"b"), frame(DATA, 0, 1, b"c")],
             vec![frame(DATA, 0, 1, b"a"), frame(6, 0, 0, &[0; 8]), frame(DATA, 0, 1, b"c")],
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn it_begins_where_it_is_told() {
+    fn bytes_before_the_start_stay_as_they_are() {
         let tail = b"the rest of a frame";
         let mut bytes = [&tail[..], &frame(DATA, 0, 1, b"a"), &frame(DATA, 0, 1, b"b")].concat();
         let (length, count) = merge(&mut bytes, tail.len());

@@ -1,11 +1,11 @@
-//! Listens to the HTTP/2 frames that pass between the `h2` crate and the socket. The crate hides what
-//! the pool decides by: GOAWAY's last id, when SETTINGS arrived, that any frame arrived at all, and
-//! which requests were never written (RFC 9113, 4.1, 6.5, 6.8). Nothing is changed but that DATA frames
-//! which follow each other are read as one (see `merge`).
+//! The HTTP/2 wire: reads the frames that pass between the `h2` crate and the socket. The crate
+//! hides facts that the pool decides by: GOAWAY's last stream identifier, the arrival of SETTINGS,
+//! the arrival of any frame, and which requests were never written (RFC 9113, 4.1, 6.5, 6.8).
+//! Frames pass unchanged, except that consecutive DATA frames are merged (see `merge`).
 //!
-//! It also keeps account of frames that nothing asked for. A peer that has spent a budget is not read
-//! from any more: the tap writes, between two frames, the GOAWAY that says why, shuts the connection
-//! down, and lets `h2` see the end of the stream.
+//! It also counts unsolicited frames. If a peer exceeds a budget, nothing more is read from it: a
+//! GOAWAY with the reason is written between two frames, the connection is shut down, and `h2` sees
+//! the end of the stream.
 
 mod budget;
 mod merge;
@@ -39,51 +39,51 @@ const LATE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// it keeps, however soon they would have been consumed.
 const DATA_AT_ONCE: usize = 256;
 
-/// Which side of the connection Baton is.
+/// Baton's side of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// It dialled: the preface is written, requests are written.
+    /// Baton dialled: it writes the preface and the requests.
     Client,
-    /// It accepted: the preface is read, requests are read.
+    /// Baton accepted: it reads the preface and the requests.
     Server,
 }
 
-/// What was heard since it was last asked.
+/// Facts read from the frames of one connection.
 #[derive(Debug)]
 pub struct Facts {
-    /// The peer's SETTINGS came with this limit; the greatest number if the first ones had none.
+    /// The limit of the peer's SETTINGS, until taken; `u32::MAX` if the first SETTINGS had none.
     pub max_streams: Option<u32>,
-    /// Last id and error code of each GOAWAY, in order.
+    /// Last stream identifier and error code of each GOAWAY, in order, until taken.
     pub go_aways: Vec<(u32, u32)>,
-    /// Whether any frame arrived.
+    /// True if any frame arrived since this was last taken.
     pub heard: bool,
-    /// The highest stream identifier of whose HEADERS a byte was written, of all time.
+    /// The highest stream identifier whose HEADERS frame header was written.
     pub sent_through: u32,
-    /// Frames about ends since it was last asked, for the metrics.
+    /// RST_STREAM and GOAWAY frames since these were last taken, for the metrics.
     pub ends: EndFrames,
-    /// Whether the last attempt to write or flush could not finish.
+    /// True if the last write or flush was blocked.
     pub blocked: bool,
     /// The highest stream identifier that the peer has opened.
     pub opened_through: u32,
-    /// Streams whose first header block came whole from the peer, of all time.
+    /// Streams whose first header block arrived whole from the peer, in total.
     pub opened: u64,
-    /// Streams refused because too many were open.
+    /// Streams refused because too many were open, in total.
     pub streams_refused: u64,
-    /// Resets sent for what the peer did wrong, of all time.
+    /// Resets sent for errors of the peer, in total.
     pub resets_provoked: u64,
-    /// The stream of the last HEADERS written, to tell a reset after an answer from one without.
+    /// The stream of the last HEADERS written: a reset of that stream follows a response.
     answered: u32,
-    /// Provoked resets of streams that were not answered.
+    /// Provoked resets of streams without a response, in total.
     pub resets_unanswered: u64,
-    /// Code and beginning of the debug data of a GOAWAY with an error that `h2` has written.
+    /// Error code and start of the debug data of a GOAWAY with an error that `h2` has written.
     pub complaint: Option<(Reason, Vec<u8>)>,
-    /// Since when a header block is open: begun and not finished.
+    /// When the open header block began; `None` if none is open.
     pub block_open_since: Option<Instant>,
-    /// Whether the peer's first SETTINGS came.
+    /// True once the peer's first SETTINGS arrived.
     pub settings_seen: bool,
-    /// Whether streams may be ignored because a GOAWAY with a last stream was written.
+    /// True once a GOAWAY with a last stream identifier was written: later streams may be ignored.
     pub going_away: bool,
-    /// The header block that is open begins a stream.
+    /// True if the open header block starts a new stream.
     opening: bool,
     side: Side,
     account: Account,
@@ -118,18 +118,18 @@ impl Facts {
         }
     }
 
-    /// The budget that the peer has spent, if any. The connection is about to end then.
+    /// The budget that the peer has exceeded, if any. The connection is then about to close.
     #[must_use]
     pub fn flood(&self) -> Option<Flood> {
         self.account.spent()
     }
 
-    /// Ends the connection with this code when it is polled next, unless it is ending already.
+    /// Closes the connection with this code at its next poll, unless it is already closing.
     fn bid_farewell(&mut self, code: Reason) {
         self.farewell.get_or_insert(code);
     }
 
-    /// Ends the connection because SETTINGS or the rest of a header block did not come in time.
+    /// Closes the connection because SETTINGS or the rest of a header block did not arrive in time.
     pub fn bid_farewell_for_time(&mut self) {
         let greeted = self.settings_seen;
         self.bid_farewell(if greeted {
@@ -139,13 +139,13 @@ impl Facts {
         });
     }
 
-    /// Whether the connection is about to end with an error of the peer's.
+    /// True if the connection is about to close with an error of the peer.
     #[must_use]
     pub fn is_ending(&self) -> bool {
         self.farewell.is_some() || self.complaint.is_some()
     }
 
-    /// A request was refused at its head, which the peer may cause only so often.
+    /// Counts a request that was refused for its head against its budget.
     pub fn note_refused_head(&mut self) {
         self.account.refused();
         self.end_if_spent();
@@ -217,9 +217,9 @@ impl Facts {
 
     fn reset_sent(&mut self, stream_id: u32, code: Reason) {
         match code {
-            // What Baton does for reasons of its own.
+            // Resets for Baton's own reasons.
             Reason::NO_ERROR | Reason::INTERNAL_ERROR | Reason::CANCEL => return,
-            // What an honest peer causes before it has read the first SETTINGS.
+            // An honest peer may cause these before it has read the first SETTINGS.
             Reason::REFUSED_STREAM => {
                 self.streams_refused += 1;
                 return;
@@ -234,15 +234,16 @@ impl Facts {
         self.end_if_spent();
     }
 
-    /// What is new about ends, if anything is.
+    /// Takes the RST_STREAM and GOAWAY frames counted since the last call; `None` if there are
+    /// none.
     pub fn take_ends(&mut self) -> Option<EndFrames> {
         (self.ends != EndFrames::default()).then(|| std::mem::take(&mut self.ends))
     }
 
-    /// The GOAWAY to end with, if the connection is to end (RFC 9113, 6.8).
+    /// Returns the GOAWAY to close with, if the connection is to close (RFC 9113, 6.8).
     fn last_words(&self) -> Option<[u8; 17]> {
         let code = self.farewell?;
-        // Backends open no streams: push is off.
+        // Backends open no streams: server push is disabled.
         let last_stream_id = if self.side == Side::Server { self.opened_through } else { 0 };
         let mut frame = [0; 17];
         frame[2] = 8;
@@ -253,7 +254,7 @@ impl Facts {
     }
 }
 
-/// What is left to do before the connection is shut down.
+/// The steps of closing a connection.
 #[derive(Debug)]
 enum Ending {
     NotYet,
@@ -263,7 +264,7 @@ enum Ending {
     Late { bytes: usize },
 }
 
-/// A stream whose frames are listened to.
+/// A byte stream whose HTTP/2 frames are read.
 #[derive(Debug)]
 pub struct Tapped<Io> {
     io: Io,
@@ -272,12 +273,12 @@ pub struct Tapped<Io> {
     facts: Rc<RefCell<Facts>>,
     clock: Clock,
     ending: Ending,
-    /// DATA frames that were read since others had their turn.
+    /// DATA frames read since their consumer last ran.
     unread: usize,
 }
 
 impl<Io> Tapped<Io> {
-    /// Listens to a connection, from its first byte on.
+    /// Wraps a connection, from its first byte on.
     pub fn new(
         io: Io,
         side: Side,
@@ -320,7 +321,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tapped<Io> {
         let before = buffer.filled().len();
         let result = Pin::new(&mut self.io).poll_read(context, buffer);
         if buffer.filled().len() == before {
-            // Whoever consumes what was read has its turn now.
+            // Nothing more to read: the consumer runs now.
             self.unread = 0;
             return result;
         }
@@ -334,7 +335,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tapped<Io> {
         let ends = facts.farewell.is_some();
         drop(facts);
         if ends {
-            // What came with the frame that was one too many is not looked at.
+            // Bytes that arrived with the frame that exceeded the budget are dropped.
             buffer.set_filled(before);
             return this.poll_farewell(context);
         }
@@ -402,8 +403,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tapped<Io> {
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> Tapped<Io> {
-    /// Ends the connection, and then the stream of bytes for `h2`. In the middle of a frame that `h2`
-    /// is writing, it must write the rest first: it does before it shuts down.
+    /// Closes the connection, then ends the byte stream for `h2`. If `h2` is within a frame, it
+    /// must write the rest first; it does so before it shuts down.
     fn poll_farewell(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if matches!(self.ending, Ending::NotYet) && !self.written.at_boundary() {
             return Poll::Ready(Ok(()));
@@ -411,12 +412,12 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Tapped<Io> {
         self.poll_end(context).map(|_| Ok(()))
     }
 
-    /// Whether the last words are being said, so that nothing may be written any more.
+    /// True once closing has started: `h2` may write nothing more.
     fn is_mute(&self) -> bool {
         !matches!(self.ending, Ending::NotYet)
     }
 
-    /// Says the last words, if there are any, and shuts the connection down.
+    /// Writes the GOAWAY, if there is one, shuts the connection down, and lingers for clients.
     fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             self.ending = match &mut self.ending {
@@ -446,7 +447,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Tapped<Io> {
                 }
                 Ending::Late { bytes } => {
                     let facts = self.facts.borrow();
-                    // Nobody waits for backends to read why.
+                    // Lingering is for clients only; a backend need not be able to read the reason.
                     let wanted = facts.is_ending() && facts.side == Side::Server;
                     drop(facts);
                     if !wanted || *bytes >= LATE_BYTES_MAX {

@@ -1,4 +1,4 @@
-//! Splits a byte stream into HTTP/2 frames (RFC 9113, 4.1), whatever pieces it comes in.
+//! Splits a byte stream into HTTP/2 frames (RFC 9113, 4.1). The chunks may end anywhere.
 
 pub(super) const DATA: u8 = 0x0;
 pub(super) const HEADERS: u8 = 0x1;
@@ -27,22 +27,22 @@ const GOAWAY_FIXED: usize = 8;
 const SETTING: usize = 6;
 const RESET_CODE: usize = 4;
 
-/// What the scanner tells of a frame.
+/// An event of the frame stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seen<'a> {
-    /// A frame begins.
+    /// A frame header arrived.
     Head { kind: u8, flags: u8, stream_id: u32, length: usize },
-    /// One parameter of SETTINGS.
+    /// One parameter of SETTINGS arrived.
     Setting { identifier: u16, value: u32 },
-    /// A GOAWAY came whole; `debug` is the start of its debug data.
+    /// A whole GOAWAY arrived; `debug` is the start of its debug data.
     GoAway { last_stream_id: u32, code: u32, debug: &'a [u8] },
-    /// A RST_STREAM came whole.
+    /// A whole RST_STREAM arrived.
     Reset { stream_id: u32, code: u32 },
-    /// A frame came whole.
+    /// A whole frame arrived.
     End { kind: u8, flags: u8 },
 }
 
-/// Where a byte stream stands.
+/// The state of one direction of a connection.
 #[derive(Debug)]
 pub(super) struct Scanner {
     skip: usize,
@@ -54,7 +54,7 @@ pub(super) struct Scanner {
 }
 
 impl Scanner {
-    /// Frames begin after so many bytes.
+    /// Frames start after `skip` bytes.
     pub(super) fn new(skip: usize) -> Self {
         Self {
             skip,
@@ -66,12 +66,13 @@ impl Scanner {
         }
     }
 
-    /// Whether the last byte was the last of a frame.
+    /// True if the last byte was the last of a frame.
     pub(super) fn at_boundary(&self) -> bool {
         self.skip == 0 && self.head_length == 0
     }
 
-    /// Follows these bytes. Returns where the first frame begins in them, if any can.
+    /// Scans the next bytes. Returns the offset at which the first frame starts in them, if one
+    /// can.
     pub(super) fn scan(
         &mut self,
         mut bytes: &[u8],

@@ -20,7 +20,7 @@ fn heard(bytes: &[u8], piece: usize) -> Facts {
 }
 
 #[test]
-fn frames_are_understood_whatever_the_pieces() {
+fn frames_are_understood_however_they_are_split() {
     let mut bytes = frame(SETTINGS, 0, 0, &[0, 1, 0, 0, 0, 9, 0, 3, 0, 0, 0, 5]);
     bytes.extend(frame(0, 1, 3, &[7; 300]));
     bytes.extend(frame(SETTINGS, ACK, 0, &[]));
@@ -59,12 +59,13 @@ fn a_request_counts_as_sent_with_its_ninth_byte() {
     assert_eq!(facts.sent_through, 3);
 }
 
-/// A peer's half of a connection in memory, and what of it the tap lets through.
+/// Writes a client's bytes and returns what the HTTP/2 wire lets through, its facts and what the
+/// client receives.
 async fn read_through(bytes: &[u8], patient: bool) -> (Vec<u8>, Rc<RefCell<Facts>>, Vec<u8>) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let (mut peer, io) = tokio::io::duplex(1 << 20);
     let (mut tapped, facts) = Tapped::new(io, Side::Server, FrameBudgets::CLIENT, Clock::start());
-    peer.write_all(bytes).await.expect("there is room");
+    peer.write_all(bytes).await.expect("it fits");
     let mut passed = Vec::new();
     let mut piece = [0; 1024];
     let reading = async {
@@ -77,11 +78,11 @@ async fn read_through(bytes: &[u8], patient: bool) -> (Vec<u8>, Rc<RefCell<Facts
     };
     let mut received = Vec::new();
     let peer = async {
-        // Without a farewell there is nothing to read: the peer leaves first.
+        // Without a GOAWAY there is nothing to read: the peer closes first.
         if patient {
             peer.read_to_end(&mut received).await.expect("it ends");
         }
-        peer.shutdown().await.expect("nobody resets it");
+        peer.shutdown().await.expect("it is not reset");
     };
     tokio::join!(reading, peer);
     (passed, facts, received)
@@ -104,7 +105,7 @@ async fn a_spent_budget_ends_in_goaway_with_the_highest_stream() {
 }
 
 #[test]
-fn resets_that_are_provoked_are_told_from_those_of_our_own() {
+fn provoked_resets_are_counted_apart_from_our_own() {
     let mut facts = Facts::new(Side::Server, FrameBudgets::CLIENT);
     let mut scanner = Scanner::new(0);
     let codes = [
