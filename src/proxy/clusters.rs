@@ -1,4 +1,4 @@
-//! The clusters of one worker: a driver each, and the routes to them.
+//! The clusters of one worker: one driver for each, and the routes to them.
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
@@ -23,7 +23,7 @@ const SEEDS_PER_CLUSTER: u64 = ProxyConfig::WORKERS_MAX as u64;
 /// All clusters of one worker.
 pub struct Clusters {
     present: RefCell<Rc<Present>>,
-    /// Those that were in an earlier configuration and may still have something to finish.
+    /// Drivers of earlier configurations that may still have requests to finish.
     retired: RefCell<Vec<Weak<Driver>>>,
     seed: u64,
     clock: Clock,
@@ -38,8 +38,8 @@ struct Present {
 }
 
 impl Clusters {
-    /// Builds the pools of one worker and starts what keeps their time. `seed` is that of the
-    /// worker, and `peers` says which it is.
+    /// Builds the pools of one worker and starts their drivers. `seed` is the worker's seed, and
+    /// `peers` has its number.
     ///
     /// # Errors
     /// If the configuration of a pool is out of bounds.
@@ -66,8 +66,9 @@ impl Clusters {
         Ok(Rc::new(Self { present, retired, seed, clock, telemetry, peers }))
     }
 
-    /// Goes on with another configuration, which was checked. Clusters that stay keep what they have;
-    /// those that are gone, or whose tables change, finish what they have accepted.
+    /// Applies another configuration, already checked. Clusters that stay keep their connections.
+    /// Clusters that were removed, or whose tables change in size, finish the requests they have
+    /// accepted.
     ///
     /// # Panics
     /// If the configuration of a pool is out of bounds.
@@ -103,7 +104,7 @@ impl Clusters {
         *self.present.borrow_mut() = Rc::new(Present { drivers, routes: routes(config) });
     }
 
-    /// The driver of the cluster that a request goes to, if there is a route for it.
+    /// Returns the driver of the cluster that a request is routed to; `None` without a route.
     pub fn find(&self, head: &request::Parts) -> Option<Rc<Driver>> {
         let present = self.present.borrow();
         present.routes.find(head).map(|cluster| Rc::clone(&present.drivers[cluster]))
@@ -114,8 +115,9 @@ impl Clusters {
         self.present.borrow().drivers.clone()
     }
 
-    /// Another worker has probed a backend. Nothing follows if the cluster or the backend is not
-    /// there, as when this worker has taken in another configuration already, or not yet.
+    /// Applies the result of another worker's health check. Does nothing if this worker does not
+    /// have the cluster or the backend, because it has applied a reload earlier or later than the
+    /// other.
     pub fn probe_found(&self, found: &ProbeFound) {
         let drivers = self.drivers();
         if let Some(driver) = drivers.iter().find(|driver| **driver.cluster() == *found.cluster) {
@@ -123,18 +125,18 @@ impl Clusters {
         }
     }
 
-    /// What the worker's requests leave behind.
+    /// The worker's log and metrics of requests.
     pub fn telemetry(&self) -> &Rc<Telemetry> {
         &self.telemetry
     }
 
-    /// The worker's clock, which all drivers go by.
+    /// The present time of the worker's clock, which all drivers share.
     pub fn now(&self) -> Instant {
         self.clock.now()
     }
 
-    /// Tells every pool to finish what it has and to take nothing more; those that do so already, that
-    /// time is short. Returns how long that may take.
+    /// Has every pool finish its requests and accept no more. Pools that are already ending may get
+    /// an earlier deadline. Returns the time until the last deadline.
     pub fn shut_down(&self) -> Duration {
         let retired = self.retired.borrow();
         let retired =

@@ -1,5 +1,5 @@
-//! How the rest of the process speaks to a worker: a command into its channel, an answer out of
-//! another. Workers share nothing, so whoever asks gets a copy.
+//! Commands to a worker. A command goes into the worker's channel; the reply comes through a
+//! one-shot channel. Workers share no state, so a reply is a copy.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,37 +19,37 @@ use super::site::Site;
 use super::tls::Certificates;
 use crate::pool::{BackendState, Instant, Pool, SlotState, SlotView, StateCause, Stats};
 
-/// What a worker can be asked.
+/// A command to a worker.
 pub enum Command {
-    /// How it is.
+    /// Send a snapshot of the worker's state.
     Snapshot(oneshot::Sender<WorkerSnapshot>),
-    /// Another worker has probed a backend.
+    /// Apply the result of another worker's health check.
     ProbeFound(ProbeFound),
-    /// Go on with another configuration.
+    /// Apply another configuration.
     Reload(Reload),
-    /// An operator's order about a backend.
+    /// Carry out an operator's order about a backend.
     Backend(Query, Order, oneshot::Sender<Found>),
-    /// End at once, though requests are in flight: they are logged.
+    /// Stop at once, even with requests in flight; they are logged.
     Stop,
 }
 
-/// Another configuration, which was checked.
+/// Another configuration, already checked.
 pub struct Reload {
     /// The configuration.
     pub config: Arc<ProxyConfig>,
-    /// What its files hold.
+    /// The contents of the files that the configuration names.
     pub certificates: Arc<Certificates>,
-    /// The sockets of its listeners, in its order.
+    /// The sockets of its listeners, in the order of the configuration.
     pub listeners: Vec<Socket>,
-    /// Told once the worker goes by it, or why it does not, in one line.
+    /// Receives the result: applied, or an error of one line.
     pub confirm: oneshot::Sender<Result<(), String>>,
 }
 
-/// Where to send commands. Unbounded: whoever asks waits for the answer before the next question, and
-/// probes are few.
+/// Sends commands to a worker. Unbounded: a sender waits for the reply before its next command, and
+/// health checks are few.
 pub type Commands = UnboundedSender<Command>;
 
-/// Which worker this is, and the way to the others.
+/// The number of this worker, and the command channels of the others.
 #[derive(Debug, Default)]
 pub struct Peers {
     worker: usize,
@@ -57,7 +57,7 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// Those of one of these workers.
+    /// Creates the peers of worker number `worker` among all `workers`.
     #[must_use]
     pub fn of(worker: usize, workers: &[Commands]) -> Self {
         let others = workers.iter().enumerate().filter(|(number, _)| *number != worker);
@@ -73,13 +73,14 @@ impl Peers {
     /// Sends a command to every other worker.
     pub fn tell(&self, command: impl Fn() -> Command) {
         for other in &self.others {
-            // One that has ended needs no telling.
+            // A worker that has ended needs no command.
             let _ = other.send(command());
         }
     }
 }
 
-/// How many requests are in flight in all workers together, as far as they answer in time.
+/// Returns the number of requests in flight on all workers, counting those that reply within
+/// `time`.
 pub async fn requests_in_flight(workers: &[Commands], time: Duration) -> u64 {
     let asked: Vec<_> = workers
         .iter()
@@ -99,63 +100,63 @@ pub async fn requests_in_flight(workers: &[Commands], time: Duration) -> u64 {
     requests
 }
 
-/// One worker at one moment.
+/// The state of one worker at one moment.
 #[derive(Clone, Debug)]
 pub struct WorkerSnapshot {
-    /// What it counted apart from its clusters.
+    /// The worker's counters that belong to no cluster.
     pub metrics: WorkerMetrics,
-    /// Its clusters.
+    /// The worker's clusters.
     pub clusters: Vec<ClusterSnapshot>,
 }
 
-/// One worker's pool for one cluster, at one moment.
+/// The state of one worker's pool for one cluster, at one moment.
 #[derive(Clone, Debug)]
 pub struct ClusterSnapshot {
     /// The cluster's name.
     pub name: Arc<str>,
     /// The pool's counts.
     pub stats: Stats,
-    /// Whether health is ignored because so few backends are healthy.
+    /// True if the pool is fail-open: it ignores health because too few backends are healthy.
     pub panicking: bool,
-    /// What was counted.
+    /// The cluster's counters.
     pub metrics: ClusterMetrics,
-    /// Its backends.
+    /// The cluster's backends.
     pub backends: Vec<BackendSnapshot>,
 }
 
-/// One backend of one worker's pool, at one moment.
+/// The state of one backend in one worker's pool, at one moment.
 #[derive(Clone, Debug)]
 pub struct BackendSnapshot {
-    /// Its URL.
+    /// The backend's URL.
     pub name: Arc<str>,
-    /// Its place in the pool, as in the names of connections.
+    /// The backend's index in the pool, as in the names of connections.
     pub place: u16,
-    /// What was counted of it.
+    /// The backend's counters.
     pub metrics: BackendMetrics,
-    /// Whether nothing speaks against it.
+    /// True if the backend is healthy.
     pub healthy: bool,
-    /// Whether requests may go there.
+    /// True if requests may go to the backend.
     pub usable: bool,
-    /// Its state.
+    /// The backend's state.
     pub state: BackendState,
-    /// For how long it has been in it, in milliseconds.
+    /// Time since the state last changed, in milliseconds.
     pub state_ms: u64,
-    /// Why.
+    /// The cause of the last change of state.
     pub cause: StateCause,
-    /// Why the last probe failed that did, and for how long that is past, in milliseconds.
+    /// The reason of the last failed health check, and the time since, in milliseconds.
     pub probe_failure: Option<(Arc<str>, u64)>,
-    /// Its weight.
+    /// The backend's weight.
     pub weight: u16,
-    /// For how long no connection to it is dialled, in milliseconds.
+    /// Time until the backend may be dialled again, in milliseconds; `None` without backoff.
     pub backoff_ms: Option<u64>,
-    /// Streams that could be opened now.
+    /// The number of streams that could be opened now.
     pub available_streams: u64,
-    /// Its connection slots that are not empty, by number.
+    /// The connection slots that are not empty, by number.
     pub slots: Vec<(u16, SlotView)>,
 }
 
 impl ClusterSnapshot {
-    /// Reads a pool and what was counted beside it.
+    /// Reads a pool and the counters kept beside it.
     pub fn of(
         name: &str,
         pool: &Pool,
@@ -204,12 +205,12 @@ fn backend(
     })
 }
 
-/// A time as answers tell it.
+/// Converts to whole milliseconds, for replies.
 pub(super) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Answers commands for as long as anybody can send one.
+/// Serves commands until every sender is dropped.
 pub async fn serve(mut commands: UnboundedReceiver<Command>, site: Rc<Site>, stop: Rc<Notify>) {
     let clusters = site.clusters();
     while let Some(command) = commands.recv().await {
@@ -219,13 +220,13 @@ pub async fn serve(mut commands: UnboundedReceiver<Command>, site: Rc<Site>, sto
                     metrics: clusters.telemetry().metrics(),
                     clusters: clusters.drivers().iter().map(|driver| driver.snapshot()).collect(),
                 };
-                // Whoever asked may have given up.
+                // The requester may have given up.
                 let _ = answer.send(snapshot);
             }
             Command::ProbeFound(found) => clusters.probe_found(&found),
             Command::Reload(Reload { config, certificates, listeners, confirm }) => {
                 let confirmed = site.reconfigure(&config, &certificates, listeners);
-                // Whoever asked may have given up.
+                // The requester may have given up.
                 let _ = confirm.send(confirmed);
             }
             Command::Backend(query, order, answer) => {

@@ -1,4 +1,4 @@
-//! What a client sees when no backend answered: a status, `Proxy-Status` (RFC 9209), one line.
+//! Responses made by Baton itself: a status, `Proxy-Status` (RFC 9209) and one line of text.
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
@@ -10,7 +10,7 @@ use crate::pool::{Evidence, Rejection};
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
-/// The error type of RFC 9209, 2.3, and the line, for each way to be turned away.
+/// Returns the error type (RFC 9209, 2.3) and the line of text for a rejection.
 fn words(rejection: Rejection, evidence: Option<Evidence>) -> (&'static str, &'static str) {
     match (rejection, evidence) {
         (Rejection::RequestsFull, _) => ("proxy_internal_error", "too many requests in flight"),
@@ -23,19 +23,19 @@ fn words(rejection: Rejection, evidence: Option<Evidence>) -> (&'static str, &'s
             ("http_response_timeout", "the backend did not answer in time")
         }
         (Rejection::BodyStalled, _) => {
-            ("http_request_error", "the request body did not come, or was not taken, in time")
+            ("http_request_error", "the request body was not sent or forwarded in time")
         }
-        (Rejection::Rebuilt, _) => ("proxy_internal_error", "the proxy had to start anew"),
+        (Rejection::Rebuilt, _) => ("proxy_internal_error", "the proxy reset its state"),
         (Rejection::AttemptFailed, Some(Evidence::NeverSent)) => {
             ("destination_unavailable", "the backend's connection failed")
         }
         (Rejection::AttemptFailed, _) => {
-            ("connection_terminated", "the backend failed before it answered")
+            ("connection_terminated", "the backend failed before its response")
         }
     }
 }
 
-/// Every word that [`reason`] may say.
+/// The names that [`reason`] returns.
 pub const REASONS: [&str; 6] = [
     "requests_full",
     "queue_full",
@@ -45,7 +45,7 @@ pub const REASONS: [&str; 6] = [
     "attempt_failed",
 ];
 
-/// Why, in a word for the access log and the metrics.
+/// Returns the name of a rejection, for the access log and the metrics.
 pub fn reason(rejection: Rejection) -> &'static str {
     match rejection {
         Rejection::RequestsFull => "requests_full",
@@ -59,7 +59,7 @@ pub fn reason(rejection: Rejection) -> &'static str {
     }
 }
 
-/// The response to a request that the pool turned away.
+/// Returns the response to a request that the pool rejected.
 pub fn rejected(rejection: Rejection, evidence: Option<Evidence>) -> Response<Full<Bytes>> {
     let (error, line) = words(rejection, evidence);
     let status = StatusCode::from_u16(rejection.status()).expect("408, 502, 503 or 504");
@@ -71,13 +71,13 @@ pub fn rejected(rejection: Rejection, evidence: Option<Evidence>) -> Response<Fu
     response
 }
 
-/// The response to a request that no intermediary could pass on.
+/// Returns the response to a request that no intermediary may forward.
 pub fn refused(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
     let mut response = line_response(status, line);
     let value = HeaderValue::from_static("baton; error=http_request_denied");
     response.headers_mut().insert(PROXY_STATUS, value);
     if status == StatusCode::METHOD_NOT_ALLOWED {
-        // RFC 9110, 15.5.6: a 405 names what is allowed.
+        // RFC 9110, 15.5.6: a 405 lists the allowed methods.
         let allowed =
             HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH");
         response.headers_mut().insert(ALLOW, allowed);
@@ -85,7 +85,7 @@ pub fn refused(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
     response
 }
 
-/// The response to a request that no route is for (RFC 9209, 2.3.2).
+/// Returns the response to a request that no route matches (RFC 9209, 2.3.2).
 pub fn unrouted() -> Response<Full<Bytes>> {
     let line = "no route for this host and path";
     let mut response = line_response(StatusCode::NOT_FOUND, line);
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_rejection_has_its_status_and_says_why() {
+    fn each_rejection_has_its_status_and_error_type() {
         for (rejection, status, error) in [
             (Rejection::QueueFull, 503, "connection_limit_reached"),
             (Rejection::QueueDeadline, 503, "destination_unavailable"),
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_405_names_what_is_allowed() {
+    fn a_405_lists_the_allowed_methods() {
         let response = refused(StatusCode::METHOD_NOT_ALLOWED, "no");
         assert!(response.headers().contains_key(ALLOW));
     }

@@ -1,4 +1,4 @@
-//! What an intermediary changes in requests and responses, and what it keeps (RFC 9110, 7.6).
+//! The changes that an intermediary makes to requests and responses (RFC 9110, 7.6).
 
 use std::net::IpAddr;
 
@@ -18,8 +18,8 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Fields about one connection, not about the message (RFC 9110, 7.6.1), or for the first proxy alone.
-/// That includes `Expect`: Baton answers 100 (Continue) itself, when it begins to read the body.
+/// Fields about one connection, not about the message (RFC 9110, 7.6.1), or for the first proxy
+/// only. That includes `Expect`: Baton sends 100 (Continue) itself when it starts to read the body.
 static HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
     KEEP_ALIVE,
@@ -30,8 +30,8 @@ static HOP_BY_HOP: [HeaderName; 8] = [
     PROXY_AUTHORIZATION,
     EXPECT,
 ];
-/// Fields that `Connection` must not take away: the message makes no sense without them, or they say
-/// where it came from.
+/// Fields that `Connection` must not remove: the message is invalid without them, or they say where
+/// it came from.
 static PROTECTED: [HeaderName; 8] = [
     HOST,
     CONTENT_LENGTH,
@@ -43,16 +43,16 @@ static PROTECTED: [HeaderName; 8] = [
     X_FORWARDED_HOST,
 ];
 
-/// Who asked, and how.
+/// The client of a request, as reported to the backend.
 #[derive(Clone, Copy, Debug)]
 pub struct ClientFacts<'a> {
-    /// Its address, as [`client_address`] writes it.
+    /// The client's address, as written by [`client_address`].
     pub address: &'a HeaderValue,
-    /// Whether over TLS.
+    /// True if the client uses TLS.
     pub tls: bool,
 }
 
-/// A client's address as it stands in `X-Forwarded-For`.
+/// Formats a client's address for `X-Forwarded-For`.
 ///
 /// # Panics
 /// Never: addresses are ASCII.
@@ -61,18 +61,18 @@ pub fn client_address(address: IpAddr) -> HeaderValue {
     HeaderValue::try_from(address.to_canonical().to_string()).expect("addresses are ASCII")
 }
 
-/// Whether a request may be repeated without harm (RFC 9110, 9.2.2).
+/// True if a method is idempotent (RFC 9110, 9.2.2).
 #[must_use]
 pub fn is_idempotent(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS, Method::TRACE]
         .contains(method)
 }
 
-/// The authority that a request is for: that of its target if it has one, or else its `Host` (RFC 9112,
+/// Returns the authority that a request is for: its target's, or else that of its `Host` (RFC 9112,
 /// 3.2.2).
 ///
 /// # Errors
-/// Why the request cannot be passed on.
+/// The status and the reason if the request cannot be forwarded.
 pub fn authority(parts: &request::Parts) -> Result<Authority, (StatusCode, &'static str)> {
     if parts.method == Method::CONNECT {
         return Err((StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not supported"));
@@ -85,8 +85,9 @@ pub fn authority(parts: &request::Parts) -> Result<Authority, (StatusCode, &'sta
     }
     let of_host = host.map(|host| Authority::try_from(host.as_bytes())).transpose();
     let of_host = of_host.map_err(|_| bad("Host is not an authority"))?;
-    // RFC 9112, 3.2: HTTP/1.1 requires Host; RFC 9113, 8.3.1: HTTP/2 one of the two. HTTP/1.0 does
-    // not, but nothing could be sent on over HTTP/2 without an authority.
+    // RFC 9112, 3.2: HTTP/1.1 requires Host; RFC 9113, 8.3.1: HTTP/2 requires one of the two.
+    // HTTP/1.0 requires neither, but a request without an authority cannot be forwarded over
+    // HTTP/2.
     let authority = parts.uri.authority().cloned().or(of_host);
     let authority = authority.ok_or_else(|| bad("no authority: expected Host or :authority"))?;
     match refuse_target(parts, host) {
@@ -95,8 +96,8 @@ pub fn authority(parts: &request::Parts) -> Result<Authority, (StatusCode, &'sta
     }
 }
 
-/// What is wrong with the target of a request, if anything: what would mean something else to the
-/// next reader, above all after a change of protocol.
+/// Returns what is wrong with the target of a request, if anything. Refuses what the next recipient
+/// could read differently, above all after a change of protocol.
 fn refuse_target(parts: &request::Parts, host: Option<&HeaderValue>) -> Option<&'static str> {
     let authority = parts.uri.authority().map(Authority::as_str);
     // RFC 9110, 4.2.4; RFC 9113, 8.3.1.
@@ -113,7 +114,7 @@ fn refuse_target(parts: &request::Parts, host: Option<&HeaderValue>) -> Option<&
     let path = parts.uri.path();
     let asterisk = path == "*" && parts.method == Method::OPTIONS;
     if !path.is_empty() && !path.starts_with('/') && !asterisk {
-        return Some("the target is no path");
+        return Some("the target is not a path");
     }
     // RFC 9113, 8.3.1. In HTTP/1.1 a target with an authority replaces Host (RFC 9112, 3.2.2).
     if parts.version == Version::HTTP_2
@@ -125,11 +126,11 @@ fn refuse_target(parts: &request::Parts, host: Option<&HeaderValue>) -> Option<&
     None
 }
 
-/// The head of one attempt at a request: what the client sent, without what was meant for Baton, with
-/// what an intermediary adds. Path and query stay as they are, byte for byte.
+/// Returns the head to send to a backend: the client's, without the fields for Baton and with those
+/// that an intermediary adds. Path and query stay the same, byte for byte.
 ///
-/// `authority` is what [`authority`] said of it. `X-Forwarded-For` grows by the client's address; `-Proto`
-/// and `-Host` say what the client used and replace what it claimed.
+/// `authority` is the result of [`authority`]. `X-Forwarded-For` is extended by the client's
+/// address; `X-Forwarded-Proto` and `X-Forwarded-Host` are replaced by what the client used.
 #[must_use]
 pub fn upstream_request(
     parts: &request::Parts,
@@ -146,7 +147,7 @@ pub fn upstream_request(
             headers.insert(CONNECTION, HeaderValue::from_static("te"));
         }
     }
-    // Without an authority in the target this is what it was read from.
+    // If the target has no authority, `authority` was read from this field.
     let host = headers.remove(HOST).filter(|_| parts.uri.authority().is_none());
     let host = host.unwrap_or_else(|| {
         HeaderValue::from_str(authority.as_str()).expect("authorities are ASCII")
@@ -171,34 +172,34 @@ pub fn upstream_request(
     request
 }
 
-/// Removes what was meant for Baton from a response, and adds what an intermediary adds.
+/// Removes the fields for Baton from a response head, and adds those that an intermediary adds.
 pub fn downstream_response(head: &mut response::Parts, client: Version) {
     let received = head.version;
     remove_hop_by_hop(&mut head.headers);
-    // RFC 9110, 8.6: a length that is repeated is replaced by one.
+    // RFC 9110, 8.6: a repeated length is replaced by a single one.
     let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
     if let (Some(length), Some(_)) = (lengths.next().cloned(), lengths.next()) {
         head.headers.insert(CONTENT_LENGTH, length);
     }
     add_via(&mut head.headers, received);
     head.version = client;
-    // hyper's own marks of a connection say nothing about this one.
+    // hyper's notes about the backend's connection do not apply to the client's.
     head.extensions.clear();
 }
 
-/// Whether a response never has content, whatever its head says (RFC 9110, 6.4.1).
+/// True if a response never has content, whatever its head says (RFC 9110, 6.4.1).
 #[must_use]
 pub fn has_no_body(method: &Method, status: StatusCode) -> bool {
     method == Method::HEAD || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
 }
 
-/// The length that a head announces.
+/// Returns the value of Content-Length, in bytes.
 #[must_use]
 pub fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// Whether the connection of an HTTP/1 response ends with it (RFC 9112, 9.3).
+/// True if the connection closes after an HTTP/1 response (RFC 9112, 9.3).
 #[must_use]
 pub fn closes_connection(head: &response::Parts) -> bool {
     let has = |option: &str| {
@@ -212,10 +213,10 @@ fn absolute(authority: &Authority, path: PathAndQuery, scheme: Scheme) -> Uri {
     parts.scheme = Some(scheme.of_requests());
     parts.authority = Some(authority.clone());
     parts.path_and_query = Some(path);
-    Uri::from_parts(parts).expect("a scheme, an authority and a path are all that it takes")
+    Uri::from_parts(parts).expect("scheme, authority and path make a URI")
 }
 
-/// The members of a comma-separated list, over all its lines (RFC 9110, 5.6.1).
+/// Returns the members of a comma-separated list, over all its field lines (RFC 9110, 5.6.1).
 fn list_members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
     headers
         .get_all(name)
@@ -226,13 +227,13 @@ fn list_members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &
         .filter(|member| !member.is_empty())
 }
 
-/// RFC 9110, 10.1.4: only `trailers` may be passed on, and only it is of use.
+/// True if TE has `trailers`, the only member that may be forwarded (RFC 9110, 10.1.4).
 fn wants_trailers(headers: &HeaderMap) -> bool {
     list_members(headers, TE).any(|member| member.eq_ignore_ascii_case("trailers"))
 }
 
-/// Removes what was meant for Baton, and says whether trailers are welcome. Most heads have nothing of
-/// that, and comparing their few names takes less than looking for each.
+/// Removes the fields for Baton. Returns true if the sender accepts trailers. Most heads have no
+/// such field, and comparing their few names is faster than looking up each.
 fn remove_hop_by_hop(headers: &mut HeaderMap) -> bool {
     if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
         return false;
@@ -267,7 +268,7 @@ fn add_forwarded(headers: &mut HeaderMap, client: ClientFacts<'_>, host: &Header
     headers.insert(X_FORWARDED_HOST, host.clone());
 }
 
-/// RFC 9110, 7.6.3: the version in which the message was received.
+/// Adds `Via` with the version in which the message was received (RFC 9110, 7.6.3).
 fn add_via(headers: &mut HeaderMap, received: Version) {
     let via = match received {
         Version::HTTP_10 => const { HeaderValue::from_static("1.0 baton") },
@@ -277,7 +278,7 @@ fn add_via(headers: &mut HeaderMap, received: Version) {
     headers.append(VIA, via);
 }
 
-/// RFC 9113, 8.2.3: HTTP/2 may split cookies over lines; HTTP/1.1 has them in one.
+/// RFC 9113, 8.2.3: HTTP/2 may split cookies over field lines; HTTP/1.1 needs a single one.
 fn join_cookies(headers: &mut HeaderMap) {
     let values: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if values.len() > 1 {

@@ -227,6 +227,6 @@ async fn bytes_after_a_response_end_the_connection() {
         let answer = client.send(head(Method::POST, "/", &id), id).await;
         assert_eq!(answer.expect("it is answered").body, "honest");
         let closed = baton.wait_for_lines("connection closed", number + 1).await;
-        assert_eq!(closed[number]["reason"], "bytes that nobody asked for");
+        assert_eq!(closed[number]["reason"], "unsolicited bytes");
     }
 }

@@ -105,9 +105,9 @@ async fn there_is_one_authority_and_one_path() {
         (request("front.test", "/", Some("front.test:81")), ":authority and Host disagree"),
         (request("user@front.test", "/", None), "user information in the authority"),
         (request("", "/", Some("user:word@front.test")), "user information in the authority"),
-        (request("front.test", "http://other.test/", None), "the target is no path"),
-        (request("front.test", "smuggled", None), "the target is no path"),
-        (request("front.test", "*", None), "the target is no path"),
+        (request("front.test", "http://other.test/", None), "the target is not a path"),
+        (request("front.test", "smuggled", None), "the target is not a path"),
+        (request("front.test", "*", None), "the target is not a path"),
         (request("", "/", None), "no authority"),
     ] {
         let (answered, payload) = sent(&baton, &wrong).await;

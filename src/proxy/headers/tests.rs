@@ -1,4 +1,4 @@
-//! What a backend and a client see.
+//! The heads that a backend and a client receive.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn parts(request: http::request::Builder) -> request::Parts {
 
 fn sent(request: http::request::Builder, protocol: Protocol) -> Request<()> {
     let parts = parts(request);
-    let authority = authority(&parts).expect("it can be passed on");
+    let authority = authority(&parts).expect("it can be forwarded");
     let address = &client_address("192.0.2.7".parse().expect("an address"));
     upstream_request(
         &parts,
@@ -28,7 +28,7 @@ fn text<'a>(request: &'a Request<()>, name: &str) -> Option<&'a str> {
 }
 
 #[test]
-fn fields_of_the_hop_stay_on_the_hop() {
+fn hop_by_hop_fields_are_not_forwarded() {
     let request = get("/")
         .header("connection", "keep-alive, X-Secret, Host, content-length")
         .header("keep-alive", "timeout=5")
@@ -55,7 +55,7 @@ fn fields_of_the_hop_stay_on_the_hop() {
         assert_eq!(text(&request, gone), None, "{gone}");
     }
     assert_eq!(text(&request, "accept"), Some("*/*"));
-    assert_eq!(text(&request, "host"), Some("example.com"), "Connection cannot take Host away");
+    assert_eq!(text(&request, "host"), Some("example.com"), "Connection cannot remove Host");
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn te_trailers_is_kept_for_grpc() {
 }
 
 #[test]
-fn the_authority_is_that_of_the_target_or_of_host() {
+fn the_authority_is_from_the_target_or_from_host() {
     let http2 = sent(get("/a"), Protocol::Http2);
     assert_eq!(http2.uri().to_string(), "https://example.com/a");
     assert_eq!(text(&http2, "host"), None);
@@ -115,14 +115,14 @@ fn forwarding_is_recorded() {
 }
 
 #[test]
-fn cookies_are_joined_for_http1_and_left_for_http2() {
+fn cookies_are_joined_for_http1_and_kept_apart_for_http2() {
     let request = || get("/").header("cookie", "a=1").header("cookie", "b=2");
     assert_eq!(text(&sent(request(), Protocol::Http1), "cookie"), Some("a=1; b=2"));
     assert_eq!(sent(request(), Protocol::Http2).headers().get_all("cookie").iter().count(), 2);
 }
 
 #[test]
-fn what_cannot_be_passed_on_is_refused() {
+fn what_cannot_be_forwarded_is_refused() {
     let status = |request| authority(&parts(request)).err().map(|(status, _)| status.as_u16());
     assert_eq!(status(Request::connect("example.com:443")), Some(405));
     assert_eq!(status(Request::get("/")), Some(400));
@@ -134,7 +134,7 @@ fn what_cannot_be_passed_on_is_refused() {
 }
 
 #[test]
-fn a_response_loses_its_hop_and_keeps_its_length() {
+fn a_response_loses_hop_by_hop_fields_and_keeps_its_length() {
     let response = http::Response::builder()
         .header("connection", "close, x-hop")
         .header("x-hop", "1")
@@ -150,7 +150,7 @@ fn a_response_loses_its_hop_and_keeps_its_length() {
 }
 
 #[test]
-fn idempotent_methods_are_those_of_the_rfc() {
+fn idempotent_methods_are_those_of_rfc_9110() {
     for method in ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"] {
         assert!(is_idempotent(&method.parse().expect("a method")), "{method}");
     }
@@ -160,7 +160,7 @@ fn idempotent_methods_are_those_of_the_rfc() {
 }
 
 #[test]
-fn a_target_or_authority_of_two_meanings_is_refused() {
+fn an_ambiguous_target_or_authority_is_refused() {
     let http2 = |uri: &str| Request::get(uri).version(Version::HTTP_2);
     for (request, why) in [
         (http2("http://a.test/").header("host", "b.test"), ":authority and Host disagree"),
@@ -169,7 +169,7 @@ fn a_target_or_authority_of_two_meanings_is_refused() {
         (get("/").header("x", "y").uri("http://user:word@a.test/"), "user information"),
         (Request::get("/").header("host", "user@a.test"), "user information in the authority"),
         (Request::get("a.test:80").header("host", "a.test"), "the target is an authority"),
-        (Request::get("*").header("host", "a.test"), "the target is no path"),
+        (Request::get("*").header("host", "a.test"), "the target is not a path"),
     ] {
         let (status, line) = authority(&parts(request)).expect_err(why);
         assert_eq!(status, StatusCode::BAD_REQUEST);

@@ -1,9 +1,9 @@
-//! The characters and small parts that heads of HTTP/1.1 are made of (RFC 9110, 5.5 and 5.6).
+//! Character classes and small parts of HTTP/1.1 heads (RFC 9110, 5.5 and 5.6).
 
 /// Content of more bytes than this is nobody's.
 pub(super) const LENGTH_MAX: u64 = i64::MAX as u64;
 
-/// RFC 9110, 5.6.2.
+/// True for the characters of a token (RFC 9110, 5.6.2).
 pub(super) fn is_token(byte: u8) -> bool {
     TOKEN[usize::from(byte)]
 }
@@ -24,17 +24,17 @@ static TOKEN: [bool; 256] = {
     table
 };
 
-/// What may stand in the target of a request; what it means is for others to say.
+/// True for bytes that may occur in a request target. Its structure is checked elsewhere.
 pub(super) fn is_in_target(byte: u8) -> bool {
     matches!(byte, 0x21..=0x7e | 0x80..)
 }
 
-/// What may stand in a value (RFC 9110, 5.5).
+/// True for bytes that may occur in a field value (RFC 9110, 5.5).
 pub(super) fn is_text(byte: u8) -> bool {
     matches!(byte, b'\t' | 0x20..=0x7e | 0x80..)
 }
 
-/// Digits and nothing else.
+/// Parses decimal digits; `None` for anything else or a number above `LENGTH_MAX`.
 pub(super) fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -43,7 +43,7 @@ pub(super) fn number(digits: &[u8]) -> Option<u64> {
     (number <= LENGTH_MAX).then_some(number)
 }
 
-/// The beginning of a name or value, without the white space around it.
+/// The start of a field name or value, without surrounding white space.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kept<const MAX: usize> {
     bytes: [u8; MAX],
@@ -58,15 +58,14 @@ impl<const MAX: usize> Default for Kept<MAX> {
 }
 
 impl<const MAX: usize> Kept<MAX> {
-    /// What is kept of these bytes.
+    /// Keeps the start of these bytes.
     pub(super) fn of(bytes: &[u8]) -> Self {
         let mut kept = Self::default();
         bytes.iter().for_each(|byte| kept.push(*byte));
         kept
     }
 
-    /// Takes in a byte. White space before the rest is passed over; white space after it counts
-    /// only once something else follows.
+    /// Adds a byte. Leading white space is skipped; other white space counts only if more follows.
     pub(super) fn push(&mut self, byte: u8) {
         if matches!(byte, b' ' | b'\t') {
             if self.length > 0 {
@@ -82,7 +81,7 @@ impl<const MAX: usize> Kept<MAX> {
         self.length += 1;
     }
 
-    /// All of it, if it was short enough to be kept.
+    /// Returns the whole name or value; `None` if it was longer than `MAX` bytes.
     pub(super) fn bytes(&self) -> Option<&[u8]> {
         self.bytes.get(..self.length)
     }

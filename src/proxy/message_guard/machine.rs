@@ -1,12 +1,13 @@
-//! Follows the framing of HTTP/1.1 messages byte by byte (RFC 9112), and says at which byte it stops
-//! being HTTP. Stricter than most: whatever two readers could understand differently is an error.
+//! Follows the framing of HTTP/1.1 messages byte by byte (RFC 9112) and finds the first byte that
+//! is not HTTP. It is stricter than most parsers: anything that two recipients could read
+//! differently is an error.
 //!
 //! | where | what is accepted |
 //! |---|---|
 //! | before a request | one empty line |
 //! | request line | `token SP target SP HTTP/1.0-or-1 CRLF`, single spaces, no control characters |
 //! | status line | `HTTP/1.0-or-1 SP 3DIGIT [SP reason] CRLF` |
-//! | field line | `token ":" value CRLF`; no folding, no space before the colon, no control characters but HTAB |
+//! | field line | `token ":" value CRLF`; no folding, no space before the colon, no controls but HTAB |
 //! | length | one Content-Length of digits, or one `Transfer-Encoding: chunked`, or neither |
 //! | chunk | `1*16HEXDIG [";" extension] CRLF data CRLF`; no spaces around the size |
 //! | trailers | field lines that are not about framing |
@@ -25,7 +26,7 @@ const EXTENSION_MAX: u16 = 256;
 const VERSION_LENGTH: u32 = 8;
 /// Digits of a chunk size.
 const CHUNK_DIGITS_MAX: u8 = 16;
-/// The names that decide about framing.
+/// The names of the fields that determine the framing.
 const CONTENT_LENGTH: &[u8] = b"content-length";
 const TRANSFER_ENCODING: &[u8] = b"transfer-encoding";
 /// They are not longer.
@@ -33,24 +34,24 @@ const NAME_KEPT: usize = TRANSFER_ENCODING.len();
 /// Nor are the values that are accepted for them.
 const VALUE_KEPT: usize = 20;
 
-/// What is wrong with a message.
+/// The kind of error in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Violation {
-    /// The request line or status line.
+    /// The request line or status line is malformed.
     StartLine,
-    /// A field line of the head.
+    /// A field line of the head is malformed.
     Field,
-    /// What the head says about the length of the content.
+    /// The head's lengths conflict, or the framing is not supported.
     Framing,
-    /// A chunk.
+    /// A chunk is malformed.
     Chunk,
-    /// A trailer, or too much of them.
+    /// A trailer is malformed, or the trailers are too many or too large.
     Trailer,
-    /// A head of too many bytes.
+    /// The head has too many bytes.
     HeadBytes,
-    /// A head of too many field lines.
+    /// The head has too many field lines.
     HeadFields,
-    /// A response that nobody asked for, or bytes after one.
+    /// An unsolicited response, or bytes after a response.
     Unasked,
 }
 
@@ -59,44 +60,44 @@ impl fmt::Display for Violation {
         formatter.write_str(match self {
             Self::StartLine => "malformed start line",
             Self::Field => "malformed field line",
-            Self::Framing => "contradicting or unknown lengths",
+            Self::Framing => "conflicting or unknown message length",
             Self::Chunk => "malformed chunk",
             Self::Trailer => "malformed trailer",
             Self::HeadBytes => "head too large",
             Self::HeadFields => "too many fields",
-            Self::Unasked => "bytes that nobody asked for",
+            Self::Unasked => "unsolicited bytes",
         })
     }
 }
 
 impl std::error::Error for Violation {}
 
-/// The bounds on heads and trailers.
+/// The limits of a head and of trailers.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadLimits {
-    /// Bytes of a head, or of trailers.
+    /// Bytes of a head, or of all trailers.
     pub bytes: u32,
-    /// Field lines of them.
+    /// Field lines of a head, or of all trailers.
     pub fields: usize,
 }
 
-/// What a response is the answer to.
+/// The request that a response belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// Nothing: no response may come.
+    /// None: a response is unsolicited.
     Nothing,
-    /// HEAD: a response without content.
+    /// HEAD: the response has no content.
     Head,
     /// Any other request.
     Other,
 }
 
-/// Which messages are read.
+/// The direction of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Messages {
     /// Requests.
     Requests,
-    /// Responses; what the present one answers is told by [`Machine::asked`].
+    /// Responses; [`Machine::asked`] sets the request of each.
     Responses,
 }
 
@@ -112,24 +113,24 @@ enum Part {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Between messages.
+    /// Between two messages.
     Start,
     /// CR of an empty line before a request.
     BlankLf,
-    /// Within the start line; how many bytes of the part came.
+    /// Within the start line, after this many bytes of the part.
     Line(Part, u32),
     /// After the CR of a start line.
     LineLf,
-    /// At the start of a field line, or of the empty line.
+    /// At the start of a field line or of the empty line.
     FieldStart,
     Name,
     Value,
     ValueLf,
     /// After the CR of the empty line.
     EndLf,
-    /// Content of known length.
+    /// Content of which this many bytes are left.
     Content(u64),
-    /// Content until the connection ends.
+    /// Content until the connection closes.
     UntilClose,
     ChunkSize {
         digits: u8,
@@ -147,7 +148,7 @@ enum State {
     ChunkDataLf,
 }
 
-/// What the head said that matters for framing.
+/// The parts of a head that determine the framing, and its size.
 #[derive(Clone, Copy, Debug, Default)]
 struct Head {
     bytes: u32,
@@ -157,7 +158,7 @@ struct Head {
     chunked: bool,
 }
 
-/// Where a byte stream of messages stands.
+/// The state of one direction of a connection.
 #[derive(Debug)]
 pub struct Machine {
     messages: Messages,
@@ -172,7 +173,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Before the first message.
+    /// Starts before the first message.
     #[must_use]
     pub fn new(messages: Messages, limits: HeadLimits) -> Self {
         Self {
@@ -188,24 +189,24 @@ impl Machine {
         }
     }
 
-    /// A request was sent whose response is to be read next.
+    /// Notes that a request was sent whose response is to be read next.
     pub fn asked(&mut self, asked: Asked) {
         self.asked = asked;
     }
 
-    /// Heads begun so far.
+    /// The number of heads begun so far.
     #[must_use]
     pub fn begun(&self) -> u64 {
         self.begun
     }
 
-    /// Whether nothing has come of the next message.
+    /// True if no byte of the next message was read.
     #[must_use]
     pub fn is_between_messages(&self) -> bool {
         self.state == State::Start
     }
 
-    /// Whether a head was begun and is not finished.
+    /// True if a head has begun and is incomplete.
     #[must_use]
     pub fn in_head(&self) -> bool {
         match self.state {
@@ -225,11 +226,11 @@ impl Machine {
         }
     }
 
-    /// Follows these bytes.
+    /// Reads these bytes.
     ///
     /// # Errors
-    /// With the number of bytes before the first that is wrong, and what is wrong with it. The
-    /// machine is of no use after that.
+    /// The number of bytes before the first wrong one, and the violation. The machine must not be
+    /// used afterwards.
     pub fn follow(&mut self, bytes: &[u8]) -> Result<(), (usize, Violation)> {
         let mut at = 0;
         while at < bytes.len() {
@@ -246,7 +247,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Passes over content without looking at it. How many bytes of so many that was.
+    /// Skips content. Returns how many of the available bytes were content.
     fn skip(&mut self, available: usize) -> usize {
         if self.state == State::UntilClose {
             return available;
@@ -297,7 +298,7 @@ impl Machine {
         }
     }
 
-    /// The first byte of a message.
+    /// Reads the first byte of a message.
     fn begin(&mut self, byte: u8) -> Result<State, Violation> {
         let part = match (self.messages, self.asked) {
             (Messages::Requests, _) => Part::Method,
@@ -308,7 +309,7 @@ impl Machine {
         self.head = Head { bytes: 1, ..Head::default() };
         self.trailers = false;
         if self.messages == Messages::Requests && byte == b'\r' {
-            // RFC 9112, 2.2: one empty line is forgiven.
+            // RFC 9112, 2.2: one empty line before a request is ignored.
             return Ok(State::BlankLf);
         }
         self.line(part, 0, byte)
@@ -373,8 +374,8 @@ impl Machine {
         }
     }
 
-    /// A field line is complete: does it say something about framing? If what it says is wrong, the head
-    /// stays as it was.
+    /// Ends a field line, and records what it says about framing. On an error the head stays as it
+    /// was.
     fn field_ends(&mut self) -> Result<State, Violation> {
         let is = |known: &[u8]| self.name.bytes().is_some_and(|it| it.eq_ignore_ascii_case(known));
         let (length, coding) = (is(CONTENT_LENGTH), is(TRANSFER_ENCODING));
@@ -382,7 +383,7 @@ impl Machine {
             return Err(Violation::Trailer);
         }
         if coding {
-            // Codings that Baton does not know hide where the message ends.
+            // An unknown coding hides where the message ends.
             let chunked = self.value.bytes().is_some_and(|v| v.eq_ignore_ascii_case(b"chunked"));
             if !chunked || self.head.chunked || self.head.content_length.is_some() {
                 return Err(Violation::Framing);
@@ -391,7 +392,8 @@ impl Machine {
         }
         if length {
             let value = self.value.bytes().and_then(number).ok_or(Violation::Framing)?;
-            // RFC 9110, 8.6 lets a response repeat its length; a request has no reason to.
+            // RFC 9110, 8.6 lets a response repeat its length; in a request a repetition is an
+            // error.
             let repeats = match self.messages {
                 Messages::Requests => self.head.content_length.is_some(),
                 Messages::Responses => self.head.content_length.is_some_and(|known| known != value),
@@ -404,7 +406,7 @@ impl Machine {
         Ok(State::FieldStart)
     }
 
-    /// The empty line is complete: what comes now?
+    /// Ends a head or the trailers. Returns the state that follows.
     fn head_ends(&mut self) -> State {
         if self.trailers {
             return self.message_ends();
@@ -412,7 +414,7 @@ impl Machine {
         let bodiless = match (self.messages, self.head.status) {
             (Messages::Requests, _) => false,
             (Messages::Responses, 101) => return State::UntilClose,
-            // The final response is still to come.
+            // An interim response: the final one is still to come.
             (Messages::Responses, 100..=199) => return State::Start,
             (Messages::Responses, status) => {
                 self.asked == Asked::Head || status == 204 || status == 304

@@ -3,8 +3,8 @@ use rand_core::{Rng, SeedableRng};
 
 const LIMITS: HeadLimits = HeadLimits { bytes: 512, fields: 8 };
 
-/// What the machine makes of these bytes, in pieces that end where `cuts` say: where it stopped and
-/// why, or how many heads it has seen.
+/// Follows these bytes in pieces that end at `cuts`. Returns the number of heads begun, or the
+/// offset and kind of the violation.
 fn verdict(mut machine: Machine, bytes: &[u8], cuts: &[usize]) -> Result<u64, (usize, Violation)> {
     let mut from = 0;
     for to in cuts.iter().copied().chain([bytes.len()]) {
@@ -24,7 +24,7 @@ fn responses(asked: Asked) -> Machine {
     machine
 }
 
-/// The verdict, after making sure that it does not depend on where the bytes are cut.
+/// Returns the same, and asserts that it does not depend on where the bytes are cut.
 fn stable(make: impl Fn() -> Machine, bytes: &[u8]) -> Result<u64, (usize, Violation)> {
     let whole = verdict(make(), bytes, &[]);
     for cut in 0..=bytes.len() {
@@ -40,7 +40,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn honest_requests_pass() {
+fn valid_requests_pass() {
     for (request, count) in [
         ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", 1),
         ("\r\nGET / HTTP/1.1\r\nHost:a\r\n\r\n", 1),
@@ -60,7 +60,7 @@ fn honest_requests_pass() {
     }
 }
 
-/// Heads that are right up to their last byte.
+/// Heads whose last byte is the first wrong one.
 const WRONG_HEADS: &[(&str, Violation)] = &[
     ("\n", Violation::StartLine),
     ("\r\n\r", Violation::StartLine),
@@ -120,7 +120,7 @@ const WRONG_HEADS: &[(&str, Violation)] = &[
     ("POST / HTTP/1.1\r\ntransfer-encoding:\r\n", Violation::Framing),
 ];
 
-/// Chunked bodies that are right up to their last byte, or to a space before a colon.
+/// Chunked bodies whose last byte is the first wrong one, or else the space before a colon.
 const WRONG_BODIES: &[(&str, Violation)] = &[
     ("\r", Violation::Chunk),
     ("x", Violation::Chunk),
@@ -150,7 +150,7 @@ const WRONG_BODIES: &[(&str, Violation)] = &[
 ];
 
 #[test]
-fn what_two_readers_could_read_differently_is_refused() {
+fn ambiguous_messages_are_refused() {
     for (request, violation) in WRONG_HEADS {
         let expected = Err((request.len() - 1, *violation));
         assert_eq!(stable(requests, request.as_bytes()), expected, "{request:?}");
@@ -187,7 +187,7 @@ fn heads_and_trailers_are_bounded_in_bytes_and_fields() {
 }
 
 #[test]
-fn responses_end_where_their_heads_say() {
+fn the_head_determines_where_a_response_ends() {
     let length = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
     assert_eq!(stable(|| responses(Asked::Other), length.as_bytes()), Ok(1));
     for (asked, response) in [
@@ -237,10 +237,10 @@ fn malformed_responses_are_refused() {
     assert_eq!(verdict(early, b"HTTP/1.1", &[]), Err((0, Violation::Unasked)));
 }
 
-/// Random bytes, and honest requests with random damage: the machine never panics, and the verdict
-/// never depends on the cuts.
+/// Follows random bytes, and valid requests with random damage: the machine never panics, and its
+/// result never depends on the cuts.
 #[test]
-fn no_cut_changes_the_verdict_on_random_bytes() {
+fn the_result_on_random_bytes_does_not_depend_on_the_cuts() {
     let alphabet: &[&str] = &[
         "GET / HTTP/1.1\r\n",
         "POST /x HTTP/1.1\r\n",

@@ -1,11 +1,11 @@
-//! Stands between `hyper` and the socket of an HTTP/1.1 connection and lets only bytes through that
-//! are HTTP in the strict reading of [`machine`]. `hyper` accepts more (bare LF, spaces after a chunk
-//! size, a length beside a transfer coding), and what one reader accepts and the next reads
-//! differently is how requests are smuggled (RFC 9112, 11.2).
+//! Checks the bytes that `hyper` reads from an HTTP/1.1 connection: only bytes that are HTTP in the
+//! strict reading of [`machine`] pass. `hyper` accepts more (bare LF, spaces after a chunk size, a
+//! length beside a transfer coding), and requests can be smuggled if two recipients read the same
+//! bytes differently (RFC 9112, 11.2).
 //!
-//! At the first byte that is wrong nothing more is passed on. From a client, `hyper` gets a few bytes
-//! instead that no reader can accept, so that it answers 400 in its turn, after the responses that
-//! are still due, and closes. From a backend it gets an error.
+//! Nothing passes from the first wrong byte on. On a client's connection `hyper` then reads a few
+//! bytes that no parser can accept, so that it sends the responses that are still due, sends a 400,
+//! and closes. On a backend's connection it reads an error.
 
 mod lexemes;
 pub mod machine;
@@ -23,45 +23,45 @@ use crate::pool::Instant;
 
 use self::machine::{Asked, HeadLimits, Machine, Messages, Violation};
 
-/// A bare CR and a NUL: wrong at every place where a violation can be found. What looks like the end
-/// of a head follows, because `hyper` does not look at an incomplete head twice.
+/// A bare CR and a NUL: an error wherever a violation can be found. The end of a head follows,
+/// because `hyper` parses an incomplete head only once.
 const POISON: &[u8] = b"\r\0\r\n\r\n";
-/// At the start of a field line: one more than `hyper` takes, which it answers with 431.
+/// At the start of a field line: one field more than `hyper` accepts, so that it responds with 431.
 const FIELD_TOO_MANY: &[u8] = b"x:\r\n\r\0\r\n\r\n";
 
-/// What the guard has seen, for whoever looks after the connection.
+/// What the guard has seen on a connection.
 #[derive(Debug)]
 pub struct GuardFacts {
-    /// What was wrong, if anything.
+    /// The first violation, if any.
     pub violation: Cell<Option<Violation>>,
-    /// Heads begun so far.
+    /// The number of heads begun so far.
     pub heads_begun: Cell<u64>,
-    /// Since when a head is open: begun and not finished.
+    /// When the open head began; `None` if no head is open.
     pub head_open_since: Cell<Option<Instant>>,
     machine: RefCell<Machine>,
 }
 
 impl GuardFacts {
-    /// A request was sent whose response is to be read next.
+    /// Notes that a request was sent whose response is to be read next.
     pub fn asked(&self, asked: Asked) {
         self.machine.borrow_mut().asked(asked);
     }
 }
 
-/// What is done about a violation.
+/// The guard's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
-    /// None so far.
+    /// No violation so far.
     Clean,
-    /// This is still to be passed on, and then nothing.
+    /// A violation: these bytes are still to be passed on, then nothing.
     Poison(&'static [u8]),
-    /// Read no more.
+    /// A violation: nothing more is passed on.
     Stopped,
-    /// Fail.
+    /// A violation: reads fail with it.
     Error(Violation),
 }
 
-/// A connection that carries HTTP/1.1 or nothing.
+/// A byte stream from which only valid HTTP/1.1 is read.
 #[derive(Debug)]
 pub struct Guarded<Io> {
     io: Io,
@@ -72,7 +72,7 @@ pub struct Guarded<Io> {
 }
 
 impl GuardFacts {
-    /// Whether all that was read belongs to messages that are complete.
+    /// True if every message read so far is complete.
     #[must_use]
     pub fn is_between_messages(&self) -> bool {
         self.violation.get().is_none() && self.machine.borrow().is_between_messages()
@@ -98,12 +98,12 @@ impl<Io> Guarded<Io> {
         (guarded, facts)
     }
 
-    /// What was guarded. Bytes that are taken from it are not looked at.
+    /// Returns the byte stream. Bytes read from it are not checked.
     pub fn into_inner(self) -> Io {
         self.io
     }
 
-    /// Looks at what was read; keeps what is right of it.
+    /// Checks the bytes just read and keeps those before the first violation.
     fn inspect(&mut self, before: usize, buffer: &mut ReadBuf<'_>) {
         let mut machine = self.facts.machine.borrow_mut();
         let followed = machine.follow(&buffer.filled()[before..]);
@@ -120,7 +120,7 @@ impl<Io> Guarded<Io> {
         self.facts.head_open_since.set(None);
         self.verdict = match (self.messages, violation) {
             (Messages::Responses, _) => Verdict::Error(violation),
-            // hyper counts the same bytes, and answers 431 to what it has got.
+            // hyper counts the same bytes, and responds with 431 to those it has received.
             (Messages::Requests, Violation::HeadBytes) => Verdict::Stopped,
             (Messages::Requests, Violation::HeadFields) => Verdict::Poison(FIELD_TOO_MANY),
             (Messages::Requests, _) => Verdict::Poison(POISON),
@@ -129,8 +129,8 @@ impl<Io> Guarded<Io> {
 }
 
 impl<Io: AsyncRead + Unpin> Guarded<Io> {
-    /// Reads on, so that the end of the connection is noticed and the client can send what it was
-    /// about to send; passes nothing on.
+    /// Reads and discards, so that the end of the connection is noticed and the client can finish
+    /// sending.
     fn poll_discard(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let mut late = [0; 4096];

@@ -1,18 +1,18 @@
-//! Counters by one label.
+//! Counters with one label.
 
-/// Counters by a label whose few values are known to the program. Those given to [`Counts::of`] are
-/// there from the start, so that they can be seen to be zero.
+/// Counters with a label of few values, all of them constants. The labels given to [`Counts::of`]
+/// are present from the start, with 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts(Vec<(&'static str, u64)>);
 
 impl Counts {
-    /// Zeros.
+    /// Creates counters at 0.
     #[must_use]
     pub fn of(labels: &[&'static str]) -> Self {
         Self(labels.iter().map(|label| (*label, 0)).collect())
     }
 
-    /// Counts one.
+    /// Adds one.
     pub fn add(&mut self, label: &'static str) {
         self.add_many(label, 1);
     }
@@ -24,12 +24,12 @@ impl Counts {
         }
     }
 
-    /// Every label with its count.
+    /// Returns every label with its count.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.0.iter().copied()
     }
 
-    /// Counts several.
+    /// Adds a number.
     pub fn add_many(&mut self, label: &'static str, more: u64) {
         match self.0.iter_mut().find(|(known, _)| *known == label) {
             Some((_, count)) => *count += more,
@@ -38,7 +38,7 @@ impl Counts {
     }
 }
 
-/// RFC 9113, 7: the names of error codes. What peers make up is all one.
+/// The names of error codes (RFC 9113, 7). All unknown codes share the last name.
 const CODES: [&str; 15] = [
     "NO_ERROR",
     "PROTOCOL_ERROR",
@@ -57,7 +57,7 @@ const CODES: [&str; 15] = [
     "unknown",
 ];
 
-/// The name of an error code, `unknown` if RFC 9113 knows none.
+/// Returns the name of an error code; `unknown` if RFC 9113 does not define it.
 #[must_use]
 pub fn code_name(code: u32) -> &'static str {
     CODES[code_index(code)]
@@ -68,12 +68,12 @@ fn code_index(code: u32) -> usize {
     usize::try_from(code).map_or(unknown, |code| code.min(unknown))
 }
 
-/// Counters by error code of HTTP/2 (RFC 9113, 7).
+/// Counters by HTTP/2 error code (RFC 9113, 7).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Codes([u64; CODES.len()]);
 
 impl Codes {
-    /// Counts one.
+    /// Adds one.
     pub fn add(&mut self, code: u32) {
         self.0[code_index(code)] += 1;
     }
@@ -85,7 +85,7 @@ impl Codes {
         }
     }
 
-    /// Name and count of each that is not zero.
+    /// Returns name and count of each code that is not zero.
     pub fn counted(&self) -> impl Iterator<Item = (&'static str, u64)> {
         CODES.iter().zip(&self.0).filter(|(_, count)| **count > 0).map(|(name, n)| (*name, *n))
     }
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_known_from_the_start_are_zero_and_others_come_when_they_happen() {
+    fn given_labels_start_at_zero_and_others_are_added_when_counted() {
         let mut counts = Counts::of(&["a", "b"]);
         counts.add("b");
         counts.add("c");
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn error_codes_have_their_names_and_made_up_ones_are_all_one() {
+    fn error_codes_have_names_and_unknown_codes_share_one() {
         let mut codes = Codes::default();
         for code in [0, 7, 7, 13, 14, u32::MAX] {
             codes.add(code);

@@ -1,17 +1,17 @@
-//! Durations in fixed buckets.
+//! A histogram of durations with fixed buckets.
 
 use std::time::Duration;
 
-/// Upper bounds of the buckets, in seconds, ascending. One more bucket holds what is longer.
+/// The upper bounds of the buckets, in seconds, ascending. One more bucket holds longer durations.
 pub const BOUNDS_SECONDS: [f64; 15] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-/// The same in microseconds.
+/// The same bounds in microseconds.
 const BOUNDS: [u64; BOUNDS_SECONDS.len()] = [
     500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     2_500_000, 5_000_000, 10_000_000, 30_000_000,
 ];
 
-/// How many durations fell into which bucket, and their sum.
+/// The number of durations in each bucket, and their sum.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Histogram {
     buckets: [u64; BOUNDS.len() + 1],
@@ -19,7 +19,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Takes in one duration.
+    /// Adds one duration.
     pub fn observe(&mut self, duration: Duration) {
         let bucket = BOUNDS.partition_point(|bound| Duration::from_micros(*bound) < duration);
         self.buckets[bucket] += 1;
@@ -34,7 +34,7 @@ impl Histogram {
         self.sum = self.sum.saturating_add(other.sum);
     }
 
-    /// For each of [`BOUNDS_SECONDS`], how many were no longer.
+    /// Returns for each of [`BOUNDS_SECONDS`] the number of durations up to it.
     #[must_use]
     pub fn cumulative(&self) -> [u64; BOUNDS.len()] {
         let mut so_far = 0;
@@ -44,13 +44,13 @@ impl Histogram {
         })
     }
 
-    /// How many there were.
+    /// The number of durations.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
-    /// How long they were together.
+    /// The sum of all durations.
     #[must_use]
     pub fn sum(&self) -> Duration {
         self.sum

@@ -1,6 +1,6 @@
-//! What a worker counts. Plain numbers that belong to one thread: recording takes no lock, no atomic
-//! and, after the first time, no allocation. Whoever wants to know asks each worker for a copy (see
-//! [`control`](super::control)) and adds them up.
+//! The counters of a worker. They are plain numbers owned by one thread: recording takes no lock,
+//! no atomic and, after the first time, no allocation. To read them, the process requests a copy
+//! from each worker (see [`control`](super::control)) and adds them up.
 
 mod counts;
 mod histogram;
@@ -14,16 +14,16 @@ use crate::pool::{BackendId, Evidence, Outcome};
 pub use counts::{Codes, Counts, code_name};
 pub use histogram::{BOUNDS_SECONDS, Histogram};
 
-/// Outcomes of requests, as labels.
+/// The outcomes of requests, as labels.
 pub const OUTCOMES: [&str; 4] = ["completed", "cancelled", "rejected", "cut_short"];
-/// Classes of statuses, as labels; the first is for requests that saw no status.
+/// The classes of status codes, as labels; the first is for requests without a response.
 pub const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
-/// How far a dial came before it failed, as labels.
+/// The phase in which a dial failed, as labels.
 const DIAL_PHASES: [&str; 5] = ["tcp", "tls", "protocol", "deadline", "given_up"];
-/// Why a ready connection ended, as labels.
+/// The reasons why a ready connection closed, as labels.
 const CLOSE_REASONS: [&str; 7] =
     ["peer", "idle", "drained", "drain_deadline", "silent", "rebuilt", "shutdown"];
-/// Why a request was answered before a cluster was chosen, as labels.
+/// The reasons why a request was refused before a cluster was chosen, as labels.
 const REFUSALS: [&str; 9] = [
     "refused",
     "no_route",
@@ -35,10 +35,10 @@ const REFUSALS: [&str; 9] = [
     "head_timeout",
     "streams_per_connection",
 ];
-/// What proved that a repetition is safe, as labels.
+/// The evidence that allowed a retry, as labels.
 const RETRY_EVIDENCE: [&str; 4] = ["never_sent", "unprocessed", "refused", "unknown"];
 
-/// Requests by class of status and outcome.
+/// Counts requests by class of status code and outcome.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requests([[u64; OUTCOMES.len()]; STATUS_CLASSES.len()]);
 
@@ -62,7 +62,7 @@ impl Requests {
         }
     }
 
-    /// Class of status, outcome and count of each that is not zero.
+    /// Returns class, outcome and count of each combination that is not zero.
     pub fn counted(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
         STATUS_CLASSES.iter().zip(&self.0).flat_map(|(class, outcomes)| {
             let counted = OUTCOMES.iter().zip(outcomes).filter(|(_, count)| **count > 0);
@@ -71,7 +71,7 @@ impl Requests {
     }
 }
 
-/// Frames about the end of streams or connections, by direction and error code.
+/// Counts RST_STREAM and GOAWAY frames by direction and error code.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndFrames {
     /// GOAWAY frames from the peer.
@@ -94,22 +94,22 @@ impl EndFrames {
     }
 }
 
-/// What concerns one backend.
+/// The counters of one backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendMetrics {
-    /// Requests whose last attempt was there.
+    /// Requests whose last attempt was at this backend.
     pub requests: Requests,
-    /// Dials begun.
+    /// Dials started.
     pub dials: u64,
-    /// Dials that failed, by how far they came.
+    /// Dials that failed, by phase.
     pub dial_failures: Counts,
-    /// Ready connections that ended, by reason.
+    /// Ready connections that closed, by reason.
     pub closes: Counts,
-    /// Frames about ends.
+    /// RST_STREAM and GOAWAY frames.
     pub frames: EndFrames,
-    /// Probes that this worker ordered and that are over.
+    /// Health checks that this worker ordered and that have finished.
     pub probes: u64,
-    /// Of these, those that failed.
+    /// Those of these health checks that failed.
     pub probes_failed: u64,
 }
 
@@ -139,23 +139,23 @@ impl BackendMetrics {
         self.probes_failed += other.probes_failed;
     }
 
-    /// Takes in a probe that is over.
+    /// Counts a health check that has finished.
     pub fn probed(&mut self, passed: bool) {
         self.probes += 1;
         self.probes_failed += u64::from(!passed);
     }
 }
 
-/// Bytes of bodies, by side and direction.
+/// Bytes of content, by side and direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BodyBytes {
-    /// From clients.
+    /// Bytes from clients.
     pub from_clients: u64,
-    /// To clients.
+    /// Bytes to clients.
     pub to_clients: u64,
-    /// To backends, repetitions included.
+    /// Bytes to backends, retries included.
     pub to_backends: u64,
-    /// From backends.
+    /// Bytes from backends.
     pub from_backends: u64,
 }
 
@@ -169,18 +169,18 @@ impl BodyBytes {
     }
 }
 
-/// What one worker counts of one cluster.
+/// The counters of one cluster on one worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterMetrics {
-    /// By backend, in the order of the configuration.
+    /// The counters of each backend, by its index in the pool.
     pub backends: Vec<BackendMetrics>,
     /// Requests that never reached a backend.
     pub without_backend: Requests,
-    /// Further attempts, by what proved the one before safe to repeat.
+    /// Further attempts, by the evidence that allowed the retry.
     pub retries: Counts,
-    /// Requests that the pool turned away, by reason.
+    /// Requests that the pool rejected, by reason.
     pub rejections: Counts,
-    /// Bytes of bodies of requests that ended.
+    /// Bytes of content of requests that have ended.
     pub bytes: BodyBytes,
     /// From a request's arrival to its first stream.
     pub queue_wait: Histogram,
@@ -188,16 +188,16 @@ pub struct ClusterMetrics {
     pub first_byte: Histogram,
     /// From a request's arrival to its end.
     pub total: Histogram,
-    /// TCP connections to backends.
+    /// Duration of TCP connects to backends.
     pub connect: Histogram,
-    /// TLS handshakes with backends.
+    /// Duration of TLS handshakes with backends.
     pub tls: Histogram,
-    /// Recounts of the pool.
+    /// Duration of recounts of the pool.
     pub audit: Histogram,
 }
 
 impl ClusterMetrics {
-    /// Zeros for so many backends.
+    /// Creates counters for a number of backends.
     #[must_use]
     pub fn new(backends: usize) -> Self {
         Self {
@@ -208,7 +208,7 @@ impl ClusterMetrics {
         }
     }
 
-    /// Takes in a request that has ended.
+    /// Counts a request that has ended.
     pub fn request_ended(&mut self, record: &AccessRecord, total: Duration) {
         let last = record.attempts.last();
         let requests = match last {
@@ -219,7 +219,7 @@ impl ClusterMetrics {
         for [failed, _] in record.attempts.array_windows() {
             self.retries.add(access_log::evidence(failed.evidence));
         }
-        // Attempts that a connection gave back before they had a stream.
+        // Attempts that a connection returned before they had a stream.
         let further = usize::from(record.attempts_ordered).saturating_sub(1);
         for _ in record.attempts.len().saturating_sub(1)..further {
             self.retries.add(access_log::evidence(Some(Evidence::NeverSent)));
@@ -240,7 +240,8 @@ impl ClusterMetrics {
         self.total.observe(total);
     }
 
-    /// Adds the counts of another worker, but for those of backends, which may differ between the two.
+    /// Adds the counts of another worker, except those of backends: the workers' backends may
+    /// differ.
     pub fn merge(&mut self, other: &Self) {
         self.without_backend.merge(&other.without_backend);
         self.retries.merge(&other.retries);
@@ -254,20 +255,20 @@ impl ClusterMetrics {
         self.audit.merge(&other.audit);
     }
 
-    /// A copy of the numbers of a backend.
+    /// Returns a copy of the counters of a backend.
     #[must_use]
     pub fn of_backend(&self, backend: BackendId) -> BackendMetrics {
         self.backends.get(usize::from(backend.0)).cloned().unwrap_or_default()
     }
 
-    /// Another backend has the place: its numbers begin at zero.
+    /// Resets the counters at an index, for a new backend there.
     pub fn forget_backend(&mut self, backend: BackendId) {
         if let Some(metrics) = self.backends.get_mut(usize::from(backend.0)) {
             *metrics = BackendMetrics::default();
         }
     }
 
-    /// The numbers of a backend, which are there from when it is first known.
+    /// Returns the counters of a backend, and creates them first if needed.
     pub fn backend(&mut self, backend: BackendId) -> &mut BackendMetrics {
         let index = usize::from(backend.0);
         if index >= self.backends.len() {
@@ -277,20 +278,20 @@ impl ClusterMetrics {
     }
 }
 
-/// What one worker counts apart from its clusters.
+/// The counters of one worker that belong to no cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerMetrics {
-    /// Connections from clients that are open.
+    /// Client connections that are open.
     pub clients_open: u64,
-    /// Connections from clients, ever.
+    /// Client connections accepted since the start.
     pub clients_accepted: u64,
-    /// Requests that Baton answered itself before a cluster was chosen.
+    /// Requests refused before a cluster was chosen.
     pub refused: Requests,
-    /// Why they were.
+    /// The reasons for these refusals.
     pub refusals: Counts,
-    /// Limits that clients ran into.
+    /// Client limits that were exceeded.
     pub client_limits: Counts,
-    /// Frames about ends on HTTP/2 connections of clients.
+    /// RST_STREAM and GOAWAY frames on HTTP/2 connections of clients.
     pub client_frames: EndFrames,
 }
 
@@ -308,7 +309,7 @@ impl Default for WorkerMetrics {
 }
 
 impl WorkerMetrics {
-    /// Takes in a request that no cluster saw.
+    /// Counts a request that reached no cluster.
     pub fn request_refused(&mut self, record: &AccessRecord) {
         self.refused.add(record.status, record.outcome);
         self.refusals.add(record.reason);

@@ -1,6 +1,5 @@
-//! The lines of a head that can be taken in at once. It changes nothing but the time that a head takes: a
-//! verdict does not depend on how the bytes were cut, and cut into single bytes they all go through
-//! [`Machine::step`].
+//! A faster path for whole lines of a head. It does not change any result: a result does not depend
+//! on how the bytes are split, and single bytes all go through [`Machine::step`].
 
 use super::{CONTENT_LENGTH, Head, Machine, Messages, State, TRANSFER_ENCODING, VERSION_LENGTH};
 use crate::proxy::message_guard::lexemes::{Kept, is_in_target, is_text, is_token};
@@ -11,8 +10,9 @@ const EMPTY_LINE: &[u8] = b"\r\n";
 const BLOCK: usize = 16;
 
 impl Machine {
-    /// Takes in at once a line of which all is there and nothing is wrong, as nearly every line of a head
-    /// or of trailers is. How many bytes that was; where it is none, [`Self::step`] finds out why.
+    /// Consumes one whole valid line, as almost every line of a head or of trailers is. Returns its
+    /// length in bytes, or 0 if the line is incomplete or invalid: then [`Self::step`] finds out
+    /// why.
     pub(super) fn whole_line(&mut self, bytes: &[u8]) -> usize {
         match self.state {
             State::Start if self.messages == Messages::Requests => {
@@ -60,18 +60,18 @@ impl Machine {
         Some(length)
     }
 
-    /// What the limit leaves for the rest of the head.
+    /// The bytes that the limit leaves for the rest of the head.
     fn bytes_left(&self) -> usize {
         (self.limits.bytes - self.head.bytes) as usize
     }
 }
 
-/// How many bytes from the first on belong to something.
+/// Returns the number of leading bytes for which `belongs` is true.
 fn run_of(bytes: &[u8], belongs: impl Fn(u8) -> bool) -> usize {
     bytes.iter().position(|byte| !belongs(*byte)).unwrap_or(bytes.len())
 }
 
-/// The same where `belongs` compares and nothing else: then the compiler looks at a block at once.
+/// The same for a `belongs` that only compares bytes: the compiler can then check a block at once.
 fn long_run_of(bytes: &[u8], belongs: impl Fn(u8) -> bool) -> usize {
     let all_belong = |block: &&[u8]| block.iter().fold(true, |all, byte| all & belongs(*byte));
     let blocks = bytes.chunks_exact(BLOCK).take_while(all_belong).count();
@@ -79,7 +79,7 @@ fn long_run_of(bytes: &[u8], belongs: impl Fn(u8) -> bool) -> usize {
     length + run_of(&bytes[length..], belongs)
 }
 
-/// The length of the request line that these bytes begin with.
+/// Returns the length of the request line at the start of these bytes.
 fn whole_request_line(bytes: &[u8]) -> Option<usize> {
     let method = run_of(bytes, is_token);
     let target = bytes.get(method..)?.strip_prefix(b" ")?;
@@ -91,7 +91,7 @@ fn whole_request_line(bytes: &[u8]) -> Option<usize> {
         .then(|| bytes.len() - version.len() + VERSION_LENGTH as usize + 2)
 }
 
-/// Name and value of the field line that these bytes begin with.
+/// Returns the name and the value of the field line at the start of these bytes.
 fn whole_field_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (name, rest) = bytes.split_at(run_of(bytes, is_token));
     let value = rest.strip_prefix(b":")?;
@@ -103,7 +103,7 @@ fn starts_with_version(bytes: &[u8]) -> bool {
     bytes.starts_with(b"HTTP/1.1") || bytes.starts_with(b"HTTP/1.0")
 }
 
-/// Whether a name of this length could be one of those that decide about framing.
+/// True if a field name of this length could be one that determines the framing.
 fn is_framing_length(length: usize) -> bool {
     length == CONTENT_LENGTH.len() || length == TRANSFER_ENCODING.len()
 }
