@@ -1,5 +1,5 @@
-//! One line per request, whatever became of it, to standard error or to a file of its own. Lines do
-//! not go through `tracing`: they are not a matter of severity, and may go elsewhere than the log.
+//! Writes one line per request, to standard error or to a separate file. Lines do not go through
+//! `tracing`: they have no severity, and may go elsewhere than the log.
 
 mod line;
 
@@ -21,27 +21,27 @@ use crate::pool::{Evidence, Instant, Outcome, Rejection, StreamFailure, StreamTo
 
 pub use line::evidence;
 
-/// Why nobody who holds the lock has panicked.
+/// The reason why no lock is poisoned.
 const NO_PANIC: &str = "a panic ends the process";
 
 thread_local! {
-    /// Where a time and a line are put together.
+    /// Scratch space for a timestamp and a line.
     static BUFFERS: RefCell<(String, Vec<u8>)> = const { RefCell::new((String::new(), Vec::new())) };
 }
 
-/// How a line is written.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Text,
     Json,
 }
 
-/// Where lines go, and in which form.
+/// The destination of lines, and their format.
 #[derive(Clone)]
 struct Lines {
     writer: Arc<LineWriter>,
     format: Format,
-    /// Lines that the writer had dropped before it was used for this.
+    /// Lines that the writer had dropped before it was used for the access log.
     dropped_before: u64,
 }
 
@@ -51,25 +51,24 @@ impl Lines {
     }
 }
 
-/// The access log. Workers share it; where its lines go may change.
+/// The access log. Workers share it; its destination may change.
 #[derive(Clone)]
 pub struct AccessLog(Arc<Shared>);
 
 struct Shared {
-    /// Whether there are lines at all: workers ask for each request, and do not stand in each other's
-    /// way by that.
+    /// True if lines are written. Workers read it for each request, without contention.
     is_on: AtomicBool,
     lines: RwLock<Option<Lines>>,
-    /// Lines that were dropped where they went before.
+    /// Lines that earlier destinations have dropped.
     dropped_before: AtomicU64,
 }
 
-/// Somewhere for lines to go, opened and not used yet.
+/// An opened destination that is not used yet.
 pub struct OpenedLog(Option<Lines>);
 
 impl AccessLog {
-    /// Opens the access log. If nothing is said of it, it goes to standard error in the format of the
-    /// log, and is silent where the log is not interested in severity `info`.
+    /// Opens the access log. By default it goes to standard error in the format of the log, and is
+    /// off if the log's level excludes `info`.
     ///
     /// # Errors
     /// If the file cannot be opened.
@@ -82,7 +81,7 @@ impl AccessLog {
         })))
     }
 
-    /// Opens somewhere else for lines to go.
+    /// Opens another destination.
     ///
     /// # Errors
     /// If the file cannot be opened.
@@ -106,7 +105,7 @@ impl AccessLog {
         Ok(OpenedLog(Some(Lines { writer, format, dropped_before })))
     }
 
-    /// Lets lines go somewhere else from now on. Those that were queued go where they were to go.
+    /// Sends lines to another destination from now on. Queued lines go to the previous one.
     pub fn replace(&self, opened: OpenedLog) {
         let before = {
             let mut lines = self.0.lines.write().expect(NO_PANIC);
@@ -121,14 +120,14 @@ impl AccessLog {
         self.0.lines.read().expect(NO_PANIC).clone()
     }
 
-    /// Opens the file anew, as after its rotation.
+    /// Reopens the file, for instance after its rotation.
     pub fn reopen(&self) {
         if let Some(lines) = self.lines() {
             lines.writer.reopen();
         }
     }
 
-    /// Lines that were dropped because nobody took them.
+    /// The number of lines dropped because the destination did not keep up.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         let present = self.lines().map_or(0, |lines| lines.dropped());
@@ -160,30 +159,30 @@ fn open_file(path: &Path) -> Result<LineWriter, String> {
     LineWriter::file(path).map_err(|error| format!("access log {}: {error}", path.display()))
 }
 
-/// The connection that a request came over.
+/// The client connection that a request came over.
 #[derive(Debug)]
 pub struct Arrival {
-    /// Who asked.
+    /// The client's address and port.
     pub client: SocketAddr,
-    /// Its address, as backends are told.
+    /// The client's address, as reported to backends.
     pub client_address: HeaderValue,
-    /// The address that is listened on.
+    /// The address of the listener.
     pub listener: SocketAddr,
-    /// Whether over TLS.
+    /// True if the connection uses TLS.
     pub tls: bool,
-    /// Requests over it that have not ended.
+    /// Requests on the connection that have not ended.
     open: Cell<usize>,
 }
 
 impl Arrival {
-    /// A connection that nothing was asked over yet.
+    /// Creates the record of a connection without requests.
     #[must_use]
     pub fn new(client: SocketAddr, listener: SocketAddr, tls: bool) -> Rc<Self> {
         let client_address = headers::client_address(client.ip());
         Rc::new(Self { client, client_address, listener, tls, open: Cell::new(0) })
     }
 
-    /// Requests over it that were read and have not ended.
+    /// The number of requests on the connection that have not ended.
     #[must_use]
     pub fn open_requests(&self) -> usize {
         self.open.get()
@@ -195,7 +194,7 @@ impl Arrival {
     }
 }
 
-/// Counts a request as open while it lives.
+/// Counts a request as open until this is dropped.
 #[derive(Debug)]
 struct Open(Rc<Arrival>);
 
@@ -206,95 +205,95 @@ impl Drop for Open {
     }
 }
 
-/// Who ended a request.
+/// The party that ended a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndedBy {
-    /// It went away, or what it sent could not be used.
+    /// The client closed the connection, reset the stream or sent an invalid body.
     Client,
-    /// It answered, or failed.
+    /// The backend responded or failed.
     Backend,
-    /// Baton did: a limit, a deadline, a shutdown.
+    /// Baton applied a limit or a deadline, or shut down.
     Proxy,
 }
 
 /// One attempt at a request.
 #[derive(Clone, Debug)]
 pub struct AttemptRecord {
-    /// 1 for the first.
+    /// 1 for the first attempt.
     pub number: u8,
-    /// Where it went.
+    /// The name of the backend.
     pub backend: Rc<str>,
     /// The connection and its stream.
     pub stream: StreamToken,
-    /// RFC 9113, 5.1.1; a running number over HTTP/1.1.
+    /// The stream identifier (RFC 9113, 5.1.1); a running number over HTTP/1.1.
     pub stream_id: u32,
-    /// Where it stood when it failed, if it did.
+    /// Where the attempt stood when it failed; `None` if it did not fail.
     pub evidence: Option<Evidence>,
-    /// What the owner of its stream saw of the failure, if it saw it.
+    /// The failure that the stream's owner reported, if it reported one.
     pub failure: Option<StreamFailure>,
 }
 
 impl AttemptRecord {
-    /// One that has just begun.
+    /// Creates the record of an attempt that has just begun.
     #[must_use]
     pub fn new(number: u8, backend: Rc<str>, stream: StreamToken, stream_id: u32) -> Self {
         Self { number, backend, stream, stream_id, evidence: None, failure: None }
     }
 }
 
-/// What is known of a request so far. Written once it has ended.
+/// The record of a request. It is written once the request has ended.
 #[derive(Debug)]
 pub struct AccessRecord {
-    /// Its method, if one could be read.
+    /// The method, if it could be parsed.
     pub method: Option<Method>,
-    /// Its target.
+    /// The request target.
     pub uri: Uri,
-    /// Its `Host`, if there is one.
+    /// The value of `Host`, if there is one.
     pub host: Option<HeaderValue>,
-    /// Its version of HTTP, if it could be read.
+    /// The HTTP version, if it could be parsed.
     pub version: Option<Version>,
-    /// Where it came from.
+    /// The connection that the request came over.
     pub arrival: Rc<Arrival>,
-    /// The trace that it belongs to.
+    /// The trace that the request belongs to.
     pub trace: Option<TraceId>,
-    /// The cluster that it was for, if one was chosen.
+    /// The cluster that was chosen, if any.
     pub cluster: Option<Rc<str>>,
-    /// When its head was complete.
+    /// When the request head was complete.
     pub arrived: Instant,
-    /// When it was first given to a connection.
+    /// When the request was first given to a connection.
     pub opened: Option<Instant>,
-    /// When it was sent whole, its body included.
+    /// When the whole request was sent, body included.
     pub uploaded: Option<Instant>,
-    /// When the response head came.
+    /// When the response head arrived.
     pub first_byte: Option<Instant>,
-    /// Each time that it was given to a connection.
+    /// The attempts, in order.
     pub attempts: Vec<AttemptRecord>,
-    /// How often the pool says it was: more often than the connections did if one of them gave it
-    /// back at once.
+    /// The pool's count of attempts. It is higher than the length of `attempts` if a connection
+    /// returned one unsent.
     pub attempts_ordered: u8,
-    /// The status that the client saw; 0 if none.
+    /// The status of the response to the client; 0 if there was none.
     pub status: u16,
-    /// How it ended, if the pool was asked.
+    /// How the request ended, if the pool accepted or rejected it.
     pub outcome: Option<Outcome>,
-    /// Why it was answered without a backend.
+    /// The reason why Baton responded itself; `-` if it did not.
     pub reason: &'static str,
-    /// Who ended it.
+    /// The party that ended the request.
     pub ended_by: EndedBy,
     /// Where the last failed attempt stood.
     pub evidence: Option<Evidence>,
-    /// Bytes of body from the client.
+    /// Bytes of content from the client.
     pub request_bytes: u64,
-    /// Bytes of body to the client.
+    /// Bytes of content to the client.
     pub response_bytes: u64,
-    /// Bytes of body to backends, all attempts together.
+    /// Bytes of content to backends, summed over all attempts.
     pub backend_request_bytes: u64,
-    /// Bytes of body from backends.
+    /// Bytes of content from backends.
     pub backend_response_bytes: u64,
     _open: Option<Open>,
 }
 
 impl AccessRecord {
-    /// A record of a request whose head has just arrived.
+    /// Creates the record of a request whose head has just arrived.
     #[must_use]
     pub fn new(parts: &request::Parts, arrival: &Rc<Arrival>, arrived: Instant) -> Self {
         Self {
@@ -307,7 +306,7 @@ impl AccessRecord {
         }
     }
 
-    /// A record of a request whose head could not be read.
+    /// Creates the record of a request whose head could not be parsed.
     #[must_use]
     pub fn unreadable(arrival: &Rc<Arrival>, arrived: Instant) -> Self {
         Self {
@@ -337,29 +336,29 @@ impl AccessRecord {
         }
     }
 
-    /// Notes a further attempt, and where the one before it stood when it failed.
+    /// Records a further attempt, and where the previous one stood when it failed.
     pub fn attempt_begun(&mut self, attempt: AttemptRecord, evidence: Option<Evidence>) {
         self.note_evidence(attempt.number.saturating_sub(1), evidence);
         self.attempts.push(attempt);
     }
 
-    /// Notes how the owner of an attempt's stream saw it fail.
+    /// Records how an attempt failed, as the owner of its stream saw it.
     pub fn attempt_failed(&mut self, stream: StreamToken, failure: StreamFailure) {
         if let Some(attempt) = self.attempts.iter_mut().rfind(|known| known.stream == stream) {
             attempt.failure = Some(failure);
         }
     }
 
-    /// Notes where an attempt stood when it failed. One that its connection gave back at once is in
-    /// no list.
+    /// Records where an attempt stood when it failed. An attempt that its connection returned
+    /// unsent is not in the list.
     fn note_evidence(&mut self, number: u8, evidence: Option<Evidence>) {
         if let Some(attempt) = self.attempts.iter_mut().rfind(|known| known.number == number) {
             attempt.evidence = evidence;
         }
     }
 
-    /// Notes the end. `evidence` is about the last attempt that failed: the last one of all, unless
-    /// that one is the one that was completed or was under way.
+    /// Records the end. `evidence` is about the last attempt that failed. That is the last attempt,
+    /// unless the last attempt was completed or still in flight.
     pub fn ended(&mut self, outcome: Outcome, attempts: u8, evidence: Option<Evidence>) {
         self.outcome = Some(outcome);
         self.attempts_ordered = attempts;
@@ -369,14 +368,14 @@ impl AccessRecord {
             Outcome::Completed | Outcome::Rejected(Rejection::AttemptFailed) => EndedBy::Backend,
             Outcome::Cancelled => EndedBy::Client,
             Outcome::Rejected(_) => EndedBy::Proxy,
-            // What nobody has seen fail, the pool gave up with its connection.
+            // Without a reported failure, the pool ended the attempt with its connection.
             Outcome::CutShort if last.is_some_and(|attempt| attempt.failure.is_some()) => {
                 EndedBy::Backend
             }
             Outcome::CutShort => EndedBy::Proxy,
         };
         match outcome {
-            // The pool said so of each attempt when it ordered the next.
+            // The evidence of each failed attempt came with the order for the next one.
             Outcome::Completed | Outcome::Cancelled => {}
             Outcome::Rejected(_) | Outcome::CutShort => self.note_evidence(attempts, evidence),
         }

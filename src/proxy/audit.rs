@@ -1,9 +1,9 @@
-//! Once a second each pool of a worker recounts itself. A pool that does not add up is wrong in a way
-//! that nobody has thought of; it says so with all that can be said, and starts anew, rather than stay
-//! "full" or stuck until somebody restarts the process.
+//! Recounts each pool of a worker once a second. If a count is wrong, the pool has a bug: it is
+//! logged with all that is known and the pool is rebuilt, instead of staying "full" or stuck until
+//! the process is restarted.
 //!
-//! A recount only reads, between two facts. What it takes is the metric `baton_pool_audit_seconds`, and
-//! `benches/recount.rs` measures it.
+//! A recount only reads, between two facts. Its duration is the metric `baton_pool_audit_seconds`,
+//! and `benches/recount.rs` measures it.
 
 use std::fmt::Write as _;
 use std::rc::Rc;
@@ -24,8 +24,8 @@ const STAGGER: Duration = Duration::from_millis(37);
 /// Connections of a pool that does not add up that are listed in the log.
 const LISTED_MAX: usize = 64;
 
-/// Audits a pool until its driver is retired and has finished what it had. `number` tells it from the
-/// other pools of the worker.
+/// Audits a pool until its driver is finished. `number` sets the delay of the first recount; the
+/// pools of a worker have different numbers.
 pub async fn run(driver: Rc<Driver>, number: u64) {
     let parts = (INTERVAL.as_millis() / STAGGER.as_millis()) as u64;
     seams::sleep(STAGGER * (number % parts) as u32).await;
@@ -36,7 +36,7 @@ pub async fn run(driver: Rc<Driver>, number: u64) {
     }
 }
 
-/// Says what is known of a pool that does not add up, in a line of bounded length.
+/// Logs the state of an inconsistent pool, in a line of bounded length.
 pub fn log(cluster: &str, worker: usize, pool: &Pool, mismatch: Mismatch) {
     let stats = pool.stats();
     let connections = connections(pool);
@@ -54,11 +54,11 @@ pub fn log(cluster: &str, worker: usize, pool: &Pool, mismatch: Mismatch) {
         next_timer = ?pool.poll_timeout(),
         panicking = pool.is_panicking(),
         connections,
-        "the pool does not add up: everything in it is given up, and it starts anew"
+        "pool inconsistent: rebuilding it; its requests end and its connections close"
     );
 }
 
-/// Every slot that is not empty: name, state, streams and limit.
+/// Lists every slot that is not empty: name, state, streams and limit.
 fn connections(pool: &Pool) -> String {
     let mut text = String::new();
     let mut count = 0;
@@ -73,7 +73,7 @@ fn connections(pool: &Pool) -> String {
             if count <= LISTED_MAX {
                 let (state, streams, limit) = (view.state, view.streams, view.limit);
                 let generation = view.generation;
-                // A String takes everything.
+                // Writing to a String does not fail.
                 let _ =
                     write!(text, "b{place}/s{slot}/g{generation} {state:?} {streams}/{limit}; ");
             }

@@ -1,9 +1,9 @@
-//! Where a backend is: `https://host:port`.
+//! The URL of a backend: `https://host:port`.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What is spoken to a backend.
+/// The protocol towards a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// TLS; HTTP/2 if the backend agrees (ALPN), HTTP/1.1 otherwise.
@@ -21,7 +21,7 @@ impl Scheme {
         ("http://", Self::Http, 80),
     ];
 
-    /// The scheme of requests sent there (RFC 9113, 8.3.1).
+    /// The scheme of requests to the backend (RFC 9113, 8.3.1).
     #[must_use]
     pub fn of_requests(self) -> http::uri::Scheme {
         match self {
@@ -31,20 +31,20 @@ impl Scheme {
     }
 }
 
-/// Where a backend is and what it speaks.
+/// The address and the protocol of a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendUrl {
-    /// What is spoken.
+    /// The protocol.
     pub scheme: Scheme,
-    /// Name or address; an IPv6 address without brackets.
+    /// A host name or address; an IPv6 address without brackets.
     pub host: String,
-    /// Port, above zero.
+    /// The port, at least 1.
     pub port: u16,
 }
 
 impl BackendUrl {
-    /// Reads a backend of the command line: a URL, optionally with `;weight=N`. The weight is 1 if it
-    /// is not given.
+    /// Parses a backend of the command line: a URL, optionally with `;weight=N`. The default weight
+    /// is 1.
     ///
     /// # Errors
     /// What was expected instead.
@@ -65,7 +65,7 @@ impl BackendUrl {
         format!("{open}{}{close}:{}", self.host, self.port)
     }
 
-    /// Whether an operator means this one: by its URL, or by host and port.
+    /// True if `text` names this backend: by its URL, or by host and port.
     #[must_use]
     pub fn is_called(&self, text: &str) -> bool {
         let name = self.to_string();
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn urls_are_read_and_written() {
+    fn urls_are_parsed_and_formatted() {
         for (text, canonical, weight) in [
             ("https://example.com", "https://example.com:443", 1),
             ("https://10.0.0.1:8443/", "https://10.0.0.1:8443", 1),
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_may_leave_out_the_scheme_but_not_the_port() {
+    fn an_operator_may_omit_the_scheme_but_not_the_port() {
         let url: BackendUrl = "https://Host.example:8443".parse().expect("a URL");
         for text in ["https://host.example:8443", "https://Host.example:8443/", "host.EXAMPLE:8443"]
         {
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_url_says_what_was_expected() {
+    fn the_error_of_an_invalid_url_says_what_was_expected() {
         for (text, expected) in [
             ("example.com:80", "expected https://, h2c:// or http://"),
             ("ftp://example.com", "expected https://, h2c:// or http://"),

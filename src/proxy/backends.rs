@@ -1,4 +1,4 @@
-//! The backends of one pool, as the shell needs them: what is in which of its places.
+//! The backends of one pool, as the driver needs them, by their index in the pool.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -8,38 +8,38 @@ use super::config::BackendSettings;
 use super::tls::BackendTls;
 use crate::pool::{BackendId, BackendToken};
 
-/// A backend, from its place in the configuration until its last connection is gone.
+/// A backend, from the time it is configured until its last connection is closed.
 pub struct Backend {
-    /// How the pool calls it.
+    /// The pool's token of the backend.
     pub token: BackendToken,
-    /// Where it is and what it speaks.
+    /// The backend's URL.
     pub url: BackendUrl,
-    /// Its canonical form, for logs.
+    /// The URL in canonical form, for logs.
     pub name: Rc<str>,
-    /// The name that it is asked for by TLS, if it is not its host.
+    /// The TLS server name, if it is not the URL's host.
     tls_name: Option<String>,
-    /// TLS towards it for connections to come; plain text if `None`.
+    /// TLS towards the backend for future connections; `None` for cleartext.
     tls: RefCell<Option<BackendTls>>,
 }
 
 impl Backend {
-    /// TLS towards it for a connection that begins now; plain text if `None`.
+    /// TLS for a connection that is dialled now; `None` for cleartext.
     pub fn tls(&self) -> Option<BackendTls> {
         self.tls.borrow().clone()
     }
 
-    /// Which backend it is, for other workers.
+    /// The backend's identity, for other workers.
     pub fn identity(&self) -> BackendIdentity {
         BackendIdentity { url: self.url.clone(), tls_name: self.tls_name.clone() }
     }
 
-    /// Whether these are settings of the same backend: it keeps its connections.
+    /// True if `settings` are of the same backend: then it keeps its connections.
     fn is(&self, settings: &BackendSettings) -> bool {
         self.url == settings.url && self.tls_name == settings.tls.name
     }
 }
 
-/// What tells a backend from the others of its cluster, the same in every worker.
+/// What distinguishes a backend from the others of its cluster; the same in every worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendIdentity {
     url: BackendUrl,
@@ -47,39 +47,39 @@ pub struct BackendIdentity {
 }
 
 impl BackendIdentity {
-    /// That of a backend with these settings.
+    /// The identity of a backend with these settings.
     #[must_use]
     pub fn of(settings: &BackendSettings) -> Self {
         Self { url: settings.url.clone(), tls_name: settings.tls.name.clone() }
     }
 }
 
-/// One entry for each of the pool's places.
+/// The backends of a pool, by their index.
 pub struct Backends {
     places: Vec<Option<Rc<Backend>>>,
     weights: Vec<u16>,
-    /// Those of the present configuration.
+    /// The backends of the present configuration.
     configured: Vec<BackendToken>,
 }
 
-/// What another configuration changes.
+/// The changes that another configuration makes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Backends that are new, by their index in the configuration.
+    /// New backends, by their index in the configuration.
     pub added: Vec<usize>,
-    /// Backends that are gone.
+    /// Removed backends.
     pub removed: Vec<BackendToken>,
     /// Backends with another weight.
     pub weights: Vec<(BackendToken, u16)>,
 }
 
 impl Backends {
-    /// No backend yet, in so many places.
+    /// Creates an empty table for a number of backends.
     pub fn new(places: usize) -> Self {
         Self { places: vec![None; places], weights: vec![1; places], configured: Vec::new() }
     }
 
-    /// Puts a backend in its place; whoever was there is gone.
+    /// Adds a backend at its index, and forgets any previous one there.
     pub fn put(
         &mut self,
         token: BackendToken,
@@ -99,46 +99,46 @@ impl Backends {
         self.configured.push(token);
     }
 
-    /// The backend in a place.
+    /// Returns the backend at an index.
     pub fn get(&self, place: BackendId) -> Option<Rc<Backend>> {
         self.places.get(usize::from(place.0)).cloned().flatten()
     }
 
-    /// The backend that a token names, if it is still there.
+    /// Returns the backend that a token names, if it still exists.
     pub fn find(&self, token: BackendToken) -> Option<Rc<Backend>> {
         self.get(token.backend).filter(|backend| backend.token == token)
     }
 
-    /// All that are there.
+    /// All backends, removed ones with connections included.
     pub fn iter(&self) -> impl Iterator<Item = &Rc<Backend>> {
         self.places.iter().flatten()
     }
 
-    /// Those of the present configuration.
+    /// The backends of the present configuration.
     pub fn configured(&self) -> impl Iterator<Item = Rc<Backend>> + '_ {
         self.configured.iter().filter_map(|token| self.find(*token))
     }
 
-    /// The weight that the configuration gives a backend that is there.
+    /// The configured weight of a backend, if it still exists.
     pub fn weight(&self, token: BackendToken) -> Option<u16> {
         let there = self.find(token).is_some();
         there.then(|| self.weights[usize::from(token.backend.0)])
     }
 
-    /// Those of the present configuration with this name; the same URL may be there twice, under
-    /// different names in TLS.
+    /// Returns the backends of the present configuration with this name. The same URL may be
+    /// configured twice with different TLS names.
     pub fn named(&self, name: &str) -> Vec<Rc<Backend>> {
         self.configured().filter(|backend| &*backend.name == name).collect()
     }
 
-    /// The one of the present configuration that another worker means.
+    /// Returns the backend of the present configuration with this identity.
     pub fn identified(&self, identity: &BackendIdentity) -> Option<Rc<Backend>> {
         let mut configured = self.configured.iter().filter_map(|token| self.find(*token));
         configured
             .find(|backend| backend.url == identity.url && backend.tls_name == identity.tls_name)
     }
 
-    /// A removed backend has no connection any more.
+    /// Removes a backend whose last connection is closed.
     pub fn remove(&mut self, token: BackendToken) {
         let place = &mut self.places[usize::from(token.backend.0)];
         if place.as_ref().is_some_and(|backend| backend.token == token) {
@@ -146,7 +146,8 @@ impl Backends {
         }
     }
 
-    /// What a configuration changes. Backends that stay use its TLS from now on.
+    /// Compares with another configuration, which becomes the present one. Backends that stay use
+    /// its TLS from now on.
     pub fn compare(&mut self, all: &[BackendSettings], tls: &[Option<BackendTls>]) -> Changes {
         let mut changes = Changes::default();
         let mut kept = Vec::new();
@@ -196,8 +197,8 @@ mod tests {
         let expected =
             Changes { added: vec![0], removed: vec![token(0)], weights: vec![(token(1), 7)] };
         assert_eq!(backends.compare(&other, &[None, None]), expected);
-        assert!(backends.find(token(0)).is_some(), "it finishes what it has");
-        assert_eq!(backends.named("http://a:80").len(), 0, "but is not configured any more");
+        assert!(backends.find(token(0)).is_some(), "it finishes its requests");
+        assert_eq!(backends.named("http://a:80").len(), 0, "it is no longer configured");
         backends.remove(token(0));
         assert!(backends.find(token(0)).is_none());
     }

@@ -1,6 +1,7 @@
-//! A channel between tasks of one thread. What sets it apart from those of libraries is that a sender can
-//! leave the receiver asleep, when something else will wake it: a request's task has nothing to do between
-//! the opening of its stream and the response, and to wake it costs as much as the pool takes for a fact.
+//! A channel between tasks of one thread. Unlike those of libraries, a sender can leave the
+//! receiver asleep if something else will wake it: a request's task has nothing to do between the
+//! opening of its stream and the response, and a wake-up costs as much time as one fact in the
+//! pool.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -10,19 +11,19 @@ use std::task::{Context, Poll, Waker};
 
 struct Shared<T> {
     items: VecDeque<T>,
-    /// Of the task that waits for the next one.
+    /// The waker of the task that waits for the next item.
     waiting: Option<Waker>,
     senders: usize,
     has_receiver: bool,
 }
 
-/// Where items go in. The channel ends with the last of these.
+/// Sends items. The channel closes when the last sender is dropped.
 pub struct Sender<T>(Rc<RefCell<Shared<T>>>);
 
-/// Where items come out, in their order.
+/// Receives items, in order.
 pub struct Receiver<T>(Rc<RefCell<Shared<T>>>);
 
-/// An empty channel.
+/// Creates an empty channel.
 #[must_use]
 pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
     let shared = Shared { items: VecDeque::new(), waiting: None, senders: 1, has_receiver: true };
@@ -37,8 +38,8 @@ impl<T> Sender<T> {
         self.wake();
     }
 
-    /// Sends an item that the receiver finds when something else has woken it. Without a receiver the
-    /// item is dropped.
+    /// Sends an item without waking the receiver, which finds it at its next wake-up. Without a
+    /// receiver the item is dropped.
     pub fn send_quietly(&self, item: T) {
         let mut shared = self.0.borrow_mut();
         if shared.has_receiver {
@@ -46,7 +47,7 @@ impl<T> Sender<T> {
         }
     }
 
-    /// What wakes the task that has waited for an item, if it was not woken since.
+    /// The waker of the task that waits for an item, unless it was woken since.
     #[must_use]
     pub fn waiting(&self) -> Option<Waker> {
         self.0.borrow().waiting.clone()
@@ -80,12 +81,12 @@ impl<T> Drop for Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// The next item, if it is there.
+    /// Returns the next item, if there is one.
     pub fn try_recv(&mut self) -> Option<T> {
         self.0.borrow_mut().items.pop_front()
     }
 
-    /// The next item, or none if there is none and no sender either.
+    /// Polls for the next item; `None` if the channel is empty and closed.
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<T>> {
         let mut shared = self.0.borrow_mut();
         if let Some(item) = shared.items.pop_front() {
@@ -101,7 +102,7 @@ impl<T> Receiver<T> {
         Poll::Pending
     }
 
-    /// Waits for the next item; none if there is none and no sender either.
+    /// Waits for the next item; `None` if the channel is empty and closed.
     pub async fn recv(&mut self) -> Option<T> {
         poll_fn(|context| self.poll_recv(context)).await
     }
@@ -112,7 +113,7 @@ impl<T> Drop for Receiver<T> {
         let mut shared = self.0.borrow_mut();
         shared.has_receiver = false;
         shared.waiting = None;
-        // What they hold may lead back here.
+        // The items may own senders of this channel, so they are dropped after the borrow.
         let items = std::mem::take(&mut shared.items);
         drop(shared);
         drop(items);
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn items_come_in_order_and_only_loud_ones_wake() {
+    fn items_are_in_order_and_only_send_wakes() {
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
         let count = || woken.0.load(Ordering::Relaxed);
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_sender_wakes_and_what_it_sent_comes_first() {
+    fn the_last_sender_wakes_and_its_items_are_received_first() {
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
         let mut context = Context::from_waker(&waker);
@@ -173,8 +174,8 @@ mod tests {
     }
 
     #[test]
-    fn without_a_receiver_items_are_dropped_even_those_that_hold_the_sender() {
-        #[expect(dead_code, reason = "what it holds is only dropped")]
+    fn without_a_receiver_items_are_dropped_even_if_they_own_senders() {
+        #[expect(dead_code, reason = "the fields are only dropped")]
         struct Item(Sender<Self>, Rc<()>);
         let (sender, receiver) = channel();
         let held = Rc::new(());

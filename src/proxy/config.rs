@@ -1,7 +1,7 @@
-//! What the proxy is started with: the result of reading a configuration file or the command line.
+//! The configuration of the proxy: the result of reading a configuration file or the command line.
 //!
-//! Everything here is a value that was read and is in bounds; nothing was opened yet. See
-//! [`Certificates`](super::tls::Certificates) for what the files hold.
+//! All values here have been parsed and are within bounds; no file has been opened yet. See
+//! [`Certificates`](super::tls::Certificates) for the contents of the files.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,23 +14,23 @@ use super::client_limits::ClientLimits;
 use super::route::Route;
 use crate::pool::{self, BackendConfig, Probing};
 
-/// Certificate chain and key, both PEM.
+/// A certificate chain and its key, both PEM.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CertificateFiles {
-    /// Certificate chain, leaf first.
+    /// The certificate chain, leaf first.
     pub certificate: PathBuf,
-    /// Private key.
+    /// The private key.
     pub key: PathBuf,
 }
 
-/// One address to listen on.
+/// A listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerConfig {
-    /// Where to listen; port 0 lets the system choose (the log names the result).
+    /// The address to listen on; port 0 lets the system choose one, which is logged.
     pub address: SocketAddr,
-    /// TLS towards clients; plain text if `None`.
+    /// TLS towards clients; `None` for cleartext.
     pub tls: Option<CertificateFiles>,
-    /// Whether clients may speak HTTP/2: by ALPN over TLS, with prior knowledge without.
+    /// True if clients may use HTTP/2: by ALPN over TLS, with prior knowledge otherwise.
     pub http2: bool,
 }
 
@@ -40,54 +40,54 @@ impl Default for ListenerConfig {
     }
 }
 
-/// TLS towards backends. A cluster has one of these for all of its backends; a backend may have its
-/// own value for each field.
+/// TLS towards backends. A cluster has these settings for all of its backends; a backend may
+/// override each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamTlsSettings {
-    /// Name to ask for (SNI) and to expect in the certificate; the host of the URL if `None`.
+    /// The name to send (SNI) and to verify; the URL's host if `None`.
     pub name: Option<String>,
-    /// Certificate authorities to trust, PEM; the system's if `None`.
+    /// The certificate authorities to trust, PEM; the system's if `None`.
     pub authorities: Option<PathBuf>,
-    /// Certificate to show to backends that ask for one.
+    /// The certificate for backends that request one.
     pub certificate: Option<CertificateFiles>,
-    /// Do not verify certificates.
+    /// True if certificates are not verified.
     pub insecure: bool,
 }
 
 /// One backend of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendSettings {
-    /// Where it is and what it speaks.
+    /// The backend's URL.
     pub url: BackendUrl,
-    /// Share of the requests under the weighted strategy, 1 to 1000.
+    /// The share of requests under the weighted strategy, 1 to 1000.
     pub weight: u16,
-    /// TLS, those values included that it has from its cluster.
+    /// TLS, including the values inherited from the cluster.
     pub tls: UpstreamTlsSettings,
 }
 
 impl BackendSettings {
-    /// Whether these are settings of the same backend, which then keeps its connections.
+    /// True if `other` are settings of the same backend, which then keeps its connections.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         self.url == other.url && self.tls.name == other.tls.name
     }
 
-    /// Whether each connection is sure to carry one request at a time.
+    /// True if each connection carries at most one request at a time.
     #[must_use]
     pub fn is_exclusive(&self) -> bool {
         self.url.scheme == Scheme::Http
     }
 }
 
-/// Statuses that are expected, such as `200-299, 304`.
+/// Expected status codes, such as `200-299, 304`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statuses(
-    /// Ranges, both ends included, from 100 to 599; at least one.
+    /// Inclusive ranges from 100 to 599; at least one.
     Vec<RangeInclusive<u16>>,
 );
 
 impl Statuses {
-    /// Whether a status is one of them.
+    /// True if a status code is expected.
     #[must_use]
     pub fn contains(&self, status: u16) -> bool {
         self.0.iter().any(|range| range.contains(&status))
@@ -122,33 +122,33 @@ impl FromStr for Statuses {
     }
 }
 
-/// What an active health check of a backend is.
+/// The kind of an active health check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ProbeKind {
-    /// None: every backend counts as up.
+    /// No check: every backend counts as up.
     #[default]
     Off,
-    /// A GET over the backend's own protocol, and a status that is expected.
+    /// A GET over the backend's protocol must return an expected status code.
     Http,
-    /// A TCP connection that is accepted.
+    /// A TCP connection must be accepted.
     Tcp,
-    /// `grpc.health.v1.Health/Check` that answers SERVING.
+    /// `grpc.health.v1.Health/Check` must return SERVING.
     Grpc,
 }
 
-/// The active health check of a cluster. Interval, timeout, fall and rise are the pool's:
+/// The active health check of a cluster. The pool has interval, timeout, fall and rise:
 /// [`pool::Timeouts::probe_interval`], [`pool::HealthConfig::fall`] and so on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeSettings {
-    /// What is done.
+    /// The kind of the check.
     pub kind: ProbeKind,
-    /// Path and query of an HTTP probe; starts with `/`.
+    /// Path and query of an HTTP check; starts with `/`.
     pub path: String,
-    /// Authority of an HTTP or gRPC probe; host and port of the backend if `None`.
+    /// Authority of an HTTP or gRPC check; host and port of the backend if `None`.
     pub host: Option<String>,
-    /// Statuses that an HTTP probe expects.
+    /// The status codes that an HTTP check expects.
     pub statuses: Statuses,
-    /// Service that a gRPC probe asks for; the whole server if empty.
+    /// The service that a gRPC check asks for; the whole server if empty.
     pub service: String,
 }
 
@@ -164,18 +164,19 @@ impl Default for ProbeSettings {
     }
 }
 
-/// Backends that are interchangeable, and how they are used. Each worker has a pool for each cluster.
+/// A set of interchangeable backends, and the settings for using them. Each worker has a pool for
+/// each cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterConfig {
-    /// How routes, logs and metrics call it.
+    /// The name in routes, logs and metrics.
     pub name: String,
-    /// The backends, in the order in which [`pool::BackendId`] counts them; at least one.
+    /// The backends, in the order of [`pool::BackendId`]; at least one.
     pub backends: Vec<BackendSettings>,
-    /// TLS for backends that say nothing else.
+    /// The default TLS settings of the backends.
     pub tls: UpstreamTlsSettings,
-    /// What its pools are built from, but for the backends: see [`ClusterConfig::pool_config`].
+    /// The settings of its pools, without the backends: see [`ClusterConfig::pool_config`].
     pub pool: pool::Config,
-    /// Active health check.
+    /// The active health check.
     pub probe: ProbeSettings,
 }
 
@@ -184,7 +185,7 @@ impl ClusterConfig {
     /// pool itself puts up with any.
     pub const BODY_RATE_MIN: u32 = 100;
 
-    /// A cluster with defaults and no backends yet.
+    /// Creates a cluster with defaults and without backends.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
         Self {
@@ -196,9 +197,9 @@ impl ClusterConfig {
         }
     }
 
-    /// What the pool of one worker for this cluster is built from, its backends included. Worker 0
-    /// orders the probes; the others are told what it finds, so a backend is probed once for the whole
-    /// process.
+    /// Returns the configuration of one worker's pool for this cluster, with its backends. Worker 0
+    /// orders the health checks and reports the results to the others, so a backend is checked once
+    /// for the whole process.
     #[must_use]
     pub fn pool_config(&self, worker: usize) -> pool::Config {
         let probing = match self.probe.kind {
@@ -215,14 +216,14 @@ impl ClusterConfig {
     }
 }
 
-/// How a line of the access log is written.
+/// The format of the access log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AccessLogFormat {
-    /// Not at all.
+    /// No access log.
     Off,
-    /// For people.
+    /// Text, for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
     /// Text on a terminal, JSON elsewhere.
     #[default]
@@ -232,25 +233,25 @@ pub enum AccessLogFormat {
 /// The access log: one line per request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AccessLogSettings {
-    /// How a line is written.
+    /// The format of a line.
     pub format: AccessLogFormat,
-    /// Where to; standard error if `None`.
+    /// The file; standard error if `None`.
     pub file: Option<PathBuf>,
 }
 
-/// Severity from which on the log is written.
+/// The least severity that is logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogLevel {
-    /// What needs someone to act.
+    /// Errors that need action.
     Error,
-    /// What may need it.
+    /// Warnings that may need action.
     Warn,
     /// One line per request and connection.
     #[default]
     Info,
-    /// Failed handshakes and clients that left.
+    /// Failed handshakes and clients that closed early.
     Debug,
-    /// Everything, of the libraries too.
+    /// Everything, including the libraries.
     Trace,
 }
 
@@ -266,28 +267,29 @@ impl From<LogLevel> for tracing::Level {
     }
 }
 
-/// Everything the proxy is started with.
+/// The whole configuration of the proxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProxyConfig {
-    /// Threads, each with a pool for each cluster, 1 to [`ProxyConfig::WORKERS_MAX`]; one per core if
-    /// `None`.
+    /// The number of threads, each with a pool for each cluster, 1 to [`ProxyConfig::WORKERS_MAX`];
+    /// one per core if `None`.
     pub workers: Option<u16>,
-    /// Seed of the pools' random choices; drawn if `None`. The pool of cluster `c` on worker `w` gets
-    /// `seed + 1024 c + w`.
+    /// The seed of the pools' random choices; random if `None`. The pool of cluster `c` on worker
+    /// `w` uses `seed + 1024 c + w`.
     pub seed: Option<u64>,
-    /// Severity from which on the log is written.
+    /// The least severity that is logged.
     pub log_level: LogLevel,
-    /// Whether to reload when the configuration file changes, or a file of certificates that it names.
+    /// True if a change of the configuration file, or of a certificate file that it names, causes a
+    /// reload.
     pub watch: bool,
-    /// Where to listen; at least one.
+    /// The listeners; at least one.
     pub listeners: Vec<ListenerConfig>,
-    /// At least one, with names of their own.
+    /// The clusters; at least one, with distinct names.
     pub clusters: Vec<ClusterConfig>,
-    /// Which requests go to which cluster; no two with the same host and prefix.
+    /// The routes of requests to clusters; no two with the same host and prefix.
     pub routes: Vec<Route>,
-    /// What clients may do.
+    /// The limits of clients.
     pub client_limits: ClientLimits,
-    /// Where the admin interface listens; nowhere if `None`.
+    /// The address of the admin interface; none if `None`.
     pub admin: Option<SocketAddr>,
     /// The access log.
     pub access_log: AccessLogSettings,
@@ -303,7 +305,7 @@ impl ProxyConfig {
     /// Most routes.
     pub const ROUTES_MAX: usize = 16_384;
 
-    /// How many workers there are on this machine, at least 1.
+    /// The number of workers on this machine, at least 1.
     #[must_use]
     pub fn worker_count(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -317,7 +319,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn statuses_are_read_and_written() {
+    fn statuses_are_parsed_and_formatted() {
         let statuses: Statuses = "200-299,304 , 401".parse().expect("valid");
         assert_eq!(statuses.to_string(), "200-299, 304, 401");
         for (status, expected) in

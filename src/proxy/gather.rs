@@ -1,6 +1,6 @@
-//! Makes one piece of the small pieces of a request body that are there at the same time. Each piece
+//! Coalesces the small pieces of a request body that are available at the same time. Each piece
 //! becomes a DATA frame, and backends built on `h2` close a connection on which more than about a
-//! hundred tiny ones wait to be read: one client's burst would end the requests of all.
+//! hundred tiny frames wait to be read: one client's burst would end the requests of all.
 
 use std::task::{Context, Poll, ready};
 
@@ -19,17 +19,18 @@ type Piece = Option<Result<Frame<Bytes>, hyper::Error>>;
 /// An [`Upload`] in fewer pieces.
 pub struct Gather {
     upload: Upload,
-    /// What came after the last piece and could not become part of it.
+    /// The frame, error or end that followed the last piece and was not merged into it.
     held: Option<Piece>,
 }
 
 impl Gather {
-    /// Gathers the pieces of this upload.
+    /// Coalesces the pieces of an upload.
     pub fn new(upload: Upload) -> Self {
         Self { upload, held: None }
     }
 
-    /// The next piece, gathered from what is there now. Never waits for more than the first.
+    /// Polls for the next piece, coalesced from what is available. Waits only for the first part of
+    /// it.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Piece> {
         if let Some(held) = self.held.take() {
             return Poll::Ready(held);
@@ -70,7 +71,7 @@ impl Gather {
         gathered.map_or(first, BytesMut::freeze)
     }
 
-    /// Whether all of it was given out.
+    /// True if the whole body was read.
     pub fn is_at_end(&self) -> bool {
         match &self.held {
             Some(None) => true,
@@ -79,12 +80,12 @@ impl Gather {
         }
     }
 
-    /// The client broke off its body.
+    /// Cancels the request: the client's body is incomplete.
     pub fn client_failed(&self) {
         self.upload.client_failed();
     }
 
-    /// The whole request was handed over. Told once.
+    /// Reports that the whole request was handed to the connection. Reports only once.
     pub fn tell_sent(&mut self) {
         self.upload.tell_sent();
     }

@@ -1,6 +1,6 @@
-//! Whole lines to standard error or to a file, by a thread of their own behind a bounded queue: a
-//! reader that never reads, or a disk that is slow or full, costs lines and never stops a worker.
-//! Lines that do not fit are dropped, counted, and reported once the rest is through.
+//! Writes whole lines to standard error or to a file, from a separate thread behind a bounded
+//! queue. A blocked reader, or a slow or full disk, causes lines to be dropped and never blocks a
+//! worker. Dropped lines are counted, and reported once the queued ones are written.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -23,29 +23,29 @@ const SPARE_BYTES: usize = 4 * PIECE_BYTES;
 const LINGER: Duration = Duration::from_millis(10);
 /// Dropped lines after which they are reported even if the queue is never empty.
 const DROPPED_REPORT: u64 = 10_000;
-/// Why nobody who holds the lock has panicked.
+/// The reason why no lock is poisoned.
 const NO_PANIC: &str = "a panic ends the process";
 
-/// What waits for the thread.
+/// The state that the writer shares with its thread.
 #[derive(Default)]
 struct Queue {
-    /// Lines with their line breaks, in their order.
+    /// Lines with their line breaks, in order.
     bytes: Vec<u8>,
-    /// Bytes that were taken from here and are not written yet.
+    /// Bytes taken from the queue that are not written yet.
     writing: usize,
-    /// What waits is to be written at once.
+    /// True if the queued lines must be written at once.
     urgent: bool,
-    /// The thread sleeps until it is woken.
+    /// True if the thread sleeps until it is woken.
     asleep: bool,
     reopen: bool,
-    /// Answered when everything before was written.
+    /// Senders to notify when everything before them is written.
     flushes: Vec<Sender<()>>,
-    /// Nobody will add anything.
+    /// True once the writer was dropped: nothing more will be queued.
     closed: bool,
 }
 
 impl Queue {
-    /// Whether the thread has no reason to wait for more.
+    /// True if the thread must not wait for more lines.
     fn is_due(&self) -> bool {
         self.urgent
             || self.reopen
@@ -67,7 +67,7 @@ impl Shared {
         self.queue.lock().expect(NO_PANIC)
     }
 
-    /// What is told once everything that waits is written.
+    /// Requests a flush. The receiver is notified once everything queued so far is written.
     fn flush(&self) -> Receiver<()> {
         let (done, flushed) = channel();
         let mut queue = self.lock();
@@ -76,7 +76,7 @@ impl Shared {
         flushed
     }
 
-    /// Lets the thread see what has changed in the queue.
+    /// Wakes the thread if it sleeps, so that it sees changes in the queue.
     fn wake(&self, mut queue: MutexGuard<'_, Queue>) {
         if std::mem::take(&mut queue.asleep) {
             drop(queue);
@@ -85,38 +85,38 @@ impl Shared {
     }
 }
 
-/// The way into the queue. Its thread ends with it.
+/// The writing end of the queue. Dropping it ends the thread.
 pub struct LineWriter {
     shared: Arc<Shared>,
 }
 
-/// Where lines go.
+/// The destination of lines.
 enum Target {
     StandardError(File),
     File { path: PathBuf, file: File },
 }
 
 impl LineWriter {
-    /// Lines to standard error.
+    /// Writes lines to standard error.
     ///
     /// # Panics
-    /// If the operating system gives no threads or no second descriptor for standard error.
+    /// If the operating system provides no thread or no second descriptor for standard error.
     #[must_use]
     pub fn standard_error() -> Self {
-        // A descriptor of its own: whoever else writes to standard error is not kept waiting by a
-        // lock that this thread holds while it is blocked.
+        // A separate descriptor: this thread must not hold the lock of standard error while it is
+        // blocked, or other writers would wait for it.
         let owned = io::stderr().as_fd().try_clone_to_owned();
         let file = File::from(owned.expect("standard error can be duplicated"));
         Self::start(Target::StandardError(file))
     }
 
-    /// Lines to the end of a file, which is made if it does not exist.
+    /// Appends lines to a file, which is created if it does not exist.
     ///
     /// # Errors
     /// If the file cannot be opened.
     ///
     /// # Panics
-    /// If the operating system gives no threads.
+    /// If the operating system provides no thread.
     pub fn file(path: &Path) -> io::Result<Self> {
         let file = open(path)?;
         Ok(Self::start(Target::File { path: path.to_owned(), file }))
@@ -133,8 +133,8 @@ impl LineWriter {
         Self { shared }
     }
 
-    /// Queues one line, its line break included, which may wait 10 ms for others before it is written.
-    /// Dropped and counted if there is no room.
+    /// Queues one line, its line break included. It is written within 10 ms, together with others.
+    /// It is dropped and counted if the queue is full.
     pub fn push(&self, line: &[u8]) {
         self.add(line, false);
     }
@@ -148,20 +148,21 @@ impl LineWriter {
         let first = queue.bytes.is_empty();
         queue.bytes.extend_from_slice(line);
         queue.urgent |= urgent;
-        // A thread that lingers sees by itself that its time is over.
+        // While the thread lingers, it needs no wake-up: it has a deadline.
         if first || queue.is_due() {
             self.shared.wake(queue);
         }
     }
 
-    /// Opens the file anew before the next line, as after its rotation. Standard error stays as it is.
+    /// Reopens the file before the next line, for instance after its rotation. No effect on
+    /// standard error.
     pub fn reopen(&self) {
         let mut queue = self.shared.lock();
         queue.reopen = true;
         self.shared.wake(queue);
     }
 
-    /// Lines that were dropped since the start.
+    /// The number of lines dropped since the start.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.shared.dropped.load(Ordering::Relaxed)
@@ -173,18 +174,18 @@ impl LineWriter {
     }
 }
 
-/// All queues that there are.
+/// The queues of all writers.
 static ALL: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
 
-/// Waits until everything queued so far was written, wherever it goes, but no longer than `most` for any of
-/// the queues.
+/// Waits until everything queued so far is written, but no longer than `most` for any of the
+/// queues.
 pub fn flush_all(most: Duration) {
     let mut queues = ALL.lock().expect(NO_PANIC);
     queues.retain(|queue| queue.strong_count() > 0);
     let flushes: Vec<_> = queues.iter().filter_map(Weak::upgrade).map(|it| it.flush()).collect();
     drop(queues);
     for flushed in flushes {
-        // If it takes longer, nobody reads: then the lines are lost either way.
+        // After the deadline the lines are lost.
         let _ = flushed.recv_timeout(most);
     }
 }
@@ -197,7 +198,8 @@ impl Drop for LineWriter {
     }
 }
 
-/// One call of `write` is one line, as `tracing` makes them. It is written at once: it may be the last.
+/// Each call of `write` is one line, as `tracing` does it. The line is written at once: it may be
+/// the last.
 impl Write for &LineWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.add(line, true);
@@ -213,23 +215,23 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
 
-/// What the thread owns.
+/// The state of the thread.
 struct Thread {
     target: Target,
     shared: Arc<Shared>,
-    /// Dropped lines that were told of.
+    /// Dropped lines that were reported.
     reported: u64,
-    /// The last write failed.
+    /// True if the last write failed.
     failing: bool,
 }
 
-/// What it takes from the queue at once.
+/// The entries taken from the queue at once.
 #[derive(Default)]
 struct Batch {
     bytes: Vec<u8>,
     reopen: bool,
     flushes: Vec<Sender<()>>,
-    /// Nothing will follow.
+    /// True if the writer was dropped: nothing will follow.
     last: bool,
 }
 
@@ -250,13 +252,13 @@ impl Thread {
             batch.bytes.clear();
             batch.bytes.shrink_to(SPARE_BYTES);
             for done in batch.flushes.drain(..) {
-                // Whoever asked may have stopped waiting.
+                // The requester may have stopped waiting.
                 let _ = done.send(());
             }
         }
     }
 
-    /// Waits for something to do, and for a while longer if it is not urgent.
+    /// Waits for entries, and a little longer for more of them unless they are urgent.
     fn take(&self, batch: &mut Batch) {
         let sleeps_while = |condition: fn(&Queue) -> bool| {
             move |queue: &mut Queue| {
@@ -278,7 +280,7 @@ impl Thread {
         batch.last = queue.closed;
     }
 
-    /// Writes some lines. Their room is given back only then: what is being written counts as well.
+    /// Writes some lines. They count against the queue's limit until they are written.
     fn write(&mut self, lines: &[u8]) {
         let file = match &mut self.target {
             Target::StandardError(file) | Target::File { file, .. } => file,
@@ -293,12 +295,12 @@ impl Thread {
             Err(error) => {
                 let lost = lines.iter().filter(|byte| **byte == b'\n').count();
                 self.shared.dropped.fetch_add(lost as u64, Ordering::Relaxed);
-                // What cannot be written to standard error is not to be said there.
+                // A failure of standard error cannot be reported there.
                 if let Target::File { path, .. } = &self.target
                     && !self.failing
                 {
                     let log = path.display().to_string();
-                    tracing::warn!(target: "baton", log, %error, "log cannot be written");
+                    tracing::warn!(target: "baton", log, %error, "cannot write log");
                 }
                 self.failing = true;
             }
@@ -314,13 +316,13 @@ impl Thread {
                 Ok(opened) => *file = opened,
                 Err(error) => {
                     let log = path.display().to_string();
-                    tracing::warn!(target: "baton", log, %error, "log cannot be reopened");
+                    tracing::warn!(target: "baton", log, %error, "cannot reopen log");
                 }
             }
         }
     }
 
-    /// One line for each time that lines were lost, once there is room for it.
+    /// Reports dropped lines once per run of losses, as soon as the queue has drained.
     fn report_dropped(&mut self, drained: bool) {
         let dropped = self.shared.dropped.load(Ordering::Relaxed);
         let lost = dropped - self.reported;
@@ -341,7 +343,8 @@ impl Target {
     }
 }
 
-/// The length of the lines that are written together: as many as fit into a piece, and one at least.
+/// Returns the length of the lines to write together: as many as fit `PIECE_BYTES`, but at least
+/// one.
 fn whole_lines(bytes: &[u8]) -> usize {
     if bytes.len() <= PIECE_BYTES {
         return bytes.len();
@@ -359,7 +362,7 @@ mod tests {
 
     const BOUND: Duration = Duration::from_secs(30);
 
-    /// A writer into a pipe, and the end to read from.
+    /// Returns a writer into a pipe, and the end to read from.
     fn piped() -> (LineWriter, io::PipeReader) {
         let (reader, writer) = io::pipe().expect("the system has pipes");
         let owned = writer.as_fd().try_clone_to_owned().expect("it can be duplicated");
@@ -367,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_whole_and_in_order() {
+    fn lines_are_whole_and_in_order() {
         let (writer, mut reader) = piped();
         let mut expected = String::new();
         for number in 0..1000 {
@@ -385,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_never_reads_costs_lines_and_nobody_waits() {
+    fn a_blocked_reader_loses_lines_and_blocks_no_writer() {
         let (writer, reader) = piped();
         // A pipe holds 64 KiB or so, the queue 8 MiB; this is twice as much.
         let line = vec![b'x'; 16 * 1024];
@@ -409,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rotated_file_is_left_alone_once_it_was_reopened() {
+    fn a_rotated_file_is_not_written_after_reopening() {
         let folder = std::env::temp_dir().join(format!("baton-lines-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a temporary folder");
         let (path, rotated) = (folder.join("log"), folder.join("log.1"));

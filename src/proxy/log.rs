@@ -1,5 +1,5 @@
-//! The log: readable on a terminal, one JSON object a line elsewhere. Written by a thread of its own,
-//! so that nobody waits for whoever reads it; see [`LineWriter`].
+//! The log: text on a terminal, otherwise one JSON object per line. A separate thread writes it, so
+//! that no worker waits for a slow reader; see [`LineWriter`].
 
 use std::io::{self, IsTerminal};
 use std::sync::{Arc, OnceLock};
@@ -18,10 +18,10 @@ use super::line_writer::{self, LineWriter};
 /// How long the end of the process waits for the last lines.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
 
-/// A process has one standard error, and one queue of lines for it.
+/// The queue of lines to standard error; a process has one.
 static STANDARD_ERROR: OnceLock<Arc<LineWriter>> = OnceLock::new();
 
-/// Starts logging to standard error. Other libraries are heard from `warn` up, and in full at
+/// Starts logging to standard error. Other libraries are logged from `warn` up, and in full at
 /// `trace`.
 ///
 /// # Panics
@@ -29,7 +29,7 @@ static STANDARD_ERROR: OnceLock<Arc<LineWriter>> = OnceLock::new();
 pub fn init(level: tracing::Level) {
     let libraries = if level == tracing::Level::TRACE { level } else { tracing::Level::WARN };
     let ours = filter_fn(move |metadata: &Metadata<'_>| {
-        // What h2 warns of is what a peer did, as often as the peer does it.
+        // Warnings of h2 are about peers, and a peer can cause any number of them.
         let told = metadata.target().starts_with("h2::") && libraries == tracing::Level::WARN;
         let libraries = if told { tracing::Level::ERROR } else { libraries };
         metadata.target() == "baton" || *metadata.level() <= libraries
@@ -52,26 +52,26 @@ pub fn init(level: tracing::Level) {
     }
 }
 
-/// Whether standard error is a terminal, so that lines are text.
+/// True if standard error is a terminal: then lines are text.
 #[must_use]
 pub fn is_for_people() -> bool {
     io::stderr().is_terminal()
 }
 
-/// The one queue of lines to standard error.
+/// Returns the queue of lines to standard error.
 #[must_use]
 pub fn standard_error() -> Arc<LineWriter> {
     Arc::clone(STANDARD_ERROR.get_or_init(|| Arc::new(LineWriter::standard_error())))
 }
 
-/// Writes the present time as the log does: RFC 3339, UTC, microseconds.
+/// Appends the present time as in the log: RFC 3339, UTC, microseconds.
 pub fn write_time(text: &mut String) {
-    // It fails only if the text does not take it, and it always does.
+    // Writing to a String does not fail.
     let _ = fmt::time::SystemTime.format_time(&mut Writer::new(text));
 }
 
-/// Waits until what was logged is written, the access log included, unless nobody reads it. To be called
-/// before the process ends.
+/// Waits until the log and the access log are written, or a deadline passes. Call before the
+/// process ends.
 pub fn flush() {
     line_writer::flush_all(FLUSH_TIME);
 }

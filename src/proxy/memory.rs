@@ -1,5 +1,5 @@
-//! Memory that workers no longer need goes back to the system. Which allocator a program has, and how
-//! that is done with it, is the program's to say.
+//! Returns memory that workers no longer need to the system. The program supplies the function,
+//! since it chooses the allocator.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -11,13 +11,13 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 static GIVE_BACK: OnceLock<fn()> = OnceLock::new();
 
-/// Each worker calls this once a second from now on. It should take microseconds. Only what is said
-/// first counts.
+/// Sets the function that each worker calls once a second. It should take microseconds. Only the
+/// first call has an effect.
 pub fn give_back_by(give_back: fn()) {
     let _ = GIVE_BACK.set(give_back);
 }
 
-/// Gives memory back for as long as the worker runs.
+/// Returns memory once a second until the worker ends.
 pub(super) async fn run() {
     let Some(give_back) = GIVE_BACK.get() else { return };
     loop {

@@ -1,28 +1,28 @@
-//! The shell around the pool: sockets, TLS, HTTP, time, signals. It tells the pool facts and carries
-//! out its orders, and has no `if` about policy.
+//! The shell around the pool: sockets, TLS, HTTP, time, signals. It reports facts to the pool and
+//! carries out its orders, and makes no policy decisions.
 //!
-//! | module | what it is |
+//! | module | contents |
 //! |---|---|
-//! | [`run`] | starts the workers, waits for signals |
-//! | [`reload`] | reads configuration and certificates again while it runs |
+//! | [`run`] | starts the workers, handles signals |
+//! | [`reload`] | applies a changed configuration and changed certificates |
 //! | [`worker`], [`site`] | one thread: a runtime, listeners, connections, pools |
-//! | [`clusters`], [`route`] | a worker's clusters, and which of them a request goes to |
+//! | [`clusters`], [`route`] | a worker's clusters, and routing of requests to them |
 //! | [`driver`] | owns a pool: one for each cluster of each worker |
-//! | [`downstream`] | connections from clients |
-//! | [`relay`], [`relay_body`], [`replay_body`], [`gather`], [`progress`] | one request: attempts, response body, request body |
-//! | [`upstream`] | connections to backends |
-//! | [`frame_tap`], [`message_guard`] | what passes over connections, HTTP/2 and HTTP/1.1 |
-//! | [`client_limits`] | what clients may do |
-//! | [`headers`], [`error_response`] | what an intermediary changes; what it says itself |
+//! | [`downstream`] | client connections |
+//! | [`relay`], [`relay_body`], [`replay_body`], [`gather`], [`progress`] | one request |
+//! | [`upstream`] | backend connections |
+//! | [`frame_tap`], [`message_guard`] | checks of what is read: HTTP/2 and HTTP/1.1 |
+//! | [`client_limits`] | limits of clients |
+//! | [`headers`], [`error_response`] | changes to heads; Baton's own responses |
 //! | [`probe`] | active health checks |
-//! | [`audit`] | whether pools add up |
-//! | [`tls`], [`backend_url`], [`backends`], [`config`] | what it is started with |
-//! | [`access_log`], [`log`], [`line_writer`] | what people read |
-//! | [`trace_context`] | which trace a request belongs to |
-//! | [`metrics`], [`telemetry`], [`control`] | what a worker counts, and how others ask for it |
-//! | [`operator`] | what an operator asks about a backend |
-//! | [`channel`] | how tasks of a worker tell each other |
-//! | [`seams`] | tasks, connections, time, entropy: the only way out |
+//! | [`audit`] | consistency checks of the pools |
+//! | [`tls`], [`backend_url`], [`backends`], [`config`] | TLS, backends, the configuration |
+//! | [`access_log`], [`log`], [`line_writer`] | logs |
+//! | [`trace_context`] | trace ids |
+//! | [`metrics`], [`telemetry`], [`control`] | a worker's counters, and snapshots of them |
+//! | [`operator`] | an operator's orders about a backend |
+//! | [`channel`] | channels between tasks of a worker |
+//! | [`seams`] | tasks, connections, time, entropy: all access to the system |
 
 pub mod access_log;
 pub mod audit;

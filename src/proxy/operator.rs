@@ -1,5 +1,5 @@
-//! What an operator asks about a backend while the proxy runs, and what a worker answers: which
-//! connections and requests still hold it, and what the deadline of its drain cut.
+//! An operator's queries and orders about a backend, and a worker's replies: which connections and
+//! requests the backend still has, and which requests the drain deadline cut.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -12,138 +12,140 @@ use super::clusters::Clusters;
 use super::driver::Driver;
 use crate::pool::{BackendState, BackendToken, Instant, SlotState, StateCause};
 
-/// Cut requests that are kept and logged one by one, of each drain of each worker; further ones are
-/// only counted. Each has a line of its own in the access log besides.
+/// For each drain of each worker, the number of cut requests that are kept and logged one by one;
+/// further ones are only counted. Each also has its own line in the access log.
 pub const CUT_MAX: usize = 100;
 
-/// Which backend is meant.
+/// Selects a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
-    /// The name of its cluster; needed only if several clusters have such a backend.
+    /// The name of the cluster; needed only if several clusters have such a backend.
     pub cluster: Option<String>,
-    /// Its URL, or host and port.
+    /// The backend's URL, or its host and port.
     pub backend: String,
 }
 
-/// What is to be done with it.
+/// An operator's order about a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Nothing: how is it?
+    /// Report the backend's state only.
     Show,
-    /// No new streams; old ones finish.
+    /// Open no new streams; let the open ones finish.
     Drain {
-        /// What is left after that is cut; `timeouts.drain` of the cluster if `None`. A backend that
-        /// drains already is cut earlier if this ends earlier, and not later.
+        /// The time after which the remaining streams are cut; the cluster's `timeouts.drain` if
+        /// `None`. For a backend that is already draining, an earlier deadline applies and a later
+        /// one is ignored.
         within: Option<Duration>,
     },
-    /// Back into service.
+    /// Return the backend to service.
     Undrain,
-    /// Another share, 1 to 1000.
+    /// Set the weight, 1 to 1000.
     Weight(u16),
 }
 
-/// What a worker says to an order.
+/// A worker's reply to an order.
 #[derive(Clone, Debug)]
 pub enum Found {
     /// The order was carried out.
     One(BackendReport),
-    /// There is no such backend; these are there.
+    /// No backend matches; these exist.
     None(Vec<Named>),
-    /// All of these are meant; nothing was done.
+    /// Several backends match; nothing was done.
     Several(Vec<Named>),
 }
 
-/// A backend by its names.
+/// The names that identify a backend.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Named {
-    /// Its cluster.
+    /// The name of the cluster.
     pub cluster: String,
-    /// Its URL.
+    /// The backend's URL.
     pub backend: String,
 }
 
-/// One backend of one worker, at one moment.
+/// The state of one backend on one worker, at one moment.
 #[derive(Clone, Debug)]
 pub struct BackendReport {
-    /// What it is called.
+    /// The backend's names.
     pub named: Named,
-    /// Its state.
+    /// The backend's state.
     pub state: BackendState,
-    /// For how long it has been in it, in milliseconds.
+    /// Time since the state last changed, in milliseconds.
     pub state_ms: u64,
-    /// Why.
+    /// The cause of the last change of state.
     pub cause: StateCause,
-    /// Its weight.
+    /// The backend's weight.
     pub weight: u16,
-    /// Whether the cluster's strategy looks at weights.
+    /// True if the cluster's strategy uses weights.
     pub weights_count: bool,
-    /// How many other backends of the cluster requests may go to.
+    /// The number of other backends of the cluster that requests may go to.
     pub others: usize,
-    /// Whether the order changed anything.
+    /// True if the order changed anything.
     pub changed: bool,
-    /// How long until what is left is cut, in milliseconds, if an operator drains it.
+    /// Time until the drain deadline, in milliseconds; `None` if no operator drains the backend.
     pub deadline_ms: Option<u64>,
-    /// Its connections and dials.
+    /// The backend's connections and dials.
     pub connections: Vec<HeldConnection>,
-    /// What the deadline of the present drain cut, at most [`CUT_MAX`] of it.
+    /// The requests that the deadline of the present drain cut, at most [`CUT_MAX`].
     pub cut: Vec<CutStream>,
-    /// How much that was altogether.
+    /// The number of all requests that the deadline of the present drain cut.
     pub cut_total: u64,
 }
 
 /// A connection to a backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldConnection {
-    /// Its name, as in the log.
+    /// The connection's name, as in the log.
     pub connection: String,
-    /// Its state, as in `/pools`.
+    /// The connection's state, as in `/pools`.
     pub state: String,
-    /// The requests that it carries.
+    /// The requests on the connection.
     pub streams: Vec<HeldStream>,
-    /// Streams that were reset and are not gone yet.
+    /// Streams that were reset and are not closed yet.
     pub resetting: u32,
 }
 
 /// A request on a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldStream {
-    /// RFC 9113, 5.1.1; a running number over HTTP/1.1; 0 if it is not sent yet.
+    /// The stream identifier (RFC 9113, 5.1.1); a running number over HTTP/1.1; 0 if the request is
+    /// not sent yet.
     pub stream: u32,
-    /// Since the stream was opened, in milliseconds.
+    /// Time since the stream was opened, in milliseconds.
     pub age_ms: u64,
     /// The request's method.
     pub method: String,
     /// The request's path and query, shortened if it is long.
     pub path: String,
-    /// Whether the response head went to the client.
+    /// True if the response head went to the client.
     pub response_begun: bool,
 }
 
-/// A request that a deadline took from its stream.
+/// A request that a drain deadline or a shutdown cut.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CutStream {
-    /// The name of the connection, as in the log.
+    /// The connection's name, as in the log.
     pub connection: String,
-    /// How it stood then.
+    /// The request at the time of the cut.
     #[serde(flatten)]
     pub stream: HeldStream,
-    /// Whether it goes on elsewhere, unseen by its client.
+    /// True if the request is retried, unnoticed by its client.
     pub retried: bool,
 }
 
 /// The drain of one backend.
 #[derive(Clone, Debug, Default)]
 pub struct Drain {
-    /// When what is left is cut.
+    /// When the remaining requests are cut.
     pub deadline: Instant,
-    /// What was cut.
+    /// The requests that were cut, at most [`CUT_MAX`].
     pub cut: Vec<CutStream>,
-    /// How much.
+    /// The number of all requests that were cut.
     pub cut_total: u64,
 }
 
 impl Drain {
-    /// Notes something that was cut.
+    /// Adds a request that was cut.
     pub fn note(&mut self, cut: CutStream) {
         self.cut_total += 1;
         if self.cut.len() < CUT_MAX {
@@ -152,11 +154,10 @@ impl Drain {
     }
 }
 
-/// The drains that an operator began and has not ended.
+/// The drains that an operator started and has not cancelled.
 pub type Drains = BTreeMap<BackendToken, Drain>;
 
-/// Finds the one backend that is meant and carries the order out; does nothing if it is not clear
-/// which.
+/// Finds the backend that `query` selects and carries out the order. Does nothing if several match.
 pub fn carry_out(clusters: &Clusters, query: &Query, order: Order) -> Found {
     let drivers = clusters.drivers();
     let asked = |driver: &&Rc<Driver>| {
@@ -168,7 +169,7 @@ pub fn carry_out(clusters: &Clusters, query: &Query, order: Order) -> Found {
     };
     let mut found = meant(true);
     if found.is_empty() && order == Order::Show {
-        // One that was removed can still be looked at until it is gone.
+        // A removed backend can be shown until its last connection is closed.
         found = meant(false);
     }
     let names = |found: &[(Rc<Driver>, Rc<Backend>)]| {
@@ -188,7 +189,8 @@ pub fn carry_out(clusters: &Clusters, query: &Query, order: Order) -> Found {
     if names.len() > 1 {
         return Found::Several(names);
     }
-    // The same URL may be there twice, under different names in TLS: it is one machine.
+    // The same URL may be configured twice with different TLS names: it is one backend to an
+    // operator.
     let mut changed = false;
     for (_, backend) in &found {
         changed |= driver.carry_out_order(backend.token, order);
@@ -207,7 +209,7 @@ fn named(driver: &Driver, backend: &Backend) -> Named {
     Named { cluster: driver.cluster().to_string(), backend: backend.name.to_string() }
 }
 
-/// The state of a connection, as the answers of the admin interface have it.
+/// The name of a connection's state in replies of the admin interface.
 #[must_use]
 pub fn slot_state(state: SlotState) -> &'static str {
     match state {

@@ -1,4 +1,4 @@
-//! Tells the pool, now and then, that a body passes.
+//! Reports the progress of a body to the pool at intervals.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ const INTERVAL_MAX: Duration = Duration::from_secs(1);
 /// There are so many reports at least within the time that a body may stand still.
 const REPORTS: u32 = 4;
 
-/// What passed since the last report.
+/// The bytes that passed since the last report.
 pub struct Progress {
     interval: Duration,
     told: Instant,
@@ -19,7 +19,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Nothing yet.
+    /// Starts without bytes.
     pub fn start(driver: &Driver) -> Self {
         let stall =
             driver.config(|config| config.timeouts.body_stall.min(config.timeouts.response_stall));
@@ -27,7 +27,7 @@ impl Progress {
         Self { interval, told: driver.now(), bytes: 0 }
     }
 
-    /// So many bytes passed. True if it was time for a report.
+    /// Adds bytes that passed, and reports them if a report is due. Returns true if it reported.
     pub fn note(&mut self, driver: &Rc<Driver>, stream: StreamToken, bytes: u64) -> bool {
         self.bytes += bytes;
         let now = driver.now();
@@ -36,7 +36,7 @@ impl Progress {
         }
         self.told = now;
         let bytes = u32::try_from(std::mem::take(&mut self.bytes)).unwrap_or(u32::MAX);
-        // Whether it is still of interest is the pool's to say.
+        // The pool decides if the report still matters.
         let _ = driver.tell(Input::BodyProgressed { stream, bytes });
         true
     }

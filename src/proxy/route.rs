@@ -1,17 +1,17 @@
-//! Which cluster a request goes to: a pure function of its head.
+//! Routing: the cluster of a request, as a pure function of its head.
 //!
-//! A route has an optional host and a path prefix. Of the routes that match a request the most
-//! specific one decides: an exact host before a wildcard, a longer wildcard before a shorter one, any
-//! wildcard before no host; among those with the same host the longest prefix. The order in which
-//! they are written does not matter.
+//! A route has an optional host and a path prefix. The most specific route that matches a request
+//! decides: an exact host before a wildcard, a longer wildcard before a shorter one, any wildcard
+//! before no host; among those with the same host the longest prefix. The order of the routes does
+//! not matter.
 //!
-//! - Hosts are compared without case, port and trailing dot. `*.example.com` stands for every name
-//!   that ends in `.example.com`, of any depth, and not for `example.com` itself.
-//! - Prefixes end where a segment does: `/api` stands for `/api`, `/api/x` and `/api?x`, not for
-//!   `/apix`; `/api/` for `/api/` and what is below it, not for `/api`.
-//! - Paths are compared byte for byte as the client sent them, since they are passed on like that:
-//!   `/a/../b` begins with `/a`, and `/%61pi` does not begin with `/api`. So a route decides where a
-//!   request goes and is no means to keep requests out.
+//! - Hosts are compared without case, port and trailing dot. `*.example.com` matches every name
+//!   that ends in `.example.com`, of any depth, but not `example.com` itself.
+//! - Prefixes match whole segments: `/api` matches `/api`, `/api/x` and `/api?x`, but not `/apix`;
+//!   `/api/` matches `/api/` and everything below it, but not `/api`.
+//! - Paths are compared byte for byte as the client sent them, since they are forwarded like that:
+//!   `/a/../b` begins with `/a`, and `/%61pi` does not begin with `/api`. So a route decides where
+//!   a request goes and cannot be used to block requests.
 //! - `OPTIONS *` counts as the path `/`.
 
 use std::cmp::Reverse;
@@ -26,12 +26,12 @@ use http::uri::Authority;
 /// Longest host name that a route may have (RFC 1035, 2.3.4).
 const HOST_MAX: usize = 253;
 
-/// The hosts that a route is for.
+/// The hosts that a route matches.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HostPattern {
-    /// This one, in lower case.
+    /// This host, in lower case.
     Exact(String),
-    /// Every name that ends in a dot and this, in lower case.
+    /// Every name that ends in a dot and this suffix, in lower case.
     Below(String),
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for HostPattern {
 impl FromStr for HostPattern {
     type Err = &'static str;
 
-    /// Reads `example.com`, `10.0.0.1`, `[::1]` or `*.example.com`, without a port.
+    /// Parses `example.com`, `10.0.0.1`, `[::1]` or `*.example.com`, without a port.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const EXPECTED: &str =
             "a host such as example.com, or *.example.com for all below it, without a port";
@@ -74,29 +74,29 @@ fn is_label(label: &str) -> bool {
     !label.is_empty() && label.bytes().all(valid)
 }
 
-/// The requests that go to a cluster.
+/// Routes requests to a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// For these hosts; for all if `None`.
+    /// The hosts that match; all if `None`.
     pub host: Option<HostPattern>,
-    /// For paths that begin with this, in whole segments; starts with `/`.
+    /// The path prefix that matches, in whole segments; starts with `/`.
     pub path_prefix: String,
-    /// Name of the cluster.
+    /// The name of the cluster.
     pub cluster: String,
 }
 
 impl Route {
-    /// The route of everything to one cluster.
+    /// Creates the route of all requests to one cluster.
     #[must_use]
     pub fn everything(cluster: impl Into<String>) -> Self {
         Self { host: None, path_prefix: "/".to_owned(), cluster: cluster.into() }
     }
 }
 
-/// Prefixes of one host, the longest first, each with the index of its cluster.
+/// The prefixes of one host, longest first, each with the index of its cluster.
 type Prefixes = Vec<(String, usize)>;
 
-/// All routes, ready to be asked.
+/// All routes, indexed for lookup.
 #[derive(Clone, Debug, Default)]
 pub struct RouteTable {
     exact: BTreeMap<String, Prefixes>,
@@ -105,8 +105,8 @@ pub struct RouteTable {
 }
 
 impl RouteTable {
-    /// The table of these routes to these clusters. A route to a cluster that is not there matches
-    /// nothing: whoever reads routes has made sure that there is none.
+    /// Builds the table of routes to clusters. A route to an unknown cluster matches nothing; the
+    /// configuration reader rejects such routes.
     #[must_use]
     pub fn new(routes: &[Route], clusters: &[&str]) -> Self {
         let mut table = Self::default();
@@ -128,8 +128,8 @@ impl RouteTable {
         table
     }
 
-    /// The index of the cluster that a request goes to, if there is a route for it. The authority is
-    /// that of the request target if it has one, or else `Host` (RFC 9112, 3.2.2).
+    /// Returns the index of the cluster that a request is routed to, if a route matches. The
+    /// authority is that of the request target, or else `Host` (RFC 9112, 3.2.2).
     #[must_use]
     pub fn find(&self, head: &request::Parts) -> Option<usize> {
         if self.exact.is_empty() && self.below.is_empty() {
@@ -152,18 +152,18 @@ impl RouteTable {
     }
 }
 
-/// What a path is looked up as.
+/// Returns the path to look up.
 fn routed_path(path: &str) -> &str {
     if path == "*" || path.is_empty() { "/" } else { path }
 }
 
-/// The cluster of the longest prefix that matches.
+/// Returns the cluster of the longest prefix that matches.
 fn find_prefix(prefixes: &Prefixes, path: &str) -> Option<usize> {
     let matching = prefixes.iter().find(|(prefix, _)| is_below(path, prefix));
     matching.map(|(_, cluster)| *cluster)
 }
 
-/// Whether a path begins with a prefix in whole segments.
+/// True if a path begins with a prefix, in whole segments.
 fn is_below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/'))
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_end_where_segments_do() {
+    fn prefixes_match_whole_segments() {
         let table = table(&[("", "/api"), ("", "/files/")]);
         for (path, expected) in [
             ("/api", Some(0)),
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn the_authority_is_that_of_the_target_or_else_host_without_its_port() {
+    fn the_authority_is_from_the_target_or_else_host_without_port() {
         let table = table(&[("one.test", "/"), ("two.test", "/"), ("[::1]", "/")]);
         let find = |uri: &str, host: Option<&str>| {
             let mut request = Request::builder().uri(uri);
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn host_patterns_are_read_and_written() {
+    fn host_patterns_are_parsed_and_formatted() {
         for (text, canonical) in [
             ("Example.COM", "example.com"),
             ("example.com.", "example.com"),

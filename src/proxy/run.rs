@@ -1,4 +1,4 @@
-//! Starts the workers, waits for signals, reloads when asked to, stops the workers.
+//! Starts the workers, handles signals and reloads, and stops the workers.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ const STOP_TIME: Duration = Duration::from_secs(1);
 /// How long the shutdown waits to know how much is in flight.
 const COUNT_TIME: Duration = Duration::from_millis(250);
 
-/// Why the proxy did not start, each reason in one line.
+/// The reasons why the proxy did not start, one per line.
 #[derive(Debug)]
 pub struct StartError(String);
 
@@ -45,28 +45,28 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// Runs the proxy with a configuration that stays as it is; the certificates that it names are read
-/// again when a reload is asked for. See [`run_from`].
+/// Runs the proxy with a fixed configuration; a reload only reads the certificates again that it
+/// names. See [`run_from`].
 ///
 /// # Errors
-/// If it cannot start.
+/// If the proxy cannot start.
 ///
 /// # Panics
-/// If the operating system gives no threads.
+/// If the operating system provides no threads.
 pub fn run(config: ProxyConfig) -> Result<(), StartError> {
     let source = Source::fixed(&config);
     run_from(config, source)
 }
 
-/// Runs the proxy until it is told to stop and has finished what it accepted. `config` was read from
-/// `source`; a reload reads it again.
+/// Runs the proxy until it is ordered to stop and has finished the requests it accepted. `config`
+/// was read from `source`; a reload reads it again.
 ///
 /// # Errors
-/// If it cannot start: an address in use, a certificate that cannot be read, a configuration out of
+/// If the proxy cannot start: an address in use, an unreadable certificate, a configuration out of
 /// bounds.
 ///
 /// # Panics
-/// If the operating system gives no threads.
+/// If the operating system provides no threads.
 pub fn run_from(config: ProxyConfig, source: Source) -> Result<(), StartError> {
     let loaded = source.begin(config).map_err(StartError::lines)?;
     let config = Arc::clone(&loaded.config);
@@ -75,7 +75,7 @@ pub fn run_from(config: ProxyConfig, source: Source) -> Result<(), StartError> {
         .build()
         .map_err(|error| StartError(format!("runtime: {error}")))?;
     let _context = runtime.enter();
-    // Before anybody can know that the proxy runs, so that it can be stopped in order from then on.
+    // Before the proxy can be seen to run: from then on, a signal stops it in order.
     let signals = Signals::listen()?;
     let access_log = AccessLog::open(&config.access_log).map_err(StartError)?;
     let admin = config.admin.map(admin::listen).transpose().map_err(StartError)?;
@@ -111,7 +111,7 @@ pub fn run_from(config: ProxyConfig, source: Source) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Starts the threads of all workers, which then accept.
+/// Starts the threads of all workers, which then accept connections.
 fn start_workers(
     loaded: &Loaded,
     listeners: &mut sockets::Change,
@@ -144,7 +144,7 @@ fn start_workers(
     (workers, threads)
 }
 
-/// Watches over a proxy that runs: signals, reloads, the end.
+/// Supervises a running proxy: signals, reloads and shutdown.
 struct Supervisor {
     signals: Signals,
     requests: mpsc::UnboundedReceiver<reload::Request>,
@@ -156,8 +156,8 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    /// Waits until the proxy is to stop, and then for the workers. False if a second signal ends the
-    /// process at once: then it waits only until what was in flight is logged.
+    /// Waits until the proxy is to stop, then until the workers have. Returns false if a second
+    /// signal ends the process at once: then it only waits until the requests in flight are logged.
     async fn run(mut self) -> bool {
         self.until_told_to_stop().await;
         let requests = control::requests_in_flight(&self.workers, COUNT_TIME).await;
@@ -171,7 +171,7 @@ impl Supervisor {
                     Told::Stop => break,
                 },
                 Some(request) = self.requests.recv() => {
-                    // Whoever asked may have given up.
+                    // The requester may have given up.
                     let _ = request.answer.send(Err(Failure::stopping()));
                 }
                 _ = self.all_done.recv() => return true,
@@ -179,14 +179,14 @@ impl Supervisor {
         }
         tracing::warn!(target: "baton", "second signal: stopped without draining");
         for worker in &self.workers {
-            // One that is done needs no telling.
+            // A worker that has ended needs no command.
             let _ = worker.send(Command::Stop);
         }
         let _ = seams::timeout(STOP_TIME, self.all_done.recv()).await;
         false
     }
 
-    /// Reloads whenever it is asked for, one time after the other.
+    /// Reloads on request, one reload at a time, until a signal to stop.
     async fn until_told_to_stop(&mut self) {
         loop {
             tokio::select! {
@@ -195,13 +195,13 @@ impl Supervisor {
                     Told::Stop => return,
                     Told::HangUp => {
                         self.reopen_log();
-                        // It says in the log what came of it.
+                        // The result is in the log.
                         let _ = self.reloader.reload(Trigger::Signal).await;
                     }
                 },
                 Some(request) = self.requests.recv() => {
                     let outcome = self.reloader.reload(request.trigger).await;
-                    // Whoever asked may have given up.
+                    // The requester may have given up.
                     let _ = request.answer.send(outcome);
                 }
                 () = self.reloader.changed() => {
@@ -217,7 +217,7 @@ impl Supervisor {
     }
 }
 
-/// What a signal means.
+/// The meaning of a signal.
 enum Told {
     /// SIGTERM or SIGINT.
     Stop,
@@ -225,7 +225,7 @@ enum Told {
     HangUp,
 }
 
-/// The signals that mean something to the proxy.
+/// The signals that the proxy handles.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -241,7 +241,7 @@ impl Signals {
         Ok(Self { terminate, interrupt, hangup })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     async fn next(&mut self) -> Told {
         tokio::select! {
             biased;

@@ -1,5 +1,5 @@
-//! The four ways out of the shell: tasks, connections, time, entropy. Everything else goes through
-//! here, so that the whole shell can run on a simulated network; `clippy.toml` bans the ways around.
+//! Access to tasks, connections, time and entropy. The shell has no other access to them, so that
+//! it can run on a simulated network; `clippy.toml` bans every other way.
 
 #![expect(
     clippy::disallowed_methods,
@@ -23,9 +23,9 @@ use tokio::task::AbortHandle;
 
 use crate::pool::Instant;
 
-/// A connection, in either direction.
+/// A TCP connection, dialled or accepted.
 pub type Stream = TcpStream;
-/// Accepts connections.
+/// A socket that accepts connections.
 pub type Listener = TcpListener;
 
 /// Connections that may wait to be accepted.
@@ -38,7 +38,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNSENT_MAX: u32 = 128 * 1024;
 
-/// A task of this worker; it ends when this is dropped.
+/// A task of this worker. Dropping it ends the task.
 #[derive(Debug)]
 pub struct Task(AbortHandle);
 
@@ -48,7 +48,7 @@ impl Drop for Task {
     }
 }
 
-/// Runs a task on this thread until it ends. The name is for people who read a debugger's list.
+/// Runs a task on this thread until it ends. The name is for debuggers.
 pub fn spawn(_name: &'static str, future: impl Future<Output = ()> + 'static) {
     tokio::task::spawn_local(InMoments { future });
 }
@@ -58,14 +58,14 @@ pub fn spawn_bound(_name: &'static str, future: impl Future<Output = ()> + 'stat
     Task(tokio::task::spawn_local(InMoments { future }).abort_handle())
 }
 
-/// What time it is for whoever asks on this thread.
+/// The present time of a task, read from the clock at most once per poll.
 #[derive(Clone, Copy)]
 enum Moment {
-    /// Nobody's: whoever asks looks at the clock.
+    /// No task is polled: every reader reads the clock.
     None,
-    /// A task runs, and has not asked so far.
+    /// A task is polled and has not read the clock yet.
     Begun,
-    /// A task runs for which it is so long since a clock's start.
+    /// A task is polled and has read this time from the clock with this epoch.
     At { epoch: tokio::time::Instant, since_start: Instant },
 }
 
@@ -74,8 +74,8 @@ thread_local! {
 }
 
 pin_project! {
-    /// A task for which no time passes from where it is woken to where it waits. That is microseconds,
-    /// and a look at the clock costs as much as the pool takes for a fact.
+    /// A task with a constant time during each poll. A poll takes microseconds, and reading the
+    /// clock costs as much time as one fact in the pool.
     struct InMoments<F> {
         #[pin]
         future: F,
@@ -93,25 +93,25 @@ impl<F: Future> Future for InMoments<F> {
     }
 }
 
-/// The time since the worker started, as the pool counts it.
+/// A clock for the pool: the time since the worker started.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     epoch: tokio::time::Instant,
 }
 
 impl Clock {
-    /// A clock that starts now.
+    /// Starts a clock at the present time.
     #[must_use]
     pub fn start() -> Self {
         Self { epoch: tokio::time::Instant::now() }
     }
 
-    /// The present time: the same for all that a task does between waking and waiting.
+    /// The present time. It is the same during one poll of a task.
     #[must_use]
     pub fn now(&self) -> Instant {
         match MOMENT.get() {
             Moment::At { epoch, since_start } if epoch == self.epoch => since_start,
-            // Of another clock, which is rare: it is as late there as it was.
+            // The time was read from another clock, which is rare: convert it.
             Moment::At { epoch, since_start } => {
                 self.since_start(epoch + Duration::from_nanos(since_start.0))
             }
@@ -124,7 +124,7 @@ impl Clock {
         }
     }
 
-    /// The present time, also where none passes for a task: to measure what the task itself takes.
+    /// The present time, read from the system even during a poll, to measure a task's own duration.
     #[must_use]
     pub fn look(&self) -> Instant {
         self.since_start(tokio::time::Instant::now())
@@ -135,18 +135,18 @@ impl Clock {
         Instant(u64::try_from(elapsed).unwrap_or(u64::MAX))
     }
 
-    /// Waits until then; not at all if it is past.
+    /// Waits until a time; returns at once if it is past.
     pub async fn sleep_until(&self, at: Instant) {
         tokio::time::sleep_until(self.epoch + Duration::from_nanos(at.0)).await;
     }
 }
 
-/// Waits for a while.
+/// Waits for a duration.
 pub async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
-/// Bounds the wait for a future.
+/// Limits the time to wait for a future.
 ///
 /// # Errors
 /// If the time is over first.
@@ -157,10 +157,10 @@ pub async fn timeout<F: Future>(
     tokio::time::timeout(duration, future).await
 }
 
-/// Connects to a host by name or address.
+/// Connects to a host name or address.
 ///
 /// # Errors
-/// If the name cannot be resolved or none of its addresses answers.
+/// If the name cannot be resolved or none of its addresses accepts.
 pub async fn connect(host: &str, port: u16) -> io::Result<Stream> {
     let stream = TcpStream::connect((host, port)).await?;
     prepare(&stream)?;
@@ -170,23 +170,23 @@ pub async fn connect(host: &str, port: u16) -> io::Result<Stream> {
 /// Waits for the next connection.
 ///
 /// # Errors
-/// If the system gives none, as when file descriptors run out.
+/// If the system refuses one, for instance because file descriptors are exhausted.
 pub async fn accept(listener: &Listener) -> io::Result<(Stream, SocketAddr)> {
     loop {
         let (stream, peer) = listener.accept().await?;
-        // It fails where the other end is gone already: no reason to pause for the next one.
+        // It fails if the peer is already gone, which is no reason to pause accepting.
         if prepare(&stream).is_ok() {
             return Ok((stream, peer));
         }
     }
 }
 
-/// Stops listening. The connections that the system has taken in and nobody has accepted would be
-/// reset by that; they are returned instead.
+/// Closes a listener and returns the connections that the system has accepted but Baton has not.
+/// Closing alone would reset them.
 #[must_use]
 pub fn close_listener(listener: Listener) -> Vec<(Stream, SocketAddr)> {
     let mut waiting = Vec::new();
-    // It is non-blocking: once none is left, it says so with an error.
+    // The listener is non-blocking: without a waiting connection, accept fails.
     let Ok(listener) = listener.into_std() else { return waiting };
     while let Ok((stream, peer)) = listener.accept() {
         let adopted = stream.set_nonblocking(true).and_then(|()| Stream::from_std(stream));
@@ -197,14 +197,15 @@ pub fn close_listener(listener: Listener) -> Vec<(Stream, SocketAddr)> {
     waiting
 }
 
-/// Sets what every connection needs: small frames at once, and an end to a connection whose other
-/// end is gone without a word. HTTP/1.1 has no PING, so only the system can notice that.
+/// Sets the socket options of every connection: small writes are sent at once, and a connection
+/// whose peer vanished is closed by TCP keepalive. HTTP/1.1 has no PING, so only the system can
+/// detect that.
 fn prepare(stream: &Stream) -> io::Result<()> {
-    // Without it small frames wait for the peer's delayed acknowledgement.
+    // Otherwise small frames wait for the peer's delayed acknowledgement.
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
-    // Otherwise a socket says "writable" only after a third of a buffer of megabytes was taken, and
-    // a slow reader looks like one that does not read.
+    // Otherwise a socket becomes writable only when a third of a buffer of megabytes is free, and a
+    // slow reader looks like one that does not read.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
     let probes = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL);
@@ -223,10 +224,10 @@ pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
-/// Makes sure that nobody else listens on an address: sharing a port is for workers of one process.
+/// Checks that no other process listens on an address: only workers of one process share a port.
 ///
 /// # Errors
-/// If the address cannot be bound alone.
+/// If the address cannot be bound exclusively.
 pub fn check_unused(address: SocketAddr) -> io::Result<()> {
     let socket = socket(address)?;
     socket.set_reuseaddr(true)?;
@@ -246,7 +247,7 @@ pub fn adopt(listener: std::net::TcpListener) -> io::Result<Listener> {
     TcpListener::from_std(listener)
 }
 
-/// A number that nobody could have known before.
+/// Returns an unpredictable number.
 #[must_use]
 pub fn entropy() -> u64 {
     RandomState::new().hash_one(0_u64)
@@ -257,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_connection_is_probed_by_the_system_and_sends_small_frames_at_once() {
+    fn every_connection_has_keepalive_and_no_delay() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.expect("a runtime").block_on(async {
             let listener = listen("127.0.0.1:0".parse().expect("an address")).expect("a listener");
@@ -275,9 +276,9 @@ mod tests {
         });
     }
 
-    /// Who has connected by the time at which nobody listens any more is not reset.
+    /// Connections that the system accepted before the listener closed are not reset.
     #[test]
-    fn what_waits_to_be_accepted_outlives_the_listener() {
+    fn connections_that_wait_to_be_accepted_outlive_the_listener() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.expect("a runtime").block_on(async {
             let listener = listen("127.0.0.1:0".parse().expect("an address")).expect("a listener");
@@ -297,7 +298,7 @@ mod tests {
                 client.readable().await.expect("it is alive");
                 assert_eq!(client.try_read(&mut [0]).expect("it is alive"), 1);
             }
-            assert!(connect("127.0.0.1", port).await.is_err(), "nobody listens");
+            assert!(connect("127.0.0.1", port).await.is_err(), "the listener is closed");
         });
     }
 }

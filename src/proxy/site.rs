@@ -1,4 +1,4 @@
-//! What one worker runs: its clusters, and the listeners before them. Both may change.
+//! The state of one worker: its clusters and its listeners. A reload may change both.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -18,13 +18,13 @@ use super::tls::Certificates;
 
 /// A listener that is open on this worker.
 struct Open {
-    /// How connections to come are served.
+    /// The state shared by the listener's future connections.
     downstream: Rc<RefCell<Rc<Downstream>>>,
-    /// Tells it, and the connections that came by it, to end.
+    /// Sends the drain order to the listener and its connections.
     drain: watch::Sender<bool>,
 }
 
-/// Clusters and listeners of one worker.
+/// The clusters and listeners of one worker.
 pub struct Site {
     clusters: Rc<Clusters>,
     listeners: RefCell<Vec<Open>>,
@@ -34,7 +34,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// No listeners yet.
+    /// Creates the state without listeners.
     #[must_use]
     pub fn new(clusters: Rc<Clusters>, admission: Arc<Admission>) -> Rc<Self> {
         Rc::new(Self {
@@ -51,10 +51,10 @@ impl Site {
         &self.clusters
     }
 
-    /// Begins to accept. There is a new socket for each listener of the configuration.
+    /// Starts to accept. `sockets` has a new socket for each listener of the configuration.
     ///
     /// # Errors
-    /// If the system refuses one, in one line.
+    /// An error of one line if the system refuses a socket.
     pub fn listen(
         &self,
         config: &ProxyConfig,
@@ -65,11 +65,11 @@ impl Site {
         Ok(())
     }
 
-    /// Goes on with another configuration, which was checked, between two requests. Connections and
-    /// requests that are there finish as they began.
+    /// Applies another configuration, already checked. Open connections and requests keep the
+    /// settings that they started with.
     ///
     /// # Errors
-    /// Why it does not, in one line; then nothing has changed.
+    /// The reason in one line; then nothing has changed.
     pub fn reconfigure(
         &self,
         config: &ProxyConfig,
@@ -100,7 +100,7 @@ impl Site {
                 Adopted::Kept(place) => {
                     let open = before[place].take().expect("a listener is kept once");
                     let mut shared = open.downstream.borrow_mut();
-                    // Connections keep what they were accepted with.
+                    // Open connections keep the settings that they were accepted with.
                     let downstream = Rc::make_mut(&mut *shared);
                     downstream.tls.clone_from(tls);
                     downstream.http2 = settings.http2;
@@ -139,7 +139,8 @@ impl Site {
         Open { downstream, drain }
     }
 
-    /// Takes nothing more in, and finishes what is there. Returns how long that may take.
+    /// Accepts nothing more and finishes the requests in flight. Returns the time until the last
+    /// deadline.
     pub fn shut_down(&self) -> Duration {
         self.stopping.set(true);
         for listener in &*self.listeners.borrow() {
@@ -160,7 +161,7 @@ enum Adopted {
     New(Listener),
 }
 
-/// All sockets or none.
+/// Adopts all sockets, or fails without adopting any.
 fn adopt(sockets: Vec<Socket>) -> Result<Vec<Adopted>, String> {
     let adopt = |socket| match socket {
         Socket::Kept(place) => Ok(Adopted::Kept(place)),

@@ -1,5 +1,5 @@
-//! What the requests of one worker leave behind: lines in the access log, counts, ids of traces. One
-//! per worker, for everyone on it.
+//! The access log, counters and trace ids of one worker's requests, shared by every task of the
+//! worker.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -13,7 +13,7 @@ use super::seams::Clock;
 use super::trace_context::{TraceId, TraceIds};
 use crate::pool::{Instant, Outcome};
 
-/// One worker's.
+/// The telemetry of one worker.
 pub struct Telemetry {
     access_log: AccessLog,
     worker: usize,
@@ -25,7 +25,7 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// With counts of zero. The clock is that of the worker's drivers.
+    /// Creates it with counters at 0. `clock` is the clock of the worker's drivers.
     #[must_use]
     pub fn new(access_log: AccessLog, worker: usize, clock: Clock) -> Rc<Self> {
         Rc::new(Self {
@@ -39,32 +39,32 @@ impl Telemetry {
         })
     }
 
-    /// The time by which records of requests go.
+    /// The time of request records.
     #[must_use]
     pub fn now(&self) -> Instant {
         self.clock.now()
     }
 
-    /// Passes on the trace of a request, or begins one.
+    /// Keeps the trace of a request, or starts one. Returns its id.
     pub fn adopt_trace(&self, headers: &mut HeaderMap) -> TraceId {
         self.trace_ids.borrow_mut().adopt(headers)
     }
 
-    /// Writes the line of a request that has ended, and returns its end.
+    /// Writes the line of a request that has ended. Returns the time of its end.
     pub fn log(&self, record: &AccessRecord) -> Instant {
         let now = self.now();
         self.access_log.write(record, self.worker, now);
         now
     }
 
-    /// Logs and counts a request that Baton answered itself before any cluster had seen it.
+    /// Logs and counts a request that Baton refused before it reached a cluster.
     pub fn refused(&self, record: &AccessRecord) {
         self.log(record);
         self.metrics.borrow_mut().request_refused(record);
     }
 
-    /// Logs and counts a request whose head could not be read or was refused before anybody had seen
-    /// it; the status is 0 if it was not answered.
+    /// Logs and counts a request whose head could not be parsed or was refused before the request
+    /// reached the service. `status` is 0 if no response was sent.
     pub fn unseen(&self, arrival: &Rc<Arrival>, status: u16, reason: &'static str) {
         let mut record = AccessRecord::unreadable(arrival, self.now());
         record.status = status;
@@ -72,8 +72,8 @@ impl Telemetry {
         self.refused(&record);
     }
 
-    /// Logs and counts a request whose client left in the middle of its head. If it left while it was
-    /// being answered, that request has its own line.
+    /// Logs and counts a request whose client closed the connection within its head. If a request
+    /// is in flight on the connection, that request has its own line instead.
     pub fn incomplete(&self, arrival: &Rc<Arrival>) {
         if arrival.open_requests() > 0 {
             return;
@@ -85,24 +85,24 @@ impl Telemetry {
         self.refused(&record);
     }
 
-    /// How often clients ran into limits.
+    /// Counts how often clients exceeded limits.
     #[must_use]
     pub fn client_stats(&self) -> &Rc<ClientStats> {
         &self.client_stats
     }
 
-    /// Counts frames on connections of clients.
+    /// Counts RST_STREAM and GOAWAY frames on client connections.
     pub fn client_frames(&self, frames: &EndFrames) {
         self.metrics.borrow_mut().client_frames.merge(frames);
     }
 
-    /// The clock that all of this goes by.
+    /// The clock of the request records.
     #[must_use]
     pub fn clock(&self) -> Clock {
         self.clock
     }
 
-    /// Counts a client's connection for as long as what is returned lives.
+    /// Counts a client connection until the result is dropped.
     #[must_use]
     pub fn client_connected(self: &Rc<Self>) -> ClientConnected {
         let mut metrics = self.metrics.borrow_mut();
@@ -111,7 +111,7 @@ impl Telemetry {
         ClientConnected(Rc::clone(self))
     }
 
-    /// What was counted so far.
+    /// Returns a copy of the counters.
     #[must_use]
     pub fn metrics(&self) -> WorkerMetrics {
         let mut metrics = self.metrics.borrow().clone();
@@ -121,19 +121,19 @@ impl Telemetry {
         metrics
     }
 
-    /// From here on, what ends is ended by the end of the worker.
+    /// From now on, requests that are dropped count as ended by the shutdown.
     pub fn stop(&self) {
         self.stopping.set(true);
     }
 
-    /// Whether the worker is about to end.
+    /// True if the worker is about to end.
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.stopping.get()
     }
 }
 
-/// A client's connection that is open.
+/// A client connection that is open.
 pub struct ClientConnected(Rc<Telemetry>);
 
 impl Drop for ClientConnected {

@@ -1,4 +1,5 @@
-//! TLS on both sides, with rustls. The cryptography provider is passed explicitly everywhere.
+//! TLS towards clients and backends, with rustls. The cryptography provider is always passed
+//! explicitly.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,21 +20,21 @@ use super::config::{BackendSettings, CertificateFiles, ProxyConfig};
 pub const ALPN_H2: &[u8] = b"h2";
 const ALPN_HTTP1: &[u8] = b"http/1.1";
 
-/// What the files of a configuration hold: all that is needed to speak TLS, on both sides.
+/// The contents of a configuration's files: what TLS needs on both sides.
 #[derive(Clone, Debug)]
 pub struct Certificates {
-    /// TLS towards clients, by listener; plain text if `None`.
+    /// TLS towards clients, by listener; `None` for cleartext.
     pub listeners: Vec<Option<Arc<ServerConfig>>>,
-    /// TLS towards backends, by cluster and backend; plain text if `None`.
+    /// TLS towards backends, by cluster and backend; `None` for cleartext.
     pub backends: Vec<Vec<Option<BackendTls>>>,
 }
 
 impl Certificates {
-    /// Reads every certificate, key and authority that a configuration names. A reload may do so
+    /// Reads every certificate, key and authority that a configuration names. A reload reads them
     /// again.
     ///
     /// # Errors
-    /// Each file that cannot be read or does not hold what it should, in one line.
+    /// One line for each file that cannot be read or is invalid.
     pub fn load(config: &ProxyConfig) -> Result<Self, Vec<String>> {
         let mut errors = Vec::new();
         let listeners = config.listeners.iter().map(|listener| {
@@ -59,14 +60,14 @@ impl Certificates {
 /// TLS towards one backend.
 #[derive(Clone, Debug)]
 pub struct BackendTls {
-    /// Name to ask for and to expect.
+    /// The server name to send (SNI) and to verify.
     pub name: ServerName<'static>,
-    /// Everything else, with the sessions that may be resumed.
+    /// The rest of the configuration, with the cache of sessions that may be resumed.
     pub config: Arc<ClientConfig>,
 }
 
-/// Everything that tells one use of TLS from another. A session is resumed only where all of it is
-/// the same: each combination has a configuration, and so a session cache, of its own.
+/// What distinguishes two uses of TLS. A session is resumed only if all of it is the same: each
+/// combination has its own configuration, and so its own session cache.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct SessionKey {
     address: String,
@@ -76,7 +77,7 @@ struct SessionKey {
     insecure: bool,
 }
 
-/// TLS towards backends, each file read once.
+/// TLS towards backends. Each file is read once.
 #[derive(Default)]
 struct UpstreamTls {
     roots: BTreeMap<Option<PathBuf>, Arc<RootCertStore>>,
@@ -93,7 +94,7 @@ impl UpstreamTls {
         let key = SessionKey {
             address: format!("{}:{}", url.host, url.port),
             server_name: server_name.clone(),
-            // Nobody is verified, whoever would have been trusted.
+            // Without verification the authorities have no effect.
             authorities: settings.authorities.clone().filter(|_| !settings.insecure),
             certificate: settings.certificate.clone(),
             insecure: settings.insecure,
@@ -137,7 +138,7 @@ impl UpstreamTls {
         Ok(config)
     }
 
-    /// The authorities in a file, or those of the system.
+    /// Returns the authorities in a file, or those of the system.
     fn roots(&mut self, path: Option<&Path>) -> Result<Arc<RootCertStore>, String> {
         let key = path.map(Path::to_path_buf);
         if let Some(roots) = self.roots.get(&key) {
@@ -152,7 +153,8 @@ impl UpstreamTls {
     }
 }
 
-/// Believes anyone, for `--insecure`. Signatures are still checked: the peer has the key it shows.
+/// Accepts every certificate, for `--insecure`. Signatures are still verified: the peer owns the
+/// key of its certificate.
 #[derive(Debug)]
 struct Unverified(Arc<CryptoProvider>);
 
@@ -193,10 +195,10 @@ impl ServerCertVerifier for Unverified {
     }
 }
 
-/// Certificate authorities, PEM.
+/// Reads certificate authorities, PEM.
 ///
 /// # Errors
-/// If the file cannot be read or does not hold what it should; the text names the file.
+/// If the file cannot be read or is invalid; the text names the file.
 pub fn roots_from_file(path: &Path) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
@@ -207,8 +209,8 @@ pub fn roots_from_file(path: &Path) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
-/// What of the system's roots can be used. None at all is no error here: every connection to an
-/// `https://` backend will say so.
+/// Returns the usable roots of the system. Having none is not an error here: every connection to an
+/// `https://` backend will fail with one.
 fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let loaded = rustls_native_certs::load_native_certs();
@@ -219,10 +221,10 @@ fn system_roots() -> RootCertStore {
     roots
 }
 
-/// TLS towards clients, with HTTP/2 or without.
+/// Builds the TLS configuration towards clients, with HTTP/2 or without.
 ///
 /// # Errors
-/// If a file cannot be read or does not hold what it should; the text names the file.
+/// If a file cannot be read or is invalid; the text names the file.
 pub fn server_config(files: &CertificateFiles, http2: bool) -> Result<Arc<ServerConfig>, String> {
     let (chain, key) = read_certificate(files)?;
     let provider = Arc::new(ring::default_provider());
@@ -239,12 +241,12 @@ pub fn server_config(files: &CertificateFiles, http2: bool) -> Result<Arc<Server
     Ok(Arc::new(config))
 }
 
-/// A certificate to show to backends.
+/// Checks a client certificate for backends.
 ///
 /// # Errors
-/// If a file cannot be read or does not hold what it should; the text names the file.
+/// If a file cannot be read or is invalid; the text names the file.
 pub fn check_client_certificate(files: &CertificateFiles) -> Result<(), String> {
-    // What makes a certificate fit its key is the same on both sides of TLS.
+    // Client and server certificates must match their keys in the same way.
     server_config(files, true).map(drop)
 }
 
@@ -283,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_are_kept_apart_by_all_that_tells_backends_apart() {
+    fn sessions_are_shared_only_between_equal_settings() {
         let mut upstream = UpstreamTls::default();
         let insecure = UpstreamTlsSettings { insecure: true, ..UpstreamTlsSettings::default() };
         let named =

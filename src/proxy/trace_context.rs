@@ -1,6 +1,6 @@
-//! W3C Trace Context (Recommendation of 23 November 2021): `traceparent` and `tracestate`. Baton takes
-//! no part in a trace: a valid context is passed on as it is, and one is made where there is none, so
-//! that every request can be found by its trace in the logs on both sides.
+//! W3C Trace Context (Recommendation of 23 November 2021): `traceparent` and `tracestate`. Baton is
+//! no node of a trace: it forwards a valid context unchanged and creates one if there is none, so
+//! that every request can be found by its trace id in the logs on both sides.
 
 use std::fmt;
 
@@ -13,7 +13,8 @@ use super::seams;
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// Where the parts of version 00 lie: version, trace id, parent id, flags, with hyphens between.
+/// The positions of the parts in version 00: version, trace id, parent id, flags, separated by
+/// hyphens.
 const VERSION: std::ops::Range<usize> = 0..2;
 const TRACE_ID: std::ops::Range<usize> = 3..35;
 const PARENT_ID: std::ops::Range<usize> = 36..52;
@@ -25,7 +26,7 @@ const LENGTH: usize = 55;
 pub struct TraceId([[u8; 2]; 16]);
 
 impl TraceId {
-    /// As it stands in `traceparent`.
+    /// The id as in `traceparent`.
     ///
     /// # Panics
     /// Never: the digits are ASCII.
@@ -41,7 +42,7 @@ impl fmt::Display for TraceId {
     }
 }
 
-/// Where one worker's trace ids come from. They are unique, not secret.
+/// Generates one worker's trace ids. They are unique, not secret.
 #[derive(Debug)]
 pub struct TraceIds {
     random: Pcg64Mcg,
@@ -49,8 +50,8 @@ pub struct TraceIds {
 }
 
 impl TraceIds {
-    /// A generator that no other worker or process has. Contexts made by it carry the sampled flag if
-    /// `sampled`.
+    /// Creates a generator with its own random seed. Contexts that it creates have the sampled flag
+    /// if `sampled`.
     #[must_use]
     pub fn new(sampled: bool) -> Self {
         let mut seed = [0; 16];
@@ -59,11 +60,11 @@ impl TraceIds {
         Self { random: Pcg64Mcg::from_seed(seed), sampled }
     }
 
-    /// Leaves a valid context in the headers as it is; makes one otherwise, without what an invalid one
-    /// carried along. Returns the id of the trace.
+    /// Keeps a valid context in the headers unchanged. Otherwise creates one, and removes an
+    /// invalid one with its `tracestate`. Returns the trace id.
     ///
-    /// No two requests have the same value, so it is to be never indexed (RFC 7541, 6.2.3): in a table of
-    /// 4 KiB forty of them would leave no place for what repeats.
+    /// The value is marked as never indexed (RFC 7541, 6.2.3), because it differs for every
+    /// request: forty of them would fill a dynamic table of 4 KiB and evict the values that repeat.
     pub fn adopt(&mut self, headers: &mut HeaderMap) -> TraceId {
         if headers.keys().any(|name| name == TRACEPARENT || name == TRACESTATE) {
             if let Some(known) = trace_id(headers) {
@@ -100,12 +101,12 @@ impl TraceIds {
     }
 }
 
-/// These bytes, each as two digits.
+/// Formats bytes as two digits each.
 fn hexadecimal<const BYTES: usize>(bytes: [u8; BYTES]) -> [[u8; 2]; BYTES] {
     bytes.map(|byte| HEXADECIMAL[usize::from(byte)])
 }
 
-/// Each byte as two digits.
+/// The two digits of each byte.
 static HEXADECIMAL: [[u8; 2]; 256] = {
     let digits = b"0123456789abcdef";
     let mut table = [[0; 2]; 256];
@@ -117,7 +118,7 @@ static HEXADECIMAL: [[u8; 2]; 256] = {
     table
 };
 
-/// The trace that the headers name, if what they say of it is valid (section 3.2.2).
+/// Returns the trace id of the headers, if `traceparent` is valid (section 3.2.2).
 #[must_use]
 pub fn trace_id(headers: &HeaderMap) -> Option<TraceId> {
     let mut values = headers.get_all(TRACEPARENT).iter();
@@ -132,7 +133,7 @@ pub fn trace_id(headers: &HeaderMap) -> Option<TraceId> {
     let known_length = match &value[VERSION] {
         b"ff" => false,
         b"00" => value.len() == LENGTH,
-        // A later version may go on, after a hyphen (section 4.3, versioning).
+        // A later version may continue after a hyphen (section 4.3, versioning).
         _ => value.len() == LENGTH || value[LENGTH] == b'-',
     };
     let is_zero = |part: std::ops::Range<usize>| value[part].iter().all(|digit| *digit == b'0');
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_valid_context_is_passed_on_as_it_is() {
+    fn a_valid_context_is_forwarded_unchanged() {
         for value in [
             VALID,
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-ff",
@@ -199,7 +200,7 @@ mod tests {
             let mut headers = headers(values);
             let trace = TraceIds::new(false).adopt(&mut headers);
             assert_eq!(headers.get_all(TRACEPARENT).iter().count(), 1, "{values:?}");
-            assert_eq!(trace_id(&headers), Some(trace), "what is made is valid");
+            assert_eq!(trace_id(&headers), Some(trace), "a created context is valid");
             assert_ne!(trace.as_str(), "0af7651916cd43dd8448eb211c80319c", "{values:?}");
             assert!(!headers.contains_key(TRACESTATE), "{values:?}");
             assert!(headers[TRACEPARENT].to_str().expect("ASCII").ends_with("-00"));
@@ -207,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn every_context_that_is_made_is_another_one() {
+    fn every_created_context_is_unique() {
         let mut ids = TraceIds::new(true);
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..1000 {

@@ -1,4 +1,4 @@
-//! One worker: a thread with a runtime, listeners, connections and pools of its own.
+//! A worker: one thread with its own runtime, listeners, connections and pools.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,23 +21,23 @@ use super::{memory, seams};
 /// What clients get, beyond the longest drain deadline, to read their last bytes.
 const LAST_BYTES: Duration = Duration::from_secs(1);
 
-/// What a worker is started with.
+/// The arguments of a worker.
 pub struct Worker {
-    /// A new one for each listener of the configuration, in its order.
+    /// A new socket for each listener of the configuration, in the order of the configuration.
     pub listeners: Vec<Socket>,
-    /// What the proxy is started with. It was checked.
+    /// The initial configuration, already checked.
     pub config: Arc<ProxyConfig>,
-    /// What the files of the configuration hold.
+    /// The contents of the files that the configuration names.
     pub certificates: Arc<Certificates>,
-    /// Of its pools.
+    /// The seed of the worker's pools.
     pub seed: u64,
-    /// Where the lines of its requests go.
+    /// The access log.
     pub access_log: AccessLog,
-    /// The connections of clients to all workers.
+    /// The client connections of all workers.
     pub admission: Arc<Admission>,
-    /// Which worker it is, and the way to the others.
+    /// The worker's number, and the command channels of the others.
     pub peers: Peers,
-    /// What it is asked.
+    /// Receives commands.
     pub commands: mpsc::UnboundedReceiver<Command>,
     /// Becomes true once, when the proxy is to stop.
     pub draining: watch::Receiver<bool>,
@@ -45,10 +45,10 @@ pub struct Worker {
     pub done: mpsc::Sender<()>,
 }
 
-/// Runs until the proxy is to stop and everything accepted was finished.
+/// Runs until the proxy is to stop and all accepted requests have finished.
 ///
 /// # Panics
-/// If the operating system gives no event queue, or the configuration was not checked.
+/// If the operating system provides no event queue, or the configuration was not checked.
 pub fn run(worker: Worker) {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
@@ -73,7 +73,7 @@ async fn serve(worker: Worker) {
     seams::spawn("control", control);
     seams::spawn("memory", memory::run());
     let mut draining = worker.draining;
-    // The sender lives in the thread that waits for this one.
+    // The sender is owned by the thread that joins this one.
     let _ = draining.wait_for(|draining| *draining).await;
     let deadline = site.shut_down() + LAST_BYTES;
     tokio::select! {
@@ -81,6 +81,6 @@ async fn serve(worker: Worker) {
         () = stop.notified() => {}
         _ = seams::timeout(deadline, site.no_connections()) => {}
     }
-    // What is still there ends with this function, and is logged as it does.
+    // The remaining tasks are dropped after this function, and log their requests then.
     clusters.telemetry().stop();
 }

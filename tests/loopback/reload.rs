@@ -276,7 +276,7 @@ async fn every_trigger_reloads() {
     assert_eq!(body(&client, "/").await, "one");
     // From here on it notices by itself. What is wrong is said, and is no end.
     config.write("wrong");
-    let refused = "reload refused, everything stays as it was";
+    let refused = "reload refused, nothing changed";
     let line = baton.wait_for_log(refused, |line| message(line) == refused).await;
     assert_eq!((&line["trigger"], &line["level"]), (&"changed file".into(), &"ERROR".into()));
     assert!(line["reasons"].as_str().expect("text").contains("triggers.toml:1:"), "{line}");
@@ -354,7 +354,7 @@ async fn a_reload_that_is_refused_changes_nothing() {
     assert!(reasons[0].starts_with("access log /nonexistent/access.log: "), "{reasons:?}");
     assert!(reasons[1].starts_with(&format!("cannot listen on {taken}: ")), "{reasons:?}");
 
-    let refused = baton.wait_for_lines("reload refused, everything stays as it was", 4).await;
+    let refused = baton.wait_for_lines("reload refused, nothing changed", 4).await;
     assert_eq!(refused.len(), 4);
     let logged = refused[3]["reasons"].as_str().expect("text");
     assert!(reasons.iter().all(|reason| logged.contains(reason)), "{logged}");

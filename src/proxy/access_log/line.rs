@@ -1,5 +1,5 @@
-//! A line of the access log, as JSON and as text. Nothing that a client sends can end a line or look
-//! like another field: JSON escapes it, text quotes it.
+//! A line of the access log, as JSON and as text. A client cannot end a line or forge a field: JSON
+//! escapes its values, text quotes them.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -13,8 +13,7 @@ use super::{AccessRecord, AttemptRecord, EndedBy};
 use crate::pool::{ConnectionToken, Evidence, Instant, Outcome, StreamFailure};
 use crate::proxy::metrics::code_name;
 
-/// The fields, in their order. What is not known is `-` where it would be text, and `null` or absent
-/// where it would be a number.
+/// The fields, in order. An unknown value is `-` for text, and `null` or absent for a number.
 #[derive(Serialize)]
 pub(super) struct Line<'a> {
     timestamp: &'a str,
@@ -50,7 +49,7 @@ pub(super) struct Line<'a> {
     trace_id: &'a str,
 }
 
-/// The name of a connection, if there is one.
+/// The name of a connection; `-` without one.
 struct Connection(Option<ConnectionToken>);
 
 impl fmt::Display for Connection {
@@ -76,7 +75,7 @@ impl Serialize for Attempts<'_> {
     }
 }
 
-/// The same for people.
+/// The text format.
 impl fmt::Display for Attempts<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, attempt) in self.0.iter().map(Attempt::new).enumerate() {
@@ -159,10 +158,10 @@ impl<'a> Line<'a> {
         bytes.push(b'\n');
     }
 
-    /// Appends time, severity and message as in the log, then `name=value`, and a line break. Of what is
-    /// not known only what is always there is written.
+    /// Appends time, severity and message as in the log, then `name=value` pairs and a line break.
+    /// An unknown number is omitted.
     pub(super) fn append_text(&self, bytes: &mut Vec<u8>) {
-        self.write_text(bytes).expect("memory takes everything");
+        self.write_text(bytes).expect("a Vec does not fail");
     }
 
     fn write_text(&self, line: &mut Vec<u8>) -> io::Result<()> {
@@ -198,7 +197,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// A value as it is if it is one plain word; in quotes and with escapes otherwise.
+/// Writes a value as it is if it is plain graphic ASCII; otherwise quoted and escaped.
 struct Quoted<'a>(&'a str);
 
 impl fmt::Display for Quoted<'_> {
@@ -221,7 +220,7 @@ impl fmt::Display for Quoted<'_> {
 
 fn path(record: &AccessRecord) -> &str {
     match record.method {
-        // What stands there is a default.
+        // The URI of an unparsed head is a default value.
         None => "-",
         Some(_) => record.uri.path_and_query().map_or("", |path| path.as_str()),
     }
@@ -245,7 +244,7 @@ fn protocol(version: Option<Version>) -> &'static str {
     }
 }
 
-/// Milliseconds with three decimals.
+/// Converts to milliseconds with three decimals.
 fn milliseconds(duration: std::time::Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
@@ -267,7 +266,7 @@ fn ended_by(ended_by: EndedBy) -> &'static str {
     }
 }
 
-/// How the owner of a stream saw it fail.
+/// The name of a failure that a stream's owner reported.
 fn failure(failure: Option<StreamFailure>) -> &'static str {
     match failure {
         None => "-",
@@ -279,7 +278,7 @@ fn failure(failure: Option<StreamFailure>) -> &'static str {
     }
 }
 
-/// The evidence in the words of the log, the metrics and `Proxy-Status`.
+/// The name of an evidence, in the log, the metrics and `Proxy-Status`.
 #[must_use]
 pub fn evidence(evidence: Option<Evidence>) -> &'static str {
     match evidence {

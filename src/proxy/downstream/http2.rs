@@ -90,7 +90,7 @@ where
                 connection.as_mut().graceful_shutdown();
                 client.watch.close_soon();
             }
-            Step::Waited(Waited::Expired(Expired::Rest)) => unreachable!("an HTTP/2 connection is not parked"),
+            Step::Waited(Waited::Expired(Expired::Rest)) => unreachable!("HTTP/2 is not parked"),
             Step::Waited(Waited::Expired(Expired::Head)) => {
                 client.closed(ClientLimit::HeadTimeout, "incomplete header block or SETTINGS");
                 facts.borrow_mut().bid_farewell_for_time();

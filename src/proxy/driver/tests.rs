@@ -281,7 +281,7 @@ fn a_mismatch_is_logged_with_the_state_of_the_pool() {
         driver.audit();
     }));
     let text = String::from_utf8(LOGGED.take()).expect("text");
-    let line = text.lines().find(|line| line.contains("does not add up")).expect("it is logged");
+    let line = text.lines().find(|line| line.contains("pool inconsistent")).expect("it is logged");
     for part in ["ERROR", "cluster=\"web\"", "load of a slot (", "requests=3", "requests_waiting=1"]
     {
         assert!(line.contains(part), "{part}: {line}");

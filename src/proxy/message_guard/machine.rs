@@ -7,7 +7,7 @@
 //! | before a request | one empty line |
 //! | request line | `token SP target SP HTTP/1.0-or-1 CRLF`, single spaces, no control characters |
 //! | status line | `HTTP/1.0-or-1 SP 3DIGIT [SP reason] CRLF` |
-//! | field line | `token ":" value CRLF`; no folding, no space before the colon, no controls but HTAB |
+//! | field line | `token ":" value CRLF`; no folding, no space before ":", no controls but HTAB |
 //! | length | one Content-Length of digits, or one `Transfer-Encoding: chunked`, or neither |
 //! | chunk | `1*16HEXDIG [";" extension] CRLF data CRLF`; no spaces around the size |
 //! | trailers | field lines that are not about framing |

@@ -1,4 +1,4 @@
-//! The connection of one probe.
+//! The connection of one health check.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -28,7 +28,8 @@ const WINDOW: u32 = 64 * 1024;
 /// Bytes of the request's body that wait to be sent.
 const SEND_BUFFER: usize = 16 * 1024;
 
-/// TCP, and TLS if the scheme asks for it. True if HTTP/2 is to be spoken.
+/// Connects over TCP, and TLS if the URL's scheme is `https`. Returns the stream and true if HTTP/2
+/// is to be spoken.
 pub(super) async fn connect(
     backend: &Backend,
     step: &Cell<&'static str>,
@@ -52,13 +53,13 @@ pub(super) async fn connect(
     }
 }
 
-/// Ends a connection in order.
+/// Closes a connection gracefully.
 pub(super) async fn close(io: &mut BoxedIo) {
-    // If it is gone already, nothing is left to end.
+    // It fails only if the connection is gone already.
     let _ = io.shutdown().await;
 }
 
-/// A task that keeps a connection going for as long as this lives.
+/// A task that drives a connection until this is dropped.
 pub(super) struct Kept {
     _task: Task,
     ended: oneshot::Receiver<()>,
@@ -76,7 +77,7 @@ impl Kept {
 
     /// Waits until the connection has ended.
     pub(super) async fn ended(self) {
-        // The sender is never used: that it is dropped is the news.
+        // The sender sends nothing; dropping it is the signal.
         let _ = self.ended.await;
     }
 }
@@ -84,7 +85,7 @@ impl Kept {
 /// An HTTP/2 connection for one request.
 pub(super) struct Http2 {
     sender: SendRequest<Bytes>,
-    /// Why the backend ended the connection, where that says more than the error of the stream.
+    /// Why the backend ended the connection, if that says more than the stream's error.
     ended_by: Rc<RefCell<Option<Unanswered>>>,
     kept: Kept,
 }
@@ -108,7 +109,7 @@ impl Http2 {
         Ok(Self { sender, ended_by, kept })
     }
 
-    /// Sends a request with this body, and waits for the head of the response.
+    /// Sends a request with this body, and waits for the response head.
     pub(super) async fn send(
         &self,
         request: Request<()>,
@@ -124,12 +125,12 @@ impl Http2 {
         response.await.map_err(|error| self.unanswered(&error))
     }
 
-    /// What it means that a stream ended with this error.
+    /// Returns the reason why a stream ended with this error.
     pub(super) fn unanswered(&self, error: &h2::Error) -> Unanswered {
         self.ended_by.take().unwrap_or_else(|| failed(error))
     }
 
-    /// Closes the connection in order.
+    /// Closes the connection gracefully.
     pub(super) async fn close(self) {
         drop(self.sender);
         self.kept.ended().await;

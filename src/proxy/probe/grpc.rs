@@ -1,8 +1,9 @@
-//! The check of kind `grpc`: `grpc.health.v1.Health/Check` must say SERVING. Its two messages have one
-//! field each, so they are written and read by hand: a library for them would need a code generator.
+//! The health check of kind `grpc`: `grpc.health.v1.Health/Check` must return SERVING. Its two
+//! messages have one field each, so they are encoded and decoded by hand: a library for them would
+//! need a code generator.
 //!
-//! The protocol is "gRPC over HTTP2" and "GRPC Health Checking Protocol" in the repository of gRPC;
-//! the encoding is that of Protocol Buffers.
+//! The protocol is "gRPC over HTTP2" and "GRPC Health Checking Protocol" in gRPC's repository; the
+//! encoding is that of Protocol Buffers.
 
 use ::http::header::{CONTENT_TYPE, TE, USER_AGENT};
 use ::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
@@ -60,12 +61,12 @@ pub(super) async fn check(check: &Check, io: BoxedIo) -> Result<Answered, Unansw
     let response = connection.send(request, Some(body)).await?;
     let (head, stream) = response.into_parts();
     let verdict = if head.status != StatusCode::OK {
-        Err(format!("status {}, expected 200 as gRPC answers", head.status.as_u16()))
+        Err(format!("status {}, expected 200", head.status.as_u16()))
     } else if head.headers.contains_key("grpc-status") {
-        // An answer without a message has its trailers at its head.
-        judge_end(&head.headers).and(Err("no message in the answer".to_owned()))
+        // A response without a message has its trailers in the head.
+        judge_end(&head.headers).and(Err("no message in the response".to_owned()))
     } else {
-        check.step.set("waiting for the end of the answer");
+        check.step.set("waiting for the end of the response");
         let answer = read(stream).await.map_err(|error| connection.unanswered(&error))?;
         answer.and_then(|(message, trailers)| judge(&message, &trailers))
     };
@@ -89,13 +90,13 @@ fn request(check: &Check) -> Result<Request<()>, String> {
     Ok(request)
 }
 
-/// Body and trailers, or what is wrong with the body.
+/// Returns body and trailers, or what is wrong with the body.
 async fn read(mut stream: RecvStream) -> Result<Result<(Bytes, HeaderMap), String>, h2::Error> {
     let mut body = BytesMut::new();
     while let Some(chunk) = stream.data().await.transpose()? {
         stream.flow_control().release_capacity(chunk.len())?;
         if body.len() + chunk.len() > ANSWER_MAX {
-            return Ok(Err(format!("an answer of more than {ANSWER_MAX} bytes")));
+            return Ok(Err(format!("a response of more than {ANSWER_MAX} bytes")));
         }
         body.put(chunk);
     }
@@ -113,11 +114,11 @@ fn judge(body: &[u8], trailers: &HeaderMap) -> Verdict {
     Err(name.map_or_else(|| format!("serving status {status}"), |name| (*name).to_owned()))
 }
 
-/// Judges `grpc-status`.
+/// Checks `grpc-status`.
 fn judge_end(trailers: &HeaderMap) -> Verdict {
     let field = |name| trailers.get(name).and_then(|value| value.to_str().ok());
     let Some(status) = field("grpc-status") else {
-        return Err("no grpc-status in the answer".to_owned());
+        return Err("no grpc-status in the response".to_owned());
     };
     let code = status.parse::<u32>().ok();
     match code {
@@ -134,10 +135,10 @@ fn judge_end(trailers: &HeaderMap) -> Verdict {
     }
 }
 
-/// A whole body: prefix and `HealthCheckRequest`.
+/// Encodes a whole body: prefix and `HealthCheckRequest`.
 fn encode_request(service: &str) -> Bytes {
     let mut message = BytesMut::new();
-    // A field with its default value is left out.
+    // A field with its default value is omitted.
     if !service.is_empty() {
         message.put_u8(SERVICE_FIELD);
         put_varint(&mut message, service.len() as u64);
@@ -145,7 +146,7 @@ fn encode_request(service: &str) -> Bytes {
     }
     let mut body = BytesMut::with_capacity(PREFIX + message.len());
     body.put_u8(0);
-    body.put_u32(u32::try_from(message.len()).expect("names of services are bounded"));
+    body.put_u32(u32::try_from(message.len()).expect("service names are bounded"));
     body.put(message);
     body.freeze()
 }
@@ -158,12 +159,13 @@ fn put_varint(bytes: &mut BytesMut, mut value: u64) {
     bytes.put_u8(value as u8);
 }
 
-/// The serving status in a whole body: prefix and `HealthCheckResponse`. 0 if it is left out.
+/// Decodes a whole body: prefix and `HealthCheckResponse`. Returns the serving status; 0 if it is
+/// omitted.
 fn decode_response(body: &[u8]) -> Result<u64, String> {
-    let wrong = || "an answer that is no HealthCheckResponse".to_owned();
+    let wrong = || "the response is not a HealthCheckResponse".to_owned();
     let (prefix, mut message) = body.split_at_checked(PREFIX).ok_or_else(wrong)?;
     if prefix[0] != 0 {
-        return Err("a compressed answer, which was not asked for".to_owned());
+        return Err("unsolicited compression".to_owned());
     }
     let length = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]);
     if usize::try_from(length) != Ok(message.len()) {
@@ -174,7 +176,7 @@ fn decode_response(body: &[u8]) -> Result<u64, String> {
         let tag = take_varint(&mut message).ok_or_else(wrong)?;
         match (tag >> 3, tag & 7) {
             (STATUS_FIELD, 0) => status = take_varint(&mut message).ok_or_else(wrong)?,
-            // Fields that later versions may have are passed over, by their wire type.
+            // Unknown fields of later versions are skipped by their wire type.
             (_, 0) => drop(take_varint(&mut message).ok_or_else(wrong)?),
             (_, 1) => message = message.get(8..).ok_or_else(wrong)?,
             (_, 2) => {
@@ -189,7 +191,7 @@ fn decode_response(body: &[u8]) -> Result<u64, String> {
     Ok(status)
 }
 
-/// Takes a number of at most 64 bits from the front.
+/// Takes a varint of at most 64 bits from the front.
 fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0_u64;
     for shift in (0..64).step_by(7) {
@@ -246,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_later_versions_are_passed_over() {
+    fn fields_of_later_versions_are_skipped() {
         let message =
             [0x10, 0x80, 0x01, 0x19, 1, 2, 3, 4, 5, 6, 7, 8, 0x22, 2, 9, 9, 0x2d, 1, 2, 3, 4];
         assert_eq!(decode_response(&body(&[&message[..], &[0x08, 0x01]].concat())), Ok(1));
@@ -254,10 +256,10 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_said_to_be_that() {
+    fn malformed_responses_are_refused() {
         let mut compressed = body(&[0x08, 0x01]);
         compressed[0] = 1;
-        assert!(decode_response(&compressed).expect_err("compressed").contains("compressed"));
+        assert!(decode_response(&compressed).expect_err("compressed").contains("compression"));
         let truncated = body(&[0x08, 0x01]);
         for length in 0..truncated.len() {
             assert!(decode_response(&truncated[..length]).is_err(), "{length}");
@@ -277,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_call_says_why_it_failed() {
+    fn grpc_status_is_the_reason_of_a_failure() {
         assert_eq!(judge_end(&trailers("0", "ignored")), Ok(()));
         for (status, message, expected) in [
             ("5", "no such service", "grpc-status 5 NOT_FOUND no such service"),

@@ -1,4 +1,4 @@
-//! The check of kind `http`: a GET, and a status that is expected.
+//! The health check of kind `http`: a GET, and an expected status code.
 
 use ::http::header::{CONNECTION, HOST, USER_AGENT};
 use ::http::uri::{Authority, PathAndQuery};
@@ -17,7 +17,7 @@ use crate::proxy::message_guard::machine::{Asked, HeadLimits, Messages};
 use crate::proxy::seams::Clock;
 use crate::proxy::upstream::{BoxedIo, FIELDS_MAX, HEAD_BYTES_MAX};
 
-/// How probes introduce themselves.
+/// The User-Agent of health checks.
 pub(super) const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("baton/", env!("CARGO_PKG_VERSION"), " (health check)"));
 /// Bytes of a response's body that are read, so that the backend need not see its answer thrown away.
@@ -58,7 +58,7 @@ pub(super) async fn over_http1(check: &Check, io: BoxedIo) -> Result<Answered, U
         .handshake::<_, Empty<Bytes>>(TokioIo::new(guarded));
     let (mut sender, connection) = handshake.await.map_err(|error| failed(error.to_string()))?;
     let kept = Kept::spawn(async move {
-        // Whoever waits for the response is told of the error.
+        // The response future reports the error.
         let _ = connection.await;
     });
     let response = sender.send_request(request).await.map_err(|error| {
@@ -104,7 +104,7 @@ fn judge(check: &Check, status: StatusCode) -> Verdict {
 async fn read_http2(mut body: RecvStream) {
     let mut left = BODY_MAX;
     while let Some(Ok(chunk)) = body.data().await {
-        // It fails only if the stream is gone, which is what we wait for.
+        // It fails only if the stream is gone, which ends the loop.
         let _ = body.flow_control().release_capacity(chunk.len());
         match left.checked_sub(chunk.len()) {
             Some(fewer) => left = fewer,

@@ -1,15 +1,16 @@
-//! Active health checks: carries out the probes that the pool orders, and tells the pool, the other
-//! workers and people what came of them. How often, how long and how many in a row is the pool's.
+//! Active health checks: carries out the checks that the pool orders, and reports their results to
+//! the pool, the other workers and the log. The pool decides on interval, timeout and the number of
+//! results that change a backend's state.
 //!
-//! One worker orders the probes of the whole process
-//! ([`ClusterConfig::pool_config`](super::config::ClusterConfig::pool_config)); the others are told
-//! what it finds by a command, as [`ProbeFound`].
+//! One worker orders the health checks of the whole process
+//! ([`ClusterConfig::pool_config`](super::config::ClusterConfig::pool_config)); the others receive
+//! its results by a command, as [`ProbeFound`].
 //!
-//! Each probe has a connection of its own, never one of the pool's, made anew and closed when it is
-//! over. A connection that is kept would go on answering where no new one is accepted any more, and
-//! would have to be told from one that the backend closed in between. What it costs is a handshake per
-//! interval, with the TLS session resumed. Nothing is held between two probes, and a probe holds at most
-//! the buffers of one connection with one stream, for as long as the pool waits for it.
+//! Each check opens its own connection, never one of the pool's, and closes it afterwards. A kept
+//! connection would still respond where no new one is accepted, and could be confused with one that
+//! the backend closed in between. The cost is one handshake per interval, with the TLS session
+//! resumed. No state is held between two checks, and a check holds at most the buffers of one
+//! connection with one stream, for as long as the pool waits for it.
 
 mod connection;
 mod grpc;
@@ -34,43 +35,43 @@ use crate::pool::{BackendToken, Input, Instant};
 const REPORT_MARGIN: Duration = Duration::from_millis(10);
 /// Characters of a reason. Backends have a say in some of them.
 const REASON_MAX: usize = 256;
-/// What is said of a probe whose report did not come.
+/// The reason of a failed check whose report did not arrive.
 const NO_REPORT: &str = "no answer in time";
 
-/// What a probe that one worker ordered found, for the others.
+/// The result of a health check that one worker ordered, for the other workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeFound {
-    /// The cluster, by its name.
+    /// The name of the cluster.
     pub cluster: String,
-    /// The backend: tokens are each pool's own.
+    /// The backend; tokens are valid in one pool only.
     pub backend: BackendIdentity,
-    /// Why it failed; `None` if it passed.
+    /// The reason of the failure; `None` if the check passed.
     pub failure: Option<Arc<str>>,
 }
 
-/// Why a probe failed, and when.
+/// A failed health check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbeFailure {
-    /// For people.
+    /// The reason, for people.
     pub reason: Arc<str>,
-    /// By the worker's clock.
+    /// The time of the failure, by the worker's clock.
     pub at: Instant,
 }
 
-/// What one driver knows of probes.
+/// One driver's state of health checks.
 pub struct Probes {
     peers: Rc<Peers>,
     settings: RefCell<Rc<ProbeSettings>>,
-    /// Of the probe whose report the pool is being told.
+    /// The reason of the check whose report the pool is handling.
     reported: RefCell<Option<Arc<str>>>,
-    /// Checks whose report is to come.
+    /// Checks that have not reported yet.
     running: RefCell<BTreeMap<BackendToken, Rc<Check>>>,
     /// The last failure of each backend.
     failures: RefCell<BTreeMap<BackendToken, ProbeFailure>>,
 }
 
 impl Probes {
-    /// Nothing is known yet.
+    /// Creates the state without results.
     pub fn new(settings: &ProbeSettings, peers: Rc<Peers>) -> Self {
         Self {
             peers,
@@ -81,21 +82,22 @@ impl Probes {
         }
     }
 
-    /// The worker that this is on.
+    /// The number of this worker.
     pub fn worker(&self) -> usize {
         self.peers.worker()
     }
 
-    /// Probes from now on are like this.
+    /// Sets the settings of future checks.
     pub fn reconfigure(&self, settings: &ProbeSettings) {
         self.settings.replace(Rc::new(settings.clone()));
     }
 
-    /// The pool has judged a probe that it ordered: the other workers are told.
+    /// Records the result of a check that this worker's pool ordered, and reports it to the other
+    /// workers.
     pub fn judged(&self, cluster: &str, backend: &Backend, passed: bool, now: Instant) {
         let reported = self.reported.take();
         let running = self.running.borrow_mut().remove(&backend.token);
-        // On a worker that is held up, the pool's patience may end before the check does.
+        // On a worker that is held up, the pool's deadline may pass before the check's.
         let late = || running.map_or_else(|| NO_REPORT.into(), |check| check.late().into());
         let failure = (!passed).then(|| reported.unwrap_or_else(late));
         self.note(backend.token, failure.as_ref(), now);
@@ -104,7 +106,7 @@ impl Probes {
         self.peers.tell(|| Command::ProbeFound(found.clone()));
     }
 
-    /// A check was reported, and the pool may have wanted to know no more.
+    /// Ends a check that was reported, even if the pool ignored the report.
     fn reported_on(&self, check: &Rc<Check>) {
         self.reported.take();
         let mut running = self.running.borrow_mut();
@@ -113,7 +115,7 @@ impl Probes {
         }
     }
 
-    /// Remembers why a probe failed, if it did.
+    /// Records the failure of a check, if it failed.
     pub fn note(&self, backend: BackendToken, failure: Option<&Arc<str>>, now: Instant) {
         if let Some(reason) = failure {
             let failure = ProbeFailure { reason: Arc::clone(reason), at: now };
@@ -121,19 +123,19 @@ impl Probes {
         }
     }
 
-    /// The last failure of a backend, even if later probes passed.
+    /// Returns the last failure of a backend, even if later checks passed.
     pub fn failure(&self, backend: BackendToken) -> Option<ProbeFailure> {
         self.failures.borrow().get(&backend).cloned()
     }
 
-    /// The backend is gone.
+    /// Removes the records of a backend that no longer exists.
     pub fn forget(&self, backend: BackendToken) {
         self.failures.borrow_mut().remove(&backend);
         self.running.borrow_mut().remove(&backend);
     }
 }
 
-/// Carries out a probe of a backend, for which the pool allows this time.
+/// Starts a health check of a backend; `time` is how long the pool waits for it.
 pub fn start(driver: Rc<Driver>, backend: Rc<Backend>, number: u32, time: Duration) {
     let probes = driver.probes();
     let settings = Rc::clone(&probes.settings.borrow());
@@ -153,14 +155,14 @@ async fn report(driver: &Rc<Driver>, check: &Rc<Check>, number: u32) {
     if let Err(reason) = &verdict {
         let reason = bounded(reason);
         let (cluster, name) = (&**driver.cluster(), &*check.backend.name);
-        tracing::debug!(target: "baton", cluster, backend = name, number, reason, "probe failed");
+        tracing::debug!(target: "baton", cluster, backend = name, number, reason, "health check failed");
         driver.probes().reported.replace(Some(reason.into()));
     }
     let passed = verdict.is_ok();
     let _ = driver.tell(Input::ProbeFinished { backend, number, passed });
     driver.probes().reported_on(check);
     let left = time.saturating_sub(driver.now().since(begun));
-    // Nobody depends on how the connection ends, only that it does.
+    // How the connection ends does not matter, only that it does.
     let _ = seams::timeout(left, rest).await;
 }
 
@@ -168,11 +170,11 @@ fn bounded(reason: &str) -> String {
     reason.chars().take(REASON_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// Why a probe failed, in words; nothing to say of one that passed.
+/// The result of a check: `Err` with the reason if it failed.
 type Verdict = Result<(), String>;
 type Rest = Pin<Box<dyn Future<Output = ()>>>;
 
-/// What a check came to, and what is left to do to end its connection in order.
+/// The result of a check, and the work left to close its connection gracefully.
 struct Answered {
     verdict: Verdict,
     rest: Rest,
@@ -184,26 +186,26 @@ impl Answered {
     }
 }
 
-/// Why there is no answer to judge.
+/// The reason why there is no response to judge.
 enum Unanswered {
     /// The backend failed.
     Failed(String),
-    /// The backend closes this connection in order, which says nothing against it (RFC 9113, 6.8).
+    /// The backend closes this connection gracefully, which is no failure (RFC 9113, 6.8).
     GoingAway,
 }
 
-/// One check of one backend.
+/// One health check of one backend.
 struct Check {
     backend: Rc<Backend>,
     settings: Rc<ProbeSettings>,
-    /// How long it may take.
+    /// How long the check may take.
     time: Duration,
-    /// What it is waiting for.
+    /// What the check is waiting for.
     step: Cell<&'static str>,
 }
 
 impl Check {
-    /// A backend that goes away gets a second chance, on another connection.
+    /// Runs the check. After a graceful GOAWAY it is tried once more, on another connection.
     async fn run(&self) -> Answered {
         let mut attempt = self.attempt().await;
         if matches!(attempt, Err(Unanswered::GoingAway)) {
@@ -221,7 +223,7 @@ impl Check {
     async fn attempt(&self) -> Result<Answered, Unanswered> {
         let (mut io, http2) = connection::connect(&self.backend, &self.step).await?;
         match self.settings.kind {
-            ProbeKind::Off => Err(Unanswered::Failed("there is no check".to_owned())),
+            ProbeKind::Off => Err(Unanswered::Failed("health checks are off".to_owned())),
             ProbeKind::Tcp => {
                 let rest = async move { connection::close(&mut io).await };
                 Ok(Answered { verdict: Ok(()), rest: Box::pin(rest) })
@@ -235,12 +237,12 @@ impl Check {
         }
     }
 
-    /// What is said of it when its time is over.
+    /// The reason of a check that ran out of time.
     fn late(&self) -> String {
         format!("no answer within {:?}: {}", self.time, self.step.get())
     }
 
-    /// Who is asked, unless configured otherwise: host and port of the backend.
+    /// The authority of the request: as configured, or else host and port of the backend.
     fn authority(&self) -> String {
         self.settings.host.clone().unwrap_or_else(|| self.backend.url.authority())
     }

@@ -1,17 +1,17 @@
-//! How reloads went, for the metrics.
+//! Counters of reloads, for the metrics.
 
 use std::cell::Cell;
 
-/// Counts of reloads, on the main thread.
+/// Counters of reloads, on the main thread.
 #[derive(Debug)]
 pub struct Counts {
-    /// Those that changed something.
+    /// Reloads that changed something.
     pub changed: Cell<u64>,
-    /// Those that found everything as it was.
+    /// Reloads that changed nothing.
     pub unchanged: Cell<u64>,
-    /// Those that were refused, or that a worker did not confirm.
+    /// Reloads that were refused, or that a worker did not confirm.
     pub failed: Cell<u64>,
-    /// Whether the last one went well, or there was none yet.
+    /// True if the last reload succeeded or there was none yet.
     pub last_went_well: Cell<bool>,
 }
 

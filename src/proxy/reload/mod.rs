@@ -1,16 +1,16 @@
-//! Reads configuration and certificates again while the proxy runs: all or nothing.
+//! Applies a changed configuration and changed certificates while the proxy runs: all or nothing.
 //!
-//! Whatever can be wrong is found first: the file, the files that it names, what cannot change
-//! without a restart, the log, the addresses to listen on. Only then are the workers told, each of
-//! which goes on with the new configuration between two requests.
+//! Every check comes first: the file, the files that it names, values that cannot change without a
+//! restart, the access log, the addresses to listen on. Only then is the configuration sent to the
+//! workers; each applies it between two requests.
 //!
-//! | module | what it is |
+//! | module | contents |
 //! |---|---|
-//! | [`source`] | where a configuration comes from, and reading it |
-//! | [`sockets`] | which listeners stay, and sockets for those that are new |
+//! | [`source`] | the source of a configuration, and reading it |
+//! | [`sockets`] | which listeners stay, and sockets for new ones |
 //! | [`report`] | what a reload changed |
-//! | [`watch`] | notices that files have changed |
-//! | [`counts`] | how reloads went |
+//! | [`watch`] | detects changed files |
+//! | [`counts`] | counters of reloads |
 
 pub mod counts;
 pub mod report;
@@ -41,14 +41,14 @@ use crate::pool::Instant;
 /// A worker that has not confirmed by then is not well.
 const WORKER_DEADLINE: Duration = Duration::from_secs(10);
 
-/// What asks for a reload.
+/// What requested a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
     /// SIGHUP.
     Signal,
-    /// The admin interface.
+    /// A request to the admin interface.
     Admin,
-    /// A file that changed.
+    /// A changed file.
     Watch,
 }
 
@@ -62,27 +62,27 @@ impl fmt::Display for Trigger {
     }
 }
 
-/// Why a reload was refused.
+/// The kind of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The configuration, or a file that it names, is wrong.
+    /// The configuration, or a file that it names, is invalid.
     Wrong,
     /// A value differs that cannot change while the process runs.
     NeedsRestart,
-    /// The system does not give what the configuration asks for.
+    /// The system refuses a resource that the configuration needs.
     Unavailable,
     /// The proxy is about to stop.
     Stopping,
-    /// Not refused: it was told to all workers, and one of them has not confirmed.
+    /// Not refused: the configuration was sent to all workers, and one of them has not confirmed.
     Unconfirmed,
 }
 
-/// A reload that was refused. But for [`Refusal::Unconfirmed`], nothing has changed.
+/// A reload that was refused. Nothing has changed, except for [`Refusal::Unconfirmed`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Why.
+    /// The kind of the refusal.
     pub refusal: Refusal,
-    /// Every reason, each in one line.
+    /// All reasons, one line each.
     pub reasons: Vec<String>,
 }
 
@@ -91,43 +91,43 @@ impl Failure {
         Self { refusal, reasons }
     }
 
-    /// The answer while the proxy is about to stop.
+    /// The failure of every reload while the proxy is about to stop.
     #[must_use]
     pub fn stopping() -> Self {
         Self::new(Refusal::Stopping, vec!["not reloaded: the proxy is about to stop".to_owned()])
     }
 }
 
-/// What became of a reload.
+/// The result of a reload.
 pub type Outcome = Result<Report, Failure>;
 
-/// Somebody asks for a reload.
+/// A request for a reload.
 pub struct Request {
-    /// What asks.
+    /// What requested it.
     pub trigger: Trigger,
-    /// Where the outcome goes.
+    /// Receives the result.
     pub answer: oneshot::Sender<Outcome>,
 }
 
-/// The way to whoever reloads, one request after the other.
+/// Sends requests to the task that reloads, one at a time.
 pub type Requests = UnboundedSender<Request>;
 
-/// Asks for a reload and waits for its outcome.
+/// Requests a reload and waits for its result.
 ///
 /// # Errors
-/// Why it was refused.
+/// Why the reload was refused.
 pub async fn request(requests: &Requests, trigger: Trigger) -> Outcome {
     let (answer, outcome) = oneshot::channel();
-    // Whoever reloads ends only with the process.
+    // The task that reloads ends only with the process.
     requests.send(Request { trigger, answer }).map_err(|_| Failure::stopping())?;
     outcome.await.unwrap_or_else(|_| Err(Failure::stopping()))
 }
 
-/// What is in force, and the way to something else. One reload at a time.
+/// The present configuration, and what a reload needs. Runs one reload at a time.
 pub struct Reloader {
     source: Source,
     config: Arc<ProxyConfig>,
-    /// What the files of certificates hold, to tell whether one has changed.
+    /// The hashes of the certificate files, to detect changes.
     contents: source::Contents,
     sockets: Sockets,
     workers: Vec<Commands>,
@@ -137,7 +137,7 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// Starts from what the proxy was started with; `sockets` are those of `loaded.config`.
+    /// Starts with the initial configuration; `sockets` are those of `loaded.config`.
     #[must_use]
     pub fn new(
         source: Source,
@@ -151,14 +151,14 @@ impl Reloader {
         Self { source, config, contents, sockets, workers, access_log, watch, counts }
     }
 
-    /// How reloads went so far.
+    /// The counters of reloads.
     #[must_use]
     pub fn counts(&self) -> Rc<Counts> {
         Rc::clone(&self.counts)
     }
 
-    /// Waits until files have changed, and have stood still since. For good if nothing is to be
-    /// watched.
+    /// Waits until files have changed and then stayed the same for a while. Never returns if
+    /// watching is off.
     pub async fn changed(&mut self) {
         if !self.config.watch {
             return std::future::pending().await;
@@ -166,10 +166,10 @@ impl Reloader {
         self.watch.changed().await;
     }
 
-    /// Reads everything again and goes on with it, or with what was before. Says in the log which.
+    /// Reads everything again and applies it, or keeps the present configuration. Logs the result.
     ///
     /// # Errors
-    /// Why everything stays as it was.
+    /// Why nothing has changed.
     pub async fn reload(&mut self, trigger: Trigger) -> Outcome {
         let clock = Clock::start();
         let outcome = self.attempt(trigger, clock).await;
@@ -186,7 +186,7 @@ impl Reloader {
                     Refusal::Wrong
                     | Refusal::NeedsRestart
                     | Refusal::Unavailable
-                    | Refusal::Stopping => "reload refused, everything stays as it was",
+                    | Refusal::Stopping => "reload refused, nothing changed",
                 };
                 tracing::error!(target: "baton", %trigger, reasons, "{message}");
             }
@@ -204,7 +204,7 @@ impl Reloader {
             return Err(Failure::new(Refusal::NeedsRestart, fixed));
         }
         let (log, mut sockets) = self.open(&loaded.config)?;
-        // Nothing can be refused from here on.
+        // Nothing is refused from here on.
         let differs = Difference::between(&self.config, &loaded.config);
         let certificates = CertificateReport::between(&self.contents, &loaded.contents);
         if let Some(log) = log {
@@ -250,7 +250,7 @@ impl Reloader {
                 listeners: sockets.of_worker(number),
                 confirm,
             };
-            // One that cannot be told is missing below.
+            // A worker that cannot receive it is reported as missing below.
             let _ = worker.send(Command::Reload(reload));
             waiting.push(confirmed);
         }
@@ -258,11 +258,11 @@ impl Reloader {
     }
 }
 
-/// What workers will say.
+/// The confirmations that workers will send.
 struct Confirmations(Vec<oneshot::Receiver<Result<(), String>>>);
 
 impl Confirmations {
-    /// Waits for all of them, and says in a line each what is missing.
+    /// Waits for all workers. Returns one line for each that has not confirmed.
     async fn wait(self) -> Vec<String> {
         let clock = Clock::start();
         let mut missing = Vec::new();
@@ -273,8 +273,8 @@ impl Confirmations {
                 Ok(Ok(Err(reason))) => missing.push(format!("worker {number}: {reason}")),
                 Ok(Err(_)) => missing.push(format!("worker {number} has ended")),
                 Err(_) => missing.push(format!(
-                    "worker {number} has not confirmed within {WORKER_DEADLINE:?}; it goes on \
-                     with the new configuration as soon as it can"
+                    "worker {number} has not confirmed within {WORKER_DEADLINE:?}; it applies \
+                     the new configuration as soon as it can"
                 )),
             }
         }
@@ -287,14 +287,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn workers_that_do_not_go_on_with_it_are_named() {
+    fn workers_that_do_not_confirm_are_named() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let told: Vec<_> = (0..3).map(|_| oneshot::channel()).collect();
         let (mut senders, receivers): (Vec<_>, Vec<_>) = told.into_iter().unzip();
         let refusing = senders.pop().expect("three");
-        refusing.send(Err("no socket".to_owned())).expect("somebody waits");
+        refusing.send(Err("no socket".to_owned())).expect("it is awaited");
         drop(senders.pop());
-        senders.pop().expect("three").send(Ok(())).expect("somebody waits");
+        senders.pop().expect("three").send(Ok(())).expect("it is awaited");
         let missing = runtime.expect("a runtime").block_on(Confirmations(receivers).wait());
         assert_eq!(missing, ["worker 1 has ended", "worker 2: no socket"]);
     }

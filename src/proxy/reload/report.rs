@@ -1,4 +1,4 @@
-//! What a reload changed: for the log, and as the answer to whoever asked for it.
+//! The changes made by a reload, for the log and for the requester.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use crate::config::difference::Difference;
 /// The files of certificates, keys and authorities.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Certificates {
-    /// How many were read.
+    /// The number of files read.
     pub read: usize,
-    /// Those that hold something else than before, or were not named before.
+    /// Files with changed contents, and files that were not named before.
     pub changed: Vec<PathBuf>,
 }
 
 impl Certificates {
-    /// Compares what they held and hold.
+    /// Compares the contents before and after.
     #[must_use]
     pub fn between(before: &Contents, after: &Contents) -> Self {
         let changed = after.iter().filter(|(path, short)| before.get(*path) != Some(*short));
@@ -27,26 +27,26 @@ impl Certificates {
     }
 }
 
-/// What a reload changed.
+/// The changes made by a reload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// What asked for it.
+    /// What requested the reload.
     pub trigger: String,
-    /// Whether anything is other than before.
+    /// True if anything changed.
     pub changed: bool,
-    /// Everything that is, each in a few words; `nothing changed` if nothing is.
+    /// Each change in a few words; `nothing changed` if there is none.
     pub changes: Vec<String>,
-    /// How long it took, in milliseconds.
+    /// How long the reload took, in milliseconds.
     pub took_ms: u64,
-    /// The same by parts of the configuration.
+    /// The changes by parts of the configuration.
     #[serde(flatten)]
     pub difference: Difference,
-    /// The files of certificates, which are read every time.
+    /// The certificate files, which are read on every reload.
     pub certificates: Certificates,
 }
 
 impl Report {
-    /// A report of these.
+    /// Creates a report.
     #[must_use]
     pub fn new(
         trigger: Trigger,

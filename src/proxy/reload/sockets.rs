@@ -1,5 +1,5 @@
-//! The sockets of listeners, as the main thread knows them: each worker has one of its own for every
-//! listener. A listener is known by the address that is configured.
+//! The listeners' sockets, as the main thread knows them: each worker has its own socket for every
+//! listener. A listener is identified by its configured address.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -8,42 +8,43 @@ use crate::config::difference::{places, same_address};
 use crate::proxy::config::ListenerConfig;
 use crate::proxy::seams;
 
-/// A listener that is open.
+/// An open listener.
 #[derive(Clone, Debug)]
 struct Open {
     config: ListenerConfig,
-    /// Where it listens, with the port that the system chose.
+    /// The address it is bound to, with the port that the system chose.
     address: SocketAddr,
 }
 
-/// All listeners that are open.
+/// All open listeners.
 #[derive(Clone, Debug, Default)]
 pub struct Sockets(Vec<Open>);
 
-/// Where a worker has a listener's socket from.
+/// A worker's socket for a listener.
 #[derive(Debug)]
 pub enum Socket {
-    /// It has it already: that of the listener with this number so far.
+    /// The socket that the worker already has for the previous listener with this number.
     Kept(usize),
-    /// A new one.
+    /// A new socket.
     New(TcpListener),
 }
 
-/// Other listeners.
+/// A change to another set of listeners.
 #[derive(Debug)]
 pub struct Change {
     after: Vec<Open>,
-    /// For each of them, its number so far.
+    /// For each listener of `after`, its previous number; `None` if it is new.
     places: Vec<Option<usize>>,
-    /// For each worker the sockets of those that are new, in their order.
+    /// For each worker, the sockets of the new listeners, in order.
     sockets: Vec<Vec<TcpListener>>,
 }
 
 impl Sockets {
-    /// What it takes to listen as `wanted` says. Nothing has changed if it fails.
+    /// Opens the sockets that `wanted` needs in addition to the open ones. On an error nothing has
+    /// changed.
     ///
     /// # Errors
-    /// Every address that cannot be listened on, in a line each.
+    /// One line for each address that cannot be listened on.
     pub fn change(&self, wanted: &[ListenerConfig], workers: usize) -> Result<Change, Vec<String>> {
         let before: Vec<_> = self.0.iter().map(|open| open.config.clone()).collect();
         let places = places(&before, wanted, same_address);
@@ -67,7 +68,7 @@ impl Sockets {
         if errors.is_empty() { Ok(Change { after, places, sockets }) } else { Err(errors) }
     }
 
-    /// Goes over to other listeners, and says in the log which begin and which end.
+    /// Makes the new listeners the present ones, and logs which were added and removed.
     pub fn adopt(&mut self, change: Change) {
         for (place, Open { address, .. }) in self.0.iter().enumerate() {
             if !change.places.contains(&Some(place)) {
@@ -85,19 +86,20 @@ impl Sockets {
 }
 
 impl Change {
-    /// The sockets of one worker, one for each listener. To be asked once for each.
+    /// Takes the sockets of one worker, one for each listener. Call once for each worker.
     pub fn of_worker(&mut self, worker: usize) -> Vec<Socket> {
         let mut new = std::mem::take(&mut self.sockets[worker]).into_iter();
         let socket = |place: &Option<usize>| match place {
             Some(place) => Socket::Kept(*place),
-            None => Socket::New(new.next().expect("one for each that is new")),
+            None => Socket::New(new.next().expect("one for each new listener")),
         };
         self.places.iter().map(socket).collect()
     }
 }
 
-/// Listens for every worker, and returns where. `going` are our own listeners that end as this one
-/// begins: one of them may have had the port, perhaps on more addresses or fewer.
+/// Opens a socket for every worker, and returns the bound address. `going` are Baton's own
+/// listeners that this change removes: one of them may still own the port, perhaps on more or fewer
+/// addresses.
 fn bind(
     wanted: SocketAddr,
     going: &[SocketAddr],
@@ -132,13 +134,13 @@ mod tests {
     }
 
     #[test]
-    fn listeners_that_stay_keep_their_sockets_whatever_their_order() {
+    fn listeners_that_stay_keep_their_sockets_in_any_order() {
         let runtime = runtime();
         let _context = runtime.enter();
         let (one, other) = (listener("127.0.0.1:0"), listener("[::1]:0"));
         let mut sockets = Sockets::default();
         let mut change =
-            sockets.change(std::slice::from_ref(&one), 2).expect("ports of the system's");
+            sockets.change(std::slice::from_ref(&one), 2).expect("ports from the system");
         assert!(matches!(change.of_worker(0)[..], [Socket::New(_)]));
         assert!(matches!(change.of_worker(1)[..], [Socket::New(_)]));
         sockets.adopt(change);
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn each_address_that_is_taken_is_named() {
+    fn each_address_in_use_is_named() {
         let runtime = runtime();
         let _context = runtime.enter();
         let mut sockets = Sockets::default();
@@ -165,10 +167,10 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_not_taken_by_a_listener_that_ends() {
+    fn a_removed_listener_does_not_block_its_address() {
         let runtime = runtime();
         let _context = runtime.enter();
-        // Somebody else may have the port at another address, so one of several must do.
+        // Another process may use the port at another address, so it is tried several times.
         let widens = |_| {
             let mut sockets = Sockets::default();
             let change = sockets.change(&[listener("127.0.0.1:0")], 1).expect("a port");

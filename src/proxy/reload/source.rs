@@ -1,5 +1,5 @@
-//! Where a configuration comes from: a file with flags beside it, or flags alone. Either may name
-//! files of certificates.
+//! The source of a configuration: a file with flags, or flags only. Either may name certificate
+//! files.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -10,39 +10,40 @@ use super::watch::Stamps;
 use crate::proxy::config::{CertificateFiles, ProxyConfig};
 use crate::proxy::tls::Certificates;
 
-/// What each file of certificates held when it was read, in short.
+/// A hash of the contents of each certificate file when it was read.
 pub type Contents = BTreeMap<PathBuf, u64>;
 
-/// Reads a configuration, or says in a line each what is wrong.
+/// Reads a configuration, or returns its errors, one line each.
 pub type Read = Box<dyn Fn() -> Result<ProxyConfig, Vec<String>>>;
 
-/// Where a configuration comes from.
+/// The source of a configuration.
 pub struct Source {
-    /// The file, if there is one.
+    /// The configuration file, if there is one.
     file: Option<PathBuf>,
-    /// Opens no file but that one.
+    /// Reads the configuration and opens no other file.
     read: Read,
-    /// The same, and opens every file that is named, to say where one is named that cannot be used.
+    /// Reads the configuration and opens every file that it names, to report where it names an
+    /// unusable one.
     check: Read,
-    /// How the file looked when this was made.
+    /// The stamp of the file when this source was created.
     first: Stamps,
 }
 
-/// A configuration that is good, with all that its files hold.
+/// A valid configuration, with the contents of its files.
 pub struct Loaded {
     /// The configuration.
     pub config: Arc<ProxyConfig>,
-    /// What its files hold, for TLS.
+    /// The contents of its files, for TLS.
     pub certificates: Arc<Certificates>,
-    /// The same, in short.
+    /// The hashes of these contents.
     pub contents: Contents,
-    /// How the files looked just before they were read.
+    /// The stamps of the files just before they were read.
     pub stamps: Stamps,
 }
 
 impl Source {
-    /// A file. `read` opens no other one, `check` every one that is named. To be made before the file
-    /// is read for the first time, so that no change after that is missed.
+    /// Creates the source of a file. `read` opens only that file, `check` also every file that it
+    /// names. Must be called before the file is first read, so that no later change is missed.
     #[must_use]
     pub fn file(file: PathBuf, read: Read, check: Read) -> Self {
         let mut first = Stamps::default();
@@ -50,7 +51,7 @@ impl Source {
         Self { file: Some(file), read, check, first }
     }
 
-    /// A configuration that is always the same; the files that it names are not.
+    /// Creates the source of a constant configuration; the files that it names may change.
     #[must_use]
     pub fn fixed(config: &ProxyConfig) -> Self {
         let (one, other) = (config.clone(), config.clone());
@@ -59,19 +60,20 @@ impl Source {
         Self { file: None, read, check, first: Stamps::default() }
     }
 
-    /// Goes on from a configuration that was read from here: what is a pipe can be read only once.
+    /// Completes a configuration that was already read from this source: a pipe can be read only
+    /// once.
     ///
     /// # Errors
-    /// Everything that is wrong, as [`Source::load`] says it.
+    /// All errors, as in [`Source::load`].
     pub fn begin(&self, config: ProxyConfig) -> Result<Loaded, Vec<String>> {
         self.complete(config, &mut self.first.clone())
     }
 
-    /// Reads everything. `stamps` says afterwards how each file looked before it was read. If it is
-    /// unknown which files are named, those stay in it that were there.
+    /// Reads everything. Afterwards `stamps` has the stamp of each file from before it was read. If
+    /// the configuration cannot be read, the files named before stay in it.
     ///
     /// # Errors
-    /// Everything that is wrong, in a line each, with its place in the file where it has one.
+    /// All errors, one line each, with their place in the file if they have one.
     pub fn load(&self, stamps: &mut Stamps) -> Result<Loaded, Vec<String>> {
         if let Some(file) = &self.file {
             stamps.add(file);
@@ -89,7 +91,8 @@ impl Source {
         }
         check(&config)?;
         let certificates = Certificates::load(&config).map_err(|errors| {
-            // The same with a place in the file, unless it was put right in between.
+            // Reports the same errors with their place in the file, unless the file was corrected
+            // meanwhile.
             (self.check)().err().unwrap_or(errors)
         })?;
         let contents = files.into_iter().map(|file| {
@@ -105,7 +108,7 @@ impl Source {
     }
 }
 
-/// What pools and listeners will not take, in a line each.
+/// Checks what pools and listeners accept. Returns the errors, one line each.
 fn check(config: &ProxyConfig) -> Result<(), Vec<String>> {
     let clusters = config.clusters.iter().filter_map(|cluster| {
         let error = cluster.pool_config(0).check().err()?;
@@ -117,7 +120,7 @@ fn check(config: &ProxyConfig) -> Result<(), Vec<String>> {
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
-/// Every file of certificates, keys and authorities that is named, once.
+/// Returns every certificate, key and authority file that is named, once.
 fn certificate_files(config: &ProxyConfig) -> Vec<PathBuf> {
     let pair = |files: &CertificateFiles| [files.certificate.clone(), files.key.clone()];
     let mut files = Vec::new();
@@ -133,7 +136,7 @@ fn certificate_files(config: &ProxyConfig) -> Vec<PathBuf> {
     files
 }
 
-/// Tells contents apart. One that has become unreadable since it was read is yet another one.
+/// Hashes the contents of a file. A file that cannot be read has its own hash.
 fn short(file: &PathBuf) -> u64 {
     let mut hasher = DefaultHasher::new();
     std::fs::read(file).ok().hash(&mut hasher);

@@ -1,6 +1,6 @@
-//! Notices that files have changed, by looking at them once in a while: their modification time,
-//! length and inode. That is the same on every system and file system, for symbolic links and files
-//! that are replaced, and costs nothing worth sparing at one look a second.
+//! Detects changed files by polling their modification time, length and inode. Polling works the
+//! same on every system and file system, for symbolic links and for replaced files, and its cost is
+//! negligible at one poll a second.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::proxy::seams;
 /// The time between two looks. A file that changes must stand still for as long.
 pub const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How a file looked. Symbolic links are followed.
+/// The metadata that identifies a version of a file. Symbolic links are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -24,7 +24,7 @@ struct Stamp {
 }
 
 impl Stamp {
-    /// `None` if it cannot be looked at.
+    /// `None` if the file's metadata cannot be read.
     fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;
         Some(Self {
@@ -37,55 +37,55 @@ impl Stamp {
     }
 }
 
-/// How files looked.
+/// The stamps of a set of files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stamps(BTreeMap<PathBuf, Option<Stamp>>);
 
 impl Stamps {
-    /// Looks at a file.
+    /// Adds a file with its present stamp.
     pub fn add(&mut self, path: &Path) {
         self.0.entry(path.to_owned()).or_insert_with(|| Stamp::of(path));
     }
 
-    /// Forgets all other files.
+    /// Removes all other files.
     pub fn keep_only(&mut self, files: &[PathBuf]) {
         self.0.retain(|path, _| files.contains(path));
     }
 
-    /// Looks at the same files again.
+    /// Returns the present stamps of the same files.
     fn again(&self) -> Self {
         Self(self.0.keys().map(|path| (path.clone(), Stamp::of(path))).collect())
     }
 }
 
-/// What is known of files.
+/// The stamps of the watched files.
 #[derive(Debug)]
 pub struct Watch {
-    /// How they looked before they were last read, whatever came of it.
+    /// The stamps before the files were last read, even if that reload failed.
     read: Stamps,
-    /// How they looked last.
+    /// The stamps at the last poll.
     last: Stamps,
 }
 
 impl Watch {
-    /// They were read when they looked like this.
+    /// Starts with the stamps from before the files were read.
     #[must_use]
     pub fn new(read: Stamps) -> Self {
         Self { last: read.clone(), read }
     }
 
-    /// How the files look now that are known so far.
+    /// Returns the present stamps of the watched files.
     #[must_use]
     pub fn now(&self) -> Stamps {
         self.read.again()
     }
 
-    /// They were read again when they looked like this.
+    /// Records the stamps from before the files were read again.
     pub fn was_read(&mut self, read: Stamps) {
         *self = Self::new(read);
     }
 
-    /// Waits until they have changed since they were read, and stood still for [`INTERVAL`].
+    /// Waits until the files differ from those last read, and stayed the same for [`INTERVAL`].
     pub async fn changed(&mut self) {
         loop {
             seams::sleep(INTERVAL).await;
@@ -107,14 +107,14 @@ impl Watch {
 mod tests {
     use super::*;
 
-    /// A file of this test's own.
+    /// A file path of this test only.
     fn file(name: &str) -> PathBuf {
         let name = format!("baton-watch-{}-{name}", std::process::id());
         std::env::temp_dir().join(name)
     }
 
     #[test]
-    fn a_change_counts_once_and_only_when_it_stands_still() {
+    fn a_change_counts_until_read_and_only_when_stable() {
         let (path, other) = (file("file"), file("other"));
         fs::write(&path, "one").expect("a directory for temporary files");
         let stamps = |path: &Path| {
@@ -128,10 +128,10 @@ mod tests {
         assert!(!watch.look(), "it may still be written");
         fs::write(&path, "fourteen").expect("as above");
         assert!(!watch.look(), "it was still written");
-        assert!(watch.look() && watch.look(), "until somebody reads it");
+        assert!(watch.look() && watch.look(), "until it is read");
         watch.was_read(stamps(&path));
-        assert!(!watch.look() && !watch.look(), "it was read, whatever came of it");
-        // The same length and, perhaps, the same time: another file.
+        assert!(!watch.look() && !watch.look(), "it was read");
+        // The same length and possibly the same time, but another file.
         fs::write(&other, "fourteen").expect("as above");
         fs::rename(&other, &path).expect("as above");
         assert!(!watch.look() && watch.look());
