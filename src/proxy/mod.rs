@@ -11,11 +11,13 @@
 //! | [`downstream`] | client connections |
 //! | [`relay`], [`relay_body`], [`replay_body`], [`gather`], [`progress`] | one request |
 //! | [`upstream`] | backend connections |
-//! | [`frame_tap`], [`message_guard`] | checks of what is read: HTTP/2 and HTTP/1.1 |
+//! | [`frame_tap`] | the HTTP/2 wire: reads, counts and merges frames |
+//! | [`message_guard`] | strict checks of HTTP/1.1 messages |
 //! | [`client_limits`] | limits of clients |
 //! | [`headers`], [`error_response`] | changes to heads; Baton's own responses |
 //! | [`probe`] | active health checks |
 //! | [`audit`] | consistency checks of the pools |
+//! | [`memory`] | returns unused memory to the system |
 //! | [`tls`], [`backend_url`], [`backends`], [`config`] | TLS, backends, the configuration |
 //! | [`access_log`], [`log`], [`line_writer`] | logs |
 //! | [`trace_context`] | trace ids |

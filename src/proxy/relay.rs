@@ -455,7 +455,7 @@ fn respond(
 fn without_response(mut live: LiveRequest, outcome: Outcome) -> Response<RelayBody> {
     let rejection = match outcome {
         Outcome::Rejected(rejection) => rejection,
-        // The client is gone, or its body is malformed: then it still waits for a response.
+        // The client is gone, or it sent a malformed body and waits for a response.
         Outcome::Cancelled => {
             live.record.status = StatusCode::BAD_REQUEST.as_u16();
             live.record.reason = "malformed_body";

@@ -19,7 +19,7 @@ enum Kept {
     Trailers(HeaderMap),
 }
 
-/// Records if another attempt could start at the first byte.
+/// Another attempt can start at the first byte only while everything received is kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Replay {
     Keeping { bytes: usize },

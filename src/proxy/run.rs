@@ -45,8 +45,8 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// Runs the proxy with a fixed configuration; a reload only reads the certificates again that it
-/// names. See [`run_from`].
+/// Runs the proxy with a fixed configuration. A reload reads only its certificate files again. See
+/// [`run_from`].
 ///
 /// # Errors
 /// If the proxy cannot start.
@@ -75,7 +75,7 @@ pub fn run_from(config: ProxyConfig, source: Source) -> Result<(), StartError> {
         .build()
         .map_err(|error| StartError(format!("runtime: {error}")))?;
     let _context = runtime.enter();
-    // Before the proxy can be seen to run: from then on, a signal stops it in order.
+    // Before anything shows that the proxy runs: from then on, a signal must stop it in order.
     let signals = Signals::listen()?;
     let access_log = AccessLog::open(&config.access_log).map_err(StartError)?;
     let admin = config.admin.map(admin::listen).transpose().map_err(StartError)?;

@@ -85,7 +85,7 @@ impl Telemetry {
         self.refused(&record);
     }
 
-    /// Counts how often clients exceeded limits.
+    /// The counters of exceeded client limits.
     #[must_use]
     pub fn client_stats(&self) -> &Rc<ClientStats> {
         &self.client_stats

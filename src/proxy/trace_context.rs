@@ -1,6 +1,6 @@
-//! W3C Trace Context (Recommendation of 23 November 2021): `traceparent` and `tracestate`. Baton is
-//! no node of a trace: it forwards a valid context unchanged and creates one if there is none, so
-//! that every request can be found by its trace id in the logs on both sides.
+//! W3C Trace Context (Recommendation of 23 November 2021): `traceparent` and `tracestate`. Baton
+//! adds no span of its own: it forwards a valid context unchanged and creates one if there is none,
+//! so that every request can be found by its trace id in the logs on both sides.
 
 use std::fmt;
 

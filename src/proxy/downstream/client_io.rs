@@ -1,5 +1,5 @@
-//! A client's byte stream. It replays the bytes that were read to detect the protocol, and notes if
-//! writes make progress.
+//! A client's byte stream. It replays the bytes that were read to detect the protocol, and reports
+//! to the deadlines whether writes make progress.
 
 use std::io;
 use std::pin::Pin;

@@ -137,7 +137,7 @@ fn expired(client: &Client, facts: &GuardFacts) -> impl Future<Output = Expired>
     )
 }
 
-/// Returns since when the connection could be parked: every head was answered, no body is in
+/// The time since which the connection could be parked: every head was answered, no body is in
 /// flight, and no byte of a next request was read. Only then does `hyper` hold no state that
 /// counts.
 fn rest_since(client: &Client, facts: &GuardFacts) -> Option<Instant> {
@@ -146,8 +146,8 @@ fn rest_since(client: &Client, facts: &GuardFacts) -> Option<Instant> {
     client.watch.idle_since().filter(|_| answered && ended && facts.is_between_messages())
 }
 
-/// Returns since when the head deadline runs. While a response is due, it does not run for the next
-/// head.
+/// The time since which the head deadline runs. While a response is due, it does not run for the
+/// next head.
 fn head_since(client: &Client, facts: &GuardFacts) -> Option<Instant> {
     let since = facts.head_open_since.get()?;
     let idle_since = client.watch.idle_since()?;

@@ -140,7 +140,7 @@ fn waits<'a>(client: &'a Client, facts: &'a RefCell<Facts>, drained: bool) -> Wa
     Waits::new(client.downstream.draining.clone(), drained, expired)
 }
 
-/// Returns since when SETTINGS or the rest of a header block is due.
+/// The time since which SETTINGS or the rest of a header block is due.
 fn head_since(client: &Client, facts: &RefCell<Facts>) -> Option<Instant> {
     let facts = facts.borrow();
     if facts.is_ending() {

@@ -101,7 +101,7 @@ pub struct Downstream {
 }
 
 impl Downstream {
-    /// Counts how often clients exceeded limits, on this worker.
+    /// The counters of exceeded client limits on this worker.
     fn stats(&self) -> &ClientStats {
         self.clusters.telemetry().client_stats()
     }

@@ -1,5 +1,5 @@
-//! Deadlines of one client's connection: counts its requests in flight and knows since when nothing
-//! has moved.
+//! Deadlines of one client's connection. Counts its requests in flight, and keeps the times since
+//! which nothing has moved.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -73,8 +73,8 @@ impl Watch {
         self.in_flight.get() > 0
     }
 
-    /// Returns since when no request is in flight and nothing waits to be written; `None` if either
-    /// is not so. hyper drops a response body before its last bytes are written.
+    /// The time since which no request is in flight and nothing waits to be written; `None` if
+    /// either is not so. hyper drops a response body before its last bytes are written.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let idle = !self.is_busy() && self.write_blocked_since.get().is_none();
         idle.then(|| self.idle_since.get())
@@ -92,7 +92,7 @@ impl Watch {
         self.closing_since.set(None);
     }
 
-    /// Notes if a write or flush was blocked.
+    /// Records the result of a write or flush: blocked or not.
     pub(super) fn note_write(&self, blocked: bool) {
         if !blocked {
             if self.write_blocked_since.take().is_some() {
@@ -103,9 +103,9 @@ impl Watch {
         }
     }
 
-    /// Waits until a deadline passes and returns it. `head_since` returns since when a head is due,
-    /// `idle_since` since when the next request is, and `rest_since` the same if the connection
-    /// could be parked.
+    /// Waits until a deadline passes and returns it. Each function returns the time since which
+    /// something is due, if it is: `head_since` a head, `idle_since` the next request, `rest_since`
+    /// the next request on a connection that could be parked.
     ///
     /// A wait that starts while this sleeps has its whole time ahead, so sleeping for the shortest
     /// of all timeouts misses none.

@@ -100,7 +100,7 @@ impl Driver {
     }
 
     /// Reports the state of one configured backend, its connections and their requests. `backends`
-    /// are its entries: a removed backend and its successor may have the same name.
+    /// are its entries in the pool: the same URL may be configured with several TLS names.
     ///
     /// # Panics
     /// If none of `backends` is in the pool.

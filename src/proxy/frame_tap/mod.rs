@@ -145,7 +145,7 @@ impl Facts {
         self.farewell.is_some() || self.complaint.is_some()
     }
 
-    /// Counts a request that was refused for its head against its budget.
+    /// Counts a request that was refused for its head; a budget limits their number.
     pub fn note_refused_head(&mut self) {
         self.account.refused();
         self.end_if_spent();

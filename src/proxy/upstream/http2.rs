@@ -75,7 +75,8 @@ struct Task<'a> {
     facts: Rc<RefCell<Facts>>,
     ping_pong: Option<PingPong>,
     connected: bool,
-    /// By `StreamToken::stream`. Weak references: the owner of the exchange keeps the stream open.
+    /// Keyed by `StreamToken::stream`. The references are weak: the owner of the exchange keeps the
+    /// stream.
     streams: BTreeMap<u16, (StreamToken, WeakBody)>,
     resets: Vec<StreamToken>,
 }
