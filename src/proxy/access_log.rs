@@ -227,7 +227,7 @@ pub struct AttemptRecord {
     pub stream: StreamToken,
     /// The stream identifier (RFC 9113, 5.1.1); a running number over HTTP/1.1.
     pub stream_id: u32,
-    /// Where the attempt stood when it failed; `None` if it did not fail.
+    /// The state of the attempt when it failed; `None` if it did not fail.
     pub evidence: Option<Evidence>,
     /// The failure that the stream's owner reported, if it reported one.
     pub failure: Option<StreamFailure>,
@@ -273,13 +273,13 @@ pub struct AccessRecord {
     pub attempts_ordered: u8,
     /// The status of the response to the client; 0 if there was none.
     pub status: u16,
-    /// How the request ended, if the pool accepted or rejected it.
+    /// The outcome, if the pool accepted or rejected it.
     pub outcome: Option<Outcome>,
     /// The reason why Baton responded itself; `-` if it did not.
     pub reason: &'static str,
     /// The party that ended the request.
     pub ended_by: EndedBy,
-    /// Where the last failed attempt stood.
+    /// The state of the last failed attempt when it failed.
     pub evidence: Option<Evidence>,
     /// Bytes of content from the client.
     pub request_bytes: u64,

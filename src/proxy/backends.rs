@@ -39,7 +39,7 @@ impl Backend {
     }
 }
 
-/// What distinguishes a backend from the others of its cluster; the same in every worker.
+/// Distinguishes a backend from the others of its cluster; the same in every worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackendIdentity {
     url: BackendUrl,

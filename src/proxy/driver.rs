@@ -207,7 +207,7 @@ impl Driver {
         taken
     }
 
-    /// What this worker knows of health checks.
+    /// This worker's state of health checks.
     pub fn probes(&self) -> &Probes {
         &self.probes
     }

@@ -39,7 +39,7 @@ pub struct RequestHead {
     pub parts: request::Parts,
     /// The authority that the request is for (RFC 9110, 7.1).
     pub authority: Authority,
-    /// How the request arrived.
+    /// The connection that the request came over.
     pub arrival: Rc<Arrival>,
     /// True if the method is idempotent (RFC 9110, 9.2.2).
     pub idempotent: bool,
@@ -64,11 +64,11 @@ pub enum RequestOrder {
     Opened(Opened, Exchange),
     /// The pool has ended the request.
     Ended {
-        /// How the request ended.
+        /// The outcome.
         outcome: Outcome,
-        /// How many times the request was given to a connection.
+        /// The number of times that the request was given to a connection.
         attempts: u8,
-        /// Where the last failed attempt stood; `None` if none failed.
+        /// The state of the last failed attempt when it failed; `None` if none failed.
         evidence: Option<Evidence>,
     },
 }

@@ -66,7 +66,7 @@ pub struct BackendTls {
     pub config: Arc<ClientConfig>,
 }
 
-/// What distinguishes two uses of TLS. A session is resumed only if all of it is the same: each
+/// Distinguishes two uses of TLS. A session is resumed only if all of it is the same: each
 /// combination has its own configuration, and so its own session cache.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct SessionKey {

@@ -18,7 +18,7 @@ use crate::pool::Instant;
 use crate::proxy::client_limits::ClientLimit;
 use crate::proxy::seams;
 
-/// What ended the wait.
+/// The event that ended the wait.
 enum Heard {
     /// The first byte of the next request, or the end of the connection.
     Bytes(io::Result<usize>),

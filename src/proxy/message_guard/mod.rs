@@ -29,7 +29,7 @@ const POISON: &[u8] = b"\r\0\r\n\r\n";
 /// At the start of a field line: one field more than `hyper` accepts, so that it responds with 431.
 const FIELD_TOO_MANY: &[u8] = b"x:\r\n\r\0\r\n\r\n";
 
-/// What the guard has seen on a connection.
+/// Facts that the guard has found on a connection.
 #[derive(Debug)]
 pub struct GuardFacts {
     /// The first violation, if any.

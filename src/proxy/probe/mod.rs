@@ -198,9 +198,9 @@ enum Unanswered {
 struct Check {
     backend: Rc<Backend>,
     settings: Rc<ProbeSettings>,
-    /// How long the check may take.
+    /// The time that the check may take.
     time: Duration,
-    /// What the check is waiting for.
+    /// The step that the check is waiting for.
     step: Cell<&'static str>,
 }
 

@@ -41,7 +41,7 @@ use crate::pool::Instant;
 /// A worker that has not confirmed by then is not well.
 const WORKER_DEADLINE: Duration = Duration::from_secs(10);
 
-/// What requested a reload.
+/// The source of a request for a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
     /// SIGHUP.
@@ -103,7 +103,7 @@ pub type Outcome = Result<Report, Failure>;
 
 /// A request for a reload.
 pub struct Request {
-    /// What requested it.
+    /// The source of the request.
     pub trigger: Trigger,
     /// Receives the result.
     pub answer: oneshot::Sender<Outcome>,

@@ -30,13 +30,13 @@ impl Certificates {
 /// The changes made by a reload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// What requested the reload.
+    /// The source of the request.
     pub trigger: String,
     /// True if anything changed.
     pub changed: bool,
     /// Each change in a few words; `nothing changed` if there is none.
     pub changes: Vec<String>,
-    /// How long the reload took, in milliseconds.
+    /// The duration of the reload, in milliseconds.
     pub took_ms: u64,
     /// The changes by parts of the configuration.
     #[serde(flatten)]

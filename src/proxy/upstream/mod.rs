@@ -32,11 +32,11 @@ pub struct AttemptOrder {
     pub stream: StreamToken,
     /// 1 for the first attempt.
     pub number: u8,
-    /// Where the previous attempt stood when it failed; `None` for the first.
+    /// The state of the previous attempt when it failed; `None` for the first.
     pub evidence: Option<Evidence>,
 }
 
-/// What the pool orders for one connection.
+/// An order of the pool for one connection.
 pub enum ConnectionOrder {
     /// Send a request.
     Open {
@@ -63,7 +63,7 @@ pub enum ConnectionOrder {
     },
 }
 
-/// How a connection's task ended.
+/// The end of a connection's task.
 enum Ended {
     /// The dial failed.
     Dial(ConnectFailure, String),
@@ -88,7 +88,7 @@ pub(super) trait Io: AsyncRead + AsyncWrite + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
 pub(super) type BoxedIo = Box<dyn Io>;
 
-/// What a connection's task needs to report and to log.
+/// The context of a connection's task, for reports and logs.
 struct Context {
     driver: Rc<Driver>,
     connection: ConnectionToken,
