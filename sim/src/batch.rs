@@ -1,4 +1,4 @@
-//! Many seeds, on several threads.
+//! Runs many seeds on several threads.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,39 +11,39 @@ use crate::faults::{Profile, plan};
 use crate::run::run;
 use crate::trace::Trace;
 
-/// Seeds that a thread takes at a time.
+/// Seeds a thread takes at a time.
 const CHUNK: u64 = 32;
 
-/// Which seeds to run.
+/// The seeds to run, and the bounds of the run.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch {
-    /// The first one.
+    /// The first seed.
     pub from: u64,
-    /// How many, counted upwards, past the greatest number from zero on.
+    /// Number of seeds, counted upwards from `from`; wraps from `u64::MAX` to 0.
     pub seeds: u64,
     /// Threads, at least 1.
     pub jobs: usize,
-    /// Stop after so long, if ever.
+    /// Stops once this much wall-clock time has passed, if set.
     pub time: Option<Duration>,
-    /// What kind of plan a seed makes.
+    /// The profile that plans are generated with.
     pub profile: Profile,
 }
 
 /// A seed that failed.
 #[derive(Clone, Debug)]
 pub struct Failure {
-    /// Which.
+    /// The seed.
     pub seed: u64,
-    /// Its place in the batch, from 0.
+    /// Its position in the batch, from 0.
     pub place: u64,
-    /// What did not hold.
+    /// The invariant that did not hold.
     pub violation: Violation,
 }
 
-/// What came of a batch.
+/// The result of a batch.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
-    /// Seeds that were run.
+    /// Seeds run.
     pub seeds: u64,
     /// Facts the pools were told.
     pub facts: u64,
@@ -51,16 +51,16 @@ pub struct Summary {
     pub time_ns: u128,
     /// Wall-clock time.
     pub took: Duration,
-    /// What was met.
+    /// Cells and marks met.
     pub coverage: Coverage,
-    /// The failing seed that comes first, if one failed. Seeds before it all passed.
+    /// The failing seed with the lowest position, if any. All seeds before it passed.
     pub failure: Option<Failure>,
 }
 
-/// Runs a batch until its end, its time, or its first failure. `progress` is called now and then
-/// with the numbers of seeds done before and now.
+/// Runs a batch until its end, its time limit or its first failure. Calls `progress` from time to
+/// time with the number of seeds done before and after the last chunk.
 pub fn run_batch(batch: &Batch, progress: impl Fn(u64, u64) + Sync) -> Summary {
-    assert!(batch.jobs >= 1, "somebody must do it");
+    assert!(batch.jobs >= 1, "a batch needs a thread");
     let start = now();
     let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
     let stop = AtomicBool::new(false);
@@ -93,7 +93,7 @@ pub fn run_batch(batch: &Batch, progress: impl Fn(u64, u64) + Sync) -> Summary {
     summary
 }
 
-/// Whether a seed failed.
+/// Returns true if a seed failed.
 fn run_chunk(batch: &Batch, places: std::ops::Range<u64>, own: &mut Summary) -> bool {
     for place in places {
         let seed = batch.from.wrapping_add(place);
@@ -127,7 +127,7 @@ impl Summary {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "how fast the simulator is, not what it does")]
+#[expect(clippy::disallowed_methods, reason = "measures the simulator; does not affect a run")]
 fn now() -> std::time::Instant {
     std::time::Instant::now()
 }

@@ -1,10 +1,9 @@
-//! The checker: an independent account of what a pool was told and what it ordered, and the rules
-//! that both must keep. It was written from the contract of `baton::pool` (its facts, its orders,
-//! its tables of retries), not from the pool's own tables, and shares none of them.
+//! The checker: an independent model of the facts a pool received and the orders it gave, and the
+//! rules that both must keep. It was written from the contract of `baton::pool` (its facts, its
+//! orders, its retry tables), not from the pool's own tables, and shares none of them.
 //!
-//! Around each fact: [`Checker::expect`] says what the pool must answer, [`Checker::judge`] takes in
-//! the fact and then the orders one by one, and at the end compares the account with what the pool
-//! says of itself.
+//! For each fact, [`Checker::expect`] returns what the pool must answer. [`Checker::judge`] then
+//! applies the fact and the orders one by one, and compares the model with the pool's own view.
 
 mod backends;
 mod books;
@@ -27,52 +26,53 @@ use baton::pool::{Config, Handled, Input, Instant, Output, Pool, TimerReason};
 use crate::coverage::Coverage;
 use books::Books;
 
-/// What may not be broken. The name is what a report shows and what shrinking keeps.
+/// The rules that must hold. Reports show the name, and shrinking keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Invariant {
-    /// A stream has at most one request, a request at most one stream.
+    /// A stream has at most one request; a request has at most one stream.
     ExclusiveOwnership,
-    /// What is over stays over: every later use is answered `Stale` and changes nothing; what cannot
-    /// be true is `Refused`.
+    /// Facts about ended things are answered `Stale` and change nothing; impossible facts are
+    /// answered `Refused`.
     NoResurrection,
-    /// What the pool counts equals a recount.
+    /// The pool's counts equal a recount.
     DerivedCounts,
-    /// Every request that was accepted ends exactly once.
+    /// Every accepted request ends exactly once.
     Conservation,
-    /// Streams per connection, connections per backend, requests, queue, dials.
+    /// Limits hold: streams per connection, connections per backend, requests, queue, dials.
     Limits,
-    /// No stream after GOAWAY; streams up to the last id go on, those above are free to retry.
+    /// No stream opens after GOAWAY; streams up to the last id continue, those above it may be
+    /// retried.
     GoAway,
-    /// Retries only as the table says.
+    /// Retries follow the retry table.
     Retry,
-    /// A backend's application sees a request that is not idempotent at most once.
+    /// A backend's application receives a non-idempotent request at most once.
     AtMostOnce,
-    /// An outcome says what happened: no success that the backend did not give.
+    /// The reported outcome is what happened: no success without a complete response.
     TruthfulOutcome,
-    /// Every deadline is armed, none fires early, none without end.
+    /// Every deadline is armed, none fires early, and none fires forever.
     Timers,
-    /// Orders are about things that exist, in a state that allows them.
+    /// Orders concern things that exist, in a state that allows the order.
     CommandLegality,
-    /// A backend is out, on trial or well as the requests and dials to it say.
+    /// A backend is ejected, half-open or healthy as its requests and dials imply.
     Health,
-    /// No request waits while a stream that it may use is free.
+    /// No request waits while a stream it may use is free.
     Progress,
-    /// PINGs only after silence, each interval twice the last.
+    /// PINGs are sent only after silence; each interval is twice the previous one.
     PingBudget,
-    /// Who waits longest is served first.
+    /// The request that has waited longest is served first.
     Fairness,
     /// Once faults stop, everything pending ends within a bound.
     Liveness,
-    /// Once faults stop and a backend is well, new requests succeed.
+    /// Once faults stop and a backend is healthy, new requests succeed.
     Recovery,
-    /// After a shutdown nothing is left.
+    /// Nothing remains after a shutdown.
     Quiescence,
-    /// An assertion inside the pool.
+    /// An assertion inside the pool failed.
     PoolAssert,
 }
 
 impl Invariant {
-    /// Every one.
+    /// All invariants.
     pub const ALL: [Self; 19] = [
         Self::ExclusiveOwnership,
         Self::NoResurrection,
@@ -95,7 +95,7 @@ impl Invariant {
         Self::PoolAssert,
     ];
 
-    /// Its name in reports and file names.
+    /// The name used in reports and file names.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -121,7 +121,8 @@ impl Invariant {
         }
     }
 
-    /// Whether it says that something good must happen, rather than that nothing bad may.
+    /// Returns true for liveness invariants (something good must happen), false for safety ones
+    /// (nothing bad may happen).
     #[must_use]
     pub fn is_liveness(self) -> bool {
         matches!(self, Self::Liveness | Self::Recovery | Self::Quiescence)
@@ -137,59 +138,59 @@ impl fmt::Display for Invariant {
 /// An invariant that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Which.
+    /// The invariant.
     pub invariant: Invariant,
-    /// What was seen and what was expected.
+    /// The observed and the expected behaviour.
     pub what: String,
 }
 
-/// Nothing, or what is wrong.
+/// `Ok`, or the invariant that does not hold.
 pub type Verdict = Result<(), Violation>;
 
-/// Fails with what `what` says unless `holds`.
+/// Fails with the text from `what` unless `holds`.
 pub(crate) fn require(holds: bool, invariant: Invariant, what: impl FnOnce() -> String) -> Verdict {
     if holds { Ok(()) } else { Err(Violation { invariant, what: what() }) }
 }
 
-/// What the pool must answer to a fact.
+/// The answer that the pool must give to a fact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expected {
-    /// Exactly this.
+    /// Exactly this answer.
     Answer(Handled),
     /// A new request id.
     Accepted,
     /// A new backend.
     Added,
-    /// The audit must find something.
+    /// The audit must find a miscount.
     Rebuilt,
 }
 
-/// The account of one pool.
+/// The model of one pool.
 #[derive(Clone)]
 pub struct Checker {
     books: Books,
 }
 
 impl Checker {
-    /// An account of a new pool with this configuration.
+    /// Creates a model of a new pool with this configuration.
     #[must_use]
     pub fn new(config: &Config) -> Self {
         Self { books: Books::new(config) }
     }
 
-    /// The pool was told to retire slots after so many incarnations.
+    /// The pool was configured to retire slots after `most` generations.
     pub fn narrow_generations(&mut self, most: u32) {
         self.books.generation_max = most;
     }
 
-    /// Something was miscounted on purpose: the next audit must find it. If it was the deadline of the
-    /// shutdown that was lost, it begins anew.
+    /// A miscount was planted: the next audit must find it. With `deadline_lost`, the shutdown
+    /// deadline was lost and starts again.
     pub fn planted(&mut self, deadline_lost: bool) {
         self.books.planted = true;
         self.books.deadline_lost = deadline_lost;
     }
 
-    /// Requests that were accepted and have not ended.
+    /// Requests accepted and not yet ended.
     #[must_use]
     pub fn live(&self) -> u32 {
         self.books.live
@@ -200,21 +201,21 @@ impl Checker {
         self.books.choices(all);
     }
 
-    /// Adds every fact that the operator, a probe or an audit could cause now.
+    /// Adds every fact that the operator, a health check or an audit could cause now.
     pub fn operator_choices(&self, all: &mut Vec<Input>) {
         self.books.operator_choices(all);
     }
 
-    /// Adds facts about what is over, or cannot be; each must change nothing.
+    /// Adds ineffective facts (stale or impossible); each must change nothing.
     pub fn void_choices(&self, all: &mut Vec<Input>) {
         self.books.void_choices(all);
     }
 
-    /// Checks a whole step after the fact was handled: answer, orders, and what the pool says of
-    /// itself.
+    /// Checks a whole step after the fact was handled: the answer, the orders, and the pool's own
+    /// view.
     ///
     /// # Errors
-    /// The first invariant that does not hold.
+    /// Returns the first invariant that does not hold.
     pub fn judge(
         &mut self,
         now: Instant,
@@ -254,8 +255,8 @@ impl Checker {
         self.books.sweep(pool)
     }
 
-    /// What the pool must answer to a fact, before it is told; notes the cell of the table that the
-    /// fact meets.
+    /// Returns the answer that the pool must give to a fact. Call before the pool handles the fact.
+    /// Records the table cell that the fact hits.
     #[must_use]
     pub fn expect(
         &self,
@@ -269,7 +270,7 @@ impl Checker {
     }
 }
 
-/// What [`Checker::expect`] found out, for [`Checker::judge`].
+/// The result of [`Checker::expect`], for [`Checker::judge`].
 #[derive(Clone, Copy, Debug)]
 pub struct Expectation {
     answer: Expected,

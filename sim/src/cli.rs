@@ -1,4 +1,4 @@
-//! The command line: what can be asked of the simulator, and its exit codes.
+//! The command line: commands, arguments and exit codes.
 
 mod commands;
 
@@ -11,23 +11,23 @@ use clap::{Args, Parser, Subcommand};
 use crate::faults::Profile;
 use crate::seed;
 
-/// Everything held.
+/// All checks passed.
 pub const PASS: u8 = 0;
-/// Something bad happened.
+/// A safety invariant failed.
 pub const SAFETY: u8 = 1;
-/// Something good did not happen.
+/// A liveness invariant failed.
 pub const LIVENESS: u8 = 2;
 /// The same plan gave two different runs.
 pub const NONDETERMINISM: u8 = 3;
-/// A situation that must be met was not, or a mutant lived.
+/// A required situation was not met, or a mutant survived.
 pub const COVERAGE: u8 = 4;
-/// The command line, or a file that it names, is wrong.
+/// The command line, or a file that it names, is invalid.
 pub const USAGE: u8 = 64;
 
-/// Runs Baton's pool in a simulated world and checks what must hold.
+/// Runs Baton's pool in a simulated world and checks its invariants.
 ///
-/// Exit codes: 0 pass, 1 safety, 2 liveness, 3 nondeterminism, 4 coverage gap or a mutant that
-/// lives, 64 wrong usage.
+/// Exit codes: 0 pass, 1 safety, 2 liveness, 3 nondeterminism, 4 coverage gap or surviving mutant,
+/// 64 wrong usage.
 #[derive(Debug, Parser)]
 #[command(name = "sim", version, about, max_term_width = 100)]
 pub struct Cli {
@@ -37,17 +37,17 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run many seeds until one fails; shrink that one, keep it, say how to see it again
+    /// Run seeds until one fails; shrink that one, save its plan, print how to replay it
     Run(RunArguments),
     /// Run one seed or plan and print its story
     Replay(ReplayArguments),
-    /// Find the smallest plan that fails like this one, and print it
+    /// Find the smallest plan that fails in the same way, and print it
     Shrink(ShrinkArguments),
-    /// Try every interleaving of a small scope on the real pool, to the last reachable state
+    /// Try every interleaving of a small scope on the real pool, until no new state is reachable
     Exhaust(ExhaustArguments),
-    /// Apply each known bug to a copy of the pool and see the simulator find it
+    /// Apply each known bug to a copy of the pool and check that the simulator finds it
     Mutants(MutantsArguments),
-    /// Say which cells of the pool's tables and which rare situations were met, and which never
+    /// List the cells of the pool's tables and the rare situations that were met and never met
     Coverage(CoverageArguments),
     /// Run each seed twice here and once in another process, and compare
     Doctor(DoctorArguments),
@@ -61,7 +61,7 @@ struct Seeds {
     /// The first seed: a number, decimal or 0x…, or a commit hash of 40 digits
     #[arg(long, default_value = "0", value_parser = seed::parse, value_name = "SEED")]
     from: u64,
-    /// What kind of plan a seed makes
+    /// The profile that plans are generated with
     #[arg(long, value_enum, default_value_t = Profile::Swarm)]
     profile: Profile,
 }
@@ -70,19 +70,19 @@ struct Seeds {
 struct RunArguments {
     #[command(flatten)]
     which: Seeds,
-    /// How many seeds [default: 1000, or no end with --time]
+    /// Number of seeds [default: 1000, or no limit with --time]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: Option<u64>,
-    /// Stop after so long (30s, 10m, 2h)
+    /// Stop after this time (30s, 10m, 2h)
     #[arg(long, value_parser = duration, value_name = "TIME")]
     time: Option<Duration>,
-    /// Threads [default: as many as there are processors]
+    /// Threads [default: the number of processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
-    /// Where the plan of a failure is kept; `cargo test` runs what is in tests/regressions
+    /// Directory for the plan of a failure; `cargo test` runs the plans in tests/regressions
     #[arg(long, default_value = "tests/regressions", value_name = "DIR")]
     keep: PathBuf,
-    /// Print one JSON object at the end, and nothing else
+    /// Print only one JSON object, at the end
     #[arg(long)]
     json: bool,
 }
@@ -92,16 +92,16 @@ struct ReplayArguments {
     /// A seed, or the file of a plan
     #[arg(value_name = "SEED|FILE")]
     what: String,
-    /// What kind of plan a seed makes
+    /// The profile that plans are generated with
     #[arg(long, value_enum, default_value_t = Profile::Swarm)]
     profile: Profile,
     /// Show the story up to this step
     #[arg(long, value_name = "STEP")]
     until: Option<u64>,
-    /// Show only what is about these requests and backends (r1,b0)
+    /// Show only these requests and backends (r1,b0)
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     only: Vec<String>,
-    /// Write the story as a page that needs nothing else
+    /// Write the story as a self-contained HTML page
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Print the story as one JSON object
@@ -114,7 +114,7 @@ struct ShrinkArguments {
     /// A seed, or the file of a plan
     #[arg(value_name = "SEED|FILE")]
     what: String,
-    /// What kind of plan a seed makes
+    /// The profile that plans are generated with
     #[arg(long, value_enum, default_value_t = Profile::Swarm)]
     profile: Profile,
 }
@@ -133,37 +133,37 @@ struct ExhaustArguments {
     /// Requests in all
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=3))]
     requests: u16,
-    /// Faults in one run, of any kind at any moment, or `any` number; that something takes too
-    /// long is not counted
+    /// Faults in one run, of any kind at any moment, or `any` number; an expired deadline is not
+    /// counted
     #[arg(long, default_value = "1", value_parser = faults, value_name = "N|any")]
     faults: Faults,
-    /// The operator adds, removes and drains backends, of which there may be one more, and they are
-    /// probed; each of that is a fault
+    /// Let the operator add (at most one), remove and drain backends, with health checks on; each
+    /// of these counts as a fault
     #[arg(long)]
     operator: bool,
-    /// Give up beyond so many states
+    /// Give up after this many states
     #[arg(long, default_value_t = 50_000_000, value_name = "N")]
     states: u64,
-    /// Print one JSON object at the end, and nothing else
+    /// Print only one JSON object, at the end
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Args)]
 struct MutantsArguments {
-    /// Only those whose name contains this
+    /// Only mutants whose name contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
     /// Only the canary: it must be found, shrunk and replayed
     #[arg(long)]
     canary: bool,
-    /// Seeds in which each must die
+    /// Seeds within which each mutant must be found
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     seeds: u64,
     /// The root of the repository
     #[arg(long, default_value = ".", value_name = "DIR")]
     root: PathBuf,
-    /// Print one JSON object at the end, and nothing else
+    /// Print only one JSON object, at the end
     #[arg(long)]
     json: bool,
 }
@@ -172,13 +172,13 @@ struct MutantsArguments {
 struct CoverageArguments {
     #[command(flatten)]
     which: Seeds,
-    /// How many seeds
+    /// Number of seeds
     #[arg(long, default_value_t = 100_000, value_name = "N")]
     seeds: u64,
     /// List everything, not only what was never met
     #[arg(long)]
     all: bool,
-    /// Print one JSON object at the end, and nothing else
+    /// Print only one JSON object, at the end
     #[arg(long)]
     json: bool,
 }
@@ -187,10 +187,10 @@ struct CoverageArguments {
 struct DoctorArguments {
     #[command(flatten)]
     which: Seeds,
-    /// How many seeds
+    /// Number of seeds
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     seeds: u64,
-    /// Print one JSON object at the end, and nothing else
+    /// Print only one JSON object, at the end
     #[arg(long)]
     json: bool,
 }
@@ -199,12 +199,12 @@ struct DoctorArguments {
 struct HashesArguments {
     #[command(flatten)]
     which: Seeds,
-    /// How many seeds
+    /// Number of seeds
     #[arg(long)]
     seeds: u64,
 }
 
-/// A bound on faults, if there is one.
+/// A bound on faults, or none.
 #[derive(Clone, Copy, Debug)]
 struct Faults(Option<usize>);
 
@@ -218,7 +218,8 @@ fn faults(text: &str) -> Result<Faults, String> {
 
 /// A duration of whole seconds, minutes or hours.
 fn duration(text: &str) -> Result<Duration, String> {
-    let expected = || format!("`{text}` is no time: expected a number and s, m or h, such as 60s");
+    let expected =
+        || format!("`{text}` is not a time: expected a number and s, m or h, such as 60s");
     let unit = text.chars().last().ok_or_else(expected)?;
     let seconds = match unit {
         's' => 1,
@@ -230,13 +231,13 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(u64::from(number) * seconds))
 }
 
-/// Does what the arguments of this process ask for.
+/// Runs the command that this process's arguments name.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Nobody is left to tell if the terminal is gone.
+            // If the terminal is gone, the message cannot be shown.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { USAGE } else { PASS });
         }

@@ -1,6 +1,6 @@
-//! What was reached. The tables of what may happen in which state are the catalogue: every cell that
-//! a fact can meet must have been met, the legal ones and those that must be answered `Stale` or
-//! `Refused`. Rare situations have a mark each.
+//! Coverage: what the runs met. The catalogue lists the pool's tables of facts per state. Every
+//! reachable cell must be met: legal facts, and those that must be answered `Stale` or `Refused`.
+//! Each rare situation has a mark.
 
 mod marks;
 mod tables;
@@ -24,10 +24,10 @@ macro_rules! catalogue {
         pub enum $name { $($(#[$variant_doc])* $variant,)+ }
 
         impl $name {
-            /// Every one.
+            /// All variants.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// Its name in reports.
+            /// The name in reports.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
@@ -44,11 +44,11 @@ const REQUEST_CELLS: usize = 4 * 2 * 3;
 const SHUTDOWN_CELLS: usize = 3 * 3;
 const ARRIVAL_CELLS: usize = 3 * 4;
 const TIMEOUT_CELLS: usize = 8;
-/// Backends added: to a free place, for another, refused; values changed and refused; audits that
-/// found nothing and something.
+/// Backends added to a free slot, added in place of a removed one, refused; settings changed,
+/// refused; audits that found nothing, that found a miscount.
 const OPERATOR_CELLS: [&str; 7] = [
-    "BackendAdded: to a free place",
-    "BackendAdded: another had to go",
+    "BackendAdded: to a free slot",
+    "BackendAdded: in place of a removed one",
     "BackendAdded: refused",
     "SettingChanged: done",
     "SettingChanged: refused",
@@ -77,7 +77,7 @@ pub struct Coverage {
     arrivals: [u64; ARRIVAL_CELLS],
     timeouts: [u64; TIMEOUT_CELLS],
     marks: Vec<u64>,
-    /// Strikes of each fault family, by the state of the connection they met.
+    /// Injected faults of each family, by the state of the connection they hit.
     faults: Vec<u64>,
     transitions: Transitions,
 }
@@ -103,13 +103,13 @@ impl Default for Coverage {
 /// One entry of the catalogue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The table it is from.
+    /// The table it belongs to.
     pub table: &'static str,
-    /// The cell, or the mark.
+    /// The cell or the mark.
     pub name: String,
-    /// How often it was met.
+    /// Number of times it was met.
     pub count: u64,
-    /// Whether it must have been met in a long run.
+    /// True if a long run must meet it.
     pub required: bool,
 }
 
@@ -198,7 +198,7 @@ impl Coverage {
         self.transitions.merge(other.transitions);
     }
 
-    /// How often a rare situation was met.
+    /// Number of times a rare situation was met.
     #[must_use]
     pub fn marked(&self, mark: Mark) -> u64 {
         self.marks[mark as usize]
@@ -230,7 +230,7 @@ impl Coverage {
             let name = format!("{} {}", family.code(), family.title());
             entries.push(Entry { table: "fault", name, count: total, required: true });
             for (state, count) in ConnectionAs::ALL.iter().zip(cells) {
-                let name = format!("{} on a connection that is {}", family.code(), state.name());
+                let name = format!("{} on a connection in state {}", family.code(), state.name());
                 entries.push(Entry {
                     table: "fault × state",
                     name,
@@ -308,7 +308,7 @@ impl Coverage {
             for answer in Answer::ALL {
                 let required = match phase {
                     PhaseAs::Running => *answer == Answer::Done,
-                    // What is asked for again may come sooner or not at all.
+                    // A repeated shutdown request may bring the deadline forward or be refused.
                     PhaseAs::Draining => *answer != Answer::Stale,
                     PhaseAs::Over => *answer == Answer::Refused,
                 };
@@ -341,7 +341,7 @@ impl Coverage {
             "backoff",
             "ejection",
             "shutdown",
-            "probe",
+            "health check",
         ];
         for (reason, count) in reasons.iter().zip(self.timeouts) {
             let name = format!("Timeout: {reason}");

@@ -1,6 +1,5 @@
-//! Whether the simulator is what it says: a pure function. Each seed is run twice in this process
-//! and once in another, and both the hash of everything the pool was told and ordered and the
-//! verdict must be the same.
+//! Checks that a run is deterministic. Each seed is run twice in this process and once in another;
+//! the hash of all facts and orders and the verdict must be the same.
 
 use std::env;
 use std::fmt::Write as _;
@@ -13,15 +12,15 @@ use crate::run::{Run, judge};
 /// A seed whose runs differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// Which.
+    /// The seed.
     pub seed: u64,
-    /// The lines of the two runs.
+    /// The line of the first run.
     pub first: String,
-    /// The other.
+    /// The line of the differing run.
     pub second: String,
 }
 
-/// One line per seed: the seed, the hash, the verdict.
+/// Returns one line per seed: the seed, the hash, the facts, the time and the verdict.
 #[must_use]
 pub fn lines(from: u64, seeds: u64, profile: Profile) -> String {
     let mut text = String::new();
@@ -44,7 +43,7 @@ fn line(seed: u64, run: &Run) -> String {
 /// Compares the runs of each seed.
 ///
 /// # Errors
-/// If the other process cannot be started or says something else than lines of hashes.
+/// If the other process cannot be started, or does not print one line per seed.
 pub fn examine(
     from: u64,
     seeds: u64,
@@ -73,7 +72,7 @@ pub fn examine(
     let text = String::from_utf8_lossy(&output.stdout);
     let told: Vec<_> = text.lines().collect();
     if told.len() != own.len() {
-        let text = format!("the other process told {} seeds of {}", told.len(), own.len());
+        let text = format!("the other process printed {} seeds of {}", told.len(), own.len());
         return Err(io::Error::other(text));
     }
     for (place, (first, second)) in own.into_iter().zip(told).enumerate() {

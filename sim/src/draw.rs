@@ -1,17 +1,17 @@
-//! Draws that nothing can shift: each is keyed by (seed, domain, entity, ordinal).
+//! Keyed random draws: each is keyed by (seed, domain, entity, ordinal).
 //!
-//! There is no shared stream, so removing one request does not change what the others do, and a new
-//! domain does not change old seeds. Integers only, over PCG, whose output is part of its
-//! definition; nothing here depends on a library's distributions, which change between releases.
+//! There is no shared stream: removing one request does not change the draws of the others, and a
+//! new domain does not change old seeds. Integers only, from PCG, whose output is part of its
+//! definition; nothing depends on a library's distributions, which change between releases.
 
 use rand_core::Rng;
 use rand_pcg::Pcg64Mcg;
 
-/// What a draw is about. The numbers are part of what a seed means: never renumber them.
+/// The subject of a draw. The numbers are part of a seed's meaning: never renumber them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Domain {
-    /// Which families are on, and how strong.
+    /// Enabled families, and their intensity.
     Swarm = 1,
     /// The pool's configuration.
     Pool = 2,
@@ -23,19 +23,19 @@ pub enum Domain {
     Faults = 5,
     /// Schedule deviations.
     Deviations = 6,
-    /// What heals.
+    /// The state of the backends once faults stop.
     Heal = 7,
     /// Delays of frames on the wire.
     Wire = 20,
-    /// Delays between an event and the fact the pool is told.
+    /// Delays between an event and the fact given to the pool.
     Shell = 21,
-    /// Work of a backend on a response.
+    /// A backend's working time on a response.
     Work = 22,
-    /// Order of events in the same instant.
+    /// Order of events at the same instant.
     Ties = 23,
-    /// How late timers are.
+    /// Delays of timers.
     Timers = 24,
-    /// Which old facts are told again.
+    /// Old facts to repeat.
     Replay = 25,
     /// Dials.
     Dials = 26,
@@ -78,7 +78,7 @@ pub struct Stream(Pcg64Mcg);
 impl Stream {
     /// A number below `bound`, which is above zero.
     pub fn below(&mut self, bound: u64) -> u64 {
-        assert!(bound > 0, "there is no number below zero");
+        assert!(bound > 0, "the bound is above zero");
         scale(self.0.next_u64(), bound)
     }
 
@@ -105,19 +105,19 @@ impl Stream {
         self.below(100) < percent
     }
 
-    /// One of a list that is not empty.
+    /// One element of a non-empty list.
     pub fn pick<T: Copy>(&mut self, list: &[T]) -> T {
         list[self.below(list.len() as u64) as usize]
     }
 }
 
-/// A drawn number scaled to below `bound`; the bias is below 2^-32 for any bound in use.
+/// Scales a drawn number to below `bound`; the bias is below 2^-32 for any bound in use.
 fn scale(drawn: u64, bound: u64) -> u64 {
     ((u128::from(drawn) * u128::from(bound)) >> 64) as u64
 }
 
-/// The finaliser of SplitMix64 (Steele, Lea and Flood, 2014): every bit of the input changes half of
-/// the output.
+/// The finaliser of SplitMix64 (Steele, Lea and Flood, 2014): every input bit changes half of the
+/// output.
 fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn golden_vectors_hold_for_ever() {
+    fn golden_vectors_hold() {
         let mut stream = Draws::new(7).stream(Domain::Requests, 3);
         let drawn: Vec<u64> = (0..4).map(|_| stream.below(1_000_000)).collect();
         assert_eq!(drawn, GOLDEN_STREAM);

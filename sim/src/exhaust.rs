@@ -1,10 +1,10 @@
-//! Every interleaving of a small scope, on the real pool: breadth first, from the empty pool to the
-//! last state that can be reached, with every fact that could come in each.
+//! Exhaustive search: every interleaving of a small scope on the real pool, breadth first from the
+//! empty pool to the last reachable state, with every possible fact in each state.
 //!
-//! Nothing here is modelled: the environment may say anything at any time that is not stale (stale
-//! facts are tried in each state too, and must change nothing), so what holds here holds whatever
-//! peers, networks and clients do. Time is in ticks, and every timeout is one tick; it passes only
-//! when a timer is due.
+//! Nothing is modelled: the environment may give any current fact at any time. Stale facts are also
+//! tried in each state and must change nothing. The results therefore hold for all peers, networks
+//! and clients. Time is in ticks and every timeout is one tick; time passes only when a timer is
+//! due.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::Hasher;
@@ -21,7 +21,7 @@ use crate::coverage::Coverage;
 use crate::run::{catch_panics, take_panic};
 use crate::trace::TraceHasher;
 
-/// How large a scope is.
+/// The size of a scope.
 #[derive(Clone, Copy, Debug)]
 pub struct Scope {
     /// Backends.
@@ -32,41 +32,41 @@ pub struct Scope {
     pub streams: usize,
     /// Requests in all.
     pub requests: usize,
-    /// Faults in one run: facts that a healthy peer and a patient client would not cause. Any
-    /// number if `None`.
+    /// Maximum faults in one run: facts that a healthy peer and a patient client would not cause.
+    /// No limit if `None`.
     pub faults: Option<usize>,
-    /// Whether the operator changes the list of backends, and backends are probed.
+    /// True if the operator changes the list of backends, and backends are checked.
     pub operator: bool,
-    /// Where to give up.
+    /// Number of states at which the search gives up.
     pub states_max: u64,
 }
 
-/// A state that breaks something, and the facts that lead there.
+/// A state that breaks an invariant, and the facts that lead to it.
 #[derive(Clone, Debug)]
 pub struct Counterexample {
-    /// What is broken.
+    /// The broken invariant.
     pub violation: Violation,
-    /// The facts, from the empty pool on.
+    /// The facts, starting with the empty pool.
     pub facts: Vec<(Instant, Input)>,
 }
 
-/// What a search found.
+/// The result of a search.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// Different states.
+    /// Distinct states.
     pub states: u64,
-    /// Facts that were tried in one.
+    /// Facts tried, over all states.
     pub steps: u64,
-    /// The longest shortest way to a state.
+    /// The longest of the shortest paths to the states.
     pub depth: u32,
-    /// Whether every state that can be reached was.
+    /// True if every reachable state was visited.
     pub closed: bool,
     /// The first violation.
     pub violation: Option<Counterexample>,
 }
 
 impl Found {
-    /// For people.
+    /// The result as text.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -87,7 +87,7 @@ impl Found {
         text
     }
 
-    /// For machines.
+    /// The result as JSON.
     #[must_use]
     pub fn json(&self) -> serde_json::Value {
         serde_json::json!({
@@ -105,21 +105,21 @@ impl Found {
     }
 }
 
-/// A state to go on from.
+/// A state to continue from.
 struct Node {
     pool: Pool,
     checker: Checker,
     now: Instant,
-    /// Requests that have come.
+    /// Requests that have arrived.
     arrived: usize,
     /// Faults so far.
     faults: usize,
     depth: u32,
-    /// Its place in the list of ways.
+    /// Its index in the list of ways.
     way: u32,
 }
 
-/// How a state was reached: from which, at what time, by what.
+/// One step of a path: the previous state, the time and the fact.
 struct Way {
     from: u32,
     at: Instant,
@@ -136,7 +136,8 @@ struct Search<'a> {
     orders: Vec<Output>,
 }
 
-/// Searches a scope. `progress` is called now and then with the states seen and those to go on from.
+/// Searches a scope. Calls `progress` from time to time with the number of states seen and of
+/// states to continue from.
 pub fn explore(scope: &Scope, progress: impl Fn(u64, usize)) -> Found {
     catch_panics();
     let found = Found { states: 0, steps: 0, depth: 0, closed: false, violation: None };
@@ -199,7 +200,8 @@ impl Search<'_> {
         });
     }
 
-    /// Tries a fact in a state; false if that breaks something. A void one must change nothing.
+    /// Tries a fact in a state. Returns false if it breaks an invariant. An ineffective fact
+    /// (`void`) must change nothing.
     fn step(&mut self, node: &Node, input: Input, void: bool) -> bool {
         let mut now = node.now;
         let arrives = matches!(input, Input::RequestArrived { .. });
@@ -252,7 +254,7 @@ impl Search<'_> {
             self.found.depth = depth;
             self.ways.push(Way { from: node.way, at: now, input });
             let way = self.ways.len() as u32 - 1;
-            // Once the last request has ended nothing can go wrong with one.
+            // After the last request has ended, nothing can go wrong with one.
             if arrived < self.scope.requests || checker.live() > 0 {
                 self.frontier.push_back(Node { pool, checker, now, arrived, faults, depth, way });
             }
@@ -260,8 +262,8 @@ impl Search<'_> {
         true
     }
 
-    /// Whether a fact is anything but the ordinary life of a request. That something takes too
-    /// long is always possible.
+    /// Returns true for every fact outside the ordinary life of a request. Timeouts are no faults,
+    /// because any operation may take too long.
     fn is_fault(&self, input: Input) -> bool {
         match input {
             Input::RequestArrived { .. }
@@ -326,8 +328,8 @@ impl Search<'_> {
     }
 }
 
-/// Small limits, every timeout one tick (but idleness and age, which never come), and nothing left to
-/// chance.
+/// A configuration with small limits, every timeout one tick (except idle, age and stall timeouts,
+/// which never fire), and nothing random.
 fn config(scope: &Scope) -> Config {
     let tick = Duration::from_nanos(1);
     let never = Duration::from_nanos(u64::MAX / 4);
@@ -368,7 +370,7 @@ fn config(scope: &Scope) -> Config {
     }
 }
 
-/// The identity of a state, in 128 bits, so that two different ones are not taken for one.
+/// The identity of a state in 128 bits, so that two different states do not collide.
 fn identity(pool: &Pool, now: Instant, so_far: (usize, usize)) -> u128 {
     let mut first = TraceHasher::default();
     let mut second = TraceHasher::default();

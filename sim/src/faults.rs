@@ -1,6 +1,5 @@
 //! The families of faults: what peers, networks, clients and the shell can do to a pool. F1 to F24
-//! are the faults that production bugs of HTTP/2 pools were made of; a few more strike the whole
-//! process.
+//! are the faults behind production bugs of HTTP/2 pools; the X families affect the whole process.
 //!
 //! F21 (frames split at every byte) does not exist at this level: the pool has no facts about it.
 
@@ -23,16 +22,16 @@ macro_rules! families {
         pub enum Family { $($(#[$doc])* $variant,)+ }
 
         impl Family {
-            /// Every one.
+            /// All families.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// Its short name.
+            /// The short code.
             #[must_use]
             pub fn code(self) -> &'static str {
                 match self { $(Self::$variant => $code,)+ }
             }
 
-            /// What it does, in a few words.
+            /// A title of a few words.
             #[must_use]
             pub fn title(self) -> &'static str {
                 match self { $(Self::$variant => $title,)+ }
@@ -42,62 +41,62 @@ macro_rules! families {
 }
 
 families! {
-    /// Frames vanish one way or both: a NAT that forgot the connection, a cable that was pulled.
+    /// Frames vanish one way or both: a NAT lost its entry, or a cable was pulled.
     SilentDrop = "F1", "silent drop";
-    /// A peer that says GOAWAY(ENHANCE_YOUR_CALM) after a few PINGs without data, as gRPC servers do.
+    /// A peer sends GOAWAY(ENHANCE_YOUR_CALM) after a few PINGs without data, as gRPC servers do.
     PingStrikes = "F2", "ping strikes";
-    /// SETTINGS_MAX_CONCURRENT_STREAMS changes at any step: to zero, below what is in flight, huge.
+    /// SETTINGS_MAX_CONCURRENT_STREAMS changes at any step: to zero, below the load, or huge.
     SettingsChange = "F3", "settings change";
-    /// The client cancels at any step, also the one whose request caused a dial.
+    /// A client cancels at any step, even if its request caused a dial.
     Cancel = "F4", "cancel";
-    /// GOAWAY in any state: alone, as a graceful pair, repeated, with a falling or rising last id.
+    /// GOAWAY in any state: alone, as a graceful pair, or repeated with a lower or higher last id.
     GoAway = "F5", "goaway";
     /// The connection breaks between our preface and the peer's SETTINGS.
     PrefaceBreak = "F6", "preface break";
     /// GOAWAY crosses HEADERS on the wire.
     GoAwayCrossing = "F7", "goaway crossing";
-    /// The connection or stream breaks after a part of the body.
+    /// The connection or stream breaks after part of the body.
     BodyBreak = "F8", "break in the body";
     /// The peer accepts and closes.
     AcceptThenClose = "F9", "accept then close";
-    /// A dial stands still in TCP, TLS or before SETTINGS, for a while or for ever.
+    /// A dial stalls in TCP, TLS or before SETTINGS, for a while or forever.
     StalledDial = "F10", "stalled dial";
     /// Some of several dials fail.
     PartialDialFailure = "F11", "partial dial failure";
-    /// RST_STREAM from the peer with each code, at each moment of a stream.
+    /// RST_STREAM from the peer, with each code, at each moment of a stream.
     Reset = "F12", "reset";
-    /// The first SETTINGS comes late.
+    /// The first SETTINGS arrives late.
     LateSettings = "F13", "late settings";
     /// The peer stops reading.
     PeerStopsReading = "F14", "peer stops reading";
     /// The client stops reading its response.
     ClientStopsReading = "F15", "client stops reading";
-    /// The peer grants next to no window: uploads crawl.
+    /// The peer grants almost no window: uploads crawl.
     StarvedUpload = "F16", "starved upload";
     /// The peer never finishes and never closes.
     NeverCloses = "F17", "never closes";
-    /// Facts are told again, late and out of order; timers fire late, and early.
+    /// Facts are repeated late and out of order; timers fire late or early.
     StaleFacts = "F18", "stale facts";
     /// A backend restarts, or every connection breaks at once.
     Restart = "F19", "restart";
-    /// The configuration changes in mid-flight: backends come, drain, come back and go, weights and
-    /// values change.
+    /// The configuration changes at runtime: backends are added, drained, undrained and removed;
+    /// weights and values change.
     Reconfiguration = "F20", "reconfiguration";
     /// The clock jumps, forward and back.
     ClockJump = "F22", "clock jump";
-    /// HTTP_1_1_REQUIRED, and ALPN that turns to HTTP/1.1 and back.
+    /// HTTP_1_1_REQUIRED, and ALPN that switches to HTTP/1.1 and back.
     ProtocolSwitch = "F23", "protocol switch";
-    /// A response before the end of its request, storms of 1xx, trailers only.
+    /// A response before the end of its request, many 1xx heads, or trailers only.
     OddResponse = "F24", "odd response";
-    /// A backend is out of reach for a while.
+    /// A backend is unreachable for a while.
     Unreachable = "X1", "unreachable";
-    /// A shutdown in mid-flight.
+    /// A shutdown under load.
     Shutdown = "X2", "shutdown";
-    /// Probes that lie, or get lost.
-    WrongProbes = "X3", "wrong probes";
-    /// Backends that answer with 502, 503 and 504.
+    /// Health checks with a wrong result or none.
+    WrongProbes = "X3", "wrong health checks";
+    /// Backends that answer 502, 503 or 504.
     GatewayFailures = "X4", "gateway failures";
-    /// Audits, also after something was miscounted on purpose.
+    /// Audits, with or without a planted miscount.
     Miscounts = "X5", "miscounts";
 }
 
@@ -108,7 +107,7 @@ catalogue! {
         Steady = "steady",
         /// Requests in a few bursts.
         Bursts = "bursts",
-        /// All at once, more than there is room for.
+        /// All requests at once, beyond the capacity.
         Herd = "herd",
         /// Many requests, one after the other.
         Marathon = "marathon",

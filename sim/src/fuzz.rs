@@ -1,5 +1,5 @@
-//! What a fuzzer drives: bytes that become plans, and bytes that become raw facts. Both end in the
-//! same checkers as every other run, and stop with a panic when something does not hold.
+//! Entry points for fuzzers: bytes that become plans, and bytes that become raw facts. Both run the
+//! same checkers as every other run and panic if an invariant does not hold.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::coverage::Coverage;
 use crate::plan::{Act, FORMAT, Health, Plan, PoolPlan, Span};
 use crate::run::judge;
 
-/// The plan that bytes stand for, made small enough to run; `None` if there are too few.
+/// The plan that the bytes encode, made small enough to run; `None` if there are too few bytes.
 #[must_use]
 pub fn plan(bytes: &[u8]) -> Option<Plan> {
     let mut plan = Plan::arbitrary(&mut Unstructured::new(bytes)).ok()?;
@@ -22,7 +22,7 @@ pub fn plan(bytes: &[u8]) -> Option<Plan> {
     plan.check().is_ok().then_some(plan)
 }
 
-/// Runs the plan that bytes stand for.
+/// Runs the plan that the bytes encode.
 ///
 /// # Panics
 /// If an invariant does not hold.
@@ -35,7 +35,7 @@ pub fn run_plan(bytes: &[u8]) {
     }
 }
 
-/// Brings every value within bounds that a run can bear.
+/// Limits every value to what a run can handle.
 fn tame(plan: &mut Plan) {
     plan.format = FORMAT;
     plan.origin = "fuzz".to_owned();
@@ -180,18 +180,18 @@ fn tame_act(act: &mut Act, backends: u16) {
     }
 }
 
-/// One raw fact: what, about which of the things seen so far, with which numbers.
+/// One raw fact: its kind, the thing it concerns and its numbers.
 #[derive(Clone, Copy, Debug, Arbitrary)]
 struct Raw {
     kind: u8,
     which: u8,
     number: u8,
     yes: bool,
-    /// Milliseconds until it.
+    /// Milliseconds before it.
     wait: u8,
 }
 
-/// Tells a pool the facts that bytes stand for, true or not, in any order.
+/// Gives a pool the facts that the bytes encode, true or not, in any order.
 ///
 /// # Panics
 /// If an invariant does not hold.
@@ -215,7 +215,7 @@ pub fn run_inputs(bytes: &[u8]) {
     }
 }
 
-/// A pool with its checker, and every token that it gave out.
+/// A pool with its checker and all tokens it gave out.
 struct Session {
     pool: Pool,
     checker: Checker,
@@ -224,7 +224,7 @@ struct Session {
     connections: Vec<ConnectionToken>,
     streams: Vec<StreamToken>,
     requests: Vec<RequestId>,
-    /// Backends, with the number of a probe.
+    /// Backends, each with the number of a health check.
     probes: Vec<(BackendToken, u32)>,
 }
 
@@ -248,7 +248,7 @@ impl Session {
     }
 
     fn input(&self, raw: Raw) -> Input {
-        // Counted from the end: what came last is most often still there.
+        // Counted from the end: the newest thing is the most likely to still exist.
         let pick = |length: usize| length - 1 - usize::from(raw.which) % length;
         let connection = self.connections[pick(self.connections.len())];
         let stream = self.streams[pick(self.streams.len())];

@@ -1,11 +1,11 @@
-//! The page of a run: sequence diagram, a slider over the steps, the slot table at each. One file,
-//! no network.
+//! The HTML page of a run: a sequence diagram, a slider over the steps, and the slot table at each
+//! step. One file, no network.
 
 use crate::story::Line;
 
 const PAGE: &str = include_str!("page.html");
 
-/// The page. `title` and `verdict` are what a report says first.
+/// Renders the page. `title` and `verdict` stand at the top.
 #[must_use]
 pub fn page(title: &str, verdict: &str, plan: &str, lines: &[&Line]) -> String {
     let data = serde_json::json!({

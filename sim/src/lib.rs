@@ -1,12 +1,12 @@
 //! The simulator: the pool of `baton` in a seeded world of clients, network and backends.
 //!
-//! | module | what it is |
+//! | module | purpose |
 //! |---|---|
-//! | [`plan`] | everything a run depends on, as a text that a person can edit |
+//! | [`plan`] | everything a run depends on, as text that a person can edit |
 //! | [`faults`] | the families of faults, and plans from seeds |
 //! | `world` | the models: clients, network, backends, shell, in virtual time |
-//! | [`checker`] | an independent account of what the pool was told and ordered |
-//! | [`coverage`] | which cells of the pool's tables, and which rare situations, were met |
+//! | [`checker`] | an independent model of the pool's facts and orders |
+//! | [`coverage`] | the table cells and rare situations that were met |
 //! | [`run`] | one run: from a plan to a verdict |
 
 pub mod batch;

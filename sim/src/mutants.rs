@@ -1,5 +1,5 @@
-//! Teeth: known bugs of real pools, as patches of ours. Each is applied to a copy of the repository,
-//! the simulator is built with it, and must find it.
+//! Mutation test: known bugs of real pools, as patches of this one. Each is applied to a copy of
+//! the repository; the simulator is built with it and must find it.
 
 mod workshop;
 
@@ -8,23 +8,23 @@ use std::path::PathBuf;
 
 use workshop::Workshop;
 
-/// The patch that CI plants to see that the simulator still bites.
+/// The patch that CI plants to check that the simulator finds bugs.
 pub const CANARY: &str = "reuse-after-goaway";
 
-/// Which mutants to run.
+/// The mutants to run.
 #[derive(Clone, Debug)]
 pub struct Wish {
-    /// Only those whose name contains this.
+    /// Only mutants whose name contains this.
     pub only: Option<String>,
     /// Only [`CANARY`], which must also shrink and replay.
     pub canary: bool,
-    /// Seeds in which each must die.
+    /// Seeds within which each mutant must be found.
     pub seeds: u64,
     /// The root of the repository.
     pub root: PathBuf,
 }
 
-/// A patch, and what its header says.
+/// A patch and its header.
 #[derive(Clone, Debug)]
 pub(crate) struct Patch {
     pub(crate) name: String,
@@ -34,12 +34,12 @@ pub(crate) struct Patch {
     pub(crate) caught_by: String,
 }
 
-/// What became of a mutant.
+/// The result of a mutant.
 #[derive(Clone, Debug)]
 pub enum Fate {
     /// A seed found it.
     Dead {
-        /// Seeds it took.
+        /// Seeds run until it was found.
         seeds: u64,
         /// The invariant that broke.
         invariant: String,
@@ -57,18 +57,18 @@ pub enum Fate {
 pub struct Mutant {
     /// Its name.
     pub name: String,
-    /// What it breaks.
+    /// The bug it plants.
     pub bug: String,
-    /// The bugs it is modelled on.
+    /// The real bugs it is modelled on.
     pub source: String,
-    /// The invariant that its author expected to break.
+    /// The invariants expected to break, separated by `, `.
     pub expected: String,
-    /// What became of it.
+    /// The result.
     pub fate: Fate,
 }
 
 impl Mutant {
-    /// Whether it was found, by the invariant that its header names.
+    /// Returns true if it was found by an invariant that its header names.
     #[must_use]
     pub fn is_dead(&self) -> bool {
         match &self.fate {
@@ -78,10 +78,10 @@ impl Mutant {
     }
 }
 
-/// Runs the mutants one after the other; `say` is told what is going on.
+/// Runs the mutants one after the other. Calls `say` with progress messages.
 ///
 /// # Errors
-/// If there is no bank under the root, a header is incomplete, or the unchanged pool already fails.
+/// If the root has no mutants, a header is incomplete, or the copies cannot be made.
 pub fn run(wish: &Wish, say: impl Fn(&str)) -> Result<Vec<Mutant>, String> {
     let patches = workshop::patches(&wish.root)?;
     let wanted = |patch: &&Patch| match (&wish.only, wish.canary) {
@@ -123,7 +123,7 @@ fn describe(fate: &Fate) -> String {
     }
 }
 
-/// The table for people, as Markdown.
+/// The results as a Markdown table.
 #[must_use]
 pub fn table(mutants: &[Mutant]) -> String {
     let mut text = String::from(
@@ -132,7 +132,7 @@ pub fn table(mutants: &[Mutant]) -> String {
     for mutant in mutants {
         let (seeds, invariant, elements) = match &mutant.fate {
             Fate::Dead { seeds, invariant, elements } => {
-                let unexpected = if mutant.is_dead() { "" } else { " (not as its header says)" };
+                let unexpected = if mutant.is_dead() { "" } else { " (not in its header)" };
                 (seeds.to_string(), format!("{invariant}{unexpected}"), elements.to_string())
             }
             Fate::Alive => ("ALIVE".to_owned(), String::new(), String::new()),
@@ -147,7 +147,7 @@ pub fn table(mutants: &[Mutant]) -> String {
     text
 }
 
-/// The same for machines.
+/// The results as JSON.
 #[must_use]
 pub fn json(mutants: &[Mutant]) -> serde_json::Value {
     let list: Vec<_> = mutants

@@ -1,9 +1,9 @@
-//! A plan: everything a run depends on. A run is a pure function of it, so a plan, and not the seed
-//! that made it, is what reproduces a failure on later commits too.
+//! A plan: everything a run depends on. A run is a pure function of its plan, so the plan, not the
+//! seed that produced it, reproduces a failure on later commits too.
 //!
-//! Plans are small RON files that a person can read and edit. Directives are *reactive* and *keyed*:
-//! "backend 1, its 2nd connection, 3rd stream: reset it 4 ms after its HEADERS were read", so that
-//! each can be dropped alone and the rest still mean the same.
+//! Plans are small RON files that a person can read and edit. Directives are *reactive* and
+//! *keyed*: "backend 1, its 2nd connection, 3rd stream: reset it 4 ms after its HEADERS were read".
+//! Each can be dropped alone, and the others keep their meaning.
 
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ mod directive;
 mod pool;
 mod text;
 
-/// The version of the text form. A file of another version is refused.
+/// The version of the text format. Files of other versions are refused.
 pub const FORMAT: u32 = 1;
 
 /// Everything a run depends on.
@@ -28,23 +28,23 @@ pub const FORMAT: u32 = 1;
 pub struct Plan {
     /// [`FORMAT`].
     pub format: u32,
-    /// Where the plan came from, for people.
+    /// The origin of the plan, for people.
     pub origin: String,
-    /// Fixes every delay that is drawn, and the pool's own choices.
+    /// Determines every drawn delay and the pool's own choices.
     pub seed: u64,
-    /// What the pool is built from.
+    /// The pool's configuration.
     pub pool: PoolPlan,
-    /// How long things take.
+    /// Delays.
     pub network: Network,
     /// The model backends. Those that the pool does not have at the start come last.
     pub backends: Vec<BackendPlan>,
-    /// What the clients ask for.
+    /// The clients' requests.
     pub requests: Vec<RequestPlan>,
-    /// What goes wrong.
+    /// The faults.
     pub directives: Vec<Directive>,
     /// Delays that reorder the schedule.
     pub deviations: Vec<Deviation>,
-    /// When faults stop and what is well from then on.
+    /// When faults stop, and the state of the backends from then on.
     pub heal: Heal,
 }
 
@@ -58,27 +58,27 @@ pub struct Span {
     pub most_us: u64,
 }
 
-/// How long things take, and which of two things in the same instant comes first.
+/// Delays, and the order of events at the same instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
-    /// A frame's way from one end to the other.
+    /// Transit time of a frame from one end to the other.
     pub wire: Span,
-    /// From an event at the shell to the fact that the pool is told, and from an order to its
+    /// Delay from an event at the shell to the fact given to the pool, and from an order to its
     /// execution.
     pub shell: Span,
-    /// How late the shell calls a timeout.
+    /// Delay of a timeout call by the shell.
     pub timer: Span,
-    /// TCP, TLS and SETTINGS.
+    /// Time for TCP, TLS and SETTINGS.
     pub dial: Span,
-    /// The system gives up a connection on a dead path after this long.
+    /// Time until the system gives up a connection on a dead path.
     pub dead_path_us: u64,
-    /// Order within one instant.
+    /// Order of events at the same instant.
     pub ties: Ties,
 }
 
-/// The order of events in the same instant. Frames of one direction of a connection, and reports of
-/// one task of the shell, keep their order whatever this says.
+/// The order of events at the same instant. Frames of one direction of a connection, and reports of
+/// one task of the shell, always keep their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 pub enum Ties {
     /// First come, first served.
@@ -93,81 +93,81 @@ pub enum Ties {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
 pub struct BackendPlan {
-    /// Whether it speaks HTTP/1.1 only.
+    /// True if it speaks only HTTP/1.1.
     pub http1: bool,
     /// SETTINGS_MAX_CONCURRENT_STREAMS; not sent if `None`.
     pub max_streams: Option<u32>,
-    /// The first SETTINGS comes this long after the rest of the handshake (F13); the shell reports
-    /// the connection before it.
+    /// Delay of the first SETTINGS after the rest of the handshake (F13); the shell reports the
+    /// connection before it arrives.
     pub settings_late_us: Option<u64>,
-    /// Says GOAWAY after so many streams of a connection.
+    /// Sends GOAWAY after this many streams of a connection.
     pub streams_per_connection: Option<u32>,
-    /// Says GOAWAY(ENHANCE_YOUR_CALM) at so many PINGs of a connection without a request between
-    /// (F2).
+    /// Sends GOAWAY(ENHANCE_YOUR_CALM) at this many PINGs of a connection without a request in
+    /// between (F2).
     pub ping_strikes: Option<u32>,
     /// Time before the response head.
     pub work: Span,
-    /// Time from the head to the end of the response; 0: trailers only, or a head that ends it.
+    /// Time from the head to the end of the response; 0 means trailers only, or a head that ends
+    /// it.
     pub body: Span,
-    /// Whether the pool has it only once a directive adds it.
+    /// True if the pool has it only after a directive adds it.
     #[serde(default)]
     pub spare: bool,
 }
 
-/// What one client asks for.
+/// One client request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
 pub struct RequestPlan {
-    /// Its name in directives; grows along the list.
+    /// The name in directives; ascending in the list.
     pub id: u32,
-    /// When.
+    /// Time of arrival.
     pub at_us: u64,
-    /// Whether the method is idempotent (RFC 9110, 9.2.2).
+    /// True if the method is idempotent (RFC 9110, 9.2.2).
     pub idempotent: bool,
-    /// How long its body takes to send, once it has a stream; `None` without a body.
+    /// Sending time of its body, once it has a stream; `None` without a body.
     pub body_us: Option<u64>,
-    /// Whether the body outgrows the replay buffer half-way.
+    /// True if the body exceeds the replay buffer half-way.
     pub outgrows_buffer: bool,
-    /// Whether the backend answers before the body is complete (F24).
+    /// True if the backend answers before the body is complete (F24).
     pub early_response: bool,
     /// 1xx heads before the response (F24).
     pub informational: u8,
 }
 
-/// The n-th delay that is drawn in the run is longer by this: a different schedule, everything else
-/// equal.
+/// Lengthens the n-th delay drawn in the run: a different schedule, everything else equal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
 pub struct Deviation {
-    /// Which delay, counted from 0.
+    /// Index of the delay, from 0.
     pub delay: u32,
-    /// How much longer.
+    /// Added time.
     pub by_us: u64,
 }
 
-/// When faults stop, and what stays broken for ever.
+/// When faults stop, and what stays broken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
 pub struct Heal {
-    /// No directive strikes after this.
+    /// No directive takes effect after this.
     pub at_us: u64,
-    /// Per backend: how it is from then on.
+    /// The state of each backend from then on.
     pub backends: Vec<Health>,
 }
 
-/// How a backend is once faults have stopped.
+/// The state of a backend once faults have stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 pub enum Health {
     /// Accepts and answers.
     Well,
     /// Refuses every dial; its connections are dead paths.
     Refuses,
-    /// No dial ever ends; its connections are dead paths.
+    /// No dial ends; its connections are dead paths.
     Hangs,
 }
 
 impl Plan {
-    /// What the pool is built from.
+    /// The pool's configuration.
     #[must_use]
     pub fn config(&self) -> baton::pool::Config {
         self.pool.to_config(self.backends_at_start())
@@ -179,7 +179,7 @@ impl Plan {
         self.backends.iter().filter(|backend| !backend.spare).count()
     }
 
-    /// What shrinking counts: requests, directives and deviations.
+    /// The number of elements that shrinking counts: requests, directives and deviations.
     #[must_use]
     pub fn elements(&self) -> usize {
         self.requests.len() + self.directives.len() + self.deviations.len()

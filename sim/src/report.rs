@@ -1,4 +1,4 @@
-//! What a person sees of a failure: which invariant, where, how to see it again.
+//! The report of a failure: the invariant, the position and how to replay it.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -13,11 +13,11 @@ use crate::run::{Run, run};
 use crate::story::{self, Filter, Line};
 use crate::trace::Trace;
 
-/// A plan, run with everything kept.
+/// A plan's run with all details.
 pub struct Replay {
-    /// How it ended.
+    /// The result of the run.
     pub run: Run,
-    /// What happened.
+    /// The story.
     pub lines: Vec<Line>,
 }
 
@@ -30,7 +30,7 @@ pub fn replay(plan: &Plan) -> Replay {
     Replay { run, lines }
 }
 
-/// The first lines of a report: what failed, and where.
+/// The first lines of a report: the failure and its position.
 #[must_use]
 pub fn headline(violation: &Violation, seed: u64, run: &Run) -> String {
     format!(
@@ -58,10 +58,10 @@ pub fn report(plan: &Plan, headline: &str, shrunk: &str, command: &str, filter: 
     text
 }
 
-/// Writes a plan where `cargo test` runs it from now on.
+/// Writes a plan to a directory; `cargo test` runs the plans in `tests/regressions`.
 ///
 /// # Errors
-/// If the directory cannot be made or the file not written.
+/// If the directory cannot be created or the file cannot be written.
 pub fn keep(plan: &Plan, invariant: Invariant, seed: u64, directory: &Path) -> io::Result<PathBuf> {
     fs::create_dir_all(directory)?;
     let path = directory.join(format!("{invariant}-{seed:016x}.ron"));
@@ -69,7 +69,7 @@ pub fn keep(plan: &Plan, invariant: Invariant, seed: u64, directory: &Path) -> i
     Ok(path)
 }
 
-/// The commit that is checked out, as far as anyone can tell.
+/// The checked-out commit, or `unknown`.
 #[must_use]
 pub fn commit() -> String {
     let told = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();

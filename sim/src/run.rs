@@ -10,12 +10,12 @@ use crate::plan::Plan;
 use crate::trace::Trace;
 use crate::world::World;
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// The first invariant that did not hold, if one did not.
+    /// The first invariant that did not hold, if any.
     pub violation: Option<Violation>,
-    /// Facts the pool was told.
+    /// Facts given to the pool.
     pub facts: u64,
     /// Virtual time, nanoseconds.
     pub time_ns: u64,
@@ -23,7 +23,7 @@ pub struct Run {
     pub hash: u64,
 }
 
-/// Runs a plan, adding to `coverage` what it met and to `trace` what happened.
+/// Runs a plan. Adds what was met to `coverage` and what happened to `trace`.
 #[must_use]
 pub fn run(plan: &Plan, coverage: &mut Coverage, trace: &mut Trace) -> Run {
     catch_panics();
@@ -42,7 +42,7 @@ pub fn run(plan: &Plan, coverage: &mut Coverage, trace: &mut Trace) -> Run {
     Run { violation, facts: trace.told_count(), time_ns, hash: trace.hash() }
 }
 
-/// Runs a plan and says only how it ended.
+/// Runs a plan and returns only its result.
 #[must_use]
 pub fn judge(plan: &Plan) -> Run {
     run(plan, &mut Coverage::default(), &mut Trace::hash_only())
@@ -52,7 +52,7 @@ thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Assertions in the pool are findings, not crashes: what they say is kept for the report.
+/// Turns assertions in the pool into findings: keeps their messages for the report.
 pub(crate) fn catch_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

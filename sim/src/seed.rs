@@ -1,14 +1,14 @@
-//! Seeds as people write them: a number, or a commit hash.
+//! Parses seeds: a number or a commit hash.
 
-/// A seed from a decimal number, a hexadecimal one with `0x`, or the 40 hexadecimal digits of a
+/// Parses a seed: a decimal number, a hexadecimal one with `0x`, or the 40 hexadecimal digits of a
 /// commit hash, of which the first 16 count.
 ///
 /// # Errors
-/// What was expected.
+/// A message with the expected form.
 pub fn parse(text: &str) -> Result<u64, String> {
     let expected = || {
         format!(
-            "`{text}` is no seed: expected a number below 2^64, decimal or with 0x, or the 40 \
+            "`{text}` is not a seed: expected a number below 2^64, decimal or with 0x, or the 40 \
              hexadecimal digits of a commit hash"
         )
     };

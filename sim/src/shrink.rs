@@ -1,27 +1,27 @@
-//! From a plan that fails to the smallest one that fails in the same way: first fewer elements
-//! (ddmin, Zeller and Hildebrandt, 2002), then simpler values, again and again until nothing helps.
+//! Shrinks a failing plan to the smallest one that fails in the same way: first fewer elements
+//! (ddmin, Zeller and Hildebrandt, 2002), then simpler values, repeated until nothing helps.
 
 use crate::checker::Invariant;
 use crate::plan::{BackendPlan, Health, Plan, PoolPlan, Span, Ties};
 use crate::run::judge;
 
-/// Runs that shrinking may take.
+/// Maximum runs for shrinking.
 const RUNS_MAX: u32 = 6_000;
 
-/// What shrinking did.
+/// The result of shrinking.
 #[derive(Clone, Debug)]
 pub struct Shrunk {
-    /// The smallest plan that was found.
+    /// The smallest plan found.
     pub plan: Plan,
-    /// Elements before and after; see [`Plan::elements`].
+    /// Elements before; see [`Plan::elements`].
     pub before: usize,
-    /// After.
+    /// Elements after.
     pub after: usize,
-    /// Runs it took.
+    /// Runs used.
     pub runs: u32,
 }
 
-/// Shrinks a plan that breaks `invariant`; every step breaks the same one.
+/// Shrinks a plan that breaks `invariant`; every step breaks the same invariant.
 #[must_use]
 pub fn shrink(plan: &Plan, invariant: Invariant) -> Shrunk {
     let mut search = Search { best: plan.clone(), invariant, runs: 0 };
@@ -61,7 +61,7 @@ impl Search {
         same
     }
 
-    /// Tries without halves, quarters, … of a list, down to single elements.
+    /// Removes halves, quarters, … of a list, down to single elements.
     fn remove<T>(&mut self, list: impl Fn(&mut Plan) -> &mut Vec<T>) {
         let mut size = list(&mut self.best).len();
         while size > 0 {
@@ -113,7 +113,7 @@ impl Search {
         let _ = self.accept(candidate);
     }
 
-    /// Towards zero: zero itself, then a round number, then half of it.
+    /// Reduces a number: tries zero, then a round number, then half.
     fn number(&mut self, field: impl Fn(&mut Plan) -> &mut u64) {
         let value = *field(&mut self.best);
         if value == 0 {

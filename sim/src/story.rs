@@ -1,5 +1,4 @@
-//! A run as a story that a stranger can read: one line per thing that happened, in the lane of
-//! whoever did it.
+//! A run as a story: one line per event, in the lane of the party that caused it.
 
 mod words;
 
@@ -11,7 +10,7 @@ use crate::plan::Plan;
 use crate::trace::{Entry, Told, Trace, What};
 use words::Names;
 
-/// Who did it.
+/// The party that caused an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Lane {
@@ -30,48 +29,48 @@ pub enum Lane {
 pub struct Line {
     /// Microseconds since the start.
     pub at_us: f64,
-    /// The fact's number, if the pool was told one.
+    /// The fact's number, if the pool received one.
     pub step: Option<u64>,
-    /// Whose line it is.
+    /// The lane of the line.
     pub lane: Lane,
-    /// Where it goes, if it does.
+    /// The receiving lane, if any.
     pub to: Option<Lane>,
     /// What happened.
     pub text: String,
-    /// What the pool ordered, if anything.
+    /// The pool's orders.
     pub orders: Vec<String>,
-    /// A directive struck.
+    /// True if the line is an injected fault.
     pub fault: bool,
-    /// The requests and backends it is about, by name.
+    /// The names of the requests and backends it concerns.
     pub about: Vec<String>,
-    /// Every slot in use after it, if the pool was told something.
+    /// Slots in use after the fact, if the pool received one.
     pub slots: Vec<Slot>,
-    /// Requests waiting and live after it.
+    /// Waiting and live requests after the fact.
     pub requests: Option<(u32, u32)>,
 }
 
-/// A slot in use, for people.
+/// A slot in use, as shown to people.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Slot {
     /// The connection's name.
     pub name: String,
-    /// Its slot in the pool's table.
+    /// The slot in the pool's table.
     pub slot: u16,
-    /// Its incarnation.
+    /// The generation.
     pub generation: u32,
-    /// Its state.
+    /// The state.
     pub state: String,
-    /// Streams that count.
+    /// Streams in use.
     pub streams: u32,
-    /// Streams it may carry.
+    /// Stream limit.
     pub limit: u32,
 }
 
-/// The story of a run whose trace was kept whole.
+/// The story of a run whose whole trace was kept.
 #[must_use]
 pub fn tell(plan: &Plan, trace: &Trace) -> Vec<Line> {
     let mut names = Names::new(plan, trace);
-    // The client of the arrival that is told next.
+    // The client of the arrival that the pool receives next.
     let mut asked = None;
     let line = |entry| line(entry, &mut names, plan, &mut asked);
     trace.entries.iter().filter_map(line).collect()
@@ -191,17 +190,17 @@ fn told_line(told: &Told, names: &mut Names<'_>, asked: Option<u32>, blank: Line
     }
 }
 
-/// Which lines to show.
+/// Selects the lines to show.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Up to this step.
+    /// The last step to show.
     pub until: Option<u64>,
-    /// Only what is about one of these (`r1`, `b0`).
+    /// Shows only lines about these (`r1`, `b0`); all lines if empty.
     pub only: Vec<String>,
 }
 
 impl Filter {
-    /// The lines that are shown.
+    /// The selected lines.
     #[must_use]
     pub fn apply<'a>(&self, lines: &'a [Line]) -> Vec<&'a Line> {
         let until = self.until.unwrap_or(u64::MAX);
@@ -268,7 +267,7 @@ fn write_line(text: &mut String, line: &Line) {
     }
 }
 
-/// The request that an order or fact names, for [`Names`].
+/// The request that an order names, for [`Names`].
 pub(crate) fn request_of(order: Output) -> Option<RequestId> {
     match order {
         Output::OpenStream { request, .. } | Output::RequestEnded { request, .. } => Some(request),

@@ -1,5 +1,4 @@
-//! What happened in a run: a hash of everything the pool was told and ordered, and, when asked for,
-//! the whole story.
+//! The trace of a run: a hash of all facts and orders and, optionally, the whole story.
 
 use std::hash::{Hash, Hasher};
 
@@ -10,44 +9,44 @@ use baton::pool::{
 
 use crate::world::{DownFrame, UpFrame};
 
-/// One thing that happened.
+/// One event.
 #[derive(Clone, Debug)]
 pub(crate) enum What {
-    /// A client asked; the fact follows.
+    /// A request arrived from a client; the fact follows.
     Asked(u32),
-    /// The pool was told a fact, answered, and ordered this; how its slots look then.
+    /// The pool received a fact: its answer, its orders and its slots afterwards.
     Told(Box<Told>),
     /// The shell wrote a frame on a connection.
     Sent(u32, UpFrame),
-    /// The backend read it.
+    /// The backend read a frame.
     Read(u32, UpFrame),
     /// The backend wrote a frame.
     Answered(u32, DownFrame),
-    /// The shell read it.
+    /// The shell read a frame.
     Received(u32, DownFrame),
     /// The shell lost the connection.
     Lost(u32),
-    /// A directive struck.
+    /// A directive took effect.
     Struck(u32),
     /// Faults stopped.
     Healed,
 }
 
-/// A fact and what followed from it.
+/// A fact and its consequences.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
     pub(crate) step: u64,
     pub(crate) input: Input,
     pub(crate) handled: Handled,
     pub(crate) orders: Vec<Output>,
-    /// Every slot that is not empty, after it.
+    /// Every non-empty slot after the fact.
     pub(crate) slots: Vec<(ConnectionToken, SlotView)>,
-    /// Requests waiting, and all that are live.
+    /// Waiting requests, and all live ones.
     pub(crate) waiting: u32,
     pub(crate) live: u32,
 }
 
-/// A connection as the world numbers them.
+/// A connection, at its index in the world's list.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LinkName {
     pub(crate) token: ConnectionToken,
@@ -55,14 +54,14 @@ pub(crate) struct LinkName {
     pub(crate) nth: u32,
 }
 
-/// A stream as the world numbers them.
+/// A stream, at its index in the world's list.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ExchangeName {
     pub(crate) token: StreamToken,
     pub(crate) request: u32,
 }
 
-/// Something, and when, in nanoseconds since the start.
+/// An event and its time, in nanoseconds since the start.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) at: u64,
@@ -81,25 +80,25 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// A record that keeps the hash only.
+    /// Creates a record that keeps only the hash.
     #[must_use]
     pub fn hash_only() -> Self {
         Self::default()
     }
 
-    /// A record that keeps everything.
+    /// Creates a record that keeps everything.
     #[must_use]
     pub fn whole() -> Self {
         Self { keeps: true, ..Self::default() }
     }
 
-    /// A hash of all facts, answers and orders with their times; the same on every machine.
+    /// A hash of all facts, answers and orders with their times; identical on every machine.
     #[must_use]
     pub fn hash(&self) -> u64 {
         self.hasher.finish()
     }
 
-    /// Facts told so far.
+    /// Number of facts given so far.
     #[must_use]
     pub fn told_count(&self) -> u64 {
         self.told
@@ -162,8 +161,8 @@ impl Trace {
     }
 }
 
-/// A multiply-and-rotate hash over 64-bit words: its values are the same for ever, which the
-/// standard library's are not.
+/// A multiply-and-rotate hash over 64-bit words. Its values never change, unlike those of the
+/// standard library's hasher.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TraceHasher(u64);
 

@@ -1,9 +1,9 @@
 //! The world around a pool: clients, network, backends and a shell, in virtual time.
 //!
-//! Every part is a model that keeps its own rules (TCP keeps the order of each direction, a backend
-//! keeps RFC 9113, the shell keeps the contract of `baton::pool`) until a directive breaks one. All
-//! of them only schedule events; the one place where the pool is told anything is [`World::tell`],
-//! and the checker judges it there.
+//! Every part is a model that obeys its own rules (TCP keeps the order of each direction, a backend
+//! obeys RFC 9113, the shell obeys the contract of `baton::pool`) until a directive breaks one. The
+//! models only schedule events. Only [`World::tell`] gives facts to the pool, and the checker
+//! judges the pool there.
 
 mod client;
 mod dial;
@@ -28,9 +28,9 @@ use crate::trace::{Trace, What};
 pub(crate) use tables::{DownFrame, UpFrame};
 use tables::{Event, Exchange, Link, NONE, Request, Scheduled, Scope, Server};
 
-/// Facts after which a run is said never to end.
+/// A run with more facts than this is considered endless.
 const FACTS_MAX: u64 = 400_000;
-/// Events that are kept for telling again.
+/// Facts kept for repetition.
 const HISTORY_MAX: usize = 512;
 
 /// One run.
@@ -50,33 +50,33 @@ pub(crate) struct World<'a> {
     exchanges: Vec<Exchange>,
     requests: Vec<Request>,
     servers: Vec<Server>,
-    /// The backend in each of the pool's places.
+    /// The backend in each of the pool's backend slots.
     owners: Vec<u32>,
-    /// The backend that is being added.
+    /// The backend being added.
     joining: u32,
     /// The last link of each connection slot.
     slots: Vec<u32>,
-    /// The last request of each place in the pool's table.
+    /// The last request at each index of the pool's table.
     places: Vec<u32>,
     history: Vec<Input>,
     told: u64,
-    /// Told times lie back by so much until then.
+    /// Until `.0`, the shell's clock lags by `.1` nanoseconds.
     clock_back: (u64, u64),
-    /// Timeouts are late by so much until then.
+    /// Until `.0`, timeouts are late by `.1` nanoseconds.
     timers_late: (u64, u64),
     phase: phases::Phase,
-    /// Why the pool was told to end, if it was; the end of the process counts more.
+    /// The shutdown cause given to the pool, if any; the end of the process takes precedence.
     shutdown: Option<ShutdownCause>,
     longest_response: u64,
     handled_orders: Vec<Output>,
     /// The request whose arrival is being handled.
     arriving: u32,
-    /// Requests on a retry before a GOAWAY that met a full queue.
+    /// Number of retrying requests before a GOAWAY that arrived while the queue was full.
     retrying_before: Option<u32>,
 }
 
 impl<'a> World<'a> {
-    /// A world at its start.
+    /// Creates a world at its start.
     pub(crate) fn new(plan: &'a Plan, coverage: &'a mut Coverage, trace: &'a mut Trace) -> Self {
         let config = plan.config();
         let places = config.limits.backends;
@@ -124,7 +124,7 @@ impl<'a> World<'a> {
     /// Runs to the end.
     ///
     /// # Errors
-    /// The first invariant that does not hold.
+    /// Returns the first invariant that does not hold.
     pub(crate) fn run(&mut self) -> Verdict {
         self.begin();
         while self.phase != phases::Phase::Done {
@@ -139,7 +139,7 @@ impl<'a> World<'a> {
         self.now
     }
 
-    /// Notes in the coverage what only the whole run shows.
+    /// Records the coverage that only the whole run shows.
     pub(crate) fn finish(&mut self) {
         self.coverage.transitions(self.pool.transitions());
         let spared = self.pool.stats().counters.spared > 0;
@@ -155,7 +155,7 @@ impl<'a> World<'a> {
         self.trigger(crate::plan::When::Start, Scope::NOTHING);
     }
 
-    /// The next event or timer, whichever comes first.
+    /// Processes the next event or timer, whichever is first.
     fn step(&mut self) -> Verdict {
         let event = self.queue.peek().map(|Reverse(scheduled)| scheduled.at);
         let timer = self.timer_at();
@@ -173,7 +173,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// When the shell calls the next timeout.
+    /// The time of the shell's next timeout call.
     fn timer_at(&self) -> Option<u64> {
         let (deadline, _) = self.pool.poll_timeout()?;
         if deadline.0 == u64::MAX {
@@ -250,11 +250,11 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The one place where the pool learns anything.
+    /// Gives a fact to the pool. All facts pass through here.
     fn tell(&mut self, input: Input) -> Result<Handled, Violation> {
         self.told += 1;
         require(self.told < FACTS_MAX, Invariant::Timers, || {
-            format!("no end after {FACTS_MAX} facts: something goes round in circles")
+            format!("no end after {FACTS_MAX} facts: something repeats forever")
         })?;
         let at = self.told_at(self.now);
         self.note_situation(input);
@@ -268,7 +268,8 @@ impl<'a> World<'a> {
         self.trace.told(self.now, at, input, handled, &orders, &self.pool);
         self.checker.judge(at, input, expected, handled, &orders, &self.pool)?;
         self.pool.check_invariants();
-        // What cannot have been true then may be told as the truth when it is possible, but not be it.
+        // A refused fact was impossible; repeated later, it could become possible without being
+        // true.
         if handled != Handled::Refused {
             self.remember(input);
         }
@@ -300,7 +301,7 @@ impl<'a> World<'a> {
         self.history.push(input);
     }
 
-    /// What the shell's clock says.
+    /// The shell's clock.
     fn told_at(&self, now: u64) -> Instant {
         let (until, by) = self.clock_back;
         Instant(if now < until { now.saturating_sub(by) } else { now })
@@ -319,7 +320,7 @@ impl<'a> World<'a> {
         self.queue.push(Reverse(Scheduled { at, tie, order, event }));
     }
 
-    /// A delay of one entity, nanoseconds; longer where a deviation says so.
+    /// A delay of one entity in nanoseconds, including its deviation.
     fn delay(&mut self, domain: Domain, span: Span, entity: u64, ordinal: u64) -> u64 {
         let drawn = self.draws.between(domain, entity, ordinal, span.least_us, span.most_us);
         let number = self.delays;

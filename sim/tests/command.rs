@@ -1,27 +1,27 @@
-//! The command as people and CI use it.
+//! Tests the command as people and CI use it.
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
 fn sim(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_sim")).args(arguments).output().expect("it can be run")
+    Command::new(env!("CARGO_BIN_EXE_sim")).args(arguments).output().expect("the command runs")
 }
 
 fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// A directory of its own for a test, empty.
+/// Creates an empty directory for one test.
 fn scratch(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = fs::remove_dir_all(&path);
-    fs::create_dir_all(&path).expect("the directory can be made");
+    fs::create_dir_all(&path).expect("the directory can be created");
     path
 }
 
 #[test]
-fn a_run_that_passes_says_so_and_ends_with_0() {
+fn a_passing_run_prints_pass_and_exits_with_0() {
     let output = sim(&["run", "--seeds", "200", "--jobs", "2"]);
     assert_eq!(output.status.code(), Some(0));
     assert!(text(&output).starts_with("PASS  200 seeds"), "{}", text(&output));
@@ -41,7 +41,7 @@ fn a_commit_hash_is_a_seed() {
 }
 
 #[test]
-fn a_replay_tells_the_story_and_can_be_narrowed() {
+fn a_replay_prints_the_story_and_can_be_filtered() {
     let whole = text(&sim(&["replay", "7"]));
     assert!(whole.contains("client") && whole.contains("backend"), "{whole}");
     assert!(whole.contains("asks: "), "{whole}");
@@ -64,7 +64,7 @@ fn a_seed_written_as_a_plan_replays_the_same() {
 }
 
 #[test]
-fn wrong_usage_is_named_and_ends_with_64() {
+fn wrong_usage_is_explained_and_exits_with_64() {
     let directory = scratch("wrong");
     let broken = directory.join("broken.ron");
     fs::write(&broken, "(\n    format: 1,\n    origin: 5,\n)").expect("the file can be written");
@@ -76,7 +76,7 @@ fn wrong_usage_is_named_and_ends_with_64() {
         (vec!["run".to_owned(), "--seeds".to_owned(), "0".to_owned()], "--seeds"),
         (vec!["run".to_owned(), "--from".to_owned(), "xyz".to_owned()], "40 hexadecimal digits"),
         (vec!["run".to_owned(), "--time".to_owned(), "60".to_owned()], "such as 60s"),
-        (vec!["replay".to_owned(), "no-such-file".to_owned()], "the name of a file that exists"),
+        (vec!["replay".to_owned(), "no-such-file".to_owned()], "the name of an existing file"),
         (vec!["replay".to_owned(), path(&broken)], "line 3, column"),
         (vec!["replay".to_owned(), path(&other)], "format: expected 1, found 99"),
         (vec!["shrink".to_owned(), "1".to_owned()], "nothing to shrink"),
@@ -98,14 +98,14 @@ fn the_doctor_finds_no_difference() {
 }
 
 #[test]
-fn coverage_gaps_are_named_and_end_with_4() {
+fn coverage_gaps_are_listed_and_exit_with_4() {
     let output = sim(&["coverage", "--seeds", "1"]);
     assert_eq!(output.status.code(), Some(4));
     assert!(text(&output).contains("never  "), "{}", text(&output));
 }
 
 #[test]
-fn a_small_scope_is_searched_to_its_end() {
+fn a_small_scope_is_searched_completely() {
     let output =
         sim(&["exhaust", "--backends", "1", "--streams", "1", "--requests", "1", "--faults", "1"]);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));

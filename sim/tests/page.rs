@@ -1,4 +1,4 @@
-//! The page of a run, in a real browser, where one is installed.
+//! Tests the HTML page of a run in a real browser, if one is installed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ fn browser() -> Option<&'static str> {
     })
 }
 
-/// The document as the browser has it once the page's scripts have run.
+/// Returns the document after the page's scripts have run.
 fn document(browser: &str, page: &Path, fragment: &str) -> String {
     let profile = page.with_extension("profile");
     let output = Command::new(browser)
@@ -40,7 +40,7 @@ fn page() -> PathBuf {
 fn the_page_shows_the_lanes_and_the_slider_moves() {
     let page = page();
     let text = fs::read_to_string(&page).expect("the page was written");
-    assert!(!text.contains("http://") && !text.contains("https://"), "it needs no network");
+    assert!(!text.contains("http://") && !text.contains("https://"), "the page needs no network");
     let Some(browser) = browser() else {
         println!("skipped: no Chromium is installed (any of {BROWSERS:?})");
         return;
@@ -50,7 +50,7 @@ fn the_page_shows_the_lanes_and_the_slider_moves() {
         assert!(at_start.contains(&format!("<div class=\"head\">{lane}</div>")), "{lane}");
     }
     assert!(at_start.contains("asks: "), "the story is there");
-    assert!(at_start.contains(">line 2 of "), "a link names a line");
+    assert!(at_start.contains(">line 2 of "), "a link selects a line");
     let later = |text: &str| text.matches(" later\">").count();
     let moved = text.replace(
         "</body>",
@@ -60,5 +60,5 @@ fn the_page_shows_the_lanes_and_the_slider_moves() {
     fs::write(&moved_page, moved).expect("the page can be written");
     let at_ten = document(browser, &moved_page, "#line=2");
     assert!(at_ten.contains(">line 10 of "), "the slider moves");
-    assert_eq!(later(&at_start) - later(&at_ten), 8, "eight more lines are in the past");
+    assert_eq!(later(&at_start) - later(&at_ten), 8, "eight fewer lines are dimmed");
 }

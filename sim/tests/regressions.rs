@@ -1,5 +1,4 @@
-//! Plans that once broke something, and inputs that a fuzzer found worth keeping: all of them are
-//! run on every `cargo test`.
+//! Runs the plans that once failed and the corpora of the fuzzer on every `cargo test`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The files of a directory with an extension, or all of them.
+/// The files of a directory with an extension, or all files if `None`.
 fn files(directory: &str, extension: Option<&str>) -> Vec<PathBuf> {
     let directory = root().join(directory);
     let entries = fs::read_dir(&directory).expect("the directory is part of the repository");
@@ -35,7 +34,7 @@ fn every_plan_that_once_failed_passes() {
 }
 
 #[test]
-fn the_corpora_of_the_fuzzer_pass() {
+fn the_fuzzer_corpora_pass() {
     for (directory, run) in [
         ("fuzz/corpus/plans", fuzz::run_plan as fn(&[u8])),
         ("fuzz/corpus/inputs", fuzz::run_inputs as fn(&[u8])),

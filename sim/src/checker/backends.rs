@@ -1,5 +1,5 @@
-//! The account of backends: which are in service, what the operator ordered, what the pool says of
-//! them, and how many streams their dials are expected to bring.
+//! The model of backends: those in service, the operator's orders, the state the pool reports, and
+//! the number of streams that their dials are expected to bring.
 
 use std::time::Duration;
 
@@ -18,35 +18,35 @@ pub(super) enum Service {
     Vacant,
     Serving,
     Draining,
-    /// Removed at that moment.
+    /// Removed at this instant.
     Leaving(Instant),
 }
 
-/// A place for a backend, and the one in it.
+/// A backend slot and the backend in it.
 #[derive(Clone, Debug)]
 pub(super) struct Backend {
     pub(super) generation: u32,
     pub(super) service: Service,
     pub(super) health: Health,
     pub(super) probes: Probes,
-    /// Rounds of failed dials in a row.
+    /// Consecutive rounds of failed dials.
     pub(super) rounds: u32,
-    /// The wait for the next dial ends between these.
+    /// Bounds within which the wait for the next dial ends.
     pub(super) backoff: Option<(Instant, Instant)>,
     /// Streams that the next dial is expected to bring.
     pub(super) expected: u32,
-    /// The longest that a response head took.
+    /// The longest time to a response head so far.
     pub(super) longest_response: Duration,
-    /// Times that it asked for calm after PINGs.
+    /// ENHANCE_YOUR_CALM count after PINGs.
     pub(super) calm: u32,
     /// Requests on its connections.
     pub(super) requests: u32,
-    /// When it came back, or came.
+    /// When it returned or was added.
     pub(super) returned: Option<Instant>,
     pub(super) weight: u16,
-    /// Requests in a row that went elsewhere although it had room.
+    /// Consecutive requests that went elsewhere although it had capacity.
     pub(super) passed_over: u32,
-    /// The state that the pool last told of it, and when.
+    /// The state that the pool last reported, and when.
     pub(super) told: Option<(BackendState, Instant)>,
 }
 
@@ -102,7 +102,7 @@ impl Backend {
 }
 
 impl Books {
-    /// The backends of the configuration are there from the beginning.
+    /// Adds the backends of the configuration, in service from the start.
     pub(super) fn configure(&mut self, config: &Config) {
         for (index, backend) in config.backends.iter().enumerate() {
             let expected = self.first_expectation(backend.exclusive);
@@ -117,7 +117,7 @@ impl Books {
         if exclusive { 1 } else { cap.min(100) }
     }
 
-    /// The place that a token names, if its backend is there.
+    /// The slot that a token names, if its backend exists.
     pub(super) fn backend(&self, token: BackendToken) -> Option<usize> {
         let index = usize::from(token.backend.0);
         let state = self.backends.get(index)?;
@@ -130,13 +130,13 @@ impl Books {
         state.is_usable() || (state.is_in_service() && self.is_panicking())
     }
 
-    /// Whether a further backend can be taken in: a place is free, or one that leaves holds it.
+    /// Returns true if another backend can be added: a slot is vacant or holds a removed backend.
     pub(super) fn has_place(&self) -> bool {
         let free = |state: &Backend| matches!(state.service, Service::Vacant | Service::Leaving(_));
         self.backends.iter().any(free)
     }
 
-    /// The backend that must make room, if no place is free: the one that left first.
+    /// The removed backend that must make room if no slot is vacant: the one removed first.
     pub(super) fn first_to_go(&self) -> Option<usize> {
         if self.backends.iter().any(|state| state.service == Service::Vacant) {
             return None;
@@ -148,7 +148,7 @@ impl Books {
         self.backends.iter().enumerate().filter_map(left).min().map(|(_, index)| index)
     }
 
-    /// A backend is taken in: at once, or once the one in its place is said to be gone.
+    /// A backend is added: at once, or when the pool reports its predecessor in the slot gone.
     pub(super) fn backend_added(
         &mut self,
         now: Instant,
@@ -157,21 +157,21 @@ impl Books {
     ) -> Verdict {
         let Input::BackendAdded { weight, exclusive } = input else {
             return require(false, Invariant::NoResurrection, || {
-                format!("{input:?} was taken for a new backend")
+                format!("{input:?} was answered as an added backend")
             });
         };
         let index = usize::from(token.backend.0);
         let known = self.backends.get(index);
         let fresh = known.is_some_and(|state| token.generation == state.generation + 1);
-        require(fresh, Invariant::ExclusiveOwnership, || format!("{token:?} was given before"))?;
+        require(fresh, Invariant::ExclusiveOwnership, || format!("{token:?} is not new"))?;
         self.joining = Some((token, weight, exclusive));
         match self.first_to_go() {
             None => self.join(now),
             Some(first) => {
                 require(first == index, Invariant::Fairness, || {
-                    format!("backend {index} had to make room, but {first} left before it")
+                    format!("backend {index} had to make room, but {first} was removed before it")
                 })?;
-                // Nobody orders the end of a connection that is lost already.
+                // The pool orders no close of a connection that is already lost.
                 for slot in self.slots_of(index) {
                     if self.connections[slot].phase == ConnectionPhase::Lost {
                         let all = |stream_id| Some(lost_evidence(stream_id));
@@ -191,7 +191,7 @@ impl Books {
         let index = usize::from(token.backend.0);
         let vacant = self.backends[index].service == Service::Vacant;
         require(vacant, Invariant::ExclusiveOwnership, || {
-            format!("{token:?} was put where another backend is")
+            format!("{token:?} was added in an occupied slot")
         })?;
         let expected = self.first_expectation(exclusive);
         let state = &mut self.backends[index];
@@ -205,14 +205,14 @@ impl Books {
         index * self.slots_per_backend..(index + 1) * self.slots_per_backend
     }
 
-    /// Facts about backends that were answered `Done`.
+    /// Applies a fact about a backend that was answered `Done`.
     pub(super) fn apply_to_backend(&mut self, now: Instant, input: Input) {
         match input {
             Input::BackendRemoved { backend } => {
                 let index = self.backend(backend).expect("answered Done");
                 self.backends[index].service = Service::Leaving(now);
                 self.backends[index].probes.out = None;
-                // A connection that drains has this long at most.
+                // A connection that drains may take at most this long.
                 self.retire(now, index, now.after(self.longest_drain()));
             }
             Input::DrainRequested { backend, within } => {
@@ -243,7 +243,7 @@ impl Books {
         }
     }
 
-    /// The backend gets nothing new; what it has ends at the deadline.
+    /// The backend receives no new streams; its connections end by the deadline.
     fn retire(&mut self, now: Instant, index: usize, deadline: Instant) {
         for slot in self.slots_of(index) {
             match self.connections[slot].phase {
@@ -267,7 +267,7 @@ impl Books {
         }
     }
 
-    /// Connections that drained for their backend alone take streams again.
+    /// Connections that drained only because of their backend accept streams again.
     fn resume(&mut self, now: Instant, index: usize) {
         for slot in self.slots_of(index) {
             let connection = &mut self.connections[slot];
@@ -299,7 +299,7 @@ impl Books {
         }
     }
 
-    /// Orders about backends.
+    /// Applies an order about a backend.
     pub(super) fn order_of_backend(
         &mut self,
         now: Instant,
@@ -330,7 +330,7 @@ impl Books {
                     && !passed
                     && out.is_some_and(|(_, since)| now >= since.after(timeout));
                 require((told && out.is_some()) || late, legal, || {
-                    format!("{order:?} of a probe that is {out:?}")
+                    format!("{order:?} for health check {out:?}")
                 })?;
                 let interval = self.config.timeouts.probe_interval;
                 let most = interval / 10 * 11 + Duration::from_nanos(10);
@@ -344,9 +344,9 @@ impl Books {
                 let index = self.known_backend(backend)?;
                 let before = self.backends[index].told.replace((state, now));
                 let news = before.is_none_or(|(before, _)| before != state);
-                require(news, legal, || format!("{order:?} was told before"))?;
+                require(news, legal, || format!("{order:?} was reported before"))?;
                 require(is_likely(state, cause), Invariant::Health, || {
-                    format!("{order:?}: that is no cause of this")
+                    format!("{order:?}: this cause does not fit the state")
                 })
             }
             Output::BackendGone { backend } => self.backend_gone(now, backend),
@@ -357,7 +357,7 @@ impl Books {
     fn known_backend(&self, token: BackendToken) -> Result<usize, super::Violation> {
         let index = self.backend(token);
         require(index.is_some(), Invariant::CommandLegality, || {
-            format!("an order about {token:?}, which is gone")
+            format!("an order for {token:?}, which is gone")
         })?;
         Ok(index.expect("looked at just now"))
     }
@@ -369,7 +369,7 @@ impl Books {
         let empty = slots.iter().all(|connection| connection.phase == ConnectionPhase::Gone);
         let leaving = matches!(self.backends[index].service, Service::Leaving(_));
         require(leaving && empty, Invariant::CommandLegality, || {
-            format!("{token:?} is said to be gone; it is {:?}", self.backends[index].service)
+            format!("{token:?} is reported gone, but is {:?}", self.backends[index].service)
         })?;
         let generation = self.backends[index].generation;
         self.backends[index] = Backend { generation, ..Backend::vacant() };
@@ -380,13 +380,14 @@ impl Books {
     }
 }
 
-/// Whether a state can have this cause.
+/// Returns true if a state can have this cause.
 fn is_likely(state: BackendState, cause: StateCause) -> bool {
     match state {
         BackendState::Down => matches!(cause, StateCause::Probes | StateCause::Operator),
         BackendState::Draining => cause == StateCause::Operator,
         BackendState::Leaving => cause == StateCause::Configured,
-        // Either shows again when a backend is no longer down: a probe passed, or probing is off.
+        // These states show again when a backend is no longer down: a check passed, or checks are
+        // off.
         BackendState::Ejected => matches!(
             cause,
             StateCause::Failures

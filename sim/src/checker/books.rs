@@ -1,5 +1,4 @@
-//! The tables of the account: connections, streams and requests as the facts and orders so far
-//! imply them.
+//! The model's tables: connections, streams and requests as the facts and orders so far imply them.
 
 use baton::pool::{
     BackendId, BackendToken, Config, ConnectionToken, Evidence, Input, Instant, Protocol,
@@ -19,32 +18,32 @@ pub(super) struct Connection {
     pub(super) load: u32,
     pub(super) opened: u32,
     pub(super) last_stream_id: u32,
-    /// When the present phase began.
+    /// When the current phase began.
     pub(super) since: Instant,
-    /// When it was reported up.
+    /// When it was reported connected.
     pub(super) up_since: Instant,
-    /// When its load last became zero, or it came up.
+    /// When its load last became zero, or when it connected.
     pub(super) idle_since: Instant,
     /// When a frame last arrived or its load last rose from zero.
     pub(super) quiet_since: Instant,
-    /// The latest that `quiet_since` was; the clock may go back.
+    /// The latest value of `quiet_since`; the clock may go back.
     pub(super) quiet_latest: Instant,
     pub(super) ping_out: bool,
     /// PINGs answered since the last response.
     pub(super) pongs: u32,
-    /// Whether the pool held it suspect after the last step and no frame came since.
+    /// True if the pool considered it suspect after the last step and no frame has arrived since.
     pub(super) suspect: bool,
-    /// Streams that its dial is expected to bring; 0 once it is slow.
+    /// Streams that its dial is expected to bring; 0 once the dial is slow.
     pub(super) expected: u32,
-    /// Responses begun on it.
+    /// Responses started on it.
     pub(super) responses: u32,
-    /// It was lost under requests without a goodbye, and nobody has said that one was cut off.
+    /// It was closed without GOAWAY under requests, and no cut-off request has been reported yet.
     pub(super) lost_without_goodbye: bool,
-    /// Its backend was drained or removed: it ends then at the latest.
+    /// Deadline by which it ends, set when its backend is drained or removed.
     pub(super) ends_at: Option<Instant>,
-    /// And not before, since it drains for that reason alone.
+    /// True if it must not end before `ends_at`, because it drains for that reason alone.
     pub(super) only_then: bool,
-    /// It would take streams again if its backend came back.
+    /// It would accept streams again if its backend returned.
     pub(super) resumable: bool,
 }
 
@@ -64,7 +63,7 @@ pub(super) enum Stream {
     Resetting { ordinal: u32 },
 }
 
-/// A place in the table of requests.
+/// An entry in the request table.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     pub(super) phase: RequestPhase,
@@ -80,7 +79,7 @@ pub(super) struct Request {
     /// When it was sent whole, or given to a connection.
     pub(super) sent_at: Instant,
     pub(super) response_deadline: Option<Instant>,
-    /// Its body may stand still until then.
+    /// Deadline of the next progress of its body.
     pub(super) stalls_at: Option<Instant>,
 }
 
@@ -90,12 +89,12 @@ pub(super) enum RequestPhase {
     Waiting,
     Sent(StreamToken),
     Responding(StreamToken),
-    /// Its attempt failed in this step; the orders must show what becomes of it.
+    /// Its attempt failed in this step; the orders must show whether it is retried or ends.
     Limbo {
         was_responding: bool,
         must_retry: Decision,
     },
-    /// It must end in this step, in this way.
+    /// It must end in this step with this ending.
     Ending(Ending),
 }
 
@@ -108,19 +107,19 @@ pub(super) enum Ending {
     Rebuilt,
 }
 
-/// Whether a failed attempt is followed by another.
+/// Tells if a failed attempt is followed by another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
     Retry,
     End,
-    /// Depends on the order in which the pool looked at several at once.
+    /// Depends on the order in which the pool visited several requests.
     Either,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Running,
-    /// Until then.
+    /// Ends at this instant.
     Draining(Instant),
     Over,
 }
@@ -135,35 +134,36 @@ pub(super) struct Books {
     pub(super) live: u32,
     pub(super) waiting: u32,
     pub(super) arrivals: u64,
-    /// The last incarnation that a slot may have.
+    /// The last generation that a slot may have.
     pub(super) generation_max: u32,
     pub(super) phase: Phase,
     /// Requests in `Limbo` or `Ending`.
     pub(super) limbo: Vec<u32>,
-    /// Streams whose reset the fact calls for.
+    /// Streams whose reset the fact requires.
     pub(super) resets_due: u32,
-    /// Timeouts in a row at the same instant.
+    /// Consecutive timeouts at the same instant.
     pub(super) timeouts: (Instant, u32),
     /// Requests that waited when the pool began to serve them in this step.
     pub(super) demand: u32,
-    /// The time of the present step, and the timer that is due in it.
+    /// The time of the current step, and the timer that is due in it.
     pub(super) step_at: Instant,
     pub(super) fired: Option<(Instant, TimerReason)>,
     pub(super) backends: Vec<Backend>,
-    /// The backend that is being taken in, with weight and exclusiveness.
+    /// The backend being added, with its weight and `exclusive`.
     pub(super) joining: Option<(BackendToken, u16, bool)>,
-    /// The place whose probe was reported in this step, and whether it passed.
+    /// The slot whose health check was reported in this step, and true if the check passed.
     pub(super) judgement_due: Option<(usize, bool)>,
-    /// Something was miscounted on purpose.
+    /// A miscount was planted.
     pub(super) planted: bool,
-    /// And it was the deadline of the shutdown.
+    /// The planted miscount was a lost shutdown deadline.
     pub(super) deadline_lost: bool,
-    /// The pool starts anew in this step.
+    /// The pool is rebuilt in this step.
     pub(super) rebuilding: bool,
-    /// Streams opened in this step, and dials beyond what waits.
+    /// Streams opened in this step, and dials beyond the waiting requests' need.
     pub(super) served: u32,
     pub(super) extra_dials: u32,
-    /// Backends that could have been dialled when one was that had let a dial hang, a bit each.
+    /// Bit set of backends that could have been dialled when one with a slow dial was dialled
+    /// again.
     pub(super) passed_over: u64,
 }
 
@@ -240,7 +240,7 @@ impl Books {
         books
     }
 
-    /// The slot that a token names, if it names the present incarnation.
+    /// The slot that a token names, if the token's generation is current.
     pub(super) fn slot(&self, token: ConnectionToken) -> Option<usize> {
         let slot = usize::from(token.slot);
         if usize::from(token.backend.0) >= self.backends.len() || slot >= self.slots_per_backend {
@@ -261,7 +261,7 @@ impl Books {
         }
     }
 
-    /// The entry that a token names, if it names the present stream.
+    /// The entry that a token names, if it holds that stream.
     pub(super) fn stream(&self, token: StreamToken) -> Option<(usize, usize, Stream)> {
         let slot = self.slot(token.connection)?;
         let per_connection = self.config.limits.streams_per_connection;
@@ -277,7 +277,7 @@ impl Books {
         }
     }
 
-    /// The place in the table that an id names, if it names the present request.
+    /// The entry that an id names, if it holds that request.
     pub(super) fn request(&self, id: RequestId) -> Option<u32> {
         let request = self.requests.get(id.index as usize)?;
         let current = request.phase != RequestPhase::None && request.generation == id.generation;
@@ -288,7 +288,7 @@ impl Books {
         &mut self.requests[index as usize]
     }
 
-    /// A new request was taken in.
+    /// Adds an accepted request.
     pub(super) fn accept(&mut self, now: Instant, id: RequestId, input: Input) -> Verdict {
         let Input::RequestArrived { idempotent, has_body } = input else {
             return require(false, Invariant::NoResurrection, || {
@@ -299,7 +299,7 @@ impl Books {
         let fresh = known.is_some_and(|request| {
             request.phase == RequestPhase::None && id.generation > request.generation
         });
-        require(fresh, Invariant::ExclusiveOwnership, || format!("{id:?} was given twice"))?;
+        require(fresh, Invariant::ExclusiveOwnership, || format!("{id:?} was given out twice"))?;
         self.arrivals += 1;
         self.live += 1;
         self.waiting += 1;
@@ -321,7 +321,7 @@ impl Books {
         Ok(())
     }
 
-    /// Frees a stream's entry; its connection carries one less.
+    /// Frees a stream's entry and lowers its connection's load.
     pub(super) fn free_stream(&mut self, now: Instant, slot: usize, place: usize) {
         assert_ne!(self.streams[place], Stream::Free, "the caller looked it up");
         self.streams[place] = Stream::Free;

@@ -1,4 +1,4 @@
-//! Every fact that could come next, from the account alone: for exhaustive search.
+//! Lists every fact that could come next, from the model alone, for exhaustive search.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ impl Books {
         }
     }
 
-    /// Adds what the operator may do, and what probes and audits may say.
+    /// Adds the facts that the operator, health checks and audits can cause.
     pub(super) fn operator_choices(&self, all: &mut Vec<Input>) {
         all.push(Input::AuditRequested);
         if self.has_place() {
@@ -112,7 +112,7 @@ impl Books {
         all.push(go_away(0));
         all.push(go_away(u32::MAX >> 1));
         all.push(Input::FrameReceived { connection });
-        // A second answer without a response between only lengthens the next silence.
+        // A second PING answer without a response in between only lengthens the next silence.
         if self.connections[slot].ping_out && self.connections[slot].pongs == 0 {
             all.push(Input::Pong { connection });
         }
@@ -156,7 +156,7 @@ impl Books {
         }
     }
 
-    /// Facts about what is over, or cannot be: each must change nothing.
+    /// Adds ineffective facts (stale or impossible); each must change nothing.
     pub(super) fn void_choices(&self, all: &mut Vec<Input>) {
         for slot in 0..self.connections.len() {
             let mut connection = self.token(slot);
@@ -189,7 +189,7 @@ fn connected(connection: ConnectionToken, protocol: Protocol, max_streams: Optio
     Input::Connected { connection, protocol, max_streams }
 }
 
-/// A report that a dial's state does not allow.
+/// A fact that the connection's phase does not allow.
 fn connected_again(connection: ConnectionToken, phase: ConnectionPhase) -> Input {
     if phase == ConnectionPhase::Connecting {
         Input::MaxStreamsChanged { connection, max_streams: 1 }

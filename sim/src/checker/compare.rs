@@ -1,16 +1,16 @@
-//! What the pool says of its backends, and how it takes turns, against the account.
+//! Compares the pool's view of its backends, and its round-robin turns, with the model.
 
 use baton::pool::{BackendId, Instant, Pool, Strategy};
 
 use super::books::{Books, ConnectionPhase};
 use super::{Invariant, Verdict, require};
 
-/// Times that a backend with room may be passed over, for each backend that there is.
+/// Times that a backend with capacity may be passed over, per configured backend.
 const PASSED_OVER_MAX: u32 = 3;
 
 impl Books {
-    /// Turns are taken: a backend with room is not passed over again and again. A few times it is:
-    /// dials and retries count as turns too, and one that comes back slowly is.
+    /// Checks round robin: a backend with capacity is not passed over repeatedly. A few times are
+    /// allowed, because dials and retries take turns too. Not checked with slow start.
     pub(super) fn take_turn(&mut self, backend: BackendId, attempt: u8) -> Verdict {
         let slowly = !self.config.timeouts.slow_start.is_zero();
         if self.config.strategy != Strategy::RoundRobin || slowly {
@@ -27,7 +27,7 @@ impl Books {
             }
             let times = state.passed_over;
             require(times <= most, Invariant::Fairness, || {
-                format!("backend {index} had room and was passed over {times} times in a row")
+                format!("backend {index} had capacity and was passed over {times} times in a row")
             })?;
         }
         Ok(())
@@ -41,17 +41,17 @@ impl Books {
         })
     }
 
-    /// What the pool says of its backends equals the account.
+    /// Checks that the pool's view of its backends equals the model.
     pub(super) fn compare_backends(&mut self, now: Instant, pool: &Pool) -> Verdict {
         require(self.joining.is_none(), Invariant::CommandLegality, || {
-            "a backend was added where another still is".to_owned()
+            "a backend was added in an occupied slot".to_owned()
         })?;
         require(self.judgement_due.is_none(), Invariant::Health, || {
-            "a probe was reported, and nobody else was told".to_owned()
+            "a health check was reported, but the pool ordered no judgement".to_owned()
         })?;
         let panicking = self.is_panicking();
         require(pool.is_panicking() == panicking, Invariant::Health, || {
-            format!("the pool panics: {}, expected {panicking}", pool.is_panicking())
+            format!("the pool is fail-open: {}, expected {panicking}", pool.is_panicking())
         })?;
         for index in 0..self.backends.len() {
             self.compare_backend(now, index, pool)?;
@@ -66,7 +66,7 @@ impl Books {
         let own = state.state();
         let told = state.told.map(|(told, _)| told);
         require(told == own, Invariant::Health, || {
-            format!("backend {index} is {own:?}; people were told {:?}", state.told)
+            format!("backend {index} is {own:?}; the pool reported {:?}", state.told)
         })?;
         let view = pool.backend(backend);
         let seen = view.map(|it| (it.state, it.since, it.token.generation, it.weight));
@@ -89,11 +89,11 @@ impl Books {
         let share = self.share(now, index);
         require(pool.share(backend, now) == share, Invariant::Fairness, || {
             let told = pool.share(backend, now);
-            format!("backend {index} gets {told} % of its share, expected {share}")
+            format!("backend {index} gets {told} % of its weight, expected {share}")
         })
     }
 
-    /// A backend that came back gets a tenth of its share at first, and more with time.
+    /// A returned backend gets a tenth of its share at first, and more as time passes.
     fn share(&self, now: Instant, index: usize) -> u64 {
         let whole = self.config.timeouts.slow_start.as_nanos();
         match self.backends[index].returned {
@@ -112,13 +112,13 @@ impl Books {
         let fits = match (until, state.backoff) {
             (None, None) => true,
             (Some(until), Some((least, most))) => least <= until && until <= most,
-            // Only its timer ends a wait.
+            // A wait ends only when its timer fires.
             (None, Some((least, _))) => now >= least,
             (Some(_), None) => false,
         };
         let backoff = state.backoff;
         require(fits, Invariant::Timers, || {
-            format!("backend {index} is not dialled until {until:?}, expected {backoff:?}")
+            format!("backend {index} is in backoff until {until:?}, expected {backoff:?}")
         })?;
         if until.is_none() {
             state.backoff = None;

@@ -1,4 +1,4 @@
-//! Whether dials follow from need: enough of them, no more, and each to a backend that may answer.
+//! Checks that dials follow need: enough of them, no more, and to backends that may answer.
 
 use baton::pool::{BackendId, Pool};
 
@@ -6,7 +6,8 @@ use super::books::{Books, ConnectionPhase};
 use super::{Invariant, Verdict, require};
 
 impl Books {
-    /// As many dials as those who wait need, as far as limits allow; no more.
+    /// Checks that there are as many dials as the waiting requests need and limits allow, and no
+    /// more.
     pub(super) fn check_dials(&self, pool: &Pool) -> Verdict {
         require(self.extra_dials <= self.served, Invariant::Limits, || {
             let (extra, served) = (self.extra_dials, self.served);
@@ -20,7 +21,7 @@ impl Books {
         let passed_over = (0..self.backends.len()).find(|index| passed_over(*index));
         require(passed_over.is_none(), Invariant::Fairness, || {
             let backend = passed_over.unwrap_or(0);
-            format!("a backend that lets a dial hang was dialled again, and backend {backend} not")
+            format!("a backend with a slow dial was dialled again instead of backend {backend}")
         })?;
         if u64::from(self.waiting) <= self.expected_streams() {
             return Ok(());
@@ -29,11 +30,11 @@ impl Books {
         let idle = (0..self.backends.len()).find(idle);
         require(idle.is_none(), Invariant::Progress, || {
             let backend = idle.unwrap_or(0);
-            format!("{} requests wait, and nobody dials backend {backend}", self.waiting)
+            format!("{} requests wait, and backend {backend} is not dialled", self.waiting)
         })
     }
 
-    /// Who could be dialled instead of a backend that lets a dial hang.
+    /// Records the backends that could be dialled instead of a backend with a slow dial.
     pub(super) fn note_repeated_dial(&mut self, backend: usize) {
         if !self.has_slow_dial(backend) {
             return;
@@ -44,7 +45,7 @@ impl Books {
         }
     }
 
-    /// Limits and health let a backend be dialled; whether its backoff does, the pool knows.
+    /// Returns true if limits and health allow a dial; the pool alone knows the backoff.
     fn has_place_for_dial(&self, index: usize) -> bool {
         let connections = &self.connections[self.slots_of(index)];
         let active = |phase| matches!(phase, ConnectionPhase::Connecting | ConnectionPhase::Up);
@@ -52,7 +53,7 @@ impl Books {
         let left = connections.iter().any(|connection| {
             connection.phase == ConnectionPhase::Gone && connection.generation < self.generation_max
         });
-        // One that is only tried because too few are healthy gets one dial at a time.
+        // A backend used only because of fail-open gets one dial at a time.
         let dialling = self.dials(index).next().is_some();
         left && active < self.config.limits.connections_per_backend
             && (self.backends[index].is_usable() || !dialling)
@@ -62,7 +63,7 @@ impl Books {
         self.dials(index).any(|expected| expected == 0)
     }
 
-    /// What each dial to a backend is expected to bring.
+    /// Streams expected from each dial to a backend.
     fn dials(&self, index: usize) -> impl Iterator<Item = u32> {
         let connections = self.connections[self.slots_of(index)].iter();
         connections

@@ -1,4 +1,4 @@
-//! Whether a request may end as the pool says it does.
+//! Checks that a request may end as the pool reports.
 
 use baton::pool::{Evidence, Input, Instant, Outcome, Rejection, RequestId};
 
@@ -64,7 +64,7 @@ impl Books {
             return Ok(());
         }
         require(must_retry != Decision::Retry, Invariant::Retry, || {
-            format!("{id:?} ended as {outcome:?}, but should have been tried again")
+            format!("{id:?} ended as {outcome:?}, but should have been retried")
         })?;
         let wanted = if was_responding {
             Outcome::CutShort
@@ -76,7 +76,7 @@ impl Books {
         })
     }
 
-    /// Deadlines: of the queue, of the response head, of the shutdown.
+    /// Checks an ending by a deadline: of the queue, the response head, the body, or the shutdown.
     fn ended_by_time(
         &mut self,
         now: Instant,
@@ -128,7 +128,7 @@ impl Books {
         match phase {
             RequestPhase::Sent(stream) if !over => {
                 self.request_mut(index).evidence = Some(Evidence::Unknown);
-                // Who kept a body from moving is not known.
+                // A stalled body has no known cause.
                 if !stalled {
                     self.backend_failed(now, stream.connection.backend, of_trial);
                 }
@@ -141,8 +141,8 @@ impl Books {
         self.part_from_stream(now, phase, over)
     }
 
-    /// A request that its deadline ended leaves its stream being reset, or on a lost connection
-    /// freed; at the end of a shutdown everything is closed instead.
+    /// When a deadline ends a request, its stream is reset, or freed on a lost connection. At the
+    /// end of a shutdown every stream is freed.
     fn part_from_stream(&mut self, now: Instant, phase: RequestPhase, over: bool) -> Verdict {
         let (RequestPhase::Sent(stream) | RequestPhase::Responding(stream)) = phase else {
             return Ok(());
@@ -159,7 +159,7 @@ impl Books {
             }
             Stream::Resetting { .. } => Ok(()),
             Stream::Open { .. } | Stream::Free => require(false, Invariant::Limits, || {
-                format!("{stream:?} was given up without a reset: the peer still counts it")
+                format!("{stream:?} was released without a reset: the peer still counts it")
             }),
         }
     }

@@ -1,4 +1,4 @@
-//! What the pool must answer to a fact in the state it meets.
+//! Returns the answer that the pool must give to a fact in the current state.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ impl Books {
                 self.expect_request(request, RequestFact::RequestCancelled, coverage)
             }
             Input::StreamOpened { stream, stream_id } => {
-                // Nothing forbids an answer before the report of the identifier.
+                // A response may arrive before the stream id is reported.
                 let entry = self.stream(stream);
                 let unknown = matches!(entry, Some((_, _, Stream::Open { stream_id: 0, .. })));
                 let fits = unknown && stream_id != 0;
@@ -169,8 +169,8 @@ impl Books {
         answer
     }
 
-    /// The state of a connection; between ready and suspect, and between available and in use, as
-    /// the pool itself names it.
+    /// The state of a connection. The model does not distinguish available, in use and suspect; the
+    /// pool's own state does.
     pub(super) fn connection_as(&self, token: ConnectionToken, pool: &Pool) -> ConnectionAs {
         let Some(slot) = self.slot(token) else {
             return ConnectionAs::Gone;
@@ -215,7 +215,7 @@ impl Books {
         answer
     }
 
-    /// Whether the stream's request was sent whole and waits for its answer: no body passes.
+    /// Returns true if the request was sent whole and waits for its response: no body data passes.
     fn is_sent_without_answer(&self, token: StreamToken) -> bool {
         match self.stream(token) {
             Some((_, _, Stream::Open { request, .. })) => {
@@ -297,12 +297,12 @@ impl Books {
         answer
     }
 
-    /// The longest that something drains while responses go on.
+    /// The longest drain while responses continue.
     pub(super) fn longest_drain(&self) -> Duration {
         self.config.timeouts.drain.saturating_mul(20)
     }
 
-    /// When a shutdown that is asked for now is to be over.
+    /// The deadline of a shutdown requested now.
     pub(super) fn shutdown_deadline(&self, now: Instant, cause: ShutdownCause) -> Instant {
         now.after(match cause {
             ShutdownCause::ProcessEnds => self.config.timeouts.drain,
@@ -319,7 +319,7 @@ impl Books {
     }
 }
 
-/// The connection that a fact is about, and which fact it is.
+/// The connection that a fact concerns, and the kind of fact.
 fn about_connection(input: Input) -> Option<(ConnectionToken, ConnectionFact)> {
     match input {
         Input::Connected { connection, .. } => Some((connection, ConnectionFact::Connected)),
@@ -341,7 +341,7 @@ fn about_connection(input: Input) -> Option<(ConnectionToken, ConnectionFact)> {
     }
 }
 
-/// The backend that a fact is about, and which fact it is.
+/// The backend that a fact concerns, and the kind of fact.
 fn about_backend(input: Input) -> Option<(BackendToken, BackendFact)> {
     match input {
         Input::BackendRemoved { backend } => Some((backend, BackendFact::BackendRemoved)),

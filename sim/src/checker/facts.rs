@@ -1,4 +1,4 @@
-//! What a fact alone implies, before any order is seen.
+//! Applies what a fact alone implies, before any order is seen.
 
 use baton::pool::input::code;
 use baton::pool::{
@@ -11,7 +11,7 @@ use super::{Invariant, Verdict, require};
 use std::time::Duration;
 
 impl Books {
-    /// Takes in a fact that the pool called current.
+    /// Applies a fact that the pool answered as current.
     pub(super) fn apply(&mut self, now: Instant, input: Input) -> Verdict {
         self.resets_due = 0;
         match input {
@@ -107,7 +107,7 @@ impl Books {
         let cap = self.config.limits.streams_per_connection as u32;
         let connection = &mut self.connections[slot];
         connection.protocol = protocol;
-        // RFC 9113, 6.5.2: 100 is the least that a peer is advised to allow.
+        // RFC 9113, 6.5.2: 100 is the recommended minimum that a peer should allow.
         let allowed = if protocol == Protocol::Http1 { 1 } else { max_streams.unwrap_or(100) };
         connection.limit = allowed.min(cap);
         connection.up_since = now;
@@ -115,7 +115,7 @@ impl Books {
         self.note_limit(slot);
     }
 
-    /// What a connection may carry is expected of the next one.
+    /// The next connection is expected to allow as many streams as this one.
     fn note_limit(&mut self, slot: usize) {
         let backend = self.token(slot).backend;
         let limit = self.connections[slot].limit.max(1);
@@ -128,8 +128,8 @@ impl Books {
         self.dial_failed(now, token.backend);
     }
 
-    /// A connection that took requests and never answered one is as bad as a failed dial.
-    /// Says whether it is one.
+    /// A connection that took requests and failed before the first response counts as a failed
+    /// dial. Returns true for such a connection.
     pub(super) fn note_barren(&mut self, now: Instant, slot: usize) -> bool {
         let connection = &self.connections[slot];
         let barren = connection.opened > 0 && connection.responses == 0;
@@ -155,8 +155,8 @@ impl Books {
         self.backend_answered(now, backend, index, status);
     }
 
-    /// A response may stand still for as long again; a request body that is too slow has less and
-    /// less time.
+    /// Extends the stall deadline: a response gets its full timeout again; a request body gets the
+    /// time its bytes earn at the minimum rate, so that a slow body runs out of time.
     fn progressed(&mut self, now: Instant, stream: StreamToken, bytes: u32) {
         let index = self.carried(stream);
         let timeouts = self.config.timeouts;
@@ -301,8 +301,8 @@ impl Books {
         self.fail(index, evidence, Decision::Retry);
     }
 
-    /// A stream that no longer wants its request's answer is reset, and counts until that is on the
-    /// wire; on a connection that is gone nothing needs to be.
+    /// Resets the stream of a request that no longer needs its response. The stream counts until
+    /// RST_STREAM is on the wire; on a lost connection it is freed at once.
     fn abandon(&mut self, now: Instant, index: u32, ending: Ending) {
         let stream = match self.requests[index as usize].phase {
             RequestPhase::Sent(stream) | RequestPhase::Responding(stream) => stream,
@@ -322,7 +322,8 @@ impl Books {
         self.end(index, ending);
     }
 
-    /// The bytes that were kept are gone: only the attempt that they passed through has them all.
+    /// The replay buffer is gone: only the attempt that the bytes passed through has the whole
+    /// body.
     fn outgrow(&mut self, now: Instant, index: u32, stream: StreamToken) {
         let request = self.request_mut(index);
         request.replayable = false;
@@ -346,8 +347,8 @@ impl Books {
         self.free_stream(now, slot, place);
     }
 
-    /// The attempt of a request failed with this evidence. `exact` is `Retry` if nothing else
-    /// happens in the step that the budget depends on.
+    /// Records that a request's attempt failed with this evidence. `exact` is `Retry` if nothing
+    /// else in the step affects the retry budget.
     pub(super) fn fail(&mut self, index: u32, evidence: Evidence, exact: Decision) {
         let within_budget = self.within_budget(index);
         let retry = self.config.retry;
@@ -383,7 +384,7 @@ impl Books {
         others < share.max(retry.budget_floor)
     }
 
-    /// Fails the requests of those streams of a connection for which `evidence` gives one.
+    /// Fails the requests of a connection's streams for which `evidence` returns some.
     pub(super) fn kill(
         &mut self,
         now: Instant,
@@ -417,7 +418,7 @@ impl Books {
         let slot = self.known(token);
         let connection = &mut self.connections[slot];
         if connection.suspect && connection.load == 0 {
-            // A suspect connection is not idle; one that recovers without streams is from here on.
+            // A suspect connection is not idle; one that recovers without streams is idle from now.
             connection.idle_since = now;
         }
         connection.suspect = false;
@@ -443,13 +444,14 @@ impl Books {
         self.count_timeouts(now)
     }
 
-    /// Every firing must end its timer or move it: as many in a row as there are timers, no more.
+    /// Checks that every firing ends or moves its timer: no more firings in a row than there are
+    /// timers.
     fn count_timeouts(&mut self, now: Instant) -> Verdict {
         let (at, count) = self.timeouts;
         self.timeouts = if at == now { (now, count + 1) } else { (now, 1) };
         let timers = 2 * self.connections.len() + self.requests.len() + 3 * self.backends.len() + 1;
         require(self.timeouts.1 as usize <= 2 * timers + 16, Invariant::Timers, || {
-            format!("more timeouts at {now:?} than there are timers")
+            format!("more timeouts at {now:?} than timers")
         })
     }
 
@@ -457,7 +459,7 @@ impl Books {
         self.fired.is_some_and(|(_, fired)| fired == reason)
     }
 
-    /// Whether a request is on the connection, not only streams that are being reset.
+    /// Returns true if the connection carries a request, not only streams being reset.
     fn carries(&self, slot: usize) -> bool {
         let per_connection = self.config.limits.streams_per_connection;
         let entries = &self.streams[slot * per_connection..(slot + 1) * per_connection];
@@ -468,7 +470,7 @@ impl Books {
         self.slot(token).expect("answered Done")
     }
 
-    /// The request that a live stream carries.
+    /// The request that an open stream carries.
     fn carried(&self, token: StreamToken) -> u32 {
         match self.stream(token) {
             Some((_, _, Stream::Open { request, .. })) => request,

@@ -1,5 +1,5 @@
-//! The account of health: what requests, dials and probes say about backends, and the wait before
-//! the next dial.
+//! The model of health: what requests, dials and health checks imply for backends, and the backoff
+//! before the next dial.
 
 use std::time::Duration;
 
@@ -7,10 +7,11 @@ use baton::pool::{BackendId, Instant};
 
 use super::books::{Books, ConnectionPhase};
 
-/// What requests and dials say about one backend.
+/// The health of one backend, from its requests and dials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Health {
-    /// Failures and gateway failures in a row; ejections in a row before, the last until `since`.
+    /// Consecutive failures and gateway failures; consecutive ejections before, the last until
+    /// `since`.
     Healthy {
         failures: u32,
         gateway_failures: u32,
@@ -21,7 +22,7 @@ pub(super) enum Health {
         times: u32,
         until: Instant,
     },
-    /// The probe is one for so long only.
+    /// Half-open. The trial request counts as one until the instant in `probe`.
     OnTrial {
         times: u32,
         successes: u32,
@@ -50,14 +51,15 @@ impl Health {
     }
 }
 
-/// What probes say about one backend: whether it is up, and how many in a row said otherwise.
+/// Result of health checks of one backend: its state, and the number of consecutive checks against
+/// it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Probes {
     pub(super) up: bool,
     pub(super) against: u32,
-    /// The number of the one that is out, and since when.
+    /// The number of the check in flight, and when it was ordered.
     pub(super) out: Option<(u32, Instant)>,
-    /// The next one is due between these.
+    /// Bounds within which the next check is due.
     pub(super) not_before: Instant,
     pub(super) not_after: Instant,
 }
@@ -73,8 +75,8 @@ impl Probes {
 }
 
 impl Books {
-    /// A dial failed, or a connection ended without one response: one more round, unless the wait
-    /// after the last one is not over.
+    /// A dial failed, or a connection failed before the first response: one more round, unless a
+    /// backoff is already running.
     pub(super) fn dial_failed(&mut self, now: Instant, backend: BackendId) {
         let timeouts = &self.config.timeouts;
         let state = &mut self.backends[usize::from(backend.0)];
@@ -90,7 +92,8 @@ impl Books {
         self.backend_failed(now, backend, true);
     }
 
-    /// Whether one more backend may be ejected: one always may, else a share of those in service.
+    /// Returns true if one more backend may be ejected: at least one, else up to a share of those
+    /// in service.
     fn may_eject(&self) -> bool {
         let in_service = self.backends.iter().filter(|state| state.is_in_service()).count();
         let out =
@@ -100,7 +103,7 @@ impl Books {
         ejected < share.max(1)
     }
 
-    /// Whether so few are healthy that all in service are used.
+    /// Returns true if so few backends are healthy that all in service are used.
     pub(super) fn is_panicking(&self) -> bool {
         let in_service = self.backends.iter().filter(|state| state.is_in_service()).count();
         let healthy = self.backends.iter().filter(|state| state.is_healthy()).count();
@@ -121,7 +124,7 @@ impl Books {
         self.lose_dials(usize::from(backend.0));
     }
 
-    /// Nobody counts on the dials of a backend that is not usable on its own account.
+    /// No streams are expected from the dials of a backend that is not usable by its own health.
     pub(super) fn lose_dials(&mut self, index: usize) {
         if self.backends[index].is_usable() {
             return;
@@ -133,7 +136,7 @@ impl Books {
         }
     }
 
-    /// The backend did not do what was asked of it. On trial only the failure of the probe or of a
+    /// Counts a failure of the backend. Half-open, only the failure of the trial request or of a
     /// dial counts.
     pub(super) fn backend_failed(&mut self, now: Instant, backend: BackendId, of_trial: bool) {
         let needed = self.config.health.failures;
@@ -152,7 +155,7 @@ impl Books {
         }
     }
 
-    /// The backend answered a request with this status.
+    /// Counts a response with this status.
     pub(super) fn backend_answered(
         &mut self,
         now: Instant,
@@ -201,8 +204,8 @@ impl Books {
         }
     }
 
-    /// A request was given to the backend; on trial, it is the probe, for as long as a response may
-    /// take.
+    /// Assigns a request to the backend. Half-open, it becomes the trial request until the response
+    /// head's timeout.
     pub(super) fn request_bound(&mut self, now: Instant, backend: BackendId, request: u32) {
         let until = now.after(self.config.timeouts.response_head);
         let state = &mut self.backends[usize::from(backend.0)];
@@ -215,7 +218,7 @@ impl Books {
         }
     }
 
-    /// A request left the backend.
+    /// Removes a request from the backend.
     pub(super) fn request_unbound(&mut self, backend: BackendId, request: u32) {
         let state = &mut self.backends[usize::from(backend.0)];
         state.requests -= 1;
@@ -227,7 +230,8 @@ impl Books {
         }
     }
 
-    /// The ejection, or the time of a probe, that ends at this moment: of several, the first in order.
+    /// Ends the ejection or trial request that expires at `at`; of several, the first in table
+    /// order.
     pub(super) fn ejection_over(&mut self, at: Instant) {
         let due = self.backends.iter_mut().find_map(|state| match state.health {
             Health::Ejected { times, until } if until == at => Some((state, times, 0)),
@@ -241,7 +245,7 @@ impl Books {
         }
     }
 
-    /// A probe is over: so many in a row take a backend down, or bring it back.
+    /// Counts a health check: enough consecutive results take a backend down or bring it up.
     pub(super) fn count_probe(&mut self, now: Instant, backend: usize, passed: bool) {
         let config = self.config.health;
         let state = &mut self.backends[backend];

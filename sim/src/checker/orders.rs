@@ -1,4 +1,4 @@
-//! Whether an order is legal, and what it implies.
+//! Checks that an order is legal, and applies it.
 
 use baton::pool::{
     CloseReason, ConnectionToken, Input, Instant, Output, RequestId, StreamToken, TimerReason,
@@ -9,7 +9,7 @@ use super::facts::lost_evidence;
 use super::{Invariant, Verdict, require};
 
 impl Books {
-    /// Takes in one order of the present step.
+    /// Applies one order of the current step.
     pub(super) fn order(&mut self, now: Instant, input: Input, order: Output) -> Verdict {
         match order {
             Output::Connect { connection } => self.connect(now, connection),
@@ -17,7 +17,7 @@ impl Books {
                 self.resolve_limbo()?;
                 let own = self.request(request).map(|index| self.requests[index as usize].evidence);
                 require(own.is_none_or(|own| own == evidence), Invariant::TruthfulOutcome, || {
-                    format!("{request:?} is tried again after {evidence:?}, expected {own:?}")
+                    format!("{request:?} is retried after {evidence:?}, expected {own:?}")
                 })?;
                 self.open_stream(now, stream, request, attempt)
             }
@@ -41,14 +41,14 @@ impl Books {
         let known = backend < self.backends.len() && slot < self.slots_per_backend;
         require(known, legal, || format!("{token:?} names no slot"))?;
         require(self.may_be_used(backend), Invariant::Health, || {
-            format!("a dial of backend {backend}, which may not be used")
+            format!("a dial to backend {backend}, which may not be used")
         })?;
         let index = backend * self.slots_per_backend + slot;
         let fresh = self.connections[index].phase == ConnectionPhase::Gone
             && token.generation > self.connections[index].generation
             && token.generation <= self.generation_max;
-        require(fresh, legal, || format!("a dial in a slot that is in use or was: {token:?}"))?;
-        require(self.phase != Phase::Over, legal, || "a dial after the end".to_owned())?;
+        require(fresh, legal, || format!("a dial in a used slot or generation: {token:?}"))?;
+        require(self.phase != Phase::Over, legal, || "a dial after the shutdown".to_owned())?;
         let first = backend * self.slots_per_backend;
         let active = self.connections[first..first + self.slots_per_backend]
             .iter()
@@ -58,23 +58,23 @@ impl Books {
             .count();
         let most = self.config.limits.connections_per_backend;
         require(active < most, Invariant::Limits, || {
-            format!("a dial beside {active} connections of backend {backend}, at most {most}")
+            format!("a dial with {active} connections to backend {backend}, at most {most}")
         })?;
-        require(self.backends[backend].expected > 0, legal, || "a dial for nothing".to_owned())?;
-        // Either the streams that all dials are expected to bring do not cover those who wait, or it
-        // is this backend's turn and another one serves the request meanwhile.
+        require(self.backends[backend].expected > 0, legal, || "a needless dial".to_owned())?;
+        // Either the streams expected from all dials do not cover the waiting requests, or it is
+        // this backend's turn and another backend serves the request meanwhile.
         let usable = self.backends[backend].is_usable();
         let covered = self.expected_streams() >= u64::from(self.waiting);
         let dialling = self.connections[first..first + self.slots_per_backend]
             .iter()
             .any(|connection| connection.phase == ConnectionPhase::Connecting);
-        // One that is only tried because too few are healthy gets one dial at a time, on which nobody
-        // counts.
+        // A backend used only because of fail-open gets one dial at a time, from which no streams
+        // are expected.
         let extra = covered || self.waiting == 0;
         self.extra_dials += u32::from(extra);
         if extra || !usable {
             require(!dialling, Invariant::Limits, || {
-                format!("a dial of backend {backend} beside another that covers all who wait")
+                format!("a second dial to backend {backend} that no waiting request needs")
             })?;
         }
         let expected = if usable { self.backends[backend].expected } else { 0 };
@@ -116,7 +116,7 @@ impl Books {
         let per_connection = self.config.limits.streams_per_connection;
         let connection = &self.connections[slot];
         require(connection.phase != ConnectionPhase::Draining, Invariant::GoAway, || {
-            format!("{token:?} on a connection that drains")
+            format!("{token:?} on a draining connection")
         })?;
         let ready = connection.phase == ConnectionPhase::Up && !connection.suspect;
         require(ready, legal, || {
@@ -130,7 +130,7 @@ impl Books {
         let free = usize::from(token.stream) < per_connection
             && self.streams[place] == Stream::Free
             && token.ordinal == connection.opened;
-        require(free, Invariant::ExclusiveOwnership, || format!("{token:?} was given before"))?;
+        require(free, Invariant::ExclusiveOwnership, || format!("{token:?} was given out before"))?;
         let Some(index) = self.request(id) else {
             return require(false, Invariant::Conservation, || {
                 format!("a stream for {id:?}, which has ended")
@@ -167,7 +167,7 @@ impl Books {
         Ok(())
     }
 
-    /// The request must be the oldest of those that wait, and this its next attempt.
+    /// Checks that the request is the oldest waiting one, and this its next attempt.
     fn take_waiting(&self, index: u32, attempt: u8) -> Verdict {
         let request = &self.requests[index as usize];
         let waits = request.phase == RequestPhase::Waiting;
@@ -183,13 +183,13 @@ impl Books {
             .iter()
             .find(|other| other.phase == RequestPhase::Waiting && other.arrival < request.arrival);
         require(older.is_none(), Invariant::Fairness, || {
-            format!("request {index} was served before one that came earlier")
+            format!("request {index} was served before an older one")
         })
     }
 
     fn reset_stream(&mut self, token: StreamToken) -> Verdict {
-        // A deadline that passes is the pool's to notice: the request that held the stream ends
-        // right after this order.
+        // The pool itself detects a passed deadline: the request on the stream ends right after
+        // this order.
         if let Some((_, place, Stream::Open { ordinal, .. })) = self.stream(token) {
             self.streams[place] = Stream::Resetting { ordinal };
             return Ok(());
@@ -216,7 +216,7 @@ impl Books {
         let due = connection.quiet_since.after(silence);
         let legal = !connection.ping_out && connection.load > 0 && now >= due;
         require(legal, Invariant::PingBudget, || {
-            format!("a PING on {token:?} at {now:?}, not before {due:?}")
+            format!("a PING on {token:?} at {now:?}, due at {due:?}")
         })?;
         connection.ping_out = true;
         Ok(())
@@ -299,7 +299,7 @@ impl Books {
         Ok(())
     }
 
-    /// Whether the request that is its backend's probe is on the connection.
+    /// Returns true if the connection carries its backend's trial request.
     fn carries_probe(&self, slot: usize) -> bool {
         let per_connection = self.config.limits.streams_per_connection;
         let health = self.backends[slot / self.slots_per_backend].health;
@@ -309,7 +309,7 @@ impl Books {
             .any(|entry| matches!(entry, Stream::Open { request, .. } if health.is_probe(*request)))
     }
 
-    /// Whether a connection has drained for as long as it may.
+    /// Returns true if a connection has drained for as long as it may.
     fn is_drain_overdue(&self, slot: usize, now: Instant) -> bool {
         let connection = &self.connections[slot];
         let drain = self.config.timeouts.drain;
@@ -320,13 +320,13 @@ impl Books {
         due || (quiet && !connection.only_then)
     }
 
-    /// Whether a connection may have reached its max age, which is drawn within a tenth.
+    /// Returns true if a connection may have reached its max age, which varies by a tenth.
     pub(super) fn is_aged(&self, slot: usize, now: Instant) -> bool {
         let least = self.config.timeouts.max_age / 10 * 9;
         now >= self.connections[slot].up_since.after(least)
     }
 
-    /// Streams that all dials under way are expected to bring.
+    /// Streams expected from all dials in flight.
     pub(super) fn expected_streams(&self) -> u64 {
         let dials = self
             .connections
@@ -343,7 +343,7 @@ impl Books {
         }
     }
 
-    /// Requests whose attempt failed and that did not end wait for the next one.
+    /// Moves requests whose attempt failed and that did not end back to the queue.
     pub(super) fn resolve_limbo(&mut self) -> Verdict {
         while let Some(index) = self.limbo.pop() {
             let request = &self.requests[index as usize];

@@ -1,4 +1,4 @@
-//! What happens without an order, by the clock alone, and shows only in what the pool says of itself.
+//! Detects changes that the clock causes without an order and that only the pool's own view shows.
 
 use baton::pool::{Input, Instant, Output, Pool, SlotState, TimerReason};
 
@@ -7,9 +7,9 @@ use super::facts::lost_evidence;
 use super::{Invariant, Verdict, require};
 
 impl Books {
-    /// Two things happen without an order, both by the clock: a connection reaches its max age and
-    /// drains, which its state shows, and a lost connection reaches its drain deadline, which shows
-    /// by its slot being empty or used anew.
+    /// Detects the two changes without an order, both by the clock: a connection reaches its max
+    /// age and drains, which its state shows; a lost connection reaches its drain deadline, after
+    /// which its slot is empty or used again.
     pub(super) fn see_silent_endings(
         &mut self,
         now: Instant,
@@ -34,7 +34,7 @@ impl Books {
                 && !spent
             {
                 require(self.is_aged(slot, now), Invariant::GoAway, || {
-                    format!("{token:?} drains for no reason")
+                    format!("{token:?} drains without a reason")
                 })?;
                 self.set_phase(now, slot, ConnectionPhase::Draining);
             }
@@ -51,7 +51,7 @@ impl Books {
             }
             let deadline = self.lost_deadline(slot);
             require(now >= deadline, Invariant::Timers, || {
-                format!("{token:?} was forgotten before its drain deadline {deadline:?}")
+                format!("{token:?} was freed before its drain deadline {deadline:?}")
             })?;
             self.kill(now, slot, |stream_id| Some(lost_evidence(stream_id)), Decision::Either);
             self.set_phase(now, slot, ConnectionPhase::Gone);
@@ -59,14 +59,14 @@ impl Books {
         Ok(())
     }
 
-    /// When a lost connection is forgotten.
+    /// The deadline at which a lost connection is freed.
     pub(super) fn lost_deadline(&self, slot: usize) -> Instant {
         let connection = &self.connections[slot];
         let own = connection.since.after(self.config.timeouts.drain);
         connection.ends_at.map_or(own, |at| at.min(own))
     }
 
-    /// A dial that takes longer than the silence timeout is not counted on any more.
+    /// No streams are expected any more from a dial that exceeds the silence timeout.
     fn see_slow_dials(&mut self, now: Instant, pool: &Pool) -> Verdict {
         for slot in 0..self.connections.len() {
             let token = self.token(slot);
@@ -81,12 +81,12 @@ impl Books {
                     && view.limit == 0
             });
             let due = connection.since.after(self.config.timeouts.silence);
-            // Or nobody counts on it because its backend went out in this step.
+            // The backend's ejection in this step also clears the expectation.
             let healthy = pool.is_healthy(token.backend);
             if slow && (now >= due || healthy) {
                 connection.expected = 0;
                 require(now >= due, Invariant::Timers, || {
-                    format!("{token:?} is called slow before {due:?}")
+                    format!("{token:?} was marked slow before {due:?}")
                 })?;
             }
         }

@@ -1,4 +1,4 @@
-//! The end of a step: what the pool says of itself must equal the account.
+//! Checks at the end of a step that the pool's own view equals the model.
 
 use baton::pool::{Pool, Probing, SlotState, TimerReason};
 
@@ -10,7 +10,7 @@ use super::{Invariant, Verdict, require};
 impl Books {
     pub(super) fn sweep(&mut self, pool: &Pool) -> Verdict {
         require(self.resets_due == 0, Invariant::Limits, || {
-            "a stream was given up without a reset: the peer still counts it".to_owned()
+            "a stream was released without a reset: the peer still counts it".to_owned()
         })?;
         self.see_shutdown();
         let (streams, room) = self.sweep_connections(pool)?;
@@ -22,15 +22,15 @@ impl Books {
         self.check_timers(pool)
     }
 
-    /// The shutdown's deadline passed in this step.
+    /// Ends the shutdown if its deadline passed in this step.
     fn see_shutdown(&mut self) {
         if matches!(self.phase, Phase::Draining(_)) && self.has_fired(TimerReason::Shutdown) {
             self.phase = Phase::Over;
         }
     }
 
-    /// Every slot in the state that the account implies. Returns the streams in use, and whether
-    /// each backend has room (a bit each).
+    /// Checks that every slot has the state that the model implies. Returns the number of streams
+    /// in use and a bit set of the backends with capacity.
     fn sweep_connections(&mut self, pool: &Pool) -> Result<(u32, u64), super::Violation> {
         let mut streams = 0;
         let mut room = 0_u64;
@@ -70,7 +70,7 @@ impl Books {
         Ok((streams, room))
     }
 
-    /// A request that was sent and its stream know each other.
+    /// Checks that each sent request and its stream refer to each other.
     fn sweep_requests(&self) -> Verdict {
         let (mut live, mut waiting) = (0, 0);
         for (index, request) in self.requests.iter().enumerate() {
@@ -91,7 +91,7 @@ impl Books {
             }
             live += 1;
         }
-        assert_eq!((live, waiting), (self.live, self.waiting), "the account agrees with itself");
+        assert_eq!((live, waiting), (self.live, self.waiting), "the model is consistent");
         Ok(())
     }
 
@@ -101,7 +101,7 @@ impl Books {
         let own = (self.live, self.waiting, self.retrying(), streams);
         require(told == own, Invariant::DerivedCounts, || {
             format!(
-                "the pool counts {told:?} requests, waiting, retrying and streams; it is {own:?}"
+                "the pool counts {told:?} (requests, waiting, retrying, streams), expected {own:?}"
             )
         })?;
         let limits = &self.config.limits;
@@ -118,20 +118,20 @@ impl Books {
             let backend = baton::pool::BackendId(index as u16);
             let idle = room & (1 << index) != 0 && pool.may_be_used(backend);
             require(!idle, Invariant::Progress, || {
-                format!("{} requests wait while backend {index} has room", self.waiting)
+                format!("{} requests wait while backend {index} has capacity", self.waiting)
             })?;
         }
         Ok(())
     }
 
-    /// A dial that nobody has called slow may not be.
+    /// The deadline at which a dial becomes slow, unless it is slow already.
     fn slow_deadline(&self, slot: usize) -> Option<baton::pool::Instant> {
         let connection = &self.connections[slot];
         let counted = connection.phase == ConnectionPhase::Connecting && connection.expected > 0;
         counted.then(|| connection.since.after(self.config.timeouts.silence))
     }
 
-    /// When a connection with streams must be asked whether it is alive, at the latest.
+    /// The deadline for a PING on a silent connection with streams.
     fn silence_deadline(&self, slot: usize) -> Option<baton::pool::Instant> {
         let connection = &self.connections[slot];
         let watched = connection.phase == ConnectionPhase::Up
@@ -145,7 +145,7 @@ impl Books {
         watched.then(|| connection.quiet_latest.after(silence.saturating_mul(1 << doublings)))
     }
 
-    /// When a backend must be probed, or its probe has failed, at the latest.
+    /// The deadline for the next health check, or for the result of the check in flight.
     fn probe_deadline(&self, state: &Backend) -> Option<baton::pool::Instant> {
         let probed = self.config.probing == Probing::Ordered
             && self.phase == Phase::Running
@@ -157,7 +157,7 @@ impl Books {
         })
     }
 
-    /// The earliest deadline of anything alive must be armed.
+    /// Checks that the earliest deadline of anything pending is armed.
     fn check_timers(&self, pool: &Pool) -> Verdict {
         let timeouts = &self.config.timeouts;
         let requests = self.requests.iter().filter_map(|request| match request.phase {
@@ -173,7 +173,7 @@ impl Books {
         let connections = self.connections.iter().filter_map(|connection| match connection.phase {
             ConnectionPhase::Connecting => Some(connection.since.after(timeouts.connect)),
             ConnectionPhase::Draining => {
-                // While responses go on, twenty times the timeout at most.
+                // While responses continue, at most twenty times the timeout.
                 let latest = connection.since.after(self.longest_drain());
                 let since = connection.since.max(connection.quiet_latest);
                 let quiet = since.after(timeouts.drain).min(latest);
@@ -218,7 +218,9 @@ impl Books {
         }
         if let Some((at, TimerReason::RequestDeadline)) = armed {
             require(first_request == Some(at), Invariant::Timers, || {
-                format!("a request's timer at {at:?} has no cause; the first is {first_request:?}")
+                format!(
+                    "a request timer is armed at {at:?}, but the first deadline is {first_request:?}"
+                )
             })?;
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! What each command does.
+//! The commands.
 
 use std::fs;
 use std::io::IsTerminal;
@@ -28,7 +28,7 @@ fn code_of(invariant: Invariant) -> u8 {
     if invariant.is_liveness() { LIVENESS } else { SAFETY }
 }
 
-/// A bar on a terminal, a line now and then elsewhere, nothing for machines.
+/// Shows a bar on a terminal, an occasional line elsewhere, and nothing with `--json`.
 pub(super) struct Progress {
     bar: Option<ProgressBar>,
     every: u64,
@@ -69,7 +69,7 @@ impl Progress {
     }
 }
 
-/// Runs seeds with a bar.
+/// Runs a batch with a progress bar.
 fn run_seeds(batch: &Batch, quiet: bool) -> Summary {
     let progress = Progress::new(batch.seeds, quiet);
     let summary = run_batch(batch, |before, done| progress.at(before, done));
@@ -134,7 +134,7 @@ fn failed(
     report::report(&shrunk.plan, &headline, &smaller, &command, &Filter::default())
 }
 
-/// How fast it went.
+/// The speed of a batch.
 struct Figures {
     seconds: f64,
 }
@@ -183,7 +183,7 @@ impl Figures {
     }
 }
 
-/// A plan from a seed or a file, and how to name it.
+/// A plan from a seed or a file, with its seed.
 fn plan_of(what: &str, profile: Profile) -> Result<(Plan, u64), String> {
     if Path::new(what).exists() {
         let text = fs::read_to_string(what).map_err(|error| format!("{what}: {error}"))?;
@@ -193,7 +193,7 @@ fn plan_of(what: &str, profile: Profile) -> Result<(Plan, u64), String> {
     }
     match seed::parse(what) {
         Ok(seed) => Ok((faults::plan(seed, profile), seed)),
-        Err(error) => Err(format!("{error}, or the name of a file that exists")),
+        Err(error) => Err(format!("{error}, or the name of an existing file")),
     }
 }
 
@@ -231,7 +231,7 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Outcome {
 pub(super) fn shrink(arguments: &ShrinkArguments) -> Outcome {
     let (plan, _) = plan_of(&arguments.what, arguments.profile)?;
     let Some(Violation { invariant, .. }) = judge(&plan).violation else {
-        return Err(format!("{}: it passes, there is nothing to shrink", arguments.what));
+        return Err(format!("{}: the plan passes; there is nothing to shrink", arguments.what));
     };
     let shrunk = smaller::shrink(&plan, invariant);
     eprintln!("{invariant}: {} → {} elements in {} runs", shrunk.before, shrunk.after, shrunk.runs);
@@ -252,7 +252,7 @@ pub(super) fn exhaust(arguments: &ExhaustArguments) -> Outcome {
     let quiet = arguments.json || !std::io::stderr().is_terminal();
     let found = search::explore(&scope, |states, frontier| {
         if !quiet {
-            eprint!("\r{states} states, {frontier} to go ");
+            eprint!("\r{states} states, {frontier} unexplored ");
         }
     });
     if !quiet {

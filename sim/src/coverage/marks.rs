@@ -1,33 +1,33 @@
-//! Situations that must be met sometimes.
+//! Rare situations that a long run must meet.
 
 use super::catalogue;
 
 catalogue! {
-    /// A rare situation. A long run that never met one is a gap in the faults or the workload.
+    /// A rare situation. If a long run never meets one, the faults or the workload have a gap.
     Mark {
         /// A retry after GOAWAY while the queue is full.
         RetryAfterGoAwayWithFullQueue = "a retry after GOAWAY with a full queue",
-        /// GOAWAY while a request was on its way to be opened.
-        GoAwayCrossedOpen = "an order to open a stream crossed a GOAWAY",
-        /// GOAWAY during the dial.
+        /// GOAWAY arrived while an order to open a stream was pending.
+        GoAwayCrossedOpen = "GOAWAY crossed an order to open a stream",
+        /// GOAWAY arrived during the dial.
         GoAwayWhileConnecting = "GOAWAY before the connection was reported up",
         /// A second GOAWAY with a lower last id.
         GoAwayFell = "a second GOAWAY with a lower last id",
         /// A second GOAWAY with a higher last id, which is illegal.
         GoAwayRose = "a second GOAWAY with a higher last id",
-        /// A request that is not idempotent was retried.
-        PostRetried = "a request that is not idempotent was retried",
+        /// A non-idempotent request was retried.
+        PostRetried = "a non-idempotent request was retried",
         /// A request ended because its evidence forbids a retry.
-        PostNotRetried = "a request that is not idempotent failed for lack of evidence",
+        PostNotRetried = "a non-idempotent request was not retried for lack of evidence",
         /// A request used up its attempts.
         AttemptsUsedUp = "a request used up its attempts",
         /// The retry budget was empty.
         BudgetEmpty = "the retry budget was empty",
-        /// The body could not be replayed.
+        /// The body of a failed attempt could not be replayed.
         NotReplayable = "a failed attempt whose body could not be replayed",
-        /// The limit was lowered below the load.
+        /// The stream limit was lowered below the load.
         LimitBelowLoad = "the stream limit fell below the load",
-        /// The limit was zero while requests waited.
+        /// The stream limit was zero while requests waited.
         LimitZeroWithWaiters = "a stream limit of zero while requests waited",
         /// A suspect connection recovered.
         SuspectRecovered = "a suspect connection recovered",
@@ -39,72 +39,72 @@ catalogue! {
         ConnectDeadline = "a dial passed its deadline",
         /// A connection was closed because it was idle.
         IdleClosed = "an idle connection was closed",
-        /// The request that caused a dial was cancelled before the dial ended.
-        DialOutlivedItsCause = "every waiting request was cancelled while a dial was under way",
-        /// A request waited longer than the queue deadline.
+        /// All waiting requests were cancelled during a dial.
+        DialOutlivedItsCause = "every waiting request was cancelled during a dial",
+        /// A request waited longer than the queue timeout.
         QueueDeadline = "a request passed its queue deadline",
-        /// A response head did not come.
+        /// A response head did not arrive in time.
         ResponseDeadline = "a request passed its response deadline",
-        /// So few backends were healthy that all were used.
-        Panic = "a stream on a backend that was out, because too few were healthy",
-        /// Nobody could serve.
+        /// Fail-open used an unhealthy backend.
+        Panic = "a stream on an unhealthy backend, because too few were healthy",
+        /// Requests waited and no backend was in service.
         NobodyInService = "requests waited while no backend was in service",
-        /// A backend was spared.
-        Spared = "a backend was not ejected because enough were",
-        /// Gateway failures.
-        GatewayEjected = "a backend was ejected for its statuses",
-        /// Probes.
-        ProbedDown = "probes took a backend down",
-        /// Probes.
-        ProbedUp = "probes brought a backend back",
-        /// A probe that got lost.
-        ProbeLost = "a probe passed its deadline",
-        /// A removed backend that had streams.
-        GoneAfterWork = "a removed backend finished its streams and was gone",
-        /// A drained backend's deadline.
+        /// The ejection limit kept a backend in service.
+        Spared = "a backend was not ejected because of the ejection limit",
+        /// Gateway failures ejected a backend.
+        GatewayEjected = "a backend was ejected for gateway failures",
+        /// Health checks took a backend down.
+        ProbedDown = "health checks took a backend down",
+        /// Health checks brought a backend up.
+        ProbedUp = "health checks brought a backend up",
+        /// A health check was lost.
+        ProbeLost = "a health check passed its deadline",
+        /// A removed backend with streams finished them.
+        GoneAfterWork = "a removed backend finished its streams and was freed",
+        /// The drain deadline of a backend ended its streams.
         DrainedByForce = "the deadline of a drained or removed backend ended its streams",
-        /// A place was used again.
-        PlaceReused = "a place was taken by another backend",
-        /// A body that stood still.
-        BodyStalled = "a request body stood still for too long",
-        /// A response that stood still.
-        ResponseStalled = "a response stood still for too long",
-        /// Slow start.
-        StartedSlowly = "a stream on a backend that starts slowly",
-        /// A backend that was ejected answered.
+        /// A backend slot was used again.
+        PlaceReused = "a backend slot was used again",
+        /// A request body made no progress until its deadline.
+        BodyStalled = "a request body stalled until its deadline",
+        /// A response made no progress until its deadline.
+        ResponseStalled = "a response stalled until its deadline",
+        /// A backend in slow start got a stream.
+        StartedSlowly = "a stream on a backend in slow start",
+        /// An ejected backend answered.
         AnsweredOnTrial = "an ejected backend answered again",
         /// A response was cut short.
         CutShort = "a response was cut short",
         /// A response ended before its request.
         EarlyResponse = "a response ended before its request did",
-        /// A cancel met a response in flight.
-        CancelWhileResponding = "a client went away in the middle of its response",
-        /// Mass disconnect with a full queue.
+        /// A client cancelled while its response was in flight.
+        CancelWhileResponding = "a client cancelled in the middle of its response",
+        /// Every connection broke while the queue was full.
         DisconnectWithFullQueue = "every connection broke while the queue was full",
-        /// Shutdown with requests waiting and responding.
-        ShutdownUnderLoad = "a shutdown while requests waited or were answered",
-        /// The shutdown's deadline cut something.
+        /// A shutdown was requested while requests waited or were being answered.
+        ShutdownUnderLoad = "a shutdown while requests waited or were being answered",
+        /// The shutdown's deadline ended a request.
         ShutdownCut = "the shutdown's deadline ended a request",
-        /// A lost connection whose response arrived after all.
+        /// A response was complete although its connection was lost.
         AnswerAfterLoss = "a response was complete although its connection was lost",
-        /// A stream was reset after the connection drained.
+        /// A reset was written on a draining connection.
         ResetWhileDraining = "a reset was written on a draining connection",
-        /// A slot's generations were spent.
-        SlotRetired = "a slot was retired because its generations were spent",
+        /// A slot was retired because it reached the generation limit.
+        SlotRetired = "a slot was retired at its generation limit",
         /// A slot was used a second time.
         SlotReused = "a slot was used again",
-        /// The peer refused a stream that we were allowed to open.
-        RefusedStream = "a stream was refused and tried again",
-        /// The peer asked for calm.
-        EnhanceYourCalm = "a backend asked for calm after PINGs",
-        /// HTTP/1.1 after HTTP/2.
-        ProtocolSwitched = "a backend went on with HTTP/1.1",
+        /// The peer refused a stream within its own limit.
+        RefusedStream = "a stream was refused and retried",
+        /// A backend sent ENHANCE_YOUR_CALM after PINGs.
+        EnhanceYourCalm = "a backend sent ENHANCE_YOUR_CALM after PINGs",
+        /// A backend switched to HTTP/1.1.
+        ProtocolSwitched = "a backend switched to HTTP/1.1",
         /// The clock went back.
         ClockBack = "the clock went back",
     }
 }
 
-/// Notes a rare situation when it is met.
+/// Records a rare situation when it is met.
 macro_rules! sometimes {
     ($coverage:expr, $mark:ident, $met:expr) => {
         if $met {

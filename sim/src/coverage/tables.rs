@@ -1,23 +1,23 @@
-//! The states that facts can meet, the facts, and what each may be answered in each.
+//! The states that facts can meet, the facts, and the answers allowed in each state.
 
 use super::catalogue;
 
 catalogue! {
     /// The state of a connection that a fact meets.
     ConnectionAs {
-        /// Never was, or is over.
+        /// Never existed, or ended.
         Gone = "gone",
-        /// Dialled.
+        /// The dial is in flight.
         Connecting = "connecting",
         /// Ready, below its limit.
         Available = "available",
         /// Ready, at its limit.
         InUse = "in use",
-        /// Silent.
+        /// Silent, with a PING in flight.
         Suspect = "suspect",
-        /// Takes no new streams.
+        /// Accepts no new streams.
         Draining = "draining",
-        /// Closed by the peer, streams not yet reported.
+        /// Closed by the peer; some stream ends are not yet reported.
         Lost = "lost",
     }
 }
@@ -45,15 +45,15 @@ catalogue! {
 catalogue! {
     /// The state of a stream that a fact meets.
     StreamAs {
-        /// Never was, or is over.
+        /// Never existed, or ended.
         Gone = "gone",
-        /// Ordered, its identifier not yet reported.
+        /// Ordered; its id is not yet reported.
         Ordered = "ordered",
-        /// Opened, no response.
+        /// Opened, without a response.
         Opened = "opened",
-        /// Response begun.
+        /// Response started.
         Responding = "responding",
-        /// Reset by order, not yet on the wire.
+        /// Reset ordered, not yet on the wire.
         Resetting = "resetting",
     }
 }
@@ -81,14 +81,14 @@ catalogue! {
 catalogue! {
     /// The state of a backend that a fact meets.
     BackendAs {
-        /// Never was, or is gone.
+        /// Never existed, or was freed.
         Gone = "gone",
-        /// Gets streams.
+        /// Receives streams.
         InService = "in service",
-        /// Gets none by order of the operator.
+        /// Receives no streams, by order of the operator.
         Draining = "draining",
-        /// Was removed.
-        Leaving = "leaving",
+        /// Removed.
+        Leaving = "removed",
     }
 }
 
@@ -111,13 +111,13 @@ catalogue! {
 catalogue! {
     /// The state of a request that a fact meets.
     RequestAs {
-        /// Never was, or is over.
+        /// Never existed, or ended.
         Gone = "gone",
-        /// For any connection.
+        /// Waiting for a connection.
         Waiting = "waiting",
         /// Given to a connection.
         Sent = "sent",
-        /// Response begun.
+        /// Response started.
         Responding = "responding",
     }
 }
@@ -137,7 +137,7 @@ catalogue! {
     PhaseAs {
         /// In service.
         Running = "running",
-        /// Shutdown was asked for.
+        /// Shutdown was requested.
         Draining = "draining",
         /// The shutdown's deadline passed.
         Over = "over",
@@ -145,18 +145,18 @@ catalogue! {
 }
 
 catalogue! {
-    /// What the pool answers.
+    /// The pool's answer to a fact.
     Answer {
         /// The fact was current.
         Done = "done",
-        /// It cannot be true.
+        /// The fact is impossible.
         Refused = "refused",
-        /// It is about something that is over.
+        /// The fact concerns something that ended.
         Stale = "stale",
     }
 }
 
-/// What a connection in a state may answer to a fact.
+/// The answers allowed for a connection in a state.
 pub(super) fn connection_answers(state: ConnectionAs, fact: ConnectionFact) -> &'static [Answer] {
     use ConnectionAs as As;
     use ConnectionFact as Fact;
@@ -166,7 +166,7 @@ pub(super) fn connection_answers(state: ConnectionAs, fact: ConnectionFact) -> &
         | (As::Lost, Fact::ConnectionClosed) => &[Answer::Refused],
         (As::Connecting, _) => &[Answer::Done],
         (_, Fact::Connected | Fact::ConnectFailed) => &[Answer::Refused],
-        // A suspect connection always has a PING out.
+        // A suspect connection always has a PING in flight.
         (As::Suspect, Fact::Pong) => &[Answer::Done],
         (_, Fact::Pong) => &[Answer::Done, Answer::Refused],
         (
@@ -179,7 +179,7 @@ pub(super) fn connection_answers(state: ConnectionAs, fact: ConnectionFact) -> &
     }
 }
 
-/// What a stream in a state may answer to a fact.
+/// The answers allowed for a stream in a state.
 pub(super) fn stream_answers(state: StreamAs, fact: StreamFact) -> &'static [Answer] {
     use StreamAs as As;
     use StreamFact as Fact;
@@ -198,14 +198,14 @@ pub(super) fn stream_answers(state: StreamAs, fact: StreamFact) -> &'static [Ans
     }
 }
 
-/// What a backend in a state may answer to a fact.
+/// The answers allowed for a backend in a state.
 pub(super) fn backend_answers(state: BackendAs, fact: BackendFact) -> &'static [Answer] {
     use BackendAs as As;
     use BackendFact as Fact;
     match (state, fact) {
         (As::Gone, _) => &[Answer::Stale],
         (_, Fact::WeightChanged) => &[Answer::Done, Answer::Refused],
-        // A removed backend is not probed; a late report is of nothing.
+        // A removed backend is not checked; a late result is stale.
         (As::Leaving, Fact::ProbeFinished) => &[Answer::Refused, Answer::Stale],
         (_, Fact::ProbeFinished) => &[Answer::Done, Answer::Refused, Answer::Stale],
         (As::InService, Fact::DrainCancelled)

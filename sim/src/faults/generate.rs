@@ -1,6 +1,6 @@
-//! Plans from seeds. Swarm selection (Groce et al., ISSTA 2012): each family is off with a chance of
-//! one half, and how strong the others are is drawn on a wide scale, so that every family also meets
-//! runs in which no other is in its way.
+//! Generates plans from seeds. Swarm selection (Groce et al., ISSTA 2012): each family is off with
+//! a chance of one half, and the intensity of the others is drawn on a wide scale. Every family
+//! thus also gets runs in which no other family interferes.
 
 use super::strike::directives;
 use super::{Family, Workload};
@@ -10,7 +10,7 @@ use crate::plan::{
     StrategyPlan, Ties,
 };
 
-/// What kind of plan a seed makes.
+/// The kind of plan that a seed produces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Profile {
     /// Families, intensities and workload drawn per seed.
@@ -20,18 +20,18 @@ pub enum Profile {
     Calm,
     /// Every family on.
     Storm,
-    /// More requests at once than there is room for, and restarts.
+    /// More requests at once than the capacity, and restarts.
     Herd,
     /// Rolling restarts and a shutdown under load.
     Drain,
     /// Dead networks: silence, stalls and unreachable backends.
     Dark,
-    /// An operator who changes everything, over backends that restart.
+    /// An operator who changes everything, and backends that restart.
     Operate,
 }
 
 impl Profile {
-    /// Its name on the command line.
+    /// The name on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -84,7 +84,7 @@ impl Profile {
     }
 }
 
-/// What the parts of a plan need to know of each other.
+/// Figures that the parts of a plan share.
 pub(super) struct Shape {
     pub(super) backends: u64,
     pub(super) requests: u64,
@@ -94,8 +94,8 @@ pub(super) struct Shape {
     pub(super) streams_per_connection: u64,
 }
 
-/// The plan that a seed makes. The same for ever, as long as this function does not change; a
-/// failure is kept as a plan, not as a seed.
+/// Generates the plan of a seed. The result depends on this function, so a failure is kept as a
+/// plan, not as a seed.
 #[must_use]
 pub fn plan(seed: u64, profile: Profile) -> Plan {
     let draws = Draws::new(seed);
@@ -111,7 +111,7 @@ pub fn plan(seed: u64, profile: Profile) -> Plan {
     let spare = if operated { swarm.below(3) } else { 0 };
     let mut pool = pool_plan(&mut draws.stream(Domain::Pool, 0), profile);
     if operated {
-        // Sometimes too few for all, so that a removed backend must make room.
+        // Sometimes fewer slots than backends, so that a removed backend must make room.
         pool.spare_places = swarm.below(4) as usize;
     }
     let shape = Shape {
@@ -181,7 +181,7 @@ fn pool_plan(stream: &mut Stream, profile: Profile) -> PoolPlan {
     let defaults = PoolPlan::DEFAULT;
     let requests = stream.pick(&[4, 16, 32, 48, 64]);
     let waiting = if stream.chance(50) { requests } else { stream.between(1, requests) };
-    // Half of the plans run on short times, so that deadlines meet each other.
+    // Half of the plans use short timeouts, so that deadlines coincide.
     let short = stream.chance(50);
     let mut time = |default: u64, least: u64| {
         if short { stream.wide(least, default) } else { default }
@@ -304,7 +304,7 @@ fn heal(stream: &mut Stream, shape: &Shape, profile: Profile) -> Heal {
         _ => stream.pick(&[Health::Well, Health::Well, Health::Refuses, Health::Hangs]),
     };
     let mut backends: Vec<_> = (0..shape.backends).map(|_| health(stream)).collect();
-    // Nine in ten runs keep a backend to recover with.
+    // Nine in ten runs keep a healthy backend to recover with.
     if !backends.contains(&Health::Well) && stream.chance(90) {
         backends[0] = Health::Well;
     }

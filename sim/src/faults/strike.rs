@@ -70,7 +70,7 @@ impl Aim<'_> {
         self.stream.below(self.shape.backends) as u16
     }
 
-    /// One of the first connections, the first ones more often.
+    /// One of the first connections; earlier ones are more likely.
     fn connection(&mut self) -> u32 {
         1 + self.stream.wide(0, 2 * self.shape.connections_per_backend) as u32
     }
@@ -101,7 +101,7 @@ impl Aim<'_> {
         }
     }
 
-    /// A request or a stream.
+    /// A trigger on a request or on a stream.
     fn exchange(&mut self, moments: &[Moment]) -> When {
         if self.stream.chance(60) { self.request(moments) } else { self.stream(moments) }
     }
@@ -118,12 +118,12 @@ impl Aim<'_> {
         self.stream.below(self.shape.window_us + self.shape.window_us / 4)
     }
 
-    /// Half of the faults strike at once, the others after up to a second.
+    /// The delay of a fault: zero for half of them, up to a second for the others.
     fn after(&mut self) -> u64 {
         if self.stream.chance(50) { 0 } else { self.stream.wide(1, 1_000_000) }
     }
 
-    /// A while; for ever once in four.
+    /// A duration; forever (`None`) with a chance of one in four.
     fn a_while(&mut self) -> Option<u64> {
         (!self.stream.chance(25)).then(|| self.stream.wide(1_000, 20_000_000))
     }
@@ -136,7 +136,7 @@ pub(super) fn directives(
     stream: &mut Stream,
     all: &mut Vec<Directive>,
 ) {
-    // One miscount ends everything that was under way; more would leave nothing to see.
+    // One miscount ends everything in flight; a second one would have nothing to affect.
     let count = if family == Family::Miscounts { 1 } else { stream.wide(1, 8) };
     let mut aim = Aim { shape, stream };
     for _ in 0..count {
@@ -148,7 +148,7 @@ pub(super) fn directives(
 
 type Strike = Vec<(When, u64, Act)>;
 
-/// One strike of a family: mostly one directive.
+/// The directives of one fault of a family, usually one.
 fn strike(family: Family, aim: &mut Aim<'_>) -> Strike {
     match family {
         Family::SilentDrop => one(
@@ -219,7 +219,7 @@ fn strike(family: Family, aim: &mut Aim<'_>) -> Strike {
     }
 }
 
-/// What the operator does, probes say, backends answer and audits find.
+/// The directives about the operator, health checks, gateway failures and audits.
 fn configuration(family: Family, aim: &mut Aim<'_>) -> Strike {
     match family {
         Family::Reconfiguration => reconfiguration(aim),
@@ -237,7 +237,7 @@ fn configuration(family: Family, aim: &mut Aim<'_>) -> Strike {
     }
 }
 
-/// One backend goes and often comes back, at a moment of the run or of a request.
+/// A change of one backend, often undone later, at a time of the run or a moment of a request.
 fn reconfiguration(aim: &mut Aim<'_>) -> Strike {
     let backend = aim.backend();
     let (when, after_us) =
@@ -275,7 +275,7 @@ fn reconfiguration(aim: &mut Aim<'_>) -> Strike {
     }
 }
 
-/// A backend that answers several requests in a row so.
+/// A backend answers several requests in a row with this status.
 fn gateway_failures(aim: &mut Aim<'_>) -> Strike {
     let status = aim.stream.pick(&[502, 503, 503, 504, 500]);
     let (backend, connection) = (aim.backend(), aim.connection());
@@ -288,7 +288,7 @@ fn gateway_failures(aim: &mut Aim<'_>) -> Strike {
     (first..first + count).map(strike).collect()
 }
 
-/// Late, so that the run before it is worth something.
+/// A shutdown, late in the run so that enough happens before it.
 fn shutdown(aim: &mut Aim<'_>) -> Strike {
     let after_us = aim.shape.window_us / 4 * 3 + aim.time() / 2;
     vec![(When::Start, after_us, aim.stream.pick(&[Act::Shutdown, Act::Replace]))]
@@ -313,8 +313,7 @@ fn one(
     vec![(when, after_us, act(aim))]
 }
 
-/// A GOAWAY, and often what follows one: the second of a pair, a repetition with another last id, a
-/// close.
+/// A GOAWAY, often with a successor: the second of a pair, another last id, or a close.
 fn go_away(aim: &mut Aim<'_>) -> Strike {
     let lasts =
         [LastId::Greatest, LastId::Read, LastId::Zero, LastId::BelowRead, LastId::AboveRead];
@@ -394,8 +393,7 @@ fn stale_facts(aim: &mut Aim<'_>) -> Strike {
     vec![(aim.any(), aim.after(), act)]
 }
 
-/// A connection breaks, the owners of its streams report it late, and meanwhile facts about it go on
-/// coming.
+/// A connection breaks, its streams' ends are reported late, and stale facts about it keep coming.
 fn lost_with_late_reports(aim: &mut Aim<'_>, for_us: u64) -> Strike {
     let when = aim.exchange(&[Moment::Written, Moment::HalfSent, Moment::Sent, Moment::Answered]);
     let mut strike = vec![(when, 0, Act::HoldReports { for_us }), (when, 0, Act::Break)];
@@ -406,7 +404,8 @@ fn lost_with_late_reports(aim: &mut Aim<'_>, for_us: u64) -> Strike {
     strike
 }
 
-/// A connection falls silent until a PING is out, then breaks, and its answer is told all the same.
+/// A connection falls silent until a PING is in flight, then breaks; a PING answer is reported
+/// afterwards.
 fn lost_with_a_ping_out(aim: &mut Aim<'_>, for_us: u64) -> Strike {
     let when = aim.exchange(&[Moment::Written, Moment::Sent]);
     let after_us = aim.stream.wide(10_000, 4_000_000);

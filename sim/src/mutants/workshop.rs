@@ -1,4 +1,4 @@
-//! Where mutants are made: a copy of the sources under `target`, patched, built and run.
+//! The mutant runner: copies the sources under `target`, patches, builds and runs them.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -7,9 +7,9 @@ use std::process::{Command, Output, Stdio};
 
 use super::{Fate, Patch};
 
-/// What is needed to build the simulator.
+/// The files needed to build the simulator.
 const COPIED: [&str; 6] = ["Cargo.toml", "Cargo.lock", "src", "sim", "fuzz", "benches"];
-/// The build is for one short run: without what makes the released one fast to run, slow to build.
+/// The build is for one short run: the settings that make a release build slow are off.
 const QUICK: [&str; 3] = [
     "profile.release.lto=false",
     "profile.release.codegen-units=16",
@@ -22,7 +22,7 @@ pub(super) struct Workshop {
     place: PathBuf,
 }
 
-/// Reads the bank.
+/// Reads all mutant patches.
 pub(super) fn patches(root: &Path) -> Result<Vec<Patch>, String> {
     let bank = root.join("sim/mutants");
     let entries = fs::read_dir(&bank).map_err(|error| format!("{}: {error}", bank.display()))?;
@@ -62,7 +62,7 @@ impl Workshop {
         Ok(Self { root, place })
     }
 
-    /// Copies, patches, builds, runs.
+    /// Copies the sources, applies the patch, builds and runs.
     pub(super) fn try_patch(
         &self,
         patch: &Patch,
@@ -86,7 +86,8 @@ impl Workshop {
     }
 
     fn apply(&self, patch: &Patch, copy: &Path) -> Result<(), String> {
-        // Outside of any repository, so that the patch is applied to the copy, whatever surrounds it.
+        // Outside of any repository, so that git applies the patch to the copy and not to a
+        // repository around it.
         let output = Command::new("git")
             .args(["apply", "--whitespace=nowarn"])
             .arg(fs::canonicalize(&patch.path).map_err(|error| error.to_string())?)
@@ -116,7 +117,7 @@ impl Workshop {
             .output()
             .map_err(|error| format!("{}: {error}", program.display()))?;
         let told: serde_json::Value = serde_json::from_slice(&output.stdout)
-            .map_err(|error| format!("the mutant's answer: {error}"))?;
+            .map_err(|error| format!("the mutant's output: {error}"))?;
         let failure = &told["failure"];
         if failure.is_null() {
             return Ok(Fate::Alive);
@@ -131,7 +132,8 @@ impl Workshop {
     }
 }
 
-/// The shrunk plan must be small, fail in the mutant in the same way, and pass in the true pool.
+/// Checks that the shrunk plan is small, fails in the same way in the mutant, and passes in the
+/// unchanged pool.
 fn replay(program: &Path, plan: &str, invariant: &str, elements: u64) -> Result<(), String> {
     if elements > 12 {
         return Err(format!("shrunk to {elements} elements only, expected at most 12"));
@@ -146,7 +148,7 @@ fn replay(program: &Path, plan: &str, invariant: &str, elements: u64) -> Result<
     let plan = crate::plan::read(&text).map_err(|error| error.to_string())?;
     match crate::run::judge(&plan).violation {
         None => Ok(()),
-        Some(violation) => Err(format!("the true pool fails too: {}", violation.invariant)),
+        Some(violation) => Err(format!("the unchanged pool fails too: {}", violation.invariant)),
     }
 }
 

@@ -1,11 +1,11 @@
-//! What goes wrong, and at which moment of what.
+//! Faults, and the moments that trigger them.
 
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
 use crate::faults::Family;
 
-/// One thing that goes wrong, once.
+/// One fault, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
 pub struct Directive {
@@ -13,14 +13,14 @@ pub struct Directive {
     pub family: Family,
     /// The moment that triggers it.
     pub when: When,
-    /// How long after that moment.
+    /// Delay after that moment.
     pub after_us: u64,
-    /// What happens.
+    /// The effect.
     pub act: Act,
 }
 
 /// A moment in the life of something. Connections of a backend and streams of a connection are
-/// counted from 1 in the order in which they were made; requests go by their id.
+/// numbered from 1 in creation order; requests have an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
 pub enum When {
@@ -30,32 +30,32 @@ pub enum When {
     Dialled {
         /// Its backend.
         backend: u16,
-        /// Which of its connections.
+        /// The connection's number.
         connection: u32,
     },
     /// A connection is up.
     Connected {
         /// Its backend.
         backend: u16,
-        /// Which of its connections.
+        /// The connection's number.
         connection: u32,
     },
     /// A stream reaches a moment of its life.
     Stream {
         /// Its backend.
         backend: u16,
-        /// Which of its connections.
+        /// The connection's number.
         connection: u32,
-        /// Which of its streams.
+        /// The stream's number.
         stream: u32,
-        /// Which moment.
+        /// The moment.
         moment: Moment,
     },
-    /// A request reaches a moment of its life, on whatever stream it is then.
+    /// A request reaches a moment of its life, on its current stream.
     Request {
         /// Its id.
         request: u32,
-        /// Which moment.
+        /// The moment.
         moment: Moment,
     },
 }
@@ -63,34 +63,34 @@ pub enum When {
 /// Moments in the life of a request and of the stream that carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 pub enum Moment {
-    /// The client asked (requests only).
+    /// The request arrived from the client (requests only).
     Arrived,
     /// The pool ordered a stream for it.
     Ordered,
     /// Its HEADERS were written.
     Written,
-    /// The backend read its HEADERS and has not begun to work.
+    /// The backend read its HEADERS and has not started working.
     Read,
     /// Half of its body was sent.
     HalfSent,
-    /// All of it was sent.
+    /// The whole request was sent.
     Sent,
-    /// The response head is on its way.
+    /// The response head is in flight.
     Answered,
-    /// The end of the response is on its way.
+    /// The end of the response is in flight.
     Ended,
 }
 
-/// What a GOAWAY says it processed.
+/// The last stream id in a GOAWAY.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 pub enum LastId {
     /// 2^31 - 1: the first of a graceful pair (RFC 9113, 6.8).
     Greatest,
-    /// The highest stream that the backend has read: the truth.
+    /// The highest stream that the backend has read, which is the truth.
     Read,
-    /// None at all.
+    /// Zero: no stream.
     Zero,
-    /// One stream below the highest read: a lie if that one was worked on.
+    /// One stream below the highest read; false if that one was processed.
     BelowRead,
     /// One stream above the highest read.
     AboveRead,
@@ -131,7 +131,7 @@ impl Code {
     }
 }
 
-/// How far a dial comes.
+/// The stage at which a dial fails or stalls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 pub enum Stage {
     /// TCP does not connect.
@@ -142,41 +142,42 @@ pub enum Stage {
     Settings,
 }
 
-/// Facts out of place.
+/// Stale or misplaced inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 pub enum Forged {
     /// `Connected` for a connection that is up or gone.
     Connected,
     /// `ConnectFailed` for a connection that is up or gone.
     ConnectFailed,
-    /// `ConnectionClosed` for a dial under way, which ends it, or a second one.
+    /// `ConnectionClosed` for a dial in flight, which ends it, or a second one for a lost
+    /// connection.
     ConnectionClosed,
     /// `GoAwayReceived` with the greatest last id, also during the dial.
     GoAway,
-    /// `MaxStreamsChanged` to what is in force, also during the dial.
+    /// `MaxStreamsChanged` to the current value, also during the dial.
     MaxStreams,
-    /// `FrameReceived` although no frame came.
+    /// `FrameReceived` although no frame arrived.
     Frame,
-    /// `Pong` although perhaps no PING is out.
+    /// `Pong`, possibly without a PING in flight.
     Pong,
     /// `StreamOpened` for a stream that is open.
     StreamOpened,
-    /// `RequestSent`, perhaps before the stream is open.
+    /// `RequestSent`, possibly before the stream is open.
     RequestSent,
-    /// `ResponseStarted`, perhaps before the stream is open, or again.
+    /// `ResponseStarted`, possibly before the stream is open, or repeated.
     ResponseStarted,
-    /// `ResponseEnded` before the response began.
+    /// `ResponseEnded` before the response started.
     ResponseEnded,
-    /// `BodyProgressed`, perhaps before the stream is open.
+    /// `BodyProgressed`, possibly before the stream is open.
     BodyProgressed,
     /// `StreamFailed` for a stream that was ordered and is not open.
     NotSent,
-    /// `ResetSent` for a stream that nobody reset.
+    /// `ResetSent` for a stream without a reset.
     ResetSent,
 }
 
-/// A value of the configuration that the operator changes. Only values whose deadlines are not armed
-/// yet when they change.
+/// A configuration value that the operator changes. Only values whose deadlines are not yet armed
+/// when they change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 pub enum Change {
     /// [`HealthConfig::failures`](baton::pool::HealthConfig::failures)
@@ -195,7 +196,7 @@ pub enum Change {
     NoAttempts,
 }
 
-/// What a bug in the pool might miscount.
+/// A count that a bug in the pool might get wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[expect(missing_docs, reason = "each is the variant of the same name of `Planted`")]
 pub enum Miscount {
@@ -209,183 +210,184 @@ pub enum Miscount {
     Shutdown,
 }
 
-/// What happens. Acts on a connection strike the one of the trigger; without one they do nothing.
+/// The effect of a directive. Effects on a connection apply to the trigger's connection; without
+/// one they do nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
 pub enum Act {
-    /// Frames vanish from here on.
+    /// Frames vanish from now on.
     BlackHole {
-        /// Those to the backend.
+        /// Frames to the backend.
         to_backend: bool,
-        /// Those from it.
+        /// Frames from the backend.
         from_backend: bool,
     },
-    /// The backend allows so many streams from now on.
+    /// The backend allows this many streams from now on.
     Settings {
         /// SETTINGS_MAX_CONCURRENT_STREAMS.
         max_streams: u32,
     },
-    /// The client goes away.
+    /// The client cancels its request.
     Cancel,
-    /// The backend says GOAWAY.
+    /// The backend sends GOAWAY.
     GoAway {
-        /// What it says it processed.
+        /// The last stream id.
         last: LastId,
-        /// Why.
+        /// The error code.
         code: Code,
     },
-    /// The connection breaks: both ends learn of it.
+    /// The connection breaks; both ends detect it.
     Break,
     /// The connection breaks between our preface and the peer's SETTINGS, after it was reported up.
     BreakAtPreface,
     /// The dial fails.
     FailDial {
-        /// How far it comes.
+        /// The stage at which it fails.
         stage: Stage,
     },
-    /// The dial stands still for so long.
+    /// The dial stalls.
     StallDial {
-        /// Where.
+        /// The stage at which it stalls.
         stage: Stage,
-        /// How long; for ever if `None`.
+        /// Duration; forever if `None`.
         for_us: Option<u64>,
     },
     /// The backend resets the stream.
     Reset {
-        /// Why.
+        /// The error code.
         code: Code,
     },
     /// The backend stops reading the connection.
     StopReading {
-        /// How long; for ever if `None`.
+        /// Duration; forever if `None`.
         for_us: Option<u64>,
     },
-    /// The client stops reading: the end of its response waits.
+    /// The client stops reading: the end of its response is delayed.
     ClientStopsReading {
-        /// How long; until faults stop if `None`.
+        /// Duration; until faults stop if `None`.
         for_us: Option<u64>,
     },
-    /// The backend grants next to no window: the body of the request takes longer.
+    /// The backend grants almost no window: the request body takes longer.
     StarveUpload {
-        /// How much longer; until faults stop if `None`.
+        /// Added time; until faults stop if `None`.
         for_us: Option<u64>,
     },
-    /// The backend never goes on with the response until faults stop, and never closes either.
+    /// The backend does not continue the response until faults stop, and does not close.
     NeverFinish,
-    /// The shell tells facts again that it told before.
+    /// The shell repeats earlier facts.
     Replay {
-        /// How many facts back the first one lies.
+        /// Number of facts from the newest one back to the first repeated one.
         back: u32,
-        /// How many.
+        /// Number of facts.
         count: u32,
     },
-    /// The task that reports on the stream or connection stands still: its facts come late.
+    /// The task that reports on the stream or connection stalls: its facts arrive late.
     HoldReports {
-        /// How long.
+        /// Duration.
         for_us: u64,
     },
-    /// Timeouts come late.
+    /// Timeout calls are late.
     LateTimers {
-        /// How much later.
+        /// Added delay.
         by_us: u64,
-        /// How long that lasts.
+        /// Duration.
         for_us: u64,
     },
-    /// A timeout is called although nothing is due.
+    /// A timeout is called although no timer is due.
     EarlyTimeout,
-    /// The shell tells a fact that is out of place; never one that would make it a liar about what
-    /// was sent or executed.
+    /// The shell gives a stale or misplaced input, but none that misreports what was sent or
+    /// executed.
     Forge {
-        /// Which.
+        /// The input.
         fact: Forged,
     },
     /// A backend restarts: its connections break, and dials are refused for a while.
     Restart {
-        /// Which.
+        /// The backend.
         backend: u16,
-        /// Whether it says GOAWAY and finishes its streams first.
+        /// True if it first sends GOAWAY and finishes its streams.
         graceful: bool,
-        /// How long dials are refused.
+        /// Time during which dials are refused.
         down_us: u64,
     },
     /// Every connection of every backend breaks at once.
     DisconnectAll,
-    /// A backend is out of reach for a while: dials fail or hang, connections are dead paths.
+    /// A backend is unreachable for a while: dials fail or hang, connections are dead paths.
     Unreachable {
-        /// Which.
+        /// The backend.
         backend: u16,
-        /// Whether dials hang rather than fail.
+        /// True if dials hang; false if they fail.
         hangs: bool,
-        /// How long.
+        /// Duration.
         for_us: u64,
     },
-    /// The clock jumps forward: everything due meanwhile happens late.
+    /// The clock jumps forward: everything due in between happens late.
     ClockForward {
-        /// How far.
+        /// Distance.
         by_us: u64,
     },
     /// The clock that the shell reads goes back for a while.
     ClockBack {
-        /// How far.
+        /// Distance.
         by_us: u64,
-        /// How long.
+        /// Duration.
         for_us: u64,
     },
-    /// The backend speaks HTTP/1.1 from now on (or HTTP/2 again); live streams are reset with
+    /// The backend switches to HTTP/1.1 (or back to HTTP/2); open streams are reset with
     /// HTTP_1_1_REQUIRED.
     SwitchProtocol {
-        /// Which.
+        /// The backend.
         backend: u16,
-        /// To HTTP/1.1.
+        /// True for HTTP/1.1.
         http1: bool,
     },
-    /// The operator asks for a shutdown.
+    /// The operator requests a shutdown.
     Shutdown,
-    /// The operator has another pool take over.
+    /// The operator replaces the pool.
     Replace,
     /// The operator adds a backend that the pool does not have.
     Add {
-        /// Which.
+        /// The backend.
         backend: u16,
-        /// Its weight; one out of bounds is refused.
+        /// Its weight; a value out of bounds is refused.
         weight: u16,
     },
     /// The operator removes a backend.
     Remove {
-        /// Which.
+        /// The backend.
         backend: u16,
     },
     /// The operator drains a backend.
     Drain {
-        /// Which.
+        /// The backend.
         backend: u16,
-        /// The deadline.
+        /// Time until the drain deadline.
         within_us: u64,
     },
-    /// The operator wants a drained backend back.
+    /// The operator undrains a backend.
     Undrain {
-        /// Which.
+        /// The backend.
         backend: u16,
     },
     /// The operator changes a weight.
     Weight {
-        /// Of which backend.
+        /// The backend.
         backend: u16,
-        /// To what; one out of bounds is refused.
+        /// The new weight; a value out of bounds is refused.
         weight: u16,
     },
-    /// The operator changes a value.
+    /// The operator changes a configuration value.
     Change {
-        /// Which, and to what.
+        /// The value.
         change: Change,
     },
-    /// Probes of a backend say for a while what is not so, or get lost.
+    /// Health checks of a backend give a wrong result for a while, or are lost.
     Probes {
-        /// Of which.
+        /// The backend.
         backend: u16,
-        /// What they say; lost if `None`.
+        /// The result; lost if `None`.
         passed: Option<bool>,
-        /// How long.
+        /// Duration.
         for_us: u64,
     },
     /// The backend answers with this status.
@@ -393,9 +395,9 @@ pub enum Act {
         /// RFC 9110, 15.
         status: u16,
     },
-    /// The pool audits itself, after something was miscounted on purpose.
+    /// An audit of the pool, after a planted miscount.
     Miscount {
-        /// What; nothing if `None`.
+        /// The planted miscount; none if `None`.
         what: Option<Miscount>,
     },
 }

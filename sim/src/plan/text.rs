@@ -1,10 +1,10 @@
-//! The text form of a plan, and what is wrong with one.
+//! The text format of a plan, and its errors.
 
 use std::fmt;
 
 use super::{FORMAT, Plan};
 
-/// What is wrong with the text of a plan: where, and what was expected.
+/// An error in the text of a plan: its position, and the expected value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlanError(String);
 
@@ -25,7 +25,7 @@ impl std::error::Error for PlanError {}
 /// Reads a plan.
 ///
 /// # Errors
-/// Line, column and what was expected, or which value is out of bounds.
+/// An error with line, column and the expected value, or with the name of a value out of bounds.
 pub fn read(text: &str) -> Result<Plan, PlanError> {
     #[derive(serde::Deserialize)]
     struct Head {
@@ -45,7 +45,7 @@ pub fn read(text: &str) -> Result<Plan, PlanError> {
     Ok(plan)
 }
 
-/// Writes a plan, one element a line.
+/// Writes a plan, one element per line.
 #[must_use]
 pub fn write(plan: &Plan) -> String {
     let pretty = ron::ser::PrettyConfig::new().depth_limit(2).new_line("\n");
@@ -55,10 +55,10 @@ pub fn write(plan: &Plan) -> String {
 }
 
 impl Plan {
-    /// Says whether the plan can be run.
+    /// Checks that the plan can be run.
     ///
     /// # Errors
-    /// The first value that is out of bounds.
+    /// The first value out of bounds.
     pub fn check(&self) -> Result<(), PlanError> {
         let expect = |holds: bool, text: &str| {
             if holds { Ok(()) } else { Err(PlanError::new(text.to_owned())) }

@@ -1,4 +1,4 @@
-//! Names for things and words for what happens to them.
+//! The names of things and the words for events.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::plan::Plan;
 use crate::trace::Trace;
 use crate::world::{DownFrame, UpFrame};
 
-/// How people call the things of a run: `r3` a request by its id in the plan, `b0#2` the second
+/// Names as people write them: `r3` is a request by its id in the plan, `b0#2` the second
 /// connection of backend 0, `b0#2/s1` its first stream.
 pub(super) struct Names<'a> {
     plan: &'a Plan,
@@ -34,7 +34,7 @@ impl<'a> Names<'a> {
     fn request(&self, request: u32) -> String {
         match self.plan.requests.get(request as usize) {
             Some(plan) => format!("r{}", plan.id),
-            None => format!("probe{}", request as usize - self.plan.requests.len() + 1),
+            None => format!("recovery{}", request as usize - self.plan.requests.len() + 1),
         }
     }
 
@@ -212,45 +212,45 @@ impl<'a> Names<'a> {
             }
             Input::ReplayBufferExceeded { request, stream } => {
                 let (request, stream) = (self.id(request), self.stream(stream));
-                format!("{request} outgrows the replay buffer on {stream}")
+                format!("{request} exceeds the replay buffer on {stream}")
             }
-            Input::RequestCancelled { request } => format!("{} goes away", self.id(request)),
+            Input::RequestCancelled { request } => format!("{} is cancelled", self.id(request)),
             Input::Connected { connection, protocol, max_streams } => {
                 let protocol = if protocol == Protocol::Http2 { "HTTP/2" } else { "HTTP/1.1" };
                 let most = max_streams
                     .map_or("no SETTINGS yet".to_owned(), |most| format!("streams={most}"));
-                format!("{} is up, {protocol}, {most}", self.connection(connection))
+                format!("{} is connected, {protocol}, {most}", self.connection(connection))
             }
             Input::ConnectFailed { connection, reason } => {
-                format!("{} cannot be dialled: {reason:?}", self.connection(connection))
+                format!("{} dial failed: {reason:?}", self.connection(connection))
             }
             Input::MaxStreamsChanged { connection, max_streams } => {
-                format!("{} may carry {max_streams}", self.connection(connection))
+                format!("{} allows {max_streams} streams", self.connection(connection))
             }
             Input::GoAwayReceived { connection, last_stream_id, code } => {
                 let name = self.connection(connection);
                 format!("{name} GOAWAY last={last_stream_id} code={code:#x}")
             }
             Input::FrameReceived { connection } => {
-                format!("{} is alive", self.connection(connection))
+                format!("{} receives a frame", self.connection(connection))
             }
             Input::Pong { connection } => format!("{} answers PING", self.connection(connection)),
             Input::ConnectionClosed { connection, sent_through } => {
                 let name = self.connection(connection);
-                format!("{name} is gone, written through {sent_through}")
+                format!("{name} is closed, sent through {sent_through}")
             }
             Input::StreamOpened { stream, stream_id } => {
                 format!("{} has id {stream_id}", self.stream(stream))
             }
             Input::RequestSent { stream } => format!("{} is sent", self.stream(stream)),
             Input::ResponseStarted { stream, .. } => {
-                format!("{} response begins", self.stream(stream))
+                format!("{} response starts", self.stream(stream))
             }
             Input::ResponseEnded { stream } => format!("{} response ends", self.stream(stream)),
             Input::StreamFailed { stream, failure } => {
                 format!("{} failed: {failure:?}", self.stream(stream))
             }
-            Input::ResetSent { stream } => format!("{} reset is written", self.stream(stream)),
+            Input::ResetSent { stream } => format!("{} reset is sent", self.stream(stream)),
             Input::BodyProgressed { stream, bytes } => {
                 format!("{} passes {bytes} bytes", self.stream(stream))
             }
@@ -263,7 +263,7 @@ impl<'a> Names<'a> {
             | Input::SettingChanged { .. }
             | Input::ShutdownRequested { .. } => operator(input),
             Input::AuditRequested => "audit".to_owned(),
-            Input::Timeout => "time passes".to_owned(),
+            Input::Timeout => "timeout".to_owned(),
         };
         match handled {
             Handled::Done | Handled::Accepted(_) => text,
@@ -271,7 +271,7 @@ impl<'a> Names<'a> {
             Handled::Refused => format!("{text} (refused)"),
             Handled::Rejected(rejection) => format!("{text} (rejected: {rejection:?})"),
             Handled::Added(token) => format!("{text} ({})", place(token)),
-            Handled::Rebuilt(mismatch) => format!("{text} finds: {mismatch}"),
+            Handled::Rebuilt(mismatch) => format!("{text} found: {mismatch}"),
         }
     }
 
@@ -289,15 +289,15 @@ impl<'a> Names<'a> {
             Output::Close { connection, reason } => {
                 format!("close {}: {reason:?}", self.connection(connection))
             }
-            Output::Probe { backend, number } => format!("probe {} #{number}", place(backend)),
+            Output::Probe { backend, number } => format!("check {} #{number}", place(backend)),
             Output::ProbeJudged { backend, passed } => {
                 let verdict = if passed { "passed" } else { "failed" };
-                format!("probe of {} {verdict}", place(backend))
+                format!("check of {} {verdict}", place(backend))
             }
             Output::BackendChanged { backend, state, cause } => {
                 format!("{} is {state:?} ({cause:?})", place(backend))
             }
-            Output::BackendGone { backend } => format!("{} is gone", place(backend)),
+            Output::BackendGone { backend } => format!("{} is freed", place(backend)),
             Output::RequestEnded { request, outcome, evidence, .. } => {
                 let name = self.id(request);
                 let outcome = match outcome {
@@ -331,31 +331,31 @@ impl<'a> Names<'a> {
     }
 }
 
-/// A backend as the pool names it: the place, and which of those that were in it.
+/// A backend as the pool names it: its slot and generation.
 fn place(token: BackendToken) -> String {
-    format!("place {}/{}", token.backend.0, token.generation)
+    format!("slot {}/{}", token.backend.0, token.generation)
 }
 
-/// What the operator does, or a probe says.
+/// The words for an operator's action or the result of a health check.
 fn operator(input: Input) -> String {
     match input {
         Input::BackendAdded { weight, .. } => format!("a backend is added, weight {weight}"),
         Input::BackendRemoved { backend } => format!("{} is removed", place(backend)),
         Input::DrainRequested { backend, within } => {
-            format!("{} is drained within {within:?}", place(backend))
+            format!("{} drains within {within:?}", place(backend))
         }
-        Input::DrainCancelled { backend } => format!("{} is wanted back", place(backend)),
+        Input::DrainCancelled { backend } => format!("{} is undrained", place(backend)),
         Input::WeightChanged { backend, weight } => {
             format!("{} has weight {weight}", place(backend))
         }
         Input::ProbeFinished { backend, number, passed } => {
             let verdict = if passed { "passes" } else { "fails" };
-            format!("probe #{number} of {} {verdict}", place(backend))
+            format!("check #{number} of {} {verdict}", place(backend))
         }
-        Input::SettingChanged { setting } => format!("from now on {setting:?}"),
+        Input::SettingChanged { setting } => format!("setting: {setting:?}"),
         Input::ShutdownRequested { cause } => match cause {
-            ShutdownCause::ProcessEnds => "shutdown is asked for".to_owned(),
-            ShutdownCause::PoolReplaced => "another pool takes over".to_owned(),
+            ShutdownCause::ProcessEnds => "shutdown is requested".to_owned(),
+            ShutdownCause::PoolReplaced => "the pool is replaced".to_owned(),
         },
         _ => unreachable!("not from the operator"),
     }

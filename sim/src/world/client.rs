@@ -1,4 +1,4 @@
-//! The model clients: they ask, send a body, read the answer, or go away.
+//! The model clients: they send requests and bodies, read responses, and cancel.
 
 use baton::pool::{Handled, Input, Outcome, RequestId};
 
@@ -10,7 +10,7 @@ use crate::plan::{Moment, RequestPlan, When};
 use crate::trace::What;
 
 impl World<'_> {
-    /// The plan of a request; probes, which come after the plan's own, have none of its faults.
+    /// The plan of a request. Recovery requests follow the plan's own and have none of its faults.
     pub(super) fn request_plan(&self, request: u32) -> RequestPlan {
         match self.plan.requests.get(request as usize) {
             Some(plan) => *plan,
@@ -26,7 +26,7 @@ impl World<'_> {
         }
     }
 
-    /// A request's head is complete.
+    /// The head of a request is complete.
     pub(super) fn arrive(&mut self, request: u32) -> Verdict {
         let plan = self.request_plan(request);
         let arrived =
@@ -34,7 +34,8 @@ impl World<'_> {
         self.requests[request as usize].arrived = true;
         self.requests[request as usize].idempotent = plan.idempotent;
         self.note(What::Asked(request));
-        // The orders that follow name the id, so the pool's next one is noted before they are taken.
+        // The orders that follow contain the id, so the arriving request is recorded before they
+        // are taken.
         self.arriving = request;
         let handled = self.tell(arrived)?;
         self.arriving = NONE;
@@ -50,7 +51,7 @@ impl World<'_> {
             | Handled::Stale
             | Handled::Refused
             | Handled::Added(_)
-            | Handled::Rebuilt(_) => unreachable!("the checker looked"),
+            | Handled::Rebuilt(_) => unreachable!("the checker verified the answer"),
         }
         self.trigger_request(request, Moment::Arrived);
         Ok(())
@@ -61,7 +62,7 @@ impl World<'_> {
         self.places[id.index as usize] = request;
     }
 
-    /// The request that an id names, also while its arrival is being handled.
+    /// The request that an id names, even while its arrival is handled.
     pub(super) fn request_of(&mut self, id: RequestId) -> u32 {
         if self.arriving != NONE && self.requests[self.arriving as usize].id.is_none() {
             let known = self.places[id.index as usize];
@@ -73,7 +74,7 @@ impl World<'_> {
         self.places[id.index as usize]
     }
 
-    /// The client has its answer, or an error, or is gone.
+    /// The client has its response or an error, or has cancelled.
     pub(super) fn request_ended(&mut self, id: RequestId, outcome: Outcome) -> Verdict {
         let request = self.request_of(id);
         let exchange = self.requests[request as usize].exchange;
@@ -84,7 +85,7 @@ impl World<'_> {
                 exchange.answered && exchange.complete && exchange.request == request
             });
             require(whole, Invariant::TruthfulOutcome, || {
-                format!("{id:?} completed, but no backend gave it a whole response")
+                format!("{id:?} completed without a whole response from a backend")
             })?;
         }
         if let Some(exchange) = exchange {
@@ -128,7 +129,7 @@ impl World<'_> {
         let plan = self.request_plan(request);
         let state = &mut self.requests[request as usize];
         if plan.outgrows_buffer && !state.buffer_exceeded {
-            // Told in the same step in which the kept bytes are dropped.
+            // Reported in the same step in which the replay buffer is dropped.
             state.buffer_exceeded = true;
             state.whole_body = Some(exchange);
             let id = state.id.expect("it has a stream");
@@ -159,8 +160,9 @@ impl World<'_> {
         self.write(link, UpFrame::BodyEnd(exchange));
     }
 
-    /// From when the upload may go on; `None` if it is over. The task that sends the body runs beside
-    /// the one that reports on the stream, and may be a step ahead of the report.
+    /// The time from which the upload may continue; `None` if it is over. The task that sends the
+    /// body runs beside the task that reports on the stream, and may be one step ahead of the
+    /// report.
     fn upload_goes_on(&self, exchange: u32) -> Option<u64> {
         let state = &self.exchanges[exchange as usize];
         let request = &self.requests[state.request as usize];
@@ -173,7 +175,7 @@ impl World<'_> {
         (!over && !state.sent).then_some(state.upload_from)
     }
 
-    /// The end of a response goes to the client once it reads.
+    /// Delivers the end of a response to the client, once the client reads.
     pub(super) fn deliver_end(&mut self, exchange: u32) {
         let request = self.exchanges[exchange as usize].request;
         let from = self.requests[request as usize].reads_from;
@@ -207,7 +209,7 @@ impl World<'_> {
         self.trigger(When::Request { request: id, moment }, Scope { link, exchange, request });
     }
 
-    /// A moment of an exchange, for its stream and for its request.
+    /// Triggers a moment of an exchange, for its stream and its request.
     pub(super) fn trigger_exchange(&mut self, exchange: u32, moment: Moment) {
         let state = &self.exchanges[exchange as usize];
         let (link, request) = (state.link, state.request);

@@ -1,4 +1,4 @@
-//! Dials: what becomes of one depends on the backend, the path to it and what directives wish.
+//! Dials: the result depends on the backend, the path to it, and the directives.
 
 use baton::pool::{ConnectFailure, ConnectionToken, Input, Protocol};
 

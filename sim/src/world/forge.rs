@@ -1,5 +1,5 @@
-//! Facts out of place (F18). Each is checked against what the shell knows at the moment it is told,
-//! so that none claims that something was not sent, or was answered, against the truth.
+//! Stale or misplaced inputs (F18). Each is checked against the shell's knowledge when it is given,
+//! so that none falsely claims that something was not sent or was answered.
 
 use baton::pool::{
     ConnectFailure, ConnectionToken, Input, Protocol, SlotState, StreamFailure, StreamToken,
@@ -11,7 +11,7 @@ use crate::checker::Verdict;
 use crate::plan::Forged;
 
 impl World<'_> {
-    /// Tells a fact out of place, if it can be told honestly.
+    /// Gives a stale or misplaced input, unless it would misreport what was sent or executed.
     pub(super) fn forge(&mut self, fact: Forged, scope: Scope) -> Verdict {
         let input = match fact {
             Forged::StreamOpened
@@ -83,7 +83,7 @@ impl World<'_> {
             Forged::StreamOpened if state.opened => Some(Input::StreamOpened { stream, stream_id }),
             Forged::RequestSent => Some(Input::RequestSent { stream }),
             Forged::BodyProgressed => Some(Input::BodyProgressed { stream, bytes: 1 }),
-            // Told a second time, or too early; what follows is the truth.
+            // Repeated, or too early; the true fact still follows.
             Forged::ResponseStarted => {
                 state.start_forged = true;
                 Some(Input::ResponseStarted { stream, status: 200 })
@@ -96,7 +96,7 @@ impl World<'_> {
                 let failure = StreamFailure::NotSent;
                 Some(Input::StreamFailed { stream, failure })
             }
-            // An order to reset it may be under way, and must be carried out first.
+            // A reset order may be in flight, and must be carried out first.
             Forged::ResetSent if !state.reported => {
                 let idle = self.links[state.link as usize].order_at < self.now;
                 let request = &self.requests[state.request as usize];
@@ -107,7 +107,7 @@ impl World<'_> {
         }
     }
 
-    /// Whether the pool still waits for the end of the dial.
+    /// Returns true if the pool still waits for the end of the dial.
     fn is_dialling(&self, connection: ConnectionToken) -> bool {
         let last = self.slots[self.slot_place(connection)];
         self.links[last as usize].token == connection

@@ -1,4 +1,4 @@
-//! The model operator, who changes the configuration while it runs, the probes of backends, and the
+//! The model operator, who changes the configuration at runtime; the health checks of backends; the
 //! audit.
 
 use baton::pool::setting::Number;
@@ -14,7 +14,7 @@ use crate::draw::Domain;
 use crate::plan::{Act, Change, Health, Miscount, StrategyPlan};
 
 impl World<'_> {
-    /// The operator or the audit strikes.
+    /// Carries out an act of the operator or the audit.
     pub(super) fn strike_configuration(&mut self, act: Act) {
         let time = |time_us: u64| std::time::Duration::from_micros(time_us);
         let told = match act {
@@ -27,7 +27,7 @@ impl World<'_> {
             Act::Probes { backend, passed, for_us } => {
                 let until = self.now + for_us * 1_000;
                 self.servers[usize::from(backend)].probes_say = (until, passed);
-                // One of them comes out of nowhere.
+                // An unsolicited result, in addition.
                 let number = 0;
                 self.token_of(backend).map(|backend| Input::ProbeFinished {
                     backend,
@@ -55,12 +55,12 @@ impl World<'_> {
         }
     }
 
-    /// The last token of a backend; it may be gone.
+    /// The last token of a backend, which may be gone.
     fn token_of(&self, server: u16) -> Option<BackendToken> {
         self.servers[usize::from(server)].token
     }
 
-    /// What the pool says of a backend, if it has it.
+    /// The state that the pool reports for a backend, if it has the backend.
     fn state_of(&self, server: u16) -> Option<BackendState> {
         let token = self.token_of(server)?;
         let view = self.pool.backend(token.backend).filter(|view| view.token == token)?;
@@ -68,7 +68,7 @@ impl World<'_> {
     }
 
     pub(super) fn operate(&mut self, operation: Operation) -> Verdict {
-        // The clock may have jumped over the end of faults.
+        // The clock may have jumped past the end of faults.
         if self.is_healed() {
             return Ok(());
         }
@@ -79,7 +79,7 @@ impl World<'_> {
         }
     }
 
-    /// Adds a backend, unless the pool has it; one that is leaving may come again.
+    /// Adds a backend unless the pool has it; a removed one may be added again.
     fn add(&mut self, server: u16, weight: u16) -> Verdict {
         if !matches!(self.state_of(server), None | Some(BackendState::Leaving)) {
             return Ok(());
@@ -94,7 +94,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A backend was taken in: its place is known before the orders that follow.
+    /// Records an added backend's slot before the orders that follow.
     pub(super) fn note_backend(&mut self, handled: Handled) {
         if let Handled::Added(token) = handled {
             self.owners[usize::from(token.backend.0)] = self.joining;
@@ -121,7 +121,7 @@ impl World<'_> {
         self.tell(Input::AuditRequested).map(drop)
     }
 
-    /// A probe goes out; its report comes back unless the backend hangs or the report is lost.
+    /// Starts a health check. Its result arrives unless the backend hangs or the result is lost.
     pub(super) fn send_probe(&mut self, backend: BackendToken, number: u32) {
         let index = self.owners[usize::from(backend.backend.0)] as usize;
         let key = (index as u64) << 32 | u64::from(number) | 1 << 62;
@@ -139,7 +139,7 @@ impl World<'_> {
         self.schedule(at, Event::Tell(Input::ProbeFinished { backend, number, passed }));
     }
 
-    /// Once faults have stopped, every backend that is well is wanted.
+    /// Once faults have stopped, adds or undrains every healthy backend.
     pub(super) fn restore_backends(&mut self) -> Verdict {
         for index in 0..self.servers.len() {
             self.servers[index].probes_say = (0, None);
@@ -164,13 +164,13 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Whether a backend that is well is in service; there may have been no room for it.
+    /// Returns true if the backend is in service; there may have been no slot for it.
     pub(super) fn is_in_service(&self, server: usize) -> bool {
         let state = self.state_of(server as u16);
         !matches!(state, None | Some(BackendState::Draining | BackendState::Leaving))
     }
 
-    /// Marks what the change of a backend's state shows.
+    /// Records rare situations that a change of a backend's state shows.
     pub(super) fn note_state(&mut self, state: BackendState, cause: StateCause) {
         let ejected = state == BackendState::Ejected;
         let by_status = ejected && cause == StateCause::GatewayFailures;
@@ -180,7 +180,7 @@ impl World<'_> {
         sometimes!(self.coverage, ProbedUp, by_probes && state != BackendState::Down);
     }
 
-    /// The status with which an exchange is answered.
+    /// The status of an exchange's response.
     pub(super) fn status_of(&self, exchange: u32) -> u16 {
         self.exchanges[exchange as usize].status
     }

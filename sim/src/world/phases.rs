@@ -1,5 +1,5 @@
-//! What follows the faults: a part heals, everything pending must end within a bound, new requests
-//! must succeed, and after a shutdown nothing may be left.
+//! The phases after the faults: some backends heal, everything pending must end within a bound, new
+//! requests must succeed, and after a shutdown nothing may remain.
 
 use baton::pool::input::code;
 use baton::pool::{
@@ -14,23 +14,23 @@ use crate::coverage::sometimes;
 use crate::plan::{Act, Health};
 use crate::trace::What;
 
-/// Probes in a row that must succeed.
+/// Recovery requests in a row that must succeed.
 const PROBES_IN_A_ROW: u32 = 3;
-/// Probes until then, at most.
+/// Maximum recovery requests.
 const PROBES_MAX: u32 = 80;
 
-/// How far a run has come.
+/// The phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Directives strike.
+    /// Directives take effect.
     Faults,
     /// No more faults; what is pending ends.
     Healing,
-    /// New requests, one after the other.
+    /// Recovery requests, one after the other.
     Probing { sent: u32, in_a_row: u32 },
-    /// Shutdown was asked for.
+    /// Shutdown was requested.
     Closing,
-    /// Over.
+    /// The run has ended.
     Done,
 }
 
@@ -39,7 +39,7 @@ impl World<'_> {
         self.phase != Phase::Faults
     }
 
-    /// Faults stop; a part is well from now on, the rest broken for ever.
+    /// Faults stop; some backends are healthy from now on, the others stay broken.
     pub(super) fn heal(&mut self) -> Verdict {
         self.phase = Phase::Healing;
         self.note(What::Healed);
@@ -67,7 +67,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// What waited for the end of faults goes on.
+    /// Continues what waited for the end of faults.
     fn resume_exchanges(&mut self) {
         for request in &mut self.requests {
             request.reads_from = 0;
@@ -93,9 +93,9 @@ impl World<'_> {
         }
     }
 
-    /// The longest that anything may take from here on, from the configuration alone: every attempt
-    /// may wait, be dialled for, be sent, fall silent with the longest interval, be suspected, be
-    /// answered late, and drain.
+    /// The longest time that anything may take from now on, computed from the configuration: every
+    /// attempt may wait, be dialled for, be sent, be silent for the longest interval, be suspected,
+    /// be answered late, and drain.
     fn bound(&self) -> u64 {
         let timeouts = self.plan.config().timeouts;
         let millisecond = 1_000_000;
@@ -132,7 +132,7 @@ impl World<'_> {
         attempt.saturating_mul(u64::from(pool.attempts) + 1)
     }
 
-    /// A pool that probes is never quiet: there the wait ends once nothing is pending.
+    /// A pool with health checks is never idle: with them, healing ends once nothing is pending.
     pub(super) fn end_healing_early(&mut self) -> Verdict {
         let probed = self.pool.config().probing != Probing::Off;
         let ended = |request: &Request| request.ended;
@@ -142,7 +142,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// The end of a bound.
+    /// A bound has passed.
     pub(super) fn deadline(&mut self) -> Verdict {
         match self.phase {
             Phase::Healing => {
@@ -150,7 +150,7 @@ impl World<'_> {
                     let pending = request.id.is_some() && !request.ended;
                     require(!pending, Invariant::Liveness, || {
                         let id = self.plan.requests[index].id;
-                        format!("request {id} has not ended long after faults stopped")
+                        format!("request {id} has not ended within the bound after faults stopped")
                     })?;
                 }
                 self.start_probes()
@@ -163,8 +163,8 @@ impl World<'_> {
         }
     }
 
-    /// Whether a pool with this configuration can do anything but fail on this network: the
-    /// deadlines leave time for a dial and an answer of every backend that is well.
+    /// Returns true if a pool with this configuration can succeed on this network: its timeouts
+    /// leave time for a dial and a response of every healthy backend.
     fn is_recoverable(&self) -> bool {
         let network = &self.plan.network;
         let pool = &self.plan.pool;
@@ -173,7 +173,7 @@ impl World<'_> {
         let waits = network.dial.most_us + trip;
         let dials = time(pool.connect_ms) > waits && time(pool.suspect_ms) > trip;
         let health = &self.plan.heal.backends;
-        // A dial to each backend that is broken may be waited for before one that is well has its turn.
+        // The pool may wait for a dial to each broken backend before it tries a healthy one.
         let broken = health.iter().filter(|health| **health != Health::Well).count() as u64;
         let queues = time(pool.queue_ms) > 2 * waits + broken.max(1) * time(pool.silence_ms);
         let well = || {
@@ -181,7 +181,7 @@ impl World<'_> {
             candidates.filter(|index| self.is_in_service(*index))
         };
         let probed = pool.probing || self.pool.config().probing != Probing::Off;
-        // Slots that are retired do not come back.
+        // Retired slots do not return.
         dials
             && queues
             && pool.generations.is_none()
@@ -207,7 +207,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A new request, once the one before has ended.
+    /// Sends a recovery request, once the previous one has ended.
     pub(super) fn probe(&mut self) -> Verdict {
         let Phase::Probing { sent, in_a_row } = self.phase else {
             return Ok(());
@@ -217,7 +217,7 @@ impl World<'_> {
         }
         require(sent < PROBES_MAX, Invariant::Recovery, || {
             format!(
-                "of {sent} requests after faults stopped, never {PROBES_IN_A_ROW} in a row succeeded"
+                "of {sent} requests after faults stopped, no {PROBES_IN_A_ROW} in a row succeeded"
             )
         })?;
         self.phase = Phase::Probing { sent: sent + 1, in_a_row };
@@ -229,7 +229,7 @@ impl World<'_> {
     pub(super) fn probe_ended(&mut self, completed: bool) {
         if let Phase::Probing { in_a_row, .. } = &mut self.phase {
             *in_a_row = if completed { *in_a_row + 1 } else { 0 };
-            // An ejection or the wait for the next dial may have to pass before the next one.
+            // An ejection or a backoff may have to pass before the next request.
             let pool = &self.plan.pool;
             let wait = pool.ejection_min_ms.max(pool.backoff_max_ms) * 1_000_000;
             let pause = if completed { 1 } else { wait };
@@ -252,7 +252,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Nothing is left anywhere.
+    /// Checks that nothing remains after the shutdown.
     pub(super) fn check_quiescence(&self) -> Verdict {
         let stats = self.pool.stats();
         let empty = self.pool.is_empty() && self.checker.live() == 0;
@@ -265,7 +265,7 @@ impl World<'_> {
         self.check_leaks()
     }
 
-    /// Marks rare situations that a fact meets.
+    /// Records rare situations that a fact meets.
     pub(super) fn note_situation(&mut self, input: Input) {
         match input {
             Input::GoAwayReceived { connection, .. } => {
@@ -308,7 +308,7 @@ impl World<'_> {
         }
     }
 
-    /// Marks rare situations that only the state after a fact shows.
+    /// Records rare situations that only the state after a fact shows.
     pub(super) fn note_result(&mut self) {
         let retired = self.plan.pool.generations.is_some() && self.pool.stats().slots.retired > 0;
         sometimes!(self.coverage, SlotRetired, retired);
@@ -318,7 +318,7 @@ impl World<'_> {
         }
     }
 
-    /// Marks rare situations that an order shows.
+    /// Records rare situations that an order shows.
     pub(super) fn note_order(&mut self, input: Input, order: Output) {
         match order {
             Output::OpenStream { stream, request, attempt, .. } => {

@@ -1,4 +1,4 @@
-//! The model backends: they keep RFC 9113, work on what they read, and count what they execute.
+//! The model backends: they obey RFC 9113, process what they read, and count what they execute.
 
 use super::tables::{Event, NEVER};
 use super::{DownFrame, UpFrame, World};
@@ -99,7 +99,7 @@ impl World<'_> {
         let whole = self.requests[request as usize].whole_body;
         require(whole.is_none_or(|whole| whole == exchange), Invariant::Retry, || {
             let id = self.exchanges[exchange as usize].id;
-            format!("{id:?} reached a backend without the part of its body that was not kept")
+            format!("{id:?} reached a backend without the part of its body beyond the buffer")
         })?;
         if complete {
             self.finish_exchange(index, exchange);
@@ -160,7 +160,7 @@ impl World<'_> {
         self.schedule(self.now + took, Event::End(exchange));
     }
 
-    /// A part of the response's body.
+    /// Sends part of the response's body.
     pub(super) fn data(&mut self, exchange: u32) {
         let state = &self.exchanges[exchange as usize];
         let index = state.link;
@@ -189,7 +189,7 @@ impl World<'_> {
         if !unread {
             self.finish_exchange(index, exchange);
         } else if self.links[index as usize].protocol == Protocol::Http1 {
-            // The rest of the request would be taken for the next one.
+            // The backend would read the rest of the request as the next request.
             self.send(index, DownFrame::Close);
             self.links[index as usize].server_gone = true;
         }
@@ -213,7 +213,7 @@ impl World<'_> {
         self.finish_exchange(index, exchange);
     }
 
-    /// The backend is through with a stream.
+    /// The backend has finished a stream.
     fn finish_exchange(&mut self, index: u32, exchange: u32) {
         let state = &mut self.exchanges[exchange as usize];
         if std::mem::replace(&mut state.done, true) {
@@ -224,7 +224,7 @@ impl World<'_> {
         self.close_when_drained(index);
     }
 
-    /// After GOAWAY a backend closes once its streams are done.
+    /// Closes the connection after GOAWAY once its streams are done.
     fn close_when_drained(&mut self, index: u32) {
         let link = &self.links[index as usize];
         let drained = link.open == 0 && link.go_away_last.is_some_and(|last| last < u32::MAX >> 1);
@@ -239,7 +239,7 @@ impl World<'_> {
         exchanges.iter().any(|exchange| self.exchanges[*exchange as usize].never_finishes)
     }
 
-    /// The backend says GOAWAY, and ignores what it said it would.
+    /// The backend sends GOAWAY, and ignores the streams above its last id.
     pub(super) fn go_away(&mut self, index: u32, last: u32, code: u32) {
         let link = &mut self.links[index as usize];
         if !link.up || link.server_gone || link.protocol == Protocol::Http1 {
@@ -278,7 +278,7 @@ impl World<'_> {
         }
     }
 
-    /// The first SETTINGS, late.
+    /// The backend sends its late first SETTINGS.
     pub(super) fn late_settings(&mut self, index: u32) {
         let backend = self.links[index as usize].backend;
         let allowed = self.servers[usize::from(backend)].max_streams();
@@ -295,7 +295,7 @@ impl World<'_> {
         self.send(index, DownFrame::Settings(allowed));
     }
 
-    /// Both ends learn that the connection is gone, unless the path is dead.
+    /// The connection breaks; both ends detect it unless the path is dead.
     pub(super) fn break_link(&mut self, index: u32) {
         if self.links[index as usize].server_gone || !self.links[index as usize].up {
             return;
@@ -338,7 +338,7 @@ impl World<'_> {
         self.schedule(at, Event::Down(index, frame));
     }
 
-    /// The path is dead one way or both: the system finds out in its own time.
+    /// The path is dead one way or both; the system detects it after its own timeout.
     pub(super) fn black_hole(&mut self, index: u32, to_backend: bool, from_backend: bool) {
         let link = &mut self.links[index as usize];
         if link.over {

@@ -1,5 +1,5 @@
-//! The model shell: carries out orders in sequence, and reports what happens. The connection's task
-//! and each stream's task report for themselves; each keeps its own order and no other.
+//! The model shell: carries out orders in sequence and reports what happens. The connection's task
+//! and each stream's task report separately; each keeps only its own order.
 
 use baton::pool::{
     ConnectFailure, ConnectionToken, Handled, Input, Output, Protocol, RequestId, StreamFailure,
@@ -17,7 +17,7 @@ use crate::trace::What;
 const PART_BYTES: u32 = 4_096;
 
 impl World<'_> {
-    /// Takes an order; it is carried out after those that came before it on the same connection.
+    /// Accepts an order. It is carried out after earlier orders about the same connection.
     pub(super) fn take(&mut self, order: Output) -> Verdict {
         match order {
             Output::Connect { connection } => {
@@ -118,19 +118,20 @@ impl World<'_> {
             status: 200,
         });
         let exchanges = &mut self.links[link as usize].exchanges;
-        assert_eq!(exchanges.len(), stream.ordinal as usize, "the checker looked at ordinals");
+        assert_eq!(exchanges.len(), stream.ordinal as usize, "the checker verified the ordinal");
         exchanges.push(exchange);
         self.requests[request as usize].exchange = Some(exchange);
         self.trigger_exchange(exchange, Moment::Ordered);
     }
 
-    /// `StreamOpened` is told before anything is written; nothing is if it was answered `Stale`.
+    /// Reports `StreamOpened` before anything is written. If the answer is `Stale`, nothing is
+    /// written.
     fn open_stream(&mut self, stream: StreamToken) -> Verdict {
         let exchange = self.exchange_of(stream);
         let index = self.exchanges[exchange as usize].link;
         let link = &mut self.links[index as usize];
         if link.over {
-            // The connection's end was reported, or will be before this.
+            // The end of the connection was reported, or is scheduled before this report.
             let at = link.tell_at;
             let state = &mut self.exchanges[exchange as usize];
             state.tell_at = state.tell_at.max(at);
@@ -167,7 +168,7 @@ impl World<'_> {
             return;
         }
         if self.links[link as usize].protocol == Protocol::Http1 && !finished {
-            // HTTP/1.1 can only be cut off.
+            // HTTP/1.1 has no reset; the connection is closed.
             self.write(link, UpFrame::Close);
             self.lose(link);
         } else if finished {
@@ -188,14 +189,14 @@ impl World<'_> {
         link.over = true;
         link.backlog.clear();
         let (key, sent_through) = (link.key(), link.sent_through);
-        // The tasks of the connection and its streams may still say that it ended.
+        // The tasks of the connection and its streams may still report its end.
         if self.draws.between(Domain::Shell, key, ordinal, 0, 3) == 0 {
             self.tell_link(index, Input::ConnectionClosed { connection, sent_through });
             self.report_lost_streams(index);
         }
     }
 
-    /// Hands a frame to the connection; it waits there if the backend does not read.
+    /// Passes a frame to the connection; it waits there if the backend does not read.
     pub(super) fn write(&mut self, index: u32, frame: UpFrame) {
         let link = &mut self.links[index as usize];
         if link.over {
@@ -292,7 +293,7 @@ impl World<'_> {
 
     fn receive_reset(&mut self, exchange: u32, code: u32) {
         let state = &mut self.exchanges[exchange as usize];
-        // RFC 9113, 8.1: after a complete response it only ends the upload.
+        // RFC 9113, 8.1: after a complete response, a reset only ends the upload.
         if state.reported || state.answered {
             return;
         }
@@ -302,7 +303,7 @@ impl World<'_> {
         self.tell_stream(exchange, Input::StreamFailed { stream, failure });
     }
 
-    /// The owners of streams above a GOAWAY's last id find out on their own.
+    /// The tasks of the streams above a GOAWAY's last id report it separately.
     fn report_unprocessed(&mut self, index: u32, last: u32) {
         for place in 0..self.links[index as usize].exchanges.len() {
             let exchange = self.links[index as usize].exchanges[place];
@@ -316,7 +317,7 @@ impl World<'_> {
         }
     }
 
-    /// The connection is gone for the shell: told first, then each stream that died with it.
+    /// The shell lost the connection: it reports the connection first, then each lost stream.
     pub(super) fn lose(&mut self, index: u32) {
         let link = &mut self.links[index as usize];
         if link.over {
@@ -351,7 +352,7 @@ impl World<'_> {
         }
     }
 
-    /// The system gave the connection up.
+    /// The system gave up the connection.
     pub(super) fn dead_path(&mut self, index: u32) {
         let link = &self.links[index as usize];
         if link.over {
@@ -377,7 +378,7 @@ impl World<'_> {
         }
     }
 
-    /// A fact from the task of a connection.
+    /// Schedules a fact from the task of a connection.
     pub(super) fn tell_link(&mut self, index: u32, input: Input) {
         let lag = self.link_delay(index, Domain::Shell, self.plan.network.shell);
         let now = self.now;
@@ -387,7 +388,7 @@ impl World<'_> {
         self.schedule(at, Event::Tell(input));
     }
 
-    /// A fact from the task of a stream.
+    /// Schedules a fact from the task of a stream.
     pub(super) fn tell_stream(&mut self, exchange: u32, input: Input) {
         let state = &mut self.exchanges[exchange as usize];
         let ordinal = state.draws;
@@ -401,7 +402,7 @@ impl World<'_> {
         self.schedule(at, Event::Tell(input));
     }
 
-    /// A part of a body passed.
+    /// Reports progress of a body.
     pub(super) fn tell_progress(&mut self, exchange: u32) {
         let state = &self.exchanges[exchange as usize];
         let (stream, over) = (state.token, state.reported);
@@ -410,7 +411,7 @@ impl World<'_> {
         }
     }
 
-    /// A fact from the task of a client.
+    /// Schedules a fact from the task of a client.
     pub(super) fn tell_client(&mut self, request: u32, input: Input) {
         let key = u64::from(self.request_plan(request).id) | 1 << 63;
         let lag = self.delay(Domain::Shell, self.plan.network.shell, key, 0);
@@ -438,14 +439,14 @@ impl World<'_> {
         usize::from(token.backend.0) * per_backend + usize::from(token.slot)
     }
 
-    /// The connection that a token names; its slot may have been used again since.
+    /// The connection that a token names, even if its slot was used again.
     pub(super) fn link_of(&self, token: ConnectionToken) -> u32 {
         let last = self.slots[self.slot_place(token)];
         if last != NONE && self.links[last as usize].token == token {
             return last;
         }
         let place = self.links.iter().rposition(|link| link.token == token);
-        place.expect("orders are about connections that were dialled") as u32
+        place.expect("orders concern dialled connections") as u32
     }
 
     fn exchange_of(&self, stream: StreamToken) -> u32 {
@@ -453,11 +454,11 @@ impl World<'_> {
         self.links[link as usize].exchanges[stream.ordinal as usize]
     }
 
-    /// No connection that the shell holds is unknown to the pool.
+    /// Checks that the pool ordered the close of every connection that the shell holds.
     pub(super) fn check_leaks(&self) -> Verdict {
         for link in &self.links {
             require(link.over, Invariant::Quiescence, || {
-                format!("{:?} was forgotten: nobody told the shell to close it", link.token)
+                format!("{:?} leaked: the pool never ordered its close", link.token)
             })?;
         }
         Ok(())

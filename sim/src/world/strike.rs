@@ -1,4 +1,4 @@
-//! Directives: which moment triggers which, and what each does.
+//! Directives: their triggers and effects.
 
 use super::World;
 use super::tables::{DialFate, Event, NEVER, NONE, Scope};
@@ -9,7 +9,7 @@ use crate::trace::What;
 use baton::pool::{Input, ShutdownCause, SlotState};
 
 impl World<'_> {
-    /// A moment came: what it triggers strikes, now or later.
+    /// A moment was reached: injects its directives, now or later.
     pub(super) fn trigger(&mut self, when: When, scope: Scope) {
         if self.is_healed() {
             return;
@@ -28,7 +28,7 @@ impl World<'_> {
         }
     }
 
-    /// A directive strikes, unless faults have stopped.
+    /// Injects a directive, unless faults have stopped.
     pub(super) fn strike(&mut self, directive: u32, scope: Scope) {
         if self.is_healed() {
             return;
@@ -245,7 +245,7 @@ impl World<'_> {
         self.links.iter().enumerate().filter_map(own).collect()
     }
 
-    /// Counts a strike, and the state of the connection that it met.
+    /// Counts an injected fault, with the state of the connection it hit.
     pub(super) fn struck(&mut self, family: Family, link: u32) {
         let met = if link == NONE {
             ConnectionAs::Gone
@@ -267,7 +267,7 @@ impl World<'_> {
     }
 }
 
-/// A time in nanoseconds; never if `None`.
+/// Converts to nanoseconds; `None` means never.
 fn nanoseconds(time_us: Option<u64>) -> u64 {
     time_us.map_or(NEVER, |time| time * 1_000)
 }

@@ -1,4 +1,4 @@
-//! What the models keep of clients, connections, streams and backends.
+//! The models' state of clients, connections, streams and backends.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -9,27 +9,27 @@ use crate::plan::{BackendPlan, Forged, Miscount, Stage};
 
 /// No index.
 pub(super) const NONE: u32 = u32::MAX;
-/// A time that never comes.
+/// A time that is never reached.
 pub(super) const NEVER: u64 = u64::MAX;
 
-/// A frame, or what stands for one over HTTP/1.1, to the backend.
+/// A frame to the backend, or its equivalent over HTTP/1.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UpFrame {
     /// The request head of an exchange.
     Headers(u32),
-    /// The end of its body.
+    /// The end of a request body.
     BodyEnd(u32),
     /// RST_STREAM.
     Reset(u32),
     /// PING.
     Ping,
-    /// The SETTINGS that allowed so many streams are in force here.
+    /// Acknowledges a SETTINGS frame with this stream limit.
     SettingsAck(u32),
     /// The connection is closed.
     Close,
 }
 
-/// A frame, or what stands for one over HTTP/1.1, from the backend.
+/// A frame from the backend, or its equivalent over HTTP/1.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DownFrame {
     /// SETTINGS_MAX_CONCURRENT_STREAMS.
@@ -40,19 +40,19 @@ pub(crate) enum DownFrame {
     Informational(u32),
     /// The response head of an exchange.
     Head(u32),
-    /// A part of its body.
+    /// A part of the response body.
     Data(u32),
     /// The end of the response.
     End(u32),
     /// RST_STREAM with its code.
     Reset(u32, u32),
-    /// The answer to a PING.
+    /// PING with ACK.
     Pong,
     /// The connection is closed.
     Close,
 }
 
-/// What a trigger was about.
+/// The things that a trigger concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Scope {
     pub(super) link: u32,
@@ -64,7 +64,7 @@ impl Scope {
     pub(super) const NOTHING: Self = Self { link: NONE, exchange: NONE, request: NONE };
 }
 
-/// Something that happens at a time.
+/// A scheduled event.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Event {
     Arrive(u32),
@@ -90,14 +90,14 @@ pub(super) enum Event {
     Operate(Operation),
 }
 
-/// What the operator does by hand.
+/// An operator's action.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Operation {
-    /// Changes something.
+    /// Gives a fact to the pool.
     Tell(Input),
     /// Adds a backend with a weight.
     Add(u16, u16),
-    /// Has the pool audit itself, after something was miscounted.
+    /// Audits the pool, after an optional planted miscount.
     Audit(Option<Miscount>),
 }
 
@@ -135,34 +135,34 @@ impl Ord for Scheduled {
     }
 }
 
-/// What becomes of a dial, as directives wish.
+/// The result of a dial, as directives determine it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DialFate {
     Succeeds,
     Fails(Stage),
-    /// After so long (nanoseconds) it goes on; never if `NEVER`.
+    /// Continues after this many nanoseconds; never if `NEVER`.
     Stalls(u64),
     BreaksAtPreface,
 }
 
-/// One connection, with both its ends.
+/// One connection with both ends.
 #[derive(Clone, Debug)]
 pub(super) struct Link {
     pub(super) token: ConnectionToken,
     pub(super) backend: u16,
-    /// Which of the backend's connections, from 1.
+    /// The number among the backend's connections, from 1.
     pub(super) nth: u32,
     pub(super) protocol: Protocol,
     pub(super) fate: DialFate,
-    /// The shell holds it open: dialled and neither closed nor lost.
+    /// The dial succeeded at the shell.
     pub(super) up: bool,
-    /// The shell has closed it, lost it, or its dial ended without one.
+    /// The shell closed or lost it, or its dial failed.
     pub(super) over: bool,
-    /// The backend's end is gone.
+    /// The backend's end is closed.
     pub(super) server_gone: bool,
     pub(super) drops_up: bool,
     pub(super) drops_down: bool,
-    /// The backend does not read until then.
+    /// The backend does not read before this time.
     pub(super) reads_from: u64,
     /// Frames that wait for the backend to read.
     pub(super) backlog: VecDeque<UpFrame>,
@@ -170,14 +170,14 @@ pub(super) struct Link {
     pub(super) sent_through: u32,
     /// Exchanges by ordinal.
     pub(super) exchanges: Vec<u32>,
-    /// When the last frame of each direction arrives, the last fact of the connection's task is
-    /// told, and the last order about it carried out: each keeps its order.
+    /// Times of the last frame in each direction, of the last fact from the connection's task, and
+    /// of the last order about it; each sequence keeps its order.
     pub(super) up_at: u64,
     pub(super) down_at: u64,
     pub(super) tell_at: u64,
     pub(super) order_at: u64,
     pub(super) draws: u64,
-    // The backend's end.
+    // State of the backend's end.
     pub(super) open: u32,
     pub(super) highest_read: u32,
     pub(super) streams_read: u32,
@@ -220,13 +220,13 @@ impl Link {
         }
     }
 
-    /// Keys its draws.
+    /// The key of its draws.
     pub(super) fn key(&self) -> u64 {
         u64::from(self.backend) << 32 | u64::from(self.nth)
     }
 }
 
-/// One attempt at a request: a stream, with both its ends.
+/// One attempt of a request: a stream with both ends.
 #[derive(Clone, Debug)]
 pub(super) struct Exchange {
     pub(super) token: StreamToken,
@@ -234,15 +234,15 @@ pub(super) struct Exchange {
     pub(super) request: u32,
     pub(super) id: RequestId,
     pub(super) stream_id: u32,
-    /// The shell has nothing more to report of it.
+    /// The shell has nothing more to report about it.
     pub(super) reported: bool,
-    /// The shell opened it and its HEADERS may be written.
+    /// The shell opened it; its HEADERS may be written.
     pub(super) opened: bool,
-    /// The shell wrote all of the request.
+    /// The shell wrote the whole request.
     pub(super) sent: bool,
     /// The end of the response reached the shell.
     pub(super) answered: bool,
-    /// The shell told the start of the response out of place.
+    /// A stale or misplaced `ResponseStarted` was reported for it.
     pub(super) start_forged: bool,
     /// The end of the response waits for the client.
     pub(super) held: bool,
@@ -251,16 +251,16 @@ pub(super) struct Exchange {
     pub(super) upload_hangs: bool,
     pub(super) tell_at: u64,
     pub(super) draws: u64,
-    // The backend's end.
+    // State of the backend's end.
     pub(super) read: bool,
     pub(super) body_read: bool,
     pub(super) executed: bool,
-    /// The backend is through with it: answered, reset, or its connection is gone.
+    /// The backend has finished it: answered, reset, or its connection is closed.
     pub(super) done: bool,
     pub(super) head_sent: bool,
     pub(super) complete: bool,
     pub(super) never_finishes: bool,
-    /// Work that waits for faults to stop.
+    /// Its work continues when faults stop.
     pub(super) waits_to_heal: bool,
     pub(super) status: u16,
 }
@@ -274,11 +274,11 @@ pub(super) struct Request {
     pub(super) cancelled: bool,
     pub(super) exchange: Option<u32>,
     pub(super) executions: u32,
-    /// A backend said that it had not processed what it had.
+    /// A backend claimed not to have processed a request that it executed.
     pub(super) lied_to: bool,
     pub(super) reads_from: u64,
     pub(super) buffer_exceeded: bool,
-    /// The one exchange that has the whole body, once it outgrew the buffer.
+    /// The only exchange with the whole body, once the body exceeded the buffer.
     pub(super) whole_body: Option<u32>,
     pub(super) tell_at: u64,
     pub(super) completed: bool,
@@ -291,12 +291,12 @@ pub(super) struct Server {
     pub(super) plan: BackendPlan,
     pub(super) http1: bool,
     pub(super) connections: u32,
-    /// Dials fail or hang until then.
+    /// Dials fail or hang before this time.
     pub(super) down_until: u64,
     pub(super) hangs: bool,
-    /// Its last token; it may be gone.
+    /// Its last token, which may be gone.
     pub(super) token: Option<BackendToken>,
-    /// Until when probes do not say what is so, and what they say; lost if `None`.
+    /// Until `.0`, health checks give the result in `.1`; lost if `None`.
     pub(super) probes_say: (u64, Option<bool>),
 }
 
@@ -313,7 +313,7 @@ impl Server {
         }
     }
 
-    /// The SETTINGS it sends unless a directive says otherwise.
+    /// The stream limit that it sends unless a directive changes it.
     pub(super) fn max_streams(&self) -> u32 {
         self.plan.max_streams.unwrap_or(u32::MAX)
     }
