@@ -1,11 +1,11 @@
-//! How many instructions the pool takes, by how many requests are in flight and how large its tables
-//! are. Unlike times they repeat, so a committed baseline shows what a change costs.
+//! Counts the instructions of the pool for different numbers of requests in flight and table sizes.
+//! Unlike times, counts repeat, so a committed baseline shows the cost of a change.
 //!
 //!     cargo bench --bench instructions --no-default-features              compares with the baseline
-//!     cargo bench --bench instructions --no-default-features -- --update  writes it anew
+//!     cargo bench --bench instructions --no-default-features -- --update  rewrites the baseline
 //!
-//! Needs `valgrind`. Where it is missing, or the compiler is not the one of the baseline, nothing is
-//! compared, and the reason is printed.
+//! Needs `valgrind`. If it is missing, or the compiler differs from the baseline's, nothing is
+//! compared and the reason is printed.
 
 mod scenario;
 
@@ -16,11 +16,12 @@ use std::{env, fs};
 
 use scenario::{Case, World, cases};
 
-/// More than this above the baseline fails, in percent.
+/// Fails above the baseline by more than this many percent.
 const TOLERANCE: f64 = 5.0;
-/// Written by `--update`; its lines are a name and a number, its first one names the compiler.
+/// Written by `--update`: the first line names the compiler, every other line has a name and a
+/// number.
 const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.baseline");
-/// Iterations whose instructions are counted, by how many requests each handles.
+/// Iterations counted; fewer where each handles many requests.
 const ITERATIONS: u64 = 2_000;
 const ITERATIONS_GO_AWAY: u64 = 40;
 
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What valgrind watches: a case, so many times.
+/// The process that valgrind watches: repeats a case `count` times.
 fn iterate(name: &str, count: &str) -> Result<(), String> {
     let case = cases().into_iter().find(|case| case.name() == name);
     let mut world = World::new(case.ok_or_else(|| format!("no case is called {name}"))?);
@@ -62,7 +63,7 @@ fn compare() -> Result<(), String> {
     }
     let comparable = of == compiler;
     if !comparable {
-        println!("not compared: the baseline is of {of}, this is {compiler}");
+        println!("not compared: the baseline is from {of}, this is {compiler}");
     }
     println!("{:28} {:>14} {:>10} {:>9}", "case", "instructions", "baseline", "change");
     let mut worse = Vec::new();
@@ -82,7 +83,7 @@ fn compare() -> Result<(), String> {
     }
     let worse = worse.join(", ");
     Err(format!(
-        "more than {TOLERANCE} % above the baseline: {worse}. If that is meant, --update it"
+        "more than {TOLERANCE} % above the baseline: {worse}. If that is intended, run with --update"
     ))
 }
 
@@ -99,8 +100,8 @@ fn update() -> Result<(), String> {
     fs::write(BASELINE, text).map_err(|error| format!("{BASELINE}: {error}"))
 }
 
-/// Instructions per iteration: what twice as many iterations take more. Whatever happens once drops
-/// out.
+/// Instructions per iteration: the difference between twice as many iterations and one run, so that
+/// one-time costs cancel out.
 fn count(case: &Case) -> Result<f64, String> {
     let go_away = case.scenario == scenario::Scenario::GoAway;
     let iterations = if go_away { ITERATIONS_GO_AWAY } else { ITERATIONS };
@@ -109,7 +110,7 @@ fn count(case: &Case) -> Result<f64, String> {
     Ok(more as f64 / iterations as f64)
 }
 
-/// Instructions of this program, iterating.
+/// Instructions of this program during the iterations.
 fn collect(case: &Case, iterations: u64) -> Result<u64, String> {
     let program = env::current_exe().map_err(|error| error.to_string())?;
     let output = Command::new("valgrind")
@@ -132,7 +133,7 @@ fn has_valgrind() -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// The compiler that builds this, as it names itself.
+/// The version string of the compiler that builds this.
 fn compiler() -> Result<String, String> {
     let rustc = env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
     let output = Command::new(&rustc).arg("--version").output();
@@ -140,7 +141,7 @@ fn compiler() -> Result<String, String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// The compiler of a baseline, and instructions by name.
+/// Parses a baseline: its compiler, and instructions by name.
 fn parse(text: &str) -> Result<(String, BTreeMap<String, f64>), String> {
     let mut lines = text.lines();
     let compiler = lines.next().unwrap_or_default().to_owned();

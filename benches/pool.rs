@@ -1,8 +1,8 @@
-//! How long the pool takes, by how many requests are in flight and how large its tables are.
+//! Measures the time of the pool for different numbers of requests in flight and table sizes.
 //!
 //!     cargo bench --bench pool --no-default-features
 //!
-//! `--bench instructions` counts instructions for the same cases: those repeat.
+//! `--bench instructions` counts instructions for the same cases, which repeat exactly.
 
 mod scenario;
 

@@ -1,5 +1,5 @@
-//! What the audit of a pool takes: the recount of tables that are as large as can be. Each recount holds
-//! up its worker once a second.
+//! Measures the audit of a pool: the recount of tables of maximum size. Each recount blocks its
+//! worker once a second.
 //!
 //!     cargo bench --bench recount --no-default-features
 
@@ -29,7 +29,8 @@ fn main() {
     measure("64 x 32 x 100, 16 384 requests", full, 64, 16_384);
 }
 
-/// Builds a pool with so many requests in flight, spread over all connections that they may have.
+/// Builds a pool with this many requests in flight, spread over all allowed connections, and
+/// measures it.
 fn measure(name: &str, limits: Limits, backends: usize, requests: usize) {
     let config =
         Config { backends: vec![BackendConfig::default(); backends], limits, ..Config::default() };
@@ -47,7 +48,7 @@ fn measure(name: &str, limits: Limits, backends: usize, requests: usize) {
             }
         }
     }
-    assert_eq!(sent, requests, "each is on a stream");
+    assert_eq!(sent, requests, "each request has a stream");
     let mut times: Vec<_> = (0..TIMES).map(|_| time(&pool)).collect();
     times.sort_unstable();
     let connections = pool.stats().slots.available + pool.stats().slots.in_use;
@@ -57,11 +58,11 @@ fn measure(name: &str, limits: Limits, backends: usize, requests: usize) {
 
 fn time(pool: &Pool) -> Duration {
     let begun = Clock::now();
-    black_box(pool).recount().expect("it adds up");
+    black_box(pool).recount().expect("the counts match");
     begun.elapsed()
 }
 
-/// What backends do that take `max_streams` on a connection and answer nothing.
+/// The reaction of backends that accept `max_streams` per connection and do not answer.
 fn follow(output: Output, max_streams: u32) -> Option<Input> {
     match output {
         Output::Connect { connection } => Some(Input::Connected {

@@ -1,5 +1,5 @@
-//! What is measured of the pool, for every bench that measures it: a pool with so many requests in
-//! flight, and what happens to it over and over.
+//! The cases for every bench of the pool: a pool with requests in flight, and an operation that is
+//! repeated.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,50 +9,50 @@ use baton::pool::{
     StreamToken,
 };
 
-/// Backends that the requests go to.
+/// Backends that receive the requests.
 const BACKENDS: usize = 8;
-/// Streams that each connection takes.
+/// Streams per connection.
 const STREAMS: usize = 100;
-/// Between two facts, nanoseconds.
+/// Nanoseconds between two facts.
 const STEP: u64 = 1_000;
-/// Longer than any measurement is for the pool.
+/// Longer than any measurement, in the pool's time.
 const YEAR: Duration = Duration::from_hours(24 * 365);
 
-/// What happens in one iteration.
+/// The operation of one iteration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scenario {
-    /// A request arrives, has a stream, and its client goes away: the shortest way to take a stream
-    /// and give it back.
+    /// A request arrives, gets a stream and is cancelled: the shortest way to acquire and release a
+    /// stream.
     AcquireRelease,
-    /// A request from its arrival to its outcome, while as many as there are stay in flight: a new
-    /// one is sent, the oldest is answered.
+    /// A request from arrival to outcome with a constant number in flight: a new one is sent, the
+    /// oldest one is answered.
     Request,
-    /// GOAWAY with every request in flight on one connection and none of them processed: all are sent
-    /// again on the next connection and answered there, and as many new ones follow them.
+    /// GOAWAY with every request in flight on one connection and none processed: all are retried
+    /// and answered on the next connection, and as many new ones follow.
     GoAway,
-    /// The response deadline of the oldest request passes, and a new one takes its place.
+    /// The response deadline of the oldest request passes, and a new request replaces it.
     Deadline,
 }
 
-/// How large the tables are.
+/// The size of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Size {
-    /// What the requests need, and no more.
+    /// As large as the requests need.
     Small,
     /// 64 backends with 32 connections of 100 streams, 20 000 requests.
     Full,
 }
 
-/// What is measured under one name.
+/// A named measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Case {
     pub(crate) scenario: Scenario,
     pub(crate) size: Size,
-    /// Requests in flight meanwhile.
+    /// Requests in flight during the measurement.
     pub(crate) live: usize,
 }
 
-/// Every case, in the order in which they are reported.
+/// All cases, in the order of the report.
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for scenario in [Scenario::AcquireRelease, Scenario::Request, Scenario::Deadline] {
@@ -66,7 +66,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 impl Case {
-    /// Its name in reports: scenario, size of the tables, requests in flight.
+    /// The name in reports: scenario, table size, requests in flight.
     pub(crate) fn name(&self) -> String {
         let scenario = match self.scenario {
             Scenario::AcquireRelease => "acquire_release",
@@ -105,29 +105,29 @@ impl Case {
     }
 }
 
-/// A pool, and what its shell has to remember.
+/// A pool and the state of its shell.
 pub(crate) struct World {
     scenario: Scenario,
     pool: Pool,
     now: u64,
-    /// What is in flight, oldest first.
+    /// Requests in flight, oldest first.
     live: VecDeque<(RequestId, StreamToken)>,
-    /// What the shell has done and not yet told.
+    /// Facts that the shell has not yet reported.
     done: VecDeque<Input>,
 }
 
 impl World {
-    /// The pool of a case, with its requests in flight.
+    /// Creates the pool of a case, with its requests in flight.
     ///
     /// # Panics
-    /// If they do not fit.
+    /// If the requests do not fit.
     pub(crate) fn new(case: Case) -> Self {
         let mut config = Config {
             backends: vec![BackendConfig::default(); case.backends()],
             limits: case.limits(),
             ..Config::default()
         };
-        // Nothing happens but what is measured.
+        // No other timer may fire during the measurement.
         config.timeouts.response_head = Duration::from_millis(100);
         config.timeouts.silence = YEAR;
         config.timeouts.idle = YEAR;
@@ -143,8 +143,8 @@ impl World {
         for _ in 0..case.live {
             world.arrive();
         }
-        assert_eq!(world.live.len(), case.live, "each has a stream");
-        // A connection that ends without a single response counts as a failed dial.
+        assert_eq!(world.live.len(), case.live, "each request has a stream");
+        // A connection that ends without a response would count as a failed dial.
         world.answer();
         world.arrive();
         world
@@ -176,7 +176,7 @@ impl World {
         let count = self.live.len();
         self.live.clear();
         self.tell(Input::GoAwayReceived { connection, last_stream_id: 0, code: 0 });
-        assert_eq!(self.live.len(), count, "all were sent again");
+        assert_eq!(self.live.len(), count, "all requests were retried");
         for _ in 0..count {
             self.answer();
         }
@@ -197,7 +197,7 @@ impl World {
         self.tell(Input::RequestArrived { idempotent: true, has_body: false });
     }
 
-    /// The oldest request is answered.
+    /// Answers the oldest request.
     fn answer(&mut self) {
         let (_, stream) = self.live.pop_front().expect("a request is in flight");
         self.tell(Input::FrameReceived { connection: stream.connection });
@@ -205,7 +205,8 @@ impl World {
         self.tell(Input::ResponseEnded { stream });
     }
 
-    /// Tells the pool a fact, and then what a shell does whose backends take everything.
+    /// Gives the pool a fact, then carries out its orders like a shell whose backends accept
+    /// everything.
     fn tell(&mut self, input: Input) {
         let mut next = Some(input);
         while let Some(input) = next {

@@ -1,4 +1,4 @@
-//! Bytes are read as a configuration file; what is good in them is printed and read again.
+//! Reads bytes as a configuration file; prints the valid part and reads it again.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| baton::config::round_trip(bytes));

@@ -45,7 +45,7 @@ pub struct Failure {
 pub struct Summary {
     /// Seeds run.
     pub seeds: u64,
-    /// Facts the pools were told.
+    /// Facts given to the pools.
     pub facts: u64,
     /// Virtual time, nanoseconds.
     pub time_ns: u128,

@@ -1,6 +1,6 @@
-//! A certificate authority for one run, and what it signs: one certificate for `localhost` and
-//! 127.0.0.1, which the origin and every proxy show. All verify it by the same authority, so all do
-//! the same work in a handshake. The key is ECDSA P-256, which is what most servers have today.
+//! A certificate authority for one run, and one certificate signed by it for `localhost` and
+//! 127.0.0.1, which the origin and every proxy present. All verify it with the same authority, so
+//! all do the same work in a handshake. The key is ECDSA P-256, the most common type today.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::Outcome;
 /// The name in the certificate, and in the handshakes of all proxies.
 pub(crate) const NAME: &str = "localhost";
 
-/// Where the files are. Peers differ in what they want to read.
+/// Paths of the files. Peers need different formats.
 #[derive(Clone, Debug)]
 pub(crate) struct Certificates {
     pub(crate) authority: PathBuf,
@@ -27,7 +27,7 @@ pub(crate) struct Certificates {
 }
 
 impl Certificates {
-    /// The files in a directory, whether they have been written or not.
+    /// The paths in a directory; the files may not exist yet.
     pub(crate) fn at(directory: &Path) -> Self {
         Self {
             authority: directory.join("authority.pem"),
@@ -37,7 +37,7 @@ impl Certificates {
         }
     }
 
-    /// Makes the authority and the certificate, and writes the files.
+    /// Creates the authority and the certificate, and writes the files.
     pub(crate) fn write(directory: &Path) -> Outcome<Self> {
         let authority_key = KeyPair::generate()?;
         let mut authority = CertificateParams::new(Vec::new())?;
@@ -59,7 +59,7 @@ impl Certificates {
         Ok(files)
     }
 
-    /// TLS for a server that speaks these protocols.
+    /// TLS configuration of a server with these protocols.
     pub(crate) fn server(&self, protocols: &[&[u8]]) -> Outcome<Arc<ServerConfig>> {
         let chain = CertificateDer::pem_file_iter(&self.certificate)?.collect::<Result<_, _>>()?;
         let key = PrivateKeyDer::from_pem_file(&self.key)?;
@@ -69,7 +69,7 @@ impl Certificates {
         Ok(Arc::new(config))
     }
 
-    /// TLS for a client of HTTP/2.
+    /// TLS configuration of an HTTP/2 client.
     pub(crate) fn client(&self) -> Outcome<Arc<ClientConfig>> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_file_iter(&self.authority)? {

@@ -1,8 +1,8 @@
-//! A fixed share of a core for each thread of a proxy, by one control group for each thread.
+//! Limits each thread of a proxy to a fixed share of a core, with one control group per thread.
 //!
-//! In version 1 any thread can be put into any group. In version 2 the groups of threads are "threaded",
-//! below one group that has their processes. Which of the two has the `cpu` controller is up to the
-//! system.
+//! In version 1, any thread can join any group. In version 2, thread groups are "threaded" and lie
+//! below one group with their processes. The system determines which version has the `cpu`
+//! controller.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,8 @@ use std::time::Duration;
 use crate::Outcome;
 use crate::process;
 
-/// The share is granted in periods, short beside a burst and long beside a request.
+/// The share is granted per period, which is short compared with a burst and long compared with a
+/// request.
 const PERIOD_US: u32 = 10_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,18 +22,18 @@ enum Version {
     Two,
 }
 
-/// All groups of this run are in one directory.
+/// The control groups of this run, all in one directory.
 pub(crate) struct Groups {
     version: Version,
     root: PathBuf,
 }
 
 impl Groups {
-    /// An error says why threads cannot be limited here.
+    /// Creates the directory. The error says why threads cannot be limited here.
     pub(crate) fn make() -> Outcome<Self> {
         let (version, root) = root()?;
         fs::create_dir(&root).map_err(|error| format!("{}: {error}", root.display()))?;
-        // From here on it is removed, whatever happens.
+        // From here on, drop removes the directory.
         let groups = Self { version, root };
         if version == Version::Two {
             groups.ask_for_controller()?;
@@ -40,7 +41,8 @@ impl Groups {
         Ok(groups)
     }
 
-    /// In version 2 a group has the controllers that the one above it hands down.
+    /// Enables the `cpu` controller; in version 2 a group only has the controllers that its parent
+    /// grants.
     fn ask_for_controller(&self) -> Outcome<()> {
         let has = || {
             let text = fs::read_to_string(self.root.join("cgroup.controllers"));
@@ -81,7 +83,8 @@ impl Groups {
             }
             Version::Two => {
                 write(&group.join("cgroup.type"), "threaded")?;
-                // Only now may the group above have both processes and a controller for its own.
+                // Only now may the parent group have both processes and a controller for its
+                // children.
                 write(&self.root.join("cgroup.subtree_control"), "+cpu")?;
                 write(&group.join("cpu.max"), format!("{quota_us} {PERIOD_US}"))?;
                 write(&group.join("cgroup.threads"), thread)
@@ -101,8 +104,8 @@ fn write(path: &Path, value: impl ToString) -> Outcome<()> {
         .map_err(|error| format!("{}: {error}", path.display()).into())
 }
 
-/// Removes the groups of this process. A group can be removed once its threads are gone, which follows
-/// their being killed by a little.
+/// Removes the groups of this process. Retries, because a group can only be removed after its
+/// killed threads have ended.
 pub(crate) fn remove() {
     let Ok((_, root)) = root() else { return };
     for _ in 0..100 {
@@ -125,8 +128,8 @@ fn root() -> Outcome<(Version, PathBuf)> {
     Ok((version, place.join(format!("baton-compare-{}", std::process::id()))))
 }
 
-/// The directory for the groups of a run: in version 1 that of this process's own group; in version 2
-/// the topmost, as the group of a process can hand no controllers down.
+/// The directory for the groups of a run: in version 1 that of this process's own group; in version
+/// 2 the root, because a process's group cannot grant controllers.
 fn place(mounts: &str, groups: &str) -> Option<(Version, PathBuf)> {
     let mount = |wanted: &str, option: &str| {
         mounts.lines().find_map(|line| {
@@ -157,7 +160,7 @@ cgroup2 /sys/fs/cgroup/unified cgroup2 rw,relatime 0 0
 ";
 
     #[test]
-    fn version_1_is_taken_where_it_has_the_controller() {
+    fn version_1_is_used_if_it_has_the_controller() {
         let groups = "3:cpuset:/\n2:cpu,cpuacct:/user.slice\n0::/\n";
         let found = PathBuf::from("/sys/fs/cgroup/cpu,cpuacct/user.slice");
         assert_eq!(place(VERSION_1, groups), Some((Version::One, found)));
@@ -166,7 +169,7 @@ cgroup2 /sys/fs/cgroup/unified cgroup2 rw,relatime 0 0
     }
 
     #[test]
-    fn version_2_otherwise() {
+    fn version_2_is_used_otherwise() {
         let mounts = "cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid,nodev 0 0\n";
         let found = Some((Version::Two, PathBuf::from("/sys/fs/cgroup")));
         assert_eq!(place(mounts, "0::/user.slice\n"), found);

@@ -1,5 +1,5 @@
-//! Child processes that do not outlive the run: each is the head of a process group, which is
-//! killed when its handle is dropped, and all of which are killed on a signal.
+//! Child processes that do not outlive the run. Each leads a process group, which is killed when
+//! its handle is dropped. A signal kills all groups.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -15,33 +15,33 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::Outcome;
 
-/// For a server to end before it is killed.
+/// Time for a server to end before it is killed.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// The groups that live, for the thread that waits for signals.
+/// The running groups, for the thread that waits for signals.
 static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
-/// Kills every group that was started and not yet ended, for a process that is about to exit: no other
-/// thread can start one after it, since the lock is kept.
+/// Kills every group that was started and has not ended. Only for a process about to exit: the lock
+/// is never released, so that no other thread can start a group afterwards.
 pub(crate) fn kill_all() {
     let groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
     groups.iter().filter_map(|group| Pid::from_raw(*group)).for_each(kill);
     std::mem::forget(groups);
 }
 
-/// A group that is gone already is what was wanted.
+/// Kills a group. Failure means that the group has already ended.
 fn kill(group: Pid) {
     let _ = kill_process_group(group, Signal::KILL);
 }
 
-/// A process and all that it starts.
+/// A process and its descendants.
 pub(crate) struct Running {
     child: Child,
     log: Option<PathBuf>,
 }
 
 impl Running {
-    /// Starts a server, with what it prints in a file for the case that it does not come up.
+    /// Starts a server. Its output goes to a file, which is shown if the server does not start.
     pub(crate) fn server(command: &mut Command, log: PathBuf) -> Outcome<Self> {
         let file = File::create(&log)?;
         command.stdout(file.try_clone()?).stderr(file);
@@ -50,10 +50,11 @@ impl Running {
         Ok(running)
     }
 
-    /// Starts a process whose output the caller has directed.
+    /// Starts a process. The caller has set its output.
     pub(crate) fn start(command: &mut Command) -> Outcome<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
-        // Registered under the lock, so that a signal cannot fall between the start and the entry.
+        // Registered under the lock, so that a signal cannot arrive between the start and the
+        // entry.
         let mut groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
         let child = command.stdin(Stdio::null()).process_group(0).spawn();
         let child = child.map_err(|error| format!("{name} could not be started: {error}"))?;
@@ -73,8 +74,8 @@ impl Running {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// A server that ends by itself takes its workers with it; one that is killed leaves them to a system
-    /// that may not care for them. So it has a moment.
+    /// Asks a server to end and waits briefly. A server that ends by itself stops its workers; a
+    /// killed one may leave them behind.
     fn ask_to_end(&mut self) {
         if let Some(id) = Pid::from_raw(self.child.id() as i32).filter(|_| self.is_alive()) {
             let _ = kill_process(id, Signal::TERM);
@@ -85,7 +86,7 @@ impl Running {
         }
     }
 
-    /// The end of what it printed.
+    /// The last lines of the log.
     pub(crate) fn last_words(&self) -> String {
         let text = self.log.as_ref().and_then(|log| fs::read_to_string(log).ok());
         let text = text.unwrap_or_default();
@@ -104,7 +105,7 @@ impl Drop for Running {
     }
 }
 
-/// Runs a process to its end and returns what it wrote to standard output, then to standard error.
+/// Runs a process to its end. Returns its standard output followed by its standard error.
 pub(crate) fn output(command: &mut Command) -> Outcome<String> {
     let name = command.get_program().to_string_lossy().into_owned();
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -122,14 +123,14 @@ pub(crate) fn output(command: &mut Command) -> Outcome<String> {
     }
 }
 
-/// Where a program is, as a shell would find it.
+/// The path of a program, as a shell would find it.
 pub(crate) fn find(program: impl AsRef<OsStr>) -> Option<PathBuf> {
     let program = Path::new(program.as_ref());
     if program.components().count() > 1 {
         return program.is_file().then(|| program.to_owned());
     }
     let path = std::env::var_os("PATH")?;
-    // Servers are installed where the path of an ordinary user does not lead.
+    // Servers are often installed in directories outside an ordinary user's path.
     let more = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
     let mut directories = std::env::split_paths(&path).chain(more);
     directories.find_map(|directory| {
@@ -138,7 +139,7 @@ pub(crate) fn find(program: impl AsRef<OsStr>) -> Option<PathBuf> {
     })
 }
 
-/// A command that runs on one core, or wherever the system wants it.
+/// A command pinned to one core, or unpinned if `None`.
 pub(crate) fn pinned(program: &Path, core: Option<usize>) -> Command {
     match core {
         None => Command::new(program),

@@ -1,7 +1,7 @@
-//! The smallest relay that hyper and h2 can be made into: HTTP/1.1 or TLS HTTP/2 from clients, one
-//! upstream HTTP/2 connection, nothing else. It has no pool, no limits, no log, no retries and no
-//! second attempt at its connection. What it costs is the price of the libraries, which Baton pays
-//! too, so the rest of Baton's cost is Baton's own.
+//! The smallest relay that can be built from hyper and h2: HTTP/1.1 or TLS HTTP/2 from clients, one
+//! upstream HTTP/2 connection, nothing else. It has no pool, limits, log or retries, and does not
+//! reconnect. Its cost is the cost of the libraries, which Baton pays too; the rest of Baton's cost
+//! is its own.
 
 use std::net::SocketAddr;
 
@@ -27,7 +27,7 @@ use crate::options::FloorOptions;
 type Upstream = SendRequest<Incoming>;
 type Body = Either<Incoming, Empty<Bytes>>;
 
-/// What HTTP/2 forbids, or what belongs to one connection.
+/// Fields that HTTP/2 forbids or that belong to one connection.
 const CONNECTION_FIELDS: [HeaderName; 6] = [
     CONNECTION,
     TRANSFER_ENCODING,
@@ -37,7 +37,7 @@ const CONNECTION_FIELDS: [HeaderName; 6] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// Serves until it is killed.
+/// Serves until the process is killed.
 pub(crate) async fn run(options: &FloorOptions) -> Outcome<()> {
     let certificates = Certificates::at(&options.certificates);
     let upstream = connect(options, &certificates).await?;
@@ -101,7 +101,7 @@ where
     let _ = builder.serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// What a connection from a client needs to pass its requests on.
+/// The data that a client connection needs to relay requests.
 #[derive(Clone)]
 struct Relay {
     upstream: Upstream,
@@ -126,7 +126,7 @@ impl Relay {
         Ok(response.map(Either::Left))
     }
 
-    /// The target of the request on the other side, with the authority that the client named.
+    /// The upstream target of a request, with the authority that the client sent.
     fn target(&self, request: &Request<Incoming>) -> Outcome<Uri> {
         let host = request.headers().get(HOST).map(|host| host.as_bytes());
         let authority = match (request.uri().authority(), host) {

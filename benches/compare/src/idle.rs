@@ -1,8 +1,8 @@
-//! Idle clients: each connects, makes one request, and stays. What a proxy's resident memory grows by,
-//! over the number of clients, is what it keeps for each.
+//! Idle clients: each connects, makes one request and stays connected. The growth of a proxy's
+//! resident memory, divided by the number of clients, is the memory per client.
 //!
-//! Clients come from several addresses, a thousand from each, as those of the world do: a proxy that
-//! limits the connections of one address needs no other limit for this.
+//! Clients use several addresses, a thousand from each, as in production: a limit on connections
+//! per address then needs no change.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -31,13 +31,13 @@ use crate::scenario::Backend;
 use crate::stage::{Role, Stage};
 
 const CLIENTS_PER_ADDRESS: u32 = 1_000;
-/// Clients that connect at the same time.
+/// Clients that connect concurrently.
 const AT_A_TIME: u32 = 50;
-/// For one of them to connect and get its answer.
+/// Time limit for a client to connect and receive its response.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// How long clients are idle before the memory is read.
+/// Time that clients are idle before the memory is read.
 const IDLE_FOR: Duration = Duration::from_secs(5);
-/// File descriptors that this process and a proxy need besides one for each client.
+/// File descriptors that this process and a proxy need in addition to one per client.
 const SPARE_DESCRIPTORS: u64 = 600;
 
 pub(crate) struct IdleRow {
@@ -45,7 +45,7 @@ pub(crate) struct IdleRow {
     pub(crate) before_kib: u64,
     pub(crate) after_kib: u64,
     pub(crate) clients: u32,
-    /// Those whose connections were open at the end.
+    /// Clients whose connections were open at the end.
     pub(crate) connected: u32,
 }
 
@@ -76,13 +76,14 @@ pub(crate) fn measure(stage: &Stage, name: &'static str, encrypted: bool) -> Out
     Ok(IdleTable { name, encrypted, clients, rows, notes })
 }
 
-/// As many clients as there may be file descriptors, after asking for as many as are permitted.
+/// Raises the limit of file descriptors as far as permitted. Returns the number of clients that it
+/// allows.
 fn permitted(wanted: u32) -> u32 {
     let needed = u64::from(wanted) + SPARE_DESCRIPTORS;
     let limit = getrlimit(Resource::Nofile);
     let most = limit.maximum.unwrap_or(u64::MAX);
     if limit.current.is_some_and(|current| current < needed) {
-        // If it is refused, what follows finds the old limit.
+        // If this is refused, the old limit is read below.
         let raised = Rlimit { current: Some(needed.min(most)), maximum: limit.maximum };
         let _ = setrlimit(Resource::Nofile, raised);
     }
@@ -102,12 +103,12 @@ fn one_proxy(
     let tls = if encrypted { Some(stage.certificates.client()?) } else { None };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let row = runtime.block_on(async {
-        // What a first client makes it load or allocate once is not what each one costs.
+        // One-time allocations at the first client are no cost per client.
         drop(Visitors::to(address, tls.clone()).come(0, AT_A_TIME).await?);
         let before_kib = process::memory_kib(running.id());
         let visitors = Visitors::to(address, tls);
         let held = visitors.come(0, clients).await?;
-        // Being idle takes time: some put away what they need only while they work.
+        // Some proxies release memory only after a time without work.
         tokio::time::sleep(IDLE_FOR).await;
         let after_kib = process::memory_kib(running.id());
         let connected = held.len() as u32 - visitors.lost.load(Ordering::Relaxed);
@@ -117,12 +118,12 @@ fn one_proxy(
     row
 }
 
-/// What clients need to know.
+/// The data that clients need.
 #[derive(Clone)]
 struct Visitors {
     address: SocketAddr,
     tls: Option<Arc<ClientConfig>>,
-    /// How many connections have ended.
+    /// Number of connections that have ended.
     lost: Arc<AtomicU32>,
 }
 
@@ -147,7 +148,7 @@ impl Visitors {
             }
             while let Some(arrived) = arriving.join_next().await {
                 let came = arrived?.map_err(|_| {
-                    format!("after {} clients, one got no answer in {PATIENCE:?}", held.len())
+                    format!("after {} clients, one got no response in {PATIENCE:?}", held.len())
                 })?;
                 held.push(came.map_err(|error| {
                     format!("after {} clients, one failed: {error}", held.len())

@@ -1,11 +1,11 @@
-//! What this machine is, for the header of the report.
+//! Describes this machine, for the header of the report.
 
 use std::fs;
 use std::process::Command;
 
 use crate::children;
 
-/// Where proxies on the one side, load and origin on the other are pinned.
+/// The core of the proxies, and the core of load and origin.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cores {
     pub(crate) proxy: Option<usize>,
@@ -13,7 +13,7 @@ pub(crate) struct Cores {
 }
 
 impl Cores {
-    /// With one core there is nothing to keep apart.
+    /// Cores for this machine; with a single core nothing is pinned.
     pub(crate) fn of_this_machine() -> Self {
         match count() {
             0 | 1 => Self { proxy: None, load: None },
@@ -46,7 +46,7 @@ pub(crate) fn kernel() -> String {
     fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
 }
 
-/// The day, in UTC.
+/// The date and time in UTC.
 pub(crate) fn date() -> String {
     let text = children::output(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]));
     text.map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())

@@ -1,14 +1,14 @@
-//! What a request costs Baton, beside a relay without any features and the proxies that people would
-//! run instead: one command, one report in Markdown. See `README.md` for how each figure is taken.
+//! Measures the cost of a request for Baton, for a minimal relay and for other proxies: one
+//! command, one report in Markdown. See `README.md` for the methods.
 //!
-//! The map: `options` is the command line, `scenario` what is measured, `peers` the proxies, `origin`
-//! and `floor` what this program runs itself as besides, `relay`, `idle` and `scaling` the three kinds
-//! of measurement, `report` what is printed.
+//! Modules: `options` is the command line; `scenario` defines the measurements; `peers` are the
+//! proxies; `origin` and `floor` are servers that this program also runs as; `relay`, `idle` and
+//! `scaling` are the three kinds of measurement; `report` is the output.
 
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "a measurement reads the clock, and its peers are on a real network"
+    reason = "a measurement reads the clock, and uses a real network"
 )]
 
 mod certificates;
@@ -49,7 +49,7 @@ use crate::scenario::Scenario;
 use crate::scratch::Scratch;
 use crate::stage::{Origin, Stage};
 
-/// Errors are read by people, so their text is enough.
+/// People read the errors, so text is enough.
 pub(crate) type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 fn main() -> ExitCode {
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// One thread, as each worker of Baton has.
+/// Runs a server on one thread, like a worker of Baton.
 fn serve(server: impl Future<Output = Outcome<()>>) -> Outcome<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(server)
 }
@@ -80,7 +80,7 @@ fn serve(server: impl Future<Output = Outcome<()>>) -> Outcome<()> {
 fn compare(options: Options) -> Outcome<()> {
     let scenarios = scenario::select(&options.only)?;
     if cfg!(debug_assertions) {
-        eprintln!("warning: built without --release, so the figures of the floor mean nothing");
+        eprintln!("warning: built without --release, so the floor's figures are meaningless");
     }
     let scratch = Scratch::make()?;
     end_on_signal()?;
@@ -109,7 +109,7 @@ fn compare(options: Options) -> Outcome<()> {
         };
         println!("{}", section.markdown());
         sections.push(section);
-        // What was measured so far is kept if the rest fails.
+        // Saved after each scenario, in case a later one fails.
         save(&stage.options, &header, &sections)?;
     }
     println!("### Where Baton loses\n\n{}", report::losses(&stage, &sections));
@@ -124,7 +124,7 @@ fn save(options: &Options, header: &str, sections: &[Section]) -> Outcome<()> {
     std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()).into())
 }
 
-/// Builds Baton as it is released, beside this program.
+/// Builds Baton as released, into this program's target directory.
 fn build_baton() -> Outcome<PathBuf> {
     let program = std::env::current_exe()?;
     let target = program.parent().and_then(Path::parent).ok_or("no target directory")?;
@@ -137,7 +137,7 @@ fn build_baton() -> Outcome<PathBuf> {
     Ok(target.join("release/baton"))
 }
 
-/// Ctrl-C and SIGTERM end everything that was started.
+/// Stops everything that was started on SIGINT or SIGTERM.
 fn end_on_signal() -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut signals = {

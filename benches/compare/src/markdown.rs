@@ -1,4 +1,4 @@
-//! Markdown: tables, and how numbers look in them.
+//! Markdown tables and numbers.
 
 /// A table whose first column is text and whose others are numbers.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
@@ -9,7 +9,7 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// So many decimals, or a dash for what could not be taken.
+/// A number with this many decimals, or a dash for a missing value.
 pub(crate) fn number(value: Option<f64>, decimals: usize) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:.decimals$}"))
 }

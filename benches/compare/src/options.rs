@@ -7,8 +7,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::peers::Peer;
 
-/// Measures what a request costs Baton, a relay without any features, and other proxies that are
-/// installed, side by side on this machine, and prints Markdown tables.
+/// Measures the cost of a request for Baton, a minimal relay and other installed proxies, side by
+/// side on this machine, and prints Markdown tables.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     pub(crate) options: Options,
 }
 
-/// What this program starts itself as, besides.
+/// Servers that a measurement starts from this program.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Part {
     /// The server behind every proxy (started by a measurement)
@@ -39,7 +39,7 @@ pub(crate) struct Options {
         value_parser = clap::value_parser!(u32).range(1..=50))]
     pub(crate) duration: u32,
 
-    /// Only scenarios whose names begin so; repeat for more, `--list` prints the names
+    /// Only scenarios whose names start with this; repeat for more, `--list` prints the names
     #[arg(long, value_name = "SCENARIO")]
     pub(crate) only: Vec<String>,
 
@@ -52,7 +52,7 @@ pub(crate) struct Options {
         value_parser = clap::value_parser!(u32).range(1..=30_000))]
     pub(crate) idle_clients: u32,
 
-    /// A `baton` to measure instead of one that is built from this workspace
+    /// A `baton` to measure instead of one built from this workspace
     #[arg(long, value_name = "FILE")]
     pub(crate) baton: Option<PathBuf>,
 
@@ -73,7 +73,7 @@ pub(crate) struct OriginOptions {
     /// Address for cleartext
     #[arg(long)]
     pub(crate) cleartext: SocketAddr,
-    /// Address that tells how many connections the other two have accepted
+    /// Address that reports how many connections the other two have accepted
     #[arg(long)]
     pub(crate) control: SocketAddr,
     /// Directory with the certificates of the run

@@ -1,8 +1,9 @@
-//! The server behind every proxy, as a process of its own so that its CPU time is not the proxies'.
+//! The server behind every proxy, in its own process so that its CPU time is separate from the
+//! proxies'.
 //!
-//! Three ports: TLS (HTTP/2, and HTTP/1.1 for a proxy that can only do that), cleartext (HTTP/2 by
-//! prior knowledge and HTTP/1.1), and one that answers how many connections the other two have
-//! accepted. That count is what tells how many upstream connections a proxy opens.
+//! Three ports: TLS (HTTP/2, and HTTP/1.1 for proxies without HTTP/2 upstream), cleartext (HTTP/2
+//! by prior knowledge and HTTP/1.1), and one that reports how many connections the other two have
+//! accepted, which shows how many upstream connections a proxy opens.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -24,16 +25,16 @@ use crate::Outcome;
 use crate::certificates::Certificates;
 use crate::options::OriginOptions;
 
-/// Small enough for any proxy, and more than the streams of a scenario.
+/// Stream limit: allowed by any proxy, and above the streams of each scenario.
 const STREAMS: u32 = 256;
-/// A burst ends with a reset of whatever is in flight, which is no attack: the floor has one connection in
-/// its life, and would be without it.
+/// Limit of resets. A burst ends with resets of all requests in flight, which is no attack; the
+/// floor does not reconnect, so its only connection must survive them.
 const RESETS: usize = 1_000_000;
 static SMALL: [u8; 100] = [b'a'; 100];
 static LARGE: [u8; 64 * 1024] = [b'a'; 64 * 1024];
 static ACCEPTED: AtomicU64 = AtomicU64::new(0);
 
-/// Serves until it is killed.
+/// Serves until the process is killed.
 pub(crate) async fn run(options: &OriginOptions) -> Outcome<()> {
     let certificates = Certificates::at(&options.certificates);
     let tls = TlsAcceptor::from(certificates.server(&[b"h2", b"http/1.1"])?);
@@ -68,11 +69,11 @@ fn serve_cleartext((stream, _): (TcpStream, SocketAddr)) {
 
 fn count(stream: &TcpStream) {
     ACCEPTED.fetch_add(1, Ordering::Relaxed);
-    // Failure means that the peer has gone; the handshake says so next.
+    // Failure means that the peer has disconnected; the handshake then fails.
     let _ = stream.set_nodelay(true);
 }
 
-/// A connection that ends in an error is the proxy's business, and shows in what its client got.
+/// Serves a connection. Errors are ignored: they show in the client's results.
 async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -95,7 +96,8 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     Ok(response)
 }
 
-/// Reads all of the body. One that is cut short is an error, so that it is not counted as served.
+/// Reads the whole body. A truncated body gets an error status, so that the request does not count
+/// as served.
 async fn upload(mut body: Incoming) -> (StatusCode, Bytes) {
     let mut length = 0;
     while let Some(frame) = body.frame().await {
@@ -105,7 +107,7 @@ async fn upload(mut body: Incoming) -> (StatusCode, Bytes) {
     (StatusCode::OK, Bytes::from(length.to_string()))
 }
 
-/// Just the number and the end: the caller needs no HTTP for it.
+/// Writes only the number and closes; the caller needs no HTTP.
 async fn tell_count(mut stream: TcpStream) {
     let count = ACCEPTED.load(Ordering::Relaxed).to_string();
     let _ = stream.write_all(count.as_bytes()).await;

@@ -1,4 +1,4 @@
-//! Free ports, readiness, and the one question that is put to the origin.
+//! Free ports, readiness, and the origin's connection count.
 
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 
 use crate::Outcome;
 
-/// Below the range from which Linux takes the local ports of clients, so that a port that is free
-/// now is still free when its server binds it.
+/// The ports lie below Linux's range of ephemeral ports, so that a port that is free now is still
+/// free when its server binds it.
 const FIRST: u16 = 18_000;
 const LAST: u16 = 32_000;
 static NEXT: AtomicU16 = AtomicU16::new(FIRST);
 
-/// A port on 127.0.0.1 on which nothing listens, never the same twice in a run.
+/// A port on 127.0.0.1 on which nothing listens; a different one for each call.
 pub(crate) fn free() -> Outcome<SocketAddr> {
     loop {
         let port = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -28,7 +28,7 @@ pub(crate) fn free() -> Outcome<SocketAddr> {
     }
 }
 
-/// Waits until something accepts, for as long as `alive` says that it still may.
+/// Waits until the address accepts a connection, while `alive` returns true.
 pub(crate) fn wait_for(
     address: SocketAddr,
     limit: Duration,
@@ -37,7 +37,7 @@ pub(crate) fn wait_for(
     let begin = Instant::now();
     while TcpStream::connect_timeout(&address, Duration::from_millis(500)).is_err() {
         if !alive() {
-            return Err(format!("it ended before it listened on {address}").into());
+            return Err(format!("the server ended before it listened on {address}").into());
         }
         if begin.elapsed() > limit {
             return Err(format!("nothing listened on {address} within {limit:?}").into());
@@ -47,11 +47,11 @@ pub(crate) fn wait_for(
     Ok(())
 }
 
-/// How many connections the origin has accepted so far.
+/// Number of connections that the origin has accepted.
 pub(crate) fn connections(control: SocketAddr) -> Outcome<u64> {
     let mut stream = TcpStream::connect(control)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
-    text.parse().map_err(|_| format!("the origin answered {text:?} for a count").into())
+    text.parse().map_err(|_| format!("the origin answered {text:?} instead of a count").into())
 }

@@ -1,4 +1,4 @@
-//! What the system says about a process and all its descendants: CPU time and memory, from `/proc`.
+//! CPU time and memory of a process and all its descendants, from `/proc`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,8 +34,8 @@ pub(crate) fn threads_of(process: u32) -> Vec<u32> {
 
 /// CPU time of a process and its descendants so far, in nanoseconds.
 ///
-/// The scheduler's own count is exact to the nanosecond but leaves out threads that have ended. Where
-/// the system does not keep it, the count in clock ticks has to do.
+/// The scheduler's count is exact to the nanosecond but omits threads that have ended. Where it is
+/// missing, the count in clock ticks is used.
 pub(crate) fn cpu_time_ns(root: u32) -> Outcome<u64> {
     let mut total = 0;
     for process in tree(root) {
@@ -82,7 +82,7 @@ fn memory(root: u32, field: &str) -> u64 {
     tree(root).into_iter().filter_map(of_one).sum()
 }
 
-/// The first of three numbers is the time on a CPU in nanoseconds.
+/// The first of three numbers is the CPU time in nanoseconds.
 fn parse_schedstat(text: &str) -> Option<u64> {
     text.split_whitespace().next()?.parse().ok()
 }
@@ -92,12 +92,12 @@ fn parse_status(text: &str, field: &str) -> Option<u64> {
     value.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
-/// Fields of `/proc/PID/stat`, counted from the one after the name.
+/// Indices of fields in `/proc/PID/stat`, counted after the name.
 const PARENT: usize = 1;
 const USER_TIME: usize = 11;
 const SYSTEM_TIME: usize = 12;
 
-/// The name of a process may contain anything, parentheses too, so fields are counted from its end.
+/// A field after the process name, which may itself contain parentheses.
 fn stat_field(text: &str, field: usize) -> Option<u64> {
     let (_, fields) = text.rsplit_once(')')?;
     fields.split_whitespace().nth(field)?.parse().ok()

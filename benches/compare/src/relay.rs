@@ -1,5 +1,5 @@
-//! One relay scenario: all proxies are up at once and get one burst each in turn, round after round, so
-//! that whatever the machine does meanwhile it does to all of them.
+//! A relay scenario: all proxies run at once and get one burst each in turn, round after round, so
+//! that disturbances of the machine affect all of them.
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ use crate::stage::{Role, Stage};
 use crate::statistics::median;
 use crate::system_calls::Tracer;
 
-/// Seconds of the burst before those that count.
+/// Seconds of the warm-up burst.
 const WARM_UP: u32 = 1;
 /// Seconds of the burst in which system calls are counted.
 const TRACED: u32 = 1;
@@ -25,20 +25,20 @@ pub(crate) struct Round {
     pub(crate) burst: Burst,
 }
 
-/// All about one proxy in one scenario.
+/// The results of one proxy in one scenario.
 pub(crate) struct Row {
     pub(crate) peer: Peer,
     pub(crate) rounds: Vec<Round>,
     pub(crate) peak_memory_kib: u64,
     pub(crate) system_calls: Option<f64>,
-    /// Connections to the origin that the first burst after the start led to.
+    /// Connections to the origin opened in the first burst after the start.
     pub(crate) upstream: u64,
 }
 
 pub(crate) struct Table {
     pub(crate) relay: Relay,
     pub(crate) rows: Vec<Row>,
-    /// What kept a proxy out of the table.
+    /// Reasons why a proxy is missing from the table.
     pub(crate) notes: Vec<String>,
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn measure(stage: &Stage, relay: &Relay) -> Outcome<Table> {
     }
     for round in 0..stage.options.rounds as usize {
         eprintln!("{}: round {} of {}", relay.name, round + 1, stage.options.rounds);
-        // Nobody is always the one that follows the same other one.
+        // After the first round the order rotates, so that the first proxy is not always the same.
         let count = contenders.len().max(1);
         contenders.rotate_left(usize::from(round != 0) % count);
         contenders.retain_mut(|contender| {
@@ -77,14 +77,14 @@ pub(crate) fn measure(stage: &Stage, relay: &Relay) -> Outcome<Table> {
             Err(error) => notes.push(format!("No system calls: {error}")),
         }
     }
-    // What keeps one from being traced mostly keeps all.
+    // What prevents tracing of one proxy usually prevents it for all.
     notes.dedup();
     let rows = contenders.into_iter().map(|contender| contender.row).collect();
     Ok(Table { relay: *relay, rows, notes })
 }
 
-/// Starts a proxy and sends it the burst that warms it up, and that a cold one opens its upstream
-/// connections for.
+/// Starts a proxy and sends it the warm-up burst, during which the cold proxy opens its upstream
+/// connections.
 fn enter<'a>(stage: &Stage, relay: &Relay, installed: &'a Installed) -> Outcome<Contender<'a>> {
     eprintln!("{}: starting {}", relay.name, installed.peer.name());
     let before = stage.origin.connections()?;
@@ -122,7 +122,7 @@ fn one_round(stage: &Stage, relay: &Relay, contender: &Contender<'_>) -> Outcome
     Ok(Round { cpu_us: spent as f64 / 1e3 / burst.completed as f64, burst })
 }
 
-/// Connections are opened and closed in it too, which is little beside its requests.
+/// Counts system calls per request. Those of opening and closing connections are included, but few.
 fn system_calls(stage: &Stage, relay: &Relay, id: u32, address: SocketAddr) -> Outcome<f64> {
     let tracer = Tracer::attach(id, &stage.directory)?;
     let burst = stage.load.burst(relay, address, TRACED)?;
@@ -141,13 +141,13 @@ impl Row {
 }
 
 impl Table {
-    /// The median over rounds of a figure to that of the floor in the same round.
+    /// The median over rounds of the ratio to the floor in the same round.
     pub(crate) fn to_floor(&self, row: &Row, of: impl Fn(&Round) -> f64) -> Option<f64> {
         let floor = self.rows.iter().find(|row| row.peer == Peer::Floor)?;
         median(row.rounds.iter().zip(&floor.rounds).map(|(round, floor)| of(round) / of(floor)))
     }
 
-    /// The median over rounds of a figure to the lowest among the rivals in the same round.
+    /// The median over rounds of the ratio to the best rival in the same round.
     pub(crate) fn to_best(&self, row: &Row, of: impl Fn(&Round) -> f64) -> Option<f64> {
         let best = |number: usize| {
             let rivals = self.rows.iter().filter(|row| row.peer.is_rival());

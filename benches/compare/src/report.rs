@@ -1,4 +1,4 @@
-//! The report: a header, a table for each scenario, and what Baton loses.
+//! The report: a header, one table per scenario, and the comparisons that Baton loses.
 
 use serde_json::{Value, json};
 
@@ -10,11 +10,11 @@ use crate::relay::{Round, Row, Table};
 use crate::scaling::ScalingTable;
 use crate::stage::Stage;
 
-/// What Baton may cost to what its libraries cost.
+/// Maximum CPU cost of Baton, relative to the floor.
 const FLOOR_BOUND: f64 = 1.10;
-/// What idle clients may cost, in KiB each.
+/// Maximum memory per idle client, in KiB.
 const IDLE_BOUND_KIB: f64 = 12.0;
-/// What a second worker must bring.
+/// Minimum gain from a second worker.
 const SCALING_BOUND: f64 = 1.8;
 
 /// The figures of one scenario.
@@ -33,7 +33,7 @@ impl Section {
         }
     }
 
-    /// Every place where Baton is not as good as it must be, or is missing.
+    /// Every comparison in which Baton misses its bound, or is missing.
     pub(crate) fn losses(&self) -> Vec<String> {
         let (name, notes, mut losses) = match self {
             Self::Relay(table) => (table.relay.name, &table.notes, relay_losses(table)),
@@ -54,7 +54,7 @@ impl Section {
     }
 }
 
-/// What was measured, where, when, and with what.
+/// The measured programs, the machine, the date and the command.
 pub(crate) fn header(stage: &Stage) -> String {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let separator = if arguments.is_empty() { "" } else { " -- " };
@@ -84,7 +84,7 @@ pub(crate) fn header(stage: &Stage) -> String {
     lines.iter().map(|line| format!("- {line}\n")).collect()
 }
 
-/// The end of the report.
+/// The last section of the report.
 pub(crate) fn losses(stage: &Stage, sections: &[Section]) -> String {
     if !stage.peers.iter().any(|installed| installed.peer == Peer::Baton) {
         return "Baton was not measured.\n".to_owned();
@@ -146,7 +146,7 @@ fn name(peer: Peer) -> String {
     format!("{}{mark}", peer.name())
 }
 
-/// Footnotes of the peers in a table, then what else must be said.
+/// The footnotes of a table's peers, then its notes.
 fn remarks(peers: impl Iterator<Item = Peer>, notes: &[String]) -> String {
     let footnotes =
         peers.filter_map(|peer| Some(format!("\\* {} {}", peer.name(), peer.footnote()?)));

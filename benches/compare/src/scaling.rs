@@ -1,8 +1,8 @@
-//! What a second worker brings, on a machine with two cores.
+//! Measures the gain from a second worker, on a machine with two cores.
 //!
-//! Two workers that may use all of both cores would take them from the load and the origin, so each
-//! thread of a proxy gets a fixed share of a core. The proxy is then the bottleneck by construction,
-//! and the cores that stay idle show that nothing else was.
+//! Two unlimited workers would use both cores and slow down the load and the origin, so each thread
+//! of a proxy gets a fixed share of a core. The proxy is then the bottleneck by construction, and
+//! idle cores prove it.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -20,13 +20,13 @@ use crate::scenario::{Backend, Client, Relay, Transfer};
 use crate::stage::{Origin, Role, Stage};
 use crate::statistics::median;
 
-/// Of one core, for each thread.
+/// Share of one core for each thread.
 const SHARE: f64 = 0.20;
 
-/// Of the cores, that which must be idle for the proxy to be the bottleneck without doubt.
+/// Minimum number of idle cores that proves the proxy to be the bottleneck.
 const SPARE: f64 = 0.25;
 
-const BUSY: &str = "Hardly a core was idle: if the origin did not use it, something else did, and the load \
+const BUSY: &str = "Almost no core was idle: if the origin did not use it, something else did, and the load \
     may have been the limit. Run it again on a quiet machine.";
 
 const RELAY: Relay = Relay {
@@ -48,7 +48,7 @@ pub(crate) struct Run {
 
 pub(crate) struct ScalingRow {
     pub(crate) peer: Peer,
-    /// With one worker and with two, round by round.
+    /// Runs with one worker and with two, per round.
     pub(crate) runs: Vec<[Run; 2]>,
 }
 
@@ -58,7 +58,7 @@ pub(crate) struct ScalingTable {
     pub(crate) notes: Vec<String>,
 }
 
-/// A proxy with one worker, and one with two.
+/// A proxy with one worker, and the same proxy with two.
 struct Pair {
     row: ScalingRow,
     proxies: [(Running, SocketAddr); 2],
@@ -95,12 +95,12 @@ pub(crate) fn measure(stage: &Stage, name: &'static str) -> Outcome<ScalingTable
     if rows.iter().filter_map(|row| row.two(|run| run.idle_cores)).any(|idle| idle < SPARE) {
         notes.push(BUSY.to_owned());
     }
-    // The proxies are gone here, so that the groups can be removed.
+    // The proxies have ended, so the groups can be removed.
     drop(groups);
     Ok(ScalingTable { name, rows, notes })
 }
 
-/// Threads are limited after a first burst, when all of them exist.
+/// Starts both proxies. Threads are limited after a first burst, when all of them exist.
 fn pair(
     stage: &Stage,
     origin: &Origin,
@@ -121,7 +121,7 @@ fn pair(
     Ok(Pair { row: ScalingRow { peer: installed.peer, runs: Vec::new() }, proxies })
 }
 
-/// With one worker, then with two.
+/// Runs a burst with one worker, then one with two.
 fn both(load: &Load, origin: &Origin, pair: &Pair, seconds: u32) -> Outcome<[Run; 2]> {
     let [one, two] = &pair.proxies;
     Ok([run(load, origin, one, seconds)?, run(load, origin, two, seconds)?])
@@ -149,7 +149,7 @@ fn run(
     })
 }
 
-/// Time in which a core had nothing to do, all cores together.
+/// Idle time summed over all cores.
 fn idle_ns() -> Outcome<u64> {
     let text = fs::read_to_string("/proc/stat")?;
     let ticks = idle_ticks(&text).ok_or("/proc/stat has no idle time")?;
@@ -170,7 +170,7 @@ impl ScalingRow {
         median(self.runs.iter().map(|[_, two]| of(two)))
     }
 
-    /// Of the requests per second, in the same round.
+    /// The ratio of requests per second with two workers to one, as median over rounds.
     pub(crate) fn ratio(&self) -> Option<f64> {
         median(self.runs.iter().map(|[one, two]| two.requests_per_second / one.requests_per_second))
     }

@@ -1,6 +1,6 @@
-//! What is measured: how clients speak, how the proxy speaks to the origin, and what is transferred.
+//! The scenarios: protocol of the clients, protocol to the origin, and the transfer.
 
-/// How clients speak to the proxy.
+/// The protocol of the clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Client {
     /// Cleartext HTTP/1.1, 64 connections.
@@ -22,14 +22,14 @@ impl Client {
     }
 }
 
-/// How the proxy is told to speak to the origin, over HTTP/2 wherever it can.
+/// The protocol to the origin, HTTP/2 where the proxy supports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backend {
     Tls,
     Cleartext,
 }
 
-/// What one request transfers.
+/// The transfer of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transfer {
     Small,
@@ -46,8 +46,8 @@ impl Transfer {
         }
     }
 
-    /// What a good proxy answers in a second on one core, rounded: so many requests h2load sends for
-    /// each second of a burst. All proxies get the same number.
+    /// Approximate requests per second of a good proxy on one core. h2load sends this many for each
+    /// second of a burst; all proxies get the same number.
     pub(crate) fn requests_per_second(self) -> u32 {
         match self {
             Self::Small => 20_000,
@@ -56,7 +56,7 @@ impl Transfer {
     }
 }
 
-/// Requests through one proxy at a time, as many as it can.
+/// Requests through one proxy at a time, at the maximum rate.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Relay {
     pub(crate) name: &'static str,
@@ -66,7 +66,7 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// The heading over its table.
+    /// The heading of its table.
     pub(crate) fn title(&self) -> String {
         let client = match self.client {
             Client::Http1 => "HTTP/1.1 (64 connections)".to_owned(),
@@ -107,7 +107,7 @@ impl Scenario {
 const MANY: Client = Client::Http2 { connections: 64, streams: 1 };
 const SHARED: Client = Client::Http2 { connections: 8, streams: 8 };
 
-/// All of them, in the order of the report.
+/// All scenarios, in the order of the report.
 pub(crate) const ALL: [Scenario; 15] = [
     relay("h1-tls-100", Client::Http1, Backend::Tls, Transfer::Small),
     relay("h1-tls-64k", Client::Http1, Backend::Tls, Transfer::Large),
@@ -135,12 +135,13 @@ const fn relay(
     Scenario::Relay(Relay { name, client, backend, transfer })
 }
 
-/// Those whose names begin with one of the words, or all without any; an error names what matches none.
+/// Selects the scenarios whose names start with one of the words, or all without words. The error
+/// names a word that matches none.
 pub(crate) fn select(words: &[String]) -> Result<Vec<Scenario>, String> {
     for word in words {
         if !ALL.iter().any(|scenario| scenario.name().starts_with(word.as_str())) {
             let names = ALL.map(|scenario| scenario.name()).join(", ");
-            return Err(format!("no scenario begins with '{word}'; there are {names}"));
+            return Err(format!("no scenario starts with '{word}'; the scenarios are {names}"));
         }
     }
     let wanted = |scenario: &Scenario| {
@@ -154,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_select_by_beginning() {
+    fn words_select_by_prefix() {
         let names = |words: &[&str]| {
             let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
             select(&words).map(|found| found.iter().map(Scenario::name).collect::<Vec<_>>())

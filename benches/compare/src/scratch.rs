@@ -1,4 +1,4 @@
-//! A directory for the files of one run, removed at its end.
+//! A directory for the files of one run, removed at the end.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ impl Drop for Scratch {
     }
 }
 
-/// What a signal does too. There is nobody to tell about a failure.
+/// Removes the directory, also on a signal. Failure is ignored: the process is about to end.
 pub(crate) fn remove() {
     let _ = fs::remove_dir_all(path());
 }

@@ -1,4 +1,5 @@
-//! What all scenarios share: certificates, origin, load, proxies, and a directory for their files.
+//! The shared parts of all scenarios: certificates, origin, load, proxies, and a directory for
+//! their files.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ pub(crate) struct Stage {
     pub(crate) directory: PathBuf,
 }
 
-/// The origin, and where it listens.
+/// The origin and its addresses.
 pub(crate) struct Origin {
     running: Running,
     tls: SocketAddr,
@@ -55,7 +56,7 @@ impl Origin {
         }
     }
 
-    /// How many connections it has accepted so far.
+    /// Number of connections that it has accepted.
     pub(crate) fn connections(&self) -> Outcome<u64> {
         ports::connections(self.control)
     }
@@ -65,7 +66,7 @@ impl Origin {
     }
 }
 
-/// What differs between the scenarios in how a proxy is started.
+/// The settings of a proxy that differ between scenarios.
 #[derive(Clone, Copy)]
 pub(crate) struct Role {
     pub(crate) encrypted: bool,
@@ -76,7 +77,7 @@ pub(crate) struct Role {
 }
 
 impl Stage {
-    /// Starts a proxy and returns where it listens.
+    /// Starts a proxy and returns its address.
     pub(crate) fn start(
         &self,
         installed: &Installed,

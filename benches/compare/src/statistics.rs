@@ -1,6 +1,6 @@
 //! Medians and percentiles.
 
-/// The value in the middle, or the mean of the two there.
+/// The middle value, or the mean of the two middle values.
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<_> = values.into_iter().collect();
     values.sort_unstable_by(f64::total_cmp);
@@ -8,7 +8,7 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     Some((values[low] + values[high]) / 2.0)
 }
 
-/// The smallest value that is at least as large as this share of them; they are sorted.
+/// The smallest of the sorted values that is at least as large as this share of them.
 pub(crate) fn percentile(sorted: &[f64], share: f64) -> Option<f64> {
     let rank = (sorted.len() as f64 * share).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).copied()

@@ -1,5 +1,5 @@
-//! System calls per request, counted by `strace -c` in a short burst of its own: tracing makes a process
-//! many times slower, so nothing else is measured meanwhile.
+//! System calls per request, counted by `strace -c` in a separate short burst: tracing slows a
+//! process down many times, so nothing else is measured then.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -14,17 +14,17 @@ use crate::Outcome;
 use crate::children::{self, Running};
 use crate::process;
 
-/// Longest time until it has attached itself to all threads.
+/// Maximum time until strace is attached to all threads.
 const ATTACH: Duration = Duration::from_secs(10);
 
-/// A tracer that is attached.
+/// An attached tracer.
 pub(crate) struct Tracer {
     running: Running,
     table: PathBuf,
 }
 
 impl Tracer {
-    /// Attaches to a process and its descendants; an error where strace is missing or not permitted.
+    /// Attaches to a process and its descendants. Fails where strace is missing or not permitted.
     pub(crate) fn attach(root: u32, directory: &Path) -> Outcome<Self> {
         let program = children::find("strace").ok_or("apt install strace")?;
         let table = directory.join("strace");
@@ -37,7 +37,7 @@ impl Tracer {
         let mut running = Running::start(&mut command)?;
         let (sender, lines) = mpsc::channel();
         if let Some(stderr) = running.child().stderr.take() {
-            // It ends with strace.
+            // The thread ends with strace.
             std::thread::spawn(move || {
                 for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                     let _ = sender.send(line);
@@ -55,18 +55,18 @@ impl Tracer {
         Ok(Self { running, table })
     }
 
-    /// Detaches and returns how many calls there were.
+    /// Detaches and returns the number of calls.
     pub(crate) fn finish(mut self) -> Outcome<u64> {
         if let Some(id) = Pid::from_raw(self.running.id() as i32) {
             kill_process(id, Signal::INT)?;
         }
         self.running.child().wait()?;
         let text = fs::read_to_string(&self.table)?;
-        total(&text).ok_or_else(|| format!("strace said what is not understood:\n{text}").into())
+        total(&text).ok_or_else(|| format!("unexpected output of strace:\n{text}").into())
     }
 }
 
-/// The calls in the last line of the table.
+/// The number of calls in the last line of the table.
 fn total(table: &str) -> Option<u64> {
     let line = table.lines().rev().find(|line| line.trim_end().ends_with(" total"))?;
     line.split_whitespace().nth(3)?.parse().ok()

@@ -107,7 +107,7 @@ pub(super) enum Ending {
     Rebuilt,
 }
 
-/// Tells if a failed attempt is followed by another.
+/// The consequence of a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
     Retry,

@@ -1,10 +1,10 @@
-//! What `h2load` prints, and its log: for each request the time of its start, its status, and its
-//! duration in microseconds.
+//! Parses the output of `h2load` and its log, which has the start time, the status and the duration
+//! in microseconds of each request.
 
 use super::Burst;
 use crate::statistics;
 
-/// Nothing if it is not what is expected.
+/// Returns `None` if the output has another form.
 pub(super) fn parse(text: &str, log: &str) -> Option<Burst> {
     let after = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
     let requests = after("requests: ")?;
@@ -28,7 +28,7 @@ fn count(list: &str, word: &str) -> Option<u64> {
     list.split(", ").find_map(|part| part.strip_suffix(word)?.trim().parse().ok())
 }
 
-/// Only those with an answer: a status of -1 stands for none.
+/// Durations of the requests with a response; status -1 means none.
 fn durations(log: &str) -> Vec<f64> {
     let duration = |line: &str| {
         let mut fields = line.split('\t').skip(1);
@@ -81,7 +81,7 @@ req/s           :    1050.24     1076.62     1063.43       18.66   100.00%
     }
 
     #[test]
-    fn whatever_is_not_2xx_is_a_failure() {
+    fn every_status_but_2xx_is_a_failure() {
         let text = TEXT
             .replace("20 done, 20 succeeded, 0 failed", "18 done, 15 succeeded, 3 failed")
             .replace("20 2xx, 0 3xx, 0 4xx, 0 5xx", "15 2xx, 0 3xx, 0 4xx, 3 5xx");
@@ -90,7 +90,7 @@ req/s           :    1050.24     1076.62     1063.43       18.66   100.00%
     }
 
     #[test]
-    fn requests_without_an_answer_have_no_duration() {
+    fn requests_without_a_response_have_no_duration() {
         assert_eq!(durations("1795262719706608\t-1\t238\n1795262719706609\t503\t9\n"), [9.0]);
         assert_eq!(parse(TEXT, ""), None);
     }

@@ -1,6 +1,6 @@
-//! Load: `wrk` over HTTP/1.1, since it costs the core that it shares with the origin least, and takes a
-//! status line without a reason for what it is, which h2load counts as a failure; `h2load` over HTTP/2.
-//! A burst of wrk lasts a time, one of h2load a number of requests; what counts is what was completed.
+//! Load: `wrk` over HTTP/1.1, because it uses the least of the core shared with the origin and
+//! accepts a status line without a reason, which h2load counts as a failure; `h2load` over HTTP/2.
+//! A burst of wrk has a duration, one of h2load a number of requests; completed requests count.
 
 mod h2load;
 mod wrk;
@@ -13,18 +13,18 @@ use crate::Outcome;
 use crate::children;
 use crate::scenario::{Client, Relay, Transfer};
 
-/// What a burst brought, as its client saw it.
+/// The result of a burst, as its client measured it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Burst {
     pub(crate) completed: u64,
-    /// Answers other than 2xx, and requests without one.
+    /// Responses other than 2xx, and requests without a response.
     pub(crate) failed: u64,
     pub(crate) requests_per_second: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
 }
 
-/// The programs, and where they run and write.
+/// The programs, their core and their files.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
     wrk: PathBuf,
@@ -35,11 +35,11 @@ pub(crate) struct Load {
     upload_script: PathBuf,
 }
 
-/// The same upload for wrk.
+/// A wrk script for the same upload.
 const SCRIPT: &str = "wrk.method = 'POST'\nwrk.body = string.rep('a', 65536)\n";
 
 impl Load {
-    /// An error says what is to be installed.
+    /// Finds the programs. The error says what to install.
     pub(crate) fn find(directory: &Path, core: Option<usize>) -> Outcome<Self> {
         let need = |program: &str, package: &str| {
             let missing = || format!("{program} is not installed: apt install {package}");
@@ -60,12 +60,12 @@ impl Load {
         })
     }
 
-    /// The same load from any core.
+    /// The same load without pinning.
     pub(crate) fn unpinned(&self) -> Self {
         Self { core: None, ..self.clone() }
     }
 
-    /// A burst of about so many seconds.
+    /// Runs a burst of about this many seconds.
     pub(crate) fn burst(&self, relay: &Relay, to: SocketAddr, seconds: u32) -> Outcome<Burst> {
         match relay.client {
             Client::Http1 => self.wrk(relay, to, seconds),
@@ -86,7 +86,7 @@ impl Load {
         }
         command.arg(format!("http://{to}{}", relay.transfer.path()));
         let text = children::output(&mut command)?;
-        wrk::parse(&text).ok_or_else(|| format!("wrk said what is not understood:\n{text}").into())
+        wrk::parse(&text).ok_or_else(|| format!("unexpected output of wrk:\n{text}").into())
     }
 
     fn h2load(&self, relay: &Relay, to: SocketAddr, streams: u32, count: u32) -> Outcome<Burst> {
@@ -97,13 +97,13 @@ impl Load {
         if relay.transfer == Transfer::Upload {
             command.arg("--data").arg(&self.upload);
         }
-        // It appends to what is there.
+        // h2load appends to an existing file.
         let _ = fs::remove_file(&self.log);
         command.arg("--log-file").arg(&self.log);
         command.arg(format!("https://{to}{}", relay.transfer.path()));
         let text = children::output(&mut command)?;
         let log = fs::read_to_string(&self.log)?;
         h2load::parse(&text, &log)
-            .ok_or_else(|| format!("h2load said what is not understood:\n{text}").into())
+            .ok_or_else(|| format!("unexpected output of h2load:\n{text}").into())
     }
 }

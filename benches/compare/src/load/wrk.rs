@@ -1,8 +1,8 @@
-//! What `wrk --latency` prints.
+//! Parses the output of `wrk --latency`.
 
 use super::Burst;
 
-/// Nothing if it is not what is expected.
+/// Returns `None` if the output has another form.
 pub(super) fn parse(text: &str) -> Option<Burst> {
     let lines = || text.lines().map(str::trim);
     let summary = lines().find(|line| line.contains(" requests in "))?;
@@ -85,7 +85,7 @@ Transfer/sec:      1.27MB
 
     #[test]
     fn socket_errors_and_other_statuses_are_failures() {
-        let burst = parse(ERRORS).unwrap_or_else(|| panic!("it is understood"));
+        let burst = parse(ERRORS).unwrap_or_else(|| panic!("the output is parsed"));
         assert_eq!((burst.completed, burst.failed, burst.p99_us), (30_943, 30_939, 1_770.0));
         let refused =
             "  182837 requests in 1.10s, 30.86MB read\n  Non-2xx or 3xx responses: 164800\n";
@@ -94,7 +94,7 @@ Transfer/sec:      1.27MB
     }
 
     #[test]
-    fn what_is_not_understood_is_no_burst() {
+    fn unexpected_output_is_no_burst() {
         assert_eq!(parse("unable to connect to 127.0.0.1:17002 Connection refused\n"), None);
         assert_eq!(parse(&GOOD.replace("99%", "98%")), None);
     }

@@ -1,5 +1,5 @@
-//! Baton, with its defaults but for what the task says. The access log goes where no disk slows it, so
-//! that what shows is the cost of making the lines and handing them to the system.
+//! Baton with its defaults except for the task's settings. The access log goes to /dev/null, so
+//! that only the cost of formatting and writing the lines is measured.
 
 use std::process::Command;
 
@@ -7,8 +7,8 @@ use super::Task;
 use crate::certificates::NAME;
 use crate::scenario::Backend;
 
-/// Its limit of 2 048 connections for one client
-/// address stays: idle clients come from several addresses.
+/// Sets the arguments. Baton's limit of 2 048 connections per client address stays, because idle
+/// clients use several addresses.
 pub(super) fn prepare(command: &mut Command, task: &Task<'_>, access_log: bool) {
     let scheme = match task.backend {
         Backend::Tls => "https",

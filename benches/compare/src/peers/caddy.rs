@@ -1,4 +1,4 @@
-//! Caddy, with `GOMAXPROCS` for workers, and nothing of the user's own configuration.
+//! Caddy, with `GOMAXPROCS` as the number of workers and without the user's own configuration.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! Envoy. Its configuration may be JSON as well as YAML, which spares the indentation.
+//! Envoy, configured in JSON.
 
 use std::process::Command;
 

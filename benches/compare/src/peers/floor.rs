@@ -1,4 +1,4 @@
-//! This program again, as the relay that has nothing but the libraries.
+//! This program as the minimal relay.
 
 use std::process::Command;
 

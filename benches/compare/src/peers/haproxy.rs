@@ -1,6 +1,6 @@
-//! HAProxy. Idle upstream connections are shared between clients (`http-reuse always`), which is the
-//! cheapest it can do. It wants two file descriptors for each client that it is told to expect, more
-//! than idle clients need, so it is told not to insist on them.
+//! HAProxy. Idle upstream connections are shared between clients (`http-reuse always`), its
+//! cheapest mode. It requires two file descriptors per expected client, more than idle clients
+//! need, so `no strict-limits` is set.
 
 use std::process::Command;
 

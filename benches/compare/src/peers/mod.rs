@@ -1,8 +1,8 @@
-//! The proxies: one module each, which writes its configuration and says how it is started.
+//! The proxies: one module each, which writes the configuration and the command line.
 //!
-//! All get the same task: one worker per `workers`, connections kept open on both sides, no access log
-//! unless their name says so, the origin's certificate verified by the authority of the run, and
-//! limits and timeouts that a measurement does not meet.
+//! All get the same task: as many workers as `workers` says, persistent connections on both sides,
+//! no access log unless the name says so, the origin's certificate verified with the run's
+//! authority, and limits and timeouts that a measurement does not reach.
 
 mod baton;
 mod caddy;
@@ -26,7 +26,7 @@ use crate::children::{self, Running};
 use crate::ports;
 use crate::scenario::Backend;
 
-/// Longest time to wait for one to listen.
+/// Maximum time until a proxy listens.
 const START: Duration = Duration::from_secs(20);
 
 /// A proxy, in the order of the tables.
@@ -43,7 +43,7 @@ pub(crate) enum Peer {
     Envoy,
 }
 
-/// What a proxy is to do.
+/// The task of a proxy.
 pub(crate) struct Task<'a> {
     pub(crate) listen: SocketAddr,
     /// TLS with HTTP/2 from clients; cleartext HTTP/1.1 otherwise.
@@ -51,10 +51,10 @@ pub(crate) struct Task<'a> {
     pub(crate) origin: SocketAddr,
     pub(crate) backend: Backend,
     pub(crate) workers: u32,
-    /// Clients that are connected at a time.
+    /// Concurrent clients.
     pub(crate) clients: u32,
     pub(crate) certificates: &'a Certificates,
-    /// An empty directory of its own.
+    /// An empty directory for this proxy.
     pub(crate) directory: &'a Path,
 }
 
@@ -67,7 +67,7 @@ impl Task<'_> {
 }
 
 impl Peer {
-    /// How the tables and `--peer` call it.
+    /// The name in tables and for `--peer`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Baton => "baton",
@@ -82,35 +82,36 @@ impl Peer {
         }
     }
 
-    /// Whether it is one of the systems that people would run instead, and does the same task: one that
-    /// has no HTTP/2 towards the origin does a cheaper one.
+    /// Returns true for alternatives to Baton that do the same task. nginx has no HTTP/2 to the
+    /// origin, which is a cheaper task.
     pub(crate) fn is_rival(self) -> bool {
         !self.is_baton() && !matches!(self, Self::Floor | Self::Nginx)
     }
 
-    /// Whether it is Baton, however it was built or is configured.
+    /// Returns true for all builds and configurations of Baton.
     fn is_baton(self) -> bool {
         matches!(self, Self::Baton | Self::BatonProfileGuided | Self::BatonAccessLog)
     }
 
-    /// Go's scheduler moves work between threads, so a limit per thread is not a limit per worker; and
-    /// the floor, the access log and the way Baton was built say nothing about workers.
+    /// Returns true if the scaling scenario includes it. Go's scheduler moves work between threads,
+    /// so a limit per thread is no limit per worker; the floor and the variants of Baton add
+    /// nothing about workers.
     pub(crate) fn has_workers(self) -> bool {
         self == Self::Baton || !self.is_baton() && !matches!(self, Self::Floor | Self::Caddy)
     }
 
-    /// What a row of it needs to be said with.
+    /// The footnote of its rows.
     pub(crate) fn footnote(self) -> Option<&'static str> {
         let told = "speaks HTTP/1.1 with keep-alive to the origin, so it does not count as a peer";
         (self == Self::Nginx).then_some(told)
     }
 
-    /// What came of something that it did; an error becomes a note.
+    /// Returns the value of a result, or adds its error to the notes.
     pub(crate) fn noting<T>(self, notes: &mut Vec<String>, result: Outcome<T>) -> Option<T> {
         result.map_err(|error| notes.push(format!("{}: {error}", self.name()))).ok()
     }
 
-    /// What installs it.
+    /// The command or package that installs it.
     fn package(self) -> &'static str {
         match self {
             Self::Baton | Self::BatonAccessLog | Self::Floor => "cargo build --release",
@@ -170,7 +171,7 @@ impl Peer {
     }
 }
 
-/// A proxy that is installed.
+/// An installed proxy.
 #[derive(Clone, Debug)]
 pub(crate) struct Installed {
     pub(crate) peer: Peer,
@@ -178,7 +179,7 @@ pub(crate) struct Installed {
     pub(crate) version: String,
 }
 
-/// Those that are wanted and installed; what is missing is told on standard error.
+/// Returns the wanted and installed proxies; prints the missing ones on standard error.
 pub(crate) fn installed(wanted: &[Peer], baton: &Path) -> Outcome<Vec<Installed>> {
     let mut found = Vec::new();
     for peer in Peer::value_variants() {
@@ -199,7 +200,7 @@ pub(crate) fn installed(wanted: &[Peer], baton: &Path) -> Outcome<Vec<Installed>
 }
 
 impl Installed {
-    /// Starts it and waits until it listens.
+    /// Starts the proxy and waits until it listens.
     pub(crate) fn start(&self, task: &Task<'_>, core: Option<usize>) -> Outcome<Running> {
         fs::create_dir_all(task.directory)?;
         let mut command = self.peer.command(&self.program, task, core)?;

@@ -1,4 +1,4 @@
-//! nghttpx, without the configuration file of the system.
+//! nghttpx, without the system's configuration file.
 
 use std::process::Command;
 

@@ -1,5 +1,5 @@
-//! nginx. Before 1.29 it speaks HTTP/1.1 only to backends, so that is what it is measured with, and its
-//! rows have a footnote. Buffers hold a whole body, so that nothing goes through files.
+//! nginx. Before 1.29 it only speaks HTTP/1.1 to backends, so it is measured with that, and its
+//! rows have a footnote. Buffers hold a whole body, so that no temporary files are used.
 
 use std::process::Command;
 
@@ -72,7 +72,7 @@ http {{
 ",
         directory = task.directory.display(),
         workers = task.workers,
-        // It closes idle connections when fewer than a sixteenth of these are left.
+        // nginx closes idle connections when fewer than a sixteenth of these are free.
         most = task.clients / 4 * 5 + 500,
         origin = task.origin,
     )
