@@ -1,5 +1,5 @@
-//! After it is built, the pool never asks for memory: every kind of input, with an allocator that
-//! ends the process if it is called while sealed.
+//! Tests that the pool never allocates after it is built: gives it every kind of input, with an
+//! allocator that panics if it is called while sealed.
 
 #![allow(unsafe_code, reason = "an allocator cannot be written without it")]
 
@@ -25,17 +25,17 @@ fn check() {
     }
 }
 
-// SAFETY: every call goes to the system's allocator as it came.
+// SAFETY: every call is passed to the system allocator unchanged.
 unsafe impl GlobalAlloc for Sealing {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         check();
-        // SAFETY: the caller's contract is the system's.
+        // SAFETY: the caller's contract is the system allocator's.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         check();
-        // SAFETY: the caller's contract is the system's.
+        // SAFETY: the caller's contract is the system allocator's.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -43,7 +43,7 @@ unsafe impl GlobalAlloc for Sealing {
 #[global_allocator]
 static ALLOCATOR: Sealing = Sealing;
 
-/// What the test remembers of the orders, in tables made beforehand.
+/// The tokens that the test keeps from the orders, in preallocated tables.
 struct World {
     pool: Pool,
     now: u64,
@@ -73,7 +73,7 @@ impl World {
         }
     }
 
-    /// A number that looks like chance and is none.
+    /// A pseudo-random number.
     fn draw(&self) -> usize {
         let number = self.number.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         self.number.set(number);
@@ -157,7 +157,7 @@ fn pick<T: Copy>(list: &[T], draw: usize) -> T {
     list[draw % list.len()]
 }
 
-/// Keeps the last so many, without growing.
+/// Appends an item without growing; drops the oldest one if the list is full.
 fn keep<T: Copy>(list: &mut Vec<T>, item: T) {
     if list.len() == list.capacity() {
         list.remove(0);
@@ -166,7 +166,7 @@ fn keep<T: Copy>(list: &mut Vec<T>, item: T) {
 }
 
 #[test]
-fn nothing_is_allocated_after_the_pool_was_built() {
+fn the_pool_does_not_allocate_after_it_is_built() {
     for strategy in
         [Strategy::RoundRobin, Strategy::Weighted, Strategy::Random, Strategy::LeastLoaded]
     {
@@ -200,7 +200,7 @@ fn nothing_is_allocated_after_the_pool_was_built() {
         while world.pool.poll_timeout().is_some_and(|(at, _)| at <= Instant(world.now)) {
             world.tell(Input::Timeout);
         }
-        assert!(SEALED.swap(false, Ordering::SeqCst), "it stayed sealed");
+        assert!(SEALED.swap(false, Ordering::SeqCst), "the allocator stayed sealed");
         assert!(world.pool.is_empty());
         let counters = world.pool.stats().counters;
         assert!(

@@ -1,4 +1,4 @@
-//! The access log: every request once, whatever became of it, and nothing that forges a line.
+//! Tests the access log: one line for every request, whatever its outcome, and no forged lines.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -21,7 +21,7 @@ use crate::support::{
     Backend, Baton, Behaviour, Exchange, Http1, Http2, eventually, run_load, unique_id, within,
 };
 
-/// Behaves as the path says.
+/// Behaves according to the path.
 async fn serve(mut exchange: Exchange) {
     let path = exchange.head.uri().path().to_owned();
     match path.as_str() {
@@ -30,7 +30,7 @@ async fn serve(mut exchange: Exchange) {
         "/cut" => {
             let Some(mut stream) = exchange.start(200) else { return };
             exchange.send(&mut stream, Bytes::from_static(b"begun"), false).await;
-            // The client ends its request once it has seen that.
+            // The client ends its request after receiving this.
             if exchange.read().await.is_err() {
                 return;
             }
@@ -41,18 +41,18 @@ async fn serve(mut exchange: Exchange) {
     }
 }
 
-/// Writes bytes as they are and returns all that comes back, until the other side closes.
+/// Sends raw bytes and returns everything received until the other side closes.
 async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     let mut tcp = connect(address).await;
-    // It may be refused before all of it is written.
+    // Baton may refuse the request before all of it is written.
     let _ = tcp.write_all(bytes).await;
     let mut answer = Vec::new();
-    // A connection that is reset after the answer has answered as well.
+    // A reset after the answer is fine.
     let _ = within("the end of the answer", tcp.read_to_end(&mut answer)).await;
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// What a line is expected to say of a path.
+/// The expected outcome, status and ender of each path.
 type Expected = BTreeMap<String, (&'static str, u64, &'static str)>;
 
 fn expect(
@@ -65,12 +65,12 @@ fn expect(
     assert!(expected.insert(path.to_owned(), (outcome, status, by)).is_none(), "{path} twice");
 }
 
-/// A path of its own, which behaves as `kind`.
+/// A unique path whose requests behave as `kind`.
 fn path_of(kind: &str) -> String {
     format!("/{kind}?{}", unique_id())
 }
 
-/// Requests that are answered, or fail, over all versions of HTTP.
+/// Requests that complete or fail, over all versions of HTTP.
 async fn ordinary(baton: &Baton, expected: &mut Expected) {
     let http2 = Arc::new(Http2::connect(baton.address).await);
     let mut paths = Vec::new();
@@ -90,8 +90,10 @@ async fn ordinary(baton: &Baton, expected: &mut Expected) {
         let (client, path) = (Arc::clone(&http2), paths[number].clone());
         async move {
             let method = if path.starts_with("/reset") { Method::POST } else { Method::GET };
-            let (response, mut body) =
-                client.begin(head(method, &path, &path), false).await.expect("it lives");
+            let (response, mut body) = client
+                .begin(head(method, &path, &path), false)
+                .await
+                .expect("the connection lives");
             if !path.starts_with("/cut") {
                 body.send_data(Bytes::new(), true).expect("the stream is open");
             }
@@ -126,7 +128,7 @@ async fn ordinary(baton: &Baton, expected: &mut Expected) {
     assert_eq!(raw(baton.address, both.as_bytes()).await.matches("fine").count(), 2);
 }
 
-/// Requests whose clients go away.
+/// Requests whose clients cancel.
 async fn cancelled(backend: &Backend, baton: &Baton, expected: &mut Expected) {
     let client = Http2::connect(baton.address).await;
     let leaving = Http2::connect(baton.address).await;
@@ -153,7 +155,7 @@ async fn cancelled(backend: &Backend, baton: &Baton, expected: &mut Expected) {
     backend.wait_until("each was reset", |seen| seen.open() == before).await;
 }
 
-/// Requests that Baton answers itself, and heads that it cannot read.
+/// Requests that Baton answers itself, and heads that it cannot parse.
 async fn refused(baton: &Baton, expected: &mut Expected) {
     let path = path_of("nobody");
     expect(expected, &path, "rejected", 400, "proxy");
@@ -175,15 +177,15 @@ async fn refused(baton: &Baton, expected: &mut Expected) {
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer:?}");
     let mut half = connect(baton.address).await;
     half.write_all(b"GET /half HTTP/1.1\r\nHo").await.expect("Baton listens");
-    half.shutdown().await.expect("it is open");
+    half.shutdown().await.expect("the connection is open");
     let mut rest = Vec::new();
     let _ = within("Baton closes", half.read_to_end(&mut rest)).await;
-    // A connection that never asks for anything is no request.
+    // A connection without any bytes is no request.
     drop(connect(baton.address).await);
 }
 
 #[tokio::test]
-async fn every_request_is_there_once() {
+async fn every_request_is_logged_once() {
     let backend = Backend::start(Behaviour::default(), serve).await;
     let flags = ["--response-timeout", "25s", "--drain-timeout", "300ms"];
     let mut baton = Baton::start(&[backend.url()], &flags).await;
@@ -225,7 +227,7 @@ async fn every_request_is_there_once() {
     assert_eq!(reasons, [long, half, malformed, malformed, malformed]);
 }
 
-/// What every line has, and what must agree in it.
+/// Checks the fields of every line, and their consistency.
 fn check_fields(line: &Value) {
     for field in ["timestamp", "method", "scheme", "authority", "protocol", "listener", "trace_id"]
     {
@@ -243,9 +245,9 @@ fn check_fields(line: &Value) {
     }
 }
 
-/// In flight at a second signal: logged all the same.
+/// Requests cut off by a second signal are logged too.
 #[tokio::test]
-async fn what_a_second_signal_cuts_off_is_there_too() {
+async fn requests_cut_by_a_second_signal_are_logged() {
     let backend = Backend::start(Behaviour::default(), serve).await;
     let mut baton = Baton::start(&[backend.url()], &["--drain-timeout", "1h"]).await;
     let client = Http2::connect(baton.address).await;
@@ -267,7 +269,7 @@ async fn what_a_second_signal_cuts_off_is_there_too() {
     }
 }
 
-/// Each attempt with where it went and how far it came.
+/// Checks that each attempt is listed with its backend, stream and evidence.
 #[tokio::test]
 async fn every_attempt_is_listed_with_its_evidence() {
     let backend = Backend::start(Behaviour::default(), |exchange| async move {
@@ -298,14 +300,14 @@ async fn every_attempt_is_listed_with_its_evidence() {
     let streams: Vec<_> = attempts.iter().map(|attempt| attempt["stream"].as_u64()).collect();
     assert_eq!(streams, [Some(1), Some(3), Some(5)], "{line}");
     assert_eq!((&line["request_bytes"], &line["response_bytes"]), (&4.into(), &5.into()));
-    // A backend that refuses may do so before it has seen the body.
+    // A backend may refuse before it has read the body.
     let sent = line["backend_request_bytes"].as_u64();
     assert!((Some(4)..=Some(12)).contains(&sent), "{line}");
 }
 
-/// A GOAWAY takes an attempt back before anybody reports it.
+/// A GOAWAY ends an attempt before its stream is reported.
 #[tokio::test]
-async fn an_attempt_that_a_goaway_took_back_is_unprocessed() {
+async fn an_attempt_above_the_last_id_of_a_goaway_is_unprocessed() {
     use crate::support::raw::{Bodies, RawBackend};
     let backend = RawBackend::start(100, |mut connection| async move {
         let mut bodies = Bodies::default();
@@ -328,12 +330,12 @@ async fn an_attempt_that_a_goaway_took_back_is_unprocessed() {
     assert_eq!((&line["attempts"], &line["evidence"]), (&2.into(), &"unprocessed".into()));
 }
 
-/// What a client may put into a target or a field ends no line and makes no field.
+/// A client's target or field can neither end a line nor add a field.
 #[tokio::test]
 async fn a_hostile_target_forges_nothing() {
     let backend = Backend::healthy().await;
     let file = scratch_file("hostile-access.log");
-    // What an earlier run left is not this one's.
+    // Removes the file of an earlier run.
     let _ = std::fs::remove_file(&file);
     let flags = ["--access-log", "text", "--access-log-file", file.to_str().expect("UTF-8")];
     let baton = Baton::start(&[backend.url()], &flags).await;
@@ -351,7 +353,7 @@ async fn a_hostile_target_forges_nothing() {
 }
 
 #[tokio::test]
-async fn traces_are_passed_on_or_begun_and_logged() {
+async fn traces_are_forwarded_or_started_and_logged() {
     let backend = Backend::healthy().await;
     let baton = Baton::start(&[backend.url()], &[]).await;
     let client = Http2::connect(baton.address).await;
@@ -375,17 +377,17 @@ async fn traces_are_passed_on_or_begun_and_logged() {
         assert_eq!(line["trace_id"], parent[3..35], "{line}");
         assert_eq!(parent == valid, number == 0, "{parent}");
         assert_eq!(head.headers().contains_key("tracestate"), number == 0, "{head:?}");
-        assert_eq!(parent.ends_with("-00"), number > 0, "what is begun is not sampled");
+        assert_eq!(parent.ends_with("-00"), number > 0, "a new trace is not sampled");
     }
     assert_ne!(lines[1]["trace_id"], lines[2]["trace_id"]);
 }
 
 #[tokio::test]
-async fn a_rotated_file_is_left_and_a_new_one_begun_on_sighup() {
+async fn sighup_after_rotation_opens_a_new_file() {
     let backend = Backend::healthy().await;
     let (file, rotated) = (scratch_file("access.log"), scratch_file("access.log.1"));
     for left in [&file, &rotated] {
-        // What an earlier run left is not this one's.
+        // Removes the file of an earlier run.
         let _ = std::fs::remove_file(left);
     }
     let flags = ["--access-log-file", file.to_str().expect("UTF-8"), "--workers", "2"];
@@ -397,17 +399,18 @@ async fn a_rotated_file_is_left_and_a_new_one_begun_on_sighup() {
         lines.map(|line: Value| line["path"].as_str().expect("text").to_owned()).collect()
     };
     client.get("/before").await.expect("answered");
-    eventually("the line is there", || paths(&file) == ["/before"]).await;
-    std::fs::rename(&file, &rotated).expect("it is there");
+    eventually("the line is written", || paths(&file) == ["/before"]).await;
+    std::fs::rename(&file, &rotated).expect("the file exists");
     client.get("/between").await.expect("answered");
-    eventually("the line follows the file", || paths(&rotated) == ["/before", "/between"]).await;
+    eventually("the line goes to the renamed file", || paths(&rotated) == ["/before", "/between"])
+        .await;
     assert!(!file.exists());
     baton.hang_up();
     eventually("a new file", || file.exists()).await;
     client.get("/after").await.expect("answered");
     eventually("the line is in the new file", || paths(&file) == ["/after"]).await;
     assert_eq!(paths(&rotated), ["/before", "/between"]);
-    assert!(baton.lines("request").is_empty(), "the access log is elsewhere");
+    assert!(baton.lines("request").is_empty(), "the access log is not on standard error");
 }
 
 /// A Baton whose standard error is read only until it listens.
@@ -450,17 +453,17 @@ impl Unread {
 
 impl Drop for Unread {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Nobody reads standard error: requests are answered all the same, and what was lost is counted.
+/// Nobody reads standard error: requests are still answered, and dropped lines are counted.
 #[tokio::test]
-async fn a_reader_that_never_reads_stops_nothing() {
+async fn an_unread_log_does_not_block_requests() {
     const REQUESTS: usize = 400;
-    // HTTP/1.1 on both sides: long paths cost least there.
+    // HTTP/1.1 on both sides, where long paths are cheapest.
     let backend = Http1Backend::start(Reached::Cleartext, async |_request| {
         Response::new(Full::new(Bytes::from_static(b"fine")))
     });
@@ -477,7 +480,7 @@ async fn a_reader_that_never_reads_stops_nothing() {
     let metrics = crate::support::exposition::Exposition::parse(metrics);
     assert!(metrics.sum("baton_log_lines_dropped_total", &[("log", "access")]) > 50.0);
     let requests = metrics.sum("baton_requests_total", &[("outcome", "completed")]);
-    assert_eq!(requests as usize, REQUESTS, "they are counted though not written");
+    assert_eq!(requests as usize, REQUESTS, "dropped requests are counted");
     let process = baton.child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &process]).status().expect("kill").success());
     let mut status = None;

@@ -1,4 +1,4 @@
-//! The admin interface: what there is, what it says of pools, when it is ready.
+//! Tests the admin interface: its paths, its view of the pools, and readiness.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ async fn there_is_no_admin_interface_unless_asked_for() {
 }
 
 #[tokio::test]
-async fn anything_else_says_what_there_is() {
+async fn errors_list_the_available_paths() {
     let backend = Backend::healthy().await;
     let baton = Baton::start(&[backend.url()], &ADMIN).await;
     let mut client = Http1::connect(baton.admin().await).await;
@@ -55,9 +55,10 @@ async fn anything_else_says_what_there_is() {
     assert_eq!((without_body.status.as_u16(), without_body.body.len()), (200, 0));
 }
 
-/// What an order carries is bounded and understood, and no page in a browser can give one.
+/// The body of an order is limited, its parameters are checked, and pages in a browser cannot send
+/// one.
 #[tokio::test]
-async fn an_order_that_is_not_understood_changes_nothing() {
+async fn an_invalid_order_changes_nothing() {
     let backend = Backend::healthy().await;
     let baton = Baton::start(&[backend.url()], &ADMIN).await;
     let address = baton.admin().await;
@@ -83,7 +84,7 @@ async fn an_order_that_is_not_understood_changes_nothing() {
     let mut client = Http1::connect(address).await;
     let order = head(Method::POST, "/reload", "x");
     let answer = client.send(order, vec![b'x'; 64 * 1024]).await.expect("answered");
-    assert_eq!(answer.status, 200, "a body that says nothing does no harm");
+    assert_eq!(answer.status, 200, "an ignored body does no harm");
     assert_eq!(
         baton.wait_for_lines("reloaded", 1).await.len(),
         1,
@@ -126,7 +127,7 @@ async fn pools_show_every_stream_in_use_of_every_worker() {
     );
 }
 
-/// A backend that nobody reaches is in backoff, and its connections are not there.
+/// An unreachable backend is in backoff and has no connections.
 #[tokio::test]
 async fn pools_show_what_is_down() {
     let mut down = Backend::healthy().await;
@@ -146,7 +147,7 @@ async fn pools_show_what_is_down() {
 }
 
 #[tokio::test]
-async fn it_is_ready_until_it_drains_and_live_all_the_time() {
+async fn it_is_ready_until_it_drains_and_always_live() {
     let backend = Backend::start(Behaviour::default(), hang).await;
     let flags = [&ADMIN[..], &["--workers", "2", "--drain-timeout", "1h"]].concat();
     let baton = Baton::start(&[backend.url()], &flags).await;
@@ -170,9 +171,9 @@ async fn it_is_ready_until_it_drains_and_live_all_the_time() {
     assert_eq!(metrics.sum("baton_requests_live", &[("cluster", "default")]) as u64, 1);
 }
 
-/// Connections to the admin interface that say nothing do not keep others out for good.
+/// Silent connections to the admin interface do not block other clients forever.
 #[tokio::test]
-async fn connections_that_say_nothing_are_ended() {
+async fn silent_connections_are_closed() {
     let backend = Backend::healthy().await;
     let baton = Baton::start(&[backend.url()], &ADMIN).await;
     let address = baton.admin().await;

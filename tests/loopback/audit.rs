@@ -1,5 +1,5 @@
-//! The audit of a pool that adds up, as it should be. What follows when it does not is tested beside the
-//! driver: nothing that anybody can do from outside makes a pool miscount.
+//! Tests the audit of a consistent pool. The driver's own tests cover an inconsistent one, because
+//! no external input can make a pool miscount.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::support::exposition::{Exposition, Sample};
 use crate::support::{Backend, Baton, Http2, run_load};
 
 #[tokio::test]
-async fn every_pool_recounts_itself_under_load_and_finds_nothing() {
+async fn every_pool_audits_itself_under_load_and_finds_nothing() {
     let backend = Backend::healthy().await;
     let flags = ["--admin", "127.0.0.1:0", "--workers", "2"];
     let baton = Baton::start(&[backend.url()], &flags).await;
@@ -19,7 +19,11 @@ async fn every_pool_recounts_itself_under_load_and_finds_nothing() {
         "from the start"
     );
     let there = |sample: &Sample| sample.name == "baton_pool_audit_failures_total";
-    assert_eq!(metrics.samples.iter().filter(|sample| there(sample)).count(), 1, "and it is there");
+    assert_eq!(
+        metrics.samples.iter().filter(|sample| there(sample)).count(),
+        1,
+        "the metric exists"
+    );
     let client = Arc::new(Http2::connect(baton.address).await);
     let (enough, baton) = (Arc::new(tokio::sync::Notify::new()), Arc::new(baton));
     let (told, asking) = (Arc::clone(&enough), Arc::clone(&baton));

@@ -1,4 +1,4 @@
-//! Orders about a backend: which one is meant, what is wrong with them, and what `baton status` shows.
+//! Tests the commands about a backend: selecting it, errors, and the output of `baton status`.
 
 use http::Method;
 
@@ -33,7 +33,7 @@ async fn weights_shift_the_load_and_status_shows_them() {
 }
 
 #[tokio::test]
-async fn an_unknown_backend_is_an_error_that_names_those_that_are_there() {
+async fn an_unknown_backend_is_an_error_that_lists_the_known_ones() {
     let backend = Backend::healthy().await;
     let baton = Baton::start(&[backend.url()], &ADMIN).await;
     let near = format!("{}1", backend.url());
@@ -67,7 +67,7 @@ async fn an_unknown_backend_is_an_error_that_names_those_that_are_there() {
 }
 
 #[tokio::test]
-async fn a_backend_of_two_clusters_is_drained_in_the_one_that_is_named() {
+async fn a_backend_of_two_clusters_is_drained_only_in_the_named_one() {
     let backend = Backend::healthy().await;
     let authority = certificate().certificate_file.to_str().expect("UTF-8");
     let file = scratch_file("drain-two-clusters.toml");
@@ -103,11 +103,11 @@ async fn a_backend_of_two_clusters_is_drained_in_the_one_that_is_named() {
     };
     assert_eq!((state("api"), state("web")), ("draining".to_owned(), "up".to_owned()));
     let answer = Http2::connect(baton.address).await.get("/").await.expect("answered");
-    assert_eq!(answer.status, 200, "the other cluster goes on");
+    assert_eq!(answer.status, 200, "the other cluster still serves");
 }
 
 #[tokio::test]
-async fn commands_say_when_nobody_is_there_and_when_they_are_used_wrongly() {
+async fn commands_report_an_unreachable_baton_and_wrong_usage() {
     let unused = std::net::TcpListener::bind("127.0.0.1:0").expect("the system has a port");
     let address = unused.local_addr().expect("it is bound").to_string();
     drop(unused);

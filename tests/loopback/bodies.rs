@@ -1,4 +1,4 @@
-//! Responses cut short, early responses, and uploads.
+//! Tests truncated responses, early responses, and uploads.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 use crate::support::client::{head, read_chunk, send_all};
 use crate::support::{Backend, Baton, Behaviour, Exchange, Http1, Http2, unique_id, within};
 
-/// Sends a head and 10 000 bytes, then breaks off. It waits until the client has the first bytes,
-/// so that nothing could be retried any more.
+/// Sends a head and 10 000 bytes, then resets the stream. Waits until the client has the first
+/// bytes, so that the request can no longer be retried.
 async fn break_off(mut exchange: Exchange, reached: Arc<Notify>) {
     exchange.execute();
     let mut stream = exchange.start(200).expect("the stream is open");
@@ -21,7 +21,7 @@ async fn break_off(mut exchange: Exchange, reached: Arc<Notify>) {
 }
 
 #[tokio::test]
-async fn reset_in_mid_body_is_a_reset_to_an_http2_client() {
+async fn a_reset_in_the_body_is_a_reset_to_an_http2_client() {
     let reached = Arc::new(Notify::new());
     let reaching = Arc::clone(&reached);
     let handler = move |exchange| break_off(exchange, Arc::clone(&reached));
@@ -56,7 +56,7 @@ async fn expect_cut_short(baton: &Baton, backend: &Backend) {
 }
 
 #[tokio::test]
-async fn reset_in_mid_body_is_an_unfinished_body_to_an_http1_client() {
+async fn a_reset_in_the_body_is_an_unfinished_body_to_an_http1_client() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let reached = Arc::new(Notify::new());
     let reaching = Arc::clone(&reached);
@@ -72,7 +72,7 @@ async fn reset_in_mid_body_is_an_unfinished_body_to_an_http1_client() {
         assert_ne!(read, 0, "not ended yet");
     }
     reaching.notify_one();
-    // What matters is that the last chunk, which would make it complete, never comes.
+    // The last chunk, which would complete the body, must never arrive.
     let _ = within("the end", tcp.read_to_end(&mut received)).await;
     let text = String::from_utf8_lossy(&received);
     assert!(text.starts_with("HTTP/1.1 200"), "{text}");
@@ -83,7 +83,7 @@ async fn reset_in_mid_body_is_an_unfinished_body_to_an_http1_client() {
 
 /// The same when the whole connection to the backend is lost.
 #[tokio::test]
-async fn connection_lost_in_mid_body_is_cut_short_too() {
+async fn a_lost_connection_cuts_the_body_short() {
     let backend = Backend::start(Behaviour::default(), Exchange::begin_and_hang).await;
     let baton = Baton::start(&[backend.url()], &[]).await;
     let client = Http2::connect(baton.address).await;
@@ -96,8 +96,8 @@ async fn connection_lost_in_mid_body_is_cut_short_too() {
     assert!(error.is_reset(), "{error}");
 }
 
-/// The backend answers 413 in the middle of an upload, and wants no more of it: the h2 crate then
-/// resets the rest with NO_ERROR (RFC 9113, 8.1). The client gets the 413, whole.
+/// The backend answers 413 in the middle of an upload and reads no more of it: the h2 crate then
+/// resets the stream with NO_ERROR (RFC 9113, 8.1). The client gets the whole 413.
 async fn refuse_upload(mut exchange: Exchange) {
     exchange.read_chunk().await.expect("the upload has begun");
     let mut stream = exchange.start(413).expect("the stream is open");
@@ -112,7 +112,7 @@ async fn early_413_with_no_error_reaches_an_uploading_http2_client() {
     let head = head(Method::POST, "/upload", &unique_id());
     let (response, mut stream) = client.begin(head, false).await.expect("the connection lives");
     let uploading = async {
-        // 8 MiB, more than all windows hold, until Baton stops it.
+        // 8 MiB, more than all windows together, until Baton stops it.
         let _ = send_all(&mut stream, Bytes::from(vec![0; 8 << 20]), true).await;
     };
     let answering = async {
@@ -134,7 +134,7 @@ async fn early_413_with_no_error_reaches_an_uploading_http1_client() {
     let mut tcp = crate::support::client::connect(baton.address).await;
     let head = "POST /upload HTTP/1.1\r\nhost: front.test\r\ncontent-length: 8388608\r\n\r\n";
     within("sending", tcp.write_all(head.as_bytes())).await.expect("Baton reads");
-    // A part only: the client holds the rest back until it sees what comes.
+    // Only a part: the client withholds the rest until it sees a response.
     within("sending", tcp.write_all(&[0; 4096])).await.expect("Baton reads");
     let mut received = Vec::new();
     while !received.ends_with(b"too large\n") && !received.ends_with(b"0\r\n\r\n") {
@@ -145,7 +145,7 @@ async fn early_413_with_no_error_reaches_an_uploading_http1_client() {
     baton.wait_for_requests(1).await;
 }
 
-/// A body larger than the replay buffer arrives as it was sent, over both protocols.
+/// A body larger than the replay buffer arrives unchanged over both protocols.
 #[tokio::test]
 async fn large_bodies_pass_both_ways_unchanged() {
     let backend = Backend::echo().await;

@@ -1,4 +1,4 @@
-//! Clients that change their minds: each cancels its own stream and nothing else.
+//! Tests clients that cancel: each cancels its own stream and nothing else.
 
 use bytes::Bytes;
 use h2::Reason;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::support::client::{connect, head, read_chunk};
 use crate::support::{Backend, Baton, Behaviour, Exchange, Http2, unique_id, within};
 
-/// `/hang` is never answered, `/talk` echoes each piece as it comes, the rest is answered.
+/// Never answers `/hang`, echoes each chunk of `/talk` at once, and answers the rest.
 async fn serve(mut exchange: Exchange) {
     match exchange.head.uri().path() {
         "/hang" => exchange.wait_for_reset().await,
@@ -25,7 +25,7 @@ async fn serve(mut exchange: Exchange) {
 }
 
 #[tokio::test]
-async fn cancel_storm_of_2000_requests_disturbs_nobody() {
+async fn cancelling_2000_requests_affects_no_other_stream() {
     const WAVES: usize = 20;
     const WAVE: usize = 100;
     let backend = Backend::start(Behaviour::default(), serve).await;
@@ -51,7 +51,7 @@ async fn cancel_storm_of_2000_requests_disturbs_nobody() {
         backend.wait_until("each was reset", |seen| seen.resets.len() == wave * WAVE).await;
         talking.send_data(wave.to_string().into(), false).expect("the stream is open");
         let echo = read_chunk(&mut listening).await.expect("not cut").expect("not ended");
-        assert_eq!(echo, wave.to_string(), "the other stream goes on");
+        assert_eq!(echo, wave.to_string(), "the other stream continues");
         assert_eq!(calm.get("/").await.expect("it is answered").body, "fine");
     }
 
@@ -66,10 +66,10 @@ async fn cancel_storm_of_2000_requests_disturbs_nobody() {
     assert_eq!((count("cancelled"), count("completed")), (WAVES * WAVE, WAVES + 2));
     let attempted = |line: &Value| line["attempt_list"].as_array().is_some_and(|it| it.len() == 1);
     let sent = |line: &Value| attempted(line) && line["wait_ms"].is_number();
-    assert!(lines.iter().all(sent), "each tells of the attempt that the backend saw");
+    assert!(lines.iter().all(sent), "each line lists the attempt that the backend saw");
 }
 
-/// Requests that wait for a connection are cancelled too: the dial goes on and serves others.
+/// Requests that wait for a connection can be cancelled: the dial continues and serves others.
 #[tokio::test]
 async fn cancelling_waiting_requests_leaves_the_dial_alone() {
     let backend = Backend::start(Behaviour::default(), serve).await;
@@ -101,7 +101,7 @@ async fn http1_client_that_disconnects_resets_its_stream() {
     assert_eq!(backend.seen(|seen| seen.connections), 1, "the connection was kept");
 }
 
-/// The client goes away in the middle of a download: the stream is reset at the backend.
+/// The client cancels in the middle of a download: the stream is reset at the backend.
 #[tokio::test]
 async fn cancelling_a_download_resets_its_stream() {
     let backend = Backend::start(Behaviour::default(), Exchange::begin_and_hang).await;
@@ -117,9 +117,9 @@ async fn cancelling_a_download_resets_its_stream() {
     assert_eq!(line["outcome"], "cancelled", "{line}");
 }
 
-/// By the time that Baton reads a request its client has left: nobody is asked for anything.
+/// The client has disconnected before Baton reads its request: no backend receives it.
 #[tokio::test]
-async fn a_request_of_a_client_that_has_left_goes_nowhere() {
+async fn a_request_of_a_disconnected_client_is_not_forwarded() {
     let backend = Backend::start(Behaviour::default(), serve).await;
     let baton = Baton::start(&[backend.url()], &[]).await;
     let mut client = connect(baton.address).await;
@@ -138,6 +138,6 @@ async fn a_request_of_a_client_that_has_left_goes_nowhere() {
         let late = &lines[2 * number - 1];
         assert_eq!((&late["reason"], &late["attempts"]), (&"incomplete_head".into(), &0.into()));
     }
-    assert_eq!(baton.lines("connected").len(), 1, "no connection was given up");
+    assert_eq!(baton.lines("connected").len(), 1, "no connection was closed");
     backend.seen(|seen| assert!(seen.heads.iter().all(|head| head.uri().path() == "/")));
 }

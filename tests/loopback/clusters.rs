@@ -1,4 +1,4 @@
-//! Several clusters behind one listener, and several listeners before them.
+//! Tests several clusters behind one listener, and several listeners.
 
 use http::Method;
 use rustls::pki_types::ServerName;
@@ -8,7 +8,7 @@ use crate::support::certificate::{certificate, connector, scratch_file};
 use crate::support::client::{connect, head};
 use crate::support::{Backend, Baton, Exchange, Http1, Http2, within};
 
-/// Writes a configuration file. Backends' certificates are trusted in every cluster that says so.
+/// Writes a configuration file.
 fn file(name: &str, text: &str) -> std::path::PathBuf {
     let path = scratch_file(name);
     std::fs::write(&path, text).expect("target/tmp is writable");
@@ -87,9 +87,9 @@ async fn host_and_path_decide_which_cluster_gets_a_request() {
     }
 }
 
-/// Clusters have pools of their own: what happens in one is not felt in the other.
+/// Clusters have separate pools: a failure in one does not affect the other.
 #[tokio::test]
-async fn a_cluster_that_is_down_does_not_touch_the_other() {
+async fn a_cluster_that_is_down_does_not_affect_the_other() {
     let mut down = named("down").await;
     let up = named("up").await;
     let text = [
@@ -111,7 +111,7 @@ async fn a_cluster_that_is_down_does_not_touch_the_other() {
     assert_eq!(up.seen(|seen| seen.connections), 1);
 }
 
-/// Each worker has a pool for each cluster, and reaches its backend over one connection.
+/// Each worker has one pool per cluster, and uses one connection per backend.
 #[tokio::test]
 async fn every_worker_serves_every_cluster() {
     let (one, two) = (named("one").await, named("two").await);
@@ -136,7 +136,7 @@ async fn every_worker_serves_every_cluster() {
 }
 
 #[tokio::test]
-async fn listeners_have_tls_and_http2_each_as_it_is_configured() {
+async fn tls_and_http2_are_configured_per_listener() {
     let backend = named("it").await;
     let key = certificate().key_file.to_str().expect("UTF-8");
     let tls = format!("certificate = '{}'\nkey = '{key}'\n", authority());
@@ -163,12 +163,12 @@ async fn listeners_have_tls_and_http2_each_as_it_is_configured() {
     assert_eq!(Http2::connect(plain).await.get("/").await.expect("HTTP/2").body, "it");
     assert_eq!(Http1::connect(plain).await.get("/").await.expect("HTTP/1.1").body, "it");
     assert_eq!(Http1::connect(plain_http1).await.get("/").await.expect("HTTP/1.1").body, "it");
-    // RFC 9113, 3.4: a server that speaks HTTP/2 answers the preface with SETTINGS.
+    // RFC 9113, 3.4: a server with HTTP/2 answers the preface with SETTINGS.
     let mut tcp = connect(plain_http1).await;
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     tcp.write_all(preface).await.expect("it listens");
     let mut answer = Vec::new();
-    // It may end in a reset, since Baton does not read what follows.
+    // A reset is fine, because Baton does not read the bytes after the preface.
     let _ = within("the end of the connection", tcp.read_to_end(&mut answer)).await;
     assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{answer:?}");
 

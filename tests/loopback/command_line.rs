@@ -1,4 +1,4 @@
-//! Errors that a person sees on starting Baton: one line that says what and where, and a code.
+//! Tests startup errors: one line with the cause and its place, and an exit code.
 
 use crate::support::Baton;
 use crate::support::baton::run_to_end;
@@ -6,7 +6,8 @@ use crate::support::certificate::{certificate, scratch_file};
 
 const BACKEND: &str = "https://127.0.0.1:9";
 
-/// Runs `baton run` with these flags; it must fail with this code and one line with this text.
+/// Runs `baton run` with these flags, and checks the exit code and that stderr is one line with
+/// this text.
 async fn fails(flags: &[&str], code: i32, says: &str) {
     let mut arguments = vec!["run"];
     arguments.extend_from_slice(flags);
@@ -67,7 +68,7 @@ async fn a_port_in_use_exits_with_1_and_names_the_address() {
     fails(&["--listen", &address, "--backend", BACKEND, "--ca", authority], 1, &address).await;
 }
 
-/// SO_REUSEPORT is for the workers of one Baton: a second one must not take half of its clients.
+/// SO_REUSEPORT is for the workers of one Baton: a second process must not get half of its clients.
 #[tokio::test]
 async fn a_second_baton_on_the_same_port_exits_with_1() {
     let baton = Baton::start(&[BACKEND], &["--workers", "2"]).await;

@@ -1,4 +1,4 @@
-//! `baton check`, `baton config` and `baton run --config` as a person sees them.
+//! Tests `baton check`, `baton config` and `baton run --config`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,7 +13,7 @@ struct Ended {
     stderr: String,
 }
 
-/// Runs `baton` with these arguments to its end.
+/// Runs `baton` with these arguments until it exits.
 async fn baton(arguments: &[&str]) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_baton"));
     command.args(arguments).stdin(Stdio::null());
@@ -39,7 +39,7 @@ fn text(path: &Path) -> &str {
 const CLUSTER: &str = "[[cluster.web.backend]]\nurl = \"http://127.0.0.1:9\"\n";
 
 #[tokio::test]
-async fn a_good_file_is_one_line_and_0() {
+async fn a_valid_file_prints_one_line_and_exits_with_0() {
     let path = file("good.toml", CLUSTER);
     let ended = baton(&["check", text(&path)]).await;
     assert_eq!((ended.code, ended.stderr.as_str()), (Some(0), ""));
@@ -48,7 +48,7 @@ async fn a_good_file_is_one_line_and_0() {
 }
 
 #[tokio::test]
-async fn a_broken_file_is_1_and_every_error_with_its_place() {
+async fn an_invalid_file_exits_with_1_and_lists_every_error_with_its_place() {
     let broken = file("broken.toml", format!("[process]\nworkers = 0\nsede = 1\n{CLUSTER}"));
     let name = text(&broken);
     let ended = baton(&["check", name]).await;
@@ -58,19 +58,20 @@ async fn a_broken_file_is_1_and_every_error_with_its_place() {
          {name}:3:1: unknown key 'sede' in [process]; expected 'seed'\n"
     );
     assert_eq!(ended.stderr, expected);
-    // It is not run either.
+    // `baton run` refuses it too.
     let ended = baton(&["run", "--config", name]).await;
     assert_eq!(ended.code, Some(1));
     assert_eq!(ended.stderr.lines().count(), 2);
     assert!(ended.stderr.starts_with(&format!("baton: {name}:2:11: ")), "{}", ended.stderr);
-    // Nor printed.
+    // `baton config` refuses it too.
     let ended = baton(&["config", name]).await;
     assert_eq!((ended.code, ended.stderr), (Some(1), expected));
 }
 
-/// The files that a file names are opened, and what is wrong with them is found where they are named.
+/// The files that a configuration names are opened; errors in them are reported at the line that
+/// names them.
 #[tokio::test]
-async fn files_that_cannot_be_used_are_found_where_they_are_named() {
+async fn unusable_files_are_reported_where_they_are_named() {
     let good = certificate();
     let (certificate, key) = (text(&good.certificate_file), text(&good.key_file));
     let garbage = file("garbage-for-check.pem", "no PEM in here\n");
@@ -87,7 +88,7 @@ async fn files_that_cannot_be_used_are_found_where_they_are_named() {
     let ended = baton(&["check", text(&path)]).await;
     assert_eq!(ended.code, Some(1));
     let lines: Vec<_> = ended.stderr.lines().collect();
-    let directory = path.parent().expect("it is in one").display();
+    let directory = path.parent().expect("the path has a parent").display();
     for (number, place, names, expected) in [
         (0, "7:1", format!("{directory}/absent.pem: "), "expected certificates in PEM"),
         (1, "11:1", format!("{garbage}: "), "expected a private key in PEM"),
@@ -102,7 +103,7 @@ async fn files_that_cannot_be_used_are_found_where_they_are_named() {
 }
 
 #[tokio::test]
-async fn files_that_are_none_are_1_and_wrong_usage_is_2() {
+async fn unreadable_files_exit_with_1_and_wrong_usage_with_2() {
     let ended = baton(&["check", "/nonexistent/baton.toml"]).await;
     assert_eq!(ended.code, Some(1));
     assert!(
@@ -131,7 +132,7 @@ async fn files_that_are_none_are_1_and_wrong_usage_is_2() {
 }
 
 #[tokio::test]
-async fn what_is_printed_passes_the_check_and_is_printed_as_the_same() {
+async fn printed_configuration_is_valid_and_stable() {
     let defaults = baton(&["config"]).await;
     assert_eq!((defaults.code, defaults.stderr.as_str()), (Some(0), ""));
     let path = file("printed.toml", &defaults.stdout);
@@ -139,19 +140,19 @@ async fn what_is_printed_passes_the_check_and_is_printed_as_the_same() {
     assert_eq!((checked.code, checked.stderr.as_str()), (Some(0), ""));
     let again = baton(&["config", text(&path)]).await;
     assert_eq!(again.stdout, defaults.stdout);
-    // A relative path is printed from the root, so that the text means the same anywhere.
+    // A relative path is printed as an absolute one, so that the text is valid in any directory.
     let relative = format!("[cluster.web]\nauthorities = \"ca.pem\"\n{CLUSTER}");
     let path = file("relative.toml", relative);
     let printed = baton(&["config", text(&path)]).await.stdout;
-    let directory = path.parent().expect("it is in one").display();
+    let directory = path.parent().expect("the path has a parent").display();
     assert!(printed.contains(&format!("authorities = \"{directory}/ca.pem\"")), "{printed}");
 }
 
 #[tokio::test]
-async fn a_file_is_run_and_flags_about_the_process_come_before_it() {
+async fn process_flags_override_the_file() {
     let backend = Backend::healthy().await;
     let authority = text(&certificate().certificate_file);
-    // With the file alone nothing would be logged.
+    // The file alone would log nothing.
     let whole = format!(
         "[process]\nlog_level = \"error\"\nworkers = 1\n\
          [[listener]]\naddress = \"127.0.0.1:0\"\n\
@@ -168,7 +169,7 @@ async fn a_file_is_run_and_flags_about_the_process_come_before_it() {
     assert_eq!(baton.exit().await.code(), Some(0));
 }
 
-/// A certificate that is missing is found before anything is listened on.
+/// A missing certificate is reported before any listener is opened.
 #[tokio::test]
 async fn a_file_that_names_a_missing_certificate_is_not_run() {
     let whole = format!(
@@ -178,7 +179,7 @@ async fn a_file_that_names_a_missing_certificate_is_not_run() {
     let path = file("missing.toml", whole);
     let ended = baton(&["run", "--config", text(&path)]).await;
     assert_eq!(ended.code, Some(1));
-    let directory = path.parent().expect("it is in one").display();
+    let directory = path.parent().expect("the path has a parent").display();
     assert!(ended.stderr.contains(&format!("{directory}/absent.pem")), "{}", ended.stderr);
     assert!(!ended.stderr.contains("listening"), "{}", ended.stderr);
 }

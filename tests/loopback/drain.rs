@@ -1,4 +1,4 @@
-//! Taking a backend out and bringing it back: by the command line, and over the admin interface.
+//! Tests draining and undraining a backend, with commands and over the admin interface.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -24,14 +24,14 @@ use crate::support::{
 
 const ADMIN: [&str; 2] = ["--admin", "127.0.0.1:0"];
 
-/// One connection by either protocol.
+/// One connection of either protocol.
 enum Client {
     Http1(Http1),
     Http2(Http2),
 }
 
 impl Client {
-    /// Sends a request, which must be answered with its own body.
+    /// Sends a request and checks that it is answered with its own body.
     async fn post(&mut self) {
         let id = unique_id();
         let head = head(Method::POST, "/load", &id);
@@ -43,7 +43,7 @@ impl Client {
     }
 }
 
-/// Clients of both protocols that send without a pause until they are stopped.
+/// Clients of both protocols that send continuously until stopped.
 struct Load {
     stop: watch::Sender<bool>,
     clients: JoinSet<usize>,
@@ -73,7 +73,7 @@ impl Load {
         });
     }
 
-    /// Stops it, and says how many requests were answered.
+    /// Stops the clients. Returns the number of answered requests.
     async fn stop(mut self) -> usize {
         self.stop.send_replace(true);
         let mut sent = 0;
@@ -84,7 +84,7 @@ impl Load {
     }
 }
 
-/// Drains one of two backends under load, twice, and brings it back in between.
+/// Drains one of two backends under load twice, and undrains it in between.
 async fn drain_under_load(
     urls: [String; 2],
     drained: impl Fn() -> usize,
@@ -108,7 +108,7 @@ async fn drain_under_load(
         assert_eq!(drained(), empty, "no new request after it was drained");
         let back = command(&baton, &["undrain", &urls[0]]).await;
         assert_eq!((back.code, &*back.stderr), (Some(0), ""), "{back:?}");
-        eventually("it is back", || drained() > empty + 20).await;
+        eventually("it serves again", || drained() > empty + 20).await;
     }
     let sent = load.stop().await;
     let lines = baton.wait_for_requests(sent).await;
@@ -145,7 +145,7 @@ async fn http1_backends_drain_under_load_without_a_failure() {
 }
 
 #[tokio::test]
-async fn what_is_in_flight_is_listed_and_finishes() {
+async fn requests_in_flight_are_listed_and_finish() {
     let (backend, gate) = Backend::gated(Exchange::echo).await;
     let baton = Baton::start(&[backend.url()], &ADMIN).await;
     let client = Http2::connect(baton.address).await;
@@ -195,7 +195,7 @@ async fn what_is_in_flight_is_listed_and_finishes() {
 }
 
 #[tokio::test]
-async fn the_deadline_cuts_what_is_left_and_the_exit_code_says_so() {
+async fn the_deadline_cuts_remaining_requests_and_sets_the_exit_code() {
     let backend = Backend::start(Behaviour::default(), Exchange::begin_and_hang).await;
     let baton = Baton::start(&[backend.url()], &ADMIN).await;
     let client = Http2::connect(baton.address).await;
@@ -212,8 +212,8 @@ async fn the_deadline_cuts_what_is_left_and_the_exit_code_says_so() {
         (&["0", "b0/s0/g1", "1"][..], &["begun", "lost", "GET", "/events"][..])
     );
     let cut = crate::support::client::read_answer(response).await;
-    assert!(cut.is_err(), "a response cut short looks cut short");
-    let line = baton.wait_for_log("what was cut", |line| message(line) == "request cut").await;
+    assert!(cut.is_err(), "a response cut short is an error");
+    let line = baton.wait_for_log("a cut request", |line| message(line) == "request cut").await;
     assert_eq!((&line["connection"], &line["stream"]), (&"b0/s0/g1".into(), &1.into()));
     assert_eq!((&line["by"], &line["path"]), (&"drain_deadline".into(), &"/events".into()));
     assert!(line["age_ms"].as_u64() >= Some(300), "{line}");
@@ -221,9 +221,9 @@ async fn the_deadline_cuts_what_is_left_and_the_exit_code_says_so() {
     assert_eq!(request["outcome"], "cut_short");
 }
 
-/// A request that may be repeated goes on elsewhere when the deadline takes its stream.
+/// A retryable request moves to another backend when the deadline ends its stream.
 #[tokio::test]
-async fn what_the_deadline_cuts_is_sent_elsewhere_if_it_may_be() {
+async fn retryable_requests_cut_by_the_deadline_are_sent_elsewhere() {
     let hanging = Backend::start(Behaviour::default(), |exchange: Exchange| async {
         exchange.wait_for_reset().await;
     })
@@ -251,7 +251,7 @@ async fn what_the_deadline_cuts_is_sent_elsewhere_if_it_may_be() {
 }
 
 #[tokio::test]
-async fn a_second_drain_brings_the_deadline_forward_and_does_not_put_it_off() {
+async fn a_second_drain_can_only_bring_the_deadline_forward() {
     let backend = Backend::start(Behaviour::default(), Exchange::begin_and_hang).await;
     let baton = Baton::start(&[backend.url()], &ADMIN).await;
     let client = Http2::connect(baton.address).await;
@@ -271,7 +271,7 @@ async fn a_second_drain_brings_the_deadline_forward_and_does_not_put_it_off() {
 }
 
 #[tokio::test]
-async fn waiting_for_a_drain_ends_when_somebody_undoes_it() {
+async fn waiting_for_a_drain_ends_when_it_is_undone() {
     let (backend, _gate) = Backend::gated(Exchange::echo).await;
     let baton = Baton::start(&[backend.url()], &ADMIN).await;
     let client = Http2::connect(baton.address).await;
@@ -323,9 +323,9 @@ async fn the_streams_of_every_worker_are_listed() {
     assert_eq!(followed.code, Some(0), "{followed:?}");
 }
 
-/// The same report at the end of the process.
+/// The same report at shutdown.
 #[tokio::test]
-async fn a_shutdown_says_what_is_in_flight_and_what_its_deadline_cuts() {
+async fn a_shutdown_logs_requests_in_flight_and_those_its_deadline_cuts() {
     let (backend, _gate) = Backend::gated(Exchange::echo).await;
     let flags = ["--workers", "2", "--drain-timeout", "300ms"];
     let mut baton = Baton::start(&[backend.url()], &flags).await;
@@ -353,7 +353,7 @@ async fn a_shutdown_says_what_is_in_flight_and_what_its_deadline_cuts() {
     assert!(baton.exit().await.code().is_some());
 }
 
-/// A configuration file with one cluster before these backends; `more` are further lines of it.
+/// Writes a configuration file with one cluster of these backends and `more` lines in the cluster.
 fn write_file(file: &Path, backends: &[&Backend], more: &str) {
     let authority = certificate().certificate_file.to_str().expect("UTF-8");
     let mut text = format!(
@@ -366,7 +366,7 @@ fn write_file(file: &Path, backends: &[&Backend], more: &str) {
     std::fs::write(file, text).expect("target/tmp is writable");
 }
 
-/// What an operator ordered outlives a reload that keeps the backend, also one that needs new pools.
+/// An operator's drain and weight survive a reload that keeps the backend, even with new pools.
 #[tokio::test]
 async fn a_drain_and_a_weight_survive_a_reload() {
     let backends = [Backend::healthy().await, Backend::healthy().await, Backend::healthy().await];
@@ -391,14 +391,14 @@ async fn a_drain_and_a_weight_survive_a_reload() {
         for _ in 0..16 {
             assert_eq!(client.get("/").await.expect("answered").status, 200);
         }
-        assert_eq!(drained.seen(|seen| seen.heads.len()), 0, "{more}: it gets nothing");
-        assert!(late.seen(|seen| seen.heads.len()) > 0, "{more}: the new one does");
+        assert_eq!(drained.seen(|seen| seen.heads.len()), 0, "{more}: it gets no requests");
+        assert!(late.seen(|seen| seen.heads.len()) > 0, "{more}: the new one gets some");
     }
     let back = command(&baton, &["undrain", &drained.url()]).await;
     assert_eq!((back.code, &*back.stderr), (Some(0), ""), "{back:?}");
 }
 
-/// One that the configuration no longer has can be followed until it is gone.
+/// A drain can be followed to its end even after the backend was removed from the configuration.
 #[tokio::test]
 async fn a_backend_that_is_removed_while_it_drains_is_followed_to_its_end() {
     let (held, gate) = Backend::gated(Exchange::echo).await;
@@ -419,7 +419,7 @@ async fn a_backend_that_is_removed_while_it_drains_is_followed_to_its_end() {
     baton.wait_for_log("it drains", changed("draining")).await;
     write_file(&file, &[&other], "");
     carried_out(&baton, Method::POST, "/reload").await;
-    baton.wait_for_log("it leaves", changed("leaving")).await;
+    baton.wait_for_log("it is removed", changed("leaving")).await;
     let target = format!("/drain?backend={}", held.url());
     let report = carried_out(&baton, Method::GET, &target).await;
     assert_eq!(report["streams"], 1, "{report}");

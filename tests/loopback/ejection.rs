@@ -1,4 +1,4 @@
-//! Backends that fail requests are left out for a time, tried, and taken back.
+//! Tests ejection: failing backends are skipped for a while, tried, and used again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::support::baton::message;
 use crate::support::{Backend, Baton, Behaviour, Exchange, Http2, within};
 
-/// Answers with 502, 503 and 504 in turn while `failing`, with 200 otherwise.
+/// Answers with 502, 503 and 504 in turn while `failing`, otherwise with 200.
 async fn failing_while(failing: &Arc<AtomicBool>) -> Backend {
     let failing = Arc::clone(failing);
     let failures = AtomicU16::new(0);
@@ -37,14 +37,14 @@ async fn start(backends: &[&Backend], flags: &[&str]) -> (Baton, Http2) {
     (baton, client)
 }
 
-/// Sends requests one after another, and returns how many were answered with 502 to 504.
+/// Sends requests one after another. Returns the number answered with 502 to 504.
 async fn get(client: &Http2, count: usize) -> usize {
     let mut failed = 0;
     for _ in 0..count {
         match client.get("/").await.expect("answered").status.as_u16() {
             200 => {}
             502..=504 => failed += 1,
-            other => panic!("nobody answers {other}"),
+            other => panic!("unexpected status {other}"),
         }
     }
     failed
@@ -65,18 +65,18 @@ async fn changed(baton: &Baton, backend: &Backend, state: &str) -> Value {
 const FOR_LONG: [&str; 4] = ["--ejection-min", "1h", "--ejection-max", "1h"];
 
 #[tokio::test]
-async fn five_gateway_failures_in_a_row_eject_one_backend_and_no_second() {
+async fn five_gateway_failures_in_a_row_eject_only_one_of_two_backends() {
     let (first, second) = (always(true), always(false));
     let (sick, well) = (failing_while(&first).await, failing_while(&second).await);
     let (baton, client) = start(&[&sick, &well], &FOR_LONG).await;
-    assert_eq!(get(&client, 40).await, 5, "then it gets none");
+    assert_eq!(get(&client, 40).await, 5, "after five it gets none");
     assert_eq!(requests(&sick), 5);
     let line = changed(&baton, &sick, "ejected").await;
     assert_eq!(line["cause"], "gateway_failures", "{line}");
     assert_eq!(line["level"], "WARN", "{line}");
     second.store(true, Ordering::Relaxed);
     assert_eq!(get(&client, 10).await, 10);
-    assert_eq!(requests(&sick), 5, "the other is spared: one of two is out");
+    assert_eq!(requests(&sick), 5, "the other one stays: one of two is ejected");
     let metrics = baton.metrics().await;
     let url = sick.url();
     assert_eq!(metrics.sum("baton_ejections_total", &[("cluster", "default")]) as u64, 1);
@@ -96,14 +96,14 @@ async fn three_failures_in_a_row_eject_and_no_get_fails() {
     let sick = Backend::start(behaviour, reset).await;
     let well = failing_while(&always(false)).await;
     let (baton, client) = start(&[&sick, &well], &FOR_LONG).await;
-    assert_eq!(get(&client, 40).await, 0, "each is tried again at the other");
+    assert_eq!(get(&client, 40).await, 0, "each is retried at the other");
     assert_eq!(requests(&sick), 3);
     let line = changed(&baton, &sick, "ejected").await;
     assert_eq!(line["cause"], "failures", "{line}");
 }
 
 #[tokio::test]
-async fn at_most_a_tenth_of_the_backends_is_out() {
+async fn at_most_a_tenth_of_the_backends_is_ejected() {
     let failing = always(true);
     let mut backends = Vec::new();
     for _ in 0..20 {
@@ -119,7 +119,7 @@ async fn at_most_a_tenth_of_the_backends_is_out() {
     assert_eq!(metrics.sum("baton_panic_workers", &[]) as u64, 0);
 }
 
-/// What a backend on trial does.
+/// The behaviour of the backend during the test.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Fail,
@@ -127,16 +127,16 @@ enum Mode {
     Answer,
 }
 
-/// When the ejection is over, one request at a time shows whether the backend is well again.
+/// After the ejection, one trial request at a time shows if the backend is healthy.
 #[tokio::test]
-async fn one_request_tries_an_ejected_backend_and_two_bring_it_back() {
+async fn one_trial_request_at_a_time_and_two_end_the_ejection() {
     let mode = Arc::new(watch::Sender::new(Mode::Fail));
     let shared = Arc::clone(&mode);
     let behaviour = Behaviour { cleartext: true, ..Behaviour::default() };
     let sick = Backend::start(behaviour, move |exchange| {
         let mode = Arc::clone(&shared);
         async move {
-            // The fifth failure is the last, however soon the ejection is over.
+            // Only the first five requests fail, however soon the ejection ends.
             if exchange.times_arrived() > 5 {
                 mode.send_if_modified(|mode| {
                     let failed = *mode == Mode::Fail;
@@ -165,7 +165,7 @@ async fn one_request_tries_an_ejected_backend_and_two_bring_it_back() {
         clients.spawn(async move { get(&client, 1).await });
     }
     well.wait_until("19 go to the other", |seen| seen.heads.len() == served + 19).await;
-    sick.wait_until("one is the trial", |seen| seen.open() == 1).await;
+    sick.wait_until("one is the trial request", |seen| seen.open() == 1).await;
     assert_eq!(requests(&sick), tried + 1);
     mode.send_replace(Mode::Answer);
     while let Some(failed) = within("all are answered", clients.join_next()).await {
@@ -176,10 +176,10 @@ async fn one_request_tries_an_ejected_backend_and_two_bring_it_back() {
     assert_eq!(line["cause"], "answered", "{line}");
     let before = requests(&sick);
     get(&client, 40).await;
-    assert!(requests(&sick) - before >= 15, "it has its full share at once");
+    assert!(requests(&sick) - before >= 15, "it gets its full share at once");
 }
 
-/// Lets a backend be ejected and come back, and returns when it is up.
+/// Lets a backend be ejected and return. Returns once it is up.
 async fn came_back(slow_start: &str) -> (Backend, Backend, Baton, Http2) {
     let failing = always(true);
     let (sick, well) = (failing_while(&failing).await, failing_while(&always(false)).await);
@@ -200,7 +200,7 @@ async fn came_back(slow_start: &str) -> (Backend, Backend, Baton, Http2) {
 }
 
 #[tokio::test]
-async fn with_slow_start_a_backend_that_comes_back_gets_little_at_first() {
+async fn slow_start_gives_a_returning_backend_few_requests_at_first() {
     let (sick, well, _baton, client) = came_back("1h").await;
     let (before, others) = (requests(&sick), requests(&well));
     assert_eq!(get(&client, 200).await, 0);
@@ -210,7 +210,7 @@ async fn with_slow_start_a_backend_that_comes_back_gets_little_at_first() {
 }
 
 #[tokio::test]
-async fn with_slow_start_a_backend_has_its_full_share_in_the_end() {
+async fn slow_start_ends_with_the_full_share() {
     let (sick, _well, _baton, client) = came_back("500ms").await;
     within("half of the requests go there", async {
         loop {

@@ -1,4 +1,5 @@
-//! What a client sees when no backend can answer: 502, 503 or 504, with `Proxy-Status` (RFC 9209).
+//! Tests the errors that clients get when no backend answers: 502, 503 or 504, with `Proxy-Status`
+//! (RFC 9209).
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use crate::support::{
     Answer, Backend, Baton, Behaviour, Exchange, Http1, Http2, unique_id, within,
 };
 
-/// RFC 9209, 2.3: the error types that Baton may give.
+/// RFC 9209, 2.3: the error types that Baton may use.
 const ERROR_TYPES: [&str; 14] = [
     "destination_unavailable",
     "connection_refused",
@@ -34,7 +35,7 @@ fn is_error(answer: &Answer, status: u16) {
     let value = answer.header("proxy-status");
     let rest = value.strip_prefix("baton; error=").unwrap_or_else(|| panic!("{value:?}"));
     let (error, details) = rest.split_once("; details=\"").expect("there are details");
-    assert!(ERROR_TYPES.contains(&error), "{error} is no error type of RFC 9209");
+    assert!(ERROR_TYPES.contains(&error), "{error} is not an error type of RFC 9209");
     assert!(details.ends_with('"') && details.len() > 5, "{details}");
     let body = std::str::from_utf8(&answer.body).expect("text");
     assert!(body.ends_with('\n') && body.lines().count() == 1, "one line: {body:?}");
@@ -70,7 +71,7 @@ async fn no_response_head_within_its_deadline_is_a_504() {
     assert_eq!((&line["outcome"], &line["status"]), (&"rejected".into(), &504.into()), "{line}");
 }
 
-/// A POST that the backend resets with an error may have been executed: 502, not repeated.
+/// A POST reset by the backend with an error may have been executed: 502, no retry.
 #[tokio::test]
 async fn a_post_that_is_reset_is_a_502() {
     let backend = Backend::start(Behaviour::default(), |mut exchange| async move {
@@ -89,7 +90,7 @@ async fn a_post_that_is_reset_is_a_502() {
     assert_eq!((&line["evidence"], &line["attempts"]), (&"unknown".into(), &1.into()), "{line}");
 }
 
-/// A GET is repeated, up to three attempts.
+/// A GET is retried, up to three attempts in total.
 #[tokio::test]
 async fn a_get_that_is_reset_is_a_502_after_three_attempts() {
     let backend = Backend::start(Behaviour::default(), |exchange| async move {
@@ -115,7 +116,7 @@ async fn a_full_table_of_requests_is_a_503_at_once() {
     }
     backend.wait_until("all are in flight", |seen| seen.open() == 4).await;
     is_error(&client.get("/").await.expect("an answer of Baton's own"), 503);
-    assert_eq!(backend.seen(|seen| seen.heads.len()), 4, "no backend is asked");
+    assert_eq!(backend.seen(|seen| seen.heads.len()), 4, "no backend receives it");
 }
 
 #[tokio::test]
@@ -133,27 +134,28 @@ async fn a_full_queue_is_a_503_at_once() {
             backend.wait_until("it has the stream", |seen| seen.open() == 1).await;
         }
     }
-    // HTTP/2 delivers in order: this one comes after the three.
+    // HTTP/2 delivers in order: this request arrives after the other three.
     let answer = within("the refusal", client.get("/")).await;
     is_error(&answer.expect("an answer of Baton's own"), 503);
 }
 
-/// The error of a HEAD request has no body.
+/// The error response of a HEAD request has no body.
 #[tokio::test]
 async fn the_error_of_a_head_request_has_no_body() {
     let backend = Backend::start(Behaviour::default(), hang).await;
     let baton = Baton::start(&[backend.url()], &["--response-timeout", "100ms"]).await;
     let mut client = Http1::connect(baton.address).await;
     for _ in 0..2 {
-        let answer = client.send(head(Method::HEAD, "/", "head"), "").await.expect("in step");
+        let answer =
+            client.send(head(Method::HEAD, "/", "head"), "").await.expect("HTTP/1.1 is in sync");
         assert_eq!((answer.status.as_u16(), answer.body.len()), (504, 0));
         assert!(answer.header("proxy-status").starts_with("baton; error="));
     }
 }
 
-/// A body that is there already stands in nobody's way.
+/// A refused request whose body has already arrived does not close the connection.
 #[tokio::test]
-async fn a_refused_request_whose_body_is_there_keeps_its_connection() {
+async fn a_refused_request_with_a_complete_body_keeps_its_connection() {
     let backend = Backend::healthy().await;
     let baton = Baton::start(&[backend.url()], &[]).await;
     let mut client = connect(baton.address).await;
@@ -165,7 +167,7 @@ async fn a_refused_request_whose_body_is_there_keeps_its_connection() {
         let mut answer = Vec::new();
         while !answer.ends_with(b"\n") || !answer.windows(4).any(|end| end == b"\r\n\r\n") {
             let read = within("reading", client.read_buf(&mut answer)).await.expect("no reset");
-            assert_ne!(read, 0, "it was closed");
+            assert_ne!(read, 0, "the connection is open");
         }
         let answer = String::from_utf8_lossy(&answer);
         assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");

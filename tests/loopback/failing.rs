@@ -1,4 +1,4 @@
-//! Backends that fail beside a healthy one, or alone: killed, silent, never ready.
+//! Tests failing backends, beside a healthy one or alone: killed, silent, never ready.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use crate::support::client::head;
 use crate::support::raw::{Bodies, RawBackend};
 use crate::support::{Backend, Baton, Http2, run_load, unique_id, within};
 
-/// GETs, `concurrency` at a time; every one must be answered with 200.
+/// Sends GETs, `concurrency` at a time; every one must be answered with 200.
 async fn get_all(client: &Arc<Http2>, count: usize, concurrency: usize) {
     let client = Arc::clone(client);
     run_load(count, concurrency, move |_| {
@@ -49,12 +49,12 @@ async fn backend_killed_beside_a_healthy_one_fails_no_get() {
         }
     })
     .await;
-    assert!(victim.lock().await.seen(|seen| !seen.heads.is_empty()), "it took part before");
-    assert!(healthy.seen(|seen| seen.heads.len()) > 450, "the other one did the rest");
+    assert!(victim.lock().await.seen(|seen| !seen.heads.is_empty()), "it served before");
+    assert!(healthy.seen(|seen| seen.heads.len()) > 450, "the other one served the rest");
 }
 
-/// One of two backends stops reading and answering, without closing anything: its connection is
-/// found silent, and its GETs are answered by the other.
+/// One of two backends stops reading and answering without closing: its silent connection is
+/// detected, and its GETs are answered by the other.
 #[tokio::test]
 async fn black_hole_beside_a_healthy_one_fails_no_get() {
     let silent = watch::Sender::new(false);
@@ -168,9 +168,9 @@ async fn connection_refused_beside_a_healthy_one() {
     assert_eq!(healthy.seen(|seen| seen.heads.len()), 100);
 }
 
-/// A POST whose connection is cut after it was sent may have been executed: it is not repeated.
+/// A POST whose connection breaks after it was sent may have been executed: it is not retried.
 #[tokio::test]
-async fn a_post_of_unknown_fate_is_not_repeated() {
+async fn a_post_that_may_have_been_executed_is_not_retried() {
     let cut = Arc::new(AtomicBool::new(false));
     let backend = RawBackend::start(100, move |mut connection| {
         let cut = Arc::clone(&cut);

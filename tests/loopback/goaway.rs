@@ -1,4 +1,4 @@
-//! Backends that go away: GOAWAY in two steps and in one, and restarts.
+//! Tests backends that send GOAWAY, in two steps and in one, and backends that restart.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::support::client::head;
 use crate::support::raw::{Bodies, Frame, RawBackend, kind};
 use crate::support::{Backend, Baton, Behaviour, Http2, run_load, unique_id, within};
 
-/// Every connection of both backends goes away gracefully after 40 requests, again and again.
+/// Every connection of both backends is drained with GOAWAY after 40 requests, repeatedly.
 #[tokio::test]
 async fn rolling_goaway_under_load_fails_nothing_and_executes_each_post_once() {
     const REQUESTS: usize = 1_200;
@@ -44,11 +44,11 @@ async fn rolling_goaway_under_load_fails_nothing_and_executes_each_post_once() {
     assert_eq!(executed.len(), REQUESTS, "each was executed");
     assert!(executed.values().all(|times| *times == 1), "none was executed twice");
     let connections = first.seen(|seen| seen.connections) + second.seen(|seen| seen.connections);
-    assert!(connections >= REQUESTS / 2 / 40, "connections did go away: {connections}");
+    assert!(connections >= REQUESTS / 2 / 40, "connections were drained: {connections}");
     baton.wait_for_log("goaway received", |line| message(line) == "goaway received").await;
 }
 
-/// The same with bodies too large to be replayed: a graceful end needs no replay.
+/// The same with bodies too large to replay: a graceful GOAWAY needs no replay.
 #[tokio::test]
 async fn rolling_goaway_loses_no_large_upload() {
     const REQUESTS: usize = 150;
@@ -75,14 +75,14 @@ async fn rolling_goaway_loses_no_large_upload() {
     assert!(backend.seen(|seen| seen.connections) >= REQUESTS / 10 / 2);
 }
 
-/// The lowest of ten streams by id, and how many of them a GOAWAY spares.
+/// Number of streams in flight, and how many of them the GOAWAY's last id covers.
 const IN_FLIGHT: usize = 10;
 const SPARED: usize = 4;
 
-/// GOAWAY with a last id below what is in flight: what is above runs once more, elsewhere; what is
-/// at or below is left alone and answered where it is.
+/// GOAWAY with a last id below some streams in flight: those above it run once more elsewhere;
+/// those up to it are answered on their connection.
 #[tokio::test]
-async fn goaway_below_in_flight_streams_moves_only_what_was_not_processed() {
+async fn goaway_moves_only_the_streams_above_its_last_id() {
     let (moved, moved_bodies) = mpsc::unbounded_channel();
     let (stayed, stayed_bodies) = mpsc::unbounded_channel();
     let moved_all = watch::Sender::new(0_usize);
@@ -114,7 +114,7 @@ async fn goaway_below_in_flight_streams_moves_only_what_was_not_processed() {
             let disturbed = rest(&mut connection).await.into_iter().any(|frame| {
                 frame.kind == kind::RST_STREAM && frame.stream <= requests[SPARED - 1].0
             });
-            assert!(!disturbed, "what the GOAWAY spared is left alone");
+            assert!(!disturbed, "streams up to the last id are not reset");
             drop(stayed);
         }
     })
@@ -132,7 +132,7 @@ async fn goaway_below_in_flight_streams_moves_only_what_was_not_processed() {
     assert_eq!(again, IN_FLIGHT - SPARED, "only the unprocessed ones took a second attempt");
 }
 
-/// Frames up to the end of the connection.
+/// Reads all frames up to the end of the connection.
 async fn rest(connection: &mut crate::support::raw::RawConnection) -> Vec<Frame> {
     let mut frames = Vec::new();
     while let Some(frame) = connection.next().await {
@@ -141,7 +141,7 @@ async fn rest(connection: &mut crate::support::raw::RawConnection) -> Vec<Frame>
     frames
 }
 
-/// The next `count` of a channel.
+/// Receives the next `count` values of a channel, and checks that there are no more.
 async fn take(mut channel: mpsc::UnboundedReceiver<String>, count: usize) -> Vec<String> {
     let mut taken = Vec::new();
     while taken.len() < count {
@@ -151,7 +151,7 @@ async fn take(mut channel: mpsc::UnboundedReceiver<String>, count: usize) -> Vec
     taken
 }
 
-/// POSTs with a unique body each, all at once; each must be answered with its own body.
+/// Sends POSTs with unique bodies, all at once; each must be answered with its own body.
 async fn post_all(client: &Arc<Http2>, count: usize) {
     let client = Arc::clone(client);
     run_load(count, count, move |_| {
@@ -166,10 +166,10 @@ async fn post_all(client: &Arc<Http2>, count: usize) {
     .await;
 }
 
-/// GOAWAY that spares a POST, and then the connection is cut: the POST may have been executed, so it
-/// is not sent again, whatever the code of the GOAWAY. The one above the last id is.
+/// GOAWAY covers a POST, then the connection breaks: the POST may have been executed, so it is not
+/// retried, whatever the GOAWAY's code. The POST above the last id is retried.
 #[tokio::test]
-async fn goaway_then_cut_repeats_only_what_was_not_processed() {
+async fn goaway_then_cut_retries_only_the_unprocessed_request() {
     for code in [0x0, 0x2, 0xb] {
         let (sent, mut received) = mpsc::unbounded_channel();
         let backend = RawBackend::start(100, move |mut connection| {
@@ -205,11 +205,11 @@ async fn goaway_then_cut_repeats_only_what_was_not_processed() {
         }
         let again = within("the repeated one", received.recv()).await.expect("the script runs");
         assert_eq!(again, unprocessed, "GOAWAY code {code}");
-        assert!(received.try_recv().is_err(), "nothing else was sent again");
+        assert!(received.try_recv().is_err(), "nothing else was retried");
     }
 }
 
-/// GOAWAY with last id 0 right behind the SETTINGS: the connection never carries anything.
+/// GOAWAY with last id 0 right after the SETTINGS: the connection never carries a request.
 #[tokio::test]
 async fn goaway_during_the_handshake_costs_no_request() {
     let backend = RawBackend::start(100, |mut connection| async move {
@@ -227,7 +227,7 @@ async fn goaway_during_the_handshake_costs_no_request() {
     post_all(&client, 5).await;
 }
 
-/// The only backend restarts on the same port: requests during the gap wait, then succeed.
+/// The only backend restarts on the same port: requests in the meantime wait, then succeed.
 #[tokio::test]
 async fn a_single_backend_restarts_and_requests_in_the_gap_wait() {
     let mut backend = Backend::echo().await;
@@ -240,9 +240,9 @@ async fn a_single_backend_restarts_and_requests_in_the_gap_wait() {
     baton.wait_for_log("connection closed", |line| message(line) == "connection closed").await;
     let waiting = Arc::clone(&client);
     let waiting = tokio::spawn(async move { post_all(&waiting, 8).await });
-    // A dial failed after the requests came: they are in the gap.
+    // A dial failed after the requests arrived, so they wait.
     baton.wait_for_log("connect failed", |line| message(line) == "connect failed").await;
-    assert_eq!(baton.wait_for_requests(1).await.len(), 1, "none was given up");
+    assert_eq!(baton.wait_for_requests(1).await.len(), 1, "none has ended");
     backend.listen().await;
 
     within("the waiting requests are answered", waiting).await.expect("none failed");
@@ -260,7 +260,7 @@ async fn graceful_restarts_beside_another_backend_fail_nothing() {
     let client = Arc::new(Http2::connect(baton.address).await);
     let mut posted = 0;
     for restart in 1..=3 {
-        // The other one serves all while a new connection is being made.
+        // The other one serves all requests until a new connection exists.
         let before = restarting.seen(|seen| seen.executed.len());
         let takes_part = async {
             while restarting.seen(|seen| seen.executed.len()) == before {
@@ -268,7 +268,7 @@ async fn graceful_restarts_beside_another_backend_fail_nothing() {
                 posted += 10;
             }
         };
-        within("it takes part again after each restart", takes_part).await;
+        within("it serves again after each restart", takes_part).await;
         restarting.go_away();
         baton.wait_for_lines("goaway received", restart).await;
     }

@@ -1,4 +1,5 @@
-//! What gRPC needs: trailers both ways, trailers-only responses, streaming in both directions.
+//! Tests what gRPC needs: trailers in both directions, trailers-only responses, bidirectional
+//! streaming.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response};
@@ -17,7 +18,7 @@ fn trailers(name: &'static str, value: &'static str) -> HeaderMap {
     HeaderMap::from_iter([(name.parse().expect("a name"), HeaderValue::from_static(value))])
 }
 
-/// A gRPC server in shape: unary, trailers-only, and an echo of each message as it comes.
+/// A gRPC-like server: unary, trailers-only, and an echo of each message at once.
 async fn serve(mut exchange: Exchange) {
     assert_eq!(exchange.head.headers()["te"], "trailers", "TE: trailers is kept");
     if exchange.head.uri().path() == "/missing" {

@@ -1,4 +1,4 @@
-//! Backends that flood, or answer what is no HTTP: their failure, and nobody else's.
+//! Tests backends that flood or send malformed responses: only their own requests fail.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use crate::support::raw::{Bodies, RawBackend, RawConnection, flag, kind};
 use crate::support::raw_client::literal;
 use crate::support::{Backend, Baton, Http2};
 
-/// A backend that answers the first request of its first connection with these frames, as often as
-/// said, and every request of later connections properly.
+/// A backend that answers the first connection's requests with these frames, repeated `times`, and
+/// every request of later connections properly.
 async fn misbehaving(frames: Vec<(u8, u8, bool, Vec<u8>)>, times: usize) -> RawBackend {
     let frames = Arc::new(frames);
     RawBackend::start(100, move |mut connection: RawConnection| {
@@ -36,7 +36,7 @@ async fn misbehaving(frames: Vec<(u8, u8, bool, Vec<u8>)>, times: usize) -> RawB
     .await
 }
 
-/// The flood ends the connection and its request with 502; the next request is served.
+/// The flood closes the connection and its request gets 502; the next requests are served.
 async fn flood_of(kind: u8, flags: u8, on_stream: bool, payload: &[u8], reason: &str) {
     let backend = misbehaving(vec![(kind, flags, on_stream, payload.to_vec())], 12_000).await;
     let healthy = Backend::healthy().await;
@@ -49,7 +49,7 @@ async fn flood_of(kind: u8, flags: u8, on_stream: bool, payload: &[u8], reason: 
         statuses.push(answer.expect("the client's connection lives").status.as_u16());
     }
     let failed = statuses.iter().filter(|status| **status == 502).count();
-    assert_eq!(failed, 1, "only what the backend had: {statuses:?}");
+    assert_eq!(failed, 1, "only the backend's own request: {statuses:?}");
     assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 5, "{statuses:?}");
     let closed = |line: &serde_json::Value| {
         message(line) == "connection closed" && line["backend"] == backend.url()
@@ -59,34 +59,34 @@ async fn flood_of(kind: u8, flags: u8, on_stream: bool, payload: &[u8], reason: 
 }
 
 #[tokio::test]
-async fn ping_flood_of_a_backend() {
+async fn ping_flood_from_a_backend() {
     flood_of(kind::PING, 0, false, &[1; 8], "PING flood").await;
 }
 
 #[tokio::test]
-async fn settings_flood_of_a_backend() {
+async fn settings_flood_from_a_backend() {
     flood_of(kind::SETTINGS, 0, false, &[], "SETTINGS flood").await;
 }
 
 #[tokio::test]
-async fn window_update_flood_of_a_backend() {
+async fn window_update_flood_from_a_backend() {
     flood_of(kind::WINDOW_UPDATE, 0, false, &[0, 0, 0, 1], "WINDOW_UPDATE flood").await;
 }
 
 #[tokio::test]
-async fn flood_of_unknown_frames_of_a_backend() {
+async fn flood_of_unknown_frames_from_a_backend() {
     flood_of(0xbb, 0, false, b"grease", "PRIORITY flood").await;
 }
 
 #[tokio::test]
-async fn goaway_flood_of_a_backend() {
+async fn goaway_flood_from_a_backend() {
     let last = [0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0];
     flood_of(kind::GOAWAY, 0, false, &last, "SETTINGS flood").await;
 }
 
-/// What `h2` itself does not take: each is a 502 for its request, and the next one is served.
+/// Frames that `h2` itself rejects: each is a 502 for its request.
 #[tokio::test]
-async fn invalid_frames_of_a_backend_are_a_bad_gateway() {
+async fn invalid_frames_from_a_backend_are_a_bad_gateway() {
     let bomb = {
         let mut entry = literal("x-bomb", &"b".repeat(3_900));
         entry[0] = 0x40;
@@ -143,7 +143,7 @@ async fn invalid_frames_of_a_backend_are_a_bad_gateway() {
     }
 }
 
-/// An HTTP/1.1 backend that answers each request with these bytes, and keeps the connection.
+/// An HTTP/1.1 backend that answers each request with these bytes and keeps the connection open.
 async fn scripted(answer: Vec<u8>) -> String {
     let answer = Arc::new(answer);
     let server = RawBackend::accepting(move |mut tcp, _| {
@@ -193,7 +193,7 @@ async fn malformed_http1_responses_are_a_bad_gateway() {
     }
 }
 
-/// After the head nothing can be taken back: the client sees a response cut short, never a whole one.
+/// A malformed body after the head: the client gets a truncated response, never a complete one.
 #[tokio::test]
 async fn a_malformed_body_is_cut_short() {
     for body in ["5\nhello\r\n0\r\n\r\n", "5\r\nhello!\r\n0\r\n\r\n", "5 \r\nhello\r\n0\r\n\r\n"] {
@@ -213,8 +213,8 @@ async fn a_malformed_body_is_cut_short() {
     }
 }
 
-/// Bytes after a response are nobody's: the connection is not used again, and they are never taken
-/// for the answer to the next request.
+/// Extra bytes after a response: the connection is closed, and the bytes are never used as the
+/// answer to the next request.
 #[tokio::test]
 async fn bytes_after_a_response_end_the_connection() {
     let smuggled = "HTTP/1.1 200 OK\r\ncontent-length: 8\r\n\r\nsmuggled";

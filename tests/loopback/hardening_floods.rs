@@ -1,5 +1,5 @@
-//! HTTP/2 floods from clients: GOAWAY(ENHANCE_YOUR_CALM) with the right last stream, then the end, one
-//! line in the log, and nobody else notices.
+//! Tests HTTP/2 floods from clients: GOAWAY(ENHANCE_YOUR_CALM) with the right last stream, then the
+//! connection closes; one log line, and no effect on other clients.
 
 use std::time::Duration;
 
@@ -16,8 +16,8 @@ async fn started() -> (Backend, Baton) {
     (backend, baton)
 }
 
-/// The one line about why this client's connection was closed, the metric of that limit, and that of
-/// the GOAWAY.
+/// Checks the one log line about why this client's connection was closed, the metric of that limit,
+/// and the metric of the GOAWAY.
 async fn closed(baton: &Baton, client: &RawClient, reason: &str) {
     let address = client.address.to_string();
     let about = |line: &serde_json::Value| {
@@ -37,13 +37,13 @@ async fn closed(baton: &Baton, client: &RawClient, reason: &str) {
         .await;
 }
 
-/// An honest client is served while others attack.
+/// Checks that an honest client is served.
 async fn serves(baton: &Baton) {
     let client = Http2::connect(baton.address).await;
     assert_eq!(client.get("/").await.expect("it is answered").status, 200);
 }
 
-/// Sends one request, and then this frame as often as the connection takes it.
+/// Sends one request, then this frame repeatedly until the connection closes.
 async fn flood_of(frame: Vec<u8>, count: usize, reason: &str) {
     let (_backend, baton) = started().await;
     let honest = Http2::connect(baton.address).await;
@@ -67,7 +67,7 @@ async fn ping_flood() {
 }
 
 #[tokio::test]
-async fn flood_of_pongs_that_nobody_asked_for() {
+async fn flood_of_unsolicited_pongs() {
     flood_of(frame(kind::PING, 1, 0, &[1; 8]), 10_000, "ping_flood").await;
 }
 
@@ -83,7 +83,7 @@ async fn priority_flood() {
 }
 
 #[tokio::test]
-async fn flood_of_frames_that_nobody_knows() {
+async fn flood_of_unknown_frames() {
     flood_of(frame(0xbb, 0, 0, b"grease"), 5_000, "priority_flood").await;
 }
 
@@ -104,7 +104,7 @@ async fn flood_of_empty_data() {
     serves(&baton).await;
 }
 
-/// A header block that never ends: bounded while it comes in (CVE-2024-27316).
+/// An endless header block is limited while it arrives (CVE-2024-27316).
 #[tokio::test]
 async fn continuation_flood() {
     let (_backend, baton) = started().await;
@@ -124,10 +124,10 @@ async fn continuation_flood() {
     }
     serves(&baton).await;
     let peak = baton.peak_resident_bytes();
-    assert!(peak < 64 << 20, "never memory growth: {peak}");
+    assert!(peak < 64 << 20, "memory does not grow: {peak}");
 }
 
-/// Rapid Reset (CVE-2023-44487), as fast as it goes.
+/// Rapid Reset (CVE-2023-44487) at full speed.
 #[tokio::test]
 async fn rapid_reset_in_bursts() {
     let (backend, baton) = started().await;
@@ -150,17 +150,17 @@ async fn rapid_reset_in_bursts() {
     closed(&baton, &client, "reset_flood").await;
     serves(&baton).await;
     let reached = backend.seen(|seen| seen.heads.len());
-    assert!(reached < 20_000, "most of it never got through: {reached}");
+    assert!(reached < 20_000, "most requests never reached the backend: {reached}");
 }
 
-/// Rapid Reset slowly enough for every request to be taken in first.
+/// Rapid Reset, slow enough that every request is accepted first.
 #[tokio::test]
-async fn rapid_reset_of_requests_that_were_taken_in() {
+async fn rapid_reset_of_accepted_requests() {
     let backend = Backend::start(Behaviour::default(), |exchange| async {
         exchange.wait_for_reset().await;
     })
     .await;
-    // However slow the machine is, it is one window.
+    // One window for the whole test, however slow the machine is.
     let widen = |limits: &mut ClientLimits| limits.frames.window = Duration::from_secs(3600);
     let baton = Limited::start(&[backend.url()], &[], widen).await;
     let mut client = RawClient::connect(baton.address).await;
@@ -189,15 +189,15 @@ async fn rapid_reset_of_requests_that_were_taken_in() {
             resets.flat_map(|id| frame(kind::RST_STREAM, 0, id, &[0, 0, 0, 8])).collect();
         client.write(&resets).await;
     }
-    assert!(stream > 10_000, "what honest clients cancel is not taken for an attack: {stream}");
+    assert!(stream > 10_000, "as many cancels as honest clients send are allowed: {stream}");
     baton.refusal(client.address, "reset_flood").await;
     let healthy = Http2::connect(baton.address).await;
     healthy.ping().await;
 }
 
-/// MadeYouReset (CVE-2025-8671): Baton is made to reset the streams.
+/// MadeYouReset (CVE-2025-8671): the client makes Baton reset the streams.
 #[tokio::test]
-async fn resets_that_are_provoked() {
+async fn provoked_resets() {
     let (_backend, baton) = started().await;
     let mut client = RawClient::connect(baton.address).await;
     let head = block("POST", &[("content-length", "1")]);
@@ -219,19 +219,19 @@ async fn resets_that_are_provoked() {
     serves(&baton).await;
 }
 
-/// A few bytes that mean a lot: an entry of the dynamic table, again and again (HPACK bomb).
+/// A few bytes that expand: repeated references to one entry of the dynamic table (HPACK bomb).
 #[tokio::test]
-async fn header_lists_that_expand() {
+async fn expanding_header_lists() {
     let (backend, baton) = started().await;
     baton.forget_peak();
     let before = baton.resident_bytes();
     let mut client = RawClient::connect(baton.address).await;
-    // A literal with incremental indexing: entry 62 from then on (RFC 7541, 6.2.1).
+    // A literal with incremental indexing becomes entry 62 (RFC 7541, 6.2.1).
     let mut entry = literal("x-bomb", &"b".repeat(3_900));
     entry[0] = 0x40;
     let mut head = block("GET", &[]);
     head.extend(entry);
-    // 431 for a list that is too large, again and again.
+    // A list that is too large gets 431, each time.
     let mut bomb = head.clone();
     bomb.extend([0xbe; 30]);
     for stream in (1..40).step_by(2) {
@@ -239,7 +239,7 @@ async fn header_lists_that_expand() {
         let answer = client.next_of(kind::HEADERS).await;
         assert!(answer.ends_stream() && answer.stream == stream, "{answer:?}");
     }
-    // One that is far too large ends the connection.
+    // A list that is far too large closes the connection.
     head.extend([0xbe; 10_000]);
     client.write(&frame(kind::HEADERS, 0x5, 41, &head)).await;
     let (_, code) = client.farewell().await;
@@ -251,10 +251,10 @@ async fn header_lists_that_expand() {
     assert_eq!(backend.seen(|seen| seen.heads.len()), 0);
     serves(&baton).await;
     let grown = baton.peak_resident_bytes().saturating_sub(before);
-    assert!(grown < 16 << 20, "never memory growth: {grown}");
+    assert!(grown < 16 << 20, "memory does not grow: {grown}");
 }
 
-/// Requests that are refused at their heads cost little, but not nothing.
+/// Refused heads are cheap, but their number is limited.
 #[tokio::test]
 async fn flood_of_malformed_requests() {
     let (_backend, baton) = started().await;
@@ -273,11 +273,11 @@ async fn flood_of_malformed_requests() {
     assert_eq!(code, CALM);
     closed(&baton, &client, "provoked_reset_flood").await;
     let refused = baton.lines("request refused");
-    assert!(refused.len() <= 600, "one line each, and not for ever: {}", refused.len());
+    assert!(refused.len() <= 600, "one line each, up to the limit: {}", refused.len());
     serves(&baton).await;
 }
 
-/// What is no HTTP/2 at all after the preface.
+/// Invalid frames after the preface end the connection with GOAWAY.
 #[tokio::test]
 async fn invalid_frames_end_in_goaway() {
     let (_backend, baton) = started().await;
@@ -302,8 +302,8 @@ async fn invalid_frames_end_in_goaway() {
     serves(&baton).await;
 }
 
-/// Frames at random, right and wrong, on many connections, all of them reproducible: whatever they
-/// are, the process goes on and the next client is served.
+/// Random valid and invalid frames on many connections, from a fixed seed: the process survives and
+/// serves the next client.
 #[tokio::test]
 async fn random_frames_never_end_the_process() {
     let (_backend, baton) = started().await;
@@ -338,7 +338,7 @@ async fn random_frames_never_end_the_process() {
         client.write(&bytes).await;
         if draw(2) == 0 {
             client.write(&frame(kind::PING, 0, 0, &[3; 8])).await;
-            // The connection may be over by then.
+            // The connection may have closed already.
             while let Some(frame) = client.next().await {
                 if frame.acknowledges(kind::PING) {
                     break;

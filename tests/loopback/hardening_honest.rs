@@ -1,4 +1,4 @@
-//! Honest clients with unusual habits: none is taken for an attacker.
+//! Tests honest clients with unusual behaviour: none is treated as an attacker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use crate::support::{
     Backend, Baton, Behaviour, Exchange, Http1, Http2, run_load, unique_id, within,
 };
 
-/// Nobody was refused anything.
+/// Checks that nothing was refused or closed.
 fn nothing_refused(baton: &Baton) {
     for message in ["request refused", "client connection closed", "connections refused"] {
         assert_eq!(baton.lines(message), Vec::<serde_json::Value>::new(), "{message}");
     }
     let closed = baton.lines("connection closed");
-    assert!(closed.is_empty(), "nor any backend: {closed:?}");
+    assert!(closed.is_empty(), "no backend connection either: {closed:?}");
 }
 
-/// Sends back each piece as it comes.
+/// Echoes each chunk at once.
 async fn echo_pieces(mut exchange: Exchange) {
     let Some(mut stream) = exchange.start(200) else { return };
     while let Ok(Some(piece)) = exchange.read_chunk().await {
@@ -34,7 +34,7 @@ async fn echo_pieces(mut exchange: Exchange) {
     exchange.send(&mut stream, Bytes::new(), true).await;
 }
 
-/// A call of gRPC with many small messages both ways (linkerd2#15665 was killed for this).
+/// A gRPC call with many small messages in both directions (linkerd2#15665 closed such calls).
 #[tokio::test]
 async fn a_stream_of_many_small_messages() {
     let backend = Backend::start(Behaviour::default(), echo_pieces).await;
@@ -66,7 +66,7 @@ async fn a_stream_of_many_small_messages() {
     nothing_refused(&baton);
 }
 
-/// The same without any pause, in frames of one byte, faster than anybody reads them.
+/// The same without pauses, in frames of one byte, faster than they are read.
 #[tokio::test]
 async fn a_burst_of_tiny_frames() {
     let backend = Backend::echo().await;
@@ -92,7 +92,7 @@ async fn a_burst_of_tiny_frames() {
     nothing_refused(&baton);
 }
 
-/// Many streams at once, their tiny frames in turn, so that no two are neighbours.
+/// Many streams at once whose tiny frames interleave.
 #[tokio::test]
 async fn a_burst_of_tiny_frames_on_many_streams() {
     let backend = Backend::echo().await;
@@ -119,9 +119,9 @@ async fn a_burst_of_tiny_frames_on_many_streams() {
     nothing_refused(&baton);
 }
 
-/// Every fourth request is given up, a thousand times.
+/// Cancels every fourth request, a thousand times.
 #[tokio::test]
-async fn a_client_that_cancels_now_and_then() {
+async fn a_client_that_cancels_every_fourth_request() {
     let backend = Backend::start(Behaviour::default(), |exchange| async {
         match exchange.head.uri().path() {
             "/hang" => exchange.wait_for_reset().await,
@@ -147,7 +147,7 @@ async fn a_client_that_cancels_now_and_then() {
     nothing_refused(&baton);
 }
 
-/// Measures the path with PING and moves its windows, as gRPC does.
+/// Sends PINGs and window updates during a download, as gRPC does.
 #[tokio::test]
 async fn a_client_that_pings_and_downloads() {
     let backend = Backend::start(Behaviour::default(), |mut exchange| async move {
@@ -173,7 +173,7 @@ async fn a_client_that_pings_and_downloads() {
     nothing_refused(&baton);
 }
 
-/// Uploads that are answered before they are through, one after the other.
+/// Uploads that are answered before they are complete, one after the other.
 #[tokio::test]
 async fn uploads_that_are_answered_early() {
     let backend = Backend::start(Behaviour::default(), |mut exchange| async move {
@@ -191,7 +191,7 @@ async fn uploads_that_are_answered_early() {
     nothing_refused(&baton);
 }
 
-/// Both protocols, many connections, ordinary traffic.
+/// Ordinary traffic over both protocols and many connections.
 #[tokio::test]
 async fn ordinary_traffic() {
     let backend = Backend::echo().await;

@@ -1,4 +1,4 @@
-//! How many connections clients may have.
+//! Tests the limits on the number of client connections.
 
 use std::net::SocketAddr;
 
@@ -8,14 +8,14 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::support::client::connect;
 use crate::support::{Backend, Baton, Http1, Http2, Limited, eventually, within};
 
-/// A connection from another loopback address.
+/// Connects from another loopback address.
 async fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("the system has sockets");
     socket.bind(SocketAddr::from((from, 0))).expect("all of 127/8 is ours");
     within("TCP connection to Baton", socket.connect(to)).await.expect("Baton listens")
 }
 
-/// Whether Baton closes this connection at once.
+/// Returns true if Baton closes this connection at once.
 async fn is_closed(tcp: &mut TcpStream) -> bool {
     let mut byte = [0];
     matches!(within("the end", tcp.read(&mut byte)).await, Ok(0) | Err(_))
@@ -24,7 +24,7 @@ async fn is_closed(tcp: &mut TcpStream) -> bool {
 #[tokio::test]
 async fn one_address_cannot_take_all_connections() {
     let backend = Backend::healthy().await;
-    // Two workers: the count is that of the process.
+    // Two workers: the limits apply to the process.
     let baton = Limited::start(&[backend.url()], &["--workers", "2"], |limits| {
         limits.connections_per_address = 8;
         limits.connections = 10;
@@ -40,7 +40,7 @@ async fn one_address_cannot_take_all_connections() {
     let ninth_address = ninth.local_addr().expect("it is connected");
     assert!(is_closed(&mut ninth).await, "closed at once");
     baton.refusal(ninth_address, "connections_per_address").await;
-    // Others are not concerned, until the process is full.
+    // Clients with other addresses are accepted until the process is full.
     let mut others = Vec::new();
     for host in 1..3 {
         let mut other = Http1::over(connect_from([127, 0, 8, host], baton.address).await).await;
@@ -50,12 +50,12 @@ async fn one_address_cannot_take_all_connections() {
     let mut last = connect_from([127, 0, 8, 9], baton.address).await;
     assert!(is_closed(&mut last).await, "the process is full");
     baton.hits("connections").await;
-    // The connections that are there go on, and room that is given back is used.
+    // The open connections still work, and freed capacity is used.
     for client in &clients {
         assert_eq!(client.get("/").await.expect("it is answered").status, 200);
     }
     drop(others);
-    within("a connection is taken in again", async {
+    within("a connection is accepted again", async {
         loop {
             let tcp = connect_from([127, 0, 8, 9], baton.address).await;
             if let Ok(answer) = Http1::over(tcp).await.get("/").await {
@@ -66,8 +66,8 @@ async fn one_address_cannot_take_all_connections() {
     .await;
 }
 
-/// Without file descriptors nothing can be accepted: that is said now and then, the processor is
-/// left alone, and it goes on as soon as there are some.
+/// Without file descriptors nothing can be accepted: the log line is rate-limited, no CPU time is
+/// wasted, and accepting resumes when descriptors are free.
 #[tokio::test]
 async fn running_out_of_file_descriptors_is_survived() {
     let backend = Backend::healthy().await;
@@ -79,7 +79,10 @@ async fn running_out_of_file_descriptors_is_survived() {
         held.push(connect(baton.address).await);
     }
     let failed = baton.wait_for_lines("accept failed", 3).await;
-    assert!(failed[1]["count"].as_u64().expect("a count") < 100, "it does not spin: {failed:?}");
+    assert!(
+        failed[1]["count"].as_u64().expect("a count") < 100,
+        "it does not busy-loop: {failed:?}"
+    );
     assert_eq!(honest.get("/").await.expect("it is answered").status, 200);
     drop(held);
     let mut served = None;

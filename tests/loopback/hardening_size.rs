@@ -1,4 +1,4 @@
-//! Heads that are too large and streams that are too many, and those that are just not.
+//! Tests heads that are too large, too many streams, and requests just within the limits.
 
 use http::{Method, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,7 +17,7 @@ async fn started() -> (Backend, Baton) {
 /// Sends these bytes and reads until Baton closes.
 async fn exchange(baton: &Baton, bytes: &[u8]) -> String {
     let mut tcp = connect(baton.address).await;
-    // Baton may have closed already: what it said is still there to be read.
+    // Baton may have closed already; its answer can still be read.
     let _ = within("sending", tcp.write_all(bytes)).await;
     let mut answer = Vec::new();
     within("the end", tcp.read_to_end(&mut answer)).await.expect("no reset");
@@ -80,7 +80,7 @@ async fn an_http2_head_that_is_too_large_is_a_431() {
         assert_eq!((&lines[before]["reason"], lines.len()), (&reason.into(), before + 1));
     }
     assert_eq!(backend.seen(|seen| seen.heads.len()), 0);
-    let answer = client.get("/").await.expect("the connection goes on");
+    let answer = client.get("/").await.expect("the connection still works");
     assert_eq!(answer.status, 200);
     let lines = baton.wait_for_requests(4).await;
     let said: Vec<_> = lines.iter().map(|line| (&line["path"], &line["status"])).collect();
@@ -89,7 +89,7 @@ async fn an_http2_head_that_is_too_large_is_a_431() {
     assert_eq!(said, [(unseen, refused), (path, refused), (path, refused), (path, fine)]);
 }
 
-/// Large, many and within the limits: nothing is refused, over either protocol.
+/// Large and numerous fields within the limits pass over both protocols.
 #[tokio::test]
 async fn heads_within_the_limits_pass() {
     let (backend, baton) = started().await;
@@ -109,7 +109,7 @@ async fn heads_within_the_limits_pass() {
     assert_eq!(baton.lines("request refused").len(), 0);
 }
 
-/// The stream after the hundredth is refused, in a way that says that it may be repeated.
+/// The hundred and first stream is refused with REFUSED_STREAM, so that it may be retried.
 #[tokio::test]
 async fn the_hundred_and_first_stream_is_refused() {
     let backend = Backend::start(Behaviour::default(), |exchange| async {
@@ -125,5 +125,5 @@ async fn the_hundred_and_first_stream_is_refused() {
     let lines = baton.wait_for_lines("request refused", 1).await;
     assert_eq!(lines[0]["reason"], "streams_per_connection");
     baton.wait_for_hits("streams_per_connection", 1).await;
-    backend.wait_until("the others are there", |seen| seen.open() == 100).await;
+    backend.wait_until("the others are in flight", |seen| seen.open() == 100).await;
 }

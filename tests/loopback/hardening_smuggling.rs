@@ -1,5 +1,5 @@
-//! HTTP/1.1 requests that two readers could read differently: 400, close, and nothing after them is
-//! read as a request.
+//! Tests ambiguous HTTP/1.1 requests (smuggling): 400 and close, and nothing after them is read as
+//! a request.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -12,7 +12,7 @@ const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nhost: front.test\r\n\r\n";
 async fn exchange(baton: &Baton, bytes: &[u8], piece: usize) -> String {
     let mut tcp = connect(baton.address).await;
     for piece in bytes.chunks(piece) {
-        // Baton may have closed already: what it said is still there to be read.
+        // Baton may have closed already; its answer can still be read.
         let _ = within("sending", tcp.write_all(piece)).await;
     }
     let mut answer = Vec::new();
@@ -20,7 +20,7 @@ async fn exchange(baton: &Baton, bytes: &[u8], piece: usize) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// No request has reached the backend but those for these paths.
+/// Checks that only requests for these paths reached the backend.
 fn only(backend: &Backend, paths: &[&str]) {
     backend.seen(|seen| {
         let seen: Vec<_> = seen.heads.iter().map(|head| head.uri().path().to_owned()).collect();
@@ -82,7 +82,7 @@ async fn malformed_heads_are_answered_400_and_nothing_follows() {
     }
     let lines = baton.wait_for_requests(heads.len() * 2).await;
     assert_eq!(lines.len(), heads.len() * 2, "each exactly once in the access log as well");
-    assert!(lines.iter().all(|line| line["path"] == "-"), "no request began: {lines:?}");
+    assert!(lines.iter().all(|line| line["path"] == "-"), "no request was parsed: {lines:?}");
 }
 
 #[tokio::test]
@@ -118,14 +118,14 @@ async fn malformed_chunks_are_answered_400_and_nothing_follows() {
         }
     }
     only(&backend, &["/chunked"]);
-    assert!(backend.seen(|seen| seen.executed.is_empty()), "none was whole");
+    assert!(backend.seen(|seen| seen.executed.is_empty()), "no request was complete");
     for line in baton.wait_for_requests(bodies.len() * 2).await {
         assert_eq!((&line["status"], &line["reason"]), (&400.into(), &"malformed_body".into()));
     }
     baton.wait_for_hits("malformed_body", bodies.len() * 2).await;
 }
 
-/// What is right before the first wrong byte is answered first, in order.
+/// Valid requests before the first malformed one are answered, in order.
 #[tokio::test]
 async fn requests_before_a_malformed_one_are_answered() {
     let backend = Backend::healthy().await;
@@ -144,7 +144,7 @@ async fn requests_before_a_malformed_one_are_answered() {
     only(&backend, &["/one", "/two"]);
 }
 
-/// What looks odd and is not wrong passes, in every piece.
+/// Unusual but valid requests pass, in pieces of any size.
 #[tokio::test]
 async fn honest_requests_in_any_pieces_are_served() {
     let backend = Backend::echo().await;

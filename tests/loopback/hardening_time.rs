@@ -1,4 +1,4 @@
-//! Clients that take too long, and clients that only seem to.
+//! Tests clients that are too slow, and clients that only seem to be.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ async fn with(change: impl FnOnce(&mut ClientLimits)) -> (Backend, Limited) {
     (backend, baton)
 }
 
-/// Everything until Baton closes.
+/// Reads everything until Baton closes.
 async fn rest(tcp: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     within("the end", tcp.read_to_end(&mut bytes)).await.expect("no reset");
@@ -44,7 +44,7 @@ async fn a_tls_handshake_that_never_ends() {
     tcp.write_all(&[0x16, 0x03, 0x01]).await.expect("Baton reads");
     assert_eq!(rest(&mut tcp).await, "");
     baton.refusal(client, "tls_handshake_timeout").await;
-    // One that is no TLS at all is worth a count, and no line.
+    // A client without TLS is counted, and not logged.
     let mut tcp = connect(baton.address).await;
     tcp.write_all(b"GET / HTTP/1.1\r\nhost: front.test\r\n\r\n").await.expect("Baton reads");
     let mut alert = Vec::new();
@@ -54,7 +54,7 @@ async fn a_tls_handshake_that_never_ends() {
 }
 
 #[tokio::test]
-async fn a_connection_on_which_nothing_comes() {
+async fn a_connection_without_a_complete_head() {
     let (_backend, baton) = with(|limits| limits.head_timeout = SHORT).await;
     for hello in ["", "P", "PRI * HTTP/2.0\r\n"] {
         let mut tcp = connect(baton.address).await;
@@ -65,7 +65,8 @@ async fn a_connection_on_which_nothing_comes() {
     }
 }
 
-/// A head must be finished in time, however busily it trickles in, the first and any later one.
+/// A head must be complete in time, even if its bytes keep arriving; this holds for later heads
+/// too.
 #[tokio::test]
 async fn a_head_that_trickles_in_is_a_408() {
     let (backend, baton) = with(|limits| limits.head_timeout = SHORT).await;
@@ -102,7 +103,7 @@ async fn a_head_that_trickles_in_is_a_408() {
     assert_eq!(seen, 1, "only the whole one was a request");
 }
 
-/// Time in which a response is due is not the client's: a head that waits behind it may wait.
+/// The head timeout does not run while a response is due: a pipelined head may wait.
 #[tokio::test]
 async fn a_pipelined_head_waits_for_the_response_before_it() {
     let backend = Backend::start(Behaviour::default(), |exchange| async {
@@ -119,7 +120,7 @@ async fn a_pipelined_head_waits_for_the_response_before_it() {
     let one = "GET /one HTTP/1.1\r\nhost: front.test\r\n\r\nGET /two HTTP/1.1\r\nho";
     tcp.write_all(one.as_bytes()).await.expect("Baton reads");
     let mut answer = Vec::new();
-    // The length was not announced: the body comes in chunks.
+    // Without a content-length the body arrives in chunks.
     while !answer.ends_with(b"slow\r\n0\r\n\r\n") {
         assert_ne!(within("more", tcp.read_buf(&mut answer)).await.expect("no reset"), 0);
     }
@@ -129,7 +130,7 @@ async fn a_pipelined_head_waits_for_the_response_before_it() {
 }
 
 #[tokio::test]
-async fn an_idle_http1_connection_is_closed_in_peace() {
+async fn an_idle_http1_connection_is_closed_without_an_error() {
     let (_backend, baton) = with(|limits| limits.http1_idle_timeout = SHORT).await;
     let mut tcp = connect(baton.address).await;
     let client = tcp.local_addr().expect("it is connected");
@@ -150,7 +151,7 @@ async fn an_idle_http2_connection_gets_goaway() {
     assert_eq!(client.get("/").await.expect("it is answered").status, 200);
     let ended = within("Baton closes", client.closed).await.expect("it does not panic");
     assert!(ended.is_ok(), "GOAWAY(NO_ERROR), and then the end: {ended:?}");
-    // One that does not even acknowledge is closed as well.
+    // A client that does not acknowledge the GOAWAY is closed too.
     let mut raw = RawClient::connect(baton.address).await;
     let frames = raw.all().await;
     let last = frames.iter().rfind(|frame| frame.kind == kind::GOAWAY).expect("a GOAWAY");
@@ -158,7 +159,7 @@ async fn an_idle_http2_connection_gets_goaway() {
     baton.hits("idle_timeout").await;
 }
 
-/// A connection with a stream open is not idle, however long nothing happens on it.
+/// A connection with an open stream is not idle, however long it is silent.
 #[tokio::test]
 async fn a_connection_with_a_stream_open_is_not_idle() {
     let backend = Backend::start(Behaviour::default(), |exchange| async {
@@ -190,7 +191,7 @@ async fn a_preface_without_settings() {
     baton.refusal(client.address, "head_timeout").await;
 }
 
-/// Whether it lacks its CONTINUATION or the rest of its own bytes.
+/// The block lacks a CONTINUATION, or the rest of its own bytes.
 #[tokio::test]
 async fn a_header_block_that_is_never_finished() {
     let (_backend, baton) = with(|limits| limits.head_timeout = SHORT).await;
@@ -204,7 +205,7 @@ async fn a_header_block_that_is_never_finished() {
     }
 }
 
-/// A client that is gone without a word does not hold its streams for ever.
+/// A dead client does not hold its streams forever.
 #[tokio::test]
 async fn an_http2_client_that_does_not_answer_ping() {
     let backend = Backend::start(Behaviour::default(), Exchange::begin_and_hang).await;
@@ -218,8 +219,8 @@ async fn an_http2_client_that_does_not_answer_ping() {
     dead.next_of(kind::PING).await;
     dead.all().await;
     baton.refusal(dead.address, "keepalive_timeout").await;
-    backend.wait_until("its stream is given up", |seen| seen.resets.len() == 1).await;
-    // One that answers may keep its stream.
+    backend.wait_until("its stream is reset", |seen| seen.resets.len() == 1).await;
+    // A client that answers keeps its stream.
     let alive = Http2::connect(baton.address).await;
     let (response, _stream) =
         alive.begin(head(Method::GET, "/", "alive"), true).await.expect("it lives");
@@ -230,7 +231,7 @@ async fn an_http2_client_that_does_not_answer_ping() {
         alive.ping().await;
         tokio::time::sleep(SHORT / 3).await;
     }
-    assert_eq!(backend.seen(|seen| seen.resets.len()), 1, "the other stream goes on");
+    assert_eq!(backend.seen(|seen| seen.resets.len()), 1, "the other stream continues");
 }
 
 async fn large(mut exchange: Exchange) {
@@ -253,7 +254,7 @@ async fn a_client_that_does_not_read_its_response() {
     let http1 = tcp.local_addr().expect("it is connected");
     tcp.write_all(b"GET / HTTP/1.1\r\nhost: front.test\r\n\r\n").await.expect("Baton reads");
     baton.refusal(http1, "write_stall").await;
-    // The same over HTTP/2: the windows are wide open, and nothing is read.
+    // The same over HTTP/2: the windows are wide open, and the client does not read.
     let mut tcp = connect(baton.address).await;
     let http2 = tcp.local_addr().expect("it is connected");
     let mut bytes = PREFACE.to_vec();
@@ -262,12 +263,12 @@ async fn a_client_that_does_not_read_its_response() {
     bytes.extend(get(1));
     tcp.write_all(&bytes).await.expect("Baton reads");
     baton.refusal(http2, "write_stall").await;
-    eventually("both are given up", || backend.seen(|seen| seen.open() == 0)).await;
+    eventually("both streams are ended", || backend.seen(|seen| seen.open() == 0)).await;
 }
 
-/// Slow is not still.
+/// A slow reader is not a stalled one.
 #[tokio::test]
-async fn a_slow_reader_is_left_alone() {
+async fn a_slow_reader_is_not_disconnected() {
     let backend = Backend::start(Behaviour::default(), large).await;
     let stall = Duration::from_secs(1);
     let shorten = |limits: &mut ClientLimits| limits.write_stall_timeout = stall;
@@ -285,10 +286,10 @@ async fn a_slow_reader_is_left_alone() {
     assert!(lines.is_empty(), "{lines:?}");
 }
 
-/// The end of a response is in Baton's hands long after the backend is done: a client that takes its
-/// time for it is not idle, and a head that it has begun behind it does not count yet.
+/// Baton may hold the end of a response long after the backend is done. A client that reads it
+/// slowly is not idle, and the timeout of a pipelined head does not run yet.
 #[tokio::test]
-async fn the_end_of_a_response_may_take_its_time() {
+async fn a_response_may_be_read_slowly_to_its_end() {
     let backend = Backend::start(Behaviour::default(), |mut exchange| async move {
         let head = http::Response::builder().header("content-length", 4 << 20).body(());
         let Some(mut stream) = exchange.start_with(head.expect("a valid head")) else { return };
@@ -317,9 +318,9 @@ async fn the_end_of_a_response_may_take_its_time() {
     }
     let body = bytes.windows(4).position(|end| end == b"\r\n\r\n").expect("a head") + 4;
     let end = body + (4 << 20);
-    assert!(bytes[body..end].iter().all(|byte| *byte == b'x'), "nothing within the response");
-    assert!(bytes[end..].starts_with(b"HTTP/1.1 408 "), "and then the head that never came");
-    // Over HTTP/2 it is the client's windows that let it out bit by bit.
+    assert!(bytes[body..end].iter().all(|byte| *byte == b'x'), "the body is intact");
+    assert!(bytes[end..].starts_with(b"HTTP/1.1 408 "), "a 408 for the incomplete head");
+    // Over HTTP/2 the client's windows release it bit by bit.
     let client = Http2::connect(baton.address).await;
     let (response, _stream) =
         client.begin(head(Method::GET, "/", "slow"), true).await.expect("it lives");

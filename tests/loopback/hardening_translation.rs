@@ -1,4 +1,4 @@
-//! HTTP/2 requests whose parts could mean something else once they are HTTP/1.1.
+//! Tests HTTP/2 requests whose parts could change meaning in HTTP/1.1.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +14,7 @@ use crate::support::raw::kind;
 use crate::support::raw_client::{RawClient, block, frame, literal};
 use crate::support::{Backend, Baton, Http2};
 
-/// An HTTP/1.1 backend, and the targets and hosts of the requests that it has read.
+/// An HTTP/1.1 backend, with the hosts and targets of the requests it received.
 async fn started() -> (Http1Backend, Arc<Mutex<Vec<String>>>, Baton) {
     let seen: Arc<Mutex<Vec<String>>> = Arc::default();
     let noted = Arc::clone(&seen);
@@ -22,7 +22,7 @@ async fn started() -> (Http1Backend, Arc<Mutex<Vec<String>>>, Baton) {
         let host = request.headers()["host"].to_str().expect("ASCII").to_owned();
         noted.lock().expect("nothing panics in it").push(format!("{host} {}", request.uri()));
         async move {
-            // A body that breaks off is not answered: the connection is cut.
+            // A truncated body is answered with `cut`.
             let body = request.into_body().collect().await.map(|body| body.to_bytes());
             Response::new(Full::new(body.unwrap_or_else(|_| Bytes::from_static(b"cut"))))
         }
@@ -44,7 +44,7 @@ fn request(authority: &str, path: &str, host: Option<&str>) -> Vec<u8> {
     block
 }
 
-/// What Baton makes of a block: the kind of frame that answers it.
+/// Sends a header block. Returns the kind and payload of the frame that answers it.
 async fn sent(baton: &Baton, block: &[u8]) -> (u8, Vec<u8>) {
     let mut client = RawClient::connect(baton.address).await;
     client.write(&frame(kind::HEADERS, 0x5, 1, block)).await;
@@ -98,7 +98,7 @@ async fn names_and_values_cannot_split_a_message() {
 }
 
 #[tokio::test]
-async fn there_is_one_authority_and_one_path() {
+async fn there_is_exactly_one_authority_and_one_path() {
     let (_backend, seen, baton) = started().await;
     for (wrong, why) in [
         (request("front.test", "/", Some("other.test")), ":authority and Host disagree"),
@@ -111,7 +111,7 @@ async fn there_is_one_authority_and_one_path() {
         (request("", "/", None), "no authority"),
     ] {
         let (answered, payload) = sent(&baton, &wrong).await;
-        // `:status: 400`, from the static table; or h2 has found it malformed first.
+        // `:status: 400` from the static table, or h2 rejected it first.
         let refused = answered == kind::RST_STREAM || payload[0] == 0x8c;
         assert!(refused, "{why}: {answered} {payload:?}");
     }
@@ -125,7 +125,7 @@ async fn there_is_one_authority_and_one_path() {
         assert_eq!((answered, payload[0]), (kind::HEADERS, 0x88), "200");
     }
     assert_eq!(*seen.lock().expect("nothing panics in it"), ["front.test /"; 3]);
-    // In HTTP/1.1 an authority alone is a target for CONNECT only.
+    // In HTTP/1.1, only CONNECT may have an authority as its target.
     let mut tcp = connect(baton.address).await;
     let alone = b"GET other.test:80 HTTP/1.1\r\nhost: front.test\r\nconnection: close\r\n\r\n";
     tcp.write_all(alone).await.expect("Baton reads");
@@ -134,9 +134,9 @@ async fn there_is_one_authority_and_one_path() {
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
 }
 
-/// Content-Length that DATA does not keep, from either side, never makes a whole message.
+/// A body that differs from its Content-Length never makes a complete message, in either direction.
 #[tokio::test]
-async fn content_that_is_not_of_the_announced_length() {
+async fn content_that_differs_from_the_announced_length() {
     let (_backend, seen, baton) = started().await;
     for content in [&b"abcdefg"[..], b"abc"] {
         let mut client = RawClient::connect(baton.address).await;
@@ -147,7 +147,7 @@ async fn content_that_is_not_of_the_announced_length() {
         assert_eq!((reset.stream, &reset.payload[..]), (1, &[0, 0, 0, 1][..]), "PROTOCOL_ERROR");
     }
     let targets = seen.lock().expect("nothing panics in it").len();
-    assert!(targets <= 2, "nothing of it became a second request: {targets}");
+    assert!(targets <= 2, "no body became a second request: {targets}");
     let backend = Backend::start(crate::support::Behaviour::default(), |mut exchange| async move {
         let head = Response::builder().header("content-length", "50").body(());
         let Some(mut stream) = exchange.start_with(head.expect("a valid head")) else { return };
@@ -157,5 +157,5 @@ async fn content_that_is_not_of_the_announced_length() {
     let baton = Baton::start(&[backend.url()], &[]).await;
     let client = Http2::connect(baton.address).await;
     let answer = client.send(head(Method::POST, "/", "short"), "short").await;
-    assert!(answer.is_err(), "cut short, and not whole: {answer:?}");
+    assert!(answer.is_err(), "the response is cut short: {answer:?}");
 }

@@ -1,4 +1,4 @@
-//! What an intermediary does to heads (RFC 9110, 7), seen from both ends.
+//! Tests what an intermediary does to heads (RFC 9110, 7), as seen from both ends.
 
 use http::{HeaderMap, Method, Request, Response, Uri};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,7 +13,7 @@ async fn started() -> (Backend, Baton) {
     (backend, baton)
 }
 
-/// `/204` and `/304` answer so; HEAD gets the length of the body that GET would get.
+/// Answers `/204` and `/304` with that status, and HEAD with the length of GET's body.
 async fn serve(mut exchange: Exchange) {
     let respond = |status: u16, fields: &[(&str, &str)]| {
         let mut head = Response::builder().status(status);
@@ -31,7 +31,7 @@ async fn serve(mut exchange: Exchange) {
     exchange.respond.send_response(empty, true).expect("the stream is open");
 }
 
-/// The fields of the one request that the backend saw.
+/// The fields of the only request that the backend received.
 fn fields(backend: &Backend) -> (Uri, HeaderMap) {
     backend.seen(|seen| {
         assert_eq!(seen.heads.len(), 1);
@@ -39,7 +39,7 @@ fn fields(backend: &Backend) -> (Uri, HeaderMap) {
     })
 }
 
-/// Everything that comes on an HTTP/1.1 connection up to this text.
+/// Reads from an HTTP/1.1 connection up to this text.
 async fn read_until(tcp: &mut TcpStream, end: &str) -> String {
     let mut received = Vec::new();
     loop {
@@ -59,7 +59,7 @@ async fn exchange_bytes(baton: &Baton, request: &str, end: &str) -> String {
 }
 
 #[tokio::test]
-async fn hop_by_hop_fields_of_an_http1_client_stay_behind() {
+async fn hop_by_hop_fields_of_an_http1_client_are_removed() {
     let (backend, baton) = started().await;
     let request = "GET / HTTP/1.1\r\nHost: front.test\r\nConnection: keep-alive, X-Secret\r\n\
         X-Secret: 1\r\nKeep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nTE: gzip\r\n\
@@ -113,7 +113,7 @@ async fn paths_and_queries_pass_byte_for_byte() {
         assert_eq!(uri.path_and_query().expect("a path").as_str(), path);
         let line = baton.wait_for_requests(1).await.remove(0);
         let logged = line["path"].as_str().expect("a path").to_owned();
-        assert!(path.starts_with(&logged), "the log has it too: {logged}");
+        assert!(path.starts_with(&logged), "the log has the path: {logged}");
     }
 }
 
@@ -140,18 +140,18 @@ async fn connect_is_refused_with_405() {
     let head = Request::connect("front.test:443").body(()).expect("a valid head");
     let (response, _stream) = client.begin(head, false).await.expect("it lives");
     assert_eq!(within("the head", response).await.expect("a response").status(), 405);
-    assert_eq!(backend.seen(|seen| seen.heads.len()), 0, "no backend is asked");
+    assert_eq!(backend.seen(|seen| seen.heads.len()), 0, "no backend receives it");
 }
 
 #[tokio::test]
-async fn requests_without_one_clear_host_are_refused_with_400() {
+async fn requests_without_exactly_one_host_are_refused_with_400() {
     let (backend, baton) = started().await;
     for hosts in ["", "host: a.test\r\nhost: b.test\r\n"] {
         let request = format!("GET / HTTP/1.1\r\n{hosts}\r\n");
         let answer = exchange_bytes(&baton, &request, "\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{hosts:?}: {answer}");
     }
-    assert_eq!(backend.seen(|seen| seen.heads.len()), 0, "no backend is asked");
+    assert_eq!(backend.seen(|seen| seen.heads.len()), 0, "no backend receives it");
 }
 
 #[tokio::test]
@@ -174,7 +174,7 @@ async fn head_204_and_304_have_no_body_and_keep_their_fields() {
             assert!(answer.headers.get("transfer-encoding").is_none(), "{method} {path}");
         }
     }
-    assert_eq!(http1.get("/after").await.expect("still in step").body, "body");
+    assert_eq!(http1.get("/after").await.expect("still in sync").body, "body");
 }
 
 #[tokio::test]
@@ -191,11 +191,11 @@ async fn expect_100_continue_is_answered_before_the_body() {
     let answer = read_until(&mut tcp, "the body").await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let (_, fields) = fields(&backend);
-    assert!(fields.get("expect").is_none(), "it was met here");
+    assert!(fields.get("expect").is_none(), "Baton answered the expectation");
     assert_eq!(fields["content-length"], "8");
 }
 
-/// An HTTP/1.0 client knows no chunks: the end of the connection is the end of the body.
+/// HTTP/1.0 has no chunks: the end of the connection is the end of the body.
 #[tokio::test]
 async fn an_http10_client_gets_a_body_it_understands() {
     let (_backend, baton) = started().await;
@@ -226,8 +226,8 @@ async fn a_chunked_upload_passes_with_its_trailers() {
     assert!(answer.contains("[97, 98, 99, 100, 101] Some(\"ok\")"), "{answer}");
 }
 
-/// A request within the body of another: `Transfer-Encoding` decides, and what follows is a request
-/// of its own only if the client meant it (RFC 9112, 6.1).
+/// Contradicting lengths: the request is refused, and the bytes after it are not read as a request
+/// (RFC 9112, 6.3).
 #[tokio::test]
 async fn contradicting_lengths_smuggle_nothing() {
     let (backend, baton) = started().await;
@@ -235,5 +235,5 @@ async fn contradicting_lengths_smuggle_nothing() {
         content-length: 60\r\n\r\nbodyGET /smuggled HTTP/1.1\r\nhost: front.test\r\n\r\n";
     let answer = exchange_bytes(&baton, request, "\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
-    assert_eq!(backend.seen(|seen| seen.heads.len()), 0, "no backend is asked");
+    assert_eq!(backend.seen(|seen| seen.heads.len()), 0, "no backend receives it");
 }

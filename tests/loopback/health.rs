@@ -1,4 +1,4 @@
-//! Active health checks: over every protocol, by every kind, once per process.
+//! Tests active health checks: over every protocol, of every kind, once per process.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
@@ -20,13 +20,13 @@ use crate::support::{Backend, Baton, Behaviour, Exchange, Http2, within};
 
 const AGENT: &str = concat!("baton/", env!("CARGO_PKG_VERSION"), " (health check)");
 
-/// An admin interface, checks that come soon and may take their time, and these flags.
+/// Flags for an admin interface and frequent checks with a long timeout, plus `more`.
 fn flags<'a>(more: &[&'a str]) -> Vec<&'a str> {
     let usual = ["--admin", "127.0.0.1:0", "--probe-interval", "20ms", "--probe-timeout", "20s"];
     [&usual, more].concat()
 }
 
-/// Answers checks with what `status` holds, and everything else with 200.
+/// Answers checks with the status in `status`, and all other requests with 200.
 async fn checked(behaviour: Behaviour, status: Arc<AtomicUsize>) -> Backend {
     Backend::start(behaviour, move |exchange| {
         let status = Arc::clone(&status);
@@ -43,7 +43,7 @@ fn is_check(head: &http::Request<()>) -> bool {
     head.headers().get("user-agent").is_some_and(|agent| agent == AGENT)
 }
 
-/// Requests of clients that a backend has seen.
+/// Number of client requests that a backend received.
 fn served(backend: &Backend) -> usize {
     backend.seen(|seen| seen.heads.iter().filter(|head| !is_check(head)).count())
 }
@@ -63,7 +63,7 @@ async fn changed(baton: &Baton, url: &str, state: &str) -> Value {
     baton.wait_for_log(&format!("{url} is {state}"), wanted).await
 }
 
-/// Waits until so many checks are over, and returns how many of them failed.
+/// Waits until this many checks have finished. Returns the number of failed ones.
 async fn probed(baton: &Baton, count: u64) -> u64 {
     let over = |name, metrics: &Exposition| metrics.sum(name, &[]) as u64;
     let metrics = baton
@@ -88,7 +88,7 @@ async fn a_backend_that_fails_its_checks_gets_no_requests_until_it_passes_them()
     let client = Http2::connect(baton.address).await;
     get(&client, 10).await;
     let before = served(&sick);
-    assert!(before > 0, "nothing speaks against it yet");
+    assert!(before > 0, "it is healthy at first");
     status.store(500, Ordering::Relaxed);
     let line = changed(&baton, &sick.url(), "down").await;
     assert_eq!((&line["level"], &line["cause"]), (&"WARN".into(), &"probes".into()), "{line}");
@@ -108,19 +108,19 @@ async fn a_backend_that_fails_its_checks_gets_no_requests_until_it_passes_them()
     assert!(count("baton_probes_failed_total", &[("backend", &url)]) >= 3);
     let well_url = well.url();
     assert_eq!(count("baton_probes_failed_total", &[("backend", &well_url)]), 0);
-    assert_eq!(count("baton_panic_workers", &[]), 0, "one half is well");
+    assert_eq!(count("baton_panic_workers", &[]), 0, "one half is healthy");
     status.store(200, Ordering::Relaxed);
     changed(&baton, &url, "up").await;
     get(&client, 10).await;
-    assert!(served(&sick) > before, "it is back");
+    assert!(served(&sick) > before, "it serves again");
     let check = sick.seen(|seen| seen.heads.iter().find(|head| is_check(head)).cloned());
     let check = check.expect("it was checked");
     assert_eq!(check.uri().to_string(), "https://check.test/healthz?deep");
 }
 
-/// Fall and rise are counted by checks, not by time: two in a row are not three.
+/// Fall and rise count checks, not time: two failures in a row are not three.
 #[tokio::test]
-async fn a_check_that_fails_now_and_then_takes_nothing_down() {
+async fn occasional_failures_take_no_backend_down() {
     let number = Arc::new(AtomicUsize::new(0));
     let backend = Backend::start(Behaviour::default(), move |exchange| {
         let third = number.fetch_add(1, Ordering::Relaxed) % 3 == 2;
@@ -133,7 +133,7 @@ async fn a_check_that_fails_now_and_then_takes_nothing_down() {
 }
 
 #[tokio::test]
-async fn http_checks_speak_the_protocol_of_the_backend() {
+async fn http_checks_use_the_protocol_of_the_backend() {
     let ok = || Arc::new(AtomicUsize::new(200));
     let http2 = checked(Behaviour::default(), ok()).await;
     let cleartext = checked(Behaviour { cleartext: true, ..Behaviour::default() }, ok()).await;
@@ -174,7 +174,7 @@ async fn http_checks_speak_the_protocol_of_the_backend() {
     drop(http1);
 }
 
-/// A backend is checked once for the whole process, and every worker knows what came of it.
+/// One worker checks a backend for the whole process, and every worker receives the result.
 #[tokio::test]
 async fn one_worker_checks_for_all() {
     for workers in [1, 3] {
@@ -189,7 +189,7 @@ async fn one_worker_checks_for_all() {
             "http",
             "--probe-fall",
             "1",
-            // Only the first check of each checker comes within the time of the test.
+            // Long enough that only the first check of each checker runs during the test.
             "--probe-interval",
             "1h",
             "--probe-timeout",
@@ -217,7 +217,7 @@ async fn one_worker_checks_for_all() {
     }
 }
 
-/// A listener that takes every connection and says nothing.
+/// A listener that accepts every connection and stays silent.
 async fn accepts_and_keeps() -> RawBackend {
     RawBackend::accepting(|tcp, _| {
         Box::pin(async move {
@@ -229,7 +229,7 @@ async fn accepts_and_keeps() -> RawBackend {
 }
 
 #[tokio::test]
-async fn a_check_without_an_answer_fails_in_time_and_says_what_it_waited_for() {
+async fn an_unanswered_check_times_out_and_reports_what_it_waited_for() {
     let silent = Backend::start(Behaviour::default(), Exchange::wait_for_reset).await;
     let stuck = accepts_and_keeps().await;
     let once = [
@@ -247,12 +247,12 @@ async fn a_check_without_an_answer_fails_in_time_and_says_what_it_waited_for() {
     assert_eq!(line["reason"], "no answer within 2s: waiting for the response", "{line}");
     let line = changed(&baton, &stuck.url(), "down").await;
     assert_eq!(line["reason"], "no answer within 2s: TLS handshake", "{line}");
-    // The check is given up, not left behind.
+    // A check that timed out is cancelled.
     silent.wait_until("a check is reset or closed", |seen| seen.open() <= 1).await;
 }
 
 #[tokio::test]
-async fn a_tcp_check_asks_for_a_connection_and_for_tls() {
+async fn a_tcp_check_tests_the_connection_and_tls() {
     let stuck = accepts_and_keeps().await;
     let plain = format!("http://{}", stuck.address);
     let mut gone = Backend::healthy().await;
@@ -263,7 +263,7 @@ async fn a_tcp_check_asks_for_a_connection_and_for_tls() {
     assert!(reason.starts_with("cannot connect: "), "{reason}");
     gone.listen().await;
     changed(&baton, &gone.url(), "up").await;
-    assert!(gone.seen(|seen| seen.heads.is_empty()), "nothing is asked");
+    assert!(gone.seen(|seen| seen.heads.is_empty()), "no request is sent");
     let changes = baton.lines("backend changed");
     assert!(changes.iter().all(|line| line["backend"] == gone.url()), "{changes:?}");
 
@@ -276,7 +276,7 @@ async fn a_tcp_check_asks_for_a_connection_and_for_tls() {
     assert!(reason.starts_with("TLS: invalid peer certificate"), "{reason}");
 }
 
-/// What a gRPC server says of its health.
+/// Answers the gRPC health service with this status.
 async fn answer_health(mut exchange: Exchange, status: u8, asked: mpsc::UnboundedSender<Vec<u8>>) {
     assert_eq!(exchange.head.uri().path(), "/grpc.health.v1.Health/Check");
     assert_eq!(exchange.head.method(), http::Method::POST);
@@ -299,7 +299,7 @@ async fn answer_health(mut exchange: Exchange, status: u8, asked: mpsc::Unbounde
 }
 
 #[tokio::test]
-async fn a_grpc_check_asks_the_health_service() {
+async fn a_grpc_check_calls_the_health_service() {
     let status = Arc::new(AtomicU8::new(1));
     let (sender, mut asked) = mpsc::unbounded_channel();
     let said = Arc::clone(&status);
@@ -330,7 +330,7 @@ async fn a_grpc_check_asks_the_health_service() {
     assert!(reason.starts_with("UNIMPLEMENTED: "), "{reason}");
 }
 
-/// A server that closes its connections in order, and takes new ones, is well.
+/// A server that closes connections with GOAWAY(NO_ERROR) and accepts new ones is healthy.
 #[tokio::test]
 async fn a_goaway_without_an_error_is_no_failure() {
     let first = Arc::new(AtomicBool::new(false));
@@ -361,9 +361,9 @@ async fn a_goaway_without_an_error_is_no_failure() {
     assert_eq!(line["reason"], "GOAWAY on two connections in a row", "{line}");
 }
 
-/// With fewer than half of the backends well, all are used: an answer that may fail beats none.
+/// Fail-open: with fewer than half of the backends healthy, all are used.
 #[tokio::test]
-async fn with_too_few_backends_well_health_is_ignored() {
+async fn with_too_few_healthy_backends_all_are_used() {
     let status = Arc::new(AtomicUsize::new(500));
     let mut sick = Vec::new();
     for _ in 0..2 {
@@ -375,19 +375,19 @@ async fn with_too_few_backends_well_health_is_ignored() {
     let panicking = |workers: f64| {
         move |metrics: &Exposition| metrics.sum("baton_panic_workers", &[]) as u64 == workers as u64
     };
-    baton.metrics_until("one third is well", panicking(1.0)).await;
+    baton.metrics_until("one third is healthy", panicking(1.0)).await;
     let pools: Value = serde_json::from_str(&baton.ask("/pools").await).expect("JSON");
     assert_eq!(pools["workers"][0]["clusters"][0]["panicking"], true);
     let client = Http2::connect(baton.address).await;
     get(&client, 30).await;
     for backend in &sick {
-        assert!(served(backend) > 5, "it is used although it is down");
+        assert!(served(backend) > 5, "it is used while down");
     }
     status.store(200, Ordering::Relaxed);
-    baton.metrics_until("all are well", panicking(0.0)).await;
+    baton.metrics_until("all are healthy", panicking(0.0)).await;
 }
 
-/// A reload turns checks on, changes them, and turns them off; other reloads leave them alone.
+/// A reload enables, changes and disables checks; other reloads do not affect them.
 #[tokio::test]
 async fn a_reload_changes_the_checks_of_every_worker() {
     let backend = Backend::start(Behaviour::default(), |exchange| {
@@ -410,7 +410,7 @@ async fn a_reload_changes_the_checks_of_every_worker() {
     };
     let config = ConfigFile::new("checks.toml", &file(""));
     let baton = Baton::start_with_file(&config.path, &[]).await;
-    baton.metrics_until("nobody asks", in_state("up")).await;
+    baton.metrics_until("no checks run", in_state("up")).await;
     assert!(backend.seen(|seen| seen.heads.is_empty()));
     for (text, state) in
         [(probe("/bad"), "down"), (probe("/good"), "up"), (probe("/bad"), "down"), (file(""), "up")]
@@ -418,7 +418,7 @@ async fn a_reload_changes_the_checks_of_every_worker() {
         config.write(&text);
         assert_ne!(reloaded(&baton).await, Vec::<String>::new());
         baton.metrics_until(state, in_state(state)).await;
-        // The same again changes nothing.
+        // Reloading the same file changes nothing.
         reloaded(&baton).await;
     }
     let lines = baton.wait_for_lines("backend changed", 12).await;
@@ -429,5 +429,5 @@ async fn a_reload_changes_the_checks_of_every_worker() {
         paths.dedup();
         paths
     });
-    assert_eq!(paths, ["/bad", "/good", "/bad"], "each asks what is configured");
+    assert_eq!(paths, ["/bad", "/good", "/bad"], "checks use the configured path");
 }

@@ -1,4 +1,4 @@
-//! Backends that speak HTTP/1.1 only.
+//! Tests backends that only speak HTTP/1.1.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ async fn echoes_over_http1(reached: Reached) {
     })
     .await;
     let connections = backend.connections();
-    assert!(connections <= 16, "within the limit, and reused: {connections}");
+    assert!(connections <= 16, "connections are limited and reused: {connections}");
     let mut client = Http1::connect(baton.address).await;
     for _ in 0..3 {
         let answer = client.send(head(Method::PUT, "/", "http1"), "whole body").await;
@@ -53,7 +53,7 @@ async fn http1_only_tls_backend_serves_concurrent_requests() {
 }
 
 #[tokio::test]
-async fn tls_backend_without_alpn_is_spoken_to_in_http1() {
+async fn tls_backend_without_alpn_gets_http1() {
     echoes_over_http1(Reached::TlsWithoutAlpn).await;
 }
 
@@ -62,7 +62,7 @@ async fn cleartext_http1_backend_serves_concurrent_requests() {
     echoes_over_http1(Reached::Cleartext).await;
 }
 
-/// `Connection: close` on a response: the next request takes a new connection.
+/// `Connection: close` on a response: the next request uses a new connection.
 #[tokio::test]
 async fn http1_backend_that_closes_each_connection_loses_no_request() {
     let closing = |request| async {
@@ -83,7 +83,7 @@ async fn http1_backend_that_closes_each_connection_loses_no_request() {
     assert_eq!(backend.connections(), 10);
 }
 
-/// Cookies that HTTP/2 carried apart are joined for HTTP/1.1; what is hop-by-hop stays behind.
+/// Split HTTP/2 cookies are joined for HTTP/1.1; hop-by-hop fields are removed.
 #[tokio::test]
 async fn http1_backend_sees_http1_fields() {
     let look = |request: Request<Incoming>| async move {
@@ -110,11 +110,11 @@ async fn http1_backend_sees_http1_fields() {
     let answer = client.send(head, "").await.expect("it is answered");
     assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"seen"[..]));
     for removed in ["connection", "x-internal", "keep-alive"] {
-        assert!(answer.headers.get(removed).is_none(), "{removed} stays behind");
+        assert!(answer.headers.get(removed).is_none(), "{removed} is removed");
     }
 }
 
-/// A backend that answers every request of each connection with these bytes, then closes if `closes`.
+/// A backend that answers every request with these bytes, then closes if `closes`.
 async fn scripted(answer: &'static [u8], closes: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("it is bound"));
@@ -133,7 +133,7 @@ async fn scripted(answer: &'static [u8], closes: bool) -> String {
     url
 }
 
-/// RFC 9112, 6.3: a length beside a transfer coding may be an attempt to smuggle a response.
+/// RFC 9112, 6.3: a length beside a transfer coding may be a smuggling attempt.
 #[tokio::test]
 async fn a_length_beside_a_transfer_coding_is_a_bad_gateway() {
     let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n\
@@ -146,7 +146,7 @@ async fn a_length_beside_a_transfer_coding_is_a_bad_gateway() {
 }
 
 #[tokio::test]
-async fn an_answer_in_another_protocol_that_nobody_asked_for_is_a_bad_gateway() {
+async fn an_unsolicited_protocol_switch_is_a_bad_gateway() {
     let backend = scripted(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n", true).await;
     let baton = Baton::start(&[backend], &[]).await;
     let client = Http2::connect(baton.address).await;
@@ -154,7 +154,7 @@ async fn an_answer_in_another_protocol_that_nobody_asked_for_is_a_bad_gateway() 
     assert_eq!(answer.status.as_u16(), 502);
 }
 
-/// A backend that answers whole and closes without a word is as well as any other.
+/// A backend that closes after each complete answer is healthy.
 #[tokio::test]
 async fn a_backend_that_closes_after_each_whole_answer_stays_in_use() {
     let closing = scripted(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nclosing", true).await;

@@ -1,9 +1,9 @@
-//! The real `baton` before real HTTP/2-over-TLS servers on loopback, one scenario per test.
+//! Tests the real `baton` binary with real servers on loopback, one scenario per test.
 #![cfg(feature = "proxy")]
 #![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
-    reason = "tests stand outside the seams: they are the network and the clock"
+    reason = "tests use the real network and clock"
 )]
 
 #[path = "../support/mod.rs"]

@@ -1,4 +1,5 @@
-//! Bodies stream with back-pressure: a slow side holds up the other, and Baton keeps little.
+//! Tests streaming with back-pressure: a slow side slows down the other one, and Baton buffers
+//! little.
 
 use std::sync::Arc;
 
@@ -12,9 +13,9 @@ use crate::support::{Backend, Baton, Behaviour, Exchange, Http2, unique_id, with
 
 const BODY_BYTES: usize = 50 << 20;
 const PIECE_BYTES: usize = 64 << 10;
-/// The slow side pauses for a round trip each time it has read so many bytes.
+/// The slow side pauses for a round trip each time it has read this many bytes.
 const PAUSE_BYTES: usize = 256 << 10;
-/// What one stream may make Baton grow by.
+/// Maximum growth of Baton's memory for one stream.
 const GROWTH_MAX: u64 = 2 << 20;
 
 async fn send_body(mut exchange: Exchange) {
@@ -28,7 +29,7 @@ async fn send_body(mut exchange: Exchange) {
     }
 }
 
-/// Runs `body` and says by how much Baton's resident memory grew at most meanwhile.
+/// Runs `body`. Returns the peak growth of Baton's resident memory in the meantime.
 async fn growth<F: Future<Output = ()>>(baton: &Baton, body: F) -> u64 {
     let before = baton.resident_bytes();
     baton.forget_peak();
@@ -36,14 +37,14 @@ async fn growth<F: Future<Output = ()>>(baton: &Baton, body: F) -> u64 {
     baton.peak_resident_bytes().saturating_sub(before)
 }
 
-/// Reads a whole download. The slow way: Baton gets many chances to read ahead between pieces.
+/// Reads a whole download. If `slowly`, Baton gets many chances to read ahead between pieces.
 async fn download(client: &Http2, backend: &Backend, slowly: bool) {
     let head = head(Method::GET, "/download", &unique_id());
     let (response, _) = client.begin(head, true).await.expect("the connection lives");
     let mut body = within("the head", response).await.expect("a response").into_body();
     let sent_before = backend.seen(|seen| seen.sent_bytes);
     if slowly {
-        // Nothing is read for a hundred round trips, in which all 50 MiB could pass.
+        // Reads nothing for a hundred round trips, in which all 50 MiB could pass.
         for _ in 0..100 {
             client.ping().await;
         }
@@ -59,7 +60,7 @@ async fn download(client: &Http2, backend: &Backend, slowly: bool) {
         }
     }
     assert_eq!(received, BODY_BYTES);
-    assert!(ahead_max < BODY_BYTES / 2, "the backend is held up: {ahead_max} bytes ahead");
+    assert!(ahead_max < BODY_BYTES / 2, "the backend is slowed down: {ahead_max} bytes ahead");
 }
 
 #[tokio::test]
@@ -85,7 +86,7 @@ async fn download_http1(baton: &Baton, backend: &Backend, slowly: bool) {
     let mut tcp = crate::support::client::connect(baton.address).await;
     let request = b"GET / HTTP/1.1\r\nhost: front.test\r\nconnection: close\r\n\r\n";
     within("sending", tcp.write_all(request)).await.expect("Baton reads");
-    // Round trips on another connection give Baton its chances to read ahead.
+    // Round trips on another connection give Baton time to read ahead.
     let other = Http2::connect(baton.address).await;
     if slowly {
         backend.wait_until("it arrived", |seen| seen.heads.len() == 2).await;
@@ -108,7 +109,7 @@ async fn download_http1(baton: &Baton, backend: &Backend, slowly: bool) {
     assert!(received > BODY_BYTES, "head, chunks and all of the body: {received}");
 }
 
-/// A backend that reads a piece only when the test says so.
+/// A backend that reads one piece each time the test sends a turn.
 async fn slow_backend() -> (Backend, mpsc::Sender<()>) {
     let (turn, turns) = mpsc::channel::<()>(1);
     let turns = Arc::new(tokio::sync::Mutex::new(turns));
@@ -157,7 +158,7 @@ async fn slow_backend_of_50_mib_holds_under_2_mib() {
         for _ in 0..100 {
             other.ping().await;
         }
-        // Ends when the backend has read everything and takes no more turns.
+        // Ends when the backend has read everything.
         let all = 2 * BODY_BYTES;
         while backend.seen(|seen| seen.received_bytes) < all {
             let before = backend.seen(|seen| seen.received_bytes);
@@ -176,8 +177,8 @@ async fn slow_backend_of_50_mib_holds_under_2_mib() {
     assert!(growth < GROWTH_MAX, "grew by {growth} bytes");
 }
 
-/// A client that stalls holds up its own stream and nothing else, though both share the connection
-/// to the backend.
+/// A stalled client stalls only its own stream, although all streams share the connection to the
+/// backend.
 #[tokio::test]
 async fn a_stalled_client_stalls_only_its_own_stream() {
     let backend = Backend::start(Behaviour::default(), |exchange| async {
@@ -199,6 +200,6 @@ async fn a_stalled_client_stalls_only_its_own_stream() {
     for _ in 0..50 {
         assert_eq!(quick.get("/quick").await.expect("it is answered").body, "quick");
     }
-    assert_eq!(backend.seen(|seen| seen.connections), 1, "they do share the connection");
+    assert_eq!(backend.seen(|seen| seen.connections), 1, "all streams share one connection");
     drop(held);
 }

@@ -1,4 +1,4 @@
-//! The metrics: each moves when its cause happens, and all of them are well formed.
+//! Tests the metrics: each changes with its cause, and all are well-formed.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -14,12 +14,12 @@ use crate::support::exposition::Exposition;
 use crate::support::raw::RawBackend;
 use crate::support::{Backend, Baton, Behaviour, Exchange, Http1, Http2, within};
 
-/// A Baton with an admin interface and these flags, before one backend.
+/// Starts Baton with an admin interface and these flags, before one backend.
 async fn start(url: &str, flags: &[&str]) -> Baton {
     Baton::start(&[url], &[&["--admin", "127.0.0.1:0"], flags].concat()).await
 }
 
-/// The count of a family for the one backend of the default cluster.
+/// The value of a metric in the default cluster.
 fn count(metrics: &Exposition, name: &str, labels: &[(&str, &str)]) -> u64 {
     metrics.sum(name, &[&[("cluster", "default")], labels].concat()) as u64
 }
@@ -90,7 +90,7 @@ async fn requests_are_counted_by_backend_status_and_outcome() {
     assert_eq!(bytes("client", "received"), 11);
     assert!(bytes("backend", "sent") >= 7);
     assert_eq!(bytes("backend", "received"), 9);
-    assert!(bytes("client", "sent") > 9, "and the line of the 502");
+    assert!(bytes("client", "sent") > 9, "and the body of the 502");
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn retries_and_resets_are_counted_by_evidence_and_code() {
 }
 
 #[tokio::test]
-async fn what_runs_now_is_told_as_it_is() {
+async fn gauges_follow_streams_and_retries() {
     let backend = Backend::start(Behaviour::default(), answer_as_told).await;
     let url = backend.url();
     let baton = start(&url, &[]).await;
@@ -162,13 +162,13 @@ async fn what_runs_now_is_told_as_it_is() {
     let available = |metrics: &Exposition| count(metrics, "baton_streams_available", &of_backend);
     let retrying = |metrics: &Exposition| count(metrics, "baton_requests_retrying", &[]);
     let idle = baton.metrics().await;
-    assert_eq!((available(&idle), retrying(&idle)), (100, 0), "as many as Baton would open");
+    assert_eq!((available(&idle), retrying(&idle)), (100, 0), "the limit of Baton");
     let held = client.begin(head(Method::GET, "/retry", "retry"), true).await.expect("it lives");
     let metrics = baton.metrics_until("it is on a retry", |metrics| retrying(metrics) == 1).await;
     assert_eq!(available(&metrics), 99);
     drop((held, client));
     let over = |metrics: &Exposition| retrying(metrics) == 0 && available(metrics) == 100;
-    baton.metrics_until("nobody wants it any more", over).await;
+    baton.metrics_until("no request is left", over).await;
 }
 
 #[tokio::test]
@@ -211,7 +211,7 @@ async fn connections_are_counted_from_the_dial_to_the_close() {
 }
 
 #[tokio::test]
-async fn dials_that_fail_are_counted_by_how_far_they_came() {
+async fn failed_dials_are_counted_by_phase() {
     let mut down = Backend::healthy().await;
     down.stop().await;
     let no_tls = RawBackend::accepting(|mut tcp, _| {
@@ -255,7 +255,7 @@ async fn dials_that_fail_are_counted_by_how_far_they_came() {
 }
 
 #[tokio::test]
-async fn silence_shows_as_a_suspect_connection_and_a_ping() {
+async fn silence_shows_a_suspect_connection_and_a_ping() {
     let backend = RawBackend::start(100, |mut connection| async move {
         let mut bodies = crate::support::raw::Bodies::default();
         connection.request(&mut bodies).await;
@@ -274,7 +274,8 @@ async fn silence_shows_as_a_suspect_connection_and_a_ping() {
         })
         .await;
     assert_eq!(count(&metrics, "baton_pings_total", &[]), 1);
-    let answer = within("it is given up", asked).await.expect("no panic").expect("answered");
+    let answer =
+        within("the connection is closed", asked).await.expect("no panic").expect("answered");
     assert_eq!(answer.status, 502);
     let silent = [("reason", "silent")];
     baton
@@ -285,7 +286,7 @@ async fn silence_shows_as_a_suspect_connection_and_a_ping() {
 }
 
 #[tokio::test]
-async fn the_process_tells_what_it_uses() {
+async fn process_metrics_are_reported() {
     let backend = Backend::healthy().await;
     let baton = start(&backend.url(), &["--workers", "3"]).await;
     let metrics = baton.metrics().await;
@@ -308,7 +309,7 @@ async fn the_process_tells_what_it_uses() {
     }
 }
 
-/// Prometheus' own checker, where it is installed.
+/// Checks the metrics with Prometheus' own tool, if it is installed.
 #[tokio::test]
 async fn promtool_finds_nothing_wrong() {
     let backend = Backend::start(Behaviour::default(), answer_as_told).await;

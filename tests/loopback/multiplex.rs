@@ -1,4 +1,4 @@
-//! Many requests over few connections: none swapped, none lost.
+//! Tests many requests over few connections: none swapped, none lost.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use http::Method;
 use crate::support::client::head;
 use crate::support::{Backend, Baton, Http2, run_load, unique_id};
 
-/// A body that only this request has, of 1 to about 4 000 bytes.
+/// A unique body of 1 to about 4 000 bytes.
 fn unique_body(id: &str, number: usize) -> Bytes {
     id.bytes().cycle().take(1 + id.len() + number * 37 % 4_000).collect()
 }
@@ -41,13 +41,13 @@ async fn five_thousand_multiplexed_requests_with_unique_bodies_none_swapped() {
     executed.extend(second.seen(|seen| seen.executed.clone()));
     assert_eq!(executed.len(), REQUESTS);
     assert!(executed.values().all(|times| *times == 1));
-    // Two workers, at most 128 requests at once: two connections to each backend would do; a few
-    // more may have been dialled while the first were not there yet.
+    // For at most 128 concurrent requests, two workers need two connections to each backend; a few
+    // more may be dialled before the first are connected.
     let connections = first.seen(|seen| seen.connections) + second.seen(|seen| seen.connections);
     assert!(connections <= 12, "{connections} connections for 128 requests at once");
 }
 
-/// Round robin gives each backend its half.
+/// Round robin gives each backend half of the requests.
 #[tokio::test]
 async fn round_robin_shares_evenly() {
     let first = Backend::healthy().await;
@@ -61,7 +61,7 @@ async fn round_robin_shares_evenly() {
     assert!(shares.iter().all(|share| (40..=60).contains(share)), "{shares:?}");
 }
 
-/// Weights are shares, with `--strategy weighted`.
+/// With `--strategy weighted`, the weights are the shares.
 #[tokio::test]
 async fn weights_are_shares() {
     let light = Backend::healthy().await;

@@ -1,4 +1,4 @@
-//! Reload: what asks for it, what it says, what it refuses, and what goes on meanwhile.
+//! Tests reloads: triggers, reports, refusals, and the traffic in the meantime.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,7 +20,7 @@ async fn named(name: &'static str) -> Backend {
     Backend::start(Behaviour::default(), move |exchange: Exchange| exchange.answer(200, name)).await
 }
 
-/// A backend that answers with its name when the gate is opened.
+/// A backend that answers with its name once the gate is open.
 async fn gated(name: &'static str) -> (Backend, watch::Sender<bool>) {
     Backend::gated(move |exchange| exchange.answer(200, name)).await
 }
@@ -34,7 +34,7 @@ fn text(parts: &[&str]) -> String {
     parts.concat()
 }
 
-/// The addresses of all listeners so far, in the order in which they began.
+/// The addresses of the first `count` listeners, in the order in which they started.
 async fn addresses(baton: &Baton, count: usize) -> Vec<SocketAddr> {
     let lines = baton.wait_for_lines("listening", count).await;
     let address = |line: &Value| line["address"].as_str().expect("text").parse().expect("one");
@@ -42,7 +42,7 @@ async fn addresses(baton: &Baton, count: usize) -> Vec<SocketAddr> {
 }
 
 #[tokio::test]
-async fn backends_come_go_and_stay_with_their_connections() {
+async fn backends_are_added_removed_and_kept_with_their_connections() {
     let (stays, goes, comes) = (named("stays").await, named("goes").await, named("comes").await);
     let file = |backends: &[(String, u16)]| {
         text(&[PROCESS, LISTENER, &cluster("web", "strategy = \"weighted\"", backends)])
@@ -92,9 +92,9 @@ async fn backends_come_go_and_stay_with_their_connections() {
     assert_eq!(weight(&stays.url()), Some(7.into()));
 }
 
-/// What a removed backend, or a removed cluster, was given is answered, over the same connections.
+/// Requests of a removed backend or cluster are answered over the same connections.
 #[tokio::test]
-async fn what_is_removed_finishes_its_requests() {
+async fn removed_backends_and_clusters_finish_their_requests() {
     let (backend, gate) = gated("removed backend").await;
     let (of_cluster, cluster_gate) = gated("removed cluster").await;
     let stays = named("stays").await;
@@ -131,7 +131,7 @@ async fn what_is_removed_finishes_its_requests() {
     assert_eq!(body(&client, "/").await, "stays");
 }
 
-/// A file whose cluster has tables for so many requests. Another size needs another pool.
+/// A file whose cluster has this many requests. Another size requires another pool.
 fn sized(backend: &Backend, requests: usize, drain: &str) -> String {
     let limits = format!(
         "limits = {{ requests = {requests}, waiting = 8 }}\ntimeouts = {{ drain = '{drain}' }}"
@@ -139,8 +139,8 @@ fn sized(backend: &Backend, requests: usize, drain: &str) -> String {
     text(&[PROCESS, LISTENER, &cluster("web", &limits, &[(backend.url(), 1)])])
 }
 
-/// A request that is in flight in a pool that was replaced since. The pool has this drain timeout, the
-/// present one 500 ms.
+/// A request in flight in a pool that has been replaced. That pool has the given drain timeout; the
+/// current one has 500 ms.
 struct HeldInReplaced {
     backend: Backend,
     gate: watch::Sender<bool>,
@@ -165,14 +165,14 @@ impl HeldInReplaced {
     }
 }
 
-/// What an old pool has accepted is finished.
+/// A replaced pool finishes the requests it has accepted.
 #[tokio::test]
-async fn pools_that_are_replaced_finish_what_they_have() {
+async fn replaced_pools_finish_their_requests() {
     let held = HeldInReplaced::start("pools.toml", "500ms").await;
     let next = held.client.begin(head(Method::GET, "/", "next"), true).await;
     let (next, _) = next.expect("it lives");
     held.backend.wait_until("both are in flight", |seen| seen.open() == 2).await;
-    // Longer than the drain deadline, and by far not twenty times that.
+    // Longer than the drain timeout, and far less than twenty times that.
     tokio::time::sleep(Duration::from_secs(1)).await;
     held.gate.send_replace(true);
     for response in [held.response, next] {
@@ -182,12 +182,12 @@ async fn pools_that_are_replaced_finish_what_they_have() {
     assert_eq!(held.backend.seen(|seen| seen.connections), 2);
 }
 
-/// When the process ends, an old pool has its drain deadline like any other, whatever that of the present
-/// one is.
+/// At process shutdown, a replaced pool has its own drain timeout, independent of the current
+/// pool's.
 #[tokio::test]
-async fn pools_that_were_replaced_end_with_the_process() {
+async fn replaced_pools_end_with_the_process() {
     let mut held = HeldInReplaced::start("pools-end.toml", "3s").await;
-    // Long ago by the measure of the present deadline.
+    // Longer than the current pool's drain timeout.
     tokio::time::sleep(Duration::from_millis(1_700)).await;
     held.baton.terminate();
     let response = within("the response", held.response).await.expect("it is answered");
@@ -196,7 +196,7 @@ async fn pools_that_were_replaced_end_with_the_process() {
 }
 
 #[tokio::test]
-async fn listeners_come_and_go_in_order() {
+async fn listeners_are_added_and_removed() {
     let (backend, gate) = gated("it").await;
     let web = cluster("web", "", &[(backend.url(), 1)]);
     let one = text(&[PROCESS, LISTENER, &web]);
@@ -218,7 +218,7 @@ async fn listeners_come_and_go_in_order() {
     assert_eq!(reloaded(&baton).await, ["listener [::1]:0 removed"]);
     assert_eq!(baton.wait_for_lines("listener removed", 1).await[0]["address"], added.to_string());
     let gone = async { while TcpStream::connect(added).await.is_ok() {} };
-    within("nobody listens there", gone).await;
+    within("the port is closed", gone).await;
     gate.send_replace(true);
     let response = within("the response", held).await.expect("it is answered");
     assert_eq!(read_answer(response).await.expect("to its end").body, "it");
@@ -226,11 +226,11 @@ async fn listeners_come_and_go_in_order() {
     assert_eq!((&last.body[..], last.header("connection")), (&b"it"[..], "close"));
     let closed = within("the connection ends", http2.closed).await;
     closed.expect("no panic").expect("in order, by GOAWAY");
-    assert_eq!(body(&other, "/").await, "it", "connections to the one that stays go on");
+    assert_eq!(body(&other, "/").await, "it", "connections of the kept listener still work");
 }
 
 #[tokio::test]
-async fn a_listener_that_stays_goes_over_to_other_protocols() {
+async fn a_kept_listener_changes_its_protocols() {
     let backend = named("it").await;
     let file = |http2: bool| {
         let listener = format!("{LISTENER}http2 = {http2}\n");
@@ -242,7 +242,7 @@ async fn a_listener_that_stays_goes_over_to_other_protocols() {
     assert_eq!(body(&before, "/").await, "it");
     config.write(&file(false));
     assert_eq!(reloaded(&baton).await, ["listener 127.0.0.1:0 changed"]);
-    assert_eq!(body(&before, "/").await, "it", "connections go on as they began");
+    assert_eq!(body(&before, "/").await, "it", "open connections keep their protocol");
     let tcp = crate::support::client::connect(baton.address).await;
     let after = h2::client::handshake(tcp).await;
     let refused = match after {
@@ -274,7 +274,7 @@ async fn every_trigger_reloads() {
     let changes = reloaded(&baton).await;
     assert!(changes.contains(&"process.watch false to true".to_owned()), "{changes:?}");
     assert_eq!(body(&client, "/").await, "one");
-    // From here on it notices by itself. What is wrong is said, and is no end.
+    // From here on the file is watched. An invalid file is logged, and Baton keeps running.
     config.write("wrong");
     let refused = "reload refused, nothing changed";
     let line = baton.wait_for_log(refused, |line| message(line) == refused).await;
@@ -293,9 +293,9 @@ async fn every_trigger_reloads() {
     assert_eq!(metrics.sum("baton_last_reload_successful", &[]) as u64, 1);
 }
 
-/// Whoever asks is answered, however many do at once; the first of them changes something.
+/// Concurrent reload requests are all answered; only the first changes something.
 #[tokio::test]
-async fn reloads_that_are_asked_for_at_once_come_one_after_the_other() {
+async fn concurrent_reloads_run_one_after_the_other() {
     let (one, other) = (named("one").await, named("other").await);
     let file =
         |backend: &Backend| text(&[PROCESS, LISTENER, &cluster("web", "", &[(backend.url(), 1)])]);
@@ -311,9 +311,9 @@ async fn reloads_that_are_asked_for_at_once_come_one_after_the_other() {
     assert_eq!(body(&Http2::connect(baton.address).await, "/").await, "other");
 }
 
-/// All reasons, in the log and in the answer, and nothing has changed.
+/// A refused reload reports all reasons in the log and in the answer, and changes nothing.
 #[tokio::test]
-async fn a_reload_that_is_refused_changes_nothing() {
+async fn a_refused_reload_changes_nothing() {
     let (backend, other) = (named("it").await, named("other").await);
     let web = cluster("web", "", &[(backend.url(), 1)]);
     let changed = cluster("web", "", &[(other.url(), 1)]);
@@ -342,7 +342,8 @@ async fn a_reload_that_is_refused_changes_nothing() {
     assert!(reasons[0].starts_with("process.workers cannot change from 1 to 2"), "{reasons:?}");
     assert!(reasons.iter().all(|reason| reason.ends_with("or restart")), "{reasons:?}");
 
-    // The new listener could be had, the other one and the log cannot: neither is there afterwards.
+    // One new listener could be opened, the other one and the log could not: afterwards neither
+    // listener is open.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = taken.local_addr().expect("it is bound");
     let foreign = tokio::net::TcpListener::bind(taken).await;
@@ -366,7 +367,7 @@ async fn a_reload_that_is_refused_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_reload_while_it_stops_does_nothing() {
+async fn a_reload_during_shutdown_does_nothing() {
     let (backend, gate) = gated("it").await;
     let file = text(&[PROCESS, LISTENER, &cluster("web", "", &[(backend.url(), 1)])]);
     let config = ConfigFile::new("stopping.toml", &file);
@@ -387,7 +388,7 @@ async fn a_reload_while_it_stops_does_nothing() {
 }
 
 #[tokio::test]
-async fn the_access_log_may_go_elsewhere() {
+async fn a_reload_can_move_the_access_log() {
     let backend = named("it").await;
     let web = cluster("web", "", &[(backend.url(), 1)]);
     let files = ["first.log", "second.log"].map(scratch_file);

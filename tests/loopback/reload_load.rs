@@ -1,4 +1,4 @@
-//! Fifty reloads while clients go on: whatever changes, no request fails.
+//! Tests fifty reloads under load: no request fails.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ const RELOADS: usize = 50;
 /// Requests that must be answered between two reloads.
 const BETWEEN: usize = 40;
 
-/// What clients share.
+/// The data that clients share.
 #[derive(Clone)]
 struct Load {
     plain: SocketAddr,
@@ -52,7 +52,7 @@ impl Load {
 
     fn check(&self, sent: &Bytes, answer: &Answer) {
         assert_eq!(answer.status, 200, "{:?}", answer.headers);
-        assert!(answer.body == sent, "the body comes back as it was sent");
+        assert!(answer.body == sent, "the body is echoed unchanged");
         self.answered.send_modify(|answered| *answered += 1);
     }
 
@@ -67,7 +67,7 @@ impl Load {
         within("the handshake", handshake).await.expect("one of the two certificates")
     }
 
-    /// One request after the other over one connection.
+    /// Sends one request after the other over one connection.
     async fn over_http2(self, tls: bool) {
         let client = if tls {
             Http2::over(self.secured("h2").await).await
@@ -96,7 +96,7 @@ impl Load {
         }
     }
 
-    /// Each request over a TLS connection of its own.
+    /// Sends each request over its own TLS connection.
     async fn over_new_connections(self) {
         for number in 0.. {
             let (head, body) = Self::request(number);
@@ -121,9 +121,9 @@ impl Load {
     }
 }
 
-/// The file of the reload with this number.
+/// The configuration of the reload with this number.
 fn file(number: usize, urls: &[String], certificate: &str) -> String {
-    // The first backend is always there, with the same weight.
+    // The first backend is always present, with the same weight.
     let weight =
         |place: usize| if place == 0 { 3 } else { u16::try_from(1 + number % 4).expect("few") };
     let there = |place: &usize| *place == 0 || !(number + place).is_multiple_of(3);
@@ -141,7 +141,7 @@ fn file(number: usize, urls: &[String], certificate: &str) -> String {
     );
     text += &cluster("web", &more, &backends);
     text += "[[route]]\ncluster = \"web\"\n";
-    // A cluster and its route come and go.
+    // A cluster and its route are added and removed.
     if number % 4 >= 2 {
         text += &cluster("extra", "", &backends[..1]);
         text += "[[route]]\npath_prefix = \"/extra\"\ncluster = \"extra\"\n";
@@ -149,7 +149,7 @@ fn file(number: usize, urls: &[String], certificate: &str) -> String {
     text
 }
 
-/// A certificate that is renewed again and again, between two that clients trust.
+/// A certificate that alternates between two that clients trust.
 struct Renewed {
     pairs: [(PathBuf, PathBuf); 2],
     served: (PathBuf, PathBuf),
@@ -177,7 +177,7 @@ impl Renewed {
     }
 }
 
-/// Four backends, each with something of its own.
+/// Four backends that differ in protocol and stream limit.
 async fn backends() -> [Backend; 4] {
     let cleartext = Behaviour { cleartext: true, ..Behaviour::default() };
     let few_streams = Behaviour { max_streams: Some(2), ..Behaviour::default() };
@@ -189,7 +189,7 @@ async fn backends() -> [Backend; 4] {
     ]
 }
 
-/// Every request is in the log once, and was executed once.
+/// Checks that every request was logged once and executed once.
 async fn check(baton: &Baton, total: usize, backends: &[Backend]) {
     let lines = baton.wait_for_requests(total).await;
     assert_eq!(lines.len(), total, "every request is in the log once");
@@ -253,10 +253,10 @@ async fn fifty_reloads_under_load_fail_no_request() {
     });
     ended.await;
     check(&baton, *answered.borrow(), &backends).await;
-    // A worker needs a connection for each pool it ever had: that of `web` was replaced every tenth
-    // time, and `extra` came every fourth time.
+    // A worker needs a connection for each pool it ever had: that of `web` was replaced at every
+    // tenth reload, and `extra` was added at every fourth.
     let most = 2 * (1 + RELOADS / 10 + (RELOADS / 4 + 1));
     let connections = backends[0].seen(|seen| seen.connections);
-    assert!(connections <= most, "{connections} connections to the one that stayed, not {most}");
+    assert!(connections <= most, "{connections} connections to the kept backend, at most {most}");
     assert_eq!(baton.wait_for_lines("reloaded", RELOADS).await.len(), RELOADS);
 }

@@ -1,4 +1,4 @@
-//! Certificates that change: towards clients and towards backends, from a file and by flags.
+//! Tests certificates that change: towards clients and backends, with a file and with flags.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -19,12 +19,12 @@ async fn it() -> Backend {
     Backend::start(Behaviour::default(), |exchange: Exchange| exchange.answer(200, "it")).await
 }
 
-/// Puts one PEM file in the place of another.
+/// Replaces a PEM file with another one.
 fn put(from: &Path, to: &Path) {
-    replace(to, &std::fs::read_to_string(from).expect("it is there"));
+    replace(to, &std::fs::read_to_string(from).expect("the file exists"));
 }
 
-/// A client that trusts only this certificate, or `None` if another one is served.
+/// Connects a client that trusts only this certificate; `None` if another one is served.
 async fn trusting(address: SocketAddr, authority: &Path) -> Option<Http2> {
     let name = ServerName::try_from("front.test").expect("a name");
     let connector = connector_trusting(&[authority], &["h2"]);
@@ -33,7 +33,7 @@ async fn trusting(address: SocketAddr, authority: &Path) -> Option<Http2> {
     Some(Http2::over(tls).await)
 }
 
-/// The renewed certificate is served to new connections, whoever asked for the reload.
+/// A renewed certificate is served to new connections, whatever triggered the reload.
 #[tokio::test]
 async fn a_renewed_certificate_is_served_to_new_clients() {
     let backend = it().await;
@@ -48,13 +48,13 @@ async fn a_renewed_certificate_is_served_to_new_clients() {
     let before = trusting(baton.address, &old.0).await.expect("the old one");
     assert_eq!(reloaded(&baton).await, ["nothing changed"]);
 
-    // Half a renewal is wrong, and nothing changes.
+    // A certificate without its key is refused, and nothing changes.
     put(&new.0, &served.0);
     let reasons = refused(&baton, 400).await;
     assert!(reasons[0].contains("expected a certificate and its key"), "{reasons:?}");
     assert!(trusting(baton.address, &old.0).await.is_some());
     assert!(trusting(baton.address, &new.0).await.is_none());
-    // The other half is noticed.
+    // The second half triggers a reload.
     put(&new.1, &served.1);
     let renewed = |line: &serde_json::Value| {
         let changes = line["changes"].as_str().unwrap_or_default();
@@ -64,7 +64,7 @@ async fn a_renewed_certificate_is_served_to_new_clients() {
     assert!(trusting(baton.address, &old.0).await.is_none());
     let after = trusting(baton.address, &new.0).await.expect("the new one");
     for client in [before, after] {
-        assert_eq!(client.get("/").await.expect("both go on").body, "it");
+        assert_eq!(client.get("/").await.expect("both still work").body, "it");
     }
     let (_, report) = reload(&baton).await;
     assert_eq!(report["certificates"]["changed"], serde_json::json!([]));
@@ -72,9 +72,9 @@ async fn a_renewed_certificate_is_served_to_new_clients() {
     assert_eq!(report["certificates"]["read"], 3);
 }
 
-/// Who is trusted is asked when a connection begins: those that are there go on.
+/// Authorities are checked when a connection is opened: open connections continue.
 #[tokio::test]
-async fn other_authorities_count_for_new_connections_only() {
+async fn new_authorities_apply_to_new_connections_only() {
     let backend = it().await;
     let (foreign, _) = certificate_files(&["foreign"]);
     let good = &certificate().certificate_file;
@@ -94,7 +94,7 @@ async fn other_authorities_count_for_new_connections_only() {
     assert_eq!(backend.seen(|seen| seen.connections), 1, "its connection stays");
     backend.cut_connections().await;
     let answer = client.get("/").await.expect("Baton's own answer");
-    assert_eq!(answer.status, 503, "nobody is trusted");
+    assert_eq!(answer.status, 503, "the backend is not trusted");
     put(good, &authorities);
     reloaded(&baton).await;
     let again = async {
@@ -105,7 +105,7 @@ async fn other_authorities_count_for_new_connections_only() {
     within("it is trusted again", again).await;
 }
 
-/// A client certificate that is renewed is shown from then on; before, the backend did not know it.
+/// A renewed client certificate is used for new connections; the backend did not trust the old one.
 #[tokio::test]
 async fn a_renewed_client_certificate_is_shown_to_backends() {
     let server = certificate_files(&["renewing.test"]);
@@ -137,6 +137,6 @@ async fn a_renewed_client_certificate_is_shown_to_backends() {
             }
         }
     };
-    let answer = within("the backend knows it", answered).await;
+    let answer = within("the backend trusts it", answered).await;
     assert_eq!(answer.body, "name renewing.test, certificate true");
 }

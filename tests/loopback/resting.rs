@@ -1,5 +1,5 @@
-//! HTTP/1.1 clients that ask nothing for a while are served without buffers until they do. Whatever the
-//! moment at which that happens, nothing that they send is lost, read twice or taken for something else.
+//! Tests parked HTTP/1.1 clients: idle connections are kept without buffers until the next request.
+//! Whenever a connection is parked, no byte is lost, read twice or misinterpreted.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,11 +14,11 @@ use crate::support::client::connect;
 use crate::support::exposition::Exposition;
 use crate::support::{Backend, Baton, Behaviour, Exchange, eventually, within};
 
-/// Longer than a connection waits before it rests.
+/// Longer than the time before a connection is parked.
 const PAUSE: Duration = Duration::from_millis(1_300);
 const REQUEST: &str = "GET /one HTTP/1.1\r\nhost: front.test\r\n\r\n";
 
-/// Reads until so many answers are complete, which all have the body `ok`.
+/// Reads until this many answers are complete, all with the body `ok`.
 async fn read_answers(tcp: &mut TcpStream, count: usize) -> String {
     let mut text = String::new();
     while text.matches("\r\n\r\nok").count() < count {
@@ -43,13 +43,14 @@ async fn answering() -> Backend {
 }
 
 #[tokio::test]
-async fn requests_go_on_after_rests_wherever_they_are_cut() {
+async fn requests_work_after_parking_wherever_they_are_split() {
     let backend = answering().await;
     let baton = Baton::start(&[backend.url()], &[]).await;
     let mut tcp = connect(baton.address).await;
     within("sending", tcp.write_all(REQUEST.as_bytes())).await.expect("Baton reads");
     read_answers(&mut tcp, 1).await;
-    // In the empty line before a request, in its first line, in a field, and two at once.
+    // Parks in the empty line before a request, in its first line, in a field, and before two at
+    // once.
     let two = format!("{REQUEST}{REQUEST}");
     for (first, rest, answers) in [
         ("\r", format!("\n{REQUEST}"), 1),
@@ -67,7 +68,7 @@ async fn requests_go_on_after_rests_wherever_they_are_cut() {
     assert_eq!(paths(&backend), vec!["/one"; 7]);
 }
 
-/// So many clients, each with its answer.
+/// Connects this many clients; each has received its answer.
 async fn clients(baton: &Baton, count: usize) -> Vec<TcpStream> {
     let mut all = Vec::new();
     for _ in 0..count {
@@ -82,20 +83,20 @@ async fn clients(baton: &Baton, count: usize) -> Vec<TcpStream> {
 }
 
 #[tokio::test]
-async fn a_client_at_rest_costs_less_than_8_kib() {
+async fn a_parked_client_costs_less_than_8_kib() {
     let backend = answering().await;
     let baton = Baton::start(&[backend.url()], &["--admin", "127.0.0.1:0"]).await;
-    // What the first ones make Baton load or allocate once is not what each one costs.
+    // One-time allocations for the first clients are not part of the cost per client.
     drop(clients(&baton, 100).await);
     let open = |metrics: &Exposition| metrics.sum("baton_client_connections", &[]);
     baton.metrics_until("they are gone", |metrics| open(metrics) < 1.0).await;
     let before = baton.resident_bytes();
     let _resting = clients(&baton, 400).await;
     let most = before + 400 * 8192;
-    eventually("the memory is given back", || baton.resident_bytes() < most).await;
+    eventually("the memory is released", || baton.resident_bytes() < most).await;
 }
 
-/// Sends all of an answer, and perhaps the end of its stream.
+/// Sends the whole answer; ends the stream if `ends`.
 async fn begin_answer(exchange: &mut Exchange, ends: bool) -> SendStream<Bytes> {
     let head = Response::builder().header("content-length", 2).body(()).expect("a head");
     let mut stream = exchange.start_with(head).expect("the stream is open");
@@ -103,7 +104,7 @@ async fn begin_answer(exchange: &mut Exchange, ends: bool) -> SendStream<Bytes> 
     stream
 }
 
-/// Answers before the end of the upload, and leaves the stream open until the upload is there.
+/// Answers before the end of the upload, and keeps the stream open until the upload has arrived.
 async fn answer_early(mut exchange: Exchange, uploaded: Arc<Mutex<Vec<u8>>>) {
     let first = exchange.read_chunk().await.expect("no reset").expect("the upload begins");
     uploaded.lock().expect("nobody panics").extend(first);
@@ -115,7 +116,7 @@ async fn answer_early(mut exchange: Exchange, uploaded: Arc<Mutex<Vec<u8>>>) {
 }
 
 #[tokio::test]
-async fn an_upload_that_outlasts_its_answer_is_never_a_request() {
+async fn the_rest_of_an_upload_after_its_answer_is_not_a_request() {
     let uploaded = Arc::new(Mutex::new(Vec::new()));
     let uploading = Arc::clone(&uploaded);
     let handler = move |exchange| answer_early(exchange, Arc::clone(&uploading));

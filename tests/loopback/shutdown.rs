@@ -1,4 +1,4 @@
-//! SIGTERM: what was accepted is finished, then the process ends.
+//! Tests SIGTERM: accepted requests are finished, then the process exits.
 
 use std::sync::Arc;
 
@@ -9,11 +9,10 @@ use crate::support::baton::message;
 use crate::support::client::{connect, head};
 use crate::support::{Backend, Baton, Exchange, Http1, Http2, run_load, unique_id, within};
 
-/// Waits until no worker listens any more: then each has seen that it drains. The line in the log comes
-/// before they are told.
+/// Waits until all listeners are closed: then every worker drains. The log line comes earlier.
 async fn all_listeners_close(baton: &Baton) {
     let refused = async {
-        // What is still accepted is asked nothing.
+        // Connections that are still accepted send no request.
         while let Ok(accepted) = TcpStream::connect(baton.address).await {
             drop(accepted);
             tokio::task::yield_now().await;
@@ -45,7 +44,7 @@ async fn sigterm_under_load_answers_everything_accepted_and_exits_0() {
         let answer = client.send(head(Method::POST, "/", &id), id.clone()).await;
         let answer = answer.expect("what was accepted is answered");
         assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, id.as_bytes()));
-        assert_eq!(answer.header("connection"), "close", "HTTP/1.1 clients are told");
+        assert_eq!(answer.header("connection"), "close", "HTTP/1.1 clients get a close");
     }));
     backend.wait_until("all are in flight", |seen| seen.open() == 2 * EACH).await;
 
@@ -61,10 +60,10 @@ async fn sigterm_under_load_answers_everything_accepted_and_exits_0() {
     baton.wait_for_log("stopped", |line| message(line) == "stopped").await;
     let http2 = Arc::into_inner(http2).expect("the load has ended");
     let closed = within("the client's connection ends", http2.closed).await;
-    closed.expect("no panic").expect("it ends in order, by GOAWAY");
+    closed.expect("no panic").expect("it ends with GOAWAY(NO_ERROR)");
 }
 
-/// Nothing new is accepted once it drains.
+/// No connection is accepted after the drain has started.
 #[tokio::test]
 async fn sigterm_stops_accepting_connections() {
     let (backend, gate) = Backend::gated(Exchange::echo).await;
@@ -82,7 +81,7 @@ async fn sigterm_stops_accepting_connections() {
     assert_eq!(baton.exit().await.code(), Some(0));
 }
 
-/// Clients that are connected and idle do not hold up the end.
+/// Idle clients do not delay the exit.
 #[tokio::test]
 async fn sigterm_with_idle_clients_exits_0() {
     let backend = Backend::healthy().await;
@@ -106,7 +105,7 @@ async fn sigterm_before_any_request_exits_0() {
     assert_eq!(baton.exit().await.code(), Some(0));
 }
 
-/// A request that never ends does not outlive the drain deadline.
+/// A request that never ends is cut by the drain deadline.
 #[tokio::test]
 async fn sigterm_ends_by_the_drain_deadline() {
     let (backend, _gate) = Backend::gated(Exchange::echo).await;
@@ -116,7 +115,7 @@ async fn sigterm_ends_by_the_drain_deadline() {
     backend.wait_until("one is in flight", |seen| seen.open() == 1).await;
     baton.terminate();
     assert!(baton.exit().await.code().is_some(), "it exits by itself");
-    let answer = within("the client learns of it", held).await.expect("no panic");
+    let answer = within("the client gets an answer or an error", held).await.expect("no panic");
     if let Ok(answer) = answer {
         assert_eq!(answer.status, 503, "{:?}", answer.body);
     }
@@ -133,12 +132,15 @@ async fn a_second_signal_exits_at_once() {
     baton.wait_for_log("draining", |line| message(line) == "draining").await;
     baton.terminate();
     assert_eq!(baton.exit().await.code(), Some(1));
-    assert!(within("the client learns of it", held).await.expect("no panic"), "it is cut");
+    assert!(
+        within("the client gets an error", held).await.expect("no panic"),
+        "the request is cut"
+    );
 }
 
 /// Requests that wait for a connection were accepted too: they are answered once there is one.
 #[tokio::test]
-async fn sigterm_answers_those_that_wait_for_a_connection() {
+async fn sigterm_answers_requests_that_wait_for_a_connection() {
     let mut backend = Backend::echo().await;
     backend.stop().await;
     let flags = ["--queue-timeout", "25s", "--backoff-max", "200ms"];

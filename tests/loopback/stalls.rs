@@ -1,4 +1,4 @@
-//! Bodies that stand still or crawl, in both directions.
+//! Tests bodies that stall or crawl, in both directions.
 
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ async fn begin_post(baton: &Baton, length: usize) -> tokio::net::TcpStream {
     tcp
 }
 
-/// Sends a byte every so often until an answer comes, which it returns with the bytes sent.
+/// Sends a byte at this interval until an answer arrives. Returns the answer and the number of
+/// bytes sent.
 async fn trickle(tcp: &mut tokio::net::TcpStream, every: Duration, most: usize) -> (String, usize) {
     let mut received = Vec::new();
     let mut sent = 0;
@@ -29,7 +30,7 @@ async fn trickle(tcp: &mut tokio::net::TcpStream, every: Duration, most: usize) 
                 read.expect("no reset");
                 break;
             }
-            // The pace of a client, not a wait for something to happen.
+            // The pace of the client, not a wait for an event.
             () = tokio::time::sleep(every) => {
                 tcp.write_all(b"x").await.expect("Baton reads");
                 sent += 1;
@@ -43,7 +44,7 @@ async fn trickle(tcp: &mut tokio::net::TcpStream, every: Duration, most: usize) 
 }
 
 #[tokio::test]
-async fn a_request_body_that_stands_still_is_answered_408_and_logged() {
+async fn a_stalled_request_body_is_answered_408_and_logged() {
     let handler = |exchange: Exchange| exchange.wait_for_reset();
     let backend = Backend::start(Behaviour::default(), handler).await;
     let baton = Baton::start(&[backend.url()], &["--body-stall-timeout", "400ms"]).await;
@@ -59,23 +60,23 @@ async fn a_request_body_that_stands_still_is_answered_408_and_logged() {
 }
 
 #[tokio::test]
-async fn a_request_body_that_crawls_is_answered_408_and_a_slow_honest_one_is_not() {
+async fn a_crawling_request_body_is_answered_408_and_a_slow_one_is_not() {
     let backend = Backend::echo().await;
     let flags = ["--body-stall-timeout", "1s", "--body-rate-min", "40"];
     let baton = Baton::start(&[backend.url()], &flags).await;
-    // Ten bytes a second: less than a quarter of what is asked for, but never still.
+    // Ten bytes a second: less than a quarter of the minimum rate, but never stalled.
     let mut tcp = begin_post(&baton, 1_000).await;
     let (answer, sent) = trickle(&mut tcp, Duration::from_millis(100), 1_000).await;
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
     assert!(sent < 100, "{sent} bytes passed first");
-    // A hundred bytes a second, for longer than a body may stand still.
+    // A hundred bytes a second, for longer than the stall timeout.
     let mut tcp = begin_post(&baton, 250).await;
     let (answer, sent) = trickle(&mut tcp, Duration::from_millis(10), 250).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "after {sent}: {answer}");
 }
 
 #[tokio::test]
-async fn a_response_that_stands_still_is_cut_and_one_that_goes_on_is_not() {
+async fn a_stalled_response_is_cut_and_a_slow_one_is_not() {
     let backend = Backend::start(Behaviour::default(), |mut exchange| async move {
         exchange.execute();
         if exchange.id() == "still" {
@@ -86,7 +87,7 @@ async fn a_response_that_stands_still_is_cut_and_one_that_goes_on_is_not() {
             if !exchange.send(&mut stream, Bytes::from_static(b"part"), false).await {
                 return;
             }
-            // The pace of a backend, not a wait for something to happen.
+            // The pace of the backend, not a wait for an event.
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         exchange.send(&mut stream, Bytes::new(), true).await;
@@ -103,8 +104,8 @@ async fn a_response_that_stands_still_is_cut_and_one_that_goes_on_is_not() {
     let (response, _) = client.begin(head(Method::GET, "/", "moves"), true).await.expect("open");
     let mut body = within("the head", response).await.expect("a response").into_body();
     let mut received = 0;
-    while let Some(part) = read_chunk(&mut body).await.expect("it goes on") {
+    while let Some(part) = read_chunk(&mut body).await.expect("it continues") {
         received += part.len();
     }
-    assert_eq!(received, 24, "for longer than it may stand still");
+    assert_eq!(received, 24, "for longer than the stall timeout");
 }

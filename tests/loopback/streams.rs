@@ -1,4 +1,4 @@
-//! Streams and their limits: refusals, MAX_CONCURRENT_STREAMS, changes of it.
+//! Tests streams and their limits: refusals, MAX_CONCURRENT_STREAMS and its changes.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::support::client::head;
 use crate::support::raw::{Bodies, RawBackend, kind};
 use crate::support::{Backend, Baton, Behaviour, Http2, run_load, unique_id, within};
 
-/// Each POST is refused the first time; it is sent again and executed once.
+/// Each POST is refused the first time, then retried and executed once.
 #[tokio::test]
 async fn refused_stream_is_retried_and_executed_once() {
     let backend = Backend::start(Behaviour::default(), |exchange| async move {
@@ -41,9 +41,9 @@ async fn refused_stream_is_retried_and_executed_once() {
     }
 }
 
-/// A backend that refuses for ever: the attempts end, and the client sees a 502.
+/// A backend that always refuses: the attempts run out, and the client gets a 502.
 #[tokio::test]
-async fn refused_for_ever_is_a_502_after_three_attempts() {
+async fn always_refused_is_a_502_after_three_attempts() {
     let backend = Backend::start(Behaviour::default(), |exchange| async move {
         exchange.reset(Reason::REFUSED_STREAM);
     })
@@ -57,15 +57,15 @@ async fn refused_for_ever_is_a_502_after_three_attempts() {
     assert_eq!(baton.wait_for_requests(1).await[0]["attempts"], 3);
 }
 
-/// A body that was read before the refusal is sent again from its first byte; one that does not fit
-/// the replay buffer cannot be, and the client is told.
+/// A body that was read before the refusal is replayed from its first byte. One larger than the
+/// replay buffer cannot be replayed, and the client gets a 502.
 #[tokio::test]
 async fn refused_bodies_are_replayed_up_to_the_replay_buffer() {
     let backend = Backend::start(Behaviour::default(), |mut exchange| async move {
         if exchange.times_arrived() > 1 {
             return exchange.echo().await;
         }
-        // Of the large one so much that Baton must have let go of its beginning.
+        // For the large body, enough that Baton has dropped its beginning.
         let enough = if exchange.id() == "large" { 200_000 } else { 40_000 };
         let mut received = 0;
         while received < enough {
@@ -81,7 +81,7 @@ async fn refused_bodies_are_replayed_up_to_the_replay_buffer() {
     let answer = client.send(head(Method::POST, "/", "small"), small.clone()).await;
     let answer = answer.expect("it is answered");
     assert_eq!(answer.status, 200, "{:?}", answer.body);
-    assert!(answer.body == small, "the same bytes, from the first on");
+    assert!(answer.body == small, "the same bytes from the start");
     let large = vec![7; 300_000];
     let answer = client.send(head(Method::POST, "/", "large"), large).await;
     assert_eq!(answer.expect("an answer of Baton's own").status, 502);
@@ -89,7 +89,7 @@ async fn refused_bodies_are_replayed_up_to_the_replay_buffer() {
     assert_eq!(backend.seen(|seen| seen.heads.len()), 3, "the large one was not sent again");
 }
 
-/// The backend allows 5 streams; 64 requests come at once; two connections are allowed.
+/// The backend allows 5 streams; 64 requests arrive at once; two connections are allowed.
 #[tokio::test]
 async fn limit_of_five_streams_holds_with_64_concurrent_requests() {
     const CONNECTIONS: usize = 2;
@@ -116,18 +116,18 @@ async fn limit_of_five_streams_holds_with_64_concurrent_requests() {
         }
     }));
 
-    backend.wait_until("all room is used", |seen| seen.open() == 5 * CONNECTIONS).await;
+    backend.wait_until("all streams are in use", |seen| seen.open() == 5 * CONNECTIONS).await;
     opening.send_replace(true);
     within("all 64 are answered", load).await.expect("none failed");
     assert_eq!(backend.seen(|seen| seen.most_open), 5, "never more than 5 on a connection");
     assert_eq!(backend.seen(|seen| seen.connections), CONNECTIONS);
-    // The h2 crate refuses a sixth stream before the script sees it: that would show here.
+    // The h2 crate refuses a sixth stream before the script sees it; attempts would show that.
     for line in baton.wait_for_requests(64).await {
         assert_eq!(line["attempts"], 1, "a stream too many was opened: {line}");
     }
 }
 
-/// SETTINGS lowers the limit to 0, and later raises it again: requests wait, none is lost.
+/// SETTINGS lowers the limit to 0 and later raises it: requests wait, none is lost.
 #[tokio::test]
 async fn settings_lowered_to_zero_and_raised_again() {
     let (lowered, mut is_lowered) = mpsc::channel(1);
@@ -136,13 +136,13 @@ async fn settings_lowered_to_zero_and_raised_again() {
     let backend = RawBackend::start(10, move |mut connection| {
         let (lowered, mut raise) = (lowered.clone(), raise.subscribe());
         async move {
-            assert_eq!(connection.number, 0, "one connection is all that is allowed");
+            assert_eq!(connection.number, 0, "only one connection is allowed");
             let mut bodies = Bodies::default();
             for _ in 0..3 {
                 let (stream, body) = connection.request(&mut bodies).await.expect("they come");
                 connection.answer(stream, &body).await;
             }
-            // The acknowledgement of the first SETTINGS may still come: two round trips.
+            // The acknowledgement of the first SETTINGS may still be on its way: two round trips.
             connection.limit_streams(0).await;
             connection.ping().await;
             connection.until(|frame| frame.acknowledges(kind::PING)).await;
@@ -170,7 +170,7 @@ async fn settings_lowered_to_zero_and_raised_again() {
 
     let posting = Arc::clone(&client);
     let waiting = tokio::spawn(async move { post_each(&posting, 8).await });
-    // Two round trips: the requests have reached Baton, and it had the time to do wrong.
+    // Two round trips: the requests have reached Baton, and it had time to open streams wrongly.
     tokio::task::yield_now().await;
     client.ping().await;
     client.ping().await;
@@ -182,7 +182,7 @@ async fn settings_lowered_to_zero_and_raised_again() {
     }
 }
 
-/// The limit of one connection falls to 0 and stays there: requests take another connection.
+/// The limit of one connection drops to 0 for good: requests use another connection.
 #[tokio::test]
 async fn settings_lowered_to_zero_moves_requests_to_another_connection() {
     let (lowered, mut is_lowered) = mpsc::channel(1);
@@ -214,8 +214,8 @@ async fn settings_lowered_to_zero_moves_requests_to_another_connection() {
     assert!(lines.iter().all(|line| line["attempts"] == 1), "{lines:?}");
 }
 
-/// SETTINGS lowers the limit below what is open: what is open goes on, nothing new is opened until
-/// the load is below the new limit.
+/// SETTINGS lowers the limit below the number of open streams: these continue, and no new stream is
+/// opened until the load is below the new limit.
 #[tokio::test]
 async fn settings_lowered_below_what_is_open() {
     let (held, mut is_held) = mpsc::channel(1);
@@ -234,7 +234,8 @@ async fn settings_lowered_below_what_is_open() {
             connection.until(|frame| frame.acknowledges(kind::PING)).await;
             held.send(()).await.expect("the test listens");
             within("more requests came", go_on.wait_for(|go_on| *go_on)).await.map(drop).ok();
-            // 4, 3, 2 open with a limit of 2: answering two makes no room, the third does.
+            // Open streams go from 4 to 3 to 2 with a limit of 2: two answers free no capacity, the
+            // third does.
             for (stream, body) in open.drain(..2) {
                 connection.answer(stream, &body).await;
             }
@@ -268,7 +269,7 @@ async fn settings_lowered_below_what_is_open() {
     }
 }
 
-/// POSTs with a unique body each, all at once; each must be answered with its own body.
+/// Sends POSTs with unique bodies, all at once; each must be answered with its own body.
 async fn post_each(client: &Arc<Http2>, count: usize) {
     let client = Arc::clone(client);
     run_load(count, count, move |_| {

@@ -1,4 +1,4 @@
-//! Ways in and ways out: TLS towards clients, h2c, verification of backends.
+//! Tests the transports: TLS towards clients, h2c, and verification of backends.
 
 use http::Method;
 use rustls::pki_types::ServerName;
@@ -13,13 +13,13 @@ async fn connect_tls(baton: &Baton, protocol: &str) -> TlsStream<tokio::net::Tcp
     let tcp = connect(baton.address).await;
     let name = ServerName::try_from("127.0.0.1").expect("an address");
     let tls = within("TLS with Baton", connector(&[protocol]).connect(name, tcp)).await;
-    let tls = tls.expect("Baton has the certificate");
+    let tls = tls.expect("Baton's certificate is valid");
     assert_eq!(tls.get_ref().1.alpn_protocol(), Some(protocol.as_bytes()));
     tls
 }
 
 #[tokio::test]
-async fn clients_come_by_tls_with_either_protocol() {
+async fn clients_use_either_protocol_over_tls() {
     let backend = Backend::echo().await;
     let certificate = certificate();
     let file = certificate.certificate_file.to_str().expect("UTF-8");
@@ -50,12 +50,12 @@ async fn h2c_backend_is_reached_with_prior_knowledge() {
     assert_eq!(baton.wait_for_lines("connected", 1).await[0]["protocol"], "h2");
 }
 
-/// Backends' certificates are verified against the system's roots unless told otherwise.
+/// Backends' certificates are verified against the system's roots by default.
 #[tokio::test]
 async fn an_untrusted_certificate_is_a_503_and_insecure_skips_the_check() {
     let backend = Backend::healthy().await;
     let url = backend.url();
-    // Some other authority: the test's certificate for `localhost` only proves itself.
+    // Another authority: the backend's certificate is not signed by it.
     let other = rcgen::generate_simple_self_signed(vec!["other.test".to_owned()]).expect("valid");
     let file = crate::support::certificate::scratch_file("other-authority.pem");
     std::fs::write(&file, other.cert.pem()).expect("target/tmp is writable");
@@ -78,7 +78,7 @@ async fn an_untrusted_certificate_is_a_503_and_insecure_skips_the_check() {
 
 /// Several listen addresses serve the same backends.
 #[tokio::test]
-async fn several_addresses_are_listened_on() {
+async fn several_addresses_can_be_listened_on() {
     let backend = Backend::healthy().await;
     let baton = Baton::start(&[backend.url()], &["--listen", "127.0.0.1:0"]).await;
     for line in baton.wait_for_lines("listening", 2).await {
@@ -88,7 +88,7 @@ async fn several_addresses_are_listened_on() {
     }
 }
 
-/// One address is one line in the log, however many workers listen on it.
+/// Each address is logged once, however many workers listen on it.
 #[tokio::test]
 async fn each_address_is_logged_once() {
     let backend = Backend::healthy().await;

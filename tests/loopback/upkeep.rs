@@ -1,4 +1,4 @@
-//! How connections are made, kept and retired when nothing goes wrong, and what the log says.
+//! Tests how connections are opened, kept and retired without faults, and what is logged.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::support::client::head;
 use crate::support::raw::{Bodies, RawBackend, flag, kind};
 use crate::support::{Backend, Baton, Behaviour, Http2, run_load, unique_id, within};
 
-/// Sixty requests at once, before there is any connection: one dial, since one connection has room
+/// Sixty requests at once without a connection cause one dial, because one connection has capacity
 /// for all of them.
 #[tokio::test]
 async fn a_burst_at_the_start_shares_one_dial() {
@@ -61,17 +61,17 @@ async fn a_connection_retires_after_its_requests() {
 }
 
 #[tokio::test]
-async fn a_connection_retires_at_its_age() {
+async fn a_connection_retires_at_its_max_age() {
     let backend = Backend::healthy().await;
     let baton = Baton::start(&[backend.url()], &["--max-age", "300ms"]).await;
     let client = Http2::connect(baton.address).await;
     assert_eq!(client.get("/").await.expect("it is answered").status, 200);
     let closed = |line: &serde_json::Value| message(line) == "connection closed";
-    baton.wait_for_log("it is closed at its age", closed).await;
+    baton.wait_for_log("it is closed at its max age", closed).await;
     assert_eq!(client.get("/").await.expect("it is answered").status, 200);
 }
 
-/// A backend that takes its time but answers PINGs is alive: its connection is kept.
+/// A slow backend that answers PINGs keeps its connection.
 #[tokio::test]
 async fn a_slow_backend_that_answers_pings_is_kept() {
     let pings = watch::Sender::new(0_usize);
@@ -100,15 +100,15 @@ async fn a_slow_backend_that_answers_pings_is_kept() {
     let baton = Baton::start(&[backend.url()], &flags).await;
     let client = Http2::connect(baton.address).await;
     let answer = client.send(head(Method::POST, "/", "slow"), "slow").await;
-    assert_eq!(answer.expect("it is answered in the end").body, "slow");
+    assert_eq!(answer.expect("it is answered").body, "slow");
     assert_eq!(*pings.borrow(), 3);
     let answer = client.send(head(Method::POST, "/", "next"), "next").await;
     assert_eq!(answer.expect("it is answered").body, "next");
 }
 
-/// The access line has every field that the README promises.
+/// The access log line has every field documented in the README.
 #[tokio::test]
-async fn the_access_line_says_who_served_what() {
+async fn the_access_line_names_the_request_and_its_backend() {
     let backend = Backend::start(Behaviour::default(), |exchange| async move {
         exchange.answer(201, "created").await;
     })

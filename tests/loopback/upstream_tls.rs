@@ -1,4 +1,4 @@
-//! TLS towards backends, backend by backend: names, authorities, client certificates.
+//! Tests TLS towards backends, per backend: names, authorities, client certificates.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -16,13 +16,15 @@ use tokio_rustls::TlsAcceptor;
 use crate::support::certificate::{certificate_files, scratch_file};
 use crate::support::{Baton, Http2};
 
-/// A backend over TLS that says which name it was asked for, and whether it was shown a certificate.
+/// A TLS backend that answers with the requested server name and the presence of a client
+/// certificate.
 pub(crate) struct TlsBackend {
     pub(crate) address: SocketAddr,
 }
 
 impl TlsBackend {
-    /// With this certificate and key. Asks for a certificate of `clients` if there is one.
+    /// Starts it with this certificate and key. Requests a client certificate signed by `clients`,
+    /// if given.
     pub(crate) async fn start(
         files: &(std::path::PathBuf, std::path::PathBuf),
         clients: Option<&Path>,
@@ -44,7 +46,8 @@ impl TlsBackend {
         };
         let chain = vec![CertificateDer::from_pem_file(&files.0).expect("PEM")];
         let key = PrivateKeyDer::from_pem_file(&files.1).expect("PEM");
-        let mut config = builder.with_single_cert(chain, key).expect("they belong together");
+        let mut config =
+            builder.with_single_cert(chain, key).expect("the key fits the certificate");
         config.alpn_protocols = vec![b"h2".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("the system has a port");
@@ -67,14 +70,14 @@ async fn serve(acceptor: TlsAcceptor, tcp: TcpStream) {
     while let Some(Ok((_request, mut respond))) = connection.accept().await {
         let body = Bytes::from(format!("name {name}, certificate {shown}"));
         if let Ok(mut stream) = respond.send_response(Response::new(()), false) {
-            // If the stream is gone there is nobody to tell.
+            // If the stream is gone, the answer cannot be delivered.
             let _ = stream.send_data(body, true);
         }
     }
 }
 
-/// Baton before these backends, each a cluster `c0`, `c1`, … that is reached by its path. The lines
-/// are TLS settings of the cluster and of its backend.
+/// Baton before these backends, each in a cluster `c0`, `c1`, … routed by path. The strings are TLS
+/// settings of the cluster and of its backend.
 async fn start(name: &str, backends: &[(&TlsBackend, String, String)]) -> Baton {
     let mut text = "[process]\nworkers = 1\n[[listener]]\naddress = \"127.0.0.1:0\"\n".to_owned();
     for (number, (backend, of_cluster, of_backend)) in backends.iter().enumerate() {
@@ -95,7 +98,7 @@ fn authorities(file: &Path) -> String {
 }
 
 #[tokio::test]
-async fn tls_name_is_what_is_asked_for_and_verified() {
+async fn tls_name_is_requested_and_verified() {
     let files = certificate_files(&["backend.test"]);
     let backend = TlsBackend::start(&files, None).await;
     let trusted = authorities(&files.0);
@@ -121,7 +124,7 @@ async fn tls_name_is_what_is_asked_for_and_verified() {
 }
 
 #[tokio::test]
-async fn a_backend_that_asks_for_a_certificate_is_shown_it() {
+async fn a_backend_that_requests_a_certificate_gets_it() {
     let server = certificate_files(&["localhost"]);
     let (certificate, key) = certificate_files(&["client.test"]);
     let (other, other_key) = certificate_files(&["stranger.test"]);
@@ -151,9 +154,9 @@ async fn a_backend_that_asks_for_a_certificate_is_shown_it() {
     }
 }
 
-/// What one backend says about TLS holds for itself only, and takes the place of its cluster's.
+/// A backend's TLS settings apply only to itself, and override its cluster's.
 #[tokio::test]
-async fn a_backend_may_have_authorities_of_its_own_or_none() {
+async fn a_backend_may_override_the_authorities_or_skip_verification() {
     let files = certificate_files(&["127.0.0.1"]);
     let (elsewhere, _) = certificate_files(&["elsewhere.test"]);
     let backend = TlsBackend::start(&files, None).await;

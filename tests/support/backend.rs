@@ -1,4 +1,4 @@
-//! A scripted HTTP/2-over-TLS backend, built on the h2 crate.
+//! A scripted HTTP/2-over-TLS backend, based on the h2 crate.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -16,7 +16,7 @@ use super::certificate::acceptor;
 use super::exchange::Exchange;
 use super::within;
 
-/// What a backend has seen so far. Tests wait for it to satisfy a condition.
+/// What a backend has received so far. Tests wait for conditions on it.
 #[derive(Default)]
 pub(crate) struct Seen {
     /// TCP connections accepted.
@@ -25,15 +25,15 @@ pub(crate) struct Seen {
     pub(crate) heads: Vec<Request<()>>,
     /// Streams open now, by connection.
     pub(crate) open: BTreeMap<usize, usize>,
-    /// The most streams that were ever open on one connection.
+    /// The maximum of streams open at once on one connection.
     pub(crate) most_open: usize,
-    /// How often each request was executed, by its id.
+    /// Number of executions of each request, by id.
     pub(crate) executed: BTreeMap<String, usize>,
-    /// Streams that the other side reset.
+    /// Reset codes received, one per reset stream.
     pub(crate) resets: Vec<h2::Reason>,
-    /// Body bytes that were received, all streams together.
+    /// Body bytes received, summed over all streams.
     pub(crate) received_bytes: usize,
-    /// Body bytes that flow control let out, all streams together.
+    /// Body bytes sent within flow control, summed over all streams.
     pub(crate) sent_bytes: usize,
 }
 
@@ -44,14 +44,14 @@ impl Seen {
     }
 }
 
-/// How a backend's connections behave, whatever the requests.
+/// The behaviour of a backend's connections, independent of requests.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Behaviour {
     /// SETTINGS_MAX_CONCURRENT_STREAMS; not announced if `None`.
     pub(crate) max_streams: Option<u32>,
-    /// Requests on a connection after which it goes away gracefully, in two steps.
+    /// Number of requests after which a connection sends GOAWAY, in two steps.
     pub(crate) goaway_after: Option<usize>,
-    /// Flow-control window of each stream; that of RFC 9113 if `None`.
+    /// Flow-control window of each stream; RFC 9113's default if `None`.
     pub(crate) window: Option<u32>,
     /// Plain TCP instead of TLS (h2c).
     pub(crate) cleartext: bool,
@@ -59,7 +59,7 @@ pub(crate) struct Behaviour {
 
 type Handler = dyn Fn(Exchange) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;
 
-/// What connections and exchanges of one backend share.
+/// State shared by all connections and exchanges of a backend.
 pub(crate) struct Shared {
     pub(crate) seen: watch::Sender<Seen>,
     behaviour: Behaviour,
@@ -68,16 +68,16 @@ pub(crate) struct Shared {
     connections: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// A running backend, on the runtime of the test.
+/// A running backend, on the test's runtime.
 pub(crate) struct Backend {
-    /// Where it listens.
+    /// The address it listens on.
     pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
     listener: Option<JoinHandle<()>>,
 }
 
 impl Backend {
-    /// Listens, and hands every request to `handler`.
+    /// Starts a backend that passes every request to `handler`.
     pub(crate) async fn start<F, Answering>(behaviour: Behaviour, handler: F) -> Self
     where
         F: Fn(Exchange) -> Answering + Send + Sync + 'static,
@@ -96,7 +96,7 @@ impl Backend {
         backend
     }
 
-    /// Answers every request at once with 200 and a body that names the request's id.
+    /// Answers every request at once with 200 and the request's id as body.
     pub(crate) async fn healthy() -> Self {
         Self::start(Behaviour::default(), |exchange| async {
             let body = exchange.id();
@@ -110,7 +110,7 @@ impl Backend {
         Self::start(Behaviour::default(), Exchange::echo).await
     }
 
-    /// Hands every request to `handler` once the gate that is returned with it is opened.
+    /// Passes every request to `handler` once the returned gate is open.
     pub(crate) async fn gated<F, Answering>(handler: F) -> (Self, watch::Sender<bool>)
     where
         F: Fn(Exchange) -> Answering + Send + Sync + 'static,
@@ -130,21 +130,21 @@ impl Backend {
         (backend.await, opening)
     }
 
-    /// Its URL for `--backend`.
+    /// The URL for `--backend`.
     pub(crate) fn url(&self) -> String {
         let scheme = if self.shared.behaviour.cleartext { "h2c" } else { "https" };
         format!("{scheme}://{}", self.address)
     }
 
-    /// Listens; again on the same port, after [`Backend::stop`].
+    /// Listens; after [`Backend::stop`], on the same port as before.
     pub(crate) async fn listen(&mut self) {
-        assert!(self.listener.is_none(), "it listens already");
+        assert!(self.listener.is_none(), "it is not listening yet");
         let listener = TcpListener::bind(self.address).await.expect("the port is free");
         self.address = listener.local_addr().expect("it is bound");
         self.listener = Some(tokio::spawn(accept(listener, Arc::clone(&self.shared))));
     }
 
-    /// Stops listening and cuts every connection, as when the process is killed.
+    /// Stops listening and cuts every connection, as if the process was killed.
     pub(crate) async fn stop(&mut self) {
         if let Some(listener) = self.listener.take() {
             end(listener).await;
@@ -152,7 +152,7 @@ impl Backend {
         self.cut_connections().await;
     }
 
-    /// Cuts every connection, without a word, and goes on listening.
+    /// Cuts every connection without GOAWAY, and keeps listening.
     pub(crate) async fn cut_connections(&self) {
         let connections =
             std::mem::take(&mut *self.shared.connections.lock().expect("nothing panics in it"));
@@ -161,18 +161,18 @@ impl Backend {
         }
     }
 
-    /// Lets every present connection go away gracefully, in two steps.
+    /// Drains every connection with GOAWAY, in two steps.
     pub(crate) fn go_away(&self) {
-        // It is an error to have no connection to tell.
+        // Sending fails if there is no connection.
         self.shared.go_away.send(()).expect("there are connections");
     }
 
-    /// Reads what was seen so far.
+    /// Reads what the backend has received so far.
     pub(crate) fn seen<T>(&self, read: impl FnOnce(&Seen) -> T) -> T {
         read(&self.shared.seen.borrow())
     }
 
-    /// Waits until what was seen satisfies a condition.
+    /// Waits until what the backend has received satisfies a condition.
     pub(crate) async fn wait_until(&self, what: &str, holds: impl FnMut(&Seen) -> bool) {
         let mut seen = self.shared.seen.subscribe();
         let waited = within(what, seen.wait_for(holds)).await;
@@ -182,7 +182,7 @@ impl Backend {
 
 async fn end(task: JoinHandle<()>) {
     task.abort();
-    // A task that was aborted ends in a JoinError, and that is what we wait for.
+    // An aborted task ends with a JoinError, which is expected.
     let _ = task.await;
 }
 

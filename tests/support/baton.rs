@@ -1,4 +1,4 @@
-//! The real binary as a child process, and its log.
+//! The real binary as a child process, with its log.
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -17,14 +17,14 @@ use super::{BOUND, eventually};
 /// A running Baton. Killed when dropped.
 pub(crate) struct Baton {
     child: Child,
-    /// Where it listens.
+    /// The address of the first listener.
     pub(crate) address: SocketAddr,
     log: Arc<watch::Sender<Vec<Value>>>,
 }
 
 impl Baton {
-    /// One worker before these backends, with further flags, listening on a port of the system's
-    /// choice. Backends' certificates are verified. The test fails unless it listens in time.
+    /// Starts one worker before these backends with further flags, on a port chosen by the system.
+    /// Backends' certificates are verified. Fails the test unless Baton listens in time.
     pub(crate) async fn start<Url: AsRef<str>>(backends: &[Url], flags: &[&str]) -> Self {
         let authority = certificate().certificate_file.to_str().expect("UTF-8");
         Self::start_trusting(backends, authority, flags).await
@@ -69,8 +69,8 @@ impl Baton {
         Self::spawn(command).await
     }
 
-    /// Baton with a configuration file, and further flags. The test fails unless it listens in time;
-    /// [`Baton::address`] is that of the first listener.
+    /// Starts Baton with a configuration file and further flags. Fails the test unless it listens
+    /// in time. [`Baton::address`] is that of the first listener.
     pub(crate) async fn start_with_file(file: &Path, flags: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_baton"));
         command.arg("run").arg("--config").arg(file).args(flags);
@@ -94,7 +94,7 @@ impl Baton {
         baton
     }
 
-    /// The first log line, past or future, of which `wanted` is true.
+    /// Waits for the first log line, past or future, for which `wanted` returns true.
     pub(crate) async fn wait_for_log(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut lines = self.log.subscribe();
         let found = tokio::time::timeout(BOUND, lines.wait_for(|log| log.iter().any(&wanted)));
@@ -107,12 +107,12 @@ impl Baton {
         }
     }
 
-    /// Waits until `count` requests were logged, and returns their lines.
+    /// Waits until `count` requests were logged. Returns their lines.
     pub(crate) async fn wait_for_requests(&self, count: usize) -> Vec<Value> {
         self.wait_for_lines("request", count).await
     }
 
-    /// Waits until there are `count` lines with this message, and returns them.
+    /// Waits until there are `count` lines with this message. Returns them.
     pub(crate) async fn wait_for_lines(&self, wanted: &str, count: usize) -> Vec<Value> {
         let mut lines = self.log.subscribe();
         let enough =
@@ -123,12 +123,12 @@ impl Baton {
         self.lines(wanted)
     }
 
-    /// The log lines so far with this message.
+    /// The log lines with this message so far.
     pub(crate) fn lines(&self, wanted: &str) -> Vec<Value> {
         self.log.borrow().iter().filter(|line| message(line) == wanted).cloned().collect()
     }
 
-    /// Where the admin interface listens. It takes the flag `--admin 127.0.0.1:0`.
+    /// The address of the admin interface. Requires the flag `--admin 127.0.0.1:0`.
     pub(crate) async fn admin(&self) -> SocketAddr {
         let wanted = |line: &Value| message(line) == "admin listening";
         let line = self.wait_for_log("admin listening", wanted).await;
@@ -136,17 +136,17 @@ impl Baton {
         address.parse().expect("the address is one")
     }
 
-    /// What the admin interface answers to `GET` of this path, a 200.
+    /// The admin interface's answer to a `GET` of this path, which must be a 200.
     pub(crate) async fn ask(&self, path: &str) -> String {
         ask(self.admin().await, path).await
     }
 
-    /// The metrics now, strictly read.
+    /// The current metrics, parsed strictly.
     pub(crate) async fn metrics(&self) -> Exposition {
         Exposition::parse(&self.ask("/metrics").await)
     }
 
-    /// Waits until the metrics satisfy a condition, and returns them.
+    /// Waits until the metrics satisfy a condition. Returns them.
     pub(crate) async fn metrics_until(
         &self,
         what: &str,
@@ -155,13 +155,13 @@ impl Baton {
         metrics_until(self.admin().await, what, holds).await
     }
 
-    /// Waits until this limit on clients has been hit so often at least, by its metric. It takes the flag
-    /// `--admin 127.0.0.1:0`.
+    /// Waits until this client limit was hit at least `count` times, by its metric. Requires the
+    /// flag `--admin 127.0.0.1:0`.
     pub(crate) async fn wait_for_hits(&self, limit: &str, count: usize) {
         wait_for_hits(self.admin().await, limit, count).await;
     }
 
-    /// The end of the log so far, for the message of a failed test.
+    /// The last log lines, for the message of a failed test.
     pub(crate) fn text(&self) -> String {
         let log = self.log.borrow();
         let from = log.len().saturating_sub(40);
@@ -178,7 +178,7 @@ impl Baton {
         self.signal("-HUP");
     }
 
-    /// Lets it see nothing of what comes before [`Baton::resume`].
+    /// Stops the process until [`Baton::resume`].
     pub(crate) async fn pause(&self) {
         self.signal("-STOP");
         let path = format!("/proc/{}/stat", self.child.id());
@@ -190,7 +190,7 @@ impl Baton {
         eventually("it is stopped", is_stopped).await;
     }
 
-    /// Lets it go on.
+    /// Continues the process.
     pub(crate) fn resume(&self) {
         self.signal("-CONT");
     }
@@ -198,7 +198,7 @@ impl Baton {
     fn signal(&self, signal: &str) {
         let process = self.child.id().to_string();
         let status = Command::new("kill").args([signal, &process]).status();
-        assert!(status.expect("kill exists").success(), "the process is there to be signalled");
+        assert!(status.expect("kill exists").success(), "the process exists");
     }
 
     /// Waits until the process has ended.
@@ -213,17 +213,17 @@ impl Baton {
         status.expect("just seen")
     }
 
-    /// Bytes of memory resident now.
+    /// Resident memory in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         self.status_bytes("VmRSS:")
     }
 
-    /// The most bytes that were resident since [`Baton::forget_peak`].
+    /// Peak resident memory in bytes since [`Baton::forget_peak`].
     pub(crate) fn peak_resident_bytes(&self) -> u64 {
         self.status_bytes("VmHWM:")
     }
 
-    /// Lets the kernel's high-water mark start again from what is resident now (proc(5), clear_refs).
+    /// Resets the kernel's high-water mark to the current resident memory (proc(5), clear_refs).
     pub(crate) fn forget_peak(&self) {
         let path = format!("/proc/{}/clear_refs", self.child.id());
         std::fs::write(path, "5").expect("a process may reset the mark of its child");
@@ -243,7 +243,7 @@ impl Drop for Baton {
         if std::thread::panicking() {
             eprintln!("the end of Baton's log:\n{}", self.text());
         }
-        // It may have ended by itself: then there is nothing to kill.
+        // It may have exited already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -252,7 +252,7 @@ impl Drop for Baton {
 fn collect(stderr: impl BufRead, log: &watch::Sender<Vec<Value>>) {
     for line in stderr.lines() {
         let Ok(line) = line else { return };
-        // What is no JSON (a panic's text) is kept, so that a failed test shows it.
+        // Lines that are not JSON (a panic's text) are kept, so that a failed test shows them.
         let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
         log.send_modify(|lines| lines.push(value));
     }
@@ -263,7 +263,7 @@ pub(crate) fn message(line: &Value) -> &str {
     line["message"].as_str().unwrap_or_default()
 }
 
-/// What a run of `baton` with these arguments ended with: exit code and stderr.
+/// Runs `baton` with these arguments until it exits. Returns its exit code and stderr.
 pub(crate) async fn run_to_end(arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_baton"));
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());

@@ -1,4 +1,4 @@
-//! One self-signed certificate for 127.0.0.1, made once per test run. It is its own authority, so
+//! A self-signed certificate for 127.0.0.1, created once per test run. It is its own authority, so
 //! Baton verifies it with `--ca`.
 
 use std::path::{Path, PathBuf};
@@ -8,13 +8,13 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-/// A certificate with its key, and where both lie as PEM.
+/// A certificate with its key, also as PEM files.
 pub(crate) struct Certificate {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
-    /// The certificate as PEM, to trust and to serve.
+    /// The certificate as PEM, used to trust and to serve.
     pub(crate) certificate_file: PathBuf,
-    /// Its key as PEM.
+    /// The key as PEM.
     pub(crate) key_file: PathBuf,
 }
 
@@ -33,7 +33,8 @@ pub(crate) fn certificate() -> &'static Certificate {
     })
 }
 
-/// A self-signed certificate for these names, its own authority, as PEM files: certificate and key.
+/// Creates a self-signed certificate for these names, its own authority. Returns the PEM files of
+/// certificate and key.
 pub(crate) fn certificate_files(names: &[&str]) -> (PathBuf, PathBuf) {
     let subject: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
     let made = rcgen::generate_simple_self_signed(subject).expect("the names are valid");
@@ -44,13 +45,13 @@ pub(crate) fn certificate_files(names: &[&str]) -> (PathBuf, PathBuf) {
     (certificate, key)
 }
 
-/// A path of this test run's own for a scratch file.
+/// The path of a scratch file, unique to this test run.
 pub(crate) fn scratch_file(name: &str) -> PathBuf {
     let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     directory.join(format!("{}-{name}", std::process::id()))
 }
 
-/// Accepts TLS, offering these protocols by ALPN (none: no ALPN at all).
+/// A TLS acceptor that offers these protocols by ALPN; no ALPN if empty.
 pub(crate) fn acceptor(protocols: &[&str]) -> TlsAcceptor {
     let certificate = certificate();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -64,12 +65,12 @@ pub(crate) fn acceptor(protocols: &[&str]) -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config))
 }
 
-/// Connects by TLS to a server with [`certificate`], offering these protocols by ALPN.
+/// A TLS connector that trusts [`certificate`] and offers these protocols by ALPN.
 pub(crate) fn connector(protocols: &[&str]) -> TlsConnector {
     connector_trusting(&[&certificate().certificate_file], protocols)
 }
 
-/// The same to a server with any of these certificates, PEM.
+/// A TLS connector that trusts any of these PEM certificates and offers these protocols by ALPN.
 pub(crate) fn connector_trusting(files: &[&Path], protocols: &[&str]) -> TlsConnector {
     let mut roots = rustls::RootCertStore::empty();
     for file in files {

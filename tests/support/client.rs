@@ -18,24 +18,24 @@ use super::within;
 /// A complete response.
 #[derive(Debug)]
 pub(crate) struct Answer {
-    /// Its status.
+    /// The status.
     pub(crate) status: StatusCode,
-    /// Its header fields.
+    /// The header fields.
     pub(crate) headers: HeaderMap,
-    /// Its whole body.
+    /// The whole body.
     pub(crate) body: Bytes,
-    /// Its trailer fields, if it had any.
+    /// The trailer fields, if any.
     pub(crate) trailers: Option<HeaderMap>,
 }
 
 impl Answer {
-    /// A header field as text, empty if it is not there.
+    /// A header field as text; empty if missing.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("ASCII"))
     }
 }
 
-/// A request head by the absolute URI form that HTTP/2 clients use.
+/// A request head with the absolute URI that HTTP/2 clients use.
 pub(crate) fn head(method: Method, path: &str, id: &str) -> Request<()> {
     Request::builder()
         .method(method)
@@ -49,7 +49,7 @@ pub(crate) fn head(method: Method, path: &str, id: &str) -> Request<()> {
 pub(crate) struct Http2 {
     send: SendRequest<Bytes>,
     ping: Mutex<PingPong>,
-    /// Ends when the connection does.
+    /// Completes when the connection ends.
     pub(crate) closed: tokio::task::JoinHandle<Result<(), h2::Error>>,
 }
 
@@ -60,7 +60,7 @@ impl Http2 {
         Self::over(tcp).await
     }
 
-    /// Speaks HTTP/2 over a connection that is already there.
+    /// Speaks HTTP/2 over an open connection.
     pub(crate) async fn over<Io>(io: Io) -> Self
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -69,12 +69,12 @@ impl Http2 {
         builder.enable_push(false);
         let handshake = within("HTTP/2 handshake with Baton", builder.handshake(io));
         let (send, mut connection) = handshake.await.expect("Baton speaks HTTP/2");
-        let ping = connection.ping_pong().expect("asked for the first time");
+        let ping = connection.ping_pong().expect("taken only once");
         let closed = tokio::spawn(connection);
         Self { send, ping: Mutex::new(ping), closed }
     }
 
-    /// Begins a request. Its body follows unless `complete`.
+    /// Starts a request. Its body follows unless `complete`.
     pub(crate) async fn begin(
         &self,
         head: Request<()>,
@@ -93,7 +93,7 @@ impl Http2 {
         let body = body.into();
         let (response, mut stream) = self.begin(head, body.is_empty()).await?;
         if !body.is_empty() {
-            // A response may come before the body is through; then the response is what counts.
+            // A response may arrive before the whole body is sent; then only the response counts.
             let _ = send_all(&mut stream, body, true).await;
         }
         let response = within("the response head", response).await?;
@@ -105,7 +105,7 @@ impl Http2 {
         self.send(head(Method::GET, path, path), Bytes::new()).await
     }
 
-    /// One PING there and back: what was sent before it has arrived.
+    /// A PING round trip: everything sent before it has arrived.
     pub(crate) async fn ping(&self) {
         let mut ping = self.ping.lock().await;
         let pong = within("Baton answers a PING", ping.ping(Ping::opaque())).await;
@@ -121,7 +121,7 @@ pub(crate) async fn connect(address: SocketAddr) -> TcpStream {
     tcp
 }
 
-/// What the admin interface there answers to `GET` of this path, a 200.
+/// The admin interface's answer to a `GET` of this path, which must be a 200.
 pub(crate) async fn ask(admin: SocketAddr, path: &str) -> String {
     let answer = Http1::connect(admin).await.get(path).await;
     let answer = answer.expect("the admin interface answers");
@@ -129,7 +129,7 @@ pub(crate) async fn ask(admin: SocketAddr, path: &str) -> String {
     String::from_utf8(answer.body.to_vec()).expect("text")
 }
 
-/// Sends all of `body` as flow control allows.
+/// Sends all of `body`, as flow control allows.
 pub(crate) async fn send_all(
     stream: &mut SendStream<Bytes>,
     mut body: Bytes,
@@ -145,7 +145,7 @@ pub(crate) async fn send_all(
     Ok(())
 }
 
-/// Reads one piece of a body, passing over empty ones, and lets as many bytes follow.
+/// Reads one non-empty chunk of a body and releases its flow-control capacity.
 pub(crate) async fn read_chunk(body: &mut RecvStream) -> Result<Option<Bytes>, h2::Error> {
     while let Some(chunk) = within("more of the body", body.data()).await.transpose()? {
         body.flow_control().release_capacity(chunk.len())?;
@@ -178,13 +178,13 @@ impl Http1 {
         Self::over(connect(address).await).await
     }
 
-    /// Speaks HTTP/1.1 over a connection that is already there.
+    /// Speaks HTTP/1.1 over an open connection.
     pub(crate) async fn over<Io>(io: Io) -> Self
     where
         Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(io));
-        let (send, connection) = handshake.await.expect("nothing is exchanged yet");
+        let (send, connection) = handshake.await.expect("the handshake sends nothing");
         tokio::spawn(connection);
         Self { send }
     }
@@ -195,7 +195,7 @@ impl Http1 {
         mut head: Request<()>,
         body: impl Into<Bytes>,
     ) -> Result<Answer, hyper::Error> {
-        // An HTTP/1.1 client sends the origin form, and names the host in a field.
+        // An HTTP/1.1 client sends the origin form, and the host in a field.
         let target = head.uri().path_and_query().expect("URIs of tests have a path").clone();
         let host = head.uri().host().map(|host| host.parse().expect("a valid host"));
         *head.uri_mut() = target.into();

@@ -1,4 +1,4 @@
-//! A run of `baton` to its end, with all that it says.
+//! Runs `baton` until it exits, and captures its output.
 
 use std::process::{Command, Stdio};
 
@@ -8,18 +8,18 @@ use serde_json::Value;
 use super::client::head;
 use super::{Baton, Http1, within};
 
-/// What a run of `baton` ended with.
+/// The result of a run of `baton`.
 #[derive(Debug)]
 pub(crate) struct Ran {
-    /// Its exit code.
+    /// The exit code.
     pub(crate) code: Option<i32>,
-    /// Its standard output.
+    /// Standard output.
     pub(crate) stdout: String,
-    /// Its standard error.
+    /// Standard error.
     pub(crate) stderr: String,
 }
 
-/// Runs `baton` with these arguments to its end.
+/// Runs `baton` with these arguments until it exits.
 pub(crate) async fn run_baton(arguments: &[&str]) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_baton"));
     command.args(arguments).stdin(Stdio::null());
@@ -29,13 +29,13 @@ pub(crate) async fn run_baton(arguments: &[&str]) -> Ran {
     Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
-/// Runs a command that asks this Baton.
+/// Runs a command with this Baton's admin address.
 pub(crate) async fn command(baton: &Baton, arguments: &[&str]) -> Ran {
     let admin = baton.admin().await.to_string();
     run_baton(&[arguments, &["--admin", &admin]].concat()).await
 }
 
-/// Sends a request to the admin interface; returns status and JSON.
+/// Sends a request to the admin interface. Returns the status and the JSON body.
 pub(crate) async fn order(baton: &Baton, method: Method, target: &str) -> (u16, Value) {
     let mut client = Http1::connect(baton.admin().await).await;
     let answer = client.send(head(method, target, "order"), "").await.expect("answered");
@@ -43,7 +43,7 @@ pub(crate) async fn order(baton: &Baton, method: Method, target: &str) -> (u16, 
     (answer.status.as_u16(), value)
 }
 
-/// The answer to an order that is carried out.
+/// Sends an order that must succeed. Returns the JSON body.
 pub(crate) async fn carried_out(baton: &Baton, method: Method, target: &str) -> Value {
     let (status, value) = order(baton, method, target).await;
     assert_eq!(status, 200, "{target}: {value}");

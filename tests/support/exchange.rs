@@ -1,4 +1,4 @@
-//! One request as a scripted backend sees it, and what a script may do with it.
+//! One request as a scripted backend receives it, and the actions of a script.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -10,19 +10,19 @@ use http::{HeaderMap, Request, Response};
 
 use super::backend::Shared;
 
-/// One request at a backend, from its head on.
+/// One request at a backend, after its head arrived.
 pub(crate) struct Exchange {
     /// The request's head.
     pub(crate) head: Request<()>,
     /// The request's body.
     pub(crate) body: RecvStream,
-    /// The way to answer.
+    /// The handle for the response.
     pub(crate) respond: SendResponse<Bytes>,
-    /// Counts the stream as open until it is dropped.
+    /// Counts the stream as open until dropped.
     pub(crate) open: Open,
 }
 
-/// Counts a stream as open while it lives.
+/// Counts a stream as open until dropped.
 pub(crate) struct Open {
     connection: usize,
     shared: Arc<Shared>,
@@ -38,7 +38,7 @@ impl Drop for Open {
 }
 
 impl Exchange {
-    /// Takes note of a request.
+    /// Records a request.
     pub(crate) fn new(
         request: Request<RecvStream>,
         respond: SendResponse<Bytes>,
@@ -57,13 +57,13 @@ impl Exchange {
         Self { head, body, respond, open }
     }
 
-    /// The request's id, from `x-request-id`; empty if it has none.
+    /// The request's id, from `x-request-id`; empty if missing.
     pub(crate) fn id(&self) -> String {
         let id = self.head.headers().get("x-request-id");
         id.map(|id| id.to_str().expect("tests use ASCII").to_owned()).unwrap_or_default()
     }
 
-    /// How often a request with this id was executed before.
+    /// Number of requests with this id that have arrived, including this one.
     pub(crate) fn times_arrived(&self) -> usize {
         let id = self.head.headers().get("x-request-id");
         let seen = self.open.shared.seen.borrow();
@@ -85,7 +85,7 @@ impl Exchange {
         Ok((whole, self.body.trailers().await?))
     }
 
-    /// Reads one piece of the body, and lets as many bytes follow.
+    /// Reads one chunk of the body and releases its flow-control capacity.
     pub(crate) async fn read_chunk(&mut self) -> Result<Option<Bytes>, h2::Error> {
         let Some(chunk) = self.body.data().await.transpose()? else { return Ok(None) };
         self.body.flow_control().release_capacity(chunk.len())?;
@@ -93,7 +93,7 @@ impl Exchange {
         Ok(Some(chunk))
     }
 
-    /// Executes the request: reads its body, and answers with this status and body.
+    /// Executes the request: reads its body, then answers with this status and body.
     pub(crate) async fn answer(mut self, status: u16, body: impl Into<Bytes>) {
         if self.read().await.is_err() {
             return;
@@ -103,7 +103,7 @@ impl Exchange {
         self.send(&mut stream, body.into(), true).await;
     }
 
-    /// Executes the request: answers with its own body, once it is complete.
+    /// Executes the request: reads its body, then answers with it.
     pub(crate) async fn echo(mut self) {
         let Ok((body, _)) = self.read().await else { return };
         self.execute();
@@ -111,17 +111,17 @@ impl Exchange {
         self.send(&mut stream, body.into(), true).await;
     }
 
-    /// Sends a response head, with a body to follow. `None` if the stream is gone.
+    /// Sends a response head; the body follows. Returns `None` if the stream is gone.
     pub(crate) fn start(&mut self, status: u16) -> Option<SendStream<Bytes>> {
         self.start_with(Response::builder().status(status).body(()).expect("a valid head"))
     }
 
-    /// Sends this response head, with a body to follow. `None` if the stream is gone.
+    /// Sends this response head; the body follows. Returns `None` if the stream is gone.
     pub(crate) fn start_with(&mut self, head: Response<()>) -> Option<SendStream<Bytes>> {
         self.respond.send_response(head, false).ok()
     }
 
-    /// Sends all of `body` as flow control allows. Says whether it got through.
+    /// Sends all of `body`, as flow control allows. Returns true if all of it was sent.
     pub(crate) async fn send(
         &self,
         stream: &mut SendStream<Bytes>,
@@ -151,13 +151,13 @@ impl Exchange {
         self.respond.send_reset(reason);
     }
 
-    /// Never answers; returns when the other side resets the stream, and takes note of it.
+    /// Never answers; returns when the peer resets the stream, and records the reset.
     pub(crate) async fn wait_for_reset(mut self) {
         let reset = poll_fn(|context| self.respond.poll_reset(context)).await;
         self.note_reset(reset);
     }
 
-    /// Answers with 200 and `begun`, and never ends; otherwise as [`Exchange::wait_for_reset`].
+    /// Answers with 200 and `begun` and does not end; then as [`Exchange::wait_for_reset`].
     pub(crate) async fn begin_and_hang(mut self) {
         let Some(mut stream) = self.start(200) else { return };
         self.send(&mut stream, Bytes::from_static(b"begun"), false).await;

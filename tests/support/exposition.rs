@@ -1,5 +1,5 @@
-//! A strict reader of the Prometheus text format, version 0.0.4: what a scrape would merely put up
-//! with fails the test.
+//! A strict parser of the Prometheus text format, version 0.0.4: anything that violates the format
+//! or its conventions fails the test, even if a scraper would tolerate it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -14,25 +14,25 @@ pub(crate) type Labels = BTreeMap<String, String>;
 /// One sample.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
-    /// Its name, with `_bucket`, `_sum` or `_count` for a histogram.
+    /// The name, with `_bucket`, `_sum` or `_count` for a histogram.
     pub(crate) name: String,
-    /// Its labels.
+    /// The labels.
     pub(crate) labels: Labels,
-    /// Its value.
+    /// The value.
     pub(crate) value: f64,
 }
 
 /// All samples of one scrape.
 #[derive(Clone, Debug)]
 pub(crate) struct Exposition {
-    /// Kinds of families, by name.
+    /// The types of the families, by name.
     pub(crate) kinds: BTreeMap<String, String>,
     /// The samples, in order.
     pub(crate) samples: Vec<Sample>,
 }
 
 impl Exposition {
-    /// Reads a scrape, and fails the test for anything that the format or its conventions forbid.
+    /// Parses a scrape. Fails the test for anything that the format or its conventions forbid.
     pub(crate) fn parse(text: &str) -> Self {
         assert!(text.ends_with('\n'), "the last line ends like the others");
         let mut kinds = BTreeMap::new();
@@ -42,7 +42,7 @@ impl Exposition {
         for line in text.lines() {
             if let Some(help) = line.strip_prefix("# HELP ") {
                 let (name, help) = help.split_once(' ').expect("HELP has a text");
-                assert!(helped.insert(name.to_owned()), "{name} is explained twice");
+                assert!(helped.insert(name.to_owned()), "{name} has two HELP lines");
                 assert!(help.ends_with('.') && help.len() > 10, "{name}: {help}");
                 family = name.to_owned();
             } else if let Some(kind) = line.strip_prefix("# TYPE ") {
@@ -64,15 +64,15 @@ impl Exposition {
         exposition
     }
 
-    /// The sum of all samples of this name that have these labels, among others. Fails if the family
-    /// is not there; 0 if none of its samples is.
+    /// The sum of all samples of this name with at least these labels; 0 if there are none. Fails
+    /// if the family does not exist.
     pub(crate) fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let family = ["_bucket", "_sum", "_count"]
             .iter()
             .filter_map(|suffix| name.strip_suffix(suffix))
             .find(|family| self.kinds.contains_key(*family))
             .unwrap_or(name);
-        assert!(self.kinds.contains_key(family), "there is no family {family}");
+        assert!(self.kinds.contains_key(family), "no family {family}");
         self.samples
             .iter()
             .filter(|sample| sample.name == name)
@@ -92,7 +92,7 @@ impl Exposition {
         }
     }
 
-    /// Buckets are cumulative, ascending, end with `+Inf`, and agree with `_count`.
+    /// Checks that buckets are cumulative and ascending, end with `+Inf`, and agree with `_count`.
     fn check_histograms(&self) {
         for (family, _) in self.kinds.iter().filter(|(_, kind)| *kind == "histogram") {
             let mut series: BTreeMap<Labels, Vec<(f64, f64)>> = BTreeMap::new();
@@ -106,7 +106,7 @@ impl Exposition {
             for (labels, buckets) in series {
                 assert!(buckets.is_sorted_by(|a, b| a.0 < b.0), "{family}: {buckets:?}");
                 assert!(buckets.is_sorted_by(|a, b| a.1 <= b.1), "{family}: {buckets:?}");
-                let last = buckets.last().expect("made with one");
+                let last = buckets.last().expect("never empty");
                 assert!(last.0.is_infinite(), "{family} ends with +Inf");
                 let wanted: Vec<_> = labels.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
                 let count = self.sum(&format!("{family}_count"), &wanted);
@@ -119,7 +119,7 @@ impl Exposition {
     }
 }
 
-/// Waits until the metrics that the admin interface there shows satisfy a condition, and returns them.
+/// Waits until the metrics of this admin interface satisfy a condition. Returns them.
 pub(crate) async fn metrics_until(
     admin: SocketAddr,
     what: &str,
@@ -137,8 +137,8 @@ pub(crate) async fn metrics_until(
     .await
 }
 
-/// Waits until the admin interface there says that this limit on clients was hit so often
-/// at least.
+/// Waits until this client limit was hit at least `count` times, by the metrics of this admin
+/// interface.
 pub(crate) async fn wait_for_hits(admin: SocketAddr, limit: &str, count: usize) {
     let labels = [("limit", limit)];
     let hits =
@@ -177,7 +177,7 @@ fn parse_sample(line: &str) -> Sample {
     Sample { name: name.to_owned(), labels: parse_labels(rest), value }
 }
 
-/// `name="value"` with commas between; in values `\\`, `\"` and `\n` are escaped.
+/// Parses `name="value"` pairs separated by commas; `\\`, `\"` and `\n` are escaped in values.
 fn parse_labels(text: &str) -> Labels {
     let mut labels = Labels::new();
     let mut rest = text;
@@ -191,7 +191,7 @@ fn parse_labels(text: &str) -> Labels {
                 (_, '\\') => match characters.next().expect("something is escaped").1 {
                     'n' => value.push('\n'),
                     escaped @ ('\\' | '"') => value.push(escaped),
-                    other => panic!("\\{other} is no escape"),
+                    other => panic!("\\{other} is not an escape"),
                 },
                 (_, character) => value.push(character),
             }
@@ -208,5 +208,5 @@ fn parse_labels(text: &str) -> Labels {
 }
 
 fn number(text: &str) -> f64 {
-    text.parse().unwrap_or_else(|_| panic!("no number: {text}"))
+    text.parse().unwrap_or_else(|_| panic!("not a number: {text}"))
 }

@@ -1,4 +1,4 @@
-//! A backend that speaks HTTP/1.1 only, built on hyper.
+//! A backend that only speaks HTTP/1.1, based on hyper.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::certificate::acceptor;
 use super::raw::RawBackend;
 
-/// How an [`Http1Backend`] is reached.
+/// The transport of an [`Http1Backend`].
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reached {
     /// `http://`.
@@ -35,7 +35,7 @@ pub(crate) struct Http1Backend {
 }
 
 impl Http1Backend {
-    /// Listens, and hands every request to `handler`.
+    /// Starts a backend that passes every request to `handler`.
     pub(crate) async fn start<Handler, Answering>(reached: Reached, handler: Handler) -> Self
     where
         Handler: Fn(Request<Incoming>) -> Answering + Clone + Send + Sync + 'static,
@@ -60,13 +60,13 @@ impl Http1Backend {
         Self { server, reached, connections }
     }
 
-    /// Its URL for `--backend`.
+    /// The URL for `--backend`.
     pub(crate) fn url(&self) -> String {
         let scheme = if self.reached == Reached::Cleartext { "http" } else { "https" };
         format!("{scheme}://{}", self.server.address)
     }
 
-    /// TCP connections accepted so far.
+    /// Number of TCP connections accepted so far.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
@@ -83,6 +83,6 @@ where
         async { Ok::<_, Infallible>(answering.await) }
     });
     let server = hyper::server::conn::http1::Builder::new();
-    // It ends in an error when Baton closes a connection in the middle, which is no fault here.
+    // Baton may close a connection in the middle, which is an error here and no fault.
     let _ = server.serve_connection(TokioIo::new(io), service).await;
 }

@@ -1,4 +1,4 @@
-//! A Baton within the test's own process, whose limits on clients are the test's to choose.
+//! A Baton inside the test process, with client limits chosen by the test.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -18,16 +18,16 @@ use super::baton::message;
 use super::certificate::certificate;
 use super::exposition::wait_for_hits;
 
-/// A Baton that runs until the process ends.
+/// A Baton that runs until the process exits.
 pub(crate) struct Limited {
-    /// Where it listens.
+    /// The address of its listener.
     pub(crate) address: SocketAddr,
     admin: SocketAddr,
 }
 
 impl Limited {
-    /// One worker before these backends, with further flags. Each listens on a loopback address of
-    /// its own, by which its first log line is recognized.
+    /// Starts one worker before these backends with further flags. Each instance listens on its own
+    /// loopback address, which identifies its first log line.
     pub(crate) async fn start<Url: AsRef<str>>(
         backends: &[Url],
         flags: &[&str],
@@ -51,7 +51,7 @@ impl Limited {
             unreachable!("the words say run")
         };
         let Ok(mut config) = arguments.load() else { panic!("the flags are valid") };
-        // Of the access log there is one for all in this process, and nobody reads it here.
+        // The access log is shared by all instances in this process, and no test here reads it.
         config.access_log.format = AccessLogFormat::Off;
         change(&mut config.client_limits);
         let log = log();
@@ -61,7 +61,7 @@ impl Limited {
         Self { address, admin: address_of(log, "admin listening", &prefix).await }
     }
 
-    /// Waits for a line about this client with this reason, and for the metric of that limit.
+    /// Waits for a log line about this client with this reason, and for the metric of that limit.
     pub(crate) async fn refusal(&self, client: SocketAddr, reason: &str) -> Value {
         let wanted = |line: &Value| is_about(line, client) && line["reason"] == reason;
         let line = wait_for(log(), reason, wanted).await;
@@ -69,12 +69,12 @@ impl Limited {
         line
     }
 
-    /// Waits until the metric of this limit has moved.
+    /// Waits until this limit was hit, by its metric.
     pub(crate) async fn hits(&self, limit: &str) {
         wait_for_hits(self.admin, limit, 1).await;
     }
 
-    /// Every line so far about this client.
+    /// All log lines about this client so far.
     pub(crate) fn about(&self, client: SocketAddr) -> Vec<Value> {
         log().borrow().iter().filter(|line| is_about(line, client)).cloned().collect()
     }
@@ -115,7 +115,7 @@ async fn wait_for(
     }
 }
 
-/// What every Baton in this process logs.
+/// The log of all instances in this process.
 fn log() -> &'static watch::Sender<Vec<Value>> {
     static LOG: OnceLock<watch::Sender<Vec<Value>>> = OnceLock::new();
     LOG.get_or_init(|| {
@@ -130,7 +130,7 @@ fn log() -> &'static watch::Sender<Vec<Value>> {
     })
 }
 
-/// Takes in one line at a time.
+/// Parses one log line per write.
 struct Line;
 
 impl Write for Line {

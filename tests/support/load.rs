@@ -1,4 +1,4 @@
-//! Many requests at once.
+//! Generates concurrent requests.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use super::backend::Backend;
 use super::baton::Baton;
 use super::client::{Http2, head};
 
-/// An id that no other request of this test run has.
+/// An id that is unique in this test run.
 pub(crate) fn unique_id() -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     format!("request-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Calls `one` with 0 to `total`, `concurrency` at a time. A panic in one fails the test.
+/// Calls `one` with 0 to `total - 1`, `concurrency` at a time. A panic in a call fails the test.
 pub(crate) async fn run_load<One, Running>(total: usize, concurrency: usize, one: One)
 where
     One: Fn(usize) -> Running + Send + Sync + 'static,
@@ -47,16 +47,16 @@ where
     }
 }
 
-/// Requests that a backend does not answer yet, three on each of eight connections: so many that
-/// every worker has some, since which one accepts a connection is the system's to choose.
+/// Unanswered requests, three on each of eight connections: enough that every worker has some,
+/// because the system chooses the worker for each connection.
 pub(crate) struct Held {
-    /// What they wait for.
+    /// The pending responses.
     pub(crate) requests: Vec<(ResponseFuture, SendStream<Bytes>)>,
     _clients: Vec<Http2>,
 }
 
 impl Held {
-    /// Begins them, and waits until all are in flight.
+    /// Starts the requests, and waits until all are in flight.
     pub(crate) async fn begin(baton: &Baton, backend: &Backend) -> Self {
         let (mut requests, mut clients) = (Vec::new(), Vec::new());
         for _ in 0..8 {

@@ -1,6 +1,6 @@
-//! What the scenarios stand on: the real binary, scripted backends, and clients.
+//! The test support: the real binary, scripted backends, and clients.
 //!
-//! Nothing here sleeps to hope. Whatever is waited for is an event, and every wait has a bound.
+//! Tests wait for events, not for fixed times, and every wait has a bound.
 
 pub(crate) mod backend;
 pub(crate) mod baton;
@@ -26,11 +26,11 @@ pub(crate) use exchange::Exchange;
 pub(crate) use limited::Limited;
 pub(crate) use load::{run_load, unique_id};
 
-/// The bound of every wait: far more than anything needs, even on a busy machine, so that reaching
-/// it means that the event will not come.
+/// The bound of every wait: far longer than any event needs, even on a busy machine. Reaching it
+/// means that the event will not happen.
 pub(crate) const BOUND: Duration = Duration::from_secs(30);
 
-/// Waits for `future`, and fails the test by saying `what` did not happen.
+/// Waits for `future`. Fails the test with `what` if the bound passes.
 pub(crate) async fn within<F: Future>(what: &str, future: F) -> F::Output {
     match tokio::time::timeout(BOUND, future).await {
         Ok(output) => output,
@@ -38,7 +38,8 @@ pub(crate) async fn within<F: Future>(what: &str, future: F) -> F::Output {
     }
 }
 
-/// Polls a condition that nothing signals (the kernel's figures about a process), with a bound.
+/// Polls a condition that nothing signals (such as the kernel's figures about a process), with a
+/// bound.
 pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     within(what, async {
         while !holds() {

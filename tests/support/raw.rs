@@ -1,4 +1,4 @@
-//! A tiny HTTP/2 server that writes its frames by hand, for what the h2 crate would never send.
+//! A minimal HTTP/2 server that writes its frames itself, for frames that the h2 crate never sends.
 //!
 //! It does not decode header blocks: tests tell requests apart by their bodies.
 
@@ -45,21 +45,21 @@ const STATUS_200: &[u8] = &[0x88];
 pub(crate) struct Frame {
     /// One of [`kind`].
     pub(crate) kind: u8,
-    /// Those of [`flag`].
+    /// A combination of [`flag`]s.
     pub(crate) flags: u8,
-    /// The stream that it is on, 0 for the connection.
+    /// The stream id, 0 for the connection.
     pub(crate) stream: u32,
-    /// The rest.
+    /// The payload.
     pub(crate) payload: Vec<u8>,
 }
 
 impl Frame {
-    /// Whether it ends its stream.
+    /// Returns true if the frame ends its stream.
     pub(crate) fn ends_stream(&self) -> bool {
         matches!(self.kind, kind::DATA | kind::HEADERS) && self.flags & flag::END_STREAM != 0
     }
 
-    /// Whether it is an acknowledgement of this kind.
+    /// Returns true if the frame is an acknowledgement of this kind.
     pub(crate) fn acknowledges(&self, kind: u8) -> bool {
         self.kind == kind && self.flags & flag::ACK != 0
     }
@@ -67,9 +67,9 @@ impl Frame {
 
 type Writer = Arc<Mutex<WriteHalf<TlsStream<TcpStream>>>>;
 
-/// One connection of a [`RawBackend`], after the preface and the SETTINGS of both sides.
+/// A connection of a [`RawBackend`], after the preface and the SETTINGS of both sides.
 pub(crate) struct RawConnection {
-    /// Which connection of the backend, from 0.
+    /// Index of the connection, from 0.
     pub(crate) number: usize,
     frames: mpsc::UnboundedReceiver<Frame>,
     writer: Writer,
@@ -92,12 +92,12 @@ impl RawConnection {
         Some(connection)
     }
 
-    /// The next frame. `None` when the other side has closed the connection.
+    /// The next frame; `None` once the peer has closed the connection.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         within("another frame", self.frames.recv()).await
     }
 
-    /// Every frame up to the first of which `wanted` is true, that one included.
+    /// Every frame up to and including the first for which `wanted` returns true.
     pub(crate) async fn until(&mut self, wanted: impl Fn(&Frame) -> bool) -> Vec<Frame> {
         let mut frames = Vec::new();
         loop {
@@ -122,7 +122,7 @@ impl RawConnection {
 
     /// Writes one frame.
     pub(crate) async fn write(&self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        // The other side may have closed already; tests see that as the end of the frames.
+        // The peer may have closed already; tests see that as the end of the frames.
         let _ = write_frame(&self.writer, kind, flags, stream, payload).await;
     }
 
@@ -146,12 +146,12 @@ impl RawConnection {
         self.write(kind::GOAWAY, 0, 0, &payload).await;
     }
 
-    /// Sends PING; its acknowledgement comes among the frames.
+    /// Sends PING; its acknowledgement arrives among the frames.
     pub(crate) async fn ping(&self) {
         self.write(kind::PING, 0, 0, b"a tester").await;
     }
 
-    /// Stops reading and answering, and keeps the connection: a black hole.
+    /// Stops reading and answering, and keeps the connection open: a black hole.
     pub(crate) async fn fall_silent(self) -> ! {
         self.reader.abort();
         let _kept = self;
@@ -160,7 +160,7 @@ impl RawConnection {
 }
 
 impl Drop for RawConnection {
-    /// Cuts the connection: the reader holds the other half of it.
+    /// Closes the connection: the reader task holds its other half.
     fn drop(&mut self) {
         self.reader.abort();
     }
@@ -171,7 +171,7 @@ impl Drop for RawConnection {
 pub(crate) struct Bodies(std::collections::BTreeMap<u32, Vec<u8>>);
 
 impl Bodies {
-    /// Takes in a frame; returns the request that it completes.
+    /// Adds a frame. Returns the request that it completes.
     pub(crate) fn take_in(&mut self, frame: &Frame) -> Option<(u32, String)> {
         let body = match frame.kind {
             kind::HEADERS => self.0.entry(frame.stream).or_default(),
@@ -187,14 +187,15 @@ impl Bodies {
     }
 }
 
-/// A running server that hands every connection to a script.
+/// A running server that passes every connection to a script.
 pub(crate) struct RawBackend {
-    /// Where it listens.
+    /// The address it listens on.
     pub(crate) address: SocketAddr,
 }
 
 impl RawBackend {
-    /// Listens; announces `max_streams` on every connection, then lets `script` have it.
+    /// Starts a server that announces `max_streams` on every connection, then passes it to
+    /// `script`.
     pub(crate) async fn start<Script, Running>(max_streams: u32, script: Script) -> Self
     where
         Script: Fn(RawConnection) -> Running + Send + Sync + 'static,
@@ -212,7 +213,7 @@ impl RawBackend {
         .await
     }
 
-    /// Listens, and lets `script` have every TCP connection as it is, with its number.
+    /// Starts a server that passes every TCP connection to `script`, with its index.
     pub(crate) async fn accepting<Script>(script: Script) -> Self
     where
         Script: Fn(TcpStream, usize) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + 'static,
@@ -230,13 +231,13 @@ impl RawBackend {
         Self { address }
     }
 
-    /// Its URL for `--backend`.
+    /// The URL for `--backend`.
     pub(crate) fn url(&self) -> String {
         format!("https://{}", self.address)
     }
 }
 
-/// The next frame (RFC 9113, 4.1). `None` when there is no whole one any more.
+/// Reads the next frame (RFC 9113, 4.1). Returns `None` if no complete frame follows.
 pub(crate) async fn read_frame(reader: &mut (impl AsyncRead + Unpin)) -> Option<Frame> {
     let mut head = [0; 9];
     reader.read_exact(&mut head).await.ok()?;
@@ -260,9 +261,9 @@ async fn read_frames(
     }
 }
 
-/// What every HTTP/2 server does: acknowledges SETTINGS and PING, and gives back flow control.
+/// Does what every HTTP/2 server does: acknowledges SETTINGS and PING, and releases flow control.
 async fn keep_house(frame: &Frame, writer: &Writer) {
-    // If the other side has closed, the reader will find out.
+    // If the peer has closed, the reader detects it.
     match frame.kind {
         kind::SETTINGS if frame.flags & flag::ACK == 0 => {
             let _ = write_frame(writer, kind::SETTINGS, flag::ACK, 0, &[]).await;

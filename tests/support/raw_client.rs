@@ -1,4 +1,4 @@
-//! An HTTP/2 client that writes its frames by hand, for what no honest client would send.
+//! An HTTP/2 client that writes its frames itself, for frames that no honest client sends.
 
 use std::net::SocketAddr;
 
@@ -15,16 +15,16 @@ pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// ENHANCE_YOUR_CALM (RFC 9113, 7).
 pub(crate) const CALM: u32 = 0xb;
 
-/// One connection to Baton. Whatever it is sent is read all the time, but not answered.
+/// One connection to Baton. Received frames are read at once, but not answered.
 pub(crate) struct RawClient {
-    /// Its own address, by which the log names it.
+    /// The local address, which names the client in the log.
     pub(crate) address: SocketAddr,
     writer: WriteHalf<TcpStream>,
     frames: mpsc::UnboundedReceiver<Frame>,
 }
 
 impl RawClient {
-    /// Connects, and sends nothing.
+    /// Connects without sending anything.
     pub(crate) async fn silent(baton: SocketAddr) -> Self {
         let tcp = connect(baton).await;
         let address = tcp.local_addr().expect("it is connected");
@@ -34,7 +34,7 @@ impl RawClient {
         Self { address, writer, frames }
     }
 
-    /// Connects, and sends preface and SETTINGS.
+    /// Connects and sends the preface and SETTINGS.
     pub(crate) async fn connect(baton: SocketAddr) -> Self {
         let mut client = Self::silent(baton).await;
         client.write(PREFACE).await;
@@ -42,7 +42,7 @@ impl RawClient {
         client
     }
 
-    /// Sends bytes. Says whether they could be sent: Baton may have closed.
+    /// Sends bytes. Returns false if Baton has closed the connection.
     pub(crate) async fn write(&mut self, bytes: &[u8]) -> bool {
         within("room to send", self.writer.write_all(bytes)).await.is_ok()
     }
@@ -71,7 +71,7 @@ impl RawClient {
         frames
     }
 
-    /// Waits for a GOAWAY with an error and then for the end: its last stream and its code.
+    /// Waits until Baton closes. Returns the last stream and the code of the last GOAWAY.
     pub(crate) async fn farewell(&mut self) -> (u32, u32) {
         let frames = self.all().await;
         let mut errors = frames.iter().filter(|frame| frame.kind == kind::GOAWAY).map(|frame| {
@@ -84,7 +84,7 @@ impl RawClient {
         errors.next_back().unwrap_or_else(|| panic!("closed without GOAWAY: {frames:?}"))
     }
 
-    /// Sends a small GET on a stream, and waits for the end of its answer.
+    /// Sends a small GET on a stream and waits for the end of its answer.
     pub(crate) async fn get(&mut self, stream: u32) -> Option<Frame> {
         self.write(&get(stream)).await;
         let mut head = None;
@@ -101,7 +101,7 @@ impl RawClient {
     }
 }
 
-/// The bytes of a frame.
+/// Encodes a frame.
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("frames are under 16 MiB");
     let mut bytes = length.to_be_bytes()[1..].to_vec();
@@ -111,7 +111,7 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     bytes
 }
 
-/// The header block of a GET (RFC 7541), with more fields after it.
+/// The header block of a request with this method and further fields (RFC 7541).
 pub(crate) fn block(method: &str, more: &[(&str, &str)]) -> Vec<u8> {
     // `:scheme: http` and `:path: /` are in the static table.
     let mut block = literal(":method", method);
@@ -123,7 +123,7 @@ pub(crate) fn block(method: &str, more: &[(&str, &str)]) -> Vec<u8> {
     block
 }
 
-/// A field that is not indexed (RFC 7541, 6.2.2).
+/// A literal field without indexing (RFC 7541, 6.2.2).
 pub(crate) fn literal(name: &str, value: &str) -> Vec<u8> {
     let mut bytes = vec![0];
     for text in [name, value] {
@@ -133,7 +133,7 @@ pub(crate) fn literal(name: &str, value: &str) -> Vec<u8> {
     bytes
 }
 
-/// A length with a prefix of seven bits (RFC 7541, 5.1).
+/// Encodes a length with a prefix of seven bits (RFC 7541, 5.1).
 fn length(bytes: &mut Vec<u8>, length: usize) {
     let byte = |value: usize| u8::try_from(value).expect("masked");
     if length < 127 {
@@ -148,7 +148,7 @@ fn length(bytes: &mut Vec<u8>, length: usize) {
     bytes.push(byte(rest));
 }
 
-/// HEADERS of a complete GET.
+/// A HEADERS frame with a complete GET.
 pub(crate) fn get(stream: u32) -> Vec<u8> {
     frame(kind::HEADERS, 0x5, stream, &block("GET", &[]))
 }

@@ -1,4 +1,4 @@
-//! A configuration file that changes, and reloads of it.
+//! A configuration file that changes, and its reloads.
 
 use std::path::{Path, PathBuf};
 
@@ -9,39 +9,39 @@ use super::baton::Baton;
 use super::certificate::{certificate, scratch_file};
 use super::client::{Http1, head};
 
-/// A listener on a port of the system's choice.
+/// A listener on a port chosen by the system.
 pub(crate) const LISTENER: &str = "[[listener]]\naddress = \"127.0.0.1:0\"\n";
-/// One worker, and an admin interface.
+/// One worker and an admin interface.
 pub(crate) const PROCESS: &str = "[process]\nworkers = 1\n[admin]\naddress = \"127.0.0.1:0\"\n";
 
 /// A configuration file.
 pub(crate) struct ConfigFile {
-    /// Where it is.
+    /// The path.
     pub(crate) path: PathBuf,
 }
 
 impl ConfigFile {
-    /// A file with this text.
+    /// Writes a file with this text.
     pub(crate) fn new(name: &str, text: &str) -> Self {
         let file = Self { path: scratch_file(name) };
         file.write(text);
         file
     }
 
-    /// Another text, at once, as careful editors write it.
+    /// Replaces the text atomically, as careful editors do.
     pub(crate) fn write(&self, text: &str) {
         replace(&self.path, text);
     }
 }
 
-/// Puts another text in a file, at once.
+/// Replaces the text of a file atomically.
 pub(crate) fn replace(path: &Path, text: &str) {
     let beside = path.with_extension("new");
     std::fs::write(&beside, text).expect("target/tmp is writable");
     std::fs::rename(&beside, path).expect("as above");
 }
 
-/// A cluster with these backends; certificates of this test run are trusted.
+/// A cluster with these backends, which trusts the certificate of this test run.
 pub(crate) fn cluster<Url: AsRef<str>>(name: &str, more: &str, backends: &[(Url, u16)]) -> String {
     let authority = certificate().certificate_file.display();
     let mut text = format!("[cluster.{name}]\nauthorities = '{authority}'\n{more}\n");
@@ -52,7 +52,7 @@ pub(crate) fn cluster<Url: AsRef<str>>(name: &str, more: &str, backends: &[(Url,
     text
 }
 
-/// Asks for a reload on the admin port.
+/// Requests a reload on the admin port.
 pub(crate) async fn reload(baton: &Baton) -> (StatusCode, Value) {
     let mut client = Http1::connect(baton.admin().await).await;
     let order = head(Method::POST, "/reload", "reload");
@@ -60,7 +60,7 @@ pub(crate) async fn reload(baton: &Baton) -> (StatusCode, Value) {
     (answer.status, serde_json::from_slice(&answer.body).expect("JSON"))
 }
 
-/// The changes that a reload has to report, which succeeds.
+/// Requests a reload that must succeed. Returns the reported changes.
 pub(crate) async fn reloaded(baton: &Baton) -> Vec<String> {
     let (status, report) = reload(baton).await;
     assert_eq!(status, 200, "{report}");
@@ -68,7 +68,7 @@ pub(crate) async fn reloaded(baton: &Baton) -> Vec<String> {
     changes.iter().map(|change| change.as_str().expect("text").to_owned()).collect()
 }
 
-/// The reasons of a reload that is refused with this status.
+/// Requests a reload that must be refused with this status. Returns the reasons.
 pub(crate) async fn refused(baton: &Baton, status: u16) -> Vec<String> {
     let (answered, answer) = reload(baton).await;
     assert_eq!(answered, status, "{answer}");
