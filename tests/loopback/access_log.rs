@@ -198,7 +198,12 @@ async fn every_request_is_logged_once() {
     for _ in 0..3 {
         let path = path_of("hang");
         expect(&mut expected, &path, "rejected", 503, "proxy");
-        held.push(client.begin(head(Method::GET, &path, &path), true).await.expect("it lives"));
+        held.push(
+            client
+                .begin(head(Method::GET, &path, &path), true)
+                .await
+                .expect("the connection lives"),
+        );
     }
     backend.wait_until("three are in flight", |seen| seen.open() == 3).await;
     baton.terminate();
@@ -254,7 +259,12 @@ async fn requests_cut_by_a_second_signal_are_logged() {
     let mut held = Vec::new();
     for _ in 0..5 {
         let path = path_of("hang");
-        held.push(client.begin(head(Method::GET, &path, &path), true).await.expect("it lives"));
+        held.push(
+            client
+                .begin(head(Method::GET, &path, &path), true)
+                .await
+                .expect("the connection lives"),
+        );
     }
     backend.wait_until("all are in flight", |seen| seen.open() == 5).await;
     baton.terminate();
@@ -441,7 +451,7 @@ impl Unread {
         let mut addresses = BTreeMap::new();
         while addresses.len() < 2 {
             let mut line = String::new();
-            stderr.read_line(&mut line).expect("it says where it listens");
+            stderr.read_line(&mut line).expect("the log names the address");
             let line: Value = serde_json::from_str(&line).expect("a JSON line");
             let address: SocketAddr = line["address"].as_str().expect("text").parse().expect("one");
             addresses.insert(message(&line).to_owned(), address);

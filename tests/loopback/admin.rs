@@ -156,7 +156,8 @@ async fn it_is_ready_until_it_drains_and_always_live() {
         ("ready\n".into(), "live\n".into())
     );
     let client = Http2::connect(baton.address).await;
-    let _held = client.begin(head(Method::GET, "/", "held"), true).await.expect("it lives");
+    let _held =
+        client.begin(head(Method::GET, "/", "held"), true).await.expect("the connection lives");
     backend.wait_until("one is in flight", |seen| seen.open() == 1).await;
     baton.terminate();
     baton.wait_for_log("draining", |line| message(line) == "draining").await;

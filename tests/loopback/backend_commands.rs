@@ -63,7 +63,7 @@ async fn an_unknown_backend_is_an_error_that_lists_the_known_ones() {
     }
     let (status, _) = order(&baton, Method::GET, "/undrain").await;
     assert_eq!(status, 405);
-    assert!(baton.lines("backend changed").is_empty(), "nothing was done");
+    assert!(baton.lines("backend changed").is_empty(), "no backend changed");
 }
 
 #[tokio::test]

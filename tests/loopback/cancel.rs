@@ -76,8 +76,10 @@ async fn cancelling_waiting_requests_leaves_the_dial_alone() {
     let baton = Baton::start(&[backend.url()], &[]).await;
     let client = Http2::connect(baton.address).await;
     for _ in 0..10 {
-        let (_, mut stream) =
-            client.begin(head(Method::GET, "/hang", &unique_id()), true).await.expect("it lives");
+        let (_, mut stream) = client
+            .begin(head(Method::GET, "/hang", &unique_id()), true)
+            .await
+            .expect("the connection lives");
         stream.send_reset(Reason::CANCEL);
     }
     assert_eq!(client.get("/").await.expect("it is answered").body, "fine");
@@ -108,7 +110,7 @@ async fn cancelling_a_download_resets_its_stream() {
     let baton = Baton::start(&[backend.url()], &[]).await;
     let client = Http2::connect(baton.address).await;
     let head = head(Method::GET, "/", "download");
-    let (response, mut stream) = client.begin(head, true).await.expect("it lives");
+    let (response, mut stream) = client.begin(head, true).await.expect("the connection lives");
     let mut body = within("the head", response).await.expect("a response").into_body();
     read_chunk(&mut body).await.expect("not cut").expect("not ended");
     stream.send_reset(Reason::CANCEL);

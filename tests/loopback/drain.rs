@@ -200,7 +200,7 @@ async fn the_deadline_cuts_remaining_requests_and_sets_the_exit_code() {
     let baton = Baton::start(&[backend.url()], &ADMIN).await;
     let client = Http2::connect(baton.address).await;
     let (response, _stream) =
-        client.begin(head(Method::GET, "/events", "a"), true).await.expect("it lives");
+        client.begin(head(Method::GET, "/events", "a"), true).await.expect("the connection lives");
     let response = within("the response begins", response).await.expect("it begins");
     let followed = command(&baton, &["drain", &backend.url(), "--within", "300ms", "--wait"]).await;
     assert_eq!(followed.code, Some(1), "{followed:?}");
@@ -255,7 +255,7 @@ async fn a_second_drain_can_only_bring_the_deadline_forward() {
     let backend = Backend::start(Behaviour::default(), Exchange::begin_and_hang).await;
     let baton = Baton::start(&[backend.url()], &ADMIN).await;
     let client = Http2::connect(baton.address).await;
-    let held = client.begin(head(Method::GET, "/", "a"), true).await.expect("it lives");
+    let held = client.begin(head(Method::GET, "/", "a"), true).await.expect("the connection lives");
     backend.wait_until("it is in flight", |seen| seen.open() == 1).await;
     let drain = |within: &str| format!("/drain?backend={}{within}", backend.url());
     let first = carried_out(&baton, Method::POST, &drain("&within=1m")).await;
@@ -275,7 +275,8 @@ async fn waiting_for_a_drain_ends_when_it_is_undone() {
     let (backend, _gate) = Backend::gated(Exchange::echo).await;
     let baton = Baton::start(&[backend.url()], &ADMIN).await;
     let client = Http2::connect(baton.address).await;
-    let _held = client.begin(head(Method::GET, "/", "a"), true).await.expect("it lives");
+    let _held =
+        client.begin(head(Method::GET, "/", "a"), true).await.expect("the connection lives");
     backend.wait_until("it is in flight", |seen| seen.open() == 1).await;
     let (url, admin) = (backend.url(), baton.admin().await.to_string());
     let arguments =
@@ -333,7 +334,7 @@ async fn a_shutdown_logs_requests_in_flight_and_those_its_deadline_cuts() {
     let client = Http2::connect(baton.address).await;
     for number in 0..3 {
         let request = head(Method::POST, &format!("/{number}"), "held");
-        held.push(client.begin(request, true).await.expect("it lives"));
+        held.push(client.begin(request, true).await.expect("the connection lives"));
     }
     backend.wait_until("all are in flight", |seen| seen.open() == 3).await;
     baton.terminate();

@@ -112,7 +112,7 @@ async fn a_full_table_of_requests_is_a_503_at_once() {
     let mut held = Vec::new();
     for _ in 0..4 {
         let head = head(Method::GET, "/", &unique_id());
-        held.push(client.begin(head, true).await.expect("it lives"));
+        held.push(client.begin(head, true).await.expect("the connection lives"));
     }
     backend.wait_until("all are in flight", |seen| seen.open() == 4).await;
     is_error(&client.get("/").await.expect("an answer of Baton's own"), 503);
@@ -129,7 +129,7 @@ async fn a_full_queue_is_a_503_at_once() {
     let mut held = Vec::new();
     for count in 0..3 {
         let head = head(Method::GET, "/", &unique_id());
-        held.push(client.begin(head, true).await.expect("it lives"));
+        held.push(client.begin(head, true).await.expect("the connection lives"));
         if count == 0 {
             backend.wait_until("it has the stream", |seen| seen.open() == 1).await;
         }

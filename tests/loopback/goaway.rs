@@ -100,7 +100,7 @@ async fn goaway_moves_only_the_streams_above_its_last_id() {
             }
             let mut requests = Vec::new();
             while requests.len() < IN_FLIGHT {
-                requests.push(connection.request(&mut bodies).await.expect("they all come"));
+                requests.push(connection.request(&mut bodies).await.expect("a request arrives"));
             }
             requests.sort_unstable();
             connection.go_away(requests[SPARED - 1].0, 0).await;
@@ -185,7 +185,8 @@ async fn goaway_then_cut_retries_only_the_unprocessed_request() {
                 }
                 let mut requests = Vec::new();
                 for _ in 0..2 {
-                    requests.push(connection.request(&mut bodies).await.expect("both come"));
+                    requests
+                        .push(connection.request(&mut bodies).await.expect("a request arrives"));
                 }
                 requests.sort_unstable();
                 sent.send(requests[1].1.clone()).expect("the test listens");

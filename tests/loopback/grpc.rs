@@ -62,7 +62,8 @@ async fn grpc_unary_call_ends_with_its_trailers() {
 #[tokio::test]
 async fn grpc_trailers_only_response_is_one_head() {
     let (_backend, _baton, client) = started().await;
-    let (response, _stream) = client.begin(call("/missing"), false).await.expect("it lives");
+    let (response, _stream) =
+        client.begin(call("/missing"), false).await.expect("the connection lives");
     let response = within("the head", response).await.expect("a response");
     assert_eq!(response.headers()["grpc-status"], "12");
     assert!(response.body().is_end_stream(), "the head ends the stream");
@@ -71,7 +72,8 @@ async fn grpc_trailers_only_response_is_one_head() {
 #[tokio::test]
 async fn grpc_bidirectional_stream_passes_message_by_message() {
     let (_backend, _baton, client) = started().await;
-    let (response, mut stream) = client.begin(call("/bidi"), false).await.expect("it lives");
+    let (response, mut stream) =
+        client.begin(call("/bidi"), false).await.expect("the connection lives");
     stream.send_data(Bytes::from_static(b"hello"), false).expect("the stream is open");
     let response = within("the head, before the request ends", response).await.expect("a response");
     let mut body = response.into_body();
@@ -92,7 +94,8 @@ async fn grpc_bidirectional_stream_passes_message_by_message() {
 #[tokio::test]
 async fn trailers_pass_without_a_body() {
     let (_backend, _baton, client) = started().await;
-    let (response, mut stream) = client.begin(call("/empty"), false).await.expect("it lives");
+    let (response, mut stream) =
+        client.begin(call("/empty"), false).await.expect("the connection lives");
     stream.send_trailers(trailers("x-checksum", "of nothing")).expect("the stream is open");
     let response = within("the head", response).await.expect("a response");
     let answer = read_answer(response).await.expect("a whole response");

@@ -41,7 +41,7 @@ async fn a_stream_of_many_small_messages() {
     let baton = Baton::start(&[backend.url()], &[]).await;
     let client = Http2::connect(baton.address).await;
     let head = head(Method::POST, "/service/Chat", "grpc");
-    let (response, mut upload) = client.begin(head, false).await.expect("it lives");
+    let (response, mut upload) = client.begin(head, false).await.expect("the connection lives");
     let message = Bytes::from_static(b"\0\0\0\0\x01x");
     send_all(&mut upload, message.clone(), false).await.expect("room");
     let mut download = within("the head", response).await.expect("a response").into_body();
@@ -136,7 +136,8 @@ async fn a_client_that_cancels_every_fourth_request() {
         async move {
             if number % 4 == 0 {
                 let head = head(Method::GET, "/hang", &unique_id());
-                let (_response, mut stream) = client.begin(head, true).await.expect("it lives");
+                let (_response, mut stream) =
+                    client.begin(head, true).await.expect("the connection lives");
                 stream.send_reset(Reason::CANCEL);
                 return;
             }
@@ -158,7 +159,7 @@ async fn a_client_that_pings_and_downloads() {
     let baton = Baton::start(&[backend.url()], &[]).await;
     let client = Http2::connect(baton.address).await;
     let (response, _stream) =
-        client.begin(head(Method::GET, "/", "download"), true).await.expect("it lives");
+        client.begin(head(Method::GET, "/", "download"), true).await.expect("the connection lives");
     let mut body = within("the head", response).await.expect("a response").into_body();
     let mut received = 0;
     while let Some(piece) = read_chunk(&mut body).await.expect("no reset") {

@@ -223,7 +223,7 @@ async fn an_http2_client_that_does_not_answer_ping() {
     // A client that answers keeps its stream.
     let alive = Http2::connect(baton.address).await;
     let (response, _stream) =
-        alive.begin(head(Method::GET, "/", "alive"), true).await.expect("it lives");
+        alive.begin(head(Method::GET, "/", "alive"), true).await.expect("the connection lives");
     let mut body = within("the head", response).await.expect("a response").into_body();
     assert_eq!(within("data", body.data()).await.expect("data").expect("data"), "begun");
     let until = Instant::now() + SHORT * 6;
@@ -323,7 +323,7 @@ async fn a_response_may_be_read_slowly_to_its_end() {
     // Over HTTP/2 the client's windows release it bit by bit.
     let client = Http2::connect(baton.address).await;
     let (response, _stream) =
-        client.begin(head(Method::GET, "/", "slow"), true).await.expect("it lives");
+        client.begin(head(Method::GET, "/", "slow"), true).await.expect("the connection lives");
     let mut body = within("the head", response).await.expect("a response").into_body();
     let (mut received, mut kept) = (0, 0);
     while let Some(piece) = within("more", body.data()).await {

@@ -20,7 +20,7 @@ async fn started() -> (Http1Backend, Arc<Mutex<Vec<String>>>, Baton) {
     let noted = Arc::clone(&seen);
     let backend = Http1Backend::start(Reached::Cleartext, move |request: Request<Incoming>| {
         let host = request.headers()["host"].to_str().expect("ASCII").to_owned();
-        noted.lock().expect("nothing panics in it").push(format!("{host} {}", request.uri()));
+        noted.lock().expect("the lock is not poisoned").push(format!("{host} {}", request.uri()));
         async move {
             // A truncated body is answered with `cut`.
             let body = request.into_body().collect().await.map(|body| body.to_bytes());
@@ -92,7 +92,7 @@ async fn names_and_values_cannot_split_a_message() {
         let (answered, _) = sent(&baton, &wrong).await;
         assert!([kind::RST_STREAM, kind::GOAWAY].contains(&answered), "{shown:?}: {answered}");
     }
-    assert_eq!(*seen.lock().expect("nothing panics in it"), Vec::<String>::new());
+    assert_eq!(*seen.lock().expect("the lock is not poisoned"), Vec::<String>::new());
     let client = Http2::connect(baton.address).await;
     assert_eq!(client.get("/").await.expect("it is answered").status, 200);
 }
@@ -115,7 +115,7 @@ async fn there_is_exactly_one_authority_and_one_path() {
         let refused = answered == kind::RST_STREAM || payload[0] == 0x8c;
         assert!(refused, "{why}: {answered} {payload:?}");
     }
-    assert_eq!(*seen.lock().expect("nothing panics in it"), Vec::<String>::new());
+    assert_eq!(*seen.lock().expect("the lock is not poisoned"), Vec::<String>::new());
     for right in [
         request("front.test", "/", Some("FRONT.test")),
         request("front.test", "/", None),
@@ -124,7 +124,7 @@ async fn there_is_exactly_one_authority_and_one_path() {
         let (answered, payload) = sent(&baton, &right).await;
         assert_eq!((answered, payload[0]), (kind::HEADERS, 0x88), "200");
     }
-    assert_eq!(*seen.lock().expect("nothing panics in it"), ["front.test /"; 3]);
+    assert_eq!(*seen.lock().expect("the lock is not poisoned"), ["front.test /"; 3]);
     // In HTTP/1.1, only CONNECT may have an authority as its target.
     let mut tcp = connect(baton.address).await;
     let alone = b"GET other.test:80 HTTP/1.1\r\nhost: front.test\r\nconnection: close\r\n\r\n";
@@ -146,7 +146,7 @@ async fn content_that_differs_from_the_announced_length() {
         let reset = client.next_of(kind::RST_STREAM).await;
         assert_eq!((reset.stream, &reset.payload[..]), (1, &[0, 0, 0, 1][..]), "PROTOCOL_ERROR");
     }
-    let targets = seen.lock().expect("nothing panics in it").len();
+    let targets = seen.lock().expect("the lock is not poisoned").len();
     assert!(targets <= 2, "no body became a second request: {targets}");
     let backend = Backend::start(crate::support::Behaviour::default(), |mut exchange| async move {
         let head = Response::builder().header("content-length", "50").body(());

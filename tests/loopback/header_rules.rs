@@ -138,7 +138,7 @@ async fn connect_is_refused_with_405() {
     assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
     let client = Http2::connect(baton.address).await;
     let head = Request::connect("front.test:443").body(()).expect("a valid head");
-    let (response, _stream) = client.begin(head, false).await.expect("it lives");
+    let (response, _stream) = client.begin(head, false).await.expect("the connection lives");
     assert_eq!(within("the head", response).await.expect("a response").status(), 405);
     assert_eq!(backend.seen(|seen| seen.heads.len()), 0, "no backend receives it");
 }

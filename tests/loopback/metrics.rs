@@ -58,7 +58,7 @@ async fn requests_are_counted_by_backend_status_and_outcome() {
     let echo = head(Method::POST, "/echo", "echo");
     assert_eq!(client.send(echo, "seven b").await.expect("answered").body, "seven b");
     let (_response, mut stream) =
-        client.begin(head(Method::GET, "/hang", "hang"), true).await.expect("it lives");
+        client.begin(head(Method::GET, "/hang", "hang"), true).await.expect("the connection lives");
     backend.wait_until("it is there", |seen| seen.heads.len() == 6).await;
     let before = baton.metrics().await;
     assert_eq!(count(&before, "baton_requests_live", &[]), 1);
@@ -99,7 +99,8 @@ async fn what_baton_answers_itself_is_counted_by_reason() {
     let flags = ["--max-requests", "1", "--max-waiting", "1"];
     let baton = start(&backend.url(), &flags).await;
     let client = Http2::connect(baton.address).await;
-    let held = client.begin(head(Method::GET, "/hang", "hang"), true).await.expect("it lives");
+    let held =
+        client.begin(head(Method::GET, "/hang", "hang"), true).await.expect("the connection lives");
     backend.wait_until("it is there", |seen| seen.open() == 1).await;
     assert_eq!(client.get("/").await.expect("answered").status, 503);
     let mut raw = connect(baton.address).await;
@@ -132,7 +133,7 @@ async fn retries_and_resets_are_counted_by_evidence_and_code() {
     assert_eq!(client.get("/refuse").await.expect("answered").body, "second");
     assert_eq!(client.get("/reset").await.expect("answered").status, 502);
     let (_response, mut stream) =
-        client.begin(head(Method::GET, "/hang", "hang"), true).await.expect("it lives");
+        client.begin(head(Method::GET, "/hang", "hang"), true).await.expect("the connection lives");
     backend.wait_until("it is there", |seen| seen.open() == 1).await;
     stream.send_reset(Reason::CANCEL);
     backend.wait_until("it is reset", |seen| seen.resets == [Reason::CANCEL]).await;
@@ -163,7 +164,10 @@ async fn gauges_follow_streams_and_retries() {
     let retrying = |metrics: &Exposition| count(metrics, "baton_requests_retrying", &[]);
     let idle = baton.metrics().await;
     assert_eq!((available(&idle), retrying(&idle)), (100, 0), "the limit of Baton");
-    let held = client.begin(head(Method::GET, "/retry", "retry"), true).await.expect("it lives");
+    let held = client
+        .begin(head(Method::GET, "/retry", "retry"), true)
+        .await
+        .expect("the connection lives");
     let metrics = baton.metrics_until("it is on a retry", |metrics| retrying(metrics) == 1).await;
     assert_eq!(available(&metrics), 99);
     drop((held, client));
@@ -243,7 +247,8 @@ async fn failed_dials_are_counted_by_phase() {
         let flags = ["--connect-timeout", "200ms", "--queue-timeout", "1h"];
         let baton = start(&url, &flags).await;
         let client = Http2::connect(baton.address).await;
-        let _held = client.begin(head(Method::GET, "/", phase), true).await.expect("it lives");
+        let _held =
+            client.begin(head(Method::GET, "/", phase), true).await.expect("the connection lives");
         let labels = [("backend", url.as_str()), ("phase", phase)];
         let counted =
             |metrics: &Exposition| count(metrics, "baton_dial_failures_total", &labels) >= 1;
@@ -330,7 +335,12 @@ async fn promtool_finds_nothing_wrong() {
             return;
         }
     };
-    child.stdin.take().expect("it is piped").write_all(text.as_bytes()).expect("it reads");
+    child
+        .stdin
+        .take()
+        .expect("it is piped")
+        .write_all(text.as_bytes())
+        .expect("promtool reads its input");
     let output = child.wait_with_output().expect("it ends");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.is_empty(), "{said}\n{text}");

@@ -108,7 +108,8 @@ async fn removed_backends_and_clusters_finish_their_requests() {
     let config = ConfigFile::new("finish.toml", &before);
     let baton = Baton::start_with_file(&config.path, &[]).await;
     let client = Http2::connect(baton.address).await;
-    let (one, _) = client.begin(head(Method::GET, "/", "one"), true).await.expect("it lives");
+    let (one, _) =
+        client.begin(head(Method::GET, "/", "one"), true).await.expect("the connection lives");
     let (other, _) =
         client.begin(head(Method::GET, "/old", "other"), true).await.expect("as above");
     backend.wait_until("it is in flight", |seen| seen.open() == 1).await;
@@ -156,7 +157,7 @@ impl HeldInReplaced {
         let baton = Baton::start_with_file(&config.path, &[]).await;
         let client = Http2::connect(baton.address).await;
         let held = client.begin(head(Method::GET, "/", "held"), true).await;
-        let (response, _) = held.expect("it lives");
+        let (response, _) = held.expect("the connection lives");
         backend.wait_until("it is in flight", |seen| seen.open() == 1).await;
         config.write(&sized(&backend, 128, "500ms"));
         let changes = reloaded(&baton).await;
@@ -170,7 +171,7 @@ impl HeldInReplaced {
 async fn replaced_pools_finish_their_requests() {
     let held = HeldInReplaced::start("pools.toml", "500ms").await;
     let next = held.client.begin(head(Method::GET, "/", "next"), true).await;
-    let (next, _) = next.expect("it lives");
+    let (next, _) = next.expect("the connection lives");
     held.backend.wait_until("both are in flight", |seen| seen.open() == 2).await;
     // Longer than the drain timeout, and far less than twenty times that.
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -208,7 +209,8 @@ async fn listeners_are_added_and_removed() {
     assert_eq!(reloaded(&baton).await, ["listener [::1]:0 added"]);
     let added = addresses(&baton, 2).await[1];
     let http2 = Http2::connect(added).await;
-    let (held, _) = http2.begin(head(Method::GET, "/", "held"), true).await.expect("it lives");
+    let (held, _) =
+        http2.begin(head(Method::GET, "/", "held"), true).await.expect("the connection lives");
     let mut http1 = Http1::connect(added).await;
     let last = tokio::spawn(async move { http1.get("/").await });
     let other = Http2::connect(baton.address).await;
@@ -373,7 +375,8 @@ async fn a_reload_during_shutdown_does_nothing() {
     let config = ConfigFile::new("stopping.toml", &file);
     let mut baton = Baton::start_with_file(&config.path, &[]).await;
     let client = Http2::connect(baton.address).await;
-    let (held, _) = client.begin(head(Method::GET, "/", "held"), true).await.expect("it lives");
+    let (held, _) =
+        client.begin(head(Method::GET, "/", "held"), true).await.expect("the connection lives");
     backend.wait_until("it is in flight", |seen| seen.open() == 1).await;
     baton.terminate();
     baton.wait_for_log("draining", |line| message(line) == "draining").await;

@@ -107,10 +107,10 @@ async fn begin_answer(exchange: &mut Exchange, ends: bool) -> SendStream<Bytes> 
 /// Answers before the end of the upload, and keeps the stream open until the upload has arrived.
 async fn answer_early(mut exchange: Exchange, uploaded: Arc<Mutex<Vec<u8>>>) {
     let first = exchange.read_chunk().await.expect("no reset").expect("the upload begins");
-    uploaded.lock().expect("nobody panics").extend(first);
+    uploaded.lock().expect("the lock is not poisoned").extend(first);
     let mut stream = begin_answer(&mut exchange, false).await;
     while let Ok(Some(chunk)) = exchange.read_chunk().await {
-        uploaded.lock().expect("nobody panics").extend(chunk);
+        uploaded.lock().expect("the lock is not poisoned").extend(chunk);
     }
     exchange.send(&mut stream, Bytes::new(), true).await;
 }
@@ -134,6 +134,7 @@ async fn the_rest_of_an_upload_after_its_answer_is_not_a_request() {
     within("sending", tcp.write_all(smuggled.as_bytes())).await.expect("Baton reads");
     backend.wait_until("the upload is over", |seen| seen.open() == 0).await;
     assert_eq!(paths(&backend), ["/upload"]);
-    let uploaded = String::from_utf8_lossy(&uploaded.lock().expect("nobody panics")).into_owned();
+    let uploaded =
+        String::from_utf8_lossy(&uploaded.lock().expect("the lock is not poisoned")).into_owned();
     assert_eq!(uploaded, format!("begin{smuggled}"));
 }

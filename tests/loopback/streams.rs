@@ -139,7 +139,8 @@ async fn settings_lowered_to_zero_and_raised_again() {
             assert_eq!(connection.number, 0, "only one connection is allowed");
             let mut bodies = Bodies::default();
             for _ in 0..3 {
-                let (stream, body) = connection.request(&mut bodies).await.expect("they come");
+                let (stream, body) =
+                    connection.request(&mut bodies).await.expect("a request arrives");
                 connection.answer(stream, &body).await;
             }
             // The acknowledgement of the first SETTINGS may still be on its way: two round trips.
@@ -227,7 +228,7 @@ async fn settings_lowered_below_what_is_open() {
             let mut bodies = Bodies::default();
             let mut open = Vec::new();
             for _ in 0..4 {
-                open.push(connection.request(&mut bodies).await.expect("they come"));
+                open.push(connection.request(&mut bodies).await.expect("a request arrives"));
             }
             connection.limit_streams(2).await;
             connection.ping().await;

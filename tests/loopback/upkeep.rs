@@ -81,7 +81,7 @@ async fn a_slow_backend_that_answers_pings_is_kept() {
         async move {
             assert_eq!(connection.number, 0, "the first connection is kept");
             let mut bodies = Bodies::default();
-            let (stream, body) = connection.request(&mut bodies).await.expect("it comes");
+            let (stream, body) = connection.request(&mut bodies).await.expect("a request arrives");
             for _ in 0..3 {
                 let ping = |frame: &crate::support::raw::Frame| {
                     frame.kind == kind::PING && frame.flags & flag::ACK == 0

@@ -155,7 +155,7 @@ impl Backend {
     /// Cuts every connection without GOAWAY, and keeps listening.
     pub(crate) async fn cut_connections(&self) {
         let connections =
-            std::mem::take(&mut *self.shared.connections.lock().expect("nothing panics in it"));
+            std::mem::take(&mut *self.shared.connections.lock().expect("the lock is not poisoned"));
         for connection in connections {
             end(connection).await;
         }
@@ -196,7 +196,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         });
         let go_away = shared.go_away.subscribe();
         let connection = tokio::spawn(greet(Arc::clone(&shared), tcp, number, go_away));
-        shared.connections.lock().expect("nothing panics in it").push(connection);
+        shared.connections.lock().expect("the lock is not poisoned").push(connection);
     }
 }
 

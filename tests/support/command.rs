@@ -24,7 +24,8 @@ pub(crate) async fn run_baton(arguments: &[&str]) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_baton"));
     command.args(arguments).stdin(Stdio::null());
     let running = tokio::task::spawn_blocking(move || command.output());
-    let output = within("baton ends", running).await.expect("no panic").expect("it was built");
+    let output =
+        within("baton ends", running).await.expect("no panic").expect("cargo built the binary");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }

@@ -48,7 +48,7 @@ impl Limited {
         words.extend(flags);
         let Command::Run(arguments) = Cli::try_parse_from(words).expect("valid flags").command
         else {
-            unreachable!("the words say run")
+            unreachable!("the arguments are those of run")
         };
         let Ok(mut config) = arguments.load() else { panic!("the flags are valid") };
         // The access log is shared by all instances in this process, and no test here reads it.
