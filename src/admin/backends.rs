@@ -1,5 +1,5 @@
-//! Orders about a backend: drain, undrain, weight, and how it is. Every worker is asked; each finds
-//! the backend that is meant by itself, and does nothing unless it is clear which.
+//! An operator's orders about a backend: show, drain, undrain, weight. An order goes to every
+//! worker. Each worker looks the backend up, and does nothing if none or several match.
 
 use http::StatusCode;
 use tokio::sync::oneshot;
@@ -20,10 +20,10 @@ const NAMED_MAX: usize = 5;
 /// The weights that there are.
 const WEIGHTS: Kind = Kind::Integer { min: 1, max: 1000 };
 
-/// Which backend an order is about.
+/// Reads which backend an order is about.
 ///
 /// # Errors
-/// What is missing.
+/// A message if `backend` is missing or empty.
 pub(super) fn query(parameters: &Parameters) -> Result<Query, String> {
     let Some(backend) = parameters.get("backend").filter(|backend| !backend.is_empty()) else {
         return Err("parameter 'backend' is missing; expected a URL, or host and port".to_owned());
@@ -32,20 +32,20 @@ pub(super) fn query(parameters: &Parameters) -> Result<Query, String> {
     Ok(Query { cluster, backend: backend.to_owned() })
 }
 
-/// The order to drain.
+/// Reads an order to drain.
 ///
 /// # Errors
-/// What is wrong with `within`.
+/// A message if `within` is not a duration.
 pub(super) fn drain(parameters: &Parameters) -> Result<Order, String> {
     let within = parameters.get("within");
     let within = within.map(|text| read("within", text, Kind::Duration { zero: true }));
     Ok(Order::Drain { within: within.transpose()? })
 }
 
-/// The order to change the weight.
+/// Reads an order to set the weight.
 ///
 /// # Errors
-/// What is wrong with `weight`.
+/// A message if `weight` is missing or out of bounds.
 pub(super) fn weight(parameters: &Parameters) -> Result<Order, String> {
     let Some(text) = parameters.get("weight") else {
         return Err(format!("parameter 'weight' is missing; expected {WEIGHTS}"));
@@ -58,7 +58,7 @@ fn read<T: Field>(name: &str, text: &str, kind: Kind) -> Result<T, String> {
     value.map_err(|expected| format!("parameter '{name}': '{text}'; {expected}"))
 }
 
-/// Gives an order to every worker, and says what became of it.
+/// Gives an order to every worker, and reports the result.
 pub(super) async fn give(workers: &[Commands], query: Query, order: Order) -> Reply {
     let answers = ask(workers, &query, order).await;
     let refused = answers.iter().flatten().find_map(|found| refusal(&query, found));
@@ -66,7 +66,7 @@ pub(super) async fn give(workers: &[Commands], query: Query, order: Order) -> Re
         .into_iter()
         .map(|answer| match answer {
             Some(Found::One(report)) => Said::Has(report),
-            // A backend that was removed goes from one worker earlier than from another.
+            // Workers do not free a removed backend at the same time.
             Some(Found::None(_) | Found::Several(_)) => Said::HasNot,
             None => Said::Nothing,
         })
@@ -82,11 +82,11 @@ pub(super) async fn give(workers: &[Commands], query: Query, order: Order) -> Re
     reply::error(StatusCode::SERVICE_UNAVAILABLE, &text)
 }
 
-/// What one worker said.
+/// A worker's answer.
 enum Said {
     Has(BackendReport),
     HasNot,
-    /// It did not answer in time.
+    /// No answer in time.
     Nothing,
 }
 
@@ -118,7 +118,7 @@ async fn ask(workers: &[Commands], query: &Query, order: Order) -> Vec<Option<Fo
     answers
 }
 
-/// Puts together what the workers say.
+/// Merges the answers of all workers.
 fn report(named: Named, order: Order, found: Vec<Said>) -> Report {
     let answered = || found.iter().filter_map(Said::report);
     let states: Vec<_> = answered().map(|report| report.state.to_string()).collect();
@@ -155,7 +155,7 @@ fn worker_report((worker, said): (usize, Said)) -> WorkerReport {
     }
 }
 
-/// What the operator may not expect of the order.
+/// Effects of the order that the operator may not expect.
 fn warnings(order: Order, found: &[Said]) -> Vec<String> {
     let mut warnings = Vec::new();
     for (worker, said) in found.iter().enumerate() {
@@ -170,11 +170,11 @@ fn warnings(order: Order, found: &[Said]) -> Vec<String> {
         Order::Drain { .. } => {
             if any(|report| report.others == 0) {
                 let text =
-                    "no other backend of the cluster takes requests: they wait, and end in 503";
+                    "no other backend of the cluster takes requests: they wait, then fail with 503";
                 warnings.push(text.to_owned());
             }
             if !changed {
-                let text = "it was draining before, and ends no later for it";
+                let text = "it was draining already; its deadline is not extended";
                 warnings.push(text.to_owned());
             }
         }
@@ -182,7 +182,7 @@ fn warnings(order: Order, found: &[Said]) -> Vec<String> {
         Order::Undrain => {}
         Order::Weight(_) => {
             if any(|report| !report.weights_count) {
-                let text = "the cluster's strategy does not look at weights; 'weighted' does";
+                let text = "the cluster's strategy ignores weights; only 'weighted' uses them";
                 warnings.push(text.to_owned());
             }
         }
@@ -190,14 +190,14 @@ fn warnings(order: Order, found: &[Said]) -> Vec<String> {
     warnings
 }
 
-/// Why a worker did nothing, if it did nothing.
+/// The error to answer if a worker found no backend, or several.
 fn refusal(query: &Query, found: &Found) -> Option<(StatusCode, Refusal)> {
     let backend = &query.backend;
     match found {
         Found::One(_) => None,
         Found::Several(meant) => {
             let error = format!(
-                "'{backend}' is more than one backend; expected one of {}",
+                "'{backend}' matches more than one backend; expected one of {}",
                 listed(meant, |named| named.cluster.clone() + ": " + &named.backend)
             );
             Some((StatusCode::CONFLICT, Refusal { error, known: meant.clone() }))
@@ -223,7 +223,7 @@ fn refusal(query: &Query, found: &Found) -> Option<(StatusCode, Refusal)> {
     }
 }
 
-/// The first few of a list, as text.
+/// Lists the first few entries, and counts the others.
 fn listed<T>(all: &[T], name: impl Fn(&T) -> String) -> String {
     let mut names: Vec<_> = all.iter().take(NAMED_MAX).map(name).collect();
     if all.len() > NAMED_MAX {
@@ -232,7 +232,7 @@ fn listed<T>(all: &[T], name: impl Fn(&T) -> String) -> String {
     names.join(", ")
 }
 
-/// Backends by how much they look like the one that was asked for, the most first.
+/// Sorts backends by similarity to the query, most similar first.
 fn nearest(query: &Query, known: &[Named]) -> Vec<Named> {
     let similarity = |named: &Named| {
         let place = named.backend.split_once("://").map_or(&*named.backend, |(_, place)| place);
@@ -245,7 +245,7 @@ fn nearest(query: &Query, known: &[Named]) -> Vec<Named> {
         (cluster, backend[0].max(backend[1]))
     };
     let mut sorted: Vec<_> = known.iter().map(|named| (similarity(named), named)).collect();
-    // A stable sort: what is equally near stays in the order of names.
+    // The sort is stable: equally similar backends keep their order.
     sorted.sort_by(|((a_cluster, a), _), ((b_cluster, b), _)| {
         b_cluster.total_cmp(a_cluster).then(b.total_cmp(a))
     });
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_list_is_cut_in_the_text_and_whole_beside_it() {
+    fn a_long_list_is_cut_in_the_message_but_complete_in_the_json() {
         let many: Vec<_> = (1..=20).map(|port| named("web", &format!("http://a:{port}"))).collect();
         let (status, refusal) = refused(None, "a:1", &Found::Several(many));
         assert_eq!((status, refusal.known.len()), (409, 20));
@@ -311,9 +311,9 @@ mod tests {
         })
     }
 
-    /// A worker that hangs shows; it does not pass for one that nothing holds.
+    /// A worker that does not answer may still have connections to the backend.
     #[test]
-    fn a_worker_that_does_not_answer_is_not_clear() {
+    fn a_backend_is_not_clear_while_a_worker_does_not_answer() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime");
         let (answering, mut commands) = tokio::sync::mpsc::unbounded_channel();

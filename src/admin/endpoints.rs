@@ -1,52 +1,52 @@
-//! What the admin interface can be asked: a table of methods and paths. What is not found, which
-//! methods are allowed, and what `GET /` says all follow from it.
+//! The endpoints of the admin interface: a table of methods and paths. It determines the 404s, the
+//! allowed methods and the answer to `GET /`.
 
 use std::fmt::Write as _;
 
 use http::Method;
 
-/// A question, which changes nothing: `GET` and `HEAD`.
+/// A request that changes nothing: `GET` or `HEAD`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Question {
-    /// What there is.
+    /// The list of endpoints.
     Contents,
-    /// Numbers for Prometheus.
+    /// Metrics for Prometheus.
     Metrics,
     /// Backends, connections and streams.
     Pools,
-    /// Whether new requests are welcome.
+    /// Readiness: Baton takes new requests.
     Ready,
-    /// Whether every worker answers.
+    /// Liveness: every worker answers.
     Live,
-    /// How a backend is, and what holds it.
+    /// The state of a backend, and its connections and requests.
     Backend,
 }
 
-/// An order, which changes something: `POST`. Its parameters are in the query, its body says nothing,
-/// and it is answered in JSON.
+/// A request that changes something: `POST`. Its parameters are in the query, its body is ignored,
+/// and the answer is JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
-    /// Read configuration and certificates again.
+    /// Reload the configuration and the certificates.
     Reload,
-    /// Take a backend out.
+    /// Take a backend out of service.
     Drain,
-    /// Bring it back.
+    /// Return a backend to service.
     Undrain,
-    /// Change its share.
+    /// Set the weight of a backend.
     Weight,
 }
 
-/// What an entry stands for.
+/// What an entry does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Endpoint {
-    /// Asked by `GET` or `HEAD`.
+    /// Answers `GET` and `HEAD`.
     Question(Question),
-    /// Asked by `POST`.
+    /// Answers `POST`.
     Action(Action),
 }
 
 impl Endpoint {
-    /// The methods by which it is asked.
+    /// The allowed methods.
     fn methods(self) -> &'static [Method] {
         match self {
             Self::Question(_) => &[Method::GET, Method::HEAD],
@@ -55,16 +55,16 @@ impl Endpoint {
     }
 }
 
-/// One thing that can be asked.
+/// One endpoint.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// Where.
+    /// The path.
     pub(super) path: &'static str,
-    /// What.
+    /// What it does.
     pub(super) endpoint: Endpoint,
-    /// Names of the parameters that it takes, in its query; each may be there once.
+    /// The names of its query parameters; each may occur once.
     pub(super) parameters: &'static [&'static str],
-    /// What it is for, in a line.
+    /// A description in one line.
     description: &'static str,
 }
 
@@ -83,20 +83,16 @@ impl Entry {
     }
 }
 
-/// Everything that there is, in the order in which `GET /` says it.
+/// All endpoints, in the order of `GET /`.
 static ENTRIES: &[Entry] = &[
     Entry::question("/", Question::Contents, "this list"),
-    Entry::question("/metrics", Question::Metrics, "numbers for Prometheus"),
+    Entry::question("/metrics", Question::Metrics, "metrics for Prometheus"),
     Entry::question(
         "/pools",
         Question::Pools,
         "every backend, connection and stream count, as JSON",
     ),
-    Entry::question(
-        "/ready",
-        Question::Ready,
-        "200 while new requests are welcome, 503 once it drains",
-    ),
+    Entry::question("/ready", Question::Ready, "200 until Baton drains, then 503"),
     Entry::question(
         "/live",
         Question::Live,
@@ -106,44 +102,44 @@ static ENTRIES: &[Entry] = &[
         "/reload",
         Action::Reload,
         &[],
-        "read configuration and certificates again; says what changed, as JSON",
+        "reload the configuration and certificates; what changed, as JSON",
     ),
     Entry::action(
         "/drain",
         Action::Drain,
         &["cluster", "backend", "within"],
-        "no new requests for a backend; says what holds it, as JSON",
+        "take a backend out of service; its connections and requests, as JSON",
     ),
     Entry {
         path: "/drain",
         endpoint: Endpoint::Question(Question::Backend),
         parameters: &["cluster", "backend"],
-        description: "how a backend is and what holds it, as JSON",
+        description: "state, connections and requests of a backend, as JSON",
     },
     Entry::action(
         "/undrain",
         Action::Undrain,
         &["cluster", "backend"],
-        "bring a drained backend back",
+        "return a drained backend to service",
     ),
     Entry::action(
         "/weight",
         Action::Weight,
         &["cluster", "backend", "weight"],
-        "change the share of a backend, 1 to 1000",
+        "set the weight of a backend, 1 to 1000",
     ),
 ];
 
-/// Why there is no entry.
+/// Why no endpoint matches.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Missing {
-    /// Nothing is at this path.
+    /// The path is unknown.
     Path,
-    /// The path is there under other methods: a list for `Allow` (RFC 9110, 10.2.1).
+    /// The path allows only other methods: a list for `Allow` (RFC 9110, 10.2.1).
     Method(String),
 }
 
-/// The entry that a request asks for.
+/// Finds the endpoint of a request.
 pub(super) fn find(method: &Method, path: &str) -> Result<&'static Entry, Missing> {
     let mut allowed = Vec::new();
     for entry in ENTRIES.iter().filter(|entry| entry.path == path) {
@@ -156,22 +152,23 @@ pub(super) fn find(method: &Method, path: &str) -> Result<&'static Entry, Missin
     if allowed.is_empty() { Err(Missing::Path) } else { Err(Missing::Method(allowed.join(", "))) }
 }
 
-/// What there is: a line for each entry, with what it is for.
+/// Lists all endpoints with their descriptions, one per line.
 pub(super) fn contents() -> String {
     let width = ENTRIES.iter().map(|entry| name(entry).len()).max().unwrap_or_default();
     let mut text = String::new();
     for entry in ENTRIES {
-        writeln!(text, "{:width$}  {}", name(entry), entry.description).expect("text takes it");
+        writeln!(text, "{:width$}  {}", name(entry), entry.description)
+            .expect("writing to a String cannot fail");
     }
     text
 }
 
-/// What there is, in one line.
+/// Lists all endpoints in one line.
 pub(super) fn names() -> String {
     ENTRIES.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
-/// Method and path, with the names of its parameters.
+/// The method, the path and the names of the parameters.
 fn name(entry: &Entry) -> String {
     let method = entry.endpoint.methods()[0].as_str();
     let parameters: Vec<_> = entry.parameters.iter().map(|name| format!("{name}=…")).collect();
@@ -184,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_says_what_is_found_and_what_is_allowed() {
+    fn the_table_determines_what_is_found_and_allowed() {
         let question = |question| Ok(Endpoint::Question(question));
         let not_allowed = |methods: &str| Err(Missing::Method(methods.to_owned()));
         for (method, path, expected) in [

@@ -1,19 +1,19 @@
-//! The text format of Prometheus, version 0.0.4. Of the crates for it, `prometheus` would do, but only
-//! these few lines of it: its registry, atomics and locks are what the workers do without. The text of
-//! `prometheus-client` is that of OpenMetrics, which `promtool` does not take.
+//! The text format of Prometheus, version 0.0.4. The `prometheus` crate would bring a registry,
+//! atomics and locks, none of which the workers need. `prometheus-client` writes OpenMetrics, which
+//! `promtool` does not accept.
 
 use std::fmt::{Display, Write as _};
 
 use crate::proxy::metrics::{BOUNDS_SECONDS, Histogram};
 
-/// Of the whole text.
+/// The content type of the text.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// The text so far.
 #[derive(Default)]
 pub(super) struct Text(String);
 
-/// A family that samples are added to.
+/// A family of metrics, to add samples to.
 pub(super) struct Family<'a> {
     text: &'a mut String,
     name: &'static str,
@@ -22,25 +22,25 @@ pub(super) struct Family<'a> {
 type Labels<'a> = &'a [(&'static str, &'a str)];
 
 impl Text {
-    /// Begins a family of numbers that only grow, and begin at zero with the process.
+    /// Starts a family of counters, which start at zero with the process.
     pub(super) fn counter(&mut self, name: &'static str, help: &str) -> Family<'_> {
-        assert!(name.ends_with("_total"), "{name}: counters are called so");
+        assert!(name.ends_with("_total"), "{name}: a counter must end with _total");
         self.family(name, "counter", help)
     }
 
-    /// Begins a family of numbers that go up and down.
+    /// Starts a family of gauges.
     pub(super) fn gauge(&mut self, name: &'static str, help: &str) -> Family<'_> {
-        assert!(!name.ends_with("_total"), "{name}: only counters are called so");
+        assert!(!name.ends_with("_total"), "{name}: only a counter may end with _total");
         self.family(name, "gauge", help)
     }
 
-    /// Begins a family of durations in seconds.
+    /// Starts a family of histograms of durations, in seconds.
     pub(super) fn histogram(&mut self, name: &'static str, help: &str) -> Family<'_> {
-        assert!(name.ends_with("_seconds"), "{name}: histograms are of seconds");
+        assert!(name.ends_with("_seconds"), "{name}: a histogram must end with _seconds");
         self.family(name, "histogram", help)
     }
 
-    /// The whole.
+    /// Returns the whole text.
     pub(super) fn into_text(self) -> String {
         self.0
     }
@@ -92,10 +92,10 @@ impl Family<'_> {
 }
 
 fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
-    text.write_fmt(arguments).expect("a String takes everything");
+    text.write_fmt(arguments).expect("writing to a String cannot fail");
 }
 
-/// Backslashes and line breaks, and quotes within quotes.
+/// Appends `value` with backslashes and line breaks escaped, and also quotes if `quoted`.
 fn push_escaped(text: &mut String, value: &str, quoted: bool) {
     for character in value.chars() {
         match character {
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_histogram_ends_with_everything() {
+    fn a_histogram_ends_with_sum_and_count() {
         let mut histogram = Histogram::default();
         histogram.observe(Duration::from_millis(3));
         histogram.observe(Duration::from_secs(100));

@@ -1,5 +1,5 @@
-//! Every family of metrics, with its name, its help and its labels. The README has the same as a
-//! table.
+//! All families of metrics, with names, help texts and labels. The manual lists them as well:
+//! `docs/metrics-and-log.md`.
 
 use super::Answer;
 use super::exposition::{Family, Text};
@@ -59,7 +59,7 @@ fn requests(text: &mut Text, sums: &Sums<'_>) {
     }
     let mut family = text.counter(
         "baton_refusals_total",
-        "Requests that were answered before a cluster was chosen, by reason.",
+        "Requests answered before a cluster was chosen, by reason.",
     );
     for (reason, count) in sums.workers.refusals.iter() {
         family.sample(&[("reason", reason)], count);
@@ -75,7 +75,7 @@ fn requests(text: &mut Text, sums: &Sums<'_>) {
     });
     let mut family = text.counter(
         "baton_retries_total",
-        "Further attempts, by what proved that the failed one may be repeated.",
+        "Further attempts, by the evidence that the failed one may be repeated.",
     );
     each_cluster(sums, |cluster, sum| {
         for (evidence, count) in sum.metrics.retries.iter() {
@@ -84,7 +84,7 @@ fn requests(text: &mut Text, sums: &Sums<'_>) {
     });
     let mut family = text.counter(
         "baton_body_bytes_total",
-        "Bytes of bodies of requests that ended, by side and direction as Baton sees it.",
+        "Body bytes of requests that ended, by side and by direction as Baton sees it.",
     );
     each_cluster(sums, |cluster, sum| {
         let bytes = &sum.metrics.bytes;
@@ -166,11 +166,9 @@ fn durations(text: &mut Text, sums: &Sums<'_>) {
         ("baton_request_duration_seconds", "From a request's arrival to its end.", |sum| {
             &sum.metrics.total
         }),
-        (
-            "baton_pool_audit_seconds",
-            "Recounts of the pools, each of which holds up its worker.",
-            { |sum| &sum.metrics.audit },
-        ),
+        ("baton_pool_audit_seconds", "Recounts of the pools; a recount blocks its worker.", {
+            |sum| &sum.metrics.audit
+        }),
     ];
     for (name, help, read) in families {
         let mut family = text.histogram(name, help);
@@ -189,10 +187,8 @@ fn backends(text: &mut Text, sums: &Sums<'_>) {
     each_backend(sums, |labels, sum| family.sample(&labels, sum.streams));
     let mut family = text.gauge("baton_streams_available", "Streams that could be opened at once.");
     each_backend(sums, |labels, sum| family.sample(&labels, sum.available_streams));
-    let mut family = text.gauge(
-        "baton_backend_healthy_workers",
-        "Workers that find nothing wrong with the backend.",
-    );
+    let mut family =
+        text.gauge("baton_backend_healthy_workers", "Workers for which the backend is healthy.");
     each_backend(sums, |labels, sum| family.sample(&labels, sum.healthy));
 }
 
@@ -208,16 +204,16 @@ fn health(text: &mut Text, sums: &Sums<'_>) {
     });
     let mut family = text.gauge(
         "baton_panic_workers",
-        "Workers that ignore the health of backends because so few are healthy.",
+        "Workers that ignore the health of backends because too few are healthy.",
     );
     each_cluster(sums, |cluster, sum| family.sample(&[("cluster", cluster)], sum.panicking));
     let counters: [Load; 2] = [
-        ("baton_ejections_total", "Backends that a worker left out for a time for failures.", {
+        ("baton_ejections_total", "Ejections of backends, counted by each worker.", {
             |sum| sum.stats.counters.ejections
         }),
         (
             "baton_ejections_spared_total",
-            "Ejections that did not happen because enough were out.",
+            "Ejections that did not happen because enough backends were ejected.",
             { |sum| sum.stats.counters.spared },
         ),
     ];
@@ -225,7 +221,7 @@ fn health(text: &mut Text, sums: &Sums<'_>) {
         let mut family = text.counter(name, help);
         each_cluster(sums, |cluster, sum| family.sample(&[("cluster", cluster)], read(sum)));
     }
-    let mut family = text.counter("baton_probes_total", "Active health checks that are over.");
+    let mut family = text.counter("baton_probes_total", "Active health checks that ended.");
     each_backend(sums, |labels, sum| family.sample(&labels, sum.metrics.probes));
     let mut family = text.counter("baton_probes_failed_total", "Active health checks that failed.");
     each_backend(sums, |labels, sum| family.sample(&labels, sum.metrics.probes_failed));
@@ -234,8 +230,7 @@ fn health(text: &mut Text, sums: &Sums<'_>) {
 fn dials(text: &mut Text, sums: &Sums<'_>) {
     let mut family = text.counter("baton_dials_total", "Dials to backends.");
     each_backend(sums, |labels, sum| family.sample(&labels, sum.metrics.dials));
-    let mut family = text
-        .counter("baton_dial_failures_total", "Dials that came to nothing, by how far they came.");
+    let mut family = text.counter("baton_dial_failures_total", "Dials that failed, by phase.");
     each_backend(sums, |[cluster, backend], sum| {
         for (phase, count) in sum.metrics.dial_failures.iter() {
             family.sample(&[cluster, backend, ("phase", phase)], count);
@@ -243,7 +238,7 @@ fn dials(text: &mut Text, sums: &Sums<'_>) {
     });
     let mut family = text.counter(
         "baton_connections_closed_total",
-        "Connections to backends that ended after they were ready, by reason.",
+        "Ready connections to backends that ended, by reason.",
     );
     each_backend(sums, |[cluster, backend], sum| {
         for (reason, count) in sum.metrics.closes.iter() {
@@ -252,7 +247,7 @@ fn dials(text: &mut Text, sums: &Sums<'_>) {
     });
 }
 
-/// Both directions of one kind of frame.
+/// The counts of one kind of frame, in both directions.
 type Sides = fn(&EndFrames) -> [(&'static str, &Codes); 2];
 
 fn go_aways(frames: &EndFrames) -> [(&'static str, &Codes); 2] {
@@ -319,7 +314,7 @@ fn clients(text: &mut Text, sums: &Sums<'_>) {
         .sample(&[], sums.workers.clients_accepted);
     let mut family = text.counter(
         "baton_client_limit_hits_total",
-        "Limits that clients ran into, and rules that they broke.",
+        "Limits that clients reached, and rules that they broke.",
     );
     for (limit, hits) in sums.workers.client_limits.iter() {
         family.sample(&[("limit", limit)], hits);
@@ -329,14 +324,14 @@ fn clients(text: &mut Text, sums: &Sums<'_>) {
 fn of_this_process(text: &mut Text, answers: &[Answer], access_log: &AccessLog) {
     let mut family = text.gauge(
         "baton_worker_up",
-        "Whether the worker answered in time; if not, its numbers are the last that are known.",
+        "1 if the worker answered in time; otherwise its numbers are the last known ones.",
     );
     for (number, answer) in answers.iter().enumerate() {
         family.sample(&[("worker", &number.to_string())], u8::from(answer.in_time));
     }
     let mut family = text.counter(
         "baton_log_lines_dropped_total",
-        "Lines that could not be written, or not soon enough. A log that both share counts for both.",
+        "Log lines that could not be written in time. If both logs share a file, both count them.",
     );
     family.sample(&[("log", "access")], access_log.dropped());
     family.sample(&[("log", "standard_error")], log::standard_error().dropped());

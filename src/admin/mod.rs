@@ -1,6 +1,6 @@
-//! The admin interface: how the process is, for people and for what watches over it. Plain HTTP/1.1
-//! without any proof of identity, so it is meant for loopback. It runs on the main thread, never on a
-//! worker, and asks the workers for copies of what they know.
+//! The admin interface: metrics, state and orders, for operators and monitoring. It is plain
+//! HTTP/1.1 without authentication, so it is meant for loopback. It runs on the main thread, not on
+//! a worker, and asks the workers for copies of their state.
 
 mod backends;
 mod endpoints;
@@ -57,22 +57,22 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the admin interface speaks for.
 pub struct Process {
-    /// The way to each worker.
+    /// The command channel of each worker.
     pub workers: Vec<Commands>,
-    /// Whether the proxy is about to stop.
+    /// True once the proxy drains before it stops.
     pub draining: watch::Receiver<bool>,
-    /// The access log, for what it had to drop.
+    /// The access log, for the number of lines it dropped.
     pub access_log: AccessLog,
-    /// The way to whoever reloads.
+    /// The channel for reload requests.
     pub reloads: reload::Requests,
-    /// How reloads went.
+    /// Counts of reloads by outcome.
     pub reload_counts: Rc<Counts>,
 }
 
-/// Listens.
+/// Listens on an address. Port 0 lets the system choose.
 ///
 /// # Errors
-/// Why it cannot, in one line.
+/// One line if the address is in use or cannot be listened on.
 pub fn listen(wanted: SocketAddr) -> Result<std::net::TcpListener, String> {
     let failed = |error| format!("cannot listen on {wanted} (--admin): {error}");
     if wanted.port() != 0 {
@@ -81,8 +81,8 @@ pub fn listen(wanted: SocketAddr) -> Result<std::net::TcpListener, String> {
     seams::listen(wanted).map_err(failed)
 }
 
-/// Serves the admin interface on this thread's runtime from now on. Warns if others than this machine
-/// can reach it.
+/// Starts to serve the admin interface on this thread's runtime. Warns if the address is not on
+/// loopback.
 ///
 /// # Errors
 /// If the runtime refuses the listener.
@@ -93,12 +93,12 @@ pub fn start(listener: std::net::TcpListener, process: Process) -> io::Result<()
     seams::spawn("admin accept", Rc::new(admin).accept(listener));
     tracing::info!(target: "baton", %address, "admin listening");
     if !address.ip().is_loopback() {
-        tracing::warn!(target: "baton", %address, "admin is not on loopback: whoever reaches it may use it");
+        tracing::warn!(target: "baton", %address, "admin is not on loopback: anyone who can reach it can use it");
     }
     Ok(())
 }
 
-/// What one worker said, and whether it said so just now.
+/// A worker's snapshot; an older one if the worker did not answer in time.
 struct Answer {
     snapshot: Option<WorkerSnapshot>,
     in_time: bool,
@@ -106,7 +106,7 @@ struct Answer {
 
 struct Admin {
     process: Process,
-    /// What each worker last said: counters must not fall because one is late.
+    /// The last snapshot of each worker: counters must not fall when a worker is late.
     known: RefCell<Vec<Option<WorkerSnapshot>>>,
     connections: Cell<usize>,
 }
@@ -156,11 +156,12 @@ impl Admin {
         let entry = match endpoints::find(&head.method, head.uri.path()) {
             Ok(entry) => entry,
             Err(Missing::Path) => {
-                let text = format!("not found; there is: {}", endpoints::names());
+                let text = format!("not found; expected {}", endpoints::names());
                 return reply::error(StatusCode::NOT_FOUND, &text);
             }
             Err(Missing::Method(allowed)) => {
-                let text = format!("only {allowed}; there is: {}", endpoints::names());
+                let text =
+                    format!("this path allows only {allowed}; expected {}", endpoints::names());
                 return reply::not_allowed(&allowed, &text);
             }
         };
@@ -196,7 +197,7 @@ impl Admin {
         }
     }
 
-    /// Carries out an order whose parameters are known ones.
+    /// Carries out an order. All its parameters have known names.
     async fn act(&self, action: Action, parameters: Parameters) -> Reply {
         match action {
             Action::Reload => self.reload().await,
@@ -236,7 +237,7 @@ impl Admin {
         }
     }
 
-    /// Asks every worker at once, and gives them a second together.
+    /// Asks all workers at once for snapshots, with one deadline for all.
     async fn ask_all(&self) -> Vec<Answer> {
         let clock = Clock::start();
         let asked: Vec<_> = self.process.workers.iter().map(ask).collect();
@@ -284,7 +285,7 @@ mod tests {
     use crate::proxy::metrics::{ClusterMetrics, WorkerMetrics};
     use tokio::sync::mpsc;
 
-    /// One whose pool was told a fact about a connection that is gone, and one that makes no sense.
+    /// A cluster whose pool received one stale fact and one impossible fact.
     fn cluster() -> ClusterSnapshot {
         let config = Config { backends: vec![BackendConfig::default()], ..Config::default() };
         let mut pool = Pool::new(config, 1).expect("valid");
@@ -294,7 +295,7 @@ mod tests {
             Output::Connect { connection } => Some(connection),
             _ => None,
         });
-        let connection = dialled.expect("a backend is dialled for it");
+        let connection = dialled.expect("the request causes a dial");
         let failed = Input::ConnectFailed { connection, reason: ConnectFailure::Tcp };
         for input in [Input::Pong { connection }, failed, Input::Pong { connection }] {
             let _ = pool.handle(now, input);
@@ -304,7 +305,7 @@ mod tests {
         ClusterSnapshot { name: "web".into(), stats, panicking: false, metrics, backends }
     }
 
-    /// Answers the first question, and keeps all others waiting.
+    /// Answers the first query, and never answers the others.
     async fn answer_once(mut commands: mpsc::UnboundedReceiver<Command>) {
         let mut kept = Vec::new();
         while let Some(command) = commands.recv().await {
@@ -325,7 +326,7 @@ mod tests {
         }
     }
 
-    /// A worker that hangs shows, and the counters that it had stay.
+    /// The counters of a worker that does not answer stay at their last values.
     #[test]
     fn a_worker_that_does_not_answer_is_not_live() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -343,9 +344,12 @@ mod tests {
             seams::spawn("worker", answer_once(commands));
             let answers = admin.ask_all().await;
             assert_eq!(live(&answers).status(), StatusCode::SERVICE_UNAVAILABLE);
-            assert!(answers[0].in_time && !answers[1].in_time, "one is gone");
+            assert!(answers[0].in_time && !answers[1].in_time, "the second worker has ended");
             let answers = admin.ask_all().await;
-            assert!(!answers[0].in_time && !answers[1].in_time, "the other hangs");
+            assert!(
+                !answers[0].in_time && !answers[1].in_time,
+                "the first worker does not answer again"
+            );
             let Process { access_log, reload_counts, .. } = &admin.process;
             let text = families::encode(&answers, access_log, reload_counts);
             assert!(text.contains("baton_worker_up{worker=\"0\"} 0\n"), "{text}");

@@ -1,4 +1,5 @@
-//! What an order carries: who may give it, a body that says nothing, and parameters in its query.
+//! Requests that carry an order. Pages in a browser are refused, the body is ignored, and the query
+//! has the parameters.
 
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
@@ -17,8 +18,7 @@ const BODY_MAX: usize = 64 * 1024;
 pub(super) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    /// Reads a query of the form `name=value&name=value`, percent-encoded. What is wrong with it is
-    /// said in one line.
+    /// Parses a query of the form `name=value&name=value`, percent-encoded. An error is one line.
     fn read(query: &str, known: &[&str]) -> Result<Self, String> {
         let mut read: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -31,27 +31,27 @@ impl Parameters {
                 return Err(format!("unknown parameter '{name}'; expected {expected}"));
             }
             if read.iter().any(|(other, _)| *other == *name) {
-                return Err(format!("parameter '{name}' is there twice; expected it once"));
+                return Err(format!("parameter '{name}' occurs twice; expected it once"));
             }
             read.push((name.into_owned(), value.into_owned()));
         }
         Ok(Self(read))
     }
 
-    /// The value of a parameter, if it is there.
+    /// The value of a parameter, if it is given.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
     }
 }
 
-/// Reads an order's parameters and passes over its body, or says why it is refused.
+/// Reads an order's parameters and discards its body. An error is the reply.
 pub(super) async fn accept(
     head: &Parts,
     body: Incoming,
     known: &[&str],
 ) -> Result<Parameters, Reply> {
     if is_from_a_page(&head.headers) {
-        let text = "refused: sent by a page in a browser; expected a program without 'Origin'";
+        let text = "refused: sent by a page in a browser; expected a request without 'Origin'";
         return Err(reply::error(StatusCode::FORBIDDEN, text));
     }
     match seams::timeout(HEAD_DEADLINE, skip(body)).await {
@@ -65,12 +65,12 @@ pub(super) async fn accept(
     parameters(head, known).map_err(|what| reply::error(StatusCode::BAD_REQUEST, &what))
 }
 
-/// The parameters of an order or a question, or what is wrong with them, in one line.
+/// Reads the parameters of a request. An error is one line.
 pub(super) fn parameters(head: &Parts, known: &[&str]) -> Result<Parameters, String> {
     Parameters::read(head.uri.query().unwrap_or_default(), known)
 }
 
-/// Whether a browser sent this on behalf of a page: any page that its user opens can send requests to
+/// True if a browser sent the request for a page. Any page that a user opens can send requests to
 /// loopback, though it cannot read the answers (Fetch, 3.2 and 4.6).
 fn is_from_a_page(headers: &HeaderMap) -> bool {
     headers.contains_key("origin") || headers.contains_key("sec-fetch-site")
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_are_decoded_known_and_given_once() {
+    fn parameters_are_decoded_and_must_be_known_and_unique() {
         let known = ["backend", "weight"];
         let read = Parameters::read("backend=https%3A%2F%2Fa%3A1&weight=", &known).expect("good");
         let expected = [("backend", "https://a:1"), ("weight", "")];
@@ -106,10 +106,7 @@ mod tests {
         assert_eq!(Parameters::read("", &known), Ok(Parameters::default()));
         let wrong = |query| Parameters::read(query, &known).expect_err("wrong");
         assert_eq!(wrong("wait=1"), "unknown parameter 'wait'; expected only backend, weight");
-        assert_eq!(
-            wrong("weight=1&weight=1"),
-            "parameter 'weight' is there twice; expected it once"
-        );
+        assert_eq!(wrong("weight=1&weight=1"), "parameter 'weight' occurs twice; expected it once");
         let none = Parameters::read("x", &[]).expect_err("wrong");
         assert_eq!(none, "unknown parameter 'x'; expected no parameters");
     }

@@ -1,15 +1,15 @@
-//! What the system knows of this process, by the names that all exporters use. Linux tells; elsewhere
-//! these families are absent.
+//! Metrics of the process from the operating system, under the names that all exporters use. Only
+//! Linux has them.
 
 use super::exposition::Text;
 
 #[cfg(not(target_os = "linux"))]
 pub(super) fn encode(_text: &mut Text) {}
 
-/// Adds the families. Those of which the system says nothing are left out.
+/// Adds the families, without those that the system does not provide.
 #[cfg(target_os = "linux")]
 pub(super) fn encode(text: &mut Text) {
-    // It fails only where /proc is not mounted or hidden.
+    // It fails only if /proc is not mounted or is hidden.
     if let Ok(process) = procfs::process::Process::myself() {
         usage(text, &process);
         files(text, &process);
@@ -42,6 +42,6 @@ fn files(text: &mut Text, process: &procfs::process::Process) {
     if let Ok(limits) = process.limits()
         && let LimitValue::Value(most) = limits.max_open_files.soft_limit
     {
-        text.gauge("process_max_fds", "Most file descriptors that may be open.").sample(&[], most);
+        text.gauge("process_max_fds", "Limit on open file descriptors.").sample(&[], most);
     }
 }

@@ -1,9 +1,9 @@
-//! How reloads went.
+//! Metrics of reloads.
 
 use super::exposition::Text;
 use crate::proxy::reload::counts::Counts;
 
-/// Adds the families.
+/// Adds the families of metrics.
 pub(super) fn encode(text: &mut Text, counts: &Counts) {
     let mut family = text.counter(
         "baton_reloads_total",
@@ -15,7 +15,7 @@ pub(super) fn encode(text: &mut Text, counts: &Counts) {
     }
     text.gauge(
         "baton_last_reload_successful",
-        "0 if the last reload failed: then what runs is not what the file says.",
+        "0 if the last reload failed: the running configuration then differs from the file.",
     )
     .sample(&[], u8::from(last_went_well.get()));
 }

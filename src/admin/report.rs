@@ -1,5 +1,5 @@
-//! What the admin interface answers to orders about a backend, as JSON: written by the proxy, read by
-//! `baton drain` and its like.
+//! The JSON replies to orders about a backend: written by the admin interface, read by `baton
+//! drain`, `baton undrain` and `baton weight`.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,23 +10,24 @@ use crate::proxy::operator::{CutStream, HeldConnection, Named};
 pub struct Report {
     /// The cluster of the backend.
     pub cluster: String,
-    /// Its URL.
+    /// The backend's URL.
     pub backend: String,
-    /// Its state, as in `/pools`; `mixed` if workers disagree.
+    /// The backend's state, as in `/pools`; `mixed` if workers differ.
     pub state: String,
-    /// Its weight; the least if workers disagree.
+    /// The backend's weight; the least if workers differ.
     pub weight: u16,
-    /// Whether the order changed anything.
+    /// True if the order changed anything.
     pub changed: bool,
-    /// How long until what is left is cut, in milliseconds; `null` unless an operator drains it.
+    /// Time until the remaining requests are cut, in milliseconds; `null` unless an operator drains
+    /// the backend.
     pub deadline_ms: Option<u64>,
-    /// How many connections and dials there are.
+    /// The number of connections and dials.
     pub connections: usize,
-    /// How many requests they carry.
+    /// The number of requests on them.
     pub streams: usize,
-    /// How many requests the deadline of the present drain cut.
+    /// The number of requests that the deadline of the current drain cut.
     pub cut: u64,
-    /// What an operator may not expect.
+    /// Effects that an operator may not expect.
     pub warnings: Vec<String>,
     /// What each worker says, by number.
     pub workers: Vec<WorkerReport>,
@@ -55,21 +56,21 @@ pub struct WorkerReport {
 /// An answer that says why nothing was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// Why.
+    /// The reason.
     pub error: String,
-    /// The backends that there are, the one that was most likely meant first.
+    /// All backends, the most similar to the requested one first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub known: Vec<Named>,
 }
 
 impl Report {
-    /// Whether every worker says that nothing holds the backend.
+    /// True if every worker answered and none has a connection to the backend.
     #[must_use]
     pub fn is_clear(&self) -> bool {
         self.connections == 0 && self.silent().next().is_none()
     }
 
-    /// Whether no worker gives it new requests, as far as they answered.
+    /// True if no worker that answered gives the backend new requests.
     #[must_use]
     pub fn is_out(&self) -> bool {
         let states = self.workers.iter().filter_map(|worker| worker.state.as_deref());

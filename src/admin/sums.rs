@@ -1,4 +1,4 @@
-//! The same cluster on all workers, as one.
+//! Sums of the clusters and backends over all workers.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub(super) struct Sums<'a> {
 
 #[derive(Default)]
 pub(super) struct ClusterSum<'a> {
-    /// Its backends are below, by name.
+    /// The cluster's own metrics; those of its backends are in `backends`.
     pub(super) metrics: ClusterMetrics,
     pub(super) stats: Stats,
     /// Workers whose pool ignores health.
@@ -37,7 +37,7 @@ pub(super) struct BackendSum {
     pub(super) connections: [u64; STATES.len()],
     pub(super) streams: u64,
     pub(super) available_streams: u64,
-    /// Workers that find it healthy.
+    /// Workers for which the backend is healthy.
     pub(super) healthy: u64,
     /// Workers that have it in each state.
     pub(super) states: [u64; BACKEND_STATES.len()],
