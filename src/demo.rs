@@ -1,5 +1,5 @@
-//! `baton demo`: the proxy before two embedded TLS HTTP/2 backends, of which one restarts gracefully
-//! every so often. No request notices.
+//! `baton demo`: the proxy with two embedded TLS HTTP/2 backends that restart gracefully in turn.
+//! No request fails.
 
 use std::cell::Cell;
 use std::fs;
@@ -31,13 +31,13 @@ use crate::proxy::route::Route;
 use crate::proxy::seams::{self, Listener, Stream};
 use crate::proxy::{run, tls};
 
-/// How the backends are called.
+/// The names of the backends.
 const NAMES: [&str; 2] = ["A", "B"];
 
-/// Runs backends and proxy until the proxy is told to stop.
+/// Runs the backends and the proxy until the proxy stops.
 ///
 /// # Errors
-/// If something cannot be started, in one line.
+/// One line, if anything cannot be started.
 pub fn run(listen: SocketAddr, restart_every: Duration) -> Result<(), String> {
     let identity = Identity::new().map_err(|error| format!("demo certificate: {error}"))?;
     let mut backends = Vec::new();
@@ -46,10 +46,10 @@ pub fn run(listen: SocketAddr, restart_every: Duration) -> Result<(), String> {
         backends.push(start_backend(name, &identity, turn)?);
     }
     let address = format!("http://{listen}/");
-    println!("Two backends with HTTP/2 over TLS, and Baton before them. Try:");
+    println!("Baton runs with two HTTP/2 backends over TLS. Try:");
     println!("    curl -s {address}");
     println!("    for i in $(seq 20); do curl -s {address}; done");
-    println!("A backend restarts every {restart_every:?}; no request fails. Ctrl-C ends it.");
+    println!("A backend restarts every {restart_every:?}; no request fails. Stop with Ctrl-C.");
     let tls = UpstreamTlsSettings {
         authorities: Some(identity.file.0.clone()),
         ..UpstreamTlsSettings::default()
@@ -66,7 +66,7 @@ pub fn run(listen: SocketAddr, restart_every: Duration) -> Result<(), String> {
     .map_err(|error| error.to_string())
 }
 
-/// A certificate for loopback that was made just now, and the file that lets Baton trust it.
+/// A self-signed certificate for loopback, and the file through which Baton trusts it.
 struct Identity {
     server: Arc<ServerConfig>,
     file: TemporaryFile,
@@ -76,7 +76,7 @@ struct TemporaryFile(PathBuf);
 
 impl Drop for TemporaryFile {
     fn drop(&mut self) {
-        // What is left of it in a temporary folder does no harm.
+        // A file left in the temporary directory does no harm.
         let _ = fs::remove_file(&self.0);
     }
 }
@@ -99,7 +99,7 @@ impl Identity {
     }
 }
 
-/// When a backend restarts: one after the other, evenly spread.
+/// The schedule of a backend's restarts. The backends take turns, evenly spaced.
 #[derive(Clone, Copy)]
 struct Turn {
     number: u32,
@@ -107,7 +107,7 @@ struct Turn {
     every: Duration,
 }
 
-/// Starts a backend in a thread of its own, for as long as the process lives.
+/// Starts a backend in its own thread. It runs until the process ends.
 fn start_backend(
     name: &'static str,
     identity: &Identity,
@@ -135,7 +135,7 @@ fn start_backend(
 struct Backend {
     name: &'static str,
     acceptor: TlsAcceptor,
-    /// Connections so far, over all restarts.
+    /// The number of connections since the start of the process, over all restarts.
     connections: Cell<u32>,
 }
 
@@ -145,13 +145,13 @@ impl Backend {
         let mut life = turn.every / turn.of * (turn.number + 1);
         loop {
             let (restart, restarting) = watch::channel(false);
-            // The time being up is what ends the loop that accepts.
+            // The timeout ends the accept loop.
             let _ = seams::timeout(life, Rc::clone(&self).accept(&listener, &restarting)).await;
             restart.send_replace(true);
             tracing::info!(target: "baton", backend = self.name, "demo backend restarts");
             drop(listener);
             let again = seams::listen(address).and_then(seams::adopt);
-            listener = again.expect("the port was ours a moment ago");
+            listener = again.expect("this thread released the port just now");
             life = turn.every * turn.of;
         }
     }
@@ -180,7 +180,7 @@ impl Backend {
             tokio::select! {
                 biased;
                 _ = restarting.wait_for(|restarting| *restarting), if !ending => {
-                    // RFC 9113, 6.8: GOAWAY in two steps; what is under way is finished.
+                    // RFC 9113, 6.8: GOAWAY in two steps; requests in flight finish.
                     connection.graceful_shutdown();
                 }
                 open = self.answer(&mut connection, number) => {
@@ -192,7 +192,7 @@ impl Backend {
         }
     }
 
-    /// Answers one request. False if the connection is over.
+    /// Answers one request. Returns false if the connection has ended.
     async fn answer(
         &self,
         connection: &mut Connection<TlsStream<Stream>, Bytes>,
@@ -204,7 +204,7 @@ impl Backend {
         let stream = u32::from(respond.stream_id());
         let text =
             format!("hello from backend {}: connection {number}, stream {stream}\n", self.name);
-        // It fails only if the stream or the connection is gone, and then there is nobody to tell.
+        // This fails only if the stream or the connection has ended.
         if let Ok(mut body) = respond.send_response(Response::new(()), false) {
             let _ = body.send_data(Bytes::from(text), true);
         }

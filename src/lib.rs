@@ -2,12 +2,12 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`pool`] | the heart: every decision about backends, connections and requests; no I/O |
-//! | `proxy` | the shell around it: tokio, rustls, h2, hyper |
-//! | `admin` | what the proxy tells of itself: metrics, pools, whether it is well |
+//! | [`pool`] | every decision about backends, connections and requests; no I/O |
+//! | `proxy` | the I/O around the pool: tokio, rustls, h2, hyper |
+//! | `admin` | the admin interface: metrics, state, health and an operator's orders |
 //! | `cli` | the command line |
 //! | `config` | the configuration file |
-//! | `demo` | two embedded backends behind the proxy |
+//! | `demo` | the proxy with two embedded backends |
 //!
 //! Without the feature `proxy` (on by default) only [`pool`] is built, `no_std`, with `alloc` for
 //! construction.

@@ -1,5 +1,5 @@
-//! The `baton` command: flags in, exit code out. 0 if all went well, such as after a complete drain, 2
-//! for wrong usage, 1 for everything else.
+//! The `baton` command. It exits with 0 on success, including a complete drain, with 2 for wrong
+//! usage, and with 1 for every other failure.
 
 mod allocator;
 
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn run_proxy(arguments: &RunArguments) -> ExitCode {
-    // Before the file is read.
+    // Made before the file is read, so that a reload misses no change after that.
     let source = arguments.source();
     match arguments.load() {
         Ok(config) => {
@@ -80,7 +80,7 @@ fn print(file: Option<&Path>) -> ExitCode {
     }
 }
 
-/// Runs a command that asks a running Baton.
+/// Runs a client command.
 fn ask(command: impl Future<Output = Result<Ending, String>>) -> ExitCode {
     match cli::block_on(command) {
         Ok(Ending::Good) => ExitCode::SUCCESS,
@@ -97,12 +97,12 @@ fn answer(text: &str) -> ExitCode {
     use std::io::Write as _;
     match std::io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
-        // Nobody reads it any more.
+        // Standard output is closed.
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-/// Every error of a file, a line each, as compilers write them.
+/// Prints every error in a file, one per line, in the form of compiler errors.
 fn wrong_file(errors: &[ConfigError]) -> ExitCode {
     for error in errors {
         eprintln!("{error}");
@@ -127,8 +127,8 @@ fn complain(errors: &[impl Display]) {
     }
 }
 
-/// A panic is a bug, and nothing that follows could be trusted: the process ends, whichever thread
-/// it was in.
+/// Makes a panic in any thread abort the process: a panic is a bug, and the state after it cannot
+/// be trusted.
 fn abort_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -138,10 +138,10 @@ fn abort_on_panic() {
     }));
 }
 
-/// Help and version as they are; an error as one line that says what and where.
+/// Prints help and version unchanged, and an error as one line.
 fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        // Nobody is left to tell if standard output is gone.
+        // A closed standard output cannot be reported to anyone.
         let _ = error.print();
         return ExitCode::SUCCESS;
     }

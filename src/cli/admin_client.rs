@@ -1,4 +1,4 @@
-//! Asks the admin interface of a running Baton: one request over HTTP/1.1, one whole answer.
+//! A client of the admin interface of a running Baton: one request over HTTP/1.1, one whole reply.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 
 use crate::proxy::seams;
 
-/// Where the admin interface is if nobody says otherwise. `baton run` has none unless it is asked for.
+/// The default address of the admin interface. `baton run` has none without `--admin`.
 pub const DEFAULT_ADMIN: &str = "127.0.0.1:9901";
 
 /// An answer takes no longer; the proxy itself gives its workers a second.
@@ -27,10 +27,10 @@ pub struct AdminAddress {
 }
 
 impl AdminAddress {
-    /// Reads `HOST:PORT`; an IPv6 address is in brackets.
+    /// Parses `HOST:PORT`; an IPv6 address is in brackets.
     ///
     /// # Errors
-    /// What was expected.
+    /// The expected form.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || "expected HOST:PORT, such as 127.0.0.1:9901".to_owned();
         let text = text.strip_prefix("http://").unwrap_or(text);
@@ -55,10 +55,10 @@ impl std::fmt::Display for AdminAddress {
     }
 }
 
-/// Asks, and reads the whole answer. Runs on a `LocalSet`.
+/// Sends a request and reads the whole reply. Runs on a `LocalSet`.
 ///
 /// # Errors
-/// Why there is no answer, in one line.
+/// Why there is no reply, in one line.
 pub async fn ask(
     address: &AdminAddress,
     method: Method,
@@ -67,7 +67,7 @@ pub async fn ask(
     let unreachable = |why: String| {
         format!(
             "cannot reach the admin interface at {address}: {why}; expected a 'baton run' with \
-             '--admin {address}' (--admin says where it is)"
+             '--admin {address}' (use --admin for another address)"
         )
     };
     let exchange = async {
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_read_and_written() {
+    fn addresses_are_parsed_and_formatted() {
         for (text, canonical) in [
             ("127.0.0.1:9901", "127.0.0.1:9901"),
             ("localhost:1", "localhost:1"),

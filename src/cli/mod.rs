@@ -1,4 +1,4 @@
-//! The command line: flags in, configurations out.
+//! The command line: subcommands, flags, and the configuration that they describe.
 
 pub mod admin_client;
 pub mod operate;
@@ -23,29 +23,29 @@ pub use run::RunArguments;
 #[derive(Debug, Parser)]
 #[command(name = "baton", version, max_term_width = 100)]
 pub struct Cli {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// A subcommand of `baton`.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the proxy, as a file or flags describe it
+    /// Run the proxy with a configuration file or with flags
     Run(Box<RunArguments>),
-    /// Check a configuration file and the files that it names: every error, with its place
+    /// Check a configuration file and the files it names; list every error with its position
     Check(CheckArguments),
-    /// Print all values in force, defaults included, as a configuration file with comments
+    /// Print the whole configuration, defaults included, as a commented configuration file
     Config(ConfigArguments),
-    /// Take a backend of a running Baton out: no new requests, and what holds it still
+    /// Take a backend of a running Baton out of service; show what still holds it
     Drain(operate::DrainArguments),
-    /// Bring a drained backend back
+    /// Return a drained backend to service
     Undrain(operate::BackendArguments),
-    /// Change the share of a backend
+    /// Set the weight of a backend
     Weight(operate::WeightArguments),
-    /// Show clusters and backends of a running Baton: states, connections, streams
+    /// Show the backends of a running Baton: states, connections, streams
     Status(operate::AdminArguments),
-    /// Run the proxy before two embedded TLS HTTP/2 backends, of which one restarts every 10 s
+    /// Run the proxy with two embedded HTTP/2 backends that restart in turn
     Demo(DemoArguments),
 }
 
@@ -59,7 +59,7 @@ pub struct CheckArguments {
 /// Arguments of `baton config`.
 #[derive(Debug, Args)]
 pub struct ConfigArguments {
-    /// Configuration file; without it the defaults are printed
+    /// Configuration file [default: print the defaults]
     pub file: Option<PathBuf>,
 }
 
@@ -69,18 +69,18 @@ pub struct DemoArguments {
     /// Address to listen on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
-    /// Time between restarts of a backend, in turn
+    /// Time between restarts; the backends restart in turn
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub restart_every: Duration,
-    /// Severity from which on to log to standard error
+    /// Lowest severity to log to standard error
     #[arg(short, long, value_name = "NAME", default_value = "info", value_parser = log_level)]
     pub log_level: LogLevel,
 }
 
-/// Runs a command that asks a running Baton, on this thread.
+/// Runs a client command on this thread until it ends.
 ///
 /// # Errors
-/// What the command says; or why there can be no runtime.
+/// The error of the command, or that of creating the runtime.
 pub fn block_on<T>(command: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("runtime: {error}"))?;
@@ -97,6 +97,6 @@ fn any_duration(text: &str) -> Result<Duration, String> {
 
 fn log_level(text: &str) -> Result<LogLevel, String> {
     let is_level = |setting: &&Setting<ProxyConfig>| setting.path() == "process.log_level";
-    let setting = PROCESS.iter().find(is_level).expect("the table has it");
+    let setting = PROCESS.iter().find(is_level).expect("the table has process.log_level");
     setting.kind.read_text(text).map(Field::from_value)
 }

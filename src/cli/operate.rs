@@ -1,4 +1,4 @@
-//! `baton drain`, `baton undrain`, `baton weight`: orders to a running Baton, over its admin interface.
+//! `baton drain`, `baton undrain` and `baton weight`: orders to a running Baton.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -27,16 +27,16 @@ pub struct AdminArguments {
     pub admin: AdminAddress,
 }
 
-/// Which backend is meant.
+/// Arguments that select a backend.
 #[derive(Debug, Args)]
 pub struct BackendArguments {
     /// URL of the backend, or its host and port
     #[arg(value_name = "BACKEND")]
     pub backend: String,
-    /// Cluster of the backend; needed only if several have it
+    /// Cluster of the backend; needed if several clusters have it
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
-    /// Where to ask.
+    /// The admin interface.
     #[command(flatten)]
     pub admin: AdminArguments,
 }
@@ -44,13 +44,13 @@ pub struct BackendArguments {
 /// Arguments of `baton drain`.
 #[derive(Debug, Args)]
 pub struct DrainArguments {
-    /// Which backend.
+    /// The backend.
     #[command(flatten)]
     pub backend: BackendArguments,
-    /// Time after which what is left is cut [default: timeouts.drain of the cluster]
+    /// Time after which the remaining requests are cut [default: the cluster's timeouts.drain]
     #[arg(long, value_name = "TIME", value_parser = super::any_duration)]
     pub within: Option<Duration>,
-    /// Follow until nothing holds the backend; exit with 1 if the deadline had to cut something
+    /// Wait until nothing holds the backend; exit with 1 if the deadline cut a request
     #[arg(long)]
     pub wait: bool,
 }
@@ -58,7 +58,7 @@ pub struct DrainArguments {
 /// Arguments of `baton weight`.
 #[derive(Debug, Args)]
 pub struct WeightArguments {
-    /// Which backend.
+    /// The backend.
     #[command(flatten)]
     pub backend: BackendArguments,
     /// Share of the requests under the strategy 'weighted', 1 to 1000
@@ -66,19 +66,19 @@ pub struct WeightArguments {
     pub weight: u16,
 }
 
-/// What a command came to, apart from failure.
+/// The result of a command that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// All is as it was wanted.
+    /// Success.
     Good,
-    /// A deadline cut requests.
+    /// The drain deadline cut requests.
     Cut,
 }
 
-/// Drains a backend, and follows until nothing holds it if that is wanted. Runs on a `LocalSet`.
+/// Drains a backend. With `--wait`, waits until nothing holds it. Runs on a `LocalSet`.
 ///
 /// # Errors
-/// Why it could not be done, in lines.
+/// Why the command failed, one or more lines.
 pub async fn drain(arguments: &DrainArguments, out: &mut impl Write) -> Result<Ending, String> {
     let within = arguments.within.map(|within| format!("{}ms", within.as_millis()));
     let report = order(&arguments.backend, "/drain", &[("within", within)]).await?;
@@ -100,20 +100,20 @@ pub async fn drain(arguments: &DrainArguments, out: &mut impl Write) -> Result<E
     }
 }
 
-/// Brings a backend back. Runs on a `LocalSet`.
+/// Returns a backend to service. Runs on a `LocalSet`.
 ///
 /// # Errors
-/// Why it could not be done, in lines.
+/// Why the command failed, one or more lines.
 pub async fn undrain(arguments: &BackendArguments, out: &mut impl Write) -> Result<Ending, String> {
     let report = order(arguments, "/undrain", &[]).await?;
     write(out, &format!("{}\n", headline(&report)))?;
     Ok(Ending::Good)
 }
 
-/// Changes the weight of a backend. Runs on a `LocalSet`.
+/// Sets the weight of a backend. Runs on a `LocalSet`.
 ///
 /// # Errors
-/// Why it could not be done, in lines.
+/// Why the command failed, one or more lines.
 pub async fn weight(arguments: &WeightArguments, out: &mut impl Write) -> Result<Ending, String> {
     let weight = Some(arguments.weight.to_string());
     let report = order(&arguments.backend, "/weight", &[("weight", weight)]).await?;
@@ -121,8 +121,8 @@ pub async fn weight(arguments: &WeightArguments, out: &mut impl Write) -> Result
     Ok(Ending::Good)
 }
 
-/// Asks until nothing holds the backend, and says what does when that changes. `None` if the backend
-/// is gone altogether.
+/// Polls until nothing holds the backend, and prints each change of what holds it. Returns `None`
+/// if the backend no longer exists.
 async fn follow(
     arguments: &BackendArguments,
     mut report: Report,
@@ -163,7 +163,7 @@ async fn follow(
     }
 }
 
-/// Gives an order. Warnings go to standard error.
+/// Gives an order, and prints its warnings to standard error.
 async fn order(
     arguments: &BackendArguments,
     path: &str,
@@ -176,7 +176,7 @@ async fn order(
     Ok(report)
 }
 
-/// The report, or the status and text of a refusal.
+/// The report, or the status and the message of a refusal.
 type Answered = Result<Report, (StatusCode, String)>;
 
 async fn ask(
@@ -201,17 +201,19 @@ async fn ask(
     if status == StatusCode::OK {
         let report = serde_json::from_slice(&body);
         return report.map(Ok).map_err(|error| {
-            format!("the answer of {address} is not one of this Baton's: {error}")
+            format!(
+                "cannot read the answer of {address}; expected a Baton of this version: {error}"
+            )
         });
     }
     let error = serde_json::from_slice::<Refusal>(&body).map_or_else(
-        |_| format!("{address} answered {status}, and not as this Baton does"),
+        |_| format!("{address} answered {status}; expected a Baton of this version"),
         |refusal| refusal.error,
     );
     Ok(Err((status, error)))
 }
 
-/// Writes to standard output; if nobody reads it any more, there is nobody to work for.
+/// Writes to standard output. If standard output is closed, the command ends with an error.
 pub(super) fn write(out: &mut impl Write, text: &str) -> Result<(), String> {
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.map_err(|error: io::Error| format!("cannot write to standard output: {error}"))
@@ -222,7 +224,7 @@ fn headline(report: &Report) -> String {
     format!("{backend} (cluster {cluster}): {state}")
 }
 
-/// What holds the backend, in a line.
+/// Describes in one line what holds the backend.
 fn summary(report: &Report) -> String {
     let mut text = if report.connections == 0 {
         "nothing holds it".to_owned()
@@ -236,7 +238,7 @@ fn summary(report: &Report) -> String {
     text
 }
 
-/// The answer to the order: what holds the backend, as a table.
+/// The first output of a drain: the state, and a table of what holds the backend.
 fn beginning(report: &Report) -> String {
     let left = report.deadline_ms.filter(|_| !report.is_clear());
     let left = left.map_or_else(String::new, |left| format!(", deadline in {}", duration(left)));
@@ -266,7 +268,7 @@ fn beginning(report: &Report) -> String {
     format!("{}; {}{left}\n{}", headline(report), summary(report), table(head, &rows))
 }
 
-/// What the deadline cut, as a table.
+/// A table of the requests that the deadline cut.
 fn what_was_cut(report: &Report) -> String {
     let mut rows = Vec::new();
     for worker in &report.workers {

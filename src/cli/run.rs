@@ -1,9 +1,9 @@
-//! The flags of `baton run`, made from the tables of settings.
+//! The flags of `baton run`, generated from the tables of settings.
 //!
-//! A file and flags describe the same thing. Flags alone describe one cluster, [`DEFAULT_CLUSTER`],
-//! that gets every request, and listeners that are alike. Beside `--config`, only those flags are
-//! allowed that are about the process; they take the place of what the file says. A flag about
-//! listeners, clusters or backends is an error beside it: it would not say which of them it means.
+//! A file and flags describe the same configuration. Flags alone describe one cluster,
+//! [`DEFAULT_CLUSTER`], that gets every request, and listeners with equal settings. With
+//! `--config`, only flags about the process are allowed; they override the file. A flag about
+//! listeners, clusters or backends is an error then, because it does not say which one it is about.
 
 use std::path::{Path, PathBuf};
 
@@ -23,10 +23,10 @@ use crate::proxy::config::{
 use crate::proxy::reload::source::Source;
 use crate::proxy::route::Route;
 
-/// Help headings of the sections of [`CLUSTER`].
+/// Help headings of sections of settings.
 const HEADINGS: [(&str, &str); 7] = [
-    ("clients", "What clients may do"),
-    ("client_frames", "Frames of a client's HTTP/2 connection within a window"),
+    ("clients", "Client limits"),
+    ("client_frames", "Frames on a client's HTTP/2 connection per window"),
     ("limits", "Limits"),
     ("timeouts", "Times (such as 500ms, 5s, 1m, 1h)"),
     ("retry", "Retries"),
@@ -34,37 +34,37 @@ const HEADINGS: [(&str, &str); 7] = [
     ("probe", "Active health checks"),
 ];
 
-/// What the flags of `baton run` say.
+/// The parsed flags of `baton run`.
 #[derive(Clone, Debug)]
 pub enum RunArguments {
-    /// A file, and values that take the place of what it says about the process.
+    /// A file, and values of the process that override it.
     File {
         /// The file.
         path: PathBuf,
-        /// Applied to what was read from it.
+        /// Applied after the file was read.
         overrides: Overrides,
     },
     /// Flags alone.
     Flags(Box<ProxyConfig>),
 }
 
-/// Values of the process that were given as flags, by their paths.
+/// Values of the process that were given as flags, with their paths.
 pub type Overrides = Vec<(String, Value)>;
 
 /// Why `baton run` has no configuration to run with.
 #[derive(Debug)]
 pub enum RunError {
-    /// The file is wrong.
+    /// The file has errors.
     File(Vec<ConfigError>),
-    /// The flags do not go together; each line says which.
+    /// The flags, or the file together with the flags, break a rule; one line each.
     Flags(Vec<String>),
 }
 
 impl RunArguments {
-    /// The configuration that they describe, reading the file if there is one.
+    /// Returns the configuration that the flags describe. Reads the file, if there is one.
     ///
     /// # Errors
-    /// Everything that is wrong with it.
+    /// All errors in the configuration.
     pub fn load(&self) -> Result<ProxyConfig, RunError> {
         match self {
             Self::File { path, overrides } => from_file(path, overrides, config::load),
@@ -72,7 +72,7 @@ impl RunArguments {
         }
     }
 
-    /// Where a reload has a configuration from.
+    /// Returns the source that a reload reads its configuration from.
     #[must_use]
     pub fn source(&self) -> Source {
         match self {
@@ -89,7 +89,7 @@ impl RunArguments {
 }
 
 impl RunError {
-    /// Everything that is wrong, in a line each.
+    /// All errors, one line each.
     fn lines(self) -> Vec<String> {
         match self {
             Self::File(errors) => errors.iter().map(ToString::to_string).collect(),
@@ -98,7 +98,7 @@ impl RunError {
     }
 }
 
-/// Reads a file, and puts in what flags say beside it.
+/// Reads a file and applies the overrides.
 fn from_file(
     path: &Path,
     overrides: &Overrides,
@@ -112,7 +112,7 @@ fn from_file(
 fn apply_overrides(config: &mut ProxyConfig, overrides: &Overrides) {
     for (path, value) in overrides {
         let setting = of_process().find(|setting| setting.path() == *path);
-        let setting = setting.expect("it was made from the table");
+        let setting = setting.expect("overrides come from the tables");
         (setting.access.set)(config, value.clone());
     }
 }
@@ -126,7 +126,7 @@ fn refuse_problems(config: ProxyConfig) -> Result<ProxyConfig, RunError> {
     }
 }
 
-/// A problem in the words of the command line.
+/// Describes a problem in terms of the command line.
 fn in_flags(problem: &Problem) -> String {
     let prefix = format!("cluster.{DEFAULT_CLUSTER}.");
     let path = problem.path.strip_prefix(&prefix).unwrap_or(&problem.path);
@@ -142,7 +142,7 @@ impl Args for RunArguments {
             .short('c')
             .value_name("FILE")
             .value_parser(clap::value_parser!(PathBuf))
-            .help("Configuration file; only flags about the process may be given beside it");
+            .help("Configuration file; with it, only flags about the process are allowed");
         let listen = Arg::new("listen")
             .long("listen")
             .value_name("ADDR")
@@ -150,7 +150,7 @@ impl Args for RunArguments {
             .value_parser(clap::value_parser!(std::net::SocketAddr))
             .conflicts_with("config")
             .help(format!(
-                "Address to listen on; repeat for more [default: {}]",
+                "Address to listen on; may be repeated [default: {}]",
                 ListenerConfig::default().address
             ));
         let backend = Arg::new("backend")
@@ -163,7 +163,7 @@ impl Args for RunArguments {
             .conflicts_with("config")
             .help(
                 "Backend: https://HOST:PORT, h2c:// or http://, optionally with ;weight=N (1 to \
-                 1000); repeat for more",
+                 1000); may be repeated",
             );
         let command = command.args([config, listen, backend]);
         let command = add(command, PROCESS, &ProxyConfig::default(), false);
@@ -186,7 +186,7 @@ impl Args for RunArguments {
     }
 }
 
-/// Adds the flags of a table.
+/// Adds the flags of a table of settings.
 fn add<T: 'static>(
     command: Command,
     settings: &'static [Setting<T>],
@@ -283,7 +283,7 @@ impl FromArgMatches for RunArguments {
     }
 }
 
-/// Puts in the flags of a table that were given.
+/// Sets the values of a table that were given as flags.
 fn apply<T: 'static>(matches: &ArgMatches, settings: &'static [Setting<T>], target: &mut T) {
     for setting in settings {
         let given = setting.flag.and_then(|flag| matches.get_one::<Value>(flag));

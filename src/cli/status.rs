@@ -1,4 +1,4 @@
-//! `baton status`: how the backends of a running Baton are, as a table.
+//! `baton status`: a table of the backends of a running Baton.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -45,7 +45,7 @@ struct Connection {
     state: String,
 }
 
-/// What workers that agree say of a backend.
+/// The sums of the workers that have a backend in the same state.
 #[derive(Default)]
 struct Row {
     workers: usize,
@@ -58,12 +58,12 @@ struct Row {
 /// Shows the backends. Runs on a `LocalSet`.
 ///
 /// # Errors
-/// Why it could not be done, in lines.
+/// Why the command failed, one or more lines.
 pub async fn status(arguments: &AdminArguments, out: &mut impl Write) -> Result<Ending, String> {
     let address = &arguments.admin;
     let (status, body) = admin_client::ask(address, Method::GET, "/pools").await?;
     if status != StatusCode::OK {
-        return Err(format!("{address} answered {status}, and not as this Baton does"));
+        return Err(format!("{address} answered {status}; expected a Baton of this version"));
     }
     let pools: Pools = serde_json::from_slice(&body)
         .map_err(|error| format!("the answer of {address} is not one of this Baton's: {error}"))?;

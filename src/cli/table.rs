@@ -1,9 +1,8 @@
-//! Tables for people: columns as wide as what is in them.
+//! Tables for people, with columns as wide as their contents.
 
 use std::fmt::Write as _;
 
-/// Rows under a head, aligned to the left; every row has a cell for each column. Without rows there is
-/// nothing.
+/// Formats rows under a head, aligned to the left. Returns an empty string if there are no rows.
 #[must_use]
 pub fn table<const COLUMNS: usize>(head: [&str; COLUMNS], rows: &[[String; COLUMNS]]) -> String {
     if rows.is_empty() {
@@ -18,7 +17,7 @@ pub fn table<const COLUMNS: usize>(head: [&str; COLUMNS], rows: &[[String; COLUM
     let mut line = |cells: [&str; COLUMNS]| {
         let mut row = String::new();
         for (cell, width) in cells.iter().zip(widths) {
-            write!(row, "{cell:width$}  ").expect("text takes it");
+            write!(row, "{cell:width$}  ").expect("writing to a String cannot fail");
         }
         text.push_str(row.trim_end());
         text.push('\n');
@@ -30,14 +29,15 @@ pub fn table<const COLUMNS: usize>(head: [&str; COLUMNS], rows: &[[String; COLUM
     text
 }
 
-/// A text from elsewhere as one cell: nothing in it can move the cursor or end the line.
+/// Makes a cell from untrusted text: control characters, which could move the cursor or end the
+/// line, are replaced.
 #[must_use]
 pub fn cell(text: &str) -> String {
     let shown = |character: char| if character.is_control() { '\u{fffd}' } else { character };
     if text.is_empty() { "-".to_owned() } else { text.chars().map(shown).collect() }
 }
 
-/// Milliseconds as people say them: `950ms`, `12.3s`, `4m 5s`, `2h 3m`, `5d 2h`.
+/// Formats milliseconds for people: `950ms`, `12.3s`, `4m 5s`, `2h 3m`, `5d 2h`.
 #[must_use]
 pub fn duration(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000;
@@ -50,7 +50,7 @@ pub fn duration(milliseconds: u64) -> String {
     }
 }
 
-/// A count and what is counted.
+/// Formats a count with its noun, which gets an `s` unless the count is one.
 #[must_use]
 pub fn counted(count: u64, one: &str) -> String {
     format!("{count} {one}{}", if count == 1 { "" } else { "s" })
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_sent_cannot_move_the_cursor() {
+    fn untrusted_text_cannot_move_the_cursor() {
         assert_eq!(cell("a\u{1b}[2J\nb"), "a\u{fffd}[2J\u{fffd}b");
         assert_eq!(cell(""), "-");
     }

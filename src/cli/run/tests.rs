@@ -1,4 +1,4 @@
-//! Flags in, configurations out.
+//! Tests that parse flags into configurations.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn parse(flags: &[&str]) -> Result<RunArguments, String> {
         | Command::Undrain(_)
         | Command::Weight(_)
         | Command::Status(_)
-        | Command::Demo(_) => unreachable!("the words say run"),
+        | Command::Demo(_) => unreachable!("the subcommand is run"),
     }
 }
 
@@ -32,14 +32,14 @@ fn run(flags: &[&str]) -> Result<ProxyConfig, String> {
 
 #[test]
 fn defaults_are_those_of_an_empty_file() {
-    let config = run(&["--backend", "https://backend.example"]).expect("enough");
+    let config = run(&["--backend", "https://backend.example"]).expect("one backend is enough");
     assert_eq!(config, config::example());
     assert_eq!(config.clusters[0].pool_config(0).check(), Ok(()));
     assert!(config.worker_count() >= 1);
 }
 
 #[test]
-fn flags_are_taken_in() {
+fn flags_set_their_values() {
     let flags = "-b https://a;weight=2 -b http://b:81 -k --workers 3 -s least_loaded \
         --listen [::1]:0 --listen 127.0.0.1:1 --http2=false --max-streams 7 --queue-timeout 250ms \
         --max-age 2h --seed 9 --replay-buffer 1MiB --access-log json --log-level warn \
@@ -69,7 +69,7 @@ fn flags_are_taken_in() {
 }
 
 #[test]
-fn wrong_flags_say_what_was_expected() {
+fn errors_of_flags_state_what_was_expected() {
     for (flags, expected) in [
         (&[][..], "--backend"),
         (&["-b", "nonsense"], "expected https://, h2c:// or http://"),
@@ -81,8 +81,8 @@ fn wrong_flags_say_what_was_expected() {
         (&["-b", "https://a", "--max-streams", "257"], "an integer from 1 to 256"),
         (&["-b", "https://a", "--workers", "0"], "an integer from 1 to 1024"),
         (&["-b", "https://a", "--max-requests", "4"], "--max-waiting: 'limits.waiting' is 1024"),
-        (&["-b", "https://a", "-b", "https://a"], "is there twice"),
-        (&["-b", "https://a", "--admin", "127.0.0.1:8080"], "127.0.0.1:8080 is taken twice"),
+        (&["-b", "https://a", "-b", "https://a"], "occurs twice"),
+        (&["-b", "https://a", "--admin", "127.0.0.1:8080"], "127.0.0.1:8080 is used twice"),
     ] {
         let error = run(flags).expect_err("wrong");
         assert!(error.contains(expected), "{error}");
@@ -90,7 +90,7 @@ fn wrong_flags_say_what_was_expected() {
 }
 
 #[test]
-fn beside_a_file_only_flags_about_the_process_are_allowed() {
+fn with_a_file_only_flags_about_the_process_are_allowed() {
     for wrong in [
         &["--backend", "https://a"][..],
         &["--listen", "127.0.0.1:1"],
@@ -104,7 +104,7 @@ fn beside_a_file_only_flags_about_the_process_are_allowed() {
     }
     let flags = ["--config", "any.toml", "--workers", "3", "--log-level", "warn", "--seed", "9"];
     let RunArguments::File { path, overrides } = parse(&flags).expect("allowed") else {
-        panic!("there is a file")
+        panic!("expected a file")
     };
     assert_eq!(path.to_str(), Some("any.toml"));
     let mut config = ProxyConfig { workers: Some(1), ..config::example() };
@@ -116,15 +116,17 @@ fn beside_a_file_only_flags_about_the_process_are_allowed() {
     );
 }
 
-/// Each entry of the tables has a flag of its own, and its help states its default.
+/// Every entry of the tables has its own flag, and the help states its default.
 #[test]
 fn help_states_every_default() {
-    let error = parse(&["--help"]).expect_err("help is no configuration");
+    let error = parse(&["--help"]).expect_err("--help yields no configuration");
     let words: Vec<_> = error.split_whitespace().collect();
     let error = words.join(" ");
     for (flag, default) in [("--workers", "one per core"), ("--queue-timeout", "3s")] {
-        let at = error.find(&format!("{flag} <")).expect("the flag is there");
-        let stated = error[at..].find(&format!("[default: {default}]")).expect("it is stated");
+        let at = error.find(&format!("{flag} <")).expect("the help lists the flag");
+        let stated = error[at..]
+            .find(&format!("[default: {default}]"))
+            .expect("the help states the default");
         assert!(stated < 400, "{flag}");
     }
     <Cli as clap::CommandFactory>::command().debug_assert();
