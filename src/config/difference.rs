@@ -1,5 +1,5 @@
-//! What differs between two configurations, in the words of a file: for whoever reloads, and to say
-//! what a reload changed.
+//! Compares two configurations, in terms of the configuration file. A reload acts on the
+//! differences and reports them.
 
 use serde::Serialize;
 
@@ -9,17 +9,17 @@ use crate::pool;
 use crate::proxy::config::{BackendSettings, ClusterConfig, ListenerConfig, ProxyConfig};
 use crate::proxy::route::Route;
 
-/// Values that hold from the start of the process to its end, by their paths.
+/// The paths of the values that cannot change while the process runs.
 const FIXED: [&str; 4] = ["process.workers", "process.seed", "process.log_level", "admin.address"];
 
-/// Parts of a configuration that are known by name.
+/// The named parts of one kind in two configurations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Parts<Name> {
-    /// Those that only the new configuration has.
+    /// Parts that only the new configuration has.
     pub added: Vec<Name>,
-    /// Those that only the old one had.
+    /// Parts that only the old configuration has.
     pub removed: Vec<Name>,
-    /// How many both have.
+    /// The number of parts that both have.
     pub kept: usize,
 }
 
@@ -42,50 +42,50 @@ pub struct BackendName {
     pub backend: String,
 }
 
-/// A backend with another weight.
+/// A change of a backend's weight.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct WeightChange {
     /// The cluster.
     pub cluster: String,
     /// The backend's URL.
     pub backend: String,
-    /// Its weight so far.
+    /// The old weight.
     pub before: u16,
-    /// Its weight from now on.
+    /// The new weight.
     pub after: u16,
 }
 
-/// Another value.
+/// A change of a setting's value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ValueChange {
-    /// Its path, such as `cluster.web.timeouts.connect`.
+    /// The setting's path, such as `cluster.web.timeouts.connect`.
     pub path: String,
-    /// As a file says it, or what applied without it.
+    /// The old value as written in a file; the default's description if it was not set.
     pub before: String,
-    /// The same, from now on.
+    /// The new value, in the same form.
     pub after: String,
 }
 
-/// Everything that differs.
+/// All differences between two configurations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// Clusters, by name.
     pub clusters: Parts<String>,
-    /// Clusters that stay and whose pools cannot: another size of their tables needs new ones.
+    /// Kept clusters whose pools are replaced, because the sizes of their tables change.
     pub pools_replaced: Vec<String>,
-    /// Backends. One with another name in TLS is another backend.
+    /// Backends. A backend with another TLS name is another backend.
     pub backends: Parts<BackendName>,
-    /// Backends that stay, with another weight.
+    /// Kept backends with another weight.
     pub weights: Vec<WeightChange>,
-    /// Backends that stay, with other files or another verification in TLS.
+    /// Kept backends with other TLS files or another verification.
     pub backend_tls: Vec<BackendName>,
-    /// Listeners, by the address that is configured.
+    /// Listeners, by their configured address.
     pub listeners: Parts<String>,
-    /// Listeners that stay, with another certificate or protocol.
+    /// Kept listeners with another certificate or protocol.
     pub listeners_changed: Vec<String>,
     /// Routes.
     pub routes: Parts<String>,
-    /// Values of the process and of clusters that stay.
+    /// Changed values of the process and of kept clusters.
     pub settings: Vec<ValueChange>,
 }
 
@@ -160,7 +160,7 @@ impl Difference {
         }
     }
 
-    /// Whether nothing differs.
+    /// True if nothing differs.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.clusters.is_same()
@@ -174,7 +174,7 @@ impl Difference {
             && self.settings.is_empty()
     }
 
-    /// Everything that differs, each in a few words.
+    /// Describes each difference in a few words.
     #[must_use]
     pub fn words(&self) -> Vec<String> {
         let backend = |it: &BackendName| format!("{} of {}", it.backend, it.cluster);
@@ -191,7 +191,7 @@ impl Difference {
             let became = format!("weight {before} to {after}");
             say("backend", vec![format!("{backend} of {cluster}")], &became);
         }
-        say("backend", self.backend_tls.iter().map(backend).collect(), "other TLS");
+        say("backend", self.backend_tls.iter().map(backend).collect(), "with other TLS settings");
         say("listener", self.listeners.added.clone(), "added");
         say("listener", self.listeners.removed.clone(), "removed");
         say("listener", self.listeners_changed.clone(), "changed");
@@ -204,13 +204,13 @@ impl Difference {
     }
 }
 
-/// What differs although it cannot change while the process runs, in a line each.
+/// Describes, one per line, the differences that need a restart.
 #[must_use]
 pub fn needing_restart(before: &ProxyConfig, after: &ProxyConfig) -> Vec<String> {
     let fixed = of_process().filter(|setting| FIXED.contains(&&*setting.path()));
     let changes = fixed.filter_map(|setting| value_change("", setting, before, after));
     let lines = changes.filter(|change| {
-        // Another way to say the same.
+        // An explicit number of workers may equal the default.
         change.path != "process.workers" || before.worker_count() != after.worker_count()
     });
     lines
@@ -220,13 +220,13 @@ pub fn needing_restart(before: &ProxyConfig, after: &ProxyConfig) -> Vec<String>
         .collect()
 }
 
-/// Whether these are the same listener: it keeps its sockets.
+/// True if both are the same listener, which then keeps its sockets.
 #[must_use]
 pub fn same_address(one: &ListenerConfig, other: &ListenerConfig) -> bool {
     one.address == other.address
 }
 
-/// What two lists have in common.
+/// The entries of two lists, matched up.
 struct Matched<'a, T> {
     added: Vec<&'a T>,
     removed: Vec<&'a T>,
@@ -243,7 +243,8 @@ impl<T> Matched<'_, T> {
     }
 }
 
-/// For each entry of a list its place in another one, if it is there. No two share a place.
+/// Returns, for each entry of `after`, the index of the same entry in `before`, if there is one. No
+/// two entries share an index.
 pub fn places<T>(before: &[T], after: &[T], same: impl Fn(&T, &T) -> bool) -> Vec<Option<usize>> {
     let mut taken = vec![false; before.len()];
     let place = |wanted: &T| {

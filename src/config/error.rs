@@ -1,18 +1,18 @@
-//! What is wrong with a file, and where.
+//! Errors in a file, with their positions.
 
 use std::fmt;
 use std::ops::Range;
 
-/// A place in a text, both counted from 1; the column in characters.
+/// A position in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
-    /// The line.
+    /// The line, counted from 1.
     pub line: usize,
-    /// The character in it.
+    /// The column in characters, counted from 1.
     pub column: usize,
 }
 
-/// Walks a text forward and says where it is, so that a file with many errors is walked once.
+/// Converts increasing byte offsets to positions, in one scan of the text.
 struct Cursor<'text> {
     rest: &'text [u8],
     offset: usize,
@@ -24,14 +24,14 @@ impl<'text> Cursor<'text> {
         Self { rest: text, offset: 0, at: Position { line: 1, column: 1 } }
     }
 
-    /// The place of a byte that is not before the last one asked for; the end of the text if it lies
-    /// behind that.
+    /// Returns the position of the byte at `offset`, or of the end of the text if `offset` is
+    /// beyond it. `offset` must not be less than in an earlier call.
     fn advance(&mut self, offset: usize) -> Position {
         let (passed, rest) = self.rest.split_at((offset - self.offset).min(self.rest.len()));
         for byte in passed {
             match byte {
                 b'\n' => self.at = Position { line: self.at.line + 1, column: 1 },
-                // The bytes of a character after its first (RFC 3629, 3).
+                // Continuation bytes of a character (RFC 3629, 3).
                 0x80..=0xbf => {}
                 _ => self.at.column += 1,
             }
@@ -42,16 +42,16 @@ impl<'text> Cursor<'text> {
     }
 }
 
-/// One thing that is wrong with a file.
+/// An error in a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ConfigError {
-    /// The file, as it was named.
+    /// The name of the file, as given.
     pub file: String,
-    /// Where in it; nowhere in particular if `None`.
+    /// The position of the error; `None` if it is about the whole file.
     pub position: Option<Position>,
-    /// What is wrong.
+    /// A description of the error.
     pub what: String,
-    /// What would be right.
+    /// A description of a valid value; empty if `what` includes it.
     pub expected: String,
 }
 
@@ -71,17 +71,17 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// Something wrong at some bytes of a text.
+/// An error at a range of bytes of a text.
 #[derive(Clone, Debug)]
 pub(super) struct Finding {
     pub(super) span: Range<usize>,
-    /// Whether it is that something is not there. It may be, in a part that could not be read.
+    /// True if something is missing. It may still be in a part of the file that could not be read.
     pub(super) absence: bool,
     pub(super) what: String,
     pub(super) expected: String,
 }
 
-/// The errors in a file, in its order, each once.
+/// Returns the errors of a file in order of position, without duplicates.
 pub(super) fn in_file(mut findings: Vec<Finding>, file: &str, bytes: &[u8]) -> Vec<ConfigError> {
     findings.sort_by_key(|finding| finding.span.start);
     let mut cursor = Cursor::new(bytes);

@@ -1,4 +1,4 @@
-//! Certificates, keys and authorities that a file names: whether they can be used.
+//! Checks of the certificates, keys and authorities that a configuration file names.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -7,18 +7,18 @@ use super::error::Finding;
 use crate::proxy::config::CertificateFiles;
 use crate::proxy::tls;
 
-/// What a file that is named is for.
+/// The purpose of a named file.
 #[derive(Clone, Debug)]
 pub(super) enum FileUse {
-    /// To be shown to clients.
+    /// A certificate of a listener.
     ListenerCertificate(CertificateFiles),
-    /// To be shown to backends.
+    /// A client certificate for backends.
     ClientCertificate(CertificateFiles),
-    /// Authorities for backends.
+    /// Certificate authorities for backends.
     Authorities(PathBuf),
 }
 
-/// Opens every file that is named, and says which of them cannot be used.
+/// Opens every named file. Returns a finding for each that cannot be used.
 pub(super) fn check(files: &[(FileUse, Range<usize>)]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (file, span) in files {
@@ -28,7 +28,7 @@ pub(super) fn check(files: &[(FileUse, Range<usize>)]) -> Vec<Finding> {
             FileUse::Authorities(path) => tls::roots_from_file(path).map(drop),
         };
         if let Err(what) = checked {
-            // It says itself what was expected.
+            // The message includes what was expected.
             let (span, expected) = (span.clone(), String::new());
             findings.push(Finding { span, absence: false, what, expected });
         }

@@ -1,18 +1,18 @@
-//! The configuration file: read, checked and printed.
+//! Reads, checks and prints the configuration file.
 //!
 //! | module | what it is |
 //! |---|---|
 //! | [`settings`] | every setting, once: key, flag, kind, bounds, description |
-//! | [`setting`], [`value`] | what an entry is; kinds of values, and how each is read and written |
-//! | [`rules`] | what must hold between values, wherever they came from |
-//! | `syntax`, `section`, `reader` | text, tables, configuration: every error with its place |
-//! | `files` | certificates, keys and authorities that a file names |
-//! | [`print`](mod@print) | a configuration as a file, with a comment for each value |
-//! | [`difference`] | what differs between two configurations |
-//! | [`error`] | what is wrong, and where |
+//! | [`setting`], [`value`] | the type of an entry; kinds of values and their formats |
+//! | [`rules`] | rules between values, for files and for flags |
+//! | `syntax`, `section`, `reader` | from bytes to a configuration; errors have positions |
+//! | `files` | checks of the certificates, keys and authorities that a file names |
+//! | [`print`](mod@print) | writes a configuration as a file, with a comment for each value |
+//! | [`difference`] | compares two configurations |
+//! | [`error`] | errors with positions |
 //!
-//! Reading opens nothing but the file itself; what certificates hold is read by
-//! [`Certificates`](crate::proxy::tls::Certificates), so that a reload can do both again.
+//! Reading opens only the file itself. [`Certificates`](crate::proxy::tls::Certificates) reads the
+//! certificate files. A reload does both again.
 
 pub mod difference;
 pub mod error;
@@ -36,24 +36,24 @@ use crate::proxy::route::Route;
 
 pub use error::{ConfigError, Position};
 
-/// Longest file that is read, in bytes.
+/// The maximal size of a configuration file, in bytes.
 pub const FILE_BYTES_MAX: usize = 1 << 20;
 
-/// Name of the only cluster when flags alone describe the configuration.
+/// The name of the only cluster if flags alone describe the configuration.
 pub const DEFAULT_CLUSTER: &str = "default";
 
-/// Reads a file. The files that it names are not opened.
+/// Reads a configuration file. Does not open the files that it names.
 ///
 /// # Errors
-/// Everything that is wrong with it, in the order of the file.
+/// All errors in the file, in order of position.
 pub fn load(path: &Path) -> Result<ProxyConfig, Vec<ConfigError>> {
     read(&path.display().to_string(), &bytes(path)?, &directory(path))
 }
 
-/// Reads a file and every file that it names.
+/// Reads a configuration file and checks every file that it names.
 ///
 /// # Errors
-/// Everything that is wrong with it or them, in the order of the file.
+/// All errors in these files, in order of position.
 pub fn check(path: &Path) -> Result<ProxyConfig, Vec<ConfigError>> {
     let (name, bytes) = (path.display().to_string(), bytes(path)?);
     let reading = reader::read(&bytes, &directory(path));
@@ -62,11 +62,11 @@ pub fn check(path: &Path) -> Result<ProxyConfig, Vec<ConfigError>> {
     result(reading.config, findings, &name, &bytes)
 }
 
-/// Reads the bytes of a file. `name` is what errors call it; relative paths in it start from `base`.
-/// Opens nothing.
+/// Parses the bytes of a configuration file. Errors call the file `name`; relative paths start from
+/// `base`. Opens no file.
 ///
 /// # Errors
-/// Everything that is wrong with it, in the order of the file.
+/// All errors in the bytes, in order of position.
 pub fn read(name: &str, bytes: &[u8], base: &Path) -> Result<ProxyConfig, Vec<ConfigError>> {
     let reading = reader::read(bytes, base);
     result(reading.config, reading.findings, name, bytes)
@@ -82,7 +82,7 @@ fn result(
     if errors.is_empty() { Ok(config) } else { Err(errors) }
 }
 
-/// What a file holds, if it is not too long.
+/// Reads the bytes of a file of at most [`FILE_BYTES_MAX`] bytes.
 fn bytes(path: &Path) -> Result<Vec<u8>, Vec<ConfigError>> {
     let failed = |what: String, expected: String| {
         let file = path.display().to_string();
@@ -100,17 +100,17 @@ fn bytes(path: &Path) -> Result<Vec<u8>, Vec<ConfigError>> {
     Ok(bytes)
 }
 
-/// The directory that a file is in, from the root.
+/// The absolute path of the directory of a file.
 fn directory(path: &Path) -> std::path::PathBuf {
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     whole.parent().map_or_else(|| whole.clone(), Path::to_path_buf)
 }
 
-/// Reads bytes as a file, and whatever is good in them has to survive being printed and read again.
-/// For tests and fuzzing.
+/// Parses bytes as a configuration file. If they are valid, prints the configuration and parses it
+/// again. For tests and fuzzing.
 ///
 /// # Panics
-/// If it does not.
+/// If the second configuration differs from the first, or its printed text does.
 pub fn round_trip(bytes: &[u8]) {
     let base = Path::new("/");
     if let Ok(config) = read("bytes", bytes, base) {
@@ -125,7 +125,7 @@ pub fn round_trip(bytes: &[u8]) {
     }
 }
 
-/// The defaults, with a backend that stands for those that have to be named.
+/// Returns the defaults with an example backend, because backends have no default.
 #[must_use]
 pub fn example() -> ProxyConfig {
     let mut cluster = ClusterConfig::new(DEFAULT_CLUSTER);

@@ -1,5 +1,5 @@
-//! A configuration as a file, every value in force with a comment. Reading it and printing it again
-//! gives the same text.
+//! Prints a configuration as a file, with a comment for every value. Reading the file and printing
+//! it again gives the same text.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,7 @@ use crate::proxy::route::Route;
 #[must_use]
 pub fn print(config: &ProxyConfig) -> String {
     let mut text = String::from(
-        "# All values in force, for `baton run --config FILE`. What is left out has its default.\n",
+        "# All values, for `baton run --config FILE`. A value that is left out has its default.\n",
     );
     let mut printer = Printer { text: &mut text };
     printer.sections("", PROCESS, config, &ProxyConfig::default());
@@ -39,7 +39,7 @@ struct Printer<'text> {
 
 impl Printer<'_> {
     fn line(&mut self, line: std::fmt::Arguments<'_>) {
-        writeln!(self.text, "{line}").expect("a string takes everything");
+        writeln!(self.text, "{line}").expect("writing to a String cannot fail");
     }
 
     fn header(&mut self, header: &str) {
@@ -60,12 +60,12 @@ impl Printer<'_> {
         self.sections(&format!("{name}."), CLUSTER, cluster, &defaults);
     }
 
-    /// A backend, with those TLS values that it does not have from its cluster.
+    /// Prints a backend, with the TLS values that differ from those of its cluster.
     fn backend(&mut self, backend: &BackendSettings, inherited: &UpstreamTlsSettings) {
         let defaults = BackendSettings { weight: 1, ..backend.clone() };
         self.settings(BACKEND.iter(), backend, &defaults);
         let differs = |setting: &&Setting<UpstreamTlsSettings>| {
-            // A certificate and its key stay together.
+            // A certificate and its key are printed together.
             let pair = ["certificate", "key"].contains(&setting.key);
             let changed = pair && backend.tls.certificate != inherited.certificate;
             changed || (setting.access.get)(&backend.tls) != (setting.access.get)(inherited)
@@ -74,7 +74,7 @@ impl Printer<'_> {
         self.settings(own, &backend.tls, &UpstreamTlsSettings::default());
     }
 
-    /// The tables within a table.
+    /// Prints the sub-tables of a table.
     fn sections<T: 'static>(
         &mut self,
         prefix: &str,

@@ -1,5 +1,4 @@
-//! From a file to a configuration: finds everything that is wrong with it, and never stops at the
-//! first error.
+//! Parses a file into a configuration. It finds all errors, and does not stop at the first one.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -21,17 +20,17 @@ use crate::proxy::config::{
 };
 use crate::proxy::route::Route;
 
-/// What came of reading a file.
+/// The result of parsing a file.
 pub(super) struct Reading {
-    /// The configuration; to be used only if nothing was found.
+    /// The configuration; valid only if there are no findings.
     pub(super) config: ProxyConfig,
-    /// Everything that is wrong with it.
+    /// All errors.
     pub(super) findings: Vec<Finding>,
-    /// Files that it names, and where.
+    /// The files that the configuration names, and where it names them.
     pub(super) files: Vec<(FileUse, Range<usize>)>,
 }
 
-/// Reads a file. Relative paths in it start from `base`. Opens nothing.
+/// Parses a file. Relative paths start from `base`. Opens no file.
 pub(super) fn read(bytes: &[u8], base: &Path) -> Reading {
     let readable = syntax::readable(bytes);
     let (tree, _) = DeTable::parse_recoverable(&readable.text);
@@ -83,7 +82,7 @@ fn read_file(table: &DeTable<'_>, notes: &mut Notes) -> ProxyConfig {
     config
 }
 
-/// Reads the settings of a table, in itself and in tables in it.
+/// Reads settings from a table and its sub-tables.
 fn apply_sections<T: 'static>(
     outer: &mut Section<'_, '_>,
     notes: &mut Notes,
@@ -133,14 +132,14 @@ fn read_backend(
     let mut backend = BackendSettings { url: nowhere, weight: 1, tls: inherited.clone() };
     section.apply(notes, BACKEND.iter(), &mut backend);
     if section.has("certificate") || section.has("key") {
-        // One file of its own and one of the cluster's would not fit.
+        // A certificate and a key from different tables would not match.
         backend.tls.certificate = None;
     }
     read_upstream_tls(&mut section, notes, &mut backend.tls);
     if backend.url.scheme != Scheme::Https {
         for setting in UPSTREAM_TLS.iter().filter(|setting| section.has(setting.key)) {
             let path = section.path_of(setting.key);
-            let what = format!("'{}' does nothing for {}", setting.key, backend.url);
+            let what = format!("'{}' has no effect for {}", setting.key, backend.url);
             notes.wrong(&path, notes.span(&path), what, "an https:// backend");
         }
     }
@@ -172,7 +171,8 @@ fn read_route(mut section: Section<'_, '_>, notes: &mut Notes) -> Route {
     route
 }
 
-/// The certificate that a table names, if it names both files. With only one of them, none is left.
+/// Returns the certificate that a table names, if it names both files. If it names only one, notes
+/// that the other is missing and clears the certificate.
 fn whole_certificate(
     section: &Section<'_, '_>,
     notes: &mut Notes,

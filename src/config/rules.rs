@@ -1,4 +1,4 @@
-//! What must hold between values, wherever they came from: a file or flags.
+//! Rules between values, for files and for flags.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,19 +7,19 @@ use super::settings::CLUSTER;
 use crate::proxy::backend_url::Scheme;
 use crate::proxy::config::{ClusterConfig, ProbeKind, ProxyConfig};
 
-/// Two values that do not go together, or something that is not there.
+/// A violation of a rule: values that contradict each other, or something that is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// What is wrong, by its path in a file, such as `cluster.web.limits.waiting` or
+    /// The path of the invalid value in a file, such as `cluster.web.limits.waiting` or
     /// `listener[1].address`.
     pub path: String,
-    /// The values that it depends on, by their paths.
+    /// The paths of all values that the rule depends on.
     pub depends_on: Vec<String>,
-    /// Whether it is that something is not there.
+    /// True if something is missing.
     pub absence: bool,
-    /// What is wrong.
+    /// A description of the problem.
     pub what: String,
-    /// What would be right.
+    /// A description of a valid value.
     pub expected: String,
 }
 
@@ -39,7 +39,7 @@ impl Problem {
     }
 }
 
-/// The tables know the bounds of what clients may do; this is for what they cannot say.
+/// Checks the client limits for bounds that the tables of settings cannot express.
 fn client_problems(config: &ProxyConfig) -> Option<Problem> {
     let (name, expected) = config.client_limits.check().err()?;
     let path = match name.split_once('.') {
@@ -51,7 +51,7 @@ fn client_problems(config: &ProxyConfig) -> Option<Problem> {
     Some(Problem::new(path, what, expected))
 }
 
-/// Everything that is wrong with a configuration whose values are each valid.
+/// Returns all problems of a configuration whose values are each valid by themselves.
 #[must_use]
 pub fn problems(config: &ProxyConfig) -> Vec<Problem> {
     let mut problems = counts(config);
@@ -71,7 +71,7 @@ pub fn problems(config: &ProxyConfig) -> Vec<Problem> {
     problems
 }
 
-/// What there are too many of.
+/// Checks the lengths of the lists.
 fn counts(config: &ProxyConfig) -> Vec<Problem> {
     let counts = [
         ("listener", config.listeners.len(), ProxyConfig::LISTENERS_MAX),
@@ -80,7 +80,7 @@ fn counts(config: &ProxyConfig) -> Vec<Problem> {
     ];
     let too_many = counts.into_iter().filter(|(_, count, max)| count > max);
     let problem = |(path, count, max): (&str, usize, usize)| {
-        let what = format!("there are {count} of '{path}'");
+        let what = format!("'{path}' has {count} entries");
         Problem::new(path.to_owned(), what, format!("at most {max}"))
     };
     too_many.map(problem).collect()
@@ -101,13 +101,13 @@ fn listener_problems(config: &ProxyConfig) -> Vec<Problem> {
         .collect();
     addresses.extend(config.admin.map(|address| ("admin.address".to_owned(), address)));
     for (path, address) in addresses {
-        // Port 0 is another port each time.
+        // The system chooses another port for each port 0.
         if address.port() == 0 {
             continue;
         }
         if let Some(first) = taken.get(&address) {
-            let what = format!("{address} is taken twice");
-            let expected = "an address of its own for each listener and the admin interface";
+            let what = format!("{address} is used twice");
+            let expected = "a different address for each listener and the admin interface";
             problems.push(Problem::new(path, what, expected).depends_on(String::clone(first)));
         } else {
             taken.insert(address, path);
@@ -141,7 +141,7 @@ fn cluster_problems(cluster: &ClusterConfig) -> Vec<Problem> {
         problems.push(Problem::new(path(key), what, expected).depends_on(path(other)));
     }
     problems.extend(backend_problems(cluster));
-    // What the pool refuses beyond this would be a bug in the tables; it must not start all the same.
+    // Any other refusal by the pool is a bug in the tables. Even then, Baton must not start.
     if problems.is_empty()
         && let Err(error) = cluster.pool_config(0).check()
     {
@@ -151,7 +151,7 @@ fn cluster_problems(cluster: &ClusterConfig) -> Vec<Problem> {
     problems
 }
 
-/// Values that are out of a bound that another value sets: which, that other one, and how.
+/// Values beyond a bound set by another value: the value's path, the other's path, the relation.
 fn crossed_bounds(cluster: &ClusterConfig) -> Vec<(&'static str, &'static str, &'static str)> {
     let (limits, timeouts) = (&cluster.pool.limits, &cluster.pool.timeouts);
     let bounds = [
@@ -175,14 +175,18 @@ fn backend_problems(cluster: &ClusterConfig) -> Vec<Problem> {
         let path = format!("cluster.{}.backend[{index}].url", cluster.name);
         let (url, name) = (backend.url.to_string(), backend.tls.name.clone());
         if cluster.probe.kind == ProbeKind::Grpc && backend.url.scheme == Scheme::Http {
-            let what = format!("{url} cannot be asked for its health by gRPC");
+            let what = format!("{url} cannot have a gRPC health check");
             let expected = "https:// or h2c://, or another probe.kind";
             let kind = format!("cluster.{}.probe.kind", cluster.name);
             problems.push(Problem::new(path.clone(), what, expected).depends_on(kind));
         }
         if !seen.insert((url.clone(), name)) {
-            let what = format!("{url} is there twice in cluster '{}'", cluster.name);
-            problems.push(Problem::new(path, what, "each backend once, with a weight if need be"));
+            let what = format!("{url} occurs twice in cluster '{}'", cluster.name);
+            problems.push(Problem::new(
+                path,
+                what,
+                "each backend once; a weight changes its share",
+            ));
         }
     }
     problems

@@ -1,4 +1,4 @@
-//! Walks one table of a file: known keys into a configuration, everything else into errors.
+//! Reads one table of a file. Known keys go into a configuration; anything else is an error.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, Range};
@@ -12,31 +12,31 @@ use super::files::FileUse;
 use super::setting::Setting;
 use super::value::{Kind, Value};
 
-/// From this similarity on (1 is equal) an unknown key is taken for a slip of the pen.
+/// The least similarity (1 is equal) at which an unknown key counts as a misspelt one.
 const SIMILAR: f64 = 0.65;
-/// From this one on it is for certain, even if there is a key of that name elsewhere.
+/// The least similarity at which it counts as misspelt even if it is the name of a key elsewhere.
 const SAME: f64 = 0.95;
-/// Longest word that is compared with others, in bytes: the effort grows with the length.
+/// The maximal length of a compared word, in bytes: the cost of a comparison grows with the length.
 const COMPARED_MAX: usize = 64;
-/// Most characters of a wrong value that an error repeats.
+/// The maximal number of characters of a wrong value in an error.
 const SHOWN_MAX: usize = 60;
 
-/// What is noted while a file is read.
+/// Notes taken while a file is read.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     pub(super) findings: Vec<Finding>,
-    /// Where each key and table is, by its path.
+    /// The position of each key and table, by path.
     pub(super) spans: BTreeMap<String, Range<usize>>,
-    /// Paths of what is there and could not be used.
+    /// The paths of keys and tables with findings.
     pub(super) broken: BTreeSet<String>,
-    /// Files that are named, and where.
+    /// The files that are named, and where.
     pub(super) files: Vec<(FileUse, Range<usize>)>,
-    /// Where relative paths start.
+    /// The directory that relative paths start from.
     pub(super) base: PathBuf,
 }
 
 impl Notes {
-    /// Notes that something is wrong with what is at a path.
+    /// Notes that the key or table at a path is wrong.
     pub(super) fn wrong(
         &mut self,
         path: &str,
@@ -66,12 +66,12 @@ impl Notes {
         self.findings.push(finding);
     }
 
-    /// Where a path is, or the nearest table around it.
+    /// The position of a path, or of the nearest table around it.
     pub(super) fn span(&self, path: &str) -> Range<usize> {
         with_outer(path).find_map(|path| self.spans.get(path).cloned()).unwrap_or(0..0)
     }
 
-    /// Whether something could not be used that is at a path, in it or around it.
+    /// True if there is a finding at a path, inside it or around it.
     pub(super) fn is_broken(&self, path: &str) -> bool {
         let from_here = self.broken.range::<str, _>((Bound::Included(path), Bound::Unbounded));
         let mut in_it = from_here.take_while(|broken| broken.starts_with(path));
@@ -80,19 +80,19 @@ impl Notes {
     }
 }
 
-/// A path, and those of everything around it.
+/// Iterates over a path and the paths of everything around it.
 fn with_outer(path: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(path), |path| path.rfind(['.', '[']).map(|end| &path[..end]))
 }
 
 /// A table that is being read.
 pub(super) struct Section<'table, 'text> {
-    /// Where it is in the configuration, such as `cluster.web.limits`; empty for the whole file.
+    /// The table's path, such as `cluster.web.limits`; empty for the whole file.
     pub(super) path: String,
     pub(super) span: Range<usize>,
     table: &'table DeTable<'text>,
     known: Vec<&'static str>,
-    /// Keys of tables in this one, and these tables.
+    /// Keys of sub-tables, each with the name of its sub-table.
     within: Vec<(&'static str, &'static str)>,
 }
 
@@ -101,12 +101,12 @@ impl<'table, 'text> Section<'table, 'text> {
         Self { path, span, table, known: Vec::new(), within: Vec::new() }
     }
 
-    /// The path of a key in it.
+    /// The path of a key of this table.
     pub(super) fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
-    /// Whether a key is there, whatever its value.
+    /// True if a key is present, whatever its value.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
@@ -122,7 +122,7 @@ impl<'table, 'text> Section<'table, 'text> {
         Some(value)
     }
 
-    /// Notes which keys belong into a table in this one, for those who forget its header.
+    /// Notes the keys of a sub-table, for the error if its header is missing.
     pub(super) fn expect_within(
         &mut self,
         inner: &'static str,
@@ -131,7 +131,7 @@ impl<'table, 'text> Section<'table, 'text> {
         self.within.extend(keys.map(|key| (key, inner)));
     }
 
-    /// Reads the settings of this section into a configuration.
+    /// Reads the settings of this table into a configuration.
     pub(super) fn apply<T: 'static>(
         &mut self,
         notes: &mut Notes,
@@ -156,13 +156,13 @@ impl<'table, 'text> Section<'table, 'text> {
         }
     }
 
-    /// Notes that a key is not there.
+    /// Notes that a key is missing.
     pub(super) fn require(&self, notes: &mut Notes, key: &str, kind: Kind) {
         let what = format!("'{key}' is missing in {}", self.name());
         notes.absent(&self.path_of(key), self.span.clone(), what, kind.to_string());
     }
 
-    /// A table in this one.
+    /// Returns a sub-table.
     pub(super) fn table(
         &mut self,
         notes: &mut Notes,
@@ -183,7 +183,7 @@ impl<'table, 'text> Section<'table, 'text> {
         }
     }
 
-    /// The tables in an array of tables in this one.
+    /// Returns the tables of an array of tables.
     pub(super) fn tables(
         &mut self,
         notes: &mut Notes,
@@ -212,8 +212,7 @@ impl<'table, 'text> Section<'table, 'text> {
         sections
     }
 
-    /// Tables in this one that are named by whoever wrote the file, in the order in which they are
-    /// written.
+    /// Returns the sub-tables that the file itself names, in order of position.
     pub(super) fn named_tables(
         &self,
         notes: &mut Notes,
@@ -241,7 +240,7 @@ impl<'table, 'text> Section<'table, 'text> {
         sections
     }
 
-    /// Notes every key that was not asked for.
+    /// Notes an error for every key that was not read.
     pub(super) fn finish(self, notes: &mut Notes) {
         for name in self.table.keys() {
             let key = name.get_ref().as_ref();
@@ -260,7 +259,7 @@ impl<'table, 'text> Section<'table, 'text> {
         }
     }
 
-    /// What people call it.
+    /// The table's name in messages.
     fn name(&self) -> String {
         if self.path.is_empty() {
             return "the file".to_owned();
@@ -272,7 +271,7 @@ impl<'table, 'text> Section<'table, 'text> {
     }
 }
 
-/// The nearest of some words, or all of them if none is near.
+/// Suggests the most similar of the known words, or all of them if none is similar.
 pub(super) fn suggestion(word: &str, known: &[&str]) -> String {
     let word = word.to_lowercase();
     let comparable = word.len() <= COMPARED_MAX;
@@ -280,7 +279,7 @@ pub(super) fn suggestion(word: &str, known: &[&str]) -> String {
         if !comparable {
             return 0.0;
         }
-        // The one likes equal beginnings, the other swapped letters in short words.
+        // Damerau-Levenshtein favours swapped letters, Jaro-Winkler equal beginnings.
         let swapped = strsim::normalized_damerau_levenshtein(&word, known);
         swapped.max(strsim::jaro_winkler(&word, known))
     };
@@ -294,7 +293,7 @@ pub(super) fn suggestion(word: &str, known: &[&str]) -> String {
     }
 }
 
-/// Relative paths start from the directory of the file.
+/// Resolves a relative path against the directory of the file.
 fn resolved(kind: Kind, value: Value, notes: &Notes) -> Value {
     match (kind, value) {
         (Kind::Path, Value::Text(path)) => {
@@ -304,7 +303,7 @@ fn resolved(kind: Kind, value: Value, notes: &Notes) -> Value {
     }
 }
 
-/// A wrong value, in the words of an error.
+/// Describes a wrong value for an error.
 fn description(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => format!("the string \"{}\"", shown(text)),
@@ -317,7 +316,7 @@ fn description(value: &DeValue<'_>) -> String {
     }
 }
 
-/// The beginning of a text, on one line.
+/// The beginning of a text, escaped so that it fits on one line.
 fn shown(text: &str) -> String {
     let mut shown: String = text.chars().take(SHOWN_MAX).flat_map(char::escape_debug).collect();
     if text.chars().nth(SHOWN_MAX).is_some() {

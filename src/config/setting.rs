@@ -1,41 +1,41 @@
-//! What a setting is: one entry for file, flag, help and printing.
+//! The type of a setting: one entry for the file, the flag, its help and printing.
 
 use super::value::{Kind, Value};
 
-/// Reads a setting out of a configuration and puts it in.
+/// Gets and sets the value of a setting in a configuration.
 #[derive(Debug)]
 pub struct Access<T> {
-    /// The value; `None` if an optional one is not set.
+    /// Returns the value; `None` if an optional one is not set.
     pub get: fn(&T) -> Option<Value>,
-    /// Puts in a value of the setting's kind.
+    /// Sets the value, which must be of the setting's kind.
     pub set: fn(&mut T, Value),
 }
 
 /// One setting of a part `T` of the configuration.
 #[derive(Debug)]
 pub struct Setting<T: 'static> {
-    /// The table that it is in, within that of `T`; empty if in that itself.
+    /// The name of its table within the table of `T`; empty for the table of `T` itself.
     pub section: &'static str,
-    /// Its key in that table.
+    /// The key in that table.
     pub key: &'static str,
-    /// What it may be.
+    /// The kind of its values.
     pub kind: Kind,
-    /// Reads and puts it.
+    /// Gets and sets the value.
     pub access: Access<T>,
-    /// What it is for, one sentence without a period.
+    /// A description: one sentence without a period.
     pub description: &'static str,
     /// The long flag, if there is one.
     pub flag: Option<&'static str>,
     /// The short flag, if there is one.
     pub short: Option<char>,
-    /// What applies if it is not set, for settings without a default value.
+    /// A description of what applies if the setting is not set, for settings without a default.
     pub unset: &'static str,
-    /// Whether its table must have it.
+    /// True if the table must have the key.
     pub required: bool,
 }
 
 impl<T> Setting<T> {
-    /// A setting without a flag.
+    /// Creates a setting without a flag.
     #[must_use]
     pub const fn new(
         section: &'static str,
@@ -57,35 +57,35 @@ impl<T> Setting<T> {
         }
     }
 
-    /// With a long flag.
+    /// Adds a long flag.
     #[must_use]
     pub const fn flag(mut self, flag: &'static str) -> Self {
         self.flag = Some(flag);
         self
     }
 
-    /// With a short flag.
+    /// Adds a short flag.
     #[must_use]
     pub const fn short(mut self, short: char) -> Self {
         self.short = Some(short);
         self
     }
 
-    /// Optional, and what applies if it is not set.
+    /// Makes the setting optional, and describes what applies if it is not set.
     #[must_use]
     pub const fn unset(mut self, unset: &'static str) -> Self {
         self.unset = unset;
         self
     }
 
-    /// Without a default.
+    /// Makes the key required.
     #[must_use]
     pub const fn required(mut self) -> Self {
         self.required = true;
         self
     }
 
-    /// Section and key, with a dot between them.
+    /// Returns section and key, joined by a dot.
     #[must_use]
     pub fn path(&self) -> String {
         match self.section {
@@ -94,7 +94,7 @@ impl<T> Setting<T> {
         }
     }
 
-    /// What applies unless it is configured, for people.
+    /// Formats the value in `defaults` for people; returns `unset` if there is none.
     #[must_use]
     pub fn default_text(&self, defaults: &T) -> String {
         match (self.access.get)(defaults) {
@@ -104,7 +104,7 @@ impl<T> Setting<T> {
     }
 }
 
-/// The access to a field by its path.
+/// Creates the access to a field by its path.
 macro_rules! field {
     ($part:ident: $($path:ident).+) => {
         $crate::config::setting::Access {
@@ -114,8 +114,8 @@ macro_rules! field {
     };
 }
 
-/// The access to one of the two files of an optional certificate. While only one of them is known the
-/// other is empty.
+/// Creates the access to one of the two files of an optional certificate. While only one file is
+/// set, the other is an empty path.
 macro_rules! certificate_field {
     ($part:ident: $($path:ident).+ => $file:ident) => {
         $crate::config::setting::Access {

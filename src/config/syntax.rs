@@ -1,40 +1,40 @@
-//! From bytes to a text that is TOML. What is not is found and blanked, so that the rest can be read
-//! and every error is found at once.
+//! Makes the bytes of a file valid TOML. Invalid lines are reported and blanked, so that the rest
+//! can be read and all errors are found at once.
 
 use toml::de::DeTable;
 
 use super::error::Finding;
 
-/// Most lines that are blanked. A file with more is none of Baton's.
+/// The maximal number of blanked lines. A file with more is not a configuration file of Baton.
 const BROKEN_LINES_MAX: usize = 20;
 
-/// A text that can be read as tables.
+/// A text that parses as TOML.
 pub(super) struct Readable {
-    /// As long as the original, byte for byte, with broken lines blank.
+    /// The original text with invalid lines blanked, so that byte offsets stay the same.
     pub(super) text: String,
-    /// What was wrong.
+    /// The syntax errors.
     pub(super) findings: Vec<Finding>,
-    /// What seems absent may be in a line that was blanked.
+    /// The tables whose missing keys may be in a blanked line.
     doubt: Doubt,
 }
 
-/// Where something that is not found may be all the same.
+/// The tables in which a key that is not found may be in a blanked line.
 #[derive(Debug, Default)]
 struct Doubt {
-    /// A header was blanked, so that what follows it is somewhere else now.
+    /// True if a header was blanked, so that the lines after it now belong to another table.
     everywhere: bool,
-    /// Tables of which a line was blanked: where the lines of their headers start.
+    /// Tables with a blanked line, by the offset at which the line of their header starts.
     tables: Vec<usize>,
 }
 
-/// Makes a text readable.
+/// Checks and blanks the invalid lines of a file.
 pub(super) fn readable(bytes: &[u8]) -> Readable {
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
         Err(error) => {
             let at = error.valid_up_to();
             let what = format!("the byte 0x{:02x} is not UTF-8", bytes[at]);
-            let expected = "a text in UTF-8".to_owned();
+            let expected = "text in UTF-8".to_owned();
             let finding = Finding { span: at..at + 1, absence: false, what, expected };
             let doubt = Doubt { everywhere: true, ..Doubt::default() };
             return Readable { text: String::new(), findings: vec![finding], doubt };
@@ -50,7 +50,7 @@ pub(super) fn readable(bytes: &[u8]) -> Readable {
 }
 
 impl Readable {
-    /// Blanks the first line that is no TOML. False if there is none, or nothing to blank.
+    /// Blanks the first line that is not TOML. Returns false if there is none, or nothing to blank.
     fn blank_first_broken_line(&mut self) -> bool {
         let (_, errors) = DeTable::parse_recoverable(&self.text);
         let mut duplicates = Vec::new();
@@ -70,7 +70,7 @@ impl Readable {
             }
         }
         let Some(finding) = first else {
-            // Whatever is there twice is there: the rest can be read.
+            // A duplicate key is present, so the rest can be read without blanking its line.
             self.findings.extend(duplicates);
             return false;
         };
@@ -87,8 +87,8 @@ impl Readable {
         blanked
     }
 
-    /// Whether something that is not found, in the table whose header is at a byte, is sure not to be
-    /// there.
+    /// True if a key that is not found is certainly missing from the table whose header is at this
+    /// offset: neither the table nor its header had a line blanked.
     pub(super) fn is_certain(&self, header: usize) -> bool {
         let line = self.line_start(header);
         !self.doubt.everywhere && !self.doubt.tables.contains(&line)
@@ -99,7 +99,7 @@ impl Readable {
         before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1)
     }
 
-    /// Notes which table a line belongs to that is about to be blanked.
+    /// Notes the table of a line that is about to be blanked.
     fn doubt_table_of(&mut self, line: usize) {
         if self.text[line..].trim_start().starts_with('[') {
             self.doubt.everywhere = true;
@@ -117,12 +117,12 @@ impl Readable {
 
     fn duplicate(&self, finding: Finding) -> Finding {
         let name = self.text.get(finding.span.clone()).unwrap_or_default();
-        let what = format!("'{name}' is there twice");
+        let what = format!("'{name}' occurs twice");
         Finding { what, expected: "each key and table once".to_owned(), ..finding }
     }
 
-    /// Blanks the line that a byte is in, or the last one before it that is not blank. False if
-    /// there is none.
+    /// Blanks the line that contains a byte, or the last line before it that is not blank. Returns
+    /// false if there is none.
     fn blank_line(&mut self, offset: usize) -> bool {
         let bytes = self.text.as_bytes();
         let offset = offset.min(bytes.len());
@@ -159,10 +159,10 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_there_twice_breaks_nothing() {
+    fn a_duplicate_key_blanks_nothing() {
         let readable = readable(b"a = 1\na = 2\n");
         assert_eq!(readable.findings.len(), 1);
-        assert_eq!(readable.findings[0].what, "'a' is there twice");
+        assert_eq!(readable.findings[0].what, "'a' occurs twice");
         assert!(readable.is_certain(0));
     }
 

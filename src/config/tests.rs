@@ -1,4 +1,4 @@
-//! Files in, configurations or errors out, and back.
+//! Tests that read files into configurations or errors, and print configurations.
 
 use std::path::Path;
 use std::time::Duration;
@@ -86,7 +86,7 @@ fn good(text: &str) -> ProxyConfig {
 }
 
 #[test]
-fn a_whole_file_is_read() {
+fn a_complete_file_is_read() {
     let config = good(WHOLE);
     assert_eq!((config.workers, config.seed), (Some(2), Some(16)));
     assert_eq!(config.log_level, LogLevel::Debug);
@@ -116,7 +116,7 @@ fn a_whole_file_is_read() {
 }
 
 #[test]
-fn a_backend_has_the_values_of_its_cluster_unless_it_has_its_own() {
+fn a_backend_inherits_the_tls_values_of_its_cluster() {
     let config = good(WHOLE);
     let [first, second, third] = &config.clusters[0].backends[..] else { panic!("three") };
     assert_eq!(first.weight, 3);
@@ -126,13 +126,13 @@ fn a_backend_has_the_values_of_its_cluster_unless_it_has_its_own() {
     assert!(second.tls.insecure && !first.tls.insecure && !third.tls.insecure);
     assert_eq!(second.tls.name, None);
     for backend in [first, second] {
-        let files = backend.tls.certificate.as_ref().expect("that of the cluster");
+        let files = backend.tls.certificate.as_ref().expect("inherited from the cluster");
         assert_eq!(files.key, Path::new("/etc/baton/client-key.pem"));
     }
 }
 
 #[test]
-fn an_empty_file_lacks_nothing_but_a_cluster() {
+fn everything_but_a_cluster_has_a_default() {
     let config = good("[[cluster.one.backend]]\nurl = \"https://backend.example\"\n");
     let mut expected = example();
     expected.clusters[0].name = "one".to_owned();
@@ -141,17 +141,17 @@ fn an_empty_file_lacks_nothing_but_a_cluster() {
 }
 
 #[test]
-fn what_is_printed_is_read_and_printed_as_the_same() {
+fn a_printed_configuration_is_read_and_printed_the_same() {
     for config in [example(), good(WHOLE)] {
         let text = print::print(&config);
         let again = good(&text);
         assert_eq!(again, config);
         assert_eq!(print::print(&again), text);
-        assert!(text.lines().all(|line| line.len() <= 160), "nobody likes long lines");
+        assert!(text.lines().all(|line| line.len() <= 160), "no line is too long");
     }
 }
 
-/// Every value has its comment, and every entry of the tables is in what is printed.
+/// Every setting of the tables is printed, and has a comment.
 #[test]
 fn every_setting_is_printed_with_a_comment() {
     let text = print::print(&example());
@@ -173,7 +173,7 @@ fn every_setting_is_printed_with_a_comment() {
     assert_eq!(values, tables);
 }
 
-/// The bounds of the tables are within those of the pool: at either end of each a pool can be built.
+/// The pool accepts the least and the greatest value of every setting.
 #[test]
 fn the_pool_agrees_with_the_bounds_of_the_tables() {
     use value::{Kind, Value};
@@ -193,7 +193,7 @@ fn the_pool_agrees_with_the_bounds_of_the_tables() {
             let mut cluster = example().clusters.remove(0);
             (setting.access.set)(&mut cluster, end.clone());
             assert_eq!((setting.access.get)(&cluster), Some(end.clone()), "{}", setting.path());
-            // These three are bounded by another value too.
+            // Other values also bound these three.
             cluster.pool.limits.waiting =
                 cluster.pool.limits.waiting.min(cluster.pool.limits.requests);
             let timeouts = &mut cluster.pool.timeouts;
@@ -204,7 +204,7 @@ fn the_pool_agrees_with_the_bounds_of_the_tables() {
     }
 }
 
-/// A value of the pool that is not in the tables would be one that nobody can set.
+/// Every value of the pool's configuration has a setting.
 #[test]
 fn every_value_of_the_pool_can_be_configured() {
     use value::{Kind, Value};
@@ -227,7 +227,7 @@ fn every_value_of_the_pool_can_be_configured() {
     let stays = |line: &&str| line.contains(": ") && line.ends_with(',');
     let same = defaults.lines().filter(stays).filter(|line| changed.lines().any(|it| it == *line));
     let same: Vec<_> = same.map(str::trim).collect();
-    // Backends have a table of their own; who probes follows from the kind of the probe.
+    // Backends have their own table; `probing` follows from the kind of the health check.
     assert_eq!(same, ["backends: [],", "probing: Off,"]);
 }
 
@@ -237,12 +237,12 @@ fn too_many_of_anything_is_an_error() {
     let text: String = (0..=ProxyConfig::CLUSTERS_MAX).map(cluster).collect();
     let errors = read_text(&text).expect_err("one too many");
     let text: Vec<_> = errors.iter().map(ToString::to_string).collect();
-    assert_eq!(text, ["baton.toml:1:3: there are 257 of 'cluster'; expected at most 256"]);
+    assert_eq!(text, ["baton.toml:1:3: 'cluster' has 257 entries; expected at most 256"]);
 }
 
 #[test]
 fn a_file_that_cannot_be_read_is_named() {
-    let errors = load(Path::new("/nonexistent/baton.toml")).expect_err("it is not there");
+    let errors = load(Path::new("/nonexistent/baton.toml")).expect_err("the file does not exist");
     let text = errors[0].to_string();
     assert!(text.starts_with("/nonexistent/baton.toml: cannot be read: "), "{text}");
     assert!(text.ends_with("; expected a file that can be read"), "{text}");

@@ -1,4 +1,4 @@
-//! Single values: what kinds there are, how each is read from text and from a file, and written.
+//! Values of settings: their kinds, parsing and formatting.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-/// The longest time that can be configured.
+/// The longest duration that can be configured.
 const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Units of time, in milliseconds, the longest first.
 const TIME_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
@@ -14,70 +14,70 @@ const TIME_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_0
 const SIZE_UNITS: [(&str, u64); 4] =
     [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
-/// A value on its way between a configuration and a text.
+/// A value of a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// A count, or bytes.
+    /// A count, or a number of bytes.
     Integer(u64),
-    /// A time.
+    /// A duration.
     Duration(Duration),
-    /// Yes or no.
+    /// True or false.
     Boolean(bool),
-    /// Everything else, in canonical form.
+    /// Any other value as text, in canonical form.
     Text(String),
 }
 
-/// What a value may be.
+/// The kind of a value, with its bounds.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
-    /// A count within bounds, both included.
+    /// A count within inclusive bounds.
     Integer {
-        /// The least.
+        /// The minimum.
         min: u64,
-        /// The most.
+        /// The maximum.
         max: u64,
     },
-    /// Bytes within bounds, both included: an integer, or text such as `64KiB`.
+    /// A number of bytes within inclusive bounds: an integer, or text such as `64KiB`.
     Bytes {
-        /// The least.
+        /// The minimum.
         min: u64,
-        /// The most.
+        /// The maximum.
         max: u64,
     },
-    /// A time such as `500ms`, up to a year.
+    /// A duration such as `500ms`, up to a year.
     Duration {
-        /// Whether it may be zero.
+        /// True if zero is allowed.
         zero: bool,
     },
-    /// Yes or no.
+    /// True or false.
     Boolean,
-    /// One of these words.
+    /// One of these names.
     Choice(&'static [&'static str]),
-    /// The path of a file. In a configuration file a relative one starts from the directory of that
-    /// file.
+    /// The path of a file. In a configuration file, a relative path starts from the directory of
+    /// that file.
     Path,
-    /// Some other text.
+    /// Any other text.
     Text {
-        /// For the help of its flag.
+        /// The placeholder in the help of its flag.
         placeholder: &'static str,
-        /// What it must be.
+        /// A description of valid text.
         expected: &'static str,
-        /// Its canonical form, if it is valid.
+        /// Returns the canonical form of valid text.
         canonical: fn(&str) -> Option<String>,
     },
 }
 
 impl Kind {
-    /// A count from 1.
+    /// A count from 1 to `max`.
     #[must_use]
     pub const fn count(max: u64) -> Self {
         Self::Integer { min: 1, max }
     }
 
-    /// Reads the value of a flag.
+    /// Parses the value of a flag.
     ///
     /// # Errors
-    /// What was expected.
+    /// A description of what was expected.
     pub fn read_text(&self, text: &str) -> Result<Value, String> {
         let value = match self {
             Self::Integer { min, max } => {
@@ -97,7 +97,7 @@ impl Kind {
         value.ok_or_else(|| format!("expected {self}"))
     }
 
-    /// Reads a value of a file, if it is one of this kind.
+    /// Reads a value of a file. Returns `None` if it is not of this kind or out of bounds.
     pub(super) fn read(&self, value: &DeValue<'_>) -> Option<Value> {
         match (self, value) {
             (Self::Integer { .. } | Self::Bytes { .. }, DeValue::Integer(number)) => {
@@ -117,7 +117,7 @@ impl Kind {
         }
     }
 
-    /// Writes a value as a file has it.
+    /// Formats a value for a file.
     #[must_use]
     pub fn write(&self, value: &Value) -> String {
         match (self, value) {
@@ -136,7 +136,7 @@ impl Kind {
         }
     }
 
-    /// How help calls a value of this kind.
+    /// Returns the placeholder of a value in help texts.
     #[must_use]
     pub fn placeholder(&self) -> &'static str {
         match self {
@@ -151,7 +151,7 @@ impl Kind {
     }
 }
 
-/// What is expected, with bounds and unit.
+/// Describes valid values, with bounds and units.
 impl fmt::Display for Kind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -175,20 +175,21 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A string of a file, with quotes.
+/// Formats a text as a quoted string for a file.
 #[must_use]
 pub fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-/// The value in the largest unit that divides it; `None` of zero.
+/// Returns the value in the largest unit that divides it: the count, the unit and its factor.
+/// Returns `None` for zero.
 fn unit(units: &[(&'static str, u64)], value: u64) -> Option<(u64, &'static str, u64)> {
     let (name, factor) =
         units.iter().find(|(_, factor)| value > 0 && value.is_multiple_of(*factor))?;
     Some((value / factor, name, *factor))
 }
 
-/// A number, digits only, and the rest of the text.
+/// Splits a text into the number that it starts with and the rest.
 fn split_number(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     let (number, rest) = text.split_at(end);
@@ -211,14 +212,14 @@ fn size(text: &str) -> Option<u64> {
     number.checked_mul(*factor)
 }
 
-/// A field of a configuration, as a value.
+/// A type of configuration fields, which can be converted to and from values.
 pub trait Field {
-    /// The value; `None` if an optional one is not set.
+    /// Returns the value; `None` if an optional field is not set.
     fn to_value(&self) -> Option<Value>;
-    /// The field that a value of the right kind, within its bounds, stands for.
+    /// Converts a value of the right kind and within its bounds.
     ///
     /// # Panics
-    /// If the value is of another kind or out of bounds: whoever read it has checked that.
+    /// If the value is of another kind or out of bounds. [`Kind::read_text`] checks both.
     fn from_value(value: Value) -> Self;
 }
 
@@ -274,10 +275,10 @@ impl Field for bool {
 }
 
 impl Value {
-    /// The text of a value that is one.
+    /// Returns the text.
     ///
     /// # Panics
-    /// If it is not.
+    /// If the value is not text.
     #[must_use]
     pub fn into_text(self) -> String {
         let Self::Text(text) = self else { panic!("{CHECKED}") };
@@ -297,7 +298,7 @@ impl Field for String {
 
 impl Field for PathBuf {
     fn to_value(&self) -> Option<Value> {
-        // Only text is ever read into a path.
+        // A path is always read from text, so the conversion loses nothing.
         Some(Value::Text(self.to_string_lossy().into_owned()))
     }
 
@@ -306,7 +307,7 @@ impl Field for PathBuf {
     }
 }
 
-/// Fields that are read from and written as text.
+/// Implements [`Field`] for types that are parsed from text and formatted as text.
 macro_rules! text_fields {
     ($($field:ty),+) => {$(
         impl $crate::config::value::Field for $field {
@@ -395,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_quoted_so_that_it_is_read_back() {
+    fn quoted_text_is_parsed_as_the_same_text() {
         for text in ["plain", "a \"quote\"", "back\\slash", "line\nbreak", "'both\" '''", "\u{7f}"]
         {
             let file = format!("key = {}", quoted(text));

@@ -1,4 +1,4 @@
-//! Pairs of files, and what is said to differ between them.
+//! Tests of the differences between two files.
 
 use std::path::Path;
 
@@ -38,9 +38,9 @@ fn words(after: &str) -> Vec<String> {
 }
 
 #[test]
-fn order_and_spelling_are_no_difference() {
+fn order_and_notation_make_no_difference() {
     assert!(words(BASE).is_empty());
-    let (backends, rest) = BASE.split_once("[cluster.old]").expect("as above");
+    let (backends, rest) = BASE.split_once("[cluster.old]").expect("BASE has this table");
     let reordered = format!("[cluster.old]{rest}{backends}[process]\nlog_level = \"info\"\n");
     let difference = Difference::between(&config(BASE), &config(&reordered));
     assert!(difference.is_empty(), "{difference:?}");
@@ -49,7 +49,7 @@ fn order_and_spelling_are_no_difference() {
 }
 
 #[test]
-fn everything_that_differs_is_said_once() {
+fn every_difference_is_reported_once() {
     let replace = |from: &str, to: &str| words(&BASE.replace(from, to));
     assert_eq!(
         replace("weight = 2", "weight = 5"),
@@ -61,7 +61,7 @@ fn everything_that_differs_is_said_once() {
     );
     assert_eq!(
         replace("https://10.0.0.2\"", "https://10.0.0.2\"\ninsecure = true"),
-        ["backend https://10.0.0.2:443 of web other TLS"]
+        ["backend https://10.0.0.2:443 of web with other TLS settings"]
     );
     assert_eq!(
         replace("https://10.0.0.2\"", "https://10.0.0.2\"\ntls_name = \"other\""),
@@ -98,7 +98,7 @@ fn everything_that_differs_is_said_once() {
 }
 
 #[test]
-fn a_cluster_that_comes_or_goes_is_one_with_its_backends() {
+fn an_added_or_removed_cluster_is_reported_with_its_backends() {
     let renamed = BASE.replace("cluster.old", "cluster.new").replace("\"old\"", "\"new\"");
     assert_eq!(
         words(&renamed),
@@ -114,7 +114,7 @@ fn a_cluster_that_comes_or_goes_is_one_with_its_backends() {
 }
 
 #[test]
-fn what_cannot_change_says_so() {
+fn changes_that_need_a_restart_are_reported() {
     let with = |process: &str| config(&format!("{process}\n{BASE}"));
     let lines = needing_restart(
         &with("[process]\nworkers = 2\nseed = 1\nlog_level = \"warn\""),
@@ -131,7 +131,7 @@ fn what_cannot_change_says_so() {
     assert_eq!(lines, expected);
     let cores = config(BASE).worker_count();
     let same = with(&format!("[process]\nworkers = {cores}"));
-    assert!(needing_restart(&config(BASE), &same).is_empty(), "as many as there are anyway");
+    assert!(needing_restart(&config(BASE), &same).is_empty(), "one worker per core is the default");
 }
 
 #[test]

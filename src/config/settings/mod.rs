@@ -1,18 +1,18 @@
-//! Every setting, once. The reader of files, `baton config` and the flags of `baton run` are driven by
-//! these tables: a further setting is one more entry.
+//! All settings, each in one place. These tables drive the reader of files, `baton config` and the
+//! flags of `baton run`: a new setting is one new entry.
 //!
 //! | table | of | in the file |
 //! |---|---|---|
 //! | [`PROCESS`] | the process | `[process]`, `[admin]`, `[access_log]` |
-//! | [`CLIENTS`] | the process, too | `[clients]`, `[client_frames]` |
+//! | [`CLIENTS`] | the process | `[clients]`, `[client_frames]` |
 //! | [`LISTENER`] | each listener | `[[listener]]` |
 //! | [`CLUSTER`] | each cluster | `[cluster.NAME]` and its sub-tables |
-//! | [`UPSTREAM_TLS`] | a cluster, or one backend of it | `[cluster.NAME]`, `[[cluster.NAME.backend]]` |
+//! | [`UPSTREAM_TLS`] | a cluster or a backend | `[cluster.NAME]`, `[[cluster.NAME.backend]]` |
 //! | [`BACKEND`] | each backend | `[[cluster.NAME.backend]]` |
 //! | [`ROUTE`] | each route | `[[route]]` |
 //!
-//! An entry names the table that it is in within that of its part, so a further table such as
-//! `[admin]` is made by an entry that names it.
+//! An entry names its table within the table of its part. An entry that names a new table, such as
+//! `[admin]`, creates it.
 
 mod clients;
 mod cluster;
@@ -26,10 +26,10 @@ use crate::proxy::route::Route;
 pub use clients::CLIENTS;
 pub use cluster::CLUSTER;
 
-/// A number that any 64 bits are good for, as far as a file can hold it.
+/// Any integer from zero to the largest that TOML allows.
 const ANY_NUMBER: Kind = Kind::Integer { min: 0, max: i64::MAX as u64 };
 
-/// What the process has one of.
+/// Settings of the process, without those of [`CLIENTS`].
 pub static PROCESS: &[Setting<ProxyConfig>] = &[
     Setting::new(
         "process",
@@ -54,7 +54,7 @@ pub static PROCESS: &[Setting<ProxyConfig>] = &[
         "log_level",
         Kind::Choice(text::LOG_LEVELS),
         field!(ProxyConfig: log_level),
-        "Severity from which on to log to standard error",
+        "Lowest severity to log to standard error",
     )
     .flag("log-level")
     .short('l'),
@@ -63,7 +63,7 @@ pub static PROCESS: &[Setting<ProxyConfig>] = &[
         "watch",
         Kind::Boolean,
         field!(ProxyConfig: watch),
-        "Whether to reload when the file or a certificate that it names changes",
+        "Reload when the file, or a certificate that it names, changes",
     )
     .flag("watch"),
     Setting::new(
@@ -71,7 +71,7 @@ pub static PROCESS: &[Setting<ProxyConfig>] = &[
         "address",
         text::ADDRESS,
         field!(ProxyConfig: admin),
-        "Address of the admin interface; it asks for no password, so keep it on loopback",
+        "Address of the admin interface; it has no authentication: keep it on loopback",
     )
     .flag("admin")
     .unset("off"),
@@ -80,7 +80,7 @@ pub static PROCESS: &[Setting<ProxyConfig>] = &[
         "format",
         Kind::Choice(text::ACCESS_LOG_FORMATS),
         field!(ProxyConfig: access_log.format),
-        "Form of a line per request; auto is text on a terminal and json elsewhere",
+        "Format of the access log; auto is text on a terminal, json elsewhere",
     )
     .flag("access-log"),
     Setting::new(
@@ -88,18 +88,18 @@ pub static PROCESS: &[Setting<ProxyConfig>] = &[
         "file",
         Kind::Path,
         field!(ProxyConfig: access_log.file),
-        "File that the lines go to",
+        "File for the access log",
     )
     .flag("access-log-file")
     .unset("standard error"),
 ];
 
-/// Everything that the process has one of.
+/// Returns all settings of the process.
 pub fn of_process() -> impl Iterator<Item = &'static Setting<ProxyConfig>> {
     PROCESS.iter().chain(CLIENTS)
 }
 
-/// What each listener has.
+/// Settings of a listener.
 pub static LISTENER: &[Setting<ListenerConfig>] = &[
     Setting::new(
         "",
@@ -114,7 +114,7 @@ pub static LISTENER: &[Setting<ListenerConfig>] = &[
         "certificate",
         Kind::Path,
         certificate_field!(ListenerConfig: tls => certificate),
-        "Certificate chain for TLS towards clients, PEM, leaf first",
+        "Certificate chain for TLS to clients, PEM, leaf first",
     )
     .flag("tls-cert")
     .unset("plain text"),
@@ -123,7 +123,7 @@ pub static LISTENER: &[Setting<ListenerConfig>] = &[
         "key",
         Kind::Path,
         certificate_field!(ListenerConfig: tls => key),
-        "Private key for TLS towards clients, PEM",
+        "Private key for TLS to clients, PEM",
     )
     .flag("tls-key")
     .unset("plain text"),
@@ -132,19 +132,19 @@ pub static LISTENER: &[Setting<ListenerConfig>] = &[
         "http2",
         Kind::Boolean,
         field!(ListenerConfig: http2),
-        "Whether clients may speak HTTP/2",
+        "Allow HTTP/2 from clients",
     )
     .flag("http2"),
 ];
 
-/// TLS towards backends. A cluster's values hold for each of its backends that has none of its own.
+/// Settings of TLS to backends. A cluster's values are the defaults of its backends.
 pub static UPSTREAM_TLS: &[Setting<UpstreamTlsSettings>] = &[
     Setting::new(
         "",
         "authorities",
         Kind::Path,
         field!(UpstreamTlsSettings: authorities),
-        "Certificate authorities to trust in backends, PEM, instead of the system's",
+        "Certificate authorities for backends, PEM, instead of the system's",
     )
     .flag("ca")
     .unset("the system's"),
@@ -153,7 +153,7 @@ pub static UPSTREAM_TLS: &[Setting<UpstreamTlsSettings>] = &[
         "tls_name",
         text::TLS_NAME,
         field!(UpstreamTlsSettings: name),
-        "Name to ask backends for (SNI) and to expect in their certificates",
+        "Server name (SNI) to send and to expect in the backend's certificate",
     )
     .flag("tls-name")
     .unset("the host of the URL"),
@@ -162,7 +162,7 @@ pub static UPSTREAM_TLS: &[Setting<UpstreamTlsSettings>] = &[
         "certificate",
         Kind::Path,
         certificate_field!(UpstreamTlsSettings: certificate => certificate),
-        "Certificate chain to show to backends that ask for one, PEM, leaf first",
+        "Certificate chain for backends that ask for one, PEM, leaf first",
     )
     .flag("client-cert")
     .unset("none"),
@@ -186,14 +186,14 @@ pub static UPSTREAM_TLS: &[Setting<UpstreamTlsSettings>] = &[
     .short('k'),
 ];
 
-/// What each backend has, besides TLS.
+/// Settings of a backend, besides TLS.
 pub static BACKEND: &[Setting<BackendSettings>] = &[
     Setting::new(
         "",
         "url",
         text::BACKEND_URL,
         field!(BackendSettings: url),
-        "Where it is; over https:// it is HTTP/2, or HTTP/1.1 by ALPN",
+        "URL; https:// is HTTP/2, or HTTP/1.1 by ALPN",
     )
     .required(),
     Setting::new(
@@ -205,14 +205,14 @@ pub static BACKEND: &[Setting<BackendSettings>] = &[
     ),
 ];
 
-/// What each route has.
+/// Settings of a route.
 pub static ROUTE: &[Setting<Route>] = &[
     Setting::new(
         "",
         "host",
         text::HOST_PATTERN,
         field!(Route: host),
-        "Host, or *.example.com for all below it; exact before wildcard before none",
+        "Host, or *.example.com for its subdomains; exact before wildcard before none",
     )
     .unset("any"),
     Setting::new(
@@ -220,14 +220,14 @@ pub static ROUTE: &[Setting<Route>] = &[
         "path_prefix",
         text::PATH_PREFIX,
         field!(Route: path_prefix),
-        "First segments of the path; the longest prefix decides, byte for byte",
+        "First segments of the path, compared byte by byte; the longest prefix wins",
     ),
     Setting::new(
         "",
         "cluster",
         text::CLUSTER_NAME,
         field!(Route: cluster),
-        "Where its requests go",
+        "Cluster that gets the requests",
     )
     .required(),
 ];

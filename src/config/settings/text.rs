@@ -1,4 +1,4 @@
-//! Kinds of text, and fields that are text in a file.
+//! Kinds of text values, and types that are text in a file.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use crate::proxy::backend_url::BackendUrl;
 use crate::proxy::config::{AccessLogFormat, LogLevel, ProbeKind, Statuses};
 use crate::proxy::route::HostPattern;
 
-/// Longest name of a cluster, in characters.
+/// The maximal length of a cluster's name, in characters.
 const CLUSTER_NAME_MAX: usize = 64;
 
 text_fields!(SocketAddr, BackendUrl, HostPattern, Statuses);
@@ -32,24 +32,24 @@ choice_fields! {
     ProbeKind: PROBE_KINDS { Off = "off", Http = "http", Tcp = "tcp", Grpc = "grpc" }
 }
 
-/// Reads a text as a `T` and writes it again.
+/// Parses a text as a `T` and formats it again.
 fn through<T: FromStr + fmt::Display>(text: &str) -> Option<String> {
     text.parse::<T>().ok().map(|value| value.to_string())
 }
 
-/// The text itself, if it is valid.
+/// Returns the text itself, if it is valid.
 fn unchanged(text: &str, valid: bool) -> Option<String> {
     valid.then(|| text.to_owned())
 }
 
-/// An address with a port.
+/// An IP address with a port.
 pub const ADDRESS: Kind = Kind::Text {
     placeholder: "ADDR",
     expected: "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::]:443\"",
     canonical: through::<SocketAddr>,
 };
 
-/// Where a backend is.
+/// The URL of a backend.
 pub const BACKEND_URL: Kind = Kind::Text {
     placeholder: "URL",
     expected: "https://HOST:PORT, h2c://HOST:PORT or http://HOST:PORT",
@@ -63,21 +63,21 @@ pub const TLS_NAME: Kind = Kind::Text {
     canonical: |text| unchanged(text, ServerName::try_from(text).is_ok()),
 };
 
-/// Hosts of a route.
+/// The hosts of a route.
 pub const HOST_PATTERN: Kind = Kind::Text {
     placeholder: "HOST",
-    expected: "a host such as \"example.com\", or \"*.example.com\" for all below it, without a port",
+    expected: "a host such as \"example.com\", or \"*.example.com\" for its subdomains, without a port",
     canonical: through::<HostPattern>,
 };
 
-/// Path of a route.
+/// The path prefix of a route.
 pub const PATH_PREFIX: Kind = Kind::Text {
     placeholder: "PATH",
     expected: "a path that starts with \"/\", without query or fragment",
     canonical: |text| unchanged(text, is_path(text) && !text.contains('?')),
 };
 
-/// Name of a cluster.
+/// The name of a cluster.
 pub const CLUSTER_NAME: Kind = Kind::Text {
     placeholder: "NAME",
     expected: "the name of a cluster: 1 to 64 of a-z, A-Z, 0-9, \"-\" and \"_\"",
@@ -88,14 +88,14 @@ pub const CLUSTER_NAME: Kind = Kind::Text {
     },
 };
 
-/// Path and query of a probe.
+/// The path and query of a health check.
 pub const PROBE_PATH: Kind = Kind::Text {
     placeholder: "PATH",
     expected: "a path that starts with \"/\", with or without a query",
     canonical: |text| unchanged(text, is_path(text)),
 };
 
-/// Host field of a probe.
+/// The Host field of a health check.
 pub const PROBE_HOST: Kind = Kind::Text {
     placeholder: "HOST",
     expected: "a host, with or without a port",
@@ -105,14 +105,14 @@ pub const PROBE_HOST: Kind = Kind::Text {
     },
 };
 
-/// Statuses of a probe.
+/// The expected status codes of a health check.
 pub const STATUSES: Kind = Kind::Text {
     placeholder: "STATUSES",
     expected: "statuses from 100 to 599 such as \"200-299, 304\"",
     canonical: through::<Statuses>,
 };
 
-/// Service of a gRPC probe.
+/// The service of a gRPC health check.
 pub const GRPC_SERVICE: Kind = Kind::Text {
     placeholder: "NAME",
     expected: "the full name of a gRPC service, or \"\" for the whole server",

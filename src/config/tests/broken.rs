@@ -1,14 +1,14 @@
-//! Broken files, and what is said about each: every error, with its line and column.
+//! Invalid files, and all errors expected in each, with line and column.
 
 use super::read_text;
 
-/// What each of the files ends with, unless it has clusters of its own.
+/// The end of each file that has no cluster of its own.
 const CLUSTER: &str = "\n[cluster.a]\n[[cluster.a.backend]]\nurl = \"https://a\"\n";
 
 struct Broken {
     what: &'static str,
     text: &'static str,
-    /// Line, column, and words that the error has, for each error.
+    /// For each error: its line, its column, and texts that it contains.
     errors: &'static [(usize, usize, &'static [&'static str])],
 }
 
@@ -22,17 +22,17 @@ const fn broken(
 
 const VALUES: &[Broken] = &[
     broken(
-        "a word that is misspelt",
+        "a misspelt key",
         "[process]\nwokers = 2",
         &[(2, 1, &["unknown key 'wokers' in [process]", "expected 'workers'"])],
     ),
     broken(
-        "a table that is misspelt",
+        "a misspelt table",
         "[proces]\nworkers = 2",
         &[(1, 2, &["unknown key 'proces'", "expected 'process'"])],
     ),
     broken(
-        "a word like no other",
+        "an unknown key like no other",
         "[access_log]\nxyzzy = 2",
         &[(2, 1, &["unknown key 'xyzzy' in [access_log]", "expected one of format, file"])],
     ),
@@ -52,7 +52,7 @@ const VALUES: &[Broken] = &[
         &[(2, 11, &["'process.workers' is 1025", "an integer from 1 to 1024"])],
     ),
     broken(
-        "a number below zero, another beyond 64 bits",
+        "a negative number, and one beyond 64 bits",
         "[process]\nworkers = -1\nseed = 99999999999999999999",
         &[(2, 11, &["is -1", "from 1 to 1024"]), (3, 8, &["is 99999999999999999999", "from 0"])],
     ),
@@ -65,12 +65,12 @@ const VALUES: &[Broken] = &[
         ],
     ),
     broken(
-        "a number with a point",
+        "a number with a fraction",
         "[process]\nworkers = 1.5",
         &[(2, 11, &["is the number 1.5", "an integer"])],
     ),
     broken(
-        "a word that is none of the choices",
+        "a name that is not one of the choices",
         "[process]\nlog_level = \"loud\"",
         &[(2, 13, &["\"loud\"", "one of error, warn, info, debug, trace"])],
     ),
@@ -80,7 +80,7 @@ const VALUES: &[Broken] = &[
         &[(1, 11, &["'process' is 1", "a table [process]"]), (2, 1, &["is a table", "one of off"])],
     ),
     broken(
-        "no address",
+        "an invalid address, and a missing one",
         "[admin]\naddress = \"localhost:1\"\n[[listener]]\nhttp2 = 1",
         &[
             (2, 11, &["\"localhost:1\"", "an IP address and a port"]),
@@ -94,19 +94,19 @@ const VALUES: &[Broken] = &[
         &[(1, 2, &["'listener' is a table", "tables [[listener]]"])],
     ),
     broken(
-        "half a certificate",
+        "a certificate without a key",
         "[[listener]]\naddress = \"127.0.0.1:1\"\ncertificate = \"x\"",
         &[(1, 1, &["'key' is missing in [[listener]]", "the path of a file"])],
     ),
     broken(
-        "an address that is taken",
+        "an address that is used twice",
         "[admin]\naddress = \"[::1]:1\"\n[[listener]]\naddress = \"[::1]:1\"",
-        &[(2, 1, &["[::1]:1 is taken twice", "an address of its own"])],
+        &[(2, 1, &["[::1]:1 is used twice", "a different address"])],
     ),
 ];
 
 const CLUSTERS: &[Broken] = &[
-    broken("nothing", "", &[(1, 1, &["there is no cluster", "[cluster.NAME]"])]),
+    broken("an empty file", "", &[(1, 1, &["there is no cluster", "[cluster.NAME]"])]),
     broken(
         "a cluster without backends",
         "[cluster.web]\ninsecure = true",
@@ -122,12 +122,12 @@ const CLUSTERS: &[Broken] = &[
         ],
     ),
     broken(
-        "a name that is none",
+        "an invalid name",
         "[cluster.\"a b\"]\n[[cluster.a.backend]]\nurl = \"http://a\"",
         &[(1, 10, &["'a b' cannot be a name in [cluster]", "a-z, A-Z, 0-9"])],
     ),
     broken(
-        "backends that are wrong",
+        "invalid backends",
         "[[cluster.a.backend]]\nurl = \"ftp://a\"\nwieght = 2\n[[cluster.a.backend]]\nweight = 0",
         &[
             (2, 7, &["'cluster.a.backend[0].url' is the string \"ftp://a\"", "https://HOST:PORT"]),
@@ -137,14 +137,14 @@ const CLUSTERS: &[Broken] = &[
         ],
     ),
     broken(
-        "a backend that is there twice",
+        "a duplicate backend",
         "[[cluster.a.backend]]\nurl = \"https://a\"\n[[cluster.a.backend]]\nurl = \"https://a:443/\"",
-        &[(4, 1, &["https://a:443 is there twice in cluster 'a'", "each backend once"])],
+        &[(4, 1, &["https://a:443 occurs twice in cluster 'a'", "each backend once"])],
     ),
     broken(
-        "TLS for a backend without",
+        "a TLS setting for a backend without TLS",
         "[[cluster.a.backend]]\nurl = \"http://a\"\ntls_name = \"b\"",
-        &[(3, 1, &["'tls_name' does nothing for http://a:80", "an https:// backend"])],
+        &[(3, 1, &["'tls_name' has no effect for http://a:80", "an https:// backend"])],
     ),
     broken(
         "limits and times",
@@ -171,24 +171,24 @@ const CLUSTERS: &[Broken] = &[
             (3, 8, &["\"healthz\"", "a path that starts with \"/\""]),
             (4, 12, &["\"2xx\"", "statuses from 100 to 599"]),
             (5, 8, &["is 0", "an integer from 1"]),
-            (7, 1, &["http://a:80 cannot be asked for its health by gRPC", "h2c://"]),
+            (7, 1, &["http://a:80 cannot have a gRPC health check", "h2c://"]),
         ],
     ),
 ];
 
 const ROUTES: &[Broken] = &[
     broken(
-        "a route to nowhere",
+        "a route to an unknown cluster",
         "[[route]]\ncluster = \"wbe\"\n[[cluster.web.backend]]\nurl = \"http://a\"",
         &[(2, 1, &["there is no cluster 'wbe'", "expected 'web'"])],
     ),
     broken(
-        "a route that is there twice",
+        "a duplicate route",
         "[[route]]\nhost = \"A.test\"\ncluster = \"a\"\n[[route]]\nhost = \"a.test.\"\ncluster = \"a\"",
         &[(4, 1, &["a second route for a.test and '/'", "another host or path_prefix"])],
     ),
     broken(
-        "routes that are wrong",
+        "invalid routes",
         "[[route]]\nhost = \"a.test:80\"\npath_prefix = \"api\"\ncluster = 7\n[[route]]\npath = \"/\"",
         &[
             (2, 8, &["\"a.test:80\"", "a host such as", "without a port"]),
@@ -222,19 +222,19 @@ const SYNTAX: &[Broken] = &[
         &[(1, 9, &["not TOML", "]"]), (2, 1, &["unknown key 'workers'", "it in [process]"])],
     ),
     broken(
-        "a key that is there twice",
+        "a duplicate key",
         "[process]\nworkers = 1\nworkers = 2",
-        &[(3, 1, &["'workers' is there twice", "each key and table once"])],
+        &[(3, 1, &["'workers' occurs twice", "each key and table once"])],
     ),
     broken(
-        "a table that is there twice",
+        "a duplicate table",
         "[process]\nworkers = 1\n[admin]\n[process]\nseed = 1",
-        &[(4, 2, &["'process' is there twice", "each key and table once"])],
+        &[(4, 2, &["'process' occurs twice", "each key and table once"])],
     ),
 ];
 
 #[test]
-fn each_broken_file_has_all_of_its_errors_at_their_places() {
+fn each_broken_file_has_all_its_errors_at_their_positions() {
     let files: Vec<_> = [VALUES, CLUSTERS, ROUTES, SYNTAX].into_iter().flatten().collect();
     assert!(files.len() >= 20);
     for Broken { what, text, errors } in files {
@@ -260,10 +260,10 @@ fn each_broken_file_has_all_of_its_errors_at_their_places() {
 }
 
 #[test]
-fn what_is_no_text_is_an_error_at_the_first_byte_that_is_none() {
+fn bytes_that_are_not_utf_8_are_an_error_at_the_first_such_byte() {
     let bytes = b"[process]\n# caf\xe9\n";
     let errors = crate::config::read("baton.toml", bytes, std::path::Path::new("/"));
     let errors = errors.expect_err("Latin-1");
-    let text = "baton.toml:2:6: the byte 0xe9 is not UTF-8; expected a text in UTF-8";
+    let text = "baton.toml:2:6: the byte 0xe9 is not UTF-8; expected text in UTF-8";
     assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), [text]);
 }

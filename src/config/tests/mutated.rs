@@ -1,11 +1,11 @@
-//! Thousands of files that nobody would write. Nothing panics, and every error has a place.
+//! Thousands of randomly mutated files. None may cause a panic, and every error has a position.
 
 use rand_core::{Rng as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
 
 use super::{WHOLE, print, read_text};
 
-/// Pieces that a mutation may put anywhere.
+/// Pieces that a mutation may insert anywhere.
 const PIECES: [&str; 24] = [
     "[",
     "]",
@@ -34,7 +34,7 @@ const PIECES: [&str; 24] = [
 ];
 
 #[test]
-fn mutated_files_never_panic_and_errors_have_places() {
+fn mutated_files_never_panic_and_errors_have_positions() {
     let mut random = Pcg64Mcg::seed_from_u64(4);
     let mut draw = |below: usize| (random.next_u64() % below.max(1) as u64) as usize;
     let (mut good, mut wrong) = (0, 0);
@@ -65,14 +65,14 @@ fn mutated_files_never_panic_and_errors_have_places() {
                 wrong += 1;
                 let lines = text.split('\n').count();
                 for error in errors {
-                    let position = error.position.expect("the text was there");
+                    let position = error.position.expect("an error in a text has a position");
                     assert!(position.line <= lines && position.line >= 1, "{error}\n{text}");
                     assert!(!error.what.is_empty() && !error.what.contains('\n'), "{error}");
                 }
             }
         }
     }
-    assert!(good > 50 && wrong > 50, "both ways were taken: {good} good, {wrong} wrong");
+    assert!(good > 50 && wrong > 50, "both outcomes occur: {good} good, {wrong} wrong");
 }
 
 #[test]
@@ -84,23 +84,23 @@ fn arbitrary_bytes_never_panic() {
     }
 }
 
-/// What the fuzzer starts from, and what it once found.
+/// The fuzzer's corpus: its seeds, and inputs that failed once.
 #[test]
-fn the_corpus_of_the_fuzzer_holds() {
+fn every_file_of_the_fuzz_corpus_round_trips() {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/config");
     let mut good = 0;
     let mut files = 0;
-    for entry in std::fs::read_dir(directory).expect("the corpus is there") {
-        let bytes = std::fs::read(entry.expect("it is listed").path()).expect("a file");
+    for entry in std::fs::read_dir(directory).expect("the corpus exists") {
+        let bytes = std::fs::read(entry.expect("the entry can be read").path()).expect("a file");
         crate::config::round_trip(&bytes);
         good += usize::from(crate::config::read("any", &bytes, std::path::Path::new("/")).is_ok());
         files += 1;
     }
-    assert!(good >= 2 && files > good, "good files and broken ones: {good} of {files}");
+    assert!(good >= 2 && files > good, "both good and broken files: {good} of {files} are good");
 }
 
 #[test]
-fn what_is_nested_too_deep_is_an_error() {
+fn nesting_that_is_too_deep_is_an_error() {
     for (open, close) in [("[", "]"), ("{a=", "}"), ("a.", "")] {
         for depth in [100, 20_000] {
             let text = format!("a = {}{}", open.repeat(depth), close.repeat(depth));
