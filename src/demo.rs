@@ -162,7 +162,7 @@ impl Backend {
                 let number = self.connections.get() + 1;
                 self.connections.set(number);
                 let connection = Rc::clone(&self).connection(stream, number, restarting.clone());
-                seams::spawn("demo connection", connection);
+                seams::spawn(connection);
             }
         }
     }

@@ -16,27 +16,6 @@ pub use tables::{
 };
 use tables::{backend_answers, connection_answers, stream_answers};
 
-/// An enum with a list of all its variants and a name for each.
-macro_rules! catalogue {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name { $($(#[$variant_doc])* $variant,)+ }
-
-        impl $name {
-            /// All variants.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// The name in reports.
-            #[must_use]
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $text,)+ }
-            }
-        }
-    };
-}
-pub(crate) use catalogue;
-
 const CONNECTION_CELLS: usize = 7 * 7 * 3;
 const STREAM_CELLS: usize = 5 * 7 * 3;
 const BACKEND_CELLS: usize = 4 * 5 * 3;

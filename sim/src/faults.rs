@@ -9,7 +9,7 @@ mod strike;
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
-use crate::coverage::catalogue;
+use crate::catalogue::catalogue;
 pub use generate::{Profile, plan};
 
 macro_rules! families {

@@ -129,54 +129,13 @@ fn tame_pool(pool: &mut PoolPlan) {
 }
 
 fn tame_act(act: &mut Act, backends: u16) {
-    let while_us = |time: &mut u64| *time %= 20_000_000;
-    match act {
-        Act::Restart { backend, down_us: time, .. }
-        | Act::Unreachable { backend, for_us: time, .. }
-        | Act::Drain { backend, within_us: time }
-        | Act::Probes { backend, for_us: time, .. } => {
-            *backend %= backends;
-            while_us(time);
-        }
-        Act::SwitchProtocol { backend, .. }
-        | Act::Add { backend, .. }
-        | Act::Remove { backend }
-        | Act::Undrain { backend }
-        | Act::Weight { backend, .. } => *backend %= backends,
-        Act::Status { status } => *status = 200 + *status % 400,
-        Act::StallDial { for_us, .. }
-        | Act::StopReading { for_us }
-        | Act::ClientStopsReading { for_us }
-        | Act::StarveUpload { for_us } => {
-            if let Some(time) = for_us {
-                while_us(time);
-            }
-        }
-        Act::HoldReports { for_us: time } | Act::ClockForward { by_us: time } => while_us(time),
-        Act::LateTimers { by_us, for_us } | Act::ClockBack { by_us, for_us } => {
-            while_us(by_us);
-            while_us(for_us);
-        }
-        Act::Replay { back, count } => {
-            *back %= 512;
-            *count %= 64;
-        }
-        Act::BlackHole { .. }
-        | Act::Settings { .. }
-        | Act::Cancel
-        | Act::GoAway { .. }
-        | Act::Break
-        | Act::BreakAtPreface
-        | Act::FailDial { .. }
-        | Act::Reset { .. }
-        | Act::NeverFinish
-        | Act::EarlyTimeout
-        | Act::Forge { .. }
-        | Act::DisconnectAll
-        | Act::Change { .. }
-        | Act::Miscount { .. }
-        | Act::Shutdown
-        | Act::Replace => {}
+    act.visit(|backend| *backend %= backends, |time| *time %= 20_000_000);
+    if let Act::Status { status } = act {
+        *status = 200 + *status % 400;
+    }
+    if let Act::Replay { back, count } = act {
+        *back %= 512;
+        *count %= 64;
     }
 }
 

@@ -10,6 +10,7 @@
 //! | [`run`] | one run: from a plan to a verdict |
 
 pub mod batch;
+mod catalogue;
 pub mod checker;
 pub mod cli;
 pub mod coverage;

@@ -6,7 +6,9 @@ mod workshop;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use workshop::Workshop;
+use workshop::{Patch, Workshop};
+
+pub use workshop::Fate;
 
 /// The patch that CI plants to check that the simulator finds bugs.
 pub const CANARY: &str = "reuse-after-goaway";
@@ -22,34 +24,6 @@ pub struct Wish {
     pub seeds: u64,
     /// The root of the repository.
     pub root: PathBuf,
-}
-
-/// A patch and its header.
-#[derive(Clone, Debug)]
-pub(crate) struct Patch {
-    pub(crate) name: String,
-    pub(crate) path: PathBuf,
-    pub(crate) bug: String,
-    pub(crate) source: String,
-    pub(crate) caught_by: String,
-}
-
-/// The result of a mutant.
-#[derive(Clone, Debug)]
-pub enum Fate {
-    /// A seed found it.
-    Dead {
-        /// Seeds run until it was found.
-        seeds: u64,
-        /// The invariant that broke.
-        invariant: String,
-        /// Elements of the shrunk plan.
-        elements: u64,
-    },
-    /// No seed found it.
-    Alive,
-    /// It does not apply or compile, or (the canary) does not replay.
-    Broken(String),
 }
 
 /// A mutant after its run.

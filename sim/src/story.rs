@@ -4,11 +4,13 @@ mod words;
 
 use std::fmt::Write as _;
 
-use baton::pool::{Input, Output, RequestId};
+use baton::pool::Input;
 
 use crate::plan::Plan;
 use crate::trace::{Entry, Told, Trace, What};
 use words::Names;
+
+pub use words::Slot;
 
 /// The party that caused an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -47,23 +49,6 @@ pub struct Line {
     pub slots: Vec<Slot>,
     /// Waiting and live requests after the fact.
     pub requests: Option<(u32, u32)>,
-}
-
-/// A slot in use, as shown to people.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Slot {
-    /// The connection's name.
-    pub name: String,
-    /// The slot in the pool's table.
-    pub slot: u16,
-    /// The generation.
-    pub generation: u32,
-    /// The state.
-    pub state: String,
-    /// Streams in use.
-    pub streams: u32,
-    /// Stream limit.
-    pub limit: u32,
 }
 
 /// The story of a run whose whole trace was kept.
@@ -264,20 +249,5 @@ fn write_line(text: &mut String, line: &Line) {
             write!(text, "{cell}{:room$} ", "").expect("writing to a string");
         }
         text.push('\n');
-    }
-}
-
-/// The request that an order names, for [`Names`].
-pub(crate) fn request_of(order: Output) -> Option<RequestId> {
-    match order {
-        Output::OpenStream { request, .. } | Output::RequestEnded { request, .. } => Some(request),
-        Output::Connect { .. }
-        | Output::ResetStream { .. }
-        | Output::Ping { .. }
-        | Output::Close { .. }
-        | Output::Probe { .. }
-        | Output::ProbeJudged { .. }
-        | Output::BackendChanged { .. }
-        | Output::BackendGone { .. } => None,
     }
 }

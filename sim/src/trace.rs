@@ -7,7 +7,7 @@ use baton::pool::{
     StreamToken,
 };
 
-use crate::world::{DownFrame, UpFrame};
+use crate::world::tables::{DownFrame, UpFrame};
 
 /// One event.
 #[derive(Clone, Debug)]

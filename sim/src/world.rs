@@ -13,7 +13,7 @@ mod phases;
 mod server;
 mod shell;
 mod strike;
-mod tables;
+pub(crate) mod tables;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

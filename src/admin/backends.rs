@@ -4,18 +4,15 @@
 use http::StatusCode;
 use tokio::sync::oneshot;
 
-use super::ANSWER_DEADLINE;
 use super::order::Parameters;
 use super::reply::{self, Reply};
 use super::report::{Refusal, Report, WorkerReport};
 use crate::config::value::{Field, Kind};
 use crate::pool::Instant;
 use crate::proxy::control::{Command, Commands};
+use crate::proxy::limits::{NAMED_BACKENDS_MAX, WORKER_ANSWER_TIMEOUT};
 use crate::proxy::operator::{BackendReport, Found, Named, Order, Query};
 use crate::proxy::seams::{self, Clock};
-
-/// Names of backends in the text of an error; the answer has them all beside it.
-const NAMED_MAX: usize = 5;
 
 /// The weights that there are.
 const WEIGHTS: Kind = Kind::Integer { min: 1, max: 1000 };
@@ -78,7 +75,8 @@ pub(super) async fn give(workers: &[Commands], query: Query, order: Order) -> Re
     if let Some((status, refusal)) = refused {
         return reply::json(status, &refusal);
     }
-    let text = format!("no worker answered within {ANSWER_DEADLINE:?}; each acts when it can");
+    let limit = WORKER_ANSWER_TIMEOUT;
+    let text = format!("no worker answered within {limit:?}; each acts when it can");
     reply::error(StatusCode::SERVICE_UNAVAILABLE, &text)
 }
 
@@ -109,7 +107,7 @@ async fn ask(workers: &[Commands], query: &Query, order: Order) -> Vec<Option<Fo
     let asked: Vec<_> = workers.iter().map(ask).collect();
     let mut answers = Vec::new();
     for answer in asked {
-        let left = ANSWER_DEADLINE.saturating_sub(clock.now().since(Instant::ZERO));
+        let left = WORKER_ANSWER_TIMEOUT.saturating_sub(clock.now().since(Instant::ZERO));
         answers.push(match answer {
             Some(answer) => seams::timeout(left, answer).await.ok().and_then(Result::ok),
             None => None,
@@ -160,7 +158,8 @@ fn warnings(order: Order, found: &[Said]) -> Vec<String> {
     let mut warnings = Vec::new();
     for (worker, said) in found.iter().enumerate() {
         if matches!(said, Said::Nothing) {
-            warnings.push(format!("worker {worker} did not answer within {ANSWER_DEADLINE:?}"));
+            let limit = WORKER_ANSWER_TIMEOUT;
+            warnings.push(format!("worker {worker} did not answer within {limit:?}"));
         }
     }
     let any = |holds: fn(&BackendReport) -> bool| found.iter().filter_map(Said::report).any(holds);
@@ -225,9 +224,9 @@ fn refusal(query: &Query, found: &Found) -> Option<(StatusCode, Refusal)> {
 
 /// Lists the first few entries, and counts the others.
 fn listed<T>(all: &[T], name: impl Fn(&T) -> String) -> String {
-    let mut names: Vec<_> = all.iter().take(NAMED_MAX).map(name).collect();
-    if all.len() > NAMED_MAX {
-        names.push(format!("{} more", all.len() - NAMED_MAX));
+    let mut names: Vec<_> = all.iter().take(NAMED_BACKENDS_MAX).map(name).collect();
+    if all.len() > NAMED_BACKENDS_MAX {
+        names.push(format!("{} more", all.len() - NAMED_BACKENDS_MAX));
     }
     names.join(", ")
 }
@@ -321,7 +320,7 @@ mod tests {
         let query = Query { cluster: None, backend: "http://a:1".to_owned() };
         let order = Order::Drain { within: None };
         tokio::task::LocalSet::new().block_on(&runtime, async {
-            seams::spawn("worker", async move {
+            seams::spawn(async move {
                 while let Some(command) = commands.recv().await {
                     if let Command::Backend(query, _, answer) = command {
                         let _ = answer.send(has(&query));

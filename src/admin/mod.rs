@@ -19,7 +19,6 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
 
 use http::request::Parts;
 use http::{Request, StatusCode};
@@ -35,25 +34,14 @@ use self::reply::Reply;
 use crate::pool::Instant;
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::control::{Command, Commands, WorkerSnapshot};
+use crate::proxy::limits::{
+    ACCEPT_PAUSE, ADMIN_CONNECTION_TIMEOUT, ADMIN_CONNECTIONS_MAX, ADMIN_FIELDS_MAX,
+    ADMIN_HEAD_BYTES_MAX, ADMIN_READ_TIMEOUT, WORKER_ANSWER_TIMEOUT,
+};
 use crate::proxy::operator::Order;
 use crate::proxy::reload::counts::Counts;
 use crate::proxy::reload::{self, Refusal, Trigger};
 use crate::proxy::seams::{self, Clock, Listener, Stream};
-
-/// Connections at once; further ones are closed.
-const CONNECTIONS_MAX: usize = 32;
-/// A connection ends by then, however busy: who needs more connects again.
-const CONNECTION_DEADLINE: Duration = Duration::from_secs(60);
-/// A request head must be complete by then.
-const HEAD_DEADLINE: Duration = Duration::from_secs(5);
-/// Bytes of a request head.
-const HEAD_MAX: usize = 16 * 1024;
-/// Header fields of a request.
-const FIELDS_MAX: usize = 64;
-/// A worker that has not answered by then is not well.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
-/// The wait after an accept failed, as it does when file descriptors run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What the admin interface speaks for.
 pub struct Process {
@@ -90,7 +78,7 @@ pub fn start(listener: std::net::TcpListener, process: Process) -> io::Result<()
     let address = listener.local_addr()?;
     let listener = seams::adopt(listener)?;
     let admin = Admin::new(process);
-    seams::spawn("admin accept", Rc::new(admin).accept(listener));
+    seams::spawn(Rc::new(admin).accept(listener));
     tracing::info!(target: "baton", %address, "admin listening");
     if !address.ip().is_loopback() {
         tracing::warn!(target: "baton", %address, "admin is not on loopback: anyone who can reach it can use it");
@@ -120,9 +108,9 @@ impl Admin {
     async fn accept(self: Rc<Self>, listener: Listener) {
         loop {
             match seams::accept(&listener).await {
-                Ok((stream, _)) if self.connections.get() < CONNECTIONS_MAX => {
+                Ok((stream, _)) if self.connections.get() < ADMIN_CONNECTIONS_MAX => {
                     self.connections.set(self.connections.get() + 1);
-                    seams::spawn("admin connection", Rc::clone(&self).connection(stream));
+                    seams::spawn(Rc::clone(&self).connection(stream));
                 }
                 Ok(_) => {}
                 Err(error) => {
@@ -141,13 +129,13 @@ impl Admin {
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_DEADLINE)
-            .max_buf_size(HEAD_MAX)
-            .max_headers(FIELDS_MAX)
+            .header_read_timeout(ADMIN_READ_TIMEOUT)
+            .max_buf_size(ADMIN_HEAD_BYTES_MAX)
+            .max_headers(ADMIN_FIELDS_MAX)
             .half_close(false);
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         // However it ends, whoever asked sees it.
-        let _ = seams::timeout(CONNECTION_DEADLINE, connection).await;
+        let _ = seams::timeout(ADMIN_CONNECTION_TIMEOUT, connection).await;
         self.connections.set(self.connections.get() - 1);
     }
 
@@ -243,7 +231,7 @@ impl Admin {
         let asked: Vec<_> = self.process.workers.iter().map(ask).collect();
         let mut answers = Vec::new();
         for (number, answer) in asked.into_iter().enumerate() {
-            let left = ANSWER_DEADLINE.saturating_sub(clock.now().since(Instant::ZERO));
+            let left = WORKER_ANSWER_TIMEOUT.saturating_sub(clock.now().since(Instant::ZERO));
             let answered = match answer {
                 Some(answer) => seams::timeout(left, answer).await.ok().and_then(Result::ok),
                 None => None,
@@ -270,7 +258,7 @@ fn live(answers: &[Answer]) -> Reply {
     if late.is_empty() {
         return reply::text(StatusCode::OK, "live\n".to_owned());
     }
-    let text = format!("no answer within {ANSWER_DEADLINE:?} from workers {late:?}\n");
+    let text = format!("no answer within {WORKER_ANSWER_TIMEOUT:?} from workers {late:?}\n");
     reply::text(StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
@@ -341,7 +329,7 @@ mod tests {
         let process = Process { workers, draining, access_log, reloads, reload_counts };
         let admin = Admin::new(process);
         tokio::task::LocalSet::new().block_on(&runtime, async {
-            seams::spawn("worker", answer_once(commands));
+            seams::spawn(answer_once(commands));
             let answers = admin.ask_all().await;
             assert_eq!(live(&answers).status(), StatusCode::SERVICE_UNAVAILABLE);
             assert!(answers[0].in_time && !answers[1].in_time, "the second worker has ended");

@@ -6,12 +6,9 @@ use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
-use super::HEAD_DEADLINE;
 use super::reply::{self, Reply};
+use crate::proxy::limits::{ADMIN_BODY_BYTES_MAX, ADMIN_READ_TIMEOUT};
 use crate::proxy::seams;
-
-/// Bytes of a body, which is read and ignored.
-const BODY_MAX: usize = 64 * 1024;
 
 /// Parameters of an order, each at most once.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -54,11 +51,11 @@ pub(super) async fn accept(
         let text = "refused: sent by a page in a browser; expected a request without 'Origin'";
         return Err(reply::error(StatusCode::FORBIDDEN, text));
     }
-    match seams::timeout(HEAD_DEADLINE, skip(body)).await {
+    match seams::timeout(ADMIN_READ_TIMEOUT, skip(body)).await {
         Ok(Ok(())) => {}
         Ok(Err(reply)) => return Err(reply),
         Err(_) => {
-            let text = format!("the body did not end within {HEAD_DEADLINE:?}");
+            let text = format!("the body did not end within {ADMIN_READ_TIMEOUT:?}");
             return Err(reply::error(StatusCode::REQUEST_TIMEOUT, &text));
         }
     }
@@ -84,8 +81,9 @@ async fn skip(mut body: Incoming) -> Result<(), Reply> {
             return Err(reply::error(StatusCode::BAD_REQUEST, text));
         };
         read += frame.data_ref().map_or(0, bytes::Bytes::len);
-        if read > BODY_MAX {
-            let text = format!("the body is too long; expected none, or at most {BODY_MAX} bytes");
+        if read > ADMIN_BODY_BYTES_MAX {
+            let most = ADMIN_BODY_BYTES_MAX;
+            let text = format!("the body is too long; expected none, or at most {most} bytes");
             return Err(reply::error(StatusCode::PAYLOAD_TOO_LARGE, &text));
         }
     }

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::Answer;
-use crate::pool::{BackendState, SlotState, Stats};
+use crate::pool::{BackendState, Counters, SlotState, Stats};
 use crate::proxy::control::{BackendSnapshot, ClusterSnapshot};
-use crate::proxy::metrics::{BackendMetrics, ClusterMetrics, WorkerMetrics};
+use crate::proxy::metrics::{
+    BackendMetrics, ClusterMetrics, Merge as _, WorkerMetrics, merge_fields,
+};
 
 /// States of connections, as labels, in the order of [`BackendSum::connections`].
 pub(super) const STATES: [&str; 5] = ["connecting", "available", "in_use", "suspect", "draining"];
@@ -59,21 +61,20 @@ impl<'a> Sums<'a> {
 impl<'a> ClusterSum<'a> {
     fn add(&mut self, cluster: &'a ClusterSnapshot) {
         self.metrics.merge(&cluster.metrics);
-        let (mine, others) = (&mut self.stats, &cluster.stats);
-        mine.requests += others.requests;
-        mine.waiting += others.waiting;
-        mine.retrying += others.retrying;
-        mine.counters.stale += others.counters.stale;
-        mine.counters.refused += others.counters.refused;
-        mine.counters.pings += others.counters.pings;
-        mine.counters.ejections += others.counters.ejections;
-        mine.counters.spared += others.counters.spared;
-        mine.counters.rebuilds += others.counters.rebuilds;
+        self.stats.merge(&cluster.stats);
         self.panicking += u64::from(cluster.panicking);
         for backend in &cluster.backends {
             self.backends.entry(&backend.name).or_default().add(backend);
         }
     }
+}
+
+// Slots are counted by backend.
+merge_fields! {
+    Stats { requests, waiting, retrying, counters } except { slots };
+    Counters {
+        stale, refused, dials, retries, pings, ejections, spared, probes, probes_failed, rebuilds
+    };
 }
 
 impl BackendSum {

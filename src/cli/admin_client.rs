@@ -1,7 +1,5 @@
 //! A client of the admin interface of a running Baton: one request over HTTP/1.1, one whole reply.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::header::HOST;
 use http::{Method, Request, StatusCode};
@@ -9,15 +7,11 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
+use crate::proxy::limits::{COMMAND_ANSWER_BYTES_MAX, COMMAND_TIMEOUT};
 use crate::proxy::seams;
 
 /// The default address of the admin interface. `baton run` has none without `--admin`.
 pub const DEFAULT_ADMIN: &str = "127.0.0.1:9901";
-
-/// An answer takes no longer; the proxy itself gives its workers a second.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
-/// Bytes of an answer.
-const ANSWER_MAX: usize = 256 * 1024 * 1024;
 
 /// Where the admin interface is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,8 +69,8 @@ pub async fn ask(
         let tcp = tcp.await.map_err(|error| unreachable(error.to_string()))?;
         exchange(address, tcp, method, target).await
     };
-    let answered = seams::timeout(ANSWER_DEADLINE, exchange).await;
-    answered.unwrap_or_else(|_| Err(unreachable(format!("no answer within {ANSWER_DEADLINE:?}"))))
+    let answered = seams::timeout(COMMAND_TIMEOUT, exchange).await;
+    answered.unwrap_or_else(|_| Err(unreachable(format!("no answer within {COMMAND_TIMEOUT:?}"))))
 }
 
 async fn exchange(
@@ -88,7 +82,7 @@ async fn exchange(
     let failed = |error: &dyn std::fmt::Display| format!("no answer from {address}: {error}");
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(tcp)).await.map_err(|error| failed(&error))?;
-    let _connection = seams::spawn_bound("admin connection", async {
+    let _connection = seams::spawn_bound(async {
         // Its failure is that of the exchange as well.
         let _ = connection.await;
     });
@@ -96,7 +90,7 @@ async fn exchange(
     let request = request.body(Empty::<Bytes>::new()).map_err(|error| failed(&error))?;
     let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
     let status = response.status();
-    let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
+    let body = Limited::new(response.into_body(), COMMAND_ANSWER_BYTES_MAX).collect().await;
     Ok((status, body.map_err(|error| failed(&error))?.to_bytes()))
 }
 

@@ -10,14 +10,8 @@ use super::admin_client::{self, AdminAddress, DEFAULT_ADMIN};
 use super::table::{cell, counted, duration, table};
 use crate::admin::report::{Refusal, Report};
 use crate::pool::Instant;
+use crate::proxy::limits::{WAIT_LINE_INTERVAL, WAIT_POLL_INTERVAL, WAIT_SILENT_POLLS_MAX};
 use crate::proxy::seams::{self, Clock};
-
-/// How often `--wait` asks.
-const POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// Lines about what is left come no closer together.
-const LINE_INTERVAL: Duration = Duration::from_secs(1);
-/// Questions in a row to which the same workers may stay silent; each takes a second or more.
-const SILENT_MAX: u32 = 30;
 
 /// Where the running Baton is asked.
 #[derive(Debug, Args)]
@@ -142,19 +136,19 @@ async fn follow(
             return Ok(Some(report));
         }
         silent = if report.silent().next().is_some() { silent + 1 } else { 0 };
-        if silent > SILENT_MAX {
+        if silent > WAIT_SILENT_POLLS_MAX {
             let workers: Vec<_> = report.silent().collect();
             return Err(format!("workers {workers:?} do not answer"));
         }
         let now = clock.now();
-        if said.0 != summary(&report) && now.since(said.1) >= LINE_INTERVAL {
+        if said.0 != summary(&report) && now.since(said.1) >= WAIT_LINE_INTERVAL {
             said = (summary(&report), now);
             let left = report
                 .deadline_ms
                 .map_or_else(String::new, |left| format!(", deadline in {}", duration(left)));
             write(out, &format!("{}{left}\n", said.0))?;
         }
-        seams::sleep(POLL_INTERVAL).await;
+        seams::sleep(WAIT_POLL_INTERVAL).await;
         match ask(arguments, Method::GET, "/drain", &[]).await? {
             Ok(next) => report = next,
             Err((StatusCode::NOT_FOUND, _)) => return Ok(None),

@@ -6,6 +6,7 @@ use super::section::suggestion;
 use super::settings::CLUSTER;
 use crate::proxy::backend_url::Scheme;
 use crate::proxy::config::{ClusterConfig, ProbeKind, ProxyConfig};
+use crate::proxy::limits::{CLUSTERS_MAX, LISTENERS_MAX, ROUTES_MAX};
 
 /// A violation of a rule: values that contradict each other, or something that is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,9 +75,9 @@ pub fn problems(config: &ProxyConfig) -> Vec<Problem> {
 /// Checks the lengths of the lists.
 fn counts(config: &ProxyConfig) -> Vec<Problem> {
     let counts = [
-        ("listener", config.listeners.len(), ProxyConfig::LISTENERS_MAX),
-        ("cluster", config.clusters.len(), ProxyConfig::CLUSTERS_MAX),
-        ("route", config.routes.len(), ProxyConfig::ROUTES_MAX),
+        ("listener", config.listeners.len(), LISTENERS_MAX),
+        ("cluster", config.clusters.len(), CLUSTERS_MAX),
+        ("route", config.routes.len(), ROUTES_MAX),
     ];
     let too_many = counts.into_iter().filter(|(_, count, max)| count > max);
     let problem = |(path, count, max): (&str, usize, usize)| {

@@ -48,18 +48,6 @@ impl Notes {
         self.note(path, Finding { span, absence: false, what, expected });
     }
 
-    /// Notes that something is not there.
-    pub(super) fn absent(
-        &mut self,
-        path: &str,
-        span: Range<usize>,
-        what: impl Into<String>,
-        expected: impl Into<String>,
-    ) {
-        let (what, expected) = (what.into(), expected.into());
-        self.note(path, Finding { span, absence: true, what, expected });
-    }
-
     /// Notes a finding about what is at a path, which thereby cannot be used.
     fn note(&mut self, path: &str, finding: Finding) {
         self.broken.insert(path.to_owned());
@@ -159,7 +147,8 @@ impl<'table, 'text> Section<'table, 'text> {
     /// Notes that a key is missing.
     pub(super) fn require(&self, notes: &mut Notes, key: &str, kind: Kind) {
         let what = format!("'{key}' is missing in {}", self.name());
-        notes.absent(&self.path_of(key), self.span.clone(), what, kind.to_string());
+        let (span, expected) = (self.span.clone(), kind.to_string());
+        notes.note(&self.path_of(key), Finding { span, absence: true, what, expected });
     }
 
     /// Returns a sub-table.

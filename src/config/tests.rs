@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::*;
 use crate::pool::Strategy;
 use crate::proxy::config::{AccessLogFormat, LogLevel, ProbeKind};
+use crate::proxy::limits::CLUSTERS_MAX;
 
 mod broken;
 mod mutated;
@@ -234,7 +235,7 @@ fn every_value_of_the_pool_can_be_configured() {
 #[test]
 fn too_many_of_anything_is_an_error() {
     let cluster = |number| format!("[[cluster.c{number}.backend]]\nurl = \"http://a\"\n");
-    let text: String = (0..=ProxyConfig::CLUSTERS_MAX).map(cluster).collect();
+    let text: String = (0..=CLUSTERS_MAX).map(cluster).collect();
     let errors = read_text(&text).expect_err("one too many");
     let text: Vec<_> = errors.iter().map(ToString::to_string).collect();
     assert_eq!(text, ["baton.toml:1:3: 'cluster' has 257 entries; expected at most 256"]);

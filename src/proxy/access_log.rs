@@ -14,15 +14,12 @@ use http::header::HOST;
 use http::{HeaderValue, Method, Uri, Version, request};
 
 use super::config::{AccessLogFormat, AccessLogSettings};
-use super::line_writer::LineWriter;
+use super::line_writer::{LineWriter, NO_PANIC};
 use super::trace_context::TraceId;
 use super::{headers, log};
 use crate::pool::{Evidence, Instant, Outcome, Rejection, StreamFailure, StreamToken};
 
 pub use line::evidence;
-
-/// The reason why no lock is poisoned.
-const NO_PANIC: &str = "a panic ends the process";
 
 thread_local! {
     /// Scratch space for a timestamp and a line.

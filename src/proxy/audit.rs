@@ -7,32 +7,23 @@
 
 use std::fmt::Write as _;
 use std::rc::Rc;
-use std::time::Duration;
 
 use super::driver::Driver;
+use super::limits::{
+    AUDIT_CONNECTIONS_LISTED_MAX, AUDIT_INTERVAL, AUDIT_STAGGER, AUDIT_TIME_SHARE,
+};
 use super::seams;
 use crate::pool::{BackendId, Mismatch, Pool, SlotState};
-
-/// From the end of a recount to the next.
-const INTERVAL: Duration = Duration::from_secs(1);
-/// A recount that takes longer than usual comes less often: it has at most so small a share of a
-/// worker's time, as one part in so many.
-const SHARE: u32 = 100;
-/// The first recounts of pools that start together are this far apart, so that they do not all come at
-/// once.
-const STAGGER: Duration = Duration::from_millis(37);
-/// Connections of a pool that does not add up that are listed in the log.
-const LISTED_MAX: usize = 64;
 
 /// Audits a pool until its driver is finished. `number` sets the delay of the first recount; the
 /// pools of a worker have different numbers.
 pub async fn run(driver: Rc<Driver>, number: u64) {
-    let parts = (INTERVAL.as_millis() / STAGGER.as_millis()) as u64;
-    seams::sleep(STAGGER * (number % parts) as u32).await;
-    let mut pause = INTERVAL;
+    let parts = (AUDIT_INTERVAL.as_millis() / AUDIT_STAGGER.as_millis()) as u64;
+    seams::sleep(AUDIT_STAGGER * (number % parts) as u32).await;
+    let mut pause = AUDIT_INTERVAL;
     while !driver.is_finished() {
         seams::sleep(pause).await;
-        pause = INTERVAL.max(driver.audit() * SHARE);
+        pause = AUDIT_INTERVAL.max(driver.audit() * AUDIT_TIME_SHARE);
     }
 }
 
@@ -70,7 +61,7 @@ fn connections(pool: &Pool) -> String {
         let slots = (0..).map_while(|slot| Some((slot, pool.slot(backend, slot)?)));
         for (slot, view) in slots.filter(|(_, view)| view.state != SlotState::Empty) {
             count += 1;
-            if count <= LISTED_MAX {
+            if count <= AUDIT_CONNECTIONS_LISTED_MAX {
                 let (state, streams, limit) = (view.state, view.streams, view.limit);
                 let generation = view.generation;
                 // Writing to a String does not fail.
@@ -79,8 +70,8 @@ fn connections(pool: &Pool) -> String {
             }
         }
     }
-    if count > LISTED_MAX {
-        let _ = write!(text, "and {} more", count - LISTED_MAX);
+    if count > AUDIT_CONNECTIONS_LISTED_MAX {
+        let _ = write!(text, "and {} more", count - AUDIT_CONNECTIONS_LISTED_MAX);
     }
     text
 }

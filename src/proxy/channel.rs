@@ -2,6 +2,10 @@
 //! receiver asleep if something else will wake it: a request's task has nothing to do between the
 //! opening of its stream and the response, and a wake-up costs as much time as one fact in the
 //! pool.
+//!
+//! Sending never waits, so the queue has no bound of its own; the pool bounds what is sent. A
+//! connection's queue holds an open and a reset for each stream that counts as load, one PING and
+//! one close; a request's holds a stream for each attempt, and one end.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -10,15 +10,13 @@ use super::access_log::AccessLog;
 use super::config::ProxyConfig;
 use super::control::Peers;
 use super::driver::Driver;
+use super::limits::SEEDS_PER_CLUSTER;
 use super::probe::ProbeFound;
 use super::route::RouteTable;
 use super::seams::Clock;
 use super::telemetry::Telemetry;
 use super::tls::Certificates;
 use crate::pool::{ConfigError, Instant};
-
-/// Seeds of two clusters are this far apart, and those of two workers by one.
-const SEEDS_PER_CLUSTER: u64 = ProxyConfig::WORKERS_MAX as u64;
 
 /// All clusters of one worker.
 pub struct Clusters {

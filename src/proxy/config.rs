@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use super::backend_url::{BackendUrl, Scheme};
 use super::client_limits::ClientLimits;
+use super::limits::WORKERS_MAX;
 use super::route::Route;
 use crate::pool::{self, BackendConfig, Probing};
 
@@ -270,8 +271,8 @@ impl From<LogLevel> for tracing::Level {
 /// The whole configuration of the proxy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProxyConfig {
-    /// The number of threads, each with a pool for each cluster, 1 to [`ProxyConfig::WORKERS_MAX`];
-    /// one per core if `None`.
+    /// The number of threads, each with a pool for each cluster, 1 to [`WORKERS_MAX`]; one
+    /// per core if `None`.
     pub workers: Option<u16>,
     /// The seed of the pools' random choices; random if `None`. The pool of cluster `c` on worker
     /// `w` uses `seed + 1024 c + w`.
@@ -296,21 +297,12 @@ pub struct ProxyConfig {
 }
 
 impl ProxyConfig {
-    /// Most workers.
-    pub const WORKERS_MAX: u16 = 1024;
-    /// Most listeners.
-    pub const LISTENERS_MAX: usize = 256;
-    /// Most clusters: each worker has a pool for each.
-    pub const CLUSTERS_MAX: usize = 256;
-    /// Most routes.
-    pub const ROUTES_MAX: usize = 16_384;
-
     /// The number of workers on this machine, at least 1.
     #[must_use]
     pub fn worker_count(&self) -> usize {
         let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let count = self.workers.map_or_else(cores, usize::from);
-        count.clamp(1, usize::from(Self::WORKERS_MAX))
+        count.clamp(1, usize::from(WORKERS_MAX))
     }
 }
 

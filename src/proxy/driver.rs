@@ -106,8 +106,8 @@ impl Driver {
             probes: Probes::new(&cluster.probe, peers),
             drains: RefCell::default(),
         });
-        seams::spawn("pool timer", Rc::clone(&driver).keep_time());
-        seams::spawn("audit", audit::run(Rc::clone(&driver), seed));
+        seams::spawn(Rc::clone(&driver).keep_time());
+        seams::spawn(audit::run(Rc::clone(&driver), seed));
         Ok(driver)
     }
 

@@ -7,12 +7,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use http_body::Frame;
 
+use super::limits::{COALESCE_BELOW_BYTES, FRAME_BYTES_DEFAULT};
 use super::replay_body::Upload;
-
-/// Pieces from this size on are passed on as they are.
-const SMALL: usize = 4 * 1024;
-/// What a frame may hold (RFC 9113, 6.5.2).
-const GATHERED_MAX: usize = 16 * 1024;
 
 type Piece = Option<Result<Frame<Bytes>, hyper::Error>>;
 
@@ -40,7 +36,7 @@ impl Gather {
             end => return Poll::Ready(end),
         };
         let first = match frame.into_data() {
-            Ok(data) if data.len() < SMALL && !self.upload.is_at_end() => data,
+            Ok(data) if data.len() < COALESCE_BELOW_BYTES && !self.upload.is_at_end() => data,
             Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
             Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
         };
@@ -53,7 +49,7 @@ impl Gather {
         loop {
             let length = gathered.as_ref().map_or(first.len(), BytesMut::len);
             let Poll::Ready(piece) = self.upload.poll_next(context) else { break };
-            let fits = |more: &Bytes| length + more.len() <= GATHERED_MAX;
+            let fits = |more: &Bytes| length + more.len() <= FRAME_BYTES_DEFAULT;
             match piece {
                 Some(Ok(frame)) if frame.data_ref().is_some_and(fits) => {
                     let all = gathered.get_or_insert_with(|| BytesMut::from(&first[..]));

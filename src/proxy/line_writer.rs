@@ -1,6 +1,9 @@
 //! Writes whole lines to standard error or to a file, from a separate thread behind a bounded
 //! queue. A blocked reader, or a slow or full disk, causes lines to be dropped and never blocks a
 //! worker. Dropped lines are counted, and reported once the queued ones are written.
+//!
+//! `tracing-appender` does not fit: it bounds its queue by lines, not bytes, wakes its thread for a
+//! line instead of a batch of 10 ms, writes each line by itself, and cannot reopen a rotated file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -12,19 +15,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::thread;
 use std::time::Duration;
 
-/// Bytes that may wait to be written, all lines together.
-const QUEUE_BYTES: usize = 8 * 1024 * 1024;
-/// Bytes that are written at once; so many do not wait for more.
-const PIECE_BYTES: usize = 64 * 1024;
-/// Bytes of room that are kept while nothing waits.
-const SPARE_BYTES: usize = 4 * PIECE_BYTES;
-/// How long a line that is not urgent may wait for others before it is written: to wake the thread and to
-/// write take longer than to answer most requests.
-const LINGER: Duration = Duration::from_millis(10);
-/// Dropped lines after which they are reported even if the queue is never empty.
-const DROPPED_REPORT: u64 = 10_000;
+use super::limits::{
+    LOG_BATCH_BYTES, LOG_COALESCE_TIME, LOG_DROPPED_LINES_REPORTED, LOG_QUEUE_BYTES_MAX,
+    LOG_SPARE_BYTES,
+};
+
 /// The reason why no lock is poisoned.
-const NO_PANIC: &str = "a panic ends the process";
+pub(super) const NO_PANIC: &str = "a panic ends the process";
 
 /// The state that the writer shares with its thread.
 #[derive(Default)]
@@ -51,7 +48,7 @@ impl Queue {
             || self.reopen
             || self.closed
             || !self.flushes.is_empty()
-            || self.bytes.len() >= PIECE_BYTES
+            || self.bytes.len() >= LOG_BATCH_BYTES
     }
 }
 
@@ -141,7 +138,7 @@ impl LineWriter {
 
     fn add(&self, line: &[u8], urgent: bool) {
         let mut queue = self.shared.lock();
-        if queue.bytes.len() + queue.writing + line.len() > QUEUE_BYTES {
+        if queue.bytes.len() + queue.writing + line.len() > LOG_QUEUE_BYTES_MAX {
             self.shared.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -250,7 +247,7 @@ impl Thread {
                 rest = after;
             }
             batch.bytes.clear();
-            batch.bytes.shrink_to(SPARE_BYTES);
+            batch.bytes.shrink_to(LOG_SPARE_BYTES);
             for done in batch.flushes.drain(..) {
                 // The requester may have stopped waiting.
                 let _ = done.send(());
@@ -270,7 +267,8 @@ impl Thread {
         let lingers = sleeps_while(|queue| !queue.is_due());
         let wake = &self.shared.wake;
         let queue = wake.wait_while(self.shared.lock(), is_idle).expect(NO_PANIC);
-        let (mut queue, _) = wake.wait_timeout_while(queue, LINGER, lingers).expect(NO_PANIC);
+        let (mut queue, _) =
+            wake.wait_timeout_while(queue, LOG_COALESCE_TIME, lingers).expect(NO_PANIC);
         queue.asleep = false;
         queue.urgent = false;
         std::mem::swap(&mut queue.bytes, &mut batch.bytes);
@@ -288,7 +286,7 @@ impl Thread {
         let written = file.write_all(lines);
         let mut queue = self.shared.lock();
         queue.writing -= lines.len();
-        let drained = queue.writing + queue.bytes.len() < PIECE_BYTES;
+        let drained = queue.writing + queue.bytes.len() < LOG_BATCH_BYTES;
         drop(queue);
         match written {
             Ok(()) => self.failing = false,
@@ -326,7 +324,7 @@ impl Thread {
     fn report_dropped(&mut self, drained: bool) {
         let dropped = self.shared.dropped.load(Ordering::Relaxed);
         let lost = dropped - self.reported;
-        if lost > 0 && (drained || lost >= DROPPED_REPORT) {
+        if lost > 0 && (drained || lost >= LOG_DROPPED_LINES_REPORTED) {
             self.reported = dropped;
             let log = self.target.name();
             tracing::warn!(target: "baton", log, lines = lost, "log lines dropped");
@@ -343,14 +341,14 @@ impl Target {
     }
 }
 
-/// Returns the length of the lines to write together: as many as fit `PIECE_BYTES`, but at least
-/// one.
+/// Returns the length of the lines to write together: as many as fit [`LOG_BATCH_BYTES`], but at
+/// least one.
 fn whole_lines(bytes: &[u8]) -> usize {
-    if bytes.len() <= PIECE_BYTES {
+    if bytes.len() <= LOG_BATCH_BYTES {
         return bytes.len();
     }
     let breaks = |byte: &u8| *byte == b'\n';
-    let before = bytes[..PIECE_BYTES].iter().rposition(breaks);
+    let before = bytes[..LOG_BATCH_BYTES].iter().rposition(breaks);
     let end = before.or_else(|| bytes.iter().position(breaks));
     end.map_or(bytes.len(), |end| end + 1)
 }
@@ -404,7 +402,7 @@ mod tests {
     fn many_short_lines_are_bounded_as_well() {
         let (writer, reader) = piped();
         let line = b"a line\n".repeat(10);
-        for _ in 0..2 * QUEUE_BYTES / line.len() {
+        for _ in 0..2 * LOG_QUEUE_BYTES_MAX / line.len() {
             writer.push(&line);
         }
         assert!(writer.dropped() > 0);

@@ -3,7 +3,6 @@
 
 use std::io::{self, IsTerminal};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use tracing::Metadata;
 use tracing_subscriber::filter::{FilterExt, LevelFilter, filter_fn};
@@ -13,10 +12,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
 
+use super::limits::LOG_FLUSH_TIMEOUT;
 use super::line_writer::{self, LineWriter};
-
-/// How long the end of the process waits for the last lines.
-const FLUSH_TIME: Duration = Duration::from_secs(1);
 
 /// The queue of lines to standard error; a process has one.
 static STANDARD_ERROR: OnceLock<Arc<LineWriter>> = OnceLock::new();
@@ -73,5 +70,5 @@ pub fn write_time(text: &mut String) {
 /// Waits until the log and the access log are written, or a deadline passes. Call before the
 /// process ends.
 pub fn flush() {
-    line_writer::flush_all(FLUSH_TIME);
+    line_writer::flush_all(LOG_FLUSH_TIMEOUT);
 }

@@ -2,12 +2,9 @@
 //! since it chooses the allocator.
 
 use std::sync::OnceLock;
-use std::time::Duration;
 
+use super::limits::MEMORY_RETURN_INTERVAL;
 use super::seams;
-
-/// From one time to the next.
-const INTERVAL: Duration = Duration::from_secs(1);
 
 static GIVE_BACK: OnceLock<fn()> = OnceLock::new();
 
@@ -21,7 +18,7 @@ pub fn give_back_by(give_back: fn()) {
 pub(super) async fn run() {
     let Some(give_back) = GIVE_BACK.get() else { return };
     loop {
-        seams::sleep(INTERVAL).await;
+        seams::sleep(MEMORY_RETURN_INTERVAL).await;
         give_back();
     }
 }

@@ -10,11 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::backends::Backend;
 use super::clusters::Clusters;
 use super::driver::Driver;
+use super::limits::CUT_REQUESTS_LISTED_MAX;
 use crate::pool::{BackendState, BackendToken, Instant, SlotState, StateCause};
-
-/// For each drain of each worker, the number of cut requests that are kept and logged one by one;
-/// further ones are only counted. Each also has its own line in the access log.
-pub const CUT_MAX: usize = 100;
 
 /// Selects a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +83,8 @@ pub struct BackendReport {
     pub deadline_ms: Option<u64>,
     /// The backend's connections and dials.
     pub connections: Vec<HeldConnection>,
-    /// The requests that the deadline of the present drain cut, at most [`CUT_MAX`].
+    /// The requests that the deadline of the present drain cut, at most
+    /// [`CUT_REQUESTS_LISTED_MAX`].
     pub cut: Vec<CutStream>,
     /// The number of all requests that the deadline of the present drain cut.
     pub cut_total: u64,
@@ -138,7 +136,7 @@ pub struct CutStream {
 pub struct Drain {
     /// When the remaining requests are cut.
     pub deadline: Instant,
-    /// The requests that were cut, at most [`CUT_MAX`].
+    /// The requests that were cut, at most [`CUT_REQUESTS_LISTED_MAX`].
     pub cut: Vec<CutStream>,
     /// The number of all requests that were cut.
     pub cut_total: u64,
@@ -148,7 +146,7 @@ impl Drain {
     /// Adds a request that was cut.
     pub fn note(&mut self, cut: CutStream) {
         self.cut_total += 1;
-        if self.cut.len() < CUT_MAX {
+        if self.cut.len() < CUT_REQUESTS_LISTED_MAX {
             self.cut.push(cut);
         }
     }

@@ -4,12 +4,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::driver::Driver;
+use super::limits::{PROGRESS_INTERVAL_MAX, PROGRESS_REPORTS_PER_STALL};
 use crate::pool::{Input, Instant, StreamToken};
-
-/// The longest time between two reports of a body that passes.
-const INTERVAL_MAX: Duration = Duration::from_secs(1);
-/// There are so many reports at least within the time that a body may stand still.
-const REPORTS: u32 = 4;
 
 /// The bytes that passed since the last report.
 pub struct Progress {
@@ -23,7 +19,7 @@ impl Progress {
     pub fn start(driver: &Driver) -> Self {
         let stall =
             driver.config(|config| config.timeouts.body_stall.min(config.timeouts.response_stall));
-        let interval = INTERVAL_MAX.min(stall / REPORTS);
+        let interval = PROGRESS_INTERVAL_MAX.min(stall / PROGRESS_REPORTS_PER_STALL);
         Self { interval, told: driver.now(), bytes: 0 }
     }
 

@@ -23,6 +23,7 @@ use super::driver::Driver;
 use super::error_response;
 use super::gather::Gather;
 use super::headers::{self, ClientFacts};
+use super::limits::RESPONSE_FIELDS_MAX;
 use super::relay_body::{RelayBody, UpstreamBody};
 use super::replay_body::{ReplayBody, Upload};
 use super::seams::{self, Task};
@@ -317,7 +318,7 @@ impl Attempt {
         match &mut self.exchange {
             Exchange::Http2(exchange) => {
                 exchange.poll_response(context).map(|result| match result {
-                    Ok(response) if response.headers().len() > upstream::FIELDS_MAX => {
+                    Ok(response) if response.headers().len() > RESPONSE_FIELDS_MAX => {
                         Err((stream, StreamFailure::Malformed))
                     }
                     Ok(response) => {
@@ -360,7 +361,7 @@ fn begin(live: &mut LiveRequest, stream: StreamToken, exchange: Exchange) -> Att
         Exchange::Http2(exchange) if live.head.has_body => {
             let upload = Upload::new(Rc::clone(&live.driver), stream, Rc::clone(&live.head.body));
             let task = send_body(upload, Rc::clone(&exchange.body));
-            Some(seams::spawn_bound("upload", task))
+            Some(seams::spawn_bound(task))
         }
         Exchange::Http2(_) | Exchange::Http1(_) => None,
     };

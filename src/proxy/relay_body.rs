@@ -8,7 +8,6 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{RecvStream, SendStream};
@@ -16,13 +15,11 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
+use super::limits::RESPONSE_FINISH_TIMEOUT;
 use super::progress::Progress;
 use super::relay::LiveRequest;
 use super::{seams, upstream};
 use crate::pool::{Input, Outcome, StreamFailure, StreamToken};
-
-/// How long a backend may take to end a stream whose content is complete.
-const FINISH_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The response is incomplete: the client's connection or stream must not end as if it were
 /// complete.
@@ -187,7 +184,7 @@ impl Relayed {
             }
         });
         // If it takes too long, dropping the request resets the stream.
-        let _ = seams::timeout(FINISH_DEADLINE, drained).await;
+        let _ = seams::timeout(RESPONSE_FINISH_TIMEOUT, drained).await;
     }
 }
 
@@ -272,7 +269,7 @@ impl Drop for RelayBody {
             && relayed.remaining == Some(0)
             && !relayed.is_over()
         {
-            seams::spawn("finish", relayed.finish());
+            seams::spawn(relayed.finish());
         }
     }
 }

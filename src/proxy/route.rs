@@ -23,8 +23,7 @@ use http::header::HOST;
 use http::request;
 use http::uri::Authority;
 
-/// Longest host name that a route may have (RFC 1035, 2.3.4).
-const HOST_MAX: usize = 253;
+use super::limits::ROUTE_HOST_BYTES_MAX;
 
 /// The hosts that a route matches.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,7 +58,7 @@ impl FromStr for HostPattern {
         let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         let valid = match address {
             Some(address) => !wildcard && address.parse::<std::net::Ipv6Addr>().is_ok(),
-            None => host.len() <= HOST_MAX && host.split('.').all(is_label),
+            None => host.len() <= ROUTE_HOST_BYTES_MAX && host.split('.').all(is_label),
         };
         match (valid, wildcard) {
             (false, _) => Err(EXPECTED),

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use tokio::runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,6 +13,7 @@ use super::access_log::AccessLog;
 use super::config::ProxyConfig;
 use super::control::{self, Command, Commands, Peers};
 use super::downstream::admission::Admission;
+use super::limits::{FORCED_STOP_TIMEOUT, IN_FLIGHT_COUNT_TIMEOUT};
 use super::log;
 use super::reload::sockets::{self, Sockets};
 use super::reload::source::{Loaded, Source};
@@ -21,11 +21,6 @@ use super::reload::{self, Failure, Reloader, Trigger};
 use super::seams;
 use super::worker::{self, Worker};
 use crate::admin::{self, Process};
-
-/// How long a second signal waits for the workers to let go of what they have.
-const STOP_TIME: Duration = Duration::from_secs(1);
-/// How long the shutdown waits to know how much is in flight.
-const COUNT_TIME: Duration = Duration::from_millis(250);
 
 /// The reasons why the proxy did not start, one per line.
 #[derive(Debug)]
@@ -160,7 +155,7 @@ impl Supervisor {
     /// signal ends the process at once: then it only waits until the requests in flight are logged.
     async fn run(mut self) -> bool {
         self.until_told_to_stop().await;
-        let requests = control::requests_in_flight(&self.workers, COUNT_TIME).await;
+        let requests = control::requests_in_flight(&self.workers, IN_FLIGHT_COUNT_TIMEOUT).await;
         self.drain.send_replace(true);
         tracing::info!(target: "baton", requests, "draining");
         loop {
@@ -182,7 +177,7 @@ impl Supervisor {
             // A worker that has ended needs no command.
             let _ = worker.send(Command::Stop);
         }
-        let _ = seams::timeout(STOP_TIME, self.all_done.recv()).await;
+        let _ = seams::timeout(FORCED_STOP_TIMEOUT, self.all_done.recv()).await;
         false
     }
 

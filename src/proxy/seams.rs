@@ -1,5 +1,10 @@
-//! Access to tasks, connections, time and entropy. The shell has no other access to them, so that
-//! it can run on a simulated network; `clippy.toml` bans every other way.
+//! Access to tasks, connections, time and entropy. The shell has no other access to them:
+//! `clippy.toml` bans every other way.
+//!
+//! So every connection has the socket options that it needs, every task runs on its worker's thread
+//! and sees one time during a poll, and code that must not depend on the network or the real clock
+//! has one module to replace. The only implementation is tokio's: the simulator runs the pool, not
+//! the shell.
 
 #![expect(
     clippy::disallowed_methods,
@@ -21,22 +26,13 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::AbortHandle;
 
+use super::limits::{self, LISTEN_BACKLOG, TCP_KEEPALIVE_INTERVAL, TCP_KEEPALIVE_TIME};
 use crate::pool::Instant;
 
 /// A TCP connection, dialled or accepted.
 pub type Stream = TcpStream;
 /// A socket that accepts connections.
 pub type Listener = TcpListener;
-
-/// Connections that may wait to be accepted.
-const BACKLOG: u32 = 4096;
-/// The system asks whether the other end is there after so long without a byte, and then this often;
-/// how many unanswered questions end the connection is the system's to say (9 on Linux).
-const KEEPALIVE: Duration = Duration::from_secs(30);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// Bytes that the system takes from us before they can be sent.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const UNSENT_MAX: u32 = 128 * 1024;
 
 /// A task of this worker. Dropping it ends the task.
 #[derive(Debug)]
@@ -48,13 +44,13 @@ impl Drop for Task {
     }
 }
 
-/// Runs a task on this thread until it ends. The name is for debuggers.
-pub fn spawn(_name: &'static str, future: impl Future<Output = ()> + 'static) {
+/// Runs a task on this thread until it ends.
+pub fn spawn(future: impl Future<Output = ()> + 'static) {
     tokio::task::spawn_local(InMoments { future });
 }
 
 /// Runs a task on this thread until it ends or its handle is dropped.
-pub fn spawn_bound(_name: &'static str, future: impl Future<Output = ()> + 'static) -> Task {
+pub fn spawn_bound(future: impl Future<Output = ()> + 'static) -> Task {
     Task(tokio::task::spawn_local(InMoments { future }).abort_handle())
 }
 
@@ -207,8 +203,9 @@ fn prepare(stream: &Stream) -> io::Result<()> {
     // Otherwise a socket becomes writable only when a third of a buffer of megabytes is free, and a
     // slow reader looks like one that does not read.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    socket.set_tcp_notsent_lowat(UNSENT_MAX)?;
-    let probes = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL);
+    socket.set_tcp_notsent_lowat(limits::TCP_UNSENT_BYTES_MAX)?;
+    let probes =
+        TcpKeepalive::new().with_time(TCP_KEEPALIVE_TIME).with_interval(TCP_KEEPALIVE_INTERVAL);
     socket.set_tcp_keepalive(&probes)
 }
 
@@ -221,7 +218,7 @@ pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.set_reuseport(true)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)?.into_std()
+    socket.listen(LISTEN_BACKLOG)?.into_std()
 }
 
 /// Checks that no other process listens on an address: only workers of one process share a port.
@@ -270,7 +267,7 @@ mod tests {
             for stream in [accepted.expect("accepted").0, connected.expect("connected")] {
                 let socket = SockRef::from(&stream);
                 assert!(socket.keepalive().expect("an option of the socket"));
-                assert_eq!(socket.tcp_keepalive_time().expect("an option"), KEEPALIVE);
+                assert_eq!(socket.tcp_keepalive_time().expect("an option"), TCP_KEEPALIVE_TIME);
                 assert!(stream.nodelay().expect("an option of the socket"));
             }
         });

@@ -135,7 +135,7 @@ impl Site {
             limits,
             admission: Arc::clone(&self.admission),
         })));
-        seams::spawn("accept", downstream::accept(Rc::clone(&downstream), listener));
+        seams::spawn(downstream::accept(Rc::clone(&downstream), listener));
         Open { downstream, drain }
     }
 

@@ -8,7 +8,7 @@ use http::HeaderMap;
 
 use super::access_log::{AccessLog, AccessRecord, Arrival, EndedBy};
 use super::client_limits::ClientStats;
-use super::metrics::{EndFrames, WorkerMetrics};
+use super::metrics::{EndFrames, Merge as _, WorkerMetrics};
 use super::seams::Clock;
 use super::trace_context::{TraceId, TraceIds};
 use crate::pool::{Instant, Outcome};

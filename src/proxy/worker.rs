@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::runtime;
 use tokio::sync::{Notify, mpsc, watch};
@@ -13,13 +12,11 @@ use super::clusters::Clusters;
 use super::config::ProxyConfig;
 use super::control::{self, Command, Peers};
 use super::downstream::admission::Admission;
+use super::limits::SHUTDOWN_GRACE;
 use super::reload::sockets::Socket;
 use super::site::Site;
 use super::tls::Certificates;
 use super::{memory, seams};
-
-/// What clients get, beyond the longest drain deadline, to read their last bytes.
-const LAST_BYTES: Duration = Duration::from_secs(1);
 
 /// The arguments of a worker.
 pub struct Worker {
@@ -70,12 +67,12 @@ async fn serve(worker: Worker) {
     }
     let stop = Rc::new(Notify::new());
     let control = control::serve(worker.commands, Rc::clone(&site), Rc::clone(&stop));
-    seams::spawn("control", control);
-    seams::spawn("memory", memory::run());
+    seams::spawn(control);
+    seams::spawn(memory::run());
     let mut draining = worker.draining;
     // The sender is owned by the thread that joins this one.
     let _ = draining.wait_for(|draining| *draining).await;
-    let deadline = site.shut_down() + LAST_BYTES;
+    let deadline = site.shut_down() + SHUTDOWN_GRACE;
     tokio::select! {
         biased;
         () = stop.notified() => {}

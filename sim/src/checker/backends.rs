@@ -8,98 +8,10 @@ use baton::pool::{
     TimerReason,
 };
 
+use super::backend::{Backend, Health, Probes, Service};
 use super::books::{Books, ConnectionPhase, Decision, Phase};
 use super::facts::lost_evidence;
-use super::health::{Health, Probes};
 use super::{Invariant, Verdict, require};
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Service {
-    Vacant,
-    Serving,
-    Draining,
-    /// Removed at this instant.
-    Leaving(Instant),
-}
-
-/// A backend slot and the backend in it.
-#[derive(Clone, Debug)]
-pub(super) struct Backend {
-    pub(super) generation: u32,
-    pub(super) service: Service,
-    pub(super) health: Health,
-    pub(super) probes: Probes,
-    /// Consecutive rounds of failed dials.
-    pub(super) rounds: u32,
-    /// Bounds within which the wait for the next dial ends.
-    pub(super) backoff: Option<(Instant, Instant)>,
-    /// Streams that the next dial is expected to bring.
-    pub(super) expected: u32,
-    /// The longest time to a response head so far.
-    pub(super) longest_response: Duration,
-    /// ENHANCE_YOUR_CALM count after PINGs.
-    pub(super) calm: u32,
-    /// Requests on its connections.
-    pub(super) requests: u32,
-    /// When it returned or was added.
-    pub(super) returned: Option<Instant>,
-    pub(super) weight: u16,
-    /// Consecutive requests that went elsewhere although it had capacity.
-    pub(super) passed_over: u32,
-    /// The state that the pool last reported, and when.
-    pub(super) told: Option<(BackendState, Instant)>,
-}
-
-impl Backend {
-    pub(super) fn vacant() -> Self {
-        Self {
-            generation: 0,
-            service: Service::Vacant,
-            health: Health::NEW,
-            probes: Probes::NEW,
-            rounds: 0,
-            backoff: None,
-            expected: 1,
-            longest_response: Duration::ZERO,
-            calm: 0,
-            requests: 0,
-            returned: None,
-            weight: 1,
-            passed_over: 0,
-            told: None,
-        }
-    }
-
-    fn occupy(&mut self, generation: u32, weight: u16, expected: u32) {
-        *self = Self { generation, service: Service::Serving, weight, expected, ..Self::vacant() };
-    }
-
-    pub(super) fn is_in_service(&self) -> bool {
-        self.service == Service::Serving
-    }
-
-    pub(super) fn is_healthy(&self) -> bool {
-        self.is_in_service() && self.probes.up && self.health.is_healthy()
-    }
-
-    pub(super) fn is_usable(&self) -> bool {
-        self.is_in_service() && self.probes.up && self.health.is_usable()
-    }
-
-    pub(super) fn state(&self) -> Option<BackendState> {
-        Some(match self.service {
-            Service::Vacant => return None,
-            Service::Draining => BackendState::Draining,
-            Service::Leaving(_) => BackendState::Leaving,
-            Service::Serving if !self.probes.up => BackendState::Down,
-            Service::Serving => match self.health {
-                Health::Healthy { .. } => BackendState::Up,
-                Health::Ejected { .. } => BackendState::Ejected,
-                Health::OnTrial { .. } => BackendState::OnTrial,
-            },
-        })
-    }
-}
 
 impl Books {
     /// Adds the backends of the configuration, in service from the start.

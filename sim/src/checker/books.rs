@@ -5,7 +5,7 @@ use baton::pool::{
     RequestId, StreamToken, TimerReason,
 };
 
-use super::backends::Backend;
+use super::backend::Backend;
 use super::{Invariant, Verdict, require};
 
 /// A connection slot.

@@ -8,7 +8,7 @@ use baton::pool::{
     ShutdownCause, StreamFailure, StreamToken,
 };
 
-use super::backends::Service;
+use super::backend::Service;
 use super::books::{Books, ConnectionPhase, Phase, RequestPhase, Stream};
 
 const FAILURES: [StreamFailure; 7] = [

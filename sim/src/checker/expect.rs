@@ -7,13 +7,25 @@ use baton::pool::{
     ShutdownCause, SlotState, StreamToken, TimerReason,
 };
 
-use super::Expected;
-use super::backends::Service;
+use super::backend::Service;
 use super::books::{Books, ConnectionPhase, Phase, RequestPhase, Stream};
 use crate::coverage::{
     Answer, BackendAs, BackendFact, ConnectionAs, ConnectionFact, Coverage, PhaseAs, RequestAs,
     RequestFact, StreamAs, StreamFact,
 };
+
+/// The answer that the pool must give to a fact.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// Exactly this answer.
+    Answer(Handled),
+    /// A new request id.
+    Accepted,
+    /// A new backend.
+    Added,
+    /// The audit must find a miscount.
+    Rebuilt,
+}
 
 impl Books {
     pub(super) fn expect(

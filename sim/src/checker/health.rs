@@ -5,74 +5,8 @@ use std::time::Duration;
 
 use baton::pool::{BackendId, Instant};
 
+use super::backend::{Backend, Health};
 use super::books::{Books, ConnectionPhase};
-
-/// The health of one backend, from its requests and dials.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Health {
-    /// Consecutive failures and gateway failures; consecutive ejections before, the last until
-    /// `since`.
-    Healthy {
-        failures: u32,
-        gateway_failures: u32,
-        times: u32,
-        since: Instant,
-    },
-    Ejected {
-        times: u32,
-        until: Instant,
-    },
-    /// Half-open. The trial request counts as one until the instant in `probe`.
-    OnTrial {
-        times: u32,
-        successes: u32,
-        probe: Option<(u32, Instant)>,
-    },
-}
-
-impl Health {
-    pub(super) const NEW: Self =
-        Self::Healthy { failures: 0, gateway_failures: 0, times: 0, since: Instant::ZERO };
-
-    pub(super) fn is_healthy(self) -> bool {
-        matches!(self, Self::Healthy { .. })
-    }
-
-    pub(super) fn is_probe(self, request: u32) -> bool {
-        matches!(self, Self::OnTrial { probe: Some((probe, _)), .. } if probe == request)
-    }
-
-    pub(super) fn is_usable(self) -> bool {
-        match self {
-            Self::Healthy { .. } => true,
-            Self::Ejected { .. } => false,
-            Self::OnTrial { probe, .. } => probe.is_none(),
-        }
-    }
-}
-
-/// Result of health checks of one backend: its state, and the number of consecutive checks against
-/// it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Probes {
-    pub(super) up: bool,
-    pub(super) against: u32,
-    /// The number of the check in flight, and when it was ordered.
-    pub(super) out: Option<(u32, Instant)>,
-    /// Bounds within which the next check is due.
-    pub(super) not_before: Instant,
-    pub(super) not_after: Instant,
-}
-
-impl Probes {
-    pub(super) const NEW: Self = Self {
-        up: true,
-        against: 0,
-        out: None,
-        not_before: Instant::ZERO,
-        not_after: Instant::ZERO,
-    };
-}
 
 impl Books {
     /// A dial failed, or a connection failed before the first response: one more round, unless a
@@ -96,8 +30,7 @@ impl Books {
     /// in service.
     fn may_eject(&self) -> bool {
         let in_service = self.backends.iter().filter(|state| state.is_in_service()).count();
-        let out =
-            |state: &&super::backends::Backend| state.is_in_service() && !state.health.is_healthy();
+        let out = |state: &&Backend| state.is_in_service() && !state.health.is_healthy();
         let ejected = self.backends.iter().filter(out).count();
         let share = in_service * self.config.health.ejected_percent_max as usize / 100;
         ejected < share.max(1)

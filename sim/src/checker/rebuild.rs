@@ -2,9 +2,8 @@
 
 use baton::pool::{Instant, ShutdownCause};
 
-use super::backends::{Backend, Service};
+use super::backend::{Backend, Health, Probes, Service};
 use super::books::{Books, ConnectionPhase, Ending, Phase, RequestPhase, Stream};
-use super::health::{Health, Probes};
 
 impl Books {
     /// Every request ends, every connection that still is one is to be closed, and health starts

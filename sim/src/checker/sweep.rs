@@ -2,9 +2,8 @@
 
 use baton::pool::{Pool, Probing, SlotState, TimerReason};
 
-use super::backends::{Backend, Service};
+use super::backend::{Backend, Health, Service};
 use super::books::{Books, ConnectionPhase, Phase, RequestPhase, Stream};
-use super::health::Health;
 use super::{Invariant, Verdict, require};
 
 impl Books {

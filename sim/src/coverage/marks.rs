@@ -1,6 +1,6 @@
 //! Rare situations that a long run must meet.
 
-use super::catalogue;
+use crate::catalogue::catalogue;
 
 catalogue! {
     /// A rare situation. If a long run never meets one, the faults or the workload have a gap.

@@ -1,6 +1,6 @@
 //! The states that facts can meet, the facts, and the answers allowed in each state.
 
-use super::catalogue;
+use crate::catalogue::catalogue;
 
 catalogue! {
     /// The state of a connection that a fact meets.

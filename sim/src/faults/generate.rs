@@ -2,7 +2,7 @@
 //! a chance of one half, and the intensity of the others is drawn on a wide scale. Every family
 //! thus also gets runs in which no other family interferes.
 
-use super::strike::directives;
+use super::strike::{Shape, directives};
 use super::{Family, Workload};
 use crate::draw::{Domain, Draws, Stream};
 use crate::plan::{
@@ -82,16 +82,6 @@ impl Profile {
         };
         Family::ALL.iter().filter(on).copied().collect()
     }
-}
-
-/// Figures that the parts of a plan share.
-pub(super) struct Shape {
-    pub(super) backends: u64,
-    pub(super) requests: u64,
-    /// The length of the workload.
-    pub(super) window_us: u64,
-    pub(super) connections_per_backend: u64,
-    pub(super) streams_per_connection: u64,
 }
 
 /// Generates the plan of a seed. The result depends on this function, so a failure is kept as a

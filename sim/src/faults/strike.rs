@@ -1,7 +1,6 @@
 //! The directives of each family.
 
 use super::Family;
-use super::generate::Shape;
 use crate::draw::Stream;
 use crate::plan::{
     Act, Change, Code, Directive, Forged, LastId, Miscount, Moment, Stage, StrategyPlan, When,
@@ -58,6 +57,16 @@ const ALL_MOMENTS: [Moment; 7] = [
     Moment::Answered,
     Moment::Ended,
 ];
+
+/// Figures that the parts of a plan share.
+pub(super) struct Shape {
+    pub(super) backends: u64,
+    pub(super) requests: u64,
+    /// The length of the workload.
+    pub(super) window_us: u64,
+    pub(super) connections_per_backend: u64,
+    pub(super) streams_per_connection: u64,
+}
 
 /// Draws triggers that the plan's shape makes likely.
 struct Aim<'a> {

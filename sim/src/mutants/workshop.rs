@@ -5,8 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use super::{Fate, Patch};
-
 /// The files needed to build the simulator.
 const COPIED: [&str; 6] = ["Cargo.toml", "Cargo.lock", "src", "sim", "fuzz", "benches"];
 /// The build is for one short run: the settings that make a release build slow are off.
@@ -15,6 +13,34 @@ const QUICK: [&str; 3] = [
     "profile.release.codegen-units=16",
     "profile.release.debug=false",
 ];
+
+/// A patch and its header.
+#[derive(Clone, Debug)]
+pub(super) struct Patch {
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+    pub(super) bug: String,
+    pub(super) source: String,
+    pub(super) caught_by: String,
+}
+
+/// The result of a mutant.
+#[derive(Clone, Debug)]
+pub enum Fate {
+    /// A seed found it.
+    Dead {
+        /// Seeds run until it was found.
+        seeds: u64,
+        /// The invariant that broke.
+        invariant: String,
+        /// Elements of the shrunk plan.
+        elements: u64,
+    },
+    /// No seed found it.
+    Alive,
+    /// It does not apply or compile, or (the canary) does not replay.
+    Broken(String),
+}
 
 /// A directory for copies.
 pub(super) struct Workshop {

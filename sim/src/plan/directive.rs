@@ -401,3 +401,54 @@ pub enum Act {
         what: Option<Miscount>,
     },
 }
+
+impl Act {
+    /// Calls `backend` for the backend that the act names, and `time` for each of its times.
+    pub(crate) fn visit(
+        &mut self,
+        mut backend: impl FnMut(&mut u16),
+        mut time: impl FnMut(&mut u64),
+    ) {
+        match self {
+            Self::Restart { backend: named, down_us: one, .. }
+            | Self::Unreachable { backend: named, for_us: one, .. }
+            | Self::Drain { backend: named, within_us: one }
+            | Self::Probes { backend: named, for_us: one, .. } => {
+                backend(named);
+                time(one);
+            }
+            Self::SwitchProtocol { backend: named, .. }
+            | Self::Add { backend: named, .. }
+            | Self::Remove { backend: named }
+            | Self::Undrain { backend: named }
+            | Self::Weight { backend: named, .. } => backend(named),
+            Self::StallDial { for_us, .. }
+            | Self::StopReading { for_us }
+            | Self::ClientStopsReading { for_us }
+            | Self::StarveUpload { for_us } => for_us.iter_mut().for_each(time),
+            Self::HoldReports { for_us: one } | Self::ClockForward { by_us: one } => time(one),
+            Self::LateTimers { by_us, for_us } | Self::ClockBack { by_us, for_us } => {
+                time(by_us);
+                time(for_us);
+            }
+            Self::BlackHole { .. }
+            | Self::Settings { .. }
+            | Self::Cancel
+            | Self::GoAway { .. }
+            | Self::Break
+            | Self::BreakAtPreface
+            | Self::FailDial { .. }
+            | Self::Reset { .. }
+            | Self::NeverFinish
+            | Self::Replay { .. }
+            | Self::EarlyTimeout
+            | Self::Forge { .. }
+            | Self::DisconnectAll
+            | Self::Change { .. }
+            | Self::Status { .. }
+            | Self::Miscount { .. }
+            | Self::Shutdown
+            | Self::Replace => {}
+        }
+    }
+}

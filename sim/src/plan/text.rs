@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{FORMAT, Plan};
+use super::{Act, FORMAT, Plan};
 
 /// An error in the text of a plan: its position, and the expected value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,46 +113,13 @@ const MOST_US: u64 = 3_600_000_000;
 
 impl super::Directive {
     fn is_within_bounds(&self, backends: usize) -> bool {
-        use super::Act;
-        let known = |backend: u16| usize::from(backend) < backends;
-        let short = |time: u64| time <= MOST_US;
-        match self.act {
-            Act::Restart { backend, down_us, .. } => known(backend) && short(down_us),
-            Act::Unreachable { backend, for_us, .. } => known(backend) && short(for_us),
-            Act::Drain { backend, within_us: time, .. }
-            | Act::Probes { backend, for_us: time, .. } => known(backend) && short(time),
-            Act::SwitchProtocol { backend, .. }
-            | Act::Add { backend, .. }
-            | Act::Remove { backend }
-            | Act::Undrain { backend }
-            | Act::Weight { backend, .. } => known(backend),
-            Act::StallDial { for_us, .. }
-            | Act::StopReading { for_us }
-            | Act::ClientStopsReading { for_us }
-            | Act::StarveUpload { for_us } => for_us.is_none_or(short),
-            Act::HoldReports { for_us } => short(for_us),
-            Act::LateTimers { by_us, for_us } | Act::ClockBack { by_us, for_us } => {
-                short(by_us) && short(for_us)
-            }
-            Act::ClockForward { by_us } => short(by_us),
-            Act::Replay { count, .. } => count <= 1_000,
-            Act::BlackHole { .. }
-            | Act::Settings { .. }
-            | Act::Cancel
-            | Act::GoAway { .. }
-            | Act::Break
-            | Act::BreakAtPreface
-            | Act::FailDial { .. }
-            | Act::Reset { .. }
-            | Act::NeverFinish
-            | Act::EarlyTimeout
-            | Act::Forge { .. }
-            | Act::DisconnectAll
-            | Act::Change { .. }
-            | Act::Status { .. }
-            | Act::Miscount { .. }
-            | Act::Shutdown
-            | Act::Replace => true,
-        }
+        let (mut known, mut short) = (true, true);
+        let mut act = self.act;
+        act.visit(
+            |backend| known &= usize::from(*backend) < backends,
+            |time| short &= *time <= MOST_US,
+        );
+        let few = !matches!(act, Act::Replay { count, .. } if count > 1_000);
+        known && short && few
     }
 }

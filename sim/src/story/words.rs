@@ -7,10 +7,26 @@ use baton::pool::{
     ShutdownCause, SlotState, SlotView, StreamToken,
 };
 
-use super::{Slot, request_of};
 use crate::plan::Plan;
 use crate::trace::Trace;
 use crate::world::{DownFrame, UpFrame};
+
+/// A slot in use, as shown to people.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Slot {
+    /// The connection's name.
+    pub name: String,
+    /// The slot in the pool's table.
+    pub slot: u16,
+    /// The generation.
+    pub generation: u32,
+    /// The state.
+    pub state: String,
+    /// Streams in use.
+    pub streams: u32,
+    /// Stream limit.
+    pub limit: u32,
+}
 
 /// Names as people write them: `r3` is a request by its id in the plan, `b0#2` the second
 /// connection of backend 0, `b0#2/s1` its first stream.
@@ -358,5 +374,20 @@ fn operator(input: Input) -> String {
             ShutdownCause::PoolReplaced => "the pool is replaced".to_owned(),
         },
         _ => unreachable!("not from the operator"),
+    }
+}
+
+/// The request that an order names, for [`Names`].
+fn request_of(order: Output) -> Option<RequestId> {
+    match order {
+        Output::OpenStream { request, .. } | Output::RequestEnded { request, .. } => Some(request),
+        Output::Connect { .. }
+        | Output::ResetStream { .. }
+        | Output::Ping { .. }
+        | Output::Close { .. }
+        | Output::Probe { .. }
+        | Output::ProbeJudged { .. }
+        | Output::BackendChanged { .. }
+        | Output::BackendGone { .. } => None,
     }
 }

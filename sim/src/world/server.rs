@@ -131,17 +131,21 @@ impl World<'_> {
         self.send(index, DownFrame::Pong);
     }
 
+    /// Returns the link of an exchange whose response continues now. Marks a response that does
+    /// not continue until faults stop.
+    fn continues(&mut self, exchange: u32) -> Option<u32> {
+        let state = &mut self.exchanges[exchange as usize];
+        if state.done || self.links[state.link as usize].server_gone {
+            return None;
+        }
+        state.waits_to_heal |= state.never_finishes;
+        (!state.never_finishes).then_some(state.link)
+    }
+
     /// The response head is ready.
     pub(super) fn head(&mut self, exchange: u32) {
+        let Some(index) = self.continues(exchange) else { return };
         let state = &mut self.exchanges[exchange as usize];
-        let index = state.link;
-        if state.done || self.links[index as usize].server_gone {
-            return;
-        }
-        if state.never_finishes {
-            state.waits_to_heal = true;
-            return;
-        }
         state.head_sent = true;
         let request = state.request;
         let plan = self.request_plan(request);
@@ -171,15 +175,8 @@ impl World<'_> {
 
     /// The response is complete.
     pub(super) fn end(&mut self, exchange: u32) {
+        let Some(index) = self.continues(exchange) else { return };
         let state = &mut self.exchanges[exchange as usize];
-        let index = state.link;
-        if state.done || self.links[index as usize].server_gone {
-            return;
-        }
-        if state.never_finishes {
-            state.waits_to_heal = true;
-            return;
-        }
         state.complete = true;
         let request = state.request;
         let has_body = self.request_plan(request).body_us.is_some();

@@ -21,6 +21,7 @@ pub mod text;
 use super::setting::{Setting, certificate_field, field};
 use super::value::Kind;
 use crate::proxy::config::{BackendSettings, ListenerConfig, ProxyConfig, UpstreamTlsSettings};
+use crate::proxy::limits::WORKERS_MAX;
 use crate::proxy::route::Route;
 
 pub use clients::CLIENTS;
@@ -34,7 +35,7 @@ pub static PROCESS: &[Setting<ProxyConfig>] = &[
     Setting::new(
         "process",
         "workers",
-        Kind::count(ProxyConfig::WORKERS_MAX as u64),
+        Kind::count(WORKERS_MAX as u64),
         field!(ProxyConfig: workers),
         "Threads, each with a pool for each cluster",
     )

@@ -11,11 +11,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::client::Client;
 use super::client_io::ClientIo;
+use super::refusal;
 use super::waits::{Waited, Waits};
 use super::watch::Expired;
-use super::{Phase, refusal, rest};
 use crate::pool::Instant;
 use crate::proxy::client_limits::ClientLimit;
+use crate::proxy::limits::{HTTP1_BUFFER_BYTES, UNREAD_BYTES_MAX, UNREAD_PIECE_BYTES};
 use crate::proxy::message_guard::machine::{HeadLimits, Messages};
 use crate::proxy::message_guard::{GuardFacts, Guarded};
 use crate::proxy::seams;
@@ -23,15 +24,13 @@ use crate::proxy::seams;
 /// RFC 9110, 15.5.9.
 const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\
     content-length: 0\r\nproxy-status: baton; error=http_request_error\r\n\r\n";
-/// Bytes of a body that are read at a time, if so many are there; and of a response that are kept for a
-/// client that does not read.
-const BUFFER: usize = 128 * 1024;
-/// Bytes that are read and thrown away after the last answer, so that closing does not reset the
-/// connection before the client has read it.
-const LATE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// Serves a client until its connection closes, or until the idle connection is parked.
-pub(super) fn serve<Io>(client: Client, io: ClientIo<Io>) -> impl Future<Output = Option<Phase>>
+/// Serves a client until its connection closes. Returns the connection if it is idle, to be
+/// parked.
+pub(super) fn serve<Io>(
+    client: Client,
+    io: ClientIo<Io>,
+) -> impl Future<Output = Option<(Client, ClientIo<Io>)>>
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -42,7 +41,7 @@ where
     async move {
         let expired = serve_while_busy(&client, &facts, &mut io).await;
         if expired == Some(Expired::Rest) {
-            return Some(rest::begin(client, io.into_inner()));
+            return Some((client, io.into_inner()));
         }
         // The socket is closed afterwards, also if the deadline passes.
         let ending = end(&client, &facts, expired, &mut io);
@@ -100,7 +99,7 @@ where
         .header_read_timeout(None)
         .max_headers(limits.head_fields)
         .max_header_size(limits.head_bytes as usize)
-        .max_buf_size(BUFFER.max(limits.head_bytes as usize))
+        .max_buf_size(HTTP1_BUFFER_BYTES.max(limits.head_bytes as usize))
         .half_close(false)
         .keep_alive(!drained);
     let mut connection = builder.serve_connection(TokioIo::new(io), service);
@@ -186,9 +185,9 @@ fn report(client: &Client, facts: &GuardFacts, served: hyper::Result<()>) {
 
 /// Reads and discards unread bytes for the lingering close.
 async fn read_late(io: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
-    let mut late = [0; 4096];
+    let mut late = [0; UNREAD_PIECE_BYTES];
     let mut length = 0;
-    while length < LATE_BYTES_MAX {
+    while length < UNREAD_BYTES_MAX {
         match io.read(&mut late).await? {
             0 => return Ok(()),
             read => length += read,

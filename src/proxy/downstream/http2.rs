@@ -19,18 +19,10 @@ use super::{LocalExecutor, refusal};
 use crate::pool::Instant;
 use crate::proxy::client_limits::{ClientLimit, ClientLimits};
 use crate::proxy::frame_tap::{Facts, Side, Tapped};
-
-/// Bytes a client may send ahead on one stream.
-const STREAM_WINDOW: u32 = 128 * 1024;
-/// Bytes a client may send ahead on one connection. `h2` keeps tiny DATA frames that cost up to half of
-/// this (each as much as one of 256 bytes) before it takes them for an attack: that is some 8000, which
-/// many streams with small messages reach together while a backend is dialled.
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
-/// Bytes kept for a client's stream that does not read.
-const SEND_BUFFER: usize = 128 * 1024;
-/// Streams that may end for an error of the client's in the life of a connection. The budget of the
-/// frame tap, over a window, is the one that is meant to bind; this one bounds what waits to be sent.
-const PROVOKED_RESETS_MAX: usize = 10_000;
+use crate::proxy::limits::{
+    CLIENT_CONNECTION_WINDOW_BYTES, CLIENT_SEND_BUFFER_BYTES, PROVOKED_RESETS_MAX,
+    STREAM_WINDOW_BYTES,
+};
 
 enum Step {
     Ending,
@@ -113,9 +105,9 @@ fn builder(limits: &ClientLimits) -> http2::Builder<LocalExecutor> {
     let mut builder = http2::Builder::new(LocalExecutor);
     builder
         .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CLIENT_CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(CLIENT_SEND_BUFFER_BYTES)
         .max_concurrent_streams(limits.streams_per_connection)
         .max_header_list_size(limits.head_bytes)
         // A burst of requests that is cancelled before the worker accepts them is not an attack by

@@ -25,7 +25,6 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -38,14 +37,10 @@ use self::client::Client;
 use self::client_io::{ClientIo, Spoken};
 use super::client_limits::{ClientLimit, ClientLimits, ClientStats};
 use super::clusters::Clusters;
+use super::limits::{ACCEPT_LOG_INTERVAL, ACCEPT_PAUSE};
 use super::seams::{self, Clock, Listener};
 use super::tls;
 use crate::pool::Instant;
-
-/// The wait after an accept failed, as it does when file descriptors run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// The log is told of failed accepts and refused connections no more often than this.
-const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Counts open connections, and notifies when the last one closes.
 #[derive(Default)]
@@ -118,7 +113,7 @@ struct LocalExecutor;
 
 impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
     fn execute(&self, future: F) {
-        seams::spawn("http", future);
+        seams::spawn(future);
     }
 }
 
@@ -162,7 +157,7 @@ fn take_in(
             let entered = downstream.open.enter();
             let downstream = Rc::clone(downstream);
             let connection = serve_accepted(downstream, stream, peer, (entered, admitted));
-            seams::spawn("downstream connection", connection);
+            seams::spawn(connection);
         }
         Err(limit) => {
             downstream.stats().count(limit);
@@ -184,7 +179,7 @@ impl Sparingly {
     /// Counts an event. Returns the number of events since the last message if one is due now.
     fn note(&mut self, now: Instant) -> Option<u64> {
         self.count += 1;
-        if self.said.is_some_and(|said| now.since(said) < LOG_INTERVAL) {
+        if self.said.is_some_and(|said| now.since(said) < ACCEPT_LOG_INTERVAL) {
             return None;
         }
         self.said = Some(now);
@@ -203,6 +198,15 @@ impl Phase {
 
     fn last(phase: impl Future<Output = ()> + 'static) -> Self {
         Self::new(phase.map(|()| None))
+    }
+
+    /// Serves a client over HTTP/1.1; when it is idle, it is parked next.
+    fn http1<Io>(client: Client, io: ClientIo<Io>) -> Self
+    where
+        Io: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let idle = http1::serve(client, io);
+        Self::new(idle.map(|idle| idle.map(|(client, io)| rest::begin(client, io))))
     }
 }
 
@@ -282,7 +286,7 @@ where
             Some(Phase::last(http2::serve(client, ClientIo::new(io, heard, watch))))
         }
         Ok(Ok(Spoken::Http1(heard) | Spoken::Http2(heard))) => {
-            Some(Phase::new(http1::serve(client, ClientIo::new(io, heard, watch))))
+            Some(Phase::http1(client, ClientIo::new(io, heard, watch)))
         }
         Ok(Ok(Spoken::Nothing) | Err(_)) => None,
         Err(_) => {

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::client::Client;
 use super::client_io::ClientIo;
-use super::{Downstream, Phase, http1};
+use super::{Downstream, Phase};
 use crate::pool::Instant;
 use crate::proxy::client_limits::ClientLimit;
 use crate::proxy::seams;
@@ -64,7 +64,7 @@ where
                 let client = Client::new(downstream, peer);
                 let heard = Bytes::copy_from_slice(&first[..read]);
                 let io = ClientIo::new(io, heard, Rc::clone(&client.watch));
-                return Some(Phase::new(http1::serve(client, io)));
+                return Some(Phase::http1(client, io));
             }
             Heard::Bytes(_) | Heard::Drain => {}
             Heard::Nothing => downstream.stats().count(ClientLimit::IdleTimeout),

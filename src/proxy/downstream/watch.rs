@@ -12,11 +12,9 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::pool::Instant;
 use crate::proxy::client_limits::ClientLimits;
+use crate::proxy::limits::PARK_AFTER;
 use crate::proxy::relay_body::{CutShort, RelayBody};
 use crate::proxy::seams::{self, Clock};
-
-/// A client that asks nothing for so long is served without buffers until it does.
-const REST_AFTER: Duration = Duration::from_secs(1);
 
 /// The deadline that passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +130,7 @@ impl Watch {
                 (Expired::WriteStall, self.write_blocked_since.get(), limits.write_stall_timeout),
                 (Expired::Head, head_since(), limits.head_timeout),
                 (Expired::Idle, idle_since(), idle_timeout),
-                (Expired::Rest, rest_since(), REST_AFTER),
+                (Expired::Rest, rest_since(), PARK_AFTER),
             ] {
                 if closing.is_some() && what != Expired::WriteStall {
                     continue;

@@ -12,12 +12,10 @@ use crate::pool::{
 };
 use crate::proxy::backends::Backend;
 use crate::proxy::control::milliseconds;
+use crate::proxy::limits::{CUT_REQUESTS_LISTED_MAX, REPORTED_PATH_CHARS_MAX};
 use crate::proxy::operator::{
-    BackendReport, CUT_MAX, CutStream, HeldConnection, HeldStream, Named, Order, slot_state,
+    BackendReport, CutStream, HeldConnection, HeldStream, Named, Order, slot_state,
 };
-
-/// Characters of a path that are told.
-const PATH_MAX: usize = 200;
 
 /// A request that the next deadline may end.
 pub(super) struct AtStake {
@@ -128,7 +126,11 @@ impl Driver {
             changed,
             deadline_ms: deadline,
             connections: connections.map(|connection| core.held(connection, now)).collect(),
-            cut: known.iter().flat_map(|drain| drain.cut.iter().cloned()).take(CUT_MAX).collect(),
+            cut: known
+                .iter()
+                .flat_map(|drain| drain.cut.iter().cloned())
+                .take(CUT_REQUESTS_LISTED_MAX)
+                .collect(),
             cut_total: known.iter().map(|drain| drain.cut_total).sum(),
         }
     }
@@ -171,7 +173,7 @@ impl Driver {
                 retried: core.live(it.request).is_some(),
             };
             let backend = connection.and_then(|it| self.backends.borrow().get(it.backend));
-            if count <= CUT_MAX {
+            if count <= CUT_REQUESTS_LISTED_MAX {
                 self.log_cut(backend.as_deref(), &cut, by_shutdown);
             }
             if let Some(backend) = backend
@@ -180,8 +182,8 @@ impl Driver {
                 drain.note(cut);
             }
         }
-        if count > CUT_MAX {
-            let (cluster, count) = (&**self.cluster(), count - CUT_MAX);
+        if count > CUT_REQUESTS_LISTED_MAX {
+            let (cluster, count) = (&**self.cluster(), count - CUT_REQUESTS_LISTED_MAX);
             tracing::warn!(target: "baton", cluster, count, "further requests cut");
         }
     }
@@ -300,10 +302,10 @@ impl Core {
 }
 
 fn shortened(path: &str) -> String {
-    if path.len() <= PATH_MAX {
+    if path.len() <= REPORTED_PATH_CHARS_MAX {
         return path.to_owned();
     }
-    let mut text: String = path.chars().take(PATH_MAX).collect();
+    let mut text: String = path.chars().take(REPORTED_PATH_CHARS_MAX).collect();
     text.push('…');
     text
 }

@@ -64,12 +64,12 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible
 /// Starts an HTTP/1.1 backend.
 fn backend() -> SocketAddr {
     let (listener, address) = listen();
-    seams::spawn("backend", async move {
+    seams::spawn(async move {
         loop {
             let (stream, _) = seams::accept(&listener).await.expect("a connection");
             let builder = hyper::server::conn::http1::Builder::new();
             let connection = builder.serve_connection(TokioIo::new(stream), service_fn(answer));
-            seams::spawn("backend connection", async move {
+            seams::spawn(async move {
                 // An error is expected here: the other side closes the connection.
                 let _ = connection.await;
             });
@@ -123,10 +123,7 @@ impl Proxy {
             limits: ClientLimits::default(),
             admission: Arc::default(),
         };
-        seams::spawn(
-            "accept",
-            downstream::accept(Rc::new(RefCell::new(Rc::new(downstream))), listener),
-        );
+        seams::spawn(downstream::accept(Rc::new(RefCell::new(Rc::new(downstream))), listener));
         Self { clusters, config, certificates, address, _drain: drain }
     }
 
@@ -147,7 +144,7 @@ impl Proxy {
         let io = TokioIo::new(stream.expect("it listens"));
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(io).await.expect("nothing is exchanged yet");
-        seams::spawn("client", async move {
+        seams::spawn(async move {
             // The response reports the error.
             let _ = connection.await;
         });
@@ -185,7 +182,7 @@ async fn survive(planted: Planted, audit: impl AsyncFnOnce(&Rc<Driver>)) {
     for (number, path) in ["/hang", "/"].into_iter().enumerate() {
         let (proxy, sender) = (Rc::clone(&proxy), sender.clone());
         let getting = Rc::clone(&proxy);
-        seams::spawn("request", async move {
+        seams::spawn(async move {
             let _ = sender.send(getting.get(path).await);
         });
         proxy.until("it is there", |stats| stats.requests as usize == number + 2).await;

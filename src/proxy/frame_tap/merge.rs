@@ -4,9 +4,7 @@
 //! small messages, as gRPC sends them, would close connections that carry many other requests.
 
 use super::scanner::{DATA, END_STREAM, FRAME_HEAD};
-
-/// What every peer takes (RFC 9113, 6.5.2).
-const LENGTH_MAX: usize = 16_384;
+use crate::proxy::limits::FRAME_BYTES_DEFAULT;
 
 /// Merges, in place, consecutive DATA frames of one stream; the first frame starts at `start`.
 /// Padded frames and an incomplete last frame stay as they are. Returns the number of bytes and of
@@ -25,7 +23,7 @@ pub(super) fn merge(bytes: &mut [u8], start: usize) -> (usize, usize) {
         let grown = open.filter(|_| plain).and_then(|at| {
             let grown = Head::at(bytes, at)?;
             let length = grown.length + head.length;
-            (grown.stream == head.stream && length <= LENGTH_MAX).then_some((at, length))
+            (grown.stream == head.stream && length <= FRAME_BYTES_DEFAULT).then_some((at, length))
         });
         if let Some((at, length)) = grown {
             bytes.copy_within(from + FRAME_HEAD..end, to);

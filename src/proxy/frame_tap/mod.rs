@@ -24,20 +24,14 @@ use self::budget::Account;
 use self::scanner::{
     ACK, CONTINUATION, END_HEADERS, GOAWAY, HEADERS, PREFACE, SETTINGS, Scanner, Seen,
 };
-use super::metrics::EndFrames;
+use super::limits::{DATA_FRAMES_AT_ONCE, UNREAD_BYTES_MAX, UNREAD_PIECE_BYTES};
+use super::metrics::counts::EndFrames;
 use super::seams::Clock;
 use crate::pool::Instant;
 
 pub use self::budget::{Flood, FrameBudgets};
 
 const MAX_CONCURRENT_STREAMS: u16 = 0x3;
-/// Bytes that are read and thrown away after a farewell, so that closing does not reset the
-/// connection before the peer has read why.
-const LATE_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// DATA frames that are read before whoever consumes them has its turn. `h2` bounds how many tiny ones
-/// it keeps, however soon they would have been consumed.
-const DATA_AT_ONCE: usize = 256;
 
 /// Baton's side of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -313,7 +307,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tapped<Io> {
         if self.facts.borrow().farewell.is_some() {
             return self.poll_farewell(context);
         }
-        if self.unread >= DATA_AT_ONCE {
+        if self.unread >= DATA_FRAMES_AT_ONCE {
             self.unread = 0;
             context.waker().wake_by_ref();
             return Poll::Pending;
@@ -450,14 +444,14 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Tapped<Io> {
                     // Lingering is for clients only; a backend need not be able to read the reason.
                     let wanted = facts.is_ending() && facts.side == Side::Server;
                     drop(facts);
-                    if !wanted || *bytes >= LATE_BYTES_MAX {
+                    if !wanted || *bytes >= UNREAD_BYTES_MAX {
                         return Poll::Ready(Ok(()));
                     }
-                    let mut late = [0; 4096];
+                    let mut late = [0; UNREAD_PIECE_BYTES];
                     let mut late = ReadBuf::new(&mut late);
                     let polled = Pin::new(&mut self.io).poll_read(context, &mut late);
                     if ready!(polled).is_err() || late.filled().is_empty() {
-                        *bytes = LATE_BYTES_MAX;
+                        *bytes = UNREAD_BYTES_MAX;
                     }
                     *bytes += late.filled().len();
                     continue;

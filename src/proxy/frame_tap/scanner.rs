@@ -1,5 +1,7 @@
 //! Splits a byte stream into HTTP/2 frames (RFC 9113, 4.1). The chunks may end anywhere.
 
+use crate::proxy::limits::FRAME_PAYLOAD_KEPT_BYTES;
+
 pub(super) const DATA: u8 = 0x0;
 pub(super) const HEADERS: u8 = 0x1;
 #[cfg(test)]
@@ -20,10 +22,8 @@ pub(super) const END_HEADERS: u8 = 0x4;
 pub(super) const PREFACE: usize = 24;
 /// Bytes of a frame before its payload (RFC 9113, 4.1).
 pub(super) const FRAME_HEAD: usize = 9;
-/// Payload bytes that are looked at: a GOAWAY's fixed part and the start of its debug data, a reset's
-/// code, or one SETTINGS parameter at a time.
-const KEPT: usize = 40;
 const GOAWAY_FIXED: usize = 8;
+const _: () = assert!(FRAME_PAYLOAD_KEPT_BYTES > GOAWAY_FIXED);
 const SETTING: usize = 6;
 const RESET_CODE: usize = 4;
 
@@ -49,7 +49,7 @@ pub(super) struct Scanner {
     head: [u8; FRAME_HEAD],
     head_length: usize,
     payload_left: usize,
-    kept: [u8; KEPT],
+    kept: [u8; FRAME_PAYLOAD_KEPT_BYTES],
     kept_length: usize,
 }
 
@@ -61,7 +61,7 @@ impl Scanner {
             head: [0; FRAME_HEAD],
             head_length: 0,
             payload_left: 0,
-            kept: [0; KEPT],
+            kept: [0; FRAME_PAYLOAD_KEPT_BYTES],
             kept_length: 0,
         }
     }
@@ -153,7 +153,7 @@ impl Scanner {
     }
 
     fn keep(&mut self, payload: &[u8]) {
-        let length = payload.len().min(KEPT - self.kept_length);
+        let length = payload.len().min(FRAME_PAYLOAD_KEPT_BYTES - self.kept_length);
         self.kept[self.kept_length..self.kept_length + length].copy_from_slice(&payload[..length]);
         self.kept_length += length;
     }

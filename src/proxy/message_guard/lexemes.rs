@@ -1,7 +1,6 @@
 //! Character classes and small parts of HTTP/1.1 heads (RFC 9110, 5.5 and 5.6).
 
-/// Content of more bytes than this is nobody's.
-pub(super) const LENGTH_MAX: u64 = i64::MAX as u64;
+use crate::proxy::limits::CONTENT_BYTES_MAX;
 
 /// True for the characters of a token (RFC 9110, 5.6.2).
 pub(super) fn is_token(byte: u8) -> bool {
@@ -40,7 +39,7 @@ pub(super) fn number(digits: &[u8]) -> Option<u64> {
         return None;
     }
     let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    (number <= LENGTH_MAX).then_some(number)
+    (number <= CONTENT_BYTES_MAX).then_some(number)
 }
 
 /// The start of a field name or value, without surrounding white space.

@@ -18,14 +18,11 @@ mod lines;
 
 use std::fmt;
 
-use super::lexemes::{Kept, LENGTH_MAX, is_in_target, is_text, is_token, number};
+use super::lexemes::{Kept, is_in_target, is_text, is_token, number};
+use crate::proxy::limits::{CHUNK_EXTENSION_BYTES_MAX, CHUNK_SIZE_DIGITS_MAX, CONTENT_BYTES_MAX};
 
-/// Bytes of chunk extensions of one chunk.
-const EXTENSION_MAX: u16 = 256;
 /// Bytes of `HTTP/1.1`.
 const VERSION_LENGTH: u32 = 8;
-/// Digits of a chunk size.
-const CHUNK_DIGITS_MAX: u8 = 16;
 /// The names of the fields that determine the framing.
 const CONTENT_LENGTH: &[u8] = b"content-length";
 const TRANSFER_ENCODING: &[u8] = b"transfer-encoding";
@@ -441,7 +438,7 @@ impl Machine {
                 let digit = char::from(byte).to_digit(16).map_or(0, u64::from);
                 let size = size.checked_mul(16).map(|size| size + digit);
                 match size {
-                    Some(size) if digits < CHUNK_DIGITS_MAX && size <= LENGTH_MAX => {
+                    Some(size) if digits < CHUNK_SIZE_DIGITS_MAX && size <= CONTENT_BYTES_MAX => {
                         Ok(State::ChunkSize { digits: digits + 1, size })
                     }
                     _ => Err(Violation::Chunk),
@@ -454,7 +451,9 @@ impl Machine {
                 Ok(State::ChunkSizeLf { size })
             }
             (State::Extension { size, .. }, b'\r') => Ok(State::ChunkSizeLf { size }),
-            (State::Extension { length, size }, _) if is_text(byte) && length < EXTENSION_MAX => {
+            (State::Extension { length, size }, _)
+                if is_text(byte) && length < CHUNK_EXTENSION_BYTES_MAX =>
+            {
                 Ok(State::Extension { length: length + 1, size })
             }
             (State::ChunkSizeLf { size: 0 }, b'\n') => {

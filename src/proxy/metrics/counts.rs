@@ -1,4 +1,6 @@
-//! Counters with one label.
+//! Counters with one label, and counters by HTTP/2 error code.
+
+use super::merge::{Merge, merge_fields};
 
 /// Counters with a label of few values, all of them constants. The labels given to [`Counts::of`]
 /// are present from the start, with 0.
@@ -17,13 +19,6 @@ impl Counts {
         self.add_many(label, 1);
     }
 
-    /// Adds the counts of another worker.
-    pub fn merge(&mut self, other: &Self) {
-        for (label, count) in &other.0 {
-            self.add_many(label, *count);
-        }
-    }
-
     /// Returns every label with its count.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.0.iter().copied()
@@ -34,6 +29,14 @@ impl Counts {
         match self.0.iter_mut().find(|(known, _)| *known == label) {
             Some((_, count)) => *count += more,
             None => self.0.push((label, more)),
+        }
+    }
+}
+
+impl Merge for Counts {
+    fn merge(&mut self, other: &Self) {
+        for (label, count) in &other.0 {
+            self.add_many(label, *count);
         }
     }
 }
@@ -78,17 +81,28 @@ impl Codes {
         self.0[code_index(code)] += 1;
     }
 
-    /// Adds other counts.
-    pub fn merge(&mut self, other: &Self) {
-        for (mine, others) in self.0.iter_mut().zip(&other.0) {
-            *mine += others;
-        }
-    }
-
     /// Returns name and count of each code that is not zero.
     pub fn counted(&self) -> impl Iterator<Item = (&'static str, u64)> {
         CODES.iter().zip(&self.0).filter(|(_, count)| **count > 0).map(|(name, n)| (*name, *n))
     }
+}
+
+/// Counts RST_STREAM and GOAWAY frames by direction and error code.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndFrames {
+    /// GOAWAY frames from the peer.
+    pub go_aways_received: Codes,
+    /// GOAWAY frames to the peer.
+    pub go_aways_sent: Codes,
+    /// RST_STREAM frames from the peer.
+    pub resets_received: Codes,
+    /// RST_STREAM frames to the peer.
+    pub resets_sent: Codes,
+}
+
+merge_fields! {
+    Codes { 0 };
+    EndFrames { go_aways_received, go_aways_sent, resets_received, resets_sent };
 }
 
 #[cfg(test)]

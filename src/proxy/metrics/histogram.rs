@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::merge::merge_fields;
+
 /// The upper bounds of the buckets, in seconds, ascending. One more bucket holds longer durations.
 pub const BOUNDS_SECONDS: [f64; 15] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -24,14 +26,6 @@ impl Histogram {
         let bucket = BOUNDS.partition_point(|bound| Duration::from_micros(*bound) < duration);
         self.buckets[bucket] += 1;
         self.sum = self.sum.saturating_add(duration);
-    }
-
-    /// Adds the durations of another worker.
-    pub fn merge(&mut self, other: &Self) {
-        for (mine, others) in self.buckets.iter_mut().zip(&other.buckets) {
-            *mine += others;
-        }
-        self.sum = self.sum.saturating_add(other.sum);
     }
 
     /// Returns for each of [`BOUNDS_SECONDS`] the number of durations up to it.
@@ -57,8 +51,13 @@ impl Histogram {
     }
 }
 
+merge_fields! {
+    Histogram { buckets, sum };
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::merge::Merge as _;
     use super::*;
 
     #[test]

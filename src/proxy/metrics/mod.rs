@@ -2,8 +2,9 @@
 //! no atomic and, after the first time, no allocation. To read them, the process requests a copy
 //! from each worker (see [`control`](super::control)) and adds them up.
 
-mod counts;
+pub mod counts;
 mod histogram;
+mod merge;
 
 use std::time::Duration;
 
@@ -11,8 +12,10 @@ use super::access_log::{self, AccessRecord};
 use super::error_response;
 use crate::pool::{BackendId, Evidence, Outcome};
 
-pub use counts::{Codes, Counts, code_name};
+pub use counts::{Codes, Counts, EndFrames, code_name};
 pub use histogram::{BOUNDS_SECONDS, Histogram};
+pub use merge::Merge;
+pub(crate) use merge::merge_fields;
 
 /// The outcomes of requests, as labels.
 pub const OUTCOMES: [&str; 4] = ["completed", "cancelled", "rejected", "cut_short"];
@@ -55,42 +58,12 @@ impl Requests {
         self.0[class][outcome] += 1;
     }
 
-    /// Adds the counts of another worker.
-    pub fn merge(&mut self, other: &Self) {
-        for (mine, others) in self.0.iter_mut().flatten().zip(other.0.iter().flatten()) {
-            *mine += others;
-        }
-    }
-
     /// Returns class, outcome and count of each combination that is not zero.
     pub fn counted(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
         STATUS_CLASSES.iter().zip(&self.0).flat_map(|(class, outcomes)| {
             let counted = OUTCOMES.iter().zip(outcomes).filter(|(_, count)| **count > 0);
             counted.map(|(outcome, count)| (*class, *outcome, *count))
         })
-    }
-}
-
-/// Counts RST_STREAM and GOAWAY frames by direction and error code.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EndFrames {
-    /// GOAWAY frames from the peer.
-    pub go_aways_received: Codes,
-    /// GOAWAY frames to the peer.
-    pub go_aways_sent: Codes,
-    /// RST_STREAM frames from the peer.
-    pub resets_received: Codes,
-    /// RST_STREAM frames to the peer.
-    pub resets_sent: Codes,
-}
-
-impl EndFrames {
-    /// Adds the counts of another worker or connection.
-    pub fn merge(&mut self, other: &Self) {
-        self.go_aways_received.merge(&other.go_aways_received);
-        self.go_aways_sent.merge(&other.go_aways_sent);
-        self.resets_received.merge(&other.resets_received);
-        self.resets_sent.merge(&other.resets_sent);
     }
 }
 
@@ -128,17 +101,6 @@ impl Default for BackendMetrics {
 }
 
 impl BackendMetrics {
-    /// Adds the counts of another worker.
-    pub fn merge(&mut self, other: &Self) {
-        self.requests.merge(&other.requests);
-        self.dials += other.dials;
-        self.dial_failures.merge(&other.dial_failures);
-        self.closes.merge(&other.closes);
-        self.frames.merge(&other.frames);
-        self.probes += other.probes;
-        self.probes_failed += other.probes_failed;
-    }
-
     /// Counts a health check that has finished.
     pub fn probed(&mut self, passed: bool) {
         self.probes += 1;
@@ -157,16 +119,6 @@ pub struct BodyBytes {
     pub to_backends: u64,
     /// Bytes from backends.
     pub from_backends: u64,
-}
-
-impl BodyBytes {
-    /// Adds the counts of another worker.
-    pub fn merge(&mut self, other: &Self) {
-        self.from_clients += other.from_clients;
-        self.to_clients += other.to_clients;
-        self.to_backends += other.to_backends;
-        self.from_backends += other.from_backends;
-    }
 }
 
 /// The counters of one cluster on one worker.
@@ -240,21 +192,6 @@ impl ClusterMetrics {
         self.total.observe(total);
     }
 
-    /// Adds the counts of another worker, except those of backends: the workers' backends may
-    /// differ.
-    pub fn merge(&mut self, other: &Self) {
-        self.without_backend.merge(&other.without_backend);
-        self.retries.merge(&other.retries);
-        self.rejections.merge(&other.rejections);
-        self.bytes.merge(&other.bytes);
-        self.queue_wait.merge(&other.queue_wait);
-        self.first_byte.merge(&other.first_byte);
-        self.total.merge(&other.total);
-        self.connect.merge(&other.connect);
-        self.tls.merge(&other.tls);
-        self.audit.merge(&other.audit);
-    }
-
     /// Returns a copy of the counters of a backend.
     #[must_use]
     pub fn of_backend(&self, backend: BackendId) -> BackendMetrics {
@@ -314,14 +251,18 @@ impl WorkerMetrics {
         self.refused.add(record.status, record.outcome);
         self.refusals.add(record.reason);
     }
+}
 
-    /// Adds the counts of another worker.
-    pub fn merge(&mut self, other: &Self) {
-        self.clients_open += other.clients_open;
-        self.clients_accepted += other.clients_accepted;
-        self.refused.merge(&other.refused);
-        self.refusals.merge(&other.refusals);
-        self.client_limits.merge(&other.client_limits);
-        self.client_frames.merge(&other.client_frames);
-    }
+// Backends are added up by name, in `admin::sums`: workers may differ in them.
+merge_fields! {
+    Requests { 0 };
+    BackendMetrics { requests, dials, dial_failures, closes, frames, probes, probes_failed };
+    BodyBytes { from_clients, to_clients, to_backends, from_backends };
+    ClusterMetrics {
+        without_backend, retries, rejections, bytes, queue_wait, first_byte, total, connect, tls,
+        audit
+    } except { backends };
+    WorkerMetrics {
+        clients_open, clients_accepted, refused, refusals, client_limits, client_frames
+    };
 }

@@ -19,14 +19,12 @@ use crate::pool::input::code;
 use crate::proxy::backend_url::Scheme;
 use crate::proxy::backends::Backend;
 use crate::proxy::frame_tap::{Facts, FrameBudgets, Side, Tapped};
+use crate::proxy::limits::{
+    HEALTH_CHECK_SEND_BUFFER_BYTES, HEALTH_CHECK_WINDOW_BYTES, RESPONSE_HEAD_BYTES_MAX,
+};
 use crate::proxy::seams::{self, Clock, Task};
 use crate::proxy::tls;
-use crate::proxy::upstream::{BoxedIo, HEAD_BYTES_MAX};
-
-/// Bytes that a backend may send ahead.
-const WINDOW: u32 = 64 * 1024;
-/// Bytes of the request's body that wait to be sent.
-const SEND_BUFFER: usize = 16 * 1024;
+use crate::proxy::upstream::BoxedIo;
 
 /// Connects over TCP, and TLS if the URL's scheme is `https`. Returns the stream and true if HTTP/2
 /// is to be spoken.
@@ -68,7 +66,7 @@ pub(super) struct Kept {
 impl Kept {
     pub(super) fn spawn(connection: impl Future<Output = ()> + 'static) -> Self {
         let (sender, ended) = oneshot::channel();
-        let task = seams::spawn_bound("probe connection", async move {
+        let task = seams::spawn_bound(async move {
             connection.await;
             drop(sender);
         });
@@ -94,10 +92,10 @@ impl Http2 {
     pub(super) async fn open(io: BoxedIo) -> Result<Self, Unanswered> {
         let (tapped, facts) = Tapped::new(io, Side::Client, FrameBudgets::BACKEND, Clock::start());
         let handshake = Builder::new()
-            .initial_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW)
-            .max_send_buffer_size(SEND_BUFFER)
-            .max_header_list_size(HEAD_BYTES_MAX)
+            .initial_window_size(HEALTH_CHECK_WINDOW_BYTES)
+            .initial_connection_window_size(HEALTH_CHECK_WINDOW_BYTES)
+            .max_send_buffer_size(HEALTH_CHECK_SEND_BUFFER_BYTES)
+            .max_header_list_size(RESPONSE_HEAD_BYTES_MAX)
             .enable_push(false)
             .handshake(tapped)
             .await;

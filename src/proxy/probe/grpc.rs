@@ -13,11 +13,10 @@ use h2::RecvStream;
 use super::connection::Http2;
 use super::http::AGENT;
 use super::{Answered, Check, Unanswered, Verdict};
+use crate::proxy::limits::HEALTH_CHECK_GRPC_BYTES_MAX;
 use crate::proxy::upstream::BoxedIo;
 
 const PATH: &str = "/grpc.health.v1.Health/Check";
-/// Bytes of the answer: the message has a few.
-const ANSWER_MAX: usize = 16 * 1024;
 /// Every message has a flag for compression and a length before it.
 const PREFIX: usize = 5;
 
@@ -95,8 +94,8 @@ async fn read(mut stream: RecvStream) -> Result<Result<(Bytes, HeaderMap), Strin
     let mut body = BytesMut::new();
     while let Some(chunk) = stream.data().await.transpose()? {
         stream.flow_control().release_capacity(chunk.len())?;
-        if body.len() + chunk.len() > ANSWER_MAX {
-            return Ok(Err(format!("a response of more than {ANSWER_MAX} bytes")));
+        if body.len() + chunk.len() > HEALTH_CHECK_GRPC_BYTES_MAX {
+            return Ok(Err(format!("a response of more than {HEALTH_CHECK_GRPC_BYTES_MAX} bytes")));
         }
         body.put(chunk);
     }

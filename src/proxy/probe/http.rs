@@ -12,16 +12,17 @@ use hyper_util::rt::TokioIo;
 
 use super::connection::{Http2, Kept};
 use super::{Answered, Check, Unanswered, Verdict};
+use crate::proxy::limits::{
+    HEALTH_CHECK_BODY_BYTES_MAX, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX,
+};
 use crate::proxy::message_guard::Guarded;
 use crate::proxy::message_guard::machine::{Asked, HeadLimits, Messages};
 use crate::proxy::seams::Clock;
-use crate::proxy::upstream::{BoxedIo, FIELDS_MAX, HEAD_BYTES_MAX};
+use crate::proxy::upstream::BoxedIo;
 
 /// The User-Agent of health checks.
 pub(super) const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("baton/", env!("CARGO_PKG_VERSION"), " (health check)"));
-/// Bytes of a response's body that are read, so that the backend need not see its answer thrown away.
-const BODY_MAX: usize = 64 * 1024;
 
 pub(super) async fn over_http2(check: &Check, io: BoxedIo) -> Result<Answered, Unanswered> {
     let uri = Uri::builder()
@@ -48,13 +49,13 @@ pub(super) async fn over_http1(check: &Check, io: BoxedIo) -> Result<Answered, U
     let failed = |error: String| Unanswered::Failed(format!("HTTP/1.1: {error}"));
     let request = http1_request(check).map_err(Unanswered::Failed)?;
     check.step.set("waiting for the response");
-    let limits = HeadLimits { bytes: HEAD_BYTES_MAX, fields: FIELDS_MAX };
+    let limits = HeadLimits { bytes: RESPONSE_HEAD_BYTES_MAX, fields: RESPONSE_FIELDS_MAX };
     let (guarded, facts) = Guarded::new(io, Messages::Responses, limits, Clock::start());
     facts.asked(Asked::Other);
     let handshake = Builder::new()
-        .max_headers(FIELDS_MAX)
-        .max_header_size(HEAD_BYTES_MAX as usize)
-        .max_buf_size(2 * HEAD_BYTES_MAX as usize)
+        .max_headers(RESPONSE_FIELDS_MAX)
+        .max_header_size(RESPONSE_HEAD_BYTES_MAX as usize)
+        .max_buf_size(2 * RESPONSE_HEAD_BYTES_MAX as usize)
         .handshake::<_, Empty<Bytes>>(TokioIo::new(guarded));
     let (mut sender, connection) = handshake.await.map_err(|error| failed(error.to_string()))?;
     let kept = Kept::spawn(async move {
@@ -102,7 +103,7 @@ fn judge(check: &Check, status: StatusCode) -> Verdict {
 }
 
 async fn read_http2(mut body: RecvStream) {
-    let mut left = BODY_MAX;
+    let mut left = HEALTH_CHECK_BODY_BYTES_MAX;
     while let Some(Ok(chunk)) = body.data().await {
         // It fails only if the stream is gone, which ends the loop.
         let _ = body.flow_control().release_capacity(chunk.len());
@@ -114,7 +115,7 @@ async fn read_http2(mut body: RecvStream) {
 }
 
 async fn read_http1(mut body: Incoming) {
-    let mut left = BODY_MAX;
+    let mut left = HEALTH_CHECK_BODY_BYTES_MAX;
     while let Some(Ok(frame)) = body.frame().await {
         let length = frame.data_ref().map_or(0, Bytes::len);
         match left.checked_sub(length) {

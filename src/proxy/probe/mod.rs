@@ -28,13 +28,12 @@ use super::backends::{Backend, BackendIdentity};
 use super::config::{ProbeKind, ProbeSettings};
 use super::control::{Command, Peers};
 use super::driver::Driver;
+use super::limits::{
+    HEALTH_CHECK_MARGIN_MAX, HEALTH_CHECK_MARGIN_SHARE, HEALTH_CHECK_REASON_CHARS_MAX,
+};
 use super::seams;
 use crate::pool::{BackendToken, Input, Instant};
 
-/// A check is given up so long before the pool stops waiting for its report, so that there is one.
-const REPORT_MARGIN: Duration = Duration::from_millis(10);
-/// Characters of a reason. Backends have a say in some of them.
-const REASON_MAX: usize = 256;
 /// The reason of a failed check whose report did not arrive.
 const NO_REPORT: &str = "no answer in time";
 
@@ -142,13 +141,13 @@ pub fn start(driver: Rc<Driver>, backend: Rc<Backend>, number: u32, time: Durati
     let token = backend.token;
     let check = Rc::new(Check { backend, settings, time, step: Cell::new("connecting") });
     probes.running.borrow_mut().insert(token, Rc::clone(&check));
-    seams::spawn("probe", async move { report(&driver, &check, number).await });
+    seams::spawn(async move { report(&driver, &check, number).await });
 }
 
 async fn report(driver: &Rc<Driver>, check: &Rc<Check>, number: u32) {
     let time = check.time;
     let begun = driver.now();
-    let margin = REPORT_MARGIN.min(time / 20);
+    let margin = HEALTH_CHECK_MARGIN_MAX.min(time / HEALTH_CHECK_MARGIN_SHARE);
     let finished = seams::timeout(time - margin, check.run()).await;
     let Answered { verdict, rest } = finished.unwrap_or_else(|_| Answered::failed(check.late()));
     let backend = check.backend.token;
@@ -167,7 +166,11 @@ async fn report(driver: &Rc<Driver>, check: &Rc<Check>, number: u32) {
 }
 
 fn bounded(reason: &str) -> String {
-    reason.chars().take(REASON_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    reason
+        .chars()
+        .take(HEALTH_CHECK_REASON_CHARS_MAX)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 /// The result of a check: `Err` with the reason if it failed.

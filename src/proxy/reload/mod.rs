@@ -18,10 +18,8 @@ pub mod sockets;
 pub mod source;
 pub mod watch;
 
-use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
@@ -34,33 +32,12 @@ use self::watch::Watch;
 use super::access_log::{AccessLog, OpenedLog};
 use super::config::ProxyConfig;
 use super::control::{Command, Commands, Reload};
+use super::limits::RELOAD_CONFIRM_TIMEOUT;
 use super::seams::{self, Clock};
 use crate::config::difference::{self, Difference};
 use crate::pool::Instant;
 
-/// A worker that has not confirmed by then is not well.
-const WORKER_DEADLINE: Duration = Duration::from_secs(10);
-
-/// The source of a request for a reload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trigger {
-    /// SIGHUP.
-    Signal,
-    /// A request to the admin interface.
-    Admin,
-    /// A changed file.
-    Watch,
-}
-
-impl fmt::Display for Trigger {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Signal => "SIGHUP",
-            Self::Admin => "admin",
-            Self::Watch => "changed file",
-        })
-    }
-}
+pub use self::report::Trigger;
 
 /// The kind of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -267,14 +244,14 @@ impl Confirmations {
         let clock = Clock::start();
         let mut missing = Vec::new();
         for (number, confirmed) in self.0.into_iter().enumerate() {
-            let left = WORKER_DEADLINE.saturating_sub(clock.now().since(Instant::ZERO));
+            let left = RELOAD_CONFIRM_TIMEOUT.saturating_sub(clock.now().since(Instant::ZERO));
             match seams::timeout(left, confirmed).await {
                 Ok(Ok(Ok(()))) => {}
                 Ok(Ok(Err(reason))) => missing.push(format!("worker {number}: {reason}")),
                 Ok(Err(_)) => missing.push(format!("worker {number} has ended")),
                 Err(_) => missing.push(format!(
-                    "worker {number} has not confirmed within {WORKER_DEADLINE:?}; it applies \
-                     the new configuration as soon as it can"
+                    "worker {number} has not confirmed within {RELOAD_CONFIRM_TIMEOUT:?}; it \
+                     applies the new configuration as soon as it can"
                 )),
             }
         }

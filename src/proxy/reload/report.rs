@@ -1,13 +1,34 @@
 //! The changes made by a reload, for the log and for the requester.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Trigger;
 use super::source::Contents;
 use crate::config::difference::Difference;
+
+/// What requested a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// SIGHUP.
+    Signal,
+    /// A request to the admin interface.
+    Admin,
+    /// A changed file.
+    Watch,
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Signal => "SIGHUP",
+            Self::Admin => "admin",
+            Self::Watch => "changed file",
+        })
+    }
+}
 
 /// The files of certificates, keys and authorities.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -6,12 +6,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use crate::proxy::limits::FILE_WATCH_INTERVAL;
 use crate::proxy::seams;
-
-/// The time between two looks. A file that changes must stand still for as long.
-pub const INTERVAL: Duration = Duration::from_secs(1);
 
 /// The metadata that identifies a version of a file. Symbolic links are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,10 +82,11 @@ impl Watch {
         *self = Self::new(read);
     }
 
-    /// Waits until the files differ from those last read, and stayed the same for [`INTERVAL`].
+    /// Waits until the files differ from those last read, and stayed the same for
+    /// [`FILE_WATCH_INTERVAL`].
     pub async fn changed(&mut self) {
         loop {
-            seams::sleep(INTERVAL).await;
+            seams::sleep(FILE_WATCH_INTERVAL).await;
             if self.look() {
                 return;
             }

@@ -12,16 +12,14 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 
-use super::{AttemptOrder, BoxedIo, ConnectionOrder, Context, Ended, FIELDS_MAX, HEAD_BYTES_MAX};
+use super::{AttemptOrder, BoxedIo, ConnectionOrder, Context, Ended};
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure};
 use crate::proxy::channel::{Receiver, Sender};
+use crate::proxy::limits::{HTTP1_BUFFER_BYTES, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX};
 use crate::proxy::message_guard::Guarded;
 use crate::proxy::message_guard::machine::{Asked, HeadLimits, Messages, Violation};
 use crate::proxy::relay::{Exchange, Opened, RequestHead, RequestOrder};
 use crate::proxy::replay_body::Upload;
-
-/// Bytes that are read ahead of the body's consumer.
-const BUFFER: usize = 128 * 1024;
 
 type Failed = hyper::client::conn::TrySendError<http::Request<Upload>>;
 
@@ -43,13 +41,13 @@ pub(super) async fn run(
     io: BoxedIo,
     orders: &mut Receiver<ConnectionOrder>,
 ) -> Ended {
-    let limits = HeadLimits { bytes: HEAD_BYTES_MAX, fields: FIELDS_MAX };
+    let limits = HeadLimits { bytes: RESPONSE_HEAD_BYTES_MAX, fields: RESPONSE_FIELDS_MAX };
     let clock = context.driver.telemetry().clock();
     let (guarded, facts) = Guarded::new(io, Messages::Responses, limits, clock);
     let handshake = Builder::new()
-        .max_headers(FIELDS_MAX)
-        .max_header_size(HEAD_BYTES_MAX as usize)
-        .max_buf_size(BUFFER)
+        .max_headers(RESPONSE_FIELDS_MAX)
+        .max_header_size(RESPONSE_HEAD_BYTES_MAX as usize)
+        .max_buf_size(HTTP1_BUFFER_BYTES)
         .handshake::<_, Upload>(TokioIo::new(guarded));
     let (mut sender, connection) = match handshake.await {
         Ok(parts) => parts,

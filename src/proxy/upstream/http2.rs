@@ -13,25 +13,16 @@ use bytes::Bytes;
 use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
 
-use super::{AttemptOrder, BoxedIo, ConnectionOrder, Context, Ended, HEAD_BYTES_MAX};
+use super::{AttemptOrder, BoxedIo, ConnectionOrder, Context, Ended};
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure, StreamToken, limits};
 use crate::proxy::channel::{Receiver, Sender};
 use crate::proxy::frame_tap::{Facts, FrameBudgets, Side, Tapped};
+use crate::proxy::limits::{
+    BACKEND_FRAME_BYTES_MAX, PROVOKED_RESETS_MAX, RESET_STREAMS_MAX, RESPONSE_HEAD_BYTES_MAX,
+    STREAM_WINDOW_BYTES, WINDOW_BYTES_MAX,
+};
+use crate::proxy::metrics::Merge as _;
 use crate::proxy::relay::{Exchange, Opened, RequestHead, RequestOrder};
-
-/// Bytes a backend may send ahead on one stream. Every stream of a connection can be full at once
-/// without filling the connection's own window, so a slow client stalls only itself.
-const STREAM_WINDOW: u32 = 128 * 1024;
-/// Bytes of one frame that a backend may send. A frame is read with two system calls whatever its size,
-/// and goes to the client with one; a response of the size of most pages needs no second frame.
-const FRAME_MAX: u32 = 64 * 1024;
-/// RFC 9113, 6.9.1.
-const WINDOW_MAX: u64 = (1 << 31) - 1;
-/// Streams reset by us of which late frames are still expected.
-const RESET_STREAMS_MAX: usize = 4096;
-/// Streams that may end for an error of the backend's in the life of a connection. The budget of the
-/// frame tap, over a window, is the one that is meant to bind; this one bounds what waits to be sent.
-const PROVOKED_RESETS_MAX: usize = 10_000;
 
 /// The response head of a request, or the error that ended its stream.
 type Answer = Result<http::Response<RecvStream>, h2::Error>;
@@ -89,13 +80,13 @@ pub(super) async fn run(
     let clock = context.driver.telemetry().clock();
     let (tapped, facts) = Tapped::new(io, Side::Client, FrameBudgets::BACKEND, clock);
     let streams = context.driver.config(|config| config.limits.streams_per_connection);
-    let window = (u64::from(STREAM_WINDOW) * streams as u64).min(WINDOW_MAX);
+    let window = (u64::from(STREAM_WINDOW_BYTES) * streams as u64).min(WINDOW_BYTES_MAX);
     let handshake = Builder::new()
         .initial_max_send_streams(limits::STREAMS_BEFORE_SETTINGS as usize)
-        .initial_window_size(STREAM_WINDOW)
-        .max_frame_size(FRAME_MAX)
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .max_frame_size(BACKEND_FRAME_BYTES_MAX)
         .initial_connection_window_size(u32::try_from(window).expect("at most 2^31 - 1"))
-        .max_header_list_size(HEAD_BYTES_MAX)
+        .max_header_list_size(RESPONSE_HEAD_BYTES_MAX)
         .max_local_error_reset_streams(Some(PROVOKED_RESETS_MAX))
         .max_concurrent_reset_streams(RESET_STREAMS_MAX)
         // `h2` measures this duration on the system clock; only the count above is to limit.
@@ -256,7 +247,7 @@ impl Task<'_> {
             None => {}
         }
         for (last_stream_id, code) in go_aways {
-            let backend = self.context.backend();
+            let backend = &*self.context.backend.name;
             tracing::info!(
                 target: "baton",
                 cluster = &**driver.cluster(),

@@ -20,11 +20,6 @@ use crate::pool::{CloseReason, ConnectFailure, ConnectionToken, Evidence, Input,
 pub use http1::{Http1Exchange, failure as http1_failure};
 pub use http2::{Http2Exchange, failure as http2_failure};
 
-/// Bytes of a response head, uncompressed.
-pub(super) const HEAD_BYTES_MAX: u32 = 64 * 1024;
-/// Field lines of a response head. One with more is malformed.
-pub const FIELDS_MAX: usize = 128;
-
 /// An attempt at a request, as the pool ordered it.
 #[derive(Clone, Copy, Debug)]
 pub struct AttemptOrder {
@@ -97,12 +92,8 @@ struct Context {
 }
 
 impl Context {
-    fn backend(&self) -> &str {
-        &self.backend.name
-    }
-
     fn log_connected(&self, protocol: &str) {
-        let (backend, connection) = (self.backend(), self.connection);
+        let (backend, connection) = (&*self.backend.name, self.connection);
         let (cluster, worker) = (&**self.driver.cluster(), self.driver.worker());
         tracing::info!(target: "baton", cluster, worker, backend, %connection, protocol, "connected");
     }
@@ -114,7 +105,7 @@ pub fn dial(driver: Rc<Driver>, connection: ConnectionToken) -> Sender<Connectio
     let (sender, orders) = channel();
     driver.count(|metrics| metrics.backend(connection.backend).dials += 1);
     let backend = driver.backend(connection.backend);
-    seams::spawn("upstream connection", run(Context { driver, connection, backend }, orders));
+    seams::spawn(run(Context { driver, connection, backend }, orders));
     sender
 }
 
@@ -172,7 +163,7 @@ async fn connect(context: &Context) -> Result<(BoxedIo, bool), Ended> {
 
 fn report(context: &Context, ended: Ended) {
     let connection = context.connection;
-    let backend = context.backend();
+    let backend = &*context.backend.name;
     let (cluster, worker) = (&**context.driver.cluster(), context.driver.worker());
     let count = |count: fn(&mut BackendMetrics) -> &mut Counts, label| {
         context.driver.count(|metrics| count(metrics.backend(connection.backend)).add(label));

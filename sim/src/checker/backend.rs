@@ -1,0 +1,160 @@
+//! The model of one backend: whether it is in service, and what health and checks say about it.
+
+use std::time::Duration;
+
+use baton::pool::{BackendState, Instant};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Service {
+    Vacant,
+    Serving,
+    Draining,
+    /// Removed at this instant.
+    Leaving(Instant),
+}
+
+/// A backend slot and the backend in it.
+#[derive(Clone, Debug)]
+pub(super) struct Backend {
+    pub(super) generation: u32,
+    pub(super) service: Service,
+    pub(super) health: Health,
+    pub(super) probes: Probes,
+    /// Consecutive rounds of failed dials.
+    pub(super) rounds: u32,
+    /// Bounds within which the wait for the next dial ends.
+    pub(super) backoff: Option<(Instant, Instant)>,
+    /// Streams that the next dial is expected to bring.
+    pub(super) expected: u32,
+    /// The longest time to a response head so far.
+    pub(super) longest_response: Duration,
+    /// ENHANCE_YOUR_CALM count after PINGs.
+    pub(super) calm: u32,
+    /// Requests on its connections.
+    pub(super) requests: u32,
+    /// When it returned or was added.
+    pub(super) returned: Option<Instant>,
+    pub(super) weight: u16,
+    /// Consecutive requests that went elsewhere although it had capacity.
+    pub(super) passed_over: u32,
+    /// The state that the pool last reported, and when.
+    pub(super) told: Option<(BackendState, Instant)>,
+}
+
+impl Backend {
+    pub(super) fn vacant() -> Self {
+        Self {
+            generation: 0,
+            service: Service::Vacant,
+            health: Health::NEW,
+            probes: Probes::NEW,
+            rounds: 0,
+            backoff: None,
+            expected: 1,
+            longest_response: Duration::ZERO,
+            calm: 0,
+            requests: 0,
+            returned: None,
+            weight: 1,
+            passed_over: 0,
+            told: None,
+        }
+    }
+
+    pub(super) fn occupy(&mut self, generation: u32, weight: u16, expected: u32) {
+        *self = Self { generation, service: Service::Serving, weight, expected, ..Self::vacant() };
+    }
+
+    pub(super) fn is_in_service(&self) -> bool {
+        self.service == Service::Serving
+    }
+
+    pub(super) fn is_healthy(&self) -> bool {
+        self.is_in_service() && self.probes.up && self.health.is_healthy()
+    }
+
+    pub(super) fn is_usable(&self) -> bool {
+        self.is_in_service() && self.probes.up && self.health.is_usable()
+    }
+
+    pub(super) fn state(&self) -> Option<BackendState> {
+        Some(match self.service {
+            Service::Vacant => return None,
+            Service::Draining => BackendState::Draining,
+            Service::Leaving(_) => BackendState::Leaving,
+            Service::Serving if !self.probes.up => BackendState::Down,
+            Service::Serving => match self.health {
+                Health::Healthy { .. } => BackendState::Up,
+                Health::Ejected { .. } => BackendState::Ejected,
+                Health::OnTrial { .. } => BackendState::OnTrial,
+            },
+        })
+    }
+}
+
+/// The health of one backend, from its requests and dials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Health {
+    /// Consecutive failures and gateway failures; consecutive ejections before, the last until
+    /// `since`.
+    Healthy {
+        failures: u32,
+        gateway_failures: u32,
+        times: u32,
+        since: Instant,
+    },
+    Ejected {
+        times: u32,
+        until: Instant,
+    },
+    /// Half-open. The trial request counts as one until the instant in `probe`.
+    OnTrial {
+        times: u32,
+        successes: u32,
+        probe: Option<(u32, Instant)>,
+    },
+}
+
+impl Health {
+    pub(super) const NEW: Self =
+        Self::Healthy { failures: 0, gateway_failures: 0, times: 0, since: Instant::ZERO };
+
+    pub(super) fn is_healthy(self) -> bool {
+        matches!(self, Self::Healthy { .. })
+    }
+
+    pub(super) fn is_probe(self, request: u32) -> bool {
+        matches!(self, Self::OnTrial { probe: Some((probe, _)), .. } if probe == request)
+    }
+
+    pub(super) fn is_usable(self) -> bool {
+        match self {
+            Self::Healthy { .. } => true,
+            Self::Ejected { .. } => false,
+            Self::OnTrial { probe, .. } => probe.is_none(),
+        }
+    }
+}
+
+/// Result of health checks of one backend: its state, and the number of consecutive checks against
+/// it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Probes {
+    pub(super) up: bool,
+    pub(super) against: u32,
+    /// The number of the check in flight, and when it was ordered.
+    pub(super) out: Option<(u32, Instant)>,
+    /// Bounds within which the next check is due.
+    pub(super) not_before: Instant,
+    pub(super) not_after: Instant,
+}
+
+impl Probes {
+    pub(super) const NEW: Self = Self {
+        up: true,
+        against: 0,
+        out: None,
+        not_before: Instant::ZERO,
+        not_after: Instant::ZERO,
+    };
+}
