@@ -1,18 +1,17 @@
 //! An operator's orders about a backend: show, drain, undrain, weight. An order goes to every
 //! worker. Each worker looks the backend up, and does nothing if none or several match.
 
+use std::collections::BTreeSet;
+
 use http::StatusCode;
-use tokio::sync::oneshot;
 
 use super::order::Parameters;
 use super::reply::{self, Reply};
-use super::report::{Refusal, Report, WorkerReport};
+use super::report::{Refusal, Report};
 use crate::config::value::{Field, Kind};
-use crate::pool::Instant;
-use crate::proxy::control::{Command, Commands};
+use crate::proxy::control::{self, Command, Commands};
 use crate::proxy::limits::{NAMED_BACKENDS_MAX, WORKER_ANSWER_TIMEOUT};
-use crate::proxy::operator::{BackendReport, Found, Named, Order, Query};
-use crate::proxy::seams::{self, Clock};
+use crate::proxy::operator::{BackendReport, Found, Named, Order, Query, WorkerReport};
 
 /// The weights that there are.
 const WEIGHTS: Kind = Kind::Integer { min: 1, max: 1000 };
@@ -57,7 +56,8 @@ fn read<T: Field>(name: &str, text: &str, kind: Kind) -> Result<T, String> {
 
 /// Gives an order to every worker, and reports the result.
 pub(super) async fn give(workers: &[Commands], query: Query, order: Order) -> Reply {
-    let answers = ask(workers, &query, order).await;
+    let question = |sender| Command::Backend(query.clone(), order, sender);
+    let answers = control::ask(workers, WORKER_ANSWER_TIMEOUT, question).await;
     let refused = answers.iter().flatten().find_map(|found| refusal(&query, found));
     let found: Vec<_> = answers
         .into_iter()
@@ -97,33 +97,14 @@ impl Said {
     }
 }
 
-async fn ask(workers: &[Commands], query: &Query, order: Order) -> Vec<Option<Found>> {
-    let clock = Clock::start();
-    let ask = |worker: &Commands| {
-        let (sender, answer) = oneshot::channel();
-        worker.send(Command::Backend(query.clone(), order, sender)).ok()?;
-        Some(answer)
-    };
-    let asked: Vec<_> = workers.iter().map(ask).collect();
-    let mut answers = Vec::new();
-    for answer in asked {
-        let left = WORKER_ANSWER_TIMEOUT.saturating_sub(clock.now().since(Instant::ZERO));
-        answers.push(match answer {
-            Some(answer) => seams::timeout(left, answer).await.ok().and_then(Result::ok),
-            None => None,
-        });
-    }
-    answers
-}
-
 /// Merges the answers of all workers.
 fn report(named: Named, order: Order, found: Vec<Said>) -> Report {
     let answered = || found.iter().filter_map(Said::report);
-    let states: Vec<_> = answered().map(|report| report.state.to_string()).collect();
-    let same = states.windows(2).all(|pair| pair[0] == pair[1]);
-    let connections = || answered().flat_map(|report| &report.connections);
+    let states: BTreeSet<_> = answered().filter_map(|report| report.worker.state).collect();
+    let state = states.first().filter(|_| states.len() == 1);
+    let connections = || answered().flat_map(|report| &report.worker.connections);
     Report {
-        state: if same { states[0].clone() } else { "mixed".to_owned() },
+        state: state.map_or("mixed", |state| state.name()).to_owned(),
         weight: answered().map(|report| report.weight).min().unwrap_or_default(),
         changed: answered().any(|report| report.changed),
         deadline_ms: answered().filter_map(|report| report.deadline_ms).max(),
@@ -141,15 +122,7 @@ fn worker_report((worker, said): (usize, Said)) -> WorkerReport {
     match said {
         Said::Nothing => WorkerReport { worker, ..WorkerReport::default() },
         Said::HasNot => WorkerReport { worker, answered: true, ..WorkerReport::default() },
-        Said::Has(report) => WorkerReport {
-            worker,
-            answered: true,
-            state: Some(report.state.to_string()),
-            state_ms: Some(report.state_ms),
-            cause: Some(report.cause.to_string()),
-            connections: report.connections,
-            cut: report.cut,
-        },
+        Said::Has(report) => report.worker,
     }
 }
 
@@ -254,6 +227,7 @@ fn nearest(query: &Query, known: &[Named]) -> Vec<Named> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::seams;
 
     fn named(cluster: &str, backend: &str) -> Named {
         Named { cluster: cluster.to_owned(), backend: backend.to_owned() }
@@ -296,17 +270,17 @@ mod tests {
     fn has(query: &Query) -> Found {
         Found::One(BackendReport {
             named: named("web", &query.backend),
-            state: crate::pool::BackendState::Draining,
-            state_ms: 1,
-            cause: crate::pool::StateCause::Operator,
             weight: 1,
             weights_count: false,
             others: 1,
             changed: true,
             deadline_ms: Some(5),
-            connections: Vec::new(),
-            cut: Vec::new(),
             cut_total: 0,
+            worker: WorkerReport {
+                answered: true,
+                state: Some(crate::pool::BackendState::Draining),
+                ..WorkerReport::default()
+            },
         })
     }
 

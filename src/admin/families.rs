@@ -5,7 +5,8 @@ use super::Answer;
 use super::exposition::{Family, Text};
 use super::process;
 use super::reloads;
-use super::sums::{BACKEND_STATES, BackendSum, ClusterSum, STATES, Sums};
+use super::sums::{BackendSum, ClusterSum, Sums};
+use crate::pool::{BackendState, SlotState};
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::log;
 use crate::proxy::metrics::{Codes, EndFrames, Histogram, Requests};
@@ -179,8 +180,9 @@ fn durations(text: &mut Text, sums: &Sums<'_>) {
 fn backends(text: &mut Text, sums: &Sums<'_>) {
     let mut family = text.gauge("baton_connections", "Connections to backends, by state.");
     each_backend(sums, |[cluster, backend], sum| {
-        for (state, count) in STATES.iter().zip(sum.connections) {
-            family.sample(&[cluster, backend, ("state", state)], count);
+        let states = SlotState::ALL.iter().zip(sum.connections);
+        for (state, count) in states.filter(|(state, _)| **state != SlotState::Empty) {
+            family.sample(&[cluster, backend, ("state", state.name())], count);
         }
     });
     let mut family = text.gauge("baton_streams", "Streams in use on connections to backends.");
@@ -195,10 +197,10 @@ fn backends(text: &mut Text, sums: &Sums<'_>) {
 fn health(text: &mut Text, sums: &Sums<'_>) {
     let mut family = text.gauge(
         "baton_backend_state_workers",
-        "Workers that have the backend in the state: up, ejected, on_trial, down, draining, leaving.",
+        &format!("Workers that have the backend in the state: {}.", BackendState::NAMES.join(", ")),
     );
     each_backend(sums, |[cluster, backend], sum| {
-        for (state, workers) in BACKEND_STATES.iter().zip(sum.states) {
+        for (state, workers) in BackendState::NAMES.iter().zip(sum.states) {
             family.sample(&[cluster, backend, ("state", state)], workers);
         }
     });

@@ -7,7 +7,7 @@ mod endpoints;
 mod exposition;
 mod families;
 mod order;
-mod pools;
+pub(crate) mod pools;
 mod process;
 mod reloads;
 mod reply;
@@ -26,14 +26,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use self::endpoints::{Action, Endpoint, Missing, Question};
 use self::order::Parameters;
 use self::reply::Reply;
-use crate::pool::Instant;
 use crate::proxy::access_log::AccessLog;
-use crate::proxy::control::{Command, Commands, WorkerSnapshot};
+use crate::proxy::control::{self, Command, Commands, WorkerSnapshot};
 use crate::proxy::limits::{
     ACCEPT_PAUSE, ADMIN_CONNECTION_TIMEOUT, ADMIN_CONNECTIONS_MAX, ADMIN_FIELDS_MAX,
     ADMIN_HEAD_BYTES_MAX, ADMIN_READ_TIMEOUT, WORKER_ANSWER_TIMEOUT,
@@ -41,7 +40,7 @@ use crate::proxy::limits::{
 use crate::proxy::operator::Order;
 use crate::proxy::reload::counts::Counts;
 use crate::proxy::reload::{self, Refusal, Trigger};
-use crate::proxy::seams::{self, Clock, Listener, Stream};
+use crate::proxy::seams::{self, Listener, Stream};
 
 /// What the admin interface speaks for.
 pub struct Process {
@@ -227,30 +226,18 @@ impl Admin {
 
     /// Asks all workers at once for snapshots, with one deadline for all.
     async fn ask_all(&self) -> Vec<Answer> {
-        let clock = Clock::start();
-        let asked: Vec<_> = self.process.workers.iter().map(ask).collect();
-        let mut answers = Vec::new();
-        for (number, answer) in asked.into_iter().enumerate() {
-            let left = WORKER_ANSWER_TIMEOUT.saturating_sub(clock.now().since(Instant::ZERO));
-            let answered = match answer {
-                Some(answer) => seams::timeout(left, answer).await.ok().and_then(Result::ok),
-                None => None,
-            };
+        let answered =
+            control::ask(&self.process.workers, WORKER_ANSWER_TIMEOUT, Command::Snapshot).await;
+        let mut known = self.known.borrow_mut();
+        let answers = answered.into_iter().zip(known.iter_mut()).map(|(answered, known)| {
             let in_time = answered.is_some();
-            let known = &mut self.known.borrow_mut()[number];
             if in_time {
                 known.clone_from(&answered);
             }
-            answers.push(Answer { snapshot: answered.or_else(|| known.clone()), in_time });
-        }
-        answers
+            Answer { snapshot: answered.or_else(|| known.clone()), in_time }
+        });
+        answers.collect()
     }
-}
-
-fn ask(worker: &Commands) -> Option<oneshot::Receiver<WorkerSnapshot>> {
-    let (sender, answer) = oneshot::channel();
-    worker.send(Command::Snapshot(sender)).ok()?;
-    Some(answer)
 }
 
 fn live(answers: &[Answer]) -> Reply {

@@ -1,44 +1,46 @@
-//! Every backend and connection of every worker, as JSON.
+//! Every backend and connection of every worker, as JSON: written by the admin interface, read by
+//! `baton status`.
 
-use serde::Serialize;
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 
 use super::Answer;
 use crate::pool::SlotStats;
 use crate::proxy::control::{BackendSnapshot, ClusterSnapshot};
-use crate::proxy::operator::slot_state;
 
-#[derive(Serialize)]
-struct Pools<'a> {
-    workers: Vec<Worker<'a>>,
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Pools<'a> {
+    pub(crate) workers: Vec<Worker<'a>>,
 }
 
-#[derive(Serialize)]
-struct Worker<'a> {
-    worker: usize,
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Worker<'a> {
+    pub(crate) worker: usize,
     /// Otherwise this is the last that is known of it.
-    answered: bool,
-    clusters: Vec<Cluster<'a>>,
+    pub(crate) answered: bool,
+    pub(crate) clusters: Vec<Cluster<'a>>,
 }
 
-#[derive(Serialize)]
-struct Cluster<'a> {
-    cluster: &'a str,
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Cluster<'a> {
+    pub(crate) cluster: Cow<'a, str>,
     /// Health is ignored because so few backends are healthy.
     panicking: bool,
     requests: Requests,
     connections: Connections,
     streams: u32,
-    backends: Vec<Backend<'a>>,
+    pub(crate) backends: Cow<'a, [BackendSnapshot]>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Requests {
     live: u32,
     waiting: u32,
     retrying: u32,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Connections {
     connecting: u32,
     available: u32,
@@ -46,38 +48,6 @@ struct Connections {
     suspect: u32,
     draining: u32,
     retired_slots: u32,
-}
-
-#[derive(Serialize)]
-struct Backend<'a> {
-    backend: &'a str,
-    healthy: bool,
-    usable: bool,
-    state: String,
-    state_ms: u64,
-    cause: String,
-    last_probe_failure: Option<ProbeFailure<'a>>,
-    weight: u16,
-    backoff_ms: Option<u64>,
-    available_streams: u64,
-    connections: Vec<Connection>,
-}
-
-#[derive(Serialize)]
-struct ProbeFailure<'a> {
-    reason: &'a str,
-    ago_ms: u64,
-}
-
-#[derive(Serialize)]
-struct Connection {
-    /// As in the log.
-    connection: String,
-    slot: u16,
-    generation: u32,
-    state: &'static str,
-    streams: u32,
-    limit: u32,
 }
 
 /// The answer to `GET /pools`.
@@ -102,7 +72,7 @@ fn cluster(snapshot: &ClusterSnapshot) -> Cluster<'_> {
     let SlotStats { empty: _, connecting, available, in_use, suspect, draining, retired, streams } =
         stats.slots;
     Cluster {
-        cluster: &snapshot.name,
+        cluster: (&*snapshot.name).into(),
         panicking: snapshot.panicking,
         requests: Requests {
             live: stats.requests,
@@ -118,34 +88,6 @@ fn cluster(snapshot: &ClusterSnapshot) -> Cluster<'_> {
             retired_slots: retired,
         },
         streams,
-        backends: snapshot.backends.iter().map(backend).collect(),
-    }
-}
-
-fn backend(snapshot: &BackendSnapshot) -> Backend<'_> {
-    let id = snapshot.place;
-    let connection = |(slot, view): &(u16, crate::pool::SlotView)| Connection {
-        connection: format!("b{id}/s{slot}/g{}", view.generation),
-        slot: *slot,
-        generation: view.generation,
-        state: slot_state(view.state),
-        streams: view.streams,
-        limit: view.limit,
-    };
-    Backend {
-        backend: &snapshot.name,
-        healthy: snapshot.healthy,
-        usable: snapshot.usable,
-        state: snapshot.state.to_string(),
-        state_ms: snapshot.state_ms,
-        cause: snapshot.cause.to_string(),
-        last_probe_failure: snapshot
-            .probe_failure
-            .as_ref()
-            .map(|(reason, ago_ms)| ProbeFailure { reason, ago_ms: *ago_ms }),
-        weight: snapshot.weight,
-        backoff_ms: snapshot.backoff_ms,
-        available_streams: snapshot.available_streams,
-        connections: snapshot.slots.iter().map(connection).collect(),
+        backends: (&*snapshot.backends).into(),
     }
 }

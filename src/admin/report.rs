@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::proxy::operator::{CutStream, HeldConnection, Named};
+use crate::pool::BackendState;
+use crate::proxy::operator::{Named, WorkerReport};
 
 /// The answer to `/drain`, `/undrain` and `/weight`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,26 +34,6 @@ pub struct Report {
     pub workers: Vec<WorkerReport>,
 }
 
-/// What one worker says.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WorkerReport {
-    /// Its number.
-    pub worker: usize,
-    /// Whether it answered within a second. If not, it carries the order out as soon as it can, and
-    /// nothing else is known of it.
-    pub answered: bool,
-    /// The state of the backend there; `null` too if it is gone from there already.
-    pub state: Option<String>,
-    /// For how long, in milliseconds.
-    pub state_ms: Option<u64>,
-    /// Why.
-    pub cause: Option<String>,
-    /// The connections that it has there.
-    pub connections: Vec<HeldConnection>,
-    /// What the deadline cut, as far as it is kept.
-    pub cut: Vec<CutStream>,
-}
-
 /// An answer that says why nothing was done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
@@ -73,8 +54,8 @@ impl Report {
     /// True if no worker that answered gives the backend new requests.
     #[must_use]
     pub fn is_out(&self) -> bool {
-        let states = self.workers.iter().filter_map(|worker| worker.state.as_deref());
-        states.into_iter().all(|state| state == "draining" || state == "leaving")
+        let mut states = self.workers.iter().filter_map(|worker| worker.state);
+        states.all(|state| matches!(state, BackendState::Draining | BackendState::Leaving))
     }
 
     /// The workers that did not answer.

@@ -9,13 +9,6 @@ use crate::proxy::metrics::{
     BackendMetrics, ClusterMetrics, Merge as _, WorkerMetrics, merge_fields,
 };
 
-/// States of connections, as labels, in the order of [`BackendSum::connections`].
-pub(super) const STATES: [&str; 5] = ["connecting", "available", "in_use", "suspect", "draining"];
-
-/// States of backends, as labels, in the order of [`BackendSum::states`].
-pub(super) const BACKEND_STATES: [&str; 6] =
-    ["up", "ejected", "on_trial", "down", "draining", "leaving"];
-
 /// Everything, all workers together. By name: after a reload the workers' tables may differ.
 #[derive(Default)]
 pub(super) struct Sums<'a> {
@@ -36,13 +29,14 @@ pub(super) struct ClusterSum<'a> {
 #[derive(Default)]
 pub(super) struct BackendSum {
     pub(super) metrics: BackendMetrics,
-    pub(super) connections: [u64; STATES.len()],
+    /// Connections by [`SlotState`]; never any in `Empty`.
+    pub(super) connections: [u64; SlotState::ALL.len()],
     pub(super) streams: u64,
     pub(super) available_streams: u64,
     /// Workers for which the backend is healthy.
     pub(super) healthy: u64,
-    /// Workers that have it in each state.
-    pub(super) states: [u64; BACKEND_STATES.len()],
+    /// The number of workers that have the backend in each [`BackendState`].
+    pub(super) states: [u64; BackendState::ALL.len()],
 }
 
 impl<'a> Sums<'a> {
@@ -82,26 +76,10 @@ impl BackendSum {
         self.metrics.merge(&backend.metrics);
         self.available_streams += backend.available_streams;
         self.healthy += u64::from(backend.healthy);
-        self.states[match backend.state {
-            BackendState::Up => 0,
-            BackendState::Ejected => 1,
-            BackendState::OnTrial => 2,
-            BackendState::Down => 3,
-            BackendState::Draining => 4,
-            BackendState::Leaving => 5,
-        }] += 1;
-        for (_, slot) in &backend.slots {
-            self.streams += u64::from(slot.streams);
-            let state = match slot.state {
-                // A snapshot has no empty slots.
-                SlotState::Empty => continue,
-                SlotState::Connecting => 0,
-                SlotState::Available => 1,
-                SlotState::InUse => 2,
-                SlotState::Suspect => 3,
-                SlotState::Draining => 4,
-            };
-            self.connections[state] += 1;
+        self.states[backend.state as usize] += 1;
+        for connection in &backend.connections {
+            self.streams += u64::from(connection.streams);
+            self.connections[connection.state as usize] += 1;
         }
     }
 }

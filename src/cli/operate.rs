@@ -241,7 +241,7 @@ fn beginning(report: &Report) -> String {
         for connection in &worker.connections {
             let start = || {
                 let name = connection.connection.clone();
-                [worker.worker.to_string(), name, connection.state.clone()]
+                [worker.worker.to_string(), name, connection.state.to_string()]
             };
             for stream in &connection.streams {
                 let [worker, connection, state] = start();

@@ -4,53 +4,19 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use http::{Method, StatusCode};
-use serde::Deserialize;
 
 use super::admin_client;
 use super::operate::{AdminArguments, Ending, write};
 use super::table::{cell, duration, table};
-
-/// What of `/pools` is looked at.
-#[derive(Deserialize)]
-struct Pools {
-    workers: Vec<Worker>,
-}
-
-#[derive(Deserialize)]
-struct Worker {
-    worker: usize,
-    answered: bool,
-    clusters: Vec<Cluster>,
-}
-
-#[derive(Deserialize)]
-struct Cluster {
-    cluster: String,
-    backends: Vec<Backend>,
-}
-
-#[derive(Deserialize)]
-struct Backend {
-    backend: String,
-    state: String,
-    state_ms: u64,
-    cause: String,
-    weight: u16,
-    connections: Vec<Connection>,
-}
-
-#[derive(Deserialize)]
-struct Connection {
-    streams: u64,
-    state: String,
-}
+use crate::admin::pools::Pools;
+use crate::pool::{SlotState, StateCause};
 
 /// The sums of the workers that have a backend in the same state.
 #[derive(Default)]
 struct Row {
     workers: usize,
     /// The longest time, and why it began.
-    since: Option<(u64, String)>,
+    since: Option<(u64, StateCause)>,
     connections: u64,
     streams: u64,
 }
@@ -65,7 +31,7 @@ pub async fn status(arguments: &AdminArguments, out: &mut impl Write) -> Result<
     if status != StatusCode::OK {
         return Err(format!("{address} answered {status}; expected a Baton of this version"));
     }
-    let pools: Pools = serde_json::from_slice(&body)
+    let pools: Pools<'_> = serde_json::from_slice(&body)
         .map_err(|error| format!("the answer of {address} is not one of this Baton's: {error}"))?;
     for late in pools.workers.iter().filter(|worker| !worker.answered) {
         let worker = late.worker;
@@ -76,21 +42,21 @@ pub async fn status(arguments: &AdminArguments, out: &mut impl Write) -> Result<
 }
 
 /// One line for each backend, more where workers disagree about its state.
-fn render(pools: &Pools) -> String {
+fn render(pools: &Pools<'_>) -> String {
     let mut rows: BTreeMap<(&str, usize, &str, &str, u16), Row> = BTreeMap::new();
     for worker in &pools.workers {
         for cluster in &worker.clusters {
             for (place, backend) in cluster.backends.iter().enumerate() {
-                let (name, state) = (&*backend.backend, &*backend.state);
+                let (name, state) = (&*backend.name, backend.state.name());
                 let row = rows.entry((&cluster.cluster, place, name, state, backend.weight));
                 let row = row.or_default();
                 row.workers += 1;
-                if row.since.as_ref().is_none_or(|(longest, _)| backend.state_ms > *longest) {
-                    row.since = Some((backend.state_ms, backend.cause.clone()));
-                }
-                let open = backend.connections.iter().filter(|it| it.state != "connecting");
+                row.since = row.since.max(Some((backend.state_ms, backend.cause)));
+                let open =
+                    backend.connections.iter().filter(|it| it.state != SlotState::Connecting);
                 row.connections += open.count() as u64;
-                row.streams += backend.connections.iter().map(|it| it.streams).sum::<u64>();
+                row.streams +=
+                    backend.connections.iter().map(|it| u64::from(it.streams)).sum::<u64>();
             }
         }
     }
@@ -98,13 +64,13 @@ fn render(pools: &Pools) -> String {
     let rows: Vec<_> = rows
         .into_iter()
         .map(|((cluster, _, backend, state, weight), row)| {
-            let (since, cause) = row.since.unwrap_or_default();
+            let (since, cause) = row.since.expect("a row begins with a backend");
             [
                 cell(cluster),
                 cell(backend),
-                cell(state),
+                state.to_owned(),
                 duration(since),
-                cell(&cause),
+                cause.to_string(),
                 weight.to_string(),
                 row.connections.to_string(),
                 row.streams.to_string(),
@@ -132,18 +98,28 @@ mod tests {
 
     #[test]
     fn workers_that_disagree_have_a_line_each() {
+        let connection = |state: &str, streams: u64| {
+            serde_json::json!({
+                "connection": "b0/s0/g1", "slot": 0, "generation": 1, "state": state,
+                "streams": streams, "limit": 100,
+            })
+        };
         let backend = |state: &str, state_ms: u64, streams: u64| {
             serde_json::json!({
                 "backend": "http://a:1", "state": state, "state_ms": state_ms, "cause": "failures",
-                "weight": 3, "further": true,
-                "connections": [
-                    { "streams": streams, "state": "available" },
-                    { "streams": 0, "state": "connecting" }
-                ],
+                "weight": 3, "healthy": true, "usable": true, "available_streams": 0, "further": true,
+                "connections": [connection("available", streams), connection("connecting", 0)],
             })
         };
         let worker = |worker: usize, backend: serde_json::Value| {
-            let clusters = [serde_json::json!({ "cluster": "web", "backends": [backend] })];
+            let clusters = [serde_json::json!({
+                "cluster": "web", "panicking": false, "streams": 0, "backends": [backend],
+                "requests": { "live": 0, "waiting": 0, "retrying": 0 },
+                "connections": {
+                    "connecting": 0, "available": 0, "in_use": 0, "suspect": 0, "draining": 0,
+                    "retired_slots": 0
+                },
+            })];
             serde_json::json!({ "worker": worker, "answered": true, "clusters": clusters })
         };
         let pools = serde_json::json!({ "workers": [

@@ -309,7 +309,7 @@ impl Field for PathBuf {
 
 /// Implements [`Field`] for types that are parsed from text and formatted as text.
 macro_rules! text_fields {
-    ($($field:ty),+) => {$(
+    ($($field:ty),+ $(,)?) => {$(
         impl $crate::config::value::Field for $field {
             fn to_value(&self) -> Option<$crate::config::value::Value> {
                 Some($crate::config::value::Value::Text(self.to_string()))
@@ -325,29 +325,7 @@ macro_rules! text_fields {
     )+};
 }
 
-/// Fields that are one of several words.
-macro_rules! choice_fields {
-    ($($field:ident: $words:ident { $($variant:ident = $word:literal),+ $(,)? })+) => {$(
-        /// The words for it, in the order of the variants.
-        pub const $words: &[&str] = &[$($word),+];
-
-        impl $crate::config::value::Field for $field {
-            fn to_value(&self) -> Option<$crate::config::value::Value> {
-                let word = match self { $(Self::$variant => $word),+ };
-                Some($crate::config::value::Value::Text(word.to_owned()))
-            }
-
-            fn from_value(value: $crate::config::value::Value) -> Self {
-                match value.into_text().as_str() {
-                    $($word => Self::$variant,)+
-                    _ => panic!("the kind of the setting has been checked"),
-                }
-            }
-        }
-    )+};
-}
-
-pub(super) use {choice_fields, text_fields};
+pub(super) use text_fields;
 
 #[cfg(test)]
 mod tests {

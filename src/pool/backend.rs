@@ -16,11 +16,10 @@
 //! | up | the third in a row: down | resets the count |
 //! | down | resets the count | the second in a row: up |
 
-use core::fmt;
-
 use super::config::HealthConfig;
 use super::health::Health;
 use super::time::Instant;
+use crate::words;
 
 /// Service state of a backend, independent of its health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,69 +34,41 @@ pub(crate) enum Service {
     Leaving,
 }
 
-/// Public state of a backend, for the admin API, metrics and logs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum BackendState {
-    /// In service and healthy.
-    Up,
-    /// Left out for some time because of failures.
-    Ejected,
-    /// Half-open: gets one trial request at a time.
-    OnTrial,
-    /// Health checks failed.
-    Down,
-    /// Drained by the operator: gets no new streams.
-    Draining,
-    /// Removed; open streams finish.
-    Leaving,
-}
-
-/// Why a backend is in its state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum StateCause {
-    /// It came with the configuration.
-    Configured,
-    /// Connections or streams failed, or deadlines passed, several times in a row.
-    Failures,
-    /// Several responses in a row had status 502, 503 or 504.
-    GatewayFailures,
-    /// The time of its ejection is over.
-    EjectionOver,
-    /// It answered a request while it was ejected or half-open.
-    Answered,
-    /// Several health checks in a row had the same result.
-    Probes,
-    /// The operator changed it.
-    Operator,
-    /// The pool was rebuilt.
-    Rebuilt,
-}
-
-impl fmt::Display for BackendState {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Up => "up",
-            Self::Ejected => "ejected",
-            Self::OnTrial => "on_trial",
-            Self::Down => "down",
-            Self::Draining => "draining",
-            Self::Leaving => "leaving",
-        })
+words! {
+    /// Public state of a backend, for the admin API, metrics and logs.
+    pub enum BackendState {
+        /// In service and healthy.
+        Up = "up",
+        /// Left out for some time because of failures.
+        Ejected = "ejected",
+        /// Half-open: gets one trial request at a time.
+        OnTrial = "on_trial",
+        /// Health checks failed.
+        Down = "down",
+        /// Drained by the operator: gets no new streams.
+        Draining = "draining",
+        /// Removed; open streams finish.
+        Leaving = "leaving",
     }
-}
 
-impl fmt::Display for StateCause {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Configured => "configured",
-            Self::Failures => "failures",
-            Self::GatewayFailures => "gateway_failures",
-            Self::EjectionOver => "ejection_over",
-            Self::Answered => "answered",
-            Self::Probes => "probes",
-            Self::Operator => "operator",
-            Self::Rebuilt => "rebuilt",
-        })
+    /// Why a backend is in its state.
+    pub enum StateCause {
+        /// It came with the configuration.
+        Configured = "configured",
+        /// Connections or streams failed, or deadlines passed, several times in a row.
+        Failures = "failures",
+        /// Several responses in a row had status 502, 503 or 504.
+        GatewayFailures = "gateway_failures",
+        /// The time of its ejection is over.
+        EjectionOver = "ejection_over",
+        /// It answered a request while it was ejected or half-open.
+        Answered = "answered",
+        /// Several health checks in a row had the same result.
+        Probes = "probes",
+        /// The operator changed it.
+        Operator = "operator",
+        /// The pool was rebuilt.
+        Rebuilt = "rebuilt",
     }
 }
 

@@ -6,20 +6,23 @@ use core::fmt;
 use core::time::Duration;
 
 use super::limits::{self, Limits};
+use crate::words;
 
-/// How the next backend is chosen among those that may be used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Strategy {
-    /// Each backend in turn, whatever its weight.
-    #[default]
-    RoundRobin,
-    /// In turn, in proportion to the weights.
-    Weighted,
-    /// Uniformly at random, from the pool's seed.
-    Random,
-    /// Two backends drawn at random, the one with fewer requests in flight taken ("the power of two
-    /// choices", Mitzenmacher 2001).
-    LeastLoaded,
+words! {
+    /// How the next backend is chosen among those that may be used.
+    #[derive(Default)]
+    pub enum Strategy {
+        /// Each backend in turn, whatever its weight.
+        #[default]
+        RoundRobin = "round_robin",
+        /// In turn, in proportion to the weights.
+        Weighted = "weighted",
+        /// Uniformly at random, from the pool's seed.
+        Random = "random",
+        /// Two backends drawn at random, the one with fewer requests in flight taken ("the power of
+        /// two choices", Mitzenmacher 2001).
+        LeastLoaded = "least_loaded",
+    }
 }
 
 /// One backend, as the pool knows it: addresses and names are the shell's business.

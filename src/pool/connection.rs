@@ -20,6 +20,7 @@ use core::hash::{Hash, Hasher};
 use super::input::Protocol;
 use super::limits;
 use super::time::Instant;
+use crate::words;
 
 /// Why a connection is draining.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -53,21 +54,22 @@ pub(crate) enum Lifecycle {
     Draining(DrainCause),
 }
 
-/// Public state of a slot, for the admin API, metrics and logs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SlotState {
-    /// The slot is free.
-    Empty,
-    /// A dial is in progress.
-    Connecting,
-    /// Ready, and below its limit.
-    Available,
-    /// Ready, and at its limit, or above it after the peer lowered the limit.
-    InUse,
-    /// Silent for too long with work outstanding; a PING is unanswered.
-    Suspect,
-    /// Gets no new streams.
-    Draining,
+words! {
+    /// Public state of a slot, for the admin API, metrics and logs.
+    pub enum SlotState {
+        /// The slot is free.
+        Empty = "empty",
+        /// A dial is in progress.
+        Connecting = "connecting",
+        /// Ready, and below its limit.
+        Available = "available",
+        /// Ready, and at its limit, or above it after the peer lowered the limit.
+        InUse = "in_use",
+        /// Silent for too long with work outstanding; a PING is unanswered.
+        Suspect = "suspect",
+        /// Gets no new streams.
+        Draining = "draining",
+    }
 }
 
 /// Event in the life of a connection.

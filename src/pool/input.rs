@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use super::setting::Setting;
 use super::token::{BackendToken, ConnectionToken, RequestId, StreamToken};
+use crate::words;
 
 /// Error codes of RST_STREAM and GOAWAY frames (RFC 9113, 7).
 pub mod code {
@@ -32,24 +33,24 @@ pub enum ShutdownCause {
     PoolReplaced,
 }
 
-/// Protocol of a connection, known once the handshake is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// HTTP/2: many streams, GOAWAY, PING.
-    Http2,
-    /// HTTP/1.1: one request at a time, and no PING.
-    Http1,
-}
+words! {
+    /// Protocol of a connection, known once the handshake is done.
+    pub enum Protocol {
+        /// HTTP/2: many streams, GOAWAY, PING.
+        Http2 = "HTTP/2",
+        /// HTTP/1.1: one request at a time, and no PING.
+        Http1 = "HTTP/1.1",
+    }
 
-/// Why a dial failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ConnectFailure {
-    /// No TCP connection.
-    Tcp,
-    /// A TCP connection, but no TLS session.
-    Tls,
-    /// A TLS session, but no HTTP/2 SETTINGS, or no HTTP at all.
-    Protocol,
+    /// Why a dial failed.
+    pub enum ConnectFailure {
+        /// No TCP connection.
+        Tcp = "tcp",
+        /// A TCP connection, but no TLS session.
+        Tls = "tls",
+        /// A TLS session, but no HTTP/2 SETTINGS, or no HTTP at all.
+        Protocol = "protocol",
+    }
 }
 
 /// How an attempt failed, as the owner of its stream saw it. The pool decides what the failure
@@ -70,6 +71,20 @@ pub enum StreamFailure {
     ConnectionLost,
     /// The peer violated the protocol on this stream (malformed head, wrong length, …).
     Malformed,
+}
+
+impl StreamFailure {
+    /// The failure's name, as of the enums of [`words`].
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotSent => "not_sent",
+            Self::Reset { .. } => "reset",
+            Self::Unprocessed => "unprocessed",
+            Self::ConnectionLost => "connection_lost",
+            Self::Malformed => "malformed",
+        }
+    }
 }
 
 /// A fact. Facts about stale tokens are counted and ignored.

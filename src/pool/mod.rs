@@ -96,6 +96,7 @@ mod stats;
 mod timer;
 mod transitions;
 mod views;
+mod words;
 
 pub use backend::{BackendState, BackendView, StateCause};
 pub use config::{
@@ -105,7 +106,7 @@ pub use connection::{DrainCause, SlotState};
 pub use input::{ConnectFailure, Input, Protocol, ShutdownCause, StreamFailure};
 pub use invariants::Mismatch;
 pub use limits::Limits;
-pub use output::{CloseReason, Handled, Outcome, Output, Rejection};
+pub use output::{CloseReason, Handled, Outcome, OutcomeKind, Output, Rejection};
 pub use rebuild::Planted;
 pub use retry::Evidence;
 pub use setting::Setting;

@@ -4,6 +4,7 @@ use super::backend::{BackendState, StateCause};
 use super::invariants::Mismatch;
 use super::retry::Evidence;
 use super::token::{BackendToken, ConnectionToken, RequestId, StreamToken};
+use crate::words;
 
 /// Result of [`Pool::handle`](super::Pool::handle) for the fact itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,25 +28,26 @@ pub enum Handled {
     Refused,
 }
 
-/// Why a request got no complete response from a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Rejection {
-    /// The limit of live requests is reached: 503.
-    RequestsFull,
-    /// The queue of waiting requests is full: 503.
-    QueueFull,
-    /// No connection could take the request within the queue deadline: 503.
-    QueueDeadline,
-    /// The pool is past its drain deadline: 503.
-    ShuttingDown,
-    /// No response head arrived within the deadline: 504.
-    ResponseDeadline,
-    /// The last attempt failed and may not be retried: 502.
-    AttemptFailed,
-    /// The body of the request stalled, or was slower than allowed: 408.
-    BodyStalled,
-    /// The pool found itself inconsistent and was rebuilt: 502.
-    Rebuilt,
+words! {
+    /// Why a request got no complete response from a backend.
+    pub enum Rejection {
+        /// The limit of live requests is reached: 503.
+        RequestsFull = "requests_full",
+        /// The queue of waiting requests is full: 503.
+        QueueFull = "queue_full",
+        /// No connection could take the request within the queue deadline: 503.
+        QueueDeadline = "queue_deadline",
+        /// The pool is past its drain deadline: 503.
+        ShuttingDown = "shutting_down",
+        /// No response head arrived within the deadline: 504.
+        ResponseDeadline = "response_deadline",
+        /// The last attempt failed and may not be retried: 502.
+        AttemptFailed = "attempt_failed",
+        /// The body of the request stalled, or was slower than allowed: 408.
+        BodyStalled = "body_stalled",
+        /// The pool found itself inconsistent and was rebuilt: 502.
+        Rebuilt = "rebuilt",
+    }
 }
 
 impl Rejection {
@@ -74,25 +76,51 @@ pub enum Outcome {
     CutShort,
 }
 
-/// Why the pool orders the driver to close a connection or dial.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CloseReason {
-    /// The dial did not finish within the connect deadline.
-    ConnectDeadline,
-    /// The connection was unused for the idle timeout.
-    Idle,
-    /// The connection drained, and its last stream ended.
-    Drained,
-    /// The drain deadline passed while streams were still open.
-    DrainDeadline,
-    /// The connection was suspect, and no frame came in time.
-    Silent,
-    /// The backend was drained or removed before the dial was done.
-    BackendDrained,
-    /// The pool was rebuilt.
-    Rebuilt,
-    /// The pool shuts down.
-    Shutdown,
+impl Outcome {
+    /// Returns the outcome without the reason of a rejection.
+    #[must_use]
+    pub const fn kind(self) -> OutcomeKind {
+        match self {
+            Self::Completed => OutcomeKind::Completed,
+            Self::Cancelled => OutcomeKind::Cancelled,
+            Self::Rejected(_) => OutcomeKind::Rejected,
+            Self::CutShort => OutcomeKind::CutShort,
+        }
+    }
+}
+
+words! {
+    /// [`Outcome`] without the reason of a rejection.
+    pub enum OutcomeKind {
+        /// [`Outcome::Completed`].
+        Completed = "completed",
+        /// [`Outcome::Cancelled`].
+        Cancelled = "cancelled",
+        /// [`Outcome::Rejected`].
+        Rejected = "rejected",
+        /// [`Outcome::CutShort`].
+        CutShort = "cut_short",
+    }
+
+    /// Why the pool orders the driver to close a connection or dial.
+    pub enum CloseReason {
+        /// The dial did not finish within the connect deadline.
+        ConnectDeadline = "connect_deadline",
+        /// The connection was unused for the idle timeout.
+        Idle = "idle",
+        /// The connection drained, and its last stream ended.
+        Drained = "drained",
+        /// The drain deadline passed while streams were still open.
+        DrainDeadline = "drain_deadline",
+        /// The connection was suspect, and no frame came in time.
+        Silent = "silent",
+        /// The backend was drained or removed before the dial was done.
+        BackendDrained = "backend_drained",
+        /// The pool was rebuilt.
+        Rebuilt = "rebuilt",
+        /// The pool shuts down.
+        Shutdown = "shutdown",
+    }
 }
 
 /// An order.

@@ -15,20 +15,22 @@
 
 use super::config::RetryConfig;
 use super::input::{StreamFailure, code};
+use crate::words;
 
-/// What the end of an attempt without a complete response proves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Evidence {
-    /// No byte of the request reached a socket.
-    NeverSent,
-    /// The stream identifier is above the last one that the peer says it processed.
-    Unprocessed,
-    /// The peer refused the request before any response.
-    Refused,
-    /// The request was sent, and no response byte came: it may or may not have been processed.
-    Unknown,
-    /// A response byte went to the client.
-    Responding,
+words! {
+    /// What the end of an attempt without a complete response proves.
+    pub enum Evidence {
+        /// No byte of the request reached a socket.
+        NeverSent = "never_sent",
+        /// The stream identifier is above the last one that the peer says it processed.
+        Unprocessed = "unprocessed",
+        /// The peer refused the request before any response.
+        Refused = "refused",
+        /// The request was sent, and no response byte came: it may or may not have been processed.
+        Unknown = "unknown",
+        /// A response byte went to the client.
+        Responding = "responding",
+    }
 }
 
 /// How far an attempt has come, as the pool knows it.

@@ -5,6 +5,7 @@
 use super::heap::IndexedHeap;
 use super::invariants::Mismatch;
 use super::time::Instant;
+use crate::words;
 
 /// The slot, request or backend of a deadline. Its meaning depends on the state of that thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,23 +26,24 @@ pub(crate) enum Timer {
     Shutdown,
 }
 
-/// Reason of the next deadline, for logs and the admin API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TimerReason {
-    /// Connect deadline, maximum age or drain deadline of a connection.
-    ConnectionLife,
-    /// Slow-dial threshold, idle timeout, silence or suspect timeout of a connection.
-    ConnectionQuiet,
-    /// Queue deadline, response-head deadline or stall timeout of a request.
-    RequestDeadline,
-    /// End of a backend's backoff: it may be dialled again.
-    Backoff,
-    /// End of a backend's ejection, or of the time of its trial request.
-    Ejection,
-    /// Next health check of a backend, or deadline of the one in progress.
-    Probe,
-    /// Deadline of the shutdown.
-    Shutdown,
+words! {
+    /// Reason of the next deadline, for logs and the admin API.
+    pub enum TimerReason {
+        /// Connect deadline, maximum age or drain deadline of a connection.
+        ConnectionLife = "connection_life",
+        /// Slow-dial threshold, idle timeout, silence or suspect timeout of a connection.
+        ConnectionQuiet = "connection_quiet",
+        /// Queue deadline, response-head deadline or stall timeout of a request.
+        RequestDeadline = "request_deadline",
+        /// End of a backend's backoff: it may be dialled again.
+        Backoff = "backoff",
+        /// End of a backend's ejection, or of the time of its trial request.
+        Ejection = "ejection",
+        /// Next health check of a backend, or deadline of the one in progress.
+        Probe = "probe",
+        /// Deadline of the shutdown.
+        Shutdown = "shutdown",
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -19,13 +19,13 @@ const EVENTS: [&str; 11] = [
 ];
 
 /// The rows of the table, with the columns that are legal in each.
-const LEGAL: [(SlotState, &str, &[usize]); 6] = [
-    (SlotState::Empty, "empty", &[0]),
-    (SlotState::Connecting, "connecting", &[1, 2]),
-    (SlotState::Available, "available", &[3, 4, 5, 7, 8, 9]),
-    (SlotState::InUse, "in use", &[4, 5, 7, 8, 9]),
-    (SlotState::Suspect, "suspect", &[4, 6, 7, 8, 9]),
-    (SlotState::Draining, "draining", &[4, 7, 8, 9, 10]),
+const LEGAL: [(SlotState, &[usize]); 6] = [
+    (SlotState::Empty, &[0]),
+    (SlotState::Connecting, &[1, 2]),
+    (SlotState::Available, &[3, 4, 5, 7, 8, 9]),
+    (SlotState::InUse, &[4, 5, 7, 8, 9]),
+    (SlotState::Suspect, &[4, 6, 7, 8, 9]),
+    (SlotState::Draining, &[4, 7, 8, 9, 10]),
 ];
 
 /// A set of moves that were made.
@@ -58,10 +58,10 @@ impl Transitions {
 
     /// Every legal move: the state, what happens, and whether it was made.
     pub fn legal(self) -> impl Iterator<Item = (&'static str, &'static str, bool)> {
-        LEGAL.into_iter().flat_map(move |(state, name, columns)| {
+        LEGAL.into_iter().flat_map(move |(state, columns)| {
             columns.iter().map(move |column| {
                 let made = self.0 & (1 << (state as usize * EVENTS.len() + column)) != 0;
-                (name, EVENTS[*column], made)
+                (state.name(), EVENTS[*column], made)
             })
         })
     }

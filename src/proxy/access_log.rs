@@ -17,9 +17,8 @@ use super::config::{AccessLogFormat, AccessLogSettings};
 use super::line_writer::{LineWriter, NO_PANIC};
 use super::trace_context::TraceId;
 use super::{headers, log};
-use crate::pool::{Evidence, Instant, Outcome, Rejection, StreamFailure, StreamToken};
-
-pub use line::evidence;
+use crate::pool::{Evidence, Instant, Outcome, OutcomeKind, Rejection, StreamFailure, StreamToken};
+use crate::words;
 
 thread_local! {
     /// Scratch space for a timestamp and a line.
@@ -202,15 +201,26 @@ impl Drop for Open {
     }
 }
 
-/// The party that ended a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndedBy {
-    /// The client closed the connection, reset the stream or sent an invalid body.
-    Client,
-    /// The backend responded or failed.
-    Backend,
-    /// Baton applied a limit or a deadline, or shut down.
-    Proxy,
+words! {
+    /// The party that ended a request.
+    pub enum EndedBy {
+        /// The client closed the connection, reset the stream or sent an invalid body.
+        Client = "client",
+        /// The backend responded or failed.
+        Backend = "backend",
+        /// Baton applied a limit or a deadline, or shut down.
+        Proxy = "proxy",
+    }
+
+    /// Why a request that exceeded no limit was refused before a cluster was chosen.
+    pub enum Unrouted {
+        /// No intermediary may forward the request.
+        Refused = "refused",
+        /// No route matches its host and path.
+        NoRoute = "no_route",
+        /// The client closed the connection before the request head was complete.
+        IncompleteHead = "incomplete_head",
+    }
 }
 
 /// One attempt at a request.
@@ -331,6 +341,12 @@ impl AccessRecord {
             backend_response_bytes: 0,
             _open: None,
         }
+    }
+
+    /// Returns the kind of the outcome; a request that never reached the pool was rejected.
+    #[must_use]
+    pub fn outcome_kind(&self) -> OutcomeKind {
+        self.outcome.map_or(OutcomeKind::Rejected, Outcome::kind)
     }
 
     /// Records a further attempt, and where the previous one stood when it failed.

@@ -13,7 +13,7 @@ use super::limits::{
     AUDIT_CONNECTIONS_LISTED_MAX, AUDIT_INTERVAL, AUDIT_STAGGER, AUDIT_TIME_SHARE,
 };
 use super::seams;
-use crate::pool::{BackendId, Mismatch, Pool, SlotState};
+use crate::pool::{BackendId, Mismatch, Pool};
 
 /// Audits a pool until its driver is finished. `number` sets the delay of the first recount; the
 /// pools of a worker have different numbers.
@@ -53,21 +53,14 @@ pub fn log(cluster: &str, worker: usize, pool: &Pool, mismatch: Mismatch) {
 fn connections(pool: &Pool) -> String {
     let mut text = String::new();
     let mut count = 0;
-    for place in 0..=u16::MAX {
-        let backend = BackendId(place);
-        if pool.slot(backend, 0).is_none() {
-            break;
-        }
-        let slots = (0..).map_while(|slot| Some((slot, pool.slot(backend, slot)?)));
-        for (slot, view) in slots.filter(|(_, view)| view.state != SlotState::Empty) {
-            count += 1;
-            if count <= AUDIT_CONNECTIONS_LISTED_MAX {
-                let (state, streams, limit) = (view.state, view.streams, view.limit);
-                let generation = view.generation;
-                // Writing to a String does not fail.
-                let _ =
-                    write!(text, "b{place}/s{slot}/g{generation} {state:?} {streams}/{limit}; ");
-            }
+    let places = (0..=u16::MAX).map(BackendId).take_while(|it| pool.slot(*it, 0).is_some());
+    for connection in places.flat_map(|place| pool.connections(place)) {
+        count += 1;
+        if count <= AUDIT_CONNECTIONS_LISTED_MAX
+            && let Some(view) = pool.slot(connection.backend, connection.slot)
+        {
+            // Writing to a String does not fail.
+            let _ = write!(text, "{connection} {} {}/{}; ", view.state, view.streams, view.limit);
         }
     }
     if count > AUDIT_CONNECTIONS_LISTED_MAX {

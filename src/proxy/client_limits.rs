@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use super::frame_tap::FrameBudgets;
+use crate::words;
 
 /// The bounds on what one client, one connection of it, or all of them together may do.
 ///
@@ -128,33 +129,9 @@ impl Default for ClientLimits {
     }
 }
 
-/// Makes an enumeration whose variants have names for metrics and logs and can be counted by.
-macro_rules! named {
-    ($(#[$outer:meta])* $type:ident { $($(#[$inner:meta])* $variant:ident = $name:literal,)* }) => {
-        $(#[$outer])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum $type {
-            $($(#[$inner])* $variant,)*
-        }
-
-        impl $type {
-            /// Every variant, in the order of declaration.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
-
-            /// Its name in metrics and logs.
-            #[must_use]
-            pub fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)*
-                }
-            }
-        }
-    };
-}
-
-named! {
+words! {
     /// A limit that a client ran into, or a rule that it broke.
-    ClientLimit {
+    pub enum ClientLimit {
         /// The TLS handshake failed.
         TlsHandshake = "tls_handshake",
         /// The TLS handshake took too long.

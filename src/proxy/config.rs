@@ -14,6 +14,7 @@ use super::client_limits::ClientLimits;
 use super::limits::WORKERS_MAX;
 use super::route::Route;
 use crate::pool::{self, BackendConfig, Probing};
+use crate::words;
 
 /// A certificate chain and its key, both PEM.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,18 +124,20 @@ impl FromStr for Statuses {
     }
 }
 
-/// The kind of an active health check.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ProbeKind {
-    /// No check: every backend counts as up.
-    #[default]
-    Off,
-    /// A GET over the backend's protocol must return an expected status code.
-    Http,
-    /// A TCP connection must be accepted.
-    Tcp,
-    /// `grpc.health.v1.Health/Check` must return SERVING.
-    Grpc,
+words! {
+    /// The kind of an active health check.
+    #[derive(Default)]
+    pub enum ProbeKind {
+        /// No check: every backend counts as up.
+        #[default]
+        Off = "off",
+        /// A GET over the backend's protocol must return an expected status code.
+        Http = "http",
+        /// A TCP connection must be accepted.
+        Tcp = "tcp",
+        /// `grpc.health.v1.Health/Check` must return SERVING.
+        Grpc = "grpc",
+    }
 }
 
 /// The active health check of a cluster. The pool has interval, timeout, fall and rise:
@@ -217,18 +220,20 @@ impl ClusterConfig {
     }
 }
 
-/// The format of the access log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AccessLogFormat {
-    /// No access log.
-    Off,
-    /// Text, for people.
-    Text,
-    /// One JSON object per line.
-    Json,
-    /// Text on a terminal, JSON elsewhere.
-    #[default]
-    Auto,
+words! {
+    /// The format of the access log.
+    #[derive(Default)]
+    pub enum AccessLogFormat {
+        /// No access log.
+        Off = "off",
+        /// Text, for people.
+        Text = "text",
+        /// One JSON object per line.
+        Json = "json",
+        /// Text on a terminal, JSON elsewhere.
+        #[default]
+        Auto = "auto",
+    }
 }
 
 /// The access log: one line per request.
@@ -240,20 +245,22 @@ pub struct AccessLogSettings {
     pub file: Option<PathBuf>,
 }
 
-/// The least severity that is logged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogLevel {
-    /// Errors that need action.
-    Error,
-    /// Warnings that may need action.
-    Warn,
-    /// One line per request and connection.
-    #[default]
-    Info,
-    /// Failed handshakes and clients that closed early.
-    Debug,
-    /// Everything, including the libraries.
-    Trace,
+words! {
+    /// The least severity that is logged.
+    #[derive(Default)]
+    pub enum LogLevel {
+        /// Errors that need action.
+        Error = "error",
+        /// Warnings that may need action.
+        Warn = "warn",
+        /// One line per request and connection.
+        #[default]
+        Info = "info",
+        /// Failed handshakes and clients that closed early.
+        Debug = "debug",
+        /// Everything, including the libraries.
+        Trace = "trace",
+    }
 }
 
 impl From<LogLevel> for tracing::Level {

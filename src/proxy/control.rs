@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Notify, oneshot};
 
@@ -17,7 +18,9 @@ use super::reload::sockets::Socket;
 use super::seams::{self, Clock};
 use super::site::Site;
 use super::tls::Certificates;
-use crate::pool::{BackendState, Instant, Pool, SlotState, SlotView, StateCause, Stats};
+use crate::pool::{
+    BackendState, ConnectionToken, Instant, Pool, SlotState, SlotView, StateCause, Stats,
+};
 
 /// A command to a worker.
 pub enum Command {
@@ -79,25 +82,35 @@ impl Peers {
     }
 }
 
+/// Asks every worker at once, with one deadline for all. `None` stands for a worker that did not
+/// answer within `time`.
+pub async fn ask<T>(
+    workers: &[Commands],
+    time: Duration,
+    question: impl Fn(oneshot::Sender<T>) -> Command,
+) -> Vec<Option<T>> {
+    let ask = |worker: &Commands| {
+        let (sender, answer) = oneshot::channel();
+        worker.send(question(sender)).ok().map(|()| answer)
+    };
+    let asked: Vec<_> = workers.iter().map(ask).collect();
+    let (clock, mut answers) = (Clock::start(), Vec::new());
+    for answer in asked {
+        let left = time.saturating_sub(clock.now().since(Instant::ZERO));
+        answers.push(match answer {
+            Some(answer) => seams::timeout(left, answer).await.ok().and_then(Result::ok),
+            None => None,
+        });
+    }
+    answers
+}
+
 /// Returns the number of requests in flight on all workers, counting those that reply within
 /// `time`.
 pub async fn requests_in_flight(workers: &[Commands], time: Duration) -> u64 {
-    let asked: Vec<_> = workers
-        .iter()
-        .filter_map(|worker| {
-            let (sender, answer) = oneshot::channel();
-            worker.send(Command::Snapshot(sender)).ok().map(|()| answer)
-        })
-        .collect();
-    let (clock, mut requests) = (Clock::start(), 0);
-    for answer in asked {
-        let left = time.saturating_sub(clock.now().since(Instant::ZERO));
-        if let Ok(Ok(snapshot)) = seams::timeout(left, answer).await {
-            let clusters = snapshot.clusters.iter();
-            requests += clusters.map(|cluster| u64::from(cluster.stats.requests)).sum::<u64>();
-        }
-    }
-    requests
+    let answers = ask(workers, time, Command::Snapshot).await;
+    let clusters = answers.iter().flatten().flat_map(|snapshot| &snapshot.clusters);
+    clusters.map(|cluster| u64::from(cluster.stats.requests)).sum()
 }
 
 /// The state of one worker at one moment.
@@ -124,16 +137,16 @@ pub struct ClusterSnapshot {
     pub backends: Vec<BackendSnapshot>,
 }
 
-/// The state of one backend in one worker's pool, at one moment.
-#[derive(Clone, Debug)]
+/// The state of one backend in one worker's pool, at one moment. The JSON leaves out the counters.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BackendSnapshot {
     /// The backend's URL.
-    pub name: Arc<str>,
-    /// The backend's index in the pool, as in the names of connections.
-    pub place: u16,
+    #[serde(rename = "backend")]
+    pub name: String,
     /// The backend's counters.
+    #[serde(skip)]
     pub metrics: BackendMetrics,
-    /// True if the backend is healthy.
+    /// True if the backend is in service and healthy.
     pub healthy: bool,
     /// True if requests may go to the backend.
     pub usable: bool,
@@ -143,16 +156,42 @@ pub struct BackendSnapshot {
     pub state_ms: u64,
     /// The cause of the last change of state.
     pub cause: StateCause,
-    /// The reason of the last failed health check, and the time since, in milliseconds.
-    pub probe_failure: Option<(Arc<str>, u64)>,
+    /// The last health check that failed.
+    pub last_probe_failure: Option<LastProbeFailure>,
     /// The backend's weight.
     pub weight: u16,
     /// Time until the backend may be dialled again, in milliseconds; `None` without backoff.
     pub backoff_ms: Option<u64>,
     /// The number of streams that could be opened now.
     pub available_streams: u64,
-    /// The connection slots that are not empty, by number.
-    pub slots: Vec<(u16, SlotView)>,
+    /// The backend's connections and dials.
+    pub connections: Vec<ConnectionSnapshot>,
+}
+
+/// A health check that failed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LastProbeFailure {
+    /// The reason.
+    pub reason: String,
+    /// The time since, in milliseconds.
+    pub ago_ms: u64,
+}
+
+/// A connection or dial, at one moment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConnectionSnapshot {
+    /// The connection's name, as in the log.
+    pub connection: String,
+    /// The connection's slot among those of the backend.
+    pub slot: u16,
+    /// The generation of the slot.
+    pub generation: u32,
+    /// The state of the connection or dial.
+    pub state: SlotState,
+    /// The number of streams that are reserved, open, or reset but not yet on the wire.
+    pub streams: u32,
+    /// The limit of streams; for a dial, the expected limit.
+    pub limit: u32,
 }
 
 impl ClusterSnapshot {
@@ -185,23 +224,29 @@ fn backend(
 ) -> Option<BackendSnapshot> {
     let id = backend.token.backend;
     let view = pool.backend(id)?;
-    let slots = (0..).map_while(|slot| Some((slot, pool.slot(id, slot)?)));
+    let connection = |token: ConnectionToken| {
+        let SlotView { state, generation, streams, limit } = pool.slot(id, token.slot)?;
+        let (connection, slot) = (token.to_string(), token.slot);
+        Some(ConnectionSnapshot { connection, slot, generation, state, streams, limit })
+    };
     let backoff = pool.backoff_until(id).map(|until| until.since(now));
     let failure = probes.failure(backend.token);
     Some(BackendSnapshot {
-        name: (&*backend.name).into(),
-        place: id.0,
+        name: backend.name.to_string(),
         metrics: metrics.of_backend(id),
         healthy: pool.is_healthy(id),
         usable: pool.may_be_used(id),
         state: view.state,
         state_ms: milliseconds(now.since(view.since)),
         cause: view.cause,
-        probe_failure: failure.map(|failure| (failure.reason, milliseconds(now.since(failure.at)))),
+        last_probe_failure: failure.map(|failure| LastProbeFailure {
+            reason: failure.reason.to_string(),
+            ago_ms: milliseconds(now.since(failure.at)),
+        }),
         weight: view.weight,
         backoff_ms: backoff.map(milliseconds),
         available_streams: pool.available_streams(id),
-        slots: slots.filter(|(_, slot)| slot.state != SlotState::Empty).collect(),
+        connections: pool.connections(id).filter_map(connection).collect(),
     })
 }
 

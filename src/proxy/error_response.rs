@@ -5,7 +5,6 @@ use http::header::{ALLOW, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
-use super::access_log;
 use crate::pool::{Evidence, Rejection};
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -35,35 +34,11 @@ fn words(rejection: Rejection, evidence: Option<Evidence>) -> (&'static str, &'s
     }
 }
 
-/// The names that [`reason`] returns.
-pub const REASONS: [&str; 6] = [
-    "requests_full",
-    "queue_full",
-    "queue_deadline",
-    "shutting_down",
-    "response_deadline",
-    "attempt_failed",
-];
-
-/// Returns the name of a rejection, for the access log and the metrics.
-pub fn reason(rejection: Rejection) -> &'static str {
-    match rejection {
-        Rejection::RequestsFull => "requests_full",
-        Rejection::QueueFull => "queue_full",
-        Rejection::QueueDeadline => "queue_deadline",
-        Rejection::ShuttingDown => "shutting_down",
-        Rejection::ResponseDeadline => "response_deadline",
-        Rejection::AttemptFailed => "attempt_failed",
-        Rejection::BodyStalled => "body_stalled",
-        Rejection::Rebuilt => "rebuilt",
-    }
-}
-
 /// Returns the response to a request that the pool rejected.
 pub fn rejected(rejection: Rejection, evidence: Option<Evidence>) -> Response<Full<Bytes>> {
     let (error, line) = words(rejection, evidence);
     let status = StatusCode::from_u16(rejection.status()).expect("408, 502, 503 or 504");
-    let proof = access_log::evidence(evidence);
+    let proof = evidence.map_or("-", Evidence::name);
     let details = format!("baton; error={error}; details=\"{line}; evidence={proof}\"");
     let mut response = line_response(status, line);
     let value = HeaderValue::try_from(details).expect("plain ASCII");

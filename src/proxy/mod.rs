@@ -41,6 +41,7 @@ pub mod error_response;
 pub mod frame_tap;
 pub mod gather;
 pub mod headers;
+mod json;
 pub mod limits;
 pub mod line_writer;
 pub mod log;

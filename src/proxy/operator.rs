@@ -65,12 +65,6 @@ pub struct Named {
 pub struct BackendReport {
     /// The backend's names.
     pub named: Named,
-    /// The backend's state.
-    pub state: BackendState,
-    /// Time since the state last changed, in milliseconds.
-    pub state_ms: u64,
-    /// The cause of the last change of state.
-    pub cause: StateCause,
     /// The backend's weight.
     pub weight: u16,
     /// True if the cluster's strategy uses weights.
@@ -81,13 +75,31 @@ pub struct BackendReport {
     pub changed: bool,
     /// Time until the drain deadline, in milliseconds; `None` if no operator drains the backend.
     pub deadline_ms: Option<u64>,
+    /// The number of all requests that the deadline of the present drain cut.
+    pub cut_total: u64,
+    /// The part that the reply of the admin interface lists by worker.
+    pub worker: WorkerReport,
+}
+
+/// One worker's part of a reply about a backend.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerReport {
+    /// The number of the worker.
+    pub worker: usize,
+    /// True if the worker answered in time. A worker that did not carries the order out as soon as
+    /// it can; nothing else is known of it.
+    pub answered: bool,
+    /// The backend's state on this worker; `null` also if the worker has already freed the backend.
+    pub state: Option<BackendState>,
+    /// Time since the state last changed, in milliseconds.
+    pub state_ms: Option<u64>,
+    /// The cause of the last change of state.
+    pub cause: Option<StateCause>,
     /// The backend's connections and dials.
     pub connections: Vec<HeldConnection>,
     /// The requests that the deadline of the present drain cut, at most
     /// [`CUT_REQUESTS_LISTED_MAX`].
     pub cut: Vec<CutStream>,
-    /// The number of all requests that the deadline of the present drain cut.
-    pub cut_total: u64,
 }
 
 /// A connection to a backend.
@@ -96,7 +108,7 @@ pub struct HeldConnection {
     /// The connection's name, as in the log.
     pub connection: String,
     /// The connection's state, as in `/pools`.
-    pub state: String,
+    pub state: SlotState,
     /// The requests on the connection.
     pub streams: Vec<HeldStream>,
     /// Streams that were reset and are not closed yet.
@@ -205,17 +217,4 @@ fn found(driver: &Rc<Driver>, text: &str, configured: bool) -> Vec<(Rc<Driver>, 
 
 fn named(driver: &Driver, backend: &Backend) -> Named {
     Named { cluster: driver.cluster().to_string(), backend: backend.name.to_string() }
-}
-
-/// The name of a connection's state in replies of the admin interface.
-#[must_use]
-pub fn slot_state(state: SlotState) -> &'static str {
-    match state {
-        SlotState::Empty => "empty",
-        SlotState::Connecting => "connecting",
-        SlotState::Available => "available",
-        SlotState::InUse => "in_use",
-        SlotState::Suspect => "suspect",
-        SlotState::Draining => "draining",
-    }
 }

@@ -15,9 +15,10 @@ use http::{Method, Request, Response, StatusCode, request};
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 
-use super::access_log::{AccessRecord, Arrival, AttemptRecord, EndedBy};
+use super::access_log::{AccessRecord, Arrival, AttemptRecord, EndedBy, Unrouted};
 use super::backend_url::Scheme;
 use super::channel::{Receiver, channel};
+use super::client_limits::ClientLimit;
 use super::clusters::Clusters;
 use super::driver::Driver;
 use super::error_response;
@@ -150,7 +151,7 @@ impl Drop for LiveRequest {
             self.note_end();
             if self.driver.telemetry().is_stopping() {
                 self.record.ended_by = EndedBy::Proxy;
-                self.record.reason = "shutting_down";
+                self.record.reason = Rejection::ShuttingDown.name();
             }
         }
         let body = self.head.body.borrow();
@@ -181,12 +182,14 @@ pub fn serve(clusters: &Clusters, arrival: &Rc<Arrival>, request: Request<Incomi
         Ok(authority) => authority,
         Err((status, line)) => {
             let response = error_response::refused(status, line);
-            return answered(without_cluster(telemetry, &mut record, "refused", response));
+            let reason = Unrouted::Refused.name();
+            return answered(without_cluster(telemetry, &mut record, reason, response));
         }
     };
     let Some(driver) = clusters.find(&parts) else {
         let response = error_response::unrouted();
-        return answered(without_cluster(telemetry, &mut record, "no_route", response));
+        let reason = Unrouted::NoRoute.name();
+        return answered(without_cluster(telemetry, &mut record, reason, response));
     };
     record.cluster = Some(Rc::clone(driver.cluster()));
     let limit = driver.config(|config| config.retry.replay_buffer_bytes);
@@ -209,7 +212,7 @@ pub fn serve(clusters: &Clusters, arrival: &Rc<Arrival>, request: Request<Incomi
         Err(rejection) => {
             record.ended(Outcome::Rejected(rejection), 0, None);
             let response = error_response::rejected(rejection, None);
-            note_own(&mut record, error_response::reason(rejection), &response);
+            note_own(&mut record, rejection.name(), &response);
             driver.request_ended(&record);
             answered(response.map(RelayBody::local))
         }
@@ -459,7 +462,7 @@ fn without_response(mut live: LiveRequest, outcome: Outcome) -> Response<RelayBo
         // The client is gone, or it sent a malformed body and waits for a response.
         Outcome::Cancelled => {
             live.record.status = StatusCode::BAD_REQUEST.as_u16();
-            live.record.reason = "malformed_body";
+            live.record.reason = ClientLimit::MalformedBody.name();
             let response = error_response::refused(StatusCode::BAD_REQUEST, "malformed body");
             return response.map(RelayBody::local);
         }
@@ -467,6 +470,6 @@ fn without_response(mut live: LiveRequest, outcome: Outcome) -> Response<RelayBo
         Outcome::Completed | Outcome::CutShort => Rejection::AttemptFailed,
     };
     let response = error_response::rejected(rejection, live.record.evidence);
-    note_own(&mut live.record, error_response::reason(rejection), &response);
+    note_own(&mut live.record, rejection.name(), &response);
     response.map(RelayBody::local)
 }

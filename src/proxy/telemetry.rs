@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use http::HeaderMap;
 
-use super::access_log::{AccessLog, AccessRecord, Arrival, EndedBy};
+use super::access_log::{AccessLog, AccessRecord, Arrival, EndedBy, Unrouted};
 use super::client_limits::ClientStats;
 use super::metrics::{EndFrames, Merge as _, WorkerMetrics};
 use super::seams::Clock;
@@ -81,7 +81,7 @@ impl Telemetry {
         let mut record = AccessRecord::unreadable(arrival, self.now());
         record.outcome = Some(Outcome::Cancelled);
         record.ended_by = EndedBy::Client;
-        record.reason = "incomplete_head";
+        record.reason = Unrouted::IncompleteHead.name();
         self.refused(&record);
     }
 

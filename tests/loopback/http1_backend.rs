@@ -44,7 +44,7 @@ async fn echoes_over_http1(reached: Reached) {
     }
     assert_eq!(backend.connections(), connections, "kept alive");
     let lines = baton.wait_for_lines("connected", 1).await;
-    assert!(lines.iter().all(|line| line["protocol"] == "http/1.1"), "{lines:?}");
+    assert!(lines.iter().all(|line| line["protocol"] == "HTTP/1.1"), "{lines:?}");
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ async fn h2c_backend_is_reached_with_prior_knowledge() {
     let client = Http2::connect(baton.address).await;
     let answer = client.send(head(Method::POST, "/", "h2c"), "in the clear").await;
     assert_eq!(answer.expect("it is answered").body, "in the clear");
-    assert_eq!(baton.wait_for_lines("connected", 1).await[0]["protocol"], "h2");
+    assert_eq!(baton.wait_for_lines("connected", 1).await[0]["protocol"], "HTTP/2");
 }
 
 /// Backends' certificates are verified against the system's roots by default.

@@ -140,5 +140,5 @@ async fn the_access_line_names_the_request_and_its_backend() {
     assert!(time("wait_ms") >= 0.0 && time("first_byte_ms") <= time("total_ms"), "{line}");
     let connected = baton.wait_for_lines("connected", 1).await.remove(0);
     assert_eq!(connected["connection"], line["connection"]);
-    assert_eq!(connected["protocol"], "h2");
+    assert_eq!(connected["protocol"], "HTTP/2");
 }

@@ -20,7 +20,9 @@ pub mod text;
 
 use super::setting::{Setting, certificate_field, field};
 use super::value::Kind;
-use crate::proxy::config::{BackendSettings, ListenerConfig, ProxyConfig, UpstreamTlsSettings};
+use crate::proxy::config::{
+    AccessLogFormat, BackendSettings, ListenerConfig, LogLevel, ProxyConfig, UpstreamTlsSettings,
+};
 use crate::proxy::limits::WORKERS_MAX;
 use crate::proxy::route::Route;
 
@@ -53,7 +55,7 @@ pub static PROCESS: &[Setting<ProxyConfig>] = &[
     Setting::new(
         "process",
         "log_level",
-        Kind::Choice(text::LOG_LEVELS),
+        Kind::Choice(LogLevel::NAMES),
         field!(ProxyConfig: log_level),
         "Lowest severity to log to standard error",
     )
@@ -79,7 +81,7 @@ pub static PROCESS: &[Setting<ProxyConfig>] = &[
     Setting::new(
         "access_log",
         "format",
-        Kind::Choice(text::ACCESS_LOG_FORMATS),
+        Kind::Choice(AccessLogFormat::NAMES),
         field!(ProxyConfig: access_log.format),
         "Format of the access log; auto is text on a terminal, json elsewhere",
     )

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use http::uri::{Authority, PathAndQuery};
 use rustls::pki_types::ServerName;
 
-use crate::config::value::{Kind, choice_fields, text_fields};
+use crate::config::value::{Kind, text_fields};
 use crate::pool::Strategy;
 use crate::proxy::backend_url::BackendUrl;
 use crate::proxy::config::{AccessLogFormat, LogLevel, ProbeKind, Statuses};
@@ -16,21 +16,22 @@ use crate::proxy::route::HostPattern;
 /// The maximal length of a cluster's name, in characters.
 const CLUSTER_NAME_MAX: usize = 64;
 
-text_fields!(SocketAddr, BackendUrl, HostPattern, Statuses);
+text_fields!(
+    SocketAddr,
+    BackendUrl,
+    HostPattern,
+    Statuses,
+    LogLevel,
+    AccessLogFormat,
+    Strategy,
+    ProbeKind,
+);
 
-choice_fields! {
-    LogLevel: LOG_LEVELS {
-        Error = "error", Warn = "warn", Info = "info", Debug = "debug", Trace = "trace",
-    }
-    AccessLogFormat: ACCESS_LOG_FORMATS {
-        Off = "off", Text = "text", Json = "json", Auto = "auto",
-    }
-    Strategy: STRATEGIES {
-        RoundRobin = "round_robin", Weighted = "weighted", Random = "random",
-        LeastLoaded = "least_loaded",
-    }
-    ProbeKind: PROBE_KINDS { Off = "off", Http = "http", Tcp = "tcp", Grpc = "grpc" }
-}
+/// The names of the strategies that choose a backend.
+pub const STRATEGIES: &[&str] = Strategy::NAMES;
+
+/// The names of the kinds of health checks.
+pub const PROBE_KINDS: &[&str] = ProbeKind::NAMES;
 
 /// Parses a text as a `T` and formats it again.
 fn through<T: FromStr + fmt::Display>(text: &str) -> Option<String> {

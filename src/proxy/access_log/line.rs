@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use http::Version;
 use serde::{Serialize, Serializer};
 
-use super::{AccessRecord, AttemptRecord, EndedBy};
-use crate::pool::{ConnectionToken, Evidence, Instant, Outcome, StreamFailure};
+use super::{AccessRecord, AttemptRecord};
+use crate::pool::{ConnectionToken, Evidence, Instant, StreamFailure};
 use crate::proxy::metrics::code_name;
 
 /// The fields, in order. An unknown value is `-` for text, and `null` or absent for a number.
@@ -102,8 +102,11 @@ impl<'a> Attempt<'a> {
             backend: &record.backend,
             connection: Connection(Some(record.stream.connection)),
             stream: record.stream_id,
-            evidence: evidence(record.evidence),
-            failure: failure(record.failure),
+            evidence: record.evidence.map_or("-", Evidence::name),
+            failure: match record.failure {
+                Some(StreamFailure::Reset { code }) => code_name(code),
+                failure => failure.map_or("-", StreamFailure::name),
+            },
         }
     }
 }
@@ -134,10 +137,10 @@ impl<'a> Line<'a> {
             connection: Connection(last.map(|attempt| attempt.stream.connection)),
             stream: last.map_or(0, |attempt| attempt.stream_id),
             status: record.status,
-            outcome: outcome(record.outcome),
+            outcome: record.outcome_kind().name(),
             reason: record.reason,
-            ended_by: ended_by(record.ended_by),
-            evidence: evidence(record.evidence),
+            ended_by: record.ended_by.name(),
+            evidence: record.evidence.map_or("-", Evidence::name),
             attempts: record.attempts.len().max(usize::from(record.attempts_ordered)),
             attempt_list: Attempts(&record.attempts),
             wait_ms: since(record.opened),
@@ -247,48 +250,6 @@ fn protocol(version: Option<Version>) -> &'static str {
 /// Converts to milliseconds with three decimals.
 fn milliseconds(duration: std::time::Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
-}
-
-fn outcome(outcome: Option<Outcome>) -> &'static str {
-    match outcome {
-        Some(Outcome::Completed) => "completed",
-        Some(Outcome::Cancelled) => "cancelled",
-        Some(Outcome::Rejected(_)) | None => "rejected",
-        Some(Outcome::CutShort) => "cut_short",
-    }
-}
-
-fn ended_by(ended_by: EndedBy) -> &'static str {
-    match ended_by {
-        EndedBy::Client => "client",
-        EndedBy::Backend => "backend",
-        EndedBy::Proxy => "proxy",
-    }
-}
-
-/// The name of a failure that a stream's owner reported.
-fn failure(failure: Option<StreamFailure>) -> &'static str {
-    match failure {
-        None => "-",
-        Some(StreamFailure::NotSent) => "not_sent",
-        Some(StreamFailure::Reset { code }) => code_name(code),
-        Some(StreamFailure::Unprocessed) => "unprocessed",
-        Some(StreamFailure::ConnectionLost) => "connection_lost",
-        Some(StreamFailure::Malformed) => "malformed",
-    }
-}
-
-/// The name of an evidence, in the log, the metrics and `Proxy-Status`.
-#[must_use]
-pub fn evidence(evidence: Option<Evidence>) -> &'static str {
-    match evidence {
-        None => "-",
-        Some(Evidence::NeverSent) => "never_sent",
-        Some(Evidence::Unprocessed) => "unprocessed",
-        Some(Evidence::Refused) => "refused",
-        Some(Evidence::Unknown) => "unknown",
-        Some(Evidence::Responding) => "responding",
-    }
 }
 
 #[cfg(test)]

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use super::{Core, Driver};
 use crate::pool::{
-    BackendId, BackendState, BackendToken, ConnectionToken, Handled, Input, Instant, RequestId,
-    SlotState, SlotView, Strategy, StreamToken, StreamView, TimerReason,
+    BackendId, BackendState, BackendToken, CloseReason, ConnectionToken, Handled, Input, Instant,
+    RequestId, SlotState, SlotView, Strategy, StreamToken, StreamView, TimerReason,
 };
 use crate::proxy::backends::Backend;
 use crate::proxy::control::milliseconds;
 use crate::proxy::limits::{CUT_REQUESTS_LISTED_MAX, REPORTED_PATH_CHARS_MAX};
 use crate::proxy::operator::{
-    BackendReport, CutStream, HeldConnection, HeldStream, Named, Order, slot_state,
+    BackendReport, CutStream, HeldConnection, HeldStream, Named, Order, WorkerReport,
 };
 
 /// A request that the next deadline may end.
@@ -114,24 +114,25 @@ impl Driver {
         let others = others.filter(|place| !places.contains(place));
         let known: Vec<_> = backends.iter().filter_map(|it| drains.get(&it.token)).collect();
         let connections = places.iter().flat_map(|place| core.pool.connections(*place));
+        let cut = known.iter().flat_map(|drain| drain.cut.iter().cloned());
         let deadline = known.iter().map(|drain| milliseconds(drain.deadline.since(now))).max();
         BackendReport {
             named,
-            state: view.state,
-            state_ms: milliseconds(now.since(view.since)),
-            cause: view.cause,
             weight: view.weight,
             weights_count: core.pool.config().strategy == Strategy::Weighted,
             others: others.filter(|place| core.pool.may_be_used(*place)).count(),
             changed,
             deadline_ms: deadline,
-            connections: connections.map(|connection| core.held(connection, now)).collect(),
-            cut: known
-                .iter()
-                .flat_map(|drain| drain.cut.iter().cloned())
-                .take(CUT_REQUESTS_LISTED_MAX)
-                .collect(),
             cut_total: known.iter().map(|drain| drain.cut_total).sum(),
+            worker: WorkerReport {
+                worker: self.worker(),
+                answered: true,
+                state: Some(view.state),
+                state_ms: Some(milliseconds(now.since(view.since))),
+                cause: Some(view.cause),
+                connections: connections.map(|connection| core.held(connection, now)).collect(),
+                cut: cut.take(CUT_REQUESTS_LISTED_MAX).collect(),
+            },
         }
     }
 
@@ -189,7 +190,7 @@ impl Driver {
     }
 
     fn log_cut(&self, backend: Option<&Backend>, cut: &CutStream, by_shutdown: bool) {
-        let by = if by_shutdown { "shutdown" } else { "drain_deadline" };
+        let by = if by_shutdown { CloseReason::Shutdown } else { CloseReason::DrainDeadline };
         let HeldStream { stream, age_ms, method, path, response_begun } = &cut.stream;
         tracing::warn!(
             target: "baton",
@@ -203,7 +204,7 @@ impl Driver {
             path,
             response_begun,
             retried = cut.retried,
-            by,
+            %by,
             "request cut"
         );
     }
@@ -223,7 +224,7 @@ impl Core {
         let requests = u32::try_from(streams.len()).unwrap_or(u32::MAX);
         HeldConnection {
             connection: connection.to_string(),
-            state: slot_state(view.state).to_owned(),
+            state: view.state,
             resetting: match view.state {
                 SlotState::Empty | SlotState::Connecting => 0,
                 SlotState::Available

@@ -283,7 +283,7 @@ fn a_mismatch_is_logged_with_the_state_of_the_pool() {
     {
         assert!(line.contains(part), "{part}: {line}");
     }
-    for connection in ["b0/s0/g1 InUse ", "b0/s1/g1 InUse "] {
+    for connection in ["b0/s0/g1 in_use ", "b0/s1/g1 in_use "] {
         assert!(line.contains(connection), "{line}");
     }
 }
@@ -347,8 +347,8 @@ fn results_of_other_workers_count_for_the_same_backend_only() {
         clusters.probe_found(&failed("web", &here));
         assert_eq!(state(), BackendState::Down);
         let snapshot = clusters.drivers()[0].snapshot();
-        let (reason, _) = snapshot.backends[0].probe_failure.clone().expect("it failed");
-        assert_eq!(&*reason, "no");
+        let failure = snapshot.backends[0].last_probe_failure.clone().expect("it failed");
+        assert_eq!(failure.reason, "no");
         assert_eq!(snapshot.metrics.backends[0].probes, 0, "it ran no check itself");
     });
 }

@@ -9,6 +9,7 @@ use super::scanner::{
     SETTINGS, WINDOW_UPDATE,
 };
 use crate::pool::Instant;
+use crate::words;
 
 /// The number of frames of each kind that one connection may receive in each
 /// [`FrameBudgets::window`]. Each number is at least 1; what raises it is listed with each.
@@ -71,44 +72,27 @@ impl FrameBudgets {
     };
 }
 
-/// The budget that a peer has exceeded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flood {
-    /// [`FrameBudgets::resets`].
-    Resets,
-    /// [`FrameBudgets::provoked_resets`].
-    ProvokedResets,
-    /// [`FrameBudgets::pings`].
-    Pings,
-    /// [`FrameBudgets::settings`].
-    Settings,
-    /// [`FrameBudgets::empty_data`].
-    EmptyData,
-    /// [`FrameBudgets::priorities`].
-    Priorities,
-    /// [`FrameBudgets::window_updates`].
-    WindowUpdates,
-    /// [`FrameBudgets::continuations`].
-    Continuations,
-    /// [`FrameBudgets::refused_heads`].
-    RefusedHeads,
-}
-
-impl Flood {
-    /// Names the flood, for logs.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Resets => "RST_STREAM flood",
-            Self::ProvokedResets => "flood of provoked resets",
-            Self::Pings => "PING flood",
-            Self::Settings => "SETTINGS flood",
-            Self::EmptyData => "flood of empty DATA",
-            Self::Priorities => "PRIORITY flood",
-            Self::WindowUpdates => "WINDOW_UPDATE flood",
-            Self::Continuations => "CONTINUATION flood",
-            Self::RefusedHeads => "flood of refused requests",
-        }
+words! {
+    /// The budget that a peer has exceeded.
+    pub enum Flood {
+        /// [`FrameBudgets::resets`].
+        Resets = "RST_STREAM flood",
+        /// [`FrameBudgets::provoked_resets`].
+        ProvokedResets = "flood of provoked resets",
+        /// [`FrameBudgets::pings`].
+        Pings = "PING flood",
+        /// [`FrameBudgets::settings`].
+        Settings = "SETTINGS flood",
+        /// [`FrameBudgets::empty_data`].
+        EmptyData = "flood of empty DATA",
+        /// [`FrameBudgets::priorities`].
+        Priorities = "PRIORITY flood",
+        /// [`FrameBudgets::window_updates`].
+        WindowUpdates = "WINDOW_UPDATE flood",
+        /// [`FrameBudgets::continuations`].
+        Continuations = "CONTINUATION flood",
+        /// [`FrameBudgets::refused_heads`].
+        RefusedHeads = "flood of refused requests",
     }
 }
 

@@ -16,10 +16,9 @@
 
 mod lines;
 
-use std::fmt;
-
 use super::lexemes::{Kept, is_in_target, is_text, is_token, number};
 use crate::proxy::limits::{CHUNK_EXTENSION_BYTES_MAX, CHUNK_SIZE_DIGITS_MAX, CONTENT_BYTES_MAX};
+use crate::words;
 
 /// Bytes of `HTTP/1.1`.
 const VERSION_LENGTH: u32 = 8;
@@ -31,39 +30,25 @@ const NAME_KEPT: usize = TRANSFER_ENCODING.len();
 /// Nor are the values that are accepted for them.
 const VALUE_KEPT: usize = 20;
 
-/// The kind of error in a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Violation {
-    /// The request line or status line is malformed.
-    StartLine,
-    /// A field line of the head is malformed.
-    Field,
-    /// The head's lengths conflict, or the framing is not supported.
-    Framing,
-    /// A chunk is malformed.
-    Chunk,
-    /// A trailer is malformed, or the trailers are too many or too large.
-    Trailer,
-    /// The head has too many bytes.
-    HeadBytes,
-    /// The head has too many field lines.
-    HeadFields,
-    /// An unsolicited response, or bytes after a response.
-    Unasked,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::StartLine => "malformed start line",
-            Self::Field => "malformed field line",
-            Self::Framing => "conflicting or unknown message length",
-            Self::Chunk => "malformed chunk",
-            Self::Trailer => "malformed trailer",
-            Self::HeadBytes => "head too large",
-            Self::HeadFields => "too many fields",
-            Self::Unasked => "unsolicited bytes",
-        })
+words! {
+    /// The kind of error in a message.
+    pub enum Violation {
+        /// The request line or status line is malformed.
+        StartLine = "malformed start line",
+        /// A field line of the head is malformed.
+        Field = "malformed field line",
+        /// The head's lengths conflict, or the framing is not supported.
+        Framing = "conflicting or unknown message length",
+        /// A chunk is malformed.
+        Chunk = "malformed chunk",
+        /// A trailer is malformed, or the trailers are too many or too large.
+        Trailer = "malformed trailer",
+        /// The head has too many bytes.
+        HeadBytes = "head too large",
+        /// The head has too many field lines.
+        HeadFields = "too many fields",
+        /// An unsolicited response, or bytes after a response.
+        Unasked = "unsolicited bytes",
     }
 }
 

@@ -1,6 +1,7 @@
 //! Counters with one label, and counters by HTTP/2 error code.
 
 use super::merge::{Merge, merge_fields};
+use crate::words;
 
 /// Counters with a label of few values, all of them constants. The labels given to [`Counts::of`]
 /// are present from the start, with 0.
@@ -10,8 +11,8 @@ pub struct Counts(Vec<(&'static str, u64)>);
 impl Counts {
     /// Creates counters at 0.
     #[must_use]
-    pub fn of(labels: &[&'static str]) -> Self {
-        Self(labels.iter().map(|label| (*label, 0)).collect())
+    pub fn of(labels: impl IntoIterator<Item = &'static str>) -> Self {
+        Self(labels.into_iter().map(|label| (label, 0)).collect())
     }
 
     /// Adds one.
@@ -41,49 +42,58 @@ impl Merge for Counts {
     }
 }
 
-/// The names of error codes (RFC 9113, 7). All unknown codes share the last name.
-const CODES: [&str; 15] = [
-    "NO_ERROR",
-    "PROTOCOL_ERROR",
-    "INTERNAL_ERROR",
-    "FLOW_CONTROL_ERROR",
-    "SETTINGS_TIMEOUT",
-    "STREAM_CLOSED",
-    "FRAME_SIZE_ERROR",
-    "REFUSED_STREAM",
-    "CANCEL",
-    "COMPRESSION_ERROR",
-    "CONNECT_ERROR",
-    "ENHANCE_YOUR_CALM",
-    "INADEQUATE_SECURITY",
-    "HTTP_1_1_REQUIRED",
-    "unknown",
-];
+words! {
+    /// The error codes (RFC 9113, 7), in the order of their numbers. All unknown codes share the
+    /// last variant.
+    enum Code {
+        NoError = "NO_ERROR",
+        ProtocolError = "PROTOCOL_ERROR",
+        InternalError = "INTERNAL_ERROR",
+        FlowControlError = "FLOW_CONTROL_ERROR",
+        SettingsTimeout = "SETTINGS_TIMEOUT",
+        StreamClosed = "STREAM_CLOSED",
+        FrameSizeError = "FRAME_SIZE_ERROR",
+        RefusedStream = "REFUSED_STREAM",
+        Cancel = "CANCEL",
+        CompressionError = "COMPRESSION_ERROR",
+        ConnectError = "CONNECT_ERROR",
+        EnhanceYourCalm = "ENHANCE_YOUR_CALM",
+        InadequateSecurity = "INADEQUATE_SECURITY",
+        Http11Required = "HTTP_1_1_REQUIRED",
+        Unknown = "unknown",
+    }
+}
+
+impl Code {
+    fn of(code: u32) -> Self {
+        let place = usize::try_from(code).unwrap_or(usize::MAX);
+        Self::ALL.get(place).copied().unwrap_or(Self::Unknown)
+    }
+}
 
 /// Returns the name of an error code; `unknown` if RFC 9113 does not define it.
 #[must_use]
 pub fn code_name(code: u32) -> &'static str {
-    CODES[code_index(code)]
-}
-
-fn code_index(code: u32) -> usize {
-    let unknown = CODES.len() - 1;
-    usize::try_from(code).map_or(unknown, |code| code.min(unknown))
+    Code::of(code).name()
 }
 
 /// Counters by HTTP/2 error code (RFC 9113, 7).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Codes([u64; CODES.len()]);
+pub struct Codes([u64; Code::ALL.len()]);
 
 impl Codes {
     /// Adds one.
     pub fn add(&mut self, code: u32) {
-        self.0[code_index(code)] += 1;
+        self.0[Code::of(code) as usize] += 1;
     }
 
     /// Returns name and count of each code that is not zero.
     pub fn counted(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        CODES.iter().zip(&self.0).filter(|(_, count)| **count > 0).map(|(name, n)| (*name, *n))
+        Code::NAMES
+            .iter()
+            .zip(&self.0)
+            .filter(|(_, count)| **count > 0)
+            .map(|(name, n)| (*name, *n))
     }
 }
 
@@ -111,7 +121,7 @@ mod tests {
 
     #[test]
     fn given_labels_start_at_zero_and_others_are_added_when_counted() {
-        let mut counts = Counts::of(&["a", "b"]);
+        let mut counts = Counts::of(["a", "b"]);
         counts.add("b");
         counts.add("c");
         let mut sum = counts.clone();

@@ -6,62 +6,59 @@ pub mod counts;
 mod histogram;
 mod merge;
 
+use std::iter;
 use std::time::Duration;
 
-use super::access_log::{self, AccessRecord};
-use super::error_response;
-use crate::pool::{BackendId, Evidence, Outcome};
+use super::access_log::{AccessRecord, Unrouted};
+use super::client_limits::ClientLimit;
+use crate::pool::{
+    BackendId, CloseReason, ConnectFailure, Evidence, Outcome, OutcomeKind, Rejection,
+};
 
 pub use counts::{Codes, Counts, EndFrames, code_name};
 pub use histogram::{BOUNDS_SECONDS, Histogram};
 pub use merge::Merge;
 pub(crate) use merge::merge_fields;
 
-/// The outcomes of requests, as labels.
-pub const OUTCOMES: [&str; 4] = ["completed", "cancelled", "rejected", "cut_short"];
 /// The classes of status codes, as labels; the first is for requests without a response.
 pub const STATUS_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
-/// The phase in which a dial failed, as labels.
-const DIAL_PHASES: [&str; 5] = ["tcp", "tls", "protocol", "deadline", "given_up"];
-/// The reasons why a ready connection closed, as labels.
-const CLOSE_REASONS: [&str; 7] =
-    ["peer", "idle", "drained", "drain_deadline", "silent", "rebuilt", "shutdown"];
-/// The reasons why a request was refused before a cluster was chosen, as labels.
-const REFUSALS: [&str; 9] = [
-    "refused",
-    "no_route",
-    "incomplete_head",
-    "malformed_head",
-    "malformed_framing",
-    "head_bytes",
-    "head_fields",
-    "head_timeout",
-    "streams_per_connection",
+/// The label of connections that the peer or the network closed.
+pub const CLOSED_BY_PEER: &str = "peer";
+/// The label of dials that the pool gave up at their deadline.
+const DEADLINE: &str = "deadline";
+/// The label of dials that the pool gave up for another reason.
+const GIVEN_UP: &str = "given_up";
+/// The limits that a request can exceed before a cluster is chosen.
+const REFUSED_BY: [ClientLimit; 6] = [
+    ClientLimit::MalformedHead,
+    ClientLimit::MalformedFraming,
+    ClientLimit::HeadBytes,
+    ClientLimit::HeadFields,
+    ClientLimit::HeadTimeout,
+    ClientLimit::StreamsPerConnection,
 ];
-/// The evidence that allowed a retry, as labels.
-const RETRY_EVIDENCE: [&str; 4] = ["never_sent", "unprocessed", "refused", "unknown"];
+
+/// The label of a dial that the pool gave up.
+#[must_use]
+pub fn given_up(reason: CloseReason) -> &'static str {
+    if reason == CloseReason::ConnectDeadline { DEADLINE } else { GIVEN_UP }
+}
 
 /// Counts requests by class of status code and outcome.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Requests([[u64; OUTCOMES.len()]; STATUS_CLASSES.len()]);
+pub struct Requests([[u64; OutcomeKind::ALL.len()]; STATUS_CLASSES.len()]);
 
 impl Requests {
-    fn add(&mut self, status: u16, outcome: Option<Outcome>) {
-        let class = usize::from(status / 100);
+    fn add(&mut self, record: &AccessRecord) {
+        let class = usize::from(record.status / 100);
         let class = if class < STATUS_CLASSES.len() { class } else { 0 };
-        let outcome = match outcome {
-            Some(Outcome::Completed) => 0,
-            Some(Outcome::Cancelled) => 1,
-            Some(Outcome::Rejected(_)) | None => 2,
-            Some(Outcome::CutShort) => 3,
-        };
-        self.0[class][outcome] += 1;
+        self.0[class][record.outcome_kind() as usize] += 1;
     }
 
     /// Returns class, outcome and count of each combination that is not zero.
     pub fn counted(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
         STATUS_CLASSES.iter().zip(&self.0).flat_map(|(class, outcomes)| {
-            let counted = OUTCOMES.iter().zip(outcomes).filter(|(_, count)| **count > 0);
+            let counted = OutcomeKind::NAMES.iter().zip(outcomes).filter(|(_, count)| **count > 0);
             counted.map(|(outcome, count)| (*class, *outcome, *count))
         })
     }
@@ -88,11 +85,18 @@ pub struct BackendMetrics {
 
 impl Default for BackendMetrics {
     fn default() -> Self {
+        // The pool never closes a ready connection for these two reasons.
+        let closes = CloseReason::ALL.iter().filter(|reason| {
+            !matches!(reason, CloseReason::ConnectDeadline | CloseReason::BackendDrained)
+        });
+        let closes = closes.map(|reason| reason.name());
         Self {
             requests: Requests::default(),
             dials: 0,
-            dial_failures: Counts::of(&DIAL_PHASES),
-            closes: Counts::of(&CLOSE_REASONS),
+            dial_failures: Counts::of(
+                ConnectFailure::NAMES.iter().copied().chain([DEADLINE, GIVEN_UP]),
+            ),
+            closes: Counts::of(iter::once(CLOSED_BY_PEER).chain(closes)),
             frames: EndFrames::default(),
             probes: 0,
             probes_failed: 0,
@@ -152,10 +156,12 @@ impl ClusterMetrics {
     /// Creates counters for a number of backends.
     #[must_use]
     pub fn new(backends: usize) -> Self {
+        // An attempt whose response has started is never retried.
+        let safe = Evidence::ALL.iter().filter(|evidence| **evidence != Evidence::Responding);
         Self {
             backends: vec![BackendMetrics::default(); backends],
-            retries: Counts::of(&RETRY_EVIDENCE),
-            rejections: Counts::of(&error_response::REASONS),
+            retries: Counts::of(safe.map(|evidence| evidence.name())),
+            rejections: Counts::of(Rejection::NAMES.iter().copied()),
             ..Self::default()
         }
     }
@@ -167,17 +173,17 @@ impl ClusterMetrics {
             Some(attempt) => &mut self.backend(attempt.stream.connection.backend).requests,
             None => &mut self.without_backend,
         };
-        requests.add(record.status, record.outcome);
+        requests.add(record);
         for [failed, _] in record.attempts.array_windows() {
-            self.retries.add(access_log::evidence(failed.evidence));
+            self.retries.add(failed.evidence.map_or("-", Evidence::name));
         }
         // Attempts that a connection returned before they had a stream.
         let further = usize::from(record.attempts_ordered).saturating_sub(1);
         for _ in record.attempts.len().saturating_sub(1)..further {
-            self.retries.add(access_log::evidence(Some(Evidence::NeverSent)));
+            self.retries.add(Evidence::NeverSent.name());
         }
         if let Some(Outcome::Rejected(rejection)) = record.outcome {
-            self.rejections.add(error_response::reason(rejection));
+            self.rejections.add(rejection.name());
         }
         self.bytes.from_clients += record.request_bytes;
         self.bytes.to_clients += record.response_bytes;
@@ -234,11 +240,12 @@ pub struct WorkerMetrics {
 
 impl Default for WorkerMetrics {
     fn default() -> Self {
+        let limits = REFUSED_BY.iter().map(|limit| limit.name());
         Self {
             clients_open: 0,
             clients_accepted: 0,
             refused: Requests::default(),
-            refusals: Counts::of(&REFUSALS),
+            refusals: Counts::of(Unrouted::NAMES.iter().copied().chain(limits)),
             client_limits: Counts::default(),
             client_frames: EndFrames::default(),
         }
@@ -248,7 +255,7 @@ impl Default for WorkerMetrics {
 impl WorkerMetrics {
     /// Counts a request that reached no cluster.
     pub fn request_refused(&mut self, record: &AccessRecord) {
-        self.refused.add(record.status, record.outcome);
+        self.refused.add(record);
         self.refusals.add(record.reason);
     }
 }

@@ -15,37 +15,42 @@ use super::http::AGENT;
 use super::{Answered, Check, Unanswered, Verdict};
 use crate::proxy::limits::HEALTH_CHECK_GRPC_BYTES_MAX;
 use crate::proxy::upstream::BoxedIo;
+use crate::words;
 
 const PATH: &str = "/grpc.health.v1.Health/Check";
 /// Every message has a flag for compression and a length before it.
 const PREFIX: usize = 5;
 
-const OK: u32 = 0;
-const UNIMPLEMENTED: u32 = 12;
-/// The codes of gRPC, by number.
-const CODES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
+words! {
+    /// The gRPC status codes, in the order of their numbers.
+    enum Code {
+        Ok = "OK",
+        Cancelled = "CANCELLED",
+        Unknown = "UNKNOWN",
+        InvalidArgument = "INVALID_ARGUMENT",
+        DeadlineExceeded = "DEADLINE_EXCEEDED",
+        NotFound = "NOT_FOUND",
+        AlreadyExists = "ALREADY_EXISTS",
+        PermissionDenied = "PERMISSION_DENIED",
+        ResourceExhausted = "RESOURCE_EXHAUSTED",
+        FailedPrecondition = "FAILED_PRECONDITION",
+        Aborted = "ABORTED",
+        OutOfRange = "OUT_OF_RANGE",
+        Unimplemented = "UNIMPLEMENTED",
+        Internal = "INTERNAL",
+        Unavailable = "UNAVAILABLE",
+        DataLoss = "DATA_LOSS",
+        Unauthenticated = "UNAUTHENTICATED",
+    }
 
-/// `HealthCheckResponse.ServingStatus`, by number.
-const STATUSES: [&str; 4] = ["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"];
-const SERVING: u64 = 1;
+    /// The values of `HealthCheckResponse.ServingStatus`, in the order of their numbers.
+    enum Status {
+        Unknown = "UNKNOWN",
+        Serving = "SERVING",
+        NotServing = "NOT_SERVING",
+        ServiceUnknown = "SERVICE_UNKNOWN",
+    }
+}
 
 /// Field 1, length-delimited: `HealthCheckRequest.service`.
 const SERVICE_FIELD: u8 = 0x0a;
@@ -106,11 +111,11 @@ async fn read(mut stream: RecvStream) -> Result<Result<(Bytes, HeaderMap), Strin
 fn judge(body: &[u8], trailers: &HeaderMap) -> Verdict {
     judge_end(trailers)?;
     let status = decode_response(body)?;
-    if status == SERVING {
-        return Ok(());
+    match usize::try_from(status).ok().and_then(|status| Status::ALL.get(status)) {
+        Some(Status::Serving) => Ok(()),
+        Some(other) => Err(other.to_string()),
+        None => Err(format!("serving status {status}")),
     }
-    let name = usize::try_from(status).ok().and_then(|status| STATUSES.get(status));
-    Err(name.map_or_else(|| format!("serving status {status}"), |name| (*name).to_owned()))
 }
 
 /// Checks `grpc-status`.
@@ -119,15 +124,13 @@ fn judge_end(trailers: &HeaderMap) -> Verdict {
     let Some(status) = field("grpc-status") else {
         return Err("no grpc-status in the response".to_owned());
     };
-    let code = status.parse::<u32>().ok();
-    match code {
-        Some(OK) => Ok(()),
-        Some(UNIMPLEMENTED) => {
+    match status.parse().ok().and_then(|code: usize| Code::ALL.get(code)) {
+        Some(Code::Ok) => Ok(()),
+        Some(Code::Unimplemented) => {
             Err("UNIMPLEMENTED: the backend has no service grpc.health.v1.Health".to_owned())
         }
-        Some(_) | None => {
-            let index = code.and_then(|code| usize::try_from(code).ok());
-            let name = index.and_then(|index| CODES.get(index)).unwrap_or(&"");
+        code => {
+            let name = code.map_or("", |code| code.name());
             let message = field("grpc-message").unwrap_or_default();
             Err(format!("grpc-status {status} {name} {message}").trim_end().to_owned())
         }

@@ -1,6 +1,5 @@
 //! The changes made by a reload, for the log and for the requester.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,25 +7,17 @@ use serde::Serialize;
 
 use super::source::Contents;
 use crate::config::difference::Difference;
+use crate::words;
 
-/// What requested a reload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trigger {
-    /// SIGHUP.
-    Signal,
-    /// A request to the admin interface.
-    Admin,
-    /// A changed file.
-    Watch,
-}
-
-impl fmt::Display for Trigger {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Signal => "SIGHUP",
-            Self::Admin => "admin",
-            Self::Watch => "changed file",
-        })
+words! {
+    /// What requested a reload.
+    pub enum Trigger {
+        /// SIGHUP.
+        Signal = "SIGHUP",
+        /// A request to the admin interface.
+        Admin = "admin",
+        /// A changed file.
+        Watch = "changed file",
     }
 }
 

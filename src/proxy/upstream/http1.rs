@@ -53,7 +53,7 @@ pub(super) async fn run(
         Ok(parts) => parts,
         Err(error) => return Ended::Dial(ConnectFailure::Protocol, error.to_string()),
     };
-    context.log_connected("http/1.1");
+    context.log_connected(Protocol::Http1);
     let token = context.connection;
     let protocol = Protocol::Http1;
     let connected = Input::Connected { connection: token, protocol, max_streams: None };

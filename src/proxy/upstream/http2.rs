@@ -239,7 +239,7 @@ impl Task<'_> {
             Some(_) if !go_aways.is_empty() => {}
             Some(max_streams) => {
                 self.connected = true;
-                self.context.log_connected("h2");
+                self.context.log_connected(Protocol::Http2);
                 let max_streams = Some(max_streams);
                 let protocol = Protocol::Http2;
                 let _ = driver.tell(Input::Connected { connection, protocol, max_streams });

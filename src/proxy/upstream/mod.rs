@@ -12,10 +12,12 @@ use super::backend_url::Scheme;
 use super::backends::Backend;
 use super::channel::{Receiver, Sender, channel};
 use super::driver::Driver;
-use super::metrics::{BackendMetrics, Counts};
+use super::metrics::{self, BackendMetrics, Counts};
 use super::relay::{RequestHead, RequestOrder};
 use super::{seams, tls};
-use crate::pool::{CloseReason, ConnectFailure, ConnectionToken, Evidence, Input, StreamToken};
+use crate::pool::{
+    CloseReason, ConnectFailure, ConnectionToken, Evidence, Input, Protocol, StreamToken,
+};
 
 pub use http1::{Http1Exchange, failure as http1_failure};
 pub use http2::{Http2Exchange, failure as http2_failure};
@@ -92,10 +94,10 @@ struct Context {
 }
 
 impl Context {
-    fn log_connected(&self, protocol: &str) {
+    fn log_connected(&self, protocol: Protocol) {
         let (backend, connection) = (&*self.backend.name, self.connection);
         let (cluster, worker) = (&**self.driver.cluster(), self.driver.worker());
-        tracing::info!(target: "baton", cluster, worker, backend, %connection, protocol, "connected");
+        tracing::info!(target: "baton", cluster, worker, backend, %connection, %protocol, "connected");
     }
 }
 
@@ -170,77 +172,27 @@ fn report(context: &Context, ended: Ended) {
     };
     match ended {
         Ended::Ordered(reason) => {
-            count(|metrics| &mut metrics.closes, close_label(reason));
-            let reason = close_reason(reason);
+            let reason = reason.name();
+            count(|metrics| &mut metrics.closes, reason);
             tracing::info!(target: "baton", cluster, worker, backend, %connection, reason, "connection closed");
         }
         Ended::GivenUp(reason) => {
-            count(|metrics| &mut metrics.dial_failures, given_up_label(reason));
-            let reason = close_reason(reason);
+            count(|metrics| &mut metrics.dial_failures, metrics::given_up(reason));
+            let reason = reason.name();
             tracing::warn!(target: "baton", cluster, worker, backend, %connection, reason, "connect failed");
         }
         Ended::Dropped => {}
         Ended::Closed { sent_through, reason } => {
-            count(|metrics| &mut metrics.closes, "peer");
+            count(|metrics| &mut metrics.closes, metrics::CLOSED_BY_PEER);
             tracing::info!(target: "baton", cluster, worker, backend, %connection, reason, "connection closed");
             let _ = context.driver.tell(Input::ConnectionClosed { connection, sent_through });
             context.driver.forget_connection(connection);
         }
         Ended::Dial(failure, reason) => {
-            count(|metrics| &mut metrics.dial_failures, dial_label(failure));
+            count(|metrics| &mut metrics.dial_failures, failure.name());
             tracing::warn!(target: "baton", cluster, worker, backend, %connection, reason, "connect failed");
             let _ = context.driver.tell(Input::ConnectFailed { connection, reason: failure });
             context.driver.forget_connection(connection);
         }
-    }
-}
-
-/// The metrics label of a dial that the pool gave up.
-fn given_up_label(reason: CloseReason) -> &'static str {
-    match reason {
-        CloseReason::ConnectDeadline => "deadline",
-        CloseReason::Idle
-        | CloseReason::Drained
-        | CloseReason::DrainDeadline
-        | CloseReason::Silent
-        | CloseReason::BackendDrained
-        | CloseReason::Rebuilt
-        | CloseReason::Shutdown => "given_up",
-    }
-}
-
-/// The metrics label of a dial that failed.
-fn dial_label(failure: ConnectFailure) -> &'static str {
-    match failure {
-        ConnectFailure::Tcp => "tcp",
-        ConnectFailure::Tls => "tls",
-        ConnectFailure::Protocol => "protocol",
-    }
-}
-
-/// The metrics label of a connection that the pool closed.
-fn close_label(reason: CloseReason) -> &'static str {
-    match reason {
-        CloseReason::ConnectDeadline => "connect_deadline",
-        CloseReason::Idle => "idle",
-        CloseReason::Drained => "drained",
-        CloseReason::DrainDeadline => "drain_deadline",
-        CloseReason::Silent => "silent",
-        CloseReason::BackendDrained => "backend_drained",
-        CloseReason::Rebuilt => "rebuilt",
-        CloseReason::Shutdown => "shutdown",
-    }
-}
-
-fn close_reason(reason: CloseReason) -> &'static str {
-    match reason {
-        CloseReason::ConnectDeadline => "connect deadline",
-        CloseReason::Idle => "idle",
-        CloseReason::Drained => "drained",
-        CloseReason::DrainDeadline => "drain deadline",
-        CloseReason::Silent => "silent",
-        CloseReason::BackendDrained => "backend drained",
-        CloseReason::Rebuilt => "rebuilt",
-        CloseReason::Shutdown => "shutdown",
     }
 }
