@@ -18,29 +18,31 @@ const STEP: u64 = 1_000;
 /// Longer than any measurement, in the pool's time.
 const YEAR: Duration = Duration::from_hours(24 * 365);
 
-/// The operation of one iteration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scenario {
-    /// A request arrives, gets a stream and is cancelled: the shortest way to acquire and release a
-    /// stream.
-    AcquireRelease,
-    /// A request from arrival to outcome with a constant number in flight: a new one is sent, the
-    /// oldest one is answered.
-    Request,
-    /// GOAWAY with every request in flight on one connection and none processed: all are retried
-    /// and answered on the next connection, and as many new ones follow.
-    GoAway,
-    /// The response deadline of the oldest request passes, and a new request replaces it.
-    Deadline,
+baton::words! {
+    /// The operation of one iteration.
+    pub(crate) enum Scenario {
+        /// A request arrives, gets a stream and is cancelled: the shortest way to acquire and
+        /// release a stream.
+        AcquireRelease = "acquire_release",
+        /// A request from arrival to outcome with a constant number in flight: a new one is sent,
+        /// the oldest one is answered.
+        Request = "request",
+        /// GOAWAY with every request in flight on one connection and none processed: all are
+        /// retried and answered on the next connection, and as many new ones follow.
+        GoAway = "go_away",
+        /// The response deadline of the oldest request passes, and a new request replaces it.
+        Deadline = "deadline",
+    }
 }
 
-/// The size of the tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Size {
-    /// As large as the requests need.
-    Small,
-    /// 64 backends with 32 connections of 100 streams, 20 000 requests.
-    Full,
+baton::words! {
+    /// The size of the tables.
+    pub(crate) enum Size {
+        /// As large as the requests need.
+        Small = "small",
+        /// 64 backends with 32 connections of 100 streams, 20 000 requests.
+        Full = "full",
+    }
 }
 
 /// A named measurement.
@@ -68,17 +70,7 @@ pub(crate) fn cases() -> Vec<Case> {
 impl Case {
     /// The name in reports: scenario, table size, requests in flight.
     pub(crate) fn name(&self) -> String {
-        let scenario = match self.scenario {
-            Scenario::AcquireRelease => "acquire_release",
-            Scenario::Request => "request",
-            Scenario::GoAway => "go_away",
-            Scenario::Deadline => "deadline",
-        };
-        let size = match self.size {
-            Size::Small => "small",
-            Size::Full => "full",
-        };
-        format!("{scenario}/{size}/{}", self.live)
+        format!("{}/{}/{}", self.scenario, self.size, self.live)
     }
 
     fn limits(&self) -> Limits {

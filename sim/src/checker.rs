@@ -21,116 +21,60 @@ mod rebuild;
 mod silent;
 mod sweep;
 
-use std::fmt;
-
 pub use judge::{Checker, Expectation};
 
-/// The rules that must hold. Reports show the name, and shrinking keeps it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Invariant {
-    /// A stream has at most one request; a request has at most one stream.
-    ExclusiveOwnership,
-    /// Facts about ended things are answered `Stale` and change nothing; impossible facts are
-    /// answered `Refused`.
-    NoResurrection,
-    /// The pool's counts equal a recount.
-    DerivedCounts,
-    /// Every accepted request ends exactly once.
-    Conservation,
-    /// Limits hold: streams per connection, connections per backend, requests, queue, dials.
-    Limits,
-    /// No stream opens after GOAWAY; streams up to the last id continue, those above it may be
-    /// retried.
-    GoAway,
-    /// Retries follow the retry table.
-    Retry,
-    /// A backend's application receives a non-idempotent request at most once.
-    AtMostOnce,
-    /// The reported outcome is what happened: no success without a complete response.
-    TruthfulOutcome,
-    /// Every deadline is armed, none fires early, and none fires forever.
-    Timers,
-    /// Orders concern things that exist, in a state that allows the order.
-    CommandLegality,
-    /// A backend is ejected, half-open or healthy as its requests and dials imply.
-    Health,
-    /// No request waits while a stream it may use is free.
-    Progress,
-    /// PINGs are sent only after silence; each interval is twice the previous one.
-    PingBudget,
-    /// The request that has waited longest is served first.
-    Fairness,
-    /// Once faults stop, everything pending ends within a bound.
-    Liveness,
-    /// Once faults stop and a backend is healthy, new requests succeed.
-    Recovery,
-    /// Nothing remains after a shutdown.
-    Quiescence,
-    /// An assertion inside the pool failed.
-    PoolAssert,
+baton::words! {
+    /// The rules that must hold. Reports show the name, and shrinking keeps it.
+    pub enum Invariant {
+        /// A stream has at most one request; a request has at most one stream.
+        ExclusiveOwnership = "exclusive-ownership",
+        /// Facts about ended things are answered `Stale` and change nothing; impossible facts are
+        /// answered `Refused`.
+        NoResurrection = "no-resurrection",
+        /// The pool's counts equal a recount.
+        DerivedCounts = "derived-counts",
+        /// Every accepted request ends exactly once.
+        Conservation = "conservation",
+        /// Limits hold: streams per connection, connections per backend, requests, queue, dials.
+        Limits = "limits",
+        /// No stream opens after GOAWAY; streams up to the last id continue, those above it may be
+        /// retried.
+        GoAway = "goaway",
+        /// Retries follow the retry table.
+        Retry = "retry",
+        /// A backend's application receives a non-idempotent request at most once.
+        AtMostOnce = "at-most-once",
+        /// The reported outcome is what happened: no success without a complete response.
+        TruthfulOutcome = "truthful-outcome",
+        /// Every deadline is armed, none fires early, and none fires forever.
+        Timers = "timers",
+        /// Orders concern things that exist, in a state that allows the order.
+        CommandLegality = "command-legality",
+        /// A backend is ejected, half-open or healthy as its requests and dials imply.
+        Health = "health",
+        /// No request waits while a stream it may use is free.
+        Progress = "progress",
+        /// PINGs are sent only after silence; each interval is twice the previous one.
+        PingBudget = "ping-budget",
+        /// The request that has waited longest is served first.
+        Fairness = "fairness",
+        /// Once faults stop, everything pending ends within a bound.
+        Liveness = "liveness",
+        /// Once faults stop and a backend is healthy, new requests succeed.
+        Recovery = "recovery",
+        /// Nothing remains after a shutdown.
+        Quiescence = "quiescence",
+        /// An assertion inside the pool failed.
+        PoolAssert = "pool-assert",
+    }
 }
 
 impl Invariant {
-    /// All invariants.
-    pub const ALL: [Self; 19] = [
-        Self::ExclusiveOwnership,
-        Self::NoResurrection,
-        Self::DerivedCounts,
-        Self::Conservation,
-        Self::Limits,
-        Self::GoAway,
-        Self::Retry,
-        Self::AtMostOnce,
-        Self::TruthfulOutcome,
-        Self::Timers,
-        Self::CommandLegality,
-        Self::Health,
-        Self::Progress,
-        Self::PingBudget,
-        Self::Fairness,
-        Self::Liveness,
-        Self::Recovery,
-        Self::Quiescence,
-        Self::PoolAssert,
-    ];
-
-    /// The name used in reports and file names.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ExclusiveOwnership => "exclusive-ownership",
-            Self::NoResurrection => "no-resurrection",
-            Self::DerivedCounts => "derived-counts",
-            Self::Conservation => "conservation",
-            Self::Limits => "limits",
-            Self::GoAway => "goaway",
-            Self::Retry => "retry",
-            Self::AtMostOnce => "at-most-once",
-            Self::TruthfulOutcome => "truthful-outcome",
-            Self::Timers => "timers",
-            Self::CommandLegality => "command-legality",
-            Self::Health => "health",
-            Self::Progress => "progress",
-            Self::PingBudget => "ping-budget",
-            Self::Fairness => "fairness",
-            Self::Liveness => "liveness",
-            Self::Recovery => "recovery",
-            Self::Quiescence => "quiescence",
-            Self::PoolAssert => "pool-assert",
-        }
-    }
-
     /// Returns true for liveness invariants (something good must happen), false for safety ones
     /// (nothing bad may happen).
     #[must_use]
     pub fn is_liveness(self) -> bool {
         matches!(self, Self::Liveness | Self::Recovery | Self::Quiescence)
-    }
-}
-
-impl fmt::Display for Invariant {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
     }
 }
 

@@ -5,6 +5,8 @@
 mod marks;
 mod tables;
 
+use std::fmt::Display;
+
 use baton::pool::{Rejection, TimerReason, Transitions};
 
 use crate::faults::Family;
@@ -14,69 +16,54 @@ pub use tables::{
     Answer, BackendAs, BackendFact, ConnectionAs, ConnectionFact, PhaseAs, RequestAs, RequestFact,
     StreamAs, StreamFact,
 };
-use tables::{backend_answers, connection_answers, stream_answers};
+use tables::{Operation, backend_answers, connection_answers, request_answers, stream_answers};
 
-const CONNECTION_CELLS: usize = 7 * 7 * 3;
-const STREAM_CELLS: usize = 5 * 7 * 3;
-const BACKEND_CELLS: usize = 4 * 5 * 3;
-const REQUEST_CELLS: usize = 4 * 2 * 3;
-const SHUTDOWN_CELLS: usize = 3 * 3;
-const ARRIVAL_CELLS: usize = 3 * 4;
-const TIMEOUT_CELLS: usize = 8;
-/// Backends added to a free slot, added in place of a removed one, refused; settings changed,
-/// refused; audits that found nothing, that found a miscount.
-const OPERATOR_CELLS: [&str; 7] = [
-    "BackendAdded: to a free slot",
-    "BackendAdded: in place of a removed one",
-    "BackendAdded: refused",
-    "SettingChanged: done",
-    "SettingChanged: refused",
-    "AuditRequested: nothing found",
-    "AuditRequested: rebuilt",
-];
-const TIMERS: [TimerReason; 7] = [
-    TimerReason::ConnectionLife,
-    TimerReason::ConnectionQuiet,
-    TimerReason::RequestDeadline,
-    TimerReason::Backoff,
-    TimerReason::Ejection,
-    TimerReason::Shutdown,
-    TimerReason::Probe,
+/// The answers to a request that arrives.
+const ARRIVALS: [Option<Rejection>; 4] = [
+    None,
+    Some(Rejection::QueueFull),
+    Some(Rejection::RequestsFull),
+    Some(Rejection::ShuttingDown),
 ];
 
-/// Counts of everything in the catalogue.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Coverage {
-    connections: [u64; CONNECTION_CELLS],
-    streams: [u64; STREAM_CELLS],
-    backends: [u64; BACKEND_CELLS],
-    operator: [u64; OPERATOR_CELLS.len()],
-    requests: [u64; REQUEST_CELLS],
-    shutdowns: [u64; SHUTDOWN_CELLS],
-    arrivals: [u64; ARRIVAL_CELLS],
-    timeouts: [u64; TIMEOUT_CELLS],
-    marks: Vec<u64>,
-    /// Injected faults of each family, by the state of the connection they hit.
-    faults: Vec<u64>,
-    transitions: Transitions,
-}
+/// Counts by index in a table; the list ends with the last cell that was met.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Counts(Vec<u64>);
 
-impl Default for Coverage {
-    fn default() -> Self {
-        Self {
-            connections: [0; CONNECTION_CELLS],
-            streams: [0; STREAM_CELLS],
-            backends: [0; BACKEND_CELLS],
-            operator: [0; OPERATOR_CELLS.len()],
-            requests: [0; REQUEST_CELLS],
-            shutdowns: [0; SHUTDOWN_CELLS],
-            arrivals: [0; ARRIVAL_CELLS],
-            timeouts: [0; TIMEOUT_CELLS],
-            marks: vec![0; Mark::ALL.len()],
-            faults: vec![0; Family::ALL.len() * ConnectionAs::ALL.len()],
-            transitions: Transitions::default(),
+impl Counts {
+    fn add(&mut self, place: usize, more: u64) {
+        if place >= self.0.len() {
+            self.0.resize(place + 1, 0);
+        }
+        self.0[place] += more;
+    }
+
+    fn get(&self, place: usize) -> u64 {
+        self.0.get(place).copied().unwrap_or_default()
+    }
+
+    fn merge(&mut self, other: &Self) {
+        for (place, count) in other.0.iter().enumerate() {
+            self.add(place, *count);
         }
     }
+}
+
+/// Counts of everything in the catalogue.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    connections: Counts,
+    streams: Counts,
+    backends: Counts,
+    operator: Counts,
+    requests: Counts,
+    shutdowns: Counts,
+    arrivals: Counts,
+    timeouts: Counts,
+    marks: Counts,
+    /// Injected faults of each family, by the state of the connection they hit.
+    faults: Counts,
+    transitions: Transitions,
 }
 
 /// One entry of the catalogue.
@@ -92,65 +79,71 @@ pub struct Entry {
     pub required: bool,
 }
 
+/// Returns the index of a cell in a table whose rows have `facts` facts.
+fn cell(state: usize, facts: usize, fact: usize, answer: Answer) -> usize {
+    (state * facts + fact) * Answer::ALL.len() + answer as usize
+}
+
 impl Coverage {
     pub(crate) fn connection(&mut self, state: ConnectionAs, fact: ConnectionFact, answer: Answer) {
-        self.connections[(state as usize * 7 + fact as usize) * 3 + answer as usize] += 1;
+        let facts = ConnectionFact::ALL.len();
+        self.connections.add(cell(state as usize, facts, fact as usize, answer), 1);
     }
 
     pub(crate) fn stream(&mut self, state: StreamAs, fact: StreamFact, answer: Answer) {
-        self.streams[(state as usize * 7 + fact as usize) * 3 + answer as usize] += 1;
+        let facts = StreamFact::ALL.len();
+        self.streams.add(cell(state as usize, facts, fact as usize, answer), 1);
     }
 
     pub(crate) fn backend(&mut self, state: BackendAs, fact: BackendFact, answer: Answer) {
-        self.backends[(state as usize * 5 + fact as usize) * 3 + answer as usize] += 1;
+        let facts = BackendFact::ALL.len();
+        self.backends.add(cell(state as usize, facts, fact as usize, answer), 1);
     }
 
     pub(crate) fn added(&mut self, makes_room: bool, fits: bool) {
-        let column = match (fits, makes_room) {
-            (true, false) => 0,
-            (true, true) => 1,
-            (false, _) => 2,
+        let operation = match (fits, makes_room) {
+            (true, false) => Operation::Added,
+            (true, true) => Operation::AddedForAnother,
+            (false, _) => Operation::NotAdded,
         };
-        self.operator[column] += 1;
+        self.operator.add(operation as usize, 1);
     }
 
     pub(crate) fn setting(&mut self, fits: bool) {
-        self.operator[if fits { 3 } else { 4 }] += 1;
+        let operation = if fits { Operation::Changed } else { Operation::NotChanged };
+        self.operator.add(operation as usize, 1);
     }
 
     pub(crate) fn audit(&mut self, planted: bool) {
-        self.operator[if planted { 6 } else { 5 }] += 1;
+        let operation = if planted { Operation::Rebuilt } else { Operation::Audited };
+        self.operator.add(operation as usize, 1);
     }
 
     pub(crate) fn request(&mut self, state: RequestAs, fact: RequestFact, answer: Answer) {
-        self.requests[(state as usize * 2 + fact as usize) * 3 + answer as usize] += 1;
+        let facts = RequestFact::ALL.len();
+        self.requests.add(cell(state as usize, facts, fact as usize, answer), 1);
     }
 
     pub(crate) fn shutdown(&mut self, phase: PhaseAs, answer: Answer) {
-        self.shutdowns[phase as usize * 3 + answer as usize] += 1;
+        self.shutdowns.add(cell(phase as usize, 1, 0, answer), 1);
     }
 
     pub(crate) fn arrival(&mut self, phase: PhaseAs, rejection: Option<Rejection>) {
-        let column = match rejection {
-            None => 0,
-            Some(Rejection::QueueFull) => 1,
-            Some(Rejection::RequestsFull) => 2,
-            Some(_) => 3,
-        };
-        self.arrivals[phase as usize * 4 + column] += 1;
+        let column = ARRIVALS.iter().position(|known| *known == rejection);
+        let column = column.expect("a request that arrives is rejected for one of these");
+        self.arrivals.add(phase as usize * ARRIVALS.len() + column, 1);
     }
 
     pub(crate) fn timeout(&mut self, due: Option<TimerReason>) {
-        let row = due.and_then(|due| TIMERS.iter().position(|reason| *reason == due));
-        self.timeouts[row.map_or(0, |row| row + 1)] += 1;
+        self.timeouts.add(due.map_or(0, |due| due as usize + 1), 1);
     }
 
     pub(crate) fn fault(&mut self, family: Family, met: ConnectionAs) {
-        self.faults[family as usize * ConnectionAs::ALL.len() + met as usize] += 1;
+        self.faults.add(family as usize * ConnectionAs::ALL.len() + met as usize, 1);
     }
 
     pub(crate) fn mark(&mut self, mark: Mark) {
-        self.marks[mark as usize] += 1;
+        self.marks.add(mark as usize, 1);
     }
 
     pub(crate) fn transitions(&mut self, transitions: Transitions) {
@@ -159,37 +152,30 @@ impl Coverage {
 
     /// Adds what another run met.
     pub fn merge(&mut self, other: &Self) {
-        let add = |into: &mut [u64], from: &[u64]| {
-            for (into, from) in into.iter_mut().zip(from) {
-                *into += from;
-            }
-        };
-        add(&mut self.connections, &other.connections);
-        add(&mut self.streams, &other.streams);
-        add(&mut self.backends, &other.backends);
-        add(&mut self.operator, &other.operator);
-        add(&mut self.requests, &other.requests);
-        add(&mut self.shutdowns, &other.shutdowns);
-        add(&mut self.arrivals, &other.arrivals);
-        add(&mut self.timeouts, &other.timeouts);
-        add(&mut self.marks, &other.marks);
-        add(&mut self.faults, &other.faults);
+        self.connections.merge(&other.connections);
+        self.streams.merge(&other.streams);
+        self.backends.merge(&other.backends);
+        self.operator.merge(&other.operator);
+        self.requests.merge(&other.requests);
+        self.shutdowns.merge(&other.shutdowns);
+        self.arrivals.merge(&other.arrivals);
+        self.timeouts.merge(&other.timeouts);
+        self.marks.merge(&other.marks);
+        self.faults.merge(&other.faults);
         self.transitions.merge(other.transitions);
     }
 
     /// Number of times a rare situation was met.
     #[must_use]
     pub fn marked(&self, mark: Mark) -> u64 {
-        self.marks[mark as usize]
+        self.marks.get(mark as usize)
     }
 
     /// The whole catalogue.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
         let mut entries = Vec::new();
-        self.list_connections(&mut entries);
-        self.list_streams(&mut entries);
-        self.list_backends(&mut entries);
+        self.list_facts(&mut entries);
         self.list_rest(&mut entries);
         for (state, event, seen) in self.transitions.legal() {
             entries.push(Entry {
@@ -199,146 +185,88 @@ impl Coverage {
                 required: true,
             });
         }
-        for (mark, count) in Mark::ALL.iter().zip(&self.marks) {
-            let name = mark.name().to_owned();
-            entries.push(Entry { table: "sometimes", name, count: *count, required: true });
+        for mark in Mark::ALL {
+            let (name, count) = (mark.to_string(), self.marked(*mark));
+            entries.push(Entry { table: "sometimes", name, count, required: true });
         }
-        for (row, family) in Family::ALL.iter().enumerate() {
-            let cells = &self.faults[row * 7..(row + 1) * 7];
-            let total: u64 = cells.iter().sum();
-            let name = format!("{} {}", family.code(), family.title());
-            entries.push(Entry { table: "fault", name, count: total, required: true });
-            for (state, count) in ConnectionAs::ALL.iter().zip(cells) {
-                let name = format!("{} on a connection in state {}", family.code(), state.name());
-                entries.push(Entry {
-                    table: "fault × state",
-                    name,
-                    count: *count,
-                    required: false,
-                });
+        for family in Family::ALL {
+            let states = ConnectionAs::ALL.len();
+            let met = |state: usize| self.faults.get(*family as usize * states + state);
+            let (name, count) = (family.to_string(), (0..states).map(met).sum());
+            entries.push(Entry { table: "fault", name, count, required: true });
+            for state in ConnectionAs::ALL {
+                let name = format!("{} on a connection in state {state}", family.code());
+                let count = met(*state as usize);
+                entries.push(Entry { table: "fault × state", name, count, required: false });
             }
         }
         entries
     }
 
-    fn list_connections(&self, entries: &mut Vec<Entry>) {
-        for state in ConnectionAs::ALL {
-            for fact in ConnectionFact::ALL {
-                for answer in Answer::ALL {
-                    let place = (*state as usize * 7 + *fact as usize) * 3 + *answer as usize;
-                    let required = connection_answers(*state, *fact).contains(answer);
-                    let count = self.connections[place];
-                    push(
-                        entries,
-                        "connection",
-                        (state.name(), fact.name()),
-                        *answer,
-                        count,
-                        required,
-                    );
-                }
-            }
-        }
-    }
-
-    fn list_streams(&self, entries: &mut Vec<Entry>) {
-        for state in StreamAs::ALL {
-            for fact in StreamFact::ALL {
-                for answer in Answer::ALL {
-                    let place = (*state as usize * 7 + *fact as usize) * 3 + *answer as usize;
-                    let required = stream_answers(*state, *fact).contains(answer);
-                    let count = self.streams[place];
-                    push(entries, "stream", (state.name(), fact.name()), *answer, count, required);
-                }
-            }
-        }
-    }
-
-    fn list_backends(&self, entries: &mut Vec<Entry>) {
-        for state in BackendAs::ALL {
-            for fact in BackendFact::ALL {
-                for answer in Answer::ALL {
-                    let place = (*state as usize * 5 + *fact as usize) * 3 + *answer as usize;
-                    let required = backend_answers(*state, *fact).contains(answer);
-                    let (cell, count) = ((state.name(), fact.name()), self.backends[place]);
-                    push(entries, "backend", cell, *answer, count, required);
-                }
-            }
-        }
-        for (name, count) in OPERATOR_CELLS.iter().zip(self.operator) {
-            let name = (*name).to_owned();
-            entries.push(Entry { table: "operator", name, count, required: true });
-        }
+    /// Lists the tables of the answers to each fact in each state.
+    fn list_facts(&self, entries: &mut Vec<Entry>) {
+        let (states, facts) = (ConnectionAs::ALL, ConnectionFact::ALL);
+        list(entries, "connection", &self.connections, states, facts, connection_answers);
+        let (states, facts) = (StreamAs::ALL, StreamFact::ALL);
+        list(entries, "stream", &self.streams, states, facts, stream_answers);
+        let (states, facts) = (BackendAs::ALL, BackendFact::ALL);
+        list(entries, "backend", &self.backends, states, facts, backend_answers);
+        let (states, facts) = (RequestAs::ALL, RequestFact::ALL);
+        list(entries, "request", &self.requests, states, facts, request_answers);
+        let shutdown = |phase, _| match phase {
+            PhaseAs::Running => &[Answer::Done][..],
+            // A repeated shutdown request may bring the deadline forward or be refused.
+            PhaseAs::Draining => &[Answer::Done, Answer::Refused],
+            PhaseAs::Over => &[Answer::Refused],
+        };
+        list(entries, "pool", &self.shutdowns, PhaseAs::ALL, &["ShutdownRequested"], shutdown);
     }
 
     fn list_rest(&self, entries: &mut Vec<Entry>) {
-        for state in RequestAs::ALL {
-            for fact in RequestFact::ALL {
-                for answer in Answer::ALL {
-                    let place = (*state as usize * 2 + *fact as usize) * 3 + *answer as usize;
-                    let gone = *state == RequestAs::Gone;
-                    let required = *answer == if gone { Answer::Stale } else { Answer::Done };
-                    let count = self.requests[place];
-                    push(entries, "request", (state.name(), fact.name()), *answer, count, required);
-                }
-            }
+        for operation in Operation::ALL {
+            let (name, count) = (operation.to_string(), self.operator.get(*operation as usize));
+            entries.push(Entry { table: "operator", name, count, required: true });
         }
         for phase in PhaseAs::ALL {
-            for answer in Answer::ALL {
-                let required = match phase {
-                    PhaseAs::Running => *answer == Answer::Done,
-                    // A repeated shutdown request may bring the deadline forward or be refused.
-                    PhaseAs::Draining => *answer != Answer::Stale,
-                    PhaseAs::Over => *answer == Answer::Refused,
-                };
-                let count = self.shutdowns[*phase as usize * 3 + *answer as usize];
-                push(
-                    entries,
-                    "pool",
-                    (phase.name(), "ShutdownRequested"),
-                    *answer,
-                    count,
-                    required,
-                );
-            }
-            let over = *phase == PhaseAs::Over;
-            let columns = ["accepted", "queue full", "requests full", "shutting down"];
-            for (column, answer) in columns.iter().enumerate() {
+            for (column, rejection) in ARRIVALS.iter().enumerate() {
+                let answer = rejection.map_or("accepted", Rejection::name);
+                let over = *rejection == Some(Rejection::ShuttingDown);
                 entries.push(Entry {
                     table: "pool",
-                    name: format!("{} × RequestArrived: {answer}", phase.name()),
-                    count: self.arrivals[*phase as usize * 4 + column],
-                    required: (column == 3) == over,
+                    name: format!("{phase} × RequestArrived: {answer}"),
+                    count: self.arrivals.get(*phase as usize * ARRIVALS.len() + column),
+                    required: over == (*phase == PhaseAs::Over),
                 });
             }
         }
-        let reasons = [
-            "nothing is due",
-            "connection life",
-            "connection quiet",
-            "request deadline",
-            "backoff",
-            "ejection",
-            "shutdown",
-            "health check",
-        ];
-        for (reason, count) in reasons.iter().zip(self.timeouts) {
-            let name = format!("Timeout: {reason}");
+        let nothing = ["nothing is due"];
+        for (place, reason) in nothing.iter().chain(TimerReason::NAMES).enumerate() {
+            let (name, count) = (format!("Timeout: {reason}"), self.timeouts.get(place));
             entries.push(Entry { table: "pool", name, count, required: true });
         }
     }
 }
 
-fn push(
+/// Lists the cells of a table that were met or must be met. `answers` returns the answers that a
+/// cell must meet.
+fn list<S: Copy + Display, F: Copy + Display>(
     entries: &mut Vec<Entry>,
     table: &'static str,
-    cell: (&str, &str),
-    answer: Answer,
-    count: u64,
-    required: bool,
+    counts: &Counts,
+    states: &[S],
+    facts: &[F],
+    answers: impl Fn(S, F) -> &'static [Answer],
 ) {
-    if required || count > 0 {
-        let name = format!("{} × {}: {}", cell.0, cell.1, answer.name());
-        entries.push(Entry { table, name, count, required });
+    for (row, state) in states.iter().enumerate() {
+        for (column, fact) in facts.iter().enumerate() {
+            for answer in Answer::ALL {
+                let required = answers(*state, *fact).contains(answer);
+                let count = counts.get(cell(row, facts.len(), column, *answer));
+                if required || count > 0 {
+                    let name = format!("{state} × {fact}: {answer}");
+                    entries.push(Entry { table, name, count, required });
+                }
+            }
+        }
     }
 }

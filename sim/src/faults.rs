@@ -9,100 +9,76 @@ mod strike;
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::catalogue;
 pub use generate::{Profile, plan};
 
-macro_rules! families {
-    ($($(#[$doc:meta])* $variant:ident = $code:literal, $title:literal;)+) => {
-        /// A family of faults. Swarm selection turns each on or off as a whole.
-        #[derive(
-            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-            Arbitrary,
-        )]
-        pub enum Family { $($(#[$doc])* $variant,)+ }
+baton::words! {
+    /// A family of faults; the name is its code and its title. Swarm selection turns each on or off
+    /// as a whole.
+    #[derive(Serialize, Deserialize, Arbitrary)]
+    pub enum Family {
+        /// Frames vanish one way or both: a NAT lost its entry, or a cable was pulled.
+        SilentDrop = "F1 silent drop",
+        /// A peer sends GOAWAY(ENHANCE_YOUR_CALM) after a few PINGs without data, as gRPC servers
+        /// do.
+        PingStrikes = "F2 ping strikes",
+        /// SETTINGS_MAX_CONCURRENT_STREAMS changes at any step: to zero, below the load, or huge.
+        SettingsChange = "F3 settings change",
+        /// A client cancels at any step, even if its request caused a dial.
+        Cancel = "F4 cancel",
+        /// GOAWAY in any state: alone, as a graceful pair, or repeated with a lower or higher last
+        /// id.
+        GoAway = "F5 goaway",
+        /// The connection breaks between our preface and the peer's SETTINGS.
+        PrefaceBreak = "F6 preface break",
+        /// GOAWAY crosses HEADERS on the wire.
+        GoAwayCrossing = "F7 goaway crossing",
+        /// The connection or stream breaks after part of the body.
+        BodyBreak = "F8 break in the body",
+        /// The peer accepts and closes.
+        AcceptThenClose = "F9 accept then close",
+        /// A dial stalls in TCP, TLS or before SETTINGS, for a while or forever.
+        StalledDial = "F10 stalled dial",
+        /// Some of several dials fail.
+        PartialDialFailure = "F11 partial dial failure",
+        /// RST_STREAM from the peer, with each code, at each moment of a stream.
+        Reset = "F12 reset",
+        /// The first SETTINGS arrives late.
+        LateSettings = "F13 late settings",
+        /// The peer stops reading.
+        PeerStopsReading = "F14 peer stops reading",
+        /// The client stops reading its response.
+        ClientStopsReading = "F15 client stops reading",
+        /// The peer grants almost no window: uploads crawl.
+        StarvedUpload = "F16 starved upload",
+        /// The peer never finishes and never closes.
+        NeverCloses = "F17 never closes",
+        /// Facts are repeated late and out of order; timers fire late or early.
+        StaleFacts = "F18 stale facts",
+        /// A backend restarts, or every connection breaks at once.
+        Restart = "F19 restart",
+        /// The configuration changes at runtime: backends are added, drained, undrained and
+        /// removed; weights and values change.
+        Reconfiguration = "F20 reconfiguration",
+        /// The clock jumps, forward and back.
+        ClockJump = "F22 clock jump",
+        /// HTTP_1_1_REQUIRED, and ALPN that switches to HTTP/1.1 and back.
+        ProtocolSwitch = "F23 protocol switch",
+        /// A response before the end of its request, many 1xx heads, or trailers only.
+        OddResponse = "F24 odd response",
+        /// A backend is unreachable for a while.
+        Unreachable = "X1 unreachable",
+        /// A shutdown under load.
+        Shutdown = "X2 shutdown",
+        /// Health checks with a wrong result or none.
+        WrongProbes = "X3 wrong health checks",
+        /// Backends that answer 502, 503 or 504.
+        GatewayFailures = "X4 gateway failures",
+        /// Audits, with or without a planted miscount.
+        Miscounts = "X5 miscounts",
+    }
 
-        impl Family {
-            /// All families.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// The short code.
-            #[must_use]
-            pub fn code(self) -> &'static str {
-                match self { $(Self::$variant => $code,)+ }
-            }
-
-            /// A title of a few words.
-            #[must_use]
-            pub fn title(self) -> &'static str {
-                match self { $(Self::$variant => $title,)+ }
-            }
-        }
-    };
-}
-
-families! {
-    /// Frames vanish one way or both: a NAT lost its entry, or a cable was pulled.
-    SilentDrop = "F1", "silent drop";
-    /// A peer sends GOAWAY(ENHANCE_YOUR_CALM) after a few PINGs without data, as gRPC servers do.
-    PingStrikes = "F2", "ping strikes";
-    /// SETTINGS_MAX_CONCURRENT_STREAMS changes at any step: to zero, below the load, or huge.
-    SettingsChange = "F3", "settings change";
-    /// A client cancels at any step, even if its request caused a dial.
-    Cancel = "F4", "cancel";
-    /// GOAWAY in any state: alone, as a graceful pair, or repeated with a lower or higher last id.
-    GoAway = "F5", "goaway";
-    /// The connection breaks between our preface and the peer's SETTINGS.
-    PrefaceBreak = "F6", "preface break";
-    /// GOAWAY crosses HEADERS on the wire.
-    GoAwayCrossing = "F7", "goaway crossing";
-    /// The connection or stream breaks after part of the body.
-    BodyBreak = "F8", "break in the body";
-    /// The peer accepts and closes.
-    AcceptThenClose = "F9", "accept then close";
-    /// A dial stalls in TCP, TLS or before SETTINGS, for a while or forever.
-    StalledDial = "F10", "stalled dial";
-    /// Some of several dials fail.
-    PartialDialFailure = "F11", "partial dial failure";
-    /// RST_STREAM from the peer, with each code, at each moment of a stream.
-    Reset = "F12", "reset";
-    /// The first SETTINGS arrives late.
-    LateSettings = "F13", "late settings";
-    /// The peer stops reading.
-    PeerStopsReading = "F14", "peer stops reading";
-    /// The client stops reading its response.
-    ClientStopsReading = "F15", "client stops reading";
-    /// The peer grants almost no window: uploads crawl.
-    StarvedUpload = "F16", "starved upload";
-    /// The peer never finishes and never closes.
-    NeverCloses = "F17", "never closes";
-    /// Facts are repeated late and out of order; timers fire late or early.
-    StaleFacts = "F18", "stale facts";
-    /// A backend restarts, or every connection breaks at once.
-    Restart = "F19", "restart";
-    /// The configuration changes at runtime: backends are added, drained, undrained and removed;
-    /// weights and values change.
-    Reconfiguration = "F20", "reconfiguration";
-    /// The clock jumps, forward and back.
-    ClockJump = "F22", "clock jump";
-    /// HTTP_1_1_REQUIRED, and ALPN that switches to HTTP/1.1 and back.
-    ProtocolSwitch = "F23", "protocol switch";
-    /// A response before the end of its request, many 1xx heads, or trailers only.
-    OddResponse = "F24", "odd response";
-    /// A backend is unreachable for a while.
-    Unreachable = "X1", "unreachable";
-    /// A shutdown under load.
-    Shutdown = "X2", "shutdown";
-    /// Health checks with a wrong result or none.
-    WrongProbes = "X3", "wrong health checks";
-    /// Backends that answer 502, 503 or 504.
-    GatewayFailures = "X4", "gateway failures";
-    /// Audits, with or without a planted miscount.
-    Miscounts = "X5", "miscounts";
-}
-
-catalogue! {
     /// Workloads for `--profile`.
-    Workload {
+    pub enum Workload {
         /// Requests spread over the run.
         Steady = "steady",
         /// Requests in a few bursts.
@@ -111,5 +87,14 @@ catalogue! {
         Herd = "herd",
         /// Many requests, one after the other.
         Marathon = "marathon",
+    }
+}
+
+impl Family {
+    /// The short code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        let (code, _) = self.name().split_once(' ').expect("a code and a title");
+        code
     }
 }

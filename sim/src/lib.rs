@@ -10,7 +10,6 @@
 //! | [`run`] | one run: from a plan to a verdict |
 
 pub mod batch;
-mod catalogue;
 pub mod checker;
 pub mod cli;
 pub mod coverage;

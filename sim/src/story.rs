@@ -119,10 +119,9 @@ fn line(
         },
         What::Struck(directive) => {
             let directive = &plan.directives[*directive as usize];
-            let family = directive.family;
             Line {
                 lane: Lane::Backend,
-                text: format!("{} {}: {:?}", family.code(), family.title(), directive.act),
+                text: format!("{}: {:?}", directive.family, directive.act),
                 fault: true,
                 ..blank
             }

@@ -1,10 +1,8 @@
 //! Rare situations that a long run must meet.
 
-use crate::catalogue::catalogue;
-
-catalogue! {
+baton::words! {
     /// A rare situation. If a long run never meets one, the faults or the workload have a gap.
-    Mark {
+    pub enum Mark {
         /// A retry after GOAWAY while the queue is full.
         RetryAfterGoAwayWithFullQueue = "a retry after GOAWAY with a full queue",
         /// GOAWAY arrived while an order to open a stream was pending.

@@ -1,10 +1,8 @@
 //! The states that facts can meet, the facts, and the answers allowed in each state.
 
-use crate::catalogue::catalogue;
-
-catalogue! {
+baton::words! {
     /// The state of a connection that a fact meets.
-    ConnectionAs {
+    pub enum ConnectionAs {
         /// Never existed, or ended.
         Gone = "gone",
         /// The dial is in flight.
@@ -12,7 +10,7 @@ catalogue! {
         /// Ready, below its limit.
         Available = "available",
         /// Ready, at its limit.
-        InUse = "in use",
+        InUse = "in_use",
         /// Silent, with a PING in flight.
         Suspect = "suspect",
         /// Accepts no new streams.
@@ -20,11 +18,9 @@ catalogue! {
         /// Closed by the peer; some stream ends are not yet reported.
         Lost = "lost",
     }
-}
 
-catalogue! {
     /// Facts about a connection.
-    ConnectionFact {
+    pub enum ConnectionFact {
         /// `Connected`
         Connected = "Connected",
         /// `ConnectFailed`
@@ -40,11 +36,9 @@ catalogue! {
         /// `ConnectionClosed`
         ConnectionClosed = "ConnectionClosed",
     }
-}
 
-catalogue! {
     /// The state of a stream that a fact meets.
-    StreamAs {
+    pub enum StreamAs {
         /// Never existed, or ended.
         Gone = "gone",
         /// Ordered; its id is not yet reported.
@@ -56,11 +50,9 @@ catalogue! {
         /// Reset ordered, not yet on the wire.
         Resetting = "resetting",
     }
-}
 
-catalogue! {
     /// Facts about a stream.
-    StreamFact {
+    pub enum StreamFact {
         /// `StreamOpened`
         StreamOpened = "StreamOpened",
         /// `RequestSent`
@@ -76,11 +68,9 @@ catalogue! {
         /// `BodyProgressed`
         BodyProgressed = "BodyProgressed",
     }
-}
 
-catalogue! {
     /// The state of a backend that a fact meets.
-    BackendAs {
+    pub enum BackendAs {
         /// Never existed, or was freed.
         Gone = "gone",
         /// Receives streams.
@@ -90,11 +80,9 @@ catalogue! {
         /// Removed.
         Leaving = "removed",
     }
-}
 
-catalogue! {
     /// Facts about a backend.
-    BackendFact {
+    pub enum BackendFact {
         /// `BackendRemoved`
         BackendRemoved = "BackendRemoved",
         /// `DrainRequested`
@@ -106,11 +94,9 @@ catalogue! {
         /// `ProbeFinished`
         ProbeFinished = "ProbeFinished",
     }
-}
 
-catalogue! {
     /// The state of a request that a fact meets.
-    RequestAs {
+    pub enum RequestAs {
         /// Never existed, or ended.
         Gone = "gone",
         /// Waiting for a connection.
@@ -120,21 +106,17 @@ catalogue! {
         /// Response started.
         Responding = "responding",
     }
-}
 
-catalogue! {
     /// Facts about a request.
-    RequestFact {
+    pub enum RequestFact {
         /// `ReplayBufferExceeded`
         ReplayBufferExceeded = "ReplayBufferExceeded",
         /// `RequestCancelled`
         RequestCancelled = "RequestCancelled",
     }
-}
 
-catalogue! {
     /// The phase of a pool that a fact meets.
-    PhaseAs {
+    pub enum PhaseAs {
         /// In service.
         Running = "running",
         /// Shutdown was requested.
@@ -142,17 +124,26 @@ catalogue! {
         /// The shutdown's deadline passed.
         Over = "over",
     }
-}
 
-catalogue! {
     /// The pool's answer to a fact.
-    Answer {
+    pub enum Answer {
         /// The fact was current.
         Done = "done",
         /// The fact is impossible.
         Refused = "refused",
         /// The fact concerns something that ended.
         Stale = "stale",
+    }
+
+    /// An operation of the operator or the driver on a pool, with its result.
+    pub(super) enum Operation {
+        Added = "BackendAdded: to a free slot",
+        AddedForAnother = "BackendAdded: in place of a removed one",
+        NotAdded = "BackendAdded: refused",
+        Changed = "SettingChanged: done",
+        NotChanged = "SettingChanged: refused",
+        Audited = "AuditRequested: nothing found",
+        Rebuilt = "AuditRequested: rebuilt",
     }
 }
 
@@ -217,4 +208,9 @@ pub(super) fn backend_answers(state: BackendAs, fact: BackendFact) -> &'static [
             Fact::BackendRemoved | Fact::DrainRequested | Fact::DrainCancelled,
         ) => &[Answer::Done],
     }
+}
+
+/// The answers allowed for a request in a state.
+pub(super) fn request_answers(state: RequestAs, _: RequestFact) -> &'static [Answer] {
+    if state == RequestAs::Gone { &[Answer::Stale] } else { &[Answer::Done] }
 }

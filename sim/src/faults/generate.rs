@@ -10,41 +10,29 @@ use crate::plan::{
     StrategyPlan, Ties,
 };
 
-/// The kind of plan that a seed produces.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Profile {
-    /// Families, intensities and workload drawn per seed.
-    #[default]
-    Swarm,
-    /// No faults at all.
-    Calm,
-    /// Every family on.
-    Storm,
-    /// More requests at once than the capacity, and restarts.
-    Herd,
-    /// Rolling restarts and a shutdown under load.
-    Drain,
-    /// Dead networks: silence, stalls and unreachable backends.
-    Dark,
-    /// An operator who changes everything, and backends that restart.
-    Operate,
+baton::words! {
+    /// The kind of plan that a seed produces.
+    #[derive(Default, clap::ValueEnum)]
+    pub enum Profile {
+        /// Families, intensities and workload drawn per seed.
+        #[default]
+        Swarm = "swarm",
+        /// No faults at all.
+        Calm = "calm",
+        /// Every family on.
+        Storm = "storm",
+        /// More requests at once than the capacity, and restarts.
+        Herd = "herd",
+        /// Rolling restarts and a shutdown under load.
+        Drain = "drain",
+        /// Dead networks: silence, stalls and unreachable backends.
+        Dark = "dark",
+        /// An operator who changes everything, and backends that restart.
+        Operate = "operate",
+    }
 }
 
 impl Profile {
-    /// The name on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Swarm => "swarm",
-            Self::Calm => "calm",
-            Self::Storm => "storm",
-            Self::Herd => "herd",
-            Self::Drain => "drain",
-            Self::Dark => "dark",
-            Self::Operate => "operate",
-        }
-    }
-
     fn families(self, swarm: &mut Stream) -> Vec<Family> {
         let on = |family: &&Family| match self {
             Self::Swarm => swarm.chance(50),

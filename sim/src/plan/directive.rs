@@ -98,36 +98,22 @@ pub enum LastId {
 
 /// RFC 9113 error codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[expect(missing_docs, reason = "the names are those of RFC 9113, 7")]
 pub enum Code {
-    /// 0x0
-    NoError,
-    /// 0x1
-    Protocol,
-    /// 0x2
-    Internal,
-    /// 0x7
-    Refused,
-    /// 0x8
-    Cancel,
-    /// 0xb
-    EnhanceYourCalm,
-    /// 0xd
-    Http11Required,
+    NoError = 0x0,
+    Protocol = 0x1,
+    Internal = 0x2,
+    Refused = 0x7,
+    Cancel = 0x8,
+    EnhanceYourCalm = 0xb,
+    Http11Required = 0xd,
 }
 
 impl Code {
     /// The number on the wire (RFC 9113, 7).
     #[must_use]
     pub fn number(self) -> u32 {
-        match self {
-            Self::NoError => 0x0,
-            Self::Protocol => 0x1,
-            Self::Internal => 0x2,
-            Self::Refused => 0x7,
-            Self::Cancel => 0x8,
-            Self::EnhanceYourCalm => 0xb,
-            Self::Http11Required => 0xd,
-        }
+        self as u32
     }
 }
 

@@ -101,7 +101,7 @@ impl Default for PoolPlan {
     }
 }
 
-/// [`Strategy`], by its name.
+/// Mirrors [`Strategy`], variant by variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 pub enum StrategyPlan {
     /// [`Strategy::RoundRobin`].
@@ -112,6 +112,12 @@ pub enum StrategyPlan {
     Random,
     /// [`Strategy::LeastLoaded`].
     LeastLoaded,
+}
+
+impl From<StrategyPlan> for Strategy {
+    fn from(plan: StrategyPlan) -> Self {
+        Self::ALL[plan as usize]
+    }
 }
 
 impl PoolPlan {
@@ -226,12 +232,7 @@ impl PoolPlan {
                 fall: self.fall,
                 rise: self.rise,
             },
-            strategy: match self.strategy {
-                StrategyPlan::RoundRobin => Strategy::RoundRobin,
-                StrategyPlan::Weighted => Strategy::Weighted,
-                StrategyPlan::Random => Strategy::Random,
-                StrategyPlan::LeastLoaded => Strategy::LeastLoaded,
-            },
+            strategy: self.strategy.into(),
             max_requests_per_connection: self.max_requests_per_connection,
             probing: if self.probing { Probing::Ordered } else { Probing::Off },
             body_rate_min: self.body_rate_min,

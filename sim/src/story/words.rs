@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use baton::pool::{
-    BackendToken, ConnectionToken, Handled, Input, Outcome, Output, Protocol, RequestId,
-    ShutdownCause, SlotState, SlotView, StreamToken,
+    BackendToken, ConnectionToken, Handled, Input, Outcome, Output, RequestId, ShutdownCause,
+    SlotView, StreamFailure, StreamToken,
 };
 
 use crate::plan::Plan;
@@ -21,7 +21,7 @@ pub struct Slot {
     /// The generation.
     pub generation: u32,
     /// The state.
-    pub state: String,
+    pub state: &'static str,
     /// Streams in use.
     pub streams: u32,
     /// Stream limit.
@@ -232,13 +232,12 @@ impl<'a> Names<'a> {
             }
             Input::RequestCancelled { request } => format!("{} is cancelled", self.id(request)),
             Input::Connected { connection, protocol, max_streams } => {
-                let protocol = if protocol == Protocol::Http2 { "HTTP/2" } else { "HTTP/1.1" };
                 let most = max_streams
                     .map_or("no SETTINGS yet".to_owned(), |most| format!("streams={most}"));
                 format!("{} is connected, {protocol}, {most}", self.connection(connection))
             }
             Input::ConnectFailed { connection, reason } => {
-                format!("{} dial failed: {reason:?}", self.connection(connection))
+                format!("{} dial failed: {reason}", self.connection(connection))
             }
             Input::MaxStreamsChanged { connection, max_streams } => {
                 format!("{} allows {max_streams} streams", self.connection(connection))
@@ -264,7 +263,7 @@ impl<'a> Names<'a> {
             }
             Input::ResponseEnded { stream } => format!("{} response ends", self.stream(stream)),
             Input::StreamFailed { stream, failure } => {
-                format!("{} failed: {failure:?}", self.stream(stream))
+                format!("{} failed: {}", self.stream(stream), how(failure))
             }
             Input::ResetSent { stream } => format!("{} reset is sent", self.stream(stream)),
             Input::BodyProgressed { stream, bytes } => {
@@ -285,7 +284,7 @@ impl<'a> Names<'a> {
             Handled::Done | Handled::Accepted(_) => text,
             Handled::Stale => format!("{text} (stale)"),
             Handled::Refused => format!("{text} (refused)"),
-            Handled::Rejected(rejection) => format!("{text} (rejected: {rejection:?})"),
+            Handled::Rejected(rejection) => format!("{text} (rejected: {rejection})"),
             Handled::Added(token) => format!("{text} ({})", place(token)),
             Handled::Rebuilt(mismatch) => format!("{text} found: {mismatch}"),
         }
@@ -303,7 +302,7 @@ impl<'a> Names<'a> {
             }
             Output::Ping { connection } => format!("PING {}", self.connection(connection)),
             Output::Close { connection, reason } => {
-                format!("close {}: {reason:?}", self.connection(connection))
+                format!("close {}: {reason}", self.connection(connection))
             }
             Output::Probe { backend, number } => format!("check {} #{number}", place(backend)),
             Output::ProbeJudged { backend, passed } => {
@@ -311,36 +310,28 @@ impl<'a> Names<'a> {
                 format!("check of {} {verdict}", place(backend))
             }
             Output::BackendChanged { backend, state, cause } => {
-                format!("{} is {state:?} ({cause:?})", place(backend))
+                format!("{} is {state} ({cause})", place(backend))
             }
             Output::BackendGone { backend } => format!("{} is freed", place(backend)),
             Output::RequestEnded { request, outcome, evidence, .. } => {
                 let name = self.id(request);
                 let outcome = match outcome {
-                    Outcome::Rejected(rejection) => format!("{rejection:?} {}", rejection.status()),
-                    other => format!("{other:?}"),
+                    Outcome::Rejected(rejection) => format!("{rejection} {}", rejection.status()),
+                    other => other.kind().to_string(),
                 };
                 let evidence =
-                    evidence.map_or(String::new(), |evidence| format!(" (evidence {evidence:?})"));
+                    evidence.map_or(String::new(), |evidence| format!(" (evidence {evidence})"));
                 format!("{name} ends: {outcome}{evidence}")
             }
         }
     }
 
     pub(super) fn slot(&self, token: ConnectionToken, view: SlotView) -> Slot {
-        let state = match view.state {
-            SlotState::Empty => "empty",
-            SlotState::Connecting => "connecting",
-            SlotState::Available => "available",
-            SlotState::InUse => "in use",
-            SlotState::Suspect => "suspect",
-            SlotState::Draining => "draining",
-        };
         Slot {
             name: self.connection(token),
             slot: token.slot,
             generation: view.generation,
-            state: state.to_owned(),
+            state: view.state.name(),
             streams: view.streams,
             limit: view.limit,
         }
@@ -350,6 +341,14 @@ impl<'a> Names<'a> {
 /// A backend as the pool names it: its slot and generation.
 fn place(token: BackendToken) -> String {
     format!("slot {}/{}", token.backend.0, token.generation)
+}
+
+/// The words for the failure of a stream.
+fn how(failure: StreamFailure) -> String {
+    match failure {
+        StreamFailure::Reset { code } => format!("{} code={code:#x}", failure.name()),
+        other => other.name().to_owned(),
+    }
 }
 
 /// The words for an operator's action or the result of a health check.

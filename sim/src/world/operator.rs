@@ -3,7 +3,7 @@
 
 use baton::pool::setting::Number;
 use baton::pool::{
-    BackendState, BackendToken, Handled, Input, Planted, Probing, Setting, StateCause, Strategy,
+    BackendState, BackendToken, Handled, Input, Planted, Probing, Setting, StateCause,
 };
 
 use super::World;
@@ -11,7 +11,7 @@ use super::tables::{Event, NONE, Operation};
 use crate::checker::Verdict;
 use crate::coverage::sometimes;
 use crate::draw::Domain;
-use crate::plan::{Act, Change, Health, Miscount, StrategyPlan};
+use crate::plan::{Act, Change, Health, Miscount};
 
 impl World<'_> {
     /// Carries out an act of the operator or the audit.
@@ -192,12 +192,7 @@ fn setting(change: Change) -> Setting {
         Change::EjectedPercentMax(share) => Setting::Number(Number::EjectedPercentMax, share),
         Change::PanicPercent(share) => Setting::Number(Number::PanicPercent, share),
         Change::Fall(number) => Setting::Number(Number::Fall, number),
-        Change::Strategy(strategy) => Setting::Strategy(match strategy {
-            StrategyPlan::RoundRobin => Strategy::RoundRobin,
-            StrategyPlan::Weighted => Strategy::Weighted,
-            StrategyPlan::Random => Strategy::Random,
-            StrategyPlan::LeastLoaded => Strategy::LeastLoaded,
-        }),
+        Change::Strategy(strategy) => Setting::Strategy(strategy.into()),
         Change::Probing(true) => Setting::Probing(Probing::Ordered),
         Change::Probing(false) => Setting::Probing(Probing::Off),
         Change::NoAttempts => Setting::Number(Number::Attempts, 0),

@@ -68,18 +68,9 @@ impl Task<'_> {
 
 impl Peer {
     /// The name in tables and for `--peer`.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Baton => "baton",
-            Self::BatonProfileGuided => "baton-profile-guided",
-            Self::BatonAccessLog => "baton-access-log",
-            Self::Floor => "floor",
-            Self::Haproxy => "haproxy",
-            Self::Nghttpx => "nghttpx",
-            Self::Nginx => "nginx",
-            Self::Caddy => "caddy",
-            Self::Envoy => "envoy",
-        }
+    pub(crate) fn name(self) -> String {
+        let value = self.to_possible_value().expect("no variant is skipped");
+        value.get_name().to_owned()
     }
 
     /// Returns true for alternatives to Baton that do the same task. nginx has no HTTP/2 to the
