@@ -156,3 +156,29 @@ fn usage(error: &clap::Error) -> ExitCode {
     eprintln!("baton: {} (try --help)", told.strip_prefix("error: ").unwrap_or(&told));
     ExitCode::from(2)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::{self, Stdio};
+    use std::{env, thread};
+
+    /// The number of the signal that `abort` raises.
+    const SIGABRT: i32 = 6;
+
+    #[test]
+    #[ignore = "ends the process; the test below runs it in one of its own"]
+    fn panics_in_a_thread() {
+        super::abort_on_panic();
+        let ended = thread::spawn(|| panic!("a bug")).join();
+        unreachable!("the process goes on: {ended:?}");
+    }
+
+    #[test]
+    fn a_panic_in_any_thread_aborts_the_process() {
+        let mut test = process::Command::new(env::current_exe().expect("this program"));
+        test.args(["--ignored", "--exact", "tests::panics_in_a_thread"]);
+        let status = test.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        assert_eq!(status.expect("it runs").signal(), Some(SIGABRT));
+    }
+}

@@ -17,7 +17,6 @@ mod facts;
 mod health;
 mod judge;
 mod orders;
-mod rebuild;
 mod silent;
 mod sweep;
 
@@ -64,7 +63,7 @@ baton::words! {
         Recovery = "recovery",
         /// Nothing remains after a shutdown.
         Quiescence = "quiescence",
-        /// An assertion inside the pool failed.
+        /// An assertion inside the pool failed, or its own recount.
         PoolAssert = "pool-assert",
     }
 }

@@ -114,11 +114,6 @@ impl Coverage {
         self.operator.add(operation as usize, 1);
     }
 
-    pub(crate) fn audit(&mut self, planted: bool) {
-        let operation = if planted { Operation::Rebuilt } else { Operation::Audited };
-        self.operator.add(operation as usize, 1);
-    }
-
     pub(crate) fn request(&mut self, state: RequestAs, fact: RequestFact, answer: Answer) {
         let facts = RequestFact::ALL.len();
         self.requests.add(cell(state as usize, facts, fact as usize, answer), 1);

@@ -73,8 +73,6 @@ baton::words! {
         WrongProbes = "X3 wrong health checks",
         /// Backends that answer 502, 503 or 504.
         GatewayFailures = "X4 gateway failures",
-        /// Audits, with or without a planted miscount.
-        Miscounts = "X5 miscounts",
     }
 
     /// Workloads for `--profile`.

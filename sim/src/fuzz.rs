@@ -251,7 +251,6 @@ impl Session {
             24 => Input::DrainCancelled { backend },
             25 => Input::WeightChanged { backend, weight: u16::from(raw.which) * 4 },
             26 => Input::ProbeFinished { backend, number: probe, passed: raw.yes },
-            27 => Input::AuditRequested,
             _ if number == 255 => Input::ShutdownRequested { cause: ShutdownCause::ProcessEnds },
             _ if number == 254 => Input::ShutdownRequested { cause: ShutdownCause::PoolReplaced },
             _ => Input::Timeout,
@@ -269,7 +268,6 @@ impl Session {
         if let Err(violation) = verdict {
             panic!("{}: {} (after {input:?})", violation.invariant, violation.what);
         }
-        self.pool.check_invariants();
         match handled {
             Handled::Accepted(request) => self.requests.push(request),
             Handled::Added(backend) => self.probes.push((backend, 0)),

@@ -131,18 +131,13 @@ fn load(text: &mut Text, sums: &Sums<'_>) {
         let mut family = text.gauge(name, help);
         each_cluster(sums, |cluster, sum| family.sample(&[("cluster", cluster)], read(sum)));
     }
-    let counters: [Load; 4] = [
+    let counters: [Load; 3] = [
         ("baton_stale_facts_total", "Facts about what no longer existed; they change nothing.", {
             |sum| sum.stats.counters.stale
         }),
         ("baton_refused_facts_total", "Facts that could not be true; they change nothing.", {
             |sum| sum.stats.counters.refused
         }),
-        (
-            "baton_pool_audit_failures_total",
-            "Pools that did not add up and started anew; a bug.",
-            { |sum| sum.stats.counters.rebuilds },
-        ),
         ("baton_pings_total", "PINGs to backends that fell silent.", |sum| {
             sum.stats.counters.pings
         }),

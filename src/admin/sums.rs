@@ -67,7 +67,7 @@ impl<'a> ClusterSum<'a> {
 merge_fields! {
     Stats { requests, waiting, retrying, counters } except { slots };
     Counters {
-        stale, refused, dials, retries, pings, ejections, spared, probes, probes_failed, rebuilds
+        stale, refused, dials, retries, pings, ejections, spared, probes, probes_failed
     };
 }
 

@@ -67,8 +67,6 @@ words! {
         Probes = "probes",
         /// The operator changed it.
         Operator = "operator",
-        /// The pool was rebuilt.
-        Rebuilt = "rebuilt",
     }
 }
 

@@ -224,14 +224,6 @@ impl Balancer {
         self.loads[usize::from(backend.0)] -= 1;
     }
 
-    /// Clears the sets and loads. Shares and virtual times stay.
-    pub(crate) fn clear(&mut self) {
-        for heap in &mut self.sets {
-            heap.clear();
-        }
-        self.loads.fill(0);
-    }
-
     pub(crate) fn load(&self, backend: BackendId) -> u32 {
         self.loads[usize::from(backend.0)]
     }

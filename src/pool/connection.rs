@@ -315,14 +315,9 @@ impl Connection {
         *self = Self { generation, ..Self::new() };
     }
 
-    /// Empties the slot in any state, because the pool is rebuilt or shut down.
+    /// Empties the slot in any state, because the pool is shut down.
     pub(crate) fn vacate(&mut self) {
         *self = Self { generation: self.generation, ..Self::new() };
-    }
-
-    /// Miscounts on purpose; see `Planted`.
-    pub(crate) fn plant_load(&mut self) {
-        self.load += 1;
     }
 
     /// Marks the dial as slow: no request counts on it any more.

@@ -164,12 +164,6 @@ impl IndexedHeap {
         self.positions[index(entry) as usize] = position as u32;
     }
 
-    /// Removes all members.
-    pub(crate) fn clear(&mut self) {
-        self.entries.clear();
-        self.positions.fill(ABSENT);
-    }
-
     /// Checks that order and positions agree.
     pub(crate) fn recount(&self) -> Result<(), Mismatch> {
         for (place, entry) in self.entries.iter().enumerate() {

@@ -263,9 +263,6 @@ pub enum Input {
         /// The new value.
         setting: Setting,
     },
-    /// Recount everything. If something does not match, the pool ends everything and is rebuilt:
-    /// [`Handled::Rebuilt`](super::Handled::Rebuilt).
-    AuditRequested,
     /// Finish what was accepted, then close everything. A repeated request can only bring the
     /// deadline forward.
     ShutdownRequested {

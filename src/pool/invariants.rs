@@ -1,5 +1,5 @@
 //! Invariants that hold after every fact, checked by a recount in O(size of the tables). The
-//! simulator and tests recount after each fact; in production an audit recounts once in a while.
+//! simulator and tests recount after each fact; a driver recounts once in a while.
 
 use core::fmt;
 
@@ -45,10 +45,10 @@ pub(crate) fn same<T: PartialEq>(
 }
 
 impl Pool {
-    /// Recounts everything.
+    /// Recounts everything, and changes nothing.
     ///
     /// # Errors
-    /// The first check that failed. That is a bug in the pool.
+    /// The first check that failed. That is a bug in the pool, which must not be used any more.
     pub fn recount(&self) -> Result<(), Mismatch> {
         self.slots.recount()?;
         self.timers.recount()?;
@@ -66,7 +66,7 @@ impl Pool {
     ///
     /// # Panics
     /// If a check fails; the message names it.
-    pub fn check_invariants(&self) {
+    pub(super) fn check_invariants(&self) {
         if let Err(mismatch) = self.recount() {
             panic!("the pool is inconsistent: {mismatch}");
         }

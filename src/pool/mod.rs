@@ -62,8 +62,7 @@
 //! | slow start | growth of a backend's share of requests after it comes back |
 //! | virtual time | orders the backends for round robin and weighted choice |
 //! | recount | computes every counter, set and timer again and compares |
-//! | audit | a recount that is requested at run time |
-//! | rebuild | after a failed audit: ends everything and resets all tables |
+//! | audit | a recount that the driver makes at run time; a mismatch ends the process |
 
 pub mod backend;
 pub mod config;
@@ -89,7 +88,6 @@ mod on_request;
 mod on_stream;
 mod on_timer;
 mod random;
-mod rebuild;
 mod request;
 mod slots;
 mod stats;
@@ -107,7 +105,6 @@ pub use input::{ConnectFailure, Input, Protocol, ShutdownCause, StreamFailure};
 pub use invariants::Mismatch;
 pub use limits::Limits;
 pub use output::{CloseReason, Handled, Outcome, OutcomeKind, Output, Rejection};
-pub use rebuild::Planted;
 pub use retry::Evidence;
 pub use setting::Setting;
 pub use stats::{Counters, SlotStats, SlotView, Stats};
@@ -249,11 +246,7 @@ impl Pool {
         match handled {
             Handled::Stale => self.counters.stale += 1,
             Handled::Refused => self.counters.refused += 1,
-            Handled::Done
-            | Handled::Accepted(_)
-            | Handled::Rejected(_)
-            | Handled::Added(_)
-            | Handled::Rebuilt(_) => {
+            Handled::Done | Handled::Accepted(_) | Handled::Rejected(_) | Handled::Added(_) => {
                 self.dispatch(now);
                 self.close_when_drained();
                 self.let_go_of_removed();
@@ -317,7 +310,6 @@ impl Pool {
                 self.on_probe_finished(now, backend, number, passed)
             }
             Input::SettingChanged { setting } => self.on_setting_changed(now, setting),
-            Input::AuditRequested => self.on_audit(now),
             Input::ShutdownRequested { cause } => self.on_shutdown(now, cause),
             Input::Timeout => self.on_timeout(now),
         }

@@ -161,14 +161,13 @@ impl Pool {
             ShutdownCause::ProcessEnds => self.config.timeouts.drain,
             ShutdownCause::PoolReplaced => self.config.timeouts.longest_drain(),
         });
-        // A draining pool without a deadline (a bug) gets a new one.
         let armed = self.timers.armed(Timer::Shutdown);
         match self.phase {
             Phase::Running => {
                 self.phase = Phase::Draining;
                 self.stop_all_probing();
             }
-            Phase::Draining if armed.is_none_or(|armed| deadline < armed) => {}
+            Phase::Draining if armed.is_some_and(|armed| deadline < armed) => {}
             Phase::Draining | Phase::Over => return Handled::Refused,
         }
         self.timers.arm(Timer::Shutdown, deadline);

@@ -1,7 +1,6 @@
 //! Orders that the pool gives. The driver carries them out and decides nothing.
 
 use super::backend::{BackendState, StateCause};
-use super::invariants::Mismatch;
 use super::retry::Evidence;
 use super::token::{BackendToken, ConnectionToken, RequestId, StreamToken};
 use crate::words;
@@ -18,9 +17,6 @@ pub enum Handled {
     Rejected(Rejection),
     /// The backend was added under this token.
     Added(BackendToken),
-    /// The audit found this mismatch, which is a bug in the pool. Every request was ended, and
-    /// every connection is to be closed.
-    Rebuilt(Mismatch),
     /// The fact was about something that no longer exists. It was counted and changed nothing.
     Stale,
     /// The fact cannot be true in the present state (a pong without a ping, a second
@@ -45,8 +41,6 @@ words! {
         AttemptFailed = "attempt_failed",
         /// The body of the request stalled, or was slower than allowed: 408.
         BodyStalled = "body_stalled",
-        /// The pool found itself inconsistent and was rebuilt: 502.
-        Rebuilt = "rebuilt",
     }
 }
 
@@ -57,7 +51,7 @@ impl Rejection {
         match self {
             Self::RequestsFull | Self::QueueFull | Self::QueueDeadline | Self::ShuttingDown => 503,
             Self::ResponseDeadline => 504,
-            Self::AttemptFailed | Self::Rebuilt => 502,
+            Self::AttemptFailed => 502,
             Self::BodyStalled => 408,
         }
     }
@@ -116,8 +110,6 @@ words! {
         Silent = "silent",
         /// The backend was drained or removed before the dial was done.
         BackendDrained = "backend_drained",
-        /// The pool was rebuilt.
-        Rebuilt = "rebuilt",
         /// The pool shuts down.
         Shutdown = "shutdown",
     }

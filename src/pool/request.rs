@@ -147,19 +147,6 @@ impl Requests {
         self.live -= 1;
     }
 
-    /// Frees every entry. Old ids stay stale.
-    pub(crate) fn rebuild(&mut self) {
-        (self.free, self.live) = (NO_REQUEST, 0);
-        for index in (0..self.entries.len() as u32).rev() {
-            let entry = &mut self.entries[index as usize];
-            let retired = entry.generation == u32::MAX;
-            entry.state = RequestState::Free { next: if retired { NO_REQUEST } else { self.free } };
-            if !retired {
-                self.free = index;
-            }
-        }
-    }
-
     /// Returns the index that an id names, or `Stale`.
     pub(crate) fn find(&self, id: RequestId) -> Result<u32, Stale> {
         let entry = self.entries.get(id.index as usize).ok_or(Stale)?;

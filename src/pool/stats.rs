@@ -59,8 +59,6 @@ pub struct Counters {
     pub probes: u64,
     /// Health checks that failed, including those that another pool ordered and reported.
     pub probes_failed: u64,
-    /// Times that the pool found itself inconsistent and was rebuilt. Each is a bug.
-    pub rebuilds: u64,
 }
 
 impl Counters {

@@ -7,6 +7,7 @@ mod draining;
 mod health;
 mod operating;
 mod queueing;
+mod recount;
 mod retries;
 mod silence;
 mod stalls;

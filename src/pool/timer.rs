@@ -122,11 +122,6 @@ impl Timers {
     pub(crate) fn recount(&self) -> Result<(), Mismatch> {
         self.heap.recount()
     }
-
-    /// Disarms all timers.
-    pub(crate) fn clear(&mut self) {
-        self.heap.clear();
-    }
 }
 
 impl From<Timer> for TimerReason {

@@ -1,6 +1,6 @@
-//! Recounts each pool of a worker once a second. If a count is wrong, the pool has a bug: it is
-//! logged with all that is known and the pool is rebuilt, instead of staying "full" or stuck until
-//! the process is restarted.
+//! Recounts each pool of a worker once a second. If a count is wrong, the pool has a bug: what is
+//! known of it is logged, and the process ends. A pool that continued could stay "full" or stuck, or
+//! give wrong orders.
 //!
 //! A recount only reads, between two facts. Its duration is the metric `baton_pool_audit_seconds`,
 //! and `benches/recount.rs` measures it.
@@ -45,7 +45,7 @@ pub fn log(cluster: &str, worker: usize, pool: &Pool, mismatch: Mismatch) {
         next_timer = ?pool.poll_timeout(),
         panicking = pool.is_panicking(),
         connections,
-        "pool inconsistent: rebuilding it; its requests end and its connections close"
+        "pool inconsistent: this is a bug in Baton, and the process ends"
     );
 }
 

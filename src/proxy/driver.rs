@@ -193,8 +193,11 @@ impl Driver {
         self.retired.get() && self.core.borrow().pool.is_empty()
     }
 
-    /// Recounts the pool, and has it rebuilt if a count is wrong. Returns how long the recount
-    /// took.
+    /// Recounts the pool. Returns how long the recount took.
+    ///
+    /// # Panics
+    /// If the pool is inconsistent, after logging its state. That is a bug in the pool, and its next
+    /// orders cannot be trusted.
     pub fn audit(self: &Rc<Self>) -> Duration {
         let begun = self.clock.look();
         let recounted = self.core.borrow().pool.recount();
@@ -202,7 +205,7 @@ impl Driver {
         self.count(|metrics| metrics.audit.observe(taken));
         if let Err(mismatch) = recounted {
             audit::log(&self.cluster, self.probes.worker(), &self.core.borrow().pool, mismatch);
-            let _ = self.tell(Input::AuditRequested);
+            panic!("the pool of cluster {} is inconsistent: {mismatch}", self.cluster);
         }
         taken
     }
@@ -306,11 +309,7 @@ impl Driver {
                 Ok(request)
             }
             Handled::Rejected(rejection) => Err(rejection),
-            Handled::Done
-            | Handled::Stale
-            | Handled::Refused
-            | Handled::Added(_)
-            | Handled::Rebuilt(_) => {
+            Handled::Done | Handled::Stale | Handled::Refused | Handled::Added(_) => {
                 unreachable!("an arrival is accepted or rejected")
             }
         };

@@ -24,7 +24,6 @@ fn words(rejection: Rejection, evidence: Option<Evidence>) -> (&'static str, &'s
         (Rejection::BodyStalled, _) => {
             ("http_request_error", "the request body was not sent or forwarded in time")
         }
-        (Rejection::Rebuilt, _) => ("proxy_internal_error", "the proxy reset its state"),
         (Rejection::AttemptFailed, Some(Evidence::NeverSent)) => {
             ("destination_unavailable", "the backend's connection failed")
         }

@@ -104,7 +104,6 @@ pub(super) enum Ending {
     Cancelled,
     CutShort,
     AttemptFailed,
-    Rebuilt,
 }
 
 /// The consequence of a failed attempt.
@@ -153,12 +152,6 @@ pub(super) struct Books {
     pub(super) joining: Option<(BackendToken, u16, bool)>,
     /// The slot whose health check was reported in this step, and true if the check passed.
     pub(super) judgement_due: Option<(usize, bool)>,
-    /// A miscount was planted.
-    pub(super) planted: bool,
-    /// The planted miscount was a lost shutdown deadline.
-    pub(super) deadline_lost: bool,
-    /// The pool is rebuilt in this step.
-    pub(super) rebuilding: bool,
     /// Streams opened in this step, and dials beyond the waiting requests' need.
     pub(super) served: u32,
     pub(super) extra_dials: u32,
@@ -228,9 +221,6 @@ impl Books {
             backends: vec![Backend::vacant(); config.limits.backends],
             joining: None,
             judgement_due: None,
-            planted: false,
-            deadline_lost: false,
-            rebuilding: false,
             served: 0,
             extra_dials: 0,
             passed_over: 0,

@@ -53,9 +53,8 @@ impl Books {
         }
     }
 
-    /// Adds the facts that the operator, health checks and audits can cause.
+    /// Adds the facts that the operator and health checks can cause.
     pub(super) fn operator_choices(&self, all: &mut Vec<Input>) {
-        all.push(Input::AuditRequested);
         if self.has_place() {
             all.push(Input::BackendAdded { weight: 1, exclusive: false });
         }

@@ -26,7 +26,6 @@ impl Books {
                     Ending::Cancelled => Outcome::Cancelled,
                     Ending::CutShort => Outcome::CutShort,
                     Ending::AttemptFailed => Outcome::Rejected(Rejection::AttemptFailed),
-                    Ending::Rebuilt => Outcome::Rejected(Rejection::Rebuilt),
                 };
                 require(outcome == wanted, Invariant::TruthfulOutcome, || {
                     format!("{id:?} ended as {outcome:?}, expected {wanted:?}")

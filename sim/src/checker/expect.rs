@@ -23,8 +23,6 @@ pub(super) enum Expected {
     Accepted,
     /// A new backend.
     Added,
-    /// The audit must find a miscount.
-    Rebuilt,
 }
 
 impl Books {
@@ -43,8 +41,11 @@ impl Books {
         }
         let answer = match input {
             Input::RequestArrived { .. } => return self.expect_arrival(coverage),
-            Input::BackendAdded { .. } | Input::SettingChanged { .. } | Input::AuditRequested => {
-                return self.expect_operator(input, coverage);
+            Input::BackendAdded { weight, .. } => return self.expect_added(weight, coverage),
+            Input::SettingChanged { setting } => {
+                let fits = self.config.clone().set(setting).is_ok();
+                coverage.setting(fits);
+                if fits { Answer::Done } else { Answer::Refused }
             }
             Input::BodyProgressed { stream, .. } => {
                 let sent = self.is_sent_without_answer(stream);
@@ -104,23 +105,10 @@ impl Books {
         answered(answer)
     }
 
-    fn expect_operator(&self, input: Input, coverage: &mut Coverage) -> Expected {
-        match input {
-            Input::BackendAdded { weight, .. } => {
-                let fits = (1..=1000).contains(&weight) && self.has_place();
-                coverage.added(self.first_to_go().is_some(), fits);
-                if fits { Expected::Added } else { answered(Answer::Refused) }
-            }
-            Input::SettingChanged { setting } => {
-                let fits = self.config.clone().set(setting).is_ok();
-                coverage.setting(fits);
-                answered(if fits { Answer::Done } else { Answer::Refused })
-            }
-            _ => {
-                coverage.audit(self.planted);
-                if self.planted { Expected::Rebuilt } else { answered(Answer::Done) }
-            }
-        }
+    fn expect_added(&self, weight: u16, coverage: &mut Coverage) -> Expected {
+        let fits = (1..=1000).contains(&weight) && self.has_place();
+        coverage.added(self.first_to_go().is_some(), fits);
+        if fits { Expected::Added } else { answered(Answer::Refused) }
     }
 
     fn expect_arrival(&self, coverage: &mut Coverage) -> Expected {

@@ -60,7 +60,6 @@ impl Books {
             | Input::WeightChanged { .. }
             | Input::ProbeFinished { .. }
             | Input::SettingChanged { .. } => self.apply_to_backend(now, input),
-            Input::AuditRequested => {}
             Input::ResponseEnded { stream } => {
                 let index = self.carried(stream);
                 if self.requests[index as usize].sent_whole {

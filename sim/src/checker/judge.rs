@@ -4,7 +4,7 @@ use baton::pool::{Config, Handled, Input, Instant, Output, Pool, TimerReason};
 
 use super::books::Books;
 use super::expect::{self, Expected};
-use super::{Invariant, Verdict, require};
+use super::{Invariant, Verdict, require, sweep};
 use crate::coverage::Coverage;
 
 /// The model of one pool.
@@ -25,13 +25,6 @@ impl Checker {
         self.books.generation_max = most;
     }
 
-    /// A miscount was planted: the next audit must find it. With `deadline_lost`, the shutdown
-    /// deadline was lost and starts again.
-    pub fn planted(&mut self, deadline_lost: bool) {
-        self.books.planted = true;
-        self.books.deadline_lost = deadline_lost;
-    }
-
     /// Requests accepted and not yet ended.
     #[must_use]
     pub fn live(&self) -> u32 {
@@ -43,7 +36,7 @@ impl Checker {
         self.books.choices(all);
     }
 
-    /// Adds every fact that the operator, a health check or an audit could cause now.
+    /// Adds every fact that the operator or a health check could cause now.
     pub fn operator_choices(&self, all: &mut Vec<Input>) {
         self.books.operator_choices(all);
     }
@@ -75,14 +68,14 @@ impl Checker {
         self.books.passed_over = 0;
         match handled {
             Handled::Stale | Handled::Refused => {
-                return require(orders.is_empty(), Invariant::NoResurrection, || {
+                require(orders.is_empty(), Invariant::NoResurrection, || {
                     format!("a fact answered {handled:?} led to {orders:?}")
-                });
+                })?;
+                return sweep::recount(pool);
             }
             Handled::Rejected(_) => {}
             Handled::Accepted(request) => self.books.accept(now, request, input)?,
             Handled::Added(backend) => self.books.backend_added(now, input, backend)?,
-            Handled::Rebuilt(_) => self.books.rebuild(now),
             Handled::Done => {
                 self.books.see_silent_endings(now, input, orders, pool)?;
                 self.books.apply(now, input)?;
@@ -93,8 +86,8 @@ impl Checker {
             self.books.order(now, input, *order)?;
         }
         self.books.resolve_limbo()?;
-        self.books.rebuilding = false;
-        self.books.sweep(pool)
+        self.books.sweep(pool)?;
+        sweep::recount(pool)
     }
 
     /// Returns the answer that the pool must give to a fact. Call before the pool handles the fact.
@@ -123,24 +116,22 @@ pub struct Expectation {
 impl Expectation {
     fn compare(self, handled: Handled) -> Verdict {
         let same = match (self.answer, handled) {
-            (Expected::Accepted, Handled::Accepted(_))
-            | (Expected::Added, Handled::Added(_))
-            | (Expected::Rebuilt, Handled::Rebuilt(_)) => true,
+            (Expected::Accepted, Handled::Accepted(_)) | (Expected::Added, Handled::Added(_)) => {
+                true
+            }
             (Expected::Answer(expected), handled) => expected == handled,
-            (Expected::Accepted | Expected::Added | Expected::Rebuilt, _) => false,
+            (Expected::Accepted | Expected::Added, _) => false,
         };
         let invariant = match self.answer {
             Expected::Answer(Handled::Rejected(_)) | Expected::Accepted | Expected::Added => {
                 Invariant::Limits
             }
-            Expected::Rebuilt => Invariant::DerivedCounts,
             Expected::Answer(_) => Invariant::NoResurrection,
         };
         require(same, invariant, || {
             let expected = match self.answer {
                 Expected::Accepted => "Accepted".to_owned(),
                 Expected::Added => "Added".to_owned(),
-                Expected::Rebuilt => "Rebuilt".to_owned(),
                 Expected::Answer(answer) => format!("{answer:?}"),
             };
             format!("answered {handled:?}, expected {expected}")

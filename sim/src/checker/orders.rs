@@ -268,7 +268,6 @@ impl Books {
                 let index = usize::from(token.backend.0);
                 phase == ConnectionPhase::Connecting && !self.backends[index].is_in_service()
             }
-            CloseReason::Rebuilt => self.rebuilding && phase != ConnectionPhase::Lost,
             CloseReason::Silent => {
                 let since = connection.quiet_since.after(timeouts.silence);
                 timed && phase == ConnectionPhase::Up && now >= since.after(timeouts.suspect)
@@ -293,7 +292,6 @@ impl Books {
             | CloseReason::Drained
             | CloseReason::DrainDeadline
             | CloseReason::BackendDrained
-            | CloseReason::Rebuilt
             | CloseReason::Shutdown => {}
         }
         Ok(())

@@ -4,7 +4,15 @@ use baton::pool::{Pool, Probing, SlotState, TimerReason};
 
 use super::backend::{Backend, Health, Service};
 use super::books::{Books, ConnectionPhase, Phase, RequestPhase, Stream};
-use super::{Invariant, Verdict, require};
+use super::{Invariant, Verdict, Violation, require};
+
+/// Checks the pool's own recount, which a driver makes once a second, after every fact.
+pub(super) fn recount(pool: &Pool) -> Verdict {
+    pool.recount().map_err(|mismatch| Violation {
+        invariant: Invariant::PoolAssert,
+        what: format!("the pool is inconsistent: {mismatch}"),
+    })
+}
 
 impl Books {
     pub(super) fn sweep(&mut self, pool: &Pool) -> Verdict {

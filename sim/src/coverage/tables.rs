@@ -142,8 +142,6 @@ baton::words! {
         NotAdded = "BackendAdded: refused",
         Changed = "SettingChanged: done",
         NotChanged = "SettingChanged: refused",
-        Audited = "AuditRequested: nothing found",
-        Rebuilt = "AuditRequested: rebuilt",
     }
 }
 

@@ -64,11 +64,15 @@ impl Profile {
                 Family::Reconfiguration
                     | Family::WrongProbes
                     | Family::GatewayFailures
-                    | Family::Miscounts
                     | Family::Restart
             ),
         };
-        Family::ALL.iter().filter(on).copied().collect()
+        let families = Family::ALL.iter().filter(on).copied().collect();
+        if self == Self::Swarm {
+            // Family X5 was removed. Its draw stays, so that each later draw keeps its value.
+            swarm.chance(50);
+        }
+        families
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Family;
 use crate::draw::Stream;
 use crate::plan::{
-    Act, Change, Code, Directive, Forged, LastId, Miscount, Moment, Stage, StrategyPlan, When,
+    Act, Change, Code, Directive, Forged, LastId, Moment, Stage, StrategyPlan, When,
 };
 
 const CODES: [Code; 7] = [
@@ -31,19 +31,6 @@ const FORGED: [Forged; 14] = [
     Forged::BodyProgressed,
     Forged::NotSent,
     Forged::ResetSent,
-];
-
-const MISCOUNTS: [Option<Miscount>; 10] = [
-    None,
-    None,
-    Some(Miscount::Load),
-    Some(Miscount::Queue),
-    Some(Miscount::Retries),
-    Some(Miscount::Timer),
-    Some(Miscount::Backends),
-    Some(Miscount::Loads),
-    Some(Miscount::Probe),
-    Some(Miscount::Shutdown),
 ];
 
 const STAGES: [Stage; 3] = [Stage::Tcp, Stage::Tls, Stage::Settings];
@@ -145,8 +132,7 @@ pub(super) fn directives(
     stream: &mut Stream,
     all: &mut Vec<Directive>,
 ) {
-    // One miscount ends everything in flight; a second one would have nothing to affect.
-    let count = if family == Family::Miscounts { 1 } else { stream.wide(1, 8) };
+    let count = stream.wide(1, 8);
     let mut aim = Aim { shape, stream };
     for _ in 0..count {
         for (when, after_us, act) in strike(family, &mut aim) {
@@ -218,32 +204,21 @@ fn strike(family: Family, aim: &mut Aim<'_>) -> Strike {
         | Family::NeverCloses => stalls(family, aim),
         Family::StaleFacts => stale_facts(aim),
         Family::Shutdown => shutdown(aim),
-        Family::Reconfiguration
-        | Family::WrongProbes
-        | Family::GatewayFailures
-        | Family::Miscounts => configuration(family, aim),
+        Family::Reconfiguration => reconfiguration(aim),
+        Family::WrongProbes => wrong_probes(aim),
+        Family::GatewayFailures => gateway_failures(aim),
         Family::Restart | Family::ProtocolSwitch | Family::Unreachable => {
             vec![(When::Start, aim.time(), whole_backend(family, aim))]
         }
     }
 }
 
-/// The directives about the operator, health checks, gateway failures and audits.
-fn configuration(family: Family, aim: &mut Aim<'_>) -> Strike {
-    match family {
-        Family::Reconfiguration => reconfiguration(aim),
-        Family::WrongProbes => {
-            let backend = aim.backend();
-            let passed = aim.stream.pick(&[Some(false), Some(false), Some(true), None]);
-            let for_us = aim.stream.wide(10_000, 30_000_000);
-            vec![(When::Start, aim.time(), Act::Probes { backend, passed, for_us })]
-        }
-        Family::GatewayFailures => gateway_failures(aim),
-        _ => {
-            let what = aim.stream.pick(&MISCOUNTS);
-            vec![(aim.any(), aim.after(), Act::Miscount { what })]
-        }
-    }
+/// Health checks of one backend give wrong results for a while, or none.
+fn wrong_probes(aim: &mut Aim<'_>) -> Strike {
+    let backend = aim.backend();
+    let passed = aim.stream.pick(&[Some(false), Some(false), Some(true), None]);
+    let for_us = aim.stream.wide(10_000, 30_000_000);
+    vec![(When::Start, aim.time(), Act::Probes { backend, passed, for_us })]
 }
 
 /// A change of one backend, often undone later, at a time of the run or a moment of a request.

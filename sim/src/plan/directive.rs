@@ -182,20 +182,6 @@ pub enum Change {
     NoAttempts,
 }
 
-/// A count that a bug in the pool might get wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
-#[expect(missing_docs, reason = "each is the variant of the same name of `Planted`")]
-pub enum Miscount {
-    Load,
-    Queue,
-    Retries,
-    Timer,
-    Backends,
-    Loads,
-    Probe,
-    Shutdown,
-}
-
 /// The effect of a directive. Effects on a connection apply to the trigger's connection; without
 /// one they do nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
@@ -381,11 +367,6 @@ pub enum Act {
         /// RFC 9110, 15.
         status: u16,
     },
-    /// An audit of the pool, after a planted miscount.
-    Miscount {
-        /// The planted miscount; none if `None`.
-        what: Option<Miscount>,
-    },
 }
 
 impl Act {
@@ -432,7 +413,6 @@ impl Act {
             | Self::DisconnectAll
             | Self::Change { .. }
             | Self::Status { .. }
-            | Self::Miscount { .. }
             | Self::Shutdown
             | Self::Replace => {}
         }

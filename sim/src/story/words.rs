@@ -181,7 +181,6 @@ impl<'a> Names<'a> {
             | Input::WeightChanged { .. }
             | Input::ProbeFinished { .. }
             | Input::SettingChanged { .. }
-            | Input::AuditRequested
             | Input::ShutdownRequested { .. }
             | Input::Timeout => Vec::new(),
         }
@@ -277,7 +276,6 @@ impl<'a> Names<'a> {
             | Input::ProbeFinished { .. }
             | Input::SettingChanged { .. }
             | Input::ShutdownRequested { .. } => operator(input),
-            Input::AuditRequested => "audit".to_owned(),
             Input::Timeout => "timeout".to_owned(),
         };
         match handled {
@@ -286,7 +284,6 @@ impl<'a> Names<'a> {
             Handled::Refused => format!("{text} (refused)"),
             Handled::Rejected(rejection) => format!("{text} (rejected: {rejection})"),
             Handled::Added(token) => format!("{text} ({})", place(token)),
-            Handled::Rebuilt(mismatch) => format!("{text} found: {mismatch}"),
         }
     }
 

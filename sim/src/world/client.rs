@@ -47,11 +47,9 @@ impl World<'_> {
                     self.probe_ended(false);
                 }
             }
-            Handled::Done
-            | Handled::Stale
-            | Handled::Refused
-            | Handled::Added(_)
-            | Handled::Rebuilt(_) => unreachable!("the checker verified the answer"),
+            Handled::Done | Handled::Stale | Handled::Refused | Handled::Added(_) => {
+                unreachable!("the checker verified the answer")
+            }
         }
         self.trigger_request(request, Moment::Arrived);
         Ok(())

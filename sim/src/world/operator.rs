@@ -1,28 +1,22 @@
-//! The model operator, who changes the configuration at runtime; the health checks of backends; the
-//! audit.
+//! The model operator, who changes the configuration at runtime; the health checks of backends.
 
 use baton::pool::setting::Number;
-use baton::pool::{
-    BackendState, BackendToken, Handled, Input, Planted, Probing, Setting, StateCause,
-};
+use baton::pool::{BackendState, BackendToken, Handled, Input, Probing, Setting, StateCause};
 
 use super::World;
 use super::tables::{Event, NONE, Operation};
 use crate::checker::Verdict;
 use crate::coverage::sometimes;
 use crate::draw::Domain;
-use crate::plan::{Act, Change, Health, Miscount};
+use crate::plan::{Act, Change, Health};
 
 impl World<'_> {
-    /// Carries out an act of the operator or the audit.
+    /// Carries out an act of the operator.
     pub(super) fn strike_configuration(&mut self, act: Act) {
         let time = |time_us: u64| std::time::Duration::from_micros(time_us);
         let told = match act {
             Act::Add { backend, weight } => {
                 return self.schedule(self.now, Event::Operate(Operation::Add(backend, weight)));
-            }
-            Act::Miscount { what } => {
-                return self.schedule(self.now, Event::Operate(Operation::Audit(what)));
             }
             Act::Probes { backend, passed, for_us } => {
                 let until = self.now + for_us * 1_000;
@@ -75,7 +69,6 @@ impl World<'_> {
         match operation {
             Operation::Tell(input) => self.tell(input).map(drop),
             Operation::Add(server, weight) => self.add(server, weight),
-            Operation::Audit(what) => self.audit(what),
         }
     }
 
@@ -100,25 +93,6 @@ impl World<'_> {
             self.owners[usize::from(token.backend.0)] = self.joining;
             self.servers[self.joining as usize].token = Some(token);
         }
-    }
-
-    fn audit(&mut self, what: Option<Miscount>) -> Verdict {
-        let planted = what.is_some_and(|what| {
-            self.pool.plant(match what {
-                Miscount::Load => Planted::Load,
-                Miscount::Queue => Planted::Queue,
-                Miscount::Retries => Planted::Retries,
-                Miscount::Timer => Planted::Timer,
-                Miscount::Backends => Planted::Backends,
-                Miscount::Loads => Planted::Loads,
-                Miscount::Probe => Planted::Probe,
-                Miscount::Shutdown => Planted::Shutdown,
-            })
-        });
-        if planted {
-            self.checker.planted(what == Some(Miscount::Shutdown));
-        }
-        self.tell(Input::AuditRequested).map(drop)
     }
 
     /// Starts a health check. Its result arrives unless the backend hangs or the result is lost.

@@ -353,10 +353,7 @@ impl World<'_> {
                     sometimes!(self.coverage, DrainedByForce, forced);
                 }
                 CloseReason::Silent => sometimes!(self.coverage, SuspectClosed, true),
-                CloseReason::Drained
-                | CloseReason::BackendDrained
-                | CloseReason::Rebuilt
-                | CloseReason::Shutdown => {}
+                CloseReason::Drained | CloseReason::BackendDrained | CloseReason::Shutdown => {}
             },
             Output::RequestEnded { request, outcome, attempts, evidence } => {
                 let index = self.request_of(request);

@@ -50,8 +50,7 @@ impl World<'_> {
             | Act::Undrain { .. }
             | Act::Weight { .. }
             | Act::Change { .. }
-            | Act::Probes { .. }
-            | Act::Miscount { .. } => self.strike_configuration(act),
+            | Act::Probes { .. } => self.strike_configuration(act),
             Act::Replay { .. }
             | Act::HoldReports { .. }
             | Act::LateTimers { .. }

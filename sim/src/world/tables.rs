@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use baton::pool::{BackendToken, ConnectionToken, Input, Output, Protocol, RequestId, StreamToken};
 
-use crate::plan::{BackendPlan, Forged, Miscount, Stage};
+use crate::plan::{BackendPlan, Forged, Stage};
 
 /// No index.
 pub(super) const NONE: u32 = u32::MAX;
@@ -97,8 +97,6 @@ pub(super) enum Operation {
     Tell(Input),
     /// Adds a backend with a weight.
     Add(u16, u16),
-    /// Audits the pool, after an optional planted miscount.
-    Audit(Option<Miscount>),
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -2,10 +2,13 @@
 
 use super::super::invariants::{Mismatch, expect, same};
 use super::super::{connection::SlotState, limits};
-use super::{BackendSlots, Connection, NO_ENTRY, Slots, Stream, expected};
+use super::{BackendSlots, Slots, Stream, expected};
 
 impl Slots {
     /// Checks sets, loads and expected streams against the table entries.
+    ///
+    /// # Errors
+    /// The first check that failed.
     pub(crate) fn recount(&self) -> Result<(), Mismatch> {
         let mut expected_streams = 0;
         for (index, connection) in self.connections.iter().enumerate() {
@@ -42,30 +45,6 @@ impl Slots {
             return 0;
         }
         self.row(slot).iter().filter(|entry| matches!(entry, Stream::Open { .. })).count() as u32
-    }
-
-    /// Miscounts on purpose; see `Planted`.
-    pub(crate) fn plant_load(&mut self) -> bool {
-        let live = |connection: &&mut Connection| connection.load() > 0;
-        let found = self.connections.iter_mut().find(live);
-        found.map(Connection::plant_load).is_some()
-    }
-
-    /// Empties every slot, whatever the sets say, and rebuilds the sets.
-    pub(crate) fn rebuild(&mut self) {
-        let all = u64::MAX >> (u64::BITS as usize - self.per_backend);
-        self.backends.fill(BackendSlots { empty: all, ..BackendSlots::default() });
-        self.streams.fill(Stream::Free { next: NO_ENTRY });
-        self.free_heads.fill(NO_ENTRY);
-        (self.expected, self.retired) = (0, 0);
-        for index in 0..self.connections.len() {
-            self.connections[index].vacate();
-            if self.connections[index].generation >= self.generation_max {
-                self.backends[index / self.per_backend].empty &=
-                    !(1_u64 << (index % self.per_backend));
-                self.retired += 1;
-            }
-        }
     }
 }
 

@@ -1,5 +1,4 @@
-//! Backends added, drained, put back in service, removed and health-checked; settings changed;
-//! audits.
+//! Backends added, drained, put back in service, removed and health-checked; settings changed.
 
 use super::*;
 use crate::pool::setting::{Number, Timeout};
@@ -272,46 +271,4 @@ fn a_changed_setting_applies_to_later_requests() {
     assert_eq!((world.outcome(before), world.outcome(after)), (rejected, None));
     let wrong = Setting::Number(Number::Attempts, 0);
     assert_eq!(world.tell(Input::SettingChanged { setting: wrong }), Handled::Refused);
-}
-
-#[test]
-fn an_audit_of_a_consistent_pool_changes_nothing() {
-    let mut world = World::new(config(2));
-    world.shares(5);
-    world.orders.clear();
-    world.done(Input::AuditRequested);
-    assert_eq!(world.orders, []);
-}
-
-#[test]
-fn an_audit_that_finds_a_mismatch_rebuilds_the_pool() {
-    use Planted::{Backends, Load, Loads, Queue, Retries, Timer};
-    for planted in [Load, Loads, Queue, Retries, Timer, Backends] {
-        let mut world = World::new(config(2));
-        let requests: Vec<_> = (0..10).map(|_| world.get()).collect();
-        let connection = world.dials()[0];
-        world.connected(connection, 2);
-        let streams = world.opens();
-        world.opened(streams[0].0);
-        world.done(Input::ResponseStarted { stream: streams[0].0, status: 200 });
-        assert!(world.pool.plant(planted), "{planted:?}");
-        world.orders.clear();
-        let handled = world.tell(Input::AuditRequested);
-        assert!(matches!(handled, Handled::Rebuilt(_)), "{planted:?}: {handled:?}");
-        for request in requests {
-            let expected = if request == streams[0].1 {
-                Outcome::CutShort
-            } else {
-                Outcome::Rejected(Rejection::Rebuilt)
-            };
-            assert_eq!(world.outcome(request), Some(expected), "{planted:?}");
-        }
-        let closes = world.closes();
-        assert!(closes.contains(&(connection, CloseReason::Rebuilt)), "{closes:?}");
-        assert_eq!(world.tell(Input::FrameReceived { connection }), Handled::Stale);
-        let late = Input::ResponseEnded { stream: streams[0].0 };
-        assert_eq!(world.tell(late), Handled::Stale);
-        assert_eq!(world.shares(20).iter().sum::<usize>(), 20, "{planted:?}");
-        assert_eq!(world.pool.stats().counters.rebuilds, 1);
-    }
 }

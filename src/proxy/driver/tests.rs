@@ -1,10 +1,10 @@
-//! A pool with a wrong count, with real connections: what its clients see, and that the cluster
-//! serves again after the rebuild.
+//! A driver with real connections: an inconsistent pool, and health checks of backends.
 
 use std::convert::Infallible;
 use std::future::{Future, pending, ready};
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
 
 use bytes::Bytes;
@@ -19,7 +19,6 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use super::*;
-use crate::pool::Planted;
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::backends::BackendIdentity;
 use crate::proxy::client_limits::ClientLimits;
@@ -100,8 +99,6 @@ impl Proxy {
         // Request deadlines are longer than the test.
         cluster.pool.timeouts.queue = 2 * BOUND;
         cluster.pool.timeouts.response_head = 2 * BOUND;
-        // The pool must handle no timer between the wrong count and the audit: in tests it checks
-        // itself after every fact.
         cluster.pool.timeouts.silence = 2 * BOUND;
         let route = crate::proxy::route::Route::everything("web");
         let config =
@@ -129,12 +126,6 @@ impl Proxy {
 
     fn driver(&self) -> Rc<Driver> {
         Rc::clone(&self.clusters.drivers()[0])
-    }
-
-    fn plant(&self, planted: Planted) {
-        let driver = self.driver();
-        let found = driver.core.borrow_mut().pool.plant(planted);
-        assert!(found, "{planted:?}: there is a count to falsify");
     }
 
     /// Sends a GET on a new connection.
@@ -166,76 +157,6 @@ impl Proxy {
 fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     LocalSet::new().block_on(&runtime.expect("a runtime"), test);
-}
-
-/// Starts three requests (one in flight, one with a response that has begun, one that waits),
-/// plants a wrong count, has `audit` find it, and checks the end of the three and of a further
-/// request.
-async fn survive(planted: Planted, audit: impl AsyncFnOnce(&Rc<Driver>)) {
-    let proxy = Rc::new(Proxy::start());
-    let begun = proxy.get("/begin").await;
-    assert_eq!(begun.status(), 200);
-    let mut body = begun.into_body();
-    let first = within("the body begins", body.frame()).await.expect("more").expect("no error");
-    assert_eq!(first.into_data().expect("data"), "begun");
-    let (sender, mut ended) = tokio::sync::mpsc::unbounded_channel();
-    for (number, path) in ["/hang", "/"].into_iter().enumerate() {
-        let (proxy, sender) = (Rc::clone(&proxy), sender.clone());
-        let getting = Rc::clone(&proxy);
-        seams::spawn(async move {
-            let _ = sender.send(getting.get(path).await);
-        });
-        proxy.until("it is there", |stats| stats.requests as usize == number + 2).await;
-        if path == "/hang" {
-            proxy.until("it is sent", |stats| stats.slots.in_use == 2).await;
-        }
-    }
-    proxy.until("one waits", |stats| stats.waiting == 1).await;
-    proxy.plant(planted);
-    audit(&proxy.driver()).await;
-    for _ in 0..2 {
-        let response = within("an answer", ended.recv()).await.expect("the sender lives");
-        assert_eq!(response.status(), 502, "{planted:?}");
-        let status = response.headers()["proxy-status"].to_str().expect("text").to_owned();
-        assert!(status.contains("baton"), "{status}");
-    }
-    let cut = within("the body ends", body.frame()).await;
-    assert!(cut.is_some_and(|frame| frame.is_err()), "{planted:?}: the response is cut short");
-    let response = proxy.get("/").await;
-    assert_eq!(response.status(), 200, "{planted:?}: it serves again");
-    drop(response);
-    let snapshot = proxy.driver().snapshot();
-    assert_eq!(snapshot.stats.counters.rebuilds, 1, "{planted:?}");
-    let rejected: Vec<_> = snapshot.metrics.rejections.iter().collect();
-    assert!(rejected.contains(&("rebuilt", 2)), "{planted:?}: {rejected:?}");
-    assert!(proxy.driver().core.borrow().pool.recount().is_ok());
-}
-
-#[test]
-fn an_inconsistent_pool_is_rebuilt_and_serves_again() {
-    for planted in
-        [Planted::Load, Planted::Queue, Planted::Retries, Planted::Timer, Planted::Backends]
-    {
-        run(survive(planted, async |driver: &Rc<Driver>| {
-            driver.audit();
-        }));
-    }
-}
-
-/// The audit runs without being requested.
-#[test]
-fn the_audit_runs_by_itself() {
-    run(survive(Planted::Retries, async |driver: &Rc<Driver>| {
-        within("the audit", async {
-            while driver.snapshot().stats.counters.rebuilds == 0 {
-                seams::sleep(Duration::from_millis(10)).await;
-            }
-        })
-        .await;
-        let metrics = driver.snapshot().metrics;
-        assert!(metrics.audit.count() >= 1);
-        assert!(!metrics.audit.sum().is_zero(), "a recount takes time");
-    }));
 }
 
 thread_local! {
@@ -271,15 +192,41 @@ impl io::Write for Logged {
     }
 }
 
+/// One response has begun, one request is sent, one waits. In the `baton` command the panic aborts
+/// the process.
 #[test]
-fn a_mismatch_is_logged_with_the_state_of_the_pool() {
+fn an_inconsistent_pool_is_logged_with_its_state_and_panics() {
     keep_errors();
-    run(survive(Planted::Load, async |driver: &Rc<Driver>| {
+    run(async {
+        let proxy = Rc::new(Proxy::start());
+        let begun = proxy.get("/begin").await;
+        assert_eq!(begun.status(), 200);
+        for (number, path) in ["/hang", "/"].into_iter().enumerate() {
+            let getting = Rc::clone(&proxy);
+            seams::spawn(async move {
+                getting.get(path).await;
+            });
+            proxy.until("it is there", |stats| stats.requests as usize == number + 2).await;
+            if path == "/hang" {
+                proxy.until("it is sent", |stats| stats.slots.in_use == 2).await;
+            }
+        }
+        proxy.until("one waits", |stats| stats.waiting == 1).await;
+        let driver = proxy.driver();
         driver.audit();
-    }));
+        assert!(!driver.snapshot().metrics.audit.sum().is_zero(), "a recount takes time");
+        let consistent = driver.core.borrow().pool.clone();
+        driver.core.borrow_mut().pool.miscount();
+        let panic = catch_unwind(AssertUnwindSafe(|| driver.audit())).expect_err("it panics");
+        let message = panic.downcast::<String>().expect("a formatted message");
+        assert!(message.contains("web is inconsistent: requests on a retry"), "{message}");
+        // The rest of the test drives the pool further.
+        driver.core.borrow_mut().pool = consistent;
+    });
     let text = String::from_utf8(LOGGED.take()).expect("text");
     let line = text.lines().find(|line| line.contains("pool inconsistent")).expect("it is logged");
-    for part in ["ERROR", "cluster=\"web\"", "load of a slot (", "requests=3", "requests_waiting=1"]
+    for part in
+        ["ERROR", "cluster=\"web\"", "requests on a retry (", "requests=3", "requests_waiting=1"]
     {
         assert!(line.contains(part), "{part}: {line}");
     }

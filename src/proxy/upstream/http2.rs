@@ -169,8 +169,7 @@ impl Task<'_> {
             | Handled::Refused
             | Handled::Accepted(_)
             | Handled::Rejected(_)
-            | Handled::Added(_)
-            | Handled::Rebuilt(_) => {
+            | Handled::Added(_) => {
                 body.send_reset(Reason::CANCEL);
                 return;
             }
