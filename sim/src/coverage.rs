@@ -16,7 +16,8 @@ pub use tables::{
     Answer, BackendAs, BackendFact, ConnectionAs, ConnectionFact, PhaseAs, RequestAs, RequestFact,
     StreamAs, StreamFact,
 };
-use tables::{Operation, backend_answers, connection_answers, request_answers, stream_answers};
+use tables::{Operation, backend_answers, request_answers};
+pub(crate) use tables::{connection_answers, stream_answer};
 
 /// The answers to a request that arrives.
 const ARRIVALS: [Option<Rejection>; 4] = [
@@ -203,7 +204,9 @@ impl Coverage {
         let (states, facts) = (ConnectionAs::ALL, ConnectionFact::ALL);
         list(entries, "connection", &self.connections, states, facts, connection_answers);
         let (states, facts) = (StreamAs::ALL, StreamFact::ALL);
-        list(entries, "stream", &self.streams, states, facts, stream_answers);
+        list(entries, "stream", &self.streams, states, facts, |state, fact| {
+            [stream_answer(state, fact)]
+        });
         let (states, facts) = (BackendAs::ALL, BackendFact::ALL);
         list(entries, "backend", &self.backends, states, facts, backend_answers);
         let (states, facts) = (RequestAs::ALL, RequestFact::ALL);
@@ -244,18 +247,18 @@ impl Coverage {
 
 /// Lists the cells of a table that were met or must be met. `answers` returns the answers that a
 /// cell must meet.
-fn list<S: Copy + Display, F: Copy + Display>(
+fn list<S: Copy + Display, F: Copy + Display, A: AsRef<[Answer]>>(
     entries: &mut Vec<Entry>,
     table: &'static str,
     counts: &Counts,
     states: &[S],
     facts: &[F],
-    answers: impl Fn(S, F) -> &'static [Answer],
+    answers: impl Fn(S, F) -> A,
 ) {
     for (row, state) in states.iter().enumerate() {
         for (column, fact) in facts.iter().enumerate() {
             for answer in Answer::ALL {
-                let required = answers(*state, *fact).contains(answer);
+                let required = answers(*state, *fact).as_ref().contains(answer);
                 let count = counts.get(cell(row, facts.len(), column, *answer));
                 if required || count > 0 {
                     let name = format!("{state} × {fact}: {answer}");

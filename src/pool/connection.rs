@@ -1,19 +1,11 @@
-//! One connection: its lifecycle, its load, and the table of what may happen to it.
+//! One connection: its lifecycle, its load, and the table of its moves.
 //!
-//! Lifecycle and load are kept apart; the public [`SlotState`] is a function of the two. What may
-//! happen in which state (everything else is refused and changes nothing):
-//!
-//! | state | dialled | established | dial ended | reserved | released | silent | alive | drain | resumed | closed |
-//! |---|---|---|---|---|---|---|---|---|---|---|
-//! | empty | connecting | – | – | – | – | – | – | – | – | – |
-//! | connecting | – | available¹ | empty | – | – | – | – | – | – | – |
-//! | available | – | – | – | available¹ | available² | suspect | – | draining | – | empty² |
-//! | in use | – | – | – | – | available¹ | suspect | – | draining | – | empty² |
-//! | suspect | – | – | – | – | suspect² | – | available¹ | draining | – | empty² |
-//! | draining | – | – | – | – | draining² | – | – | draining³ | available¹ ⁴ | empty² |
-//!
-//! ¹ or in use, by load and limit. ² released needs a load, closed needs none. ³ only to
-//! [`DrainCause::Lost`], once, or from [`DrainCause::Backend`]. ⁴ only from [`DrainCause::Backend`].
+//! Lifecycle and load are kept apart; the public [`SlotState`] is a function of the two. [`table`]
+//! has the events that are legal in each state; every other event is refused and changes nothing.
+
+mod table;
+#[cfg(test)]
+mod tests;
 
 use core::hash::{Hash, Hasher};
 
@@ -21,6 +13,8 @@ use super::input::Protocol;
 use super::limits;
 use super::time::Instant;
 use crate::words;
+pub(crate) use table::ConnectionState;
+pub(crate) use table::{LEGAL, row};
 
 /// Why a connection is draining.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -168,14 +162,43 @@ impl Connection {
     }
 
     pub(crate) fn state(&self) -> SlotState {
-        match self.lifecycle {
-            Lifecycle::Empty => SlotState::Empty,
-            Lifecycle::Connecting { .. } => SlotState::Connecting,
-            Lifecycle::Ready if self.load < self.limit => SlotState::Available,
-            Lifecycle::Ready => SlotState::InUse,
-            Lifecycle::Suspect => SlotState::Suspect,
-            Lifecycle::Draining(_) => SlotState::Draining,
+        match self.exact_state() {
+            ConnectionState::Empty => SlotState::Empty,
+            ConnectionState::Connecting => SlotState::Connecting,
+            ConnectionState::Available => SlotState::Available,
+            ConnectionState::InUse => SlotState::InUse,
+            ConnectionState::Suspect => SlotState::Suspect,
+            ConnectionState::Draining
+            | ConnectionState::DrainingBackend
+            | ConnectionState::Lost => SlotState::Draining,
         }
+    }
+
+    /// Returns the state by which the table of moves distinguishes connections.
+    pub(crate) fn exact_state(&self) -> ConnectionState {
+        match self.lifecycle {
+            Lifecycle::Empty => ConnectionState::Empty,
+            Lifecycle::Connecting { .. } => ConnectionState::Connecting,
+            Lifecycle::Ready if self.load < self.limit => ConnectionState::Available,
+            Lifecycle::Ready => ConnectionState::InUse,
+            Lifecycle::Suspect => ConnectionState::Suspect,
+            Lifecycle::Draining(DrainCause::Backend) => ConnectionState::DrainingBackend,
+            Lifecycle::Draining(DrainCause::Lost) => ConnectionState::Lost,
+            Lifecycle::Draining(
+                DrainCause::GoAway
+                | DrainCause::MaxAge
+                | DrainCause::MaxRequests
+                | DrainCause::Unfit,
+            ) => ConnectionState::Draining,
+        }
+    }
+
+    fn is_loaded(&self) -> bool {
+        self.load > 0
+    }
+
+    fn is_unloaded(&self) -> bool {
+        self.load == 0
     }
 
     /// Sets the limit from the peer's limit and the operator's cap.
@@ -190,9 +213,9 @@ impl Connection {
     /// Changes the state as the table says.
     ///
     /// # Errors
-    /// [`Illegal`] where the table has a dash. Nothing changes then.
+    /// [`Illegal`] where the table has no move. Nothing changes then.
     pub(crate) fn apply(&mut self, event: Event) -> Result<(), Illegal> {
-        let next = self.next(event).ok_or(Illegal)?;
+        let next = table::next(self, event).ok_or(Illegal)?;
         match event {
             Event::Dialled { .. } => self.begin(),
             Event::Reserved => {
@@ -211,72 +234,6 @@ impl Connection {
         self.lifecycle = next;
         assert!(self.load == 0 || !matches!(next, Lifecycle::Empty | Lifecycle::Connecting { .. }));
         Ok(())
-    }
-
-    fn next(&self, event: Event) -> Option<Lifecycle> {
-        match self.lifecycle {
-            Lifecycle::Empty => match event {
-                Event::Dialled { expected } => Some(Lifecycle::Connecting { expected }),
-                Event::Established
-                | Event::DialEnded
-                | Event::Reserved
-                | Event::Released
-                | Event::Silent
-                | Event::Alive
-                | Event::Drain(_)
-                | Event::Resumed
-                | Event::Closed => None,
-            },
-            Lifecycle::Connecting { .. } => match event {
-                Event::Established => Some(Lifecycle::Ready),
-                Event::DialEnded => Some(Lifecycle::Empty),
-                Event::Dialled { .. }
-                | Event::Reserved
-                | Event::Released
-                | Event::Silent
-                | Event::Alive
-                | Event::Drain(_)
-                | Event::Resumed
-                | Event::Closed => None,
-            },
-            Lifecycle::Ready => match event {
-                Event::Reserved => (self.load < self.limit).then_some(Lifecycle::Ready),
-                Event::Silent => Some(Lifecycle::Suspect),
-                Event::Alive => None,
-                _ => self.next_in_any_live_state(event),
-            },
-            Lifecycle::Suspect => match event {
-                Event::Alive => Some(Lifecycle::Ready),
-                Event::Reserved | Event::Silent => None,
-                _ => self.next_in_any_live_state(event),
-            },
-            Lifecycle::Draining(cause) => match event {
-                Event::Drain(DrainCause::Lost) if cause == DrainCause::Lost => None,
-                Event::Drain(DrainCause::Lost) => self.next_in_any_live_state(event),
-                // The operator can cancel this drain; other causes are final, so they are kept.
-                Event::Drain(DrainCause::Backend) => None,
-                Event::Drain(next) if cause == DrainCause::Backend => {
-                    Some(Lifecycle::Draining(next))
-                }
-                Event::Drain(_) => None,
-                Event::Resumed => (cause == DrainCause::Backend).then_some(Lifecycle::Ready),
-                Event::Reserved | Event::Silent | Event::Alive => None,
-                _ => self.next_in_any_live_state(event),
-            },
-        }
-    }
-
-    /// Transitions that ready, suspect and draining connections share.
-    fn next_in_any_live_state(&self, event: Event) -> Option<Lifecycle> {
-        match event {
-            Event::Released => (self.load > 0).then_some(self.lifecycle),
-            Event::Drain(cause) => Some(Lifecycle::Draining(cause)),
-            Event::Closed => (self.load == 0).then_some(Lifecycle::Empty),
-            Event::Dialled { .. } | Event::Established | Event::DialEnded | Event::Resumed => None,
-            Event::Reserved | Event::Silent | Event::Alive => {
-                unreachable!("each live state handles these itself")
-            }
-        }
     }
 
     /// Hashes everything that affects future behaviour; see [`canonical`](super::canonical).
@@ -327,6 +284,3 @@ impl Connection {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -279,11 +279,12 @@ impl Slots {
 
     fn change(&mut self, index: usize, event: Event) -> Result<(), Illegal> {
         let connection = &mut self.connections[index];
-        let before = (connection.state(), expected(connection));
+        let (before, exact) = (connection.state(), connection.exact_state());
+        let brought = expected(connection);
         connection.apply(event)?;
-        self.transitions.note(before.0, event);
-        self.expected = self.expected - before.1 + expected(connection);
-        self.sort(index, before.0);
+        self.transitions.note(exact, event);
+        self.expected = self.expected - brought + expected(connection);
+        self.sort(index, before);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use super::backend::Service;
 use super::books::{Books, ConnectionPhase, Phase, RequestPhase, Stream};
 use crate::coverage::{
     Answer, BackendAs, BackendFact, ConnectionAs, ConnectionFact, Coverage, PhaseAs, RequestAs,
-    RequestFact, StreamAs, StreamFact,
+    RequestFact, StreamAs, StreamFact, connection_answers, stream_answer,
 };
 
 /// The answer that the pool must give to a fact.
@@ -137,33 +137,13 @@ impl Books {
         coverage: &mut Coverage,
     ) -> Answer {
         let state = self.connection_as(token, pool);
-        let answer = match (state, fact) {
-            (ConnectionAs::Gone, _) => Answer::Stale,
-            (
-                ConnectionAs::Connecting,
-                ConnectionFact::Connected
-                | ConnectionFact::ConnectFailed
-                | ConnectionFact::ConnectionClosed
-                | ConnectionFact::GoAwayReceived
-                | ConnectionFact::FrameReceived,
-            ) => Answer::Done,
-            (
-                ConnectionAs::Connecting,
-                ConnectionFact::MaxStreamsChanged | ConnectionFact::Pong,
-            )
-            | (_, ConnectionFact::Connected | ConnectionFact::ConnectFailed)
-            | (ConnectionAs::Lost, ConnectionFact::ConnectionClosed) => Answer::Refused,
-            (_, ConnectionFact::Pong) => {
+        let answer = match connection_answers(state, fact) {
+            [answer] => *answer,
+            // Two answers are possible for a pong only: it needs a PING in flight.
+            _ => {
                 let slot = self.slot(token).expect("it is not gone");
                 if self.connections[slot].ping_out { Answer::Done } else { Answer::Refused }
             }
-            (
-                _,
-                ConnectionFact::MaxStreamsChanged
-                | ConnectionFact::GoAwayReceived
-                | ConnectionFact::FrameReceived
-                | ConnectionFact::ConnectionClosed,
-            ) => Answer::Done,
         };
         coverage.connection(state, fact, answer);
         answer
@@ -195,22 +175,7 @@ impl Books {
         coverage: &mut Coverage,
     ) -> Answer {
         let state = self.stream_as(token);
-        let answer = match (state, fact) {
-            (StreamAs::Gone, _) => Answer::Stale,
-            (StreamAs::Resetting, StreamFact::ResetSent) => Answer::Done,
-            (StreamAs::Resetting, _) => Answer::Stale,
-            (_, StreamFact::ResetSent) => Answer::Refused,
-            (StreamAs::Ordered, StreamFact::StreamOpened) => Answer::Done,
-            (_, StreamFact::StreamOpened) => Answer::Refused,
-            (
-                _,
-                StreamFact::RequestSent | StreamFact::StreamFailed | StreamFact::BodyProgressed,
-            ) => Answer::Done,
-            (StreamAs::Responding, StreamFact::ResponseStarted) => Answer::Refused,
-            (_, StreamFact::ResponseStarted) => Answer::Done,
-            (StreamAs::Responding, StreamFact::ResponseEnded) => Answer::Done,
-            (_, StreamFact::ResponseEnded) => Answer::Refused,
-        };
+        let answer = stream_answer(state, fact);
         coverage.stream(state, fact, answer);
         answer
     }

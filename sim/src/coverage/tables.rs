@@ -146,7 +146,7 @@ baton::words! {
 }
 
 /// The answers allowed for a connection in a state.
-pub(super) fn connection_answers(state: ConnectionAs, fact: ConnectionFact) -> &'static [Answer] {
+pub(crate) fn connection_answers(state: ConnectionAs, fact: ConnectionFact) -> &'static [Answer] {
     use ConnectionAs as As;
     use ConnectionFact as Fact;
     match (state, fact) {
@@ -168,22 +168,22 @@ pub(super) fn connection_answers(state: ConnectionAs, fact: ConnectionFact) -> &
     }
 }
 
-/// The answers allowed for a stream in a state.
-pub(super) fn stream_answers(state: StreamAs, fact: StreamFact) -> &'static [Answer] {
+/// The answer of a stream in a state.
+pub(crate) fn stream_answer(state: StreamAs, fact: StreamFact) -> Answer {
     use StreamAs as As;
     use StreamFact as Fact;
     match (state, fact) {
-        (As::Gone, _) => &[Answer::Stale],
-        (As::Resetting, Fact::ResetSent) => &[Answer::Done],
-        (As::Resetting, _) => &[Answer::Stale],
-        (_, Fact::ResetSent) => &[Answer::Refused],
-        (As::Ordered, Fact::StreamOpened) => &[Answer::Done],
-        (As::Opened | As::Responding, Fact::StreamOpened) => &[Answer::Refused],
-        (_, Fact::RequestSent | Fact::StreamFailed | Fact::BodyProgressed) => &[Answer::Done],
-        (As::Ordered | As::Opened, Fact::ResponseStarted) => &[Answer::Done],
-        (As::Responding, Fact::ResponseStarted) => &[Answer::Refused],
-        (As::Ordered | As::Opened, Fact::ResponseEnded) => &[Answer::Refused],
-        (As::Responding, Fact::ResponseEnded) => &[Answer::Done],
+        (As::Gone, _) => Answer::Stale,
+        (As::Resetting, Fact::ResetSent) => Answer::Done,
+        (As::Resetting, _) => Answer::Stale,
+        (_, Fact::ResetSent) => Answer::Refused,
+        (As::Ordered, Fact::StreamOpened) => Answer::Done,
+        (As::Opened | As::Responding, Fact::StreamOpened) => Answer::Refused,
+        (_, Fact::RequestSent | Fact::StreamFailed | Fact::BodyProgressed) => Answer::Done,
+        (As::Ordered | As::Opened, Fact::ResponseStarted) => Answer::Done,
+        (As::Responding, Fact::ResponseStarted) => Answer::Refused,
+        (As::Ordered | As::Opened, Fact::ResponseEnded) => Answer::Refused,
+        (As::Responding, Fact::ResponseEnded) => Answer::Done,
     }
 }
 

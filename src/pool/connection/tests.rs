@@ -1,108 +1,95 @@
-//! The table in the module's documentation, by rows.
+//! Every state and event of the table; the effects of load and limits.
 
 use super::*;
 
-const EVENTS: [Event; 10] = [
-    Event::Dialled { expected: 7 },
-    Event::Established,
-    Event::DialEnded,
-    Event::Reserved,
-    Event::Released,
-    Event::Silent,
-    Event::Alive,
-    Event::Drain(DrainCause::MaxAge),
-    Event::Drain(DrainCause::Lost),
-    Event::Closed,
+const CAUSES: [DrainCause; 6] = [
+    DrainCause::GoAway,
+    DrainCause::MaxAge,
+    DrainCause::MaxRequests,
+    DrainCause::Unfit,
+    DrainCause::Backend,
+    DrainCause::Lost,
 ];
 
 fn connection(lifecycle: Lifecycle, load: u32, limit: u32) -> Connection {
     Connection { lifecycle, load, limit, ..Connection::new() }
 }
 
-/// Checks one row: the state after each of `EVENTS`; `None` is a dash.
-fn row(connection: &Connection, expected: [Option<SlotState>; 10]) {
-    for (event, expected) in EVENTS.into_iter().zip(expected) {
-        let mut after = connection.clone();
-        let result = after.apply(event);
-        match expected {
-            Some(state) => {
-                assert_eq!(result, Ok(()), "{event:?} in {:?}", connection.state());
-                assert_eq!(after.state(), state, "{event:?} in {:?}", connection.state());
-            }
-            None => {
-                assert_eq!(result, Err(Illegal), "{event:?} in {:?}", connection.state());
-                assert_eq!(&after, connection, "a refused {event:?} changes nothing");
-            }
-        }
+fn events() -> impl Iterator<Item = Event> {
+    let single = [
+        Event::Dialled { expected: 7 },
+        Event::Established,
+        Event::DialEnded,
+        Event::Reserved,
+        Event::Released,
+        Event::Silent,
+        Event::Alive,
+        Event::Resumed,
+        Event::Closed,
+    ];
+    single.into_iter().chain(CAUSES.map(Event::Drain))
+}
+
+/// Connections in every state, with loads below, at and above their limit.
+fn connections() -> impl Iterator<Item = Connection> {
+    let without_load = [Lifecycle::Empty, Lifecycle::Connecting { expected: 3 }];
+    let live = [Lifecycle::Ready, Lifecycle::Suspect].into_iter();
+    let live = live.chain(CAUSES.map(Lifecycle::Draining));
+    let loads = |lifecycle| {
+        let loads = (0..4).flat_map(|load| (0..4).map(move |limit| (load, limit)));
+        loads.map(move |(load, limit)| connection(lifecycle, load, limit))
+    };
+    without_load
+        .map(|lifecycle| connection(lifecycle, 0, 2))
+        .into_iter()
+        .chain(live.flat_map(loads))
+}
+
+/// Returns the connection after a legal event.
+fn moved(before: &Connection, event: Event) -> Connection {
+    let Connection { generation, lifecycle, load, opened, .. } = *before;
+    let to = |lifecycle| Connection { lifecycle, ..before.clone() };
+    match event {
+        Event::Dialled { expected } => Connection {
+            generation: generation + 1,
+            ..connection(Lifecycle::Connecting { expected }, 0, 0)
+        },
+        Event::Established | Event::Alive | Event::Resumed => to(Lifecycle::Ready),
+        Event::DialEnded | Event::Closed => to(Lifecycle::Empty),
+        Event::Reserved => Connection { load: load + 1, opened: opened + 1, ..to(lifecycle) },
+        Event::Released => Connection { load: load - 1, ..to(lifecycle) },
+        Event::Silent => to(Lifecycle::Suspect),
+        Event::Drain(cause) => to(Lifecycle::Draining(cause)),
     }
 }
 
-const EMPTY: Option<SlotState> = Some(SlotState::Empty);
-const CONNECTING: Option<SlotState> = Some(SlotState::Connecting);
-const AVAILABLE: Option<SlotState> = Some(SlotState::Available);
-const IN_USE: Option<SlotState> = Some(SlotState::InUse);
-const SUSPECT: Option<SlotState> = Some(SlotState::Suspect);
-const DRAINING: Option<SlotState> = Some(SlotState::Draining);
-
 #[test]
-fn empty() {
-    let row_of = [CONNECTING, None, None, None, None, None, None, None, None, None];
-    row(&connection(Lifecycle::Empty, 0, 0), row_of);
-}
-
-#[test]
-fn connecting() {
-    let connecting = Lifecycle::Connecting { expected: 3 };
-    let row_of = |ready| [None, ready, EMPTY, None, None, None, None, None, None, None];
-    row(&connection(connecting, 0, 5), row_of(AVAILABLE));
-    row(&connection(connecting, 0, 0), row_of(IN_USE));
-}
-
-#[test]
-fn available_without_load() {
-    let row_of =
-        |reserved| [None, None, None, reserved, None, SUSPECT, None, DRAINING, DRAINING, EMPTY];
-    row(&connection(Lifecycle::Ready, 0, 2), row_of(AVAILABLE));
-    row(&connection(Lifecycle::Ready, 0, 1), row_of(IN_USE));
-}
-
-#[test]
-fn available_with_load() {
-    row(
-        &connection(Lifecycle::Ready, 1, 2),
-        [None, None, None, IN_USE, AVAILABLE, SUSPECT, None, DRAINING, DRAINING, None],
-    );
-}
-
-#[test]
-fn in_use() {
-    let row_of = |released, closed| {
-        [None, None, None, None, released, SUSPECT, None, DRAINING, DRAINING, closed]
-    };
-    row(&connection(Lifecycle::Ready, 2, 2), row_of(AVAILABLE, None));
-    row(&connection(Lifecycle::Ready, 4, 2), row_of(IN_USE, None));
-    row(&connection(Lifecycle::Ready, 0, 0), row_of(None, EMPTY));
-}
-
-#[test]
-fn suspect() {
-    let row_of = |alive, released, closed| {
-        [None, None, None, None, released, None, alive, DRAINING, DRAINING, closed]
-    };
-    row(&connection(Lifecycle::Suspect, 1, 2), row_of(AVAILABLE, SUSPECT, None));
-    row(&connection(Lifecycle::Suspect, 2, 2), row_of(IN_USE, SUSPECT, None));
-    row(&connection(Lifecycle::Suspect, 0, 2), row_of(AVAILABLE, None, EMPTY));
-}
-
-#[test]
-fn draining() {
-    let row_of =
-        |released, lost, closed| [None, None, None, None, released, None, None, None, lost, closed];
-    let draining = Lifecycle::Draining(DrainCause::GoAway);
-    row(&connection(draining, 1, 2), row_of(DRAINING, DRAINING, None));
-    row(&connection(draining, 0, 2), row_of(None, DRAINING, EMPTY));
-    let lost = Lifecycle::Draining(DrainCause::Lost);
-    row(&connection(lost, 1, 2), row_of(DRAINING, None, None));
+fn every_event_in_every_state_moves_as_the_table_says_or_changes_nothing() {
+    let (mut legal, mut illegal) = ([0; ConnectionState::ALL.len()], 0);
+    for before in connections() {
+        for event in events() {
+            let state = before.exact_state();
+            let load_fits = match event {
+                Event::Released => before.load > 0,
+                Event::Closed => before.load == 0,
+                _ => true,
+            };
+            let mut after = before.clone();
+            let result = after.apply(event);
+            if LEGAL[row(event)].1.contains(&state) && load_fits {
+                assert_eq!(result, Ok(()), "{event:?} of {before:?}");
+                assert_eq!(after, moved(&before, event), "{event:?} of {before:?}");
+                legal[state as usize] |= 1 << row(event);
+            } else {
+                assert_eq!(result, Err(Illegal), "{event:?} of {before:?}");
+                assert_eq!(after, before, "a refused {event:?} changes nothing");
+                illegal += 1;
+            }
+        }
+    }
+    let met = legal.map(i32::count_ones);
+    assert_eq!(met, [1, 2, 7, 6, 6, 3, 5, 2], "legal events in {:?}", ConnectionState::ALL);
+    assert!(illegal > 0);
 }
 
 #[test]
