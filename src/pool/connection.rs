@@ -14,6 +14,7 @@ use super::limits;
 use super::time::Instant;
 use crate::words;
 pub(crate) use table::ConnectionState;
+#[cfg(any(test, feature = "simulation"))]
 pub(crate) use table::{LEGAL, row};
 
 /// Why a connection is draining.

@@ -92,6 +92,7 @@ mod request;
 mod slots;
 mod stats;
 mod timer;
+#[cfg(any(test, feature = "simulation"))]
 mod transitions;
 mod views;
 mod words;
@@ -111,6 +112,7 @@ pub use stats::{Counters, SlotStats, SlotView, Stats};
 pub use time::Instant;
 pub use timer::TimerReason;
 pub use token::{BackendId, BackendToken, ConnectionToken, RequestId, StreamToken};
+#[cfg(any(test, feature = "simulation"))]
 pub use transitions::Transitions;
 pub use views::StreamView;
 
@@ -230,6 +232,7 @@ impl Pool {
     ///
     /// # Panics
     /// If the pool was used before.
+    #[cfg(any(test, feature = "simulation"))]
     pub fn narrow_generations(&mut self, most: u32) {
         assert!(self.counters.dials == 0, "generations must be narrowed before the first dial");
         self.slots.narrow_generations(most);
@@ -426,6 +429,7 @@ impl Pool {
     }
 
     /// Returns the transitions of the connection table that this pool has made.
+    #[cfg(any(test, feature = "simulation"))]
     #[must_use]
     pub fn transitions(&self) -> Transitions {
         self.slots.transitions()

@@ -15,6 +15,7 @@ use super::input::Protocol;
 use super::limits::Limits;
 use super::stats::SlotStats;
 use super::token::{BackendId, ConnectionToken, StreamToken};
+#[cfg(any(test, feature = "simulation"))]
 use super::transitions::Transitions;
 
 /// The token names something that no longer exists, or never did.
@@ -63,8 +64,9 @@ pub(crate) struct Slots {
     expected: u64,
     /// Number of slots retired because their generations are used up.
     retired: u32,
-    /// The last generation a slot may have; smaller in simulations.
+    #[cfg(any(test, feature = "simulation"))]
     generation_max: u32,
+    #[cfg(any(test, feature = "simulation"))]
     transitions: Transitions,
 }
 
@@ -86,14 +88,25 @@ impl Slots {
             free_heads: vec![NO_ENTRY; connections],
             expected: 0,
             retired: 0,
+            #[cfg(any(test, feature = "simulation"))]
             generation_max: u32::MAX,
+            #[cfg(any(test, feature = "simulation"))]
             transitions: Transitions::default(),
         }
     }
 
+    #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn narrow_generations(&mut self, most: u32) {
         assert!(most >= 1, "a slot has at least one generation");
         self.generation_max = most;
+    }
+
+    /// The last generation a slot may have; smaller in simulations.
+    fn generation_max(&self) -> u32 {
+        #[cfg(any(test, feature = "simulation"))]
+        return self.generation_max;
+        #[cfg(not(any(test, feature = "simulation")))]
+        u32::MAX
     }
 
     /// Starts a dial in a free slot. Returns `None` if the limit of connections is reached.
@@ -279,12 +292,14 @@ impl Slots {
 
     fn change(&mut self, index: usize, event: Event) -> Result<(), Illegal> {
         let connection = &mut self.connections[index];
-        let (before, exact) = (connection.state(), connection.exact_state());
-        let brought = expected(connection);
+        let before = (connection.state(), expected(connection));
+        #[cfg(any(test, feature = "simulation"))]
+        let exact = connection.exact_state();
         connection.apply(event)?;
+        #[cfg(any(test, feature = "simulation"))]
         self.transitions.note(exact, event);
-        self.expected = self.expected - brought + expected(connection);
-        self.sort(index, before);
+        self.expected = self.expected - before.1 + expected(connection);
+        self.sort(index, before.0);
         Ok(())
     }
 
@@ -293,12 +308,13 @@ impl Slots {
         if after == before {
             return;
         }
+        let generation_max = self.generation_max();
         let bit = 1_u64 << (index % self.per_backend);
         let slots = &mut self.backends[index / self.per_backend];
         let from = slots.set(before);
         assert!(*from & bit != 0, "a slot is in the set of its state");
         *from &= !bit;
-        if after == SlotState::Empty && self.connections[index].generation >= self.generation_max {
+        if after == SlotState::Empty && self.connections[index].generation >= generation_max {
             self.retired += 1;
             return;
         }
@@ -388,6 +404,7 @@ impl Slots {
     }
 
     /// Returns the transitions made so far.
+    #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn transitions(&self) -> Transitions {
         self.transitions
     }

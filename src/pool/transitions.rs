@@ -1,4 +1,4 @@
-//! The moves of the table of connections that a pool has made. A simulation measures its coverage
+//! The transitions of the connection table that a pool has made. A simulation measures its coverage
 //! by them.
 
 use super::connection::{ConnectionState, Event, LEGAL, row};

@@ -50,15 +50,18 @@ macro_rules! table {
         }
 
         /// The rows of the table.
+        #[cfg(any(test, feature = "simulation"))]
         #[allow(non_camel_case_types, reason = "these are the names of events in reports")]
         #[derive(Clone, Copy)]
         enum Row { $($row),+ }
 
         /// The name of each event, and the states in which the event is legal.
+        #[cfg(any(test, feature = "simulation"))]
         pub(crate) const LEGAL: &[(&str, &[ConnectionState])] =
             &[$((stringify!($row), &[$(ConnectionState::$state),+])),+];
 
         /// Returns the index of an event in [`LEGAL`].
+        #[cfg(any(test, feature = "simulation"))]
         #[allow(unused_variables, reason = "only the kind of the event matters")]
         pub(crate) fn row(event: Event) -> usize {
             let row = match event { $($event => Row::$row),+ };

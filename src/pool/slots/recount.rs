@@ -16,7 +16,7 @@ impl Slots {
             let bit = 1_u64 << (index % self.per_backend);
             let slots = &self.backends[index / self.per_backend];
             let retired = connection.state() == SlotState::Empty
-                && connection.generation >= self.generation_max;
+                && connection.generation >= self.generation_max();
             let memberships = slots.memberships(bit);
             same(memberships, u32::from(!retired), "sets that a slot is in", index)?;
             let sorted = retired || slots.bits(connection.state()) & bit != 0;
