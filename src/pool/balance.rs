@@ -19,10 +19,10 @@ use core::time::Duration;
 
 use super::config::Strategy;
 use super::heap::IndexedHeap;
-use super::invariants::{Mismatch, expect};
+use super::mismatch::{Mismatch, expect};
 use super::random::Random;
 use super::time::{Instant, nanoseconds};
-use super::token::BackendId;
+use super::token::{BackendId, backend_id};
 
 /// A set of backends to choose from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,7 +173,7 @@ impl Balancer {
         let avoid = avoid.map(|backend| u32::from(backend.0)).filter(|index| heap.contains(*index));
         let candidates = heap.len() - usize::from(avoid.is_some());
         if candidates == 0 {
-            return avoid.map(backend_id);
+            return avoid.map(|index| backend_id(index as usize));
         }
         let index = match self.strategy {
             Strategy::RoundRobin | Strategy::Weighted => self.first(set, avoid)?,
@@ -200,7 +200,7 @@ impl Balancer {
                 if load(other) < load(one) { other } else { one }
             }
         };
-        Some(backend_id(index))
+        Some(backend_id(index as usize))
     }
 
     /// Advances the virtual time of a backend that was chosen.
@@ -257,10 +257,6 @@ fn draw(heap: &IndexedHeap, avoid: Option<u32>, candidates: usize, random: &mut 
         Some(place) if drawn >= place => heap.member(drawn + 1),
         Some(_) | None => heap.member(drawn),
     }
-}
-
-fn backend_id(index: u32) -> BackendId {
-    BackendId(u16::try_from(index).expect("at most 4096 backends"))
 }
 
 #[cfg(test)]

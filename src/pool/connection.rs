@@ -1,9 +1,9 @@
 //! One connection: its lifecycle, its load, and the table of its moves.
 //!
-//! Lifecycle and load are kept apart; the public [`SlotState`] is a function of the two. [`table`]
+//! Lifecycle and load are kept apart; the public [`SlotState`] is a function of the two. `lifecycle`
 //! has the events that are legal in each state; every other event is refused and changes nothing.
 
-mod table;
+mod lifecycle;
 #[cfg(test)]
 mod tests;
 
@@ -12,75 +12,11 @@ use core::hash::{Hash, Hasher};
 use super::input::Protocol;
 use super::limits;
 use super::time::Instant;
-use crate::words;
-pub(crate) use table::ConnectionState;
+use lifecycle::next;
+pub(crate) use lifecycle::{ConnectionState, Event, Lifecycle};
+pub use lifecycle::{DrainCause, SlotState};
 #[cfg(any(test, feature = "simulation"))]
-pub(crate) use table::{LEGAL, row};
-
-/// Why a connection is draining.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DrainCause {
-    /// The peer sent GOAWAY or `Connection: close`.
-    GoAway,
-    /// The connection reached its maximum age.
-    MaxAge,
-    /// The connection carried the maximum number of requests, by configuration or by HTTP/2
-    /// identifiers.
-    MaxRequests,
-    /// The last user of a stream found the connection unfit for further use.
-    Unfit,
-    /// The backend of the connection was drained or removed.
-    Backend,
-    /// The connection is closed, but the owners of its streams have yet to report how each one
-    /// ended.
-    Lost,
-}
-
-/// Lifecycle of a slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Lifecycle {
-    Empty,
-    /// The slot owns a dial that is expected to provide this many streams; 0 once the dial is slow.
-    Connecting {
-        expected: u32,
-    },
-    Ready,
-    Suspect,
-    Draining(DrainCause),
-}
-
-words! {
-    /// Public state of a slot, for the admin API, metrics and logs.
-    pub enum SlotState {
-        /// The slot is free.
-        Empty = "empty",
-        /// A dial is in progress.
-        Connecting = "connecting",
-        /// Ready, and below its limit.
-        Available = "available",
-        /// Ready, and at its limit, or above it after the peer lowered the limit.
-        InUse = "in_use",
-        /// Silent for too long with work outstanding; a PING is unanswered.
-        Suspect = "suspect",
-        /// Gets no new streams.
-        Draining = "draining",
-    }
-}
-
-/// Event in the life of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Event {
-    Dialled { expected: u32 },
-    Established,
-    DialEnded,
-    Reserved,
-    Released,
-    Silent,
-    Alive,
-    Drain(DrainCause),
-    Resumed,
-    Closed,
-}
+pub(crate) use lifecycle::{LEGAL, row};
 
 /// State of the pool's PING on a connection: none, or one that is unanswered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -163,43 +99,12 @@ impl Connection {
     }
 
     pub(crate) fn state(&self) -> SlotState {
-        match self.exact_state() {
-            ConnectionState::Empty => SlotState::Empty,
-            ConnectionState::Connecting => SlotState::Connecting,
-            ConnectionState::Available => SlotState::Available,
-            ConnectionState::InUse => SlotState::InUse,
-            ConnectionState::Suspect => SlotState::Suspect,
-            ConnectionState::Draining
-            | ConnectionState::DrainingBackend
-            | ConnectionState::Lost => SlotState::Draining,
-        }
+        self.exact_state().into()
     }
 
     /// Returns the state by which the table of moves distinguishes connections.
     pub(crate) fn exact_state(&self) -> ConnectionState {
-        match self.lifecycle {
-            Lifecycle::Empty => ConnectionState::Empty,
-            Lifecycle::Connecting { .. } => ConnectionState::Connecting,
-            Lifecycle::Ready if self.load < self.limit => ConnectionState::Available,
-            Lifecycle::Ready => ConnectionState::InUse,
-            Lifecycle::Suspect => ConnectionState::Suspect,
-            Lifecycle::Draining(DrainCause::Backend) => ConnectionState::DrainingBackend,
-            Lifecycle::Draining(DrainCause::Lost) => ConnectionState::Lost,
-            Lifecycle::Draining(
-                DrainCause::GoAway
-                | DrainCause::MaxAge
-                | DrainCause::MaxRequests
-                | DrainCause::Unfit,
-            ) => ConnectionState::Draining,
-        }
-    }
-
-    fn is_loaded(&self) -> bool {
-        self.load > 0
-    }
-
-    fn is_unloaded(&self) -> bool {
-        self.load == 0
+        self.lifecycle.state(self.load, self.limit)
     }
 
     /// Sets the limit from the peer's limit and the operator's cap.
@@ -216,7 +121,7 @@ impl Connection {
     /// # Errors
     /// [`Illegal`] where the table has no move. Nothing changes then.
     pub(crate) fn apply(&mut self, event: Event) -> Result<(), Illegal> {
-        let next = table::next(self, event).ok_or(Illegal)?;
+        let next = next(self.lifecycle, self.load, self.limit, event).ok_or(Illegal)?;
         match event {
             Event::Dialled { .. } => self.begin(),
             Event::Reserved => {

@@ -4,7 +4,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::invariants::{Mismatch, expect, same};
+use super::mismatch::{Mismatch, expect, same};
 
 const ABSENT: u32 = u32::MAX;
 /// Children of an entry. Four fit in one cache line, and the heap is half as deep as with two.

@@ -1,48 +1,15 @@
 //! Invariants that hold after every fact, checked by a recount in O(size of the tables). The
 //! simulator and tests recount after each fact; a driver recounts once in a while.
 
-use core::fmt;
-
 use super::backend::Service;
 use super::balance::Set;
 use super::config::Probing;
 use super::connection::{DrainCause, Lifecycle};
+use super::mismatch::{Mismatch, expect, same};
 use super::request::RequestState;
 use super::slots::Stream;
 use super::timer::Timer;
 use super::{Phase, Pool, backend_id};
-
-/// A failed check of a recount: a bug in the pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Mismatch {
-    /// The check that failed.
-    pub what: &'static str,
-    /// Index of the slot, request or backend concerned; 0 if the check is about the whole pool.
-    pub place: u32,
-}
-
-impl fmt::Display for Mismatch {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} ({})", self.what, self.place)
-    }
-}
-
-impl core::error::Error for Mismatch {}
-
-/// Fails with `what` unless `holds`.
-pub(crate) fn expect(holds: bool, what: &'static str, place: usize) -> Result<(), Mismatch> {
-    if holds { Ok(()) } else { Err(Mismatch { what, place: place as u32 }) }
-}
-
-/// Fails with `what` unless two values are equal.
-pub(crate) fn same<T: PartialEq>(
-    one: T,
-    other: T,
-    what: &'static str,
-    place: usize,
-) -> Result<(), Mismatch> {
-    expect(one == other, what, place)
-}
 
 impl Pool {
     /// Recounts everything, and changes nothing.

@@ -81,6 +81,7 @@ mod dispatch;
 mod health;
 mod heap;
 mod invariants;
+mod mismatch;
 mod on_backend;
 mod on_connection;
 mod on_health;
@@ -103,18 +104,17 @@ pub use config::{
 };
 pub use connection::{DrainCause, SlotState};
 pub use input::{ConnectFailure, Input, Protocol, ShutdownCause, StreamFailure};
-pub use invariants::Mismatch;
 pub use limits::Limits;
+pub use mismatch::Mismatch;
 pub use output::{CloseReason, Handled, Outcome, OutcomeKind, Output, Rejection};
 pub use retry::Evidence;
 pub use setting::Setting;
-pub use stats::{Counters, SlotStats, SlotView, Stats};
+pub use stats::{Counters, SlotStats, SlotView, Stats, StreamView};
 pub use time::Instant;
 pub use timer::TimerReason;
 pub use token::{BackendId, BackendToken, ConnectionToken, RequestId, StreamToken};
 #[cfg(any(test, feature = "simulation"))]
 pub use transitions::Transitions;
-pub use views::StreamView;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -126,6 +126,7 @@ use random::Random;
 use request::Requests;
 use slots::{Slots, Stale};
 use timer::Timers;
+use token::backend_id;
 
 /// State of the shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -470,10 +471,6 @@ impl Pool {
         assert!(self.outputs.len() < self.outputs_max, "the bound on outputs holds");
         self.outputs.push_back(output);
     }
-}
-
-fn backend_id(index: usize) -> BackendId {
-    BackendId(u16::try_from(index).expect("at most 4096 backends"))
 }
 
 #[cfg(test)]

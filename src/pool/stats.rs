@@ -1,6 +1,7 @@
-//! Statistics for the admin API, metrics and tests.
+//! Statistics and views for the admin API, metrics and tests.
 
 use super::connection::SlotState;
+use super::token::{RequestId, StreamToken};
 
 /// Connection slots by [`SlotState`], and the streams on them, counted by walking the tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +36,19 @@ pub struct SlotView {
     /// Streams the connection may carry. For a dial: the streams it is expected to provide, 0 once
     /// it is slow.
     pub limit: u32,
+}
+
+/// A stream that carries a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamView {
+    /// Its token.
+    pub stream: StreamToken,
+    /// As in [`StreamOpened`](super::Input::StreamOpened); 0 before that fact.
+    pub stream_id: u32,
+    /// The request it carries.
+    pub request: RequestId,
+    /// True if the head of the response went to the client.
+    pub response_began: bool,
 }
 
 /// Event counters since the pool was built.

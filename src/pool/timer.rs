@@ -3,7 +3,7 @@
 //! of the cause disarms it.
 
 use super::heap::IndexedHeap;
-use super::invariants::Mismatch;
+use super::mismatch::Mismatch;
 use super::time::Instant;
 use crate::words;
 

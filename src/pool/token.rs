@@ -13,6 +13,14 @@ use core::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendId(pub u16);
 
+/// Returns the backend index as an id.
+///
+/// # Panics
+/// If the index does not fit in 16 bits.
+pub(crate) fn backend_id(index: usize) -> BackendId {
+    BackendId(u16::try_from(index).expect("at most 4096 backends"))
+}
+
 /// One backend, from its addition to the configuration until it was removed and freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendToken {

@@ -2,22 +2,10 @@
 //! of a shutdown. The getters walk the tables: use them for the admin API, not for every request.
 
 use super::slots::Stream;
+use super::stats::StreamView;
 use super::timer::Timer;
-use super::token::{BackendId, ConnectionToken, RequestId, StreamToken};
+use super::token::{BackendId, ConnectionToken};
 use super::{Instant, Pool, SlotState};
-
-/// A stream that carries a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StreamView {
-    /// Its token.
-    pub stream: StreamToken,
-    /// As in [`StreamOpened`](super::Input::StreamOpened); 0 before that fact.
-    pub stream_id: u32,
-    /// The request it carries.
-    pub request: RequestId,
-    /// True if the head of the response went to the client.
-    pub response_began: bool,
-}
 
 impl Pool {
     /// Returns the connections and dials of a backend, by slot; none if there is no such backend.

@@ -1,7 +1,8 @@
 //! Recount of the token layer from its table entries.
 
-use super::super::invariants::{Mismatch, expect, same};
-use super::super::{connection::SlotState, limits};
+use super::super::connection::SlotState;
+use super::super::limits;
+use super::super::mismatch::{Mismatch, expect, same};
 use super::{BackendSlots, Slots, Stream, expected};
 
 impl Slots {
