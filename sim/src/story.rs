@@ -168,7 +168,7 @@ fn told_line(told: &Told, names: &mut Names<'_>, asked: Option<u32>, blank: Line
         text: names.input(told.input, asked, accepted, told.handled),
         orders: told.orders.iter().map(|order| names.order(*order)).collect(),
         about,
-        slots: told.slots.iter().map(|(token, view)| names.slot(*token, *view)).collect(),
+        slots: told.slots.iter().map(|view| names.slot(*view)).collect(),
         requests: Some((told.waiting, told.live)),
         ..blank
     }

@@ -3,8 +3,7 @@
 use std::hash::{Hash, Hasher};
 
 use baton::pool::{
-    BackendId, ConnectionToken, Handled, Input, Instant, Output, Pool, SlotState, SlotView,
-    StreamToken,
+    BackendId, ConnectionToken, Handled, Input, Instant, Output, Pool, SlotView, StreamToken,
 };
 
 use crate::world::tables::{DownFrame, UpFrame};
@@ -40,7 +39,7 @@ pub(crate) struct Told {
     pub(crate) handled: Handled,
     pub(crate) orders: Vec<Output>,
     /// Every non-empty slot after the fact.
-    pub(crate) slots: Vec<(ConnectionToken, SlotView)>,
+    pub(crate) slots: Vec<SlotView>,
     /// Waiting requests, and all live ones.
     pub(crate) waiting: u32,
     pub(crate) live: u32,
@@ -122,20 +121,14 @@ impl Trace {
             return;
         }
         let stats = pool.stats();
-        let slots = 2 * pool.config().limits.connections_per_backend as u16;
-        let view = |backend: u16, slot: u16| {
-            let backend = BackendId(backend);
-            let view = pool.slot(backend, slot).filter(|view| view.state != SlotState::Empty)?;
-            Some((ConnectionToken { backend, slot, generation: view.generation }, view))
-        };
-        let backends = 0..pool.config().backends.len() as u16;
-        let slots = backends.flat_map(|backend| (0..slots).map(move |slot| (backend, slot)));
+        let backends = (0..pool.config().backends.len() as u16).map(BackendId);
+        let connections = backends.flat_map(|backend| pool.connections(backend));
         let told = Told {
             step: self.told,
             input,
             handled,
             orders: orders.to_vec(),
-            slots: slots.filter_map(|(backend, slot)| view(backend, slot)).collect(),
+            slots: connections.filter_map(|it| pool.slot(it.backend, it.slot)).collect(),
             waiting: stats.waiting,
             live: stats.requests,
         };

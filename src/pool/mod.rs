@@ -367,8 +367,8 @@ impl Pool {
             let index = usize::from(backend.0) * per_backend + usize::from(slot);
             let connection = self.slots.connection(index);
             SlotView {
+                connection: self.slots.token(index),
                 state: connection.state(),
-                generation: connection.generation,
                 streams: connection.load(),
                 limit: match connection.lifecycle() {
                     connection::Lifecycle::Connecting { expected } => expected,

@@ -1,7 +1,7 @@
 //! Statistics and views for the admin API, metrics and tests.
 
 use super::connection::SlotState;
-use super::token::{RequestId, StreamToken};
+use super::token::{ConnectionToken, RequestId, StreamToken};
 
 /// Connection slots by [`SlotState`], and the streams on them, counted by walking the tables.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,10 +27,10 @@ pub struct SlotStats {
 /// Public view of one connection slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotView {
+    /// Token of the slot's connection or dial; of the last one if the slot is empty.
+    pub connection: ConnectionToken,
     /// State of the slot.
     pub state: SlotState,
-    /// Number of uses of the slot.
-    pub generation: u32,
     /// Streams reserved, open, or reset but not yet on the wire.
     pub streams: u32,
     /// Streams the connection may carry. For a dial: the streams it is expected to provide, 0 once

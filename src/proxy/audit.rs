@@ -49,22 +49,19 @@ pub fn log(cluster: &str, worker: usize, pool: &Pool, mismatch: Mismatch) {
     );
 }
 
-/// Lists every slot that is not empty: name, state, streams and limit.
+/// Lists every connection and dial: name, state, streams and limit.
 fn connections(pool: &Pool) -> String {
     let mut text = String::new();
-    let mut count = 0;
-    let places = (0..=u16::MAX).map(BackendId).take_while(|it| pool.slot(*it, 0).is_some());
-    for connection in places.flat_map(|place| pool.connections(place)) {
-        count += 1;
-        if count <= AUDIT_CONNECTIONS_LISTED_MAX
-            && let Some(view) = pool.slot(connection.backend, connection.slot)
-        {
-            // Writing to a String does not fail.
-            let _ = write!(text, "{connection} {} {}/{}; ", view.state, view.streams, view.limit);
-        }
+    let places = (0..=u16::MAX).map(BackendId).take(pool.config().limits.backends);
+    let mut connections = places.flat_map(|place| pool.connections(place));
+    for connection in connections.by_ref().take(AUDIT_CONNECTIONS_LISTED_MAX) {
+        let view = pool.slot(connection.backend, connection.slot).expect("it has a token");
+        // Writing to a String does not fail.
+        let _ = write!(text, "{connection} {} {}/{}; ", view.state, view.streams, view.limit);
     }
-    if count > AUDIT_CONNECTIONS_LISTED_MAX {
-        let _ = write!(text, "and {} more", count - AUDIT_CONNECTIONS_LISTED_MAX);
+    let more = connections.count();
+    if more > 0 {
+        let _ = write!(text, "and {more} more");
     }
     text
 }

@@ -225,8 +225,8 @@ fn backend(
     let id = backend.token.backend;
     let view = pool.backend(id)?;
     let connection = |token: ConnectionToken| {
-        let SlotView { state, generation, streams, limit } = pool.slot(id, token.slot)?;
-        let (connection, slot) = (token.to_string(), token.slot);
+        let SlotView { state, streams, limit, .. } = pool.slot(id, token.slot)?;
+        let (connection, ConnectionToken { slot, generation, .. }) = (token.to_string(), token);
         Some(ConnectionSnapshot { connection, slot, generation, state, streams, limit })
     };
     let backoff = pool.backoff_until(id).map(|until| until.since(now));

@@ -76,9 +76,7 @@ impl Books {
             }
             let view = pool.slot(token.backend, token.slot);
             let slow = view.is_some_and(|view| {
-                view.generation == token.generation
-                    && view.state == SlotState::Connecting
-                    && view.limit == 0
+                view.connection == token && view.state == SlotState::Connecting && view.limit == 0
             });
             let due = connection.since.after(self.config.timeouts.silence);
             // The backend's ejection in this step also clears the expectation.

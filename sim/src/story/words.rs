@@ -323,11 +323,11 @@ impl<'a> Names<'a> {
         }
     }
 
-    pub(super) fn slot(&self, token: ConnectionToken, view: SlotView) -> Slot {
+    pub(super) fn slot(&self, view: SlotView) -> Slot {
         Slot {
-            name: self.connection(token),
-            slot: token.slot,
-            generation: view.generation,
+            name: self.connection(view.connection),
+            slot: view.connection.slot,
+            generation: view.connection.generation,
             state: view.state.name(),
             streams: view.streams,
             limit: view.limit,
