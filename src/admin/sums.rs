@@ -66,9 +66,7 @@ impl<'a> ClusterSum<'a> {
 // Slots are counted by backend.
 merge_fields! {
     Stats { requests, waiting, retrying, counters } except { slots };
-    Counters {
-        stale, refused, dials, retries, pings, ejections, spared, probes, probes_failed
-    };
+    Counters { stale, refused, pings, ejections, spared };
 }
 
 impl BackendSum {

@@ -122,7 +122,6 @@ impl Pool {
         let timeouts = &self.config.timeouts;
         self.timers.arm(Timer::Life(slot as u32), now.after(timeouts.connect));
         self.timers.arm(Timer::Quiet(slot as u32), now.after(timeouts.silence));
-        self.counters.dials += 1;
         self.order(Output::Connect { connection });
         self.balancer.charge(backend, now);
         self.refresh(backend);

@@ -178,7 +178,6 @@ impl Pool {
         place.probing = Some(number);
         let timer = Timer::Probe(u32::from(backend.0));
         self.timers.arm(timer, now.after(self.config.timeouts.probe_timeout));
-        self.counters.probes += 1;
         let backend = self.backend_token_of(backend);
         self.order(Output::Probe { backend, number });
     }
@@ -220,7 +219,6 @@ impl Pool {
     }
 
     fn count_probe(&mut self, now: Instant, backend: BackendId, passed: bool) {
-        self.counters.probes_failed += u64::from(!passed);
         let place = &mut self.backends[usize::from(backend.0)];
         if !place.probes.finished(passed, &self.config.health) {
             return;

@@ -96,7 +96,6 @@ impl Pool {
         };
         if retry::may_retry(&self.config.retry, evidence, attempt) && self.phase != Phase::Over {
             self.retrying = others + 1;
-            self.counters.retries[evidence as usize] += 1;
             self.wait(now, index);
             return;
         }

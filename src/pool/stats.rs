@@ -51,36 +51,20 @@ pub struct StreamView {
     pub response_began: bool,
 }
 
-/// Event counters since the pool was built.
+/// Event counters since the pool was built. The driver counts what is counted by backend, such as
+/// dials.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Facts about things that no longer existed.
     pub stale: u64,
     /// Facts that could not be true in the state at the time.
     pub refused: u64,
-    /// Dials ordered.
-    pub dials: u64,
-    /// Attempts beyond the first, by the evidence of the attempt before, in the order of
-    /// [`Evidence`](super::Evidence).
-    pub retries: [u64; 5],
     /// PINGs ordered.
     pub pings: u64,
     /// Backends ejected.
     pub ejections: u64,
     /// Ejection overflow: ejections that were skipped because enough backends were ejected.
     pub spared: u64,
-    /// Health checks ordered.
-    pub probes: u64,
-    /// Health checks that failed, including those that another pool ordered and reported.
-    pub probes_failed: u64,
-}
-
-impl Counters {
-    /// Attempts beyond the first.
-    #[must_use]
-    pub fn all_retries(&self) -> u64 {
-        self.retries.iter().sum()
-    }
 }
 
 /// A snapshot of a whole pool.

@@ -119,6 +119,12 @@ impl World {
         self.arrive(false, true)
     }
 
+    /// Returns the number of all dials ordered: each starts a generation of its slot.
+    fn dialled(&self) -> u32 {
+        let slots = 0..self.pool.slots.len();
+        slots.map(|slot| self.pool.slots.connection(slot).generation).sum()
+    }
+
     /// Returns the dials ordered since the last call.
     fn dials(&mut self) -> Vec<ConnectionToken> {
         self.take(|order| match order {

@@ -25,12 +25,12 @@ fn gone(world: &mut World) -> Vec<BackendToken> {
 fn a_backend_that_is_added_serves_and_others_keep_their_connections() {
     let mut world = World::new(config(1));
     assert_eq!(world.shares(4), [4, 0, 0, 0]);
-    let dials = world.pool.stats().counters.dials;
+    let dials = world.dialled();
     assert!(matches!(add(&mut world), Handled::Added(_)));
     assert_eq!(states(&mut world), [(1, BackendState::Up, StateCause::Configured)]);
     let after = world.shares(40);
     assert!(after[1] >= 18, "{after:?}");
-    assert_eq!(world.pool.stats().counters.dials, dials + 1, "the old connection was kept");
+    assert_eq!(world.dialled(), dials + 1, "the old connection was kept");
 }
 
 #[test]

@@ -208,5 +208,5 @@ fn requests_spread_over_backends_and_open_one_connection_each() {
     let mut world = World::new(config(2));
     let served = world.shares(20);
     assert!(served[..2].iter().all(|count| (9..=11).contains(count)), "{served:?}");
-    assert_eq!(world.pool.stats().counters.dials, 2);
+    assert_eq!(world.dialled(), 2);
 }

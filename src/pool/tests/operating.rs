@@ -118,7 +118,7 @@ fn after_a_cancelled_drain_a_backend_keeps_its_connections() {
         world.done(Input::DrainRequested { backend, within: SECOND * 3600 });
         world.done(Input::DrainCancelled { backend });
     }
-    assert_eq!(world.pool.stats().counters.dials, 1);
+    assert_eq!(world.dialled(), 1);
 }
 
 #[test]
