@@ -95,22 +95,6 @@ impl Slots {
         }
     }
 
-    #[cfg(any(test, feature = "simulation"))]
-    pub(crate) fn narrow_generations(&mut self, most: u32) {
-        assert!(most >= 1, "a slot has at least one generation");
-        let unused = self.connections.iter().all(|connection| connection.generation == 0);
-        assert!(unused, "generations must be narrowed before the first dial");
-        self.generation_max = most;
-    }
-
-    /// The last generation a slot may have; smaller in simulations.
-    fn generation_max(&self) -> u32 {
-        #[cfg(any(test, feature = "simulation"))]
-        return self.generation_max;
-        #[cfg(not(any(test, feature = "simulation")))]
-        u32::MAX
-    }
-
     /// Starts a dial in a free slot. Returns `None` if the limit of connections is reached.
     pub(crate) fn dial(&mut self, backend: BackendId, expected: u32) -> Option<ConnectionToken> {
         if !self.can_dial(backend) {
@@ -405,12 +389,6 @@ impl Slots {
         &mut self.connections[index]
     }
 
-    /// Returns the transitions made so far.
-    #[cfg(any(test, feature = "simulation"))]
-    pub(crate) fn transitions(&self) -> Transitions {
-        self.transitions
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.connections.len()
     }
@@ -516,5 +494,6 @@ fn expected(connection: &Connection) -> u64 {
 }
 
 mod recount;
+mod simulation;
 #[cfg(test)]
 mod tests;

@@ -10,8 +10,7 @@ impl Pool {
     }
 }
 
-/// A pool of two backends with requests waiting, sent and responding, two of them on one
-/// connection.
+/// A pool of two backends with requests waiting, sent and responding.
 fn busy() -> World {
     let mut world = World::new(config(2));
     for _ in 0..10 {
