@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use baton::pool::setting::{Number, Timeout};
+use baton::pool::settings::{Number, Timeout};
 use baton::pool::{
     BackendConfig, BackendToken, Config, ConnectFailure, ConnectionToken, Handled, Input, Instant,
     Limits, Output, Pool, Probing, Protocol, RequestId, Setting, ShutdownCause, Strategy,

@@ -124,7 +124,7 @@ impl World {
         config.timeouts.silence = YEAR;
         config.timeouts.idle = YEAR;
         config.timeouts.max_age = YEAR;
-        config.health.failures = u32::MAX;
+        config.health.failures = 1_000_000;
         let mut world = Self {
             scenario: case.scenario,
             pool: Pool::new(config, 1).expect("within bounds"),

@@ -11,9 +11,10 @@ use std::hash::Hasher;
 use std::panic::{self, AssertUnwindSafe};
 use std::time::Duration;
 
+use baton::pool::setting::{Field as _, Unit};
 use baton::pool::{
     BackendConfig, Config, Handled, HealthConfig, Input, Instant, Limits, Output, Pool, Probing,
-    Protocol, RetryConfig, Strategy, Timeouts, canonical,
+    Protocol, RetryConfig, canonical,
 };
 
 use crate::checker::{Checker, Invariant, Violation};
@@ -331,7 +332,7 @@ impl Search<'_> {
 fn config(scope: &Scope) -> Config {
     let tick = Duration::from_nanos(1);
     let never = Duration::from_nanos(u64::MAX / 4);
-    Config {
+    let mut config = Config {
         backends: vec![BackendConfig::default(); scope.backends],
         limits: Limits {
             backends: scope.backends + usize::from(scope.operator),
@@ -340,32 +341,27 @@ fn config(scope: &Scope) -> Config {
             requests: scope.requests,
             waiting: scope.requests,
         },
-        timeouts: Timeouts {
-            connect: tick,
-            queue: tick,
-            response_head: tick,
-            idle: never,
-            max_age: never,
-            drain: tick,
-            silence: tick,
-            suspect: tick,
-            backoff_min: tick,
-            backoff_max: tick,
-            ejection_min: tick,
-            ejection_max: tick,
-            body_stall: never,
-            response_stall: never,
-            slow_start: Duration::ZERO,
-            probe_interval: never,
-            probe_timeout: tick,
-        },
         retry: RetryConfig { attempts: 2, ..RetryConfig::DEFAULT },
         health: HealthConfig { failures: 1, successes: 1, ..HealthConfig::DEFAULT },
-        strategy: Strategy::RoundRobin,
-        max_requests_per_connection: None,
         probing: if scope.operator { Probing::Ordered } else { Probing::Off },
         body_rate_min: 0,
+        ..Config::DEFAULT
+    };
+    for entry in Config::SETTINGS.iter().filter(|entry| entry.bounds.unit == Unit::Time) {
+        (entry.set)(&mut config, tick.read());
     }
+    let timeouts = &mut config.timeouts;
+    for time in [
+        &mut timeouts.idle,
+        &mut timeouts.max_age,
+        &mut timeouts.body_stall,
+        &mut timeouts.response_stall,
+        &mut timeouts.probe_interval,
+    ] {
+        *time = never;
+    }
+    timeouts.slow_start = Duration::ZERO;
+    config
 }
 
 /// The identity of a state in 128 bits, so that two different states do not collide.

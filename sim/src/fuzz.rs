@@ -39,7 +39,6 @@ pub fn run_plan(bytes: &[u8]) {
 fn tame(plan: &mut Plan) {
     plan.format = FORMAT;
     plan.origin = "fuzz".to_owned();
-    tame_pool(&mut plan.pool);
     for span in [
         &mut plan.network.wire,
         &mut plan.network.shell,
@@ -88,46 +87,6 @@ fn tame_span(span: &mut Span, most_us: u64) {
     span.least_us %= span.most_us + 1;
 }
 
-fn tame_pool(pool: &mut PoolPlan) {
-    let within = |value: usize, most: usize| value % most + 1;
-    pool.connections_per_backend = within(pool.connections_per_backend, 4);
-    pool.streams_per_connection = within(pool.streams_per_connection, 6);
-    pool.requests = within(pool.requests, 64);
-    pool.waiting = within(pool.waiting, pool.requests);
-    pool.weight = pool.weight % 1_000 + 1;
-    pool.attempts = pool.attempts % 6 + 1;
-    pool.budget_percent %= 101;
-    pool.failures = pool.failures % 5 + 1;
-    pool.successes = pool.successes % 5 + 1;
-    pool.max_requests_per_connection = pool.max_requests_per_connection.map(|most| most.max(1));
-    pool.generations = pool.generations.map(|most| most.max(1));
-    let time = |value: &mut u64, most: u64| *value = *value % most + 1;
-    time(&mut pool.connect_ms, 5_000);
-    time(&mut pool.queue_ms, 3_000);
-    time(&mut pool.response_head_ms, 30_000);
-    time(&mut pool.idle_ms, 60_000);
-    time(&mut pool.max_age_ms, 3_600_000);
-    time(&mut pool.drain_ms, 30_000);
-    time(&mut pool.silence_ms, 1_000);
-    time(&mut pool.suspect_ms, 5_000);
-    time(&mut pool.backoff_min_ms, 100);
-    pool.backoff_max_ms = pool.backoff_min_ms + pool.backoff_max_ms % 10_000;
-    time(&mut pool.ejection_min_ms, 5_000);
-    pool.ejection_max_ms = pool.ejection_min_ms + pool.ejection_max_ms % 60_000;
-    time(&mut pool.body_stall_ms, 60_000);
-    time(&mut pool.response_stall_ms, 300_000);
-    time(&mut pool.probe_interval_ms, 5_000);
-    time(&mut pool.probe_timeout_ms, 2_000);
-    pool.slow_start_ms %= 20_000;
-    pool.spare_places %= 4;
-    pool.gateway_failures %= 6;
-    pool.ejected_percent_max %= 101;
-    pool.panic_percent %= 101;
-    pool.fall = pool.fall % 4 + 1;
-    pool.rise = pool.rise % 4 + 1;
-    pool.body_rate_min %= 1_000_000;
-}
-
 fn tame_act(act: &mut Act, backends: u16) {
     act.visit(|backend| *backend %= backends, |time| *time %= 20_000_000);
     if let Act::Status { status } = act {
@@ -156,10 +115,9 @@ struct Raw {
 /// If an invariant does not hold.
 pub fn run_inputs(bytes: &[u8]) {
     let mut tape = Unstructured::new(bytes);
-    let Ok((backends, mut pool)) = <(u8, PoolPlan)>::arbitrary(&mut tape) else {
+    let Ok((backends, pool)) = <(u8, PoolPlan)>::arbitrary(&mut tape) else {
         return;
     };
-    tame_pool(&mut pool);
     let mut session = Session::new(&pool, usize::from(backends % 3) + 1);
     for _ in 0..2_000 {
         if tape.is_empty() {

@@ -1,6 +1,8 @@
 //! Shrinks a failing plan to the smallest one that fails in the same way: first fewer elements
 //! (ddmin, Zeller and Hildebrandt, 2002), then simpler values, repeated until nothing helps.
 
+use baton::pool::Config;
+
 use crate::checker::Invariant;
 use crate::plan::{BackendPlan, Health, Plan, PoolPlan, Span, Ties};
 use crate::run::judge;
@@ -131,34 +133,30 @@ impl Search {
 
     fn simplify_pool(&mut self) {
         self.change(|plan| plan.pool = PoolPlan::DEFAULT);
-        self.change(|plan| {
-            let (pool, defaults) = (&mut plan.pool, PoolPlan::DEFAULT);
-            *pool = PoolPlan {
-                connections_per_backend: pool.connections_per_backend,
-                streams_per_connection: pool.streams_per_connection,
-                requests: pool.requests,
-                waiting: pool.waiting,
-                ..defaults
-            };
-        });
         let defaults = PoolPlan::DEFAULT;
-        macro_rules! reset {
-            ($($field:ident)+) => { $(self.change(|plan| plan.pool.$field = defaults.$field);)+ };
+        self.change(|plan| {
+            let limits = plan.pool.config.limits;
+            plan.pool = PoolPlan::DEFAULT;
+            plan.pool.config.limits = limits;
+        });
+        for entry in Config::SETTINGS {
+            let default = (entry.get)(&defaults.config);
+            self.change(|plan| (entry.set)(&mut plan.pool.config, default));
         }
-        reset!(strategy weight exclusive attempts budget_percent budget_floor failures successes
-            max_requests_per_connection generations connect_ms queue_ms response_head_ms idle_ms max_age_ms
-            drain_ms silence_ms suspect_ms backoff_min_ms backoff_max_ms ejection_min_ms
-            ejection_max_ms requests waiting spare_places gateway_failures ejected_percent_max
-            panic_percent fall rise probing body_rate_min body_stall_ms response_stall_ms
-            slow_start_ms probe_interval_ms probe_timeout_ms);
+        macro_rules! reset {
+            ($($($field:ident).+,)+) => {$(
+                self.change(|plan| plan.pool.$($field).+ = defaults.$($field).+);
+            )+};
+        }
+        reset!(config.strategy, config.probing, weight, exclusive, spare_places, generations,);
         for small in 1..4 {
             self.change(|plan| {
-                let own = plan.pool.connections_per_backend;
-                plan.pool.connections_per_backend = own.min(small);
+                let limits = &mut plan.pool.config.limits;
+                limits.connections_per_backend = limits.connections_per_backend.min(small);
             });
             self.change(|plan| {
-                let own = plan.pool.streams_per_connection;
-                plan.pool.streams_per_connection = own.min(small);
+                let limits = &mut plan.pool.config.limits;
+                limits.streams_per_connection = limits.streams_per_connection.min(small);
             });
         }
     }

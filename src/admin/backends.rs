@@ -9,12 +9,13 @@ use super::order::Parameters;
 use super::reply::{self, Reply};
 use super::report::{Refusal, Report};
 use crate::config::value::{Field, Kind};
+use crate::pool::limits::WEIGHT_MAX;
 use crate::proxy::control::{self, Command, Commands};
 use crate::proxy::limits::{NAMED_BACKENDS_MAX, WORKER_ANSWER_TIMEOUT};
 use crate::proxy::operator::{BackendReport, Found, Named, Order, Query, WorkerReport};
 
 /// The weights that there are.
-const WEIGHTS: Kind = Kind::Integer { min: 1, max: 1000 };
+const WEIGHTS: Kind = Kind::count(WEIGHT_MAX as u64);
 
 /// Reads which backend an order is about.
 ///

@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 
 use http::Method;
 
+use crate::pool::limits::weight_max;
+
 /// A request that changes nothing: `GET` or `HEAD`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Question {
@@ -126,7 +128,7 @@ static ENTRIES: &[Entry] = &[
         "/weight",
         Action::Weight,
         &["cluster", "backend", "weight"],
-        "set the weight of a backend, 1 to 1000",
+        concat!("set the weight of a backend, 1 to ", weight_max!()),
     ),
 ];
 

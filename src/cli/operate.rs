@@ -10,6 +10,7 @@ use super::admin_client::{self, AdminAddress, DEFAULT_ADMIN};
 use super::table::{cell, counted, duration, table};
 use crate::admin::report::{Refusal, Report};
 use crate::pool::Instant;
+use crate::pool::limits::{WEIGHT_MAX, weight_max};
 use crate::proxy::limits::{WAIT_LINE_INTERVAL, WAIT_POLL_INTERVAL, WAIT_SILENT_POLLS_MAX};
 use crate::proxy::seams::{self, Clock};
 
@@ -55,8 +56,12 @@ pub struct WeightArguments {
     /// The backend.
     #[command(flatten)]
     pub backend: BackendArguments,
-    /// Share of the requests under the strategy 'weighted', 1 to 1000
-    #[arg(value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    /// Share of the requests under the strategy 'weighted', 1 to [`WEIGHT_MAX`].
+    #[arg(
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=i64::from(WEIGHT_MAX)),
+        help = concat!("Share of the requests under the strategy 'weighted', 1 to ", weight_max!()),
+    )]
     pub weight: u16,
 }
 

@@ -16,6 +16,7 @@ use crate::config::setting::Setting;
 use crate::config::settings::{CLIENTS, CLUSTER, LISTENER, PROCESS, UPSTREAM_TLS, of_process};
 use crate::config::value::{Kind, Value};
 use crate::config::{self, ConfigError, DEFAULT_CLUSTER};
+use crate::pool::limits::WEIGHT_MAX;
 use crate::proxy::backend_url::BackendUrl;
 use crate::proxy::config::{
     BackendSettings, ClusterConfig, ListenerConfig, ProxyConfig, UpstreamTlsSettings,
@@ -113,7 +114,7 @@ fn apply_overrides(config: &mut ProxyConfig, overrides: &Overrides) {
     for (path, value) in overrides {
         let setting = of_process().find(|setting| setting.path() == *path);
         let setting = setting.expect("overrides come from the tables");
-        (setting.access.set)(config, value.clone());
+        setting.access.set(config, value.clone());
     }
 }
 
@@ -161,16 +162,16 @@ impl Args for RunArguments {
             .value_parser(BackendUrl::with_weight)
             .required_unless_present("config")
             .conflicts_with("config")
-            .help(
+            .help(format!(
                 "Backend: https://HOST:PORT, h2c:// or http://, optionally with ;weight=N (1 to \
-                 1000); may be repeated",
-            );
+                 {WEIGHT_MAX}); may be repeated",
+            ));
         let command = command.args([config, listen, backend]);
         let command = add(command, PROCESS, &ProxyConfig::default(), false);
-        let command = add(command, CLIENTS, &ProxyConfig::default(), false);
+        let command = add(command, &CLIENTS, &ProxyConfig::default(), false);
         let command = add(command, LISTENER, &ListenerConfig::default(), true);
         let command = add(command, UPSTREAM_TLS, &UpstreamTlsSettings::default(), true);
-        let command = add(command, CLUSTER, &ClusterConfig::new(DEFAULT_CLUSTER), true);
+        let command = add(command, &CLUSTER, &ClusterConfig::new(DEFAULT_CLUSTER), true);
         [("tls-cert", "tls-key"), ("client-cert", "client-key")].into_iter().fold(
             command,
             |command, (certificate, key)| {
@@ -251,7 +252,7 @@ impl FromArgMatches for RunArguments {
         }
         let mut config = ProxyConfig::default();
         apply(matches, PROCESS, &mut config);
-        apply(matches, CLIENTS, &mut config);
+        apply(matches, &CLIENTS, &mut config);
         let mut listener = ListenerConfig::default();
         apply(matches, LISTENER, &mut listener);
         config.listeners = match matches.get_many("listen") {
@@ -261,7 +262,7 @@ impl FromArgMatches for RunArguments {
                 .collect(),
         };
         let mut cluster = ClusterConfig::new(DEFAULT_CLUSTER);
-        apply(matches, CLUSTER, &mut cluster);
+        apply(matches, &CLUSTER, &mut cluster);
         apply(matches, UPSTREAM_TLS, &mut cluster.tls);
         let backends = matches.get_many::<(BackendUrl, u16)>("backend").into_iter().flatten();
         let tls = cluster.tls.clone();
@@ -288,7 +289,7 @@ fn apply<T: 'static>(matches: &ArgMatches, settings: &'static [Setting<T>], targ
     for setting in settings {
         let given = setting.flag.and_then(|flag| matches.get_one::<Value>(flag));
         if let Some(value) = given {
-            (setting.access.set)(target, value.clone());
+            setting.access.set(target, value.clone());
         }
     }
 }

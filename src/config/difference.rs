@@ -1,6 +1,8 @@
 //! Compares two configurations, in terms of the configuration file. A reload acts on the
 //! differences and reports them.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::setting::Setting;
@@ -87,6 +89,10 @@ pub struct Difference {
     pub routes: Parts<String>,
     /// Changed values of the process and of kept clusters.
     pub settings: Vec<ValueChange>,
+    /// Changed settings of the pools that stay, by cluster. [`pool::Setting::Probing`] is not among
+    /// them: it differs between workers.
+    #[serde(skip)]
+    pool_settings: BTreeMap<String, Vec<pool::Setting>>,
 }
 
 impl Difference {
@@ -109,30 +115,25 @@ impl Difference {
             settings: of_process()
                 .filter_map(|setting| value_change("", setting, before, after))
                 .collect(),
+            pool_settings: BTreeMap::new(),
         };
         let named = |one: &ClusterConfig, other: &ClusterConfig| one.name == other.name;
         let clusters = match_up(&before.clusters, &after.clusters, named);
         for (before, after) in &clusters.kept {
-            difference.compare_clusters(before, after);
+            difference.compare_backends(before, after);
+            difference.compare_settings(before, after);
         }
         for cluster in &clusters.added {
-            difference.compare_clusters(&ClusterConfig::new(&cluster.name), cluster);
+            difference.compare_backends(&ClusterConfig::new(&cluster.name), cluster);
         }
         for cluster in &clusters.removed {
-            difference.compare_clusters(cluster, &ClusterConfig::new(&cluster.name));
+            difference.compare_backends(cluster, &ClusterConfig::new(&cluster.name));
         }
         difference.clusters = clusters.named(|cluster| cluster.name.clone());
-        let clusters = &difference.clusters;
-        let come_or_go: Vec<_> = clusters.added.iter().chain(&clusters.removed).cloned().collect();
-        let of_kept = |path: &str| {
-            !come_or_go.iter().any(|name| path.starts_with(&format!("cluster.{name}.")))
-        };
-        difference.settings.retain(|change| of_kept(&change.path));
-        difference.pools_replaced.retain(|name| !come_or_go.contains(name));
         difference
     }
 
-    fn compare_clusters(&mut self, before: &ClusterConfig, after: &ClusterConfig) {
+    fn compare_backends(&mut self, before: &ClusterConfig, after: &ClusterConfig) {
         let name = |backend: &BackendSettings| BackendName {
             cluster: after.name.clone(),
             backend: backend.url.to_string(),
@@ -152,12 +153,35 @@ impl Difference {
         self.backends.added.extend(parts.added);
         self.backends.removed.extend(parts.removed);
         self.backends.kept += parts.kept;
+    }
+
+    /// Compares the settings of a kept cluster.
+    fn compare_settings(&mut self, before: &ClusterConfig, after: &ClusterConfig) {
         let prefix = format!("cluster.{}.", after.name);
-        let changes = CLUSTER.iter().filter_map(|it| value_change(&prefix, it, before, after));
-        self.settings.extend(changes);
-        if pool::Setting::changes(&before.pool_config(0), &after.pool_config(0)).is_none() {
-            self.pools_replaced.push(after.name.clone());
+        let (mut live, mut replaced) = (Vec::new(), false);
+        for setting in CLUSTER.iter() {
+            let Some(change) = value_change(&prefix, setting, before, after) else { continue };
+            self.settings.push(change);
+            match setting.access.of_pool().map(|entry| entry.setting(&after.pool)) {
+                Some(Some(setting)) => live.push(setting),
+                Some(None) => replaced = true,
+                None => {}
+            }
         }
+        if before.pool.strategy != after.pool.strategy {
+            live.push(pool::Setting::Strategy(after.pool.strategy));
+        }
+        if replaced {
+            self.pools_replaced.push(after.name.clone());
+        } else {
+            self.pool_settings.insert(after.name.clone(), live);
+        }
+    }
+
+    /// Returns the changed settings of a cluster's pools; `None` if the cluster needs new pools.
+    #[must_use]
+    pub fn of_pool(&self, cluster: &str) -> Option<&[pool::Setting]> {
+        self.pool_settings.get(cluster).map(Vec::as_slice)
     }
 
     /// True if nothing differs.

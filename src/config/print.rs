@@ -18,7 +18,7 @@ pub fn print(config: &ProxyConfig) -> String {
     );
     let mut printer = Printer { text: &mut text };
     printer.sections("", PROCESS, config, &ProxyConfig::default());
-    printer.sections("", CLIENTS, config, &ProxyConfig::default());
+    printer.sections("", &CLIENTS, config, &ProxyConfig::default());
     for listener in &config.listeners {
         printer.header("[[listener]]");
         printer.settings(LISTENER.iter(), listener, &ListenerConfig::default());
@@ -57,7 +57,7 @@ impl Printer<'_> {
             self.header(&format!("[[{name}.backend]]"));
             self.backend(backend, &cluster.tls);
         }
-        self.sections(&format!("{name}."), CLUSTER, cluster, &defaults);
+        self.sections(&format!("{name}."), &CLUSTER, cluster, &defaults);
     }
 
     /// Prints a backend, with the TLS values that differ from those of its cluster.
@@ -68,7 +68,7 @@ impl Printer<'_> {
             // A certificate and its key are printed together.
             let pair = ["certificate", "key"].contains(&setting.key);
             let changed = pair && backend.tls.certificate != inherited.certificate;
-            changed || (setting.access.get)(&backend.tls) != (setting.access.get)(inherited)
+            changed || setting.access.get(&backend.tls) != setting.access.get(inherited)
         };
         let own = UPSTREAM_TLS.iter().filter(differs);
         self.settings(own, &backend.tls, &UpstreamTlsSettings::default());
@@ -108,7 +108,7 @@ impl Printer<'_> {
                 if setting.required { String::new() } else { format!(" Default: {default}.") };
             let flag = setting.flag.map_or_else(String::new, |flag| format!(" Flag: --{flag}."));
             self.line(format_args!("# Expected: {}.{default}{flag}", setting.kind));
-            match (setting.access.get)(values) {
+            match setting.access.get(values) {
                 Some(value) => {
                     let value = setting.kind.write(&value);
                     self.line(format_args!("{} = {value}", setting.key));

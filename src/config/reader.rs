@@ -58,7 +58,7 @@ fn read_file(table: &DeTable<'_>, notes: &mut Notes) -> ProxyConfig {
     let mut config = ProxyConfig::default();
     let mut file = Section::new(String::new(), 0..0, table);
     apply_sections(&mut file, notes, PROCESS, &mut config);
-    apply_sections(&mut file, notes, CLIENTS, &mut config);
+    apply_sections(&mut file, notes, &CLIENTS, &mut config);
     for section in file.tables(notes, "listener") {
         config.listeners.push(read_listener(section, notes));
     }
@@ -114,7 +114,7 @@ fn read_listener(mut section: Section<'_, '_>, notes: &mut Notes) -> ListenerCon
 
 fn read_cluster(name: &str, mut section: Section<'_, '_>, notes: &mut Notes) -> ClusterConfig {
     let mut cluster = ClusterConfig::new(name);
-    apply_sections(&mut section, notes, CLUSTER, &mut cluster);
+    apply_sections(&mut section, notes, &CLUSTER, &mut cluster);
     read_upstream_tls(&mut section, notes, &mut cluster.tls);
     for backend in section.tables(notes, "backend") {
         cluster.backends.push(read_backend(backend, notes, &cluster.tls));

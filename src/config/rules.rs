@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::section::suggestion;
 use super::settings::CLUSTER;
+use crate::pool::setting::Entry;
 use crate::proxy::backend_url::Scheme;
+use crate::proxy::client_limits::ClientLimits;
 use crate::proxy::config::{ClusterConfig, ProbeKind, ProxyConfig};
 use crate::proxy::limits::{CLUSTERS_MAX, LISTENERS_MAX, ROUTES_MAX};
 
@@ -42,14 +44,12 @@ impl Problem {
 
 /// Checks the client limits for bounds that the tables of settings cannot express.
 fn client_problems(config: &ProxyConfig) -> Option<Problem> {
-    let (name, expected) = config.client_limits.check().err()?;
-    let path = match name.split_once('.') {
-        Some((_, name)) => format!("client_frames.{name}"),
-        None => format!("clients.{name}"),
-    };
-    let expected = expected.trim_start_matches("expected ");
+    let limits = &config.client_limits;
+    let wrong = |entry: &'static Entry<_>| Some((entry, entry.check(limits).err()?));
+    let (entry, error) = ClientLimits::SETTINGS.iter().find_map(wrong)?;
+    let path = format!("{}.{}", entry.section, entry.key);
     let what = format!("'{path}' is out of bounds");
-    Some(Problem::new(path, what, expected))
+    Some(Problem::new(path, what, error.expected.to_string()))
 }
 
 /// Returns all problems of a configuration whose values are each valid by themselves.
@@ -147,7 +147,7 @@ fn cluster_problems(cluster: &ClusterConfig) -> Vec<Problem> {
         && let Err(error) = cluster.pool_config(0).check()
     {
         let cluster_path = format!("cluster.{}", cluster.name);
-        problems.push(Problem::new(cluster_path, error.value, error.expected));
+        problems.push(Problem::new(cluster_path, error.value, error.expected.to_string()));
     }
     problems
 }

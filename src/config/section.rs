@@ -134,7 +134,7 @@ impl<'table, 'text> Section<'table, 'text> {
                 continue;
             };
             match setting.kind.read(value.get_ref()) {
-                Some(read) => (setting.access.set)(target, resolved(setting.kind, read, notes)),
+                Some(read) => setting.access.set(target, resolved(setting.kind, read, notes)),
                 None => {
                     let path = self.path_of(setting.key);
                     let what = format!("'{path}' is {}", description(value.get_ref()));

@@ -178,7 +178,7 @@ fn every_setting_is_printed_with_a_comment() {
 #[test]
 fn the_pool_agrees_with_the_bounds_of_the_tables() {
     use value::{Kind, Value};
-    for setting in settings::CLUSTER {
+    for setting in settings::CLUSTER.iter() {
         let ends = match setting.kind {
             Kind::Integer { min, max } | Kind::Bytes { min, max } => {
                 vec![Value::Integer(min), Value::Integer(max)]
@@ -192,8 +192,8 @@ fn the_pool_agrees_with_the_bounds_of_the_tables() {
         };
         for end in ends {
             let mut cluster = example().clusters.remove(0);
-            (setting.access.set)(&mut cluster, end.clone());
-            assert_eq!((setting.access.get)(&cluster), Some(end.clone()), "{}", setting.path());
+            setting.access.set(&mut cluster, end.clone());
+            assert_eq!(setting.access.get(&cluster), Some(end.clone()), "{}", setting.path());
             // Other values also bound these three.
             cluster.pool.limits.waiting =
                 cluster.pool.limits.waiting.min(cluster.pool.limits.requests);
@@ -211,8 +211,8 @@ fn every_value_of_the_pool_can_be_configured() {
     use value::{Kind, Value};
     let mut cluster = ClusterConfig::new("any");
     let defaults = format!("{:#?}", cluster.pool);
-    for setting in settings::CLUSTER {
-        let now = (setting.access.get)(&cluster);
+    for setting in settings::CLUSTER.iter() {
+        let now = setting.access.get(&cluster);
         let other = match setting.kind {
             Kind::Integer { min, max } | Kind::Bytes { min, max } => {
                 let least = Value::Integer(min);
@@ -222,7 +222,7 @@ fn every_value_of_the_pool_can_be_configured() {
             Kind::Choice(words) => Value::Text(words[1].to_owned()),
             Kind::Boolean | Kind::Path | Kind::Text { .. } => continue,
         };
-        (setting.access.set)(&mut cluster, other);
+        setting.access.set(&mut cluster, other);
     }
     let changed = format!("{:#?}", cluster.pool);
     let stays = |line: &&str| line.contains(": ") && line.ends_with(',');

@@ -16,8 +16,8 @@
 //! | up | the third in a row: down | resets the count |
 //! | down | resets the count | the second in a row: up |
 
-use super::config::HealthConfig;
 use super::health::Health;
+use super::settings::HealthConfig;
 use super::time::Instant;
 use crate::words;
 

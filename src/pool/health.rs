@@ -27,7 +27,7 @@
 
 use core::time::Duration;
 
-use super::config::{HealthConfig, Timeouts};
+use super::settings::{HealthConfig, Timeouts};
 use super::time::Instant;
 
 /// Passive health of one backend.

@@ -4,7 +4,7 @@
 
 use core::time::Duration;
 
-use super::setting::Setting;
+use super::reconfigure::Setting;
 use super::token::{BackendToken, ConnectionToken, RequestId, StreamToken};
 use crate::words;
 
@@ -241,7 +241,8 @@ pub enum Input {
         /// The backend concerned.
         backend: BackendToken,
     },
-    /// The operator changed the weight of the backend. Bounds: 1 to 1000.
+    /// The operator changed the weight of the backend. Bounds: 1 to
+    /// [`WEIGHT_MAX`](super::limits::WEIGHT_MAX).
     WeightChanged {
         /// The backend concerned.
         backend: BackendToken,
@@ -258,7 +259,8 @@ pub enum Input {
         /// True if the check passed.
         passed: bool,
     },
-    /// The configuration was changed at run time. Armed deadlines keep their values.
+    /// The configuration was changed at run time. Armed deadlines keep their values. For several
+    /// values at once see [`Pool::reconfigure`](super::Pool::reconfigure).
     SettingChanged {
         /// The new value.
         setting: Setting,

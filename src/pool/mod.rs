@@ -4,8 +4,9 @@
 //! Three functions drive it. [`Pool::handle`] takes one fact. [`Pool::poll_output`] returns the
 //! orders that follow from that fact; all of them must be fetched before the next fact.
 //! [`Pool::poll_timeout`] returns the deadline for the next call of `handle` with
-//! [`Input::Timeout`]. The pool reads no clock, draws random numbers only from its seed, and
-//! allocates nothing after [`Pool::new`].
+//! [`Input::Timeout`]. A reload is a fact too large for an [`Input`]: [`Pool::reconfigure`] takes
+//! it. The pool reads no clock, draws random numbers only from its seed, and allocates nothing after
+//! [`Pool::new`].
 //!
 //! A waiting request is not tied to a dial: it may take a stream of any backend it may use. Every
 //! event that frees capacity serves the oldest waiting request first. All requests take the same
@@ -16,9 +17,9 @@
 //! it writes none. It reports `ConnectionClosed` before it reports the ends of the streams that the
 //! connection carried.
 //!
-//! Reading order: [`input`], [`output`], `on_request`, `dispatch`, `on_stream`, `on_connection`,
-//! `on_timer`, `on_backend`, `on_health`. They use the tables `slots`, `request`, `backend`,
-//! `balance`, `health` and `timer`. `invariants` states what holds after every fact.
+//! Reading order: [`settings`], [`input`], [`output`], `on_request`, `dispatch`, `on_stream`,
+//! `on_connection`, `on_timer`, `on_backend`, `on_health`. They use the tables `slots`, `request`,
+//! `backend`, `balance`, `health` and `timer`. `invariants` states what holds after every fact.
 //!
 //! # Glossary
 //!
@@ -71,6 +72,7 @@ pub mod limits;
 pub mod output;
 pub mod retry;
 pub mod setting;
+pub mod settings;
 pub mod time;
 pub mod token;
 
@@ -89,6 +91,7 @@ mod on_request;
 mod on_stream;
 mod on_timer;
 mod random;
+mod reconfigure;
 mod request;
 mod slots;
 mod stats;
@@ -99,16 +102,15 @@ mod views;
 mod words;
 
 pub use backend::{BackendState, BackendView, StateCause};
-pub use config::{
-    BackendConfig, Config, ConfigError, HealthConfig, Probing, RetryConfig, Strategy, Timeouts,
-};
+pub use config::{BackendConfig, Probing, Strategy};
 pub use connection::{DrainCause, SlotState};
 pub use input::{ConnectFailure, Input, Protocol, ShutdownCause, StreamFailure};
-pub use limits::Limits;
 pub use mismatch::Mismatch;
 pub use output::{CloseReason, Handled, Outcome, OutcomeKind, Output, Rejection};
+pub use reconfigure::Setting;
 pub use retry::Evidence;
-pub use setting::Setting;
+pub use setting::ConfigError;
+pub use settings::{Config, HealthConfig, Limits, RetryConfig, Timeouts};
 pub use stats::{Counters, SlotStats, SlotView, Stats, StreamView};
 pub use time::Instant;
 pub use timer::TimerReason;
@@ -246,6 +248,25 @@ impl Pool {
     pub fn handle(&mut self, now: Instant, input: Input) -> Handled {
         assert!(self.outputs.is_empty(), "fetch all outputs before the next input");
         let handled = self.take_in(now, input);
+        self.follow_up(now, handled);
+        handled
+    }
+
+    /// Takes one fact: several settings were changed at run time. [`Input::SettingChanged`] is the
+    /// same for one setting; a list would not fit an [`Input`]. Returns `Refused` and changes nothing
+    /// if a value is out of bounds.
+    ///
+    /// # Panics
+    /// As [`handle`](Self::handle).
+    pub fn reconfigure(&mut self, now: Instant, changes: &[Setting]) -> Handled {
+        assert!(self.outputs.is_empty(), "fetch all outputs before the next input");
+        let handled = self.on_settings_changed(now, changes);
+        self.follow_up(now, handled);
+        handled
+    }
+
+    /// Counts the result of a fact, and dispatches and frees what the fact made possible.
+    fn follow_up(&mut self, now: Instant, handled: Handled) {
         match handled {
             Handled::Stale => self.counters.stale += 1,
             Handled::Refused => self.counters.refused += 1,
@@ -257,7 +278,6 @@ impl Pool {
         }
         #[cfg(test)]
         self.check_invariants();
-        handled
     }
 
     fn take_in(&mut self, now: Instant, input: Input) -> Handled {
@@ -312,7 +332,7 @@ impl Pool {
             Input::ProbeFinished { backend, number, passed } => {
                 self.on_probe_finished(now, backend, number, passed)
             }
-            Input::SettingChanged { setting } => self.on_setting_changed(now, setting),
+            Input::SettingChanged { setting } => self.on_settings_changed(now, &[setting]),
             Input::ShutdownRequested { cause } => self.on_shutdown(now, cause),
             Input::Timeout => self.on_timeout(now),
         }

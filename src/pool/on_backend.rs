@@ -2,18 +2,17 @@
 //! changed.
 
 use super::backend::{Probes, Service, StateCause};
-use super::config::{Probing, Strategy};
+use super::config::Probing;
 use super::connection::{DrainCause, Event, Lifecycle};
 use super::health::Health;
+use super::limits::WEIGHTS;
 use super::output::CloseReason;
-use super::setting::{Setting, Timeout};
+use super::reconfigure::Setting;
+use super::settings::Timeout;
 use super::slots::Stale;
 use super::timer::Timer;
 use super::{BackendId, BackendToken, Handled, Instant, Output, Phase, Pool, backend_id, limits};
 use core::time::Duration;
-
-/// Weights that are accepted.
-const WEIGHTS: core::ops::RangeInclusive<u16> = 1..=1000;
 
 impl Pool {
     /// Returns the index of the backend that a token names, or `Stale`.
@@ -53,7 +52,7 @@ impl Pool {
         weight: u16,
         exclusive: bool,
     ) {
-        let cap = u32::try_from(self.config.limits.streams_per_connection).expect("at most 4096");
+        let cap = u32::try_from(self.config.limits.streams_per_connection).expect("at most 256");
         let streams = if exclusive { 1 } else { limits::STREAMS_BEFORE_SETTINGS.min(cap) };
         self.backends[usize::from(backend.0)].occupy(weight, streams);
         self.balancer.set_weight(backend, weight);
@@ -225,26 +224,27 @@ impl Pool {
         self.order(Output::BackendGone { backend: token });
     }
 
-    pub(super) fn on_setting_changed(&mut self, now: Instant, setting: Setting) -> Handled {
-        let before = self.config.probing;
-        if self.config.set(setting).is_err() {
+    pub(super) fn on_settings_changed(&mut self, now: Instant, changes: &[Setting]) -> Handled {
+        if changes.iter().any(|setting| setting.check().is_err()) {
             return Handled::Refused;
         }
-        match setting {
-            Setting::Strategy(strategy) => self.change_strategy(strategy),
-            Setting::Timeout(Timeout::SlowStart, time) => self.balancer.set_slow_start(time),
-            Setting::Probing(probing) if probing != before => self.change_probing(now, probing),
-            Setting::Timeout(..) | Setting::Number(..) | Setting::Probing(_) => {}
+        let before = self.config.probing;
+        for setting in changes {
+            self.config.set(*setting).expect("it was checked");
+            match *setting {
+                Setting::Strategy(strategy) => self.balancer.set_strategy(strategy),
+                Setting::Timeout(Timeout::SlowStart, time) => self.balancer.set_slow_start(time),
+                Setting::Timeout(..) | Setting::Number(..) | Setting::Probing(_) => {}
+            }
+        }
+        if self.config.probing != before {
+            self.change_probing(now, self.config.probing);
         }
         // The required share of healthy backends may have changed.
         for index in 0..self.backends.len() {
             self.refresh(backend_id(index));
         }
         Handled::Done
-    }
-
-    fn change_strategy(&mut self, strategy: Strategy) {
-        self.balancer.set_strategy(strategy);
     }
 
     /// Changes how backends are health-checked. Without checks every backend counts as up.

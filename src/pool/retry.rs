@@ -13,8 +13,8 @@
 //! backends. It does not apply to the first two rows: there the backend did no work, so a retry
 //! adds none, and a GOAWAY that strands a hundred streams must not fail eighty of them.
 
-use super::config::RetryConfig;
 use super::input::{StreamFailure, code};
+use super::settings::RetryConfig;
 use crate::words;
 
 words! {

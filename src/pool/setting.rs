@@ -1,272 +1,384 @@
-//! What may change while a pool runs, one value at a time. Everything else in a
-//! [`Config`] sizes its tables and needs a new pool.
+//! The description of a setting, and the macro that makes types from a table of settings. The pool's
+//! table is [`settings`](super::settings).
 
+use core::convert::Infallible;
+use core::fmt;
 use core::time::Duration;
 
-use super::config::{Config, ConfigError, Probing, Strategy};
+const MILLISECOND: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MILLISECOND;
 
-/// A value of [`Timeouts`](super::Timeouts).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "each is the field of the same name")]
-pub enum Timeout {
-    Connect,
-    Queue,
-    ResponseHead,
-    Idle,
-    MaxAge,
-    Drain,
-    Silence,
-    Suspect,
-    BackoffMin,
-    BackoffMax,
-    EjectionMin,
-    EjectionMax,
-    BodyStall,
-    ResponseStall,
-    SlowStart,
-    ProbeInterval,
-    ProbeTimeout,
+/// The unit of a value as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Nanoseconds.
+    Time,
+    /// A number of items, or percent.
+    Count,
+    /// Bytes.
+    Bytes,
 }
 
-/// A number of [`RetryConfig`](super::RetryConfig), [`HealthConfig`](super::HealthConfig) or
-/// [`Config`] itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "each is the field of the same name")]
-pub enum Number {
-    Attempts,
-    BudgetPercent,
-    BudgetFloor,
-    Failures,
-    GatewayFailures,
-    Successes,
-    EjectedPercentMax,
-    PanicPercent,
-    Fall,
-    Rise,
-    /// Off if 0.
-    MaxRequestsPerConnection,
-    BodyRateMin,
+/// Bounds of a value: from `min` to `max`, inclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The unit of both bounds.
+    pub unit: Unit,
+    /// The lower bound.
+    pub min: u64,
+    /// The upper bound.
+    pub max: u64,
 }
 
-/// One value that may change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Setting {
-    /// A deadline or interval.
-    Timeout(Timeout, Duration),
-    /// A number.
-    Number(Number, u32),
-    /// How the next backend is chosen.
-    Strategy(Strategy),
-    /// Active health.
-    Probing(Probing),
-}
-
-const TIMEOUTS: [Timeout; 17] = [
-    Timeout::Connect,
-    Timeout::Queue,
-    Timeout::ResponseHead,
-    Timeout::Idle,
-    Timeout::MaxAge,
-    Timeout::Drain,
-    Timeout::Silence,
-    Timeout::Suspect,
-    Timeout::BackoffMin,
-    Timeout::BackoffMax,
-    Timeout::EjectionMin,
-    Timeout::EjectionMax,
-    Timeout::BodyStall,
-    Timeout::ResponseStall,
-    Timeout::SlowStart,
-    Timeout::ProbeInterval,
-    Timeout::ProbeTimeout,
-];
-
-const NUMBERS: [Number; 12] = [
-    Number::Attempts,
-    Number::BudgetPercent,
-    Number::BudgetFloor,
-    Number::Failures,
-    Number::GatewayFailures,
-    Number::Successes,
-    Number::EjectedPercentMax,
-    Number::PanicPercent,
-    Number::Fall,
-    Number::Rise,
-    Number::MaxRequestsPerConnection,
-    Number::BodyRateMin,
-];
-
-impl Setting {
-    /// Every value of a configuration that may change.
-    pub fn all(config: &Config) -> impl Iterator<Item = Self> + '_ {
-        let timeouts = TIMEOUTS.iter().map(|name| Self::Timeout(*name, timeout(config, *name)));
-        let numbers = NUMBERS.iter().map(|name| Self::Number(*name, number(config, *name)));
-        let others = [Self::Strategy(config.strategy), Self::Probing(config.probing)];
-        timeouts.chain(numbers).chain(others)
+impl Bounds {
+    /// A time of at least `min`.
+    #[must_use]
+    pub const fn time(min: Duration) -> Self {
+        Self { unit: Unit::Time, min: min.as_nanos() as u64, max: u64::MAX }
     }
 
-    /// What must change for a pool that was built from `before` to go on as `after` says; `None` if
-    /// it needs a new pool. Backends are compared by whoever knows their addresses.
-    pub fn changes<'a>(
-        before: &'a Config,
-        after: &'a Config,
-    ) -> Option<impl Iterator<Item = Self> + 'a> {
-        let same_tables = before.limits == after.limits
-            && before.retry.replay_buffer_bytes == after.retry.replay_buffer_bytes;
-        let pairs = Self::all(before).zip(Self::all(after));
-        same_tables.then(|| pairs.filter_map(|(old, new)| (old != new).then_some(new)))
+    /// A count from 1.
+    #[must_use]
+    pub const fn count(max: u64) -> Self {
+        Self { unit: Unit::Count, min: 1, max }
+    }
+
+    /// A number of bytes.
+    #[must_use]
+    pub const fn bytes(min: u64, max: u64) -> Self {
+        Self { unit: Unit::Bytes, min, max }
+    }
+
+    /// The same bounds from zero.
+    #[must_use]
+    pub const fn or_zero(self) -> Self {
+        Self { min: 0, ..self }
+    }
+
+    /// The same bounds from `min`.
+    #[must_use]
+    pub const fn at_least(self, min: u64) -> Self {
+        Self { min, ..self }
     }
 }
 
-impl Config {
-    /// Changes one value.
+impl fmt::Display for Bounds {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { unit, min, max } = *self;
+        match unit {
+            Unit::Time if min <= 1 => formatter.write_str("more than zero"),
+            Unit::Time if min.is_multiple_of(SECOND) => {
+                write!(formatter, "at least {} s", min / SECOND)
+            }
+            Unit::Time => write!(formatter, "at least {} ms", min.div_ceil(MILLISECOND)),
+            Unit::Count | Unit::Bytes => write!(formatter, "{min} to {max}"),
+        }
+    }
+}
+
+/// A value of a configuration that is out of bounds, or does not fit another value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The path of the value, such as `timeouts.connect`.
+    pub value: &'static str,
+    /// What was expected.
+    pub expected: Expected,
+}
+
+/// What was expected of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// A value within these bounds.
+    Within(Bounds),
+    /// A relation to other values.
+    Relation(&'static str),
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Within(bounds) => bounds.fmt(formatter),
+            Self::Relation(expected) => formatter.write_str(expected),
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: expected {}", self.value, self.expected)
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+/// The type of a setting.
+pub trait Field {
+    /// True if the setting may be off.
+    const OPTIONAL: bool = false;
+
+    /// Returns the value as a number, times in nanoseconds; `None` if it is off.
+    fn read(&self) -> Option<u64>;
+
+    /// Makes a value from a number, times in nanoseconds; `None` is off.
+    ///
+    /// # Panics
+    /// If the type cannot hold the number: it was not checked.
+    fn write(value: Option<u64>) -> Self;
+}
+
+const CHECKED: &str = "the value was checked";
+
+macro_rules! integers {
+    ($($integer:ty)+) => {$(
+        impl Field for $integer {
+            fn read(&self) -> Option<u64> {
+                Some(u64::try_from(*self).expect("at most 64 bits"))
+            }
+
+            fn write(value: Option<u64>) -> Self {
+                Self::try_from(value.expect(CHECKED)).expect(CHECKED)
+            }
+        }
+    )+};
+}
+
+integers!(u8 u32 usize);
+
+impl Field for Option<u32> {
+    const OPTIONAL: bool = true;
+
+    fn read(&self) -> Option<u64> {
+        self.map(u64::from)
+    }
+
+    fn write(value: Option<u64>) -> Self {
+        value.map(|value| u32::try_from(value).expect(CHECKED))
+    }
+}
+
+impl Field for Duration {
+    fn read(&self) -> Option<u64> {
+        Some(u64::try_from(self.as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn write(value: Option<u64>) -> Self {
+        Self::from_nanos(value.expect(CHECKED))
+    }
+}
+
+/// An entry of a table of settings. The settings are fields of `Whole` or of its groups. `Live` is
+/// the type of the names of those that may change while a pool runs.
+#[derive(Debug)]
+pub struct Entry<Whole, Live = Infallible> {
+    /// The field, such as `timeouts.connect`.
+    pub name: &'static str,
+    /// The table of the configuration file.
+    pub section: &'static str,
+    /// The key in that table.
+    pub key: &'static str,
+    /// The long flag of `baton run`.
+    pub flag: &'static str,
+    /// A description: one sentence without a period.
+    pub sentence: &'static str,
+    /// The bounds.
+    pub bounds: Bounds,
+    /// True if the setting may be off.
+    pub optional: bool,
+    /// The name among the values that may change while a pool runs; `None` if a change needs a new
+    /// pool.
+    pub live: Option<Live>,
+    /// Returns the value as [`Field::read`] does.
+    pub get: fn(&Whole) -> Option<u64>,
+    /// Sets the value as [`Field::write`] does.
+    pub set: fn(&mut Whole, Option<u64>),
+}
+
+impl<Whole, Live> Entry<Whole, Live> {
+    /// Checks the value of this setting alone.
     ///
     /// # Errors
-    /// If it is out of bounds by itself; nothing changed then.
-    pub fn set(&mut self, setting: Setting) -> Result<(), ConfigError> {
-        let mut changed = self.clone_without_backends();
-        match setting {
-            Setting::Timeout(name, value) => *timeout_mut(&mut changed, name) = value,
-            Setting::Number(name, value) => set_number(&mut changed, name, value)?,
-            Setting::Strategy(strategy) => changed.strategy = strategy,
-            Setting::Probing(probing) => changed.probing = probing,
+    /// If the value is out of bounds.
+    pub fn check(&self, whole: &Whole) -> Result<(), ConfigError> {
+        self.check_value((self.get)(whole))
+    }
+
+    /// Checks a value; `None` is off.
+    ///
+    /// # Errors
+    /// If the value is out of bounds.
+    pub fn check_value(&self, value: Option<u64>) -> Result<(), ConfigError> {
+        let Bounds { min, max, .. } = self.bounds;
+        let within = value.map_or(self.optional, |value| (min..=max).contains(&value));
+        let error = ConfigError { value: self.name, expected: Expected::Within(self.bounds) };
+        if within { Ok(()) } else { Err(error) }
+    }
+}
+
+/// Returns the first line of a doc comment, a sentence, without its period.
+pub const fn sentence(doc: &'static str) -> &'static str {
+    let doc = doc.trim_ascii();
+    let (sentence, period) = doc.split_at(doc.len() - 1);
+    assert!(period.as_bytes()[0] == b'.', "a sentence ends with a period");
+    sentence
+}
+
+/// Declares settings. Makes the structs with their defaults, and `SETTINGS` with an entry for each
+/// setting. The first struct has the settings in `own` as its fields, and a field for each group.
+/// `live` in front also makes enums: the names of the values that may change while a pool runs.
+macro_rules! settings {
+    (
+        $(live $Live:ident: $Timeout:ident, $Number:ident;)?
+
+        $(#[$of_whole:meta])*
+        pub struct $Whole:ident {
+            $($(#[$of_other:meta])* pub $other:ident: $Other:ty = $other_default:expr,)*
         }
-        changed.check_values()?;
-        self.timeouts = changed.timeouts;
-        self.retry = changed.retry;
-        self.health = changed.health;
-        self.max_requests_per_connection = changed.max_requests_per_connection;
-        self.body_rate_min = changed.body_rate_min;
-        self.strategy = changed.strategy;
-        self.probing = changed.probing;
-        Ok(())
-    }
 
-    fn clone_without_backends(&self) -> Self {
-        Self {
-            backends: alloc::vec::Vec::new(),
-            limits: self.limits,
-            timeouts: self.timeouts,
-            retry: self.retry,
-            health: self.health,
-            probing: self.probing,
-            strategy: self.strategy,
-            max_requests_per_connection: self.max_requests_per_connection,
-            body_rate_min: self.body_rate_min,
+        $(
+            $(#[$of_group:meta])*
+            pub $group:ident: $Group:ident {$(
+                #[doc = $sentence:literal]
+                $(#[doc = $more:literal])*
+                $field:ident: $Field:ty = $default:expr, $bounds:expr,
+                    $section:ident.$key:ident, $flag:literal
+                    $(, $live:ident $Name:ident)?;
+            )*}
+        )*
+
+        own {$(
+            #[doc = $own_sentence:literal]
+            $(#[doc = $own_more:literal])*
+            $own:ident: $Own:ty = $own_default:expr, $own_bounds:expr,
+                $own_section:ident.$own_key:ident, $own_flag:literal
+                $(, $own_live:ident $Own_name:ident)?;
+        )*}
+    ) => {
+        $(#[$of_whole])*
+        pub struct $Whole {
+            $($(#[$of_other])* pub $other: $Other,)*
+            $(
+                #[doc = $own_sentence]
+                $(#[doc = $own_more])*
+                #[doc = concat!("\n\nDefault: `", stringify!($own_default), "`.")]
+                pub $own: $Own,
+            )*
+            $(#[doc = concat!("See [`", stringify!($Group), "`].")] pub $group: $Group,)*
         }
-    }
-}
 
-fn timeout(config: &Config, name: Timeout) -> Duration {
-    *timeout_mut(&mut config.clone_without_backends(), name)
-}
-
-fn timeout_mut(config: &mut Config, name: Timeout) -> &mut Duration {
-    let timeouts = &mut config.timeouts;
-    match name {
-        Timeout::Connect => &mut timeouts.connect,
-        Timeout::Queue => &mut timeouts.queue,
-        Timeout::ResponseHead => &mut timeouts.response_head,
-        Timeout::Idle => &mut timeouts.idle,
-        Timeout::MaxAge => &mut timeouts.max_age,
-        Timeout::Drain => &mut timeouts.drain,
-        Timeout::Silence => &mut timeouts.silence,
-        Timeout::Suspect => &mut timeouts.suspect,
-        Timeout::BackoffMin => &mut timeouts.backoff_min,
-        Timeout::BackoffMax => &mut timeouts.backoff_max,
-        Timeout::EjectionMin => &mut timeouts.ejection_min,
-        Timeout::EjectionMax => &mut timeouts.ejection_max,
-        Timeout::BodyStall => &mut timeouts.body_stall,
-        Timeout::ResponseStall => &mut timeouts.response_stall,
-        Timeout::SlowStart => &mut timeouts.slow_start,
-        Timeout::ProbeInterval => &mut timeouts.probe_interval,
-        Timeout::ProbeTimeout => &mut timeouts.probe_timeout,
-    }
-}
-
-fn number(config: &Config, name: Number) -> u32 {
-    match name {
-        Number::Attempts => u32::from(config.retry.attempts),
-        Number::BudgetPercent => config.retry.budget_percent,
-        Number::BudgetFloor => config.retry.budget_floor,
-        Number::Failures => config.health.failures,
-        Number::GatewayFailures => config.health.gateway_failures,
-        Number::Successes => config.health.successes,
-        Number::EjectedPercentMax => config.health.ejected_percent_max,
-        Number::PanicPercent => config.health.panic_percent,
-        Number::Fall => config.health.fall,
-        Number::Rise => config.health.rise,
-        Number::MaxRequestsPerConnection => config.max_requests_per_connection.unwrap_or(0),
-        Number::BodyRateMin => config.body_rate_min,
-    }
-}
-
-fn set_number(config: &mut Config, name: Number, value: u32) -> Result<(), ConfigError> {
-    match name {
-        Number::Attempts => {
-            let wrong = ConfigError { value: "retry.attempts", expected: "1 to 255" };
-            config.retry.attempts = u8::try_from(value).map_err(|_| wrong)?;
-        }
-        Number::BudgetPercent => config.retry.budget_percent = value,
-        Number::BudgetFloor => config.retry.budget_floor = value,
-        Number::Failures => config.health.failures = value,
-        Number::GatewayFailures => config.health.gateway_failures = value,
-        Number::Successes => config.health.successes = value,
-        Number::EjectedPercentMax => config.health.ejected_percent_max = value,
-        Number::PanicPercent => config.health.panic_percent = value,
-        Number::Fall => config.health.fall = value,
-        Number::Rise => config.health.rise = value,
-        Number::MaxRequestsPerConnection => {
-            config.max_requests_per_connection = (value > 0).then_some(value);
-        }
-        Number::BodyRateMin => config.body_rate_min = value,
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_value_that_may_change_can_be_told_apart_and_set() {
-        let before = Config::default();
-        for setting in Setting::all(&before) {
-            let changed = match setting {
-                Setting::Timeout(name, value) => {
-                    Setting::Timeout(name, value + Duration::from_secs(1))
-                }
-                Setting::Number(name, value) => Setting::Number(name, value + 1),
-                Setting::Strategy(_) => Setting::Strategy(Strategy::LeastLoaded),
-                Setting::Probing(_) => Setting::Probing(Probing::Ordered),
+        impl $Whole {
+            /// Default values.
+            pub const DEFAULT: Self = Self {
+                $($other: $other_default,)*
+                $($own: $own_default,)*
+                $($group: $Group::DEFAULT,)*
             };
-            let mut after = before.clone();
-            after.set(changed).expect("within bounds");
-            let changes = Setting::changes(&before, &after).expect("the same tables");
-            assert!(changes.eq([changed]), "{changed:?}");
-        }
-    }
 
-    #[test]
-    fn a_value_out_of_bounds_changes_nothing() {
-        let mut config = Config::default();
-        let before = config.clone();
-        for setting in [
-            Setting::Timeout(Timeout::Queue, Duration::ZERO),
-            Setting::Number(Number::Attempts, 256),
-            Setting::Number(Number::PanicPercent, 101),
-            Setting::Number(Number::Fall, 0),
-        ] {
-            assert!(config.set(setting).is_err(), "{setting:?}");
-            assert_eq!(config, before);
+            /// All settings, in the order of the table.
+            pub const SETTINGS: &'static [$crate::pool::setting::Entry<Self $(, $Live)?>] = &[
+                $($($crate::pool::setting::Entry {
+                    name: concat!(stringify!($group), ".", stringify!($field)),
+                    section: stringify!($section),
+                    key: stringify!($key),
+                    flag: $flag,
+                    sentence: $crate::pool::setting::sentence($sentence),
+                    bounds: $bounds,
+                    optional: <$Field as $crate::pool::setting::Field>::OPTIONAL,
+                    live: $crate::pool::setting::live!($($live $Name)?),
+                    get: |whole| $crate::pool::setting::Field::read(&whole.$group.$field),
+                    set: |whole, value| {
+                        whole.$group.$field = $crate::pool::setting::Field::write(value);
+                    },
+                },)*)*
+                $($crate::pool::setting::Entry {
+                    name: stringify!($own),
+                    section: stringify!($own_section),
+                    key: stringify!($own_key),
+                    flag: $own_flag,
+                    sentence: $crate::pool::setting::sentence($own_sentence),
+                    bounds: $own_bounds,
+                    optional: <$Own as $crate::pool::setting::Field>::OPTIONAL,
+                    live: $crate::pool::setting::live!($($own_live $Own_name)?),
+                    get: |whole| $crate::pool::setting::Field::read(&whole.$own),
+                    set: |whole, value| {
+                        whole.$own = $crate::pool::setting::Field::write(value);
+                    },
+                },)*
+            ];
         }
-    }
 
-    #[test]
-    fn other_tables_need_another_pool() {
-        let before = Config::default();
-        let mut after = before.clone();
-        after.limits.requests += 1;
-        assert!(Setting::changes(&before, &after).is_none());
-    }
+        impl Default for $Whole {
+            fn default() -> Self {
+                Self::DEFAULT
+            }
+        }
+
+        $(
+            $(#[$of_group])*
+            pub struct $Group {$(
+                #[doc = $sentence]
+                $(#[doc = $more])*
+                #[doc = concat!("\n\nDefault: `", stringify!($default), "`.")]
+                pub $field: $Field,
+            )*}
+
+            impl $Group {
+                /// Default values.
+                pub const DEFAULT: Self = Self { $($field: $default,)* };
+            }
+
+            impl Default for $Group {
+                fn default() -> Self {
+                    Self::DEFAULT
+                }
+            }
+        )*
+
+        $crate::pool::setting::live_names! {
+            $($Live: $Timeout, $Number)?;
+            $($($($live $Name,)?)*)*
+            $($($own_live $Own_name,)?)*
+        }
+    };
 }
+
+macro_rules! live_names {
+    (;) => {};
+    ($Live:ident: $Timeout:ident, $Number:ident; $(timeout $time:ident,)* $(number $number:ident,)*) => {
+        /// The name of a time that may change.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[expect(missing_docs, reason = "each is the field of the same name")]
+        pub enum $Timeout {
+            $($time,)*
+        }
+
+        /// The name of a number that may change.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[expect(missing_docs, reason = "each is the field of the same name")]
+        pub enum $Number {
+            $($number,)*
+        }
+
+        /// The name of a value that may change.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $Live {
+            /// A time.
+            Timeout($Timeout),
+            /// A number.
+            Number($Number),
+        }
+    };
+}
+
+macro_rules! live {
+    () => {
+        None
+    };
+    (timeout $name:ident) => {
+        Some(Live::Timeout(Timeout::$name))
+    };
+    (number $name:ident) => {
+        Some(Live::Number(Number::$name))
+    };
+}
+
+pub(crate) use {live, live_names, settings};

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 
 use super::connection::{Connection, DrainCause, Event, Illegal, Lifecycle, SlotState};
 use super::input::Protocol;
-use super::limits::Limits;
+use super::settings::Limits;
 use super::stats::SlotStats;
 use super::token::{BackendId, ConnectionToken, StreamToken};
 #[cfg(any(test, feature = "simulation"))]

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::pool::limits::{WEIGHT_MAX, WEIGHTS};
+
 /// The protocol towards a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
@@ -108,10 +110,10 @@ impl FromStr for BackendUrl {
 }
 
 fn parse_weight(text: &str, options: &str) -> Result<u16, String> {
-    let wrong = || format!("'{text}': expected ';weight=N' with N from 1 to 1000");
+    let wrong = || format!("'{text}': expected ';weight=N' with N from 1 to {WEIGHT_MAX}");
     let number = options.strip_prefix("weight=").ok_or_else(wrong)?;
     let weight = number.parse().map_err(|_| wrong())?;
-    if (1..=1000).contains(&weight) { Ok(weight) } else { Err(wrong()) }
+    if WEIGHTS.contains(&weight) { Ok(weight) } else { Err(wrong()) }
 }
 
 fn split_authority(text: &str, authority: &str, port: u16) -> Result<(String, u16), String> {

@@ -1,131 +1,161 @@
-//! What clients may do, and what is counted when they do more. All of it is mechanical: no limit
-//! here chooses a backend or decides about a retry.
+//! Limits on clients, and counters of the limits that were hit. No limit here chooses a backend or
+//! decides about a retry.
+//!
+//! The types below with their defaults, [`ClientLimits::check`], the configuration file, the flags
+//! of `baton run` and `baton config` follow from one table, as they do for the
+//! [pool](crate::pool::settings). A new limit is one new entry.
 
 use std::cell::Cell;
 use std::time::Duration;
 
-use super::frame_tap::FrameBudgets;
+use crate::pool::ConfigError;
+use crate::pool::setting::{Bounds, settings};
 use crate::words;
 
-/// The bounds on what one client, one connection of it, or all of them together may do.
-///
-/// Times are measured on the worker's clock; sizes are in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ClientLimits {
-    /// Time to finish the TLS handshake, from accept. At least 1 ms.
-    pub tls_handshake_timeout: Duration,
-    /// Time to finish a request head: over HTTP/1.1 from accept or, later, from its first byte;
-    /// over HTTP/2 the preface with the first SETTINGS, and each header block. At least 1 ms.
-    pub head_timeout: Duration,
-    /// Time without a request after which an HTTP/1.1 connection is closed. At least 1 ms.
-    pub http1_idle_timeout: Duration,
-    /// Time without a stream after which an HTTP/2 connection gets GOAWAY. At least 1 ms.
-    pub http2_idle_timeout: Duration,
-    /// Silence of an HTTP/2 client after which it is asked by PING whether it is there. At least
-    /// 1 ms.
-    pub keepalive_interval: Duration,
-    /// Time to answer that PING. At least 1 ms.
-    pub keepalive_timeout: Duration,
-    /// Time in which a client that lets its socket fill up must take at least something. A reader
-    /// that is slow but moves is never ended by it. At least 1 ms.
-    pub write_stall_timeout: Duration,
-    /// Time that a connection gets to read its last bytes after it was told to go. At least 1 ms.
-    pub farewell_timeout: Duration,
-    /// Bytes of a request head: over HTTP/1.1 as sent, over HTTP/2 as RFC 9113, 6.5.2 counts them
-    /// (each field line costs 32 more). 8 KiB to 1 MiB.
-    pub head_bytes: u32,
-    /// Field lines of a request head, and over HTTP/1.1 of trailers; each crumb of a cookie that
-    /// HTTP/2 splits is one. 16 to 1024.
-    pub head_fields: usize,
-    /// Streams that a client may have open on one HTTP/2 connection. 1 to 1000.
-    pub streams_per_connection: u32,
-    /// Connections of all clients to all workers of the process. At least 1.
-    pub connections: usize,
-    /// Connections of one client address to all workers: an IPv4 address, or an IPv6 /64. At
-    /// least 1.
-    pub connections_per_address: usize,
-    /// Frames by kind that an HTTP/2 connection may bring in a window of time.
-    pub frames: FrameBudgets,
+const TIME: Bounds = Bounds::time(Duration::from_millis(1));
+const MANY: Bounds = Bounds::count(1 << 30);
+
+settings! {
+    /// Limits on clients. Each applies to one connection unless its entry says otherwise. Times are
+    /// measured on the worker's clock; sizes are in bytes.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct ClientLimits {}
+
+    /// The number of frames of each kind that one HTTP/2 connection may receive in each
+    /// [`window`](FrameBudgets::window). What raises a number is listed with it. The defaults are the
+    /// budgets of clients; see also [`FrameBudgets::BACKEND`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub frames: FrameBudgets {
+        /// Time over which frames are counted, at least 1s.
+        window: Duration = Duration::from_secs(10), Bounds::time(Duration::from_secs(1)),
+            client_frames.window, "client-frames-window";
+
+        /// RST_STREAM from a client (Rapid Reset).
+        /// Every second HEADERS frame that Baton writes adds one.
+        resets: u32 = 5_000, MANY,
+            client_frames.resets, "client-frames-resets";
+
+        /// RST_STREAM that a client provokes (MadeYouReset).
+        /// Baton sends it with an error code, because of a stream error of the peer.
+        provoked_resets: u32 = 500, MANY,
+            client_frames.provoked_resets, "client-frames-provoked-resets";
+
+        /// PING, acknowledgements included.
+        /// Every DATA frame that Baton writes adds one: peers measure the path with PING.
+        pings: u32 = 2_000, MANY,
+            client_frames.pings, "client-frames-pings";
+
+        /// SETTINGS and their acknowledgements.
+        /// GOAWAY counts too.
+        settings: u32 = 100, MANY,
+            client_frames.settings, "client-frames-settings";
+
+        /// DATA without payload that does not end its stream.
+        empty_data: u32 = 100, MANY,
+            client_frames.empty_data, "client-frames-empty-data";
+
+        /// PRIORITY and frames of unknown type.
+        /// PRIORITY_UPDATE counts too. Every HEADERS frame that is read adds ten.
+        priorities: u32 = 1_000, MANY,
+            client_frames.priorities, "client-frames-priorities";
+
+        /// WINDOW_UPDATE.
+        /// Every DATA frame that Baton writes adds ten, every HEADERS frame that is read adds two.
+        window_updates: u32 = 2_000, MANY,
+            client_frames.window_updates, "client-frames-window-updates";
+
+        /// CONTINUATION of one header block.
+        /// Their total size is bounded by the limit of the head in any case.
+        continuations: u32 = 20, MANY,
+            client_frames.continuations, "client-frames-continuations";
+
+        /// Requests refused for their head.
+        /// The head was malformed or too large, or the request was one stream too many.
+        refused_heads: u32 = 1_000, MANY,
+            client_frames.refused_heads, "client-frames-refused-heads";
+    }
+
+    own {
+        /// Time from accept to the end of the TLS handshake.
+        tls_handshake_timeout: Duration = Duration::from_secs(10), TIME,
+            clients.tls_handshake_timeout, "client-tls-timeout";
+
+        /// Time to finish a request head.
+        /// Over HTTP/1.1 it runs from accept, and for later requests from the first byte of the
+        /// head. Over HTTP/2 it applies to the preface with the first SETTINGS, and to each header
+        /// block.
+        head_timeout: Duration = Duration::from_secs(30), TIME,
+            clients.head_timeout, "client-head-timeout";
+
+        /// Time without a request after which an HTTP/1.1 connection is closed.
+        http1_idle_timeout: Duration = Duration::from_secs(75), TIME,
+            clients.http1_idle_timeout, "client-http1-idle-timeout";
+
+        /// Time without a stream after which an HTTP/2 connection gets GOAWAY.
+        http2_idle_timeout: Duration = Duration::from_secs(300), TIME,
+            clients.http2_idle_timeout, "client-http2-idle-timeout";
+
+        /// Silence of an HTTP/2 client after which it gets a PING.
+        keepalive_interval: Duration = Duration::from_secs(30), TIME,
+            clients.keepalive_interval, "client-keepalive-interval";
+
+        /// Time for an HTTP/2 client to answer that PING.
+        keepalive_timeout: Duration = Duration::from_secs(20), TIME,
+            clients.keepalive_timeout, "client-keepalive-timeout";
+
+        /// Time after which a client that reads nothing from a full socket is disconnected.
+        /// A client that reads slowly is never disconnected for this.
+        write_stall_timeout: Duration = Duration::from_secs(60), TIME,
+            clients.write_stall_timeout, "client-write-stall-timeout";
+
+        /// Time that a lingering close reads and discards unread bytes.
+        farewell_timeout: Duration = Duration::from_secs(2), TIME,
+            clients.farewell_timeout, "client-farewell-timeout";
+
+        /// Maximum size of a request head.
+        /// Over HTTP/1.1 as sent; over HTTP/2 as RFC 9113, 6.5.2, counts (32 more for each field
+        /// line).
+        head_bytes: u32 = 64 * 1024, Bounds::bytes(8 * 1024, 1024 * 1024),
+            clients.head_bytes, "client-head-bytes";
+
+        /// Maximum number of field lines of a request head.
+        /// Over HTTP/1.1 also of trailers. Each crumb of a cookie that HTTP/2 splits is a field line.
+        head_fields: usize = 128, Bounds::count(1024).at_least(16),
+            clients.head_fields, "client-head-fields";
+
+        /// Maximum number of open streams on one connection of a client.
+        streams_per_connection: u32 = 100, Bounds::count(1000),
+            clients.streams_per_connection, "client-streams";
+
+        /// Maximum number of connections of all clients to the process.
+        connections: usize = 16_384, MANY,
+            clients.connections, "client-connections";
+
+        /// Maximum number of connections of one address (IPv4, or IPv6 /64) to the process.
+        connections_per_address: usize = 2_048, MANY,
+            clients.connections_per_address, "client-connections-per-address";
+    }
 }
 
-impl ClientLimits {
-    /// What is in force unless the operator says otherwise.
-    pub const DEFAULT: Self = Self {
-        tls_handshake_timeout: Duration::from_secs(10),
-        head_timeout: Duration::from_secs(30),
-        http1_idle_timeout: Duration::from_secs(75),
-        http2_idle_timeout: Duration::from_secs(300),
-        keepalive_interval: Duration::from_secs(30),
-        keepalive_timeout: Duration::from_secs(20),
-        write_stall_timeout: Duration::from_secs(60),
-        farewell_timeout: Duration::from_secs(2),
-        head_bytes: 64 * 1024,
-        head_fields: 128,
-        streams_per_connection: 100,
-        connections: 16_384,
-        connections_per_address: 2_048,
-        frames: FrameBudgets::CLIENT,
+impl FrameBudgets {
+    /// The budgets of backends. They are larger than those of clients: the requests of all clients
+    /// share a backend's connections.
+    pub const BACKEND: Self = Self {
+        provoked_resets: 1_000,
+        settings: 200,
+        empty_data: 500,
+        window_updates: 10_000,
+        ..Self::DEFAULT
     };
 }
 
 impl ClientLimits {
-    /// Whether each value is within its bounds.
+    /// Checks that each value is within its bounds.
     ///
     /// # Errors
-    /// With the name of the first field that is not, and what was expected.
-    pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
-        let frames = &self.frames;
-        let millisecond = Duration::from_millis(1);
-        for (name, value) in [
-            ("tls_handshake_timeout", self.tls_handshake_timeout),
-            ("head_timeout", self.head_timeout),
-            ("http1_idle_timeout", self.http1_idle_timeout),
-            ("http2_idle_timeout", self.http2_idle_timeout),
-            ("keepalive_interval", self.keepalive_interval),
-            ("keepalive_timeout", self.keepalive_timeout),
-            ("write_stall_timeout", self.write_stall_timeout),
-            ("farewell_timeout", self.farewell_timeout),
-        ] {
-            if value < millisecond {
-                return Err((name, "expected at least 1 ms"));
-            }
-        }
-        if frames.window < Duration::from_secs(1) {
-            return Err(("frames.window", "expected at least 1 s"));
-        }
-        if !(8 * 1024..=1024 * 1024).contains(&self.head_bytes) {
-            return Err(("head_bytes", "expected 8 KiB to 1 MiB"));
-        }
-        if !(16..=1024).contains(&self.head_fields) {
-            return Err(("head_fields", "expected 16 to 1024"));
-        }
-        if !(1..=1000).contains(&self.streams_per_connection) {
-            return Err(("streams_per_connection", "expected 1 to 1000"));
-        }
-        for (name, value) in [
-            ("connections", self.connections),
-            ("connections_per_address", self.connections_per_address),
-            ("frames.resets", frames.resets as usize),
-            ("frames.provoked_resets", frames.provoked_resets as usize),
-            ("frames.pings", frames.pings as usize),
-            ("frames.settings", frames.settings as usize),
-            ("frames.empty_data", frames.empty_data as usize),
-            ("frames.priorities", frames.priorities as usize),
-            ("frames.window_updates", frames.window_updates as usize),
-            ("frames.continuations", frames.continuations as usize),
-            ("frames.refused_heads", frames.refused_heads as usize),
-        ] {
-            if value == 0 {
-                return Err((name, "expected at least 1"));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Default for ClientLimits {
-    fn default() -> Self {
-        Self::DEFAULT
+    /// The first value that is not.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        Self::SETTINGS.iter().try_for_each(|entry| entry.check(self))
     }
 }
 
@@ -185,8 +215,8 @@ words! {
     }
 }
 
-/// How often each limit was hit on one worker. Not shared between threads: an administrator's task
-/// asks each worker for its own.
+/// Number of hits of each limit on one worker. Not shared between threads: the admin interface asks
+/// each worker for its numbers.
 #[derive(Debug, Default)]
 pub struct ClientStats {
     hits: [Cell<u64>; ClientLimit::ALL.len()],
@@ -199,13 +229,13 @@ impl ClientStats {
         hits.set(hits.get() + 1);
     }
 
-    /// How often this one was hit.
+    /// Returns the number of hits of one limit.
     #[must_use]
     pub fn hits(&self, limit: ClientLimit) -> u64 {
         self.hits[limit as usize].get()
     }
 
-    /// Every limit with its hits, in the order of declaration.
+    /// Returns all limits with their hits, in the order of declaration.
     pub fn all(&self) -> impl Iterator<Item = (ClientLimit, u64)> + '_ {
         ClientLimit::ALL.iter().map(|limit| (*limit, self.hits(*limit)))
     }
@@ -233,7 +263,7 @@ mod tests {
                 "frames.pings",
             ),
         ] {
-            assert_eq!(limits.check().expect_err("out of bounds").0, name);
+            assert_eq!(limits.check().expect_err("out of bounds").value, name);
         }
     }
 

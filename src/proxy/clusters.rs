@@ -16,6 +16,7 @@ use super::route::RouteTable;
 use super::seams::Clock;
 use super::telemetry::Telemetry;
 use super::tls::Certificates;
+use crate::config::difference::Difference;
 use crate::pool::{ConfigError, Instant};
 
 /// All clusters of one worker.
@@ -64,32 +65,36 @@ impl Clusters {
         Ok(Rc::new(Self { present, retired, seed, clock, telemetry, peers }))
     }
 
-    /// Applies another configuration, already checked. Clusters that stay keep their connections.
-    /// Clusters that were removed, or whose tables change in size, finish the requests they have
-    /// accepted.
+    /// Applies another configuration, already checked. `difference` is how it differs from the
+    /// present one. Clusters that stay keep their connections. Clusters that were removed, or whose
+    /// tables change in size, finish the requests they have accepted.
     ///
     /// # Panics
     /// If the configuration of a pool is out of bounds.
-    pub fn reconfigure(&self, config: &ProxyConfig, certificates: &Certificates) {
+    pub fn reconfigure(
+        &self,
+        config: &ProxyConfig,
+        certificates: &Certificates,
+        difference: &Difference,
+    ) {
         let before = Rc::clone(&self.present.borrow());
         let mut drivers = Vec::new();
         for (number, cluster) in config.clusters.iter().enumerate() {
             let tls = &certificates.backends[number];
             let known = before.drivers.iter().find(|driver| **driver.cluster() == *cluster.name);
-            let kept = known.filter(|driver| driver.reconfigure(cluster, tls));
-            drivers.push(kept.map_or_else(
-                || {
-                    let seed = cluster_seed(self.seed, number);
-                    let (telemetry, peers) = (Rc::clone(&self.telemetry), Rc::clone(&self.peers));
-                    let driver = Driver::start(cluster, tls, seed, self.clock, telemetry, peers)
-                        .expect("the configuration was checked");
-                    if let Some(before) = known {
-                        driver.inherit(before);
-                    }
-                    driver
-                },
-                Rc::clone,
-            ));
+            if let Some((driver, settings)) = known.zip(difference.of_pool(&cluster.name)) {
+                driver.reconfigure(cluster, tls, settings);
+                drivers.push(Rc::clone(driver));
+                continue;
+            }
+            let seed = cluster_seed(self.seed, number);
+            let (telemetry, peers) = (Rc::clone(&self.telemetry), Rc::clone(&self.peers));
+            let driver = Driver::start(cluster, tls, seed, self.clock, telemetry, peers)
+                .expect("the configuration was checked");
+            if let Some(before) = known {
+                driver.inherit(before);
+            }
+            drivers.push(driver);
         }
         let mut retired = self.retired.borrow_mut();
         retired.retain(|driver| driver.strong_count() > 0);

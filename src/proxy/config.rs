@@ -61,7 +61,7 @@ pub struct UpstreamTlsSettings {
 pub struct BackendSettings {
     /// The backend's URL.
     pub url: BackendUrl,
-    /// The share of requests under the weighted strategy, 1 to 1000.
+    /// The share of requests under the weighted strategy, 1 to [`pool::limits::WEIGHT_MAX`].
     pub weight: u16,
     /// TLS, including the values inherited from the cluster.
     pub tls: UpstreamTlsSettings,
@@ -185,10 +185,6 @@ pub struct ClusterConfig {
 }
 
 impl ClusterConfig {
-    /// Slowest request body that is put up with unless configured otherwise, in bytes per second. The
-    /// pool itself puts up with any.
-    pub const BODY_RATE_MIN: u32 = 100;
-
     /// Creates a cluster with defaults and without backends.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
@@ -196,7 +192,7 @@ impl ClusterConfig {
             name: name.into(),
             backends: Vec::new(),
             tls: UpstreamTlsSettings::default(),
-            pool: pool::Config { body_rate_min: Self::BODY_RATE_MIN, ..pool::Config::default() },
+            pool: pool::Config::DEFAULT,
             probe: ProbeSettings::default(),
         }
     }
@@ -206,17 +202,22 @@ impl ClusterConfig {
     /// for the whole process.
     #[must_use]
     pub fn pool_config(&self, worker: usize) -> pool::Config {
-        let probing = match self.probe.kind {
-            ProbeKind::Off => Probing::Off,
-            ProbeKind::Http | ProbeKind::Tcp | ProbeKind::Grpc if worker == 0 => Probing::Ordered,
-            ProbeKind::Http | ProbeKind::Tcp | ProbeKind::Grpc => Probing::Told,
-        };
         let backend = |backend: &BackendSettings| BackendConfig {
             weight: backend.weight,
             exclusive: backend.is_exclusive(),
         };
         let backends = self.backends.iter().map(backend).collect();
-        pool::Config { backends, probing, ..self.pool.clone() }
+        pool::Config { backends, probing: self.probing(worker), ..self.pool.clone() }
+    }
+
+    /// Returns where the pool of one worker gets the results of health checks from.
+    #[must_use]
+    pub fn probing(&self, worker: usize) -> Probing {
+        match self.probe.kind {
+            ProbeKind::Off => Probing::Off,
+            ProbeKind::Http | ProbeKind::Tcp | ProbeKind::Grpc if worker == 0 => Probing::Ordered,
+            ProbeKind::Http | ProbeKind::Tcp | ProbeKind::Grpc => Probing::Told,
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use super::reload::sockets::Socket;
 use super::seams::{self, Clock};
 use super::site::Site;
 use super::tls::Certificates;
+use crate::config::difference::Difference;
 use crate::pool::{
     BackendState, ConnectionToken, Instant, Pool, SlotState, SlotView, StateCause, Stats,
 };
@@ -42,6 +43,8 @@ pub struct Reload {
     pub config: Arc<ProxyConfig>,
     /// The contents of the files that the configuration names.
     pub certificates: Arc<Certificates>,
+    /// How the configuration differs from the one before.
+    pub difference: Arc<Difference>,
     /// The sockets of its listeners, in the order of the configuration.
     pub listeners: Vec<Socket>,
     /// Receives the result: applied, or an error of one line.
@@ -269,8 +272,8 @@ pub async fn serve(mut commands: UnboundedReceiver<Command>, site: Rc<Site>, sto
                 let _ = answer.send(snapshot);
             }
             Command::ProbeFound(found) => clusters.probe_found(&found),
-            Command::Reload(Reload { config, certificates, listeners, confirm }) => {
-                let confirmed = site.reconfigure(&config, &certificates, listeners);
+            Command::Reload(Reload { config, certificates, difference, listeners, confirm }) => {
+                let confirmed = site.reconfigure(&config, &certificates, &difference, listeners);
                 // The requester may have given up.
                 let _ = confirm.send(confirmed);
             }

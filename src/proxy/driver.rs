@@ -26,7 +26,7 @@ use super::tls::BackendTls;
 use super::upstream::{self, AttemptOrder, ConnectionOrder};
 use crate::pool::{
     BackendId, BackendState, BackendToken, ConfigError, ConnectionToken, Handled, Input, Instant,
-    Output, Pool, Rejection, RequestId, Setting, ShutdownCause, StateCause,
+    Output, Pool, Probing, Rejection, RequestId, Setting, ShutdownCause, StateCause,
 };
 
 struct LiveRequest {
@@ -120,24 +120,19 @@ impl Driver {
         self.backends.borrow().get(id).expect("the pool's tokens are of known backends")
     }
 
-    /// Applies another configuration of the same cluster. Backends that stay keep their
-    /// connections; removed ones finish their requests. Returns false and changes nothing if the
-    /// pool's tables do not fit the new configuration: then the cluster needs another driver.
+    /// Applies another configuration of the same cluster. `settings` are the values of the pool that
+    /// change. Backends that stay keep their connections; removed ones finish their requests.
+    ///
+    /// # Panics
+    /// If the configuration is out of bounds: it was not checked.
     pub fn reconfigure(
         self: &Rc<Self>,
         cluster: &ClusterConfig,
         tls: &[Option<BackendTls>],
-    ) -> bool {
-        let after = cluster.pool_config(self.probes.worker());
-        let before = self.config(Clone::clone);
-        let Some(settings) = Setting::changes(&before, &after) else {
-            return false;
-        };
+        settings: &[Setting],
+    ) {
         self.probes.reconfigure(&cluster.probe);
-        for setting in settings {
-            let handled = self.tell(Input::SettingChanged { setting });
-            assert_eq!(handled, Handled::Done, "the configuration was checked: {setting:?}");
-        }
+        self.change_settings(settings, cluster.probing(self.probes.worker()));
         let changes = self.backends.borrow_mut().compare(&cluster.backends, tls);
         for (backend, weight) in changes.weights {
             let _ = self.tell(Input::WeightChanged { backend, weight });
@@ -155,7 +150,16 @@ impl Driver {
             let added = self.add(&cluster.backends[index], &tls[index]);
             assert!(added, "the configuration fits the pool's limits");
         }
-        true
+    }
+
+    fn change_settings(self: &Rc<Self>, settings: &[Setting], probing: Probing) {
+        let mut settings = settings.to_vec();
+        settings.push(Setting::Probing(probing));
+        let mut core = self.core.borrow_mut();
+        let handled = core.pool.reconfigure(self.clock.now(), &settings);
+        assert_eq!(handled, Handled::Done, "the configuration was checked: {settings:?}");
+        self.carry_out(&mut core);
+        self.see_timeout(&core);
     }
 
     /// Adds a backend, and registers its token before the pool's orders about it are carried out.

@@ -1,7 +1,7 @@
 //! The numbers of the shell: sizes, counts and times that no setting changes.
 //!
 //! What an operator sets is elsewhere: [`ClientLimits`](super::client_limits::ClientLimits),
-//! [`FrameBudgets`](super::frame_tap::FrameBudgets) and [`pool::Config`](crate::pool::Config).
+//! [`FrameBudgets`](super::client_limits::FrameBudgets) and [`pool::Config`](crate::pool::Config).
 
 use std::time::Duration;
 
@@ -58,8 +58,8 @@ pub const DATA_FRAMES_AT_ONCE: usize = 256;
 /// Streams reset by Baton, per connection to a backend, whose late frames are still expected.
 pub const RESET_STREAMS_MAX: usize = 4096;
 /// Streams that may end for an error of the peer's in the life of a connection. The budget
-/// [`provoked_resets`](super::frame_tap::FrameBudgets::provoked_resets), over a window, is meant to
-/// bind first; this one bounds what waits to be sent.
+/// [`provoked_resets`](super::client_limits::FrameBudgets::provoked_resets), over a window, is meant
+/// to bind first; this one bounds what waits to be sent.
 pub const PROVOKED_RESETS_MAX: usize = 10_000;
 /// Payload bytes of a frame that are looked at: a GOAWAY's fixed part and the start of its debug
 /// data, a reset's code, or one SETTINGS parameter at a time.

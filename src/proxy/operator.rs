@@ -36,7 +36,7 @@ pub enum Order {
     },
     /// Return the backend to service.
     Undrain,
-    /// Set the weight, 1 to 1000.
+    /// Set the weight, 1 to [`WEIGHT_MAX`](crate::pool::limits::WEIGHT_MAX).
     Weight(u16),
 }
 

@@ -15,6 +15,7 @@ use super::downstream::{self, Downstream, OpenConnections};
 use super::reload::sockets::Socket;
 use super::seams::{self, Listener};
 use super::tls::Certificates;
+use crate::config::difference::Difference;
 
 /// A listener that is open on this worker.
 struct Open {
@@ -74,13 +75,14 @@ impl Site {
         &self,
         config: &ProxyConfig,
         certificates: &Certificates,
+        difference: &Difference,
         sockets: Vec<Socket>,
     ) -> Result<(), String> {
         if self.stopping.get() {
             return Err("the proxy is about to stop".to_owned());
         }
         let sockets = adopt(sockets)?;
-        self.clusters.reconfigure(config, certificates);
+        self.clusters.reconfigure(config, certificates, difference);
         self.change_listeners(config, certificates, sockets);
         Ok(())
     }

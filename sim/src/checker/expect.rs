@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use baton::pool::limits::WEIGHTS;
 use baton::pool::{
     BackendToken, ConnectionToken, Handled, Input, Instant, Pool, Probing, Rejection, RequestId,
     ShutdownCause, SlotState, StreamToken, TimerReason,
@@ -106,7 +107,7 @@ impl Books {
     }
 
     fn expect_added(&self, weight: u16, coverage: &mut Coverage) -> Expected {
-        let fits = (1..=1000).contains(&weight) && self.has_place();
+        let fits = WEIGHTS.contains(&weight) && self.has_place();
         coverage.added(self.first_to_go().is_some(), fits);
         if fits { Expected::Added } else { answered(Answer::Refused) }
     }
@@ -208,7 +209,7 @@ impl Books {
         let answer = match (state, input) {
             (BackendAs::Gone, _) => Answer::Stale,
             (_, Input::WeightChanged { weight, .. }) => {
-                if (1..=1000).contains(&weight) {
+                if WEIGHTS.contains(&weight) {
                     Answer::Done
                 } else {
                     Answer::Refused

@@ -2,12 +2,15 @@
 //! a chance of one half, and the intensity of the others is drawn on a wide scale. Every family
 //! thus also gets runs in which no other family interferes.
 
+use std::time::Duration;
+
+use baton::pool::{Probing, Strategy};
+
 use super::strike::{Shape, directives};
 use super::{Family, Workload};
 use crate::draw::{Domain, Draws, Stream};
 use crate::plan::{
-    BackendPlan, Deviation, FORMAT, Heal, Health, Network, Plan, PoolPlan, RequestPlan, Span,
-    StrategyPlan, Ties,
+    BackendPlan, Deviation, FORMAT, Heal, Health, Network, Plan, PoolPlan, RequestPlan, Span, Ties,
 };
 
 baton::words! {
@@ -107,8 +110,8 @@ pub fn plan(seed: u64, profile: Profile) -> Plan {
             Workload::Marathon => swarm.between(1_000_000, 60_000_000),
             Workload::Steady | Workload::Bursts | Workload::Herd => swarm.wide(2_000, 20_000_000),
         },
-        connections_per_backend: pool.connections_per_backend as u64,
-        streams_per_connection: pool.streams_per_connection as u64,
+        connections_per_backend: pool.config.limits.connections_per_backend as u64,
+        streams_per_connection: pool.config.limits.streams_per_connection as u64,
     };
     let on = |family| families.contains(&family);
     let origin = origin(seed, profile, workload, &families);
@@ -160,58 +163,62 @@ fn origin(seed: u64, profile: Profile, workload: Workload, families: &[Family]) 
 }
 
 fn pool_plan(stream: &mut Stream, profile: Profile) -> PoolPlan {
-    let defaults = PoolPlan::DEFAULT;
+    let mut plan = PoolPlan::DEFAULT;
     let requests = stream.pick(&[4, 16, 32, 48, 64]);
     let waiting = if stream.chance(50) { requests } else { stream.between(1, requests) };
     // Half of the plans use short timeouts, so that deadlines coincide.
     let short = stream.chance(50);
-    let mut time = |default: u64, least: u64| {
-        if short { stream.wide(least, default) } else { default }
-    };
-    let mut plan = PoolPlan {
-        requests: requests as usize,
-        waiting: waiting as usize,
-        connect_ms: time(defaults.connect_ms, 5),
-        queue_ms: time(defaults.queue_ms, 5),
-        response_head_ms: time(defaults.response_head_ms, 10),
-        idle_ms: time(defaults.idle_ms, 5),
-        max_age_ms: time(defaults.max_age_ms, 20),
-        drain_ms: time(defaults.drain_ms, 10),
-        silence_ms: time(defaults.silence_ms, 5),
-        suspect_ms: time(defaults.suspect_ms, 5),
-        backoff_min_ms: time(defaults.backoff_min_ms, 1),
-        ejection_min_ms: time(defaults.ejection_min_ms, 5),
-        body_stall_ms: time(defaults.body_stall_ms, 20),
-        response_stall_ms: time(defaults.response_stall_ms, 20),
-        probe_interval_ms: time(defaults.probe_interval_ms, 500),
-        probe_timeout_ms: time(defaults.probe_timeout_ms, 20),
-        ..defaults
-    };
-    plan.connections_per_backend = stream.pick(&[1, 1, 2, 2, 3, 4]);
-    plan.streams_per_connection = stream.pick(&[1, 2, 3, 4, 6]);
-    plan.strategy = stream.pick(&[
-        StrategyPlan::RoundRobin,
-        StrategyPlan::Weighted,
-        StrategyPlan::Random,
-        StrategyPlan::LeastLoaded,
+    let config = &mut plan.config;
+    let timeouts = &mut config.timeouts;
+    for (time, least) in [
+        (&mut timeouts.connect, 5),
+        (&mut timeouts.queue, 5),
+        (&mut timeouts.response_head, 10),
+        (&mut timeouts.idle, 5),
+        (&mut timeouts.max_age, 20),
+        (&mut timeouts.drain, 10),
+        (&mut timeouts.silence, 5),
+        (&mut timeouts.suspect, 5),
+        (&mut timeouts.backoff_min, 1),
+        (&mut timeouts.ejection_min, 5),
+        (&mut timeouts.body_stall, 20),
+        (&mut timeouts.response_stall, 20),
+        (&mut timeouts.probe_interval, 500),
+        (&mut timeouts.probe_timeout, 20),
+    ] {
+        if short {
+            *time = Duration::from_millis(stream.wide(least, time.as_millis() as u64));
+        }
+    }
+    config.limits.requests = requests as usize;
+    config.limits.waiting = waiting as usize;
+    config.limits.connections_per_backend = stream.pick(&[1, 1, 2, 2, 3, 4]);
+    config.limits.streams_per_connection = stream.pick(&[1, 2, 3, 4, 6]);
+    config.strategy = stream.pick(&[
+        Strategy::RoundRobin,
+        Strategy::Weighted,
+        Strategy::Random,
+        Strategy::LeastLoaded,
     ]);
     plan.weight = stream.pick(&[1, 2, 5]);
     plan.exclusive = stream.chance(10);
-    plan.attempts = stream.pick(&[1, 2, 3, 3, 5]);
-    plan.budget_percent = stream.pick(&[0, 20, 100]);
-    plan.budget_floor = stream.pick(&[0, 1, 10]);
-    plan.failures = stream.pick(&[1, 3, 3]);
-    plan.successes = stream.pick(&[1, 2]);
-    plan.gateway_failures = stream.pick(&[0, 1, 2, 5]);
-    plan.ejected_percent_max = stream.pick(&[0, 10, 50, 100]);
-    plan.panic_percent = stream.pick(&[0, 50, 50, 100]);
-    plan.fall = stream.pick(&[1, 2, 3]);
-    plan.rise = stream.pick(&[1, 2]);
-    plan.probing = stream.chance(40);
-    plan.body_rate_min = stream.pick(&[0, 0, 1, 1_000, 100_000]);
-    plan.slow_start_ms = if stream.chance(30) { stream.wide(1, 20_000) } else { 0 };
+    config.retry.attempts = stream.pick(&[1, 2, 3, 3, 5]);
+    config.retry.budget_percent = stream.pick(&[0, 20, 100]);
+    config.retry.budget_floor = stream.pick(&[0, 1, 10]);
+    config.health.failures = stream.pick(&[1, 3, 3]);
+    config.health.successes = stream.pick(&[1, 2]);
+    config.health.gateway_failures = stream.pick(&[0, 1, 2, 5]);
+    config.health.ejected_percent_max = stream.pick(&[0, 10, 50, 100]);
+    config.health.panic_percent = stream.pick(&[0, 50, 50, 100]);
+    config.health.fall = stream.pick(&[1, 2, 3]);
+    config.health.rise = stream.pick(&[1, 2]);
+    let orders = stream.chance(40);
+    config.probing = if orders { Probing::Ordered } else { Probing::Off };
+    config.body_rate_min = stream.pick(&[0, 0, 1, 1_000, 100_000]);
+    let slow_start = if stream.chance(30) { stream.wide(1, 20_000) } else { 0 };
+    timeouts.slow_start = Duration::from_millis(slow_start);
     if profile != Profile::Calm && stream.chance(30) {
-        plan.max_requests_per_connection = Some(stream.between(1, 12) as u32);
+        config.max_requests_per_connection = Some(stream.between(1, 12) as u32);
     }
     if profile != Profile::Calm && stream.chance(5) {
         plan.generations = Some(stream.between(1, 4) as u32);

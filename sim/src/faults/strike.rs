@@ -5,6 +5,7 @@ use crate::draw::Stream;
 use crate::plan::{
     Act, Change, Code, Directive, Forged, LastId, Moment, Stage, StrategyPlan, When,
 };
+use baton::pool::limits::WEIGHT_MAX;
 
 const CODES: [Code; 7] = [
     Code::NoError,
@@ -227,7 +228,7 @@ fn reconfiguration(aim: &mut Aim<'_>) -> Strike {
     let (when, after_us) =
         if aim.stream.chance(50) { (When::Start, aim.time()) } else { (aim.any(), aim.after()) };
     let later = after_us + aim.stream.wide(1, 10_000_000);
-    let weight = aim.stream.pick(&[0, 1, 1, 3, 1000, 1001]);
+    let weight = aim.stream.pick(&[0, 1, 1, 3, WEIGHT_MAX, WEIGHT_MAX + 1]);
     let within_us = aim.stream.wide(1, 60_000_000);
     match aim.stream.below(8) {
         0 => vec![(when, after_us, Act::Add { backend, weight })],

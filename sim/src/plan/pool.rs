@@ -1,98 +1,40 @@
-//! The pool's configuration as a plan writes it down.
+//! The pool's configuration in a plan: a key for each setting of the pool's
+//! [table](baton::pool::settings), and a few more. Times are in milliseconds.
 
-use std::time::Duration;
+use std::fmt;
+use std::sync::LazyLock;
 
-use arbitrary::Arbitrary;
-use baton::pool::{
-    BackendConfig, Config, HealthConfig, Limits, Pool, Probing, RetryConfig, Strategy, Timeouts,
-};
-use serde::{Deserialize, Serialize};
+use arbitrary::{Arbitrary, Unstructured};
+use baton::pool::limits::WEIGHT_MAX;
+use baton::pool::setting::{Entry, Unit};
+use baton::pool::settings::Live;
+use baton::pool::{BackendConfig, Config, Limits, Pool, Probing, Strategy};
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
+use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
 use crate::checker::Checker;
 
-/// What the pool is built from. Times in milliseconds. What a file does not say is as in
-/// [`PoolPlan::DEFAULT`], so that plans outlive new values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
-#[serde(deny_unknown_fields, default)]
+/// Nanoseconds.
+const MILLISECOND: u64 = 1_000_000;
+/// Maximum values that a fuzzer draws for settings whose default is zero or off, in the plan's unit.
+const DRAWN_TIME_MAX: u64 = 20_000;
+const DRAWN_COUNT_MAX: u64 = 16;
+const DRAWN_BYTES_MAX: u64 = 1_000_000;
+
+/// The pool's configuration. Keys that a file does not have are as in [`PoolPlan::DEFAULT`], so that
+/// a new setting does not invalidate old plans.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolPlan {
-    /// [`Limits::connections_per_backend`].
-    pub connections_per_backend: usize,
-    /// [`Limits::streams_per_connection`].
-    pub streams_per_connection: usize,
-    /// [`Limits::requests`].
-    pub requests: usize,
-    /// [`Limits::waiting`].
-    pub waiting: usize,
-    /// [`Config::strategy`].
-    pub strategy: StrategyPlan,
+    /// The settings. Backends and their maximum number are not used.
+    pub config: Config,
     /// Weight of the first backend; the others have 1.
     pub weight: u16,
-    /// Whether the pool knows that the first backend carries one stream per connection.
+    /// True if the pool knows that the first backend carries one stream per connection.
     pub exclusive: bool,
-    /// [`RetryConfig::attempts`].
-    pub attempts: u8,
-    /// [`RetryConfig::budget_percent`].
-    pub budget_percent: u32,
-    /// [`RetryConfig::budget_floor`].
-    pub budget_floor: u32,
-    /// Places for backends beyond those that are there at the start.
+    /// Places for backends beyond those at the start.
     pub spare_places: usize,
-    /// [`HealthConfig::failures`].
-    pub failures: u32,
-    /// [`HealthConfig::gateway_failures`].
-    pub gateway_failures: u32,
-    /// [`HealthConfig::successes`].
-    pub successes: u32,
-    /// [`HealthConfig::ejected_percent_max`].
-    pub ejected_percent_max: u32,
-    /// [`HealthConfig::panic_percent`].
-    pub panic_percent: u32,
-    /// [`HealthConfig::fall`].
-    pub fall: u32,
-    /// [`HealthConfig::rise`].
-    pub rise: u32,
-    /// Whether the pool orders probes.
-    pub probing: bool,
-    /// [`Config::body_rate_min`].
-    pub body_rate_min: u32,
-    /// [`Config::max_requests_per_connection`].
-    pub max_requests_per_connection: Option<u32>,
-    /// Incarnations of each connection slot; as many as the pool's tokens can tell apart if `None`.
+    /// Generations of each connection slot; as many as a token can count if `None`.
     pub generations: Option<u32>,
-    /// [`Timeouts::connect`].
-    pub connect_ms: u64,
-    /// [`Timeouts::queue`].
-    pub queue_ms: u64,
-    /// [`Timeouts::response_head`].
-    pub response_head_ms: u64,
-    /// [`Timeouts::idle`].
-    pub idle_ms: u64,
-    /// [`Timeouts::max_age`].
-    pub max_age_ms: u64,
-    /// [`Timeouts::drain`].
-    pub drain_ms: u64,
-    /// [`Timeouts::silence`].
-    pub silence_ms: u64,
-    /// [`Timeouts::suspect`].
-    pub suspect_ms: u64,
-    /// [`Timeouts::backoff_min`].
-    pub backoff_min_ms: u64,
-    /// [`Timeouts::backoff_max`].
-    pub backoff_max_ms: u64,
-    /// [`Timeouts::ejection_min`].
-    pub ejection_min_ms: u64,
-    /// [`Timeouts::ejection_max`].
-    pub ejection_max_ms: u64,
-    /// [`Timeouts::body_stall`].
-    pub body_stall_ms: u64,
-    /// [`Timeouts::response_stall`].
-    pub response_stall_ms: u64,
-    /// [`Timeouts::slow_start`].
-    pub slow_start_ms: u64,
-    /// [`Timeouts::probe_interval`].
-    pub probe_interval_ms: u64,
-    /// [`Timeouts::probe_timeout`].
-    pub probe_timeout_ms: u64,
 }
 
 impl Default for PoolPlan {
@@ -102,7 +44,7 @@ impl Default for PoolPlan {
 }
 
 /// Mirrors [`Strategy`], variant by variant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, Arbitrary)]
 pub enum StrategyPlan {
     /// [`Strategy::RoundRobin`].
     RoundRobin,
@@ -120,52 +62,34 @@ impl From<StrategyPlan> for Strategy {
     }
 }
 
+impl From<Strategy> for StrategyPlan {
+    fn from(strategy: Strategy) -> Self {
+        match strategy {
+            Strategy::RoundRobin => Self::RoundRobin,
+            Strategy::Weighted => Self::Weighted,
+            Strategy::Random => Self::Random,
+            Strategy::LeastLoaded => Self::LeastLoaded,
+        }
+    }
+}
+
 impl PoolPlan {
-    /// What applies unless a plan says otherwise: small limits, so that they are hit, and the
-    /// proxy's own timeouts.
-    pub const DEFAULT: Self = Self {
-        connections_per_backend: 2,
-        streams_per_connection: 4,
-        requests: 32,
-        waiting: 32,
-        strategy: StrategyPlan::RoundRobin,
-        weight: 1,
-        exclusive: false,
-        attempts: 3,
-        budget_percent: 20,
-        budget_floor: 10,
-        spare_places: 0,
-        failures: 3,
-        gateway_failures: 5,
-        successes: 2,
-        ejected_percent_max: 10,
-        panic_percent: 50,
-        fall: 3,
-        rise: 2,
-        probing: false,
-        body_rate_min: 0,
-        max_requests_per_connection: None,
-        generations: None,
-        connect_ms: 5_000,
-        queue_ms: 3_000,
-        response_head_ms: 30_000,
-        idle_ms: 60_000,
-        max_age_ms: 3_600_000,
-        drain_ms: 30_000,
-        silence_ms: 1_000,
-        suspect_ms: 5_000,
-        backoff_min_ms: 100,
-        backoff_max_ms: 10_000,
-        ejection_min_ms: 5_000,
-        ejection_max_ms: 60_000,
-        body_stall_ms: 60_000,
-        response_stall_ms: 300_000,
-        slow_start_ms: 0,
-        probe_interval_ms: 5_000,
-        probe_timeout_ms: 2_000,
+    /// Default values: small limits, so that runs reach them, no minimum rate of bodies, and the
+    /// pool's defaults for the rest.
+    pub const DEFAULT: Self = {
+        let mut config = Config::DEFAULT;
+        config.limits = Limits {
+            connections_per_backend: 2,
+            streams_per_connection: 4,
+            requests: 32,
+            waiting: 32,
+            ..config.limits
+        };
+        config.body_rate_min = 0;
+        Self { config, weight: 1, exclusive: false, spare_places: 0, generations: None }
     };
 
-    /// The pool, and the account of it, for so many backends.
+    /// Builds the pool and its model, with this many backends.
     ///
     /// # Panics
     /// If the plan was not checked.
@@ -181,61 +105,188 @@ impl PoolPlan {
         (pool, checker)
     }
 
-    /// The configuration for so many backends.
+    /// Returns the configuration with this many backends.
     #[must_use]
     pub fn to_config(&self, backends: usize) -> Config {
-        let time = Duration::from_millis;
         let backend = |index: usize| BackendConfig {
             weight: if index == 0 { self.weight } else { 1 },
             exclusive: index == 0 && self.exclusive,
         };
-        Config {
-            backends: (0..backends).map(backend).collect(),
-            limits: Limits {
-                backends: backends.max(1) + self.spare_places,
-                connections_per_backend: self.connections_per_backend,
-                streams_per_connection: self.streams_per_connection,
-                requests: self.requests,
-                waiting: self.waiting,
-            },
-            timeouts: Timeouts {
-                connect: time(self.connect_ms),
-                queue: time(self.queue_ms),
-                response_head: time(self.response_head_ms),
-                idle: time(self.idle_ms),
-                max_age: time(self.max_age_ms),
-                drain: time(self.drain_ms),
-                silence: time(self.silence_ms),
-                suspect: time(self.suspect_ms),
-                backoff_min: time(self.backoff_min_ms),
-                backoff_max: time(self.backoff_max_ms),
-                ejection_min: time(self.ejection_min_ms),
-                ejection_max: time(self.ejection_max_ms),
-                body_stall: time(self.body_stall_ms),
-                response_stall: time(self.response_stall_ms),
-                slow_start: time(self.slow_start_ms),
-                probe_interval: time(self.probe_interval_ms),
-                probe_timeout: time(self.probe_timeout_ms),
-            },
-            retry: RetryConfig {
-                attempts: self.attempts,
-                budget_percent: self.budget_percent,
-                budget_floor: self.budget_floor,
-                ..RetryConfig::DEFAULT
-            },
-            health: HealthConfig {
-                failures: self.failures,
-                gateway_failures: self.gateway_failures,
-                successes: self.successes,
-                ejected_percent_max: self.ejected_percent_max,
-                panic_percent: self.panic_percent,
-                fall: self.fall,
-                rise: self.rise,
-            },
-            strategy: self.strategy.into(),
-            max_requests_per_connection: self.max_requests_per_connection,
-            probing: if self.probing { Probing::Ordered } else { Probing::Off },
-            body_rate_min: self.body_rate_min,
+        let mut config = self.config.clone();
+        config.backends = (0..backends).map(backend).collect();
+        config.limits.backends = backends.max(1) + self.spare_places;
+        config
+    }
+}
+
+/// A setting of the pool in a plan.
+struct Key {
+    name: String,
+    entry: &'static Entry<Config, Live>,
+    /// The plan's unit, in units of the entry.
+    unit: u64,
+}
+
+/// The settings of a plan. The maximum number of backends follows from their number, and the replay
+/// buffer concerns only the driver.
+static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    let others = ["limits.backends", "retry.replay_buffer_bytes"];
+    let entries = Config::SETTINGS.iter().filter(|entry| !others.contains(&entry.name));
+    let key = |entry: &'static Entry<Config, Live>| {
+        let (_, field) = entry.name.rsplit_once('.').unwrap_or(("", entry.name));
+        match entry.bounds.unit {
+            Unit::Time => Key { name: format!("{field}_ms"), entry, unit: MILLISECOND },
+            Unit::Count | Unit::Bytes => Key { name: field.to_owned(), entry, unit: 1 },
+        }
+    };
+    entries.map(key).collect()
+});
+
+impl Key {
+    fn get(&self, config: &Config) -> Option<u64> {
+        Some((self.entry.get)(config)? / self.unit)
+    }
+
+    fn set(&self, config: &mut Config, value: Option<u64>) -> Result<(), String> {
+        let value = value.map(|value| value.saturating_mul(self.unit));
+        self.entry.check_value(value).map_err(|error| error.to_string())?;
+        (self.entry.set)(config, value);
+        Ok(())
+    }
+
+    /// Draws a value that keeps runs short: up to twice the default, or any percentage.
+    fn draw(&self, default: u64, bytes: &mut Unstructured<'_>) -> arbitrary::Result<u64> {
+        let bounds = self.entry.bounds;
+        let (least, most) = (bounds.min.div_ceil(self.unit), bounds.max / self.unit);
+        let drawn_max = match bounds.unit {
+            _ if default > 0 && most > 100 => 2 * default,
+            Unit::Time => DRAWN_TIME_MAX,
+            Unit::Count if most == 100 => most,
+            Unit::Count => (2 * default).max(DRAWN_COUNT_MAX),
+            Unit::Bytes => DRAWN_BYTES_MAX,
+        };
+        bytes.int_in_range(least..=most.min(drawn_max))
+    }
+}
+
+impl Arbitrary<'_> for PoolPlan {
+    fn arbitrary(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Self> {
+        let mut plan = Self::DEFAULT;
+        for key in KEYS.iter() {
+            let default = key.get(&plan.config);
+            let off = key.entry.optional && bytes.arbitrary()?;
+            let value = if off { None } else { Some(key.draw(default.unwrap_or(0), bytes)?) };
+            key.set(&mut plan.config, value).expect("drawn within bounds");
+        }
+        let Config { limits, timeouts, .. } = &mut plan.config;
+        limits.waiting = limits.waiting.min(limits.requests);
+        timeouts.backoff_max = timeouts.backoff_max.max(timeouts.backoff_min);
+        timeouts.ejection_max = timeouts.ejection_max.max(timeouts.ejection_min);
+        plan.config.strategy = StrategyPlan::arbitrary(bytes)?.into();
+        plan.config.probing = probing(bytes.arbitrary()?);
+        plan.weight = bytes.int_in_range(1..=WEIGHT_MAX)?;
+        plan.exclusive = bytes.arbitrary()?;
+        plan.spare_places = bytes.int_in_range(0..=3)?;
+        plan.generations = Option::<u32>::arbitrary(bytes)?.map(|most| most.max(1));
+        Ok(plan)
+    }
+}
+
+fn probing(orders: bool) -> Probing {
+    if orders { Probing::Ordered } else { Probing::Off }
+}
+
+impl Serialize for PoolPlan {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut plan = serializer.serialize_struct("PoolPlan", KEYS.len() + OWN.len())?;
+        for key in KEYS.iter() {
+            match (key.get(&self.config), key.entry.optional) {
+                (Some(value), false) => plan.serialize_field(&key.name, &value)?,
+                (value, _) => plan.serialize_field(&key.name, &value)?,
+            }
+        }
+        plan.serialize_field("strategy", &StrategyPlan::from(self.config.strategy))?;
+        plan.serialize_field("probing", &(self.config.probing != Probing::Off))?;
+        plan.serialize_field("weight", &self.weight)?;
+        plan.serialize_field("exclusive", &self.exclusive)?;
+        plan.serialize_field("spare_places", &self.spare_places)?;
+        plan.serialize_field("generations", &self.generations)?;
+        plan.end()
+    }
+}
+
+/// Keys that are not in the table.
+const OWN: [&str; 6] =
+    ["strategy", "probing", "weight", "exclusive", "spare_places", "generations"];
+
+/// All keys of a plan.
+static NAMES: LazyLock<Vec<&'static str>> =
+    LazyLock::new(|| KEYS.iter().map(|key| &*key.name).chain(OWN).collect());
+
+impl<'de> Deserialize<'de> for PoolPlan {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_struct("PoolPlan", &NAMES, PlanVisitor)
+    }
+}
+
+struct PlanVisitor;
+
+impl<'de> Visitor<'de> for PlanVisitor {
+    type Value = PoolPlan;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the pool's settings")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<PoolPlan, M::Error> {
+        let mut plan = PoolPlan::DEFAULT;
+        while let Some(name) = map.next_key::<String>()? {
+            match &*name {
+                "strategy" => plan.config.strategy = map.next_value::<StrategyPlan>()?.into(),
+                "probing" => plan.config.probing = probing(map.next_value()?),
+                "weight" => plan.weight = map.next_value()?,
+                "exclusive" => plan.exclusive = map.next_value()?,
+                "spare_places" => plan.spare_places = map.next_value()?,
+                "generations" => plan.generations = map.next_value()?,
+                name => {
+                    let key = KEYS.iter().find(|key| key.name == name);
+                    let key = key.ok_or_else(|| M::Error::unknown_field(name, &NAMES))?;
+                    let optional = key.entry.optional;
+                    let value =
+                        if optional { map.next_value()? } else { Some(map.next_value::<u64>()?) };
+                    key.set(&mut plan.config, value).map_err(M::Error::custom)?;
+                }
+            }
+        }
+        Ok(plan)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_from_a_fuzzer_is_valid_and_survives_writing_and_reading() {
+        for seed in 0..100 {
+            let bytes: Vec<u8> =
+                (0..400_u32).map(|index| (index * 37 + seed * 101) as u8).collect();
+            let plan = PoolPlan::arbitrary(&mut Unstructured::new(&bytes)).expect("enough bytes");
+            assert_eq!(plan.to_config(2).check(), Ok(()));
+            let text = ron::to_string(&plan).expect("plain data");
+            assert_eq!(ron::from_str::<PoolPlan>(&text), Ok(plan));
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_and_a_value_out_of_bounds_are_errors() {
+        for (text, expected) in [
+            ("(conect_ms: 5)", "conect_ms"),
+            ("(connect_ms: 0)", "timeouts.connect: expected more than zero"),
+            ("(attempts: 256)", "retry.attempts: expected 1 to 255"),
+        ] {
+            let error = ron::from_str::<PoolPlan>(text).expect_err(text).to_string();
+            assert!(error.contains(expected), "{error}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The model operator, who changes the configuration at runtime; the health checks of backends.
 
-use baton::pool::setting::Number;
+use baton::pool::settings::Number;
 use baton::pool::{BackendState, BackendToken, Handled, Input, Probing, Setting, StateCause};
 
 use super::World;

@@ -1,6 +1,8 @@
 //! The phases after the faults: some backends heal, everything pending must end within a bound, new
 //! requests must succeed, and after a shutdown nothing may remain.
 
+use std::time::Duration;
+
 use baton::pool::input::code;
 use baton::pool::{
     BackendState, CloseReason, Evidence, Input, Outcome, Output, Probing, Rejection, ShutdownCause,
@@ -97,10 +99,9 @@ impl World<'_> {
     /// attempt may wait, be dialled for, be sent, be silent for the longest interval, be suspected,
     /// be answered late, and drain.
     fn bound(&self) -> u64 {
-        let timeouts = self.plan.config().timeouts;
-        let millisecond = 1_000_000;
-        let pool = &self.plan.pool;
-        let silence = (pool.silence_ms * millisecond).max(4 * self.longest_response) * 64;
+        let config = &self.plan.pool.config;
+        let timeouts = &config.timeouts;
+        let silence = (timeouts.silence.as_nanos() as u64).max(4 * self.longest_response) * 64;
         let body = self.plan.requests.iter().filter_map(|request| request.body_us).max();
         let answers = self.plan.backends.iter().map(|backend| {
             backend.work.most_us + backend.body.most_us + backend.settings_late_us.unwrap_or(0)
@@ -129,7 +130,7 @@ impl World<'_> {
                     + lags
                     + holds.sum::<u64>()
                     + deviations);
-        attempt.saturating_mul(u64::from(pool.attempts) + 1)
+        attempt.saturating_mul(u64::from(config.retry.attempts) + 1)
     }
 
     /// A pool with health checks is never idle: with them, healing ends once nothing is pending.
@@ -169,18 +170,20 @@ impl World<'_> {
         let network = &self.plan.network;
         let pool = &self.plan.pool;
         let trip = 2 * network.wire.most_us + 4 * network.shell.most_us + network.timer.most_us;
-        let time = |milliseconds: u64| milliseconds * 1_000;
+        let timeouts = &pool.config.timeouts;
+        let time = |time: Duration| time.as_micros() as u64;
         let waits = network.dial.most_us + trip;
-        let dials = time(pool.connect_ms) > waits && time(pool.suspect_ms) > trip;
+        let dials = time(timeouts.connect) > waits && time(timeouts.suspect) > trip;
         let health = &self.plan.heal.backends;
         // The pool may wait for a dial to each broken backend before it tries a healthy one.
         let broken = health.iter().filter(|health| **health != Health::Well).count() as u64;
-        let queues = time(pool.queue_ms) > 2 * waits + broken.max(1) * time(pool.silence_ms);
+        let queues = time(timeouts.queue) > 2 * waits + broken.max(1) * time(timeouts.silence);
         let well = || {
             let candidates = (0..health.len()).filter(|index| health[*index] == Health::Well);
             candidates.filter(|index| self.is_in_service(*index))
         };
-        let probed = pool.probing || self.pool.config().probing != Probing::Off;
+        let probed =
+            pool.config.probing != Probing::Off || self.pool.config().probing != Probing::Off;
         // Retired slots do not return.
         dials
             && queues
@@ -190,10 +193,10 @@ impl World<'_> {
                 let server = &self.servers[backend];
                 let answer = server.plan.work.most_us + trip;
                 server.max_streams() > 0
-                    && time(pool.response_head_ms) > answer
-                    && time(pool.drain_ms) > answer + server.plan.body.most_us
-                    && time(pool.response_stall_ms) > trip + server.plan.body.most_us
-                    && (!probed || time(pool.probe_timeout_ms) > network.dial.most_us + answer)
+                    && time(timeouts.response_head) > answer
+                    && time(timeouts.drain) > answer + server.plan.body.most_us
+                    && time(timeouts.response_stall) > trip + server.plan.body.most_us
+                    && (!probed || time(timeouts.probe_timeout) > network.dial.most_us + answer)
             })
     }
 
@@ -230,8 +233,8 @@ impl World<'_> {
         if let Phase::Probing { in_a_row, .. } = &mut self.phase {
             *in_a_row = if completed { *in_a_row + 1 } else { 0 };
             // An ejection or a backoff may have to pass before the next request.
-            let pool = &self.plan.pool;
-            let wait = pool.ejection_min_ms.max(pool.backoff_max_ms) * 1_000_000;
+            let timeouts = &self.plan.pool.config.timeouts;
+            let wait = timeouts.ejection_min.max(timeouts.backoff_max).as_nanos() as u64;
             let pause = if completed { 1 } else { wait };
             self.schedule(self.now + pause, Event::Probe);
         }
@@ -244,7 +247,7 @@ impl World<'_> {
             self.shutdown = Some(cause);
             let _ = self.tell(Input::ShutdownRequested { cause })?;
         }
-        let drain = self.plan.pool.drain_ms * 1_000_000;
+        let drain = self.plan.pool.config.timeouts.drain.as_nanos() as u64;
         let network = &self.plan.network;
         let late = self.plan.deviations.iter().map(|deviation| deviation.by_us).sum::<u64>();
         let lag = 1_000 * (4 * (network.timer.most_us + network.shell.most_us) + late);
@@ -273,7 +276,7 @@ impl World<'_> {
                 let dialling = state == Some(SlotState::Connecting);
                 sometimes!(self.coverage, GoAwayWhileConnecting, dialling);
                 let stats = self.pool.stats();
-                let full = stats.waiting as usize >= self.plan.pool.waiting;
+                let full = stats.waiting as usize >= self.plan.pool.config.limits.waiting;
                 self.retrying_before = full.then_some(stats.retrying);
             }
             Input::MaxStreamsChanged { connection, max_streams } => {
@@ -386,7 +389,7 @@ impl World<'_> {
         let failed = outcome == Outcome::Rejected(Rejection::AttemptFailed);
         let post = !request.idempotent;
         let exceeded = request.buffer_exceeded;
-        let spent = attempts >= self.plan.pool.attempts;
+        let spent = attempts >= self.plan.pool.config.retry.attempts;
         let nobody = (0..self.servers.len()).all(|index| !self.is_in_service(index));
         let head_sent =
             request.exchange.is_some_and(|exchange| self.exchanges[exchange as usize].head_sent);

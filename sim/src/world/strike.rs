@@ -206,7 +206,8 @@ impl World<'_> {
                 self.schedule(self.now + down_us * 500, Event::BreakAll(backend));
             }
             Act::DisconnectAll => {
-                let full = self.pool.stats().waiting as usize >= self.plan.pool.waiting;
+                let full =
+                    self.pool.stats().waiting as usize >= self.plan.pool.config.limits.waiting;
                 sometimes!(self.coverage, DisconnectWithFullQueue, full);
                 for backend in 0..self.servers.len() {
                     self.break_all(backend as u16);

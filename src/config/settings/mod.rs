@@ -1,5 +1,6 @@
 //! All settings, each in one place. These tables drive the reader of files, `baton config` and the
-//! flags of `baton run`: a new setting is one new entry.
+//! flags of `baton run`: a new setting is one new entry. The entries of pools and clients are in
+//! [`pool::settings`](crate::pool::settings) and [`client_limits`](crate::proxy::client_limits).
 //!
 //! | table | of | in the file |
 //! |---|---|---|
@@ -20,6 +21,7 @@ pub mod text;
 
 use super::setting::{Setting, certificate_field, field};
 use super::value::Kind;
+use crate::pool::limits::WEIGHT_MAX;
 use crate::proxy::config::{
     AccessLogFormat, BackendSettings, ListenerConfig, LogLevel, ProxyConfig, UpstreamTlsSettings,
 };
@@ -97,9 +99,17 @@ pub static PROCESS: &[Setting<ProxyConfig>] = &[
     .unset("standard error"),
 ];
 
+/// Sorts settings by `sections`, which is the order in which they are printed. The order within a
+/// section stays.
+fn in_order<T>(mut settings: Vec<Setting<T>>, sections: &[&str]) -> Vec<Setting<T>> {
+    let place = |section: &str| sections.iter().position(|it| *it == section);
+    settings.sort_by_key(|setting| place(setting.section).expect("every table has its place"));
+    settings
+}
+
 /// Returns all settings of the process.
 pub fn of_process() -> impl Iterator<Item = &'static Setting<ProxyConfig>> {
-    PROCESS.iter().chain(CLIENTS)
+    PROCESS.iter().chain(CLIENTS.iter())
 }
 
 /// Settings of a listener.
@@ -202,7 +212,7 @@ pub static BACKEND: &[Setting<BackendSettings>] = &[
     Setting::new(
         "",
         "weight",
-        Kind::count(1000),
+        Kind::count(WEIGHT_MAX as u64),
         field!(BackendSettings: weight),
         "Share of the requests under the strategy \"weighted\"",
     ),

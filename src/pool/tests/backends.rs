@@ -1,7 +1,7 @@
 //! Backends added, drained, put back in service, removed and health-checked; settings changed.
 
 use super::*;
-use crate::pool::setting::{Number, Timeout};
+use crate::pool::settings::{Number, Timeout};
 
 fn add(world: &mut World) -> Handled {
     world.tell(Input::BackendAdded { weight: 1, exclusive: false })
@@ -271,4 +271,26 @@ fn a_changed_setting_applies_to_later_requests() {
     assert_eq!((world.outcome(before), world.outcome(after)), (rejected, None));
     let wrong = Setting::Number(Number::Attempts, 0);
     assert_eq!(world.tell(Input::SettingChanged { setting: wrong }), Handled::Refused);
+}
+
+#[test]
+fn several_values_change_at_once_as_they_do_one_by_one() {
+    let changes = [
+        Setting::Timeout(Timeout::SlowStart, SECOND * 20),
+        Setting::Number(Number::PanicPercent, 0),
+        Setting::Strategy(Strategy::Weighted),
+        Setting::Probing(Probing::Ordered),
+    ];
+    let mut one_by_one = World::new(config(2));
+    for setting in changes {
+        one_by_one.done(Input::SettingChanged { setting });
+    }
+    let mut at_once = World::new(config(2));
+    assert_eq!(at_once.pool.reconfigure(at_once.now, &changes), Handled::Done);
+    let orders: Vec<_> = std::iter::from_fn(|| at_once.pool.poll_output()).collect();
+    assert_eq!(orders, one_by_one.orders);
+    assert_eq!(at_once.pool.config(), one_by_one.pool.config());
+    let wrong = [Setting::Number(Number::Fall, 9), Setting::Number(Number::Rise, 0)];
+    assert_eq!(at_once.pool.reconfigure(at_once.now, &wrong), Handled::Refused);
+    assert_eq!(at_once.pool.config(), one_by_one.pool.config(), "none of them changed");
 }

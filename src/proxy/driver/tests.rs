@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use super::*;
+use crate::config::difference::Difference;
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::backends::BackendIdentity;
 use crate::proxy::client_limits::ClientLimits;
@@ -248,9 +249,11 @@ fn a_configuration_turns_health_checks_on_and_off() {
             (ProbeKind::Tcp, crate::pool::Probing::Ordered),
             (ProbeKind::Off, crate::pool::Probing::Off),
         ] {
-            proxy.config.clusters[0].probe.kind = kind;
             for _ in 0..2 {
-                proxy.clusters.reconfigure(&proxy.config, &proxy.certificates);
+                let before = proxy.config.clone();
+                proxy.config.clusters[0].probe.kind = kind;
+                let difference = Difference::between(&before, &proxy.config);
+                proxy.clusters.reconfigure(&proxy.config, &proxy.certificates, &difference);
                 assert_eq!(probing(&proxy), expected);
             }
             if kind == ProbeKind::Http {

@@ -2,75 +2,13 @@
 //! do work (requests, responses, data) raise the limits of the frames that honest peers send along
 //! with them, so the limits apply to unsolicited frames.
 
-use std::time::Duration;
-
 use super::scanner::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PUSH_PROMISE, RST_STREAM,
     SETTINGS, WINDOW_UPDATE,
 };
 use crate::pool::Instant;
+use crate::proxy::client_limits::FrameBudgets;
 use crate::words;
-
-/// The number of frames of each kind that one connection may receive in each
-/// [`FrameBudgets::window`]. Each number is at least 1; what raises it is listed with each.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FrameBudgets {
-    /// The window over which frames are counted. At least 1 s.
-    pub window: Duration,
-    /// RST_STREAM from the peer. Every second HEADERS frame that Baton writes adds one.
-    pub resets: u32,
-    /// RST_STREAM with an error code that Baton sends because of a stream error of the peer.
-    pub provoked_resets: u32,
-    /// PING, acknowledgements included. Every DATA frame that Baton writes adds one: peers measure
-    /// the path with PING.
-    pub pings: u32,
-    /// SETTINGS, acknowledgements included, and GOAWAY.
-    pub settings: u32,
-    /// DATA without payload that does not end its stream.
-    pub empty_data: u32,
-    /// PRIORITY, PRIORITY_UPDATE and frames of unknown type. Every HEADERS frame that is read adds
-    /// ten.
-    pub priorities: u32,
-    /// WINDOW_UPDATE. Every DATA frame that Baton writes adds ten, every HEADERS frame that is read
-    /// adds two.
-    pub window_updates: u32,
-    /// CONTINUATION frames of one header block. Their total size is bounded by the limit of the
-    /// head in any case.
-    pub continuations: u32,
-    /// Requests refused for their head: malformed, too large, or one stream too many.
-    pub refused_heads: u32,
-}
-
-impl FrameBudgets {
-    /// The budgets of clients.
-    pub const CLIENT: Self = Self {
-        window: Duration::from_secs(10),
-        resets: 5_000,
-        provoked_resets: 500,
-        pings: 2_000,
-        settings: 100,
-        empty_data: 100,
-        priorities: 1_000,
-        window_updates: 2_000,
-        continuations: 20,
-        refused_heads: 1_000,
-    };
-
-    /// The budgets of backends. They are larger than those of clients: the requests of all clients
-    /// share a backend's connections.
-    pub const BACKEND: Self = Self {
-        window: Duration::from_secs(10),
-        resets: 5_000,
-        provoked_resets: 1_000,
-        pings: 2_000,
-        settings: 200,
-        empty_data: 500,
-        priorities: 1_000,
-        window_updates: 10_000,
-        continuations: 20,
-        refused_heads: 1_000,
-    };
-}
 
 words! {
     /// The budget that a peer has exceeded.
@@ -228,7 +166,7 @@ mod tests {
     use super::*;
 
     fn spent_by(frames: impl IntoIterator<Item = (u8, u8, usize)>) -> Option<Flood> {
-        let mut account = Account::new(FrameBudgets::CLIENT);
+        let mut account = Account::new(FrameBudgets::DEFAULT);
         for (kind, flags, length) in frames {
             account.read(kind, flags, length);
         }
@@ -237,7 +175,7 @@ mod tests {
 
     #[test]
     fn each_kind_has_a_budget_that_one_more_frame_exceeds() {
-        let budgets = FrameBudgets::CLIENT;
+        let budgets = FrameBudgets::DEFAULT;
         for (frame, budget, flood) in [
             ((RST_STREAM, 0, 4), budgets.resets, Flood::Resets),
             ((PING, 0, 8), budgets.pings, Flood::Pings),
@@ -257,10 +195,10 @@ mod tests {
 
     #[test]
     fn a_new_window_starts_from_zero() {
-        let mut account = Account::new(FrameBudgets::CLIENT);
+        let mut account = Account::new(FrameBudgets::DEFAULT);
         for window in 0..10 {
             account.at(Instant(window * 10_000_000_000));
-            (0..FrameBudgets::CLIENT.pings).for_each(|_| account.read(PING, 0, 8));
+            (0..FrameBudgets::DEFAULT.pings).for_each(|_| account.read(PING, 0, 8));
         }
         assert_eq!(account.spent(), None);
         account.at(Instant(95_000_000_000));
@@ -270,7 +208,7 @@ mod tests {
 
     #[test]
     fn frames_that_do_work_raise_the_budgets() {
-        let mut account = Account::new(FrameBudgets::CLIENT);
+        let mut account = Account::new(FrameBudgets::DEFAULT);
         for _ in 0..100_000 {
             account.written(DATA);
             account.read(PING, 0, 8);

@@ -28,8 +28,9 @@ use super::limits::{DATA_FRAMES_AT_ONCE, UNREAD_BYTES_MAX, UNREAD_PIECE_BYTES};
 use super::metrics::counts::EndFrames;
 use super::seams::Clock;
 use crate::pool::Instant;
+use crate::proxy::client_limits::FrameBudgets;
 
-pub use self::budget::{Flood, FrameBudgets};
+pub use self::budget::Flood;
 
 const MAX_CONCURRENT_STREAMS: u16 = 0x3;
 

@@ -64,7 +64,7 @@ fn a_request_counts_as_sent_with_its_ninth_byte() {
 async fn read_through(bytes: &[u8], patient: bool) -> (Vec<u8>, Rc<RefCell<Facts>>, Vec<u8>) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let (mut peer, io) = tokio::io::duplex(1 << 20);
-    let (mut tapped, facts) = Tapped::new(io, Side::Server, FrameBudgets::CLIENT, Clock::start());
+    let (mut tapped, facts) = Tapped::new(io, Side::Server, FrameBudgets::DEFAULT, Clock::start());
     peer.write_all(bytes).await.expect("it fits");
     let mut passed = Vec::new();
     let mut piece = [0; 1024];
@@ -93,7 +93,7 @@ async fn a_spent_budget_ends_in_goaway_with_the_highest_stream() {
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     bytes.extend(frame(SETTINGS, 0, 0, &[]));
     bytes.extend(frame(HEADERS, 5, 7, &[0x82]));
-    (0..FrameBudgets::CLIENT.pings).for_each(|_| bytes.extend(frame(PING, 0, 0, &[0; 8])));
+    (0..FrameBudgets::DEFAULT.pings).for_each(|_| bytes.extend(frame(PING, 0, 0, &[0; 8])));
     let (passed, facts, _) = read_through(&bytes, false).await;
     assert_eq!((passed.len(), facts.borrow().flood()), (bytes.len(), None));
     bytes.extend(frame(PING, 0, 0, &[0; 8]));
@@ -106,7 +106,7 @@ async fn a_spent_budget_ends_in_goaway_with_the_highest_stream() {
 
 #[test]
 fn provoked_resets_are_counted_apart_from_our_own() {
-    let mut facts = Facts::new(Side::Server, FrameBudgets::CLIENT);
+    let mut facts = Facts::new(Side::Server, FrameBudgets::DEFAULT);
     let mut scanner = Scanner::new(0);
     let codes = [
         Reason::NO_ERROR,

@@ -18,7 +18,8 @@ use super::Unanswered;
 use crate::pool::input::code;
 use crate::proxy::backend_url::Scheme;
 use crate::proxy::backends::Backend;
-use crate::proxy::frame_tap::{Facts, FrameBudgets, Side, Tapped};
+use crate::proxy::client_limits::FrameBudgets;
+use crate::proxy::frame_tap::{Facts, Side, Tapped};
 use crate::proxy::limits::{
     HEALTH_CHECK_SEND_BUFFER_BYTES, HEALTH_CHECK_WINDOW_BYTES, RESPONSE_HEAD_BYTES_MAX,
 };

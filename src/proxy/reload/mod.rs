@@ -182,12 +182,12 @@ impl Reloader {
         }
         let (log, mut sockets) = self.open(&loaded.config)?;
         // Nothing is refused from here on.
-        let differs = Difference::between(&self.config, &loaded.config);
+        let differs = Arc::new(Difference::between(&self.config, &loaded.config));
         let certificates = CertificateReport::between(&self.contents, &loaded.contents);
         if let Some(log) = log {
             self.access_log.replace(log);
         }
-        let confirmed = self.tell_workers(&loaded, &mut sockets);
+        let confirmed = self.tell_workers(&loaded, &differs, &mut sockets);
         self.sockets.adopt(sockets);
         self.config = loaded.config;
         self.contents = loaded.contents;
@@ -196,7 +196,7 @@ impl Reloader {
             return Err(Failure::new(Refusal::Unconfirmed, missing));
         }
         let took = clock.now().since(Instant::ZERO);
-        Ok(Report::new(trigger, differs, certificates, took))
+        Ok(Report::new(trigger, Arc::unwrap_or_clone(differs), certificates, took))
     }
 
     /// Opens what the new configuration needs and the present one does not have.
@@ -217,13 +217,19 @@ impl Reloader {
         }
     }
 
-    fn tell_workers(&self, loaded: &Loaded, sockets: &mut sockets::Change) -> Confirmations {
+    fn tell_workers(
+        &self,
+        loaded: &Loaded,
+        differs: &Arc<Difference>,
+        sockets: &mut sockets::Change,
+    ) -> Confirmations {
         let mut waiting = Vec::new();
         for (number, worker) in self.workers.iter().enumerate() {
             let (confirm, confirmed) = oneshot::channel();
             let reload = Reload {
                 config: Arc::clone(&loaded.config),
                 certificates: Arc::clone(&loaded.certificates),
+                difference: Arc::clone(differs),
                 listeners: sockets.of_worker(number),
                 confirm,
             };

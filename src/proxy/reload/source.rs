@@ -115,7 +115,7 @@ fn check(config: &ProxyConfig) -> Result<(), Vec<String>> {
         Some(format!("cluster {}: {error}", cluster.name))
     });
     let limits = config.client_limits.check().err();
-    let limits = limits.map(|(name, expected)| format!("{name}: {expected}"));
+    let limits = limits.map(|error| error.to_string());
     let errors: Vec<_> = clusters.chain(limits).collect();
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }

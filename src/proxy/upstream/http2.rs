@@ -16,7 +16,8 @@ use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
 use super::{AttemptOrder, BoxedIo, ConnectionOrder, Context, Ended};
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure, StreamToken, limits};
 use crate::proxy::channel::{Receiver, Sender};
-use crate::proxy::frame_tap::{Facts, FrameBudgets, Side, Tapped};
+use crate::proxy::client_limits::FrameBudgets;
+use crate::proxy::frame_tap::{Facts, Side, Tapped};
 use crate::proxy::limits::{
     BACKEND_FRAME_BYTES_MAX, PROVOKED_RESETS_MAX, RESET_STREAMS_MAX, RESPONSE_HEAD_BYTES_MAX,
     STREAM_WINDOW_BYTES, WINDOW_BYTES_MAX,
