@@ -4,15 +4,16 @@
 use std::collections::BTreeSet;
 
 use http::StatusCode;
+use strsim::normalized_damerau_levenshtein;
 
 use super::order::Parameters;
-use super::reply::{self, Reply};
+use super::reply::{self, Refused, Reply};
 use super::report::{Refusal, Report};
-use crate::config::value::{Field, Kind};
+use crate::config::value::Kind;
 use crate::pool::limits::WEIGHT_MAX;
 use crate::proxy::control::{self, Command, Commands};
 use crate::proxy::limits::{NAMED_BACKENDS_MAX, WORKER_ANSWER_TIMEOUT};
-use crate::proxy::operator::{BackendReport, Found, Named, Order, Query, WorkerReport};
+use crate::proxy::operator::{Found, Named, Order, Query, WorkerReport};
 
 /// The weights that there are.
 const WEIGHTS: Kind = Kind::count(WEIGHT_MAX as u64);
@@ -21,7 +22,7 @@ const WEIGHTS: Kind = Kind::count(WEIGHT_MAX as u64);
 ///
 /// # Errors
 /// A message if `backend` is missing or empty.
-pub(super) fn query(parameters: &Parameters) -> Result<Query, String> {
+fn query(parameters: &Parameters) -> Result<Query, String> {
     let Some(backend) = parameters.get("backend").filter(|backend| !backend.is_empty()) else {
         return Err("parameter 'backend' is missing; expected a URL, or host and port".to_owned());
     };
@@ -34,9 +35,8 @@ pub(super) fn query(parameters: &Parameters) -> Result<Query, String> {
 /// # Errors
 /// A message if `within` is not a duration.
 pub(super) fn drain(parameters: &Parameters) -> Result<Order, String> {
-    let within = parameters.get("within");
-    let within = within.map(|text| read("within", text, Kind::Duration { zero: true }));
-    Ok(Order::Drain { within: within.transpose()? })
+    let within = parameters.get_as("within", Kind::Duration { zero: true })?;
+    Ok(Order::Drain { within })
 }
 
 /// Reads an order to set the weight.
@@ -44,156 +44,132 @@ pub(super) fn drain(parameters: &Parameters) -> Result<Order, String> {
 /// # Errors
 /// A message if `weight` is missing or out of bounds.
 pub(super) fn weight(parameters: &Parameters) -> Result<Order, String> {
-    let Some(text) = parameters.get("weight") else {
-        return Err(format!("parameter 'weight' is missing; expected {WEIGHTS}"));
-    };
-    Ok(Order::Weight(read("weight", text, WEIGHTS)?))
+    let weight = parameters.get_as("weight", WEIGHTS)?;
+    let missing = || format!("parameter 'weight' is missing; expected {WEIGHTS}");
+    weight.map(Order::Weight).ok_or_else(missing)
 }
 
-fn read<T: Field>(name: &str, text: &str, kind: Kind) -> Result<T, String> {
-    let value = kind.read_text(text).map(T::from_value);
-    value.map_err(|expected| format!("parameter '{name}': '{text}'; {expected}"))
+/// Reads an order and carries it out.
+pub(super) async fn carry_out(
+    workers: &[Commands],
+    parameters: &Parameters,
+    order: impl FnOnce(&Parameters) -> Result<Order, String>,
+) -> Result<Reply, Refused> {
+    let read = query(parameters).and_then(|query| Ok((query, order(parameters)?)));
+    let (query, order) = read.map_err(|what| (StatusCode::BAD_REQUEST, what))?;
+    give(workers, query, order).await
 }
 
 /// Gives an order to every worker, and reports the result.
-pub(super) async fn give(workers: &[Commands], query: Query, order: Order) -> Reply {
+async fn give(workers: &[Commands], query: Query, order: Order) -> Result<Reply, Refused> {
     let question = |sender| Command::Backend(query.clone(), order, sender);
     let answers = control::ask(workers, WORKER_ANSWER_TIMEOUT, question).await;
     let refused = answers.iter().flatten().find_map(|found| refusal(&query, found));
-    let found: Vec<_> = answers
-        .into_iter()
-        .map(|answer| match answer {
-            Some(Found::One(report)) => Said::Has(report),
-            // Workers do not free a removed backend at the same time.
-            Some(Found::None(_) | Found::Several(_)) => Said::HasNot,
-            None => Said::Nothing,
-        })
-        .collect();
-    if let Some(first) = found.iter().find_map(Said::report) {
-        let named = first.named.clone();
-        return reply::json(StatusCode::OK, &report(named, order, found));
+    let mut named = None;
+    let reports = answers.into_iter().enumerate().map(|(worker, answer)| {
+        let answered = answer.is_some();
+        if let Some(Found::One(names, report)) = answer {
+            named.get_or_insert(names);
+            return report;
+        }
+        // Workers do not free a removed backend at the same time.
+        WorkerReport { worker, answered, ..WorkerReport::default() }
+    });
+    let reports = reports.collect();
+    if let Some(named) = named {
+        return Ok(reply::json(StatusCode::OK, &report(named, order, reports)));
     }
     if let Some((status, refusal)) = refused {
-        return reply::json(status, &refusal);
+        return Ok(reply::json(status, &refusal));
     }
     let limit = WORKER_ANSWER_TIMEOUT;
     let text = format!("no worker answered within {limit:?}; each acts when it can");
-    reply::error(StatusCode::SERVICE_UNAVAILABLE, &text)
+    Err((StatusCode::SERVICE_UNAVAILABLE, text))
 }
 
-/// A worker's answer.
-enum Said {
-    Has(BackendReport),
-    HasNot,
-    /// No answer in time.
-    Nothing,
-}
-
-impl Said {
-    fn report(&self) -> Option<&BackendReport> {
-        match self {
-            Self::Has(report) => Some(report),
-            Self::HasNot | Self::Nothing => None,
-        }
-    }
-}
-
-/// Merges the answers of all workers.
-fn report(named: Named, order: Order, found: Vec<Said>) -> Report {
-    let answered = || found.iter().filter_map(Said::report);
-    let states: BTreeSet<_> = answered().filter_map(|report| report.worker.state).collect();
+/// Merges the reports of all workers.
+fn report(named: Named, order: Order, workers: Vec<WorkerReport>) -> Report {
+    let states: BTreeSet<_> = workers.iter().filter_map(|worker| worker.state).collect();
     let state = states.first().filter(|_| states.len() == 1);
-    let connections = || answered().flat_map(|report| &report.worker.connections);
+    let connections: Vec<_> = workers.iter().flat_map(|worker| &worker.connections).collect();
     Report {
-        state: state.map_or("mixed", |state| state.name()).to_owned(),
-        weight: answered().map(|report| report.weight).min().unwrap_or_default(),
-        changed: answered().any(|report| report.changed),
-        deadline_ms: answered().filter_map(|report| report.deadline_ms).max(),
-        connections: connections().count(),
-        streams: connections().map(|connection| connection.streams.len()).sum(),
-        cut: answered().map(|report| report.cut_total).sum(),
-        warnings: warnings(order, &found),
-        workers: found.into_iter().enumerate().map(worker_report).collect(),
         cluster: named.cluster,
         backend: named.backend,
+        state: state.map_or("mixed", |state| state.name()).to_owned(),
+        weight: having(&workers).map(|worker| worker.weight).min().unwrap_or_default(),
+        changed: workers.iter().any(|worker| worker.changed),
+        deadline_ms: workers.iter().filter_map(|worker| worker.deadline_ms).max(),
+        connections: connections.len(),
+        streams: connections.iter().map(|connection| connection.streams.len()).sum(),
+        cut: workers.iter().map(|worker| worker.cut_total).sum(),
+        warnings: warnings(order, &workers),
+        workers,
     }
 }
 
-fn worker_report((worker, said): (usize, Said)) -> WorkerReport {
-    match said {
-        Said::Nothing => WorkerReport { worker, ..WorkerReport::default() },
-        Said::HasNot => WorkerReport { worker, answered: true, ..WorkerReport::default() },
-        Said::Has(report) => report.worker,
-    }
+/// The reports of the workers that have the backend.
+fn having(workers: &[WorkerReport]) -> impl Iterator<Item = &WorkerReport> {
+    workers.iter().filter(|worker| worker.state.is_some())
 }
 
 /// Effects of the order that the operator may not expect.
-fn warnings(order: Order, found: &[Said]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for (worker, said) in found.iter().enumerate() {
-        if matches!(said, Said::Nothing) {
-            let limit = WORKER_ANSWER_TIMEOUT;
-            warnings.push(format!("worker {worker} did not answer within {limit:?}"));
-        }
-    }
-    let any = |holds: fn(&BackendReport) -> bool| found.iter().filter_map(Said::report).any(holds);
-    let changed = any(|report| report.changed);
+fn warnings(order: Order, workers: &[WorkerReport]) -> Vec<String> {
+    let late = workers.iter().filter(|worker| !worker.answered).map(|late| late.worker);
+    let late = late
+        .map(|worker| format!("worker {worker} did not answer within {WORKER_ANSWER_TIMEOUT:?}"));
+    let mut warnings: Vec<_> = late.collect();
+    let changed = workers.iter().any(|worker| worker.changed);
+    let any = |holds: fn(&WorkerReport) -> bool| having(workers).any(holds);
+    let mut warn = |holds: bool, text: &str| warnings.extend(holds.then(|| text.to_owned()));
     match order {
         Order::Show => {}
         Order::Drain { .. } => {
-            if any(|report| report.others == 0) {
-                let text =
-                    "no other backend of the cluster takes requests: they wait, then fail with 503";
-                warnings.push(text.to_owned());
-            }
-            if !changed {
-                let text = "it was draining already; its deadline is not extended";
-                warnings.push(text.to_owned());
-            }
+            warn(
+                any(|worker| worker.others == 0),
+                "no other backend of the cluster takes requests: they wait, then fail with 503",
+            );
+            warn(!changed, "it was draining already; its deadline is not extended");
         }
-        Order::Undrain if !changed => warnings.push("it was not drained".to_owned()),
-        Order::Undrain => {}
-        Order::Weight(_) => {
-            if any(|report| !report.weights_count) {
-                let text = "the cluster's strategy ignores weights; only 'weighted' uses them";
-                warnings.push(text.to_owned());
-            }
-        }
+        Order::Undrain => warn(!changed, "it was not drained"),
+        Order::Weight(_) => warn(
+            any(|worker| !worker.weights_count),
+            "the cluster's strategy ignores weights; only 'weighted' uses them",
+        ),
     }
     warnings
 }
 
 /// The error to answer if a worker found no backend, or several.
 fn refusal(query: &Query, found: &Found) -> Option<(StatusCode, Refusal)> {
-    let backend = &query.backend;
-    match found {
-        Found::One(_) => None,
+    let full = |named: &Named| format!("{}: {}", named.cluster, named.backend);
+    let Query { cluster, backend } = query;
+    let (status, known, error) = match found {
+        Found::One(..) => return None,
         Found::Several(meant) => {
-            let error = format!(
-                "'{backend}' matches more than one backend; expected one of {}",
-                listed(meant, |named| named.cluster.clone() + ": " + &named.backend)
-            );
-            Some((StatusCode::CONFLICT, Refusal { error, known: meant.clone() }))
+            let error = format!("'{backend}' matches more than one backend; expected one of");
+            (StatusCode::CONFLICT, meant.clone(), format!("{error} {}", listed(meant, full)))
         }
         Found::None(known) => {
             let known = nearest(query, known);
-            let clusters = known.iter().map(|named| &named.cluster);
-            let unknown =
-                query.cluster.as_ref().filter(|name| !clusters.clone().any(|it| it == *name));
-            let error = if let Some(cluster) = unknown {
-                let mut names: Vec<_> = clusters.cloned().collect();
-                names.dedup();
-                format!("no cluster '{cluster}'; expected {}", listed(&names, String::clone))
-            } else {
-                let within = query.cluster.as_ref();
-                let cluster =
-                    within.map_or_else(String::new, |name| format!(" in cluster '{name}'"));
-                let listed = listed(&known, |named| named.cluster.clone() + ": " + &named.backend);
-                format!("no backend '{backend}'{cluster}; expected one of {listed}")
+            let mut clusters: Vec<_> = known.iter().map(|named| &*named.cluster).collect();
+            clusters.dedup();
+            let error = match cluster.as_deref() {
+                Some(name) if !clusters.contains(&name) => {
+                    format!(
+                        "no cluster '{name}'; expected {}",
+                        listed(&clusters, |it| (*it).to_owned())
+                    )
+                }
+                Some(name) => format!(
+                    "no backend '{backend}' in cluster '{name}'; expected one of {}",
+                    listed(&known, full)
+                ),
+                None => format!("no backend '{backend}'; expected one of {}", listed(&known, full)),
             };
-            Some((StatusCode::NOT_FOUND, Refusal { error, known }))
+            (StatusCode::NOT_FOUND, known, error)
         }
-    }
+    };
+    Some((status, Refusal { error, known }))
 }
 
 /// Lists the first few entries, and counts the others.
@@ -209,19 +185,16 @@ fn listed<T>(all: &[T], name: impl Fn(&T) -> String) -> String {
 fn nearest(query: &Query, known: &[Named]) -> Vec<Named> {
     let similarity = |named: &Named| {
         let place = named.backend.split_once("://").map_or(&*named.backend, |(_, place)| place);
-        let backend = [&*named.backend, place]
-            .map(|name| strsim::normalized_damerau_levenshtein(&query.backend, name));
-        let cluster = query
-            .cluster
-            .as_ref()
-            .map_or(1.0, |cluster| strsim::normalized_damerau_levenshtein(cluster, &named.cluster));
-        (cluster, backend[0].max(backend[1]))
+        let [url, place] = [&*named.backend, place]
+            .map(|name| normalized_damerau_levenshtein(&query.backend, name));
+        let cluster = query.cluster.as_ref();
+        let cluster =
+            cluster.map_or(1.0, |name| normalized_damerau_levenshtein(name, &named.cluster));
+        (cluster, url.max(place))
     };
     let mut sorted: Vec<_> = known.iter().map(|named| (similarity(named), named)).collect();
     // The sort is stable: equally similar backends keep their order.
-    sorted.sort_by(|((a_cluster, a), _), ((b_cluster, b), _)| {
-        b_cluster.total_cmp(a_cluster).then(b.total_cmp(a))
-    });
+    sorted.sort_by(|(a, _), (b, _)| b.partial_cmp(a).expect("a similarity is a number"));
     sorted.into_iter().map(|(_, named)| named.clone()).collect()
 }
 
@@ -269,20 +242,16 @@ mod tests {
     }
 
     fn has(query: &Query) -> Found {
-        Found::One(BackendReport {
-            named: named("web", &query.backend),
+        let report = WorkerReport {
+            answered: true,
+            state: Some(crate::pool::BackendState::Draining),
             weight: 1,
-            weights_count: false,
             others: 1,
             changed: true,
             deadline_ms: Some(5),
-            cut_total: 0,
-            worker: WorkerReport {
-                answered: true,
-                state: Some(crate::pool::BackendState::Draining),
-                ..WorkerReport::default()
-            },
-        })
+            ..WorkerReport::default()
+        };
+        Found::One(named("web", &query.backend), report)
     }
 
     /// A worker that does not answer may still have connections to the backend.
@@ -302,15 +271,16 @@ mod tests {
                     }
                 }
             });
-            let reply = give(&[answering.clone(), hanging.clone()], query.clone(), order).await;
+            let both = [answering.clone(), hanging.clone()];
+            let reply = give(&both, query.clone(), order).await.expect("one answers");
             let body = http_body_util::BodyExt::collect(reply.into_body()).await.expect("whole");
             let report: Report = serde_json::from_slice(&body.to_bytes()).expect("a report");
             assert!(report.is_out() && !report.is_clear(), "{report:?}");
             assert_eq!(report.silent().collect::<Vec<_>>(), [1]);
             assert_eq!(report.warnings, ["worker 1 did not answer within 1s"]);
-            let reply = give(std::slice::from_ref(&hanging), query.clone(), order).await;
-            assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
-            let reply = give(std::slice::from_ref(&answering), query, order).await;
+            let refused = give(&[hanging], query.clone(), order).await.expect_err("none answers");
+            assert_eq!(refused.0, StatusCode::SERVICE_UNAVAILABLE);
+            let reply = give(&[answering], query, order).await.expect("it answers");
             let body = http_body_util::BodyExt::collect(reply.into_body()).await.expect("whole");
             let report: Report = serde_json::from_slice(&body.to_bytes()).expect("a report");
             assert!(report.is_clear() && report.warnings.is_empty(), "{report:?}");

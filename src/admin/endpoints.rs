@@ -7,9 +7,9 @@ use http::Method;
 
 use crate::pool::limits::weight_max;
 
-/// A request that changes nothing: `GET` or `HEAD`.
+/// The subject of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Question {
+pub(super) enum Endpoint {
     /// The list of endpoints.
     Contents,
     /// Metrics for Prometheus.
@@ -22,12 +22,6 @@ pub(super) enum Question {
     Live,
     /// The state of a backend, and its connections and requests.
     Backend,
-}
-
-/// A request that changes something: `POST`. Its parameters are in the query, its body is ignored,
-/// and the answer is JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
     /// Reload the configuration and the certificates.
     Reload,
     /// Take a backend out of service.
@@ -38,25 +32,6 @@ pub(super) enum Action {
     Weight,
 }
 
-/// What an entry does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Endpoint {
-    /// Answers `GET` and `HEAD`.
-    Question(Question),
-    /// Answers `POST`.
-    Action(Action),
-}
-
-impl Endpoint {
-    /// The allowed methods.
-    fn methods(self) -> &'static [Method] {
-        match self {
-            Self::Question(_) => &[Method::GET, Method::HEAD],
-            Self::Action(_) => &[Method::POST],
-        }
-    }
-}
-
 /// One endpoint.
 #[derive(Debug)]
 pub(super) struct Entry {
@@ -64,6 +39,8 @@ pub(super) struct Entry {
     pub(super) path: &'static str,
     /// What it does.
     pub(super) endpoint: Endpoint,
+    /// The allowed methods: `GET` and `HEAD`, or `POST`.
+    methods: &'static [Method],
     /// The names of its query parameters; each may occur once.
     pub(super) parameters: &'static [&'static str],
     /// A description in one line.
@@ -71,62 +48,64 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    const fn question(path: &'static str, asked: Question, description: &'static str) -> Self {
-        Self { path, endpoint: Endpoint::Question(asked), parameters: &[], description }
+    /// True if the request changes something. Then its body is ignored, and the answer is JSON.
+    pub(super) fn is_order(&self) -> bool {
+        self.methods.contains(&Method::POST)
     }
+}
 
-    const fn action(
-        path: &'static str,
-        ordered: Action,
-        parameters: &'static [&'static str],
-        description: &'static str,
-    ) -> Self {
-        Self { path, endpoint: Endpoint::Action(ordered), parameters, description }
-    }
+const fn get(
+    path: &'static str,
+    endpoint: Endpoint,
+    parameters: &'static [&'static str],
+    description: &'static str,
+) -> Entry {
+    Entry { path, endpoint, methods: &[Method::GET, Method::HEAD], parameters, description }
+}
+
+const fn post(
+    path: &'static str,
+    endpoint: Endpoint,
+    parameters: &'static [&'static str],
+    description: &'static str,
+) -> Entry {
+    Entry { path, endpoint, methods: &[Method::POST], parameters, description }
 }
 
 /// All endpoints, in the order of `GET /`.
 static ENTRIES: &[Entry] = &[
-    Entry::question("/", Question::Contents, "this list"),
-    Entry::question("/metrics", Question::Metrics, "metrics for Prometheus"),
-    Entry::question(
-        "/pools",
-        Question::Pools,
-        "every backend, connection and stream count, as JSON",
-    ),
-    Entry::question("/ready", Question::Ready, "200 until Baton drains, then 503"),
-    Entry::question(
-        "/live",
-        Question::Live,
-        "200 if every worker answers within a second, 503 otherwise",
-    ),
-    Entry::action(
+    get("/", Endpoint::Contents, &[], "this list"),
+    get("/metrics", Endpoint::Metrics, &[], "metrics for Prometheus"),
+    get("/pools", Endpoint::Pools, &[], "every backend, connection and stream count, as JSON"),
+    get("/ready", Endpoint::Ready, &[], "200 until Baton drains, then 503"),
+    get("/live", Endpoint::Live, &[], "200 if every worker answers within a second, 503 otherwise"),
+    post(
         "/reload",
-        Action::Reload,
+        Endpoint::Reload,
         &[],
         "reload the configuration and certificates; what changed, as JSON",
     ),
-    Entry::action(
+    post(
         "/drain",
-        Action::Drain,
+        Endpoint::Drain,
         &["cluster", "backend", "within"],
         "take a backend out of service; its connections and requests, as JSON",
     ),
-    Entry {
-        path: "/drain",
-        endpoint: Endpoint::Question(Question::Backend),
-        parameters: &["cluster", "backend"],
-        description: "state, connections and requests of a backend, as JSON",
-    },
-    Entry::action(
+    get(
+        "/drain",
+        Endpoint::Backend,
+        &["cluster", "backend"],
+        "state, connections and requests of a backend, as JSON",
+    ),
+    post(
         "/undrain",
-        Action::Undrain,
+        Endpoint::Undrain,
         &["cluster", "backend"],
         "return a drained backend to service",
     ),
-    Entry::action(
+    post(
         "/weight",
-        Action::Weight,
+        Endpoint::Weight,
         &["cluster", "backend", "weight"],
         concat!("set the weight of a backend, 1 to ", weight_max!()),
     ),
@@ -145,11 +124,10 @@ pub(super) enum Missing {
 pub(super) fn find(method: &Method, path: &str) -> Result<&'static Entry, Missing> {
     let mut allowed = Vec::new();
     for entry in ENTRIES.iter().filter(|entry| entry.path == path) {
-        let methods = entry.endpoint.methods();
-        if methods.contains(method) {
+        if entry.methods.contains(method) {
             return Ok(entry);
         }
-        allowed.extend(methods.iter().map(Method::as_str));
+        allowed.extend(entry.methods.iter().map(Method::as_str));
     }
     if allowed.is_empty() { Err(Missing::Path) } else { Err(Missing::Method(allowed.join(", "))) }
 }
@@ -172,7 +150,7 @@ pub(super) fn names() -> String {
 
 /// The method, the path and the names of the parameters.
 fn name(entry: &Entry) -> String {
-    let method = entry.endpoint.methods()[0].as_str();
+    let method = &entry.methods[0];
     let parameters: Vec<_> = entry.parameters.iter().map(|name| format!("{name}=…")).collect();
     let query = if parameters.is_empty() { "" } else { "?" };
     format!("{method} {}{query}{}", entry.path, parameters.join("&"))
@@ -184,12 +162,11 @@ mod tests {
 
     #[test]
     fn the_table_determines_what_is_found_and_allowed() {
-        let question = |question| Ok(Endpoint::Question(question));
         let not_allowed = |methods: &str| Err(Missing::Method(methods.to_owned()));
         for (method, path, expected) in [
-            (Method::GET, "/", question(Question::Contents)),
-            (Method::HEAD, "/pools", question(Question::Pools)),
-            (Method::POST, "/reload", Ok(Endpoint::Action(Action::Reload))),
+            (Method::GET, "/", Ok(Endpoint::Contents)),
+            (Method::HEAD, "/pools", Ok(Endpoint::Pools)),
+            (Method::POST, "/reload", Ok(Endpoint::Reload)),
             (Method::POST, "/metrics", not_allowed("GET, HEAD")),
             (Method::GET, "/reload", not_allowed("POST")),
             (Method::GET, "/pools/", Err(Missing::Path)),
@@ -203,7 +180,7 @@ mod tests {
     #[test]
     fn no_entry_hides_another() {
         for entry in ENTRIES {
-            for method in entry.endpoint.methods() {
+            for method in entry.methods {
                 let found = find(method, entry.path).expect("it is in the table");
                 assert!(std::ptr::eq(found, entry), "{method} {}", entry.path);
             }

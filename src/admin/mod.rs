@@ -20,7 +20,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use http::request::Parts;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -28,9 +27,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::watch;
 
-use self::endpoints::{Action, Endpoint, Missing, Question};
+use self::endpoints::{Endpoint, Missing};
 use self::order::Parameters;
-use self::reply::Reply;
+use self::reply::{Refused, Reply};
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::control::{self, Command, Commands, WorkerSnapshot};
 use crate::proxy::limits::{
@@ -123,7 +122,11 @@ impl Admin {
     async fn connection(self: Rc<Self>, stream: Stream) {
         let service = service_fn(|request| {
             let admin = Rc::clone(&self);
-            async move { Ok::<_, Infallible>(admin.answer(request).await) }
+            async move {
+                let answered = admin.answer(request).await;
+                let reply = answered.unwrap_or_else(|(status, what)| reply::error(status, &what));
+                Ok::<_, Infallible>(reply)
+            }
         });
         let mut builder = http1::Builder::new();
         builder
@@ -138,90 +141,75 @@ impl Admin {
         self.connections.set(self.connections.get() - 1);
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Reply {
+    async fn answer(&self, request: Request<Incoming>) -> Result<Reply, Refused> {
         let (head, body) = request.into_parts();
         let entry = match endpoints::find(&head.method, head.uri.path()) {
             Ok(entry) => entry,
             Err(Missing::Path) => {
                 let text = format!("not found; expected {}", endpoints::names());
-                return reply::error(StatusCode::NOT_FOUND, &text);
+                return Err((StatusCode::NOT_FOUND, text));
             }
             Err(Missing::Method(allowed)) => {
                 let text =
                     format!("this path allows only {allowed}; expected {}", endpoints::names());
-                return reply::not_allowed(&allowed, &text);
+                return Ok(reply::not_allowed(&allowed, &text));
             }
         };
-        match entry.endpoint {
-            Endpoint::Question(question) => self.tell(question, &head, entry.parameters).await,
-            Endpoint::Action(action) => match order::accept(&head, body, entry.parameters).await {
-                Ok(parameters) => self.act(action, parameters).await,
-                Err(refused) => refused,
-            },
+        if entry.is_order() {
+            order::admit(&head, body).await?;
         }
-    }
-
-    async fn tell(&self, question: Question, head: &Parts, known: &[&str]) -> Reply {
-        match question {
-            Question::Contents => reply::text(StatusCode::OK, endpoints::contents()),
-            Question::Metrics => {
+        let parameters = || {
+            let read = Parameters::read(head.uri.query().unwrap_or_default(), entry.parameters);
+            read.map_err(|what| (StatusCode::BAD_REQUEST, what))
+        };
+        let workers = &self.process.workers;
+        Ok(match entry.endpoint {
+            Endpoint::Contents => reply::text(StatusCode::OK, endpoints::contents()),
+            Endpoint::Metrics => {
                 let Process { access_log, reload_counts, .. } = &self.process;
                 let text = families::encode(&self.ask_all().await, access_log, reload_counts);
                 reply::typed(StatusCode::OK, exposition::CONTENT_TYPE, text)
             }
-            Question::Pools => {
+            Endpoint::Pools => {
                 let text = pools::encode(&self.ask_all().await);
                 reply::typed(StatusCode::OK, "application/json", text)
             }
-            Question::Ready if *self.process.draining.borrow() => {
+            Endpoint::Ready if *self.process.draining.borrow() => {
                 reply::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned())
             }
-            Question::Ready => reply::text(StatusCode::OK, "ready\n".to_owned()),
-            Question::Live => live(&self.ask_all().await),
-            Question::Backend => {
-                self.give(order::parameters(head, known), |_| Ok(Order::Show)).await
+            Endpoint::Ready => reply::text(StatusCode::OK, "ready\n".to_owned()),
+            Endpoint::Live => live(&self.ask_all().await),
+            Endpoint::Backend => {
+                backends::carry_out(workers, &parameters()?, |_| Ok(Order::Show)).await?
             }
-        }
-    }
-
-    /// Carries out an order. All its parameters have known names.
-    async fn act(&self, action: Action, parameters: Parameters) -> Reply {
-        match action {
-            Action::Reload => self.reload().await,
-            Action::Drain => self.give(Ok(parameters), backends::drain).await,
-            Action::Undrain => self.give(Ok(parameters), |_| Ok(Order::Undrain)).await,
-            Action::Weight => self.give(Ok(parameters), backends::weight).await,
-        }
-    }
-
-    async fn reload(&self) -> Reply {
-        match reload::request(&self.process.reloads, Trigger::Admin).await {
-            Ok(report) => reply::json(StatusCode::OK, &report),
-            Err(failure) => {
-                let status = match failure.refusal {
-                    Refusal::Wrong => StatusCode::BAD_REQUEST,
-                    Refusal::NeedsRestart => StatusCode::CONFLICT,
-                    Refusal::Unavailable | Refusal::Unconfirmed => {
-                        StatusCode::INTERNAL_SERVER_ERROR
-                    }
-                    Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
-                };
-                reply::error(status, &failure.reasons.join("\n"))
+            Endpoint::Reload => {
+                parameters()?;
+                self.reload().await?
             }
-        }
+            Endpoint::Drain => {
+                backends::carry_out(workers, &parameters()?, backends::drain).await?
+            }
+            Endpoint::Undrain => {
+                backends::carry_out(workers, &parameters()?, |_| Ok(Order::Undrain)).await?
+            }
+            Endpoint::Weight => {
+                backends::carry_out(workers, &parameters()?, backends::weight).await?
+            }
+        })
     }
 
-    /// Gives an order about a backend to every worker.
-    async fn give(
-        &self,
-        parameters: Result<Parameters, String>,
-        order: impl FnOnce(&Parameters) -> Result<Order, String>,
-    ) -> Reply {
-        let given = parameters.and_then(|it| Ok((backends::query(&it)?, order(&it)?)));
-        match given {
-            Ok((query, order)) => backends::give(&self.process.workers, query, order).await,
-            Err(what) => reply::error(StatusCode::BAD_REQUEST, &what),
-        }
+    async fn reload(&self) -> Result<Reply, Refused> {
+        let reloaded = reload::request(&self.process.reloads, Trigger::Admin).await;
+        let report = reloaded.map_err(|failure| {
+            let status = match failure.refusal {
+                Refusal::Wrong => StatusCode::BAD_REQUEST,
+                Refusal::NeedsRestart => StatusCode::CONFLICT,
+                Refusal::Unavailable | Refusal::Unconfirmed => StatusCode::INTERNAL_SERVER_ERROR,
+                Refusal::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            (status, failure.reasons.join("\n"))
+        })?;
+        Ok(reply::json(StatusCode::OK, &report))
     }
 
     /// Asks all workers at once for snapshots, with one deadline for all.

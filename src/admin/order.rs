@@ -3,10 +3,11 @@
 
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
-use super::reply::{self, Reply};
+use super::reply::Refused;
+use crate::config::value::{Field, Kind};
 use crate::proxy::limits::{ADMIN_BODY_BYTES_MAX, ADMIN_READ_TIMEOUT};
 use crate::proxy::seams;
 
@@ -16,7 +17,7 @@ pub(super) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
     /// Parses a query of the form `name=value&name=value`, percent-encoded. An error is one line.
-    fn read(query: &str, known: &[&str]) -> Result<Self, String> {
+    pub(super) fn read(query: &str, known: &[&str]) -> Result<Self, String> {
         let mut read: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             if !known.contains(&&*name) {
@@ -39,55 +40,41 @@ impl Parameters {
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
     }
+
+    /// The value of a parameter of a given kind, if it is given. An error is one line.
+    pub(super) fn get_as<T: Field>(&self, name: &str, kind: Kind) -> Result<Option<T>, String> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        let value = kind.read_text(text).map(|value| Some(T::from_value(value)));
+        value.map_err(|expected| format!("parameter '{name}': '{text}'; {expected}"))
+    }
 }
 
-/// Reads an order's parameters and discards its body. An error is the reply.
-pub(super) async fn accept(
-    head: &Parts,
-    body: Incoming,
-    known: &[&str],
-) -> Result<Parameters, Reply> {
+/// Admits a request that changes something, and discards its body.
+pub(super) async fn admit(head: &Parts, body: Incoming) -> Result<(), Refused> {
     if is_from_a_page(&head.headers) {
         let text = "refused: sent by a page in a browser; expected a request without 'Origin'";
-        return Err(reply::error(StatusCode::FORBIDDEN, text));
+        return Err((StatusCode::FORBIDDEN, text.to_owned()));
     }
-    match seams::timeout(ADMIN_READ_TIMEOUT, skip(body)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(reply)) => return Err(reply),
+    let body = Limited::new(body, ADMIN_BODY_BYTES_MAX).collect();
+    match seams::timeout(ADMIN_READ_TIMEOUT, body).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let most = ADMIN_BODY_BYTES_MAX;
+            let text = format!("the body is too long; expected none, or at most {most} bytes");
+            Err((StatusCode::PAYLOAD_TOO_LARGE, text))
+        }
+        Ok(Err(_)) => Err((StatusCode::BAD_REQUEST, "the body cannot be read".to_owned())),
         Err(_) => {
             let text = format!("the body did not end within {ADMIN_READ_TIMEOUT:?}");
-            return Err(reply::error(StatusCode::REQUEST_TIMEOUT, &text));
+            Err((StatusCode::REQUEST_TIMEOUT, text))
         }
     }
-    parameters(head, known).map_err(|what| reply::error(StatusCode::BAD_REQUEST, &what))
-}
-
-/// Reads the parameters of a request. An error is one line.
-pub(super) fn parameters(head: &Parts, known: &[&str]) -> Result<Parameters, String> {
-    Parameters::read(head.uri.query().unwrap_or_default(), known)
 }
 
 /// True if a browser sent the request for a page. Any page that a user opens can send requests to
 /// loopback, though it cannot read the answers (Fetch, 3.2 and 4.6).
 fn is_from_a_page(headers: &HeaderMap) -> bool {
     headers.contains_key("origin") || headers.contains_key("sec-fetch-site")
-}
-
-async fn skip(mut body: Incoming) -> Result<(), Reply> {
-    let mut read = 0;
-    while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else {
-            let text = "the body cannot be read";
-            return Err(reply::error(StatusCode::BAD_REQUEST, text));
-        };
-        read += frame.data_ref().map_or(0, bytes::Bytes::len);
-        if read > ADMIN_BODY_BYTES_MAX {
-            let most = ADMIN_BODY_BYTES_MAX;
-            let text = format!("the body is too long; expected none, or at most {most} bytes");
-            return Err(reply::error(StatusCode::PAYLOAD_TOO_LARGE, &text));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -9,6 +9,9 @@ use serde::Serialize;
 /// A complete reply.
 pub(super) type Reply = Response<Full<Bytes>>;
 
+/// An error: its status and its text.
+pub(super) type Refused = (StatusCode, String);
+
 /// The body of an error.
 #[derive(Serialize)]
 struct Failure<'a> {

@@ -1,7 +1,7 @@
 //! An operator's queries and orders about a backend, and a worker's replies: which connections and
 //! requests the backend still has, and which requests the drain deadline cut.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub enum Order {
 #[derive(Clone, Debug)]
 pub enum Found {
     /// The order was carried out.
-    One(BackendReport),
+    One(Named, WorkerReport),
     /// No backend matches; these exist.
     None(Vec<Named>),
     /// Several backends match; nothing was done.
@@ -60,28 +60,8 @@ pub struct Named {
     pub backend: String,
 }
 
-/// The state of one backend on one worker, at one moment.
-#[derive(Clone, Debug)]
-pub struct BackendReport {
-    /// The backend's names.
-    pub named: Named,
-    /// The backend's weight.
-    pub weight: u16,
-    /// True if the cluster's strategy uses weights.
-    pub weights_count: bool,
-    /// The number of other backends of the cluster that requests may go to.
-    pub others: usize,
-    /// True if the order changed anything.
-    pub changed: bool,
-    /// Time until the drain deadline, in milliseconds; `None` if no operator drains the backend.
-    pub deadline_ms: Option<u64>,
-    /// The number of all requests that the deadline of the present drain cut.
-    pub cut_total: u64,
-    /// The part that the reply of the admin interface lists by worker.
-    pub worker: WorkerReport,
-}
-
-/// One worker's part of a reply about a backend.
+/// The state of one backend on one worker, at one moment. The JSON leaves out what the reply of the
+/// admin interface sums up over the workers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerReport {
     /// The number of the worker.
@@ -100,6 +80,24 @@ pub struct WorkerReport {
     /// The requests that the deadline of the present drain cut, at most
     /// [`CUT_REQUESTS_LISTED_MAX`].
     pub cut: Vec<CutStream>,
+    /// The number of all requests that the deadline of the present drain cut.
+    #[serde(skip)]
+    pub cut_total: u64,
+    /// The backend's weight.
+    #[serde(skip)]
+    pub weight: u16,
+    /// True if the cluster's strategy uses weights.
+    #[serde(skip)]
+    pub weights_count: bool,
+    /// The number of other backends of the cluster that requests may go to.
+    #[serde(skip)]
+    pub others: usize,
+    /// True if the order changed anything.
+    #[serde(skip)]
+    pub changed: bool,
+    /// Time until the drain deadline, in milliseconds; `None` if no operator drains the backend.
+    #[serde(skip)]
+    pub deadline_ms: Option<u64>,
 }
 
 /// A connection to a backend.
@@ -170,51 +168,43 @@ pub type Drains = BTreeMap<BackendToken, Drain>;
 /// Finds the backend that `query` selects and carries out the order. Does nothing if several match.
 pub fn carry_out(clusters: &Clusters, query: &Query, order: Order) -> Found {
     let drivers = clusters.drivers();
-    let asked = |driver: &&Rc<Driver>| {
-        query.cluster.as_deref().is_none_or(|cluster| cluster == &**driver.cluster())
+    let all = |backends: fn(&Driver) -> Vec<Rc<Backend>>| {
+        drivers.iter().flat_map(move |driver| {
+            backends(driver).into_iter().map(move |backend| (driver, backend))
+        })
     };
-    let meant = |configured: bool| -> Vec<_> {
-        let drivers = drivers.iter().filter(asked);
-        drivers.flat_map(|driver| found(driver, &query.backend, configured)).collect()
+    let meant = |(driver, backend): &(&Rc<Driver>, Rc<Backend>)| {
+        query.cluster.as_deref().is_none_or(|cluster| *cluster == **driver.cluster())
+            && backend.url.is_called(&query.backend)
     };
-    let mut found = meant(true);
+    let mut found: Vec<_> = all(Driver::configured).filter(meant).collect();
     if found.is_empty() && order == Order::Show {
         // A removed backend can be shown until its last connection is closed.
-        found = meant(false);
+        found = all(Driver::all_backends).filter(meant).collect();
     }
-    let names = |found: &[(Rc<Driver>, Rc<Backend>)]| {
-        let mut names: Vec<_> =
-            found.iter().map(|(driver, backend)| named(driver, backend)).collect();
-        names.sort();
-        names.dedup();
-        names
+    let Some((driver, _)) = found.first() else {
+        return Found::None(names(all(Driver::configured)));
     };
-    let Some((driver, first)) = found.first() else {
-        let all = drivers.iter().flat_map(|driver| {
-            driver.configured().into_iter().map(|backend| (Rc::clone(driver), backend))
-        });
-        return Found::None(names(&all.collect::<Vec<_>>()));
-    };
-    let names = names(&found);
+    let mut names = names(found.iter().cloned());
     if names.len() > 1 {
         return Found::Several(names);
     }
     // The same URL may be configured twice with different TLS names: it is one backend to an
     // operator.
+    let backends: Vec<_> = found.iter().map(|(_, backend)| Rc::clone(backend)).collect();
     let mut changed = false;
-    for (_, backend) in &found {
+    for backend in &backends {
         changed |= driver.carry_out_order(backend.token, order);
     }
-    let backends: Vec<_> = found.iter().map(|(_, backend)| Rc::clone(backend)).collect();
-    Found::One(driver.report(named(driver, first), &backends, changed))
+    let named = names.pop().expect("a backend was found");
+    Found::One(named, driver.report(&backends, changed))
 }
 
-fn found(driver: &Rc<Driver>, text: &str, configured: bool) -> Vec<(Rc<Driver>, Rc<Backend>)> {
-    let backends = if configured { driver.configured() } else { driver.all_backends() };
-    let meant = backends.into_iter().filter(|backend| backend.url.is_called(text));
-    meant.map(|backend| (Rc::clone(driver), backend)).collect()
-}
-
-fn named(driver: &Driver, backend: &Backend) -> Named {
-    Named { cluster: driver.cluster().to_string(), backend: backend.name.to_string() }
+/// The names of backends, sorted, each once.
+fn names<'a>(backends: impl Iterator<Item = (&'a Rc<Driver>, Rc<Backend>)>) -> Vec<Named> {
+    let named = backends.map(|(driver, backend)| Named {
+        cluster: driver.cluster().to_string(),
+        backend: backend.name.to_string(),
+    });
+    named.collect::<BTreeSet<_>>().into_iter().collect()
 }

@@ -13,11 +13,9 @@ use crate::pool::{
 use crate::proxy::backends::Backend;
 use crate::proxy::control::milliseconds;
 use crate::proxy::limits::{CUT_REQUESTS_LISTED_MAX, REPORTED_PATH_CHARS_MAX};
-use crate::proxy::operator::{
-    BackendReport, CutStream, HeldConnection, HeldStream, Named, Order, WorkerReport,
-};
+use crate::proxy::operator::{CutStream, HeldConnection, HeldStream, Order, WorkerReport};
 
-/// A request that the next deadline may end.
+/// A request in flight, which a deadline may end.
 pub(super) struct AtStake {
     request: RequestId,
     /// `None` while the request waits for a connection.
@@ -102,37 +100,33 @@ impl Driver {
     ///
     /// # Panics
     /// If none of `backends` is in the pool.
-    pub fn report(&self, named: Named, backends: &[Rc<Backend>], changed: bool) -> BackendReport {
+    pub fn report(&self, backends: &[Rc<Backend>], changed: bool) -> WorkerReport {
         let (core, drains, now) = (self.core.borrow(), self.drains.borrow(), self.now());
         let views = backends.iter().filter_map(|it| core.pool.backend(it.token.backend));
         // The backend accepts requests if any of its entries does.
         let view = views.min_by_key(|view| view.state == BackendState::Draining);
         let view = view.expect("a backend that was found has an entry");
         let places: Vec<_> = backends.iter().map(|backend| backend.token.backend).collect();
-        let all = self.configured();
-        let others = all.iter().map(|other| other.token.backend);
+        let others = self.configured().into_iter().map(|other| other.token.backend);
         let others = others.filter(|place| !places.contains(place));
         let known: Vec<_> = backends.iter().filter_map(|it| drains.get(&it.token)).collect();
         let connections = places.iter().flat_map(|place| core.pool.connections(*place));
         let cut = known.iter().flat_map(|drain| drain.cut.iter().cloned());
         let deadline = known.iter().map(|drain| milliseconds(drain.deadline.since(now))).max();
-        BackendReport {
-            named,
+        WorkerReport {
+            worker: self.worker(),
+            answered: true,
+            state: Some(view.state),
+            state_ms: Some(milliseconds(now.since(view.since))),
+            cause: Some(view.cause),
+            connections: connections.map(|connection| core.connection(connection, now)).collect(),
+            cut: cut.take(CUT_REQUESTS_LISTED_MAX).collect(),
+            cut_total: known.iter().map(|drain| drain.cut_total).sum(),
             weight: view.weight,
             weights_count: core.pool.config().strategy == Strategy::Weighted,
             others: others.filter(|place| core.pool.may_be_used(*place)).count(),
             changed,
             deadline_ms: deadline,
-            cut_total: known.iter().map(|drain| drain.cut_total).sum(),
-            worker: WorkerReport {
-                worker: self.worker(),
-                answered: true,
-                state: Some(view.state),
-                state_ms: Some(milliseconds(now.since(view.since))),
-                cause: Some(view.cause),
-                connections: connections.map(|connection| core.held(connection, now)).collect(),
-                cut: cut.take(CUT_REQUESTS_LISTED_MAX).collect(),
-            },
         }
     }
 
@@ -167,12 +161,9 @@ impl Driver {
         for it in at_stake.into_iter().filter(is_cut) {
             count += 1;
             let connection = it.stream.map(|stream| stream.connection);
-            let cut = CutStream {
-                connection: connection
-                    .map_or_else(|| "-".to_owned(), |connection| connection.to_string()),
-                stream: it.held,
-                retried: core.live(it.request).is_some(),
-            };
+            let retried = core.live(it.request).is_some();
+            let name = connection.map_or_else(|| "-".to_owned(), |token| token.to_string());
+            let cut = CutStream { connection: name, stream: it.held, retried };
             let backend = connection.and_then(|it| self.backends.borrow().get(it.backend));
             if count <= CUT_REQUESTS_LISTED_MAX {
                 self.log_cut(backend.as_deref(), &cut, by_shutdown);
@@ -217,10 +208,10 @@ impl Core {
     }
 
     /// Returns the state of a connection and the requests on it.
-    fn held(&self, connection: ConnectionToken, now: Instant) -> HeldConnection {
+    fn connection(&self, connection: ConnectionToken, now: Instant) -> HeldConnection {
         let view = self.view(connection);
-        let streams: Vec<_> =
-            self.pool.streams(connection).filter_map(|stream| self.stream(&stream, now)).collect();
+        let streams = self.pool.streams(connection).filter_map(|view| self.on_stream(&view, now));
+        let streams: Vec<_> = streams.map(|it| it.held).collect();
         let requests = u32::try_from(streams.len()).unwrap_or(u32::MAX);
         HeldConnection {
             connection: connection.to_string(),
@@ -236,27 +227,27 @@ impl Core {
         }
     }
 
-    fn stream(&self, view: &StreamView, now: Instant) -> Option<HeldStream> {
-        self.request(view.request, view.stream_id, view.response_began, now)
+    /// Returns the request on a stream.
+    fn on_stream(&self, view: &StreamView, now: Instant) -> Option<AtStake> {
+        let mut found = self.waiting(view.request, now)?;
+        found.stream = Some(view.stream);
+        (found.held.stream, found.held.response_begun) = (view.stream_id, view.response_began);
+        Some(found)
     }
 
-    fn request(
-        &self,
-        request: RequestId,
-        stream: u32,
-        response_begun: bool,
-        now: Instant,
-    ) -> Option<HeldStream> {
+    /// Returns a request as it is while it waits for a connection.
+    fn waiting(&self, request: RequestId, now: Instant) -> Option<AtStake> {
         let live = self.live(request)?;
         let parts = &live.head.parts;
         let path = parts.uri.path_and_query().map_or("-", |path| path.as_str());
-        Some(HeldStream {
-            stream,
+        let held = HeldStream {
+            stream: 0,
             age_ms: milliseconds(now.since(live.since.get())),
             method: parts.method.to_string(),
             path: shortened(path),
-            response_begun,
-        })
+            response_begun: false,
+        };
+        Some(AtStake { request, stream: None, held })
     }
 
     /// Returns the requests on connections that are draining.
@@ -265,33 +256,19 @@ impl Core {
         let draining =
             connections.filter(|connection| self.view(*connection).state == SlotState::Draining);
         let streams = draining.flat_map(|connection| self.pool.streams(connection));
-        let at_stake = |view: StreamView| {
-            let held = self.stream(&view, now)?;
-            Some(AtStake { request: view.request, stream: Some(view.stream), held })
-        };
-        streams.filter_map(at_stake).collect()
+        streams.filter_map(|view| self.on_stream(&view, now)).collect()
     }
 
     /// Returns all requests, including those that wait for a connection.
     fn all(&self, now: Instant) -> Vec<AtStake> {
-        let mut all = BTreeMap::new();
-        for (index, live) in self.requests.iter().enumerate() {
-            let Some(live) = live else { continue };
-            let index = u32::try_from(index).expect("at most `limits.requests`");
-            let request = RequestId { index, generation: live.generation };
-            if let Some(held) = self.request(request, 0, false, now) {
-                all.insert(request, AtStake { request, stream: None, held });
-            }
-        }
-        for connection in self.all_connections() {
-            for view in self.pool.streams(connection) {
-                if let Some(held) = self.stream(&view, now)
-                    && let Some(known) = all.get_mut(&view.request)
-                {
-                    (known.held, known.stream) = (held, Some(view.stream));
-                }
-            }
-        }
+        let requests = (0_u32..).zip(&self.requests).filter_map(|(index, live)| {
+            Some(RequestId { index, generation: live.as_ref()?.generation })
+        });
+        let all = requests.filter_map(|request| self.waiting(request, now));
+        let streams = self.all_connections().flat_map(|connection| self.pool.streams(connection));
+        let all = all.chain(streams.filter_map(|view| self.on_stream(&view, now)));
+        // A request with a stream replaces itself without one.
+        let all: BTreeMap<_, _> = all.map(|it| (it.request, it)).collect();
         all.into_values().collect()
     }
 
