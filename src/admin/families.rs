@@ -9,11 +9,11 @@ use super::sums::{BackendSum, ClusterSum, Sums};
 use crate::pool::{BackendState, SlotState};
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::log;
-use crate::proxy::metrics::{Codes, EndFrames, Histogram, Requests};
-use crate::proxy::reload::counts::Counts;
+use crate::proxy::metrics::{Codes, Counts, EndFrames, Histogram, Requests};
+use crate::proxy::reload::counts::Counts as ReloadCounts;
 
 /// The answer to `GET /metrics`.
-pub(super) fn encode(answers: &[Answer], access_log: &AccessLog, reloads: &Counts) -> String {
+pub(super) fn encode(answers: &[Answer], access_log: &AccessLog, reloads: &ReloadCounts) -> String {
     let sums = Sums::of(answers);
     let mut text = Text::default();
     requests(&mut text, &sums);
@@ -30,19 +30,63 @@ pub(super) fn encode(answers: &[Answer], access_log: &AccessLog, reloads: &Count
     text.into_text()
 }
 
-/// Calls `add` for every cluster.
-fn each_cluster(sums: &Sums<'_>, mut add: impl FnMut(&str, &ClusterSum<'_>)) {
-    for (name, cluster) in &sums.clusters {
-        add(name, cluster);
-    }
-}
-
 /// Calls `add` for every backend, with the labels of cluster and backend.
 fn each_backend(sums: &Sums<'_>, mut add: impl FnMut([(&'static str, &str); 2], &BackendSum)) {
     for (cluster, sum) in &sums.clusters {
         for (backend, sum) in &sum.backends {
             add([("cluster", cluster), ("backend", backend)], sum);
         }
+    }
+}
+
+/// Adds a sample for every cluster.
+fn by_cluster(family: Family<'_>, sums: &Sums<'_>, read: fn(&ClusterSum<'_>) -> u64) {
+    let mut family = family;
+    for (cluster, sum) in &sums.clusters {
+        family.sample(&[("cluster", cluster)], read(sum));
+    }
+}
+
+/// Adds a sample for every backend.
+fn by_backend(family: Family<'_>, sums: &Sums<'_>, read: fn(&BackendSum) -> u64) {
+    let mut family = family;
+    each_backend(sums, |labels, sum| family.sample(&labels, read(sum)));
+}
+
+/// Adds a sample for every cluster and value of `label`.
+fn by_cluster_and(
+    label: &'static str,
+    family: Family<'_>,
+    sums: &Sums<'_>,
+    read: for<'a> fn(&'a ClusterSum<'_>) -> &'a Counts,
+) {
+    let mut family = family;
+    for (cluster, sum) in &sums.clusters {
+        for (value, count) in read(sum).iter() {
+            family.sample(&[("cluster", cluster), (label, value)], count);
+        }
+    }
+}
+
+/// Adds a sample for every backend and value of `label`.
+fn by_backend_and(
+    label: &'static str,
+    family: Family<'_>,
+    sums: &Sums<'_>,
+    read: fn(&BackendSum) -> &Counts,
+) {
+    let mut family = family;
+    each_backend(sums, |[cluster, backend], sum| {
+        for (value, count) in read(sum).iter() {
+            family.sample(&[cluster, backend, (label, value)], count);
+        }
+    });
+}
+
+/// Adds the samples of counters without further labels.
+fn by(label: &'static str, mut family: Family<'_>, counts: &Counts) {
+    for (value, count) in counts.iter() {
+        family.sample(&[(label, value)], count);
     }
 }
 
@@ -58,36 +102,17 @@ fn requests(text: &mut Text, sums: &Sums<'_>) {
             add_requests(&mut family, cluster, backend, &sum.metrics.requests);
         }
     }
-    let mut family = text.counter(
-        "baton_refusals_total",
-        "Requests answered before a cluster was chosen, by reason.",
-    );
-    for (reason, count) in sums.workers.refusals.iter() {
-        family.sample(&[("reason", reason)], count);
-    }
-    let mut family = text.counter(
-        "baton_rejections_total",
-        "Requests that got no response from a backend, by reason.",
-    );
-    each_cluster(sums, |cluster, sum| {
-        for (reason, count) in sum.metrics.rejections.iter() {
-            family.sample(&[("cluster", cluster), ("reason", reason)], count);
-        }
-    });
-    let mut family = text.counter(
-        "baton_retries_total",
-        "Further attempts, by the evidence that the failed one may be repeated.",
-    );
-    each_cluster(sums, |cluster, sum| {
-        for (evidence, count) in sum.metrics.retries.iter() {
-            family.sample(&[("cluster", cluster), ("evidence", evidence)], count);
-        }
-    });
-    let mut family = text.counter(
-        "baton_body_bytes_total",
-        "Body bytes of requests that ended, by side and by direction as Baton sees it.",
-    );
-    each_cluster(sums, |cluster, sum| {
+    let help = "Requests answered before a cluster was chosen, by reason.";
+    by("reason", text.counter("baton_refusals_total", help), &sums.workers.refusals);
+    let help = "Requests that got no response from a backend, by reason.";
+    let family = text.counter("baton_rejections_total", help);
+    by_cluster_and("reason", family, sums, |sum| &sum.metrics.rejections);
+    let help = "Further attempts, by the evidence that the failed one may be repeated.";
+    let family = text.counter("baton_retries_total", help);
+    by_cluster_and("evidence", family, sums, |sum| &sum.metrics.retries);
+    let help = "Body bytes of requests that ended, by side and by direction as Baton sees it.";
+    let mut family = text.counter("baton_body_bytes_total", help);
+    for (cluster, sum) in &sums.clusters {
         let bytes = &sum.metrics.bytes;
         for (side, direction, count) in [
             ("client", "received", bytes.from_clients),
@@ -95,10 +120,10 @@ fn requests(text: &mut Text, sums: &Sums<'_>) {
             ("backend", "sent", bytes.to_backends),
             ("backend", "received", bytes.from_backends),
         ] {
-            let labels = [("cluster", cluster), ("side", side), ("direction", direction)];
+            let labels = [("cluster", &**cluster), ("side", side), ("direction", direction)];
             family.sample(&labels, count);
         }
-    });
+    }
 }
 
 fn add_requests(family: &mut Family<'_>, cluster: &str, backend: &str, requests: &Requests) {
@@ -113,39 +138,22 @@ fn add_requests(family: &mut Family<'_>, cluster: &str, backend: &str, requests:
     }
 }
 
-type Load = (&'static str, &'static str, fn(&ClusterSum<'_>) -> u64);
-
 fn load(text: &mut Text, sums: &Sums<'_>) {
-    let gauges: [Load; 3] = [
-        ("baton_requests_live", "Requests that wait or are in flight.", |sum| {
-            sum.stats.requests.into()
-        }),
-        ("baton_requests_waiting", "Requests that wait for a connection.", |sum| {
-            sum.stats.waiting.into()
-        }),
-        ("baton_requests_retrying", "Requests on a further attempt, or waiting for one.", |sum| {
-            sum.stats.retrying.into()
-        }),
-    ];
-    for (name, help, read) in gauges {
-        let mut family = text.gauge(name, help);
-        each_cluster(sums, |cluster, sum| family.sample(&[("cluster", cluster)], read(sum)));
-    }
-    let counters: [Load; 3] = [
-        ("baton_stale_facts_total", "Facts about what no longer existed; they change nothing.", {
-            |sum| sum.stats.counters.stale
-        }),
-        ("baton_refused_facts_total", "Facts that could not be true; they change nothing.", {
-            |sum| sum.stats.counters.refused
-        }),
-        ("baton_pings_total", "PINGs to backends that fell silent.", |sum| {
-            sum.stats.counters.pings
-        }),
-    ];
-    for (name, help, read) in counters {
-        let mut family = text.counter(name, help);
-        each_cluster(sums, |cluster, sum| family.sample(&[("cluster", cluster)], read(sum)));
-    }
+    let family = text.gauge("baton_requests_live", "Requests that wait or are in flight.");
+    by_cluster(family, sums, |sum| sum.stats.requests.into());
+    let family = text.gauge("baton_requests_waiting", "Requests that wait for a connection.");
+    by_cluster(family, sums, |sum| sum.stats.waiting.into());
+    let help = "Requests on a further attempt, or waiting for one.";
+    let family = text.gauge("baton_requests_retrying", help);
+    by_cluster(family, sums, |sum| sum.stats.retrying.into());
+    let help = "Facts about what no longer existed; they change nothing.";
+    let family = text.counter("baton_stale_facts_total", help);
+    by_cluster(family, sums, |sum| sum.stats.counters.stale);
+    let help = "Facts that could not be true; they change nothing.";
+    let family = text.counter("baton_refused_facts_total", help);
+    by_cluster(family, sums, |sum| sum.stats.counters.refused);
+    let family = text.counter("baton_pings_total", "PINGs to backends that fell silent.");
+    by_cluster(family, sums, |sum| sum.stats.counters.pings);
 }
 
 fn durations(text: &mut Text, sums: &Sums<'_>) {
@@ -168,7 +176,9 @@ fn durations(text: &mut Text, sums: &Sums<'_>) {
     ];
     for (name, help, read) in families {
         let mut family = text.histogram(name, help);
-        each_cluster(sums, |cluster, sum| family.durations(&[("cluster", cluster)], read(sum)));
+        for (cluster, sum) in &sums.clusters {
+            family.durations(&[("cluster", cluster)], read(sum));
+        }
     }
 }
 
@@ -180,122 +190,77 @@ fn backends(text: &mut Text, sums: &Sums<'_>) {
             family.sample(&[cluster, backend, ("state", state.name())], count);
         }
     });
-    let mut family = text.gauge("baton_streams", "Streams in use on connections to backends.");
-    each_backend(sums, |labels, sum| family.sample(&labels, sum.streams));
-    let mut family = text.gauge("baton_streams_available", "Streams that could be opened at once.");
-    each_backend(sums, |labels, sum| family.sample(&labels, sum.available_streams));
-    let mut family =
-        text.gauge("baton_backend_healthy_workers", "Workers for which the backend is healthy.");
-    each_backend(sums, |labels, sum| family.sample(&labels, sum.healthy));
+    let family = text.gauge("baton_streams", "Streams in use on connections to backends.");
+    by_backend(family, sums, |sum| sum.streams);
+    let family = text.gauge("baton_streams_available", "Streams that could be opened at once.");
+    by_backend(family, sums, |sum| sum.available_streams);
+    let help = "Workers for which the backend is healthy.";
+    by_backend(text.gauge("baton_backend_healthy_workers", help), sums, |sum| sum.healthy);
 }
 
 fn health(text: &mut Text, sums: &Sums<'_>) {
-    let mut family = text.gauge(
-        "baton_backend_state_workers",
-        &format!("Workers that have the backend in the state: {}.", BackendState::NAMES.join(", ")),
-    );
+    let states = BackendState::NAMES.join(", ");
+    let help = format!("Workers that have the backend in the state: {states}.");
+    let mut family = text.gauge("baton_backend_state_workers", &help);
     each_backend(sums, |[cluster, backend], sum| {
         for (state, workers) in BackendState::NAMES.iter().zip(sum.states) {
             family.sample(&[cluster, backend, ("state", state)], workers);
         }
     });
-    let mut family = text.gauge(
-        "baton_panic_workers",
-        "Workers that ignore the health of backends because too few are healthy.",
-    );
-    each_cluster(sums, |cluster, sum| family.sample(&[("cluster", cluster)], sum.panicking));
-    let counters: [Load; 2] = [
-        ("baton_ejections_total", "Ejections of backends, counted by each worker.", {
-            |sum| sum.stats.counters.ejections
-        }),
-        (
-            "baton_ejections_spared_total",
-            "Ejections that did not happen because enough backends were ejected.",
-            { |sum| sum.stats.counters.spared },
-        ),
-    ];
-    for (name, help, read) in counters {
-        let mut family = text.counter(name, help);
-        each_cluster(sums, |cluster, sum| family.sample(&[("cluster", cluster)], read(sum)));
-    }
-    let mut family = text.counter("baton_probes_total", "Active health checks that ended.");
-    each_backend(sums, |labels, sum| family.sample(&labels, sum.metrics.probes));
-    let mut family = text.counter("baton_probes_failed_total", "Active health checks that failed.");
-    each_backend(sums, |labels, sum| family.sample(&labels, sum.metrics.probes_failed));
+    let help = "Workers that ignore the health of backends because too few are healthy.";
+    by_cluster(text.gauge("baton_panic_workers", help), sums, |sum| sum.panicking);
+    let help = "Ejections of backends, counted by each worker.";
+    let family = text.counter("baton_ejections_total", help);
+    by_cluster(family, sums, |sum| sum.stats.counters.ejections);
+    let help = "Ejections that did not happen because enough backends were ejected.";
+    let family = text.counter("baton_ejections_spared_total", help);
+    by_cluster(family, sums, |sum| sum.stats.counters.spared);
+    let family = text.counter("baton_probes_total", "Active health checks that ended.");
+    by_backend(family, sums, |sum| sum.metrics.probes);
+    let family = text.counter("baton_probes_failed_total", "Active health checks that failed.");
+    by_backend(family, sums, |sum| sum.metrics.probes_failed);
 }
 
 fn dials(text: &mut Text, sums: &Sums<'_>) {
-    let mut family = text.counter("baton_dials_total", "Dials to backends.");
-    each_backend(sums, |labels, sum| family.sample(&labels, sum.metrics.dials));
-    let mut family = text.counter("baton_dial_failures_total", "Dials that failed, by phase.");
-    each_backend(sums, |[cluster, backend], sum| {
-        for (phase, count) in sum.metrics.dial_failures.iter() {
-            family.sample(&[cluster, backend, ("phase", phase)], count);
-        }
-    });
-    let mut family = text.counter(
-        "baton_connections_closed_total",
-        "Ready connections to backends that ended, by reason.",
-    );
-    each_backend(sums, |[cluster, backend], sum| {
-        for (reason, count) in sum.metrics.closes.iter() {
-            family.sample(&[cluster, backend, ("reason", reason)], count);
-        }
-    });
+    let family = text.counter("baton_dials_total", "Dials to backends.");
+    by_backend(family, sums, |sum| sum.metrics.dials);
+    let family = text.counter("baton_dial_failures_total", "Dials that failed, by phase.");
+    by_backend_and("phase", family, sums, |sum| &sum.metrics.dial_failures);
+    let help = "Ready connections to backends that ended, by reason.";
+    let family = text.counter("baton_connections_closed_total", help);
+    by_backend_and("reason", family, sums, |sum| &sum.metrics.closes);
 }
 
 /// The counts of one kind of frame, in both directions.
-type Sides = fn(&EndFrames) -> [(&'static str, &Codes); 2];
+type Sides<'a> = [(&'static str, &'a Codes); 2];
 
-fn go_aways(frames: &EndFrames) -> [(&'static str, &Codes); 2] {
+fn go_aways(frames: &EndFrames) -> Sides<'_> {
     [("received", &frames.go_aways_received), ("sent", &frames.go_aways_sent)]
 }
 
-fn resets(frames: &EndFrames) -> [(&'static str, &Codes); 2] {
+fn resets(frames: &EndFrames) -> Sides<'_> {
     [("received", &frames.resets_received), ("sent", &frames.resets_sent)]
 }
 
 fn frames(text: &mut Text, sums: &Sums<'_>) {
-    let families: [(&'static str, &str, Sides); 2] = [
-        (
-            "baton_goaway_frames_total",
-            "GOAWAY frames on connections to backends, by direction and error code.",
-            go_aways,
-        ),
-        (
-            "baton_rst_stream_frames_total",
-            "RST_STREAM frames on connections to backends, by direction and error code.",
-            resets,
-        ),
-    ];
-    for (name, help, sides) in families {
-        let mut family = text.counter(name, help);
-        each_backend(sums, |labels, sum| {
-            add_codes(&mut family, &labels, sides(&sum.metrics.frames));
-        });
-    }
-    let families: [(&'static str, &str, Sides); 2] = [
-        (
-            "baton_client_goaway_frames_total",
-            "GOAWAY frames on connections of clients, by direction and error code.",
-            go_aways,
-        ),
-        (
-            "baton_client_rst_stream_frames_total",
-            "RST_STREAM frames on connections of clients, by direction and error code.",
-            resets,
-        ),
-    ];
-    for (name, help, sides) in families {
-        add_codes(&mut text.counter(name, help), &[], sides(&sums.workers.client_frames));
-    }
+    let help = "GOAWAY frames on connections to backends, by direction and error code.";
+    let mut family = text.counter("baton_goaway_frames_total", help);
+    each_backend(sums, |labels, sum| {
+        add_codes(&mut family, &labels, go_aways(&sum.metrics.frames));
+    });
+    let help = "RST_STREAM frames on connections to backends, by direction and error code.";
+    let mut family = text.counter("baton_rst_stream_frames_total", help);
+    each_backend(sums, |labels, sum| add_codes(&mut family, &labels, resets(&sum.metrics.frames)));
+    let frames = &sums.workers.client_frames;
+    let help = "GOAWAY frames on connections of clients, by direction and error code.";
+    let mut family = text.counter("baton_client_goaway_frames_total", help);
+    add_codes(&mut family, &[], go_aways(frames));
+    let help = "RST_STREAM frames on connections of clients, by direction and error code.";
+    let mut family = text.counter("baton_client_rst_stream_frames_total", help);
+    add_codes(&mut family, &[], resets(frames));
 }
 
-fn add_codes(
-    family: &mut Family<'_>,
-    labels: &[(&'static str, &str)],
-    sides: [(&'static str, &Codes); 2],
-) {
+fn add_codes(family: &mut Family<'_>, labels: &[(&'static str, &str)], sides: Sides<'_>) {
     for (direction, codes) in sides {
         for (code, count) in codes.counted() {
             let more = [("direction", direction), ("code", code)];
@@ -309,13 +274,9 @@ fn clients(text: &mut Text, sums: &Sums<'_>) {
         .sample(&[], sums.workers.clients_open);
     text.counter("baton_client_connections_accepted_total", "Connections accepted from clients.")
         .sample(&[], sums.workers.clients_accepted);
-    let mut family = text.counter(
-        "baton_client_limit_hits_total",
-        "Limits that clients reached, and rules that they broke.",
-    );
-    for (limit, hits) in sums.workers.client_limits.iter() {
-        family.sample(&[("limit", limit)], hits);
-    }
+    let help = "Limits that clients reached, and rules that they broke.";
+    let family = text.counter("baton_client_limit_hits_total", help);
+    by("limit", family, &sums.workers.client_limits);
 }
 
 fn of_this_process(text: &mut Text, answers: &[Answer], access_log: &AccessLog) {

@@ -12,6 +12,7 @@ use crate::admin::report::{Refusal, Report};
 use crate::pool::Instant;
 use crate::pool::limits::{WEIGHT_MAX, weight_max};
 use crate::proxy::limits::{WAIT_LINE_INTERVAL, WAIT_POLL_INTERVAL, WAIT_SILENT_POLLS_MAX};
+use crate::proxy::operator::HeldStream;
 use crate::proxy::seams::{self, Clock};
 
 /// Where the running Baton is asked.
@@ -85,18 +86,15 @@ pub async fn drain(arguments: &DrainArguments, out: &mut impl Write) -> Result<E
     if !arguments.wait {
         return Ok(Ending::Good);
     }
-    let report = follow(&arguments.backend, report, out).await?;
-    match report {
+    match follow(&arguments.backend, report, out).await? {
         Some(report) if report.cut > 0 => {
             write(out, &what_was_cut(&report))?;
-            Ok(Ending::Cut)
+            return Ok(Ending::Cut);
         }
-        Some(_) => Ok(Ending::Good),
-        None => {
-            write(out, "it is no longer in the configuration, and nothing holds it\n")?;
-            Ok(Ending::Good)
-        }
+        Some(_) => {}
+        None => write(out, "it is no longer in the configuration, and nothing holds it\n")?,
     }
+    Ok(Ending::Good)
 }
 
 /// Returns a backend to service. Runs on a `LocalSet`.
@@ -148,10 +146,7 @@ async fn follow(
         let now = clock.now();
         if said.0 != summary(&report) && now.since(said.1) >= WAIT_LINE_INTERVAL {
             said = (summary(&report), now);
-            let left = report
-                .deadline_ms
-                .map_or_else(String::new, |left| format!(", deadline in {}", duration(left)));
-            write(out, &format!("{}{left}\n", said.0))?;
+            write(out, &format!("{}{}\n", said.0, deadline(&report)))?;
         }
         seams::sleep(WAIT_POLL_INTERVAL).await;
         match ask(arguments, Method::GET, "/drain", &[]).await? {
@@ -189,27 +184,19 @@ async fn ask(
     if let Some(cluster) = &arguments.cluster {
         query.append_pair("cluster", cluster);
     }
-    for (name, value) in parameters {
-        if let Some(value) = value {
-            query.append_pair(name, value);
-        }
-    }
+    let given = parameters.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    query.extend_pairs(given);
     let target = format!("{path}?{}", query.finish());
     let address = &arguments.admin.admin;
     let (status, body) = admin_client::ask(address, method, &target).await?;
+    let expected = "expected a Baton of this version";
     if status == StatusCode::OK {
-        let report = serde_json::from_slice(&body);
-        return report.map(Ok).map_err(|error| {
-            format!(
-                "cannot read the answer of {address}; expected a Baton of this version: {error}"
-            )
-        });
+        let wrong = |error| format!("cannot read the answer of {address}; {expected}: {error}");
+        return serde_json::from_slice(&body).map(Ok).map_err(wrong);
     }
-    let error = serde_json::from_slice::<Refusal>(&body).map_or_else(
-        |_| format!("{address} answered {status}; expected a Baton of this version"),
-        |refusal| refusal.error,
-    );
-    Ok(Err((status, error)))
+    let refusal: Result<Refusal, _> = serde_json::from_slice(&body);
+    let unknown = |_| format!("{address} answered {status}; {expected}");
+    Ok(Err((status, refusal.map_or_else(unknown, |refusal| refusal.error))))
 }
 
 /// Writes to standard output. If standard output is closed, the command ends with an error.
@@ -237,33 +224,36 @@ fn summary(report: &Report) -> String {
     text
 }
 
+fn deadline(report: &Report) -> String {
+    let left = report.deadline_ms.map(|left| format!(", deadline in {}", duration(left)));
+    left.unwrap_or_default()
+}
+
+/// Columns about a request: the stream, its age, the response and the request line.
+fn request(held: &HeldStream) -> [String; 4] {
+    let response = if held.response_begun { "begun" } else { "-" }.to_owned();
+    let request = format!("{} {}", cell(&held.method), cell(&held.path));
+    [held.stream.to_string(), duration(held.age_ms), response, request]
+}
+
 /// The first output of a drain: the state, and a table of what holds the backend.
 fn beginning(report: &Report) -> String {
-    let left = report.deadline_ms.filter(|_| !report.is_clear());
-    let left = left.map_or_else(String::new, |left| format!(", deadline in {}", duration(left)));
     let mut rows = Vec::new();
     for worker in &report.workers {
         for connection in &worker.connections {
-            let start = || {
-                let name = connection.connection.clone();
-                [worker.worker.to_string(), name, connection.state.to_string()]
-            };
-            for stream in &connection.streams {
-                let [worker, connection, state] = start();
-                let response = if stream.response_begun { "begun" } else { "-" }.to_owned();
-                let request = format!("{} {}", cell(&stream.method), cell(&stream.path));
-                let number = stream.stream.to_string();
-                let age = duration(stream.age_ms);
-                rows.push([worker, connection, state, number, age, response, request]);
+            let mut requests: Vec<_> = connection.streams.iter().map(request).collect();
+            if requests.is_empty() {
+                requests.push(["-"; 4].map(str::to_owned));
             }
-            if connection.streams.is_empty() {
-                let [worker, connection, state] = start();
-                let rest = || "-".to_owned();
-                rows.push([worker, connection, state, rest(), rest(), rest(), rest()]);
+            for [stream, age, response, request] in requests {
+                let (worker, name) = (worker.worker.to_string(), connection.connection.clone());
+                let state = connection.state.to_string();
+                rows.push([worker, name, state, stream, age, response, request]);
             }
         }
     }
     let head = ["WORKER", "CONNECTION", "STATE", "STREAM", "AGE", "RESPONSE", "REQUEST"];
+    let left = if report.is_clear() { String::new() } else { deadline(report) };
     format!("{}; {}{left}\n{}", headline(report), summary(report), table(head, &rows))
 }
 
@@ -272,21 +262,14 @@ fn what_was_cut(report: &Report) -> String {
     let mut rows = Vec::new();
     for worker in &report.workers {
         for cut in &worker.cut {
-            let request = format!("{} {}", cell(&cut.stream.method), cell(&cut.stream.path));
-            rows.push([
-                worker.worker.to_string(),
-                cut.connection.clone(),
-                cut.stream.stream.to_string(),
-                duration(cut.stream.age_ms),
-                if cut.stream.response_begun { "begun" } else { "-" }.to_owned(),
-                if cut.retried { "sent elsewhere" } else { "lost" }.to_owned(),
-                request,
-            ]);
+            let [stream, age, response, request] = request(&cut.stream);
+            let (worker, connection) = (worker.worker.to_string(), cut.connection.clone());
+            let became = if cut.retried { "sent elsewhere" } else { "lost" }.to_owned();
+            rows.push([worker, connection, stream, age, response, became, request]);
         }
     }
     let head = ["WORKER", "CONNECTION", "STREAM", "AGE", "RESPONSE", "BECAME", "REQUEST"];
-    let listed = rows.len() as u64;
-    let more = report.cut.saturating_sub(listed);
+    let more = report.cut.saturating_sub(rows.len() as u64);
     let more = if more > 0 { format!("and {more} more; see the log\n") } else { String::new() };
     let cut = counted(report.cut, "request");
     format!("the deadline cut {cut}:\n{}{more}", table(head, &rows))

@@ -52,32 +52,28 @@ fn render(pools: &Pools<'_>) -> String {
                 let row = row.or_default();
                 row.workers += 1;
                 row.since = row.since.max(Some((backend.state_ms, backend.cause)));
-                let open =
-                    backend.connections.iter().filter(|it| it.state != SlotState::Connecting);
-                row.connections += open.count() as u64;
-                row.streams +=
-                    backend.connections.iter().map(|it| u64::from(it.streams)).sum::<u64>();
+                for connection in &backend.connections {
+                    row.connections += u64::from(connection.state != SlotState::Connecting);
+                    row.streams += u64::from(connection.streams);
+                }
             }
         }
     }
     let all = pools.workers.len();
-    let rows: Vec<_> = rows
-        .into_iter()
-        .map(|((cluster, _, backend, state, weight), row)| {
-            let (since, cause) = row.since.expect("a row begins with a backend");
-            [
-                cell(cluster),
-                cell(backend),
-                state.to_owned(),
-                duration(since),
-                cause.to_string(),
-                weight.to_string(),
-                row.connections.to_string(),
-                row.streams.to_string(),
-                format!("{}/{all}", row.workers),
-            ]
-        })
-        .collect();
+    let rows = rows.into_iter().map(|((cluster, _, backend, state, weight), row)| {
+        let (since, cause) = row.since.expect("a row begins with a backend");
+        [
+            cell(cluster),
+            cell(backend),
+            state.to_owned(),
+            duration(since),
+            cause.to_string(),
+            weight.to_string(),
+            row.connections.to_string(),
+            row.streams.to_string(),
+            format!("{}/{all}", row.workers),
+        ]
+    });
     let head = [
         "CLUSTER",
         "BACKEND",
@@ -89,7 +85,7 @@ fn render(pools: &Pools<'_>) -> String {
         "STREAMS",
         "WORKERS",
     ];
-    table(head, &rows)
+    table(head, &rows.collect::<Vec<_>>())
 }
 
 #[cfg(test)]
