@@ -1,6 +1,6 @@
 //! The connection of one health check.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -10,53 +10,17 @@ use ::http::{Request, Response};
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::client::{Builder, Connection, SendRequest};
-use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
-use tokio_rustls::TlsConnector;
 
 use super::Unanswered;
 use crate::pool::input::code;
-use crate::proxy::backend_url::Scheme;
-use crate::proxy::backends::Backend;
 use crate::proxy::client_limits::FrameBudgets;
 use crate::proxy::frame_tap::{Facts, Side, Tapped};
 use crate::proxy::limits::{
     HEALTH_CHECK_SEND_BUFFER_BYTES, HEALTH_CHECK_WINDOW_BYTES, RESPONSE_HEAD_BYTES_MAX,
 };
 use crate::proxy::seams::{self, Clock, Task};
-use crate::proxy::tls;
 use crate::proxy::upstream::BoxedIo;
-
-/// Connects over TCP, and TLS if the URL's scheme is `https`. Returns the stream and true if HTTP/2
-/// is to be spoken.
-pub(super) async fn connect(
-    backend: &Backend,
-    step: &Cell<&'static str>,
-) -> Result<(BoxedIo, bool), Unanswered> {
-    let url = &backend.url;
-    step.set("connecting");
-    let failed = |step: &str, error: String| Unanswered::Failed(format!("{step}: {error}"));
-    let tcp = seams::connect(&url.host, url.port).await;
-    let tcp = tcp.map_err(|error| failed("cannot connect", error.to_string()))?;
-    match url.scheme {
-        Scheme::Http => Ok((Box::new(tcp), false)),
-        Scheme::Http2Cleartext => Ok((Box::new(tcp), true)),
-        Scheme::Https => {
-            step.set("TLS handshake");
-            let tls = backend.tls().ok_or_else(|| failed("TLS", "no settings".to_owned()))?;
-            let stream = TlsConnector::from(tls.config).connect(tls.name, tcp).await;
-            let stream = stream.map_err(|error| failed("TLS", error.to_string()))?;
-            let http2 = stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2);
-            Ok((Box::new(stream), http2))
-        }
-    }
-}
-
-/// Closes a connection gracefully.
-pub(super) async fn close(io: &mut BoxedIo) {
-    // It fails only if the connection is gone already.
-    let _ = io.shutdown().await;
-}
 
 /// A task that drives a connection until this is dropped.
 pub(super) struct Kept {

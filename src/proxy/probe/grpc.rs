@@ -5,13 +5,12 @@
 //! The protocol is "gRPC over HTTP2" and "GRPC Health Checking Protocol" in gRPC's repository; the
 //! encoding is that of Protocol Buffers.
 
-use ::http::header::{CONTENT_TYPE, TE, USER_AGENT};
-use ::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
+use ::http::header::{CONTENT_TYPE, TE};
+use ::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::RecvStream;
 
 use super::connection::Http2;
-use super::http::AGENT;
 use super::{Answered, Check, Unanswered, Verdict};
 use crate::proxy::limits::HEALTH_CHECK_GRPC_BYTES_MAX;
 use crate::proxy::upstream::BoxedIo;
@@ -58,7 +57,12 @@ const SERVICE_FIELD: u8 = 0x0a;
 const STATUS_FIELD: u64 = 1;
 
 pub(super) async fn check(check: &Check, io: BoxedIo) -> Result<Answered, Unanswered> {
-    let request = request(check).map_err(Unanswered::Failed)?;
+    let request = check.request(Method::POST, PATH);
+    let mut request =
+        request.map_err(|error| Unanswered::Failed(format!("probe.host: {error}")))?;
+    let headers = request.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(TE, HeaderValue::from_static("trailers"));
     check.step.set("waiting for the response");
     let connection = Http2::open(io).await?;
     let body = encode_request(&check.settings.service);
@@ -75,23 +79,6 @@ pub(super) async fn check(check: &Check, io: BoxedIo) -> Result<Answered, Unansw
         answer.and_then(|(message, trailers)| judge(&message, &trailers))
     };
     Ok(Answered { verdict, rest: Box::pin(connection.close()) })
-}
-
-fn request(check: &Check) -> Result<Request<()>, String> {
-    let uri = Uri::builder()
-        .scheme(check.backend.url.scheme.of_requests())
-        .authority(check.authority())
-        .path_and_query(PATH)
-        .build()
-        .map_err(|error| format!("probe.host: {error}"))?;
-    let mut request = Request::new(());
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = uri;
-    let headers = request.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    headers.insert(TE, HeaderValue::from_static("trailers"));
-    headers.insert(USER_AGENT, AGENT);
-    Ok(request)
 }
 
 /// Returns body and trailers, or what is wrong with the body.

@@ -2,16 +2,16 @@
 
 use ::http::header::{CONNECTION, HOST, USER_AGENT};
 use ::http::uri::{Authority, PathAndQuery};
-use ::http::{HeaderValue, Request, StatusCode, Uri};
+use ::http::{HeaderValue, Method, Request, StatusCode};
 use bytes::Bytes;
 use h2::RecvStream;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::Builder;
 use hyper_util::rt::TokioIo;
 
 use super::connection::{Http2, Kept};
-use super::{Answered, Check, Unanswered, Verdict};
+use super::{AGENT, Answered, Check, Unanswered, Verdict};
 use crate::proxy::limits::{
     HEALTH_CHECK_BODY_BYTES_MAX, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX,
 };
@@ -20,20 +20,10 @@ use crate::proxy::message_guard::machine::{Asked, HeadLimits, Messages};
 use crate::proxy::seams::Clock;
 use crate::proxy::upstream::BoxedIo;
 
-/// The User-Agent of health checks.
-pub(super) const AGENT: HeaderValue =
-    HeaderValue::from_static(concat!("baton/", env!("CARGO_PKG_VERSION"), " (health check)"));
-
 pub(super) async fn over_http2(check: &Check, io: BoxedIo) -> Result<Answered, Unanswered> {
-    let uri = Uri::builder()
-        .scheme(check.backend.url.scheme.of_requests())
-        .authority(check.authority())
-        .path_and_query(check.settings.path.as_str())
-        .build()
-        .map_err(|error| Unanswered::Failed(format!("probe.path or probe.host: {error}")))?;
-    let mut request = Request::new(());
-    *request.uri_mut() = uri;
-    request.headers_mut().insert(USER_AGENT, AGENT);
+    let request = check.request(Method::GET, &check.settings.path);
+    let wrong = |error| Unanswered::Failed(format!("probe.path or probe.host: {error}"));
+    let request = request.map_err(wrong)?;
     check.step.set("waiting for the response");
     let connection = Http2::open(io).await?;
     let response = connection.send(request, None).await?;
@@ -103,24 +93,17 @@ fn judge(check: &Check, status: StatusCode) -> Verdict {
 }
 
 async fn read_http2(mut body: RecvStream) {
-    let mut left = HEALTH_CHECK_BODY_BYTES_MAX;
-    while let Some(Ok(chunk)) = body.data().await {
+    let mut read = 0;
+    while read <= HEALTH_CHECK_BODY_BYTES_MAX
+        && let Some(Ok(chunk)) = body.data().await
+    {
         // It fails only if the stream is gone, which ends the loop.
         let _ = body.flow_control().release_capacity(chunk.len());
-        match left.checked_sub(chunk.len()) {
-            Some(fewer) => left = fewer,
-            None => return,
-        }
+        read += chunk.len();
     }
 }
 
-async fn read_http1(mut body: Incoming) {
-    let mut left = HEALTH_CHECK_BODY_BYTES_MAX;
-    while let Some(Ok(frame)) = body.frame().await {
-        let length = frame.data_ref().map_or(0, Bytes::len);
-        match left.checked_sub(length) {
-            Some(fewer) => left = fewer,
-            None => return,
-        }
-    }
+async fn read_http1(body: Incoming) {
+    // However it ends, the connection is closed.
+    let _ = Limited::new(body, HEALTH_CHECK_BODY_BYTES_MAX).collect().await;
 }

@@ -24,6 +24,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::header::USER_AGENT;
+use ::http::{HeaderValue, Method, Request, Uri};
+use tokio::io::AsyncWriteExt as _;
+
 use super::backends::{Backend, BackendIdentity};
 use super::config::{ProbeKind, ProbeSettings};
 use super::control::{Command, Peers};
@@ -31,11 +35,14 @@ use super::driver::Driver;
 use super::limits::{
     HEALTH_CHECK_MARGIN_MAX, HEALTH_CHECK_MARGIN_SHARE, HEALTH_CHECK_REASON_CHARS_MAX,
 };
-use super::seams;
-use crate::pool::{BackendToken, Input, Instant};
+use super::{seams, upstream};
+use crate::pool::{BackendToken, ConnectFailure, Input, Instant};
 
 /// The reason of a failed check whose report did not arrive.
 const NO_REPORT: &str = "no answer in time";
+/// The User-Agent of health checks.
+const AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("baton/", env!("CARGO_PKG_VERSION"), " (health check)"));
 
 /// The result of a health check that one worker ordered, for the other workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -224,11 +231,19 @@ impl Check {
     }
 
     async fn attempt(&self) -> Result<Answered, Unanswered> {
-        let (mut io, http2) = connection::connect(&self.backend, &self.step).await?;
+        self.step.set("connecting");
+        let connected = upstream::connect(&self.backend, || self.step.set("TLS handshake")).await;
+        let (mut io, http2) = connected.map_err(|(failure, error)| {
+            let step = if failure == ConnectFailure::Tls { "TLS" } else { "cannot connect" };
+            Unanswered::Failed(format!("{step}: {error}"))
+        })?;
         match self.settings.kind {
             ProbeKind::Off => Err(Unanswered::Failed("health checks are off".to_owned())),
             ProbeKind::Tcp => {
-                let rest = async move { connection::close(&mut io).await };
+                let rest = async move {
+                    // It fails only if the connection is gone already.
+                    let _ = io.shutdown().await;
+                };
                 Ok(Answered { verdict: Ok(()), rest: Box::pin(rest) })
             }
             ProbeKind::Http if http2 => http::over_http2(self, io).await,
@@ -248,5 +263,15 @@ impl Check {
     /// The authority of the request: as configured, or else host and port of the backend.
     fn authority(&self) -> String {
         self.settings.host.clone().unwrap_or_else(|| self.backend.url.authority())
+    }
+
+    /// The head of a request over HTTP/2.
+    fn request(&self, method: Method, path: &str) -> Result<Request<()>, ::http::Error> {
+        let uri = Uri::builder()
+            .scheme(self.backend.url.scheme.of_requests())
+            .authority(self.authority())
+            .path_and_query(path)
+            .build()?;
+        Request::builder().method(method).uri(uri).header(USER_AGENT, AGENT).body(())
     }
 }

@@ -18,7 +18,7 @@ use crate::proxy::channel::{Receiver, Sender};
 use crate::proxy::limits::{HTTP1_BUFFER_BYTES, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX};
 use crate::proxy::message_guard::Guarded;
 use crate::proxy::message_guard::machine::{Asked, HeadLimits, Messages, Violation};
-use crate::proxy::relay::{Exchange, Opened, RequestHead, RequestOrder};
+use crate::proxy::relay::{Exchange, RequestHead, RequestOrder};
 use crate::proxy::replay_body::Upload;
 
 type Failed = hyper::client::conn::TrySendError<http::Request<Upload>>;
@@ -53,11 +53,7 @@ pub(super) async fn run(
         Ok(parts) => parts,
         Err(error) => return Ended::Dial(ConnectFailure::Protocol, error.to_string()),
     };
-    context.log_connected(Protocol::Http1);
-    let token = context.connection;
-    let protocol = Protocol::Http1;
-    let connected = Input::Connected { connection: token, protocol, max_streams: None };
-    let _ = context.driver.tell(connected);
+    context.connected(Protocol::Http1, None);
     let mut connection = pin!(connection);
     let mut next: Option<Next> = None;
     let mut sent_through = 0;
@@ -120,10 +116,7 @@ fn send(
     let upload = Upload::new(Rc::clone(&context.driver), stream, Rc::clone(&head.body));
     let response = Box::pin(sender.try_send_request(upstream.map(|()| upload)));
     let exchange = Exchange::Http1(Http1Exchange { response });
-    let at = context.driver.now();
-    let backend = Rc::clone(&context.backend.name);
-    let opened = Opened { order: attempt, stream_id, at, backend };
-    request.send(RequestOrder::Opened(opened, exchange));
+    request.send(context.opened(attempt, stream_id, exchange));
     true
 }
 

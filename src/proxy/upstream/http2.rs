@@ -23,7 +23,7 @@ use crate::proxy::limits::{
     STREAM_WINDOW_BYTES, WINDOW_BYTES_MAX,
 };
 use crate::proxy::metrics::Merge as _;
-use crate::proxy::relay::{Exchange, Opened, RequestHead, RequestOrder};
+use crate::proxy::relay::{Exchange, RequestHead, RequestOrder};
 
 /// The response head of a request, or the error that ended its stream.
 type Answer = Result<http::Response<RecvStream>, h2::Error>;
@@ -154,26 +154,16 @@ impl Task<'_> {
         // that.
         let opened = self.sender.clone().send_request(upstream, !head.has_body);
         let driver = &self.context.driver;
-        let (response, mut body) = match opened {
-            Ok(parts) => parts,
-            Err(_) => {
-                let failure = StreamFailure::NotSent;
-                let _ = driver.tell(Input::StreamFailed { stream, failure });
-                return;
-            }
+        let Ok((response, mut body)) = opened else {
+            let failure = StreamFailure::NotSent;
+            let _ = driver.tell(Input::StreamFailed { stream, failure });
+            return;
         };
         let stream_id = body.stream_id().into();
-        match driver.tell(Input::StreamOpened { stream, stream_id }) {
-            Handled::Done => {}
+        if driver.tell(Input::StreamOpened { stream, stream_id }) != Handled::Done {
             // Nothing was written yet; after the reset nothing will be.
-            Handled::Stale
-            | Handled::Refused
-            | Handled::Accepted(_)
-            | Handled::Rejected(_)
-            | Handled::Added(_) => {
-                body.send_reset(Reason::CANCEL);
-                return;
-            }
+            body.send_reset(Reason::CANCEL);
+            return;
         }
         let body = Rc::new(RefCell::new(body));
         self.streams.insert(stream.stream, (stream, Rc::downgrade(&body)));
@@ -184,11 +174,7 @@ impl Task<'_> {
             && !head.has_body
             && request.waiting().is_some_and(|waker| exchange.will_wake(&waker));
         // If the request has ended, dropping the exchange resets the stream.
-        let exchange = Exchange::Http2(exchange);
-        let at = driver.now();
-        let backend = Rc::clone(&self.context.backend.name);
-        let opened =
-            RequestOrder::Opened(Opened { order: attempt, stream_id, at, backend }, exchange);
+        let opened = self.context.opened(attempt, stream_id, Exchange::Http2(exchange));
         if sleeps_on { request.send_quietly(opened) } else { request.send(opened) }
     }
 
@@ -239,10 +225,7 @@ impl Task<'_> {
             Some(_) if !go_aways.is_empty() => {}
             Some(max_streams) => {
                 self.connected = true;
-                self.context.log_connected(Protocol::Http2);
-                let max_streams = Some(max_streams);
-                let protocol = Protocol::Http2;
-                let _ = driver.tell(Input::Connected { connection, protocol, max_streams });
+                self.context.connected(Protocol::Http2, Some(max_streams));
             }
             None => {}
         }

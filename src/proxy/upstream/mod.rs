@@ -3,6 +3,7 @@
 mod http1;
 mod http2;
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -13,7 +14,7 @@ use super::backends::Backend;
 use super::channel::{Receiver, Sender, channel};
 use super::driver::Driver;
 use super::metrics::{self, BackendMetrics, Counts};
-use super::relay::{RequestHead, RequestOrder};
+use super::relay::{Exchange, Opened, RequestHead, RequestOrder};
 use super::{seams, tls};
 use crate::pool::{
     CloseReason, ConnectFailure, ConnectionToken, Evidence, Input, Protocol, StreamToken,
@@ -94,10 +95,18 @@ struct Context {
 }
 
 impl Context {
-    fn log_connected(&self, protocol: Protocol) {
+    /// Logs and reports that the connection is ready.
+    fn connected(&self, protocol: Protocol, max_streams: Option<u32>) {
         let (backend, connection) = (&*self.backend.name, self.connection);
         let (cluster, worker) = (&**self.driver.cluster(), self.driver.worker());
         tracing::info!(target: "baton", cluster, worker, backend, %connection, %protocol, "connected");
+        let _ = self.driver.tell(Input::Connected { connection, protocol, max_streams });
+    }
+
+    /// Hands an exchange to its request: the attempt is now on a stream.
+    fn opened(&self, order: AttemptOrder, stream_id: u32, exchange: Exchange) -> RequestOrder {
+        let (at, backend) = (self.driver.now(), Rc::clone(&self.backend.name));
+        RequestOrder::Opened(Opened { order, stream_id, at, backend }, exchange)
     }
 }
 
@@ -115,7 +124,7 @@ async fn run(context: Context, mut orders: Receiver<ConnectionOrder>) {
     let dialled = tokio::select! {
         biased;
         ended = ordered_end(&mut orders) => Err(ended),
-        dialled = connect(&context) => dialled,
+        dialled = dialled(&context) => dialled,
     };
     let ended = match dialled {
         Ok((io, true)) => http2::run(&context, io, &mut orders).await,
@@ -133,30 +142,45 @@ async fn ordered_end(orders: &mut Receiver<ConnectionOrder>) -> Ended {
     }
 }
 
-/// Connects over TCP, and TLS if the URL's scheme is `https`. Returns the stream and true if HTTP/2
-/// is to be spoken.
-async fn connect(context: &Context) -> Result<(BoxedIo, bool), Ended> {
-    let backend = &context.backend;
-    let url = &backend.url;
+/// Dials the backend, and measures how long that takes. Returns the stream and true if HTTP/2 is to
+/// be spoken.
+async fn dialled(context: &Context) -> Result<(BoxedIo, bool), Ended> {
     let driver = &context.driver;
     let begun = driver.now();
-    let tcp = seams::connect(&url.host, url.port)
-        .await
-        .map_err(|error| Ended::Dial(ConnectFailure::Tcp, error.to_string()))?;
-    let connected = driver.now();
-    driver.count(|metrics| metrics.connect.observe(connected.since(begun)));
-    match url.scheme {
+    let connected = Cell::new(begun);
+    let note_connected = || {
+        connected.set(driver.now());
+        driver.count(|metrics| metrics.connect.observe(connected.get().since(begun)));
+    };
+    let dialled = connect(&context.backend, note_connected).await;
+    let dialled = dialled.map_err(|(failure, error)| Ended::Dial(failure, error))?;
+    if context.backend.url.scheme == Scheme::Https {
+        let taken = driver.now().since(connected.get());
+        driver.count(|metrics| metrics.tls.observe(taken));
+    }
+    Ok(dialled)
+}
+
+/// Connects over TCP, and TLS if the URL's scheme is `https`. Calls `connected` before TLS. Returns
+/// the stream and true if HTTP/2 is to be spoken.
+///
+/// # Errors
+/// The step that failed, and why.
+pub(super) async fn connect(
+    backend: &Backend,
+    connected: impl FnOnce(),
+) -> Result<(BoxedIo, bool), (ConnectFailure, String)> {
+    let tcp = seams::connect(&backend.url.host, backend.url.port).await;
+    let tcp = tcp.map_err(|error| (ConnectFailure::Tcp, error.to_string()))?;
+    connected();
+    match backend.url.scheme {
         Scheme::Http => Ok((Box::new(tcp), false)),
         Scheme::Http2Cleartext => Ok((Box::new(tcp), true)),
         Scheme::Https => {
-            let failed = |error: String| Ended::Dial(ConnectFailure::Tls, error);
+            let failed = |error: String| (ConnectFailure::Tls, error);
             let tls = backend.tls().ok_or_else(|| failed("no TLS settings".to_owned()))?;
-            let stream = TlsConnector::from(tls.config)
-                .connect(tls.name, tcp)
-                .await
-                .map_err(|error| failed(error.to_string()))?;
-            let secured = driver.now();
-            driver.count(|metrics| metrics.tls.observe(secured.since(connected)));
+            let stream = TlsConnector::from(tls.config).connect(tls.name, tcp).await;
+            let stream = stream.map_err(|error| failed(error.to_string()))?;
             let http2 = stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2);
             Ok((Box::new(stream), http2))
         }
