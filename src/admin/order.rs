@@ -1,6 +1,8 @@
 //! Requests that carry an order. Pages in a browser are refused, the body is ignored, and the query
 //! has the parameters.
 
+use std::error::Error;
+
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -55,9 +57,15 @@ pub(super) async fn admit(head: &Parts, body: Incoming) -> Result<(), Refused> {
         let text = "refused: sent by a page in a browser; expected a request without 'Origin'";
         return Err((StatusCode::FORBIDDEN, text.to_owned()));
     }
-    let body = Limited::new(body, ADMIN_BODY_BYTES_MAX).collect();
-    match seams::timeout(ADMIN_READ_TIMEOUT, body).await {
-        Ok(Ok(_)) => Ok(()),
+    let mut body = Limited::new(body, ADMIN_BODY_BYTES_MAX);
+    let discarded = async {
+        while let Some(frame) = body.frame().await {
+            frame?;
+        }
+        Ok::<_, Box<dyn Error + Send + Sync>>(())
+    };
+    match seams::timeout(ADMIN_READ_TIMEOUT, discarded).await {
+        Ok(Ok(())) => Ok(()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             let most = ADMIN_BODY_BYTES_MAX;
             let text = format!("the body is too long; expected none, or at most {most} bytes");

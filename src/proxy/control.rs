@@ -9,19 +9,16 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Notify, oneshot};
 
-use super::backends::{Backend, Backends};
 use super::config::ProxyConfig;
 use super::metrics::{BackendMetrics, ClusterMetrics, WorkerMetrics};
 use super::operator::{self, Found, Order, Query};
-use super::probe::{ProbeFound, Probes};
+use super::probe::ProbeFound;
 use super::reload::sockets::Socket;
 use super::seams::{self, Clock};
 use super::site::Site;
 use super::tls::Certificates;
 use crate::config::difference::Difference;
-use crate::pool::{
-    BackendState, ConnectionToken, Instant, Pool, SlotState, SlotView, StateCause, Stats,
-};
+use crate::pool::{BackendState, Instant, SlotState, StateCause, Stats};
 
 /// A command to a worker.
 pub enum Command {
@@ -195,62 +192,6 @@ pub struct ConnectionSnapshot {
     pub streams: u32,
     /// The limit of streams; for a dial, the expected limit.
     pub limit: u32,
-}
-
-impl ClusterSnapshot {
-    /// Reads a pool and the counters kept beside it.
-    pub fn of(
-        name: &str,
-        pool: &Pool,
-        backends: &Backends,
-        metrics: &ClusterMetrics,
-        probes: &Probes,
-        now: Instant,
-    ) -> Self {
-        let backends = backends.iter().filter_map(|it| backend(it, pool, metrics, probes, now));
-        Self {
-            name: name.into(),
-            stats: pool.stats(),
-            panicking: pool.is_panicking(),
-            metrics: metrics.clone(),
-            backends: backends.collect(),
-        }
-    }
-}
-
-fn backend(
-    backend: &Backend,
-    pool: &Pool,
-    metrics: &ClusterMetrics,
-    probes: &Probes,
-    now: Instant,
-) -> Option<BackendSnapshot> {
-    let id = backend.token.backend;
-    let view = pool.backend(id)?;
-    let connection = |token: ConnectionToken| {
-        let SlotView { state, streams, limit, .. } = pool.slot(id, token.slot)?;
-        let (connection, ConnectionToken { slot, generation, .. }) = (token.to_string(), token);
-        Some(ConnectionSnapshot { connection, slot, generation, state, streams, limit })
-    };
-    let backoff = pool.backoff_until(id).map(|until| until.since(now));
-    let failure = probes.failure(backend.token);
-    Some(BackendSnapshot {
-        name: backend.name.to_string(),
-        metrics: metrics.of_backend(id),
-        healthy: pool.is_healthy(id),
-        usable: pool.may_be_used(id),
-        state: view.state,
-        state_ms: milliseconds(now.since(view.since)),
-        cause: view.cause,
-        last_probe_failure: failure.map(|failure| LastProbeFailure {
-            reason: failure.reason.to_string(),
-            ago_ms: milliseconds(now.since(failure.at)),
-        }),
-        weight: view.weight,
-        backoff_ms: backoff.map(milliseconds),
-        available_streams: pool.available_streams(id),
-        connections: pool.connections(id).filter_map(connection).collect(),
-    })
 }
 
 /// Converts to whole milliseconds, for replies.

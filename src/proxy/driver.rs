@@ -2,6 +2,7 @@
 //! keeps its timer. Makes no decisions.
 
 mod orders;
+mod snapshot;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use super::audit;
 use super::backends::{Backend, Backends};
 use super::channel::Sender;
 use super::config::{BackendSettings, ClusterConfig};
-use super::control::{ClusterSnapshot, Peers};
+use super::control::Peers;
 use super::metrics::ClusterMetrics;
 use super::operator::Drains;
 use super::probe::{self, ProbeFound, Probes};
@@ -254,20 +255,6 @@ impl Driver {
     pub fn request_ended(&self, record: &AccessRecord) {
         let ended = self.telemetry.log(record);
         self.count(|metrics| metrics.request_ended(record, ended.since(record.arrived)));
-    }
-
-    /// Returns the present state of the pool and the metrics.
-    pub fn snapshot(&self) -> ClusterSnapshot {
-        let core = self.core.borrow();
-        let backends = self.backends.borrow();
-        ClusterSnapshot::of(
-            &self.cluster,
-            &core.pool,
-            &backends,
-            &self.metrics.borrow(),
-            &self.probes,
-            self.now(),
-        )
     }
 
     /// The worker's clock.

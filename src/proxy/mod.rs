@@ -44,6 +44,7 @@ pub mod headers;
 mod json;
 pub mod limits;
 pub mod line_writer;
+pub mod linger;
 pub mod log;
 pub mod memory;
 pub mod message_guard;

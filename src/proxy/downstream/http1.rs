@@ -7,7 +7,7 @@ use std::pin::Pin;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::client::Client;
 use super::client_io::ClientIo;
@@ -16,7 +16,8 @@ use super::waits::{Waited, Waits};
 use super::watch::Expired;
 use crate::pool::Instant;
 use crate::proxy::client_limits::ClientLimit;
-use crate::proxy::limits::{HTTP1_BUFFER_BYTES, UNREAD_BYTES_MAX, UNREAD_PIECE_BYTES};
+use crate::proxy::limits::HTTP1_BUFFER_BYTES;
+use crate::proxy::linger::Unread;
 use crate::proxy::message_guard::machine::{HeadLimits, Messages};
 use crate::proxy::message_guard::{GuardFacts, Guarded};
 use crate::proxy::seams;
@@ -76,7 +77,8 @@ where
     }
     io.shutdown().await?;
     if facts.violation.get().is_some() || expired == Some(Expired::Head) {
-        Box::pin(read_late(io)).await?;
+        let mut unread = Unread::default();
+        poll_fn(|context| unread.poll_discard(io, context)).await;
     }
     Ok(())
 }
@@ -181,17 +183,4 @@ fn report(client: &Client, facts: &GuardFacts, served: hyper::Result<()>) {
             tracing::debug!(target: "baton", client = %client.peer(), %error, "client connection ended");
         }
     }
-}
-
-/// Reads and discards unread bytes for the lingering close.
-async fn read_late(io: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
-    let mut late = [0; UNREAD_PIECE_BYTES];
-    let mut length = 0;
-    while length < UNREAD_BYTES_MAX {
-        match io.read(&mut late).await? {
-            0 => return Ok(()),
-            read => length += read,
-        }
-    }
-    Ok(())
 }

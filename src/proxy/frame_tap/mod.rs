@@ -24,7 +24,8 @@ use self::budget::Account;
 use self::scanner::{
     ACK, CONTINUATION, END_HEADERS, GOAWAY, HEADERS, PREFACE, SETTINGS, Scanner, Seen,
 };
-use super::limits::{DATA_FRAMES_AT_ONCE, UNREAD_BYTES_MAX, UNREAD_PIECE_BYTES};
+use super::limits::DATA_FRAMES_AT_ONCE;
+use super::linger::Unread;
 use super::metrics::counts::EndFrames;
 use super::seams::Clock;
 use crate::pool::Instant;
@@ -256,7 +257,7 @@ enum Ending {
     Words { frame: [u8; 17], written: usize },
     Flush,
     Shutdown,
-    Late { bytes: usize },
+    Linger(Unread),
 }
 
 /// A byte stream whose HTTP/2 frames are read.
@@ -438,24 +439,15 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Tapped<Io> {
                 }
                 Ending::Shutdown => {
                     ready!(Pin::new(&mut self.io).poll_shutdown(context))?;
-                    Ending::Late { bytes: 0 }
+                    Ending::Linger(Unread::default())
                 }
-                Ending::Late { bytes } => {
+                Ending::Linger(unread) => {
                     let facts = self.facts.borrow();
                     // Lingering is for clients only; a backend need not be able to read the reason.
-                    let wanted = facts.is_ending() && facts.side == Side::Server;
-                    drop(facts);
-                    if !wanted || *bytes >= UNREAD_BYTES_MAX {
-                        return Poll::Ready(Ok(()));
+                    if facts.is_ending() && facts.side == Side::Server {
+                        ready!(unread.poll_discard(&mut self.io, context));
                     }
-                    let mut late = [0; UNREAD_PIECE_BYTES];
-                    let mut late = ReadBuf::new(&mut late);
-                    let polled = Pin::new(&mut self.io).poll_read(context, &mut late);
-                    if ready!(polled).is_err() || late.filled().is_empty() {
-                        *bytes = UNREAD_BYTES_MAX;
-                    }
-                    *bytes += late.filled().len();
-                    continue;
+                    return Poll::Ready(Ok(()));
                 }
             };
         }

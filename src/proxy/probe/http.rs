@@ -5,7 +5,7 @@ use ::http::uri::{Authority, PathAndQuery};
 use ::http::{HeaderValue, Method, Request, StatusCode};
 use bytes::Bytes;
 use h2::RecvStream;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::Builder;
 use hyper_util::rt::TokioIo;
@@ -103,7 +103,11 @@ async fn read_http2(mut body: RecvStream) {
     }
 }
 
-async fn read_http1(body: Incoming) {
-    // However it ends, the connection is closed.
-    let _ = Limited::new(body, HEALTH_CHECK_BODY_BYTES_MAX).collect().await;
+async fn read_http1(mut body: Incoming) {
+    let mut read = 0;
+    while read <= HEALTH_CHECK_BODY_BYTES_MAX
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        read += frame.data_ref().map_or(0, Bytes::len);
+    }
 }

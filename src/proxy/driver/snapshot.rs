@@ -1,0 +1,52 @@
+//! Copies the state of the pool and the metrics, for the admin interface.
+
+use super::Driver;
+use crate::pool::{ConnectionToken, Pool, SlotView};
+use crate::proxy::backends::Backend;
+use crate::proxy::control::{
+    BackendSnapshot, ClusterSnapshot, ConnectionSnapshot, LastProbeFailure, milliseconds,
+};
+
+impl Driver {
+    /// Returns the present state of the pool and the metrics.
+    pub fn snapshot(&self) -> ClusterSnapshot {
+        let (pool, backends) = (&self.core.borrow().pool, self.backends.borrow());
+        let backends = backends.iter().filter_map(|backend| self.backend_snapshot(pool, backend));
+        ClusterSnapshot {
+            name: (&*self.cluster).into(),
+            stats: pool.stats(),
+            panicking: pool.is_panicking(),
+            metrics: self.metrics.borrow().clone(),
+            backends: backends.collect(),
+        }
+    }
+
+    fn backend_snapshot(&self, pool: &Pool, backend: &Backend) -> Option<BackendSnapshot> {
+        let (id, now) = (backend.token.backend, self.now());
+        let view = pool.backend(id)?;
+        let connection = |token: ConnectionToken| {
+            let SlotView { state, streams, limit, .. } = pool.slot(id, token.slot)?;
+            let (connection, ConnectionToken { slot, generation, .. }) = (token.to_string(), token);
+            Some(ConnectionSnapshot { connection, slot, generation, state, streams, limit })
+        };
+        let backoff = pool.backoff_until(id).map(|until| until.since(now));
+        let failure = self.probes.failure(backend.token);
+        Some(BackendSnapshot {
+            name: backend.name.to_string(),
+            metrics: self.metrics.borrow().of_backend(id),
+            healthy: pool.is_healthy(id),
+            usable: pool.may_be_used(id),
+            state: view.state,
+            state_ms: milliseconds(now.since(view.since)),
+            cause: view.cause,
+            last_probe_failure: failure.map(|failure| LastProbeFailure {
+                reason: failure.reason.to_string(),
+                ago_ms: milliseconds(now.since(failure.at)),
+            }),
+            weight: view.weight,
+            backoff_ms: backoff.map(milliseconds),
+            available_streams: pool.available_streams(id),
+            connections: pool.connections(id).filter_map(connection).collect(),
+        })
+    }
+}
