@@ -13,6 +13,7 @@
 //! | [`upstream`] | backend connections |
 //! | [`frame_tap`] | the HTTP/2 wire: reads, counts and merges frames |
 //! | [`message_guard`] | strict checks of HTTP/1.1 messages |
+//! | [`linger`] | the lingering close of a client's connection |
 //! | [`client_limits`] | limits of clients |
 //! | [`headers`], [`error_response`] | changes to heads; Baton's own responses |
 //! | [`probe`] | active health checks |

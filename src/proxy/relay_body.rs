@@ -66,9 +66,9 @@ impl UpstreamBody {
     fn poll(&mut self, context: &mut Context<'_>) -> Polled {
         match self {
             Self::Http2 { body, data_done, .. } => poll_http2(body, data_done, context),
-            Self::Http1 { body, .. } => Pin::new(body).poll_frame(context).map(|frame| {
-                frame.map(|frame| frame.map_err(|error| upstream::http1_failure(&error, false)))
-            }),
+            Self::Http1 { body, .. } => Pin::new(body)
+                .poll_frame(context)
+                .map_err(|error| upstream::http1_failure(&error, false)),
         }
     }
 
@@ -228,16 +228,14 @@ impl Body for RelayBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CutShort>>> {
         match &mut self.0 {
-            Source::Local(body) => Pin::new(body)
-                .poll_frame(context)
-                .map(|frame| frame.map(|frame| frame.map_err(|never| match never {}))),
+            Source::Local(body) => {
+                Pin::new(body).poll_frame(context).map_err(|never| match never {})
+            }
             Source::Upstream(relayed) if relayed.body.is_end_stream() && relayed.is_over() => {
                 self.0 = Source::Over;
                 Poll::Ready(None)
             }
-            Source::Upstream(relayed) => {
-                relayed.poll(context).map(|frame| frame.map(|frame| frame.map_err(|_| CutShort)))
-            }
+            Source::Upstream(relayed) => relayed.poll(context).map_err(|_| CutShort),
             Source::Over => Poll::Ready(None),
         }
     }

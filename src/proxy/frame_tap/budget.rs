@@ -51,7 +51,7 @@ struct Counts {
 }
 
 /// The frame counts of one connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Account {
     budgets: FrameBudgets,
     window_began: Instant,
@@ -63,13 +63,7 @@ pub(super) struct Account {
 
 impl Account {
     pub(super) fn new(budgets: FrameBudgets) -> Self {
-        Self {
-            budgets,
-            window_began: Instant(0),
-            counts: Counts::default(),
-            continuations: 0,
-            spent: None,
-        }
+        Self { budgets, ..Self::default() }
     }
 
     /// Returns the first budget that was exceeded.

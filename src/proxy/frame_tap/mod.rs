@@ -36,16 +36,17 @@ pub use self::budget::Flood;
 const MAX_CONCURRENT_STREAMS: u16 = 0x3;
 
 /// Baton's side of the connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Side {
     /// Baton dialled: it writes the preface and the requests.
+    #[default]
     Client,
     /// Baton accepted: it reads the preface and the requests.
     Server,
 }
 
 /// Facts read from the frames of one connection.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Facts {
     /// The limit of the peer's SETTINGS, until taken; `u32::MAX` if the first SETTINGS had none.
     pub max_streams: Option<u32>,
@@ -89,29 +90,7 @@ pub struct Facts {
 
 impl Facts {
     fn new(side: Side, budgets: FrameBudgets) -> Self {
-        Self {
-            max_streams: None,
-            go_aways: Vec::new(),
-            heard: false,
-            sent_through: 0,
-            ends: EndFrames::default(),
-            blocked: false,
-            opened_through: 0,
-            opened: 0,
-            streams_refused: 0,
-            resets_provoked: 0,
-            answered: 0,
-            resets_unanswered: 0,
-            complaint: None,
-            block_open_since: None,
-            settings_seen: false,
-            going_away: false,
-            opening: false,
-            side,
-            account: Account::new(budgets),
-            farewell: None,
-            now: Instant(0),
-        }
+        Self { side, account: Account::new(budgets), ..Self::default() }
     }
 
     /// The budget that the peer has exceeded, if any. The connection is then about to close.

@@ -46,6 +46,12 @@ impl GuardFacts {
     pub fn asked(&self, asked: Asked) {
         self.machine.borrow_mut().asked(asked);
     }
+
+    /// True if every message read so far is complete.
+    #[must_use]
+    pub fn is_between_messages(&self) -> bool {
+        self.violation.get().is_none() && self.machine.borrow().is_between_messages()
+    }
 }
 
 /// The guard's state.
@@ -69,14 +75,6 @@ pub struct Guarded<Io> {
     facts: Rc<GuardFacts>,
     clock: Clock,
     verdict: Verdict,
-}
-
-impl GuardFacts {
-    /// True if every message read so far is complete.
-    #[must_use]
-    pub fn is_between_messages(&self) -> bool {
-        self.violation.get().is_none() && self.machine.borrow().is_between_messages()
-    }
 }
 
 impl<Io> Guarded<Io> {

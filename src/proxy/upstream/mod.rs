@@ -13,7 +13,7 @@ use super::backend_url::Scheme;
 use super::backends::Backend;
 use super::channel::{Receiver, Sender, channel};
 use super::driver::Driver;
-use super::metrics::{self, BackendMetrics, Counts};
+use super::metrics;
 use super::relay::{Exchange, Opened, RequestHead, RequestOrder};
 use super::{seams, tls};
 use crate::pool::{
@@ -191,32 +191,31 @@ fn report(context: &Context, ended: Ended) {
     let connection = context.connection;
     let backend = &*context.backend.name;
     let (cluster, worker) = (&**context.driver.cluster(), context.driver.worker());
-    let count = |count: fn(&mut BackendMetrics) -> &mut Counts, label| {
-        context.driver.count(|metrics| count(metrics.backend(connection.backend)).add(label));
-    };
-    match ended {
-        Ended::Ordered(reason) => {
-            let reason = reason.name();
-            count(|metrics| &mut metrics.closes, reason);
-            tracing::info!(target: "baton", cluster, worker, backend, %connection, reason, "connection closed");
-        }
-        Ended::GivenUp(reason) => {
-            count(|metrics| &mut metrics.dial_failures, metrics::given_up(reason));
-            let reason = reason.name();
-            tracing::warn!(target: "baton", cluster, worker, backend, %connection, reason, "connect failed");
-        }
-        Ended::Dropped => {}
+    let (was_ready, label, reason, fact) = match ended {
+        Ended::Dropped => return,
+        Ended::Ordered(reason) => (true, reason.name(), reason.to_string(), None),
+        Ended::GivenUp(reason) => (false, metrics::given_up(reason), reason.to_string(), None),
         Ended::Closed { sent_through, reason } => {
-            count(|metrics| &mut metrics.closes, metrics::CLOSED_BY_PEER);
-            tracing::info!(target: "baton", cluster, worker, backend, %connection, reason, "connection closed");
-            let _ = context.driver.tell(Input::ConnectionClosed { connection, sent_through });
-            context.driver.forget_connection(connection);
+            let fact = Input::ConnectionClosed { connection, sent_through };
+            (true, metrics::CLOSED_BY_PEER, reason, Some(fact))
         }
         Ended::Dial(failure, reason) => {
-            count(|metrics| &mut metrics.dial_failures, failure.name());
-            tracing::warn!(target: "baton", cluster, worker, backend, %connection, reason, "connect failed");
-            let _ = context.driver.tell(Input::ConnectFailed { connection, reason: failure });
-            context.driver.forget_connection(connection);
+            let fact = Input::ConnectFailed { connection, reason: failure };
+            (false, failure.name(), reason, Some(fact))
         }
+    };
+    context.driver.count(|metrics| {
+        let metrics = metrics.backend(connection.backend);
+        let ends = if was_ready { &mut metrics.closes } else { &mut metrics.dial_failures };
+        ends.add(label);
+    });
+    if was_ready {
+        tracing::info!(target: "baton", cluster, worker, backend, %connection, reason, "connection closed");
+    } else {
+        tracing::warn!(target: "baton", cluster, worker, backend, %connection, reason, "connect failed");
+    }
+    if let Some(fact) = fact {
+        let _ = context.driver.tell(fact);
+        context.driver.forget_connection(connection);
     }
 }
