@@ -32,11 +32,6 @@ impl Backend {
     pub fn identity(&self) -> BackendIdentity {
         BackendIdentity { url: self.url.clone(), tls_name: self.tls_name.clone() }
     }
-
-    /// True if `settings` are of the same backend: then it keeps its connections.
-    fn is(&self, settings: &BackendSettings) -> bool {
-        self.url == settings.url && self.tls_name == settings.tls.name
-    }
 }
 
 /// Distinguishes a backend from the others of its cluster; the same in every worker.
@@ -133,9 +128,7 @@ impl Backends {
 
     /// Returns the backend of the present configuration with this identity.
     pub fn identified(&self, identity: &BackendIdentity) -> Option<Rc<Backend>> {
-        let mut configured = self.configured.iter().filter_map(|token| self.find(*token));
-        configured
-            .find(|backend| backend.url == identity.url && backend.tls_name == identity.tls_name)
+        self.configured().find(|backend| backend.identity() == *identity)
     }
 
     /// Removes a backend whose last connection is closed.
@@ -146,14 +139,13 @@ impl Backends {
         }
     }
 
-    /// Compares with another configuration, which becomes the present one. Backends that stay use
-    /// its TLS from now on.
+    /// Compares with another configuration, which becomes the present one. Backends with the same
+    /// identity stay: they keep their connections and use its TLS from now on.
     pub fn compare(&mut self, all: &[BackendSettings], tls: &[Option<BackendTls>]) -> Changes {
         let mut changes = Changes::default();
         let mut kept = Vec::new();
         for (index, (settings, tls)) in all.iter().zip(tls).enumerate() {
-            let found = self.configured.iter().filter_map(|token| self.find(*token));
-            let Some(backend) = found.into_iter().find(|backend| backend.is(settings)) else {
+            let Some(backend) = self.identified(&BackendIdentity::of(settings)) else {
                 changes.added.push(index);
                 continue;
             };

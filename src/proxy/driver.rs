@@ -24,7 +24,7 @@ use super::relay::{RequestHead, RequestOrder};
 use super::seams::{self, Clock};
 use super::telemetry::Telemetry;
 use super::tls::BackendTls;
-use super::upstream::{self, AttemptOrder, ConnectionOrder};
+use super::upstream::{self, AttemptOrder, ConnectionOrder, NewAttempt};
 use crate::pool::{
     BackendId, BackendState, BackendToken, ConfigError, ConnectionToken, Handled, Input, Instant,
     Output, Pool, Probing, Rejection, RequestId, Setting, ShutdownCause, StateCause,
@@ -333,12 +333,12 @@ impl Driver {
                 Output::OpenStream { stream, request, attempt, evidence } => {
                     let Some(live) = core.live(request) else { continue };
                     live.since.set(self.clock.now());
-                    let order = ConnectionOrder::Open {
-                        attempt: AttemptOrder { stream, number: attempt, evidence },
+                    let attempt = NewAttempt {
+                        order: AttemptOrder { stream, number: attempt, evidence },
                         head: Rc::clone(&live.head),
                         request: live.orders.clone(),
                     };
-                    core.order(stream.connection, order);
+                    core.order(stream.connection, ConnectionOrder::Open(attempt));
                 }
                 Output::ResetStream { stream, code } => {
                     core.order(stream.connection, ConnectionOrder::Reset { stream, code });

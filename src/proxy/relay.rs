@@ -412,14 +412,11 @@ async fn send_data(
     mut data: Bytes,
     last: bool,
 ) -> Result<(), ()> {
-    if data.is_empty() && !last {
-        // An empty DATA frame carries nothing, and backends count them: one client's empty frames
-        // would use up a budget shared by all.
-        return Ok(());
-    }
-    if data.is_empty() {
+    if data.is_empty() && last {
         return stream.borrow_mut().send_data(data, last).map_err(drop);
     }
+    // An empty DATA frame carries nothing, and backends count them: one client's empty frames would
+    // use up a budget shared by all.
     while !data.is_empty() {
         stream.borrow_mut().reserve_capacity(data.len());
         let capacity = poll_fn(|context| {

@@ -270,11 +270,15 @@ impl<Io> Tapped<Io> {
         (tapped, facts)
     }
 
-    fn note_written(&mut self, bytes: &[u8], result: &Poll<io::Result<usize>>) {
+    /// Reads the frames of what was written of `buffers`.
+    fn note_written(&mut self, buffers: &[io::IoSlice<'_>], result: &Poll<io::Result<usize>>) {
         let mut facts = self.facts.borrow_mut();
         facts.blocked = result.is_pending();
-        if let Poll::Ready(Ok(count)) = result {
-            self.written.scan(&bytes[..*count], |seen| facts.sent(seen));
+        let &Poll::Ready(Ok(mut count)) = result else { return };
+        for buffer in buffers {
+            let part = count.min(buffer.len());
+            self.written.scan(&buffer[..part], |seen| facts.sent(seen));
+            count -= part;
         }
     }
 }
@@ -333,7 +337,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tapped<Io> {
             return Poll::Ready(Ok(bytes.len()));
         }
         let result = Pin::new(&mut self.io).poll_write(context, bytes);
-        self.note_written(bytes, &result);
+        self.note_written(&[io::IoSlice::new(bytes)], &result);
         result
     }
 
@@ -346,16 +350,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tapped<Io> {
             return Poll::Ready(Ok(buffers.iter().map(|buffer| buffer.len()).sum()));
         }
         let result = Pin::new(&mut self.io).poll_write_vectored(context, buffers);
-        self.facts.borrow_mut().blocked = result.is_pending();
-        if let Poll::Ready(Ok(mut count)) = result {
-            let this = &mut *self;
-            let mut facts = this.facts.borrow_mut();
-            for buffer in buffers {
-                let part = count.min(buffer.len());
-                this.written.scan(&buffer[..part], |seen| facts.sent(seen));
-                count -= part;
-            }
-        }
+        self.note_written(buffers, &result);
         result
     }
 

@@ -12,13 +12,13 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
 
-use super::{AttemptOrder, BoxedIo, ConnectionOrder, Context, Ended};
+use super::{BoxedIo, ConnectionOrder, Context, Ended, NewAttempt};
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure};
-use crate::proxy::channel::{Receiver, Sender};
+use crate::proxy::channel::Receiver;
 use crate::proxy::limits::{HTTP1_BUFFER_BYTES, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX};
 use crate::proxy::message_guard::Guarded;
 use crate::proxy::message_guard::machine::{Asked, HeadLimits, Messages, Violation};
-use crate::proxy::relay::{Exchange, RequestHead, RequestOrder};
+use crate::proxy::relay::Exchange;
 use crate::proxy::replay_body::Upload;
 
 type Failed = hyper::client::conn::TrySendError<http::Request<Upload>>;
@@ -27,13 +27,6 @@ type Failed = hyper::client::conn::TrySendError<http::Request<Upload>>;
 pub struct Http1Exchange {
     /// Resolves to the response head, or to the error that ended the request.
     pub response: Pin<Box<dyn Future<Output = Result<http::Response<Incoming>, Failed>>>>,
-}
-
-/// The request to send as soon as the connection has finished the one before it.
-struct Next {
-    attempt: AttemptOrder,
-    head: Rc<RequestHead>,
-    request: Sender<RequestOrder>,
 }
 
 pub(super) async fn run(
@@ -55,14 +48,13 @@ pub(super) async fn run(
     };
     context.connected(Protocol::Http1, None);
     let mut connection = pin!(connection);
-    let mut next: Option<Next> = None;
+    // The attempt to start as soon as the connection has finished the one before it.
+    let mut next: Option<NewAttempt> = None;
     let mut sent_through = 0;
     poll_fn(|task_context| {
         while let Poll::Ready(order) = orders.poll_recv(task_context) {
             match order {
-                Some(ConnectionOrder::Open { attempt, head, request }) => {
-                    next = Some(Next { attempt, head, request });
-                }
+                Some(ConnectionOrder::Open(attempt)) => next = Some(attempt),
                 // HTTP/1.1 cannot abort a request without closing its connection.
                 Some(ConnectionOrder::Reset { .. }) => {
                     let reason = "a request was reset".into();
@@ -70,7 +62,7 @@ pub(super) async fn run(
                 }
                 Some(ConnectionOrder::Ping) => {}
                 Some(ConnectionOrder::Close { reason }) => {
-                    return Poll::Ready(Ended::ordered(true, reason));
+                    return Poll::Ready(Ended::Ordered(reason));
                 }
                 None => return Poll::Ready(Ended::Dropped),
             }
@@ -101,11 +93,11 @@ pub(super) async fn run(
 fn send(
     context: &Context,
     sender: &mut SendRequest<Upload>,
-    next: Next,
+    attempt: NewAttempt,
     sent_through: &mut u32,
 ) -> bool {
-    let Next { attempt, head, request } = next;
-    let stream = attempt.stream;
+    let NewAttempt { order, head, request } = attempt;
+    let stream = order.stream;
     let stream_id = if *sent_through == 0 { 1 } else { *sent_through + 2 };
     if context.driver.tell(Input::StreamOpened { stream, stream_id }) != Handled::Done {
         return false;
@@ -116,7 +108,7 @@ fn send(
     let upload = Upload::new(Rc::clone(&context.driver), stream, Rc::clone(&head.body));
     let response = Box::pin(sender.try_send_request(upstream.map(|()| upload)));
     let exchange = Exchange::Http1(Http1Exchange { response });
-    request.send(context.opened(attempt, stream_id, exchange));
+    request.send(context.opened(order, stream_id, exchange));
     true
 }
 

@@ -13,9 +13,9 @@ use bytes::Bytes;
 use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
 
-use super::{AttemptOrder, BoxedIo, ConnectionOrder, Context, Ended};
+use super::{BoxedIo, ConnectionOrder, Context, Ended, NewAttempt};
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure, StreamToken, limits};
-use crate::proxy::channel::{Receiver, Sender};
+use crate::proxy::channel::Receiver;
 use crate::proxy::client_limits::FrameBudgets;
 use crate::proxy::frame_tap::{Facts, Side, Tapped};
 use crate::proxy::limits::{
@@ -23,7 +23,7 @@ use crate::proxy::limits::{
     STREAM_WINDOW_BYTES, WINDOW_BYTES_MAX,
 };
 use crate::proxy::metrics::Merge as _;
-use crate::proxy::relay::{Exchange, RequestHead, RequestOrder};
+use crate::proxy::relay::Exchange;
 
 /// The response head of a request, or the error that ended its stream.
 type Answer = Result<http::Response<RecvStream>, h2::Error>;
@@ -121,13 +121,12 @@ impl Task<'_> {
     ) -> Poll<Ended> {
         while let Poll::Ready(order) = orders.poll_recv(task_context) {
             match order {
-                Some(ConnectionOrder::Open { attempt, head, request }) => {
-                    self.open(attempt, &head, &request);
-                }
+                Some(ConnectionOrder::Open(attempt)) => self.open(&attempt),
                 Some(ConnectionOrder::Reset { stream, code }) => self.reset(stream, code),
                 Some(ConnectionOrder::Ping) => self.ping(),
                 Some(ConnectionOrder::Close { reason }) => {
-                    return Poll::Ready(Ended::ordered(self.connected, reason));
+                    let ended = if self.connected { Ended::Ordered } else { Ended::GivenUp };
+                    return Poll::Ready(ended(reason));
                 }
                 None => return Poll::Ready(Ended::Dropped),
             }
@@ -146,8 +145,9 @@ impl Task<'_> {
         }
     }
 
-    fn open(&mut self, attempt: AttemptOrder, head: &RequestHead, request: &Sender<RequestOrder>) {
-        let stream = attempt.stream;
+    fn open(&mut self, attempt: &NewAttempt) {
+        let NewAttempt { order, head, request } = attempt;
+        let stream = order.stream;
         let scheme = self.context.backend.url.scheme;
         let upstream = head.for_backend(Protocol::Http2, scheme);
         // A fresh clone has no stream of its own pending, so `h2` never rejects its request for
@@ -170,11 +170,11 @@ impl Task<'_> {
         let mut exchange = Http2Exchange { response, early: None, body };
         // An attempt without a body to send and without an earlier attempt to drop needs no wake-up
         // before its response arrives.
-        let sleeps_on = attempt.number == 1
+        let sleeps_on = order.number == 1
             && !head.has_body
             && request.waiting().is_some_and(|waker| exchange.will_wake(&waker));
         // If the request has ended, dropping the exchange resets the stream.
-        let opened = self.context.opened(attempt, stream_id, Exchange::Http2(exchange));
+        let opened = self.context.opened(*order, stream_id, Exchange::Http2(exchange));
         if sleeps_on { request.send_quietly(opened) } else { request.send(opened) }
     }
 

@@ -34,17 +34,20 @@ pub struct AttemptOrder {
     pub evidence: Option<Evidence>,
 }
 
+/// An attempt to start.
+pub struct NewAttempt {
+    /// The stream token and the number of the attempt.
+    pub order: AttemptOrder,
+    /// The request to send.
+    pub head: Rc<RequestHead>,
+    /// Receives the exchange.
+    pub request: Sender<RequestOrder>,
+}
+
 /// An order of the pool for one connection.
 pub enum ConnectionOrder {
     /// Send a request.
-    Open {
-        /// The stream token and the number of the attempt.
-        attempt: AttemptOrder,
-        /// The request to send.
-        head: Rc<RequestHead>,
-        /// Receives the exchange.
-        request: Sender<RequestOrder>,
-    },
+    Open(NewAttempt),
     /// Reset a stream.
     Reset {
         /// The stream to reset.
@@ -73,12 +76,6 @@ enum Ended {
     Ordered(CloseReason),
     /// The driver is gone.
     Dropped,
-}
-
-impl Ended {
-    fn ordered(connected: bool, reason: CloseReason) -> Self {
-        if connected { Self::Ordered(reason) } else { Self::GivenUp(reason) }
-    }
 }
 
 /// A byte stream with or without TLS.
