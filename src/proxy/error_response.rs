@@ -39,17 +39,13 @@ pub fn rejected(rejection: Rejection, evidence: Option<Evidence>) -> Response<Fu
     let status = StatusCode::from_u16(rejection.status()).expect("408, 502, 503 or 504");
     let proof = evidence.map_or("-", Evidence::name);
     let details = format!("baton; error={error}; details=\"{line}; evidence={proof}\"");
-    let mut response = line_response(status, line);
-    let value = HeaderValue::try_from(details).expect("plain ASCII");
-    response.headers_mut().insert(PROXY_STATUS, value);
-    response
+    line_response(status, line, HeaderValue::try_from(details).expect("plain ASCII"))
 }
 
 /// Returns the response to a request that no intermediary may forward.
 pub fn refused(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
-    let mut response = line_response(status, line);
-    let value = HeaderValue::from_static("baton; error=http_request_denied");
-    response.headers_mut().insert(PROXY_STATUS, value);
+    let denied = HeaderValue::from_static("baton; error=http_request_denied");
+    let mut response = line_response(status, line, denied);
     if status == StatusCode::METHOD_NOT_ALLOWED {
         // RFC 9110, 15.5.6: a 405 lists the allowed methods.
         let allowed =
@@ -61,20 +57,22 @@ pub fn refused(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
 
 /// Returns the response to a request that no route matches (RFC 9209, 2.3.2).
 pub fn unrouted() -> Response<Full<Bytes>> {
-    let line = "no route for this host and path";
-    let mut response = line_response(StatusCode::NOT_FOUND, line);
-    let value = HeaderValue::from_static(
+    let unrouted = HeaderValue::from_static(
         "baton; error=destination_not_found; details=\"no route for this host and path\"",
     );
-    response.headers_mut().insert(PROXY_STATUS, value);
-    response
+    line_response(StatusCode::NOT_FOUND, "no route for this host and path", unrouted)
 }
 
-fn line_response(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
+fn line_response(
+    status: StatusCode,
+    line: &str,
+    proxy_status: HeaderValue,
+) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(format!("{line}\n"))));
     *response.status_mut() = status;
     let text = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, text);
+    response.headers_mut().insert(PROXY_STATUS, proxy_status);
     response
 }
 

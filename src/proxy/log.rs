@@ -32,21 +32,14 @@ pub fn init(level: tracing::Level) {
         metadata.target() == "baton" || *metadata.level() <= libraries
     });
     let filter = LevelFilter::from_level(level).and(ours);
-    let subscriber = tracing_subscriber::registry();
-    let lines = standard_error();
-    if is_for_people() {
-        let layer = fmt::layer().with_writer(lines).with_target(false);
-        subscriber.with(layer.with_filter(filter)).init();
+    let layer = fmt::layer().with_writer(standard_error()).with_target(false);
+    let layer = if is_for_people() {
+        layer.boxed()
     } else {
-        let layer = fmt::layer()
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .with_target(false)
-            .with_writer(lines);
-        subscriber.with(layer.with_filter(filter)).init();
-    }
+        let layer = layer.json().flatten_event(true);
+        layer.with_current_span(false).with_span_list(false).boxed()
+    };
+    tracing_subscriber::registry().with(layer.with_filter(filter)).init();
 }
 
 /// True if standard error is a terminal: then lines are text.

@@ -54,10 +54,9 @@ impl Client {
     fn begin(&self, request: Request<Incoming>) -> Relaying {
         let limits = &self.downstream.limits;
         if request.headers().len() > limits.head_fields {
-            let details = "too many fields";
             let (parts, _) = request.into_parts();
             let limit = ClientLimit::HeadFields;
-            refusal::request(self.downstream.stats(), self.peer(), limit, 431, details);
+            self.note_refused(limit, 431, "too many fields");
             let response = refusal::too_many_fields();
             let telemetry = self.downstream.clusters.telemetry();
             let response = relay::refused(telemetry, &self.arrival, &parts, limit.name(), response);
@@ -79,8 +78,14 @@ impl Client {
     /// Logs and counts a refused request that `hyper` did not hand over. `status` is 0 if no
     /// response was sent.
     pub(super) fn refused(&self, limit: ClientLimit, status: u16, details: &str) {
-        refusal::request(self.downstream.stats(), self.peer(), limit, status, details);
+        self.note_refused(limit, status, details);
         self.downstream.clusters.telemetry().unseen(&self.arrival, status, limit.name());
+    }
+
+    fn note_refused(&self, limit: ClientLimit, status: u16, details: &str) {
+        self.count(limit);
+        let (client, reason) = (self.peer(), limit.name());
+        tracing::info!(target: "baton", %client, reason, status, details, "request refused");
     }
 
     /// Logs that the client closed the connection within a head.
@@ -88,9 +93,11 @@ impl Client {
         self.downstream.clusters.telemetry().incomplete(&self.arrival);
     }
 
-    /// Logs and counts that the connection is closed for a limit.
+    /// Logs and counts that the connection is closed for a limit. Called once per connection.
     pub(super) fn closed(&self, limit: ClientLimit, details: &str) {
-        refusal::connection(self.downstream.stats(), self.peer(), limit, details);
+        self.count(limit);
+        let (client, reason) = (self.peer(), limit.name());
+        tracing::info!(target: "baton", %client, reason, details, "client connection closed");
     }
 
     /// Logs and counts that the connection is closed for a flood.

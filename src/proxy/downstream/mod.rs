@@ -7,7 +7,7 @@
 //! | `http1`, `http2` | serving each protocol, with its deadlines |
 //! | `rest` | parked HTTP/1.1 connections |
 //! | `watch` | requests in flight and deadlines of a connection |
-//! | `refusal` | counting and logging what clients were refused |
+//! | `refusal` | what clients are refused |
 
 pub mod admission;
 mod client;

@@ -1,4 +1,4 @@
-//! Counts and logs what clients were refused. No other module does.
+//! What clients are refused: the limits that errors stand for, and a response.
 
 use std::net::SocketAddr;
 
@@ -6,35 +6,10 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
-use crate::proxy::client_limits::{ClientLimit, ClientStats};
+use crate::proxy::client_limits::ClientLimit;
 use crate::proxy::error_response;
 use crate::proxy::frame_tap::Flood;
 use crate::proxy::message_guard::machine::Violation;
-
-/// Counts and logs a refused request that no backend and no access log has seen.
-pub(super) fn request(
-    stats: &ClientStats,
-    client: SocketAddr,
-    limit: ClientLimit,
-    status: u16,
-    details: &str,
-) {
-    stats.count(limit);
-    let reason = limit.name();
-    tracing::info!(target: "baton", client = %client, reason, status, details, "request refused");
-}
-
-/// Counts and logs a connection that was closed for a limit. Called once per connection.
-pub(super) fn connection(
-    stats: &ClientStats,
-    client: SocketAddr,
-    limit: ClientLimit,
-    details: &str,
-) {
-    stats.count(limit);
-    let reason = limit.name();
-    tracing::info!(target: "baton", client = %client, reason, details, "client connection closed");
-}
 
 /// Logs connections that were refused before a byte was read. `client` is the last of `count`.
 pub(super) fn connections(limit: ClientLimit, client: SocketAddr, count: u64) {
