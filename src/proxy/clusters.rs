@@ -31,6 +31,7 @@ pub struct Clusters {
 }
 
 /// The clusters and routes of the present configuration.
+#[derive(Default)]
 struct Present {
     drivers: Vec<Rc<Driver>>,
     routes: RouteTable,
@@ -51,18 +52,26 @@ impl Clusters {
     ) -> Result<Rc<Self>, ConfigError> {
         let clock = Clock::start();
         let telemetry = Telemetry::new(access_log, peers.worker(), clock);
-        let peers = Rc::new(peers);
-        let mut drivers = Vec::new();
-        for (number, cluster) in config.clusters.iter().enumerate() {
-            let seed = cluster_seed(seed, number);
-            let tls = &certificates.backends[number];
-            let (telemetry, peers) = (Rc::clone(&telemetry), Rc::clone(&peers));
-            drivers.push(Driver::start(cluster, tls, seed, clock, telemetry, peers)?);
-        }
-        let present = Present { drivers, routes: routes(config) };
-        let present = RefCell::new(Rc::new(present));
-        let retired = RefCell::default();
-        Ok(Rc::new(Self { present, retired, seed, clock, telemetry, peers }))
+        let (present, retired) = (RefCell::default(), RefCell::default());
+        let clusters =
+            Rc::new(Self { present, retired, seed, clock, telemetry, peers: Rc::new(peers) });
+        let drivers = 0..config.clusters.len();
+        let drivers = drivers.map(|number| clusters.start_driver(config, certificates, number));
+        let drivers = drivers.collect::<Result<_, _>>()?;
+        clusters.present.replace(Rc::new(Present { drivers, routes: routes(config) }));
+        Ok(clusters)
+    }
+
+    fn start_driver(
+        &self,
+        config: &ProxyConfig,
+        certificates: &Certificates,
+        number: usize,
+    ) -> Result<Rc<Driver>, ConfigError> {
+        let (cluster, tls) = (&config.clusters[number], &certificates.backends[number]);
+        let seed = self.seed.wrapping_add(SEEDS_PER_CLUSTER.wrapping_mul(number as u64));
+        let (telemetry, peers) = (Rc::clone(&self.telemetry), Rc::clone(&self.peers));
+        Driver::start(cluster, tls, seed, self.clock, telemetry, peers)
     }
 
     /// Applies another configuration, already checked. `difference` is how it differs from the
@@ -87,10 +96,8 @@ impl Clusters {
                 drivers.push(Rc::clone(driver));
                 continue;
             }
-            let seed = cluster_seed(self.seed, number);
-            let (telemetry, peers) = (Rc::clone(&self.telemetry), Rc::clone(&self.peers));
-            let driver = Driver::start(cluster, tls, seed, self.clock, telemetry, peers)
-                .expect("the configuration was checked");
+            let driver = self.start_driver(config, certificates, number);
+            let driver = driver.expect("the configuration was checked");
             if let Some(before) = known {
                 driver.inherit(before);
             }
@@ -155,8 +162,4 @@ impl Clusters {
 fn routes(config: &ProxyConfig) -> RouteTable {
     let names: Vec<_> = config.clusters.iter().map(|cluster| cluster.name.as_str()).collect();
     RouteTable::new(&config.routes, &names)
-}
-
-fn cluster_seed(worker: u64, cluster: usize) -> u64 {
-    worker.wrapping_add(SEEDS_PER_CLUSTER.wrapping_mul(cluster as u64))
 }

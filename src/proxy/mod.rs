@@ -10,7 +10,7 @@
 //! | [`driver`] | owns a pool: one for each cluster of each worker |
 //! | [`downstream`] | client connections |
 //! | [`relay`], [`relay_body`], [`replay_body`], [`gather`], [`progress`] | one request |
-//! | [`upstream`] | backend connections |
+//! | [`upstream`], [`dial`] | backend connections |
 //! | [`frame_tap`] | the HTTP/2 wire: reads, counts and merges frames |
 //! | [`message_guard`] | strict checks of HTTP/1.1 messages |
 //! | [`linger`] | the lingering close of a client's connection |
@@ -36,6 +36,7 @@ pub mod client_limits;
 pub mod clusters;
 pub mod config;
 pub mod control;
+pub mod dial;
 pub mod downstream;
 pub mod driver;
 pub mod error_response;

@@ -167,10 +167,10 @@ enum Adopted {
 fn adopt(sockets: Vec<Socket>) -> Result<Vec<Adopted>, String> {
     let adopt = |socket| match socket {
         Socket::Kept(place) => Ok(Adopted::Kept(place)),
-        Socket::New(socket) => match seams::adopt(socket) {
-            Ok(listener) => Ok(Adopted::New(listener)),
-            Err(error) => Err(format!("cannot listen: {error}")),
-        },
+        Socket::New(socket) => {
+            let listener = seams::adopt(socket);
+            listener.map(Adopted::New).map_err(|error| format!("cannot listen: {error}"))
+        }
     };
     sockets.into_iter().map(adopt).collect()
 }

@@ -15,12 +15,12 @@ use tokio::sync::oneshot;
 use super::Unanswered;
 use crate::pool::input::code;
 use crate::proxy::client_limits::FrameBudgets;
+use crate::proxy::dial::BoxedIo;
 use crate::proxy::frame_tap::{Facts, Side, Tapped};
 use crate::proxy::limits::{
     HEALTH_CHECK_SEND_BUFFER_BYTES, HEALTH_CHECK_WINDOW_BYTES, RESPONSE_HEAD_BYTES_MAX,
 };
 use crate::proxy::seams::{self, Clock, Task};
-use crate::proxy::upstream::BoxedIo;
 
 /// A task that drives a connection until this is dropped.
 pub(super) struct Kept {

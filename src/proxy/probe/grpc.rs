@@ -12,8 +12,8 @@ use h2::RecvStream;
 
 use super::connection::Http2;
 use super::{Answered, Check, Unanswered, Verdict};
+use crate::proxy::dial::BoxedIo;
 use crate::proxy::limits::HEALTH_CHECK_GRPC_BYTES_MAX;
-use crate::proxy::upstream::BoxedIo;
 use crate::words;
 
 const PATH: &str = "/grpc.health.v1.Health/Check";

@@ -12,13 +12,13 @@ use hyper_util::rt::TokioIo;
 
 use super::connection::{Http2, Kept};
 use super::{AGENT, Answered, Check, Unanswered, Verdict};
+use crate::proxy::dial::BoxedIo;
 use crate::proxy::limits::{
     HEALTH_CHECK_BODY_BYTES_MAX, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX,
 };
 use crate::proxy::message_guard::Guarded;
 use crate::proxy::message_guard::machine::{Asked, HeadLimits, Messages};
 use crate::proxy::seams::Clock;
-use crate::proxy::upstream::BoxedIo;
 
 pub(super) async fn over_http2(check: &Check, io: BoxedIo) -> Result<Answered, Unanswered> {
     let request = check.request(Method::GET, &check.settings.path);

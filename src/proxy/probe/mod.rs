@@ -35,7 +35,7 @@ use super::driver::Driver;
 use super::limits::{
     HEALTH_CHECK_MARGIN_MAX, HEALTH_CHECK_MARGIN_SHARE, HEALTH_CHECK_REASON_CHARS_MAX,
 };
-use super::{seams, upstream};
+use super::{dial, seams};
 use crate::pool::{BackendToken, ConnectFailure, Input, Instant};
 
 /// The reason of a failed check whose report did not arrive.
@@ -232,7 +232,7 @@ impl Check {
 
     async fn attempt(&self) -> Result<Answered, Unanswered> {
         self.step.set("connecting");
-        let connected = upstream::connect(&self.backend, || self.step.set("TLS handshake")).await;
+        let connected = dial::connect(&self.backend, || self.step.set("TLS handshake")).await;
         let (mut io, http2) = connected.map_err(|(failure, error)| {
             let step = if failure == ConnectFailure::Tls { "TLS" } else { "cannot connect" };
             Unanswered::Failed(format!("{step}: {error}"))

@@ -6,16 +6,14 @@ mod http2;
 use std::cell::Cell;
 use std::rc::Rc;
 
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsConnector;
-
 use super::backend_url::Scheme;
 use super::backends::Backend;
 use super::channel::{Receiver, Sender, channel};
+use super::dial::{BoxedIo, connect};
 use super::driver::Driver;
 use super::metrics;
 use super::relay::{Exchange, Opened, RequestHead, RequestOrder};
-use super::{seams, tls};
+use super::seams;
 use crate::pool::{
     CloseReason, ConnectFailure, ConnectionToken, Evidence, Input, Protocol, StreamToken,
 };
@@ -77,11 +75,6 @@ enum Ended {
     /// The driver is gone.
     Dropped,
 }
-
-/// A byte stream with or without TLS.
-pub(super) trait Io: AsyncRead + AsyncWrite + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
-pub(super) type BoxedIo = Box<dyn Io>;
 
 /// The context of a connection's task, for reports and logs.
 struct Context {
@@ -156,32 +149,6 @@ async fn dialled(context: &Context) -> Result<(BoxedIo, bool), Ended> {
         driver.count(|metrics| metrics.tls.observe(taken));
     }
     Ok(dialled)
-}
-
-/// Connects over TCP, and TLS if the URL's scheme is `https`. Calls `connected` before TLS. Returns
-/// the stream and true if HTTP/2 is to be spoken.
-///
-/// # Errors
-/// The step that failed, and why.
-pub(super) async fn connect(
-    backend: &Backend,
-    connected: impl FnOnce(),
-) -> Result<(BoxedIo, bool), (ConnectFailure, String)> {
-    let tcp = seams::connect(&backend.url.host, backend.url.port).await;
-    let tcp = tcp.map_err(|error| (ConnectFailure::Tcp, error.to_string()))?;
-    connected();
-    match backend.url.scheme {
-        Scheme::Http => Ok((Box::new(tcp), false)),
-        Scheme::Http2Cleartext => Ok((Box::new(tcp), true)),
-        Scheme::Https => {
-            let failed = |error: String| (ConnectFailure::Tls, error);
-            let tls = backend.tls().ok_or_else(|| failed("no TLS settings".to_owned()))?;
-            let stream = TlsConnector::from(tls.config).connect(tls.name, tcp).await;
-            let stream = stream.map_err(|error| failed(error.to_string()))?;
-            let http2 = stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2);
-            Ok((Box::new(stream), http2))
-        }
-    }
 }
 
 fn report(context: &Context, ended: Ended) {

@@ -1,0 +1,43 @@
+//! Dials backends, for traffic and for health checks.
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+
+use super::backend_url::Scheme;
+use super::backends::Backend;
+use super::{seams, tls};
+use crate::pool::ConnectFailure;
+
+/// A byte stream with or without TLS.
+pub trait Io: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
+
+/// A boxed [`Io`].
+pub type BoxedIo = Box<dyn Io>;
+
+/// Connects over TCP, and TLS if the URL's scheme is `https`. Calls `connected` before TLS. Returns
+/// the stream and true if HTTP/2 is to be spoken.
+///
+/// # Errors
+/// The step that failed, and why.
+pub async fn connect(
+    backend: &Backend,
+    connected: impl FnOnce(),
+) -> Result<(BoxedIo, bool), (ConnectFailure, String)> {
+    let tcp = seams::connect(&backend.url.host, backend.url.port).await;
+    let tcp = tcp.map_err(|error| (ConnectFailure::Tcp, error.to_string()))?;
+    connected();
+    match backend.url.scheme {
+        Scheme::Http => Ok((Box::new(tcp), false)),
+        Scheme::Http2Cleartext => Ok((Box::new(tcp), true)),
+        Scheme::Https => {
+            let failed = |error: String| (ConnectFailure::Tls, error);
+            let tls = backend.tls().ok_or_else(|| failed("no TLS settings".to_owned()))?;
+            let stream = TlsConnector::from(tls.config).connect(tls.name, tcp).await;
+            let stream = stream.map_err(|error| failed(error.to_string()))?;
+            let http2 = stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2);
+            Ok((Box::new(stream), http2))
+        }
+    }
+}
