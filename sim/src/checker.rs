@@ -20,7 +20,7 @@ mod orders;
 mod silent;
 mod sweep;
 
-pub use judge::{Checker, Expectation};
+pub use judge::Checker;
 
 baton::words! {
     /// The rules that must hold. Reports show the name, and shrinking keeps it.

@@ -230,7 +230,7 @@ impl Search<'_> {
         self.found.steps += 1;
         let (mut pool, mut checker) = (node.pool.clone(), node.checker.clone());
         let verdict = panic::catch_unwind(AssertUnwindSafe(|| {
-            self.judge(&mut pool, &mut checker, now, input)
+            checker.step(&mut pool, now, input, &mut self.coverage, &mut self.orders, |_, _, _| {})
         }))
         .unwrap_or_else(|_| {
             Err(Violation { invariant: Invariant::PoolAssert, what: take_panic() })
@@ -297,23 +297,6 @@ impl Search<'_> {
             | Input::SettingChanged { .. }
             | Input::ShutdownRequested { .. } => true,
         }
-    }
-
-    fn judge(
-        &mut self,
-        pool: &mut Pool,
-        checker: &mut Checker,
-        now: Instant,
-        input: Input,
-    ) -> Result<Handled, Violation> {
-        let expected = checker.expect(input, now, pool, &mut self.coverage);
-        let handled = pool.handle(now, input);
-        self.orders.clear();
-        while let Some(order) = pool.poll_output() {
-            self.orders.push(order);
-        }
-        checker.judge(now, input, expected, handled, &self.orders, pool)?;
-        Ok(handled)
     }
 
     fn facts(&self, mut way: u32, now: Instant, input: Input) -> Vec<(Instant, Input)> {

@@ -258,15 +258,12 @@ impl<'a> World<'a> {
         })?;
         let at = self.told_at(self.now);
         self.note_situation(input);
-        let expected = self.checker.expect(input, at, &self.pool, self.coverage);
-        let handled = self.pool.handle(at, input);
         let mut orders = std::mem::take(&mut self.handled_orders);
-        orders.clear();
-        while let Some(order) = self.pool.poll_output() {
-            orders.push(order);
-        }
-        self.trace.told(self.now, at, input, handled, &orders, &self.pool);
-        self.checker.judge(at, input, expected, handled, &orders, &self.pool)?;
+        let seen = |handled, orders: &[Output], pool: &Pool| {
+            self.trace.told(self.now, at, input, handled, orders, pool);
+        };
+        let (pool, coverage) = (&mut self.pool, &mut *self.coverage);
+        let handled = self.checker.step(pool, at, input, coverage, &mut orders, seen)?;
         // A refused fact was impossible; repeated later, it could become possible without being
         // true.
         if handled != Handled::Refused {

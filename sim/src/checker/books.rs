@@ -142,8 +142,6 @@ pub(super) struct Books {
     pub(super) resets_due: u32,
     /// Consecutive timeouts at the same instant.
     pub(super) timeouts: (Instant, u32),
-    /// Requests that waited when the pool began to serve them in this step.
-    pub(super) demand: u32,
     /// The time of the current step, and the timer that is due in it.
     pub(super) step_at: Instant,
     pub(super) fired: Option<(Instant, TimerReason)>,
@@ -215,7 +213,6 @@ impl Books {
             limbo: Vec::new(),
             resets_due: 0,
             timeouts: (Instant::ZERO, 0),
-            demand: 0,
             step_at: Instant::ZERO,
             fired: None,
             backends: vec![Backend::vacant(); config.limits.backends],

@@ -1,10 +1,10 @@
 //! Each step of a pool, judged: the fact, the answer, the orders, and then the pool's own view.
 
-use baton::pool::{Config, Handled, Input, Instant, Output, Pool, TimerReason};
+use baton::pool::{Config, Handled, Input, Instant, Output, Pool};
 
 use super::books::Books;
 use super::expect::{self, Expected};
-use super::{Invariant, Verdict, require, sweep};
+use super::{Invariant, Verdict, Violation, require, sweep};
 use crate::coverage::Coverage;
 
 /// The model of one pool.
@@ -46,23 +46,46 @@ impl Checker {
         self.books.void_choices(all);
     }
 
-    /// Checks a whole step after the fact was handled: the answer, the orders, and the pool's own
-    /// view.
+    /// Gives the pool a fact, fetches its orders into `orders`, passes both to `seen`, and checks
+    /// the answer, the orders and the pool's own view. Records the table cell that the fact hits.
     ///
     /// # Errors
     /// Returns the first invariant that does not hold.
-    pub fn judge(
+    ///
+    /// # Panics
+    /// If an assertion in the pool fails.
+    pub fn step(
+        &mut self,
+        pool: &mut Pool,
+        now: Instant,
+        input: Input,
+        coverage: &mut Coverage,
+        orders: &mut Vec<Output>,
+        seen: impl FnOnce(Handled, &[Output], &Pool),
+    ) -> Result<Handled, Violation> {
+        let fired = expect::due(pool, now);
+        let expected = self.books.expect(input, now, pool, coverage);
+        let handled = pool.handle(now, input);
+        orders.clear();
+        while let Some(order) = pool.poll_output() {
+            orders.push(order);
+        }
+        seen(handled, orders, pool);
+        compare(expected, handled)?;
+        self.books.step_at = now;
+        self.books.fired = fired.filter(|_| input == Input::Timeout);
+        self.judge(now, input, handled, orders, pool)?;
+        Ok(handled)
+    }
+
+    fn judge(
         &mut self,
         now: Instant,
         input: Input,
-        expected: Expectation,
         handled: Handled,
         orders: &[Output],
         pool: &Pool,
     ) -> Verdict {
-        expected.compare(handled)?;
-        self.books.step_at = now;
-        self.books.fired = expected.fired.filter(|_| input == Input::Timeout);
         self.books.served = 0;
         self.books.extra_dials = 0;
         self.books.passed_over = 0;
@@ -81,7 +104,6 @@ impl Checker {
                 self.books.apply(now, input)?;
             }
         }
-        self.books.demand = self.books.waiting;
         for order in orders {
             self.books.order(now, input, *order)?;
         }
@@ -89,52 +111,23 @@ impl Checker {
         self.books.sweep(pool)?;
         sweep::recount(pool)
     }
-
-    /// Returns the answer that the pool must give to a fact. Call before the pool handles the fact.
-    /// Records the table cell that the fact hits.
-    #[must_use]
-    pub fn expect(
-        &self,
-        input: Input,
-        now: Instant,
-        pool: &Pool,
-        coverage: &mut Coverage,
-    ) -> Expectation {
-        let fired = expect::due(pool, now);
-        Expectation { answer: self.books.expect(input, now, pool, coverage), fired }
-    }
 }
 
-/// The result of [`Checker::expect`], for [`Checker::judge`].
-#[derive(Clone, Copy, Debug)]
-pub struct Expectation {
-    answer: Expected,
-    /// The timer that is due.
-    fired: Option<(Instant, TimerReason)>,
-}
-
-impl Expectation {
-    fn compare(self, handled: Handled) -> Verdict {
-        let same = match (self.answer, handled) {
-            (Expected::Accepted, Handled::Accepted(_)) | (Expected::Added, Handled::Added(_)) => {
-                true
-            }
-            (Expected::Answer(expected), handled) => expected == handled,
-            (Expected::Accepted | Expected::Added, _) => false,
-        };
-        let invariant = match self.answer {
-            Expected::Answer(Handled::Rejected(_)) | Expected::Accepted | Expected::Added => {
-                Invariant::Limits
-            }
-            Expected::Answer(_) => Invariant::NoResurrection,
-        };
-        require(same, invariant, || {
-            let expected = match self.answer {
-                Expected::Accepted => "Accepted".to_owned(),
-                Expected::Added => "Added".to_owned(),
-                Expected::Answer(answer) => format!("{answer:?}"),
-            };
-            format!("answered {handled:?}, expected {expected}")
-        })
-    }
+/// Checks that the pool gave the expected answer.
+fn compare(expected: Expected, handled: Handled) -> Verdict {
+    let same = match (expected, handled) {
+        (Expected::Accepted, Handled::Accepted(_)) | (Expected::Added, Handled::Added(_)) => true,
+        (Expected::Answer(expected), handled) => expected == handled,
+        (Expected::Accepted | Expected::Added, _) => false,
+    };
+    let invariant = match expected {
+        Expected::Answer(Handled::Rejected(_)) | Expected::Accepted | Expected::Added => {
+            Invariant::Limits
+        }
+        Expected::Answer(_) => Invariant::NoResurrection,
+    };
+    require(same, invariant, || match expected {
+        Expected::Answer(answer) => format!("answered {handled:?}, expected {answer:?}"),
+        other => format!("answered {handled:?}, expected {other:?}"),
+    })
 }

@@ -354,7 +354,6 @@ impl Books {
                     self.request_mut(index).phase = RequestPhase::Waiting;
                     self.request_mut(index).waiting_since = self.step_at;
                     self.waiting += 1;
-                    self.demand += 1;
                 }
                 RequestPhase::Ending(_) => {
                     let phase = request.phase;
