@@ -15,8 +15,7 @@ mod shell;
 mod strike;
 pub(crate) mod tables;
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 
 use baton::pool::{BackendId, Handled, Input, Instant, Output, Pool, ShutdownCause};
 
@@ -26,7 +25,7 @@ use crate::draw::{Domain, Draws};
 use crate::plan::{Plan, Span, Ties};
 use crate::trace::{Trace, What};
 pub(crate) use tables::{DownFrame, UpFrame};
-use tables::{Event, Exchange, Link, NONE, Request, Scheduled, Scope, Server};
+use tables::{Event, Exchange, Link, NONE, Request, Scope, Server};
 
 /// A run with more facts than this is considered endless.
 const FACTS_MAX: u64 = 400_000;
@@ -43,7 +42,8 @@ pub(crate) struct World<'a> {
     trace: &'a mut Trace,
     /// Nanoseconds since the start.
     now: u64,
-    queue: BinaryHeap<Reverse<Scheduled>>,
+    /// Scheduled events by time, by their order among those of the same time, and by number.
+    queue: BTreeMap<(u64, u32, u32), Event>,
     scheduled: u32,
     delays: u32,
     links: Vec<Link>,
@@ -97,7 +97,7 @@ impl<'a> World<'a> {
             coverage,
             trace,
             now: 0,
-            queue: BinaryHeap::with_capacity(256),
+            queue: BTreeMap::new(),
             scheduled: 0,
             delays: 0,
             links: Vec::new(),
@@ -157,7 +157,7 @@ impl<'a> World<'a> {
 
     /// Processes the next event or timer, whichever is first.
     fn step(&mut self) -> Verdict {
-        let event = self.queue.peek().map(|Reverse(scheduled)| scheduled.at);
+        let event = self.queue.first_key_value().map(|((at, ..), _)| *at);
         let timer = self.timer_at();
         match (timer, event) {
             (Some(timer), Some(event)) if timer > event => self.pop(),
@@ -188,66 +188,34 @@ impl<'a> World<'a> {
     }
 
     fn pop(&mut self) -> Verdict {
-        let Some(Reverse(scheduled)) = self.queue.pop() else {
+        let Some(((at, ..), event)) = self.queue.pop_first() else {
             return Ok(());
         };
-        self.now = self.now.max(scheduled.at);
-        match scheduled.event {
-            Event::Arrive(request) => self.arrive(request),
-            Event::Fire(directive, scope) => {
-                self.strike(directive, scope);
-                Ok(())
-            }
-            Event::DialEnds(link) => {
-                self.dial_ends(link);
-                Ok(())
-            }
-            Event::Up(link, frame) => self.read(link, frame),
-            Event::Down(link, frame) => {
-                self.receive(link, frame);
-                Ok(())
-            }
-            Event::Order(order) => self.carry_out(order),
-            Event::Tell(input) => self.tell(input).map(drop),
-            Event::Forge(fact, scope) => self.forge(fact, scope),
-            Event::HalfSent(exchange) => self.half_sent(exchange),
-            Event::BodySent(exchange) => {
-                self.body_sent(exchange);
-                Ok(())
-            }
-            Event::Head(exchange) => {
-                self.head(exchange);
-                Ok(())
-            }
-            Event::Data(exchange) => {
-                self.data(exchange);
-                Ok(())
-            }
-            Event::End(exchange) => {
-                self.end(exchange);
-                Ok(())
-            }
-            Event::LateSettings(link) => {
-                self.late_settings(link);
-                Ok(())
-            }
-            Event::ResumeReading(link) => {
-                self.resume_reading(link);
-                Ok(())
-            }
-            Event::DeadPath(link) => {
-                self.dead_path(link);
-                Ok(())
-            }
-            Event::BreakAll(backend) => {
-                self.break_all(backend);
-                Ok(())
-            }
-            Event::Heal => self.heal(),
-            Event::Deadline => self.deadline(),
-            Event::Probe => self.probe(),
-            Event::Operate(operation) => self.operate(operation),
+        self.now = self.now.max(at);
+        match event {
+            Event::Arrive(request) => return self.arrive(request),
+            Event::Fire(directive, scope) => self.strike(directive, scope),
+            Event::DialEnds(link) => self.dial_ends(link),
+            Event::Up(link, frame) => return self.read(link, frame),
+            Event::Down(link, frame) => self.receive(link, frame),
+            Event::Order(order) => return self.carry_out(order),
+            Event::Tell(input) => return self.tell(input).map(drop),
+            Event::Forge(fact, scope) => return self.forge(fact, scope),
+            Event::HalfSent(exchange) => return self.half_sent(exchange),
+            Event::BodySent(exchange) => self.body_sent(exchange),
+            Event::Head(exchange) => self.head(exchange),
+            Event::Data(exchange) => self.data(exchange),
+            Event::End(exchange) => self.end(exchange),
+            Event::LateSettings(link) => self.late_settings(link),
+            Event::ResumeReading(link) => self.resume_reading(link),
+            Event::DeadPath(link) => self.dead_path(link),
+            Event::BreakAll(backend) => self.break_all(backend),
+            Event::Heal => return self.heal(),
+            Event::Deadline => return self.deadline(),
+            Event::Probe => return self.probe(),
+            Event::Operate(operation) => return self.operate(operation),
         }
+        Ok(())
     }
 
     /// Gives a fact to the pool. All facts pass through here.
@@ -312,7 +280,7 @@ impl<'a> World<'a> {
                 self.draws.between(Domain::Ties, u64::from(order), 0, 0, 0xffff_ffff) as u32
             }
         };
-        self.queue.push(Reverse(Scheduled { at, tie, order, event }));
+        self.queue.insert((at, tie, order), event);
     }
 
     /// A delay of one entity in nanoseconds, including its deviation.

@@ -3,14 +3,15 @@
 //! A token names one use of one slot or table index. When that use is over, the token is stale for
 //! ever: generations and ordinals only grow, and a slot whose generations are used up is retired
 //! instead of reused. Stale tokens in facts are normal, since events arrive late. The pool counts
-//! such a fact, changes nothing and answers [`Handled::Stale`](super::Handled::Stale).
+//! such a fact, changes nothing and answers [`Handled::Stale`](super::Handled::Stale). Generations
+//! start at 1, so a default token is never handed out and always stale.
 
 use core::fmt;
 
 /// Index of a backend in the pool's table; at first its index in
 /// [`Config::backends`](super::Config::backends). The index is reused after its backend was
 /// removed; a [`BackendToken`] is not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendId(pub u16);
 
 /// Returns the backend index as an id.
@@ -22,7 +23,7 @@ pub(crate) fn backend_id(index: usize) -> BackendId {
 }
 
 /// One backend, from its addition to the configuration until it was removed and freed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackendToken {
     /// Index of the backend.
     pub backend: BackendId,
@@ -31,7 +32,7 @@ pub struct BackendToken {
 }
 
 /// One dial and the connection that comes of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionToken {
     /// The backend the slot belongs to.
     pub backend: BackendId,
@@ -50,7 +51,7 @@ impl fmt::Display for ConnectionToken {
 }
 
 /// Exclusive use of one stream of one connection. A request that was sent owns exactly one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamToken {
     /// The connection that carries the stream.
     pub connection: ConnectionToken,
@@ -63,7 +64,7 @@ pub struct StreamToken {
 
 /// One request, from its [`RequestArrived`](super::Input::RequestArrived) to its
 /// [`RequestEnded`](super::Output::RequestEnded).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId {
     /// Index in the table of requests, below [`Limits::requests`](super::Limits::requests).
     pub index: u32,

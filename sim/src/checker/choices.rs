@@ -39,9 +39,8 @@ impl Books {
             let id = RequestId { index: index as u32, generation: request.generation };
             all.push(Input::RequestCancelled { request: id });
             if request.has_body && request.replayable {
-                let connection = ConnectionToken { backend: BackendId(0), slot: 0, generation: 0 };
-                let over = StreamToken { connection, stream: 0, ordinal: 0 };
-                all.push(Input::ReplayBufferExceeded { request: id, stream: over });
+                let stream = StreamToken::default();
+                all.push(Input::ReplayBufferExceeded { request: id, stream });
                 if let RequestPhase::Sent(stream) | RequestPhase::Responding(stream) = request.phase
                 {
                     all.push(Input::ReplayBufferExceeded { request: id, stream });

@@ -112,15 +112,7 @@ impl World<'_> {
 
     /// Half of the body was sent.
     pub(super) fn half_sent(&mut self, exchange: u32) -> Verdict {
-        let Some(from) = self.upload_goes_on(exchange) else {
-            return Ok(());
-        };
-        if from > self.now {
-            if from == NEVER {
-                self.exchanges[exchange as usize].upload_hangs = true;
-            } else {
-                self.schedule(from, Event::HalfSent(exchange));
-            }
+        if !self.upload_goes_on(exchange, Event::HalfSent(exchange)) {
             return Ok(());
         }
         let request = self.exchanges[exchange as usize].request;
@@ -143,25 +135,16 @@ impl World<'_> {
 
     /// The whole body was sent.
     pub(super) fn body_sent(&mut self, exchange: u32) {
-        let Some(from) = self.upload_goes_on(exchange) else {
-            return;
-        };
-        if from > self.now {
-            if from == NEVER {
-                self.exchanges[exchange as usize].upload_hangs = true;
-            } else {
-                self.schedule(from, Event::BodySent(exchange));
-            }
-            return;
+        if self.upload_goes_on(exchange, Event::BodySent(exchange)) {
+            let link = self.exchanges[exchange as usize].link;
+            self.write(link, UpFrame::BodyEnd(exchange));
         }
-        let link = self.exchanges[exchange as usize].link;
-        self.write(link, UpFrame::BodyEnd(exchange));
     }
 
-    /// The time from which the upload may continue; `None` if it is over. The task that sends the
-    /// body runs beside the task that reports on the stream, and may be one step ahead of the
-    /// report.
-    fn upload_goes_on(&self, exchange: u32) -> Option<u64> {
+    /// Returns true if the upload continues now; if it continues later, schedules `event` then. The
+    /// task that sends the body runs beside the task that reports on the stream, and may be one
+    /// step ahead of the report.
+    fn upload_goes_on(&mut self, exchange: u32, event: Event) -> bool {
         let state = &self.exchanges[exchange as usize];
         let request = &self.requests[state.request as usize];
         let over = (state.reported && self.now > state.tell_at)
@@ -170,7 +153,13 @@ impl World<'_> {
             || request.exchange.is_some_and(|present| {
                 present != exchange && self.exchanges[present as usize].opened
             });
-        (!over && !state.sent).then_some(state.upload_from)
+        let (from, done) = (state.upload_from, over || state.sent);
+        if !done && from == NEVER {
+            self.exchanges[exchange as usize].upload_hangs = true;
+        } else if !done && from > self.now {
+            self.schedule(from, event);
+        }
+        !done && from <= self.now
     }
 
     /// Delivers the end of a response to the client, once the client reads.

@@ -62,20 +62,18 @@ impl World<'_> {
         let link = &self.links[index as usize];
         let (connection, backend, nth) = (link.token, link.backend, link.nth);
         let server = &self.servers[usize::from(backend)];
-        let protocol = if server.http1 { Protocol::Http1 } else { Protocol::Http2 };
-        let late = server.plan.settings_late_us.filter(|_| protocol == Protocol::Http2);
+        let http1 = server.http1;
+        let late = server.plan.settings_late_us.filter(|_| !http1);
         let allowed = server.max_streams();
         let link = &mut self.links[index as usize];
         link.up = true;
-        link.protocol = protocol;
-        let max_streams = match (protocol, late) {
-            (Protocol::Http1, _) | (Protocol::Http2, Some(_)) => None,
-            (Protocol::Http2, None) => {
-                link.allowed = allowed;
-                link.acknowledged = allowed;
-                Some(allowed)
-            }
-        };
+        link.http1 = http1;
+        let max_streams = (!http1 && late.is_none()).then_some(allowed);
+        if max_streams.is_some() {
+            link.allowed = allowed;
+            link.acknowledged = allowed;
+        }
+        let protocol = if http1 { Protocol::Http1 } else { Protocol::Http2 };
         self.tell_link(index, Input::Connected { connection, protocol, max_streams });
         if let Some(late_us) = late {
             self.schedule(self.now + late_us * 1_000, Event::LateSettings(index));

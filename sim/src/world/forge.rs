@@ -13,23 +13,8 @@ use crate::plan::Forged;
 impl World<'_> {
     /// Gives a stale or misplaced input, unless it would misreport what was sent or executed.
     pub(super) fn forge(&mut self, fact: Forged, scope: Scope) -> Verdict {
-        let input = match fact {
-            Forged::StreamOpened
-            | Forged::RequestSent
-            | Forged::ResponseStarted
-            | Forged::ResponseEnded
-            | Forged::BodyProgressed
-            | Forged::NotSent
-            | Forged::ResetSent => self.forge_stream(fact, scope.exchange),
-            Forged::Connected
-            | Forged::ConnectFailed
-            | Forged::ConnectionClosed
-            | Forged::GoAway
-            | Forged::MaxStreams
-            | Forged::Frame
-            | Forged::Pong => self.forge_connection(fact, scope.link),
-        };
-        match input {
+        let about_stream = self.forge_stream(fact, scope.exchange);
+        match about_stream.or_else(|| self.forge_connection(fact, scope.link)) {
             Some(input) => self.tell(input).map(drop),
             None => Ok(()),
         }

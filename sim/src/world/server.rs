@@ -1,6 +1,6 @@
 //! The model backends: they obey RFC 9113, process what they read, and count what they execute.
 
-use super::tables::{Event, NEVER};
+use super::tables::{Event, NEVER, in_turn};
 use super::{DownFrame, UpFrame, World};
 use crate::checker::{Invariant, Verdict, require};
 use crate::coverage::sometimes;
@@ -8,7 +8,6 @@ use crate::draw::Domain;
 use crate::faults::Family;
 use crate::plan::{Code, Moment};
 use crate::trace::What;
-use baton::pool::Protocol;
 
 impl World<'_> {
     /// A frame arrives at the backend.
@@ -44,8 +43,7 @@ impl World<'_> {
         link.pings = 0;
         self.exchanges[exchange as usize].read = true;
         let link = &self.links[index as usize];
-        let http2 = link.protocol == Protocol::Http2;
-        if http2 && link.open > link.allowed.max(link.acknowledged) {
+        if !link.http1 && link.open > link.allowed.max(link.acknowledged) {
             sometimes!(self.coverage, RefusedStream, true);
             self.reset(exchange, Code::Refused.number());
             return Ok(());
@@ -185,7 +183,7 @@ impl World<'_> {
         self.trigger_exchange(exchange, Moment::Ended);
         if !unread {
             self.finish_exchange(index, exchange);
-        } else if self.links[index as usize].protocol == Protocol::Http1 {
+        } else if self.links[index as usize].http1 {
             // The backend would read the rest of the request as the next request.
             self.send(index, DownFrame::Close);
             self.links[index as usize].server_gone = true;
@@ -202,7 +200,7 @@ impl World<'_> {
         if state.executed && code == Code::Refused.number() {
             self.requests[state.request as usize].lied_to = true;
         }
-        if self.links[index as usize].protocol == Protocol::Http1 {
+        if self.links[index as usize].http1 {
             self.break_link(index);
             return;
         }
@@ -239,7 +237,7 @@ impl World<'_> {
     /// The backend sends GOAWAY, and ignores the streams above its last id.
     pub(super) fn go_away(&mut self, index: u32, last: u32, code: u32) {
         let link = &mut self.links[index as usize];
-        if !link.up || link.server_gone || link.protocol == Protocol::Http1 {
+        if !link.up || link.server_gone || link.http1 {
             return;
         }
         let before = link.go_away_last;
@@ -285,7 +283,7 @@ impl World<'_> {
 
     pub(super) fn settings(&mut self, index: u32, allowed: u32) {
         let link = &mut self.links[index as usize];
-        if !link.up || link.server_gone || link.protocol == Protocol::Http1 {
+        if !link.up || link.server_gone || link.http1 {
             return;
         }
         link.allowed = allowed;
@@ -325,14 +323,11 @@ impl World<'_> {
         }
         self.note(What::Answered(index, frame));
         let delay = self.link_delay(index, Domain::Wire, self.plan.network.wire);
-        let now = self.now;
         let link = &mut self.links[index as usize];
-        if link.drops_down {
-            return;
+        if !link.drops_down {
+            let at = in_turn(&mut link.down_at, self.now + delay);
+            self.schedule(at, Event::Down(index, frame));
         }
-        link.down_at = (link.down_at + 1).max(now + delay);
-        let at = link.down_at;
-        self.schedule(at, Event::Down(index, frame));
     }
 
     /// The path is dead one way or both; the system detects it after its own timeout.

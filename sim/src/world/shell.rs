@@ -2,11 +2,10 @@
 //! and each stream's task report separately; each keeps only its own order.
 
 use baton::pool::{
-    ConnectFailure, ConnectionToken, Handled, Input, Output, Protocol, RequestId, StreamFailure,
-    StreamToken,
+    ConnectFailure, ConnectionToken, Handled, Input, Output, RequestId, StreamFailure, StreamToken,
 };
 
-use super::tables::{Event, Exchange, NONE};
+use super::tables::{Event, Exchange, NONE, in_turn};
 use super::{DownFrame, UpFrame, World};
 use crate::checker::{Invariant, Verdict, require};
 use crate::draw::Domain;
@@ -20,70 +19,43 @@ impl World<'_> {
     /// Accepts an order. It is carried out after earlier orders about the same connection.
     pub(super) fn take(&mut self, order: Output) -> Verdict {
         match order {
-            Output::Connect { connection } => {
-                self.dial(connection);
-                Ok(())
+            Output::Connect { connection } => self.dial(connection),
+            Output::RequestEnded { request, outcome, .. } => {
+                return self.request_ended(request, outcome);
             }
-            Output::RequestEnded { request, outcome, .. } => self.request_ended(request, outcome),
             Output::OpenStream { stream, request, .. } => {
                 self.order_stream(stream, request);
                 self.queue_order(stream.connection, order);
-                Ok(())
             }
-            Output::ResetStream { stream, .. } => {
-                self.queue_order(stream.connection, order);
-                Ok(())
-            }
+            Output::ResetStream { stream, .. } => self.queue_order(stream.connection, order),
             Output::Ping { connection } | Output::Close { connection, .. } => {
                 self.queue_order(connection, order);
-                Ok(())
             }
-            Output::Probe { backend, number } => {
-                self.send_probe(backend, number);
-                Ok(())
-            }
+            Output::Probe { backend, number } => self.send_probe(backend, number),
             Output::ProbeJudged { .. }
             | Output::BackendChanged { .. }
-            | Output::BackendGone { .. } => Ok(()),
+            | Output::BackendGone { .. } => {}
         }
+        Ok(())
     }
 
     fn queue_order(&mut self, connection: ConnectionToken, order: Output) {
         let index = self.link_of(connection);
         let lag = self.link_delay(index, Domain::Shell, self.plan.network.shell);
-        let now = self.now;
-        let link = &mut self.links[index as usize];
-        link.order_at = (link.order_at + 1).max(now + lag);
-        let at = link.order_at;
+        let at = in_turn(&mut self.links[index as usize].order_at, self.now + lag);
         self.schedule(at, Event::Order(order));
     }
 
     /// Carries out an order on a connection.
     pub(super) fn carry_out(&mut self, order: Output) -> Verdict {
         match order {
-            Output::OpenStream { stream, .. } => self.open_stream(stream),
-            Output::ResetStream { stream, .. } => {
-                self.reset_stream(stream);
-                Ok(())
-            }
-            Output::Ping { connection } => {
-                let link = self.link_of(connection);
-                self.write(link, UpFrame::Ping);
-                Ok(())
-            }
-            Output::Close { connection, .. } => {
-                self.close(connection);
-                Ok(())
-            }
-            Output::Connect { .. }
-            | Output::RequestEnded { .. }
-            | Output::Probe { .. }
-            | Output::ProbeJudged { .. }
-            | Output::BackendChanged { .. }
-            | Output::BackendGone { .. } => {
-                unreachable!("carried out when taken")
-            }
+            Output::OpenStream { stream, .. } => return self.open_stream(stream),
+            Output::ResetStream { stream, .. } => self.reset_stream(stream),
+            Output::Ping { connection } => self.write(self.link_of(connection), UpFrame::Ping),
+            Output::Close { connection, .. } => self.close(connection),
+            _ => unreachable!("carried out when taken"),
         }
+        Ok(())
     }
 
     fn order_stream(&mut self, stream: StreamToken, id: RequestId) {
@@ -91,32 +63,9 @@ impl World<'_> {
         let request = self.request_of(id);
         let exchange = self.exchanges.len() as u32;
         self.trace.ordered(stream, request);
-        self.exchanges.push(Exchange {
-            token: stream,
-            link,
-            request,
-            id,
-            stream_id: 0,
-            reported: false,
-            opened: false,
-            sent: false,
-            answered: false,
-            start_forged: false,
-            held: false,
-            upload_from: 0,
-            upload_hangs: false,
-            tell_at: 0,
-            draws: 0,
-            read: false,
-            body_read: false,
-            executed: false,
-            done: false,
-            head_sent: false,
-            complete: false,
-            never_finishes: false,
-            waits_to_heal: false,
-            status: 200,
-        });
+        let status = 200;
+        let state = Exchange { token: stream, link, request, id, status, ..Exchange::default() };
+        self.exchanges.push(state);
         let exchanges = &mut self.links[link as usize].exchanges;
         assert_eq!(exchanges.len(), stream.ordinal as usize, "the checker verified the ordinal");
         exchanges.push(exchange);
@@ -167,7 +116,7 @@ impl World<'_> {
         if self.links[link as usize].over {
             return;
         }
-        if self.links[link as usize].protocol == Protocol::Http1 && !finished {
+        if self.links[link as usize].http1 && !finished {
             // HTTP/1.1 has no reset; the connection is closed.
             self.write(link, UpFrame::Close);
             self.lose(link);
@@ -235,14 +184,11 @@ impl World<'_> {
         }
         self.note(What::Sent(index, frame));
         let delay = self.link_delay(index, Domain::Wire, self.plan.network.wire);
-        let now = self.now;
         let link = &mut self.links[index as usize];
-        if link.drops_up {
-            return;
+        if !link.drops_up {
+            let at = in_turn(&mut link.up_at, self.now + delay);
+            self.schedule(at, Event::Up(index, frame));
         }
-        link.up_at = (link.up_at + 1).max(now + delay);
-        let at = link.up_at;
-        self.schedule(at, Event::Up(index, frame));
     }
 
     /// A frame arrives from the backend.
@@ -257,7 +203,7 @@ impl World<'_> {
         if link.over {
             return;
         }
-        let (connection, http2) = (link.token, link.protocol == Protocol::Http2);
+        let (connection, http2) = (link.token, !link.http1);
         self.note(What::Received(index, frame));
         if http2 && frame != DownFrame::Close {
             self.tell_link(index, Input::FrameReceived { connection });
@@ -381,10 +327,7 @@ impl World<'_> {
     /// Schedules a fact from the task of a connection.
     pub(super) fn tell_link(&mut self, index: u32, input: Input) {
         let lag = self.link_delay(index, Domain::Shell, self.plan.network.shell);
-        let now = self.now;
-        let link = &mut self.links[index as usize];
-        link.tell_at = (link.tell_at + 1).max(now + lag);
-        let at = link.tell_at;
+        let at = in_turn(&mut self.links[index as usize].tell_at, self.now + lag);
         self.schedule(at, Event::Tell(input));
     }
 
@@ -395,10 +338,7 @@ impl World<'_> {
         state.draws += 1;
         let key = self.links[state.link as usize].key() << 16 | u64::from(state.token.ordinal);
         let lag = self.delay(Domain::Shell, self.plan.network.shell, key, ordinal);
-        let now = self.now;
-        let state = &mut self.exchanges[exchange as usize];
-        state.tell_at = (state.tell_at + 1).max(now + lag);
-        let at = state.tell_at;
+        let at = in_turn(&mut self.exchanges[exchange as usize].tell_at, self.now + lag);
         self.schedule(at, Event::Tell(input));
     }
 
@@ -415,10 +355,7 @@ impl World<'_> {
     pub(super) fn tell_client(&mut self, request: u32, input: Input) {
         let key = u64::from(self.request_plan(request).id) | 1 << 63;
         let lag = self.delay(Domain::Shell, self.plan.network.shell, key, 0);
-        let now = self.now;
-        let state = &mut self.requests[request as usize];
-        state.tell_at = (state.tell_at + 1).max(now + lag);
-        let at = state.tell_at;
+        let at = in_turn(&mut self.requests[request as usize].tell_at, self.now + lag);
         self.schedule(at, Event::Tell(input));
     }
 

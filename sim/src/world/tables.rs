@@ -1,9 +1,8 @@
 //! The models' state of clients, connections, streams and backends.
 
-use std::cmp::Ordering;
 use std::collections::VecDeque;
 
-use baton::pool::{BackendToken, ConnectionToken, Input, Output, Protocol, RequestId, StreamToken};
+use baton::pool::{BackendToken, ConnectionToken, Input, Output, RequestId, StreamToken};
 
 use crate::plan::{BackendPlan, Forged, Stage};
 
@@ -50,6 +49,13 @@ pub(crate) enum DownFrame {
     Pong,
     /// The connection is closed.
     Close,
+}
+
+/// Returns the time of the next element of a sequence that keeps its order: `earliest`, but later
+/// than the previous element's time, which is in `last`.
+pub(super) fn in_turn(last: &mut u64, earliest: u64) -> u64 {
+    *last = (*last + 1).max(earliest);
+    *last
 }
 
 /// The things that a trigger concerned.
@@ -99,43 +105,10 @@ pub(super) enum Operation {
     Add(u16, u16),
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Scheduled {
-    pub(super) at: u64,
-    pub(super) tie: u32,
-    pub(super) order: u32,
-    pub(super) event: Event,
-}
-
-impl Scheduled {
-    fn key(&self) -> (u64, u32, u32) {
-        (self.at, self.tie, self.order)
-    }
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for Scheduled {}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.key().cmp(&other.key())
-    }
-}
-
 /// The result of a dial, as directives determine it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum DialFate {
+    #[default]
     Succeeds,
     Fails(Stage),
     /// Continues after this many nanoseconds; never if `NEVER`.
@@ -144,13 +117,14 @@ pub(super) enum DialFate {
 }
 
 /// One connection with both ends.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Link {
     pub(super) token: ConnectionToken,
     pub(super) backend: u16,
     /// The number among the backend's connections, from 1.
     pub(super) nth: u32,
-    pub(super) protocol: Protocol,
+    /// True for HTTP/1.1, false for HTTP/2.
+    pub(super) http1: bool,
     pub(super) fate: DialFate,
     /// The dial succeeded at the shell.
     pub(super) up: bool,
@@ -191,30 +165,10 @@ impl Link {
             token,
             backend,
             nth,
-            protocol: Protocol::Http2,
-            fate: DialFate::Succeeds,
-            up: false,
-            over: false,
-            server_gone: false,
-            drops_up: false,
-            drops_down: false,
-            reads_from: 0,
-            backlog: VecDeque::new(),
             next_stream_id: 1,
-            sent_through: 0,
-            exchanges: Vec::new(),
-            up_at: 0,
-            down_at: 0,
-            tell_at: 0,
-            order_at: 0,
-            draws: 0,
-            open: 0,
-            highest_read: 0,
-            streams_read: 0,
             allowed: u32::MAX,
             acknowledged: u32::MAX,
-            go_away_last: None,
-            pings: 0,
+            ..Self::default()
         }
     }
 
@@ -225,7 +179,7 @@ impl Link {
 }
 
 /// One attempt of a request: a stream with both ends.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Exchange {
     pub(super) token: StreamToken,
     pub(super) link: u32,
