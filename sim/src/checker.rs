@@ -91,5 +91,10 @@ pub type Verdict = Result<(), Violation>;
 
 /// Fails with the text from `what` unless `holds`.
 pub(crate) fn require(holds: bool, invariant: Invariant, what: impl FnOnce() -> String) -> Verdict {
-    if holds { Ok(()) } else { Err(Violation { invariant, what: what() }) }
+    if holds { Ok(()) } else { fail(invariant, what()) }
+}
+
+/// An invariant does not hold.
+pub(crate) fn fail<T>(invariant: Invariant, what: String) -> Result<T, Violation> {
+    Err(Violation { invariant, what })
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use baton::pool::{BackendState, Instant};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Service {
+    #[default]
     Vacant,
     Serving,
     Draining,
@@ -14,7 +15,7 @@ pub(super) enum Service {
 }
 
 /// A backend slot and the backend in it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Backend {
     pub(super) generation: u32,
     pub(super) service: Service,
@@ -42,27 +43,8 @@ pub(super) struct Backend {
 }
 
 impl Backend {
-    pub(super) fn vacant() -> Self {
-        Self {
-            generation: 0,
-            service: Service::Vacant,
-            health: Health::NEW,
-            probes: Probes::NEW,
-            rounds: 0,
-            backoff: None,
-            expected: 1,
-            longest_response: Duration::ZERO,
-            calm: 0,
-            requests: 0,
-            returned: None,
-            weight: 1,
-            passed_over: 0,
-            told: None,
-        }
-    }
-
     pub(super) fn occupy(&mut self, generation: u32, weight: u16, expected: u32) {
-        *self = Self { generation, service: Service::Serving, weight, expected, ..Self::vacant() };
+        *self = Self { generation, service: Service::Serving, weight, expected, ..Self::default() };
     }
 
     pub(super) fn is_in_service(&self) -> bool {
@@ -70,11 +52,11 @@ impl Backend {
     }
 
     pub(super) fn is_healthy(&self) -> bool {
-        self.is_in_service() && self.probes.up && self.health.is_healthy()
+        self.is_in_service() && !self.probes.down && self.health.is_healthy()
     }
 
     pub(super) fn is_usable(&self) -> bool {
-        self.is_in_service() && self.probes.up && self.health.is_usable()
+        self.is_in_service() && !self.probes.down && self.health.is_usable()
     }
 
     pub(super) fn state(&self) -> Option<BackendState> {
@@ -82,7 +64,7 @@ impl Backend {
             Service::Vacant => return None,
             Service::Draining => BackendState::Draining,
             Service::Leaving(_) => BackendState::Leaving,
-            Service::Serving if !self.probes.up => BackendState::Down,
+            Service::Serving if self.probes.down => BackendState::Down,
             Service::Serving => match self.health {
                 Health::Healthy { .. } => BackendState::Up,
                 Health::Ejected { .. } => BackendState::Ejected,
@@ -115,6 +97,12 @@ pub(super) enum Health {
     },
 }
 
+impl Default for Health {
+    fn default() -> Self {
+        Self::NEW
+    }
+}
+
 impl Health {
     pub(super) const NEW: Self =
         Self::Healthy { failures: 0, gateway_failures: 0, times: 0, since: Instant::ZERO };
@@ -138,23 +126,13 @@ impl Health {
 
 /// Result of health checks of one backend: its state, and the number of consecutive checks against
 /// it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Probes {
-    pub(super) up: bool,
+    pub(super) down: bool,
     pub(super) against: u32,
     /// The number of the check in flight, and when it was ordered.
     pub(super) out: Option<(u32, Instant)>,
     /// Bounds within which the next check is due.
     pub(super) not_before: Instant,
     pub(super) not_after: Instant,
-}
-
-impl Probes {
-    pub(super) const NEW: Self = Self {
-        up: true,
-        against: 0,
-        out: None,
-        not_before: Instant::ZERO,
-        not_after: Instant::ZERO,
-    };
 }

@@ -11,7 +11,7 @@ use baton::pool::{
 use super::backend::{Backend, Health, Probes, Service};
 use super::books::{Books, ConnectionPhase, Decision, Phase};
 use super::facts::lost_evidence;
-use super::{Invariant, Verdict, require};
+use super::{Invariant, Verdict, Violation, fail, require};
 
 impl Books {
     /// Adds the backends of the configuration, in service from the start.
@@ -68,9 +68,10 @@ impl Books {
         token: BackendToken,
     ) -> Verdict {
         let Input::BackendAdded { weight, exclusive } = input else {
-            return require(false, Invariant::NoResurrection, || {
-                format!("{input:?} was answered as an added backend")
-            });
+            return fail(
+                Invariant::NoResurrection,
+                format!("{input:?} was answered as an added backend"),
+            );
         };
         let index = usize::from(token.backend.0);
         let known = self.backends.get(index);
@@ -117,40 +118,31 @@ impl Books {
         index * self.slots_per_backend..(index + 1) * self.slots_per_backend
     }
 
-    /// Applies a fact about a backend that was answered `Done`.
-    pub(super) fn apply_to_backend(&mut self, now: Instant, input: Input) {
+    /// Applies a fact about the backend at `index`.
+    pub(super) fn apply_to_backend(&mut self, now: Instant, input: Input, index: usize) {
+        let state = &mut self.backends[index];
         match input {
-            Input::BackendRemoved { backend } => {
-                let index = self.backend(backend).expect("answered Done");
-                self.backends[index].service = Service::Leaving(now);
-                self.backends[index].probes.out = None;
+            Input::BackendRemoved { .. } => {
+                state.service = Service::Leaving(now);
+                state.probes.out = None;
                 // A connection that drains may take at most this long.
                 self.retire(now, index, now.after(self.longest_drain()));
             }
-            Input::DrainRequested { backend, within } => {
-                let index = self.backend(backend).expect("answered Done");
-                self.backends[index].service = Service::Draining;
+            Input::DrainRequested { within, .. } => {
+                state.service = Service::Draining;
                 self.retire(now, index, now.after(within));
             }
-            Input::DrainCancelled { backend } => {
-                let index = self.backend(backend).expect("answered Done");
-                self.backends[index].service = Service::Serving;
-                self.backends[index].health = Health::NEW;
-                self.backends[index].returned = Some(now);
+            Input::DrainCancelled { .. } => {
+                state.service = Service::Serving;
+                state.health = Health::NEW;
+                state.returned = Some(now);
                 self.resume(now, index);
             }
-            Input::WeightChanged { backend, weight } => {
-                let index = self.backend(backend).expect("answered Done");
-                self.backends[index].weight = weight;
-            }
-            Input::ProbeFinished { backend, passed, .. } => {
-                let index = self.backend(backend).expect("answered Done");
-                match self.config.probing {
-                    Probing::Ordered => self.judgement_due = Some((index, passed)),
-                    Probing::Told | Probing::Off => self.count_probe(now, index, passed),
-                }
-            }
-            Input::SettingChanged { setting } => self.change(now, setting),
+            Input::WeightChanged { weight, .. } => state.weight = weight,
+            Input::ProbeFinished { passed, .. } => match self.config.probing {
+                Probing::Ordered => self.judgement_due = Some((index, passed)),
+                Probing::Told | Probing::Off => self.count_probe(now, index, passed),
+            },
             _ => unreachable!("not about a backend"),
         }
     }
@@ -192,17 +184,17 @@ impl Books {
         }
     }
 
-    fn change(&mut self, now: Instant, setting: Setting) {
+    pub(super) fn change(&mut self, now: Instant, setting: Setting) {
         let before = self.config.probing;
         self.config.set(setting).expect("answered Done");
         if self.config.probing == before {
             return;
         }
         for state in &mut self.backends {
-            let was_down = !state.probes.up;
+            let was_down = state.probes.down;
             state.probes.out = None;
             if self.config.probing == Probing::Off {
-                state.probes = Probes::NEW;
+                state.probes = Probes::default();
                 if was_down {
                     state.returned = Some(now);
                 }
@@ -266,12 +258,11 @@ impl Books {
         }
     }
 
-    fn known_backend(&self, token: BackendToken) -> Result<usize, super::Violation> {
-        let index = self.backend(token);
-        require(index.is_some(), Invariant::CommandLegality, || {
-            format!("an order for {token:?}, which is gone")
-        })?;
-        Ok(index.expect("looked at just now"))
+    fn known_backend(&self, token: BackendToken) -> Result<usize, Violation> {
+        self.backend(token).ok_or_else(|| Violation {
+            invariant: Invariant::CommandLegality,
+            what: format!("an order for {token:?}, which is gone"),
+        })
     }
 
     fn backend_gone(&mut self, now: Instant, token: BackendToken) -> Verdict {
@@ -284,7 +275,7 @@ impl Books {
             format!("{token:?} is reported gone, but is {:?}", self.backends[index].service)
         })?;
         let generation = self.backends[index].generation;
-        self.backends[index] = Backend { generation, ..Backend::vacant() };
+        self.backends[index] = Backend { generation, ..Backend::default() };
         if self.joining.is_some_and(|(joining, ..)| joining.backend == token.backend) {
             return self.join(now);
         }

@@ -1,19 +1,20 @@
 //! The model's tables: connections, streams and requests as the facts and orders so far imply them.
 
 use baton::pool::{
-    BackendId, BackendToken, Config, ConnectionToken, Evidence, Input, Instant, Protocol,
-    RequestId, StreamToken, TimerReason,
+    BackendId, BackendToken, Config, ConnectionToken, Evidence, Input, Instant, RequestId,
+    StreamToken, TimerReason,
 };
 
 use super::backend::Backend;
-use super::{Invariant, Verdict, require};
+use super::{Invariant, Verdict, fail, require};
 
 /// A connection slot.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Connection {
     pub(super) phase: ConnectionPhase,
     pub(super) generation: u32,
-    pub(super) protocol: Protocol,
+    /// True for HTTP/1.1, false for HTTP/2.
+    pub(super) http1: bool,
     pub(super) limit: u32,
     pub(super) load: u32,
     pub(super) opened: u32,
@@ -47,8 +48,9 @@ pub(super) struct Connection {
     pub(super) resumable: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum ConnectionPhase {
+    #[default]
     Gone,
     Connecting,
     Up,
@@ -64,7 +66,7 @@ pub(super) enum Stream {
 }
 
 /// An entry in the request table.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Request {
     pub(super) phase: RequestPhase,
     pub(super) generation: u32,
@@ -83,8 +85,9 @@ pub(super) struct Request {
     pub(super) stalls_at: Option<Instant>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum RequestPhase {
+    #[default]
     None,
     Waiting,
     Sent(StreamToken),
@@ -162,49 +165,11 @@ impl Books {
     pub(super) fn new(config: &Config) -> Self {
         let slots_per_backend = 2 * config.limits.connections_per_backend;
         let slots = slots_per_backend * config.limits.backends;
-        let connection = Connection {
-            phase: ConnectionPhase::Gone,
-            generation: 0,
-            protocol: Protocol::Http2,
-            limit: 0,
-            load: 0,
-            opened: 0,
-            last_stream_id: u32::MAX,
-            since: Instant::ZERO,
-            up_since: Instant::ZERO,
-            idle_since: Instant::ZERO,
-            quiet_since: Instant::ZERO,
-            quiet_latest: Instant::ZERO,
-            ping_out: false,
-            pongs: 0,
-            suspect: false,
-            expected: 0,
-            responses: 0,
-            lost_without_goodbye: false,
-            ends_at: None,
-            only_then: false,
-            resumable: false,
-        };
-        let request = Request {
-            phase: RequestPhase::None,
-            generation: 0,
-            idempotent: false,
-            has_body: false,
-            replayable: true,
-            sent_whole: false,
-            attempts: 0,
-            arrival: 0,
-            evidence: None,
-            waiting_since: Instant::ZERO,
-            sent_at: Instant::ZERO,
-            response_deadline: None,
-            stalls_at: None,
-        };
         let mut books = Self {
             slots_per_backend,
-            connections: vec![connection; slots],
+            connections: vec![Connection::default(); slots],
             streams: vec![Stream::Free; slots * config.limits.streams_per_connection],
-            requests: vec![request; config.limits.requests],
+            requests: vec![Request::default(); config.limits.requests],
             live: 0,
             waiting: 0,
             arrivals: 0,
@@ -215,7 +180,7 @@ impl Books {
             timeouts: (Instant::ZERO, 0),
             step_at: Instant::ZERO,
             fired: None,
-            backends: vec![Backend::vacant(); config.limits.backends],
+            backends: vec![Backend::default(); config.limits.backends],
             joining: None,
             judgement_due: None,
             served: 0,
@@ -278,9 +243,7 @@ impl Books {
     /// Adds an accepted request.
     pub(super) fn accept(&mut self, now: Instant, id: RequestId, input: Input) -> Verdict {
         let Input::RequestArrived { idempotent, has_body } = input else {
-            return require(false, Invariant::NoResurrection, || {
-                format!("{input:?} was accepted as a request")
-            });
+            return fail(Invariant::NoResurrection, format!("{input:?} was accepted as a request"));
         };
         let known = self.requests.get(id.index as usize);
         let fresh = known.is_some_and(|request| {
@@ -297,13 +260,10 @@ impl Books {
             has_body,
             replayable: true,
             sent_whole: !has_body,
-            attempts: 0,
             arrival: self.arrivals,
-            evidence: None,
             waiting_since: now,
             sent_at: now,
-            response_deadline: None,
-            stalls_at: None,
+            ..Request::default()
         };
         Ok(())
     }
@@ -320,6 +280,12 @@ impl Books {
                 connection.phase = ConnectionPhase::Gone;
             }
         }
+    }
+
+    /// The places of a connection's streams.
+    pub(super) fn streams_of(&self, slot: usize) -> std::ops::Range<usize> {
+        let per_connection = self.config.limits.streams_per_connection;
+        slot * per_connection..(slot + 1) * per_connection
     }
 
     pub(super) fn set_phase(&mut self, now: Instant, slot: usize, phase: ConnectionPhase) {

@@ -118,10 +118,9 @@ impl Books {
     }
 
     fn stream_choices(&self, slot: usize, connection: ConnectionToken, all: &mut Vec<Input>) {
-        let per_connection = self.config.limits.streams_per_connection;
-        for entry in 0..per_connection {
+        for (entry, state) in self.streams[self.streams_of(slot)].iter().enumerate() {
             let token = |ordinal| StreamToken { connection, stream: entry as u16, ordinal };
-            match self.streams[slot * per_connection + entry] {
+            match *state {
                 Stream::Free => {}
                 Stream::Resetting { ordinal } => {
                     all.push(Input::ResetSent { stream: token(ordinal) });

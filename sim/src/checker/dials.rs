@@ -3,7 +3,7 @@
 use baton::pool::{BackendId, Pool};
 
 use super::books::{Books, ConnectionPhase};
-use super::{Invariant, Verdict, require};
+use super::{Invariant, Verdict, fail, require};
 
 impl Books {
     /// Checks that there are as many dials as the waiting requests need and limits allow, and no
@@ -18,20 +18,23 @@ impl Books {
             pool.may_be_used(backend) && pool.backoff_until(backend).is_none()
         };
         let passed_over = |index: usize| self.passed_over & (1 << index) != 0 && willing(index);
-        let passed_over = (0..self.backends.len()).find(|index| passed_over(*index));
-        require(passed_over.is_none(), Invariant::Fairness, || {
-            let backend = passed_over.unwrap_or(0);
-            format!("a backend with a slow dial was dialled again instead of backend {backend}")
-        })?;
+        if let Some(index) = (0..self.backends.len()).find(|index| passed_over(*index)) {
+            return fail(
+                Invariant::Fairness,
+                format!("a backend with a slow dial was dialled again instead of backend {index}"),
+            );
+        }
         if u64::from(self.waiting) <= self.expected_streams() {
             return Ok(());
         }
         let idle = |index: &usize| self.has_place_for_dial(*index) && willing(*index);
-        let idle = (0..self.backends.len()).find(idle);
-        require(idle.is_none(), Invariant::Progress, || {
-            let backend = idle.unwrap_or(0);
-            format!("{} requests wait, and backend {backend} is not dialled", self.waiting)
-        })
+        match (0..self.backends.len()).find(idle) {
+            Some(index) => fail(
+                Invariant::Progress,
+                format!("{} requests wait, and backend {index} is not dialled", self.waiting),
+            ),
+            None => Ok(()),
+        }
     }
 
     /// Records the backends that could be dialled instead of a backend with a slow dial.
@@ -47,15 +50,12 @@ impl Books {
 
     /// Returns true if limits and health allow a dial; the pool alone knows the backoff.
     fn has_place_for_dial(&self, index: usize) -> bool {
-        let connections = &self.connections[self.slots_of(index)];
-        let active = |phase| matches!(phase, ConnectionPhase::Connecting | ConnectionPhase::Up);
-        let active = connections.iter().filter(|connection| active(connection.phase)).count();
-        let left = connections.iter().any(|connection| {
+        let left = self.connections[self.slots_of(index)].iter().any(|connection| {
             connection.phase == ConnectionPhase::Gone && connection.generation < self.generation_max
         });
         // A backend used only because of fail-open gets one dial at a time.
         let dialling = self.dials(index).next().is_some();
-        left && active < self.config.limits.connections_per_backend
+        left && self.active(index) < self.config.limits.connections_per_backend
             && (self.backends[index].is_usable() || !dialling)
     }
 
@@ -63,8 +63,15 @@ impl Books {
         self.dials(index).any(|expected| expected == 0)
     }
 
+    /// Dials and ready connections of a backend.
+    pub(super) fn active(&self, index: usize) -> usize {
+        let active = |phase| matches!(phase, ConnectionPhase::Connecting | ConnectionPhase::Up);
+        let connections = self.connections[self.slots_of(index)].iter();
+        connections.filter(|connection| active(connection.phase)).count()
+    }
+
     /// Streams expected from each dial to a backend.
-    fn dials(&self, index: usize) -> impl Iterator<Item = u32> {
+    pub(super) fn dials(&self, index: usize) -> impl Iterator<Item = u32> {
         let connections = self.connections[self.slots_of(index)].iter();
         connections
             .filter(|connection| connection.phase == ConnectionPhase::Connecting)

@@ -3,7 +3,7 @@
 use baton::pool::{Evidence, Input, Instant, Outcome, Rejection, RequestId};
 
 use super::books::{Books, ConnectionPhase, Decision, Ending, RequestPhase, Stream};
-use super::{Invariant, Verdict, require};
+use super::{Invariant, Verdict, fail, require};
 
 impl Books {
     pub(super) fn request_ended(
@@ -16,7 +16,7 @@ impl Books {
         evidence: Option<Evidence>,
     ) -> Verdict {
         let Some(index) = self.request(id) else {
-            return require(false, Invariant::Conservation, || format!("{id:?} ended twice"));
+            return fail(Invariant::Conservation, format!("{id:?} ended twice"));
         };
         let phase = self.requests[index as usize].phase;
         match phase {
@@ -157,9 +157,10 @@ impl Books {
                 Ok(())
             }
             Stream::Resetting { .. } => Ok(()),
-            Stream::Open { .. } | Stream::Free => require(false, Invariant::Limits, || {
-                format!("{stream:?} was released without a reset: the peer still counts it")
-            }),
+            Stream::Open { .. } | Stream::Free => fail(
+                Invariant::Limits,
+                format!("{stream:?} was released without a reset: the peer still counts it"),
+            ),
         }
     }
 }

@@ -54,12 +54,15 @@ impl Books {
             }
             Input::BodyProgressed { stream, bytes } => self.progressed(now, stream, bytes),
             Input::BackendAdded { .. } => unreachable!("answered Added or Refused"),
-            Input::BackendRemoved { .. }
-            | Input::DrainRequested { .. }
-            | Input::DrainCancelled { .. }
-            | Input::WeightChanged { .. }
-            | Input::ProbeFinished { .. }
-            | Input::SettingChanged { .. } => self.apply_to_backend(now, input),
+            Input::BackendRemoved { backend }
+            | Input::DrainRequested { backend, .. }
+            | Input::DrainCancelled { backend }
+            | Input::WeightChanged { backend, .. }
+            | Input::ProbeFinished { backend, .. } => {
+                let index = self.backend(backend).expect("answered Done");
+                self.apply_to_backend(now, input, index);
+            }
+            Input::SettingChanged { setting } => self.change(now, setting),
             Input::ResponseEnded { stream } => {
                 let index = self.carried(stream);
                 if self.requests[index as usize].sent_whole {
@@ -87,7 +90,7 @@ impl Books {
 
     fn max_streams_changed(&mut self, connection: ConnectionToken, max_streams: u32) {
         let slot = self.known(connection);
-        if self.connections[slot].protocol == Protocol::Http2 {
+        if !self.connections[slot].http1 {
             let cap = self.config.limits.streams_per_connection as u32;
             self.connections[slot].limit = max_streams.min(cap);
         }
@@ -105,9 +108,9 @@ impl Books {
         self.set_phase(now, slot, ConnectionPhase::Up);
         let cap = self.config.limits.streams_per_connection as u32;
         let connection = &mut self.connections[slot];
-        connection.protocol = protocol;
+        connection.http1 = protocol == Protocol::Http1;
         // RFC 9113, 6.5.2: 100 is the recommended minimum that a peer should allow.
-        let allowed = if protocol == Protocol::Http1 { 1 } else { max_streams.unwrap_or(100) };
+        let allowed = if connection.http1 { 1 } else { max_streams.unwrap_or(100) };
         connection.limit = allowed.min(cap);
         connection.up_since = now;
         connection.idle_since = now;
@@ -256,7 +259,7 @@ impl Books {
     fn failed(&mut self, now: Instant, token: StreamToken, failure: StreamFailure) {
         let index = self.carried(token);
         let slot = self.known(token.connection);
-        let http1 = self.connections[slot].protocol == Protocol::Http1;
+        let http1 = self.connections[slot].http1;
         let unfit = match failure {
             StreamFailure::NotSent | StreamFailure::ConnectionLost | StreamFailure::Malformed => {
                 true
@@ -391,8 +394,7 @@ impl Books {
         evidence: impl Fn(u32) -> Option<Evidence>,
         exact: Decision,
     ) {
-        let per_connection = self.config.limits.streams_per_connection;
-        for place in slot * per_connection..(slot + 1) * per_connection {
+        for place in self.streams_of(slot) {
             if let Stream::Open { stream_id, request, .. } = self.streams[place]
                 && let Some(evidence) = evidence(stream_id)
             {
@@ -405,8 +407,7 @@ impl Books {
     }
 
     pub(super) fn forget_resets(&mut self, now: Instant, slot: usize) {
-        let per_connection = self.config.limits.streams_per_connection;
-        for place in slot * per_connection..(slot + 1) * per_connection {
+        for place in self.streams_of(slot) {
             if matches!(self.streams[place], Stream::Resetting { .. }) {
                 self.free_stream(now, slot, place);
             }
@@ -431,14 +432,8 @@ impl Books {
         let Some((at, reason)) = self.fired else {
             return Ok(());
         };
-        match reason {
-            TimerReason::Ejection => self.ejection_over(at),
-            TimerReason::ConnectionLife
-            | TimerReason::ConnectionQuiet
-            | TimerReason::RequestDeadline
-            | TimerReason::Backoff
-            | TimerReason::Probe
-            | TimerReason::Shutdown => {}
+        if reason == TimerReason::Ejection {
+            self.ejection_over(at);
         }
         self.count_timeouts(now)
     }
@@ -460,8 +455,7 @@ impl Books {
 
     /// Returns true if the connection carries a request, not only streams being reset.
     fn carries(&self, slot: usize) -> bool {
-        let per_connection = self.config.limits.streams_per_connection;
-        let entries = &self.streams[slot * per_connection..(slot + 1) * per_connection];
+        let entries = &self.streams[self.streams_of(slot)];
         entries.iter().any(|entry| matches!(entry, Stream::Open { .. }))
     }
 

@@ -183,14 +183,14 @@ impl Books {
         let config = self.config.health;
         let state = &mut self.backends[backend];
         let probes = &mut state.probes;
-        if passed == probes.up {
+        if passed != probes.down {
             probes.against = 0;
             return;
         }
         probes.against += 1;
         let needed = if passed { config.rise } else { config.fall };
         if probes.against >= needed {
-            probes.up = passed;
+            probes.down = !passed;
             probes.against = 0;
             if passed {
                 state.returned = Some(now);

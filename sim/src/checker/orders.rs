@@ -4,9 +4,9 @@ use baton::pool::{
     CloseReason, ConnectionToken, Input, Instant, Output, RequestId, StreamToken, TimerReason,
 };
 
-use super::books::{Books, ConnectionPhase, Decision, Phase, RequestPhase, Stream};
+use super::books::{Books, Connection, ConnectionPhase, Decision, Phase, RequestPhase, Stream};
 use super::facts::lost_evidence;
-use super::{Invariant, Verdict, require};
+use super::{Invariant, Verdict, fail, require};
 
 impl Books {
     /// Applies one order of the current step.
@@ -49,13 +49,7 @@ impl Books {
             && token.generation <= self.generation_max;
         require(fresh, legal, || format!("a dial in a used slot or generation: {token:?}"))?;
         require(self.phase != Phase::Over, legal, || "a dial after the shutdown".to_owned())?;
-        let first = backend * self.slots_per_backend;
-        let active = self.connections[first..first + self.slots_per_backend]
-            .iter()
-            .filter(|connection| {
-                matches!(connection.phase, ConnectionPhase::Connecting | ConnectionPhase::Up)
-            })
-            .count();
+        let active = self.active(backend);
         let most = self.config.limits.connections_per_backend;
         require(active < most, Invariant::Limits, || {
             format!("a dial with {active} connections to backend {backend}, at most {most}")
@@ -65,9 +59,7 @@ impl Books {
         // this backend's turn and another backend serves the request meanwhile.
         let usable = self.backends[backend].is_usable();
         let covered = self.expected_streams() >= u64::from(self.waiting);
-        let dialling = self.connections[first..first + self.slots_per_backend]
-            .iter()
-            .any(|connection| connection.phase == ConnectionPhase::Connecting);
+        let dialling = self.dials(backend).next().is_some();
         // A backend used only because of fail-open gets one dial at a time, from which no streams
         // are expected.
         let extra = covered || self.waiting == 0;
@@ -79,24 +71,14 @@ impl Books {
         }
         let expected = if usable { self.backends[backend].expected } else { 0 };
         self.note_repeated_dial(backend);
-        let connection = &mut self.connections[index];
-        connection.generation = token.generation;
-        connection.phase = ConnectionPhase::Connecting;
-        connection.since = now;
-        connection.load = 0;
-        connection.opened = 0;
-        connection.limit = 0;
-        connection.last_stream_id = u32::MAX;
-        connection.ping_out = false;
-        connection.quiet_latest = Instant::ZERO;
-        connection.pongs = 0;
-        connection.suspect = false;
-        connection.expected = expected;
-        connection.responses = 0;
-        connection.lost_without_goodbye = false;
-        connection.ends_at = None;
-        connection.only_then = false;
-        connection.resumable = false;
+        self.connections[index] = Connection {
+            phase: ConnectionPhase::Connecting,
+            generation: token.generation,
+            since: now,
+            last_stream_id: u32::MAX,
+            expected,
+            ..Connection::default()
+        };
         Ok(())
     }
 
@@ -109,9 +91,8 @@ impl Books {
     ) -> Verdict {
         self.resolve_limbo()?;
         let legal = Invariant::CommandLegality;
-        let slot = self.slot(token.connection);
-        let Some(slot) = slot else {
-            return require(false, legal, || format!("{token:?} on a connection that is gone"));
+        let Some(slot) = self.slot(token.connection) else {
+            return fail(legal, format!("{token:?} on a connection that is gone"));
         };
         let per_connection = self.config.limits.streams_per_connection;
         let connection = &self.connections[slot];
@@ -132,9 +113,7 @@ impl Books {
             && token.ordinal == connection.opened;
         require(free, Invariant::ExclusiveOwnership, || format!("{token:?} was given out before"))?;
         let Some(index) = self.request(id) else {
-            return require(false, Invariant::Conservation, || {
-                format!("a stream for {id:?}, which has ended")
-            });
+            return fail(Invariant::Conservation, format!("a stream for {id:?}, which has ended"));
         };
         self.take_waiting(index, attempt)?;
         self.take_turn(token.connection.backend, attempt)?;
@@ -207,9 +186,10 @@ impl Books {
         let slot = self.slot(token);
         let Some(slot) = slot.filter(|slot| self.connections[*slot].phase == ConnectionPhase::Up)
         else {
-            return require(false, Invariant::CommandLegality, || {
-                format!("a PING on {token:?}, which is not ready")
-            });
+            return fail(
+                Invariant::CommandLegality,
+                format!("a PING on {token:?}, which is not ready"),
+            );
         };
         let connection = &mut self.connections[slot];
         let silence = self.config.timeouts.silence.saturating_mul(1 << connection.pongs.min(6));
@@ -230,9 +210,10 @@ impl Books {
         reason: CloseReason,
     ) -> Verdict {
         let Some(slot) = self.slot(token) else {
-            return require(false, Invariant::CommandLegality, || {
-                format!("{token:?} was closed, but it is gone")
-            });
+            return fail(
+                Invariant::CommandLegality,
+                format!("{token:?} was closed, but it is gone"),
+            );
         };
         let timeouts = &self.config.timeouts;
         let connection = &self.connections[slot];
@@ -284,25 +265,18 @@ impl Books {
         self.forget_resets(now, slot);
         self.kill(now, slot, |stream_id| Some(lost_evidence(stream_id)), Decision::Either);
         self.set_phase(now, slot, ConnectionPhase::Gone);
-        match reason {
-            CloseReason::ConnectDeadline => self.dial_failed(now, token.backend),
-            CloseReason::Silent if !barren => self.backend_failed(now, token.backend, of_trial),
-            CloseReason::Silent
-            | CloseReason::Idle
-            | CloseReason::Drained
-            | CloseReason::DrainDeadline
-            | CloseReason::BackendDrained
-            | CloseReason::Shutdown => {}
+        if reason == CloseReason::ConnectDeadline {
+            self.dial_failed(now, token.backend);
+        } else if reason == CloseReason::Silent && !barren {
+            self.backend_failed(now, token.backend, of_trial);
         }
         Ok(())
     }
 
     /// Returns true if the connection carries its backend's trial request.
     fn carries_probe(&self, slot: usize) -> bool {
-        let per_connection = self.config.limits.streams_per_connection;
         let health = self.backends[slot / self.slots_per_backend].health;
-        let entries = &self.streams[slot * per_connection..(slot + 1) * per_connection];
-        entries
+        self.streams[self.streams_of(slot)]
             .iter()
             .any(|entry| matches!(entry, Stream::Open { request, .. } if health.is_probe(*request)))
     }
@@ -326,11 +300,8 @@ impl Books {
 
     /// Streams expected from all dials in flight.
     pub(super) fn expected_streams(&self) -> u64 {
-        let dials = self
-            .connections
-            .iter()
-            .filter(|connection| connection.phase == ConnectionPhase::Connecting);
-        dials.map(|connection| u64::from(connection.expected)).sum()
+        let dials = (0..self.backends.len()).flat_map(|index| self.dials(index));
+        dials.map(u64::from).sum()
     }
 
     pub(super) fn is_shutdown_due(&self, now: Instant) -> bool {
@@ -356,10 +327,10 @@ impl Books {
                     self.waiting += 1;
                 }
                 RequestPhase::Ending(_) => {
-                    let phase = request.phase;
-                    return require(false, Invariant::Conservation, || {
-                        format!("request {index} should have ended: {phase:?}")
-                    });
+                    return fail(
+                        Invariant::Conservation,
+                        format!("request {index} should have ended: {:?}", request.phase),
+                    );
                 }
                 _ => {}
             }

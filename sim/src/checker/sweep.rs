@@ -1,9 +1,9 @@
 //! Checks at the end of a step that the pool's own view equals the model.
 
-use baton::pool::{Pool, Probing, SlotState, TimerReason};
+use baton::pool::{BackendId, Instant, Pool, Probing, SlotState, TimerReason};
 
 use super::backend::{Backend, Health, Service};
-use super::books::{Books, ConnectionPhase, Phase, RequestPhase, Stream};
+use super::books::{Books, Connection, ConnectionPhase, Phase, RequestPhase, Stream};
 use super::{Invariant, Verdict, Violation, require};
 
 /// Checks the pool's own recount, which a driver makes once a second, after every fact.
@@ -122,7 +122,7 @@ impl Books {
             return Ok(());
         }
         for index in 0..self.backends.len() {
-            let backend = baton::pool::BackendId(index as u16);
+            let backend = BackendId(index as u16);
             let idle = room & (1 << index) != 0 && pool.may_be_used(backend);
             require(!idle, Invariant::Progress, || {
                 format!("{} requests wait while backend {index} has capacity", self.waiting)
@@ -132,17 +132,17 @@ impl Books {
     }
 
     /// The deadline at which a dial becomes slow, unless it is slow already.
-    fn slow_deadline(&self, slot: usize) -> Option<baton::pool::Instant> {
+    fn slow_deadline(&self, slot: usize) -> Option<Instant> {
         let connection = &self.connections[slot];
         let counted = connection.phase == ConnectionPhase::Connecting && connection.expected > 0;
         counted.then(|| connection.since.after(self.config.timeouts.silence))
     }
 
     /// The deadline for a PING on a silent connection with streams.
-    fn silence_deadline(&self, slot: usize) -> Option<baton::pool::Instant> {
+    fn silence_deadline(&self, slot: usize) -> Option<Instant> {
         let connection = &self.connections[slot];
         let watched = connection.phase == ConnectionPhase::Up
-            && connection.protocol == baton::pool::Protocol::Http2
+            && !connection.http1
             && connection.load > 0
             && !connection.suspect;
         let backend = &self.backends[slot / self.slots_per_backend];
@@ -153,7 +153,7 @@ impl Books {
     }
 
     /// The deadline for the next health check, or for the result of the check in flight.
-    fn probe_deadline(&self, state: &Backend) -> Option<baton::pool::Instant> {
+    fn probe_deadline(&self, state: &Backend) -> Option<Instant> {
         let probed = self.config.probing == Probing::Ordered
             && self.phase == Phase::Running
             && matches!(state.service, Service::Serving | Service::Draining);
@@ -177,7 +177,7 @@ impl Books {
             _ => None,
         });
         let first_request = requests.min();
-        let connections = self.connections.iter().filter_map(|connection| match connection.phase {
+        let end = |(slot, connection): (usize, &Connection)| match connection.phase {
             ConnectionPhase::Connecting => Some(connection.since.after(timeouts.connect)),
             ConnectionPhase::Draining => {
                 // While responses continue, at most twenty times the timeout.
@@ -190,12 +190,10 @@ impl Books {
                     None => quiet,
                 })
             }
-            ConnectionPhase::Lost => {
-                let own = connection.since.after(timeouts.drain);
-                Some(connection.ends_at.map_or(own, |at| at.min(own)))
-            }
+            ConnectionPhase::Lost => Some(self.lost_deadline(slot)),
             ConnectionPhase::Gone | ConnectionPhase::Up => None,
-        });
+        };
+        let connections = self.connections.iter().enumerate().filter_map(end);
         let shutdown = match self.phase {
             Phase::Draining(deadline) => Some(deadline),
             Phase::Running | Phase::Over => None,
