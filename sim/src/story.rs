@@ -4,7 +4,7 @@ mod words;
 
 use std::fmt::Write as _;
 
-use baton::pool::Input;
+use baton::pool::{Handled, Input};
 
 use crate::plan::Plan;
 use crate::trace::{Entry, Told, Trace, What};
@@ -13,12 +13,13 @@ use words::Names;
 pub use words::Slot;
 
 /// The party that caused an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Lane {
     /// A client, or the operator.
     Client,
     /// The pool.
+    #[default]
     Pool,
     /// A connection's end at the shell.
     Connection,
@@ -27,7 +28,7 @@ pub enum Lane {
 }
 
 /// One line.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, Default, serde::Serialize)]
 pub struct Line {
     /// Microseconds since the start.
     pub at_us: f64,
@@ -67,111 +68,75 @@ fn line(
     plan: &Plan,
     asked: &mut Option<u32>,
 ) -> Option<Line> {
-    let blank = Line {
-        at_us: entry.at as f64 / 1_000.0,
-        step: None,
-        lane: Lane::Pool,
-        to: None,
-        text: String::new(),
-        orders: Vec::new(),
-        fault: false,
-        about: Vec::new(),
-        slots: Vec::new(),
-        requests: None,
+    let mut line = Line { at_us: entry.at as f64 / 1_000.0, ..Line::default() };
+    (line.lane, line.to) = match &entry.what {
+        What::Asked(_) | What::Told(_) => (Lane::Pool, None),
+        What::Sent(..) => (Lane::Connection, Some(Lane::Backend)),
+        What::Answered(..) => (Lane::Backend, Some(Lane::Connection)),
+        What::Received(..) | What::Lost(_) => (Lane::Connection, None),
+        What::Read(..) | What::Struck(_) | What::Healed => (Lane::Backend, None),
     };
-    Some(match &entry.what {
+    match &entry.what {
         What::Asked(request) => {
             *asked = Some(*request);
             return None;
         }
-        What::Told(told) => told_line(told, names, asked.take(), blank),
-        What::Sent(link, frame) => Line {
-            lane: Lane::Connection,
-            to: Some(Lane::Backend),
-            text: names.up(*link, *frame),
-            about: names.about_up(*link, *frame),
-            ..blank
-        },
-        What::Read(link, frame) => Line {
-            lane: Lane::Backend,
-            text: format!("reads {}", names.up(*link, *frame)),
-            about: names.about_up(*link, *frame),
-            ..blank
-        },
-        What::Answered(link, frame) => Line {
-            lane: Lane::Backend,
-            to: Some(Lane::Connection),
-            text: names.down(*link, *frame),
-            about: names.about_down(*link, *frame),
-            ..blank
-        },
-        What::Received(link, frame) => Line {
-            lane: Lane::Connection,
-            text: format!("receives {}", names.down(*link, *frame)),
-            about: names.about_down(*link, *frame),
-            ..blank
-        },
-        What::Lost(link) => Line {
-            lane: Lane::Connection,
-            text: format!("{} is lost", names.link(*link)),
-            about: vec![names.backend(*link)],
-            ..blank
-        },
+        What::Told(told) => told_line(told, names, asked.take(), &mut line),
+        What::Sent(link, frame) => (line.text, line.about) = names.up(*link, *frame),
+        What::Read(link, frame) => {
+            (line.text, line.about) = names.up(*link, *frame);
+            line.text.insert_str(0, "reads ");
+        }
+        What::Answered(link, frame) => (line.text, line.about) = names.down(*link, *frame),
+        What::Received(link, frame) => {
+            (line.text, line.about) = names.down(*link, *frame);
+            line.text.insert_str(0, "receives ");
+        }
+        What::Lost(link) => {
+            line.text = format!("{} is lost", names.link(*link));
+            line.about = vec![names.backend(*link)];
+        }
         What::Struck(directive) => {
             let directive = &plan.directives[*directive as usize];
-            Line {
-                lane: Lane::Backend,
-                text: format!("{}: {:?}", directive.family, directive.act),
-                fault: true,
-                ..blank
-            }
+            line.text = format!("{}: {:?}", directive.family, directive.act);
+            line.fault = true;
         }
-        What::Healed => Line {
-            lane: Lane::Backend,
-            text: format!("faults stop; backends from now on: {:?}", plan.heal.backends),
-            fault: true,
-            ..blank
-        },
-    })
+        What::Healed => {
+            line.text = format!("faults stop; backends from now on: {:?}", plan.heal.backends);
+            line.fault = true;
+        }
+    }
+    Some(line)
 }
 
-fn told_line(told: &Told, names: &mut Names<'_>, asked: Option<u32>, blank: Line) -> Line {
+fn told_line(told: &Told, names: &mut Names<'_>, asked: Option<u32>, line: &mut Line) {
     let accepted = match told.handled {
-        baton::pool::Handled::Accepted(id) => Some(id),
+        Handled::Accepted(id) => Some(id),
         _ => None,
     };
     if let (Some(request), Some(id)) = (asked, accepted) {
         names.accept(id, request);
     }
-    let mut about = names.about_input(told.input, accepted);
+    line.about = names.about_input(told.input, accepted);
     for order in &told.orders {
-        about.extend(names.about_order(*order));
+        line.about.extend(names.about_order(*order));
     }
-    about.sort();
-    about.dedup();
-    let from_client = matches!(
-        told.input,
-        Input::RequestArrived { .. }
-            | Input::RequestCancelled { .. }
-            | Input::ReplayBufferExceeded { .. }
-            | Input::ShutdownRequested { .. }
-    );
-    let lane = match told.input {
+    line.about.sort();
+    line.about.dedup();
+    line.lane = match told.input {
         Input::Timeout => Lane::Pool,
-        _ if from_client => Lane::Client,
+        Input::RequestArrived { .. }
+        | Input::RequestCancelled { .. }
+        | Input::ReplayBufferExceeded { .. }
+        | Input::ShutdownRequested { .. } => Lane::Client,
         _ => Lane::Connection,
     };
-    Line {
-        step: Some(told.step),
-        lane,
-        to: (lane != Lane::Pool).then_some(Lane::Pool),
-        text: names.input(told.input, asked, accepted, told.handled),
-        orders: told.orders.iter().map(|order| names.order(*order)).collect(),
-        about,
-        slots: told.slots.iter().map(|view| names.slot(*view)).collect(),
-        requests: Some((told.waiting, told.live)),
-        ..blank
-    }
+    line.to = (line.lane != Lane::Pool).then_some(Lane::Pool);
+    line.step = Some(told.step);
+    line.text = names.input(told.input, asked, accepted, told.handled);
+    line.orders = told.orders.iter().map(|order| names.order(*order)).collect();
+    line.slots = told.slots.iter().map(|view| names.slot(*view)).collect();
+    line.requests = Some((told.waiting, told.live));
 }
 
 /// Selects the lines to show.
@@ -220,15 +185,8 @@ fn write_line(text: &mut String, line: &Line) {
     let step = line.step.map_or(String::new(), |step| step.to_string());
     let mut cells = [const { Vec::new() }; 4];
     let own = line.lane as usize;
-    let arrow = match line.to {
-        Some(to) if (to as usize) > own => " ─▶",
-        Some(_) => "",
-        None => "",
-    };
-    let back = match line.to {
-        Some(to) if (to as usize) < own => "◀─ ",
-        _ => "",
-    };
+    let arrow = if line.to.is_some_and(|to| to as usize > own) { " ─▶" } else { "" };
+    let back = if line.to.is_some_and(|to| (to as usize) < own) { "◀─ " } else { "" };
     let mark = if line.fault { "⚡ " } else { "" };
     cells[own].push(format!("{mark}{back}{}{arrow}", line.text));
     for order in &line.orders {

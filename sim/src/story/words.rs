@@ -81,71 +81,61 @@ impl<'a> Names<'a> {
         format!("{}/s{}", self.connection(token.connection), token.ordinal + 1)
     }
 
-    fn exchange(&self, exchange: u32) -> String {
-        let exchange = &self.trace.exchanges[exchange as usize];
-        let (stream, request) = (self.stream(exchange.token), self.request(exchange.request));
-        format!("{stream} ({request})")
-    }
-
-    pub(super) fn up(&self, link: u32, frame: UpFrame) -> String {
-        match frame {
-            UpFrame::Headers(exchange) => format!("HEADERS {}", self.exchange(exchange)),
-            UpFrame::BodyEnd(exchange) => format!("end of body {}", self.exchange(exchange)),
-            UpFrame::Reset(exchange) => format!("RST_STREAM {}", self.exchange(exchange)),
-            UpFrame::Ping => format!("PING {}", self.link(link)),
-            UpFrame::SettingsAck(most) => format!("SETTINGS ack ({most}) {}", self.link(link)),
-            UpFrame::Close => format!("close {}", self.link(link)),
-        }
-    }
-
-    pub(super) fn down(&self, link: u32, frame: DownFrame) -> String {
-        match frame {
-            DownFrame::Settings(most) => format!("SETTINGS streams={most} {}", self.link(link)),
-            DownFrame::GoAway(last, code) => {
-                format!("GOAWAY last={last} code={code:#x} {}", self.link(link))
-            }
-            DownFrame::Informational(exchange) => format!("1xx {}", self.exchange(exchange)),
-            DownFrame::Head(exchange) => format!("response head {}", self.exchange(exchange)),
-            DownFrame::Data(exchange) => format!("response body {}", self.exchange(exchange)),
-            DownFrame::End(exchange) => format!("response end {}", self.exchange(exchange)),
-            DownFrame::Reset(exchange, code) => {
-                format!("RST_STREAM {} code={code:#x}", self.exchange(exchange))
-            }
-            DownFrame::Pong => format!("PING ack {}", self.link(link)),
-            DownFrame::Close => format!("closes {}", self.link(link)),
-        }
-    }
-
-    pub(super) fn about_up(&self, link: u32, frame: UpFrame) -> Vec<String> {
+    /// The words for a frame to the backend, and the names of what it concerns.
+    pub(super) fn up(&self, link: u32, frame: UpFrame) -> (String, Vec<String>) {
         let exchange = match frame {
             UpFrame::Headers(exchange) | UpFrame::BodyEnd(exchange) | UpFrame::Reset(exchange) => {
                 Some(exchange)
             }
             UpFrame::Ping | UpFrame::SettingsAck(_) | UpFrame::Close => None,
         };
-        self.about(link, exchange)
+        let (whom, about) = self.concerned(link, exchange);
+        let text = match frame {
+            UpFrame::Headers(_) => format!("HEADERS {whom}"),
+            UpFrame::BodyEnd(_) => format!("end of body {whom}"),
+            UpFrame::Reset(_) => format!("RST_STREAM {whom}"),
+            UpFrame::Ping => format!("PING {whom}"),
+            UpFrame::SettingsAck(most) => format!("SETTINGS ack ({most}) {whom}"),
+            UpFrame::Close => format!("close {whom}"),
+        };
+        (text, about)
     }
 
-    pub(super) fn about_down(&self, link: u32, frame: DownFrame) -> Vec<String> {
+    /// The words for a frame from the backend, and the names of what it concerns.
+    pub(super) fn down(&self, link: u32, frame: DownFrame) -> (String, Vec<String>) {
         let exchange = match frame {
             DownFrame::Informational(exchange)
             | DownFrame::Head(exchange)
             | DownFrame::Data(exchange)
             | DownFrame::End(exchange)
             | DownFrame::Reset(exchange, _) => Some(exchange),
-            DownFrame::Settings(_) | DownFrame::GoAway(..) | DownFrame::Pong | DownFrame::Close => {
-                None
-            }
+            _ => None,
         };
-        self.about(link, exchange)
+        let (whom, about) = self.concerned(link, exchange);
+        let text = match frame {
+            DownFrame::Settings(most) => format!("SETTINGS streams={most} {whom}"),
+            DownFrame::GoAway(last, code) => format!("GOAWAY last={last} code={code:#x} {whom}"),
+            DownFrame::Informational(_) => format!("1xx {whom}"),
+            DownFrame::Head(_) => format!("response head {whom}"),
+            DownFrame::Data(_) => format!("response body {whom}"),
+            DownFrame::End(_) => format!("response end {whom}"),
+            DownFrame::Reset(_, code) => format!("RST_STREAM {whom} code={code:#x}"),
+            DownFrame::Pong => format!("PING ack {whom}"),
+            DownFrame::Close => format!("closes {whom}"),
+        };
+        (text, about)
     }
 
-    fn about(&self, link: u32, exchange: Option<u32>) -> Vec<String> {
-        let mut about = vec![self.backend(link)];
-        if let Some(exchange) = exchange {
-            about.push(self.request(self.trace.exchanges[exchange as usize].request));
-        }
-        about
+    /// The stream with its request, or else the connection, and the names of the backend and of the
+    /// request.
+    fn concerned(&self, link: u32, exchange: Option<u32>) -> (String, Vec<String>) {
+        let Some(exchange) = exchange else {
+            return (self.link(link), vec![self.backend(link)]);
+        };
+        let exchange = &self.trace.exchanges[exchange as usize];
+        let request = self.request(exchange.request);
+        let whom = format!("{} ({request})", self.stream(exchange.token));
+        (whom, vec![self.backend(link), request])
     }
 
     pub(super) fn about_input(&self, input: Input, accepted: Option<RequestId>) -> Vec<String> {
@@ -187,23 +177,18 @@ impl<'a> Names<'a> {
     }
 
     pub(super) fn about_order(&self, order: Output) -> Vec<String> {
-        let backend = match order {
+        let backend = |token: ConnectionToken| format!("b{}", token.backend.0);
+        match order {
             Output::Connect { connection }
             | Output::Ping { connection }
-            | Output::Close { connection, .. } => Some(connection.backend),
-            Output::OpenStream { stream, .. } | Output::ResetStream { stream, .. } => {
-                Some(stream.connection.backend)
+            | Output::Close { connection, .. } => vec![backend(connection)],
+            Output::OpenStream { stream, request, .. } => {
+                vec![backend(stream.connection), self.id(request)]
             }
-            Output::RequestEnded { .. }
-            | Output::Probe { .. }
-            | Output::ProbeJudged { .. }
-            | Output::BackendChanged { .. }
-            | Output::BackendGone { .. } => None,
-        };
-        let mut about: Vec<_> =
-            backend.map(|backend| format!("b{}", backend.0)).into_iter().collect();
-        about.extend(request_of(order).map(|id| self.id(id)));
-        about
+            Output::ResetStream { stream, .. } => vec![backend(stream.connection)],
+            Output::RequestEnded { request, .. } => vec![self.id(request)],
+            _ => Vec::new(),
+        }
     }
 
     fn asks(&self, request: Option<u32>, idempotent: bool, has_body: bool) -> String {
@@ -370,20 +355,5 @@ fn operator(input: Input) -> String {
             ShutdownCause::PoolReplaced => "the pool is replaced".to_owned(),
         },
         _ => unreachable!("not from the operator"),
-    }
-}
-
-/// The request that an order names, for [`Names`].
-fn request_of(order: Output) -> Option<RequestId> {
-    match order {
-        Output::OpenStream { request, .. } | Output::RequestEnded { request, .. } => Some(request),
-        Output::Connect { .. }
-        | Output::ResetStream { .. }
-        | Output::Ping { .. }
-        | Output::Close { .. }
-        | Output::Probe { .. }
-        | Output::ProbeJudged { .. }
-        | Output::BackendChanged { .. }
-        | Output::BackendGone { .. } => None,
     }
 }
