@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::faults::Profile;
+use crate::mutants::Wish;
 use crate::seed;
 
 /// All checks passed.
@@ -87,14 +88,21 @@ struct RunArguments {
     json: bool,
 }
 
+/// The origin of a plan.
 #[derive(Debug, Args)]
-struct ReplayArguments {
+struct Source {
     /// A seed, or the file of a plan
     #[arg(value_name = "SEED|FILE")]
     what: String,
     /// The profile that plans are generated with
     #[arg(long, value_enum, default_value_t = Profile::Swarm)]
     profile: Profile,
+}
+
+#[derive(Debug, Args)]
+struct ReplayArguments {
+    #[command(flatten)]
+    source: Source,
     /// Show the story up to this step
     #[arg(long, value_name = "STEP")]
     until: Option<u64>,
@@ -111,12 +119,8 @@ struct ReplayArguments {
 
 #[derive(Debug, Args)]
 struct ShrinkArguments {
-    /// A seed, or the file of a plan
-    #[arg(value_name = "SEED|FILE")]
-    what: String,
-    /// The profile that plans are generated with
-    #[arg(long, value_enum, default_value_t = Profile::Swarm)]
-    profile: Profile,
+    #[command(flatten)]
+    source: Source,
 }
 
 #[derive(Debug, Args)]
@@ -151,18 +155,8 @@ struct ExhaustArguments {
 
 #[derive(Debug, Args)]
 struct MutantsArguments {
-    /// Only mutants whose name contains this
-    #[arg(long, value_name = "TEXT")]
-    only: Option<String>,
-    /// Only the canary: it must be found, shrunk and replayed
-    #[arg(long)]
-    canary: bool,
-    /// Seeds within which each mutant must be found
-    #[arg(long, default_value_t = 10_000, value_name = "N")]
-    seeds: u64,
-    /// The root of the repository
-    #[arg(long, default_value = ".", value_name = "DIR")]
-    root: PathBuf,
+    #[command(flatten)]
+    wish: Wish,
     /// Print only one JSON object, at the end
     #[arg(long)]
     json: bool,

@@ -68,7 +68,7 @@ pub struct Coverage {
 }
 
 /// One entry of the catalogue.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Entry {
     /// The table it belongs to.
     pub table: &'static str,

@@ -6,37 +6,35 @@ mod workshop;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use workshop::{Patch, Workshop};
+use workshop::Workshop;
 
-pub use workshop::Fate;
+pub use workshop::{Fate, Patch};
 
 /// The patch that CI plants to check that the simulator finds bugs.
 pub const CANARY: &str = "reuse-after-goaway";
 
 /// The mutants to run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Wish {
-    /// Only mutants whose name contains this.
+    /// Only mutants whose name contains this
+    #[arg(long, value_name = "TEXT")]
     pub only: Option<String>,
-    /// Only [`CANARY`], which must also shrink and replay.
+    /// Only the canary: it must be found, shrunk and replayed
+    #[arg(long)]
     pub canary: bool,
-    /// Seeds within which each mutant must be found.
+    /// Seeds within which each mutant must be found
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
     pub seeds: u64,
-    /// The root of the repository.
+    /// The root of the repository
+    #[arg(long, default_value = ".", value_name = "DIR")]
     pub root: PathBuf,
 }
 
 /// A mutant after its run.
 #[derive(Clone, Debug)]
 pub struct Mutant {
-    /// Its name.
-    pub name: String,
-    /// The bug it plants.
-    pub bug: String,
-    /// The real bugs it is modelled on.
-    pub source: String,
-    /// The invariants expected to break, separated by `, `.
-    pub expected: String,
+    /// Its patch.
+    pub patch: Patch,
     /// The result.
     pub fate: Fate,
 }
@@ -46,7 +44,9 @@ impl Mutant {
     #[must_use]
     pub fn is_dead(&self) -> bool {
         match &self.fate {
-            Fate::Dead { invariant, .. } => self.expected.split(", ").any(|name| name == invariant),
+            Fate::Dead { invariant, .. } => {
+                self.patch.caught_by.split(", ").any(|name| name == invariant)
+            }
             Fate::Alive | Fate::Broken(_) => false,
         }
     }
@@ -58,12 +58,12 @@ impl Mutant {
 /// If the root has no mutants, a header is incomplete, or the copies cannot be made.
 pub fn run(wish: &Wish, say: impl Fn(&str)) -> Result<Vec<Mutant>, String> {
     let patches = workshop::patches(&wish.root)?;
-    let wanted = |patch: &&Patch| match (&wish.only, wish.canary) {
+    let wanted = |patch: &Patch| match (&wish.only, wish.canary) {
         (_, true) => patch.name == CANARY,
         (Some(text), false) => patch.name.contains(text.as_str()),
         (None, false) => true,
     };
-    let wanted: Vec<_> = patches.iter().filter(wanted).collect();
+    let wanted: Vec<_> = patches.into_iter().filter(wanted).collect();
     if wanted.is_empty() {
         return Err("no mutant of that name".to_owned());
     }
@@ -71,18 +71,12 @@ pub fn run(wish: &Wish, say: impl Fn(&str)) -> Result<Vec<Mutant>, String> {
     let mut mutants = Vec::new();
     for patch in wanted {
         say(&format!("{}: {}", patch.name, patch.bug));
-        let fate = match workshop.try_patch(patch, wish.seeds, wish.canary) {
+        let fate = match workshop.try_patch(&patch, wish.seeds, wish.canary) {
             Ok(fate) => fate,
             Err(text) => Fate::Broken(text),
         };
         say(&format!("  {}", describe(&fate)));
-        mutants.push(Mutant {
-            name: patch.name.clone(),
-            bug: patch.bug.clone(),
-            source: patch.source.clone(),
-            expected: patch.caught_by.clone(),
-            fate,
-        });
+        mutants.push(Mutant { patch, fate });
     }
     Ok(mutants)
 }
@@ -112,7 +106,7 @@ pub fn table(mutants: &[Mutant]) -> String {
             Fate::Alive => ("ALIVE".to_owned(), String::new(), String::new()),
             Fate::Broken(reason) => ("BROKEN".to_owned(), reason.replace('\n', " "), String::new()),
         };
-        let (name, source) = (&mutant.name, &mutant.source);
+        let Patch { name, source, .. } = &mutant.patch;
         writeln!(text, "| {name} | {seeds} | {invariant} | {elements} | {source} |")
             .expect("writing to a string");
     }
@@ -132,7 +126,7 @@ pub fn json(mutants: &[Mutant]) -> serde_json::Value {
                 Fate::Alive | Fate::Broken(_) => (None, None),
             };
             serde_json::json!({
-                "name": mutant.name, "dead": mutant.is_dead(), "seeds": seeds,
+                "name": mutant.patch.name, "dead": mutant.is_dead(), "seeds": seeds,
                 "invariant": invariant, "fate": describe(&mutant.fate),
             })
         })

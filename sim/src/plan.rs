@@ -13,7 +13,7 @@ pub use crate::plan::directive::{
     Act, Change, Code, Directive, Forged, LastId, Moment, Stage, When,
 };
 pub use crate::plan::pool::{PoolPlan, StrategyPlan};
-pub use crate::plan::text::{PlanError, read, write};
+pub use crate::plan::text::{read, write};
 
 mod directive;
 mod pool;

@@ -1,6 +1,5 @@
 //! The report of a failure: the invariant, the position and how to replay it.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,24 +9,15 @@ use crate::checker::{Invariant, Violation};
 use crate::coverage::Coverage;
 use crate::plan::{Plan, write};
 use crate::run::{Run, run};
-use crate::story::{self, Filter, Line};
+use crate::story::{self, Line};
 use crate::trace::Trace;
 
-/// A plan's run with all details.
-pub struct Replay {
-    /// The result of the run.
-    pub run: Run,
-    /// The story.
-    pub lines: Vec<Line>,
-}
-
-/// Runs a plan and keeps the whole story.
+/// Runs a plan and returns the result and the whole story.
 #[must_use]
-pub fn replay(plan: &Plan) -> Replay {
+pub fn replay(plan: &Plan) -> (Run, Vec<Line>) {
     let mut trace = Trace::whole();
     let run = run(plan, &mut Coverage::default(), &mut trace);
-    let lines = story::tell(plan, &trace);
-    Replay { run, lines }
+    (run, story::tell(plan, &trace))
 }
 
 /// The first lines of a report: the failure and its position.
@@ -41,21 +31,6 @@ pub fn headline(violation: &Violation, seed: u64, run: &Run) -> String {
         run.time_ns as f64 / 1e6,
         violation.what
     )
-}
-
-/// The whole report of a shrunk plan.
-#[must_use]
-pub fn report(plan: &Plan, headline: &str, shrunk: &str, command: &str, filter: &Filter) -> String {
-    let replay = replay(plan);
-    let mut text = String::new();
-    writeln!(text, "{headline}\n  {shrunk}\n  replay: {command}\n").expect("writing to a string");
-    writeln!(text, "{}", write(plan)).expect("writing to a string");
-    text.push_str(&story::timeline(&filter.apply(&replay.lines)));
-    if let Some(violation) = &replay.run.violation {
-        writeln!(text, "  ✗ {}: {}", violation.invariant, violation.what)
-            .expect("writing to a string");
-    }
-    text
 }
 
 /// Writes a plan to a directory; `cargo test` runs the plans in `tests/regressions`.

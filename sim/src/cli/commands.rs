@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{
     COVERAGE, CoverageArguments, DoctorArguments, ExhaustArguments, HashesArguments, LIVENESS,
     MutantsArguments, NONDETERMINISM, PASS, ReplayArguments, RunArguments, SAFETY, ShrinkArguments,
+    Source,
 };
 use crate::batch::{Batch, Failure, Summary, run_batch};
 use crate::checker::{Invariant, Violation};
@@ -43,15 +44,13 @@ impl Progress {
             let every = if total == u64::MAX { 100_000 } else { (total / 10).max(1) };
             return Self { bar: None, every };
         }
-        if total == u64::MAX {
-            let bar = ProgressBar::no_length();
-            let template = "{spinner} {pos} seeds, {per_sec}";
-            let style = ProgressStyle::with_template(template).expect("the template is fixed");
-            return Self { bar: Some(bar.with_style(style)), every: u64::MAX };
-        }
-        let template = "{bar:40} {pos}/{len} seeds, {per_sec}, {eta} left";
+        let (bar, template) = if total == u64::MAX {
+            (ProgressBar::no_length(), "{spinner} {pos} seeds, {per_sec}")
+        } else {
+            (ProgressBar::new(total), "{bar:40} {pos}/{len} seeds, {per_sec}, {eta} left")
+        };
         let style = ProgressStyle::with_template(template).expect("the template is fixed");
-        Self { bar: Some(ProgressBar::new(total).with_style(style)), every: u64::MAX }
+        Self { bar: Some(bar.with_style(style)), every: u64::MAX }
     }
 
     fn at(&self, before: u64, done: u64) {
@@ -92,12 +91,11 @@ pub(super) fn run(arguments: &RunArguments) -> Outcome {
         profile,
     };
     let summary = run_seeds(&batch, arguments.json);
-    let figures = Figures::of(&summary);
     let Some(failure) = &summary.failure else {
         if arguments.json {
-            println!("{}", figures.json(&summary, None));
+            println!("{}", json(&summary, None));
         } else {
-            println!("PASS  {}", figures.text(&summary));
+            println!("PASS  {}", figures(&summary));
         }
         return Ok(PASS);
     };
@@ -107,9 +105,9 @@ pub(super) fn run(arguments: &RunArguments) -> Outcome {
     let path = report::keep(&shrunk.plan, invariant, failure.seed, &arguments.keep)
         .map_err(|error| format!("{}: {error}", arguments.keep.display()))?;
     if arguments.json {
-        println!("{}", figures.json(&summary, Some((failure, &shrunk, &path))));
+        println!("{}", json(&summary, Some((failure, &shrunk, &path))));
     } else {
-        println!("{}\n{}", failed(failure, &plan, &shrunk, &path, profile), figures.text(&summary));
+        println!("{}\n{}", failed(failure, &plan, &shrunk, &path, profile), figures(&summary));
     }
     Ok(code_of(invariant))
 }
@@ -122,98 +120,94 @@ fn failed(
     path: &Path,
     profile: Profile,
 ) -> String {
-    let headline = report::headline(&failure.violation, failure.seed, &judge(plan));
+    let (seed, path) = (failure.seed, path.display());
+    let headline = report::headline(&failure.violation, seed, &judge(plan));
     let (before, after, runs) = (shrunk.before, shrunk.after, shrunk.runs);
-    let smaller = format!("shrunk {before} → {after} elements in {runs} runs");
-    let command = format!(
-        "sim replay {}   or, at this commit:   sim replay {} --profile {}",
-        path.display(),
-        failure.seed,
-        profile.name()
-    );
-    report::report(&shrunk.plan, &headline, &smaller, &command, &Filter::default())
+    let (run, lines) = report::replay(&shrunk.plan);
+    let story = timeline(&Filter::default().apply(&lines));
+    let end = run.violation.map_or(String::new(), |violation| {
+        format!("  ✗ {}: {}\n", violation.invariant, violation.what)
+    });
+    format!(
+        "{headline}\n  shrunk {before} → {after} elements in {runs} runs\n  \
+         replay: sim replay {path}   or, at this commit:   sim replay {seed} --profile {profile}\n\n\
+         {}\n{story}{end}",
+        write(&shrunk.plan)
+    )
 }
 
-/// The speed of a batch.
-struct Figures {
-    seconds: f64,
+fn seconds(summary: &Summary) -> f64 {
+    summary.took.as_secs_f64().max(1e-9)
 }
 
-impl Figures {
-    fn of(summary: &Summary) -> Self {
-        Self { seconds: summary.took.as_secs_f64().max(1e-9) }
-    }
+/// The size and speed of a batch.
+fn figures(summary: &Summary) -> String {
+    let seconds = seconds(summary);
+    format!(
+        "{} seeds, {} facts in {seconds:.1} s: {:.0} seeds/s, {:.0} facts/s, {:.0} × real time",
+        summary.seeds,
+        summary.facts,
+        summary.seeds as f64 / seconds,
+        summary.facts as f64 / seconds,
+        summary.time_ns as f64 / 1e9 / seconds
+    )
+}
 
-    fn text(&self, summary: &Summary) -> String {
-        format!(
-            "{} seeds, {} facts in {:.1} s: {:.0} seeds/s, {:.0} facts/s, {:.0} × real time",
-            summary.seeds,
-            summary.facts,
-            self.seconds,
-            summary.seeds as f64 / self.seconds,
-            summary.facts as f64 / self.seconds,
-            summary.time_ns as f64 / 1e9 / self.seconds
-        )
-    }
-
-    fn json(
-        &self,
-        summary: &Summary,
-        failure: Option<(&Failure, &smaller::Shrunk, &Path)>,
-    ) -> serde_json::Value {
-        let failure = failure.map(|(failure, shrunk, path)| {
-            serde_json::json!({
-                "seed": failure.seed,
-                "place": failure.place,
-                "invariant": failure.violation.invariant.name(),
-                "what": failure.violation.what,
-                "elements_before": shrunk.before,
-                "elements": shrunk.after,
-                "plan": path,
-            })
-        });
+/// The result of a batch as JSON.
+fn json(
+    summary: &Summary,
+    failure: Option<(&Failure, &smaller::Shrunk, &Path)>,
+) -> serde_json::Value {
+    let failure = failure.map(|(failure, shrunk, path)| {
         serde_json::json!({
-            "pass": failure.is_none(),
-            "seeds": summary.seeds,
-            "facts": summary.facts,
-            "seconds": self.seconds,
-            "virtual_seconds": summary.time_ns as f64 / 1e9,
-            "failure": failure,
+            "seed": failure.seed,
+            "place": failure.place,
+            "invariant": failure.violation.invariant.name(),
+            "what": failure.violation.what,
+            "elements_before": shrunk.before,
+            "elements": shrunk.after,
+            "plan": path,
         })
-    }
+    });
+    serde_json::json!({
+        "pass": failure.is_none(),
+        "seeds": summary.seeds,
+        "facts": summary.facts,
+        "seconds": seconds(summary),
+        "virtual_seconds": summary.time_ns as f64 / 1e9,
+        "failure": failure,
+    })
 }
 
-/// A plan from a seed or a file, with its seed.
-fn plan_of(what: &str, profile: Profile) -> Result<(Plan, u64), String> {
+/// The plan that a seed or a file gives.
+fn plan_of(source: &Source) -> Result<Plan, String> {
+    let what = &source.what;
     if Path::new(what).exists() {
         let text = fs::read_to_string(what).map_err(|error| format!("{what}: {error}"))?;
-        let plan = read(&text).map_err(|error| format!("{what}: {error}"))?;
-        let seed = plan.seed;
-        return Ok((plan, seed));
+        return read(&text).map_err(|error| format!("{what}: {error}"));
     }
     match seed::parse(what) {
-        Ok(seed) => Ok((faults::plan(seed, profile), seed)),
+        Ok(seed) => Ok(faults::plan(seed, source.profile)),
         Err(error) => Err(format!("{error}, or the name of an existing file")),
     }
 }
 
 pub(super) fn replay(arguments: &ReplayArguments) -> Outcome {
-    let (plan, seed) = plan_of(&arguments.what, arguments.profile)?;
-    let replay = report::replay(&plan);
-    let violation = replay.run.violation.as_ref();
-    let verdict = match violation {
-        Some(violation) => report::headline(violation, seed, &replay.run),
+    let plan = plan_of(&arguments.source)?;
+    let (run, lines) = report::replay(&plan);
+    let verdict = match &run.violation {
+        Some(violation) => report::headline(violation, plan.seed, &run),
         None => format!(
             "PASS  {} facts, t={:.3} ms, trace {:016x}",
-            replay.run.facts,
-            replay.run.time_ns as f64 / 1e6,
-            replay.run.hash
+            run.facts,
+            run.time_ns as f64 / 1e6,
+            run.hash
         ),
     };
     let filter = Filter { until: arguments.until, only: arguments.only.clone() };
-    let lines = filter.apply(&replay.lines);
+    let lines = filter.apply(&lines);
     if let Some(path) = &arguments.html {
-        let page = html::page(&arguments.what, &verdict, &write(&plan), &lines);
+        let page = html::page(&arguments.source.what, &verdict, &write(&plan), &lines);
         fs::write(path, page).map_err(|error| format!("{}: {error}", path.display()))?;
     }
     if arguments.json {
@@ -225,13 +219,16 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Outcome {
             println!("page: {}", path.display());
         }
     }
-    Ok(violation.map_or(PASS, |violation| code_of(violation.invariant)))
+    Ok(run.violation.map_or(PASS, |violation| code_of(violation.invariant)))
 }
 
 pub(super) fn shrink(arguments: &ShrinkArguments) -> Outcome {
-    let (plan, _) = plan_of(&arguments.what, arguments.profile)?;
+    let plan = plan_of(&arguments.source)?;
     let Some(Violation { invariant, .. }) = judge(&plan).violation else {
-        return Err(format!("{}: the plan passes; there is nothing to shrink", arguments.what));
+        return Err(format!(
+            "{}: the plan passes; there is nothing to shrink",
+            arguments.source.what
+        ));
     };
     let shrunk = smaller::shrink(&plan, invariant);
     eprintln!("{invariant}: {} → {} elements in {} runs", shrunk.before, shrunk.after, shrunk.runs);
@@ -271,13 +268,7 @@ pub(super) fn exhaust(arguments: &ExhaustArguments) -> Outcome {
 }
 
 pub(super) fn mutants(arguments: &MutantsArguments) -> Outcome {
-    let wish = bank::Wish {
-        only: arguments.only.clone(),
-        canary: arguments.canary,
-        seeds: arguments.seeds,
-        root: arguments.root.clone(),
-    };
-    let results = bank::run(&wish, |text| {
+    let results = bank::run(&arguments.wish, |text| {
         if !arguments.json {
             eprintln!("{text}");
         }
@@ -307,16 +298,7 @@ pub(super) fn coverage(arguments: &CoverageArguments) -> Outcome {
     let required: Vec<_> = entries.iter().filter(|entry| entry.required).collect();
     let missing: Vec<_> = required.iter().filter(|entry| entry.count == 0).collect();
     if arguments.json {
-        let list: Vec<_> = entries
-            .iter()
-            .map(|entry| {
-                serde_json::json!({
-                    "table": entry.table, "name": entry.name,
-                    "count": entry.count, "required": entry.required,
-                })
-            })
-            .collect();
-        println!("{}", serde_json::json!({ "seeds": summary.seeds, "entries": list }));
+        println!("{}", serde_json::json!({ "seeds": summary.seeds, "entries": entries }));
     } else {
         for entry in &entries {
             if arguments.all {

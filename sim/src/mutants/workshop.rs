@@ -16,12 +16,17 @@ const QUICK: [&str; 3] = [
 
 /// A patch and its header.
 #[derive(Clone, Debug)]
-pub(super) struct Patch {
-    pub(super) name: String,
-    pub(super) path: PathBuf,
-    pub(super) bug: String,
-    pub(super) source: String,
-    pub(super) caught_by: String,
+pub struct Patch {
+    /// Its name.
+    pub name: String,
+    /// Its file.
+    pub path: PathBuf,
+    /// The bug it plants.
+    pub bug: String,
+    /// The real bugs it is modelled on.
+    pub source: String,
+    /// The invariants expected to break, separated by `, `.
+    pub caught_by: String,
 }
 
 /// The result of a mutant.
@@ -171,7 +176,7 @@ fn replay(program: &Path, plan: &str, invariant: &str, elements: u64) -> Result<
         return Err(format!("the shrunk plan does not break {invariant} when replayed"));
     }
     let text = fs::read_to_string(plan).map_err(|error| format!("{plan}: {error}"))?;
-    let plan = crate::plan::read(&text).map_err(|error| error.to_string())?;
+    let plan = crate::plan::read(&text)?;
     match crate::run::judge(&plan).violation {
         None => Ok(()),
         Some(violation) => Err(format!("the unchanged pool fails too: {}", violation.invariant)),

@@ -1,32 +1,12 @@
 //! The text format of a plan, and its errors.
 
-use std::fmt;
-
 use super::{Act, FORMAT, Plan};
-
-/// An error in the text of a plan: its position, and the expected value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PlanError(String);
-
-impl PlanError {
-    pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-}
-
-impl fmt::Display for PlanError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for PlanError {}
 
 /// Reads a plan.
 ///
 /// # Errors
 /// An error with line, column and the expected value, or with the name of a value out of bounds.
-pub fn read(text: &str) -> Result<Plan, PlanError> {
+pub fn read(text: &str) -> Result<Plan, String> {
     #[derive(serde::Deserialize)]
     struct Head {
         format: u32,
@@ -35,11 +15,11 @@ pub fn read(text: &str) -> Result<Plan, PlanError> {
         && head.format != FORMAT
     {
         let found = head.format;
-        return Err(PlanError::new(format!("format: expected {FORMAT}, found {found}")));
+        return Err(format!("format: expected {FORMAT}, found {found}"));
     }
     let plan: Plan = ron::from_str(text).map_err(|error| {
         let at = error.span.start;
-        PlanError::new(format!("line {}, column {}: {}", at.line, at.col, error.code))
+        format!("line {}, column {}: {}", at.line, at.col, error.code)
     })?;
     plan.check()?;
     Ok(plan)
@@ -59,12 +39,12 @@ impl Plan {
     ///
     /// # Errors
     /// The first value out of bounds.
-    pub fn check(&self) -> Result<(), PlanError> {
+    pub fn check(&self) -> Result<(), String> {
         let expect = |holds: bool, text: &str| {
-            if holds { Ok(()) } else { Err(PlanError::new(text.to_owned())) }
+            if holds { Ok(()) } else { Err(text.to_owned()) }
         };
         let config = self.config();
-        config.check().map_err(|error| PlanError::new(format!("pool: {error}")))?;
+        config.check().map_err(|error| format!("pool: {error}"))?;
         expect(self.pool.generations != Some(0), "pool.generations: expected at least 1")?;
         let count = self.backends.len();
         expect(self.heal.backends.len() == count, "heal.backends: expected one per backend")?;
