@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::exhaust::Scope;
 use crate::faults::Profile;
 use crate::mutants::Wish;
 use crate::seed;
@@ -125,29 +126,8 @@ struct ShrinkArguments {
 
 #[derive(Debug, Args)]
 struct ExhaustArguments {
-    /// Backends
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=3))]
-    backends: u16,
-    /// Connections per backend
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=2))]
-    connections: u16,
-    /// Streams per connection
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=3))]
-    streams: u16,
-    /// Requests in all
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=3))]
-    requests: u16,
-    /// Faults in one run, of any kind at any moment, or `any` number; an expired deadline is not
-    /// counted
-    #[arg(long, default_value = "1", value_parser = faults, value_name = "N|any")]
-    faults: Faults,
-    /// Let the operator add (at most one), remove and drain backends, with health checks on; each
-    /// of these counts as a fault
-    #[arg(long)]
-    operator: bool,
-    /// Give up after this many states
-    #[arg(long, default_value_t = 50_000_000, value_name = "N")]
-    states: u64,
+    #[command(flatten)]
+    scope: Scope,
     /// Print only one JSON object, at the end
     #[arg(long)]
     json: bool,
@@ -196,18 +176,6 @@ struct HashesArguments {
     /// Number of seeds
     #[arg(long)]
     seeds: u64,
-}
-
-/// A bound on faults, or none.
-#[derive(Clone, Copy, Debug)]
-struct Faults(Option<usize>);
-
-fn faults(text: &str) -> Result<Faults, String> {
-    if text == "any" {
-        return Ok(Faults(None));
-    }
-    let number = text.parse().map_err(|_| format!("`{text}`: expected a number, or `any`"))?;
-    Ok(Faults(Some(number)))
 }
 
 /// A duration of whole seconds, minutes or hours.

@@ -16,6 +16,7 @@ use baton::pool::{
     BackendConfig, Config, Handled, HealthConfig, Input, Instant, Limits, Output, Pool, Probing,
     Protocol, RetryConfig, canonical,
 };
+use clap::builder::TypedValueParser;
 
 use crate::checker::{Checker, Invariant, Violation};
 use crate::coverage::Coverage;
@@ -23,23 +24,48 @@ use crate::run::{catch_panics, take_panic};
 use crate::trace::TraceHasher;
 
 /// The size of a scope.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Scope {
-    /// Backends.
+    /// Backends
+    #[arg(long, default_value_t = 2, value_parser = up_to(3))]
     pub backends: usize,
-    /// Connections per backend.
+    /// Connections per backend
+    #[arg(long, default_value_t = 1, value_parser = up_to(2))]
     pub connections: usize,
-    /// Streams per connection.
+    /// Streams per connection
+    #[arg(long, default_value_t = 2, value_parser = up_to(3))]
     pub streams: usize,
-    /// Requests in all.
+    /// Requests in all
+    #[arg(long, default_value_t = 2, value_parser = up_to(3))]
     pub requests: usize,
-    /// Maximum faults in one run: facts that a healthy peer and a patient client would not cause.
-    /// No limit if `None`.
-    pub faults: Option<usize>,
-    /// True if the operator changes the list of backends, and backends are checked.
+    /// Faults in one run, of any kind at any moment, or `any` number; an expired deadline is not
+    /// counted
+    #[arg(long, default_value = "1", value_parser = faults, value_name = "N|any")]
+    pub faults: Faults,
+    /// Let the operator add (at most one), remove and drain backends, with health checks on; each
+    /// of these counts as a fault
+    #[arg(long)]
     pub operator: bool,
-    /// Number of states at which the search gives up.
-    pub states_max: u64,
+    /// Give up after this many states
+    #[arg(long, default_value_t = 50_000_000, value_name = "N")]
+    pub states: u64,
+}
+
+/// Maximum facts in one run that a healthy peer and a patient client would not cause; no limit if
+/// `None`.
+#[derive(Clone, Copy, Debug)]
+pub struct Faults(pub Option<usize>);
+
+fn faults(text: &str) -> Result<Faults, String> {
+    if text == "any" {
+        return Ok(Faults(None));
+    }
+    let number = text.parse().map_err(|_| format!("`{text}`: expected a number, or `any`"))?;
+    Ok(Faults(Some(number)))
+}
+
+fn up_to(most: i64) -> impl TypedValueParser<Value = usize> {
+    clap::value_parser!(u16).range(1..=most).map(usize::from)
 }
 
 /// A state that breaks an invariant, and the facts that lead to it.
@@ -154,7 +180,7 @@ pub fn explore(scope: &Scope, progress: impl Fn(u64, usize)) -> Found {
     search.start();
     let (mut facts, mut void) = (Vec::new(), Vec::new());
     while let Some(node) = search.frontier.pop_front() {
-        if search.found.states > scope.states_max {
+        if search.found.states > scope.states {
             return search.found;
         }
         facts.clear();
@@ -210,7 +236,7 @@ impl Search<'_> {
             return true;
         }
         let arrived = node.arrived + usize::from(arrives);
-        let faults = match self.scope.faults {
+        let faults = match self.scope.faults.0 {
             None => 0,
             Some(most) => {
                 let faults = node.faults + usize::from(self.is_fault(input));

@@ -237,17 +237,8 @@ pub(super) fn shrink(arguments: &ShrinkArguments) -> Outcome {
 }
 
 pub(super) fn exhaust(arguments: &ExhaustArguments) -> Outcome {
-    let scope = search::Scope {
-        backends: usize::from(arguments.backends),
-        connections: usize::from(arguments.connections),
-        streams: usize::from(arguments.streams),
-        requests: usize::from(arguments.requests),
-        faults: arguments.faults.0,
-        operator: arguments.operator,
-        states_max: arguments.states,
-    };
     let quiet = arguments.json || !std::io::stderr().is_terminal();
-    let found = search::explore(&scope, |states, frontier| {
+    let found = search::explore(&arguments.scope, |states, frontier| {
         if !quiet {
             eprint!("\r{states} states, {frontier} unexplored ");
         }
