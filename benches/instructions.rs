@@ -119,12 +119,12 @@ fn collect(case: &Case, iterations: u64) -> Result<u64, String> {
         .args(["--iterate", &case.name(), &iterations.to_string()])
         .output()
         .map_err(|error| format!("valgrind: {error}"))?;
-    let told = String::from_utf8_lossy(&output.stderr);
-    let collected = told.lines().find_map(|line| line.split_once("Collected : "));
+    let report = String::from_utf8_lossy(&output.stderr);
+    let collected = report.lines().find_map(|line| line.split_once("Collected : "));
     collected
         .filter(|_| output.status.success())
         .and_then(|(_, count)| count.trim().parse().ok())
-        .ok_or_else(|| format!("valgrind of {} counted nothing:\n{told}", case.name()))
+        .ok_or_else(|| format!("valgrind of {} counted nothing:\n{report}", case.name()))
 }
 
 fn has_valgrind() -> bool {

@@ -28,7 +28,7 @@ use crate::proxy::config::{
     BackendSettings, ClusterConfig, ListenerConfig, ProxyConfig, UpstreamTlsSettings,
 };
 use crate::proxy::route::Route;
-use crate::proxy::seams::{self, Listener, Stream};
+use crate::proxy::seams::{self, Listener, NetworkStream};
 use crate::proxy::{run, tls};
 
 /// The names of the backends.
@@ -124,7 +124,7 @@ fn start_backend(
     thread::Builder::new()
         .name(format!("demo backend {name}"))
         .spawn(move || {
-            let backend = Rc::new(Backend { name, acceptor, connections: Cell::new(0) });
+            let backend = Rc::new(DemoBackend { name, acceptor, connections: Cell::new(0) });
             LocalSet::new().block_on(&runtime, backend.serve(listener, address, turn));
         })
         .map_err(failed)?;
@@ -132,14 +132,14 @@ fn start_backend(
     Ok(BackendUrl { scheme: Scheme::Https, host, port })
 }
 
-struct Backend {
+struct DemoBackend {
     name: &'static str,
     acceptor: TlsAcceptor,
     /// The number of connections since the start of the process, over all restarts.
     connections: Cell<u32>,
 }
 
-impl Backend {
+impl DemoBackend {
     async fn serve(self: Rc<Self>, first: std::net::TcpListener, address: SocketAddr, turn: Turn) {
         let mut listener = seams::adopt(first).expect("the listener was made for a runtime");
         let mut life = turn.every / turn.of * (turn.number + 1);
@@ -169,7 +169,7 @@ impl Backend {
 
     async fn connection(
         self: Rc<Self>,
-        stream: Stream,
+        stream: NetworkStream,
         number: u32,
         mut restarting: watch::Receiver<bool>,
     ) {
@@ -195,7 +195,7 @@ impl Backend {
     /// Answers one request. Returns false if the connection has ended.
     async fn answer(
         &self,
-        connection: &mut Connection<TlsStream<Stream>, Bytes>,
+        connection: &mut Connection<TlsStream<NetworkStream>, Bytes>,
         number: u32,
     ) -> bool {
         let Some(Ok((_request, mut respond))) = connection.accept().await else {

@@ -146,14 +146,14 @@ fn usage(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let text = error.render().to_string();
-    let told: Vec<_> = text
+    let message: Vec<_> = text
         .lines()
         .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
         .map(str::trim)
         .filter(|line| !line.is_empty())
         .collect();
-    let told = told.join(" ");
-    eprintln!("baton: {} (try --help)", told.strip_prefix("error: ").unwrap_or(&told));
+    let message = message.join(" ");
+    eprintln!("baton: {} (try --help)", message.strip_prefix("error: ").unwrap_or(&message));
     ExitCode::from(2)
 }
 

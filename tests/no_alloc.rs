@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use baton::pool::settings::{Number, Timeout};
 use baton::pool::{
-    BackendConfig, BackendToken, Config, ConnectFailure, ConnectionToken, Handled, Input, Instant,
-    Limits, Output, Pool, Probing, Protocol, RequestId, Setting, ShutdownCause, Strategy,
+    BackendConfig, BackendToken, Config, ConnectFailure, ConnectionToken, Handled, HealthChecking,
+    Input, Instant, Limits, Output, Pool, Protocol, RequestId, Setting, ShutdownCause, Strategy,
     StreamFailure, StreamToken,
 };
 
@@ -53,7 +53,7 @@ struct World {
     streams: Vec<StreamToken>,
     requests: Vec<RequestId>,
     backends: Vec<BackendToken>,
-    probes: Vec<(BackendToken, u32)>,
+    health_checks: Vec<(BackendToken, u32)>,
     /// Number of dials, further attempts and health checks ordered.
     ordered: [u32; 3],
 }
@@ -75,9 +75,9 @@ impl World {
                     self.ordered[1] += u32::from(attempt > 1);
                     keep(&mut self.streams, stream);
                 }
-                Output::Probe { backend, number } => {
+                Output::CheckHealth { backend, number } => {
                     self.ordered[2] += 1;
-                    keep(&mut self.probes, (backend, number));
+                    keep(&mut self.health_checks, (backend, number));
                 }
                 _ => {}
             }
@@ -147,10 +147,14 @@ impl World {
             6 => setting(Setting::Timeout(Timeout::Queue, Duration::from_secs(code.into()))),
             7 => setting(Setting::Number(Number::Failures, code)),
             8 => setting(Setting::Strategy(Strategy::Weighted)),
-            9 => setting(Setting::Probing(if code < 4 { Probing::Off } else { Probing::Ordered })),
-            _ => match self.probes.pop() {
+            9 => setting(Setting::HealthChecking(if code < 4 {
+                HealthChecking::Off
+            } else {
+                HealthChecking::Ordered
+            })),
+            _ => match self.health_checks.pop() {
                 Some((backend, number)) => {
-                    Input::ProbeFinished { backend, number, passed: code > 1 }
+                    Input::HealthCheckFinished { backend, number, passed: code > 1 }
                 }
                 None => Input::Timeout,
             },
@@ -192,7 +196,7 @@ fn the_pool_does_not_allocate_after_it_is_built() {
             streams: Vec::with_capacity(50),
             requests: Vec::with_capacity(50),
             backends: Vec::with_capacity(20),
-            probes: Vec::with_capacity(20),
+            health_checks: Vec::with_capacity(20),
             ordered: [0; 3],
         };
         world.tell(Input::BackendAdded { weight: 1, exclusive: false });

@@ -7,7 +7,6 @@
 
 mod backend;
 mod backends;
-mod books;
 mod choices;
 mod compare;
 mod dials;
@@ -16,6 +15,7 @@ mod expect;
 mod facts;
 mod health;
 mod judge;
+mod model;
 mod orders;
 mod silent;
 mod sweep;

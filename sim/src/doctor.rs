@@ -70,12 +70,12 @@ pub fn examine(
     }
     let output = other.wait_with_output()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let told: Vec<_> = text.lines().collect();
-    if told.len() != own.len() {
-        let text = format!("the other process printed {} seeds of {}", told.len(), own.len());
+    let answer: Vec<_> = text.lines().collect();
+    if answer.len() != own.len() {
+        let text = format!("the other process printed {} seeds of {}", answer.len(), own.len());
         return Err(io::Error::other(text));
     }
-    for (place, (first, second)) in own.into_iter().zip(told).enumerate() {
+    for (place, (first, second)) in own.into_iter().zip(answer).enumerate() {
         if first != second {
             let seed = from.wrapping_add(place as u64);
             differences.push(Difference { seed, first, second: second.to_owned() });

@@ -54,10 +54,10 @@ impl Draws {
 
     /// The draws of one entity.
     #[must_use]
-    pub fn stream(self, domain: Domain, entity: u64) -> Stream {
+    pub fn stream(self, domain: Domain, entity: u64) -> RandomStream {
         let high = mix(self.0 ^ mix(domain as u64));
         let low = mix(high ^ mix(entity));
-        Stream(Pcg64Mcg::new(u128::from(high) << 64 | u128::from(low)))
+        RandomStream(Pcg64Mcg::new(u128::from(high) << 64 | u128::from(low)))
     }
 
     /// One number between `least` and `most`, both included, of one entity.
@@ -73,9 +73,9 @@ impl Draws {
 
 /// The draws of one entity, in order.
 #[derive(Clone, Debug)]
-pub struct Stream(Pcg64Mcg);
+pub struct RandomStream(Pcg64Mcg);
 
-impl Stream {
+impl RandomStream {
     /// A number below `bound`, which is above zero.
     pub fn below(&mut self, bound: u64) -> u64 {
         assert!(bound > 0, "the bound is above zero");

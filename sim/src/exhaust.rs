@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use baton::pool::setting::{Field as _, Unit};
 use baton::pool::{
-    BackendConfig, Config, Handled, HealthConfig, Input, Instant, Limits, Output, Pool, Probing,
-    Protocol, RetryConfig, canonical,
+    BackendConfig, Config, Handled, HealthChecking, HealthConfig, Input, Instant, Limits, Output,
+    Pool, Protocol, RetryConfig, canonical,
 };
 use clap::builder::TypedValueParser;
 
@@ -189,7 +189,7 @@ pub fn explore(scope: &Scope, progress: impl Fn(u64, usize)) -> Found {
         if scope.operator {
             node.checker.operator_choices(&mut facts);
         }
-        node.checker.void_choices(&mut void);
+        node.checker.ineffective_choices(&mut void);
         for input in &facts {
             if !search.step(&node, *input, false) {
                 return search.found;
@@ -319,7 +319,7 @@ impl Search<'_> {
             | Input::DrainRequested { .. }
             | Input::DrainCancelled { .. }
             | Input::WeightChanged { .. }
-            | Input::ProbeFinished { .. }
+            | Input::HealthCheckFinished { .. }
             | Input::SettingChanged { .. }
             | Input::ShutdownRequested { .. } => true,
         }
@@ -352,7 +352,7 @@ fn config(scope: &Scope) -> Config {
         },
         retry: RetryConfig { attempts: 2, ..RetryConfig::DEFAULT },
         health: HealthConfig { failures: 1, successes: 1, ..HealthConfig::DEFAULT },
-        probing: if scope.operator { Probing::Ordered } else { Probing::Off },
+        health_checking: if scope.operator { HealthChecking::Ordered } else { HealthChecking::Off },
         body_rate_min: 0,
         ..Config::DEFAULT
     };
@@ -365,7 +365,7 @@ fn config(scope: &Scope) -> Config {
         &mut timeouts.max_age,
         &mut timeouts.body_stall,
         &mut timeouts.response_stall,
-        &mut timeouts.probe_interval,
+        &mut timeouts.health_check_interval,
     ] {
         *time = never;
     }

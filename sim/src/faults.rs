@@ -4,7 +4,7 @@
 //! F21 (frames split at every byte) does not exist at this level: the pool has no facts about it.
 
 mod generate;
-mod strike;
+mod inject;
 
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
@@ -70,7 +70,7 @@ baton::words! {
         /// A shutdown under load.
         Shutdown = "X2 shutdown",
         /// Health checks with a wrong result or none.
-        WrongProbes = "X3 wrong health checks",
+        WrongHealthChecks = "X3 wrong health checks",
         /// Backends that answer 502, 503 or 504.
         GatewayFailures = "X4 gateway failures",
     }

@@ -142,7 +142,7 @@ struct Session {
     streams: Vec<StreamToken>,
     requests: Vec<RequestId>,
     /// Backends, each with the number of a health check.
-    probes: Vec<(BackendToken, u32)>,
+    health_checks: Vec<(BackendToken, u32)>,
 }
 
 impl Session {
@@ -158,7 +158,7 @@ impl Session {
             connections: vec![connection],
             streams: vec![StreamToken { connection, stream: u16::MAX, ordinal: 0 }],
             requests: vec![RequestId { index: u32::MAX, generation: 0 }],
-            probes: (0..backends as u16)
+            health_checks: (0..backends as u16)
                 .map(|index| (BackendToken { backend: BackendId(index), generation: 1 }, 0))
                 .collect(),
         }
@@ -172,7 +172,7 @@ impl Session {
         let request = self.requests[pick(self.requests.len())];
         let number = u32::from(raw.number);
         let last = if raw.yes { u32::MAX >> 1 } else { number };
-        let (backend, probe) = self.probes[pick(self.probes.len())];
+        let (backend, health_check) = self.health_checks[pick(self.health_checks.len())];
         match raw.kind % 28 {
             0..=2 => {
                 Input::RequestArrived { idempotent: raw.yes, has_body: number.is_multiple_of(2) }
@@ -208,7 +208,7 @@ impl Session {
             }
             24 => Input::DrainCancelled { backend },
             25 => Input::WeightChanged { backend, weight: u16::from(raw.which) * 4 },
-            26 => Input::ProbeFinished { backend, number: probe, passed: raw.yes },
+            26 => Input::HealthCheckFinished { backend, number: health_check, passed: raw.yes },
             _ if number == 255 => Input::ShutdownRequested { cause: ShutdownCause::ProcessEnds },
             _ if number == 254 => Input::ShutdownRequested { cause: ShutdownCause::PoolReplaced },
             _ => Input::Timeout,
@@ -220,7 +220,7 @@ impl Session {
         let ignore = |_, _: &[Output], _: &Pool| {};
         match self.checker.step(pool, self.now, input, coverage, &mut orders, ignore) {
             Ok(Handled::Accepted(request)) => self.requests.push(request),
-            Ok(Handled::Added(backend)) => self.probes.push((backend, 0)),
+            Ok(Handled::Added(backend)) => self.health_checks.push((backend, 0)),
             Ok(_) => {}
             Err(violation) => {
                 panic!("{}: {} (after {input:?})", violation.invariant, violation.what);
@@ -230,7 +230,9 @@ impl Session {
             match order {
                 Output::Connect { connection } => self.connections.push(connection),
                 Output::OpenStream { stream, .. } => self.streams.push(stream),
-                Output::Probe { backend, number } => self.probes.push((backend, number)),
+                Output::CheckHealth { backend, number } => {
+                    self.health_checks.push((backend, number))
+                }
                 _ => {}
             }
         }

@@ -1,14 +1,14 @@
 //! Mutation test: known bugs of real pools, as patches of this one. Each is applied to a copy of
 //! the repository; the simulator is built with it and must find it.
 
-mod workshop;
+mod runner;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use workshop::Workshop;
+use runner::MutantRunner;
 
-pub use workshop::{Fate, Patch};
+pub use runner::{Fate, Patch};
 
 /// The patch that CI plants to check that the simulator finds bugs.
 pub const CANARY: &str = "reuse-after-goaway";
@@ -57,7 +57,7 @@ impl Mutant {
 /// # Errors
 /// If the root has no mutants, a header is incomplete, or the copies cannot be made.
 pub fn run(wish: &Wish, say: impl Fn(&str)) -> Result<Vec<Mutant>, String> {
-    let patches = workshop::patches(&wish.root)?;
+    let patches = runner::patches(&wish.root)?;
     let wanted = |patch: &Patch| match (&wish.only, wish.canary) {
         (_, true) => patch.name == CANARY,
         (Some(text), false) => patch.name.contains(text.as_str()),
@@ -67,11 +67,11 @@ pub fn run(wish: &Wish, say: impl Fn(&str)) -> Result<Vec<Mutant>, String> {
     if wanted.is_empty() {
         return Err("no mutant of that name".to_owned());
     }
-    let workshop = Workshop::open(&wish.root)?;
+    let runner = MutantRunner::open(&wish.root)?;
     let mut mutants = Vec::new();
     for patch in wanted {
         say(&format!("{}: {}", patch.name, patch.bug));
-        let fate = match workshop.try_patch(&patch, wish.seeds, wish.canary) {
+        let fate = match runner.try_patch(&patch, wish.seeds, wish.canary) {
             Ok(fate) => fate,
             Err(text) => Fate::Broken(text),
         };

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::faults::Family;
 pub use crate::plan::directive::{
-    Act, Change, Code, Directive, Forged, LastId, Moment, Stage, When,
+    Act, Change, Code, Directive, LastId, Moment, Stage, StaleInput, When,
 };
 pub use crate::plan::pool::{PoolPlan, StrategyPlan};
 pub use crate::plan::text::{read, write};

@@ -47,8 +47,8 @@ pub fn keep(plan: &Plan, invariant: Invariant, seed: u64, directory: &Path) -> i
 /// The checked-out commit, or `unknown`.
 #[must_use]
 pub fn commit() -> String {
-    let told = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
-    match told {
+    let answer = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
+    match answer {
         Ok(output) if output.status.success() => {
             String::from_utf8_lossy(&output.stdout).trim().to_owned()
         }

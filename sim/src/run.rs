@@ -39,7 +39,7 @@ pub fn run(plan: &Plan, coverage: &mut Coverage, trace: &mut Trace) -> Run {
         Ok(verdict) => verdict.err(),
         Err(_) => Some(Violation { invariant: Invariant::PoolAssert, what: take_panic() }),
     };
-    Run { violation, facts: trace.told_count(), time_ns, hash: trace.hash() }
+    Run { violation, facts: trace.fact_count(), time_ns, hash: trace.hash() }
 }
 
 /// Runs a plan and returns only its result.

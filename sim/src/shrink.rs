@@ -148,7 +148,14 @@ impl Search {
                 self.change(|plan| plan.pool.$($field).+ = defaults.$($field).+);
             )+};
         }
-        reset!(config.strategy, config.probing, weight, exclusive, spare_places, generations,);
+        reset!(
+            config.strategy,
+            config.health_checking,
+            weight,
+            exclusive,
+            spare_places,
+            generations,
+        );
         for small in 1..4 {
             self.change(|plan| {
                 let limits = &mut plan.pool.config.limits;

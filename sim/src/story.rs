@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use baton::pool::{Handled, Input};
 
 use crate::plan::Plan;
-use crate::trace::{Entry, Told, Trace, What};
+use crate::trace::{Entry, Trace, TracedFact, What};
 use words::Names;
 
 pub use words::Slot;
@@ -70,7 +70,7 @@ fn line(
 ) -> Option<Line> {
     let mut line = Line { at_us: entry.at as f64 / 1_000.0, ..Line::default() };
     (line.lane, line.to) = match &entry.what {
-        What::Asked(_) | What::Told(_) => (Lane::Pool, None),
+        What::Asked(_) | What::TracedFact(_) => (Lane::Pool, None),
         What::Sent(..) => (Lane::Connection, Some(Lane::Backend)),
         What::Answered(..) => (Lane::Backend, Some(Lane::Connection)),
         What::Received(..) | What::Lost(_) => (Lane::Connection, None),
@@ -81,7 +81,7 @@ fn line(
             *asked = Some(*request);
             return None;
         }
-        What::Told(told) => told_line(told, names, asked.take(), &mut line),
+        What::TracedFact(fact) => fact_line(fact, names, asked.take(), &mut line),
         What::Sent(link, frame) => (line.text, line.about) = names.up(*link, *frame),
         What::Read(link, frame) => {
             (line.text, line.about) = names.up(*link, *frame);
@@ -109,21 +109,21 @@ fn line(
     Some(line)
 }
 
-fn told_line(told: &Told, names: &mut Names<'_>, asked: Option<u32>, line: &mut Line) {
-    let accepted = match told.handled {
+fn fact_line(fact: &TracedFact, names: &mut Names<'_>, asked: Option<u32>, line: &mut Line) {
+    let accepted = match fact.handled {
         Handled::Accepted(id) => Some(id),
         _ => None,
     };
     if let (Some(request), Some(id)) = (asked, accepted) {
         names.accept(id, request);
     }
-    line.about = names.about_input(told.input, accepted);
-    for order in &told.orders {
+    line.about = names.about_input(fact.input, accepted);
+    for order in &fact.orders {
         line.about.extend(names.about_order(*order));
     }
     line.about.sort();
     line.about.dedup();
-    line.lane = match told.input {
+    line.lane = match fact.input {
         Input::Timeout => Lane::Pool,
         Input::RequestArrived { .. }
         | Input::RequestCancelled { .. }
@@ -132,11 +132,11 @@ fn told_line(told: &Told, names: &mut Names<'_>, asked: Option<u32>, line: &mut 
         _ => Lane::Connection,
     };
     line.to = (line.lane != Lane::Pool).then_some(Lane::Pool);
-    line.step = Some(told.step);
-    line.text = names.input(told.input, asked, accepted, told.handled);
-    line.orders = told.orders.iter().map(|order| names.order(*order)).collect();
-    line.slots = told.slots.iter().map(|view| names.slot(*view)).collect();
-    line.requests = Some((told.waiting, told.live));
+    line.step = Some(fact.step);
+    line.text = names.input(fact.input, asked, accepted, fact.handled);
+    line.orders = fact.orders.iter().map(|order| names.order(*order)).collect();
+    line.slots = fact.slots.iter().map(|view| names.slot(*view)).collect();
+    line.requests = Some((fact.waiting, fact.live));
 }
 
 /// Selects the lines to show.

@@ -14,7 +14,7 @@ pub(crate) enum What {
     /// A request arrived from a client; the fact follows.
     Asked(u32),
     /// The pool received a fact: its answer, its orders and its slots afterwards.
-    Told(Box<Told>),
+    TracedFact(Box<TracedFact>),
     /// The shell wrote a frame on a connection.
     Sent(u32, UpFrame),
     /// The backend read a frame.
@@ -33,7 +33,7 @@ pub(crate) enum What {
 
 /// A fact and its consequences.
 #[derive(Clone, Debug)]
-pub(crate) struct Told {
+pub(crate) struct TracedFact {
     pub(crate) step: u64,
     pub(crate) input: Input,
     pub(crate) handled: Handled,
@@ -71,7 +71,7 @@ pub(crate) struct Entry {
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
     hasher: TraceHasher,
-    told: u64,
+    facts: u64,
     keeps: bool,
     pub(crate) entries: Vec<Entry>,
     pub(crate) links: Vec<LinkName>,
@@ -99,11 +99,11 @@ impl Trace {
 
     /// Number of facts given so far.
     #[must_use]
-    pub fn told_count(&self) -> u64 {
-        self.told
+    pub fn fact_count(&self) -> u64 {
+        self.facts
     }
 
-    pub(crate) fn told(
+    pub(crate) fn record(
         &mut self,
         now: u64,
         at: Instant,
@@ -112,7 +112,7 @@ impl Trace {
         orders: &[Output],
         pool: &Pool,
     ) {
-        self.told += 1;
+        self.facts += 1;
         (now, at, input, handled).hash(&mut self.hasher);
         for order in orders {
             order.hash(&mut self.hasher);
@@ -123,8 +123,8 @@ impl Trace {
         let stats = pool.stats();
         let backends = (0..pool.config().backends.len() as u16).map(BackendId);
         let connections = backends.flat_map(|backend| pool.connections(backend));
-        let told = Told {
-            step: self.told,
+        let fact = TracedFact {
+            step: self.facts,
             input,
             handled,
             orders: orders.to_vec(),
@@ -132,7 +132,7 @@ impl Trace {
             waiting: stats.waiting,
             live: stats.requests,
         };
-        self.entries.push(Entry { at: now, what: What::Told(Box::new(told)) });
+        self.entries.push(Entry { at: now, what: What::TracedFact(Box::new(fact)) });
     }
 
     pub(crate) fn dialled(&mut self, token: ConnectionToken, backend: u16, nth: u32) {

@@ -7,12 +7,12 @@
 
 mod client;
 mod dial;
-mod forge;
+mod inject;
 mod operator;
 mod phases;
 mod server;
 mod shell;
-mod strike;
+mod stale_input;
 pub(crate) mod tables;
 
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ use crate::draw::{Domain, Draws};
 use crate::plan::{Plan, Span, Ties};
 use crate::trace::{Trace, What};
 pub(crate) use tables::{DownFrame, UpFrame};
-use tables::{Event, Exchange, Link, NONE, Request, Scope, Server};
+use tables::{Event, Exchange, Link, NONE, Scope, Server, SimulatedRequest};
 
 /// A run with more facts than this is considered endless.
 const FACTS_MAX: u64 = 400_000;
@@ -48,7 +48,7 @@ pub(crate) struct World<'a> {
     delays: u32,
     links: Vec<Link>,
     exchanges: Vec<Exchange>,
-    requests: Vec<Request>,
+    requests: Vec<SimulatedRequest>,
     servers: Vec<Server>,
     /// The backend in each of the pool's backend slots.
     owners: Vec<u32>,
@@ -59,12 +59,12 @@ pub(crate) struct World<'a> {
     /// The last request at each index of the pool's table.
     places: Vec<u32>,
     history: Vec<Input>,
-    told: u64,
+    facts: u64,
     /// Until `.0`, the shell's clock lags by `.1` nanoseconds.
     clock_back: (u64, u64),
     /// Until `.0`, timeouts are late by `.1` nanoseconds.
     timers_late: (u64, u64),
-    phase: phases::Phase,
+    phase: phases::RunPhase,
     /// The shutdown cause given to the pool, if any; the end of the process takes precedence.
     shutdown: Option<ShutdownCause>,
     longest_response: u64,
@@ -102,17 +102,17 @@ impl<'a> World<'a> {
             delays: 0,
             links: Vec::new(),
             exchanges: Vec::new(),
-            requests: plan.requests.iter().map(|_| Request::default()).collect(),
+            requests: plan.requests.iter().map(|_| SimulatedRequest::default()).collect(),
             servers,
             owners: (0..places).map(owner).collect(),
             joining: NONE,
             slots: vec![NONE; slots],
             places: vec![NONE; config.limits.requests],
             history: Vec::new(),
-            told: 0,
+            facts: 0,
             clock_back: (0, 0),
             timers_late: (0, 0),
-            phase: phases::Phase::Faults,
+            phase: phases::RunPhase::Faults,
             shutdown: None,
             longest_response: 0,
             handled_orders: Vec::new(),
@@ -127,7 +127,7 @@ impl<'a> World<'a> {
     /// Returns the first invariant that does not hold.
     pub(crate) fn run(&mut self) -> Verdict {
         self.begin();
-        while self.phase != phases::Phase::Done {
+        while self.phase != phases::RunPhase::Done {
             self.step()?;
             self.end_healing_early()?;
         }
@@ -142,8 +142,8 @@ impl<'a> World<'a> {
     /// Records the coverage that only the whole run shows.
     pub(crate) fn finish(&mut self) {
         self.coverage.transitions(self.pool.transitions());
-        let spared = self.pool.stats().counters.spared > 0;
-        sometimes!(self.coverage, Spared, spared);
+        let ejection_overflow = self.pool.stats().counters.ejection_overflow > 0;
+        sometimes!(self.coverage, EjectionOverflow, ejection_overflow);
     }
 
     fn begin(&mut self) {
@@ -167,7 +167,7 @@ impl<'a> World<'a> {
             }
             (None, Some(_)) => self.pop(),
             (None, None) => {
-                self.phase = phases::Phase::Done;
+                self.phase = phases::RunPhase::Done;
                 Ok(())
             }
         }
@@ -183,7 +183,7 @@ impl<'a> World<'a> {
         let late =
             self.draws.between(Domain::Timers, deadline.0, 0, span.least_us, span.most_us) * 1_000;
         let extra = if self.now < self.timers_late.0 { self.timers_late.1 } else { 0 };
-        let back = self.told_at(self.now).0.abs_diff(self.now);
+        let back = self.clock_reading(self.now).0.abs_diff(self.now);
         Some(deadline.0.saturating_add(late + extra + back))
     }
 
@@ -194,13 +194,13 @@ impl<'a> World<'a> {
         self.now = self.now.max(at);
         match event {
             Event::Arrive(request) => return self.arrive(request),
-            Event::Fire(directive, scope) => self.strike(directive, scope),
+            Event::Fire(directive, scope) => self.inject(directive, scope),
             Event::DialEnds(link) => self.dial_ends(link),
             Event::Up(link, frame) => return self.read(link, frame),
             Event::Down(link, frame) => self.receive(link, frame),
             Event::Order(order) => return self.carry_out(order),
             Event::Tell(input) => return self.tell(input).map(drop),
-            Event::Forge(fact, scope) => return self.forge(fact, scope),
+            Event::StaleInput(fact, scope) => return self.send_stale_input(fact, scope),
             Event::HalfSent(exchange) => return self.half_sent(exchange),
             Event::BodySent(exchange) => self.body_sent(exchange),
             Event::Head(exchange) => self.head(exchange),
@@ -212,7 +212,7 @@ impl<'a> World<'a> {
             Event::BreakAll(backend) => self.break_all(backend),
             Event::Heal => return self.heal(),
             Event::Deadline => return self.deadline(),
-            Event::Probe => return self.probe(),
+            Event::RecoveryRequest => return self.recovery_request(),
             Event::Operate(operation) => return self.operate(operation),
         }
         Ok(())
@@ -220,15 +220,15 @@ impl<'a> World<'a> {
 
     /// Gives a fact to the pool. All facts pass through here.
     fn tell(&mut self, input: Input) -> Result<Handled, Violation> {
-        self.told += 1;
-        require(self.told < FACTS_MAX, Invariant::Timers, || {
+        self.facts += 1;
+        require(self.facts < FACTS_MAX, Invariant::Timers, || {
             format!("no end after {FACTS_MAX} facts: something repeats forever")
         })?;
-        let at = self.told_at(self.now);
+        let at = self.clock_reading(self.now);
         self.note_situation(input);
         let mut orders = std::mem::take(&mut self.handled_orders);
         let seen = |handled, orders: &[Output], pool: &Pool| {
-            self.trace.told(self.now, at, input, handled, orders, pool);
+            self.trace.record(self.now, at, input, handled, orders, pool);
         };
         let (pool, coverage) = (&mut self.pool, &mut *self.coverage);
         let handled = self.checker.step(pool, at, input, coverage, &mut orders, seen)?;
@@ -265,7 +265,7 @@ impl<'a> World<'a> {
     }
 
     /// The shell's clock.
-    fn told_at(&self, now: u64) -> Instant {
+    fn clock_reading(&self, now: u64) -> Instant {
         let (until, by) = self.clock_back;
         Instant(if now < until { now.saturating_sub(by) } else { now })
     }

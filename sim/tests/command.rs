@@ -26,9 +26,9 @@ fn a_passing_run_prints_pass_and_exits_with_0() {
     assert_eq!(output.status.code(), Some(0));
     assert!(text(&output).starts_with("PASS  200 seeds"), "{}", text(&output));
     let output = sim(&["run", "--seeds", "50", "--json"]);
-    let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one object");
-    assert_eq!(told["pass"], true);
-    assert_eq!(told["seeds"], 50);
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one object");
+    assert_eq!(answer["pass"], true);
+    assert_eq!(answer["seeds"], 50);
 }
 
 #[test]
@@ -50,8 +50,8 @@ fn a_replay_prints_the_story_and_can_be_filtered() {
     let only = text(&sim(&["replay", "7", "--only", "r0"]));
     assert!(only.len() < whole.len());
     let json = sim(&["replay", "7", "--json"]);
-    let told: serde_json::Value = serde_json::from_slice(&json.stdout).expect("one object");
-    assert!(told["lines"].as_array().is_some_and(|lines| lines.len() > 5));
+    let answer: serde_json::Value = serde_json::from_slice(&json.stdout).expect("one object");
+    assert!(answer["lines"].as_array().is_some_and(|lines| lines.len() > 5));
 }
 
 #[test]
@@ -84,8 +84,8 @@ fn wrong_usage_is_explained_and_exits_with_64() {
         let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
         let output = sim(&arguments);
         assert_eq!(output.status.code(), Some(64), "{arguments:?}");
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(told.contains(expected), "{arguments:?}: {told}");
+        let answer = String::from_utf8_lossy(&output.stderr);
+        assert!(answer.contains(expected), "{arguments:?}: {answer}");
     }
 }
 

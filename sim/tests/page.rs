@@ -8,8 +8,8 @@ const BROWSERS: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "c
 
 fn browser() -> Option<&'static str> {
     BROWSERS.into_iter().find(|name| {
-        let told = Command::new(name).arg("--version").output();
-        told.is_ok_and(|output| output.status.success())
+        let answer = Command::new(name).arg("--version").output();
+        answer.is_ok_and(|output| output.status.success())
     })
 }
 

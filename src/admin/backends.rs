@@ -15,7 +15,7 @@ use crate::proxy::control::{self, Command, Commands};
 use crate::proxy::limits::{NAMED_BACKENDS_MAX, WORKER_ANSWER_TIMEOUT};
 use crate::proxy::operator::{Found, Named, Order, Query, WorkerReport};
 
-/// The weights that there are.
+/// The valid weights.
 const WEIGHTS: Kind = Kind::count(WEIGHT_MAX as u64);
 
 /// Reads which backend an order is about.
@@ -83,7 +83,7 @@ async fn give(workers: &[Commands], query: Query, order: Order) -> Result<Reply,
         return Ok(reply::json(status, &refusal));
     }
     let limit = WORKER_ANSWER_TIMEOUT;
-    let text = format!("no worker answered within {limit:?}; each acts when it can");
+    let text = format!("no worker answered within {limit:?}; each will act when it can");
     Err((StatusCode::SERVICE_UNAVAILABLE, text))
 }
 
@@ -260,7 +260,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime");
         let (answering, mut commands) = tokio::sync::mpsc::unbounded_channel();
-        let (hanging, _kept) = tokio::sync::mpsc::unbounded_channel();
+        let (stalled, _kept) = tokio::sync::mpsc::unbounded_channel();
         let query = Query { cluster: None, backend: "http://a:1".to_owned() };
         let order = Order::Drain { within: None };
         tokio::task::LocalSet::new().block_on(&runtime, async {
@@ -271,14 +271,14 @@ mod tests {
                     }
                 }
             });
-            let both = [answering.clone(), hanging.clone()];
+            let both = [answering.clone(), stalled.clone()];
             let reply = give(&both, query.clone(), order).await.expect("one answers");
             let body = http_body_util::BodyExt::collect(reply.into_body()).await.expect("whole");
             let report: Report = serde_json::from_slice(&body.to_bytes()).expect("a report");
             assert!(report.is_out() && !report.is_clear(), "{report:?}");
             assert_eq!(report.silent().collect::<Vec<_>>(), [1]);
             assert_eq!(report.warnings, ["worker 1 did not answer within 1s"]);
-            let refused = give(&[hanging], query.clone(), order).await.expect_err("none answers");
+            let refused = give(&[stalled], query.clone(), order).await.expect_err("none answers");
             assert_eq!(refused.0, StatusCode::SERVICE_UNAVAILABLE);
             let reply = give(&[answering], query, order).await.expect("it answers");
             let body = http_body_util::BodyExt::collect(reply.into_body()).await.expect("whole");

@@ -146,13 +146,13 @@ fn load(text: &mut Text, sums: &Sums<'_>) {
     let help = "Requests on a further attempt, or waiting for one.";
     let family = text.gauge("baton_requests_retrying", help);
     by_cluster(family, sums, |sum| sum.stats.retrying.into());
-    let help = "Facts about what no longer existed; they change nothing.";
+    let help = "Events about something that no longer existed; they change nothing.";
     let family = text.counter("baton_stale_facts_total", help);
     by_cluster(family, sums, |sum| sum.stats.counters.stale);
-    let help = "Facts that could not be true; they change nothing.";
+    let help = "Events that were not possible; they change nothing.";
     let family = text.counter("baton_refused_facts_total", help);
     by_cluster(family, sums, |sum| sum.stats.counters.refused);
-    let family = text.counter("baton_pings_total", "PINGs to backends that fell silent.");
+    let family = text.counter("baton_pings_total", "PINGs to silent backends.");
     by_cluster(family, sums, |sum| sum.stats.counters.pings);
 }
 
@@ -208,17 +208,18 @@ fn health(text: &mut Text, sums: &Sums<'_>) {
         }
     });
     let help = "Workers that ignore the health of backends because too few are healthy.";
-    by_cluster(text.gauge("baton_panic_workers", help), sums, |sum| sum.panicking);
+    by_cluster(text.gauge("baton_fail_open_workers", help), sums, |sum| sum.fail_open);
     let help = "Ejections of backends, counted by each worker.";
     let family = text.counter("baton_ejections_total", help);
     by_cluster(family, sums, |sum| sum.stats.counters.ejections);
     let help = "Ejections that did not happen because enough backends were ejected.";
-    let family = text.counter("baton_ejections_spared_total", help);
-    by_cluster(family, sums, |sum| sum.stats.counters.spared);
-    let family = text.counter("baton_probes_total", "Active health checks that ended.");
-    by_backend(family, sums, |sum| sum.metrics.probes);
-    let family = text.counter("baton_probes_failed_total", "Active health checks that failed.");
-    by_backend(family, sums, |sum| sum.metrics.probes_failed);
+    let family = text.counter("baton_ejections_overflow_total", help);
+    by_cluster(family, sums, |sum| sum.stats.counters.ejection_overflow);
+    let family = text.counter("baton_health_checks_total", "Active health checks that ended.");
+    by_backend(family, sums, |sum| sum.metrics.health_checks);
+    let family =
+        text.counter("baton_health_checks_failed_total", "Active health checks that failed.");
+    by_backend(family, sums, |sum| sum.metrics.health_checks_failed);
 }
 
 fn dials(text: &mut Text, sums: &Sums<'_>) {

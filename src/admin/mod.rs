@@ -39,9 +39,9 @@ use crate::proxy::limits::{
 use crate::proxy::operator::Order;
 use crate::proxy::reload::counts::Counts;
 use crate::proxy::reload::{self, Refusal, Trigger};
-use crate::proxy::seams::{self, Listener, Stream};
+use crate::proxy::seams::{self, Listener, NetworkStream};
 
-/// What the admin interface speaks for.
+/// The parts of the process that the admin interface needs.
 pub struct Process {
     /// The command channel of each worker.
     pub workers: Vec<Commands>,
@@ -119,7 +119,7 @@ impl Admin {
         }
     }
 
-    async fn connection(self: Rc<Self>, stream: Stream) {
+    async fn connection(self: Rc<Self>, stream: NetworkStream) {
         let service = service_fn(|request| {
             let admin = Rc::clone(&self);
             async move {
@@ -136,7 +136,7 @@ impl Admin {
             .max_headers(ADMIN_FIELDS_MAX)
             .half_close(false);
         let connection = builder.serve_connection(TokioIo::new(stream), service);
-        // However it ends, whoever asked sees it.
+        // The client sees how the connection ended.
         let _ = seams::timeout(ADMIN_CONNECTION_TIMEOUT, connection).await;
         self.connections.set(self.connections.get() - 1);
     }
@@ -265,7 +265,7 @@ mod tests {
         }
         let metrics = ClusterMetrics::new(0);
         let (stats, backends) = (pool.stats(), Vec::new());
-        ClusterSnapshot { name: "web".into(), stats, panicking: false, metrics, backends }
+        ClusterSnapshot { name: "web".into(), stats, fail_open: false, metrics, backends }
     }
 
     /// Answers the first query, and never answers the others.
@@ -279,7 +279,7 @@ mod tests {
                     kept.push(Command::Stop);
                 }
                 command @ (Command::Snapshot(_)
-                | Command::ProbeFound(_)
+                | Command::HealthCheckFound(_)
                 | Command::Backend(..)
                 | Command::Reload(_)
                 | Command::Stop) => {

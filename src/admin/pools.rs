@@ -17,7 +17,7 @@ pub(crate) struct Pools<'a> {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Worker<'a> {
     pub(crate) worker: usize,
-    /// Otherwise this is the last that is known of it.
+    /// False if the worker did not answer in time; its clusters are then the last known ones.
     pub(crate) answered: bool,
     pub(crate) clusters: Vec<Cluster<'a>>,
 }
@@ -25,8 +25,8 @@ pub(crate) struct Worker<'a> {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Cluster<'a> {
     pub(crate) cluster: Cow<'a, str>,
-    /// Health is ignored because so few backends are healthy.
-    panicking: bool,
+    /// True if health is ignored because too few backends are healthy.
+    fail_open: bool,
     requests: Requests,
     connections: Connections,
     streams: u32,
@@ -73,7 +73,7 @@ fn cluster(snapshot: &ClusterSnapshot) -> Cluster<'_> {
         stats.slots;
     Cluster {
         cluster: (&*snapshot.name).into(),
-        panicking: snapshot.panicking,
+        fail_open: snapshot.fail_open,
         requests: Requests {
             live: stats.requests,
             waiting: stats.waiting,

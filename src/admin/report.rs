@@ -30,11 +30,11 @@ pub struct Report {
     pub cut: u64,
     /// Effects that an operator may not expect.
     pub warnings: Vec<String>,
-    /// What each worker says, by number.
+    /// The report of each worker, by number.
     pub workers: Vec<WorkerReport>,
 }
 
-/// An answer that says why nothing was done.
+/// The reply to an order that was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// The reason.
@@ -55,7 +55,7 @@ impl Report {
     #[must_use]
     pub fn is_out(&self) -> bool {
         let mut states = self.workers.iter().filter_map(|worker| worker.state);
-        states.all(|state| matches!(state, BackendState::Draining | BackendState::Leaving))
+        states.all(|state| matches!(state, BackendState::Draining | BackendState::Removed))
     }
 
     /// The workers that did not answer.

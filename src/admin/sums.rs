@@ -9,7 +9,7 @@ use crate::proxy::metrics::{
     BackendMetrics, ClusterMetrics, Merge as _, WorkerMetrics, merge_fields,
 };
 
-/// Everything, all workers together. By name: after a reload the workers' tables may differ.
+/// The sums over all workers, by name: after a reload the workers' tables may differ.
 #[derive(Default)]
 pub(super) struct Sums<'a> {
     pub(super) workers: WorkerMetrics,
@@ -22,7 +22,7 @@ pub(super) struct ClusterSum<'a> {
     pub(super) metrics: ClusterMetrics,
     pub(super) stats: Stats,
     /// Workers whose pool ignores health.
-    pub(super) panicking: u64,
+    pub(super) fail_open: u64,
     pub(super) backends: BTreeMap<&'a str, BackendSum>,
 }
 
@@ -56,7 +56,7 @@ impl<'a> ClusterSum<'a> {
     fn add(&mut self, cluster: &'a ClusterSnapshot) {
         self.metrics.merge(&cluster.metrics);
         self.stats.merge(&cluster.stats);
-        self.panicking += u64::from(cluster.panicking);
+        self.fail_open += u64::from(cluster.fail_open);
         for backend in &cluster.backends {
             self.backends.entry(&backend.name).or_default().add(backend);
         }
@@ -66,7 +66,7 @@ impl<'a> ClusterSum<'a> {
 // Slots are counted by backend.
 merge_fields! {
     Stats { requests, waiting, retrying, counters } except { slots };
-    Counters { stale, refused, pings, ejections, spared };
+    Counters { stale, refused, pings, ejections, ejection_overflow };
 }
 
 impl BackendSum {

@@ -13,7 +13,7 @@ use crate::proxy::seams;
 /// The default address of the admin interface. `baton run` has none without `--admin`.
 pub const DEFAULT_ADMIN: &str = "127.0.0.1:9901";
 
-/// Where the admin interface is.
+/// The address of the admin interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminAddress {
     host: String,
@@ -75,7 +75,7 @@ pub async fn ask(
 
 async fn exchange(
     address: &AdminAddress,
-    tcp: seams::Stream,
+    tcp: seams::NetworkStream,
     method: Method,
     target: &str,
 ) -> Result<(StatusCode, Bytes), String> {
@@ -83,7 +83,7 @@ async fn exchange(
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(tcp)).await.map_err(|error| failed(&error))?;
     let _connection = seams::spawn_bound(async {
-        // Its failure is that of the exchange as well.
+        // If the connection fails, the exchange fails too and reports the error.
         let _ = connection.await;
     });
     let request = Request::builder().method(method).uri(target).header(HOST, address.to_string());

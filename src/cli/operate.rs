@@ -15,7 +15,7 @@ use crate::proxy::limits::{WAIT_LINE_INTERVAL, WAIT_POLL_INTERVAL, WAIT_SILENT_P
 use crate::proxy::operator::HeldStream;
 use crate::proxy::seams::{self, Clock};
 
-/// Where the running Baton is asked.
+/// The argument that selects the running Baton.
 #[derive(Debug, Args)]
 pub struct AdminArguments {
     /// Address of the admin interface of the running Baton (its --admin)

@@ -32,7 +32,7 @@ const HEADINGS: [(&str, &str); 7] = [
     ("timeouts", "Times (such as 500ms, 5s, 1m, 1h)"),
     ("retry", "Retries"),
     ("health", "Passive health"),
-    ("probe", "Active health checks"),
+    ("health_check", "Active health checks"),
 ];
 
 /// The parsed flags of `baton run`.

@@ -15,7 +15,7 @@ use crate::pool::{SlotState, StateCause};
 #[derive(Default)]
 struct Row {
     workers: usize,
-    /// The longest time, and why it began.
+    /// The longest time in the state in milliseconds, and its cause.
     since: Option<(u64, StateCause)>,
     connections: u64,
     streams: u64,
@@ -41,7 +41,7 @@ pub async fn status(arguments: &AdminArguments, out: &mut impl Write) -> Result<
     Ok(Ending::Good)
 }
 
-/// One line for each backend, more where workers disagree about its state.
+/// One line for each backend; if workers differ about its state, one for each state.
 fn render(pools: &Pools<'_>) -> String {
     let mut rows: BTreeMap<(&str, usize, &str, &str, u16), Row> = BTreeMap::new();
     for worker in &pools.workers {
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn workers_that_disagree_have_a_line_each() {
+    fn each_state_of_a_backend_has_a_line() {
         let connection = |state: &str, streams: u64| {
             serde_json::json!({
                 "connection": "b0/s0/g1", "slot": 0, "generation": 1, "state": state,
@@ -109,7 +109,7 @@ mod tests {
         };
         let worker = |worker: usize, backend: serde_json::Value| {
             let clusters = [serde_json::json!({
-                "cluster": "web", "panicking": false, "streams": 0, "backends": [backend],
+                "cluster": "web", "fail_open": false, "streams": 0, "backends": [backend],
                 "requests": { "live": 0, "waiting": 0, "retrying": 0 },
                 "connections": {
                     "connecting": 0, "available": 0, "in_use": 0, "suspect": 0, "draining": 0,

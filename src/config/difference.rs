@@ -89,7 +89,7 @@ pub struct Difference {
     pub routes: Parts<String>,
     /// Changed values of the process and of kept clusters.
     pub settings: Vec<ValueChange>,
-    /// Changed settings of the pools that stay, by cluster. [`pool::Setting::Probing`] is not among
+    /// Changed settings of the pools that stay, by cluster. [`pool::Setting::HealthChecking`] is not among
     /// them: it differs between workers.
     #[serde(skip)]
     pool_settings: BTreeMap<String, Vec<pool::Setting>>,

@@ -7,7 +7,7 @@ use super::settings::CLUSTER;
 use crate::pool::setting::Entry;
 use crate::proxy::backend_url::Scheme;
 use crate::proxy::client_limits::ClientLimits;
-use crate::proxy::config::{ClusterConfig, ProbeKind, ProxyConfig};
+use crate::proxy::config::{ClusterConfig, HealthCheckKind, ProxyConfig};
 use crate::proxy::limits::{CLUSTERS_MAX, LISTENERS_MAX, ROUTES_MAX};
 
 /// A violation of a rule: values that contradict each other, or something that is missing.
@@ -175,10 +175,11 @@ fn backend_problems(cluster: &ClusterConfig) -> Vec<Problem> {
     for (index, backend) in cluster.backends.iter().enumerate() {
         let path = format!("cluster.{}.backend[{index}].url", cluster.name);
         let (url, name) = (backend.url.to_string(), backend.tls.name.clone());
-        if cluster.probe.kind == ProbeKind::Grpc && backend.url.scheme == Scheme::Http {
+        if cluster.health_check.kind == HealthCheckKind::Grpc && backend.url.scheme == Scheme::Http
+        {
             let what = format!("{url} cannot have a gRPC health check");
-            let expected = "https:// or h2c://, or another probe.kind";
-            let kind = format!("cluster.{}.probe.kind", cluster.name);
+            let expected = "https:// or h2c://, or another health_check.kind";
+            let kind = format!("cluster.{}.health_check.kind", cluster.name);
             problems.push(Problem::new(path.clone(), what, expected).depends_on(kind));
         }
         if !seen.insert((url.clone(), name)) {

@@ -48,7 +48,7 @@ impl Notes {
         self.note(path, Finding { span, absence: false, what, expected });
     }
 
-    /// Notes a finding about what is at a path, which thereby cannot be used.
+    /// Notes a finding, and marks its path as broken.
     fn note(&mut self, path: &str, finding: Finding) {
         self.broken.insert(path.to_owned());
         self.findings.push(finding);

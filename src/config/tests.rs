@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::pool::Strategy;
-use crate::proxy::config::{AccessLogFormat, LogLevel, ProbeKind};
+use crate::proxy::config::{AccessLogFormat, HealthCheckKind, LogLevel};
 use crate::proxy::limits::CLUSTERS_MAX;
 
 mod broken;
@@ -58,7 +58,7 @@ url = "http://10.0.0.3"
 [cluster.web.retry]
 replay_buffer = "1MiB"
 
-[cluster.web.probe]
+[cluster.web.health_check]
 kind = "http"
 path = "/healthz?deep=1"
 statuses = "200-204,404"
@@ -105,10 +105,13 @@ fn a_complete_file_is_read() {
     assert_eq!((web.pool.limits.requests, web.pool.limits.waiting), (64, 8));
     assert_eq!(web.pool.timeouts.connect, Duration::from_secs(1));
     assert_eq!(web.pool.retry.replay_buffer_bytes, 1 << 20);
-    assert_eq!((web.probe.kind, web.probe.path.as_str()), (ProbeKind::Http, "/healthz?deep=1"));
-    assert_eq!(web.pool.timeouts.probe_interval, Duration::from_millis(500));
+    assert_eq!(
+        (web.health_check.kind, web.health_check.path.as_str()),
+        (HealthCheckKind::Http, "/healthz?deep=1")
+    );
+    assert_eq!(web.pool.timeouts.health_check_interval, Duration::from_millis(500));
     assert_eq!((web.pool.health.rise, web.pool.health.fall), (9, 3));
-    assert!(web.probe.statuses.contains(404));
+    assert!(web.health_check.statuses.contains(404));
     assert_eq!(api.pool, ClusterConfig::new("api").pool);
     let [by_host, by_path] = &config.routes[..] else { panic!("two routes") };
     let host = by_host.host.as_ref().map(ToString::to_string);
@@ -228,8 +231,8 @@ fn every_value_of_the_pool_can_be_configured() {
     let stays = |line: &&str| line.contains(": ") && line.ends_with(',');
     let same = defaults.lines().filter(stays).filter(|line| changed.lines().any(|it| it == *line));
     let same: Vec<_> = same.map(str::trim).collect();
-    // Backends have their own table; `probing` follows from the kind of the health check.
-    assert_eq!(same, ["backends: [],", "probing: Off,"]);
+    // Backends have their own table; `health_checking` follows from the kind of the health check.
+    assert_eq!(same, ["backends: [],", "health_checking: Off,"]);
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub(crate) enum Service {
     /// The operator drains the backend: it gets no new streams.
     Draining,
     /// The backend was removed, but still has connections.
-    Leaving,
+    Removed,
 }
 
 words! {
@@ -42,13 +42,13 @@ words! {
         /// Left out for some time because of failures.
         Ejected = "ejected",
         /// Half-open: gets one trial request at a time.
-        OnTrial = "on_trial",
+        HalfOpen = "half_open",
         /// Health checks failed.
         Down = "down",
         /// Drained by the operator: gets no new streams.
         Draining = "draining",
         /// Removed; open streams finish.
-        Leaving = "leaving",
+        Removed = "removed",
     }
 
     /// Why a backend is in its state.
@@ -64,7 +64,7 @@ words! {
         /// It answered a request while it was ejected or half-open.
         Answered = "answered",
         /// Several health checks in a row had the same result.
-        Probes = "probes",
+        HealthChecks = "health_checks",
         /// The operator changed it.
         Operator = "operator",
     }
@@ -89,14 +89,14 @@ pub struct BackendView {
 
 /// Result of the health checks of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Probes {
+pub(crate) enum HealthChecks {
     /// Up, with the number of failed checks in a row.
     Up { failed: u32 },
     /// Down, with the number of passed checks in a row.
     Down { passed: u32 },
 }
 
-impl Probes {
+impl HealthChecks {
     pub(crate) const NEW: Self = Self::Up { failed: 0 };
 
     /// Applies the result of a health check. Returns true if the backend went down or came up.
@@ -134,23 +134,23 @@ pub(crate) struct Backend {
     pub(crate) generation: u32,
     pub(crate) service: Service,
     pub(crate) health: Health,
-    pub(crate) probes: Probes,
+    pub(crate) health_checks: HealthChecks,
     /// Number of the health check that is in progress.
-    pub(crate) probing: Option<u32>,
+    pub(crate) check_in_flight: Option<u32>,
     /// Health checks ordered so far, over all uses of the table entry.
-    pub(crate) probed: u32,
+    pub(crate) checks_ordered: u32,
     pub(crate) weight: u16,
     /// Failed dials in a row; connections that failed before the first response count too.
     pub(crate) dial_failures: u32,
     /// Smoothed time from a request's dispatch to its response head, nanoseconds; 0 if unknown.
     pub(crate) response_time: u64,
     /// ENHANCE_YOUR_CALM count: each one doubles the PING interval.
-    pub(crate) calm: u32,
+    pub(crate) enhance_your_calm_count: u32,
     /// Streams that the next connection is expected to provide.
     pub(crate) expected_streams: u32,
     pub(crate) counted: Counted,
     /// The state that was last reported, when, and why.
-    pub(crate) told: Option<(BackendState, Instant, StateCause)>,
+    pub(crate) reported: Option<(BackendState, Instant, StateCause)>,
 }
 
 impl Backend {
@@ -160,16 +160,16 @@ impl Backend {
             generation: 0,
             service: Service::Vacant,
             health: Health::NEW,
-            probes: Probes::NEW,
-            probing: None,
-            probed: 0,
+            health_checks: HealthChecks::NEW,
+            check_in_flight: None,
+            checks_ordered: 0,
             weight: 1,
             dial_failures: 0,
             response_time: 0,
-            calm: 0,
+            enhance_your_calm_count: 0,
             expected_streams: 1,
             counted: Counted::default(),
-            told: None,
+            reported: None,
         }
     }
 
@@ -180,7 +180,7 @@ impl Backend {
         *self = Self {
             generation: self.generation + 1,
             service: Service::Serving,
-            probed: self.probed,
+            checks_ordered: self.checks_ordered,
             weight,
             expected_streams,
             counted: self.counted,
@@ -190,10 +190,10 @@ impl Backend {
 
     /// Frees the table entry.
     pub(crate) fn vacate(&mut self) {
-        assert_eq!(self.service, Service::Leaving, "only a removed backend is freed");
+        assert_eq!(self.service, Service::Removed, "only a removed backend is freed");
         *self = Self {
             generation: self.generation,
-            probed: self.probed,
+            checks_ordered: self.checks_ordered,
             counted: self.counted,
             ..Self::vacant()
         };
@@ -211,9 +211,9 @@ impl Backend {
 
     /// True if health checks have not taken it down.
     pub(crate) fn is_up(&self) -> bool {
-        match self.probes {
-            Probes::Up { .. } => true,
-            Probes::Down { .. } => false,
+        match self.health_checks {
+            HealthChecks::Up { .. } => true,
+            HealthChecks::Down { .. } => false,
         }
     }
 
@@ -222,12 +222,12 @@ impl Backend {
         match self.service {
             Service::Vacant => None,
             Service::Draining => Some(BackendState::Draining),
-            Service::Leaving => Some(BackendState::Leaving),
+            Service::Removed => Some(BackendState::Removed),
             Service::Serving if !self.is_up() => Some(BackendState::Down),
             Service::Serving => Some(match self.health {
                 Health::Healthy { .. } => BackendState::Up,
                 Health::Ejected { .. } => BackendState::Ejected,
-                Health::HalfOpen { .. } => BackendState::OnTrial,
+                Health::HalfOpen { .. } => BackendState::HalfOpen,
             }),
         }
     }
@@ -251,13 +251,13 @@ mod tests {
     #[test]
     fn the_third_failed_check_in_a_row_takes_down_and_the_second_passed_brings_up() {
         let config = HealthConfig::DEFAULT;
-        let mut probes = Probes::NEW;
-        let mut finish = |passed| probes.finished(passed, &config);
+        let mut health_checks = HealthChecks::NEW;
+        let mut finish = |passed| health_checks.finished(passed, &config);
         assert_eq!([false, false, true, false, false].map(&mut finish), [false; 5]);
         assert!(finish(false), "the third in a row");
         assert_eq!([false, true, false, true].map(&mut finish), [false; 4]);
         assert!(finish(true), "the second in a row");
-        assert_eq!(probes, Probes::NEW);
+        assert_eq!(health_checks, HealthChecks::NEW);
     }
 
     #[test]
@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(backend.state(), None);
         backend.occupy(7, 100);
         assert_eq!((backend.generation, backend.state()), (1, Some(BackendState::Up)));
-        backend.service = Service::Leaving;
+        backend.service = Service::Removed;
         assert!(!backend.is_usable() && !backend.is_healthy());
         backend.vacate();
         backend.occupy(1, 1);

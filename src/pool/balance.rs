@@ -30,14 +30,14 @@ pub(crate) enum Set {
     /// In service, and allowed by health or fail-open.
     Usable,
     /// Usable, and a connection has capacity.
-    Roomy,
+    WithCapacity,
     /// Usable, a further connection may be dialled now, and no dial in progress is slow.
     Dialable,
     /// Usable, a further connection may be dialled now, but a dial in progress is slow.
-    Hanging,
+    SlowDial,
 }
 
-const SETS: [Set; 4] = [Set::Usable, Set::Roomy, Set::Dialable, Set::Hanging];
+const SETS: [Set; 4] = [Set::Usable, Set::WithCapacity, Set::Dialable, Set::SlowDial];
 /// Stride of a backend of weight 1; large compared to the greatest weight.
 const STRIDE: u64 = 1 << 16;
 /// Share at the beginning of slow start, in percent of the full share.

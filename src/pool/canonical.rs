@@ -13,9 +13,9 @@ use core::time::Duration;
 use super::backend::{Backend, Service};
 use super::health::{Circumstances, Health};
 use super::request::RequestState;
-use super::slots::Stream;
+use super::slots::StreamEntry;
 use super::timer::Timer;
-use super::{Instant, Phase, Pool};
+use super::{Instant, Pool, PoolPhase};
 
 /// Times further away than this, in nanoseconds (13 days), count as never.
 pub const FAR: u64 = 1 << 50;
@@ -24,9 +24,9 @@ impl Pool {
     /// Hashes the identity of the state at `now`.
     pub fn hash_state(&self, now: Instant, hasher: &mut impl Hasher) {
         match self.phase {
-            Phase::Running => 0_u8,
-            Phase::Draining => 1,
-            Phase::Over => 2,
+            PoolPhase::Running => 0_u8,
+            PoolPhase::Draining => 1,
+            PoolPhase::Over => 2,
         }
         .hash(hasher);
         let armed = |timer| self.timers.armed(timer).map(|at| after(now, at));
@@ -54,18 +54,18 @@ impl Pool {
         };
         let ids = || {
             streams().filter_map(|(_, entry)| match entry {
-                Stream::Open { stream_id, .. } => Some(stream_id),
-                Stream::Resetting { .. } | Stream::Free { .. } => None,
+                StreamEntry::Open { stream_id, .. } => Some(stream_id),
+                StreamEntry::Resetting { .. } | StreamEntry::Free { .. } => None,
             })
         };
         for (place, entry) in streams() {
             match entry {
-                Stream::Open { stream_id, request, .. } => {
+                StreamEntry::Open { stream_id, request, .. } => {
                     let rank = ids().filter(|other| *other < stream_id).count();
                     (1_u8, place, stream_id == 0, rank, request).hash(hasher);
                 }
-                Stream::Resetting { .. } => (2_u8, place).hash(hasher),
-                Stream::Free { .. } => {}
+                StreamEntry::Resetting { .. } => (2_u8, place).hash(hasher),
+                StreamEntry::Free { .. } => {}
             }
         }
         let last = self.slots.connection(slot).last_stream_id;
@@ -108,7 +108,7 @@ impl Pool {
             config: &self.config.health,
             timeouts,
             may_eject: true,
-            panicking: self.panicking,
+            fail_open: self.fail_open,
         };
         for (index, backend) in self.backends.iter().enumerate() {
             let doubled = |least: Duration, most: Duration, times: u32| {
@@ -123,26 +123,30 @@ impl Pool {
                     (0_u8, left, failures, Some(gateway_failures))
                 }
                 Health::Ejected { .. } => (1, 0, 0, None),
-                Health::HalfOpen { successes, probe, .. } => (2, 0, successes, probe),
+                Health::HalfOpen { successes, trial_request, .. } => {
+                    (2, 0, successes, trial_request)
+                }
             }
             .hash(hasher);
-            (backend.service, backend.probes, backend.probing.is_some()).hash(hasher);
+            (backend.service, backend.health_checks, backend.check_in_flight.is_some())
+                .hash(hasher);
             // The order of removal matters: the backend removed first is freed first.
-            let since = |backend: &Backend| backend.told.map(|(_, since, _)| since);
+            let since = |backend: &Backend| backend.reported.map(|(_, since, _)| since);
             let left = |other: &&Backend| {
-                other.service == Service::Leaving && since(other) < since(backend)
+                other.service == Service::Removed && since(other) < since(backend)
             };
             self.backends.iter().filter(left).count().hash(hasher);
             let (least, most) = (timeouts.backoff_min, timeouts.backoff_max);
             doubled(least, most, backend.dial_failures).hash(hasher);
-            (backend.response_time, backend.calm, backend.expected_streams).hash(hasher);
+            (backend.response_time, backend.enhance_your_calm_count, backend.expected_streams)
+                .hash(hasher);
             let armed = |timer| self.timers.armed(timer).map(|at| after(now, at));
             armed(Timer::Backoff(index as u32)).hash(hasher);
             armed(Timer::Health(index as u32)).hash(hasher);
-            armed(Timer::Probe(index as u32)).hash(hasher);
+            armed(Timer::HealthCheck(index as u32)).hash(hasher);
         }
         self.balancer.hash_state(hasher);
-        self.panicking.hash(hasher);
+        self.fail_open.hash(hasher);
     }
 }
 

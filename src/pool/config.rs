@@ -38,12 +38,12 @@ impl Default for BackendConfig {
 
 /// Where the results of health checks come from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Probing {
+pub enum HealthChecking {
     /// Nowhere: every backend counts as up.
     #[default]
     Off,
     /// From another pool of the process.
-    Told,
+    Reported,
     /// From checks that this pool orders.
     Ordered,
 }

@@ -55,7 +55,7 @@ pub(crate) struct Connection {
     pub(crate) pongs: u32,
     /// True if the connection was closed without GOAWAY while it carried requests. If one of them
     /// turns out to be cut off, that is a failure of the backend.
-    pub(crate) lost_without_goodbye: bool,
+    pub(crate) closed_without_goaway: bool,
 }
 
 impl Connection {
@@ -74,7 +74,7 @@ impl Connection {
             ages_at: Instant::ZERO,
             ping: Ping::Idle,
             pongs: 0,
-            lost_without_goodbye: false,
+            closed_without_goaway: false,
         }
     }
 
@@ -158,7 +158,7 @@ impl Connection {
             Lifecycle::Ready => 2_u8.hash(hasher),
             Lifecycle::Suspect => 3_u8.hash(hasher),
             Lifecycle::Draining(DrainCause::Lost) => {
-                (4_u8, self.lost_without_goodbye).hash(hasher);
+                (4_u8, self.closed_without_goaway).hash(hasher);
             }
             Lifecycle::Draining(cause) => {
                 let left = self.drains_until.0.saturating_sub(now.0);

@@ -27,7 +27,7 @@ impl Pool {
     /// backend delays a request only once.
     fn choose_dial(&mut self, now: Instant) -> Option<BackendId> {
         let dialable = self.balancer.pick(Set::Dialable, None, now, &mut self.random);
-        dialable.or_else(|| self.balancer.pick(Set::Hanging, None, now, &mut self.random))
+        dialable.or_else(|| self.balancer.pick(Set::SlowDial, None, now, &mut self.random))
     }
 
     /// Picks a backend with capacity for the request. If the backend that is next in turn has no
@@ -35,17 +35,17 @@ impl Pool {
     fn choose(&mut self, now: Instant, index: u32) -> Option<BackendId> {
         let avoid = self.requests.get(index).avoid;
         let turn = self.balancer.pick(Set::Usable, avoid, now, &mut self.random)?;
-        if self.balancer.is_member(Set::Roomy, turn) {
+        if self.balancer.is_member(Set::WithCapacity, turn) {
             return Some(turn);
         }
         // If no backend has capacity, the request waits. The number of dials then depends on the
         // number of waiting requests, not on how often this function is called.
-        let roomy = self.balancer.pick(Set::Roomy, avoid, now, &mut self.random)?;
+        let with_capacity = self.balancer.pick(Set::WithCapacity, avoid, now, &mut self.random)?;
         if self.balancer.is_member(Set::Dialable, turn) && !self.slots.is_connecting(turn) {
             self.dial(now, turn);
         }
         self.balancer.charge(turn, now);
-        Some(roomy)
+        Some(with_capacity)
     }
 
     /// Serves a request that has just arrived without queueing it, if no request waits and a stream
@@ -130,8 +130,8 @@ impl Pool {
     /// Updates the capacity set of a backend, after a change of its capacity alone.
     pub(super) fn refresh_room(&mut self, backend: BackendId) {
         let chosen = self.balancer.is_member(Set::Usable, backend);
-        let roomy = chosen && self.slots.has_capacity(backend);
-        self.balancer.set_member(Set::Roomy, backend, roomy);
+        let with_capacity = chosen && self.slots.has_capacity(backend);
+        self.balancer.set_member(Set::WithCapacity, backend, with_capacity);
     }
 
     /// Updates the counters and sets of a backend. Call it after every change that may affect them.
@@ -146,8 +146,8 @@ impl Pool {
         if before.usable && !counted.usable && self.slots.is_connecting(backend) {
             self.slots.expect_nothing_of(backend);
         }
-        let panicking = self.should_panic();
-        if core::mem::replace(&mut self.panicking, panicking) == panicking {
+        let fail_open = self.should_fail_open();
+        if core::mem::replace(&mut self.fail_open, fail_open) == fail_open {
             self.sort_backend(backend);
             return;
         }
@@ -158,9 +158,9 @@ impl Pool {
 
     /// True if too few backends are healthy. They would be overloaded, so the pool fails open: it
     /// ignores health and uses all backends in service (Envoy's panic mode).
-    pub(super) fn should_panic(&self) -> bool {
+    pub(super) fn should_fail_open(&self) -> bool {
         let share = u64::from(self.healthy) * 100;
-        share < u64::from(self.in_service) * u64::from(self.config.health.panic_percent)
+        share < u64::from(self.in_service) * u64::from(self.config.health.fail_open_percent)
     }
 
     /// True if the backend may be dialled. One that is used only because of fail-open gets one dial
@@ -172,13 +172,13 @@ impl Pool {
 
     fn sort_backend(&mut self, backend: BackendId) {
         let state = &self.backends[usize::from(backend.0)];
-        let chosen = state.is_usable() || (state.counted.in_service && self.panicking);
+        let chosen = state.is_usable() || (state.counted.in_service && self.fail_open);
         let waits = self.timers.armed(Timer::Backoff(u32::from(backend.0))).is_some();
         let dialable = chosen && !waits && self.may_dial(backend);
         self.balancer.set_member(Set::Usable, backend, chosen);
         self.refresh_room(backend);
         let hangs = dialable && self.slots.has_slow_dial(backend);
         self.balancer.set_member(Set::Dialable, backend, dialable && !hangs);
-        self.balancer.set_member(Set::Hanging, backend, hangs);
+        self.balancer.set_member(Set::SlowDial, backend, hangs);
     }
 }

@@ -38,26 +38,26 @@ pub(crate) enum Health {
     Healthy { failures: u32, gateway_failures: u32, times: u32, since: Instant },
     /// Left out until a timer ends the ejection.
     Ejected { times: u32 },
-    /// Gets one request at a time; `probe` is the trial request.
-    HalfOpen { times: u32, successes: u32, probe: Option<u32> },
+    /// Gets one request at a time; `trial_request` is the trial request.
+    HalfOpen { times: u32, successes: u32, trial_request: Option<u32> },
 }
 
 /// Whose failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blame {
     /// A failure of the trial request or of a dial.
-    Trial,
+    HalfOpen,
     /// A failure of another request or connection.
     Other,
 }
 
 /// How a fact changed the health of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum HealthChange {
     /// No change.
     Unchanged,
     /// The ejection was due, but enough backends are ejected (ejection overflow).
-    Spared,
+    EjectionOverflow,
     /// Ejected for this long.
     Ejected(Duration),
     /// Half-open.
@@ -75,7 +75,7 @@ pub(crate) struct Circumstances<'a> {
     /// True if one more backend may be ejected.
     pub(crate) may_eject: bool,
     /// True if unhealthy backends are used because too few are healthy (fail-open).
-    pub(crate) panicking: bool,
+    pub(crate) fail_open: bool,
 }
 
 impl Health {
@@ -84,15 +84,15 @@ impl Health {
 
     /// Counts a failure. While half-open, only failures of the trial request and of dials count:
     /// requests from before the ejection may fail late.
-    pub(crate) fn failure(&mut self, blame: Blame, of: &Circumstances<'_>) -> Verdict {
+    pub(crate) fn failure(&mut self, blame: Blame, of: &Circumstances<'_>) -> HealthChange {
         match self {
             Self::Healthy { failures, .. } => {
                 *failures = failures.saturating_add(1).min(of.config.failures);
                 let out = *failures >= of.config.failures;
                 self.judge(out, of)
             }
-            Self::Ejected { .. } => Verdict::Unchanged,
-            Self::HalfOpen { .. } if blame == Blame::Other => Verdict::Unchanged,
+            Self::Ejected { .. } => HealthChange::Unchanged,
+            Self::HalfOpen { .. } if blame == Blame::Other => HealthChange::Unchanged,
             Self::HalfOpen { times, .. } => {
                 let times = times.saturating_add(1);
                 self.eject(times, of)
@@ -101,7 +101,7 @@ impl Health {
     }
 
     /// Counts a response with status 502, 503 or 504.
-    pub(crate) fn gateway_failure(&mut self, request: u32, of: &Circumstances<'_>) -> Verdict {
+    pub(crate) fn gateway_failure(&mut self, request: u32, of: &Circumstances<'_>) -> HealthChange {
         match self {
             Self::Healthy { failures, gateway_failures, .. } => {
                 *failures = 0;
@@ -110,26 +110,28 @@ impl Health {
                 let out = *gateway_failures >= of.config.gateway_failures;
                 self.judge(out, of)
             }
-            Self::HalfOpen { times, probe, .. } if *probe == Some(request) => {
+            Self::HalfOpen { times, trial_request, .. } if *trial_request == Some(request) => {
                 let times = times.saturating_add(1);
                 self.eject(times, of)
             }
-            Self::Ejected { .. } | Self::HalfOpen { .. } => Verdict::Unchanged,
+            Self::Ejected { .. } | Self::HalfOpen { .. } => HealthChange::Unchanged,
         }
     }
 
     /// Counts a response with any other status.
-    pub(crate) fn success(&mut self, request: u32, of: &Circumstances<'_>) -> Verdict {
+    pub(crate) fn success(&mut self, request: u32, of: &Circumstances<'_>) -> HealthChange {
         match *self {
             Self::Healthy { times, since, .. } => {
                 *self = Self::Healthy { failures: 0, gateway_failures: 0, times, since };
-                Verdict::Unchanged
+                HealthChange::Unchanged
             }
-            Self::Ejected { times } if of.panicking => self.pass(times, 1, of),
-            Self::HalfOpen { times, successes, probe } if probe == Some(request) => {
+            Self::Ejected { times } if of.fail_open => self.pass(times, 1, of),
+            Self::HalfOpen { times, successes, trial_request }
+                if trial_request == Some(request) =>
+            {
                 self.pass(times, successes + 1, of)
             }
-            Self::Ejected { .. } | Self::HalfOpen { .. } => Verdict::Unchanged,
+            Self::Ejected { .. } | Self::HalfOpen { .. } => HealthChange::Unchanged,
         }
     }
 
@@ -138,29 +140,29 @@ impl Health {
     pub(crate) fn time_over(&mut self) -> bool {
         match *self {
             Self::Ejected { times } => {
-                *self = Self::HalfOpen { times, successes: 0, probe: None };
+                *self = Self::HalfOpen { times, successes: 0, trial_request: None };
                 true
             }
-            Self::HalfOpen { times, successes, probe: Some(_) } => {
-                *self = Self::HalfOpen { times, successes, probe: None };
+            Self::HalfOpen { times, successes, trial_request: Some(_) } => {
+                *self = Self::HalfOpen { times, successes, trial_request: None };
                 true
             }
-            Self::Healthy { .. } | Self::HalfOpen { probe: None, .. } => false,
+            Self::Healthy { .. } | Self::HalfOpen { trial_request: None, .. } => false,
         }
     }
 
     /// True if this state needs a timer to end it.
     pub(crate) fn is_timed(&self) -> bool {
         match self {
-            Self::Ejected { .. } | Self::HalfOpen { probe: Some(_), .. } => true,
-            Self::Healthy { .. } | Self::HalfOpen { probe: None, .. } => false,
+            Self::Ejected { .. } | Self::HalfOpen { trial_request: Some(_), .. } => true,
+            Self::Healthy { .. } | Self::HalfOpen { trial_request: None, .. } => false,
         }
     }
 
     /// Returns the trial request.
-    pub(crate) fn probe(&self) -> Option<u32> {
+    pub(crate) fn trial_request(&self) -> Option<u32> {
         match self {
-            Self::HalfOpen { probe, .. } => *probe,
+            Self::HalfOpen { trial_request, .. } => *trial_request,
             Self::Healthy { .. } | Self::Ejected { .. } => None,
         }
     }
@@ -170,7 +172,7 @@ impl Health {
         match self {
             Self::Healthy { .. } => true,
             Self::Ejected { .. } => false,
-            Self::HalfOpen { probe, .. } => probe.is_none(),
+            Self::HalfOpen { trial_request, .. } => trial_request.is_none(),
         }
     }
 
@@ -185,8 +187,8 @@ impl Health {
     /// Notes that a request was bound to the backend. Returns true if it is now the trial request.
     pub(crate) fn bound(&mut self, request: u32) -> bool {
         match self {
-            Self::HalfOpen { probe: probe @ None, .. } => {
-                *probe = Some(request);
+            Self::HalfOpen { trial_request: trial_request @ None, .. } => {
+                *trial_request = Some(request);
                 true
             }
             Self::HalfOpen { .. } | Self::Healthy { .. } | Self::Ejected { .. } => false,
@@ -197,8 +199,8 @@ impl Health {
     /// trial request.
     pub(crate) fn unbound(&mut self, request: u32) -> bool {
         match self {
-            Self::HalfOpen { probe, .. } if *probe == Some(request) => {
-                *probe = None;
+            Self::HalfOpen { trial_request, .. } if *trial_request == Some(request) => {
+                *trial_request = None;
                 true
             }
             Self::HalfOpen { .. } | Self::Healthy { .. } | Self::Ejected { .. } => false,
@@ -220,30 +222,30 @@ impl Health {
         }
     }
 
-    fn judge(&mut self, out: bool, of: &Circumstances<'_>) -> Verdict {
+    fn judge(&mut self, out: bool, of: &Circumstances<'_>) -> HealthChange {
         if !out {
-            Verdict::Unchanged
+            HealthChange::Unchanged
         } else if of.may_eject {
             let times = self.next_times(of);
             self.eject(times, of)
         } else {
-            Verdict::Spared
+            HealthChange::EjectionOverflow
         }
     }
 
-    fn pass(&mut self, times: u32, successes: u32, of: &Circumstances<'_>) -> Verdict {
+    fn pass(&mut self, times: u32, successes: u32, of: &Circumstances<'_>) -> HealthChange {
         if successes >= of.config.successes {
             *self = Self::Healthy { failures: 0, gateway_failures: 0, times, since: of.now };
-            return Verdict::Healed;
+            return HealthChange::Healed;
         }
-        *self = Self::HalfOpen { times, successes, probe: None };
-        Verdict::HalfOpened
+        *self = Self::HalfOpen { times, successes, trial_request: None };
+        HealthChange::HalfOpened
     }
 
-    fn eject(&mut self, times: u32, of: &Circumstances<'_>) -> Verdict {
+    fn eject(&mut self, times: u32, of: &Circumstances<'_>) -> HealthChange {
         assert!(times >= 1, "the present ejection counts");
         *self = Self::Ejected { times };
-        Verdict::Ejected(ejection(times, of.timeouts))
+        HealthChange::Ejected(ejection(times, of.timeouts))
     }
 }
 
@@ -265,14 +267,14 @@ mod tests {
         config: &CONFIG,
         timeouts: &TIMEOUTS,
         may_eject: true,
-        panicking: false,
+        fail_open: false,
     };
-    const FIVE: Verdict = Verdict::Ejected(Duration::from_secs(5));
+    const FIVE: HealthChange = HealthChange::Ejected(Duration::from_secs(5));
 
     fn ejected() -> Health {
         let mut health = Health::NEW;
         for _ in 0..3 {
-            let _ = health.failure(Blame::Trial, &OF);
+            let _ = health.failure(Blame::HalfOpen, &OF);
         }
         health
     }
@@ -280,8 +282,11 @@ mod tests {
     #[test]
     fn the_third_failure_in_a_row_ejects() {
         let mut health = Health::NEW;
-        let mut fail = || health.failure(Blame::Trial, &OF);
-        assert_eq!([fail(), fail(), fail()], [Verdict::Unchanged, Verdict::Unchanged, FIVE]);
+        let mut fail = || health.failure(Blame::HalfOpen, &OF);
+        assert_eq!(
+            [fail(), fail(), fail()],
+            [HealthChange::Unchanged, HealthChange::Unchanged, FIVE]
+        );
         assert!(!health.is_usable());
     }
 
@@ -289,12 +294,12 @@ mod tests {
     fn a_success_resets_the_counts() {
         let mut health = Health::NEW;
         for _ in 0..10 {
-            assert_eq!(health.failure(Blame::Trial, &OF), Verdict::Unchanged);
-            assert_eq!(health.failure(Blame::Trial, &OF), Verdict::Unchanged);
+            assert_eq!(health.failure(Blame::HalfOpen, &OF), HealthChange::Unchanged);
+            assert_eq!(health.failure(Blame::HalfOpen, &OF), HealthChange::Unchanged);
             for _ in 0..4 {
-                assert_eq!(health.gateway_failure(1, &OF), Verdict::Unchanged);
+                assert_eq!(health.gateway_failure(1, &OF), HealthChange::Unchanged);
             }
-            assert_eq!(health.success(1, &OF), Verdict::Unchanged);
+            assert_eq!(health.success(1, &OF), HealthChange::Unchanged);
         }
         assert!(health.is_usable());
     }
@@ -303,21 +308,24 @@ mod tests {
     fn the_fifth_gateway_failure_in_a_row_ejects() {
         let mut health = Health::NEW;
         for _ in 0..4 {
-            assert_eq!(health.gateway_failure(1, &OF), Verdict::Unchanged);
+            assert_eq!(health.gateway_failure(1, &OF), HealthChange::Unchanged);
         }
         assert_eq!(health.gateway_failure(1, &OF), FIVE);
     }
 
     #[test]
     fn an_ejection_overflows_while_enough_are_ejected_and_happens_at_the_next_failure() {
-        let spared = Circumstances { may_eject: false, ..OF };
+        let ejection_overflow = Circumstances { may_eject: false, ..OF };
         let mut health = Health::NEW;
         for _ in 0..2 {
-            let _ = health.failure(Blame::Trial, &spared);
+            let _ = health.failure(Blame::HalfOpen, &ejection_overflow);
         }
-        assert_eq!(health.failure(Blame::Trial, &spared), Verdict::Spared);
+        assert_eq!(
+            health.failure(Blame::HalfOpen, &ejection_overflow),
+            HealthChange::EjectionOverflow
+        );
         assert!(health.is_usable());
-        assert_eq!(health.failure(Blame::Trial, &OF), FIVE);
+        assert_eq!(health.failure(Blame::HalfOpen, &OF), FIVE);
     }
 
     #[test]
@@ -329,14 +337,14 @@ mod tests {
         assert!(!health.is_usable(), "the trial request is in flight");
         assert_eq!(
             health.failure(Blame::Other, &OF),
-            Verdict::Unchanged,
+            HealthChange::Unchanged,
             "from before the ejection"
         );
-        assert_eq!(health.success(8, &OF), Verdict::Unchanged, "not the trial request");
-        assert_eq!(health.success(7, &OF), Verdict::HalfOpened);
+        assert_eq!(health.success(8, &OF), HealthChange::Unchanged, "not the trial request");
+        assert_eq!(health.success(7, &OF), HealthChange::HalfOpened);
         let _ = health.unbound(7);
         assert!(health.bound(9));
-        assert_eq!(health.success(9, &OF), Verdict::Healed);
+        assert_eq!(health.success(9, &OF), HealthChange::Healed);
         assert!(health.is_healthy());
     }
 
@@ -345,8 +353,12 @@ mod tests {
         let mut health = ejected();
         assert!(health.time_over());
         assert!(health.bound(7));
-        assert_eq!(health.gateway_failure(8, &OF), Verdict::Unchanged, "not the trial request");
-        let ten = Verdict::Ejected(Duration::from_secs(10));
+        assert_eq!(
+            health.gateway_failure(8, &OF),
+            HealthChange::Unchanged,
+            "not the trial request"
+        );
+        let ten = HealthChange::Ejected(Duration::from_secs(10));
         assert_eq!(health.gateway_failure(7, &OF), ten);
     }
 
@@ -368,7 +380,7 @@ mod tests {
         for seconds in [10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 60, 60] {
             assert!(health.time_over());
             let time = Duration::from_secs(seconds);
-            assert_eq!(health.failure(Blame::Trial, &OF), Verdict::Ejected(time));
+            assert_eq!(health.failure(Blame::HalfOpen, &OF), HealthChange::Ejected(time));
         }
     }
 
@@ -377,19 +389,19 @@ mod tests {
         for (later, seconds) in [(59, 10), (60, 5)] {
             let mut health = ejected();
             assert!(health.time_over());
-            for probe in [1, 2] {
-                assert!(health.bound(probe));
-                let _ = health.success(probe, &OF);
+            for trial_request in [1, 2] {
+                assert!(health.bound(trial_request));
+                let _ = health.success(trial_request, &OF);
             }
             assert!(health.is_healthy());
             let now = NOW.after(Duration::from_secs(later));
             let of = Circumstances { now, ..OF };
-            let _ = health.failure(Blame::Trial, &of);
-            let _ = health.failure(Blame::Trial, &of);
+            let _ = health.failure(Blame::HalfOpen, &of);
+            let _ = health.failure(Blame::HalfOpen, &of);
             let time = Duration::from_secs(seconds);
             assert_eq!(
-                health.failure(Blame::Trial, &of),
-                Verdict::Ejected(time),
+                health.failure(Blame::HalfOpen, &of),
+                HealthChange::Ejected(time),
                 "{later} s later"
             );
         }
@@ -398,12 +410,16 @@ mod tests {
     #[test]
     fn an_ejected_backend_that_is_used_by_fail_open_becomes_half_open_by_answering() {
         let mut health = ejected();
-        assert_eq!(health.success(1, &OF), Verdict::Unchanged, "a late response proves nothing");
-        let panicking = Circumstances { panicking: true, ..OF };
-        assert_eq!(health.failure(Blame::Trial, &panicking), Verdict::Unchanged);
-        assert_eq!(health.gateway_failure(1, &panicking), Verdict::Unchanged);
-        assert_eq!(health.success(1, &panicking), Verdict::HalfOpened);
+        assert_eq!(
+            health.success(1, &OF),
+            HealthChange::Unchanged,
+            "a late response proves nothing"
+        );
+        let fail_open = Circumstances { fail_open: true, ..OF };
+        assert_eq!(health.failure(Blame::HalfOpen, &fail_open), HealthChange::Unchanged);
+        assert_eq!(health.gateway_failure(1, &fail_open), HealthChange::Unchanged);
+        assert_eq!(health.success(1, &fail_open), HealthChange::HalfOpened);
         assert!(health.bound(2));
-        assert_eq!(health.success(2, &panicking), Verdict::Healed);
+        assert_eq!(health.success(2, &fail_open), HealthChange::Healed);
     }
 }

@@ -250,8 +250,8 @@ pub enum Input {
         weight: u16,
     },
     /// A health check of the backend finished. A pool that receives the results of another pool's
-    /// checks ([`Probing::Told`](super::Probing::Told)) ignores the number.
-    ProbeFinished {
+    /// checks ([`HealthChecking::Reported`](super::HealthChecking::Reported)) ignores the number.
+    HealthCheckFinished {
         /// The backend concerned.
         backend: BackendToken,
         /// The number given in the order.

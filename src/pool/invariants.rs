@@ -3,13 +3,13 @@
 
 use super::backend::Service;
 use super::balance::Set;
-use super::config::Probing;
+use super::config::HealthChecking;
 use super::connection::{DrainCause, Lifecycle};
 use super::mismatch::{Mismatch, expect, same};
 use super::request::RequestState;
-use super::slots::Stream;
+use super::slots::StreamEntry;
 use super::timer::Timer;
-use super::{Phase, Pool, backend_id};
+use super::{Pool, PoolPhase, backend_id};
 
 impl Pool {
     /// Recounts everything, and changes nothing.
@@ -61,7 +61,7 @@ impl Pool {
             waiting += usize::from(waits);
             if let Some(stream) = request.stream() {
                 let held = self.slots.get(stream);
-                let own = matches!(held, Ok(Stream::Open { request, .. }) if request == index);
+                let own = matches!(held, Ok(StreamEntry::Open { request, .. }) if request == index);
                 expect(own, "a request's stream carries that request", place)?;
             }
         }
@@ -76,7 +76,7 @@ impl Pool {
             let mut start = 0;
             while let Some((stream, entry)) = self.slots.next_stream(token, start) {
                 start = usize::from(stream.stream) + 1;
-                if let Stream::Open { request, .. } = entry {
+                if let StreamEntry::Open { request, .. } = entry {
                     let held = self.requests.peek(request).and_then(|request| request.stream());
                     same(held, Some(stream), "a stream's request holds that stream", slot)?;
                 }
@@ -106,16 +106,16 @@ impl Pool {
             let health = armed(Timer::Health(place));
             let timed = backend.health.is_timed();
             same(health, timed, "an ejection has a timer that ends it", index)?;
-            let probed = self.config.probing == Probing::Ordered
-                && self.phase == Phase::Running
+            let checks_ordered = self.config.health_checking == HealthChecking::Ordered
+                && self.phase == PoolPhase::Running
                 && matches!(backend.service, Service::Serving | Service::Draining);
-            let probe = armed(Timer::Probe(place));
-            same(probe, probed, "a backend has a health check timer", index)?;
+            let health_check = armed(Timer::HealthCheck(place));
+            same(health_check, checks_ordered, "a backend has a health check timer", index)?;
             let backoff = armed(Timer::Backoff(place));
-            live += usize::from(health) + usize::from(backoff) + usize::from(probe);
+            live += usize::from(health) + usize::from(backoff) + usize::from(health_check);
         }
         let shutdown = armed(Timer::Shutdown);
-        let draining = self.phase == Phase::Draining;
+        let draining = self.phase == PoolPhase::Draining;
         same(shutdown, draining, "a shutdown has a deadline", 0)?;
         live += usize::from(shutdown);
         same(self.timers.len(), live, "armed timers", 0)
@@ -123,26 +123,26 @@ impl Pool {
 
     fn recount_backends(&self) -> Result<(), Mismatch> {
         self.recount_loads()?;
-        let (mut in_service, mut healthy, mut ejected, mut leaving) = (0, 0, 0, 0);
+        let (mut in_service, mut healthy, mut ejected, mut removed) = (0, 0, 0, 0);
         for (index, backend) in self.backends.iter().enumerate() {
             let counted = backend.count();
             same(backend.counted, counted, "counters that include a backend", index)?;
             in_service += u32::from(counted.in_service);
             healthy += u32::from(counted.healthy);
             ejected += u32::from(counted.ejected);
-            leaving += u32::from(backend.service == Service::Leaving);
-            let idle = matches!(backend.service, Service::Vacant | Service::Leaving);
+            removed += u32::from(backend.service == Service::Removed);
+            let idle = matches!(backend.service, Service::Vacant | Service::Removed);
             let connections = self.slots.count(backend_id(index));
             let fits = match backend.service {
                 Service::Vacant => connections == 0,
-                Service::Leaving => connections > 0,
+                Service::Removed => connections > 0,
                 Service::Serving | Service::Draining => true,
             };
             expect(fits, "connections of a backend that was removed", index)?;
-            let told = backend.told.map(|(state, ..)| state);
-            same(told, backend.state(), "reported state of a backend", index)?;
+            let reported = backend.reported.map(|(state, ..)| state);
+            same(reported, backend.state(), "reported state of a backend", index)?;
             expect(
-                !idle || backend.probing.is_none(),
+                !idle || backend.check_in_flight.is_none(),
                 "a removed backend has a health check",
                 index,
             )?;
@@ -150,8 +150,8 @@ impl Pool {
         same(in_service, self.in_service, "backends in service", 0)?;
         same(healthy, self.healthy, "healthy backends", 0)?;
         same(ejected, self.ejected, "ejected backends", 0)?;
-        same(leaving, self.leaving, "removed backends", 0)?;
-        same(self.panicking, self.should_panic(), "fail-open", 0)
+        same(removed, self.removed, "removed backends", 0)?;
+        same(self.fail_open, self.should_fail_open(), "fail-open", 0)
     }
 
     /// Checks that each request with a stream counts as load of its backend, and that each trial
@@ -163,10 +163,10 @@ impl Pool {
             let streams = self.slots.range(id).map(|slot| self.slots.requests_on(slot)).sum();
             same(self.balancer.load(id), streams, "requests that count for a backend", index)?;
             counted += streams;
-            let probe = backend.health.probe();
-            let stream = |probe| self.requests.peek(probe).and_then(|request| request.stream());
-            let on_it = |probe| stream(probe).is_some_and(|it| it.connection.backend == id);
-            expect(probe.is_none_or(on_it), "trial request of a half-open backend", index)?;
+            let trial = backend.health.trial_request();
+            let stream = |request| self.requests.peek(request).and_then(|entry| entry.stream());
+            let on_it = |request| stream(request).is_some_and(|it| it.connection.backend == id);
+            expect(trial.is_none_or(on_it), "trial request of a half-open backend", index)?;
         }
         for index in self.live_requests() {
             sent += u32::from(self.requests.get(index).stream().is_some());
@@ -178,15 +178,15 @@ impl Pool {
         for (index, backend) in self.backends.iter().enumerate() {
             let id = backend_id(index);
             let member = |set| self.balancer.is_member(set, id);
-            let chosen = backend.is_usable() || (backend.counted.in_service && self.panicking);
+            let chosen = backend.is_usable() || (backend.counted.in_service && self.fail_open);
             same(member(Set::Usable), chosen, "usable backend", index)?;
-            let roomy = chosen && self.slots.has_capacity(id);
-            same(member(Set::Roomy), roomy, "backend with capacity", index)?;
+            let with_capacity = chosen && self.slots.has_capacity(id);
+            same(member(Set::WithCapacity), with_capacity, "backend with capacity", index)?;
             let waits = self.timers.armed(Timer::Backoff(index as u32)).is_some();
             let dialable = chosen && !waits && self.may_dial(id);
             let hangs = dialable && self.slots.has_slow_dial(id);
             same(member(Set::Dialable), dialable && !hangs, "backend that may be dialled", index)?;
-            same(member(Set::Hanging), hangs, "backend with a slow dial", index)?;
+            same(member(Set::SlowDial), hangs, "backend with a slow dial", index)?;
         }
         Ok(())
     }
@@ -198,9 +198,9 @@ impl Pool {
             (0..self.backends.len()).any(|index| self.balancer.is_member(set, backend_id(index)))
         };
         let waits = !self.waiting.is_empty();
-        expect(!(waits && any(Set::Roomy)), "a request waits while a stream is free", 0)?;
+        expect(!(waits && any(Set::WithCapacity)), "a request waits while a stream is free", 0)?;
         let covered = self.waiting.len() as u64 <= self.slots.expected_streams();
-        let served = covered || !(any(Set::Dialable) || any(Set::Hanging));
+        let served = covered || !(any(Set::Dialable) || any(Set::SlowDial));
         expect(served, "a request waits without a dial that could be made", 0)?;
         for slot in 0..self.slots.len() {
             let connection = self.slots.connection(slot);

@@ -102,7 +102,7 @@ mod views;
 mod words;
 
 pub use backend::{BackendState, BackendView, StateCause};
-pub use config::{BackendConfig, Probing, Strategy};
+pub use config::{BackendConfig, HealthChecking, Strategy};
 pub use connection::{DrainCause, SlotState};
 pub use input::{ConnectFailure, Input, Protocol, ShutdownCause, StreamFailure};
 pub use mismatch::Mismatch;
@@ -132,7 +132,7 @@ use token::backend_id;
 
 /// State of the shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum PoolPhase {
     Running,
     /// Finishes what was accepted.
     Draining,
@@ -163,14 +163,14 @@ pub struct Pool {
     /// Backends in service that are ejected or half-open.
     ejected: u32,
     /// Removed backends that still have connections.
-    leaving: u32,
+    removed: u32,
     /// True if a removed backend may have lost its last connection, so that it can be freed.
-    emptied: bool,
+    removal_pending: bool,
     /// True if health is ignored because too few backends are healthy (fail-open).
-    panicking: bool,
+    fail_open: bool,
     /// Requests that are on a second or later attempt, or wait for one.
     retrying: u32,
-    phase: Phase,
+    phase: PoolPhase,
     outputs: VecDeque<Output>,
     outputs_max: usize,
     counters: Counters,
@@ -207,11 +207,11 @@ impl Pool {
             in_service: 0,
             healthy: 0,
             ejected: 0,
-            leaving: 0,
-            emptied: false,
-            panicking: false,
+            removed: 0,
+            removal_pending: false,
+            fail_open: false,
             retrying: 0,
-            phase: Phase::Running,
+            phase: PoolPhase::Running,
             outputs: VecDeque::with_capacity(outputs_max),
             outputs_max,
             counters: Counters::default(),
@@ -273,7 +273,7 @@ impl Pool {
             Handled::Done | Handled::Accepted(_) | Handled::Rejected(_) | Handled::Added(_) => {
                 self.dispatch(now);
                 self.close_when_drained();
-                self.let_go_of_removed();
+                self.free_removed();
             }
         }
         #[cfg(test)]
@@ -329,8 +329,8 @@ impl Pool {
             }
             Input::DrainCancelled { backend } => self.on_drain_cancelled(now, backend),
             Input::WeightChanged { backend, weight } => self.on_weight_changed(backend, weight),
-            Input::ProbeFinished { backend, number, passed } => {
-                self.on_probe_finished(now, backend, number, passed)
+            Input::HealthCheckFinished { backend, number, passed } => {
+                self.on_health_check_finished(now, backend, number, passed)
             }
             Input::SettingChanged { setting } => self.on_settings_changed(now, &[setting]),
             Input::ShutdownRequested { cause } => self.on_shutdown(now, cause),
@@ -407,7 +407,7 @@ impl Pool {
     #[must_use]
     pub fn backend(&self, backend: BackendId) -> Option<BackendView> {
         let place = self.backends.get(usize::from(backend.0))?;
-        let (state, since, cause) = place.told?;
+        let (state, since, cause) = place.reported?;
         let token = BackendToken { backend, generation: place.generation };
         let requests = self.balancer.load(backend);
         Some(BackendView { token, state, since, cause, weight: place.weight, requests })
@@ -444,8 +444,8 @@ impl Pool {
 
     /// True if health is ignored because too few backends are healthy (fail-open).
     #[must_use]
-    pub fn is_panicking(&self) -> bool {
-        self.panicking
+    pub fn is_fail_open(&self) -> bool {
+        self.fail_open
     }
 
     /// Returns the transitions of the connection table that this pool has made.

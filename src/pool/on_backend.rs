@@ -1,8 +1,8 @@
 //! Facts about the configuration: backends added, drained, put back in service or removed; settings
 //! changed.
 
-use super::backend::{Probes, Service, StateCause};
-use super::config::Probing;
+use super::backend::{HealthChecks, Service, StateCause};
+use super::config::HealthChecking;
 use super::connection::{DrainCause, Event, Lifecycle};
 use super::health::Health;
 use super::limits::WEIGHTS;
@@ -11,7 +11,9 @@ use super::reconfigure::Setting;
 use super::settings::Timeout;
 use super::slots::Stale;
 use super::timer::Timer;
-use super::{BackendId, BackendToken, Handled, Instant, Output, Phase, Pool, backend_id, limits};
+use super::{
+    BackendId, BackendToken, Handled, Instant, Output, Pool, PoolPhase, backend_id, limits,
+};
 use core::time::Duration;
 
 impl Pool {
@@ -56,9 +58,9 @@ impl Pool {
         let streams = if exclusive { 1 } else { limits::STREAMS_BEFORE_SETTINGS.min(cap) };
         self.backends[usize::from(backend.0)].occupy(weight, streams);
         self.balancer.set_weight(backend, weight);
-        self.start_probing(now, backend);
+        self.start_health_checks(now, backend);
         self.refresh(backend);
-        self.tell_state(now, backend, StateCause::Configured);
+        self.report_state(now, backend, StateCause::Configured);
     }
 
     /// Returns a vacant table entry. If there is none, frees the entry of the backend that was
@@ -70,15 +72,16 @@ impl Pool {
         if let Some((index, _)) = vacant {
             return Some(backend_id(index));
         }
-        let leaving = places().filter(|(_, place)| place.service == Service::Leaving);
-        let (index, _) = leaving.min_by_key(|(_, place)| place.told.map(|(_, since, _)| since))?;
+        let removed = places().filter(|(_, place)| place.service == Service::Removed);
+        let (index, _) =
+            removed.min_by_key(|(_, place)| place.reported.map(|(_, since, _)| since))?;
         let backend = backend_id(index);
         for slot in self.slots.range(backend) {
             if self.slots.connection(slot).lifecycle() != Lifecycle::Empty {
                 self.close(now, slot, CloseReason::DrainDeadline);
             }
         }
-        self.let_go(backend);
+        self.free(backend);
         Some(backend)
     }
 
@@ -87,13 +90,13 @@ impl Pool {
             return Handled::Stale;
         };
         let place = &mut self.backends[usize::from(backend.0)];
-        if place.service == Service::Leaving {
+        if place.service == Service::Removed {
             return Handled::Refused;
         }
-        place.service = Service::Leaving;
-        self.leaving += 1;
-        self.emptied = true;
-        self.stop_probing(backend);
+        place.service = Service::Removed;
+        self.removed += 1;
+        self.removal_pending = true;
+        self.stop_health_checks(backend);
         let deadline = now.after(self.config.timeouts.longest_drain());
         self.retire(now, backend, deadline, StateCause::Configured);
         Handled::Done
@@ -111,7 +114,7 @@ impl Pool {
         let place = &mut self.backends[usize::from(backend.0)];
         match place.service {
             Service::Vacant => unreachable!("a token never names a vacant entry"),
-            Service::Leaving => return Handled::Refused,
+            Service::Removed => return Handled::Refused,
             // An earlier deadline replaces the present one; a later one is ignored.
             Service::Serving | Service::Draining => place.service = Service::Draining,
         }
@@ -139,7 +142,7 @@ impl Pool {
             }
         }
         self.refresh(backend);
-        self.tell_state(now, backend, StateCause::Operator);
+        self.report_state(now, backend, StateCause::Operator);
         Handled::Done
     }
 
@@ -159,7 +162,7 @@ impl Pool {
     /// carry and are closed at `deadline`.
     fn retire(&mut self, now: Instant, backend: BackendId, deadline: Instant, cause: StateCause) {
         self.refresh(backend);
-        self.tell_state(now, backend, cause);
+        self.report_state(now, backend, cause);
         for slot in self.slots.range(backend) {
             match self.slots.connection(slot).lifecycle() {
                 Lifecycle::Empty | Lifecycle::Draining(DrainCause::Lost) => {}
@@ -198,28 +201,28 @@ impl Pool {
     }
 
     /// Frees removed backends whose last connection is gone.
-    pub(super) fn let_go_of_removed(&mut self) {
-        if !core::mem::take(&mut self.emptied) {
+    pub(super) fn free_removed(&mut self) {
+        if !core::mem::take(&mut self.removal_pending) {
             return;
         }
         for index in 0..self.backends.len() {
             let backend = backend_id(index);
-            let leaving = self.backends[index].service == Service::Leaving;
-            if leaving && self.slots.count(backend) == 0 {
-                self.let_go(backend);
+            let removed = self.backends[index].service == Service::Removed;
+            if removed && self.slots.count(backend) == 0 {
+                self.free(backend);
             }
         }
     }
 
     /// Frees the table entry of a removed backend.
-    pub(super) fn let_go(&mut self, backend: BackendId) {
+    pub(super) fn free(&mut self, backend: BackendId) {
         let token = self.backend_token_of(backend);
         let place = u32::from(backend.0);
         self.timers.disarm(Timer::Backoff(place));
         self.timers.disarm(Timer::Health(place));
         self.backends[usize::from(backend.0)].vacate();
         self.balancer.forget(backend);
-        self.leaving -= 1;
+        self.removed -= 1;
         self.refresh(backend);
         self.order(Output::BackendGone { backend: token });
     }
@@ -228,17 +231,17 @@ impl Pool {
         if changes.iter().any(|setting| setting.check().is_err()) {
             return Handled::Refused;
         }
-        let before = self.config.probing;
+        let before = self.config.health_checking;
         for setting in changes {
             self.config.set(*setting).expect("it was checked");
             match *setting {
                 Setting::Strategy(strategy) => self.balancer.set_strategy(strategy),
                 Setting::Timeout(Timeout::SlowStart, time) => self.balancer.set_slow_start(time),
-                Setting::Timeout(..) | Setting::Number(..) | Setting::Probing(_) => {}
+                Setting::Timeout(..) | Setting::Number(..) | Setting::HealthChecking(_) => {}
             }
         }
-        if self.config.probing != before {
-            self.change_probing(now, self.config.probing);
+        if self.config.health_checking != before {
+            self.change_health_checking(now, self.config.health_checking);
         }
         // The required share of healthy backends may have changed.
         for index in 0..self.backends.len() {
@@ -248,32 +251,32 @@ impl Pool {
     }
 
     /// Changes how backends are health-checked. Without checks every backend counts as up.
-    fn change_probing(&mut self, now: Instant, probing: Probing) {
+    fn change_health_checking(&mut self, now: Instant, health_checking: HealthChecking) {
         for index in 0..self.backends.len() {
             let backend = backend_id(index);
-            self.stop_probing(backend);
+            self.stop_health_checks(backend);
             let place = &mut self.backends[index];
             let there = matches!(place.service, Service::Serving | Service::Draining);
-            if probing == Probing::Off {
+            if health_checking == HealthChecking::Off {
                 let was_down = !place.is_up();
-                place.probes = Probes::NEW;
+                place.health_checks = HealthChecks::NEW;
                 if was_down {
                     self.balancer.start_slowly(backend, now);
                 }
             }
             if there {
-                self.start_probing(now, backend);
+                self.start_health_checks(now, backend);
                 self.refresh(backend);
-                self.tell_state(now, backend, StateCause::Configured);
+                self.report_state(now, backend, StateCause::Configured);
             }
         }
     }
 
     /// Stops all health checks, because the pool shuts down.
-    pub(super) fn stop_all_probing(&mut self) {
-        assert_ne!(self.phase, Phase::Running);
+    pub(super) fn stop_all_health_checks(&mut self) {
+        assert_ne!(self.phase, PoolPhase::Running);
         for index in 0..self.backends.len() {
-            self.stop_probing(backend_id(index));
+            self.stop_health_checks(backend_id(index));
         }
     }
 }

@@ -8,7 +8,7 @@ use super::slots::Stale;
 use super::time::nanoseconds;
 use super::timer::Timer;
 use super::{
-    BackendId, ConnectionToken, Handled, Instant, Output, Phase, Pool, Protocol, StreamFailure,
+    BackendId, ConnectionToken, Handled, Instant, Output, Pool, PoolPhase, Protocol, StreamFailure,
     backend_id, limits,
 };
 use core::time::Duration;
@@ -92,7 +92,8 @@ impl Pool {
         let pinged = connection.ping == Ping::InFlight || connection.pongs > 0;
         let state = &mut self.backends[usize::from(token.backend.0)];
         if code == code::ENHANCE_YOUR_CALM && pinged {
-            state.calm = (state.calm + 1).min(SILENCE_DOUBLINGS_MAX);
+            state.enhance_your_calm_count =
+                (state.enhance_your_calm_count + 1).min(SILENCE_DOUBLINGS_MAX);
         }
         match self.slots.connection(slot).lifecycle() {
             Lifecycle::Empty => unreachable!("a token never names an empty slot"),
@@ -103,7 +104,7 @@ impl Pool {
             }
             Lifecycle::Ready | Lifecycle::Suspect => {
                 if last == 0 {
-                    self.note_barren(now, slot);
+                    self.note_failed_before_response(now, slot);
                 }
                 self.slots
                     .apply(token, Event::Drain(DrainCause::GoAway))
@@ -189,7 +190,7 @@ impl Pool {
         let service = self.backends[usize::from(token.backend.0)].service;
         let latest =
             (service != Service::Serving).then(|| self.slots.connection(slot).drains_until);
-        let barren = abrupt && self.note_barren(now, slot);
+        let failed_before_response = abrupt && self.note_failed_before_response(now, slot);
         self.slots
             .apply(token, Event::Drain(DrainCause::Lost))
             .expect("a live connection that is not lost can be lost");
@@ -202,20 +203,20 @@ impl Pool {
         });
         // A server that answers and then closes is healthy. The owners of the streams may hold
         // complete responses, so they report whether something was cut off.
-        self.slots.connection_mut(slot).lost_without_goodbye = abrupt && !barren;
+        self.slots.connection_mut(slot).closed_without_goaway = abrupt && !failed_before_response;
         self.settle(now, slot);
         Handled::Done
     }
 
     /// Counts a connection that failed before the first response like a failed dial, so that the
     /// next dial backs off. Returns true if the connection failed that way.
-    pub(super) fn note_barren(&mut self, now: Instant, slot: usize) -> bool {
+    pub(super) fn note_failed_before_response(&mut self, now: Instant, slot: usize) -> bool {
         let connection = self.slots.connection(slot);
-        let barren = connection.opened > 0 && connection.responses == 0;
-        if barren {
+        let failed_before_response = connection.opened > 0 && connection.responses == 0;
+        if failed_before_response {
             self.dial_failed(now, self.slots.token(slot).backend);
         }
-        barren
+        failed_before_response
     }
 
     /// Arms the deadlines of a connection that has just started draining: `drain` without a frame,
@@ -302,13 +303,13 @@ impl Pool {
         self.timers.disarm(Timer::Life(slot as u32));
         self.timers.disarm(Timer::Quiet(slot as u32));
         let backend = self.slots.token(slot).backend;
-        self.emptied |= self.backends[usize::from(backend.0)].service == Service::Leaving;
+        self.removal_pending |= self.backends[usize::from(backend.0)].service == Service::Removed;
         self.refresh(backend);
     }
 
     /// Closes every connection once a shutdown was requested and no request is live.
     pub(super) fn close_when_drained(&mut self) {
-        if self.phase == Phase::Running || self.requests.live() > 0 {
+        if self.phase == PoolPhase::Running || self.requests.live() > 0 {
             return;
         }
         for slot in 0..self.slots.len() {
@@ -322,7 +323,7 @@ impl Pool {
             self.timers.disarm(Timer::Quiet(slot as u32));
         }
         self.slots.close_all();
-        self.emptied |= self.leaving > 0;
+        self.removal_pending |= self.removed > 0;
         for index in 0..self.backends.len() {
             self.refresh(backend_id(index));
         }
@@ -347,7 +348,8 @@ impl Pool {
     pub(super) fn silence(&self, slot: usize, backend: BackendId) -> Duration {
         let state = &self.backends[usize::from(backend.0)];
         let measured = Duration::from_nanos(state.response_time).saturating_mul(4);
-        let doublings = self.slots.connection(slot).pongs.saturating_add(state.calm);
+        let doublings =
+            self.slots.connection(slot).pongs.saturating_add(state.enhance_your_calm_count);
         let doublings = doublings.min(SILENCE_DOUBLINGS_MAX);
         self.config.timeouts.silence.max(measured).saturating_mul(1 << doublings)
     }

@@ -1,8 +1,8 @@
 //! Effects of requests, dials and health checks on the health and use of backends.
 
 use super::backend::{Service, StateCause};
-use super::config::Probing;
-use super::health::{Blame, Circumstances, Health, Verdict};
+use super::config::HealthChecking;
+use super::health::{Blame, Circumstances, Health, HealthChange};
 use super::time::nanoseconds;
 use super::timer::Timer;
 use super::{BackendId, BackendToken, Handled, Instant, Output, Pool};
@@ -31,7 +31,7 @@ impl Pool {
         let drawn = Duration::from_nanos(self.random.jitter(delay, 20)).clamp(least, most);
         self.timers.arm(Timer::Backoff(u32::from(backend.0)), now.after(drawn));
         self.refresh(backend);
-        self.backend_failed(now, backend, Blame::Trial);
+        self.backend_failed(now, backend, Blame::HalfOpen);
     }
 
     /// Ends the backoff: the backend may be dialled again.
@@ -42,18 +42,19 @@ impl Pool {
 
     /// Returns whose failure it would be if this request's attempt failed on the backend.
     pub(super) fn blame(&self, backend: BackendId, request: u32) -> Blame {
-        let probe = self.backends[usize::from(backend.0)].health.probe();
-        if probe == Some(request) { Blame::Trial } else { Blame::Other }
+        let trial_request = self.backends[usize::from(backend.0)].health.trial_request();
+        if trial_request == Some(request) { Blame::HalfOpen } else { Blame::Other }
     }
 
     /// Returns whose failure it would be if a connection failed. It is the trial's if the
     /// connection carries the trial request.
     pub(super) fn blame_of_connection(&self, slot: usize) -> Blame {
         let token = self.slots.token(slot);
-        let probe = self.backends[usize::from(token.backend.0)].health.probe();
-        let stream = probe.and_then(|probe| self.requests.get(probe).stream());
+        let trial_request = self.backends[usize::from(token.backend.0)].health.trial_request();
+        let stream =
+            trial_request.and_then(|trial_request| self.requests.get(trial_request).stream());
         let carries = stream.is_some_and(|stream| stream.connection == token);
-        if carries { Blame::Trial } else { Blame::Other }
+        if carries { Blame::HalfOpen } else { Blame::Other }
     }
 
     /// Counts a failure of the backend.
@@ -89,8 +90,8 @@ impl Pool {
         &mut self,
         now: Instant,
         backend: BackendId,
-        ask: impl FnOnce(&mut Health, &Circumstances<'_>) -> Verdict,
-    ) -> Verdict {
+        ask: impl FnOnce(&mut Health, &Circumstances<'_>) -> HealthChange,
+    ) -> HealthChange {
         let config = &self.config;
         // One backend may always be ejected; beyond that, a share of those in service.
         let most = u64::from(self.in_service) * u64::from(config.health.ejected_percent_max) / 100;
@@ -99,32 +100,38 @@ impl Pool {
             config: &config.health,
             timeouts: &config.timeouts,
             may_eject: u64::from(self.ejected) < most.max(1),
-            panicking: self.panicking,
+            fail_open: self.fail_open,
         };
         ask(&mut self.backends[usize::from(backend.0)].health, &of)
     }
 
-    fn carry_out(&mut self, now: Instant, backend: BackendId, verdict: Verdict, cause: StateCause) {
+    fn carry_out(
+        &mut self,
+        now: Instant,
+        backend: BackendId,
+        verdict: HealthChange,
+        cause: StateCause,
+    ) {
         let timer = Timer::Health(u32::from(backend.0));
         match verdict {
-            Verdict::Unchanged => return,
-            Verdict::Spared => {
-                self.counters.spared += 1;
+            HealthChange::Unchanged => return,
+            HealthChange::EjectionOverflow => {
+                self.counters.ejection_overflow += 1;
                 return;
             }
-            Verdict::Ejected(time) => {
+            HealthChange::Ejected(time) => {
                 self.counters.ejections += 1;
                 self.timers.arm(timer, now.after(time));
             }
             // While half-open, the trial request ends with its request, not by this timer.
-            Verdict::HalfOpened => self.timers.disarm(timer),
-            Verdict::Healed => {
+            HealthChange::HalfOpened => self.timers.disarm(timer),
+            HealthChange::Healed => {
                 self.timers.disarm(timer);
                 self.balancer.start_slowly(backend, now);
             }
         }
         self.refresh(backend);
-        self.tell_state(now, backend, cause);
+        self.report_state(now, backend, cause);
     }
 
     /// Handles the end of an ejection, or a trial request that takes too long. The backend may get
@@ -134,17 +141,17 @@ impl Pool {
         let opened = self.backends[usize::from(backend.0)].health.time_over();
         assert!(opened, "the timer is armed only in a state that it ends");
         self.refresh(backend);
-        self.tell_state(now, backend, StateCause::EjectionOver);
+        self.report_state(now, backend, StateCause::EjectionOver);
     }
 
     /// Reports the state of a backend if it changed.
-    pub(super) fn tell_state(&mut self, now: Instant, backend: BackendId, cause: StateCause) {
+    pub(super) fn report_state(&mut self, now: Instant, backend: BackendId, cause: StateCause) {
         let place = &mut self.backends[usize::from(backend.0)];
         let state = place.state();
-        if place.told.map(|(told, ..)| told) == state {
+        if place.reported.map(|(reported, ..)| reported) == state {
             return;
         }
-        place.told = state.map(|state| (state, now, cause));
+        place.reported = state.map(|state| (state, now, cause));
         if let Some(state) = state {
             let backend = self.backend_token_of(backend);
             self.order(Output::BackendChanged { backend, state, cause });
@@ -154,35 +161,37 @@ impl Pool {
 
 impl Pool {
     /// Starts the health checks of a backend, if this pool orders them.
-    pub(super) fn start_probing(&mut self, now: Instant, backend: BackendId) {
-        if self.config.probing == Probing::Ordered && self.phase == super::Phase::Running {
-            self.timers.arm(Timer::Probe(u32::from(backend.0)), now);
+    pub(super) fn start_health_checks(&mut self, now: Instant, backend: BackendId) {
+        if self.config.health_checking == HealthChecking::Ordered
+            && self.phase == super::PoolPhase::Running
+        {
+            self.timers.arm(Timer::HealthCheck(u32::from(backend.0)), now);
         }
     }
 
     /// Stops the health checks of a backend. A report that is still to come will be stale.
-    pub(super) fn stop_probing(&mut self, backend: BackendId) {
-        self.timers.disarm(Timer::Probe(u32::from(backend.0)));
-        self.backends[usize::from(backend.0)].probing = None;
+    pub(super) fn stop_health_checks(&mut self, backend: BackendId) {
+        self.timers.disarm(Timer::HealthCheck(u32::from(backend.0)));
+        self.backends[usize::from(backend.0)].check_in_flight = None;
     }
 
     /// Orders the next health check, or fails the one in progress because its deadline passed.
-    pub(super) fn on_probe_due(&mut self, now: Instant, backend: BackendId) {
+    pub(super) fn on_health_check_due(&mut self, now: Instant, backend: BackendId) {
         let place = &mut self.backends[usize::from(backend.0)];
-        if place.probing.take().is_some() {
-            self.probe_over(now, backend, false);
+        if place.check_in_flight.take().is_some() {
+            self.health_check_over(now, backend, false);
             return;
         }
-        place.probed = place.probed.wrapping_add(1);
-        let number = place.probed;
-        place.probing = Some(number);
-        let timer = Timer::Probe(u32::from(backend.0));
-        self.timers.arm(timer, now.after(self.config.timeouts.probe_timeout));
+        place.checks_ordered = place.checks_ordered.wrapping_add(1);
+        let number = place.checks_ordered;
+        place.check_in_flight = Some(number);
+        let timer = Timer::HealthCheck(u32::from(backend.0));
+        self.timers.arm(timer, now.after(self.config.timeouts.health_check_timeout));
         let backend = self.backend_token_of(backend);
-        self.order(Output::Probe { backend, number });
+        self.order(Output::CheckHealth { backend, number });
     }
 
-    pub(super) fn on_probe_finished(
+    pub(super) fn on_health_check_finished(
         &mut self,
         now: Instant,
         token: BackendToken,
@@ -193,40 +202,40 @@ impl Pool {
             return Handled::Stale;
         };
         let place = &mut self.backends[usize::from(backend.0)];
-        match self.config.probing {
-            Probing::Off => Handled::Refused,
-            Probing::Told if place.service == Service::Leaving => Handled::Refused,
-            Probing::Told => {
-                self.count_probe(now, backend, passed);
+        match self.config.health_checking {
+            HealthChecking::Off => Handled::Refused,
+            HealthChecking::Reported if place.service == Service::Removed => Handled::Refused,
+            HealthChecking::Reported => {
+                self.count_health_check(now, backend, passed);
                 Handled::Done
             }
-            Probing::Ordered if place.probing == Some(number) => {
-                place.probing = None;
-                self.probe_over(now, backend, passed);
+            HealthChecking::Ordered if place.check_in_flight == Some(number) => {
+                place.check_in_flight = None;
+                self.health_check_over(now, backend, passed);
                 Handled::Done
             }
-            Probing::Ordered => Handled::Stale,
+            HealthChecking::Ordered => Handled::Stale,
         }
     }
 
-    fn probe_over(&mut self, now: Instant, backend: BackendId, passed: bool) {
-        let interval = nanoseconds(self.config.timeouts.probe_interval);
+    fn health_check_over(&mut self, now: Instant, backend: BackendId, passed: bool) {
+        let interval = nanoseconds(self.config.timeouts.health_check_interval);
         let next = now.after(Duration::from_nanos(self.random.jitter(interval, 10).max(1)));
-        self.timers.arm(Timer::Probe(u32::from(backend.0)), next);
+        self.timers.arm(Timer::HealthCheck(u32::from(backend.0)), next);
         let token = self.backend_token_of(backend);
-        self.order(Output::ProbeJudged { backend: token, passed });
-        self.count_probe(now, backend, passed);
+        self.order(Output::HealthCheckJudged { backend: token, passed });
+        self.count_health_check(now, backend, passed);
     }
 
-    fn count_probe(&mut self, now: Instant, backend: BackendId, passed: bool) {
+    fn count_health_check(&mut self, now: Instant, backend: BackendId, passed: bool) {
         let place = &mut self.backends[usize::from(backend.0)];
-        if !place.probes.finished(passed, &self.config.health) {
+        if !place.health_checks.finished(passed, &self.config.health) {
             return;
         }
         if passed {
             self.balancer.start_slowly(backend, now);
         }
         self.refresh(backend);
-        self.tell_state(now, backend, StateCause::Probes);
+        self.report_state(now, backend, StateCause::HealthChecks);
     }
 }

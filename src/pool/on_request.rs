@@ -5,7 +5,7 @@ use super::request::{RequestState, Upload};
 use super::retry::{self, Attempt, Evidence};
 use super::timer::Timer;
 use super::{
-    BackendId, Handled, Instant, Outcome, Output, Phase, Pool, Rejection, ShutdownCause,
+    BackendId, Handled, Instant, Outcome, Output, Pool, PoolPhase, Rejection, ShutdownCause,
     StreamToken,
 };
 
@@ -16,7 +16,7 @@ impl Pool {
         idempotent: bool,
         has_body: bool,
     ) -> Handled {
-        if self.phase == Phase::Over {
+        if self.phase == PoolPhase::Over {
             return Handled::Rejected(Rejection::ShuttingDown);
         }
         let waits = self.waiting.len() >= self.config.limits.waiting;
@@ -94,7 +94,8 @@ impl Pool {
             attempts: request.attempts,
             within_budget,
         };
-        if retry::may_retry(&self.config.retry, evidence, attempt) && self.phase != Phase::Over {
+        if retry::may_retry(&self.config.retry, evidence, attempt) && self.phase != PoolPhase::Over
+        {
             self.retrying = others + 1;
             self.wait(now, index);
             return;
@@ -162,12 +163,12 @@ impl Pool {
         });
         let armed = self.timers.armed(Timer::Shutdown);
         match self.phase {
-            Phase::Running => {
-                self.phase = Phase::Draining;
-                self.stop_all_probing();
+            PoolPhase::Running => {
+                self.phase = PoolPhase::Draining;
+                self.stop_all_health_checks();
             }
-            Phase::Draining if armed.is_some_and(|armed| deadline < armed) => {}
-            Phase::Draining | Phase::Over => return Handled::Refused,
+            PoolPhase::Draining if armed.is_some_and(|armed| deadline < armed) => {}
+            PoolPhase::Draining | PoolPhase::Over => return Handled::Refused,
         }
         self.timers.arm(Timer::Shutdown, deadline);
         Handled::Done
@@ -175,8 +176,8 @@ impl Pool {
 
     /// Handles the drain deadline of the pool: ends all live requests.
     pub(super) fn on_shutdown_deadline(&mut self) {
-        assert_eq!(self.phase, Phase::Draining);
-        self.phase = Phase::Over;
+        assert_eq!(self.phase, PoolPhase::Draining);
+        self.phase = PoolPhase::Over;
         self.timers.disarm(Timer::Shutdown);
         let mut start = 0;
         while let Some(index) = self.requests.next_live(start) {

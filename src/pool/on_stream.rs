@@ -4,7 +4,7 @@ use super::connection::{DrainCause, Lifecycle};
 use super::input::code;
 use super::request::{RequestState, Upload};
 use super::retry::{self, Progress};
-use super::slots::Stream;
+use super::slots::StreamEntry;
 use super::time::nanoseconds;
 use super::timer::Timer;
 use super::{
@@ -19,7 +19,8 @@ impl Pool {
         stream: StreamToken,
         stream_id: u32,
     ) -> Handled {
-        let Ok(Stream::Open { stream_id: known, request, .. }) = self.slots.get_mut(stream) else {
+        let Ok(StreamEntry::Open { stream_id: known, request, .. }) = self.slots.get_mut(stream)
+        else {
             return Handled::Stale;
         };
         if *known != 0 || stream_id == 0 {
@@ -39,7 +40,7 @@ impl Pool {
     }
 
     pub(super) fn on_request_sent(&mut self, now: Instant, stream: StreamToken) -> Handled {
-        let Ok(Stream::Open { request: index, .. }) = self.slots.get(stream) else {
+        let Ok(StreamEntry::Open { request: index, .. }) = self.slots.get(stream) else {
             return Handled::Stale;
         };
         match &mut self.requests.get_mut(index).state {
@@ -63,7 +64,7 @@ impl Pool {
         stream: StreamToken,
         status: u16,
     ) -> Handled {
-        let Ok(Stream::Open { request: index, .. }) = self.slots.get(stream) else {
+        let Ok(StreamEntry::Open { request: index, .. }) = self.slots.get(stream) else {
             return Handled::Stale;
         };
         let RequestState::Sent { upload, since, .. } = self.requests.get(index).state else {
@@ -108,7 +109,7 @@ impl Pool {
         stream: StreamToken,
         bytes: u32,
     ) -> Handled {
-        let Ok(Stream::Open { request: index, .. }) = self.slots.get(stream) else {
+        let Ok(StreamEntry::Open { request: index, .. }) = self.slots.get(stream) else {
             return Handled::Stale;
         };
         match self.requests.get(index).state {
@@ -135,7 +136,7 @@ impl Pool {
     }
 
     pub(super) fn on_response_ended(&mut self, now: Instant, stream: StreamToken) -> Handled {
-        let Ok(Stream::Open { request: index, .. }) = self.slots.get(stream) else {
+        let Ok(StreamEntry::Open { request: index, .. }) = self.slots.get(stream) else {
             return Handled::Stale;
         };
         match self.requests.get(index).state {
@@ -163,7 +164,7 @@ impl Pool {
         stream: StreamToken,
         failure: StreamFailure,
     ) -> Handled {
-        let Ok(Stream::Open { request: index, .. }) = self.slots.get(stream) else {
+        let Ok(StreamEntry::Open { request: index, .. }) = self.slots.get(stream) else {
             return Handled::Stale;
         };
         let slot = self.slots.index(stream.connection);
@@ -180,7 +181,7 @@ impl Pool {
         };
         let backend = stream.connection.backend;
         let evidence = retry::evidence(self.progress(index), failure);
-        let lost = &mut self.slots.connection_mut(slot).lost_without_goodbye;
+        let lost = &mut self.slots.connection_mut(slot).closed_without_goaway;
         let cut_off = failure == StreamFailure::ConnectionLost && *lost;
         *lost &= !(cut_off || fault);
         let blame = self.blame(backend, index);
@@ -196,8 +197,8 @@ impl Pool {
     pub(super) fn on_reset_sent(&mut self, now: Instant, stream: StreamToken) -> Handled {
         match self.slots.get(stream) {
             Err(_) => Handled::Stale,
-            Ok(Stream::Open { .. } | Stream::Free { .. }) => Handled::Refused,
-            Ok(Stream::Resetting { .. }) => {
+            Ok(StreamEntry::Open { .. } | StreamEntry::Free { .. }) => Handled::Refused,
+            Ok(StreamEntry::Resetting { .. }) => {
                 self.give_back(now, stream, true);
                 Handled::Done
             }
@@ -263,17 +264,17 @@ impl Pool {
         while let Some((stream, entry)) = self.slots.next_stream(token, start) {
             start = usize::from(stream.stream) + 1;
             match entry {
-                Stream::Open { request, stream_id, .. } => {
+                StreamEntry::Open { request, stream_id, .. } => {
                     if let Some(failure) = failure(stream_id) {
                         let evidence = retry::evidence(self.progress(request), failure);
                         self.lose_stream(request, stream);
                         self.fail_attempt(now, request, token.backend, evidence);
                     }
                 }
-                Stream::Resetting { .. } if forget_resets => {
+                StreamEntry::Resetting { .. } if forget_resets => {
                     self.slots.release(stream, true).expect("found just now");
                 }
-                Stream::Resetting { .. } | Stream::Free { .. } => {}
+                StreamEntry::Resetting { .. } | StreamEntry::Free { .. } => {}
             }
         }
     }

@@ -20,7 +20,9 @@ impl Pool {
             Timer::Request(index) => self.on_request_deadline(now, index),
             Timer::Backoff(backend) => self.on_backoff_over(backend_id(backend as usize)),
             Timer::Health(backend) => self.on_ejection_over(now, backend_id(backend as usize)),
-            Timer::Probe(backend) => self.on_probe_due(now, backend_id(backend as usize)),
+            Timer::HealthCheck(backend) => {
+                self.on_health_check_due(now, backend_id(backend as usize))
+            }
             Timer::Shutdown => self.on_shutdown_deadline(),
         }
         let next = self.timers.armed(timer);
@@ -102,9 +104,9 @@ impl Pool {
             }
             Lifecycle::Suspect => {
                 let blame = self.blame_of_connection(slot);
-                let barren = self.note_barren(now, slot);
+                let failed_before_response = self.note_failed_before_response(now, slot);
                 self.close(now, slot, CloseReason::Silent);
-                if !barren {
+                if !failed_before_response {
                     self.backend_failed(now, token.backend, blame);
                 }
             }

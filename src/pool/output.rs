@@ -155,16 +155,16 @@ pub enum Output {
         /// Why the connection or dial is closed.
         reason: CloseReason,
     },
-    /// Run a health check of the backend, and report `ProbeFinished`.
-    Probe {
+    /// Run a health check of the backend, and report `HealthCheckFinished`.
+    CheckHealth {
         /// The backend concerned.
         backend: BackendToken,
         /// Number to report with the result.
         number: u32,
     },
     /// Result of a health check this pool ordered; a missed deadline counts as a failure. Report it
-    /// to the other pools of the process as their `ProbeFinished`.
-    ProbeJudged {
+    /// to the other pools of the process as their `HealthCheckFinished`.
+    HealthCheckJudged {
         /// The backend concerned.
         backend: BackendToken,
         /// True if the check passed.

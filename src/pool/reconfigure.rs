@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::config::{Probing, Strategy};
+use super::config::{HealthChecking, Strategy};
 use super::setting::{ConfigError, Entry, Field as _};
 use super::settings::{Config, Live, Number, Timeout};
 
@@ -16,7 +16,7 @@ pub enum Setting {
     /// How the next backend is chosen.
     Strategy(Strategy),
     /// Where the results of health checks come from.
-    Probing(Probing),
+    HealthChecking(HealthChecking),
 }
 
 impl Entry<Config, Live> {
@@ -53,7 +53,7 @@ impl Setting {
                 let entry = Entry::of(Live::Number(name));
                 Some((entry, Some(u64::from(number)).filter(|it| *it > 0 || !entry.optional)))
             }
-            Self::Strategy(_) | Self::Probing(_) => None,
+            Self::Strategy(_) | Self::HealthChecking(_) => None,
         }
     }
 }
@@ -61,7 +61,8 @@ impl Setting {
 impl Config {
     /// All values that may change.
     pub fn live(&self) -> impl Iterator<Item = Setting> + '_ {
-        let others = [Setting::Strategy(self.strategy), Setting::Probing(self.probing)];
+        let others =
+            [Setting::Strategy(self.strategy), Setting::HealthChecking(self.health_checking)];
         Self::SETTINGS.iter().filter_map(|entry| entry.setting(self)).chain(others)
     }
 
@@ -73,7 +74,7 @@ impl Config {
         setting.check()?;
         match setting {
             Setting::Strategy(strategy) => self.strategy = strategy,
-            Setting::Probing(probing) => self.probing = probing,
+            Setting::HealthChecking(health_checking) => self.health_checking = health_checking,
             Setting::Timeout(..) | Setting::Number(..) => {
                 if let Some((entry, value)) = setting.entry() {
                     (entry.set)(self, value);
@@ -98,7 +99,7 @@ mod tests {
                 }
                 Setting::Number(name, value) => Setting::Number(name, value + 1),
                 Setting::Strategy(_) => Setting::Strategy(Strategy::LeastLoaded),
-                Setting::Probing(_) => Setting::Probing(Probing::Ordered),
+                Setting::HealthChecking(_) => Setting::HealthChecking(HealthChecking::Ordered),
             };
             let mut after = before.clone();
             after.set(changed).expect("within bounds");
@@ -114,7 +115,7 @@ mod tests {
         for setting in [
             Setting::Timeout(Timeout::Queue, Duration::ZERO),
             Setting::Number(Number::Attempts, 256),
-            Setting::Number(Number::PanicPercent, 101),
+            Setting::Number(Number::FailOpenPercent, 101),
             Setting::Number(Number::Fall, 0),
         ] {
             assert!(config.set(setting).is_err(), "{setting:?}");

@@ -29,7 +29,7 @@ pub(crate) enum RequestState {
 const NO_REQUEST: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Request {
+pub(crate) struct RequestEntry {
     generation: u32,
     pub(crate) state: RequestState,
     pub(crate) idempotent: bool,
@@ -46,7 +46,7 @@ pub(crate) struct Request {
     pub(crate) deadline: Option<Instant>,
 }
 
-impl Request {
+impl RequestEntry {
     /// An entry that was never used.
     const VACANT: Self = Self {
         generation: 0,
@@ -92,7 +92,7 @@ impl Request {
 #[derive(Clone, Debug)]
 pub(crate) struct Requests {
     /// Entries that were used at least once. Unused entries have capacity, but use no memory pages.
-    entries: Vec<Request>,
+    entries: Vec<RequestEntry>,
     capacity: u32,
     free: u32,
     live: u32,
@@ -113,7 +113,7 @@ impl Requests {
                 return None;
             }
             self.free = self.entries.len() as u32;
-            self.entries.push(Request::VACANT);
+            self.entries.push(RequestEntry::VACANT);
         }
         let index = self.free;
         let entry = &mut self.entries[index as usize];
@@ -123,14 +123,14 @@ impl Requests {
         self.free = next;
         self.live += 1;
         self.arrivals += 1;
-        *entry = Request {
+        *entry = RequestEntry {
             generation: entry.generation + 1,
             state: RequestState::Waiting,
             idempotent,
             has_body,
             replayable: true,
             arrival: self.arrivals,
-            ..Request::VACANT
+            ..RequestEntry::VACANT
         };
         Some(RequestId { index, generation: entry.generation })
     }
@@ -158,20 +158,20 @@ impl Requests {
         RequestId { index, generation: self.entries[index as usize].generation }
     }
 
-    pub(crate) fn get(&self, index: u32) -> &Request {
+    pub(crate) fn get(&self, index: u32) -> &RequestEntry {
         let request = &self.entries[index as usize];
         assert!(!matches!(request.state, RequestState::Free { .. }), "the request is live");
         request
     }
 
-    pub(crate) fn get_mut(&mut self, index: u32) -> &mut Request {
+    pub(crate) fn get_mut(&mut self, index: u32) -> &mut RequestEntry {
         let request = &mut self.entries[index as usize];
         assert!(!matches!(request.state, RequestState::Free { .. }), "the request is live");
         request
     }
 
     /// Returns the request at an index, if one is live there.
-    pub(crate) fn peek(&self, index: u32) -> Option<&Request> {
+    pub(crate) fn peek(&self, index: u32) -> Option<&RequestEntry> {
         let request = self.entries.get(index as usize)?;
         (!matches!(request.state, RequestState::Free { .. })).then_some(request)
     }
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn a_used_up_generation_retires_the_index() {
         let mut requests = Requests::new(1);
-        requests.entries.push(Request { generation: u32::MAX - 1, ..Request::VACANT });
+        requests.entries.push(RequestEntry { generation: u32::MAX - 1, ..RequestEntry::VACANT });
         requests.free = 0;
         let id = requests.insert(true, false).expect("one generation is left");
         requests.remove(id.index);

@@ -10,7 +10,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::config::{BackendConfig, Probing, Strategy};
+use super::config::{BackendConfig, HealthChecking, Strategy};
 use super::limits::{
     self, BACKENDS_MAX, CONNECTIONS_PER_BACKEND_MAX, REQUESTS_MAX, STREAM_ORDINAL_MAX,
     STREAMS_PER_CONNECTION_MAX, WEIGHT_MAX, WEIGHTS,
@@ -34,7 +34,7 @@ settings! {
         /// The backends. A [`BackendId`](super::BackendId) is an index in this vector.
         pub backends: Vec<BackendConfig> = Vec::new(),
         /// Where the results of health checks come from.
-        pub probing: Probing = Probing::Off,
+        pub health_checking: HealthChecking = HealthChecking::Off,
         /// How the next backend is chosen.
         pub strategy: Strategy = Strategy::RoundRobin,
     }
@@ -137,12 +137,12 @@ settings! {
             timeouts.slow_start, "slow-start", timeout SlowStart;
 
         /// Time from the end of a health check to the next one, ±10 %.
-        probe_interval: Duration = Duration::from_secs(5), TIME,
-            probe.interval, "probe-interval", timeout ProbeInterval;
+        health_check_interval: Duration = Duration::from_secs(5), TIME,
+            health_check.interval, "health-check-interval", timeout HealthCheckInterval;
 
         /// Time for a health check to pass.
-        probe_timeout: Duration = Duration::from_secs(2), TIME,
-            probe.timeout, "probe-timeout", timeout ProbeTimeout;
+        health_check_timeout: Duration = Duration::from_secs(2), TIME,
+            health_check.timeout, "health-check-timeout", timeout HealthCheckTimeout;
     }
 
     /// Limits of retries; see [`retry`](super::retry).
@@ -187,16 +187,16 @@ settings! {
             health.ejected_percent_max, "ejected-percent-max", number EjectedPercentMax;
 
         /// Share of healthy backends, in percent, below which health is ignored; off if 0.
-        panic_percent: u32 = 50, PERCENT,
-            health.panic_percent, "panic-percent", number PanicPercent;
+        fail_open_percent: u32 = 50, PERCENT,
+            health.fail_open_percent, "fail-open-percent", number FailOpenPercent;
 
         /// Failed health checks in a row after which a backend is down.
         fall: u32 = 3, IN_A_ROW,
-            probe.fall, "probe-fall", number Fall;
+            health_check.fall, "health-check-fall", number Fall;
 
         /// Passed health checks in a row after which a backend is up again.
         rise: u32 = 2, IN_A_ROW,
-            probe.rise, "probe-rise", number Rise;
+            health_check.rise, "health-check-rise", number Rise;
     }
 
     own {

@@ -24,7 +24,7 @@ pub(crate) struct Stale;
 
 /// One entry of a connection's stream table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stream {
+pub(crate) enum StreamEntry {
     /// The next free entry of the connection, or `NO_ENTRY`.
     Free { next: u16 },
     /// Carries a request. The stream identifier is 0 until the driver has opened the stream.
@@ -56,7 +56,7 @@ pub(crate) struct Slots {
     backends: Vec<BackendSlots>,
     connections: Vec<Connection>,
     /// Rows of `streams_per_connection` entries.
-    streams: Vec<Stream>,
+    streams: Vec<StreamEntry>,
     /// Row of each slot, or `NO_ROW`.
     rows: Vec<u32>,
     free_heads: Vec<u16>,
@@ -113,11 +113,11 @@ impl Slots {
         let size = self.streams_per_connection;
         if self.rows[index] == NO_ROW {
             self.rows[index] = (self.streams.len() / size) as u32;
-            self.streams.resize(self.streams.len() + size, Stream::Free { next: NO_ENTRY });
+            self.streams.resize(self.streams.len() + size, StreamEntry::Free { next: NO_ENTRY });
         }
         for (entry, stream) in self.row_mut(index).iter_mut().enumerate() {
             let next = if entry + 1 == size { NO_ENTRY } else { entry as u16 + 1 };
-            *stream = Stream::Free { next };
+            *stream = StreamEntry::Free { next };
         }
     }
 
@@ -127,12 +127,12 @@ impl Slots {
     }
 
     /// Returns the streams of a slot. The slot must have been dialled.
-    fn row(&self, index: usize) -> &[Stream] {
+    fn row(&self, index: usize) -> &[StreamEntry] {
         let base = self.base(index);
         &self.streams[base..base + self.streams_per_connection]
     }
 
-    fn row_mut(&mut self, index: usize) -> &mut [Stream] {
+    fn row_mut(&mut self, index: usize) -> &mut [StreamEntry] {
         let base = self.base(index);
         &mut self.streams[base..base + self.streams_per_connection]
     }
@@ -174,12 +174,12 @@ impl Slots {
         let entry = self.free_heads[index];
         assert_ne!(entry, NO_ENTRY, "a connection below its limit has a free entry");
         let place = self.base(index) + usize::from(entry);
-        let Stream::Free { next } = self.streams[place] else {
+        let StreamEntry::Free { next } = self.streams[place] else {
             unreachable!("the head of the free list is free")
         };
         self.change(index, Event::Reserved).expect("an available connection takes a stream");
         self.free_heads[index] = next;
-        self.streams[place] = Stream::Open { ordinal, stream_id: 0, request };
+        self.streams[place] = StreamEntry::Open { ordinal, stream_id: 0, request };
         Some(StreamToken { connection: self.token(index), stream: entry, ordinal })
     }
 
@@ -197,12 +197,12 @@ impl Slots {
     }
 
     /// Returns the entry that a stream token names.
-    pub(crate) fn get(&self, token: StreamToken) -> Result<Stream, Stale> {
+    pub(crate) fn get(&self, token: StreamToken) -> Result<StreamEntry, Stale> {
         Ok(self.streams[self.place(token)?])
     }
 
     /// Returns the entry that a stream token names, to set the stream identifier.
-    pub(crate) fn get_mut(&mut self, token: StreamToken) -> Result<&mut Stream, Stale> {
+    pub(crate) fn get_mut(&mut self, token: StreamToken) -> Result<&mut StreamEntry, Stale> {
         let place = self.place(token)?;
         Ok(&mut self.streams[place])
     }
@@ -210,7 +210,7 @@ impl Slots {
     /// Marks the stream as reset by order. It counts as load until the reset is on the wire.
     pub(crate) fn set_resetting(&mut self, token: StreamToken) -> Result<(), Stale> {
         let place = self.place(token)?;
-        self.streams[place] = Stream::Resetting { ordinal: token.ordinal };
+        self.streams[place] = StreamEntry::Resetting { ordinal: token.ordinal };
         Ok(())
     }
 
@@ -218,7 +218,7 @@ impl Slots {
     pub(crate) fn release(&mut self, token: StreamToken, keep: bool) -> Result<(), Stale> {
         let place = self.place(token)?;
         let index = self.index(token.connection);
-        self.streams[place] = Stream::Free { next: self.free_heads[index] };
+        self.streams[place] = StreamEntry::Free { next: self.free_heads[index] };
         self.free_heads[index] = token.stream;
         self.change(index, Event::Released).expect("a live stream is part of the load");
         let lifecycle = self.connections[index].lifecycle();
@@ -332,12 +332,14 @@ impl Slots {
         }
         let place = self.base(index) + usize::from(token.stream);
         match self.streams[place] {
-            Stream::Open { ordinal, .. } | Stream::Resetting { ordinal }
+            StreamEntry::Open { ordinal, .. } | StreamEntry::Resetting { ordinal }
                 if ordinal == token.ordinal =>
             {
                 Ok(place)
             }
-            Stream::Free { .. } | Stream::Open { .. } | Stream::Resetting { .. } => Err(Stale),
+            StreamEntry::Free { .. } | StreamEntry::Open { .. } | StreamEntry::Resetting { .. } => {
+                Err(Stale)
+            }
         }
     }
 
@@ -347,12 +349,12 @@ impl Slots {
         &self,
         token: ConnectionToken,
         start: usize,
-    ) -> Option<(StreamToken, Stream)> {
+    ) -> Option<(StreamToken, StreamEntry)> {
         let index = self.find(token).ok()?;
         let entries = &self.row(index)[start..];
         entries.iter().zip(start..).find_map(|(stream, entry)| match *stream {
-            Stream::Free { .. } => None,
-            Stream::Open { ordinal, .. } | Stream::Resetting { ordinal } => {
+            StreamEntry::Free { .. } => None,
+            StreamEntry::Open { ordinal, .. } | StreamEntry::Resetting { ordinal } => {
                 let stream_token = StreamToken { connection: token, stream: entry as u16, ordinal };
                 Some((stream_token, *stream))
             }
@@ -363,7 +365,7 @@ impl Slots {
     pub(crate) fn carries_request(&self, token: ConnectionToken) -> bool {
         let mut start = 0;
         while let Some((stream, entry)) = self.next_stream(token, start) {
-            if matches!(entry, Stream::Open { .. }) {
+            if matches!(entry, StreamEntry::Open { .. }) {
                 return true;
             }
             start = usize::from(stream.stream) + 1;

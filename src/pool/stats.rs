@@ -64,7 +64,7 @@ pub struct Counters {
     /// Backends ejected.
     pub ejections: u64,
     /// Ejection overflow: ejections that were skipped because enough backends were ejected.
-    pub spared: u64,
+    pub ejection_overflow: u64,
 }
 
 /// A snapshot of a whole pool.

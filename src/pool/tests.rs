@@ -107,7 +107,7 @@ impl World {
     fn take_down(&mut self, index: u16) {
         let backend = self.token(index);
         for _ in 0..3 {
-            self.done(Input::ProbeFinished { backend, number: 0, passed: false });
+            self.done(Input::HealthCheckFinished { backend, number: 0, passed: false });
         }
     }
 

@@ -21,7 +21,7 @@ pub(crate) enum Timer {
     /// End of a backend's ejection, or of the time of its trial request.
     Health(u32),
     /// Next health check of a backend, or deadline of the one in progress.
-    Probe(u32),
+    HealthCheck(u32),
     /// Drain deadline of the whole pool.
     Shutdown,
 }
@@ -40,7 +40,7 @@ words! {
         /// End of a backend's ejection, or of the time of its trial request.
         Ejection = "ejection",
         /// Next health check of a backend, or deadline of the one in progress.
-        Probe = "probe",
+        HealthCheck = "health_check",
         /// Deadline of the shutdown.
         Shutdown = "shutdown",
     }
@@ -93,7 +93,7 @@ impl Timers {
             Timer::Request(request) => requests + request,
             Timer::Backoff(backend) => backends + 3 * backend,
             Timer::Health(backend) => backends + 3 * backend + 1,
-            Timer::Probe(backend) => backends + 3 * backend + 2,
+            Timer::HealthCheck(backend) => backends + 3 * backend + 2,
             Timer::Shutdown => backends + 3 * self.backends,
         }
     }
@@ -115,7 +115,7 @@ impl Timers {
         match (place - backends) % 3 {
             0 => Timer::Backoff(backend),
             1 => Timer::Health(backend),
-            _ => Timer::Probe(backend),
+            _ => Timer::HealthCheck(backend),
         }
     }
 
@@ -132,7 +132,7 @@ impl From<Timer> for TimerReason {
             Timer::Request(_) => Self::RequestDeadline,
             Timer::Backoff(_) => Self::Backoff,
             Timer::Health(_) => Self::Ejection,
-            Timer::Probe(_) => Self::Probe,
+            Timer::HealthCheck(_) => Self::HealthCheck,
             Timer::Shutdown => Self::Shutdown,
         }
     }
@@ -149,7 +149,7 @@ mod tests {
         all.extend((0..3).flat_map(|slot| [Timer::Life(slot), Timer::Quiet(slot)]));
         all.extend((0..4).map(Timer::Request));
         all.extend((0..2).flat_map(|backend| {
-            [Timer::Backoff(backend), Timer::Health(backend), Timer::Probe(backend)]
+            [Timer::Backoff(backend), Timer::Health(backend), Timer::HealthCheck(backend)]
         }));
         for (at, timer) in all.iter().enumerate() {
             timers.arm(*timer, Instant(at as u64));

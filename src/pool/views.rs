@@ -1,7 +1,7 @@
 //! Views of requests in flight: which stream of a backend carries which request, and the deadline
 //! of a shutdown. The getters walk the tables: use them for the admin API, not for every request.
 
-use super::slots::Stream;
+use super::slots::StreamEntry;
 use super::stats::StreamView;
 use super::timer::Timer;
 use super::token::{BackendId, ConnectionToken};
@@ -25,7 +25,7 @@ impl Pool {
                 // The last entry of the table has no successor.
                 let next = usize::from(stream.stream) + 1;
                 start = (next < self.config.limits.streams_per_connection).then_some(next);
-                if let Stream::Open { stream_id, request, .. } = entry {
+                if let StreamEntry::Open { stream_id, request, .. } = entry {
                     let response_began = self.requests.get(request).response_began();
                     let request = self.requests.id(request);
                     return Some(StreamView { stream, stream_id, request, response_began });

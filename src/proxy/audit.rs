@@ -43,7 +43,7 @@ pub fn log(cluster: &str, worker: usize, pool: &Pool, mismatch: Mismatch) {
         slots = ?stats.slots,
         counters = ?stats.counters,
         next_timer = ?pool.poll_timeout(),
-        panicking = pool.is_panicking(),
+        fail_open = pool.is_fail_open(),
         connections,
         "pool inconsistent: this is a bug in Baton, and the process ends"
     );

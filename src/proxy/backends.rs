@@ -9,7 +9,7 @@ use super::tls::BackendTls;
 use crate::pool::{BackendId, BackendToken};
 
 /// A backend, from the time it is configured until its last connection is closed.
-pub struct Backend {
+pub struct BackendEntry {
     /// The pool's token of the backend.
     pub token: BackendToken,
     /// The backend's URL.
@@ -22,7 +22,7 @@ pub struct Backend {
     tls: RefCell<Option<BackendTls>>,
 }
 
-impl Backend {
+impl BackendEntry {
     /// TLS for a connection that is dialled now; `None` for cleartext.
     pub fn tls(&self) -> Option<BackendTls> {
         self.tls.borrow().clone()
@@ -51,7 +51,7 @@ impl BackendIdentity {
 
 /// The backends of a pool, by their index.
 pub struct Backends {
-    places: Vec<Option<Rc<Backend>>>,
+    places: Vec<Option<Rc<BackendEntry>>>,
     weights: Vec<u16>,
     /// The backends of the present configuration.
     configured: Vec<BackendToken>,
@@ -81,7 +81,7 @@ impl Backends {
         settings: &BackendSettings,
         tls: Option<BackendTls>,
     ) {
-        let backend = Backend {
+        let backend = BackendEntry {
             token,
             url: settings.url.clone(),
             name: settings.url.to_string().into(),
@@ -95,22 +95,22 @@ impl Backends {
     }
 
     /// Returns the backend at an index.
-    pub fn get(&self, place: BackendId) -> Option<Rc<Backend>> {
+    pub fn get(&self, place: BackendId) -> Option<Rc<BackendEntry>> {
         self.places.get(usize::from(place.0)).cloned().flatten()
     }
 
     /// Returns the backend that a token names, if it still exists.
-    pub fn find(&self, token: BackendToken) -> Option<Rc<Backend>> {
+    pub fn find(&self, token: BackendToken) -> Option<Rc<BackendEntry>> {
         self.get(token.backend).filter(|backend| backend.token == token)
     }
 
     /// All backends, removed ones with connections included.
-    pub fn iter(&self) -> impl Iterator<Item = &Rc<Backend>> {
+    pub fn iter(&self) -> impl Iterator<Item = &Rc<BackendEntry>> {
         self.places.iter().flatten()
     }
 
     /// The backends of the present configuration.
-    pub fn configured(&self) -> impl Iterator<Item = Rc<Backend>> + '_ {
+    pub fn configured(&self) -> impl Iterator<Item = Rc<BackendEntry>> + '_ {
         self.configured.iter().filter_map(|token| self.find(*token))
     }
 
@@ -122,12 +122,12 @@ impl Backends {
 
     /// Returns the backends of the present configuration with this name. The same URL may be
     /// configured twice with different TLS names.
-    pub fn named(&self, name: &str) -> Vec<Rc<Backend>> {
+    pub fn named(&self, name: &str) -> Vec<Rc<BackendEntry>> {
         self.configured().filter(|backend| &*backend.name == name).collect()
     }
 
     /// Returns the backend of the present configuration with this identity.
-    pub fn identified(&self, identity: &BackendIdentity) -> Option<Rc<Backend>> {
+    pub fn identified(&self, identity: &BackendIdentity) -> Option<Rc<BackendEntry>> {
         self.configured().find(|backend| backend.identity() == *identity)
     }
 

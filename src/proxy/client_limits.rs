@@ -109,8 +109,8 @@ settings! {
             clients.write_stall_timeout, "client-write-stall-timeout";
 
         /// Time that a lingering close reads and discards unread bytes.
-        farewell_timeout: Duration = Duration::from_secs(2), TIME,
-            clients.farewell_timeout, "client-farewell-timeout";
+        lingering_close_timeout: Duration = Duration::from_secs(2), TIME,
+            clients.lingering_close_timeout, "client-lingering-close-timeout";
 
         /// Maximum size of a request head.
         /// Over HTTP/1.1 as sent; over HTTP/2 as RFC 9113, 6.5.2, counts (32 more for each field

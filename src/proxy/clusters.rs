@@ -10,8 +10,8 @@ use super::access_log::AccessLog;
 use super::config::ProxyConfig;
 use super::control::Peers;
 use super::driver::Driver;
+use super::health_check::HealthCheckFound;
 use super::limits::SEEDS_PER_CLUSTER;
-use super::probe::ProbeFound;
 use super::route::RouteTable;
 use super::seams::Clock;
 use super::telemetry::Telemetry;
@@ -128,10 +128,10 @@ impl Clusters {
     /// Applies the result of another worker's health check. Does nothing if this worker does not
     /// have the cluster or the backend, because it has applied a reload earlier or later than the
     /// other.
-    pub fn probe_found(&self, found: &ProbeFound) {
+    pub fn health_check_found(&self, found: &HealthCheckFound) {
         let drivers = self.drivers();
         if let Some(driver) = drivers.iter().find(|driver| **driver.cluster() == *found.cluster) {
-            driver.probe_found(found);
+            driver.health_check_found(found);
         }
     }
 

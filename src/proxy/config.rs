@@ -13,7 +13,7 @@ use super::backend_url::{BackendUrl, Scheme};
 use super::client_limits::ClientLimits;
 use super::limits::WORKERS_MAX;
 use super::route::Route;
-use crate::pool::{self, BackendConfig, Probing};
+use crate::pool::{self, BackendConfig, HealthChecking};
 use crate::words;
 
 /// A certificate chain and its key, both PEM.
@@ -127,7 +127,7 @@ impl FromStr for Statuses {
 words! {
     /// The kind of an active health check.
     #[derive(Default)]
-    pub enum ProbeKind {
+    pub enum HealthCheckKind {
         /// No check: every backend counts as up.
         #[default]
         Off = "off",
@@ -141,11 +141,11 @@ words! {
 }
 
 /// The active health check of a cluster. The pool has interval, timeout, fall and rise:
-/// [`pool::Timeouts::probe_interval`], [`pool::HealthConfig::fall`] and so on.
+/// [`pool::Timeouts::health_check_interval`], [`pool::HealthConfig::fall`] and so on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProbeSettings {
+pub struct HealthCheckSettings {
     /// The kind of the check.
-    pub kind: ProbeKind,
+    pub kind: HealthCheckKind,
     /// Path and query of an HTTP check; starts with `/`.
     pub path: String,
     /// Authority of an HTTP or gRPC check; host and port of the backend if `None`.
@@ -156,10 +156,10 @@ pub struct ProbeSettings {
     pub service: String,
 }
 
-impl Default for ProbeSettings {
+impl Default for HealthCheckSettings {
     fn default() -> Self {
         Self {
-            kind: ProbeKind::Off,
+            kind: HealthCheckKind::Off,
             path: "/".to_owned(),
             host: None,
             statuses: Statuses(vec![200..=299]),
@@ -181,7 +181,7 @@ pub struct ClusterConfig {
     /// The settings of its pools, without the backends: see [`ClusterConfig::pool_config`].
     pub pool: pool::Config,
     /// The active health check.
-    pub probe: ProbeSettings,
+    pub health_check: HealthCheckSettings,
 }
 
 impl ClusterConfig {
@@ -193,7 +193,7 @@ impl ClusterConfig {
             backends: Vec::new(),
             tls: UpstreamTlsSettings::default(),
             pool: pool::Config::DEFAULT,
-            probe: ProbeSettings::default(),
+            health_check: HealthCheckSettings::default(),
         }
     }
 
@@ -207,16 +207,24 @@ impl ClusterConfig {
             exclusive: backend.is_exclusive(),
         };
         let backends = self.backends.iter().map(backend).collect();
-        pool::Config { backends, probing: self.probing(worker), ..self.pool.clone() }
+        pool::Config {
+            backends,
+            health_checking: self.health_checking(worker),
+            ..self.pool.clone()
+        }
     }
 
     /// Returns where the pool of one worker gets the results of health checks from.
     #[must_use]
-    pub fn probing(&self, worker: usize) -> Probing {
-        match self.probe.kind {
-            ProbeKind::Off => Probing::Off,
-            ProbeKind::Http | ProbeKind::Tcp | ProbeKind::Grpc if worker == 0 => Probing::Ordered,
-            ProbeKind::Http | ProbeKind::Tcp | ProbeKind::Grpc => Probing::Told,
+    pub fn health_checking(&self, worker: usize) -> HealthChecking {
+        match self.health_check.kind {
+            HealthCheckKind::Off => HealthChecking::Off,
+            HealthCheckKind::Http | HealthCheckKind::Tcp | HealthCheckKind::Grpc if worker == 0 => {
+                HealthChecking::Ordered
+            }
+            HealthCheckKind::Http | HealthCheckKind::Tcp | HealthCheckKind::Grpc => {
+                HealthChecking::Reported
+            }
         }
     }
 }

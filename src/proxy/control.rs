@@ -10,13 +10,13 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Notify, oneshot};
 
 use super::config::ProxyConfig;
+use super::health_check::HealthCheckFound;
 use super::metrics::{BackendMetrics, ClusterMetrics, WorkerMetrics};
 use super::operator::{self, Found, Order, Query};
-use super::probe::ProbeFound;
 use super::reload::sockets::Socket;
 use super::seams::{self, Clock};
-use super::site::Site;
 use super::tls::Certificates;
+use super::worker_state::WorkerState;
 use crate::config::difference::Difference;
 use crate::pool::{BackendState, Instant, SlotState, StateCause, Stats};
 
@@ -25,7 +25,7 @@ pub enum Command {
     /// Send a snapshot of the worker's state.
     Snapshot(oneshot::Sender<WorkerSnapshot>),
     /// Apply the result of another worker's health check.
-    ProbeFound(ProbeFound),
+    HealthCheckFound(HealthCheckFound),
     /// Apply another configuration.
     Reload(Reload),
     /// Carry out an operator's order about a backend.
@@ -130,7 +130,7 @@ pub struct ClusterSnapshot {
     /// The pool's counts.
     pub stats: Stats,
     /// True if the pool is fail-open: it ignores health because too few backends are healthy.
-    pub panicking: bool,
+    pub fail_open: bool,
     /// The cluster's counters.
     pub metrics: ClusterMetrics,
     /// The cluster's backends.
@@ -157,7 +157,7 @@ pub struct BackendSnapshot {
     /// The cause of the last change of state.
     pub cause: StateCause,
     /// The last health check that failed.
-    pub last_probe_failure: Option<LastProbeFailure>,
+    pub last_health_check_failure: Option<LastProbeFailure>,
     /// The backend's weight.
     pub weight: u16,
     /// Time until the backend may be dialled again, in milliseconds; `None` without backoff.
@@ -200,8 +200,12 @@ pub(super) fn milliseconds(duration: Duration) -> u64 {
 }
 
 /// Serves commands until every sender is dropped.
-pub async fn serve(mut commands: UnboundedReceiver<Command>, site: Rc<Site>, stop: Rc<Notify>) {
-    let clusters = site.clusters();
+pub async fn serve(
+    mut commands: UnboundedReceiver<Command>,
+    worker_state: Rc<WorkerState>,
+    stop: Rc<Notify>,
+) {
+    let clusters = worker_state.clusters();
     while let Some(command) = commands.recv().await {
         match command {
             Command::Snapshot(answer) => {
@@ -212,9 +216,10 @@ pub async fn serve(mut commands: UnboundedReceiver<Command>, site: Rc<Site>, sto
                 // The requester may have given up.
                 let _ = answer.send(snapshot);
             }
-            Command::ProbeFound(found) => clusters.probe_found(&found),
+            Command::HealthCheckFound(found) => clusters.health_check_found(&found),
             Command::Reload(Reload { config, certificates, difference, listeners, confirm }) => {
-                let confirmed = site.reconfigure(&config, &certificates, &difference, listeners);
+                let confirmed =
+                    worker_state.reconfigure(&config, &certificates, &difference, listeners);
                 // The requester may have given up.
                 let _ = confirm.send(confirmed);
             }

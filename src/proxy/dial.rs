@@ -4,7 +4,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use super::backend_url::Scheme;
-use super::backends::Backend;
+use super::backends::BackendEntry;
 use super::{seams, tls};
 use crate::pool::ConnectFailure;
 
@@ -22,7 +22,7 @@ pub type BoxedIo = Box<dyn Io>;
 /// # Errors
 /// The step that failed, and why.
 pub async fn connect(
-    backend: &Backend,
+    backend: &BackendEntry,
     connected: impl FnOnce(),
 ) -> Result<(BoxedIo, bool), (ConnectFailure, String)> {
     let tcp = seams::connect(&backend.url.host, backend.url.port).await;

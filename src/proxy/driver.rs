@@ -13,24 +13,24 @@ use tokio::sync::Notify;
 
 use super::access_log::AccessRecord;
 use super::audit;
-use super::backends::{Backend, Backends};
+use super::backends::{BackendEntry, Backends};
 use super::channel::Sender;
 use super::config::{BackendSettings, ClusterConfig};
 use super::control::Peers;
+use super::health_check::{self, HealthCheckFound, HealthChecker};
 use super::metrics::ClusterMetrics;
 use super::operator::Drains;
-use super::probe::{self, ProbeFound, Probes};
 use super::relay::{RequestHead, RequestOrder};
 use super::seams::{self, Clock};
 use super::telemetry::Telemetry;
 use super::tls::BackendTls;
 use super::upstream::{self, AttemptOrder, ConnectionOrder, NewAttempt};
 use crate::pool::{
-    BackendId, BackendState, BackendToken, ConfigError, ConnectionToken, Handled, Input, Instant,
-    Output, Pool, Probing, Rejection, RequestId, Setting, ShutdownCause, StateCause,
+    BackendId, BackendState, BackendToken, ConfigError, ConnectionToken, Handled, HealthChecking,
+    Input, Instant, Output, Pool, Rejection, RequestId, Setting, ShutdownCause, StateCause,
 };
 
-struct LiveRequest {
+struct PendingRequest {
     generation: u32,
     orders: Sender<RequestOrder>,
     head: Rc<RequestHead>,
@@ -43,7 +43,7 @@ struct Core {
     pool: Pool,
     connections: BTreeMap<ConnectionToken, Sender<ConnectionOrder>>,
     /// Indexed by `RequestId::index`; as long as the highest index used so far.
-    requests: Vec<Option<LiveRequest>>,
+    requests: Vec<Option<PendingRequest>>,
 }
 
 /// One worker's pool for one cluster, shared by every task of that worker.
@@ -59,7 +59,7 @@ pub struct Driver {
     retired: Cell<bool>,
     telemetry: Rc<Telemetry>,
     metrics: RefCell<ClusterMetrics>,
-    probes: Probes,
+    health_checks: HealthChecker,
     drains: RefCell<Drains>,
 }
 
@@ -104,7 +104,7 @@ impl Driver {
             retired: Cell::new(false),
             telemetry,
             metrics: RefCell::new(ClusterMetrics::new(tls.len())),
-            probes: Probes::new(&cluster.probe, peers),
+            health_checks: HealthChecker::new(&cluster.health_check, peers),
             drains: RefCell::default(),
         });
         seams::spawn(Rc::clone(&driver).keep_time());
@@ -117,7 +117,7 @@ impl Driver {
     /// # Panics
     /// If no backend has that index. A caller's token is of a connection or health check of that
     /// backend.
-    pub fn backend(&self, id: BackendId) -> Rc<Backend> {
+    pub fn backend(&self, id: BackendId) -> Rc<BackendEntry> {
         self.backends.borrow().get(id).expect("the pool's tokens are of known backends")
     }
 
@@ -132,8 +132,8 @@ impl Driver {
         tls: &[Option<BackendTls>],
         settings: &[Setting],
     ) {
-        self.probes.reconfigure(&cluster.probe);
-        self.change_settings(settings, cluster.probing(self.probes.worker()));
+        self.health_checks.reconfigure(&cluster.health_check);
+        self.change_settings(settings, cluster.health_checking(self.health_checks.worker()));
         let changes = self.backends.borrow_mut().compare(&cluster.backends, tls);
         for (backend, weight) in changes.weights {
             let _ = self.tell(Input::WeightChanged { backend, weight });
@@ -153,9 +153,9 @@ impl Driver {
         }
     }
 
-    fn change_settings(self: &Rc<Self>, settings: &[Setting], probing: Probing) {
+    fn change_settings(self: &Rc<Self>, settings: &[Setting], health_checking: HealthChecking) {
         let mut settings = settings.to_vec();
-        settings.push(Setting::Probing(probing));
+        settings.push(Setting::HealthChecking(health_checking));
         let mut core = self.core.borrow_mut();
         let handled = core.pool.reconfigure(self.clock.now(), &settings);
         assert_eq!(handled, Handled::Done, "the configuration was checked: {settings:?}");
@@ -209,25 +209,30 @@ impl Driver {
         let taken = self.clock.look().since(begun);
         self.count(|metrics| metrics.audit.observe(taken));
         if let Err(mismatch) = recounted {
-            audit::log(&self.cluster, self.probes.worker(), &self.core.borrow().pool, mismatch);
+            audit::log(
+                &self.cluster,
+                self.health_checks.worker(),
+                &self.core.borrow().pool,
+                mismatch,
+            );
             panic!("the pool of cluster {} is inconsistent: {mismatch}", self.cluster);
         }
         taken
     }
 
     /// This worker's state of health checks.
-    pub fn probes(&self) -> &Probes {
-        &self.probes
+    pub fn health_checks(&self) -> &HealthChecker {
+        &self.health_checks
     }
 
     /// Applies the result of another worker's health check. The backend may be unknown to this
     /// worker; then nothing happens.
-    pub fn probe_found(self: &Rc<Self>, found: &ProbeFound) {
+    pub fn health_check_found(self: &Rc<Self>, found: &HealthCheckFound) {
         let known = self.backends.borrow().identified(&found.backend);
         if let Some(backend) = known {
-            self.probes.note(backend.token, found.failure.as_ref(), self.now());
+            self.health_checks.note(backend.token, found.failure.as_ref(), self.now());
             let (backend, passed) = (backend.token, found.failure.is_none());
-            let _ = self.tell(Input::ProbeFinished { backend, number: 0, passed });
+            let _ = self.tell(Input::HealthCheckFinished { backend, number: 0, passed });
         }
     }
 
@@ -238,7 +243,7 @@ impl Driver {
 
     /// The number of this driver's worker.
     pub fn worker(&self) -> usize {
-        self.probes.worker()
+        self.health_checks.worker()
     }
 
     /// The worker's log and metrics of requests.
@@ -291,7 +296,7 @@ impl Driver {
         let result = match handled {
             Handled::Accepted(request) => {
                 let since = Cell::new(self.clock.now());
-                let live = LiveRequest { generation: request.generation, orders, head, since };
+                let live = PendingRequest { generation: request.generation, orders, head, since };
                 let place = request.index as usize;
                 if core.requests.len() <= place {
                     core.requests.resize_with(place + 1, || None);
@@ -348,21 +353,26 @@ impl Driver {
                     core.order(connection, ConnectionOrder::Close { reason });
                     core.connections.remove(&connection);
                 }
-                Output::Probe { backend, number } => {
-                    let time = core.pool.config().timeouts.probe_timeout;
-                    probe::start(Rc::clone(self), self.backend(backend.backend), number, time);
+                Output::CheckHealth { backend, number } => {
+                    let time = core.pool.config().timeouts.health_check_timeout;
+                    health_check::start(
+                        Rc::clone(self),
+                        self.backend(backend.backend),
+                        number,
+                        time,
+                    );
                 }
-                Output::ProbeJudged { backend, passed } => {
-                    self.count(|metrics| metrics.backend(backend.backend).probed(passed));
+                Output::HealthCheckJudged { backend, passed } => {
+                    self.count(|metrics| metrics.backend(backend.backend).checks_ordered(passed));
                     let backend = self.backend(backend.backend);
-                    self.probes.judged(&self.cluster, &backend, passed, self.now());
+                    self.health_checks.judged(&self.cluster, &backend, passed, self.now());
                 }
                 Output::BackendChanged { backend, state, cause } => {
                     self.log_state(backend, state, cause);
                 }
                 Output::BackendGone { backend } => {
                     self.backends.borrow_mut().remove(backend);
-                    self.probes.forget(backend);
+                    self.health_checks.forget(backend);
                     self.drains.borrow_mut().remove(&backend);
                 }
                 Output::RequestEnded { request, outcome, attempts, evidence } => {
@@ -388,16 +398,16 @@ impl Driver {
         let (cluster, worker) = (&*self.cluster, self.worker());
         match state {
             BackendState::Up
-            | BackendState::OnTrial
+            | BackendState::HalfOpen
             | BackendState::Draining
-            | BackendState::Leaving => {
+            | BackendState::Removed => {
                 tracing::info!(target: "baton", cluster, worker, backend = name, %state, %cause, "backend changed");
             }
             BackendState::Ejected => {
                 tracing::warn!(target: "baton", cluster, worker, backend = name, %state, %cause, "backend changed");
             }
             BackendState::Down => {
-                let failure = self.probes.failure(backend);
+                let failure = self.health_checks.failure(backend);
                 let reason = failure.as_ref().map(|failure| &*failure.reason);
                 tracing::warn!(target: "baton", cluster, worker, backend = name, %state, %cause, reason, "backend changed");
             }
@@ -427,7 +437,7 @@ impl Driver {
 }
 
 impl Core {
-    fn live(&self, request: RequestId) -> Option<&LiveRequest> {
+    fn live(&self, request: RequestId) -> Option<&PendingRequest> {
         let live = self.requests.get(request.index as usize)?.as_ref()?;
         (live.generation == request.generation).then_some(live)
     }

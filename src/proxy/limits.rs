@@ -9,10 +9,10 @@ use std::time::Duration;
 
 /// Connections that may wait to be accepted on one listener.
 pub const LISTEN_BACKLOG: u32 = 4096;
-/// Silence on a TCP connection after which the system sends a keepalive probe. The system decides
-/// how many unanswered probes end the connection (9 on Linux).
+/// Silence on a TCP connection after which the system sends a keepalive health_check. The system decides
+/// how many unanswered health_checks end the connection (9 on Linux).
 pub const TCP_KEEPALIVE_TIME: Duration = Duration::from_secs(30);
-/// Time between two unanswered TCP keepalive probes.
+/// Time between two unanswered TCP keepalive health_checks.
 pub const TCP_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Bytes that the system takes from Baton before it can send them.
 pub const TCP_UNSENT_BYTES_MAX: u32 = 128 * 1024;

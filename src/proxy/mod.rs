@@ -5,18 +5,18 @@
 //! |---|---|
 //! | [`run`] | starts the workers, handles signals |
 //! | [`reload`] | applies a changed configuration and changed certificates |
-//! | [`worker`], [`site`] | one thread: a runtime, listeners, connections, pools |
+//! | [`worker`], [`worker_state`] | one thread: a runtime, listeners, connections, pools |
 //! | [`clusters`], [`route`] | a worker's clusters, and routing of requests to them |
 //! | [`driver`] | owns a pool: one for each cluster of each worker |
 //! | [`downstream`] | client connections |
 //! | [`relay`], [`relay_body`], [`replay_body`], [`gather`], [`progress`] | one request |
 //! | [`upstream`], [`dial`] | backend connections |
-//! | [`frame_tap`] | the HTTP/2 wire: reads, counts and merges frames |
+//! | [`http2_wire`] | the HTTP/2 wire: reads, counts and merges frames |
 //! | [`message_guard`] | strict checks of HTTP/1.1 messages |
 //! | [`linger`] | the lingering close of a client's connection |
 //! | [`client_limits`] | limits of clients |
 //! | [`headers`], [`error_response`] | changes to heads; Baton's own responses |
-//! | [`probe`] | active health checks |
+//! | [`health_check`] | active health checks |
 //! | [`audit`] | consistency checks of the pools |
 //! | [`memory`] | returns unused memory to the system |
 //! | [`tls`], [`backend_url`], [`backends`], [`config`] | TLS, backends, the configuration |
@@ -34,15 +34,16 @@ pub mod backends;
 pub mod channel;
 pub mod client_limits;
 pub mod clusters;
+pub mod coalesce;
 pub mod config;
 pub mod control;
 pub mod dial;
 pub mod downstream;
 pub mod driver;
 pub mod error_response;
-pub mod frame_tap;
-pub mod gather;
 pub mod headers;
+pub mod health_check;
+pub mod http2_wire;
 mod json;
 pub mod limits;
 pub mod line_writer;
@@ -52,7 +53,6 @@ pub mod memory;
 pub mod message_guard;
 pub mod metrics;
 pub mod operator;
-pub mod probe;
 pub mod progress;
 pub mod relay;
 pub mod relay_body;
@@ -61,9 +61,9 @@ pub mod replay_body;
 pub mod route;
 pub mod run;
 pub mod seams;
-pub mod site;
 pub mod telemetry;
 pub mod tls;
 pub mod trace_context;
 pub mod upstream;
 pub mod worker;
+pub mod worker_state;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::backends::Backend;
+use super::backends::BackendEntry;
 use super::clusters::Clusters;
 use super::driver::Driver;
 use super::limits::CUT_REQUESTS_LISTED_MAX;
@@ -168,12 +168,12 @@ pub type Drains = BTreeMap<BackendToken, Drain>;
 /// Finds the backend that `query` selects and carries out the order. Does nothing if several match.
 pub fn carry_out(clusters: &Clusters, query: &Query, order: Order) -> Found {
     let drivers = clusters.drivers();
-    let all = |backends: fn(&Driver) -> Vec<Rc<Backend>>| {
+    let all = |backends: fn(&Driver) -> Vec<Rc<BackendEntry>>| {
         drivers.iter().flat_map(move |driver| {
             backends(driver).into_iter().map(move |backend| (driver, backend))
         })
     };
-    let meant = |(driver, backend): &(&Rc<Driver>, Rc<Backend>)| {
+    let meant = |(driver, backend): &(&Rc<Driver>, Rc<BackendEntry>)| {
         query.cluster.as_deref().is_none_or(|cluster| *cluster == **driver.cluster())
             && backend.url.is_called(&query.backend)
     };
@@ -201,7 +201,7 @@ pub fn carry_out(clusters: &Clusters, query: &Query, order: Order) -> Found {
 }
 
 /// The names of backends, sorted, each once.
-fn names<'a>(backends: impl Iterator<Item = (&'a Rc<Driver>, Rc<Backend>)>) -> Vec<Named> {
+fn names<'a>(backends: impl Iterator<Item = (&'a Rc<Driver>, Rc<BackendEntry>)>) -> Vec<Named> {
     let named = backends.map(|(driver, backend)| Named {
         cluster: driver.cluster().to_string(),
         backend: backend.name.to_string(),

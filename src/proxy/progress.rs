@@ -10,7 +10,7 @@ use crate::pool::{Input, Instant, StreamToken};
 /// The bytes that passed since the last report.
 pub struct Progress {
     interval: Duration,
-    told: Instant,
+    reported: Instant,
     bytes: u64,
 }
 
@@ -20,17 +20,17 @@ impl Progress {
         let stall =
             driver.config(|config| config.timeouts.body_stall.min(config.timeouts.response_stall));
         let interval = PROGRESS_INTERVAL_MAX.min(stall / PROGRESS_REPORTS_PER_STALL);
-        Self { interval, told: driver.now(), bytes: 0 }
+        Self { interval, reported: driver.now(), bytes: 0 }
     }
 
     /// Adds bytes that passed, and reports them if a report is due. Returns true if it reported.
     pub fn note(&mut self, driver: &Rc<Driver>, stream: StreamToken, bytes: u64) -> bool {
         self.bytes += bytes;
         let now = driver.now();
-        if now.since(self.told) < self.interval {
+        if now.since(self.reported) < self.interval {
             return false;
         }
-        self.told = now;
+        self.reported = now;
         let bytes = u32::try_from(std::mem::take(&mut self.bytes)).unwrap_or(u32::MAX);
         // The pool decides if the report still matters.
         let _ = driver.tell(Input::BodyProgressed { stream, bytes });

@@ -20,9 +20,9 @@ use super::backend_url::Scheme;
 use super::channel::{Receiver, channel};
 use super::client_limits::ClientLimit;
 use super::clusters::Clusters;
+use super::coalesce::Coalesce;
 use super::driver::Driver;
 use super::error_response;
-use super::gather::Gather;
 use super::headers::{self, ClientFacts};
 use super::limits::RESPONSE_FIELDS_MAX;
 use super::relay_body::{RelayBody, UpstreamBody};
@@ -96,7 +96,7 @@ pub enum Exchange {
 }
 
 /// A request that the pool knows. Dropping it before its end cancels it: the client is gone.
-pub struct LiveRequest {
+pub struct RelayedRequest {
     pub(super) driver: Rc<Driver>,
     pub(super) request: RequestId,
     pub(super) orders: Receiver<RequestOrder>,
@@ -106,7 +106,7 @@ pub struct LiveRequest {
     pub(super) upload: Option<Task>,
 }
 
-impl LiveRequest {
+impl RelayedRequest {
     /// Records attempts and the end that were ordered but not yet received.
     pub(super) fn note_end(&mut self) {
         while self.record.outcome.is_none()
@@ -142,7 +142,7 @@ impl LiveRequest {
     }
 }
 
-impl Drop for LiveRequest {
+impl Drop for RelayedRequest {
     fn drop(&mut self) {
         self.upload = None;
         self.note_end();
@@ -206,7 +206,7 @@ pub fn serve(clusters: &Clusters, arrival: &Rc<Arrival>, request: Request<Incomi
     match driver.arrive(Rc::clone(&head), sender) {
         Ok(request) => {
             head.body.borrow_mut().belongs_to(request);
-            let live = LiveRequest { driver, request, orders, record, head, upload: None };
+            let live = RelayedRequest { driver, request, orders, record, head, upload: None };
             Box::pin(relay(live))
         }
         Err(rejection) => {
@@ -253,7 +253,7 @@ fn note_own(record: &mut AccessRecord, reason: &'static str, response: &Response
 }
 
 /// Follows the pool's orders until a response head can go to the client or the request ends.
-async fn relay(mut live: LiveRequest) -> Response<RelayBody> {
+async fn relay(mut live: RelayedRequest) -> Response<RelayBody> {
     let mut attempt: Option<Attempt> = None;
     loop {
         let step = tokio::select! {
@@ -359,7 +359,7 @@ impl Attempt {
 }
 
 /// Starts an attempt, and the upload if the request has a body.
-fn begin(live: &mut LiveRequest, stream: StreamToken, exchange: Exchange) -> Attempt {
+fn begin(live: &mut RelayedRequest, stream: StreamToken, exchange: Exchange) -> Attempt {
     live.upload = match &exchange {
         Exchange::Http2(exchange) if live.head.has_body => {
             let upload = Upload::new(Rc::clone(&live.driver), stream, Rc::clone(&live.head.body));
@@ -373,7 +373,7 @@ fn begin(live: &mut LiveRequest, stream: StreamToken, exchange: Exchange) -> Att
 
 /// Sends the request body as fast as the backend and the client allow.
 async fn send_body(upload: Upload, stream: Rc<RefCell<SendStream<Bytes>>>) {
-    let mut upload = Gather::new(upload);
+    let mut upload = Coalesce::new(upload);
     loop {
         let Some(frame) = poll_fn(|context| upload.poll_next(context)).await else {
             if stream.borrow_mut().send_data(Bytes::new(), true).is_ok() {
@@ -438,7 +438,7 @@ async fn send_data(
 
 /// Returns the response with its head; the body follows as it arrives.
 fn respond(
-    mut live: LiveRequest,
+    mut live: RelayedRequest,
     stream: StreamToken,
     mut head: http::response::Parts,
     body: UpstreamBody,
@@ -453,7 +453,7 @@ fn respond(
 }
 
 /// Returns the response to a request that ended without a response head.
-fn without_response(mut live: LiveRequest, outcome: Outcome) -> Response<RelayBody> {
+fn without_response(mut live: RelayedRequest, outcome: Outcome) -> Response<RelayBody> {
     let rejection = match outcome {
         Outcome::Rejected(rejection) => rejection,
         // The client is gone, or it sent a malformed body and waits for a response.

@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 
 use super::limits::RESPONSE_FINISH_TIMEOUT;
 use super::progress::Progress;
-use super::relay::LiveRequest;
+use super::relay::RelayedRequest;
 use super::{seams, upstream};
 use crate::pool::{Input, Outcome, StreamFailure, StreamToken};
 
@@ -106,7 +106,7 @@ fn poll_http2(body: &mut RecvStream, data_done: &mut bool, context: &mut Context
 }
 
 struct Relayed {
-    live: LiveRequest,
+    live: RelayedRequest,
     stream: StreamToken,
     body: UpstreamBody,
     /// Bytes still to come, if the head gave a length.
@@ -150,8 +150,8 @@ impl Relayed {
     /// while it drains. Over HTTP/1.1 also reports that the connection is alive; over HTTP/2 the
     /// connection's task does.
     fn tell_progress(&mut self, bytes: u64) {
-        let told = self.progress.note(&self.live.driver, self.stream, bytes);
-        if told && matches!(self.body, UpstreamBody::Http1 { .. }) {
+        let reported = self.progress.note(&self.live.driver, self.stream, bytes);
+        if reported && matches!(self.body, UpstreamBody::Http1 { .. }) {
             let connection = self.stream.connection;
             let _ = self.live.driver.tell(Input::FrameReceived { connection });
         }
@@ -205,7 +205,7 @@ impl RelayBody {
 
     /// A body from a backend; `length` is in bytes, if the head gives it.
     pub fn upstream(
-        live: LiveRequest,
+        live: RelayedRequest,
         stream: StreamToken,
         body: UpstreamBody,
         length: Option<u64>,

@@ -142,7 +142,7 @@ fn start_workers(
 /// Supervises a running proxy: signals, reloads and shutdown.
 struct Supervisor {
     signals: Signals,
-    requests: mpsc::UnboundedReceiver<reload::Request>,
+    requests: mpsc::UnboundedReceiver<reload::ReloadRequest>,
     reloader: Reloader,
     drain: watch::Sender<bool>,
     workers: Vec<Commands>,
@@ -154,7 +154,7 @@ impl Supervisor {
     /// Waits until the proxy is to stop, then until the workers have. Returns false if a second
     /// signal ends the process at once: then it only waits until the requests in flight are logged.
     async fn run(mut self) -> bool {
-        self.until_told_to_stop().await;
+        self.until_reported_to_stop().await;
         let requests = control::requests_in_flight(&self.workers, IN_FLIGHT_COUNT_TIMEOUT).await;
         self.drain.send_replace(true);
         tracing::info!(target: "baton", requests, "draining");
@@ -182,7 +182,7 @@ impl Supervisor {
     }
 
     /// Reloads on request, one reload at a time, until a signal to stop.
-    async fn until_told_to_stop(&mut self) {
+    async fn until_reported_to_stop(&mut self) {
         loop {
             tokio::select! {
                 biased;

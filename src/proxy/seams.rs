@@ -30,7 +30,7 @@ use super::limits::{self, LISTEN_BACKLOG, TCP_KEEPALIVE_INTERVAL, TCP_KEEPALIVE_
 use crate::pool::Instant;
 
 /// A TCP connection, dialled or accepted.
-pub type Stream = TcpStream;
+pub type NetworkStream = TcpStream;
 /// A socket that accepts connections.
 pub type Listener = TcpListener;
 
@@ -157,7 +157,7 @@ pub async fn timeout<F: Future>(
 ///
 /// # Errors
 /// If the name cannot be resolved or none of its addresses accepts.
-pub async fn connect(host: &str, port: u16) -> io::Result<Stream> {
+pub async fn connect(host: &str, port: u16) -> io::Result<NetworkStream> {
     let stream = TcpStream::connect((host, port)).await?;
     prepare(&stream)?;
     Ok(stream)
@@ -167,7 +167,7 @@ pub async fn connect(host: &str, port: u16) -> io::Result<Stream> {
 ///
 /// # Errors
 /// If the system refuses one, for instance because file descriptors are exhausted.
-pub async fn accept(listener: &Listener) -> io::Result<(Stream, SocketAddr)> {
+pub async fn accept(listener: &Listener) -> io::Result<(NetworkStream, SocketAddr)> {
     loop {
         let (stream, peer) = listener.accept().await?;
         // It fails if the peer is already gone, which is no reason to pause accepting.
@@ -180,12 +180,12 @@ pub async fn accept(listener: &Listener) -> io::Result<(Stream, SocketAddr)> {
 /// Closes a listener and returns the connections that the system has accepted but Baton has not.
 /// Closing alone would reset them.
 #[must_use]
-pub fn close_listener(listener: Listener) -> Vec<(Stream, SocketAddr)> {
+pub fn close_listener(listener: Listener) -> Vec<(NetworkStream, SocketAddr)> {
     let mut waiting = Vec::new();
     // The listener is non-blocking: without a waiting connection, accept fails.
     let Ok(listener) = listener.into_std() else { return waiting };
     while let Ok((stream, peer)) = listener.accept() {
-        let adopted = stream.set_nonblocking(true).and_then(|()| Stream::from_std(stream));
+        let adopted = stream.set_nonblocking(true).and_then(|()| NetworkStream::from_std(stream));
         if let Ok(stream) = adopted.and_then(|stream| prepare(&stream).map(|()| stream)) {
             waiting.push((stream, peer));
         }
@@ -196,7 +196,7 @@ pub fn close_listener(listener: Listener) -> Vec<(Stream, SocketAddr)> {
 /// Sets the socket options of every connection: small writes are sent at once, and a connection
 /// whose peer vanished is closed by TCP keepalive. HTTP/1.1 has no PING, so only the system can
 /// detect that.
-fn prepare(stream: &Stream) -> io::Result<()> {
+fn prepare(stream: &NetworkStream) -> io::Result<()> {
     // Otherwise small frames wait for the peer's delayed acknowledgement.
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
@@ -204,9 +204,9 @@ fn prepare(stream: &Stream) -> io::Result<()> {
     // slow reader looks like one that does not read.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     socket.set_tcp_notsent_lowat(limits::TCP_UNSENT_BYTES_MAX)?;
-    let probes =
+    let health_checks =
         TcpKeepalive::new().with_time(TCP_KEEPALIVE_TIME).with_interval(TCP_KEEPALIVE_INTERVAL);
-    socket.set_tcp_keepalive(&probes)
+    socket.set_tcp_keepalive(&health_checks)
 }
 
 /// Listens on an address, which several workers may share.

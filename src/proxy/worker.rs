@@ -14,8 +14,8 @@ use super::control::{self, Command, Peers};
 use super::downstream::admission::Admission;
 use super::limits::SHUTDOWN_GRACE;
 use super::reload::sockets::Socket;
-use super::site::Site;
 use super::tls::Certificates;
+use super::worker_state::WorkerState;
 use super::{memory, seams};
 
 /// The arguments of a worker.
@@ -61,22 +61,22 @@ async fn serve(worker: Worker) {
     let (access_log, peers) = (worker.access_log, worker.peers);
     let clusters = Clusters::start(config, certificates, worker.seed, access_log, peers)
         .expect("the configuration was checked");
-    let site = Site::new(Rc::clone(&clusters), worker.admission);
-    if let Err(error) = site.listen(config, certificates, worker.listeners) {
+    let worker_state = WorkerState::new(Rc::clone(&clusters), worker.admission);
+    if let Err(error) = worker_state.listen(config, certificates, worker.listeners) {
         tracing::error!(target: "baton", error);
     }
     let stop = Rc::new(Notify::new());
-    let control = control::serve(worker.commands, Rc::clone(&site), Rc::clone(&stop));
+    let control = control::serve(worker.commands, Rc::clone(&worker_state), Rc::clone(&stop));
     seams::spawn(control);
     seams::spawn(memory::run());
     let mut draining = worker.draining;
     // The sender is owned by the thread that joins this one.
     let _ = draining.wait_for(|draining| *draining).await;
-    let deadline = site.shut_down() + SHUTDOWN_GRACE;
+    let deadline = worker_state.shut_down() + SHUTDOWN_GRACE;
     tokio::select! {
         biased;
         () = stop.notified() => {}
-        _ = seams::timeout(deadline, site.no_connections()) => {}
+        _ = seams::timeout(deadline, worker_state.no_connections()) => {}
     }
     // The remaining tasks are dropped after this function, and log their requests then.
     clusters.telemetry().stop();

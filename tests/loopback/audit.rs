@@ -14,13 +14,13 @@ async fn every_pool_audits_itself_under_load_and_finds_nothing() {
     let cluster = [("cluster", "default")];
     let client = Arc::new(Http2::connect(baton.address).await);
     let (enough, baton) = (Arc::new(tokio::sync::Notify::new()), Arc::new(baton));
-    let (told, asking) = (Arc::clone(&enough), Arc::clone(&baton));
+    let (reported, asking) = (Arc::clone(&enough), Arc::clone(&baton));
     let audits = tokio::spawn(async move {
         let four = |metrics: &Exposition| {
             metrics.sum("baton_pool_audit_seconds_count", &cluster) as u64 >= 4
         };
         asking.metrics_until("two audits of two pools", four).await;
-        told.notify_one();
+        reported.notify_one();
     });
     tokio::pin! {
         let enough = enough.notified();

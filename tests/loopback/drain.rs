@@ -420,7 +420,7 @@ async fn a_backend_that_is_removed_while_it_drains_is_followed_to_its_end() {
     baton.wait_for_log("it drains", changed("draining")).await;
     write_file(&file, &[&other], "");
     carried_out(&baton, Method::POST, "/reload").await;
-    baton.wait_for_log("it is removed", changed("leaving")).await;
+    baton.wait_for_log("it is removed", changed("removed")).await;
     let target = format!("/drain?backend={}", held.url());
     let report = carried_out(&baton, Method::GET, &target).await;
     assert_eq!(report["streams"], 1, "{report}");

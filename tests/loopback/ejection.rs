@@ -80,7 +80,7 @@ async fn five_gateway_failures_in_a_row_eject_only_one_of_two_backends() {
     let metrics = baton.metrics().await;
     let url = sick.url();
     assert_eq!(metrics.sum("baton_ejections_total", &[("cluster", "default")]) as u64, 1);
-    assert!(metrics.sum("baton_ejections_spared_total", &[]) as u64 >= 1);
+    assert!(metrics.sum("baton_ejections_overflow_total", &[]) as u64 >= 1);
     let ejected = [("backend", url.as_str()), ("state", "ejected")];
     assert_eq!(metrics.sum("baton_backend_state_workers", &ejected) as u64, 1);
     let pools: Value = serde_json::from_str(&baton.ask("/pools").await).expect("JSON");
@@ -114,9 +114,9 @@ async fn at_most_a_tenth_of_the_backends_is_ejected() {
     assert_eq!(get(&client, 200).await, 200);
     let metrics = baton.metrics().await;
     assert_eq!(metrics.sum("baton_ejections_total", &[]) as u64, 2);
-    assert!(metrics.sum("baton_ejections_spared_total", &[]) as u64 >= 18);
+    assert!(metrics.sum("baton_ejections_overflow_total", &[]) as u64 >= 18);
     assert_eq!(metrics.sum("baton_backend_state_workers", &[("state", "up")]) as u64, 18);
-    assert_eq!(metrics.sum("baton_panic_workers", &[]) as u64, 0);
+    assert_eq!(metrics.sum("baton_fail_open_workers", &[]) as u64, 0);
 }
 
 /// The behaviour of the backend during the test.
@@ -156,7 +156,7 @@ async fn one_trial_request_at_a_time_and_two_end_the_ejection() {
     while baton.lines("backend changed").is_empty() {
         get(&client, 1).await;
     }
-    let line = changed(&baton, &sick, "on_trial").await;
+    let line = changed(&baton, &sick, "half_open").await;
     assert_eq!((&line["cause"], &line["level"]), (&"ejection_over".into(), &"INFO".into()));
     let (tried, served) = (requests(&sick), requests(&well));
     let mut clients = JoinSet::new();

@@ -55,7 +55,7 @@ async fn flood_of(frame: Vec<u8>, count: usize, reason: &str) {
             break;
         }
     }
-    assert_eq!(client.farewell().await, (1, CALM), "{reason}");
+    assert_eq!(client.goaway_code().await, (1, CALM), "{reason}");
     closed(&baton, &client, reason).await;
     assert_eq!(honest.get("/").await.expect("another connection lives").status, 200);
     serves(&baton).await;
@@ -99,7 +99,7 @@ async fn flood_of_empty_data() {
     let mut client = RawClient::connect(baton.address).await;
     client.write(&frame(kind::HEADERS, 0x4, 1, &block("POST", &[]))).await;
     client.write(&frame(kind::DATA, 0, 1, &[]).repeat(200)).await;
-    assert_eq!(client.farewell().await, (1, CALM));
+    assert_eq!(client.goaway_code().await, (1, CALM));
     closed(&baton, &client, "data_flood").await;
     serves(&baton).await;
 }
@@ -118,7 +118,7 @@ async fn continuation_flood() {
                 break;
             }
         }
-        let (_, code) = client.farewell().await;
+        let (_, code) = client.goaway_code().await;
         assert_eq!(code, CALM);
         closed(&baton, &client, "continuation_flood").await;
     }
@@ -144,7 +144,7 @@ async fn rapid_reset_in_bursts() {
             break 'attack;
         }
     }
-    let (last, code) = client.farewell().await;
+    let (last, code) = client.goaway_code().await;
     assert_eq!(code, CALM);
     assert!(last < stream, "{last}");
     closed(&baton, &client, "reset_flood").await;
@@ -213,7 +213,7 @@ async fn provoked_resets() {
             break;
         }
     }
-    let (_, code) = client.farewell().await;
+    let (_, code) = client.goaway_code().await;
     assert_eq!(code, CALM);
     closed(&baton, &client, "provoked_reset_flood").await;
     serves(&baton).await;
@@ -242,7 +242,7 @@ async fn expanding_header_lists() {
     // A list that is far too large closes the connection.
     head.extend([0xbe; 10_000]);
     client.write(&frame(kind::HEADERS, 0x5, 41, &head)).await;
-    let (_, code) = client.farewell().await;
+    let (_, code) = client.goaway_code().await;
     assert_eq!(code, CALM);
     closed(&baton, &client, "header_expansion").await;
     let refused = baton.wait_for_lines("request refused", 20).await;
@@ -269,7 +269,7 @@ async fn flood_of_malformed_requests() {
             break;
         }
     }
-    let (_, code) = client.farewell().await;
+    let (_, code) = client.goaway_code().await;
     assert_eq!(code, CALM);
     closed(&baton, &client, "provoked_reset_flood").await;
     let refused = baton.lines("request refused");
@@ -295,7 +295,7 @@ async fn invalid_frames_end_in_goaway() {
         client.write(PREFACE).await;
         client.write(&frame(kind::SETTINGS, 0, 0, &[])).await;
         client.write(&wrong).await;
-        let (_, code) = client.farewell().await;
+        let (_, code) = client.goaway_code().await;
         assert_ne!(code, 0, "{wrong:?}");
         closed(&baton, &client, "malformed_frames").await;
     }

@@ -186,7 +186,7 @@ async fn a_preface_without_settings() {
     let (_backend, baton) = with(|limits| limits.head_timeout = SHORT).await;
     let mut client = RawClient::silent(baton.address).await;
     client.write(PREFACE).await;
-    let (last, code) = client.farewell().await;
+    let (last, code) = client.goaway_code().await;
     assert_eq!((last, code), (0, 0x4), "SETTINGS_TIMEOUT");
     baton.refusal(client.address, "head_timeout").await;
 }
@@ -200,7 +200,7 @@ async fn a_header_block_that_is_never_finished() {
         let mut client = RawClient::connect(baton.address).await;
         client.get(1).await.expect("it is answered");
         client.write(wrong).await;
-        assert_eq!(client.farewell().await, (3, CALM));
+        assert_eq!(client.goaway_code().await, (3, CALM));
         baton.refusal(client.address, "head_timeout").await;
     }
 }

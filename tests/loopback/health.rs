@@ -22,7 +22,14 @@ const AGENT: &str = concat!("baton/", env!("CARGO_PKG_VERSION"), " (health check
 
 /// Flags for an admin interface and frequent checks with a long timeout, plus `more`.
 fn flags<'a>(more: &[&'a str]) -> Vec<&'a str> {
-    let usual = ["--admin", "127.0.0.1:0", "--probe-interval", "20ms", "--probe-timeout", "20s"];
+    let usual = [
+        "--admin",
+        "127.0.0.1:0",
+        "--health-check-interval",
+        "20ms",
+        "--health-check-timeout",
+        "20s",
+    ];
     [&usual, more].concat()
 }
 
@@ -64,12 +71,14 @@ async fn changed(baton: &Baton, url: &str, state: &str) -> Value {
 }
 
 /// Waits until this many checks have finished. Returns the number of failed ones.
-async fn probed(baton: &Baton, count: u64) -> u64 {
+async fn checks_ordered(baton: &Baton, count: u64) -> u64 {
     let over = |name, metrics: &Exposition| metrics.sum(name, &[]) as u64;
     let metrics = baton
-        .metrics_until("checks are over", |metrics| over("baton_probes_total", metrics) >= count)
+        .metrics_until("checks are over", |metrics| {
+            over("baton_health_checks_total", metrics) >= count
+        })
         .await;
-    over("baton_probes_failed_total", &metrics)
+    over("baton_health_checks_failed_total", &metrics)
 }
 
 fn backend_of(pools: &str, worker: usize, url: &str) -> Value {
@@ -83,7 +92,14 @@ async fn a_backend_that_fails_its_checks_gets_no_requests_until_it_passes_them()
     let status = Arc::new(AtomicUsize::new(200));
     let sick = checked(Behaviour::default(), Arc::clone(&status)).await;
     let well = checked(Behaviour::default(), Arc::new(AtomicUsize::new(204))).await;
-    let path = ["--probe", "http", "--probe-path", "/healthz?deep", "--probe-host", "check.test"];
+    let path = [
+        "--health-check",
+        "http",
+        "--health-check-path",
+        "/healthz?deep",
+        "--health-check-host",
+        "check.test",
+    ];
     let baton = Baton::start(&[sick.url(), well.url()], &flags(&path)).await;
     let client = Http2::connect(baton.address).await;
     get(&client, 10).await;
@@ -91,24 +107,35 @@ async fn a_backend_that_fails_its_checks_gets_no_requests_until_it_passes_them()
     assert!(before > 0, "it is healthy at first");
     status.store(500, Ordering::Relaxed);
     let line = changed(&baton, &sick.url(), "down").await;
-    assert_eq!((&line["level"], &line["cause"]), (&"WARN".into(), &"probes".into()), "{line}");
+    assert_eq!(
+        (&line["level"], &line["cause"]),
+        (&"WARN".into(), &"health_checks".into()),
+        "{line}"
+    );
     assert_eq!(line["reason"], "status 500, expected 200-299", "{line}");
     get(&client, 20).await;
     assert_eq!(served(&sick), before, "it is down");
     let seen = backend_of(&baton.ask("/pools").await, 0, &sick.url());
     assert_eq!(seen["state"], "down", "{seen}");
-    assert_eq!((&seen["cause"], &seen["usable"]), (&"probes".into(), &false.into()), "{seen}");
-    assert_eq!(seen["last_probe_failure"]["reason"], "status 500, expected 200-299", "{seen}");
-    assert!(seen["last_probe_failure"]["ago_ms"].is_u64(), "{seen}");
+    assert_eq!(
+        (&seen["cause"], &seen["usable"]),
+        (&"health_checks".into(), &false.into()),
+        "{seen}"
+    );
+    assert_eq!(
+        seen["last_health_check_failure"]["reason"], "status 500, expected 200-299",
+        "{seen}"
+    );
+    assert!(seen["last_health_check_failure"]["ago_ms"].is_u64(), "{seen}");
     let metrics = baton.metrics().await;
     let url = sick.url();
     let count = |name, labels: &[(&str, &str)]| metrics.sum(name, labels) as u64;
     let of = |state| count("baton_backend_state_workers", &[("backend", &url), ("state", state)]);
     assert_eq!((of("down"), of("up")), (1, 0));
-    assert!(count("baton_probes_failed_total", &[("backend", &url)]) >= 3);
+    assert!(count("baton_health_checks_failed_total", &[("backend", &url)]) >= 3);
     let well_url = well.url();
-    assert_eq!(count("baton_probes_failed_total", &[("backend", &well_url)]), 0);
-    assert_eq!(count("baton_panic_workers", &[]), 0, "one half is healthy");
+    assert_eq!(count("baton_health_checks_failed_total", &[("backend", &well_url)]), 0);
+    assert_eq!(count("baton_fail_open_workers", &[]), 0, "one half is healthy");
     status.store(200, Ordering::Relaxed);
     changed(&baton, &url, "up").await;
     get(&client, 10).await;
@@ -127,8 +154,8 @@ async fn occasional_failures_take_no_backend_down() {
         exchange.answer(if third { 200 } else { 503 }, "")
     })
     .await;
-    let baton = Baton::start(&[backend.url()], &flags(&["--probe", "http"])).await;
-    assert!(probed(&baton, 12).await >= 8);
+    let baton = Baton::start(&[backend.url()], &flags(&["--health-check", "http"])).await;
+    assert!(checks_ordered(&baton, 12).await >= 8);
     assert_eq!(baton.lines("backend changed"), Vec::<Value>::new());
 }
 
@@ -150,7 +177,14 @@ async fn http_checks_use_the_protocol_of_the_backend() {
         urls.push(backend.url());
         http1.push(backend);
     }
-    let path = ["--probe", "http", "--probe-path", "/up?x=1", "--probe-statuses", "200"];
+    let path = [
+        "--health-check",
+        "http",
+        "--health-check-path",
+        "/up?x=1",
+        "--health-check-statuses",
+        "200",
+    ];
     let baton = Baton::start(&urls, &flags(&path)).await;
     for (backend, scheme) in [(&http2, "https"), (&cleartext, "http")] {
         backend.wait_until("it is checked twice", |seen| seen.heads.len() >= 2).await;
@@ -168,7 +202,7 @@ async fn http_checks_use_the_protocol_of_the_backend() {
         let host = head.headers["host"].to_str().expect("ASCII").to_owned();
         assert!(urls.iter().any(|url| url.ends_with(&format!("//{host}"))), "{host}");
     }
-    assert_eq!(probed(&baton, 15).await, 0);
+    assert_eq!(checks_ordered(&baton, 15).await, 0);
     let metrics = baton.metrics().await;
     assert_eq!(metrics.sum("baton_dials_total", &[]) as u64, 0, "no connection of the pools");
     drop(http1);
@@ -185,33 +219,33 @@ async fn one_worker_checks_for_all() {
             "127.0.0.1:0",
             "--workers",
             &number,
-            "--probe",
+            "--health-check",
             "http",
-            "--probe-fall",
+            "--health-check-fall",
             "1",
             // Long enough that only the first check of each checker runs during the test.
-            "--probe-interval",
+            "--health-check-interval",
             "1h",
-            "--probe-timeout",
+            "--health-check-timeout",
             "20s",
         ];
         let baton = Baton::start(&[backend.url()], &flags).await;
         let lines = baton.wait_for_lines("backend changed", workers).await;
-        let mut told: Vec<_> = lines.iter().map(|line| line["worker"].as_u64()).collect();
-        told.sort_unstable();
+        let mut reported: Vec<_> = lines.iter().map(|line| line["worker"].as_u64()).collect();
+        reported.sort_unstable();
         let all: Vec<_> = (0..workers as u64).map(Some).collect();
-        assert_eq!(told, all, "{lines:?}");
+        assert_eq!(reported, all, "{lines:?}");
         assert!(lines.iter().all(|line| line["state"] == "down"), "{lines:?}");
         assert_eq!(backend.seen(|seen| seen.heads.len()), 1, "{workers} workers");
         let metrics = baton.metrics().await;
-        assert_eq!(metrics.sum("baton_probes_total", &[]) as u64, 1);
-        assert_eq!(metrics.sum("baton_probes_failed_total", &[]) as u64, 1);
+        assert_eq!(metrics.sum("baton_health_checks_total", &[]) as u64, 1);
+        assert_eq!(metrics.sum("baton_health_checks_failed_total", &[]) as u64, 1);
         let down = [("state", "down")];
         assert_eq!(metrics.sum("baton_backend_state_workers", &down) as usize, workers);
         let pools = baton.ask("/pools").await;
         for worker in 0..workers {
             let seen = backend_of(&pools, worker, &backend.url());
-            let reason = &seen["last_probe_failure"]["reason"];
+            let reason = &seen["last_health_check_failure"]["reason"];
             assert_eq!(reason, "status 500, expected 200-299", "worker {worker}");
         }
     }
@@ -233,13 +267,13 @@ async fn an_unanswered_check_times_out_and_reports_what_it_waited_for() {
     let silent = Backend::start(Behaviour::default(), Exchange::wait_for_reset).await;
     let stuck = accepts_and_keeps().await;
     let once = [
-        "--probe",
+        "--health-check",
         "http",
-        "--probe-fall",
+        "--health-check-fall",
         "1",
-        "--probe-interval",
+        "--health-check-interval",
         "20ms",
-        "--probe-timeout",
+        "--health-check-timeout",
         "2s",
     ];
     let baton = Baton::start(&[silent.url(), stuck.url()], &once).await;
@@ -257,7 +291,7 @@ async fn a_tcp_check_tests_the_connection_and_tls() {
     let plain = format!("http://{}", stuck.address);
     let mut gone = Backend::healthy().await;
     gone.stop().await;
-    let baton = Baton::start(&[plain, gone.url()], &flags(&["--probe", "tcp"])).await;
+    let baton = Baton::start(&[plain, gone.url()], &flags(&["--health-check", "tcp"])).await;
     let line = changed(&baton, &gone.url(), "down").await;
     let reason = line["reason"].as_str().expect("a reason");
     assert!(reason.starts_with("cannot connect: "), "{reason}");
@@ -270,7 +304,8 @@ async fn a_tcp_check_tests_the_connection_and_tls() {
     let backend = Backend::healthy().await;
     let (other, _) = certificate_files(&["other.test"]);
     let other = other.to_str().expect("UTF-8");
-    let baton = Baton::start_trusting(&[backend.url()], other, &flags(&["--probe", "tcp"])).await;
+    let baton =
+        Baton::start_trusting(&[backend.url()], other, &flags(&["--health-check", "tcp"])).await;
     let line = changed(&baton, &backend.url(), "down").await;
     let reason = line["reason"].as_str().expect("a reason");
     assert!(reason.starts_with("TLS: invalid peer certificate"), "{reason}");
@@ -308,11 +343,11 @@ async fn a_grpc_check_calls_the_health_service() {
         answer_health(exchange, said.load(Ordering::Relaxed), sender.clone())
     })
     .await;
-    let service = ["--probe", "grpc", "--probe-service", "shop.Cart"];
+    let service = ["--health-check", "grpc", "--health-check-service", "shop.Cart"];
     let baton = Baton::start(&[backend.url()], &flags(&service)).await;
     let body = within("a check", asked.recv()).await.expect("the sender lives");
     assert_eq!(body, b"\0\0\0\0\x0b\x0a\x09shop.Cart");
-    assert_eq!(probed(&baton, 3).await, 0);
+    assert_eq!(checks_ordered(&baton, 3).await, 0);
     status.store(2, Ordering::Relaxed);
     let line = changed(&baton, &backend.url(), "down").await;
     assert_eq!(line["reason"], "NOT_SERVING", "{line}");
@@ -324,7 +359,7 @@ async fn a_grpc_check_calls_the_health_service() {
         answer_health(exchange, 12, sender.clone())
     })
     .await;
-    let baton = Baton::start(&[backend.url()], &flags(&["--probe", "grpc"])).await;
+    let baton = Baton::start(&[backend.url()], &flags(&["--health-check", "grpc"])).await;
     let line = changed(&baton, &backend.url(), "down").await;
     let reason = line["reason"].as_str().expect("a reason");
     assert!(reason.starts_with("UNIMPLEMENTED: "), "{reason}");
@@ -347,9 +382,9 @@ async fn a_goaway_without_an_error_is_no_failure() {
         }
     })
     .await;
-    let once = ["--probe", "http", "--probe-fall", "1"];
+    let once = ["--health-check", "http", "--health-check-fall", "1"];
     let baton = Baton::start(&[backend.url()], &flags(&once)).await;
-    assert_eq!(probed(&baton, 5).await, 0);
+    assert_eq!(checks_ordered(&baton, 5).await, 0);
 
     let backend = RawBackend::start(100, |mut connection| async move {
         drop(connection.until(|frame| frame.kind == kind::HEADERS).await);
@@ -371,20 +406,22 @@ async fn with_too_few_healthy_backends_all_are_used() {
     }
     let well = checked(Behaviour::default(), Arc::new(AtomicUsize::new(200))).await;
     let urls = [sick[0].url(), sick[1].url(), well.url()];
-    let baton = Baton::start(&urls, &flags(&["--probe", "http"])).await;
-    let panicking = |workers: f64| {
-        move |metrics: &Exposition| metrics.sum("baton_panic_workers", &[]) as u64 == workers as u64
+    let baton = Baton::start(&urls, &flags(&["--health-check", "http"])).await;
+    let fail_open = |workers: f64| {
+        move |metrics: &Exposition| {
+            metrics.sum("baton_fail_open_workers", &[]) as u64 == workers as u64
+        }
     };
-    baton.metrics_until("one third is healthy", panicking(1.0)).await;
+    baton.metrics_until("one third is healthy", fail_open(1.0)).await;
     let pools: Value = serde_json::from_str(&baton.ask("/pools").await).expect("JSON");
-    assert_eq!(pools["workers"][0]["clusters"][0]["panicking"], true);
+    assert_eq!(pools["workers"][0]["clusters"][0]["fail_open"], true);
     let client = Http2::connect(baton.address).await;
     get(&client, 30).await;
     for backend in &sick {
         assert!(served(backend) > 5, "it is used while down");
     }
     status.store(200, Ordering::Relaxed);
-    baton.metrics_until("all are healthy", panicking(0.0)).await;
+    baton.metrics_until("all are healthy", fail_open(0.0)).await;
 }
 
 /// A reload enables, changes and disables checks; other reloads do not affect them.
@@ -395,13 +432,13 @@ async fn a_reload_changes_the_checks_of_every_worker() {
         exchange.answer(status, "")
     })
     .await;
-    let file = |probe: &str| {
+    let file = |health_check: &str| {
         let process = "[process]\nworkers = 3\n[admin]\naddress = \"127.0.0.1:0\"\n";
-        [process, LISTENER, &cluster("web", probe, &[(backend.url(), 1)])].concat()
+        [process, LISTENER, &cluster("web", health_check, &[(backend.url(), 1)])].concat()
     };
-    let probe = |path: &str| {
+    let health_check = |path: &str| {
         let times = "interval = \"20ms\", timeout = \"20s\", fall = 1";
-        file(&format!("probe = {{ kind = \"http\", path = \"{path}\", {times} }}"))
+        file(&format!("health_check = {{ kind = \"http\", path = \"{path}\", {times} }}"))
     };
     let in_state = |state: &'static str| {
         move |metrics: &Exposition| {
@@ -412,9 +449,12 @@ async fn a_reload_changes_the_checks_of_every_worker() {
     let baton = Baton::start_with_file(&config.path, &[]).await;
     baton.metrics_until("no checks run", in_state("up")).await;
     assert!(backend.seen(|seen| seen.heads.is_empty()));
-    for (text, state) in
-        [(probe("/bad"), "down"), (probe("/good"), "up"), (probe("/bad"), "down"), (file(""), "up")]
-    {
+    for (text, state) in [
+        (health_check("/bad"), "down"),
+        (health_check("/good"), "up"),
+        (health_check("/bad"), "down"),
+        (file(""), "up"),
+    ] {
         config.write(&text);
         assert_ne!(reloaded(&baton).await, Vec::<String>::new());
         baton.metrics_until(state, in_state(state)).await;

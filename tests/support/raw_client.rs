@@ -72,7 +72,7 @@ impl RawClient {
     }
 
     /// Waits until Baton closes. Returns the last stream and the code of the last GOAWAY.
-    pub(crate) async fn farewell(&mut self) -> (u32, u32) {
+    pub(crate) async fn goaway_code(&mut self) -> (u32, u32) {
         let frames = self.all().await;
         let mut errors = frames.iter().filter(|frame| frame.kind == kind::GOAWAY).map(|frame| {
             let word = |from: usize| {

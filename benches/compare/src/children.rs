@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use crate::Outcome;
 
 /// Time for a server to end before it is killed.
-const FAREWELL: Duration = Duration::from_secs(2);
+const LINGERING_CLOSE: Duration = Duration::from_secs(2);
 
 /// The running groups, for the thread that waits for signals.
 static GROUPS: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
@@ -81,13 +81,13 @@ impl Running {
             let _ = kill_process(id, Signal::TERM);
         }
         let begin = Instant::now();
-        while self.is_alive() && begin.elapsed() < FAREWELL {
+        while self.is_alive() && begin.elapsed() < LINGERING_CLOSE {
             sleep(Duration::from_millis(5));
         }
     }
 
     /// The last lines of the log.
-    pub(crate) fn last_words(&self) -> String {
+    pub(crate) fn goaway_frame(&self) -> String {
         let text = self.log.as_ref().and_then(|log| fs::read_to_string(log).ok());
         let text = text.unwrap_or_default();
         let lines: Vec<_> = text.lines().collect();

@@ -27,7 +27,7 @@ use crate::Outcome;
 use crate::certificates::NAME;
 use crate::peers::{Installed, Peer};
 use crate::process;
-use crate::scenario::Backend;
+use crate::scenario::BackendProtocol;
 use crate::stage::{Role, Stage};
 
 const CLIENTS_PER_ADDRESS: u32 = 1_000;
@@ -98,7 +98,7 @@ fn one_proxy(
     clients: u32,
 ) -> Outcome<IdleRow> {
     let core = stage.cores.proxy;
-    let role = Role { encrypted, backend: Backend::Tls, workers: 1, clients, core };
+    let role = Role { encrypted, backend: BackendProtocol::Tls, workers: 1, clients, core };
     let (running, address) = stage.start(installed, &stage.origin, role)?;
     let tls = if encrypted { Some(stage.certificates.client()?) } else { None };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

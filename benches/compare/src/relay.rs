@@ -98,7 +98,7 @@ fn enter<'a>(stage: &Stage, relay: &Relay, installed: &'a Installed) -> Outcome<
     let (running, address) = stage.start(installed, &stage.origin, role)?;
     let burst = stage.load.burst(relay, address, WARM_UP)?;
     if burst.completed == 0 || burst.failed >= burst.completed {
-        return Err(format!("nothing succeeded\n{}", running.last_words()).into());
+        return Err(format!("nothing succeeded\n{}", running.goaway_frame()).into());
     }
     let upstream = stage.origin.connections()? - before;
     let row = Row {

@@ -16,7 +16,7 @@ use crate::children::Running;
 use crate::load::Load;
 use crate::peers::{Installed, Peer};
 use crate::process;
-use crate::scenario::{Backend, Client, Relay, Transfer};
+use crate::scenario::{BackendProtocol, Client, Relay, Transfer};
 use crate::stage::{Origin, Role, Stage};
 use crate::statistics::median;
 
@@ -32,7 +32,7 @@ const BUSY: &str = "Almost no core was idle: if the origin did not use it, somet
 const RELAY: Relay = Relay {
     name: "scaling",
     client: Client::Http1,
-    backend: Backend::Tls,
+    backend: BackendProtocol::Tls,
     transfer: Transfer::Small,
 };
 

@@ -24,7 +24,7 @@ impl Client {
 
 /// The protocol to the origin, HTTP/2 where the proxy supports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Backend {
+pub(crate) enum BackendProtocol {
     Tls,
     Cleartext,
 }
@@ -61,7 +61,7 @@ impl Transfer {
 pub(crate) struct Relay {
     pub(crate) name: &'static str,
     pub(crate) client: Client,
-    pub(crate) backend: Backend,
+    pub(crate) backend: BackendProtocol,
     pub(crate) transfer: Transfer,
 }
 
@@ -75,8 +75,8 @@ impl Relay {
             }
         };
         let backend = match self.backend {
-            Backend::Tls => "TLS HTTP/2",
-            Backend::Cleartext => "h2c",
+            BackendProtocol::Tls => "TLS HTTP/2",
+            BackendProtocol::Cleartext => "h2c",
         };
         let transfer = match self.transfer {
             Transfer::Small => "100 B",
@@ -109,18 +109,18 @@ const SHARED: Client = Client::Http2 { connections: 8, streams: 8 };
 
 /// All scenarios, in the order of the report.
 pub(crate) const ALL: [Scenario; 15] = [
-    relay("h1-tls-100", Client::Http1, Backend::Tls, Transfer::Small),
-    relay("h1-tls-64k", Client::Http1, Backend::Tls, Transfer::Large),
-    relay("h1-tls-upload", Client::Http1, Backend::Tls, Transfer::Upload),
-    relay("h1-h2c-100", Client::Http1, Backend::Cleartext, Transfer::Small),
-    relay("h1-h2c-64k", Client::Http1, Backend::Cleartext, Transfer::Large),
-    relay("h1-h2c-upload", Client::Http1, Backend::Cleartext, Transfer::Upload),
-    relay("h2-64x1-100", MANY, Backend::Tls, Transfer::Small),
-    relay("h2-64x1-64k", MANY, Backend::Tls, Transfer::Large),
-    relay("h2-64x1-upload", MANY, Backend::Tls, Transfer::Upload),
-    relay("h2-8x8-100", SHARED, Backend::Tls, Transfer::Small),
-    relay("h2-8x8-64k", SHARED, Backend::Tls, Transfer::Large),
-    relay("h2-8x8-upload", SHARED, Backend::Tls, Transfer::Upload),
+    relay("h1-tls-100", Client::Http1, BackendProtocol::Tls, Transfer::Small),
+    relay("h1-tls-64k", Client::Http1, BackendProtocol::Tls, Transfer::Large),
+    relay("h1-tls-upload", Client::Http1, BackendProtocol::Tls, Transfer::Upload),
+    relay("h1-h2c-100", Client::Http1, BackendProtocol::Cleartext, Transfer::Small),
+    relay("h1-h2c-64k", Client::Http1, BackendProtocol::Cleartext, Transfer::Large),
+    relay("h1-h2c-upload", Client::Http1, BackendProtocol::Cleartext, Transfer::Upload),
+    relay("h2-64x1-100", MANY, BackendProtocol::Tls, Transfer::Small),
+    relay("h2-64x1-64k", MANY, BackendProtocol::Tls, Transfer::Large),
+    relay("h2-64x1-upload", MANY, BackendProtocol::Tls, Transfer::Upload),
+    relay("h2-8x8-100", SHARED, BackendProtocol::Tls, Transfer::Small),
+    relay("h2-8x8-64k", SHARED, BackendProtocol::Tls, Transfer::Large),
+    relay("h2-8x8-upload", SHARED, BackendProtocol::Tls, Transfer::Upload),
     Scenario::Idle { name: "idle-h1", encrypted: false },
     Scenario::Idle { name: "idle-h2", encrypted: true },
     Scenario::Scaling { name: "scaling" },
@@ -129,7 +129,7 @@ pub(crate) const ALL: [Scenario; 15] = [
 const fn relay(
     name: &'static str,
     client: Client,
-    backend: Backend,
+    backend: BackendProtocol,
     transfer: Transfer,
 ) -> Scenario {
     Scenario::Relay(Relay { name, client, backend, transfer })

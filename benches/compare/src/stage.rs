@@ -14,7 +14,7 @@ use crate::machine::Cores;
 use crate::options::Options;
 use crate::peers::{Installed, Task};
 use crate::ports;
-use crate::scenario::Backend;
+use crate::scenario::BackendProtocol;
 
 pub(crate) struct Stage {
     pub(crate) options: Options,
@@ -45,14 +45,14 @@ impl Origin {
         let log = directory.join(format!("origin-{}.log", control.port()));
         let mut running = Running::server(&mut command, log)?;
         ports::wait_for(control, Duration::from_secs(10), || running.is_alive())
-            .map_err(|error| format!("the origin: {error}\n{}", running.last_words()))?;
+            .map_err(|error| format!("the origin: {error}\n{}", running.goaway_frame()))?;
         Ok(Self { running, tls, cleartext, control })
     }
 
-    pub(crate) fn address(&self, backend: Backend) -> SocketAddr {
+    pub(crate) fn address(&self, backend: BackendProtocol) -> SocketAddr {
         match backend {
-            Backend::Tls => self.tls,
-            Backend::Cleartext => self.cleartext,
+            BackendProtocol::Tls => self.tls,
+            BackendProtocol::Cleartext => self.cleartext,
         }
     }
 
@@ -70,7 +70,7 @@ impl Origin {
 #[derive(Clone, Copy)]
 pub(crate) struct Role {
     pub(crate) encrypted: bool,
-    pub(crate) backend: Backend,
+    pub(crate) backend: BackendProtocol,
     pub(crate) workers: u32,
     pub(crate) clients: u32,
     pub(crate) core: Option<usize>,

@@ -11,16 +11,16 @@ pub(super) enum Service {
     Serving,
     Draining,
     /// Removed at this instant.
-    Leaving(Instant),
+    Removed(Instant),
 }
 
 /// A backend slot and the backend in it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Backend {
+pub(super) struct ModelBackend {
     pub(super) generation: u32,
     pub(super) service: Service,
     pub(super) health: Health,
-    pub(super) probes: Probes,
+    pub(super) health_checks: HealthChecks,
     /// Consecutive rounds of failed dials.
     pub(super) rounds: u32,
     /// Bounds within which the wait for the next dial ends.
@@ -30,7 +30,7 @@ pub(super) struct Backend {
     /// The longest time to a response head so far.
     pub(super) longest_response: Duration,
     /// ENHANCE_YOUR_CALM count after PINGs.
-    pub(super) calm: u32,
+    pub(super) enhance_your_calm_count: u32,
     /// Requests on its connections.
     pub(super) requests: u32,
     /// When it returned or was added.
@@ -39,10 +39,10 @@ pub(super) struct Backend {
     /// Consecutive requests that went elsewhere although it had capacity.
     pub(super) passed_over: u32,
     /// The state that the pool last reported, and when.
-    pub(super) told: Option<(BackendState, Instant)>,
+    pub(super) reported: Option<(BackendState, Instant)>,
 }
 
-impl Backend {
+impl ModelBackend {
     pub(super) fn occupy(&mut self, generation: u32, weight: u16, expected: u32) {
         *self = Self { generation, service: Service::Serving, weight, expected, ..Self::default() };
     }
@@ -52,23 +52,23 @@ impl Backend {
     }
 
     pub(super) fn is_healthy(&self) -> bool {
-        self.is_in_service() && !self.probes.down && self.health.is_healthy()
+        self.is_in_service() && !self.health_checks.down && self.health.is_healthy()
     }
 
     pub(super) fn is_usable(&self) -> bool {
-        self.is_in_service() && !self.probes.down && self.health.is_usable()
+        self.is_in_service() && !self.health_checks.down && self.health.is_usable()
     }
 
     pub(super) fn state(&self) -> Option<BackendState> {
         Some(match self.service {
             Service::Vacant => return None,
             Service::Draining => BackendState::Draining,
-            Service::Leaving(_) => BackendState::Leaving,
-            Service::Serving if self.probes.down => BackendState::Down,
+            Service::Removed(_) => BackendState::Removed,
+            Service::Serving if self.health_checks.down => BackendState::Down,
             Service::Serving => match self.health {
                 Health::Healthy { .. } => BackendState::Up,
                 Health::Ejected { .. } => BackendState::Ejected,
-                Health::OnTrial { .. } => BackendState::OnTrial,
+                Health::HalfOpen { .. } => BackendState::HalfOpen,
             },
         })
     }
@@ -89,11 +89,11 @@ pub(super) enum Health {
         times: u32,
         until: Instant,
     },
-    /// Half-open. The trial request counts as one until the instant in `probe`.
-    OnTrial {
+    /// Half-open. The trial request counts as one until the instant in `trial_request`.
+    HalfOpen {
         times: u32,
         successes: u32,
-        probe: Option<(u32, Instant)>,
+        trial_request: Option<(u32, Instant)>,
     },
 }
 
@@ -111,15 +111,15 @@ impl Health {
         matches!(self, Self::Healthy { .. })
     }
 
-    pub(super) fn is_probe(self, request: u32) -> bool {
-        matches!(self, Self::OnTrial { probe: Some((probe, _)), .. } if probe == request)
+    pub(super) fn is_trial_request(self, request: u32) -> bool {
+        matches!(self, Self::HalfOpen { trial_request: Some((trial_request, _)), .. } if trial_request == request)
     }
 
     pub(super) fn is_usable(self) -> bool {
         match self {
             Self::Healthy { .. } => true,
             Self::Ejected { .. } => false,
-            Self::OnTrial { probe, .. } => probe.is_none(),
+            Self::HalfOpen { trial_request, .. } => trial_request.is_none(),
         }
     }
 }
@@ -127,7 +127,7 @@ impl Health {
 /// Result of health checks of one backend: its state, and the number of consecutive checks against
 /// it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Probes {
+pub(super) struct HealthChecks {
     pub(super) down: bool,
     pub(super) against: u32,
     /// The number of the check in flight, and when it was ordered.

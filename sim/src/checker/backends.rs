@@ -4,23 +4,23 @@
 use std::time::Duration;
 
 use baton::pool::{
-    BackendState, BackendToken, Config, Input, Instant, Output, Probing, Setting, StateCause,
-    TimerReason,
+    BackendState, BackendToken, Config, HealthChecking, Input, Instant, Output, Setting,
+    StateCause, TimerReason,
 };
 
-use super::backend::{Backend, Health, Probes, Service};
-use super::books::{Books, ConnectionPhase, Decision, Phase};
+use super::backend::{Health, HealthChecks, ModelBackend, Service};
 use super::facts::lost_evidence;
+use super::model::{ConnectionPhase, Decision, Model, ModelPhase};
 use super::{Invariant, Verdict, Violation, fail, require};
 
-impl Books {
+impl Model {
     /// Adds the backends of the configuration, in service from the start.
     pub(super) fn configure(&mut self, config: &Config) {
         for (index, backend) in config.backends.iter().enumerate() {
             let expected = self.first_expectation(backend.exclusive);
             let state = &mut self.backends[index];
             state.occupy(1, backend.weight, expected);
-            state.told = Some((BackendState::Up, Instant::ZERO));
+            state.reported = Some((BackendState::Up, Instant::ZERO));
         }
     }
 
@@ -39,12 +39,13 @@ impl Books {
 
     pub(super) fn may_be_used(&self, index: usize) -> bool {
         let state = &self.backends[index];
-        state.is_usable() || (state.is_in_service() && self.is_panicking())
+        state.is_usable() || (state.is_in_service() && self.is_fail_open())
     }
 
     /// Returns true if another backend can be added: a slot is vacant or holds a removed backend.
     pub(super) fn has_place(&self) -> bool {
-        let free = |state: &Backend| matches!(state.service, Service::Vacant | Service::Leaving(_));
+        let free =
+            |state: &ModelBackend| matches!(state.service, Service::Vacant | Service::Removed(_));
         self.backends.iter().any(free)
     }
 
@@ -53,8 +54,8 @@ impl Books {
         if self.backends.iter().any(|state| state.service == Service::Vacant) {
             return None;
         }
-        let left = |(index, state): (usize, &Backend)| match state.service {
-            Service::Leaving(since) => Some((since, index)),
+        let left = |(index, state): (usize, &ModelBackend)| match state.service {
+            Service::Removed(since) => Some((since, index)),
             Service::Vacant | Service::Serving | Service::Draining => None,
         };
         self.backends.iter().enumerate().filter_map(left).min().map(|(_, index)| index)
@@ -110,7 +111,7 @@ impl Books {
         let state = &mut self.backends[index];
         state.occupy(token.generation, weight, expected);
         state.returned = Some(now);
-        (state.probes.not_before, state.probes.not_after) = (now, now);
+        (state.health_checks.not_before, state.health_checks.not_after) = (now, now);
         Ok(())
     }
 
@@ -123,8 +124,8 @@ impl Books {
         let state = &mut self.backends[index];
         match input {
             Input::BackendRemoved { .. } => {
-                state.service = Service::Leaving(now);
-                state.probes.out = None;
+                state.service = Service::Removed(now);
+                state.health_checks.out = None;
                 // A connection that drains may take at most this long.
                 self.retire(now, index, now.after(self.longest_drain()));
             }
@@ -139,9 +140,11 @@ impl Books {
                 self.resume(now, index);
             }
             Input::WeightChanged { weight, .. } => state.weight = weight,
-            Input::ProbeFinished { passed, .. } => match self.config.probing {
-                Probing::Ordered => self.judgement_due = Some((index, passed)),
-                Probing::Told | Probing::Off => self.count_probe(now, index, passed),
+            Input::HealthCheckFinished { passed, .. } => match self.config.health_checking {
+                HealthChecking::Ordered => self.judgement_due = Some((index, passed)),
+                HealthChecking::Reported | HealthChecking::Off => {
+                    self.count_health_check(now, index, passed)
+                }
             },
             _ => unreachable!("not about a backend"),
         }
@@ -185,21 +188,21 @@ impl Books {
     }
 
     pub(super) fn change(&mut self, now: Instant, setting: Setting) {
-        let before = self.config.probing;
+        let before = self.config.health_checking;
         self.config.set(setting).expect("answered Done");
-        if self.config.probing == before {
+        if self.config.health_checking == before {
             return;
         }
         for state in &mut self.backends {
-            let was_down = state.probes.down;
-            state.probes.out = None;
-            if self.config.probing == Probing::Off {
-                state.probes = Probes::default();
+            let was_down = state.health_checks.down;
+            state.health_checks.out = None;
+            if self.config.health_checking == HealthChecking::Off {
+                state.health_checks = HealthChecks::default();
                 if was_down {
                     state.returned = Some(now);
                 }
             }
-            (state.probes.not_before, state.probes.not_after) = (now, now);
+            (state.health_checks.not_before, state.health_checks.not_after) = (now, now);
         }
     }
 
@@ -212,41 +215,42 @@ impl Books {
     ) -> Verdict {
         let legal = Invariant::CommandLegality;
         match order {
-            Output::Probe { backend, number } => {
+            Output::CheckHealth { backend, number } => {
                 let index = self.known_backend(backend)?;
-                let ordered = self.config.probing == Probing::Ordered
-                    && self.phase == Phase::Running
-                    && self.has_fired(TimerReason::Probe);
+                let ordered = self.config.health_checking == HealthChecking::Ordered
+                    && self.phase == ModelPhase::Running
+                    && self.has_fired(TimerReason::HealthCheck);
                 let state = &mut self.backends[index];
                 let there = matches!(state.service, Service::Serving | Service::Draining);
-                let due = state.probes.out.is_none() && now >= state.probes.not_before;
-                state.probes.out = Some((number, now));
+                let due =
+                    state.health_checks.out.is_none() && now >= state.health_checks.not_before;
+                state.health_checks.out = Some((number, now));
                 require(ordered && there && due, legal, || {
-                    format!("{order:?} though {:?} and {:?}", state.service, state.probes)
+                    format!("{order:?} though {:?} and {:?}", state.service, state.health_checks)
                 })
             }
-            Output::ProbeJudged { backend, passed } => {
+            Output::HealthCheckJudged { backend, passed } => {
                 let index = self.known_backend(backend)?;
-                let told = self.judgement_due.take() == Some((index, passed));
-                let out = self.backends[index].probes.out.take();
-                let timeout = self.config.timeouts.probe_timeout;
+                let reported = self.judgement_due.take() == Some((index, passed));
+                let out = self.backends[index].health_checks.out.take();
+                let timeout = self.config.timeouts.health_check_timeout;
                 let late = input == Input::Timeout
                     && !passed
                     && out.is_some_and(|(_, since)| now >= since.after(timeout));
-                require((told && out.is_some()) || late, legal, || {
+                require((reported && out.is_some()) || late, legal, || {
                     format!("{order:?} for health check {out:?}")
                 })?;
-                let interval = self.config.timeouts.probe_interval;
+                let interval = self.config.timeouts.health_check_interval;
                 let most = interval / 10 * 11 + Duration::from_nanos(10);
-                let probes = &mut self.backends[index].probes;
-                (probes.not_before, probes.not_after) =
+                let health_checks = &mut self.backends[index].health_checks;
+                (health_checks.not_before, health_checks.not_after) =
                     (now.after(interval / 10 * 9), now.after(most));
-                self.count_probe(now, index, passed);
+                self.count_health_check(now, index, passed);
                 Ok(())
             }
             Output::BackendChanged { backend, state, cause } => {
                 let index = self.known_backend(backend)?;
-                let before = self.backends[index].told.replace((state, now));
+                let before = self.backends[index].reported.replace((state, now));
                 let news = before.is_none_or(|(before, _)| before != state);
                 require(news, legal, || format!("{order:?} was reported before"))?;
                 require(is_likely(state, cause), Invariant::Health, || {
@@ -267,15 +271,15 @@ impl Books {
 
     fn backend_gone(&mut self, now: Instant, token: BackendToken) -> Verdict {
         let index = self.known_backend(token)?;
-        self.resolve_limbo()?;
+        self.resolve_pending_outcomes()?;
         let slots = &self.connections[self.slots_of(index)];
         let empty = slots.iter().all(|connection| connection.phase == ConnectionPhase::Gone);
-        let leaving = matches!(self.backends[index].service, Service::Leaving(_));
-        require(leaving && empty, Invariant::CommandLegality, || {
+        let removed = matches!(self.backends[index].service, Service::Removed(_));
+        require(removed && empty, Invariant::CommandLegality, || {
             format!("{token:?} is reported gone, but is {:?}", self.backends[index].service)
         })?;
         let generation = self.backends[index].generation;
-        self.backends[index] = Backend { generation, ..Backend::default() };
+        self.backends[index] = ModelBackend { generation, ..ModelBackend::default() };
         if self.joining.is_some_and(|(joining, ..)| joining.backend == token.backend) {
             return self.join(now);
         }
@@ -286,23 +290,23 @@ impl Books {
 /// Returns true if a state can have this cause.
 fn is_likely(state: BackendState, cause: StateCause) -> bool {
     match state {
-        BackendState::Down => matches!(cause, StateCause::Probes | StateCause::Operator),
+        BackendState::Down => matches!(cause, StateCause::HealthChecks | StateCause::Operator),
         BackendState::Draining => cause == StateCause::Operator,
-        BackendState::Leaving => cause == StateCause::Configured,
+        BackendState::Removed => cause == StateCause::Configured,
         // These states show again when a backend is no longer down: a check passed, or checks are
         // off.
         BackendState::Ejected => matches!(
             cause,
             StateCause::Failures
                 | StateCause::GatewayFailures
-                | StateCause::Probes
+                | StateCause::HealthChecks
                 | StateCause::Configured
         ),
-        BackendState::OnTrial => matches!(
+        BackendState::HalfOpen => matches!(
             cause,
             StateCause::EjectionOver
                 | StateCause::Answered
-                | StateCause::Probes
+                | StateCause::HealthChecks
                 | StateCause::Configured
         ),
         BackendState::Up => !matches!(cause, StateCause::Failures | StateCause::GatewayFailures),

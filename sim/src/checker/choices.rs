@@ -9,7 +9,7 @@ use baton::pool::{
 };
 
 use super::backend::Service;
-use super::books::{Books, ConnectionPhase, Phase, RequestPhase, Stream};
+use super::model::{ConnectionPhase, Model, ModelPhase, ModelStream, RequestPhase};
 
 const FAILURES: [StreamFailure; 7] = [
     StreamFailure::NotSent,
@@ -21,11 +21,11 @@ const FAILURES: [StreamFailure; 7] = [
     StreamFailure::Reset { code: code::HTTP_1_1_REQUIRED },
 ];
 
-impl Books {
+impl Model {
     /// Adds every current fact, true or not, that any peer, network or client could cause now.
     pub(super) fn choices(&self, all: &mut Vec<Input>) {
         all.push(Input::Timeout);
-        if self.phase != Phase::Over {
+        if self.phase != ModelPhase::Over {
             for cause in [ShutdownCause::ProcessEnds, ShutdownCause::PoolReplaced] {
                 all.push(Input::ShutdownRequested { cause });
             }
@@ -71,11 +71,11 @@ impl Books {
                     all.push(Input::DrainCancelled { backend });
                     all.push(Input::BackendRemoved { backend });
                 }
-                Service::Leaving(_) => {}
+                Service::Removed(_) => {}
             }
-            if let Some((number, _)) = state.probes.out {
+            if let Some((number, _)) = state.health_checks.out {
                 for passed in [true, false] {
-                    all.push(Input::ProbeFinished { backend, number, passed });
+                    all.push(Input::HealthCheckFinished { backend, number, passed });
                 }
             }
         }
@@ -121,11 +121,11 @@ impl Books {
         for (entry, state) in self.streams[self.streams_of(slot)].iter().enumerate() {
             let token = |ordinal| StreamToken { connection, stream: entry as u16, ordinal };
             match *state {
-                Stream::Free => {}
-                Stream::Resetting { ordinal } => {
+                ModelStream::Free => {}
+                ModelStream::Resetting { ordinal } => {
                     all.push(Input::ResetSent { stream: token(ordinal) });
                 }
-                Stream::Open { ordinal, stream_id, request } => {
+                ModelStream::Open { ordinal, stream_id, request } => {
                     let stream = token(ordinal);
                     if stream_id == 0 {
                         all.push(Input::StreamOpened { stream, stream_id: 2 * ordinal + 1 });
@@ -154,7 +154,7 @@ impl Books {
     }
 
     /// Adds ineffective facts (stale or impossible); each must change nothing.
-    pub(super) fn void_choices(&self, all: &mut Vec<Input>) {
+    pub(super) fn ineffective_choices(&self, all: &mut Vec<Input>) {
         for slot in 0..self.connections.len() {
             let mut connection = self.token(slot);
             if self.connections[slot].phase != ConnectionPhase::Gone {

@@ -2,13 +2,13 @@
 
 use baton::pool::{BackendId, Instant, Pool, Strategy};
 
-use super::books::{Books, ConnectionPhase};
+use super::model::{ConnectionPhase, Model};
 use super::{Invariant, Verdict, require};
 
 /// Times that a backend with capacity may be passed over, per configured backend.
 const PASSED_OVER_MAX: u32 = 3;
 
-impl Books {
+impl Model {
     /// Checks round robin: a backend with capacity is not passed over repeatedly. A few times are
     /// allowed, because dials and retries take turns too. Not checked with slow start.
     pub(super) fn take_turn(&mut self, backend: BackendId, attempt: u8) -> Verdict {
@@ -49,9 +49,9 @@ impl Books {
         require(self.judgement_due.is_none(), Invariant::Health, || {
             "a health check was reported, but the pool ordered no judgement".to_owned()
         })?;
-        let panicking = self.is_panicking();
-        require(pool.is_panicking() == panicking, Invariant::Health, || {
-            format!("the pool is fail-open: {}, expected {panicking}", pool.is_panicking())
+        let fail_open = self.is_fail_open();
+        require(pool.is_fail_open() == fail_open, Invariant::Health, || {
+            format!("the pool is fail-open: {}, expected {fail_open}", pool.is_fail_open())
         })?;
         for index in 0..self.backends.len() {
             self.compare_backend(now, index, pool)?;
@@ -64,13 +64,13 @@ impl Books {
         let backend = BackendId(index as u16);
         let state = &self.backends[index];
         let own = state.state();
-        let told = state.told.map(|(told, _)| told);
-        require(told == own, Invariant::Health, || {
-            format!("backend {index} is {own:?}; the pool reported {:?}", state.told)
+        let reported = state.reported.map(|(reported, _)| reported);
+        require(reported == own, Invariant::Health, || {
+            format!("backend {index} is {own:?}; the pool reported {:?}", state.reported)
         })?;
         let view = pool.backend(backend);
         let seen = view.map(|it| (it.state, it.since, it.token.generation, it.weight));
-        let known = state.told.map(|(own, since)| (own, since, state.generation, state.weight));
+        let known = state.reported.map(|(own, since)| (own, since, state.generation, state.weight));
         require(seen == known, Invariant::Health, || {
             format!("backend {index} is {seen:?}, expected {known:?}")
         })?;
@@ -78,18 +78,18 @@ impl Books {
         require(requests == state.requests, Invariant::DerivedCounts, || {
             format!("backend {index} has {requests} requests, expected {}", state.requests)
         })?;
-        let told = (pool.may_be_used(backend), pool.is_healthy(backend));
+        let reported = (pool.may_be_used(backend), pool.is_healthy(backend));
         let own = (self.may_be_used(index), state.is_healthy());
-        require(told == own, Invariant::Health, || {
+        require(reported == own, Invariant::Health, || {
             let health = state.health;
             format!(
-                "backend {index} is usable and healthy: {told:?}, expected {own:?} ({health:?})"
+                "backend {index} is usable and healthy: {reported:?}, expected {own:?} ({health:?})"
             )
         })?;
         let share = self.share(now, index);
         require(pool.share(backend, now) == share, Invariant::Fairness, || {
-            let told = pool.share(backend, now);
-            format!("backend {index} gets {told} % of its weight, expected {share}")
+            let reported = pool.share(backend, now);
+            format!("backend {index} gets {reported} % of its weight, expected {share}")
         })
     }
 

@@ -2,10 +2,10 @@
 
 use baton::pool::{BackendId, Pool};
 
-use super::books::{Books, ConnectionPhase};
+use super::model::{ConnectionPhase, Model};
 use super::{Invariant, Verdict, fail, require};
 
-impl Books {
+impl Model {
     /// Checks that there are as many dials as the waiting requests need and limits allow, and no
     /// more.
     pub(super) fn check_dials(&self, pool: &Pool) -> Verdict {

@@ -2,10 +2,10 @@
 
 use baton::pool::{Evidence, Input, Instant, Outcome, Rejection, RequestId};
 
-use super::books::{Books, ConnectionPhase, Decision, Ending, RequestPhase, Stream};
+use super::model::{ConnectionPhase, Decision, Ending, Model, ModelStream, RequestPhase};
 use super::{Invariant, Verdict, fail, require};
 
-impl Books {
+impl Model {
     pub(super) fn request_ended(
         &mut self,
         now: Instant,
@@ -31,8 +31,8 @@ impl Books {
                     format!("{id:?} ended as {outcome:?}, expected {wanted:?}")
                 })?;
             }
-            RequestPhase::Limbo { was_responding, must_retry } => {
-                self.ended_in_limbo(now, id, outcome, was_responding, must_retry)?;
+            RequestPhase::PendingOutcome { was_responding, must_retry } => {
+                self.ended_with_outcome_pending(now, id, outcome, was_responding, must_retry)?;
             }
             RequestPhase::Waiting | RequestPhase::Sent(_) | RequestPhase::Responding(_) => {
                 self.ended_by_time(now, input, index, outcome)?;
@@ -41,17 +41,17 @@ impl Books {
         }
         let request = self.request_mut(index);
         let truthful = attempts == request.attempts && evidence == request.evidence;
-        let told = (request.attempts, request.evidence);
+        let reported = (request.attempts, request.evidence);
         require(truthful, Invariant::TruthfulOutcome, || {
-            format!("{id:?} ended with {attempts} attempts and {evidence:?}, expected {told:?}")
+            format!("{id:?} ended with {attempts} attempts and {evidence:?}, expected {reported:?}")
         })?;
         self.request_mut(index).phase = RequestPhase::None;
-        self.limbo.retain(|other| *other != index);
+        self.pending_outcome.retain(|other| *other != index);
         self.live -= 1;
         Ok(())
     }
 
-    fn ended_in_limbo(
+    fn ended_with_outcome_pending(
         &self,
         now: Instant,
         id: RequestId,
@@ -118,10 +118,10 @@ impl Books {
         if phase == RequestPhase::Waiting {
             self.waiting -= 1;
         }
-        let mut of_trial = false;
+        let mut of_half_open = false;
         if let RequestPhase::Sent(stream) | RequestPhase::Responding(stream) = phase {
             let backend = stream.connection.backend;
-            of_trial = self.backends[usize::from(backend.0)].health.is_probe(index);
+            of_half_open = self.backends[usize::from(backend.0)].health.is_trial_request(index);
             self.request_unbound(backend, index);
         }
         match phase {
@@ -129,7 +129,7 @@ impl Books {
                 self.request_mut(index).evidence = Some(Evidence::Unknown);
                 // A stalled body has no known cause.
                 if !stalled {
-                    self.backend_failed(now, stream.connection.backend, of_trial);
+                    self.backend_failed(now, stream.connection.backend, of_half_open);
                 }
             }
             RequestPhase::Responding(_) if !over => {
@@ -150,14 +150,14 @@ impl Books {
             return Ok(());
         };
         match entry {
-            Stream::Open { .. }
+            ModelStream::Open { .. }
                 if self.connections[slot].phase == ConnectionPhase::Lost || over =>
             {
                 self.free_stream(now, slot, place);
                 Ok(())
             }
-            Stream::Resetting { .. } => Ok(()),
-            Stream::Open { .. } | Stream::Free => fail(
+            ModelStream::Resetting { .. } => Ok(()),
+            ModelStream::Open { .. } | ModelStream::Free => fail(
                 Invariant::Limits,
                 format!("{stream:?} was released without a reset: the peer still counts it"),
             ),

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use baton::pool::limits::WEIGHTS;
 use baton::pool::{
-    BackendToken, ConnectionToken, Handled, Input, Instant, Pool, Probing, Rejection, RequestId,
-    ShutdownCause, SlotState, StreamToken, TimerReason,
+    BackendToken, ConnectionToken, Handled, HealthChecking, Input, Instant, Pool, Rejection,
+    RequestId, ShutdownCause, SlotState, StreamToken, TimerReason,
 };
 
 use super::backend::Service;
-use super::books::{Books, ConnectionPhase, Phase, RequestPhase, Stream};
+use super::model::{ConnectionPhase, Model, ModelPhase, ModelStream, RequestPhase};
 use crate::coverage::{
     Answer, BackendAs, BackendFact, ConnectionAs, ConnectionFact, Coverage, PhaseAs, RequestAs,
     RequestFact, StreamAs, StreamFact, connection_answers, stream_answer,
@@ -26,7 +26,7 @@ pub(super) enum Expected {
     Added,
 }
 
-impl Books {
+impl Model {
     pub(super) fn expect(
         &self,
         input: Input,
@@ -62,7 +62,7 @@ impl Books {
             Input::StreamOpened { stream, stream_id } => {
                 // A response may arrive before the stream id is reported.
                 let entry = self.stream(stream);
-                let unknown = matches!(entry, Some((_, _, Stream::Open { stream_id: 0, .. })));
+                let unknown = matches!(entry, Some((_, _, ModelStream::Open { stream_id: 0, .. })));
                 let fits = unknown && stream_id != 0;
                 let answer = self.expect_stream(stream, StreamFact::StreamOpened, coverage);
                 match answer {
@@ -89,9 +89,9 @@ impl Books {
             Input::ShutdownRequested { cause } => {
                 let asked = self.shutdown_deadline(now, cause);
                 let done = match self.phase {
-                    Phase::Running => true,
-                    Phase::Draining(deadline) => asked < deadline,
-                    Phase::Over => false,
+                    ModelPhase::Running => true,
+                    ModelPhase::Draining(deadline) => asked < deadline,
+                    ModelPhase::Over => false,
                 };
                 let answer = if done { Answer::Done } else { Answer::Refused };
                 coverage.shutdown(self.phase_as(), answer);
@@ -114,7 +114,7 @@ impl Books {
 
     fn expect_arrival(&self, coverage: &mut Coverage) -> Expected {
         let limits = &self.config.limits;
-        let rejection = if self.phase == Phase::Over {
+        let rejection = if self.phase == ModelPhase::Over {
             Some(Rejection::ShuttingDown)
         } else if self.waiting as usize >= limits.waiting {
             Some(Rejection::QueueFull)
@@ -184,7 +184,7 @@ impl Books {
     /// Returns true if the request was sent whole and waits for its response: no body data passes.
     fn is_sent_without_answer(&self, token: StreamToken) -> bool {
         match self.stream(token) {
-            Some((_, _, Stream::Open { request, .. })) => {
+            Some((_, _, ModelStream::Open { request, .. })) => {
                 let request = &self.requests[request as usize];
                 request.sent_whole && matches!(request.phase, RequestPhase::Sent(_))
             }
@@ -204,7 +204,7 @@ impl Books {
             None | Some(Service::Vacant) => BackendAs::Gone,
             Some(Service::Serving) => BackendAs::InService,
             Some(Service::Draining) => BackendAs::Draining,
-            Some(Service::Leaving(_)) => BackendAs::Leaving,
+            Some(Service::Removed(_)) => BackendAs::Removed,
         };
         let answer = match (state, input) {
             (BackendAs::Gone, _) => Answer::Stale,
@@ -215,17 +215,19 @@ impl Books {
                     Answer::Refused
                 }
             }
-            (_, Input::ProbeFinished { number, .. }) => {
-                let out = place.and_then(|index| self.backends[index].probes.out);
-                match self.config.probing {
-                    Probing::Off => Answer::Refused,
-                    Probing::Told if state == BackendAs::Leaving => Answer::Refused,
-                    Probing::Told => Answer::Done,
-                    Probing::Ordered if out.is_some_and(|(own, _)| own == number) => Answer::Done,
-                    Probing::Ordered => Answer::Stale,
+            (_, Input::HealthCheckFinished { number, .. }) => {
+                let out = place.and_then(|index| self.backends[index].health_checks.out);
+                match self.config.health_checking {
+                    HealthChecking::Off => Answer::Refused,
+                    HealthChecking::Reported if state == BackendAs::Removed => Answer::Refused,
+                    HealthChecking::Reported => Answer::Done,
+                    HealthChecking::Ordered if out.is_some_and(|(own, _)| own == number) => {
+                        Answer::Done
+                    }
+                    HealthChecking::Ordered => Answer::Stale,
                 }
             }
-            (BackendAs::InService, Input::DrainCancelled { .. }) | (BackendAs::Leaving, _) => {
+            (BackendAs::InService, Input::DrainCancelled { .. }) | (BackendAs::Removed, _) => {
                 Answer::Refused
             }
             (BackendAs::InService | BackendAs::Draining, _) => Answer::Done,
@@ -237,15 +239,15 @@ impl Books {
     fn stream_as(&self, token: StreamToken) -> StreamAs {
         match self.stream(token) {
             None => StreamAs::Gone,
-            Some((_, _, Stream::Resetting { .. })) => StreamAs::Resetting,
-            Some((_, _, Stream::Open { request, stream_id, .. })) => {
+            Some((_, _, ModelStream::Resetting { .. })) => StreamAs::Resetting,
+            Some((_, _, ModelStream::Open { request, stream_id, .. })) => {
                 match self.requests[request as usize].phase {
                     RequestPhase::Responding(_) => StreamAs::Responding,
                     _ if stream_id == 0 => StreamAs::Ordered,
                     _ => StreamAs::Opened,
                 }
             }
-            Some((_, _, Stream::Free)) => StreamAs::Gone,
+            Some((_, _, ModelStream::Free)) => StreamAs::Gone,
         }
     }
 
@@ -278,9 +280,9 @@ impl Books {
 
     fn phase_as(&self) -> PhaseAs {
         match self.phase {
-            Phase::Running => PhaseAs::Running,
-            Phase::Draining(_) => PhaseAs::Draining,
-            Phase::Over => PhaseAs::Over,
+            ModelPhase::Running => PhaseAs::Running,
+            ModelPhase::Draining(_) => PhaseAs::Draining,
+            ModelPhase::Over => PhaseAs::Over,
         }
     }
 }
@@ -314,7 +316,9 @@ fn about_backend(input: Input) -> Option<(BackendToken, BackendFact)> {
         Input::DrainRequested { backend, .. } => Some((backend, BackendFact::DrainRequested)),
         Input::DrainCancelled { backend } => Some((backend, BackendFact::DrainCancelled)),
         Input::WeightChanged { backend, .. } => Some((backend, BackendFact::WeightChanged)),
-        Input::ProbeFinished { backend, .. } => Some((backend, BackendFact::ProbeFinished)),
+        Input::HealthCheckFinished { backend, .. } => {
+            Some((backend, BackendFact::HealthCheckFinished))
+        }
         _ => None,
     }
 }

@@ -6,11 +6,13 @@ use baton::pool::{
     TimerReason,
 };
 
-use super::books::{Books, ConnectionPhase, Decision, Ending, Phase, RequestPhase, Stream};
+use super::model::{
+    ConnectionPhase, Decision, Ending, Model, ModelPhase, ModelStream, RequestPhase,
+};
 use super::{Invariant, Verdict, require};
 use std::time::Duration;
 
-impl Books {
+impl Model {
     /// Applies a fact that the pool answered as current.
     pub(super) fn apply(&mut self, now: Instant, input: Input) -> Verdict {
         self.resets_due = 0;
@@ -58,7 +60,7 @@ impl Books {
             | Input::DrainRequested { backend, .. }
             | Input::DrainCancelled { backend }
             | Input::WeightChanged { backend, .. }
-            | Input::ProbeFinished { backend, .. } => {
+            | Input::HealthCheckFinished { backend, .. } => {
                 let index = self.backend(backend).expect("answered Done");
                 self.apply_to_backend(now, input, index);
             }
@@ -82,9 +84,9 @@ impl Books {
     }
 
     fn shut_down(&mut self, now: Instant, cause: ShutdownCause) {
-        self.phase = Phase::Draining(self.shutdown_deadline(now, cause));
+        self.phase = ModelPhase::Draining(self.shutdown_deadline(now, cause));
         for backend in &mut self.backends {
-            backend.probes.out = None;
+            backend.health_checks.out = None;
         }
     }
 
@@ -132,13 +134,13 @@ impl Books {
 
     /// A connection that took requests and failed before the first response counts as a failed
     /// dial. Returns true for such a connection.
-    pub(super) fn note_barren(&mut self, now: Instant, slot: usize) -> bool {
+    pub(super) fn note_failed_before_response(&mut self, now: Instant, slot: usize) -> bool {
         let connection = &self.connections[slot];
-        let barren = connection.opened > 0 && connection.responses == 0;
-        if barren {
+        let failed_before_response = connection.opened > 0 && connection.responses == 0;
+        if failed_before_response {
             self.dial_failed(now, self.token(slot).backend);
         }
-        barren
+        failed_before_response
     }
 
     fn response_started(&mut self, now: Instant, index: u32, stream: StreamToken, status: u16) {
@@ -180,7 +182,7 @@ impl Books {
         let slot = self.known(token);
         let pinged = self.connections[slot].ping_out || self.connections[slot].pongs > 0;
         if code == code::ENHANCE_YOUR_CALM && pinged {
-            self.backends[usize::from(token.backend.0)].calm += 1;
+            self.backends[usize::from(token.backend.0)].enhance_your_calm_count += 1;
         }
         let connection = &mut self.connections[slot];
         connection.last_stream_id = connection.last_stream_id.min(last_stream_id);
@@ -192,7 +194,7 @@ impl Books {
         connection.resumable = false;
         if connection.phase == ConnectionPhase::Up {
             if last == 0 {
-                self.note_barren(now, slot);
+                self.note_failed_before_response(now, slot);
             }
             self.set_phase(now, slot, ConnectionPhase::Draining);
         }
@@ -207,13 +209,13 @@ impl Books {
             return;
         }
         let abrupt = self.connections[slot].phase == ConnectionPhase::Up && self.carries(slot);
-        let barren = abrupt && self.note_barren(now, slot);
+        let failed_before_response = abrupt && self.note_failed_before_response(now, slot);
         self.connections[slot].resumable = false;
         if self.backends[usize::from(token.backend.0)].is_in_service() {
             self.connections[slot].ends_at = None;
         }
         self.set_phase(now, slot, ConnectionPhase::Lost);
-        self.connections[slot].lost_without_goodbye = abrupt && !barren;
+        self.connections[slot].closed_without_goaway = abrupt && !failed_before_response;
         self.forget_resets(now, slot);
         let unsent = |stream_id: u32| {
             (stream_id == 0 || stream_id > sent_through).then_some(Evidence::NeverSent)
@@ -226,12 +228,12 @@ impl Books {
 
     fn opened(&mut self, now: Instant, token: StreamToken, id: u32) {
         let (slot, place, stream) = self.stream(token).expect("answered Done");
-        let Stream::Open { ordinal, request, .. } = stream else {
+        let ModelStream::Open { ordinal, request, .. } = stream else {
             unreachable!("answered Done");
         };
-        self.streams[place] = Stream::Open { ordinal, stream_id: id, request };
+        self.streams[place] = ModelStream::Open { ordinal, stream_id: id, request };
         if id > self.connections[slot].last_stream_id {
-            self.streams[place] = Stream::Resetting { ordinal };
+            self.streams[place] = ModelStream::Resetting { ordinal };
             self.resets_due = 1;
             if self.connections[slot].phase == ConnectionPhase::Lost {
                 self.resets_due = 0;
@@ -281,9 +283,9 @@ impl Books {
             | StreamFailure::ConnectionLost
             | StreamFailure::Malformed => Evidence::Unknown,
         };
-        let cut_off = self.connections[slot].lost_without_goodbye;
+        let cut_off = self.connections[slot].closed_without_goaway;
         let backend = token.connection.backend;
-        let of_trial = self.backends[usize::from(backend.0)].health.is_probe(index);
+        let of_half_open = self.backends[usize::from(backend.0)].health.is_trial_request(index);
         self.release(now, token);
         self.request_unbound(token.connection.backend, index);
         let fault = match failure {
@@ -297,8 +299,8 @@ impl Books {
             StreamFailure::NotSent | StreamFailure::Unprocessed => false,
         };
         if fault {
-            self.connections[slot].lost_without_goodbye = false;
-            self.backend_failed(now, backend, of_trial);
+            self.connections[slot].closed_without_goaway = false;
+            self.backend_failed(now, backend, of_half_open);
         }
         self.fail(index, evidence, Decision::Retry);
     }
@@ -318,7 +320,7 @@ impl Books {
         if self.connections[slot].phase == ConnectionPhase::Lost {
             self.free_stream(now, slot, place);
         } else {
-            self.streams[place] = Stream::Resetting { ordinal: stream.ordinal };
+            self.streams[place] = ModelStream::Resetting { ordinal: stream.ordinal };
             self.resets_due += 1;
         }
         self.end(index, ending);
@@ -341,7 +343,7 @@ impl Books {
             self.waiting -= 1;
         }
         self.request_mut(index).phase = RequestPhase::Ending(ending);
-        self.limbo.push(index);
+        self.pending_outcome.push(index);
     }
 
     fn release(&mut self, now: Instant, token: StreamToken) {
@@ -354,7 +356,7 @@ impl Books {
     pub(super) fn fail(&mut self, index: u32, evidence: Evidence, exact: Decision) {
         let within_budget = self.within_budget(index);
         let retry = self.config.retry;
-        let over = self.phase == Phase::Over;
+        let over = self.phase == ModelPhase::Over;
         let request = self.request_mut(index);
         let was_responding = matches!(request.phase, RequestPhase::Responding(_));
         let evidence = if was_responding { Evidence::Responding } else { evidence };
@@ -374,8 +376,8 @@ impl Books {
         } else {
             Decision::End
         };
-        request.phase = RequestPhase::Limbo { was_responding, must_retry };
-        self.limbo.push(index);
+        request.phase = RequestPhase::PendingOutcome { was_responding, must_retry };
+        self.pending_outcome.push(index);
     }
 
     fn within_budget(&self, index: u32) -> bool {
@@ -395,7 +397,7 @@ impl Books {
         exact: Decision,
     ) {
         for place in self.streams_of(slot) {
-            if let Stream::Open { stream_id, request, .. } = self.streams[place]
+            if let ModelStream::Open { stream_id, request, .. } = self.streams[place]
                 && let Some(evidence) = evidence(stream_id)
             {
                 let backend = self.token(slot).backend;
@@ -408,7 +410,7 @@ impl Books {
 
     pub(super) fn forget_resets(&mut self, now: Instant, slot: usize) {
         for place in self.streams_of(slot) {
-            if matches!(self.streams[place], Stream::Resetting { .. }) {
+            if matches!(self.streams[place], ModelStream::Resetting { .. }) {
                 self.free_stream(now, slot, place);
             }
         }
@@ -456,7 +458,7 @@ impl Books {
     /// Returns true if the connection carries a request, not only streams being reset.
     fn carries(&self, slot: usize) -> bool {
         let entries = &self.streams[self.streams_of(slot)];
-        entries.iter().any(|entry| matches!(entry, Stream::Open { .. }))
+        entries.iter().any(|entry| matches!(entry, ModelStream::Open { .. }))
     }
 
     fn known(&self, token: ConnectionToken) -> usize {
@@ -466,7 +468,7 @@ impl Books {
     /// The request that an open stream carries.
     fn carried(&self, token: StreamToken) -> u32 {
         match self.stream(token) {
-            Some((_, _, Stream::Open { request, .. })) => request,
+            Some((_, _, ModelStream::Open { request, .. })) => request,
             _ => unreachable!("answered Done"),
         }
     }

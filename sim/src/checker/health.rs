@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use baton::pool::{BackendId, Instant};
 
-use super::backend::{Backend, Health};
-use super::books::{Books, ConnectionPhase};
+use super::backend::{Health, ModelBackend};
+use super::model::{ConnectionPhase, Model};
 
-impl Books {
+impl Model {
     /// A dial failed, or a connection failed before the first response: one more round, unless a
     /// backoff is already running.
     pub(super) fn dial_failed(&mut self, now: Instant, backend: BackendId) {
@@ -30,17 +30,17 @@ impl Books {
     /// in service.
     fn may_eject(&self) -> bool {
         let in_service = self.backends.iter().filter(|state| state.is_in_service()).count();
-        let out = |state: &&Backend| state.is_in_service() && !state.health.is_healthy();
+        let out = |state: &&ModelBackend| state.is_in_service() && !state.health.is_healthy();
         let ejected = self.backends.iter().filter(out).count();
         let share = in_service * self.config.health.ejected_percent_max as usize / 100;
         ejected < share.max(1)
     }
 
     /// Returns true if so few backends are healthy that all in service are used.
-    pub(super) fn is_panicking(&self) -> bool {
+    pub(super) fn is_fail_open(&self) -> bool {
         let in_service = self.backends.iter().filter(|state| state.is_in_service()).count();
         let healthy = self.backends.iter().filter(|state| state.is_healthy()).count();
-        healthy * 100 < in_service * self.config.health.panic_percent as usize
+        healthy * 100 < in_service * self.config.health.fail_open_percent as usize
     }
 
     fn eject(&mut self, now: Instant, backend: BackendId) {
@@ -49,7 +49,7 @@ impl Books {
         let times = match state.health {
             Health::Healthy { since, .. } if now.since(since) >= timeouts.ejection_max => 1,
             Health::Healthy { times, .. }
-            | Health::OnTrial { times, .. }
+            | Health::HalfOpen { times, .. }
             | Health::Ejected { times, .. } => times + 1,
         };
         let time = timeouts.ejection_min.saturating_mul(times).min(timeouts.ejection_max);
@@ -71,7 +71,7 @@ impl Books {
 
     /// Counts a failure of the backend. Half-open, only the failure of the trial request or of a
     /// dial counts.
-    pub(super) fn backend_failed(&mut self, now: Instant, backend: BackendId, of_trial: bool) {
+    pub(super) fn backend_failed(&mut self, now: Instant, backend: BackendId, of_half_open: bool) {
         let needed = self.config.health.failures;
         let may_eject = self.may_eject();
         let state = &mut self.backends[usize::from(backend.0)];
@@ -80,7 +80,7 @@ impl Books {
                 *failures = (*failures + 1).min(needed);
                 *failures >= needed && may_eject
             }
-            Health::OnTrial { .. } => of_trial,
+            Health::HalfOpen { .. } => of_half_open,
             Health::Ejected { .. } => false,
         };
         if out {
@@ -96,7 +96,7 @@ impl Books {
         request: u32,
         status: u16,
     ) {
-        let panicking = self.is_panicking();
+        let fail_open = self.is_fail_open();
         let may_eject = self.may_eject();
         let config = self.config.health;
         let gateway = config.gateway_failures > 0 && matches!(status, 502..=504);
@@ -112,14 +112,15 @@ impl Books {
                     self.eject(now, backend);
                 }
             }
-            Health::OnTrial { probe, .. } if probe.is_none_or(|(own, _)| own != request) => {}
-            Health::OnTrial { .. } if gateway => self.eject(now, backend),
-            Health::Ejected { .. } if gateway || !panicking => {}
+            Health::HalfOpen { trial_request, .. }
+                if trial_request.is_none_or(|(own, _)| own != request) => {}
+            Health::HalfOpen { .. } if gateway => self.eject(now, backend),
+            Health::Ejected { .. } if gateway || !fail_open => {}
             Health::Ejected { times, .. } => {
                 let times = *times;
                 self.pass(now, backend, times, 1);
             }
-            Health::OnTrial { times, successes, .. } => {
+            Health::HalfOpen { times, successes, .. } => {
                 let (times, successes) = (*times, *successes + 1);
                 self.pass(now, backend, times, successes);
             }
@@ -133,7 +134,7 @@ impl Books {
             state.health = Health::Healthy { failures: 0, gateway_failures: 0, times, since: now };
             state.returned = Some(now);
         } else {
-            state.health = Health::OnTrial { times, successes, probe: None };
+            state.health = Health::HalfOpen { times, successes, trial_request: None };
         }
     }
 
@@ -143,10 +144,10 @@ impl Books {
         let until = now.after(self.config.timeouts.response_head);
         let state = &mut self.backends[usize::from(backend.0)];
         state.requests += 1;
-        if let Health::OnTrial { probe, .. } = &mut state.health
-            && probe.is_none()
+        if let Health::HalfOpen { trial_request, .. } = &mut state.health
+            && trial_request.is_none()
         {
-            *probe = Some((request, until));
+            *trial_request = Some((request, until));
             self.lose_dials(usize::from(backend.0));
         }
     }
@@ -155,11 +156,11 @@ impl Books {
     pub(super) fn request_unbound(&mut self, backend: BackendId, request: u32) {
         let state = &mut self.backends[usize::from(backend.0)];
         state.requests -= 1;
-        let was_probe = state.health.is_probe(request);
-        if let Health::OnTrial { probe, .. } = &mut state.health
-            && was_probe
+        let was_trial_request = state.health.is_trial_request(request);
+        if let Health::HalfOpen { trial_request, .. } = &mut state.health
+            && was_trial_request
         {
-            *probe = None;
+            *trial_request = None;
         }
     }
 
@@ -168,30 +169,32 @@ impl Books {
     pub(super) fn ejection_over(&mut self, at: Instant) {
         let due = self.backends.iter_mut().find_map(|state| match state.health {
             Health::Ejected { times, until } if until == at => Some((state, times, 0)),
-            Health::OnTrial { times, successes, probe: Some((_, until)) } if until == at => {
+            Health::HalfOpen { times, successes, trial_request: Some((_, until)) }
+                if until == at =>
+            {
                 Some((state, times, successes))
             }
             _ => None,
         });
         if let Some((state, times, successes)) = due {
-            state.health = Health::OnTrial { times, successes, probe: None };
+            state.health = Health::HalfOpen { times, successes, trial_request: None };
         }
     }
 
     /// Counts a health check: enough consecutive results take a backend down or bring it up.
-    pub(super) fn count_probe(&mut self, now: Instant, backend: usize, passed: bool) {
+    pub(super) fn count_health_check(&mut self, now: Instant, backend: usize, passed: bool) {
         let config = self.config.health;
         let state = &mut self.backends[backend];
-        let probes = &mut state.probes;
-        if passed != probes.down {
-            probes.against = 0;
+        let health_checks = &mut state.health_checks;
+        if passed != health_checks.down {
+            health_checks.against = 0;
             return;
         }
-        probes.against += 1;
+        health_checks.against += 1;
         let needed = if passed { config.rise } else { config.fall };
-        if probes.against >= needed {
-            probes.down = !passed;
-            probes.against = 0;
+        if health_checks.against >= needed {
+            health_checks.down = !passed;
+            health_checks.against = 0;
             if passed {
                 state.returned = Some(now);
             }

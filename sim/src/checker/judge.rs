@@ -2,48 +2,48 @@
 
 use baton::pool::{Config, Handled, Input, Instant, Output, Pool};
 
-use super::books::Books;
 use super::expect::{self, Expected};
+use super::model::Model;
 use super::{Invariant, Verdict, Violation, require, sweep};
 use crate::coverage::Coverage;
 
 /// The model of one pool.
 #[derive(Clone)]
 pub struct Checker {
-    books: Books,
+    model: Model,
 }
 
 impl Checker {
     /// Creates a model of a new pool with this configuration.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        Self { books: Books::new(config) }
+        Self { model: Model::new(config) }
     }
 
     /// The pool was configured to retire slots after `most` generations.
     pub fn narrow_generations(&mut self, most: u32) {
-        self.books.generation_max = most;
+        self.model.generation_max = most;
     }
 
     /// Requests accepted and not yet ended.
     #[must_use]
     pub fn live(&self) -> u32 {
-        self.books.live
+        self.model.live
     }
 
     /// Adds every fact that any peer, network or client could cause now, true or not.
     pub fn choices(&self, all: &mut Vec<Input>) {
-        self.books.choices(all);
+        self.model.choices(all);
     }
 
     /// Adds every fact that the operator or a health check could cause now.
     pub fn operator_choices(&self, all: &mut Vec<Input>) {
-        self.books.operator_choices(all);
+        self.model.operator_choices(all);
     }
 
     /// Adds ineffective facts (stale or impossible); each must change nothing.
-    pub fn void_choices(&self, all: &mut Vec<Input>) {
-        self.books.void_choices(all);
+    pub fn ineffective_choices(&self, all: &mut Vec<Input>) {
+        self.model.ineffective_choices(all);
     }
 
     /// Gives the pool a fact, fetches its orders into `orders`, passes both to `seen`, and checks
@@ -64,7 +64,7 @@ impl Checker {
         seen: impl FnOnce(Handled, &[Output], &Pool),
     ) -> Result<Handled, Violation> {
         let fired = expect::due(pool, now);
-        let expected = self.books.expect(input, now, pool, coverage);
+        let expected = self.model.expect(input, now, pool, coverage);
         let handled = pool.handle(now, input);
         orders.clear();
         while let Some(order) = pool.poll_output() {
@@ -72,8 +72,8 @@ impl Checker {
         }
         seen(handled, orders, pool);
         compare(expected, handled)?;
-        self.books.step_at = now;
-        self.books.fired = fired.filter(|_| input == Input::Timeout);
+        self.model.step_at = now;
+        self.model.fired = fired.filter(|_| input == Input::Timeout);
         self.judge(now, input, handled, orders, pool)?;
         Ok(handled)
     }
@@ -86,9 +86,9 @@ impl Checker {
         orders: &[Output],
         pool: &Pool,
     ) -> Verdict {
-        self.books.served = 0;
-        self.books.extra_dials = 0;
-        self.books.passed_over = 0;
+        self.model.served = 0;
+        self.model.extra_dials = 0;
+        self.model.passed_over = 0;
         match handled {
             Handled::Stale | Handled::Refused => {
                 require(orders.is_empty(), Invariant::NoResurrection, || {
@@ -97,18 +97,18 @@ impl Checker {
                 return sweep::recount(pool);
             }
             Handled::Rejected(_) => {}
-            Handled::Accepted(request) => self.books.accept(now, request, input)?,
-            Handled::Added(backend) => self.books.backend_added(now, input, backend)?,
+            Handled::Accepted(request) => self.model.accept(now, request, input)?,
+            Handled::Added(backend) => self.model.backend_added(now, input, backend)?,
             Handled::Done => {
-                self.books.see_silent_endings(now, input, orders, pool)?;
-                self.books.apply(now, input)?;
+                self.model.see_silent_endings(now, input, orders, pool)?;
+                self.model.apply(now, input)?;
             }
         }
         for order in orders {
-            self.books.order(now, input, *order)?;
+            self.model.order(now, input, *order)?;
         }
-        self.books.resolve_limbo()?;
-        self.books.sweep(pool)?;
+        self.model.resolve_pending_outcomes()?;
+        self.model.sweep(pool)?;
         sweep::recount(pool)
     }
 }

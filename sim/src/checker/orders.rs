@@ -4,17 +4,19 @@ use baton::pool::{
     CloseReason, ConnectionToken, Input, Instant, Output, RequestId, StreamToken, TimerReason,
 };
 
-use super::books::{Books, Connection, ConnectionPhase, Decision, Phase, RequestPhase, Stream};
 use super::facts::lost_evidence;
+use super::model::{
+    ConnectionPhase, Decision, Model, ModelConnection, ModelPhase, ModelStream, RequestPhase,
+};
 use super::{Invariant, Verdict, fail, require};
 
-impl Books {
+impl Model {
     /// Applies one order of the current step.
     pub(super) fn order(&mut self, now: Instant, input: Input, order: Output) -> Verdict {
         match order {
             Output::Connect { connection } => self.connect(now, connection),
             Output::OpenStream { stream, request, attempt, evidence } => {
-                self.resolve_limbo()?;
+                self.resolve_pending_outcomes()?;
                 let own = self.request(request).map(|index| self.requests[index as usize].evidence);
                 require(own.is_none_or(|own| own == evidence), Invariant::TruthfulOutcome, || {
                     format!("{request:?} is retried after {evidence:?}, expected {own:?}")
@@ -27,15 +29,15 @@ impl Books {
             Output::RequestEnded { request, outcome, attempts, evidence } => {
                 self.request_ended(now, input, request, outcome, attempts, evidence)
             }
-            Output::Probe { .. }
-            | Output::ProbeJudged { .. }
+            Output::CheckHealth { .. }
+            | Output::HealthCheckJudged { .. }
             | Output::BackendChanged { .. }
             | Output::BackendGone { .. } => self.order_of_backend(now, input, order),
         }
     }
 
     fn connect(&mut self, now: Instant, token: ConnectionToken) -> Verdict {
-        self.resolve_limbo()?;
+        self.resolve_pending_outcomes()?;
         let legal = Invariant::CommandLegality;
         let (backend, slot) = (usize::from(token.backend.0), usize::from(token.slot));
         let known = backend < self.backends.len() && slot < self.slots_per_backend;
@@ -48,7 +50,7 @@ impl Books {
             && token.generation > self.connections[index].generation
             && token.generation <= self.generation_max;
         require(fresh, legal, || format!("a dial in a used slot or generation: {token:?}"))?;
-        require(self.phase != Phase::Over, legal, || "a dial after the shutdown".to_owned())?;
+        require(self.phase != ModelPhase::Over, legal, || "a dial after the shutdown".to_owned())?;
         let active = self.active(backend);
         let most = self.config.limits.connections_per_backend;
         require(active < most, Invariant::Limits, || {
@@ -71,13 +73,13 @@ impl Books {
         }
         let expected = if usable { self.backends[backend].expected } else { 0 };
         self.note_repeated_dial(backend);
-        self.connections[index] = Connection {
+        self.connections[index] = ModelConnection {
             phase: ConnectionPhase::Connecting,
             generation: token.generation,
             since: now,
             last_stream_id: u32::MAX,
             expected,
-            ..Connection::default()
+            ..ModelConnection::default()
         };
         Ok(())
     }
@@ -89,7 +91,7 @@ impl Books {
         id: RequestId,
         attempt: u8,
     ) -> Verdict {
-        self.resolve_limbo()?;
+        self.resolve_pending_outcomes()?;
         let legal = Invariant::CommandLegality;
         let Some(slot) = self.slot(token.connection) else {
             return fail(legal, format!("{token:?} on a connection that is gone"));
@@ -109,7 +111,7 @@ impl Books {
         })?;
         let place = slot * per_connection + usize::from(token.stream);
         let free = usize::from(token.stream) < per_connection
-            && self.streams[place] == Stream::Free
+            && self.streams[place] == ModelStream::Free
             && token.ordinal == connection.opened;
         require(free, Invariant::ExclusiveOwnership, || format!("{token:?} was given out before"))?;
         let Some(index) = self.request(id) else {
@@ -131,7 +133,8 @@ impl Books {
         self.waiting -= 1;
         self.served += 1;
         self.request_bound(now, token.connection.backend, index);
-        self.streams[place] = Stream::Open { ordinal: token.ordinal, stream_id: 0, request: index };
+        self.streams[place] =
+            ModelStream::Open { ordinal: token.ordinal, stream_id: 0, request: index };
         let most = self.config.max_requests_per_connection.unwrap_or(u32::MAX);
         let connection = &mut self.connections[slot];
         connection.load += 1;
@@ -169,12 +172,12 @@ impl Books {
     fn reset_stream(&mut self, token: StreamToken) -> Verdict {
         // The pool itself detects a passed deadline: the request on the stream ends right after
         // this order.
-        if let Some((_, place, Stream::Open { ordinal, .. })) = self.stream(token) {
-            self.streams[place] = Stream::Resetting { ordinal };
+        if let Some((_, place, ModelStream::Open { ordinal, .. })) = self.stream(token) {
+            self.streams[place] = ModelStream::Resetting { ordinal };
             return Ok(());
         }
         let due = self.resets_due > 0
-            && matches!(self.stream(token), Some((_, _, Stream::Resetting { .. })));
+            && matches!(self.stream(token), Some((_, _, ModelStream::Resetting { .. })));
         require(due, Invariant::CommandLegality, || {
             format!("a reset of {token:?}, which is not open")
         })?;
@@ -254,31 +257,34 @@ impl Books {
                 timed && phase == ConnectionPhase::Up && now >= since.after(timeouts.suspect)
             }
             CloseReason::Shutdown => {
-                self.phase != Phase::Running && self.live == 0 && phase != ConnectionPhase::Lost
+                self.phase != ModelPhase::Running
+                    && self.live == 0
+                    && phase != ConnectionPhase::Lost
             }
         };
         require(legal, Invariant::CommandLegality, || {
             format!("{token:?} in phase {phase:?} was closed as {reason:?} after {input:?}")
         })?;
-        let of_trial = self.carries_probe(slot);
-        let barren = reason == CloseReason::Silent && self.note_barren(now, slot);
+        let of_half_open = self.carries_trial_request(slot);
+        let failed_before_response =
+            reason == CloseReason::Silent && self.note_failed_before_response(now, slot);
         self.forget_resets(now, slot);
         self.kill(now, slot, |stream_id| Some(lost_evidence(stream_id)), Decision::Either);
         self.set_phase(now, slot, ConnectionPhase::Gone);
         if reason == CloseReason::ConnectDeadline {
             self.dial_failed(now, token.backend);
-        } else if reason == CloseReason::Silent && !barren {
-            self.backend_failed(now, token.backend, of_trial);
+        } else if reason == CloseReason::Silent && !failed_before_response {
+            self.backend_failed(now, token.backend, of_half_open);
         }
         Ok(())
     }
 
     /// Returns true if the connection carries its backend's trial request.
-    fn carries_probe(&self, slot: usize) -> bool {
+    fn carries_trial_request(&self, slot: usize) -> bool {
         let health = self.backends[slot / self.slots_per_backend].health;
         self.streams[self.streams_of(slot)]
             .iter()
-            .any(|entry| matches!(entry, Stream::Open { request, .. } if health.is_probe(*request)))
+            .any(|entry| matches!(entry, ModelStream::Open { request, .. } if health.is_trial_request(*request)))
     }
 
     /// Returns true if a connection has drained for as long as it may.
@@ -306,18 +312,20 @@ impl Books {
 
     pub(super) fn is_shutdown_due(&self, now: Instant) -> bool {
         match self.phase {
-            Phase::Running => false,
-            Phase::Draining(deadline) => now >= deadline && self.has_fired(TimerReason::Shutdown),
-            Phase::Over => true,
+            ModelPhase::Running => false,
+            ModelPhase::Draining(deadline) => {
+                now >= deadline && self.has_fired(TimerReason::Shutdown)
+            }
+            ModelPhase::Over => true,
         }
     }
 
     /// Moves requests whose attempt failed and that did not end back to the queue.
-    pub(super) fn resolve_limbo(&mut self) -> Verdict {
-        while let Some(index) = self.limbo.pop() {
+    pub(super) fn resolve_pending_outcomes(&mut self) -> Verdict {
+        while let Some(index) = self.pending_outcome.pop() {
             let request = &self.requests[index as usize];
             match request.phase {
-                RequestPhase::Limbo { must_retry, .. } => {
+                RequestPhase::PendingOutcome { must_retry, .. } => {
                     let evidence = request.evidence;
                     require(must_retry != Decision::End, Invariant::Retry, || {
                         format!("request {index} waits again after {evidence:?}; it may not")

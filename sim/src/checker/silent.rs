@@ -2,11 +2,11 @@
 
 use baton::pool::{Input, Instant, Output, Pool, SlotState, TimerReason};
 
-use super::books::{Books, ConnectionPhase, Decision};
 use super::facts::lost_evidence;
+use super::model::{ConnectionPhase, Decision, Model};
 use super::{Invariant, Verdict, require};
 
-impl Books {
+impl Model {
     /// Detects the two changes without an order, both by the clock: a connection reaches its max
     /// age and drains, which its state shows; a lost connection reaches its drain deadline, after
     /// which its slot is empty or used again.

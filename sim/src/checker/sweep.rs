@@ -1,9 +1,11 @@
 //! Checks at the end of a step that the pool's own view equals the model.
 
-use baton::pool::{BackendId, Instant, Pool, Probing, SlotState, TimerReason};
+use baton::pool::{BackendId, HealthChecking, Instant, Pool, SlotState, TimerReason};
 
-use super::backend::{Backend, Health, Service};
-use super::books::{Books, Connection, ConnectionPhase, Phase, RequestPhase, Stream};
+use super::backend::{Health, ModelBackend, Service};
+use super::model::{
+    ConnectionPhase, Model, ModelConnection, ModelPhase, ModelStream, RequestPhase,
+};
 use super::{Invariant, Verdict, Violation, require};
 
 /// Checks the pool's own recount, which a driver makes once a second, after every fact.
@@ -14,7 +16,7 @@ pub(super) fn recount(pool: &Pool) -> Verdict {
     })
 }
 
-impl Books {
+impl Model {
     pub(super) fn sweep(&mut self, pool: &Pool) -> Verdict {
         require(self.resets_due == 0, Invariant::Limits, || {
             "a stream was released without a reset: the peer still counts it".to_owned()
@@ -31,8 +33,8 @@ impl Books {
 
     /// Ends the shutdown if its deadline passed in this step.
     fn see_shutdown(&mut self) {
-        if matches!(self.phase, Phase::Draining(_)) && self.has_fired(TimerReason::Shutdown) {
-            self.phase = Phase::Over;
+        if matches!(self.phase, ModelPhase::Draining(_)) && self.has_fired(TimerReason::Shutdown) {
+            self.phase = ModelPhase::Over;
         }
     }
 
@@ -44,7 +46,7 @@ impl Books {
         for slot in 0..self.connections.len() {
             let token = self.token(slot);
             let state = pool.slot_state(token.backend, token.slot).expect("the slot exists");
-            let drained = self.phase != Phase::Running && self.live == 0;
+            let drained = self.phase != ModelPhase::Running && self.live == 0;
             let connection = &mut self.connections[slot];
             if drained && connection.phase == ConnectionPhase::Lost && state == SlotState::Empty {
                 connection.phase = ConnectionPhase::Gone;
@@ -86,13 +88,13 @@ impl Books {
                 RequestPhase::Waiting => waiting += 1,
                 RequestPhase::Sent(stream) | RequestPhase::Responding(stream) => {
                     let entry = self.stream(stream);
-                    let own = matches!(entry, Some((_, _, Stream::Open { request, .. }))
+                    let own = matches!(entry, Some((_, _, ModelStream::Open { request, .. }))
                         if request as usize == index);
                     require(own, Invariant::ExclusiveOwnership, || {
                         format!("request {index} is on {stream:?}, which is {entry:?}")
                     })?;
                 }
-                RequestPhase::Limbo { .. } | RequestPhase::Ending(_) => {
+                RequestPhase::PendingOutcome { .. } | RequestPhase::Ending(_) => {
                     unreachable!("resolved before the sweep")
                 }
             }
@@ -104,11 +106,11 @@ impl Books {
 
     fn compare_stats(&self, streams: u32, pool: &Pool) -> Verdict {
         let stats = pool.stats();
-        let told = (stats.requests, stats.waiting, stats.retrying, stats.slots.streams);
+        let reported = (stats.requests, stats.waiting, stats.retrying, stats.slots.streams);
         let own = (self.live, self.waiting, self.retrying(), streams);
-        require(told == own, Invariant::DerivedCounts, || {
+        require(reported == own, Invariant::DerivedCounts, || {
             format!(
-                "the pool counts {told:?} (requests, waiting, retrying, streams), expected {own:?}"
+                "the pool counts {reported:?} (requests, waiting, retrying, streams), expected {own:?}"
             )
         })?;
         let limits = &self.config.limits;
@@ -148,19 +150,19 @@ impl Books {
         let backend = &self.backends[slot / self.slots_per_backend];
         let measured = backend.longest_response.saturating_mul(4);
         let silence = self.config.timeouts.silence.max(measured);
-        let doublings = connection.pongs.saturating_add(backend.calm).min(6);
+        let doublings = connection.pongs.saturating_add(backend.enhance_your_calm_count).min(6);
         watched.then(|| connection.quiet_latest.after(silence.saturating_mul(1 << doublings)))
     }
 
     /// The deadline for the next health check, or for the result of the check in flight.
-    fn probe_deadline(&self, state: &Backend) -> Option<Instant> {
-        let probed = self.config.probing == Probing::Ordered
-            && self.phase == Phase::Running
+    fn health_check_deadline(&self, state: &ModelBackend) -> Option<Instant> {
+        let checks_ordered = self.config.health_checking == HealthChecking::Ordered
+            && self.phase == ModelPhase::Running
             && matches!(state.service, Service::Serving | Service::Draining);
-        let timeout = self.config.timeouts.probe_timeout;
-        probed.then(|| match state.probes.out {
+        let timeout = self.config.timeouts.health_check_timeout;
+        checks_ordered.then(|| match state.health_checks.out {
             Some((_, since)) => since.after(timeout),
-            None => state.probes.not_after,
+            None => state.health_checks.not_after,
         })
     }
 
@@ -177,7 +179,7 @@ impl Books {
             _ => None,
         });
         let first_request = requests.min();
-        let end = |(slot, connection): (usize, &Connection)| match connection.phase {
+        let end = |(slot, connection): (usize, &ModelConnection)| match connection.phase {
             ConnectionPhase::Connecting => Some(connection.since.after(timeouts.connect)),
             ConnectionPhase::Draining => {
                 // While responses continue, at most twenty times the timeout.
@@ -195,17 +197,17 @@ impl Books {
         };
         let connections = self.connections.iter().enumerate().filter_map(end);
         let shutdown = match self.phase {
-            Phase::Draining(deadline) => Some(deadline),
-            Phase::Running | Phase::Over => None,
+            ModelPhase::Draining(deadline) => Some(deadline),
+            ModelPhase::Running | ModelPhase::Over => None,
         };
         let silences = (0..self.connections.len()).filter_map(|slot| self.silence_deadline(slot));
         let slow = (0..self.connections.len()).filter_map(|slot| self.slow_deadline(slot));
-        let probes = self.backends.iter().filter_map(|state| self.probe_deadline(state));
+        let health_checks =
+            self.backends.iter().filter_map(|state| self.health_check_deadline(state));
         let trials = self.backends.iter().filter_map(|state| match state.health {
-            Health::Ejected { until, .. } | Health::OnTrial { probe: Some((_, until)), .. } => {
-                Some(until)
-            }
-            Health::Healthy { .. } | Health::OnTrial { probe: None, .. } => None,
+            Health::Ejected { until, .. }
+            | Health::HalfOpen { trial_request: Some((_, until)), .. } => Some(until),
+            Health::Healthy { .. } | Health::HalfOpen { trial_request: None, .. } => None,
         });
         let first = connections
             .chain(first_request)
@@ -213,7 +215,7 @@ impl Books {
             .chain(shutdown)
             .chain(silences)
             .chain(slow)
-            .chain(probes)
+            .chain(health_checks)
             .min();
         let armed = pool.poll_timeout();
         if let Some(first) = first {

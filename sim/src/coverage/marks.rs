@@ -48,15 +48,15 @@ baton::words! {
         /// Requests waited and no backend was in service.
         NobodyInService = "requests waited while no backend was in service",
         /// The ejection limit kept a backend in service.
-        Spared = "a backend was not ejected because of the ejection limit",
+        EjectionOverflow = "a backend was not ejected because of the ejection limit",
         /// Gateway failures ejected a backend.
         GatewayEjected = "a backend was ejected for gateway failures",
         /// Health checks took a backend down.
-        ProbedDown = "health checks took a backend down",
+        CheckedDown = "health checks took a backend down",
         /// Health checks brought a backend up.
-        ProbedUp = "health checks brought a backend up",
+        CheckedUp = "health checks brought a backend up",
         /// A health check was lost.
-        ProbeLost = "a health check passed its deadline",
+        HealthCheckLost = "a health check passed its deadline",
         /// A removed backend with streams finished them.
         GoneAfterWork = "a removed backend finished its streams and was freed",
         /// The drain deadline of a backend ended its streams.
@@ -70,7 +70,7 @@ baton::words! {
         /// A backend in slow start got a stream.
         StartedSlowly = "a stream on a backend in slow start",
         /// An ejected backend answered.
-        AnsweredOnTrial = "an ejected backend answered again",
+        AnsweredWhileHalfOpen = "an ejected backend answered again",
         /// A response was cut short.
         CutShort = "a response was cut short",
         /// A response ended before its request.

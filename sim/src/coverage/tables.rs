@@ -78,7 +78,7 @@ baton::words! {
         /// Receives no streams, by order of the operator.
         Draining = "draining",
         /// Removed.
-        Leaving = "removed",
+        Removed = "removed",
     }
 
     /// Facts about a backend.
@@ -91,8 +91,8 @@ baton::words! {
         DrainCancelled = "DrainCancelled",
         /// `WeightChanged`
         WeightChanged = "WeightChanged",
-        /// `ProbeFinished`
-        ProbeFinished = "ProbeFinished",
+        /// `HealthCheckFinished`
+        HealthCheckFinished = "HealthCheckFinished",
     }
 
     /// The state of a request that a fact meets.
@@ -195,10 +195,10 @@ pub(super) fn backend_answers(state: BackendAs, fact: BackendFact) -> &'static [
         (As::Gone, _) => &[Answer::Stale],
         (_, Fact::WeightChanged) => &[Answer::Done, Answer::Refused],
         // A removed backend is not checked; a late result is stale.
-        (As::Leaving, Fact::ProbeFinished) => &[Answer::Refused, Answer::Stale],
-        (_, Fact::ProbeFinished) => &[Answer::Done, Answer::Refused, Answer::Stale],
+        (As::Removed, Fact::HealthCheckFinished) => &[Answer::Refused, Answer::Stale],
+        (_, Fact::HealthCheckFinished) => &[Answer::Done, Answer::Refused, Answer::Stale],
         (As::InService, Fact::DrainCancelled)
-        | (As::Leaving, Fact::BackendRemoved | Fact::DrainRequested | Fact::DrainCancelled) => {
+        | (As::Removed, Fact::BackendRemoved | Fact::DrainRequested | Fact::DrainCancelled) => {
             &[Answer::Refused]
         }
         (

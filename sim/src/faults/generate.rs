@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use baton::pool::{Probing, Strategy};
+use baton::pool::{HealthChecking, Strategy};
 
-use super::strike::{Shape, directives};
+use super::inject::{Shape, directives};
 use super::{Family, Workload};
-use crate::draw::{Domain, Draws, Stream};
+use crate::draw::{Domain, Draws, RandomStream};
 use crate::plan::{
     BackendPlan, Deviation, FORMAT, Heal, Health, Network, Plan, PoolPlan, RequestPlan, Span, Ties,
 };
@@ -36,7 +36,7 @@ baton::words! {
 }
 
 impl Profile {
-    fn families(self, swarm: &mut Stream) -> Vec<Family> {
+    fn families(self, swarm: &mut RandomStream) -> Vec<Family> {
         let on = |family: &&Family| match self {
             Self::Swarm => swarm.chance(50),
             Self::Calm => false,
@@ -65,7 +65,7 @@ impl Profile {
             Self::Operate => matches!(
                 family,
                 Family::Reconfiguration
-                    | Family::WrongProbes
+                    | Family::WrongHealthChecks
                     | Family::GatewayFailures
                     | Family::Restart
             ),
@@ -162,7 +162,7 @@ fn origin(seed: u64, profile: Profile, workload: Workload, families: &[Family]) 
     )
 }
 
-fn pool_plan(stream: &mut Stream, profile: Profile) -> PoolPlan {
+fn pool_plan(stream: &mut RandomStream, profile: Profile) -> PoolPlan {
     let mut plan = PoolPlan::DEFAULT;
     let requests = stream.pick(&[4, 16, 32, 48, 64]);
     let waiting = if stream.chance(50) { requests } else { stream.between(1, requests) };
@@ -183,8 +183,8 @@ fn pool_plan(stream: &mut Stream, profile: Profile) -> PoolPlan {
         (&mut timeouts.ejection_min, 5),
         (&mut timeouts.body_stall, 20),
         (&mut timeouts.response_stall, 20),
-        (&mut timeouts.probe_interval, 500),
-        (&mut timeouts.probe_timeout, 20),
+        (&mut timeouts.health_check_interval, 500),
+        (&mut timeouts.health_check_timeout, 20),
     ] {
         if short {
             *time = Duration::from_millis(stream.wide(least, time.as_millis() as u64));
@@ -209,11 +209,11 @@ fn pool_plan(stream: &mut Stream, profile: Profile) -> PoolPlan {
     config.health.successes = stream.pick(&[1, 2]);
     config.health.gateway_failures = stream.pick(&[0, 1, 2, 5]);
     config.health.ejected_percent_max = stream.pick(&[0, 10, 50, 100]);
-    config.health.panic_percent = stream.pick(&[0, 50, 50, 100]);
+    config.health.fail_open_percent = stream.pick(&[0, 50, 50, 100]);
     config.health.fall = stream.pick(&[1, 2, 3]);
     config.health.rise = stream.pick(&[1, 2]);
     let orders = stream.chance(40);
-    config.probing = if orders { Probing::Ordered } else { Probing::Off };
+    config.health_checking = if orders { HealthChecking::Ordered } else { HealthChecking::Off };
     config.body_rate_min = stream.pick(&[0, 0, 1, 1_000, 100_000]);
     let slow_start = if stream.chance(30) { stream.wide(1, 20_000) } else { 0 };
     timeouts.slow_start = Duration::from_millis(slow_start);
@@ -226,7 +226,7 @@ fn pool_plan(stream: &mut Stream, profile: Profile) -> PoolPlan {
     plan
 }
 
-fn network(stream: &mut Stream, unruly: bool) -> Network {
+fn network(stream: &mut RandomStream, unruly: bool) -> Network {
     let shell_most = if unruly { stream.wide(1, 200_000) } else { stream.pick(&[0, 0, 50]) };
     let wire_most = stream.wide(10, 50_000);
     Network {
@@ -239,7 +239,7 @@ fn network(stream: &mut Stream, unruly: bool) -> Network {
     }
 }
 
-fn backend(stream: &mut Stream, families: &[Family]) -> BackendPlan {
+fn backend(stream: &mut RandomStream, families: &[Family]) -> BackendPlan {
     let on = |family| families.contains(&family);
     let calm = families.is_empty();
     let max_streams = stream.pick(&[None, Some(1), Some(2), Some(4), Some(100), Some(u32::MAX)]);
@@ -265,7 +265,7 @@ fn backend(stream: &mut Stream, families: &[Family]) -> BackendPlan {
 
 fn request(
     index: u64,
-    stream: &mut Stream,
+    stream: &mut RandomStream,
     workload: Workload,
     shape: &Shape,
     odd: bool,
@@ -287,8 +287,8 @@ fn request(
     }
 }
 
-fn heal(stream: &mut Stream, shape: &Shape, profile: Profile) -> Heal {
-    let health = |stream: &mut Stream| match profile {
+fn heal(stream: &mut RandomStream, shape: &Shape, profile: Profile) -> Heal {
+    let health = |stream: &mut RandomStream| match profile {
         Profile::Calm => Health::Well,
         _ => stream.pick(&[Health::Well, Health::Well, Health::Refuses, Health::Hangs]),
     };

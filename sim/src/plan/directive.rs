@@ -130,7 +130,7 @@ pub enum Stage {
 
 /// Stale or misplaced inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
-pub enum Forged {
+pub enum StaleInput {
     /// `Connected` for a connection that is up or gone.
     Connected,
     /// `ConnectFailed` for a connection that is up or gone.
@@ -170,14 +170,14 @@ pub enum Change {
     Failures(u32),
     /// [`HealthConfig::ejected_percent_max`](baton::pool::HealthConfig::ejected_percent_max)
     EjectedPercentMax(u32),
-    /// [`HealthConfig::panic_percent`](baton::pool::HealthConfig::panic_percent)
-    PanicPercent(u32),
+    /// [`HealthConfig::fail_open_percent`](baton::pool::HealthConfig::fail_open_percent)
+    FailOpenPercent(u32),
     /// [`HealthConfig::fall`](baton::pool::HealthConfig::fall)
     Fall(u32),
     /// [`Config::strategy`](baton::pool::Config::strategy)
     Strategy(super::StrategyPlan),
-    /// [`Config::probing`](baton::pool::Config::probing): ordered or off.
-    Probing(bool),
+    /// [`Config::health_checking`](baton::pool::Config::health_checking): ordered or off.
+    HealthChecking(bool),
     /// [`RetryConfig::attempts`](baton::pool::RetryConfig::attempts) to zero, which is refused.
     NoAttempts,
 }
@@ -269,9 +269,9 @@ pub enum Act {
     EarlyTimeout,
     /// The shell gives a stale or misplaced input, but none that misreports what was sent or
     /// executed.
-    Forge {
+    StaleInput {
         /// The input.
-        fact: Forged,
+        fact: StaleInput,
     },
     /// A backend restarts: its connections break, and dials are refused for a while.
     Restart {
@@ -354,7 +354,7 @@ pub enum Act {
         change: Change,
     },
     /// Health checks of a backend give a wrong result for a while, or are lost.
-    Probes {
+    HealthChecks {
         /// The backend.
         backend: u16,
         /// The result; lost if `None`.
@@ -380,7 +380,7 @@ impl Act {
             Self::Restart { backend: named, down_us: one, .. }
             | Self::Unreachable { backend: named, for_us: one, .. }
             | Self::Drain { backend: named, within_us: one }
-            | Self::Probes { backend: named, for_us: one, .. } => {
+            | Self::HealthChecks { backend: named, for_us: one, .. } => {
                 backend(named);
                 time(one);
             }
@@ -409,7 +409,7 @@ impl Act {
             | Self::NeverFinish
             | Self::Replay { .. }
             | Self::EarlyTimeout
-            | Self::Forge { .. }
+            | Self::StaleInput { .. }
             | Self::DisconnectAll
             | Self::Change { .. }
             | Self::Status { .. }

@@ -8,7 +8,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use baton::pool::limits::WEIGHT_MAX;
 use baton::pool::setting::{Entry, Unit};
 use baton::pool::settings::Live;
-use baton::pool::{BackendConfig, Config, Limits, Pool, Probing, Strategy};
+use baton::pool::{BackendConfig, Config, HealthChecking, Limits, Pool, Strategy};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
@@ -183,7 +183,7 @@ impl Arbitrary<'_> for PoolPlan {
         timeouts.backoff_max = timeouts.backoff_max.max(timeouts.backoff_min);
         timeouts.ejection_max = timeouts.ejection_max.max(timeouts.ejection_min);
         plan.config.strategy = StrategyPlan::arbitrary(bytes)?.into();
-        plan.config.probing = probing(bytes.arbitrary()?);
+        plan.config.health_checking = health_checking(bytes.arbitrary()?);
         plan.weight = bytes.int_in_range(1..=WEIGHT_MAX)?;
         plan.exclusive = bytes.arbitrary()?;
         plan.spare_places = bytes.int_in_range(0..=3)?;
@@ -192,8 +192,8 @@ impl Arbitrary<'_> for PoolPlan {
     }
 }
 
-fn probing(orders: bool) -> Probing {
-    if orders { Probing::Ordered } else { Probing::Off }
+fn health_checking(orders: bool) -> HealthChecking {
+    if orders { HealthChecking::Ordered } else { HealthChecking::Off }
 }
 
 impl Serialize for PoolPlan {
@@ -206,7 +206,10 @@ impl Serialize for PoolPlan {
             }
         }
         plan.serialize_field("strategy", &StrategyPlan::from(self.config.strategy))?;
-        plan.serialize_field("probing", &(self.config.probing != Probing::Off))?;
+        plan.serialize_field(
+            "health_checking",
+            &(self.config.health_checking != HealthChecking::Off),
+        )?;
         plan.serialize_field("weight", &self.weight)?;
         plan.serialize_field("exclusive", &self.exclusive)?;
         plan.serialize_field("spare_places", &self.spare_places)?;
@@ -217,7 +220,7 @@ impl Serialize for PoolPlan {
 
 /// Keys that are not in the table.
 const OWN: [&str; 6] =
-    ["strategy", "probing", "weight", "exclusive", "spare_places", "generations"];
+    ["strategy", "health_checking", "weight", "exclusive", "spare_places", "generations"];
 
 /// All keys of a plan.
 static NAMES: LazyLock<Vec<&'static str>> =
@@ -243,7 +246,9 @@ impl<'de> Visitor<'de> for PlanVisitor {
         while let Some(name) = map.next_key::<String>()? {
             match &*name {
                 "strategy" => plan.config.strategy = map.next_value::<StrategyPlan>()?.into(),
-                "probing" => plan.config.probing = probing(map.next_value()?),
+                "health_checking" => {
+                    plan.config.health_checking = health_checking(map.next_value()?)
+                }
                 "weight" => plan.weight = map.next_value()?,
                 "exclusive" => plan.exclusive = map.next_value()?,
                 "spare_places" => plan.spare_places = map.next_value()?,

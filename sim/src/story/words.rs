@@ -169,7 +169,7 @@ impl<'a> Names<'a> {
             | Input::DrainRequested { .. }
             | Input::DrainCancelled { .. }
             | Input::WeightChanged { .. }
-            | Input::ProbeFinished { .. }
+            | Input::HealthCheckFinished { .. }
             | Input::SettingChanged { .. }
             | Input::ShutdownRequested { .. }
             | Input::Timeout => Vec::new(),
@@ -258,7 +258,7 @@ impl<'a> Names<'a> {
             | Input::DrainRequested { .. }
             | Input::DrainCancelled { .. }
             | Input::WeightChanged { .. }
-            | Input::ProbeFinished { .. }
+            | Input::HealthCheckFinished { .. }
             | Input::SettingChanged { .. }
             | Input::ShutdownRequested { .. } => operator(input),
             Input::Timeout => "timeout".to_owned(),
@@ -286,8 +286,10 @@ impl<'a> Names<'a> {
             Output::Close { connection, reason } => {
                 format!("close {}: {reason}", self.connection(connection))
             }
-            Output::Probe { backend, number } => format!("check {} #{number}", place(backend)),
-            Output::ProbeJudged { backend, passed } => {
+            Output::CheckHealth { backend, number } => {
+                format!("check {} #{number}", place(backend))
+            }
+            Output::HealthCheckJudged { backend, passed } => {
                 let verdict = if passed { "passed" } else { "failed" };
                 format!("check of {} {verdict}", place(backend))
             }
@@ -345,7 +347,7 @@ fn operator(input: Input) -> String {
         Input::WeightChanged { backend, weight } => {
             format!("{} has weight {weight}", place(backend))
         }
-        Input::ProbeFinished { backend, number, passed } => {
+        Input::HealthCheckFinished { backend, number, passed } => {
             let verdict = if passed { "passes" } else { "fails" };
             format!("check #{number} of {} {verdict}", place(backend))
         }

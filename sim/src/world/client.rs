@@ -44,7 +44,7 @@ impl World<'_> {
             Handled::Rejected(_) => {
                 self.requests[request as usize].ended = true;
                 if request as usize >= self.plan.requests.len() {
-                    self.probe_ended(false);
+                    self.recovery_request_ended(false);
                 }
             }
             Handled::Done | Handled::Stale | Handled::Refused | Handled::Added(_) => {
@@ -95,7 +95,7 @@ impl World<'_> {
         state.ended = true;
         state.completed = completed;
         if request as usize >= self.plan.requests.len() {
-            self.probe_ended(completed);
+            self.recovery_request_ended(completed);
         }
         Ok(())
     }

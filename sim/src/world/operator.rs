@@ -1,7 +1,9 @@
 //! The model operator, who changes the configuration at runtime; the health checks of backends.
 
 use baton::pool::settings::Number;
-use baton::pool::{BackendState, BackendToken, Handled, Input, Probing, Setting, StateCause};
+use baton::pool::{
+    BackendState, BackendToken, Handled, HealthChecking, Input, Setting, StateCause,
+};
 
 use super::World;
 use super::tables::{Event, NONE, Operation};
@@ -12,18 +14,18 @@ use crate::plan::{Act, Change, Health};
 
 impl World<'_> {
     /// Carries out an act of the operator.
-    pub(super) fn strike_configuration(&mut self, act: Act) {
+    pub(super) fn inject_into_configuration(&mut self, act: Act) {
         let time = |time_us: u64| std::time::Duration::from_micros(time_us);
-        let told = match act {
+        let reported = match act {
             Act::Add { backend, weight } => {
                 return self.schedule(self.now, Event::Operate(Operation::Add(backend, weight)));
             }
-            Act::Probes { backend, passed, for_us } => {
+            Act::HealthChecks { backend, passed, for_us } => {
                 let until = self.now + for_us * 1_000;
-                self.servers[usize::from(backend)].probes_say = (until, passed);
+                self.servers[usize::from(backend)].health_check_override = (until, passed);
                 // An unsolicited result, in addition.
                 let number = 0;
-                self.token_of(backend).map(|backend| Input::ProbeFinished {
+                self.token_of(backend).map(|backend| Input::HealthCheckFinished {
                     backend,
                     number,
                     passed: passed.unwrap_or(true),
@@ -44,7 +46,7 @@ impl World<'_> {
             Act::Change { change } => Some(Input::SettingChanged { setting: setting(change) }),
             _ => unreachable!("not an act of the operator"),
         };
-        if let Some(input) = told {
+        if let Some(input) = reported {
             self.schedule(self.now, Event::Operate(Operation::Tell(input)));
         }
     }
@@ -74,7 +76,7 @@ impl World<'_> {
 
     /// Adds a backend unless the pool has it; a removed one may be added again.
     fn add(&mut self, server: u16, weight: u16) -> Verdict {
-        if !matches!(self.state_of(server), None | Some(BackendState::Leaving)) {
+        if !matches!(self.state_of(server), None | Some(BackendState::Removed)) {
             return Ok(());
         }
         self.joining = u32::from(server);
@@ -96,13 +98,13 @@ impl World<'_> {
     }
 
     /// Starts a health check. Its result arrives unless the backend hangs or the result is lost.
-    pub(super) fn send_probe(&mut self, backend: BackendToken, number: u32) {
+    pub(super) fn send_health_check(&mut self, backend: BackendToken, number: u32) {
         let index = self.owners[usize::from(backend.backend.0)] as usize;
         let key = (index as u64) << 32 | u64::from(number) | 1 << 62;
         let dial = self.delay(Domain::Dials, self.plan.network.dial, key, 0);
         let work = self.delay(Domain::Work, self.servers[index].plan.work, key, 1);
         let server = &self.servers[index];
-        let (until, says) = server.probes_say;
+        let (until, says) = server.health_check_override;
         let lies = self.now < until;
         let is_down = self.now < server.down_until;
         if (lies && says.is_none()) || (is_down && server.hangs && !lies) {
@@ -110,19 +112,19 @@ impl World<'_> {
         }
         let passed = if lies { says == Some(true) } else { !is_down };
         let at = self.now + dial + if passed { work } else { 0 };
-        self.schedule(at, Event::Tell(Input::ProbeFinished { backend, number, passed }));
+        self.schedule(at, Event::Tell(Input::HealthCheckFinished { backend, number, passed }));
     }
 
     /// Once faults have stopped, adds or undrains every healthy backend.
     pub(super) fn restore_backends(&mut self) -> Verdict {
         for index in 0..self.servers.len() {
-            self.servers[index].probes_say = (0, None);
+            self.servers[index].health_check_override = (0, None);
             if self.plan.heal.backends[index] != Health::Well {
                 continue;
             }
             let server = index as u16;
             match self.state_of(server) {
-                None | Some(BackendState::Leaving) => self.add(server, 1)?,
+                None | Some(BackendState::Removed) => self.add(server, 1)?,
                 Some(BackendState::Draining) => {
                     let backend = self.token_of(server).expect("it has a state");
                     let _ = self.tell(Input::DrainCancelled { backend })?;
@@ -130,7 +132,7 @@ impl World<'_> {
                 Some(
                     BackendState::Up
                     | BackendState::Ejected
-                    | BackendState::OnTrial
+                    | BackendState::HalfOpen
                     | BackendState::Down,
                 ) => {}
             }
@@ -141,7 +143,7 @@ impl World<'_> {
     /// Returns true if the backend is in service; there may have been no slot for it.
     pub(super) fn is_in_service(&self, server: usize) -> bool {
         let state = self.state_of(server as u16);
-        !matches!(state, None | Some(BackendState::Draining | BackendState::Leaving))
+        !matches!(state, None | Some(BackendState::Draining | BackendState::Removed))
     }
 
     /// Records rare situations that a change of a backend's state shows.
@@ -149,9 +151,9 @@ impl World<'_> {
         let ejected = state == BackendState::Ejected;
         let by_status = ejected && cause == StateCause::GatewayFailures;
         sometimes!(self.coverage, GatewayEjected, by_status);
-        let by_probes = cause == StateCause::Probes;
-        sometimes!(self.coverage, ProbedDown, by_probes && state == BackendState::Down);
-        sometimes!(self.coverage, ProbedUp, by_probes && state != BackendState::Down);
+        let by_health_checks = cause == StateCause::HealthChecks;
+        sometimes!(self.coverage, CheckedDown, by_health_checks && state == BackendState::Down);
+        sometimes!(self.coverage, CheckedUp, by_health_checks && state != BackendState::Down);
     }
 
     /// The status of an exchange's response.
@@ -164,11 +166,11 @@ fn setting(change: Change) -> Setting {
     match change {
         Change::Failures(number) => Setting::Number(Number::Failures, number),
         Change::EjectedPercentMax(share) => Setting::Number(Number::EjectedPercentMax, share),
-        Change::PanicPercent(share) => Setting::Number(Number::PanicPercent, share),
+        Change::FailOpenPercent(share) => Setting::Number(Number::FailOpenPercent, share),
         Change::Fall(number) => Setting::Number(Number::Fall, number),
         Change::Strategy(strategy) => Setting::Strategy(strategy.into()),
-        Change::Probing(true) => Setting::Probing(Probing::Ordered),
-        Change::Probing(false) => Setting::Probing(Probing::Off),
+        Change::HealthChecking(true) => Setting::HealthChecking(HealthChecking::Ordered),
+        Change::HealthChecking(false) => Setting::HealthChecking(HealthChecking::Off),
         Change::NoAttempts => Setting::Number(Number::Attempts, 0),
     }
 }

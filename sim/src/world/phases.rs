@@ -5,31 +5,31 @@ use std::time::Duration;
 
 use baton::pool::input::code;
 use baton::pool::{
-    BackendState, CloseReason, Evidence, Input, Outcome, Output, Probing, Rejection, ShutdownCause,
-    SlotState, TimerReason,
+    BackendState, CloseReason, Evidence, HealthChecking, Input, Outcome, Output, Rejection,
+    ShutdownCause, SlotState, TimerReason,
 };
 
 use super::World;
-use super::tables::{Event, NEVER, Request};
+use super::tables::{Event, NEVER, SimulatedRequest};
 use crate::checker::{Invariant, Verdict, require};
 use crate::coverage::sometimes;
 use crate::plan::{Act, Health};
 use crate::trace::What;
 
 /// Recovery requests in a row that must succeed.
-const PROBES_IN_A_ROW: u32 = 3;
+const RECOVERY_REQUESTS_IN_A_ROW: u32 = 3;
 /// Maximum recovery requests.
-const PROBES_MAX: u32 = 80;
+const HEALTH_CHECKS_MAX: u32 = 80;
 
 /// The phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum RunPhase {
     /// Directives take effect.
     Faults,
     /// No more faults; what is pending ends.
     Healing,
     /// Recovery requests, one after the other.
-    Probing { sent: u32, in_a_row: u32 },
+    HealthChecking { sent: u32, in_a_row: u32 },
     /// Shutdown was requested.
     Closing,
     /// The run has ended.
@@ -38,12 +38,12 @@ pub(super) enum Phase {
 
 impl World<'_> {
     pub(super) fn is_healed(&self) -> bool {
-        self.phase != Phase::Faults
+        self.phase != RunPhase::Faults
     }
 
     /// Faults stop; some backends are healthy from now on, the others stay broken.
     pub(super) fn heal(&mut self) -> Verdict {
-        self.phase = Phase::Healing;
+        self.phase = RunPhase::Healing;
         self.note(What::Healed);
         self.clock_back = (0, 0);
         self.timers_late = (0, 0);
@@ -135,10 +135,10 @@ impl World<'_> {
 
     /// A pool with health checks is never idle: with them, healing ends once nothing is pending.
     pub(super) fn end_healing_early(&mut self) -> Verdict {
-        let probed = self.pool.config().probing != Probing::Off;
-        let ended = |request: &Request| request.ended;
-        if self.phase == Phase::Healing && probed && self.requests.iter().all(ended) {
-            return self.start_probes();
+        let checks_ordered = self.pool.config().health_checking != HealthChecking::Off;
+        let ended = |request: &SimulatedRequest| request.ended;
+        if self.phase == RunPhase::Healing && checks_ordered && self.requests.iter().all(ended) {
+            return self.start_recovery_requests();
         }
         Ok(())
     }
@@ -146,7 +146,7 @@ impl World<'_> {
     /// A bound has passed.
     pub(super) fn deadline(&mut self) -> Verdict {
         match self.phase {
-            Phase::Healing => {
+            RunPhase::Healing => {
                 for (index, request) in self.requests.iter().enumerate() {
                     let pending = request.id.is_some() && !request.ended;
                     require(!pending, Invariant::Liveness, || {
@@ -154,13 +154,13 @@ impl World<'_> {
                         format!("request {id} has not ended within the bound after faults stopped")
                     })?;
                 }
-                self.start_probes()
+                self.start_recovery_requests()
             }
-            Phase::Closing => {
-                self.phase = Phase::Done;
+            RunPhase::Closing => {
+                self.phase = RunPhase::Done;
                 Ok(())
             }
-            Phase::Faults | Phase::Probing { .. } | Phase::Done => Ok(()),
+            RunPhase::Faults | RunPhase::HealthChecking { .. } | RunPhase::Done => Ok(()),
         }
     }
 
@@ -182,8 +182,8 @@ impl World<'_> {
             let candidates = (0..health.len()).filter(|index| health[*index] == Health::Well);
             candidates.filter(|index| self.is_in_service(*index))
         };
-        let probed =
-            pool.config.probing != Probing::Off || self.pool.config().probing != Probing::Off;
+        let checks_ordered = pool.config.health_checking != HealthChecking::Off
+            || self.pool.config().health_checking != HealthChecking::Off;
         // Retired slots do not return.
         dials
             && queues
@@ -196,52 +196,56 @@ impl World<'_> {
                     && time(timeouts.response_head) > answer
                     && time(timeouts.drain) > answer + server.plan.body.most_us
                     && time(timeouts.response_stall) > trip + server.plan.body.most_us
-                    && (!probed || time(timeouts.probe_timeout) > network.dial.most_us + answer)
+                    && (!checks_ordered
+                        || time(timeouts.health_check_timeout) > network.dial.most_us + answer)
             })
     }
 
-    fn start_probes(&mut self) -> Verdict {
+    fn start_recovery_requests(&mut self) -> Verdict {
         self.restore_backends()?;
         if self.shutdown.is_some() || !self.is_recoverable() {
             return self.start_closing();
         }
-        self.phase = Phase::Probing { sent: 0, in_a_row: 0 };
-        self.schedule(self.now, Event::Probe);
+        self.phase = RunPhase::HealthChecking { sent: 0, in_a_row: 0 };
+        self.schedule(self.now, Event::RecoveryRequest);
         Ok(())
     }
 
     /// Sends a recovery request, once the previous one has ended.
-    pub(super) fn probe(&mut self) -> Verdict {
-        let Phase::Probing { sent, in_a_row } = self.phase else {
+    pub(super) fn recovery_request(&mut self) -> Verdict {
+        let RunPhase::HealthChecking { sent, in_a_row } = self.phase else {
             return Ok(());
         };
-        if in_a_row == PROBES_IN_A_ROW {
+        if in_a_row == RECOVERY_REQUESTS_IN_A_ROW {
             return self.start_closing();
         }
-        require(sent < PROBES_MAX, Invariant::Recovery, || {
+        require(sent < HEALTH_CHECKS_MAX, Invariant::Recovery, || {
             format!(
-                "of {sent} requests after faults stopped, no {PROBES_IN_A_ROW} in a row succeeded"
+                "of {sent} requests after faults stopped, no {RECOVERY_REQUESTS_IN_A_ROW} in a row succeeded"
             )
         })?;
-        self.phase = Phase::Probing { sent: sent + 1, in_a_row };
+        self.phase = RunPhase::HealthChecking { sent: sent + 1, in_a_row };
         let request = self.requests.len() as u32;
-        self.requests.push(Request { idempotent: sent.is_multiple_of(2), ..Request::default() });
+        self.requests.push(SimulatedRequest {
+            idempotent: sent.is_multiple_of(2),
+            ..SimulatedRequest::default()
+        });
         self.arrive(request)
     }
 
-    pub(super) fn probe_ended(&mut self, completed: bool) {
-        if let Phase::Probing { in_a_row, .. } = &mut self.phase {
+    pub(super) fn recovery_request_ended(&mut self, completed: bool) {
+        if let RunPhase::HealthChecking { in_a_row, .. } = &mut self.phase {
             *in_a_row = if completed { *in_a_row + 1 } else { 0 };
             // An ejection or a backoff may have to pass before the next request.
             let timeouts = &self.plan.pool.config.timeouts;
             let wait = timeouts.ejection_min.max(timeouts.backoff_max).as_nanos() as u64;
             let pause = if completed { 1 } else { wait };
-            self.schedule(self.now + pause, Event::Probe);
+            self.schedule(self.now + pause, Event::RecoveryRequest);
         }
     }
 
     fn start_closing(&mut self) -> Verdict {
-        self.phase = Phase::Closing;
+        self.phase = RunPhase::Closing;
         let cause = ShutdownCause::ProcessEnds;
         if self.shutdown != Some(cause) {
             self.shutdown = Some(cause);
@@ -295,7 +299,7 @@ impl World<'_> {
             }
             Input::ResponseStarted { stream, .. } => {
                 let healthy = self.pool.is_healthy(stream.connection.backend);
-                sometimes!(self.coverage, AnsweredOnTrial, !healthy);
+                sometimes!(self.coverage, AnsweredWhileHalfOpen, !healthy);
             }
             Input::ShutdownRequested { .. } => {
                 let stats = self.pool.stats();
@@ -333,7 +337,7 @@ impl World<'_> {
                 let state = self.pool.backend(backend).map(|view| view.state);
                 let out = matches!(state, Some(BackendState::Ejected | BackendState::Down));
                 sometimes!(self.coverage, Panic, out);
-                let slowly = self.pool.share(backend, self.told_at(self.now)) < 100;
+                let slowly = self.pool.share(backend, self.clock_reading(self.now)) < 100;
                 sometimes!(self.coverage, StartedSlowly, slowly);
             }
             Output::ResetStream { stream, code } => {
@@ -352,7 +356,7 @@ impl World<'_> {
                     sometimes!(self.coverage, DrainDeadline, true);
                     let state = self.pool.backend(connection.backend).map(|view| view.state);
                     let forced =
-                        matches!(state, Some(BackendState::Draining | BackendState::Leaving));
+                        matches!(state, Some(BackendState::Draining | BackendState::Removed));
                     sometimes!(self.coverage, DrainedByForce, forced);
                 }
                 CloseReason::Silent => sometimes!(self.coverage, SuspectClosed, true),
@@ -362,8 +366,8 @@ impl World<'_> {
                 let index = self.request_of(request);
                 self.note_outcome(index, input, outcome, attempts, evidence);
             }
-            Output::ProbeJudged { passed, .. } => {
-                sometimes!(self.coverage, ProbeLost, !passed && input == Input::Timeout);
+            Output::HealthCheckJudged { passed, .. } => {
+                sometimes!(self.coverage, HealthCheckLost, !passed && input == Input::Timeout);
             }
             Output::BackendChanged { state, cause, .. } => self.note_state(state, cause),
             Output::BackendGone { .. } => {
@@ -373,7 +377,7 @@ impl World<'_> {
                 );
                 sometimes!(self.coverage, GoneAfterWork, !at_once);
             }
-            Output::Connect { .. } | Output::Ping { .. } | Output::Probe { .. } => {}
+            Output::Connect { .. } | Output::Ping { .. } | Output::CheckHealth { .. } => {}
         }
     }
 

@@ -31,8 +31,8 @@ impl World<'_> {
             Output::Ping { connection } | Output::Close { connection, .. } => {
                 self.queue_order(connection, order);
             }
-            Output::Probe { backend, number } => self.send_probe(backend, number),
-            Output::ProbeJudged { .. }
+            Output::CheckHealth { backend, number } => self.send_health_check(backend, number),
+            Output::HealthCheckJudged { .. }
             | Output::BackendChanged { .. }
             | Output::BackendGone { .. } => {}
         }

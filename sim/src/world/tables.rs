@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use baton::pool::{BackendToken, ConnectionToken, Input, Output, RequestId, StreamToken};
 
-use crate::plan::{BackendPlan, Forged, Stage};
+use crate::plan::{BackendPlan, Stage, StaleInput};
 
 /// No index.
 pub(super) const NONE: u32 = u32::MAX;
@@ -80,7 +80,7 @@ pub(super) enum Event {
     Down(u32, DownFrame),
     Order(Output),
     Tell(Input),
-    Forge(Forged, Scope),
+    StaleInput(StaleInput, Scope),
     HalfSent(u32),
     BodySent(u32),
     Head(u32),
@@ -92,7 +92,7 @@ pub(super) enum Event {
     BreakAll(u16),
     Heal,
     Deadline,
-    Probe,
+    RecoveryRequest,
     Operate(Operation),
 }
 
@@ -195,7 +195,7 @@ pub(super) struct Exchange {
     /// The end of the response reached the shell.
     pub(super) answered: bool,
     /// A stale or misplaced `ResponseStarted` was reported for it.
-    pub(super) start_forged: bool,
+    pub(super) start_stale_input: bool,
     /// The end of the response waits for the client.
     pub(super) held: bool,
     pub(super) upload_from: u64,
@@ -219,7 +219,7 @@ pub(super) struct Exchange {
 
 /// One client and its request.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Request {
+pub(super) struct SimulatedRequest {
     pub(super) id: Option<RequestId>,
     pub(super) arrived: bool,
     pub(super) ended: bool,
@@ -249,7 +249,7 @@ pub(super) struct Server {
     /// Its last token, which may be gone.
     pub(super) token: Option<BackendToken>,
     /// Until `.0`, health checks give the result in `.1`; lost if `None`.
-    pub(super) probes_say: (u64, Option<bool>),
+    pub(super) health_check_override: (u64, Option<bool>),
 }
 
 impl Server {
@@ -261,7 +261,7 @@ impl Server {
             down_until: 0,
             hangs: false,
             token,
-            probes_say: (0, None),
+            health_check_override: (0, None),
         }
     }
 

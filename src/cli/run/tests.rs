@@ -43,7 +43,7 @@ fn flags_set_their_values() {
     let flags = "-b https://a;weight=2 -b http://b:81 -k --workers 3 -s least_loaded \
         --listen [::1]:0 --listen 127.0.0.1:1 --http2=false --max-streams 7 --queue-timeout 250ms \
         --max-age 2h --seed 9 --replay-buffer 1MiB --access-log json --log-level warn \
-        --tls-name backend.test --probe http --probe-statuses 200,204 --admin 127.0.0.1:9";
+        --tls-name backend.test --health-check http --health-check-statuses 200,204 --admin 127.0.0.1:9";
     let flags: Vec<_> = flags.split_whitespace().collect();
     let config = run(&flags).expect("valid");
     assert_eq!(config.listeners.len(), 2);
@@ -65,7 +65,9 @@ fn flags_set_their_values() {
         assert!(backend.tls.insecure);
         assert_eq!(backend.tls.name.as_deref(), Some("backend.test"));
     }
-    assert!(cluster.probe.statuses.contains(204) && !cluster.probe.statuses.contains(201));
+    assert!(
+        cluster.health_check.statuses.contains(204) && !cluster.health_check.statuses.contains(201)
+    );
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::proxy::config::ClusterConfig;
 pub static CLUSTER: LazyLock<Vec<Setting<ClusterConfig>>> = LazyLock::new(|| {
     let mut settings = own();
     settings.extend(pool::Config::SETTINGS.iter().map(Setting::of_table));
-    in_order(settings, &["", "limits", "timeouts", "retry", "health", "probe"])
+    in_order(settings, &["", "limits", "timeouts", "retry", "health", "health_check"])
 });
 
 fn own() -> Vec<Setting<ClusterConfig>> {
@@ -28,45 +28,45 @@ fn own() -> Vec<Setting<ClusterConfig>> {
         .flag("strategy")
         .short('s'),
         Setting::new(
-            "probe",
+            "health_check",
             "kind",
-            Kind::Choice(text::PROBE_KINDS),
-            field!(ClusterConfig: probe.kind),
+            Kind::Choice(text::HEALTH_CHECK_KINDS),
+            field!(ClusterConfig: health_check.kind),
             "Active health check: http (a GET), tcp (a connection), grpc (grpc.health.v1) or off",
         )
-        .flag("probe"),
+        .flag("health-check"),
         Setting::new(
-            "probe",
+            "health_check",
             "path",
-            text::PROBE_PATH,
-            field!(ClusterConfig: probe.path),
+            text::HEALTH_CHECK_PATH,
+            field!(ClusterConfig: health_check.path),
             "Path and query of an HTTP check",
         )
-        .flag("probe-path"),
+        .flag("health-check-path"),
         Setting::new(
-            "probe",
+            "health_check",
             "host",
-            text::PROBE_HOST,
-            field!(ClusterConfig: probe.host),
+            text::HEALTH_CHECK_HOST,
+            field!(ClusterConfig: health_check.host),
             "Host that an HTTP or gRPC check asks for",
         )
-        .flag("probe-host")
+        .flag("health-check-host")
         .unset("host and port of the backend"),
         Setting::new(
-            "probe",
+            "health_check",
             "statuses",
             text::STATUSES,
-            field!(ClusterConfig: probe.statuses),
+            field!(ClusterConfig: health_check.statuses),
             "Statuses that an HTTP check expects",
         )
-        .flag("probe-statuses"),
+        .flag("health-check-statuses"),
         Setting::new(
-            "probe",
+            "health_check",
             "service",
             text::GRPC_SERVICE,
-            field!(ClusterConfig: probe.service),
+            field!(ClusterConfig: health_check.service),
             "Service that a gRPC check asks for; the whole server if empty",
         )
-        .flag("probe-service"),
+        .flag("health-check-service"),
     ]
 }

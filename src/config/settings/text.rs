@@ -10,7 +10,7 @@ use rustls::pki_types::ServerName;
 use crate::config::value::{Kind, text_fields};
 use crate::pool::Strategy;
 use crate::proxy::backend_url::BackendUrl;
-use crate::proxy::config::{AccessLogFormat, LogLevel, ProbeKind, Statuses};
+use crate::proxy::config::{AccessLogFormat, HealthCheckKind, LogLevel, Statuses};
 use crate::proxy::route::HostPattern;
 
 /// The maximal length of a cluster's name, in characters.
@@ -24,14 +24,14 @@ text_fields!(
     LogLevel,
     AccessLogFormat,
     Strategy,
-    ProbeKind,
+    HealthCheckKind,
 );
 
 /// The names of the strategies that choose a backend.
 pub const STRATEGIES: &[&str] = Strategy::NAMES;
 
 /// The names of the kinds of health checks.
-pub const PROBE_KINDS: &[&str] = ProbeKind::NAMES;
+pub const HEALTH_CHECK_KINDS: &[&str] = HealthCheckKind::NAMES;
 
 /// Parses a text as a `T` and formats it again.
 fn through<T: FromStr + fmt::Display>(text: &str) -> Option<String> {
@@ -90,14 +90,14 @@ pub const CLUSTER_NAME: Kind = Kind::Text {
 };
 
 /// The path and query of a health check.
-pub const PROBE_PATH: Kind = Kind::Text {
+pub const HEALTH_CHECK_PATH: Kind = Kind::Text {
     placeholder: "PATH",
     expected: "a path that starts with \"/\", with or without a query",
     canonical: |text| unchanged(text, is_path(text)),
 };
 
 /// The Host field of a health check.
-pub const PROBE_HOST: Kind = Kind::Text {
+pub const HEALTH_CHECK_HOST: Kind = Kind::Text {
     placeholder: "HOST",
     expected: "a host, with or without a port",
     canonical: |text| {

@@ -165,7 +165,7 @@ const CLUSTERS: &[Broken] = &[
     ),
     broken(
         "health checks",
-        "[cluster.a.probe]\nkind = \"grpc\"\npath = \"healthz\"\nstatuses = \"2xx\"\nfall = 0\n\
+        "[cluster.a.health_check]\nkind = \"grpc\"\npath = \"healthz\"\nstatuses = \"2xx\"\nfall = 0\n\
          [[cluster.a.backend]]\nurl = \"http://a\"",
         &[
             (3, 8, &["\"healthz\"", "a path that starts with \"/\""]),

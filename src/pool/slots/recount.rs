@@ -3,7 +3,7 @@
 use super::super::connection::SlotState;
 use super::super::limits;
 use super::super::mismatch::{Mismatch, expect, same};
-use super::{BackendSlots, Slots, Stream, expected};
+use super::{BackendSlots, Slots, StreamEntry, expected};
 
 impl Slots {
     /// Checks sets, loads and expected streams against the table entries.
@@ -26,7 +26,8 @@ impl Slots {
                 same(connection.load(), 0, "load of an empty slot", index)?;
                 continue;
             }
-            let live = self.row(index).iter().filter(|entry| !matches!(entry, Stream::Free { .. }));
+            let live =
+                self.row(index).iter().filter(|entry| !matches!(entry, StreamEntry::Free { .. }));
             same(live.count() as u32, connection.load(), "load of a slot", index)?;
             let opened = connection.opened <= limits::STREAM_ORDINAL_MAX;
             expect(opened, "streams opened in a slot", index)?;
@@ -45,7 +46,8 @@ impl Slots {
         if self.connections[slot].load() == 0 {
             return 0;
         }
-        self.row(slot).iter().filter(|entry| matches!(entry, Stream::Open { .. })).count() as u32
+        self.row(slot).iter().filter(|entry| matches!(entry, StreamEntry::Open { .. })).count()
+            as u32
     }
 }
 

@@ -32,8 +32,8 @@ fn add_then_acquire_then_get() {
     let mut slots = slots(2, 3);
     let first = slots.add_and_acquire(BACKEND, 3, 7).expect("an empty pool has a slot");
     let second = slots.acquire(BACKEND, 8).expect("two streams are left");
-    assert_eq!(slots.get(first), Ok(Stream::Open { ordinal: 0, stream_id: 0, request: 7 }));
-    assert_eq!(slots.get(second), Ok(Stream::Open { ordinal: 1, stream_id: 0, request: 8 }));
+    assert_eq!(slots.get(first), Ok(StreamEntry::Open { ordinal: 0, stream_id: 0, request: 7 }));
+    assert_eq!(slots.get(second), Ok(StreamEntry::Open { ordinal: 1, stream_id: 0, request: 8 }));
     assert_eq!(slots.total_available_streams(BACKEND), 1);
     assert_eq!(slots.count(BACKEND), 1);
     assert_eq!(slots.recount(), Ok(()));

@@ -109,7 +109,7 @@ fn if_the_table_is_full_the_backend_removed_first_loses_its_entry() {
     let cut = world.outcome(streams[0].1);
     assert_eq!(cut, Some(Outcome::Rejected(Rejection::AttemptFailed)));
     assert_eq!(world.outcome(streams[1].1), None);
-    let late = Input::ProbeFinished { backend: tokens[0], number: 1, passed: false };
+    let late = Input::HealthCheckFinished { backend: tokens[0], number: 1, passed: false };
     assert_eq!(world.tell(late), Handled::Stale);
 }
 
@@ -125,8 +125,8 @@ fn a_drained_backend_gets_no_new_streams_until_the_drain_is_cancelled() {
     assert_eq!(world.tell(Input::DrainCancelled { backend }), Handled::Refused);
     let after = world.shares(20);
     assert!(after[0] >= 9, "{after:?}");
-    let told: Vec<_> = states(&mut world).into_iter().map(|(_, state, _)| state).collect();
-    assert_eq!(told, [BackendState::Draining, BackendState::Up]);
+    let reported: Vec<_> = states(&mut world).into_iter().map(|(_, state, _)| state).collect();
+    assert_eq!(reported, [BackendState::Draining, BackendState::Up]);
 }
 
 #[test]
@@ -173,19 +173,19 @@ fn an_added_backend_starts_slowly() {
     assert!((48..=52).contains(&full[1]), "{full:?}");
 }
 
-fn probes(world: &mut World) -> Vec<(BackendToken, u32)> {
+fn health_checks(world: &mut World) -> Vec<(BackendToken, u32)> {
     world.take(|order| match order {
-        Output::Probe { backend, number } => Some((backend, number)),
+        Output::CheckHealth { backend, number } => Some((backend, number)),
         _ => None,
     })
 }
 
 /// Waits until both of two backends are checked; their intervals differ by up to a tenth.
-fn next_probes(world: &mut World) -> Vec<(BackendToken, u32)> {
+fn next_health_checks(world: &mut World) -> Vec<(BackendToken, u32)> {
     let mut out = Vec::new();
     for _ in 0..70 {
         world.pass(MILLISECOND * 100);
-        out.extend(probes(world));
+        out.extend(health_checks(world));
         if out.len() == 2 {
             break;
         }
@@ -195,33 +195,33 @@ fn next_probes(world: &mut World) -> Vec<(BackendToken, u32)> {
 
 fn judged(world: &mut World) -> Vec<bool> {
     world.take(|order| match order {
-        Output::ProbeJudged { passed, .. } => Some(passed),
+        Output::HealthCheckJudged { passed, .. } => Some(passed),
         _ => None,
     })
 }
 
 #[test]
 fn health_checks_run_at_intervals_and_three_failures_take_a_backend_down() {
-    let mut world = World::new(Config { probing: Probing::Ordered, ..config(2) });
+    let mut world = World::new(Config { health_checking: HealthChecking::Ordered, ..config(2) });
     let mut out = Vec::new();
     for round in 0..3 {
-        out = next_probes(&mut world);
+        out = next_health_checks(&mut world);
         assert_eq!(out.len(), 2, "round {round}");
         for (backend, number) in &out {
             let passed = backend.backend.0 == 1;
-            world.done(Input::ProbeFinished { backend: *backend, number: *number, passed });
+            world.done(Input::HealthCheckFinished { backend: *backend, number: *number, passed });
         }
     }
     assert!(!world.pool.may_be_used(BackendId(0)));
     assert_eq!(judged(&mut world).len(), 6);
-    assert_eq!(states(&mut world), [(0, BackendState::Down, StateCause::Probes)]);
+    assert_eq!(states(&mut world), [(0, BackendState::Down, StateCause::HealthChecks)]);
     let (backend, number) = out[0];
-    let again = Input::ProbeFinished { backend, number, passed: true };
+    let again = Input::HealthCheckFinished { backend, number, passed: true };
     assert_eq!(world.tell(again), Handled::Stale, "that check is finished");
     for _ in 0..2 {
         assert!(!world.pool.may_be_used(BackendId(0)));
-        for (backend, number) in next_probes(&mut world) {
-            world.done(Input::ProbeFinished { backend, number, passed: true });
+        for (backend, number) in next_health_checks(&mut world) {
+            world.done(Input::HealthCheckFinished { backend, number, passed: true });
         }
     }
     assert!(world.pool.may_be_used(BackendId(0)));
@@ -229,34 +229,35 @@ fn health_checks_run_at_intervals_and_three_failures_take_a_backend_down() {
 
 #[test]
 fn a_health_check_without_a_report_fails_at_its_deadline_and_its_late_report_is_stale() {
-    let mut world = World::new(Config { probing: Probing::Ordered, ..config(1) });
+    let mut world = World::new(Config { health_checking: HealthChecking::Ordered, ..config(1) });
     world.pass(SECOND);
-    let (backend, number) = probes(&mut world)[0];
+    let (backend, number) = health_checks(&mut world)[0];
     world.pass(SECOND * 2);
     assert_eq!(judged(&mut world), [false]);
-    let late = Input::ProbeFinished { backend, number, passed: true };
+    let late = Input::HealthCheckFinished { backend, number, passed: true };
     assert_eq!(world.tell(late), Handled::Stale);
     world.done(SHUTDOWN);
     world.pass(SECOND * 20);
-    assert_eq!(probes(&mut world), [], "no backend is checked after the shutdown");
+    assert_eq!(health_checks(&mut world), [], "no backend is checked after the shutdown");
 }
 
 #[test]
 fn a_pool_without_health_checks_refuses_results_and_one_that_receives_them_counts_them() {
     let mut world = World::new(config(1));
     let backend = world.token(0);
-    let failed = Input::ProbeFinished { backend, number: 9, passed: false };
+    let failed = Input::HealthCheckFinished { backend, number: 9, passed: false };
     assert_eq!(world.tell(failed), Handled::Refused);
-    world.done(Input::SettingChanged { setting: Setting::Probing(Probing::Told) });
+    world
+        .done(Input::SettingChanged { setting: Setting::HealthChecking(HealthChecking::Reported) });
     for _ in 0..3 {
         world.done(failed);
     }
     assert!(!world.pool.is_healthy(BackendId(0)));
-    world.done(Input::SettingChanged { setting: Setting::Probing(Probing::Off) });
+    world.done(Input::SettingChanged { setting: Setting::HealthChecking(HealthChecking::Off) });
     assert!(world.pool.is_healthy(BackendId(0)), "without health checks every backend is up");
-    world.done(Input::SettingChanged { setting: Setting::Probing(Probing::Ordered) });
+    world.done(Input::SettingChanged { setting: Setting::HealthChecking(HealthChecking::Ordered) });
     world.pass(MILLISECOND);
-    assert_eq!(probes(&mut world).len(), 1);
+    assert_eq!(health_checks(&mut world).len(), 1);
 }
 
 #[test]
@@ -277,9 +278,9 @@ fn a_changed_setting_applies_to_later_requests() {
 fn several_values_change_at_once_as_they_do_one_by_one() {
     let changes = [
         Setting::Timeout(Timeout::SlowStart, SECOND * 20),
-        Setting::Number(Number::PanicPercent, 0),
+        Setting::Number(Number::FailOpenPercent, 0),
         Setting::Strategy(Strategy::Weighted),
-        Setting::Probing(Probing::Ordered),
+        Setting::HealthChecking(HealthChecking::Ordered),
     ];
     let mut one_by_one = World::new(config(2));
     for setting in changes {

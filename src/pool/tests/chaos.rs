@@ -63,7 +63,9 @@ impl Chaos {
                 Output::Ping { connection } => assert!(!self.closed.contains(&connection)),
                 Output::RequestEnded { request, .. } => self.ended.push(request),
                 Output::BackendChanged { .. } => {}
-                Output::Probe { .. } | Output::ProbeJudged { .. } | Output::BackendGone { .. } => {
+                Output::CheckHealth { .. }
+                | Output::HealthCheckJudged { .. }
+                | Output::BackendGone { .. } => {
                     panic!("neither health checks nor removals were requested")
                 }
             }

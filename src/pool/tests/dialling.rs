@@ -103,11 +103,11 @@ fn dials_that_fail_together_are_one_failure() {
 fn a_slow_dial_is_soon_not_counted_on() {
     let mut world = World::new(config(2));
     world.get();
-    let hanging = world.dials()[0];
+    let slow_dial = world.dials()[0];
     world.pass(SECOND);
     let dials = world.dials();
     assert_eq!(dials.len(), 1, "another dial after the slow-dial threshold of a second");
-    assert_ne!(dials[0].backend, hanging.backend);
+    assert_ne!(dials[0].backend, slow_dial.backend);
     world.connected(dials[0], 4);
     assert_eq!(world.opens().len(), 1);
 }

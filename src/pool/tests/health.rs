@@ -46,14 +46,14 @@ fn a_half_open_backend_gets_one_request_at_a_time() {
     let mut world = World::new(config(2));
     serve(&mut world, 20, &[0]);
     world.pass(SECOND * 5);
-    let mut to_trial = 0;
+    let mut to_half_open = 0;
     for _ in 0..3 {
         world.get();
         world.connect_all();
         let opens = world.opens();
-        to_trial += opens.iter().filter(|(stream, _)| stream.connection.backend.0 == 0).count();
+        to_half_open += opens.iter().filter(|(stream, _)| stream.connection.backend.0 == 0).count();
     }
-    assert_eq!(to_trial, 1);
+    assert_eq!(to_half_open, 1);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn if_all_backends_fail_only_a_share_is_ejected_and_every_request_is_tried() {
     serve(&mut world, 12, &[0, 1]);
     let out = (0..2).filter(|index| !world.pool.is_healthy(BackendId(*index))).count();
     assert_eq!(out, 1, "one backend may always be ejected, and a tenth of two is none");
-    assert!(world.pool.stats().counters.spared > 0);
+    assert!(world.pool.stats().counters.ejection_overflow > 0);
     assert_eq!(world.pool.stats().waiting, 0, "requests are tried, and fail");
     let attempts = serve(&mut world, 4, &[]);
     assert_eq!(attempts.len(), 4, "requests are served once a backend works");
@@ -150,22 +150,22 @@ fn five_gateway_failures_in_a_row_eject_and_other_statuses_do_not() {
 #[test]
 fn with_fewer_than_half_healthy_the_pool_fails_open() {
     let mut config = config(3);
-    config.probing = Probing::Told;
+    config.health_checking = HealthChecking::Reported;
     let mut world = World::new(config);
-    let told = |world: &mut World, index: u16, passed| {
+    let reported = |world: &mut World, index: u16, passed| {
         let backend = world.token(index);
         for _ in 0..3 {
-            world.done(Input::ProbeFinished { backend, number: 0, passed });
+            world.done(Input::HealthCheckFinished { backend, number: 0, passed });
         }
     };
-    told(&mut world, 0, false);
-    assert!(!world.pool.is_panicking(), "two of three healthy backends are enough");
+    reported(&mut world, 0, false);
+    assert!(!world.pool.is_fail_open(), "two of three healthy backends are enough");
     assert!(!world.pool.may_be_used(BackendId(0)));
-    told(&mut world, 1, false);
-    assert!(world.pool.is_panicking());
+    reported(&mut world, 1, false);
+    assert!(world.pool.is_fail_open());
     let all = (0..3).all(|index| world.pool.may_be_used(BackendId(index)));
     assert!(all, "one of three would be overloaded");
-    told(&mut world, 0, true);
-    assert!(!world.pool.is_panicking());
+    reported(&mut world, 0, true);
+    assert!(!world.pool.is_fail_open());
     assert!(!world.pool.may_be_used(BackendId(1)), "it is still down");
 }

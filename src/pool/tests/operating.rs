@@ -68,7 +68,7 @@ fn a_random_strategy_leaves_no_debt_of_turns() {
 #[test]
 fn no_request_counts_on_a_dial_to_a_backend_that_went_down() {
     let mut config = config(2);
-    config.probing = Probing::Told;
+    config.health_checking = HealthChecking::Reported;
     config.timeouts.silence = SECOND * 10;
     let mut world = World::new(config);
     for _ in 0..2 {
@@ -170,7 +170,7 @@ fn a_raised_weight_applies_at_once() {
 #[test]
 fn after_a_cancelled_drain_a_backend_is_healthy_until_it_fails_again() {
     let mut config = config(2);
-    config.health.panic_percent = 0;
+    config.health.fail_open_percent = 0;
     let mut world = World::new(config);
     fail_on(&mut world, 0);
     let backend = world.token(0);
@@ -208,7 +208,7 @@ fn a_failure_from_before_the_ejection_does_not_end_half_open() {
         let _ = world.tell(Input::StreamFailed { stream, failure: FAULT });
     }
     let backend = world.pool.backend(BackendId(0)).expect("it is configured");
-    assert_eq!(backend.state, BackendState::OnTrial, "{backend:?}");
+    assert_eq!(backend.state, BackendState::HalfOpen, "{backend:?}");
 }
 
 #[test]
@@ -235,9 +235,10 @@ fn the_recount_finds_a_request_counted_for_another_backend() {
 #[test]
 fn the_recount_finds_a_trial_request_that_is_not_live() {
     let mut world = World::new(config(2));
-    world.pool.backends[0].health = Health::HalfOpen { times: 1, successes: 0, probe: Some(39) };
+    world.pool.backends[0].health =
+        Health::HalfOpen { times: 1, successes: 0, trial_request: Some(39) };
     world.pool.refresh(BackendId(0));
-    world.pool.tell_state(world.now, BackendId(0), StateCause::Failures);
+    world.pool.report_state(world.now, BackendId(0), StateCause::Failures);
     world.pool.outputs.clear();
     assert!(world.pool.recount().is_err());
 }
@@ -245,11 +246,11 @@ fn the_recount_finds_a_trial_request_that_is_not_live() {
 #[test]
 fn a_backend_that_was_down_starts_slowly_when_health_checks_end() {
     let mut config = config(2);
-    config.probing = Probing::Told;
+    config.health_checking = HealthChecking::Reported;
     config.timeouts.slow_start = SECOND * 100;
     let mut world = World::new(config);
     world.take_down(0);
-    world.done(Input::SettingChanged { setting: Setting::Probing(Probing::Off) });
+    world.done(Input::SettingChanged { setting: Setting::HealthChecking(HealthChecking::Off) });
     assert!(world.pool.share(BackendId(0), world.now) < 100);
 }
 
@@ -301,14 +302,14 @@ fn a_long_trial_request_does_not_keep_others_from_being_ejected() {
         "ten minutes of failures: {:?} {:?} overflow {}",
         state(0),
         state(1),
-        world.pool.stats().counters.spared
+        world.pool.stats().counters.ejection_overflow
     );
 }
 
 #[test]
 fn while_failing_open_unhealthy_backends_do_not_keep_healthy_ones_from_being_dialled() {
     let mut config = config(3);
-    config.probing = Probing::Told;
+    config.health_checking = HealthChecking::Reported;
     config.max_requests_per_connection = Some(1);
     let mut world = World::new(config);
     for index in [0, 1] {

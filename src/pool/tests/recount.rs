@@ -33,7 +33,7 @@ fn half_open() -> World {
     while world.pool.backend(BackendId(0)).expect("there is one").state == BackendState::Ejected {
         world.pass(SECOND);
     }
-    while world.pool.backends[0].health.probe().is_none() {
+    while world.pool.backends[0].health.trial_request().is_none() {
         world.get();
         world.connect_all();
     }
@@ -93,7 +93,7 @@ const CASES: [Case; 8] = [
         half_open,
         |pool| {
             let health = &mut pool.backends[0].health;
-            let request = health.probe().expect("it is in flight");
+            let request = health.trial_request().expect("it is in flight");
             assert!(health.unbound(request) && health.bound(u32::MAX));
         },
         "trial request of a half-open backend",

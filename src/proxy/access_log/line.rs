@@ -29,7 +29,7 @@ pub(super) struct Line<'a> {
     cluster: &'a str,
     worker: usize,
     backend: &'a str,
-    connection: Connection,
+    connection: ConnectionName,
     stream: u32,
     status: u16,
     outcome: &'static str,
@@ -50,9 +50,9 @@ pub(super) struct Line<'a> {
 }
 
 /// The name of a connection; `-` without one.
-struct Connection(Option<ConnectionToken>);
+struct ConnectionName(Option<ConnectionToken>);
 
-impl fmt::Display for Connection {
+impl fmt::Display for ConnectionName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(connection) => connection.fmt(formatter),
@@ -61,7 +61,7 @@ impl fmt::Display for Connection {
     }
 }
 
-impl Serialize for Connection {
+impl Serialize for ConnectionName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -90,7 +90,7 @@ impl fmt::Display for Attempts<'_> {
 #[derive(Serialize)]
 struct Attempt<'a> {
     backend: &'a str,
-    connection: Connection,
+    connection: ConnectionName,
     stream: u32,
     evidence: &'static str,
     failure: &'static str,
@@ -100,7 +100,7 @@ impl<'a> Attempt<'a> {
     fn new(record: &'a AttemptRecord) -> Self {
         Self {
             backend: &record.backend,
-            connection: Connection(Some(record.stream.connection)),
+            connection: ConnectionName(Some(record.stream.connection)),
             stream: record.stream_id,
             evidence: record.evidence.map_or("-", Evidence::name),
             failure: match record.failure {
@@ -134,7 +134,7 @@ impl<'a> Line<'a> {
             cluster: record.cluster.as_deref().unwrap_or("-"),
             worker,
             backend: last.map_or("-", |attempt| &attempt.backend),
-            connection: Connection(last.map(|attempt| attempt.stream.connection)),
+            connection: ConnectionName(last.map(|attempt| attempt.stream.connection)),
             stream: last.map_or(0, |attempt| attempt.stream_id),
             status: record.status,
             outcome: record.outcome_kind().name(),

@@ -9,12 +9,12 @@ use std::rc::Rc;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
-use super::watch::{Tracked, Watch};
+use super::deadlines::{Tracked, Watch};
 use super::{Downstream, refusal};
 use crate::pool::Instant;
 use crate::proxy::access_log::Arrival;
 use crate::proxy::client_limits::ClientLimit;
-use crate::proxy::frame_tap::Flood;
+use crate::proxy::http2_wire::Flood;
 use crate::proxy::relay::{self, Relaying};
 
 /// A response to come.

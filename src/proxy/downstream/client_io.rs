@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-use super::watch::Watch;
+use super::deadlines::Watch;
 
 /// The connection preface of an HTTP/2 client (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -34,12 +34,12 @@ pub(super) async fn listen(io: &mut (impl AsyncRead + Unpin)) -> io::Result<Spok
             return Ok(Spoken::Nothing);
         }
         length += read;
-        let heard = Bytes::copy_from_slice(&bytes[..length]);
-        if read == 0 || !PREFACE.starts_with(&heard) {
-            return Ok(Spoken::Http1(heard));
+        let first_bytes = Bytes::copy_from_slice(&bytes[..length]);
+        if read == 0 || !PREFACE.starts_with(&first_bytes) {
+            return Ok(Spoken::Http1(first_bytes));
         }
         if length == PREFACE.len() {
-            return Ok(Spoken::Http2(heard));
+            return Ok(Spoken::Http2(first_bytes));
         }
     }
 }
@@ -47,19 +47,19 @@ pub(super) async fn listen(io: &mut (impl AsyncRead + Unpin)) -> io::Result<Spok
 /// A client's byte stream.
 pub(super) struct ClientIo<Io> {
     io: Io,
-    heard: Bytes,
+    first_bytes: Bytes,
     watch: Rc<Watch>,
 }
 
 impl<Io: AsyncRead + Unpin> ClientIo<Io> {
-    /// Wraps `io`. `heard` is read again before the rest.
-    pub(super) fn new(io: Io, heard: Bytes, watch: Rc<Watch>) -> Self {
-        Self { io, heard, watch }
+    /// Wraps `io`. `first_bytes` is read again before the rest.
+    pub(super) fn new(io: Io, first_bytes: Bytes, watch: Rc<Watch>) -> Self {
+        Self { io, first_bytes, watch }
     }
 
     /// Returns the wrapped stream. The bytes to replay must have been read.
     pub(super) fn into_inner(self) -> Io {
-        debug_assert!(self.heard.is_empty(), "bytes would be lost");
+        debug_assert!(self.first_bytes.is_empty(), "bytes would be lost");
         self.io
     }
 }
@@ -70,11 +70,11 @@ impl<Io: AsyncRead + Unpin> AsyncRead for ClientIo<Io> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.heard.is_empty() {
+        if self.first_bytes.is_empty() {
             return Pin::new(&mut self.io).poll_read(context, buffer);
         }
-        let length = self.heard.len().min(buffer.remaining());
-        buffer.put_slice(&self.heard.split_to(length));
+        let length = self.first_bytes.len().min(buffer.remaining());
+        buffer.put_slice(&self.first_bytes.split_to(length));
         Poll::Ready(Ok(()))
     }
 }

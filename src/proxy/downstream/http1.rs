@@ -11,9 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::client::Client;
 use super::client_io::ClientIo;
+use super::deadlines::Expired;
 use super::refusal;
 use super::waits::{Waited, Waits};
-use super::watch::Expired;
 use crate::pool::Instant;
 use crate::proxy::client_limits::ClientLimit;
 use crate::proxy::limits::HTTP1_BUFFER_BYTES;
@@ -41,12 +41,12 @@ where
     // An `async fn` would reserve space for its arguments twice.
     async move {
         let expired = serve_while_busy(&client, &facts, &mut io).await;
-        if expired == Some(Expired::Rest) {
+        if expired == Some(Expired::Parked) {
             return Some((client, io.into_inner()));
         }
         // The socket is closed afterwards, also if the deadline passes.
         let ending = end(&client, &facts, expired, &mut io);
-        let _ = seams::timeout(client.downstream.limits.farewell_timeout, ending).await;
+        let _ = seams::timeout(client.downstream.limits.lingering_close_timeout, ending).await;
         None
     }
 }
@@ -73,7 +73,7 @@ where
             return Ok(());
         }
         // Neither happens here: HTTP/1.1 has no GOAWAY, and a parked connection stays open.
-        Some(Expired::Farewell | Expired::Rest) | None => {}
+        Some(Expired::LingeringClose | Expired::Parked) | None => {}
     }
     io.shutdown().await?;
     if facts.violation.get().is_some() || expired == Some(Expired::Head) {
@@ -134,14 +134,14 @@ fn expired(client: &Client, facts: &GuardFacts) -> impl Future<Output = Expired>
         limits.http1_idle_timeout,
         || head_since(client, facts),
         || client.watch.idle_since().filter(|_| facts.head_open_since.get().is_none()),
-        || rest_since(client, facts),
+        || parkable_since(client, facts),
     )
 }
 
 /// The time since which the connection could be parked: every head was answered, no body is in
 /// flight, and no byte of a next request was read. Only then does `hyper` hold no state that
 /// counts.
-fn rest_since(client: &Client, facts: &GuardFacts) -> Option<Instant> {
+fn parkable_since(client: &Client, facts: &GuardFacts) -> Option<Instant> {
     let answered = facts.heads_begun.get() == client.watch.served();
     let ended = client.arrival.open_requests() == 0;
     client.watch.idle_since().filter(|_| answered && ended && facts.is_between_messages())

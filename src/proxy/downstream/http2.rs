@@ -13,12 +13,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::client::Client;
 use super::client_io::ClientIo;
+use super::deadlines::Expired;
 use super::waits::{Waited, Waits};
-use super::watch::Expired;
 use super::{LocalExecutor, refusal};
 use crate::pool::Instant;
 use crate::proxy::client_limits::{ClientLimit, ClientLimits};
-use crate::proxy::frame_tap::{Facts, Side, Tapped};
+use crate::proxy::http2_wire::{Facts, Side, Tapped};
 use crate::proxy::limits::{
     CLIENT_CONNECTION_WINDOW_BYTES, CLIENT_SEND_BUFFER_BYTES, PROVOKED_RESETS_MAX,
     STREAM_WINDOW_BYTES,
@@ -82,21 +82,21 @@ where
                 connection.as_mut().graceful_shutdown();
                 client.watch.close_soon();
             }
-            Step::Waited(Waited::Expired(Expired::Rest)) => unreachable!("HTTP/2 is not parked"),
+            Step::Waited(Waited::Expired(Expired::Parked)) => unreachable!("HTTP/2 is not parked"),
             Step::Waited(Waited::Expired(Expired::Head)) => {
                 client.closed(ClientLimit::HeadTimeout, "incomplete header block or SETTINGS");
-                facts.borrow_mut().bid_farewell_for_time();
+                facts.borrow_mut().close_for_timeout();
             }
             Step::Waited(Waited::Expired(Expired::WriteStall)) => {
                 return client.closed(ClientLimit::WriteStall, "the client does not read");
             }
-            Step::Waited(Waited::Expired(Expired::Farewell))
+            Step::Waited(Waited::Expired(Expired::LingeringClose))
                 if !ending && client.watch.is_busy() =>
             {
                 // A request arrived while the GOAWAY was sent: let it finish.
                 client.watch.stay();
             }
-            Step::Waited(Waited::Expired(Expired::Farewell)) => return,
+            Step::Waited(Waited::Expired(Expired::LingeringClose)) => return,
         }
     }
 }
@@ -144,7 +144,7 @@ fn head_since(client: &Client, facts: &RefCell<Facts>) -> Option<Instant> {
 /// Counts requests that `h2` refused by itself: each opened a stream and never reached the service.
 #[derive(Default)]
 struct Refused {
-    told: Cell<u64>,
+    reported: Cell<u64>,
     streams: Cell<u64>,
     resets: Cell<u64>,
 }
@@ -158,8 +158,8 @@ impl Refused {
             return;
         }
         let refused = facts.opened.saturating_sub(client.watch.served());
-        while self.told.get() < refused {
-            self.told.set(self.told.get() + 1);
+        while self.reported.get() < refused {
+            self.reported.set(self.reported.get() + 1);
             if self.streams.get() < facts.streams_refused {
                 self.streams.set(self.streams.get() + 1);
                 client.refused(ClientLimit::StreamsPerConnection, 0, "REFUSED_STREAM");
@@ -184,8 +184,8 @@ fn report(client: &Client, facts: &RefCell<Facts>, served: hyper::Result<()>) {
     if let Some(flood) = facts.flood() {
         return client.flooded(flood);
     }
-    if let Some((code, debug)) = &facts.complaint {
-        let limit = refusal::of_complaint(debug);
+    if let Some((code, debug)) = &facts.h2_goaway {
+        let limit = refusal::of_h2_goaway(debug);
         return client.closed(limit, code.description());
     }
     match served {

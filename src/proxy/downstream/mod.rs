@@ -12,12 +12,12 @@
 pub mod admission;
 mod client;
 mod client_io;
+mod deadlines;
 mod http1;
 mod http2;
+mod parked;
 mod refusal;
-mod rest;
 mod waits;
-mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -121,8 +121,8 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor 
 /// accepted. Each connection keeps the value of `downstream` at the time it is accepted.
 pub async fn accept(downstream: Rc<RefCell<Rc<Downstream>>>, listener: Listener) {
     let mut draining = downstream.borrow().draining.clone();
-    let mut failures = Sparingly::default();
-    let mut refusals = Sparingly::default();
+    let mut failures = RateLimited::default();
+    let mut refusals = RateLimited::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -148,9 +148,9 @@ pub async fn accept(downstream: Rc<RefCell<Rc<Downstream>>>, listener: Listener)
 /// Serves a connection unless a limit is reached.
 fn take_in(
     downstream: &Rc<Downstream>,
-    stream: seams::Stream,
+    stream: seams::NetworkStream,
     peer: SocketAddr,
-    refusals: &mut Sparingly,
+    refusals: &mut RateLimited,
 ) {
     match downstream.admission.admit(peer.ip(), &downstream.limits) {
         Ok(admitted) => {
@@ -170,12 +170,12 @@ fn take_in(
 
 /// Rate-limits a log message and counts the events between two messages.
 #[derive(Default)]
-struct Sparingly {
+struct RateLimited {
     said: Option<Instant>,
     count: u64,
 }
 
-impl Sparingly {
+impl RateLimited {
     /// Counts an event. Returns the number of events since the last message if one is due now.
     fn note(&mut self, now: Instant) -> Option<u64> {
         self.count += 1;
@@ -189,9 +189,9 @@ impl Sparingly {
 
 /// One part of a connection's life; resolves to the next. Each part is boxed, so that a connection
 /// takes only the memory of its present part: most connections are idle most of the time.
-struct Phase(Pin<Box<dyn Future<Output = Option<Phase>>>>);
+struct ConnectionPhase(Pin<Box<dyn Future<Output = Option<ConnectionPhase>>>>);
 
-impl Phase {
+impl ConnectionPhase {
     fn new(phase: impl Future<Output = Option<Self>> + 'static) -> Self {
         Self(Box::pin(phase))
     }
@@ -206,22 +206,22 @@ impl Phase {
         Io: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let idle = http1::serve(client, io);
-        Self::new(idle.map(|idle| idle.map(|(client, io)| rest::begin(client, io))))
+        Self::new(idle.map(|idle| idle.map(|(client, io)| parked::begin(client, io))))
     }
 }
 
 /// Serves a connection from its first byte.
 fn serve_accepted(
     downstream: Rc<Downstream>,
-    stream: seams::Stream,
+    stream: seams::NetworkStream,
     peer: SocketAddr,
     admitted: (Entered, Admitted),
 ) -> impl Future<Output = ()> {
     let counted = downstream.clusters.telemetry().client_connected();
     let client = Client::new(downstream, peer);
     let first = match client.downstream.tls.clone() {
-        None => Phase::new(serve(client, stream, false)),
-        Some(config) => Phase::new(secure(client, stream, config)),
+        None => ConnectionPhase::new(serve(client, stream, false)),
+        Some(config) => ConnectionPhase::new(secure(client, stream, config)),
     };
     // An `async fn` would reserve space for its arguments twice.
     async move {
@@ -236,15 +236,15 @@ fn serve_accepted(
 /// Performs the TLS handshake.
 async fn secure(
     mut client: Client,
-    stream: seams::Stream,
+    stream: seams::NetworkStream,
     config: Arc<rustls::ServerConfig>,
-) -> Option<Phase> {
+) -> Option<ConnectionPhase> {
     let handshake = TlsAcceptor::from(config).accept(stream);
     match seams::timeout(client.downstream.limits.tls_handshake_timeout, handshake).await {
         Ok(Ok(stream)) => {
             let http2 = stream.get_ref().1.alpn_protocol() == Some(tls::ALPN_H2);
             client.accepted = client.downstream.clock().now();
-            Some(Phase::new(serve(client, Box::new(stream), http2)))
+            Some(ConnectionPhase::new(serve(client, Box::new(stream), http2)))
         }
         Ok(Err(error)) => {
             client.count(ClientLimit::TlsHandshake);
@@ -260,7 +260,7 @@ async fn secure(
 }
 
 /// Detects the protocol that a client speaks. `http2` is true if ALPN has selected HTTP/2.
-async fn serve<Io>(client: Client, mut io: Io, http2: bool) -> Option<Phase>
+async fn serve<Io>(client: Client, mut io: Io, http2: bool) -> Option<ConnectionPhase>
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -272,7 +272,7 @@ where
         let drained = async {
             let _ = draining.wait_for(|draining| *draining).await;
             // A request that the client was about to send may still arrive.
-            seams::sleep(limits.farewell_timeout).await;
+            seams::sleep(limits.lingering_close_timeout).await;
         };
         tokio::select! {
             biased;
@@ -282,11 +282,11 @@ where
     };
     let watch = Rc::clone(&client.watch);
     match spoken {
-        Ok(Ok(Spoken::Http2(heard))) if client.downstream.http2 => {
-            Some(Phase::last(http2::serve(client, ClientIo::new(io, heard, watch))))
+        Ok(Ok(Spoken::Http2(first_bytes))) if client.downstream.http2 => {
+            Some(ConnectionPhase::last(http2::serve(client, ClientIo::new(io, first_bytes, watch))))
         }
-        Ok(Ok(Spoken::Http1(heard) | Spoken::Http2(heard))) => {
-            Some(Phase::http1(client, ClientIo::new(io, heard, watch)))
+        Ok(Ok(Spoken::Http1(first_bytes) | Spoken::Http2(first_bytes))) => {
+            Some(ConnectionPhase::http1(client, ClientIo::new(io, first_bytes, watch)))
         }
         Ok(Ok(Spoken::Nothing) | Err(_)) => None,
         Err(_) => {

@@ -8,7 +8,7 @@ use http_body_util::Full;
 
 use crate::proxy::client_limits::ClientLimit;
 use crate::proxy::error_response;
-use crate::proxy::frame_tap::Flood;
+use crate::proxy::http2_wire::Flood;
 use crate::proxy::message_guard::machine::Violation;
 
 /// Logs connections that were refused before a byte was read. `client` is the last of `count`.
@@ -25,7 +25,7 @@ pub(super) fn too_many_fields() -> Response<Full<Bytes>> {
 /// Maps a malformed HTTP/1.1 message to its limit and the status of the response.
 pub(super) fn of_violation(violation: Violation) -> (ClientLimit, u16) {
     match violation {
-        Violation::StartLine | Violation::Field | Violation::Unasked => {
+        Violation::StartLine | Violation::Field | Violation::Unsolicited => {
             (ClientLimit::MalformedHead, 400)
         }
         Violation::Framing => (ClientLimit::MalformedFraming, 400),
@@ -51,7 +51,7 @@ pub(super) fn of_flood(flood: Flood) -> ClientLimit {
 }
 
 /// Maps the debug data of a GOAWAY from `h2` to the limit that `h2` found exceeded.
-pub(super) fn of_complaint(debug: &[u8]) -> ClientLimit {
+pub(super) fn of_h2_goaway(debug: &[u8]) -> ClientLimit {
     match debug {
         b"too_many_resets" => ClientLimit::ResetFlood,
         b"too_many_internal_resets" => ClientLimit::ProvokedResetFlood,

@@ -9,7 +9,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 
-use super::watch::Expired;
+use super::deadlines::Expired;
 
 /// The event that ended a wait.
 pub(super) enum Waited {

@@ -10,7 +10,7 @@ use crate::pool::{
     BackendId, BackendState, BackendToken, CloseReason, ConnectionToken, Handled, Input, Instant,
     RequestId, SlotState, SlotView, Strategy, StreamToken, StreamView, TimerReason,
 };
-use crate::proxy::backends::Backend;
+use crate::proxy::backends::BackendEntry;
 use crate::proxy::control::milliseconds;
 use crate::proxy::limits::{CUT_REQUESTS_LISTED_MAX, REPORTED_PATH_CHARS_MAX};
 use crate::proxy::operator::{CutStream, HeldConnection, HeldStream, Order, WorkerReport};
@@ -25,12 +25,12 @@ pub(super) struct AtStake {
 
 impl Driver {
     /// The backends of the present configuration.
-    pub fn configured(&self) -> Vec<Rc<Backend>> {
+    pub fn configured(&self) -> Vec<Rc<BackendEntry>> {
         self.backends.borrow().configured().collect()
     }
 
     /// The backends of the present configuration, and removed ones that still have connections.
-    pub fn all_backends(&self) -> Vec<Rc<Backend>> {
+    pub fn all_backends(&self) -> Vec<Rc<BackendEntry>> {
         self.backends.borrow().iter().cloned().collect()
     }
 
@@ -100,7 +100,7 @@ impl Driver {
     ///
     /// # Panics
     /// If none of `backends` is in the pool.
-    pub fn report(&self, backends: &[Rc<Backend>], changed: bool) -> WorkerReport {
+    pub fn report(&self, backends: &[Rc<BackendEntry>], changed: bool) -> WorkerReport {
         let (core, drains, now) = (self.core.borrow(), self.drains.borrow(), self.now());
         let views = backends.iter().filter_map(|it| core.pool.backend(it.token.backend));
         // The backend accepts requests if any of its entries does.
@@ -139,7 +139,7 @@ impl Driver {
             | TimerReason::RequestDeadline
             | TimerReason::Backoff
             | TimerReason::Ejection
-            | TimerReason::Probe => Vec::new(),
+            | TimerReason::HealthCheck => Vec::new(),
         };
         let _ = self.tell(Input::Timeout);
         if !at_stake.is_empty() {
@@ -180,7 +180,7 @@ impl Driver {
         }
     }
 
-    fn log_cut(&self, backend: Option<&Backend>, cut: &CutStream, by_shutdown: bool) {
+    fn log_cut(&self, backend: Option<&BackendEntry>, cut: &CutStream, by_shutdown: bool) {
         let by = if by_shutdown { CloseReason::Shutdown } else { CloseReason::DrainDeadline };
         let HeldStream { stream, age_ms, method, path, response_begun } = &cut.stream;
         tracing::warn!(

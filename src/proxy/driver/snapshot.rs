@@ -2,7 +2,7 @@
 
 use super::Driver;
 use crate::pool::{ConnectionToken, Pool, SlotView};
-use crate::proxy::backends::Backend;
+use crate::proxy::backends::BackendEntry;
 use crate::proxy::control::{
     BackendSnapshot, ClusterSnapshot, ConnectionSnapshot, LastProbeFailure, milliseconds,
 };
@@ -15,13 +15,13 @@ impl Driver {
         ClusterSnapshot {
             name: (&*self.cluster).into(),
             stats: pool.stats(),
-            panicking: pool.is_panicking(),
+            fail_open: pool.is_fail_open(),
             metrics: self.metrics.borrow().clone(),
             backends: backends.collect(),
         }
     }
 
-    fn backend_snapshot(&self, pool: &Pool, backend: &Backend) -> Option<BackendSnapshot> {
+    fn backend_snapshot(&self, pool: &Pool, backend: &BackendEntry) -> Option<BackendSnapshot> {
         let (id, now) = (backend.token.backend, self.now());
         let view = pool.backend(id)?;
         let connection = |token: ConnectionToken| {
@@ -30,7 +30,7 @@ impl Driver {
             Some(ConnectionSnapshot { connection, slot, generation, state, streams, limit })
         };
         let backoff = pool.backoff_until(id).map(|until| until.since(now));
-        let failure = self.probes.failure(backend.token);
+        let failure = self.health_checks.failure(backend.token);
         Some(BackendSnapshot {
             name: backend.name.to_string(),
             metrics: self.metrics.borrow().of_backend(id),
@@ -39,7 +39,7 @@ impl Driver {
             state: view.state,
             state_ms: milliseconds(now.since(view.since)),
             cause: view.cause,
-            last_probe_failure: failure.map(|failure| LastProbeFailure {
+            last_health_check_failure: failure.map(|failure| LastProbeFailure {
                 reason: failure.reason.to_string(),
                 ago_ms: milliseconds(now.since(failure.at)),
             }),

@@ -25,7 +25,7 @@ use crate::proxy::backends::BackendIdentity;
 use crate::proxy::client_limits::ClientLimits;
 use crate::proxy::clusters::Clusters;
 use crate::proxy::config::{
-    AccessLogFormat, AccessLogSettings, ProbeKind, ProxyConfig, UpstreamTlsSettings,
+    AccessLogFormat, AccessLogSettings, HealthCheckKind, ProxyConfig, UpstreamTlsSettings,
 };
 use crate::proxy::downstream::{self, Downstream, OpenConnections};
 use crate::proxy::tls::Certificates;
@@ -241,24 +241,25 @@ fn an_inconsistent_pool_is_logged_with_its_state_and_panics() {
 fn a_configuration_turns_health_checks_on_and_off() {
     run(async {
         let mut proxy = Proxy::start();
-        let probing = |proxy: &Proxy| proxy.driver().config(|config| config.probing);
-        assert_eq!(probing(&proxy), crate::pool::Probing::Off);
+        let health_checking =
+            |proxy: &Proxy| proxy.driver().config(|config| config.health_checking);
+        assert_eq!(health_checking(&proxy), crate::pool::HealthChecking::Off);
         let driver = proxy.driver();
         for (kind, expected) in [
-            (ProbeKind::Http, crate::pool::Probing::Ordered),
-            (ProbeKind::Tcp, crate::pool::Probing::Ordered),
-            (ProbeKind::Off, crate::pool::Probing::Off),
+            (HealthCheckKind::Http, crate::pool::HealthChecking::Ordered),
+            (HealthCheckKind::Tcp, crate::pool::HealthChecking::Ordered),
+            (HealthCheckKind::Off, crate::pool::HealthChecking::Off),
         ] {
             for _ in 0..2 {
                 let before = proxy.config.clone();
-                proxy.config.clusters[0].probe.kind = kind;
+                proxy.config.clusters[0].health_check.kind = kind;
                 let difference = Difference::between(&before, &proxy.config);
                 proxy.clusters.reconfigure(&proxy.config, &proxy.certificates, &difference);
-                assert_eq!(probing(&proxy), expected);
+                assert_eq!(health_checking(&proxy), expected);
             }
-            if kind == ProbeKind::Http {
+            if kind == HealthCheckKind::Http {
                 within("a check is over", async {
-                    while driver.snapshot().metrics.backends[0].probes == 0 {
+                    while driver.snapshot().metrics.backends[0].health_checks == 0 {
                         seams::sleep(Duration::from_millis(1)).await;
                     }
                 })
@@ -276,7 +277,7 @@ fn results_of_other_workers_count_for_the_same_backend_only() {
         let mut cluster = ClusterConfig::new("web");
         let here = settings("127.0.0.1:1".parse().expect("an address"));
         cluster.backends.push(here.clone());
-        cluster.probe.kind = ProbeKind::Tcp;
+        cluster.health_check.kind = HealthCheckKind::Tcp;
         cluster.pool.health.fall = 1;
         let config = ProxyConfig { clusters: vec![cluster], ..ProxyConfig::default() };
         let certificates = Certificates { listeners: Vec::new(), backends: vec![vec![None]] };
@@ -290,20 +291,20 @@ fn results_of_other_workers_count_for_the_same_backend_only() {
         let elsewhere = settings("127.0.0.1:2".parse().expect("an address"));
         let mut named = here.clone();
         named.tls.name = Some("other".to_owned());
-        let failed = |cluster: &str, backend: &BackendSettings| ProbeFound {
+        let failed = |cluster: &str, backend: &BackendSettings| HealthCheckFound {
             cluster: cluster.to_owned(),
             backend: BackendIdentity::of(backend),
             failure: Some("no".into()),
         };
         for other in [failed("web", &elsewhere), failed("web", &named), failed("api", &here)] {
-            clusters.probe_found(&other);
+            clusters.health_check_found(&other);
             assert_eq!(state(), BackendState::Up, "{other:?}");
         }
-        clusters.probe_found(&failed("web", &here));
+        clusters.health_check_found(&failed("web", &here));
         assert_eq!(state(), BackendState::Down);
         let snapshot = clusters.drivers()[0].snapshot();
-        let failure = snapshot.backends[0].last_probe_failure.clone().expect("it failed");
+        let failure = snapshot.backends[0].last_health_check_failure.clone().expect("it failed");
         assert_eq!(failure.reason, "no");
-        assert_eq!(snapshot.metrics.backends[0].probes, 0, "it ran no check itself");
+        assert_eq!(snapshot.metrics.backends[0].health_checks, 0, "it ran no check itself");
     });
 }

@@ -48,7 +48,7 @@ words! {
         /// The head has too many field lines.
         HeadFields = "too many fields",
         /// An unsolicited response, or bytes after a response.
-        Unasked = "unsolicited bytes",
+        Unsolicited = "unsolicited bytes",
     }
 }
 
@@ -65,7 +65,7 @@ pub struct HeadLimits {
 
 /// The request that a response belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum Expected {
     /// None: a response is unsolicited.
     Nothing,
     /// HEAD: the response has no content.
@@ -79,7 +79,7 @@ pub enum Asked {
 pub enum Messages {
     /// Requests.
     Requests,
-    /// Responses; [`Machine::asked`] sets the request of each.
+    /// Responses; [`Machine::expect`] sets the request of each.
     Responses,
 }
 
@@ -148,7 +148,7 @@ pub struct Machine {
     state: State,
     head: Head,
     trailers: bool,
-    asked: Asked,
+    expected: Expected,
     name: Kept<NAME_KEPT>,
     value: Kept<VALUE_KEPT>,
     begun: u64,
@@ -164,7 +164,7 @@ impl Machine {
             state: State::Start,
             head: Head::default(),
             trailers: false,
-            asked: Asked::Nothing,
+            expected: Expected::Nothing,
             name: Kept::default(),
             value: Kept::default(),
             begun: 0,
@@ -172,8 +172,8 @@ impl Machine {
     }
 
     /// Notes that a request was sent whose response is to be read next.
-    pub fn asked(&mut self, asked: Asked) {
-        self.asked = asked;
+    pub fn expect(&mut self, expected: Expected) {
+        self.expected = expected;
     }
 
     /// The number of heads begun so far.
@@ -282,10 +282,10 @@ impl Machine {
 
     /// Reads the first byte of a message.
     fn begin(&mut self, byte: u8) -> Result<State, Violation> {
-        let part = match (self.messages, self.asked) {
+        let part = match (self.messages, self.expected) {
             (Messages::Requests, _) => Part::Method,
-            (Messages::Responses, Asked::Nothing) => return Err(Violation::Unasked),
-            (Messages::Responses, Asked::Head | Asked::Other) => Part::Version,
+            (Messages::Responses, Expected::Nothing) => return Err(Violation::Unsolicited),
+            (Messages::Responses, Expected::Head | Expected::Other) => Part::Version,
         };
         self.begun += 1;
         self.head = Head { bytes: 1, ..Head::default() };
@@ -399,7 +399,7 @@ impl Machine {
             // An interim response: the final one is still to come.
             (Messages::Responses, 100..=199) => return State::Start,
             (Messages::Responses, status) => {
-                self.asked == Asked::Head || status == 204 || status == 304
+                self.expected == Expected::Head || status == 204 || status == 304
             }
         };
         match (self.head.chunked, self.head.content_length) {
@@ -413,7 +413,7 @@ impl Machine {
     }
 
     fn message_ends(&mut self) -> State {
-        self.asked = Asked::Nothing;
+        self.expected = Expected::Nothing;
         State::Start
     }
 

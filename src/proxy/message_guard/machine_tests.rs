@@ -18,9 +18,9 @@ fn requests() -> Machine {
     Machine::new(Messages::Requests, LIMITS)
 }
 
-fn responses(asked: Asked) -> Machine {
+fn responses(outstanding: Expected) -> Machine {
     let mut machine = Machine::new(Messages::Responses, LIMITS);
-    machine.asked(asked);
+    machine.expect(outstanding);
     machine
 }
 
@@ -189,23 +189,26 @@ fn heads_and_trailers_are_bounded_in_bytes_and_fields() {
 #[test]
 fn the_head_determines_where_a_response_ends() {
     let length = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
-    assert_eq!(stable(|| responses(Asked::Other), length.as_bytes()), Ok(1));
-    for (asked, response) in [
-        (Asked::Other, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nhi"),
-        (Asked::Other, "HTTP/1.1 204\r\n\r\n"),
-        (Asked::Other, "HTTP/1.0 304 Not Modified\r\ncontent-length: 99\r\n\r\n"),
-        (Asked::Head, "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n"),
-        (Asked::Head, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"),
-        (Asked::Other, "HTTP/1.1 200 \r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
-        (Asked::Other, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"),
+    assert_eq!(stable(|| responses(Expected::Other), length.as_bytes()), Ok(1));
+    for (outstanding, response) in [
+        (Expected::Other, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nhi"),
+        (Expected::Other, "HTTP/1.1 204\r\n\r\n"),
+        (Expected::Other, "HTTP/1.0 304 Not Modified\r\ncontent-length: 99\r\n\r\n"),
+        (Expected::Head, "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n"),
+        (Expected::Head, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"),
+        (Expected::Other, "HTTP/1.1 200 \r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
+        (
+            Expected::Other,
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+        ),
     ] {
-        assert!(stable(|| responses(asked), response.as_bytes()).is_ok(), "{response:?}");
+        assert!(stable(|| responses(outstanding), response.as_bytes()).is_ok(), "{response:?}");
         let more = format!("{response}H");
-        let expected = Err((response.len(), Violation::Unasked));
-        assert_eq!(stable(|| responses(asked), more.as_bytes()), expected, "{response:?}");
+        let expected = Err((response.len(), Violation::Unsolicited));
+        assert_eq!(stable(|| responses(outstanding), more.as_bytes()), expected, "{response:?}");
     }
     let until_close = b"HTTP/1.1 200 OK\r\n\r\nanything\n\r\0";
-    assert_eq!(stable(|| responses(Asked::Other), until_close), Ok(1));
+    assert_eq!(stable(|| responses(Expected::Other), until_close), Ok(1));
 }
 
 #[test]
@@ -228,13 +231,13 @@ fn malformed_responses_are_refused() {
     ] {
         let expected = Err((response.len() - if response == "SSH" { 3 } else { 1 }, violation));
         assert_eq!(
-            stable(|| responses(Asked::Other), response.as_bytes()),
+            stable(|| responses(Expected::Other), response.as_bytes()),
             expected,
             "{response:?}"
         );
     }
     let early = Machine::new(Messages::Responses, LIMITS);
-    assert_eq!(verdict(early, b"HTTP/1.1", &[]), Err((0, Violation::Unasked)));
+    assert_eq!(verdict(early, b"HTTP/1.1", &[]), Err((0, Violation::Unsolicited)));
 }
 
 /// Follows random bytes, and valid requests with random damage: the machine never panics, and its
@@ -274,7 +277,7 @@ fn the_result_on_random_bytes_does_not_depend_on_the_cuts() {
         }
         let mut cuts: Vec<_> = (0..draw(6)).map(|_| draw(bytes.len() + 1)).collect();
         cuts.sort_unstable();
-        let make = || if round % 2 == 0 { requests() } else { responses(Asked::Other) };
+        let make = || if round % 2 == 0 { requests() } else { responses(Expected::Other) };
         assert_eq!(verdict(make(), &bytes, &cuts), verdict(make(), &bytes, &[]), "{bytes:?}");
     }
 }

@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::seams::Clock;
 use crate::pool::Instant;
 
-use self::machine::{Asked, HeadLimits, Machine, Messages, Violation};
+use self::machine::{Expected, HeadLimits, Machine, Messages, Violation};
 
 /// A bare CR and a NUL: an error wherever a violation can be found. The end of a head follows,
 /// because `hyper` parses an incomplete head only once.
@@ -43,8 +43,8 @@ pub struct GuardFacts {
 
 impl GuardFacts {
     /// Notes that a request was sent whose response is to be read next.
-    pub fn asked(&self, asked: Asked) {
-        self.machine.borrow_mut().asked(asked);
+    pub fn expect(&self, expected: Expected) {
+        self.machine.borrow_mut().expect(expected);
     }
 
     /// True if every message read so far is complete.
@@ -56,7 +56,7 @@ impl GuardFacts {
 
 /// The guard's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum GuardVerdict {
     /// No violation so far.
     Clean,
     /// A violation: these bytes are still to be passed on, then nothing.
@@ -74,7 +74,7 @@ pub struct Guarded<Io> {
     messages: Messages,
     facts: Rc<GuardFacts>,
     clock: Clock,
-    verdict: Verdict,
+    verdict: GuardVerdict,
 }
 
 impl<Io> Guarded<Io> {
@@ -91,7 +91,7 @@ impl<Io> Guarded<Io> {
             head_open_since: Cell::new(None),
             machine: RefCell::new(Machine::new(messages, limits)),
         });
-        let verdict = Verdict::Clean;
+        let verdict = GuardVerdict::Clean;
         let guarded = Self { io, messages, facts: Rc::clone(&facts), clock, verdict };
         (guarded, facts)
     }
@@ -117,11 +117,11 @@ impl<Io> Guarded<Io> {
         self.facts.violation.set(Some(violation));
         self.facts.head_open_since.set(None);
         self.verdict = match (self.messages, violation) {
-            (Messages::Responses, _) => Verdict::Error(violation),
+            (Messages::Responses, _) => GuardVerdict::Error(violation),
             // hyper counts the same bytes, and responds with 431 to those it has received.
-            (Messages::Requests, Violation::HeadBytes) => Verdict::Stopped,
-            (Messages::Requests, Violation::HeadFields) => Verdict::Poison(FIELD_TOO_MANY),
-            (Messages::Requests, _) => Verdict::Poison(POISON),
+            (Messages::Requests, Violation::HeadBytes) => GuardVerdict::Stopped,
+            (Messages::Requests, Violation::HeadFields) => GuardVerdict::Poison(FIELD_TOO_MANY),
+            (Messages::Requests, _) => GuardVerdict::Poison(POISON),
         };
     }
 }
@@ -148,26 +148,27 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Guarded<Io> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.verdict == Verdict::Clean {
+        if this.verdict == GuardVerdict::Clean {
             let before = buffer.filled().len();
             std::task::ready!(Pin::new(&mut this.io).poll_read(context, buffer))?;
             this.inspect(before, buffer);
             let nothing = buffer.filled().len() == before;
-            if !nothing || this.verdict == Verdict::Clean {
+            if !nothing || this.verdict == GuardVerdict::Clean {
                 return Poll::Ready(Ok(()));
             }
         }
         match this.verdict {
-            Verdict::Clean => Poll::Ready(Ok(())),
-            Verdict::Poison(poison) => {
+            GuardVerdict::Clean => Poll::Ready(Ok(())),
+            GuardVerdict::Poison(poison) => {
                 let (now, later) = poison.split_at(poison.len().min(buffer.remaining()));
                 buffer.put_slice(now);
                 let done = later.is_empty();
-                this.verdict = if done { Verdict::Stopped } else { Verdict::Poison(later) };
+                this.verdict =
+                    if done { GuardVerdict::Stopped } else { GuardVerdict::Poison(later) };
                 Poll::Ready(Ok(()))
             }
-            Verdict::Stopped => this.poll_discard(context),
-            Verdict::Error(violation) => {
+            GuardVerdict::Stopped => this.poll_discard(context),
+            GuardVerdict::Error(violation) => {
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, violation)))
             }
         }

@@ -78,9 +78,9 @@ pub struct BackendMetrics {
     /// RST_STREAM and GOAWAY frames.
     pub frames: EndFrames,
     /// Health checks that this worker ordered and that have finished.
-    pub probes: u64,
+    pub health_checks: u64,
     /// Those of these health checks that failed.
-    pub probes_failed: u64,
+    pub health_checks_failed: u64,
 }
 
 impl Default for BackendMetrics {
@@ -98,17 +98,17 @@ impl Default for BackendMetrics {
             ),
             closes: Counts::of(iter::once(CLOSED_BY_PEER).chain(closes)),
             frames: EndFrames::default(),
-            probes: 0,
-            probes_failed: 0,
+            health_checks: 0,
+            health_checks_failed: 0,
         }
     }
 }
 
 impl BackendMetrics {
     /// Counts a health check that has finished.
-    pub fn probed(&mut self, passed: bool) {
-        self.probes += 1;
-        self.probes_failed += u64::from(!passed);
+    pub fn checks_ordered(&mut self, passed: bool) {
+        self.health_checks += 1;
+        self.health_checks_failed += u64::from(!passed);
     }
 }
 
@@ -263,7 +263,7 @@ impl WorkerMetrics {
 // Backends are added up by name, in `admin::sums`: workers may differ in them.
 merge_fields! {
     Requests { 0 };
-    BackendMetrics { requests, dials, dial_failures, closes, frames, probes, probes_failed };
+    BackendMetrics { requests, dials, dial_failures, closes, frames, health_checks, health_checks_failed };
     BodyBytes { from_clients, to_clients, to_backends, from_backends };
     ClusterMetrics {
         without_backend, retries, rejections, bytes, queue_wait, first_byte, total, connect, tls,

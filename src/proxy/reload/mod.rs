@@ -79,7 +79,7 @@ impl Failure {
 pub type Outcome = Result<Report, Failure>;
 
 /// A request for a reload.
-pub struct Request {
+pub struct ReloadRequest {
     /// The source of the request.
     pub trigger: Trigger,
     /// Receives the result.
@@ -87,7 +87,7 @@ pub struct Request {
 }
 
 /// Sends requests to the task that reloads, one at a time.
-pub type Requests = UnboundedSender<Request>;
+pub type Requests = UnboundedSender<ReloadRequest>;
 
 /// Requests a reload and waits for its result.
 ///
@@ -96,7 +96,7 @@ pub type Requests = UnboundedSender<Request>;
 pub async fn request(requests: &Requests, trigger: Trigger) -> Outcome {
     let (answer, outcome) = oneshot::channel();
     // The task that reloads ends only with the process.
-    requests.send(Request { trigger, answer }).map_err(|_| Failure::stopping())?;
+    requests.send(ReloadRequest { trigger, answer }).map_err(|_| Failure::stopping())?;
     outcome.await.unwrap_or_else(|_| Err(Failure::stopping()))
 }
 
@@ -272,8 +272,8 @@ mod tests {
     #[test]
     fn workers_that_do_not_confirm_are_named() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let told: Vec<_> = (0..3).map(|_| oneshot::channel()).collect();
-        let (mut senders, receivers): (Vec<_>, Vec<_>) = told.into_iter().unzip();
+        let reported: Vec<_> = (0..3).map(|_| oneshot::channel()).collect();
+        let (mut senders, receivers): (Vec<_>, Vec<_>) = reported.into_iter().unzip();
         let refusing = senders.pop().expect("three");
         refusing.send(Err("no socket".to_owned())).expect("it is awaited");
         drop(senders.pop());

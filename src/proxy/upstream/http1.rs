@@ -17,7 +17,7 @@ use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure};
 use crate::proxy::channel::Receiver;
 use crate::proxy::limits::{HTTP1_BUFFER_BYTES, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX};
 use crate::proxy::message_guard::Guarded;
-use crate::proxy::message_guard::machine::{Asked, HeadLimits, Messages, Violation};
+use crate::proxy::message_guard::machine::{Expected, HeadLimits, Messages, Violation};
 use crate::proxy::relay::Exchange;
 use crate::proxy::replay_body::Upload;
 
@@ -72,7 +72,7 @@ pub(super) async fn run(
             let next = next.take().expect("checked above");
             let head = next.head.parts.method == Method::HEAD;
             if send(context, &mut sender, next, &mut sent_through) {
-                facts.asked(if head { Asked::Head } else { Asked::Other });
+                facts.expect(if head { Expected::Head } else { Expected::Other });
             }
             ended = connection.as_mut().poll(task_context);
         }

@@ -17,7 +17,7 @@ use super::{BoxedIo, ConnectionOrder, Context, Ended, NewAttempt};
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure, StreamToken, limits};
 use crate::proxy::channel::Receiver;
 use crate::proxy::client_limits::FrameBudgets;
-use crate::proxy::frame_tap::{Facts, Side, Tapped};
+use crate::proxy::http2_wire::{Facts, Side, Tapped};
 use crate::proxy::limits::{
     BACKEND_FRAME_BYTES_MAX, PROVOKED_RESETS_MAX, RESET_STREAMS_MAX, RESPONSE_HEAD_BYTES_MAX,
     STREAM_WINDOW_BYTES, WINDOW_BYTES_MAX,
@@ -207,15 +207,15 @@ impl Task<'_> {
 
     /// Reports what the HTTP/2 wire has read; `h2` has already acted on it.
     fn tell_facts(&mut self) {
-        let (max_streams, go_aways, heard) = {
+        let (max_streams, go_aways, received) = {
             let mut facts = self.facts.borrow_mut();
             let go_aways = std::mem::take(&mut facts.go_aways);
-            (facts.max_streams.take(), go_aways, std::mem::take(&mut facts.heard))
+            (facts.max_streams.take(), go_aways, std::mem::take(&mut facts.frame_seen))
         };
         self.count_ends();
         let driver = &self.context.driver;
         let connection = self.context.connection;
-        if heard && self.connected {
+        if received && self.connected {
             let _ = driver.tell(Input::FrameReceived { connection });
         }
         match max_streams {

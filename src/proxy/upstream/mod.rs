@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use super::backend_url::Scheme;
-use super::backends::Backend;
+use super::backends::BackendEntry;
 use super::channel::{Receiver, Sender, channel};
 use super::dial::{BoxedIo, connect};
 use super::driver::Driver;
@@ -81,7 +81,7 @@ struct Context {
     driver: Rc<Driver>,
     connection: ConnectionToken,
     /// The connection's backend, kept here because it may be removed before the connection closes.
-    backend: Rc<Backend>,
+    backend: Rc<BackendEntry>,
 }
 
 impl Context {

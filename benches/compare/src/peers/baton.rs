@@ -5,14 +5,14 @@ use std::process::Command;
 
 use super::Task;
 use crate::certificates::NAME;
-use crate::scenario::Backend;
+use crate::scenario::BackendProtocol;
 
 /// Sets the arguments. Baton's limit of 2 048 connections per client address stays, because idle
 /// clients use several addresses.
 pub(super) fn prepare(command: &mut Command, task: &Task<'_>, access_log: bool) {
     let scheme = match task.backend {
-        Backend::Tls => "https",
-        Backend::Cleartext => "h2c",
+        BackendProtocol::Tls => "https",
+        BackendProtocol::Cleartext => "h2c",
     };
     let files = task.certificates;
     command.args(["run", "--log-level", "warn"]);
@@ -20,7 +20,7 @@ pub(super) fn prepare(command: &mut Command, task: &Task<'_>, access_log: bool) 
     command.args(["--listen", &task.listen.to_string()]);
     command.args(["--backend", &format!("{scheme}://{}", task.origin)]);
     command.args(["--workers", &task.workers.to_string()]);
-    if task.backend == Backend::Tls {
+    if task.backend == BackendProtocol::Tls {
         command.arg("--ca").arg(&files.authority).args(["--tls-name", NAME]);
     }
     if task.encrypted {

@@ -5,7 +5,7 @@ use std::process::Command;
 use super::Task;
 use crate::Outcome;
 use crate::certificates::NAME;
-use crate::scenario::Backend;
+use crate::scenario::BackendProtocol;
 
 pub(super) fn prepare(command: &mut Command, task: &Task<'_>) -> Outcome<()> {
     let path = task.write("Caddyfile", &configuration(task))?;
@@ -24,7 +24,7 @@ fn configuration(task: &Task<'_>) -> String {
         false => ("http", String::new()),
     };
     let (to, transport) = match task.backend {
-        Backend::Tls => (
+        BackendProtocol::Tls => (
             "https",
             format!(
                 "versions 2
@@ -33,7 +33,7 @@ fn configuration(task: &Task<'_>) -> String {
                 files.authority.display()
             ),
         ),
-        Backend::Cleartext => ("http", "versions h2c 2".to_owned()),
+        BackendProtocol::Cleartext => ("http", "versions h2c 2".to_owned()),
     };
     format!(
         "{{

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Task;
 use crate::Outcome;
 use crate::certificates::NAME;
-use crate::scenario::Backend;
+use crate::scenario::BackendProtocol;
 
 const HTTP: &str = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 const ROUTER: &str = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
@@ -88,7 +88,7 @@ fn cluster(task: &Task<'_>) -> Value {
             "explicit_http_config": { "http2_protocol_options": {} },
         }},
     });
-    if task.backend == Backend::Tls {
+    if task.backend == BackendProtocol::Tls {
         cluster["transport_socket"] = json!({
             "name": "envoy.transport_sockets.tls",
             "typed_config": {

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::Task;
-use crate::scenario::Backend;
+use crate::scenario::BackendProtocol;
 
 pub(super) fn prepare(command: &mut Command, task: &Task<'_>) {
     command.arg("floor");
@@ -11,7 +11,7 @@ pub(super) fn prepare(command: &mut Command, task: &Task<'_>) {
     if task.encrypted {
         command.arg("--tls-listen");
     }
-    if task.backend == Backend::Tls {
+    if task.backend == BackendProtocol::Tls {
         command.arg("--tls-to");
     }
     command.arg("--certificates").args(task.certificates.authority.parent());

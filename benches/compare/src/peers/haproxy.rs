@@ -7,7 +7,7 @@ use std::process::Command;
 use super::Task;
 use crate::Outcome;
 use crate::certificates::NAME;
-use crate::scenario::Backend;
+use crate::scenario::BackendProtocol;
 
 pub(super) fn prepare(command: &mut Command, task: &Task<'_>) -> Outcome<()> {
     let path = task.write("haproxy.cfg", &configuration(task))?;
@@ -22,11 +22,11 @@ fn configuration(task: &Task<'_>) -> String {
         false => String::new(),
     };
     let server = match task.backend {
-        Backend::Tls => format!(
+        BackendProtocol::Tls => format!(
             "ssl alpn h2 verify required ca-file {} verifyhost {NAME} sni str({NAME})",
             files.authority.display()
         ),
-        Backend::Cleartext => "proto h2".to_owned(),
+        BackendProtocol::Cleartext => "proto h2".to_owned(),
     };
     format!(
         "global

@@ -24,7 +24,7 @@ use crate::Outcome;
 use crate::certificates::Certificates;
 use crate::children::{self, Running};
 use crate::ports;
-use crate::scenario::Backend;
+use crate::scenario::BackendProtocol;
 
 /// Maximum time until a proxy listens.
 const START: Duration = Duration::from_secs(20);
@@ -49,7 +49,7 @@ pub(crate) struct Task<'a> {
     /// TLS with HTTP/2 from clients; cleartext HTTP/1.1 otherwise.
     pub(crate) encrypted: bool,
     pub(crate) origin: SocketAddr,
-    pub(crate) backend: Backend,
+    pub(crate) backend: BackendProtocol,
     pub(crate) workers: u32,
     /// Concurrent clients.
     pub(crate) clients: u32,
@@ -93,8 +93,8 @@ impl Peer {
 
     /// The footnote of its rows.
     pub(crate) fn footnote(self) -> Option<&'static str> {
-        let told = "speaks HTTP/1.1 with keep-alive to the origin, so it does not count as a peer";
-        (self == Self::Nginx).then_some(told)
+        let note = "speaks HTTP/1.1 with keep-alive to the origin, so it does not count as a peer";
+        (self == Self::Nginx).then_some(note)
     }
 
     /// Returns the value of a result, or adds its error to the notes.
@@ -200,7 +200,7 @@ impl Installed {
         match listens {
             Ok(()) => Ok(running),
             Err(error) => {
-                let words = running.last_words();
+                let words = running.goaway_frame();
                 Err(format!("{} did not start: {error}\n{words}", self.peer.name()).into())
             }
         }

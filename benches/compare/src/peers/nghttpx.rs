@@ -4,14 +4,14 @@ use std::process::Command;
 
 use super::Task;
 use crate::certificates::NAME;
-use crate::scenario::Backend;
+use crate::scenario::BackendProtocol;
 
 pub(super) fn prepare(command: &mut Command, task: &Task<'_>) {
     let files = task.certificates;
     let (origin, listen) = (task.origin, task.listen);
     let security = match task.backend {
-        Backend::Tls => format!("tls;sni={NAME}"),
-        Backend::Cleartext => "no-tls".to_owned(),
+        BackendProtocol::Tls => format!("tls;sni={NAME}"),
+        BackendProtocol::Cleartext => "no-tls".to_owned(),
     };
     let backend = format!("{},{};;proto=h2;{security}", origin.ip(), origin.port());
     let frontend = match task.encrypted {

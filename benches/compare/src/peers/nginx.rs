@@ -6,7 +6,7 @@ use std::process::Command;
 use super::Task;
 use crate::Outcome;
 use crate::certificates::NAME;
-use crate::scenario::Backend;
+use crate::scenario::BackendProtocol;
 
 pub(super) fn prepare(command: &mut Command, task: &Task<'_>) -> Outcome<()> {
     let path = task.write("nginx.conf", &configuration(task))?;
@@ -29,7 +29,7 @@ fn configuration(task: &Task<'_>) -> String {
         false => format!("listen {};", task.listen),
     };
     let pass = match task.backend {
-        Backend::Tls => format!(
+        BackendProtocol::Tls => format!(
             "proxy_pass https://origin;
             proxy_ssl_verify on;
             proxy_ssl_trusted_certificate {};
@@ -37,7 +37,7 @@ fn configuration(task: &Task<'_>) -> String {
             proxy_ssl_name {NAME};",
             files.authority.display()
         ),
-        Backend::Cleartext => "proxy_pass http://origin;".to_owned(),
+        BackendProtocol::Cleartext => "proxy_pass http://origin;".to_owned(),
     };
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("    {kind}_temp_path {}/{kind};\n", task.directory.display()))

@@ -26,7 +26,7 @@ struct Open {
 }
 
 /// The clusters and listeners of one worker.
-pub struct Site {
+pub struct WorkerState {
     clusters: Rc<Clusters>,
     listeners: RefCell<Vec<Open>>,
     connections: Rc<OpenConnections>,
@@ -34,7 +34,7 @@ pub struct Site {
     stopping: Cell<bool>,
 }
 
-impl Site {
+impl WorkerState {
     /// Creates the state without listeners.
     #[must_use]
     pub fn new(clusters: Rc<Clusters>, admission: Arc<Admission>) -> Rc<Self> {

@@ -11,18 +11,19 @@ use hyper::client::conn::http1::Builder;
 use hyper_util::rt::TokioIo;
 
 use super::connection::{Http2, Kept};
-use super::{AGENT, Answered, Check, Unanswered, Verdict};
+use super::{AGENT, Answered, Check, HealthCheckResult, Unanswered};
 use crate::proxy::dial::BoxedIo;
 use crate::proxy::limits::{
     HEALTH_CHECK_BODY_BYTES_MAX, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX,
 };
 use crate::proxy::message_guard::Guarded;
-use crate::proxy::message_guard::machine::{Asked, HeadLimits, Messages};
+use crate::proxy::message_guard::machine::{Expected, HeadLimits, Messages};
 use crate::proxy::seams::Clock;
 
 pub(super) async fn over_http2(check: &Check, io: BoxedIo) -> Result<Answered, Unanswered> {
     let request = check.request(Method::GET, &check.settings.path);
-    let wrong = |error| Unanswered::Failed(format!("probe.path or probe.host: {error}"));
+    let wrong =
+        |error| Unanswered::Failed(format!("health_check.path or health_check.host: {error}"));
     let request = request.map_err(wrong)?;
     check.step.set("waiting for the response");
     let connection = Http2::open(io).await?;
@@ -41,7 +42,7 @@ pub(super) async fn over_http1(check: &Check, io: BoxedIo) -> Result<Answered, U
     check.step.set("waiting for the response");
     let limits = HeadLimits { bytes: RESPONSE_HEAD_BYTES_MAX, fields: RESPONSE_FIELDS_MAX };
     let (guarded, facts) = Guarded::new(io, Messages::Responses, limits, Clock::start());
-    facts.asked(Asked::Other);
+    facts.expect(Expected::Other);
     let handshake = Builder::new()
         .max_headers(RESPONSE_FIELDS_MAX)
         .max_header_size(RESPONSE_HEAD_BYTES_MAX as usize)
@@ -70,11 +71,11 @@ fn http1_request(check: &Check) -> Result<Request<Empty<Bytes>>, String> {
         .settings
         .path
         .parse()
-        .map_err(|error| format!("probe.path '{}': {error}", check.settings.path))?;
+        .map_err(|error| format!("health_check.path '{}': {error}", check.settings.path))?;
     let authority = check.authority();
     let parsed: Result<Authority, _> = authority.parse();
     let host = parsed.ok().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
-    let host = host.ok_or_else(|| format!("probe.host '{authority}': not a host"))?;
+    let host = host.ok_or_else(|| format!("health_check.host '{authority}': not a host"))?;
     let mut request = Request::new(Empty::new());
     *request.uri_mut() = path.into();
     let headers = request.headers_mut();
@@ -84,7 +85,7 @@ fn http1_request(check: &Check) -> Result<Request<Empty<Bytes>>, String> {
     Ok(request)
 }
 
-fn judge(check: &Check, status: StatusCode) -> Verdict {
+fn judge(check: &Check, status: StatusCode) -> HealthCheckResult {
     let expected = &check.settings.statuses;
     if expected.contains(status.as_u16()) {
         return Ok(());

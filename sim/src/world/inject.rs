@@ -20,7 +20,7 @@ impl World<'_> {
                 continue;
             }
             if directive.after_us == 0 {
-                self.strike(index as u32, scope);
+                self.inject(index as u32, scope);
             } else {
                 let at = self.now + directive.after_us * 1_000;
                 self.schedule(at, Event::Fire(index as u32, scope));
@@ -29,7 +29,7 @@ impl World<'_> {
     }
 
     /// Injects a directive, unless faults have stopped.
-    pub(super) fn strike(&mut self, directive: u32, scope: Scope) {
+    pub(super) fn inject(&mut self, directive: u32, scope: Scope) {
         if self.is_healed() {
             return;
         }
@@ -43,27 +43,27 @@ impl World<'_> {
             | Act::StarveUpload { .. }
             | Act::NeverFinish
             | Act::Status { .. }
-            | Act::Reset { .. } => self.strike_exchange(act, scope),
+            | Act::Reset { .. } => self.inject_into_exchange(act, scope),
             Act::Add { .. }
             | Act::Remove { .. }
             | Act::Drain { .. }
             | Act::Undrain { .. }
             | Act::Weight { .. }
             | Act::Change { .. }
-            | Act::Probes { .. } => self.strike_configuration(act),
+            | Act::HealthChecks { .. } => self.inject_into_configuration(act),
             Act::Replay { .. }
             | Act::HoldReports { .. }
             | Act::LateTimers { .. }
             | Act::EarlyTimeout
-            | Act::Forge { .. }
+            | Act::StaleInput { .. }
             | Act::ClockForward { .. }
             | Act::ClockBack { .. }
             | Act::Shutdown
-            | Act::Replace => self.strike_shell(act, scope),
+            | Act::Replace => self.inject_into_shell(act, scope),
             Act::Restart { .. }
             | Act::DisconnectAll
             | Act::Unreachable { .. }
-            | Act::SwitchProtocol { .. } => self.strike_backend(act),
+            | Act::SwitchProtocol { .. } => self.inject_into_backend(act),
             Act::BlackHole { .. }
             | Act::Settings { .. }
             | Act::GoAway { .. }
@@ -73,13 +73,13 @@ impl World<'_> {
             | Act::StallDial { .. }
             | Act::StopReading { .. } => {
                 if scope.link != NONE {
-                    self.strike_link(act, scope.link);
+                    self.inject_into_link(act, scope.link);
                 }
             }
         }
     }
 
-    fn strike_link(&mut self, act: Act, link: u32) {
+    fn inject_into_link(&mut self, act: Act, link: u32) {
         match act {
             Act::BlackHole { to_backend, from_backend } => {
                 self.black_hole(link, to_backend, from_backend);
@@ -107,7 +107,7 @@ impl World<'_> {
         }
     }
 
-    fn strike_exchange(&mut self, act: Act, scope: Scope) {
+    fn inject_into_exchange(&mut self, act: Act, scope: Scope) {
         let until = |for_us| self.now.saturating_add(nanoseconds(for_us));
         match act {
             Act::Cancel => self.cancel(scope.request),
@@ -144,7 +144,7 @@ impl World<'_> {
         self.tell_client(request, Input::RequestCancelled { request: id });
     }
 
-    fn strike_shell(&mut self, act: Act, scope: Scope) {
+    fn inject_into_shell(&mut self, act: Act, scope: Scope) {
         match act {
             Act::Replay { back, count } => {
                 let from = self.history.len().saturating_sub(back as usize);
@@ -168,7 +168,7 @@ impl World<'_> {
                 self.timers_late = (self.now + for_us * 1_000, by_us * 1_000);
             }
             Act::EarlyTimeout => self.schedule(self.now, Event::Tell(Input::Timeout)),
-            Act::Forge { fact } => self.schedule(self.now, Event::Forge(fact, scope)),
+            Act::StaleInput { fact } => self.schedule(self.now, Event::StaleInput(fact, scope)),
             Act::ClockForward { by_us } => self.now += by_us * 1_000,
             Act::ClockBack { by_us, for_us } => {
                 self.clock_back = (self.now + for_us * 1_000, by_us * 1_000);
@@ -188,7 +188,7 @@ impl World<'_> {
         }
     }
 
-    fn strike_backend(&mut self, act: Act) {
+    fn inject_into_backend(&mut self, act: Act) {
         match act {
             Act::Restart { backend, graceful, down_us } => {
                 let until = self.now + down_us * 1_000;

@@ -24,11 +24,11 @@ pub(super) enum Expired {
     /// No next request within the idle timeout.
     Idle,
     /// No next request for a short time: the connection may be parked until there is one.
-    Rest,
+    Parked,
     /// The client does not read.
     WriteStall,
     /// The client has not closed the connection after GOAWAY.
-    Farewell,
+    LingeringClose,
 }
 
 /// The state of a connection. Times are of the worker's clock.
@@ -102,7 +102,7 @@ impl Watch {
     }
 
     /// Waits until a deadline passes and returns it. Each function returns the time since which
-    /// something is due, if it is: `head_since` a head, `idle_since` the next request, `rest_since`
+    /// something is due, if it is: `head_since` a head, `idle_since` the next request, `parkable_since`
     /// the next request on a connection that could be parked.
     ///
     /// A wait that starts while this sleeps has its whole time ahead, so sleeping for the shortest
@@ -113,16 +113,16 @@ impl Watch {
         idle_timeout: Duration,
         head_since: impl Fn() -> Option<Instant>,
         idle_since: impl Fn() -> Option<Instant>,
-        rest_since: impl Fn() -> Option<Instant>,
+        parkable_since: impl Fn() -> Option<Instant>,
     ) -> Expired {
         loop {
             let now = self.clock.now();
             let mut wait = Duration::MAX;
             let closing = self.closing_since.get();
             if let Some(since) = closing {
-                let left = limits.farewell_timeout.saturating_sub(now.since(since));
+                let left = limits.lingering_close_timeout.saturating_sub(now.since(since));
                 if left.is_zero() {
-                    return Expired::Farewell;
+                    return Expired::LingeringClose;
                 }
                 wait = left;
             }
@@ -130,7 +130,7 @@ impl Watch {
                 (Expired::WriteStall, self.write_blocked_since.get(), limits.write_stall_timeout),
                 (Expired::Head, head_since(), limits.head_timeout),
                 (Expired::Idle, idle_since(), idle_timeout),
-                (Expired::Rest, rest_since(), PARK_AFTER),
+                (Expired::Parked, parkable_since(), PARK_AFTER),
             ] {
                 if closing.is_some() && what != Expired::WriteStall {
                     continue;

@@ -16,7 +16,7 @@ use super::Unanswered;
 use crate::pool::input::code;
 use crate::proxy::client_limits::FrameBudgets;
 use crate::proxy::dial::BoxedIo;
-use crate::proxy::frame_tap::{Facts, Side, Tapped};
+use crate::proxy::http2_wire::{Facts, Side, Tapped};
 use crate::proxy::limits::{
     HEALTH_CHECK_SEND_BUFFER_BYTES, HEALTH_CHECK_WINDOW_BYTES, RESPONSE_HEAD_BYTES_MAX,
 };
@@ -66,9 +66,9 @@ impl Http2 {
             .await;
         let (sender, mut connection) = handshake.map_err(|error| failed(&error))?;
         let ended_by = Rc::new(RefCell::new(None));
-        let told = Rc::clone(&ended_by);
+        let reported = Rc::clone(&ended_by);
         let kept =
-            Kept::spawn(poll_fn(move |context| poll(&mut connection, context, &facts, &told)));
+            Kept::spawn(poll_fn(move |context| poll(&mut connection, context, &facts, &reported)));
         Ok(Self { sender, ended_by, kept })
     }
 

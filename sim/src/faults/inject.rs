@@ -1,9 +1,9 @@
 //! The directives of each family.
 
 use super::Family;
-use crate::draw::Stream;
+use crate::draw::RandomStream;
 use crate::plan::{
-    Act, Change, Code, Directive, Forged, LastId, Moment, Stage, StrategyPlan, When,
+    Act, Change, Code, Directive, LastId, Moment, Stage, StaleInput, StrategyPlan, When,
 };
 use baton::pool::limits::WEIGHT_MAX;
 
@@ -17,21 +17,21 @@ const CODES: [Code; 7] = [
     Code::Http11Required,
 ];
 
-const FORGED: [Forged; 14] = [
-    Forged::Connected,
-    Forged::ConnectFailed,
-    Forged::ConnectionClosed,
-    Forged::GoAway,
-    Forged::MaxStreams,
-    Forged::Frame,
-    Forged::Pong,
-    Forged::StreamOpened,
-    Forged::RequestSent,
-    Forged::ResponseStarted,
-    Forged::ResponseEnded,
-    Forged::BodyProgressed,
-    Forged::NotSent,
-    Forged::ResetSent,
+const STALE_INPUTS: [StaleInput; 14] = [
+    StaleInput::Connected,
+    StaleInput::ConnectFailed,
+    StaleInput::ConnectionClosed,
+    StaleInput::GoAway,
+    StaleInput::MaxStreams,
+    StaleInput::Frame,
+    StaleInput::Pong,
+    StaleInput::StreamOpened,
+    StaleInput::RequestSent,
+    StaleInput::ResponseStarted,
+    StaleInput::ResponseEnded,
+    StaleInput::BodyProgressed,
+    StaleInput::NotSent,
+    StaleInput::ResetSent,
 ];
 
 const STAGES: [Stage; 3] = [Stage::Tcp, Stage::Tls, Stage::Settings];
@@ -59,7 +59,7 @@ pub(super) struct Shape {
 /// Draws triggers that the plan's shape makes likely.
 struct Aim<'a> {
     shape: &'a Shape,
-    stream: &'a mut Stream,
+    stream: &'a mut RandomStream,
 }
 
 impl Aim<'_> {
@@ -130,22 +130,22 @@ impl Aim<'_> {
 pub(super) fn directives(
     family: Family,
     shape: &Shape,
-    stream: &mut Stream,
+    stream: &mut RandomStream,
     all: &mut Vec<Directive>,
 ) {
     let count = stream.wide(1, 8);
     let mut aim = Aim { shape, stream };
     for _ in 0..count {
-        for (when, after_us, act) in strike(family, &mut aim) {
+        for (when, after_us, act) in inject(family, &mut aim) {
             all.push(Directive { family, when, after_us, act });
         }
     }
 }
 
-type Strike = Vec<(When, u64, Act)>;
+type Injection = Vec<(When, u64, Act)>;
 
 /// The directives of one fault of a family, usually one.
-fn strike(family: Family, aim: &mut Aim<'_>) -> Strike {
+fn inject(family: Family, aim: &mut Aim<'_>) -> Injection {
     match family {
         Family::SilentDrop => one(
             aim,
@@ -206,7 +206,7 @@ fn strike(family: Family, aim: &mut Aim<'_>) -> Strike {
         Family::StaleFacts => stale_facts(aim),
         Family::Shutdown => shutdown(aim),
         Family::Reconfiguration => reconfiguration(aim),
-        Family::WrongProbes => wrong_probes(aim),
+        Family::WrongHealthChecks => wrong_health_checks(aim),
         Family::GatewayFailures => gateway_failures(aim),
         Family::Restart | Family::ProtocolSwitch | Family::Unreachable => {
             vec![(When::Start, aim.time(), whole_backend(family, aim))]
@@ -215,15 +215,15 @@ fn strike(family: Family, aim: &mut Aim<'_>) -> Strike {
 }
 
 /// Health checks of one backend give wrong results for a while, or none.
-fn wrong_probes(aim: &mut Aim<'_>) -> Strike {
+fn wrong_health_checks(aim: &mut Aim<'_>) -> Injection {
     let backend = aim.backend();
     let passed = aim.stream.pick(&[Some(false), Some(false), Some(true), None]);
     let for_us = aim.stream.wide(10_000, 30_000_000);
-    vec![(When::Start, aim.time(), Act::Probes { backend, passed, for_us })]
+    vec![(When::Start, aim.time(), Act::HealthChecks { backend, passed, for_us })]
 }
 
 /// A change of one backend, often undone later, at a time of the run or a moment of a request.
-fn reconfiguration(aim: &mut Aim<'_>) -> Strike {
+fn reconfiguration(aim: &mut Aim<'_>) -> Injection {
     let backend = aim.backend();
     let (when, after_us) =
         if aim.stream.chance(50) { (When::Start, aim.time()) } else { (aim.any(), aim.after()) };
@@ -247,12 +247,12 @@ fn reconfiguration(aim: &mut Aim<'_>) -> Strike {
             let change = aim.stream.pick(&[
                 Change::Failures(number),
                 Change::EjectedPercentMax(33 * number),
-                Change::PanicPercent(33 * (number - 1)),
+                Change::FailOpenPercent(33 * (number - 1)),
                 Change::Fall(number),
                 Change::Strategy(StrategyPlan::Weighted),
                 Change::Strategy(StrategyPlan::RoundRobin),
                 Change::Strategy(StrategyPlan::LeastLoaded),
-                Change::Probing(number > 1),
+                Change::HealthChecking(number > 1),
                 Change::NoAttempts,
             ]);
             vec![(when, after_us, Act::Change { change })]
@@ -261,25 +261,25 @@ fn reconfiguration(aim: &mut Aim<'_>) -> Strike {
 }
 
 /// A backend answers several requests in a row with this status.
-fn gateway_failures(aim: &mut Aim<'_>) -> Strike {
+fn gateway_failures(aim: &mut Aim<'_>) -> Injection {
     let status = aim.stream.pick(&[502, 503, 503, 504, 500]);
     let (backend, connection) = (aim.backend(), aim.connection());
     let first = 1 + aim.stream.wide(0, 6) as u32;
     let count = aim.stream.between(1, 6) as u32;
-    let strike = |stream| {
+    let inject = |stream| {
         let when = When::Stream { backend, connection, stream, moment: Moment::Written };
         (when, 0, Act::Status { status })
     };
-    (first..first + count).map(strike).collect()
+    (first..first + count).map(inject).collect()
 }
 
 /// A shutdown, late in the run so that enough happens before it.
-fn shutdown(aim: &mut Aim<'_>) -> Strike {
+fn shutdown(aim: &mut Aim<'_>) -> Injection {
     let after_us = aim.shape.window_us / 4 * 3 + aim.time() / 2;
     vec![(When::Start, after_us, aim.stream.pick(&[Act::Shutdown, Act::Replace]))]
 }
 
-fn clock_jump(aim: &mut Aim<'_>) -> Strike {
+fn clock_jump(aim: &mut Aim<'_>) -> Injection {
     let after_us = aim.time();
     let by_us = aim.stream.wide(1, 100_000_000);
     let for_us = aim.stream.wide(1, 1_000_000);
@@ -292,32 +292,32 @@ fn one(
     aim: &mut Aim<'_>,
     when: impl FnOnce(&mut Aim<'_>) -> When,
     act: impl FnOnce(&mut Aim<'_>) -> Act,
-) -> Strike {
+) -> Injection {
     let when = when(aim);
     let after_us = aim.after();
     vec![(when, after_us, act(aim))]
 }
 
 /// A GOAWAY, often with a successor: the second of a pair, another last id, or a close.
-fn go_away(aim: &mut Aim<'_>) -> Strike {
+fn go_away(aim: &mut Aim<'_>) -> Injection {
     let lasts =
         [LastId::Greatest, LastId::Read, LastId::Zero, LastId::BelowRead, LastId::AboveRead];
     let codes = [Code::NoError, Code::NoError, Code::Internal, Code::EnhanceYourCalm];
     let when = aim.any();
     let mut after_us = aim.after();
-    let mut strike = Vec::new();
+    let mut inject = Vec::new();
     for _ in 0..aim.stream.pick(&[1, 1, 2, 2, 3]) {
         let (last, code) = (aim.stream.pick(&lasts), aim.stream.pick(&codes));
-        strike.push((when, after_us, Act::GoAway { last, code }));
+        inject.push((when, after_us, Act::GoAway { last, code }));
         after_us += aim.stream.wide(0, 1_000_000);
     }
     if aim.stream.chance(40) {
-        strike.push((when, after_us, Act::Break));
+        inject.push((when, after_us, Act::Break));
     }
-    strike
+    inject
 }
 
-fn dials(family: Family, aim: &mut Aim<'_>) -> Strike {
+fn dials(family: Family, aim: &mut Aim<'_>) -> Injection {
     let when = aim.dialled();
     match family {
         Family::PrefaceBreak => vec![(when, 0, Act::BreakAtPreface)],
@@ -333,7 +333,7 @@ fn dials(family: Family, aim: &mut Aim<'_>) -> Strike {
     }
 }
 
-fn stalls(family: Family, aim: &mut Aim<'_>) -> Strike {
+fn stalls(family: Family, aim: &mut Aim<'_>) -> Injection {
     let for_us = aim.a_while();
     match family {
         Family::PeerStopsReading => vec![(aim.any(), aim.after(), Act::StopReading { for_us })],
@@ -348,16 +348,16 @@ fn stalls(family: Family, aim: &mut Aim<'_>) -> Strike {
         _ => {
             let when = aim.exchange(&[Moment::Read, Moment::Answered]);
             let go_away = Act::GoAway { last: LastId::Read, code: Code::NoError };
-            let mut strike = vec![(when, 0, Act::NeverFinish)];
+            let mut inject = vec![(when, 0, Act::NeverFinish)];
             if aim.stream.chance(60) {
-                strike.push((when, aim.after(), go_away));
+                inject.push((when, aim.after(), go_away));
             }
-            strike
+            inject
         }
     }
 }
 
-fn stale_facts(aim: &mut Aim<'_>) -> Strike {
+fn stale_facts(aim: &mut Aim<'_>) -> Injection {
     let for_us = aim.stream.wide(1, 2_000_000);
     if aim.stream.chance(25) {
         return lost_with_late_reports(aim, for_us);
@@ -366,7 +366,7 @@ fn stale_facts(aim: &mut Aim<'_>) -> Strike {
         return lost_with_a_ping_out(aim, for_us);
     }
     let act = match aim.stream.below(8) {
-        4..8 => Act::Forge { fact: aim.stream.pick(&FORGED) },
+        4..8 => Act::StaleInput { fact: aim.stream.pick(&STALE_INPUTS) },
         0 => Act::HoldReports { for_us },
         1 => Act::LateTimers { by_us: aim.stream.wide(1, 3_000_000), for_us },
         2 => Act::EarlyTimeout,
@@ -379,26 +379,26 @@ fn stale_facts(aim: &mut Aim<'_>) -> Strike {
 }
 
 /// A connection breaks, its streams' ends are reported late, and stale facts about it keep coming.
-fn lost_with_late_reports(aim: &mut Aim<'_>, for_us: u64) -> Strike {
+fn lost_with_late_reports(aim: &mut Aim<'_>, for_us: u64) -> Injection {
     let when = aim.exchange(&[Moment::Written, Moment::HalfSent, Moment::Sent, Moment::Answered]);
-    let mut strike = vec![(when, 0, Act::HoldReports { for_us }), (when, 0, Act::Break)];
+    let mut inject = vec![(when, 0, Act::HoldReports { for_us }), (when, 0, Act::Break)];
     for _ in 0..aim.stream.between(1, 3) {
-        let fact = aim.stream.pick(&FORGED[..7]);
-        strike.push((when, for_us / 2 + aim.stream.wide(1, 100_000), Act::Forge { fact }));
+        let fact = aim.stream.pick(&STALE_INPUTS[..7]);
+        inject.push((when, for_us / 2 + aim.stream.wide(1, 100_000), Act::StaleInput { fact }));
     }
-    strike
+    inject
 }
 
 /// A connection falls silent until a PING is in flight, then breaks; a PING answer is reported
 /// afterwards.
-fn lost_with_a_ping_out(aim: &mut Aim<'_>, for_us: u64) -> Strike {
+fn lost_with_a_ping_out(aim: &mut Aim<'_>, for_us: u64) -> Injection {
     let when = aim.exchange(&[Moment::Written, Moment::Sent]);
     let after_us = aim.stream.wide(10_000, 4_000_000);
     vec![
         (when, 0, Act::StopReading { for_us: None }),
         (when, after_us, Act::HoldReports { for_us }),
         (when, after_us, Act::Break),
-        (when, after_us + aim.stream.wide(1, 100_000), Act::Forge { fact: Forged::Pong }),
+        (when, after_us + aim.stream.wide(1, 100_000), Act::StaleInput { fact: StaleInput::Pong }),
     ]
 }
 

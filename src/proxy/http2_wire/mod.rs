@@ -53,7 +53,7 @@ pub struct Facts {
     /// Last stream identifier and error code of each GOAWAY, in order, until taken.
     pub go_aways: Vec<(u32, u32)>,
     /// True if any frame arrived since this was last taken.
-    pub heard: bool,
+    pub frame_seen: bool,
     /// The highest stream identifier whose HEADERS frame header was written.
     pub sent_through: u32,
     /// RST_STREAM and GOAWAY frames since these were last taken, for the metrics.
@@ -73,7 +73,7 @@ pub struct Facts {
     /// Provoked resets of streams without a response, in total.
     pub resets_unanswered: u64,
     /// Error code and start of the debug data of a GOAWAY with an error that `h2` has written.
-    pub complaint: Option<(Reason, Vec<u8>)>,
+    pub h2_goaway: Option<(Reason, Vec<u8>)>,
     /// When the open header block began; `None` if none is open.
     pub block_open_since: Option<Instant>,
     /// True once the peer's first SETTINGS arrived.
@@ -84,7 +84,7 @@ pub struct Facts {
     opening: bool,
     side: Side,
     account: Account,
-    farewell: Option<Reason>,
+    goaway_code: Option<Reason>,
     now: Instant,
 }
 
@@ -100,14 +100,14 @@ impl Facts {
     }
 
     /// Closes the connection with this code at its next poll, unless it is already closing.
-    fn bid_farewell(&mut self, code: Reason) {
-        self.farewell.get_or_insert(code);
+    fn close_with_goaway(&mut self, code: Reason) {
+        self.goaway_code.get_or_insert(code);
     }
 
     /// Closes the connection because SETTINGS or the rest of a header block did not arrive in time.
-    pub fn bid_farewell_for_time(&mut self) {
+    pub fn close_for_timeout(&mut self) {
         let greeted = self.settings_seen;
-        self.bid_farewell(if greeted {
+        self.close_with_goaway(if greeted {
             Reason::ENHANCE_YOUR_CALM
         } else {
             Reason::SETTINGS_TIMEOUT
@@ -117,7 +117,7 @@ impl Facts {
     /// True if the connection is about to close with an error of the peer.
     #[must_use]
     pub fn is_ending(&self) -> bool {
-        self.farewell.is_some() || self.complaint.is_some()
+        self.goaway_code.is_some() || self.h2_goaway.is_some()
     }
 
     /// Counts a request that was refused for its head; a budget limits their number.
@@ -128,14 +128,14 @@ impl Facts {
 
     fn end_if_spent(&mut self) {
         if self.account.spent().is_some() {
-            self.bid_farewell(Reason::ENHANCE_YOUR_CALM);
+            self.close_with_goaway(Reason::ENHANCE_YOUR_CALM);
         }
     }
 
-    fn heard(&mut self, seen: Seen<'_>) {
+    fn record(&mut self, seen: Seen<'_>) {
         match seen {
             Seen::Head { kind, flags, stream_id, length } => {
-                self.heard = true;
+                self.frame_seen = true;
                 self.account.read(kind, flags, length);
                 if kind == HEADERS {
                     self.block_open_since = Some(self.now);
@@ -183,7 +183,7 @@ impl Facts {
                 self.ends.go_aways_sent.add(code);
                 self.going_away |= last_stream_id < u32::MAX >> 1;
                 if code != u32::from(Reason::NO_ERROR) {
-                    self.complaint.get_or_insert((code.into(), debug.to_vec()));
+                    self.h2_goaway.get_or_insert((code.into(), debug.to_vec()));
                 }
             }
             Seen::Setting { .. } | Seen::End { .. } => {}
@@ -216,8 +216,8 @@ impl Facts {
     }
 
     /// Returns the GOAWAY to close with, if the connection is to close (RFC 9113, 6.8).
-    fn last_words(&self) -> Option<[u8; 17]> {
-        let code = self.farewell?;
+    fn goaway_frame(&self) -> Option<[u8; 17]> {
+        let code = self.goaway_code?;
         // Backends open no streams: server push is disabled.
         let last_stream_id = if self.side == Side::Server { self.opened_through } else { 0 };
         let mut frame = [0; 17];
@@ -289,8 +289,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tapped<Io> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.facts.borrow().farewell.is_some() {
-            return self.poll_farewell(context);
+        if self.facts.borrow().goaway_code.is_some() {
+            return self.poll_lingering_close(context);
         }
         if self.unread >= DATA_FRAMES_AT_ONCE {
             self.unread = 0;
@@ -310,13 +310,13 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tapped<Io> {
         facts.now = this.clock.now();
         let now = facts.now;
         facts.account.at(now);
-        let first = this.read.scan(bytes, |seen| facts.heard(seen));
-        let ends = facts.farewell.is_some();
+        let first = this.read.scan(bytes, |seen| facts.record(seen));
+        let ends = facts.goaway_code.is_some();
         drop(facts);
         if ends {
             // Bytes that arrived with the frame that exceeded the budget are dropped.
             buffer.set_filled(before);
-            return this.poll_farewell(context);
+            return this.poll_lingering_close(context);
         }
         if let Some(first) = first {
             let (length, data) = merge::merge(&mut buffer.filled_mut()[before..], first);
@@ -375,7 +375,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tapped<Io> {
 impl<Io: AsyncRead + AsyncWrite + Unpin> Tapped<Io> {
     /// Closes the connection, then ends the byte stream for `h2`. If `h2` is within a frame, it
     /// must write the rest first; it does so before it shuts down.
-    fn poll_farewell(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_lingering_close(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if matches!(self.ending, Ending::NotYet) && !self.written.at_boundary() {
             return Poll::Ready(Ok(()));
         }
@@ -393,7 +393,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Tapped<Io> {
             self.ending = match &mut self.ending {
                 Ending::NotYet => {
                     let mut facts = self.facts.borrow_mut();
-                    match (facts.last_words(), facts.farewell) {
+                    match (facts.goaway_frame(), facts.goaway_code) {
                         (Some(frame), Some(code)) if self.written.at_boundary() => {
                             facts.ends.go_aways_sent.add(code.into());
                             Ending::Words { frame, written: 0 }

@@ -5,12 +5,12 @@ use baton::pool::{
     StreamToken, TimerReason,
 };
 
-use super::backend::Backend;
+use super::backend::ModelBackend;
 use super::{Invariant, Verdict, fail, require};
 
 /// A connection slot.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Connection {
+pub(super) struct ModelConnection {
     pub(super) phase: ConnectionPhase,
     pub(super) generation: u32,
     /// True for HTTP/1.1, false for HTTP/2.
@@ -39,7 +39,7 @@ pub(super) struct Connection {
     /// Responses started on it.
     pub(super) responses: u32,
     /// It was closed without GOAWAY under requests, and no cut-off request has been reported yet.
-    pub(super) lost_without_goodbye: bool,
+    pub(super) closed_without_goaway: bool,
     /// Deadline by which it ends, set when its backend is drained or removed.
     pub(super) ends_at: Option<Instant>,
     /// True if it must not end before `ends_at`, because it drains for that reason alone.
@@ -59,7 +59,7 @@ pub(super) enum ConnectionPhase {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stream {
+pub(super) enum ModelStream {
     Free,
     Open { ordinal: u32, stream_id: u32, request: u32 },
     Resetting { ordinal: u32 },
@@ -67,7 +67,7 @@ pub(super) enum Stream {
 
 /// An entry in the request table.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Request {
+pub(super) struct ModelRequest {
     pub(super) phase: RequestPhase,
     pub(super) generation: u32,
     pub(super) idempotent: bool,
@@ -93,7 +93,7 @@ pub(super) enum RequestPhase {
     Sent(StreamToken),
     Responding(StreamToken),
     /// Its attempt failed in this step; the orders must show whether it is retried or ends.
-    Limbo {
+    PendingOutcome {
         was_responding: bool,
         must_retry: Decision,
     },
@@ -119,7 +119,7 @@ pub(super) enum Decision {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
+pub(super) enum ModelPhase {
     Running,
     /// Ends at this instant.
     Draining(Instant),
@@ -127,20 +127,20 @@ pub(super) enum Phase {
 }
 
 #[derive(Clone)]
-pub(super) struct Books {
+pub(super) struct Model {
     pub(super) config: Config,
     pub(super) slots_per_backend: usize,
-    pub(super) connections: Vec<Connection>,
-    pub(super) streams: Vec<Stream>,
-    pub(super) requests: Vec<Request>,
+    pub(super) connections: Vec<ModelConnection>,
+    pub(super) streams: Vec<ModelStream>,
+    pub(super) requests: Vec<ModelRequest>,
     pub(super) live: u32,
     pub(super) waiting: u32,
     pub(super) arrivals: u64,
     /// The last generation that a slot may have.
     pub(super) generation_max: u32,
-    pub(super) phase: Phase,
-    /// Requests in `Limbo` or `Ending`.
-    pub(super) limbo: Vec<u32>,
+    pub(super) phase: ModelPhase,
+    /// Requests in `PendingOutcome` or `Ending`.
+    pub(super) pending_outcome: Vec<u32>,
     /// Streams whose reset the fact requires.
     pub(super) resets_due: u32,
     /// Consecutive timeouts at the same instant.
@@ -148,7 +148,7 @@ pub(super) struct Books {
     /// The time of the current step, and the timer that is due in it.
     pub(super) step_at: Instant,
     pub(super) fired: Option<(Instant, TimerReason)>,
-    pub(super) backends: Vec<Backend>,
+    pub(super) backends: Vec<ModelBackend>,
     /// The backend being added, with its weight and `exclusive`.
     pub(super) joining: Option<(BackendToken, u16, bool)>,
     /// The slot whose health check was reported in this step, and true if the check passed.
@@ -161,26 +161,26 @@ pub(super) struct Books {
     pub(super) passed_over: u64,
 }
 
-impl Books {
+impl Model {
     pub(super) fn new(config: &Config) -> Self {
         let slots_per_backend = 2 * config.limits.connections_per_backend;
         let slots = slots_per_backend * config.limits.backends;
-        let mut books = Self {
+        let mut model = Self {
             slots_per_backend,
-            connections: vec![Connection::default(); slots],
-            streams: vec![Stream::Free; slots * config.limits.streams_per_connection],
-            requests: vec![Request::default(); config.limits.requests],
+            connections: vec![ModelConnection::default(); slots],
+            streams: vec![ModelStream::Free; slots * config.limits.streams_per_connection],
+            requests: vec![ModelRequest::default(); config.limits.requests],
             live: 0,
             waiting: 0,
             arrivals: 0,
             generation_max: u32::MAX,
-            phase: Phase::Running,
-            limbo: Vec::new(),
+            phase: ModelPhase::Running,
+            pending_outcome: Vec::new(),
             resets_due: 0,
             timeouts: (Instant::ZERO, 0),
             step_at: Instant::ZERO,
             fired: None,
-            backends: vec![Backend::default(); config.limits.backends],
+            backends: vec![ModelBackend::default(); config.limits.backends],
             joining: None,
             judgement_due: None,
             served: 0,
@@ -188,8 +188,8 @@ impl Books {
             passed_over: 0,
             config: config.clone(),
         };
-        books.configure(config);
-        books
+        model.configure(config);
+        model
     }
 
     /// The slot that a token names, if the token's generation is current.
@@ -214,7 +214,7 @@ impl Books {
     }
 
     /// The entry that a token names, if it holds that stream.
-    pub(super) fn stream(&self, token: StreamToken) -> Option<(usize, usize, Stream)> {
+    pub(super) fn stream(&self, token: StreamToken) -> Option<(usize, usize, ModelStream)> {
         let slot = self.slot(token.connection)?;
         let per_connection = self.config.limits.streams_per_connection;
         if usize::from(token.stream) >= per_connection {
@@ -222,8 +222,8 @@ impl Books {
         }
         let place = slot * per_connection + usize::from(token.stream);
         match self.streams[place] {
-            Stream::Free => None,
-            stream @ (Stream::Open { ordinal, .. } | Stream::Resetting { ordinal }) => {
+            ModelStream::Free => None,
+            stream @ (ModelStream::Open { ordinal, .. } | ModelStream::Resetting { ordinal }) => {
                 (ordinal == token.ordinal).then_some((slot, place, stream))
             }
         }
@@ -236,7 +236,7 @@ impl Books {
         current.then_some(id.index)
     }
 
-    pub(super) fn request_mut(&mut self, index: u32) -> &mut Request {
+    pub(super) fn request_mut(&mut self, index: u32) -> &mut ModelRequest {
         &mut self.requests[index as usize]
     }
 
@@ -253,7 +253,7 @@ impl Books {
         self.arrivals += 1;
         self.live += 1;
         self.waiting += 1;
-        self.requests[id.index as usize] = Request {
+        self.requests[id.index as usize] = ModelRequest {
             phase: RequestPhase::Waiting,
             generation: id.generation,
             idempotent,
@@ -263,15 +263,15 @@ impl Books {
             arrival: self.arrivals,
             waiting_since: now,
             sent_at: now,
-            ..Request::default()
+            ..ModelRequest::default()
         };
         Ok(())
     }
 
     /// Frees a stream's entry and lowers its connection's load.
     pub(super) fn free_stream(&mut self, now: Instant, slot: usize, place: usize) {
-        assert_ne!(self.streams[place], Stream::Free, "the caller looked it up");
-        self.streams[place] = Stream::Free;
+        assert_ne!(self.streams[place], ModelStream::Free, "the caller looked it up");
+        self.streams[place] = ModelStream::Free;
         let connection = &mut self.connections[slot];
         connection.load -= 1;
         if connection.load == 0 {
@@ -296,9 +296,9 @@ impl Books {
 
     /// Requests on a second or later attempt, or waiting for one.
     pub(super) fn retrying(&self) -> u32 {
-        let retrying = |request: &&Request| match request.phase {
+        let retrying = |request: &&ModelRequest| match request.phase {
             RequestPhase::None | RequestPhase::Ending(_) => false,
-            RequestPhase::Waiting | RequestPhase::Limbo { .. } => request.attempts >= 1,
+            RequestPhase::Waiting | RequestPhase::PendingOutcome { .. } => request.attempts >= 1,
             RequestPhase::Sent(_) | RequestPhase::Responding(_) => request.attempts >= 2,
         };
         self.requests.iter().filter(retrying).count() as u32

@@ -48,7 +48,7 @@ pub enum Fate {
 }
 
 /// A directory for copies.
-pub(super) struct Workshop {
+pub(super) struct MutantRunner {
     root: PathBuf,
     place: PathBuf,
 }
@@ -85,7 +85,7 @@ fn read_patch(path: PathBuf) -> Result<Patch, String> {
     })
 }
 
-impl Workshop {
+impl MutantRunner {
     pub(super) fn open(root: &Path) -> Result<Self, String> {
         let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
         let place = root.join("target/mutants");
@@ -147,9 +147,9 @@ impl Workshop {
             .stdin(Stdio::null())
             .output()
             .map_err(|error| format!("{}: {error}", program.display()))?;
-        let told: serde_json::Value = serde_json::from_slice(&output.stdout)
+        let answer: serde_json::Value = serde_json::from_slice(&output.stdout)
             .map_err(|error| format!("the mutant's output: {error}"))?;
-        let failure = &told["failure"];
+        let failure = &answer["failure"];
         if failure.is_null() {
             return Ok(Fate::Alive);
         }

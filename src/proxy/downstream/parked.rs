@@ -13,13 +13,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::client::Client;
 use super::client_io::ClientIo;
-use super::{Downstream, Phase};
+use super::{ConnectionPhase, Downstream};
 use crate::pool::Instant;
 use crate::proxy::client_limits::ClientLimit;
 use crate::proxy::seams;
 
 /// The event that ended the wait.
-enum Heard {
+enum ParkedEvent {
     /// The first byte of the next request, or the end of the connection.
     Bytes(io::Result<usize>),
     /// The drain order.
@@ -29,22 +29,22 @@ enum Heard {
 }
 
 /// Parks a connection. Everything read must have been answered, and all responses written.
-pub(super) fn begin<Io>(client: Client, io: ClientIo<Io>) -> Phase
+pub(super) fn begin<Io>(client: Client, io: ClientIo<Io>) -> ConnectionPhase
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let Client { downstream, arrival, watch, .. } = client;
     let idle_since = watch.idle_since().unwrap_or_else(|| downstream.clock().now());
-    Phase::new(rest(downstream, arrival.client, io.into_inner(), idle_since))
+    ConnectionPhase::new(park(downstream, arrival.client, io.into_inner(), idle_since))
 }
 
 /// Parks the idle connection, holding only its socket.
-fn rest<Io>(
+fn park<Io>(
     downstream: Rc<Downstream>,
     peer: SocketAddr,
     mut io: Io,
     idle_since: Instant,
-) -> impl Future<Output = Option<Phase>>
+) -> impl Future<Output = Option<ConnectionPhase>>
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -53,26 +53,26 @@ where
     // An `async fn` would reserve space for its arguments twice.
     async move {
         let mut first = [0];
-        let heard = tokio::select! {
+        let event = tokio::select! {
             biased;
-            read = io.read(&mut first) => Heard::Bytes(read),
-            _ = draining.wait_for(|draining| *draining) => Heard::Drain,
-            () = clock.sleep_until(idle_until) => Heard::Nothing,
+            read = io.read(&mut first) => ParkedEvent::Bytes(read),
+            _ = draining.wait_for(|draining| *draining) => ParkedEvent::Drain,
+            () = clock.sleep_until(idle_until) => ParkedEvent::Nothing,
         };
-        match heard {
-            Heard::Bytes(Ok(read @ 1..)) => {
+        match event {
+            ParkedEvent::Bytes(Ok(read @ 1..)) => {
                 let client = Client::new(downstream, peer);
-                let heard = Bytes::copy_from_slice(&first[..read]);
-                let io = ClientIo::new(io, heard, Rc::clone(&client.watch));
-                return Some(Phase::http1(client, io));
+                let first_bytes = Bytes::copy_from_slice(&first[..read]);
+                let io = ClientIo::new(io, first_bytes, Rc::clone(&client.watch));
+                return Some(ConnectionPhase::http1(client, io));
             }
-            Heard::Bytes(_) | Heard::Drain => {}
-            Heard::Nothing => downstream.stats().count(ClientLimit::IdleTimeout),
+            ParkedEvent::Bytes(_) | ParkedEvent::Drain => {}
+            ParkedEvent::Nothing => downstream.stats().count(ClientLimit::IdleTimeout),
         }
-        Some(Phase::last(close(downstream, io)))
+        Some(ConnectionPhase::last(close(downstream, io)))
     }
 }
 
 async fn close<Io: AsyncWrite + Unpin>(downstream: Rc<Downstream>, mut io: Io) {
-    let _ = seams::timeout(downstream.limits.farewell_timeout, io.shutdown()).await;
+    let _ = seams::timeout(downstream.limits.lingering_close_timeout, io.shutdown()).await;
 }

@@ -4,7 +4,7 @@
 //!
 //! One worker orders the health checks of the whole process
 //! ([`ClusterConfig::pool_config`](super::config::ClusterConfig::pool_config)); the others receive
-//! its results by a command, as [`ProbeFound`].
+//! its results by a command, as [`HealthCheckFound`].
 //!
 //! Each check opens its own connection, never one of the pool's, and closes it afterwards. A kept
 //! connection would still respond where no new one is accepted, and could be confused with one that
@@ -28,8 +28,8 @@ use ::http::header::USER_AGENT;
 use ::http::{HeaderValue, Method, Request, Uri};
 use tokio::io::AsyncWriteExt as _;
 
-use super::backends::{Backend, BackendIdentity};
-use super::config::{ProbeKind, ProbeSettings};
+use super::backends::{BackendEntry, BackendIdentity};
+use super::config::{HealthCheckKind, HealthCheckSettings};
 use super::control::{Command, Peers};
 use super::driver::Driver;
 use super::limits::{
@@ -46,7 +46,7 @@ const AGENT: HeaderValue =
 
 /// The result of a health check that one worker ordered, for the other workers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProbeFound {
+pub struct HealthCheckFound {
     /// The name of the cluster.
     pub cluster: String,
     /// The backend; tokens are valid in one pool only.
@@ -57,7 +57,7 @@ pub struct ProbeFound {
 
 /// A failed health check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProbeFailure {
+pub struct HealthCheckFailure {
     /// The reason, for people.
     pub reason: Arc<str>,
     /// The time of the failure, by the worker's clock.
@@ -65,20 +65,20 @@ pub struct ProbeFailure {
 }
 
 /// One driver's state of health checks.
-pub struct Probes {
+pub struct HealthChecker {
     peers: Rc<Peers>,
-    settings: RefCell<Rc<ProbeSettings>>,
+    settings: RefCell<Rc<HealthCheckSettings>>,
     /// The reason of the check whose report the pool is handling.
     reported: RefCell<Option<Arc<str>>>,
     /// Checks that have not reported yet.
     running: RefCell<BTreeMap<BackendToken, Rc<Check>>>,
     /// The last failure of each backend.
-    failures: RefCell<BTreeMap<BackendToken, ProbeFailure>>,
+    failures: RefCell<BTreeMap<BackendToken, HealthCheckFailure>>,
 }
 
-impl Probes {
+impl HealthChecker {
     /// Creates the state without results.
-    pub fn new(settings: &ProbeSettings, peers: Rc<Peers>) -> Self {
+    pub fn new(settings: &HealthCheckSettings, peers: Rc<Peers>) -> Self {
         Self {
             peers,
             settings: RefCell::new(Rc::new(settings.clone())),
@@ -94,13 +94,13 @@ impl Probes {
     }
 
     /// Sets the settings of future checks.
-    pub fn reconfigure(&self, settings: &ProbeSettings) {
+    pub fn reconfigure(&self, settings: &HealthCheckSettings) {
         self.settings.replace(Rc::new(settings.clone()));
     }
 
     /// Records the result of a check that this worker's pool ordered, and reports it to the other
     /// workers.
-    pub fn judged(&self, cluster: &str, backend: &Backend, passed: bool, now: Instant) {
+    pub fn judged(&self, cluster: &str, backend: &BackendEntry, passed: bool, now: Instant) {
         let reported = self.reported.take();
         let running = self.running.borrow_mut().remove(&backend.token);
         // On a worker that is held up, the pool's deadline may pass before the check's.
@@ -108,8 +108,8 @@ impl Probes {
         let failure = (!passed).then(|| reported.unwrap_or_else(late));
         self.note(backend.token, failure.as_ref(), now);
         let found =
-            ProbeFound { cluster: cluster.to_owned(), backend: backend.identity(), failure };
-        self.peers.tell(|| Command::ProbeFound(found.clone()));
+            HealthCheckFound { cluster: cluster.to_owned(), backend: backend.identity(), failure };
+        self.peers.tell(|| Command::HealthCheckFound(found.clone()));
     }
 
     /// Ends a check that was reported, even if the pool ignored the report.
@@ -124,13 +124,13 @@ impl Probes {
     /// Records the failure of a check, if it failed.
     pub fn note(&self, backend: BackendToken, failure: Option<&Arc<str>>, now: Instant) {
         if let Some(reason) = failure {
-            let failure = ProbeFailure { reason: Arc::clone(reason), at: now };
+            let failure = HealthCheckFailure { reason: Arc::clone(reason), at: now };
             self.failures.borrow_mut().insert(backend, failure);
         }
     }
 
     /// Returns the last failure of a backend, even if later checks passed.
-    pub fn failure(&self, backend: BackendToken) -> Option<ProbeFailure> {
+    pub fn failure(&self, backend: BackendToken) -> Option<HealthCheckFailure> {
         self.failures.borrow().get(&backend).cloned()
     }
 
@@ -142,12 +142,12 @@ impl Probes {
 }
 
 /// Starts a health check of a backend; `time` is how long the pool waits for it.
-pub fn start(driver: Rc<Driver>, backend: Rc<Backend>, number: u32, time: Duration) {
-    let probes = driver.probes();
-    let settings = Rc::clone(&probes.settings.borrow());
+pub fn start(driver: Rc<Driver>, backend: Rc<BackendEntry>, number: u32, time: Duration) {
+    let health_checks = driver.health_checks();
+    let settings = Rc::clone(&health_checks.settings.borrow());
     let token = backend.token;
     let check = Rc::new(Check { backend, settings, time, step: Cell::new("connecting") });
-    probes.running.borrow_mut().insert(token, Rc::clone(&check));
+    health_checks.running.borrow_mut().insert(token, Rc::clone(&check));
     seams::spawn(async move { report(&driver, &check, number).await });
 }
 
@@ -162,11 +162,11 @@ async fn report(driver: &Rc<Driver>, check: &Rc<Check>, number: u32) {
         let reason = bounded(reason);
         let (cluster, name) = (&**driver.cluster(), &*check.backend.name);
         tracing::debug!(target: "baton", cluster, backend = name, number, reason, "health check failed");
-        driver.probes().reported.replace(Some(reason.into()));
+        driver.health_checks().reported.replace(Some(reason.into()));
     }
     let passed = verdict.is_ok();
-    let _ = driver.tell(Input::ProbeFinished { backend, number, passed });
-    driver.probes().reported_on(check);
+    let _ = driver.tell(Input::HealthCheckFinished { backend, number, passed });
+    driver.health_checks().reported_on(check);
     let left = time.saturating_sub(driver.now().since(begun));
     // How the connection ends does not matter, only that it does.
     let _ = seams::timeout(left, rest).await;
@@ -181,12 +181,12 @@ fn bounded(reason: &str) -> String {
 }
 
 /// The result of a check: `Err` with the reason if it failed.
-type Verdict = Result<(), String>;
+type HealthCheckResult = Result<(), String>;
 type Rest = Pin<Box<dyn Future<Output = ()>>>;
 
 /// The result of a check, and the work left to close its connection gracefully.
 struct Answered {
-    verdict: Verdict,
+    verdict: HealthCheckResult,
     rest: Rest,
 }
 
@@ -206,8 +206,8 @@ enum Unanswered {
 
 /// One health check of one backend.
 struct Check {
-    backend: Rc<Backend>,
-    settings: Rc<ProbeSettings>,
+    backend: Rc<BackendEntry>,
+    settings: Rc<HealthCheckSettings>,
     /// The time that the check may take.
     time: Duration,
     /// The step that the check is waiting for.
@@ -238,18 +238,18 @@ impl Check {
             Unanswered::Failed(format!("{step}: {error}"))
         })?;
         match self.settings.kind {
-            ProbeKind::Off => Err(Unanswered::Failed("health checks are off".to_owned())),
-            ProbeKind::Tcp => {
+            HealthCheckKind::Off => Err(Unanswered::Failed("health checks are off".to_owned())),
+            HealthCheckKind::Tcp => {
                 let rest = async move {
                     // It fails only if the connection is gone already.
                     let _ = io.shutdown().await;
                 };
                 Ok(Answered { verdict: Ok(()), rest: Box::pin(rest) })
             }
-            ProbeKind::Http if http2 => http::over_http2(self, io).await,
-            ProbeKind::Http => http::over_http1(self, io).await,
-            ProbeKind::Grpc if http2 => grpc::check(self, io).await,
-            ProbeKind::Grpc => Err(Unanswered::Failed(
+            HealthCheckKind::Http if http2 => http::over_http2(self, io).await,
+            HealthCheckKind::Http => http::over_http1(self, io).await,
+            HealthCheckKind::Grpc if http2 => grpc::check(self, io).await,
+            HealthCheckKind::Grpc => Err(Unanswered::Failed(
                 "gRPC needs HTTP/2, and the backend chose HTTP/1.1".to_owned(),
             )),
         }

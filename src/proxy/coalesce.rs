@@ -13,13 +13,13 @@ use super::replay_body::Upload;
 type Piece = Option<Result<Frame<Bytes>, hyper::Error>>;
 
 /// An [`Upload`] in fewer pieces.
-pub struct Gather {
+pub struct Coalesce {
     upload: Upload,
     /// The frame, error or end that followed the last piece and was not merged into it.
     held: Option<Piece>,
 }
 
-impl Gather {
+impl Coalesce {
     /// Coalesces the pieces of an upload.
     pub fn new(upload: Upload) -> Self {
         Self { upload, held: None }
@@ -40,19 +40,19 @@ impl Gather {
             Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
             Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
         };
-        let data = self.gather(first, context);
+        let data = self.coalesce(first, context);
         Poll::Ready(Some(Ok(Frame::data(data))))
     }
 
-    fn gather(&mut self, first: Bytes, context: &mut Context<'_>) -> Bytes {
-        let mut gathered: Option<BytesMut> = None;
+    fn coalesce(&mut self, first: Bytes, context: &mut Context<'_>) -> Bytes {
+        let mut coalesced: Option<BytesMut> = None;
         loop {
-            let length = gathered.as_ref().map_or(first.len(), BytesMut::len);
+            let length = coalesced.as_ref().map_or(first.len(), BytesMut::len);
             let Poll::Ready(piece) = self.upload.poll_next(context) else { break };
             let fits = |more: &Bytes| length + more.len() <= FRAME_BYTES_DEFAULT;
             match piece {
                 Some(Ok(frame)) if frame.data_ref().is_some_and(fits) => {
-                    let all = gathered.get_or_insert_with(|| BytesMut::from(&first[..]));
+                    let all = coalesced.get_or_insert_with(|| BytesMut::from(&first[..]));
                     all.extend_from_slice(frame.data_ref().map_or(&[], |more| more));
                     if self.upload.is_at_end() {
                         break;
@@ -64,7 +64,7 @@ impl Gather {
                 }
             }
         }
-        gathered.map_or(first, BytesMut::freeze)
+        coalesced.map_or(first, BytesMut::freeze)
     }
 
     /// True if the whole body was read.

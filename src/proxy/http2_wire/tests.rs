@@ -14,7 +14,7 @@ fn heard(bytes: &[u8], piece: usize) -> Facts {
     let mut scanner = Scanner::new(0);
     let mut facts = Facts::new(Side::Client, FrameBudgets::BACKEND);
     for piece in bytes.chunks(piece) {
-        let _ = scanner.scan(piece, |seen| facts.heard(seen));
+        let _ = scanner.scan(piece, |seen| facts.record(seen));
     }
     facts
 }
@@ -30,7 +30,7 @@ fn frames_are_understood_however_they_are_split() {
         let facts = heard(&bytes, piece);
         assert_eq!(facts.max_streams, Some(5), "pieces of {piece}");
         assert_eq!(facts.go_aways, [(u32::MAX >> 1, 0), (5, 11)], "pieces of {piece}");
-        assert!(facts.heard);
+        assert!(facts.frame_seen);
     }
 }
 

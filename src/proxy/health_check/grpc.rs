@@ -11,7 +11,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use h2::RecvStream;
 
 use super::connection::Http2;
-use super::{Answered, Check, Unanswered, Verdict};
+use super::{Answered, Check, HealthCheckResult, Unanswered};
 use crate::proxy::dial::BoxedIo;
 use crate::proxy::limits::HEALTH_CHECK_GRPC_BYTES_MAX;
 use crate::words;
@@ -59,7 +59,7 @@ const STATUS_FIELD: u64 = 1;
 pub(super) async fn check(check: &Check, io: BoxedIo) -> Result<Answered, Unanswered> {
     let request = check.request(Method::POST, PATH);
     let mut request =
-        request.map_err(|error| Unanswered::Failed(format!("probe.host: {error}")))?;
+        request.map_err(|error| Unanswered::Failed(format!("health_check.host: {error}")))?;
     let headers = request.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -95,7 +95,7 @@ async fn read(mut stream: RecvStream) -> Result<Result<(Bytes, HeaderMap), Strin
     Ok(Ok((body.freeze(), trailers.unwrap_or_default())))
 }
 
-fn judge(body: &[u8], trailers: &HeaderMap) -> Verdict {
+fn judge(body: &[u8], trailers: &HeaderMap) -> HealthCheckResult {
     judge_end(trailers)?;
     let status = decode_response(body)?;
     match usize::try_from(status).ok().and_then(|status| Status::ALL.get(status)) {
@@ -106,7 +106,7 @@ fn judge(body: &[u8], trailers: &HeaderMap) -> Verdict {
 }
 
 /// Checks `grpc-status`.
-fn judge_end(trailers: &HeaderMap) -> Verdict {
+fn judge_end(trailers: &HeaderMap) -> HealthCheckResult {
     let field = |name| trailers.get(name).and_then(|value| value.to_str().ok());
     let Some(status) = field("grpc-status") else {
         return Err("no grpc-status in the response".to_owned());

@@ -8,19 +8,19 @@ use baton::pool::{
 use super::World;
 use super::tables::{NONE, Scope};
 use crate::checker::Verdict;
-use crate::plan::Forged;
+use crate::plan::StaleInput;
 
 impl World<'_> {
     /// Gives a stale or misplaced input, unless it would misreport what was sent or executed.
-    pub(super) fn forge(&mut self, fact: Forged, scope: Scope) -> Verdict {
-        let about_stream = self.forge_stream(fact, scope.exchange);
-        match about_stream.or_else(|| self.forge_connection(fact, scope.link)) {
+    pub(super) fn send_stale_input(&mut self, fact: StaleInput, scope: Scope) -> Verdict {
+        let about_stream = self.stale_stream_input(fact, scope.exchange);
+        match about_stream.or_else(|| self.stale_connection_input(fact, scope.link)) {
             Some(input) => self.tell(input).map(drop),
             None => Ok(()),
         }
     }
 
-    fn forge_connection(&mut self, fact: Forged, index: u32) -> Option<Input> {
+    fn stale_connection_input(&mut self, fact: StaleInput, index: u32) -> Option<Input> {
         if index == NONE {
             return None;
         }
@@ -28,36 +28,36 @@ impl World<'_> {
         let connection = link.token;
         let dialling = self.is_dialling(connection);
         match fact {
-            Forged::Connected if !dialling => {
+            StaleInput::Connected if !dialling => {
                 let max_streams = Some(link.allowed);
                 Some(Input::Connected { connection, protocol: Protocol::Http2, max_streams })
             }
-            Forged::ConnectFailed if !dialling => {
+            StaleInput::ConnectFailed if !dialling => {
                 Some(Input::ConnectFailed { connection, reason: ConnectFailure::Tcp })
             }
-            Forged::ConnectionClosed if dialling && !link.up => {
+            StaleInput::ConnectionClosed if dialling && !link.up => {
                 self.links[index as usize].over = true;
                 Some(Input::ConnectionClosed { connection, sent_through: 0 })
             }
-            Forged::ConnectionClosed if link.over => {
+            StaleInput::ConnectionClosed if link.over => {
                 let sent_through = link.sent_through;
                 (self.now > link.tell_at)
                     .then_some(Input::ConnectionClosed { connection, sent_through })
             }
-            Forged::GoAway => {
+            StaleInput::GoAway => {
                 let last_stream_id = u32::MAX >> 1;
                 Some(Input::GoAwayReceived { connection, last_stream_id, code: 0 })
             }
-            Forged::MaxStreams => {
+            StaleInput::MaxStreams => {
                 Some(Input::MaxStreamsChanged { connection, max_streams: link.allowed })
             }
-            Forged::Frame => Some(Input::FrameReceived { connection }),
-            Forged::Pong => Some(Input::Pong { connection }),
+            StaleInput::Frame => Some(Input::FrameReceived { connection }),
+            StaleInput::Pong => Some(Input::Pong { connection }),
             _ => None,
         }
     }
 
-    fn forge_stream(&mut self, fact: Forged, exchange: u32) -> Option<Input> {
+    fn stale_stream_input(&mut self, fact: StaleInput, exchange: u32) -> Option<Input> {
         if exchange == NONE {
             return None;
         }
@@ -65,24 +65,26 @@ impl World<'_> {
         let stream: StreamToken = state.token;
         let stream_id = state.stream_id;
         match fact {
-            Forged::StreamOpened if state.opened => Some(Input::StreamOpened { stream, stream_id }),
-            Forged::RequestSent => Some(Input::RequestSent { stream }),
-            Forged::BodyProgressed => Some(Input::BodyProgressed { stream, bytes: 1 }),
+            StaleInput::StreamOpened if state.opened => {
+                Some(Input::StreamOpened { stream, stream_id })
+            }
+            StaleInput::RequestSent => Some(Input::RequestSent { stream }),
+            StaleInput::BodyProgressed => Some(Input::BodyProgressed { stream, bytes: 1 }),
             // Repeated, or too early; the true fact still follows.
-            Forged::ResponseStarted => {
-                state.start_forged = true;
+            StaleInput::ResponseStarted => {
+                state.start_stale_input = true;
                 Some(Input::ResponseStarted { stream, status: 200 })
             }
-            Forged::ResponseEnded if !state.head_sent && !state.start_forged => {
+            StaleInput::ResponseEnded if !state.head_sent && !state.start_stale_input => {
                 Some(Input::ResponseEnded { stream })
             }
-            Forged::NotSent if !state.opened && !state.reported => {
+            StaleInput::NotSent if !state.opened && !state.reported => {
                 state.reported = true;
                 let failure = StreamFailure::NotSent;
                 Some(Input::StreamFailed { stream, failure })
             }
             // A reset order may be in flight, and must be carried out first.
-            Forged::ResetSent if !state.reported => {
+            StaleInput::ResetSent if !state.reported => {
                 let idle = self.links[state.link as usize].order_at < self.now;
                 let request = &self.requests[state.request as usize];
                 let ordered = !state.opened && !request.ended && request.exchange == Some(exchange);
