@@ -1,8 +1,8 @@
 //! Counts the instructions of the pool for different numbers of requests in flight and table sizes.
 //! Unlike times, counts repeat, so a committed baseline shows the cost of a change.
 //!
-//!     cargo bench --bench instructions --no-default-features              compares with the baseline
-//!     cargo bench --bench instructions --no-default-features -- --update  rewrites the baseline
+//!     cargo bench --bench instructions --no-default-features              compares with it
+//!     cargo bench --bench instructions --no-default-features -- --update  rewrites it
 //!
 //! Needs `valgrind`. If it is missing, or the compiler differs from the baseline's, nothing is
 //! compared and the reason is printed.

@@ -231,7 +231,7 @@ impl Session {
                 Output::Connect { connection } => self.connections.push(connection),
                 Output::OpenStream { stream, .. } => self.streams.push(stream),
                 Output::CheckHealth { backend, number } => {
-                    self.health_checks.push((backend, number))
+                    self.health_checks.push((backend, number));
                 }
                 _ => {}
             }

@@ -38,7 +38,7 @@ pub struct Line {
     pub lane: Lane,
     /// The receiving lane, if any.
     pub to: Option<Lane>,
-    /// What happened.
+    /// The event, in words.
     pub text: String,
     /// The pool's orders.
     pub orders: Vec<String>,

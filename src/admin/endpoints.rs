@@ -37,7 +37,7 @@ pub(super) enum Endpoint {
 pub(super) struct Entry {
     /// The path.
     pub(super) path: &'static str,
-    /// What it does.
+    /// The meaning of a request for the path.
     pub(super) endpoint: Endpoint,
     /// The allowed methods: `GET` and `HEAD`, or `POST`.
     methods: &'static [Method],

@@ -89,8 +89,8 @@ pub struct Difference {
     pub routes: Parts<String>,
     /// Changed values of the process and of kept clusters.
     pub settings: Vec<ValueChange>,
-    /// Changed settings of the pools that stay, by cluster. [`pool::Setting::HealthChecking`] is not among
-    /// them: it differs between workers.
+    /// Changed settings of the pools that stay, by cluster.
+    /// [`pool::Setting::HealthChecking`] is not among them: it differs between workers.
     #[serde(skip)]
     pool_settings: BTreeMap<String, Vec<pool::Setting>>,
 }

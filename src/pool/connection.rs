@@ -1,7 +1,8 @@
-//! One connection: its lifecycle, its load, and the table of its moves.
+//! One connection: its lifecycle, its load, and its transitions.
 //!
-//! Lifecycle and load are kept apart; the public [`SlotState`] is a function of the two. `lifecycle`
-//! has the events that are legal in each state; every other event is refused and changes nothing.
+//! Lifecycle and load are kept apart; the public [`SlotState`] is a function of the two. The table
+//! in `lifecycle` has the events that are legal in each state; every other event is refused and
+//! changes nothing.
 
 mod lifecycle;
 #[cfg(test)]

@@ -17,7 +17,7 @@
 //! | half-open | ejected again ² | ejected again ² | second in a row: healthy ³ | next trial |
 //!
 //! ¹ if the share of ejected backends allows it. ² if the failure is the trial request's or a
-//! dial's. ³ successes of trial requests only.
+//! dial's. ³ only trial requests that succeed count.
 //!
 //! The n-th ejection in a row lasts n times the minimum. The count resets when the backend was
 //! healthy for the maximum ejection time. Responses and failures of requests from before the
@@ -42,7 +42,7 @@ pub(crate) enum Health {
     HalfOpen { times: u32, successes: u32, trial_request: Option<u32> },
 }
 
-/// Whose failure it is.
+/// The cause of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blame {
     /// A failure of the trial request or of a dial.

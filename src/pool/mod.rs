@@ -5,8 +5,8 @@
 //! orders that follow from that fact; all of them must be fetched before the next fact.
 //! [`Pool::poll_timeout`] returns the deadline for the next call of `handle` with
 //! [`Input::Timeout`]. A reload is a fact too large for an [`Input`]: [`Pool::reconfigure`] takes
-//! it. The pool reads no clock, draws random numbers only from its seed, and allocates nothing after
-//! [`Pool::new`].
+//! it. The pool reads no clock, draws random numbers only from its seed, and allocates nothing
+//! after [`Pool::new`].
 //!
 //! A waiting request is not tied to a dial: it may take a stream of any backend it may use. Every
 //! event that frees capacity serves the oldest waiting request first. All requests take the same
@@ -253,8 +253,8 @@ impl Pool {
     }
 
     /// Takes one fact: several settings were changed at run time. [`Input::SettingChanged`] is the
-    /// same for one setting; a list would not fit an [`Input`]. Returns `Refused` and changes nothing
-    /// if a value is out of bounds.
+    /// same for one setting; a list would not fit an [`Input`]. Returns `Refused` and changes
+    /// nothing if a value is out of bounds.
     ///
     /// # Panics
     /// As [`handle`](Self::handle).

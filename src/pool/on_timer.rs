@@ -21,7 +21,7 @@ impl Pool {
             Timer::Backoff(backend) => self.on_backoff_over(backend_id(backend as usize)),
             Timer::Health(backend) => self.on_ejection_over(now, backend_id(backend as usize)),
             Timer::HealthCheck(backend) => {
-                self.on_health_check_due(now, backend_id(backend as usize))
+                self.on_health_check_due(now, backend_id(backend as usize));
             }
             Timer::Shutdown => self.on_shutdown_deadline(),
         }

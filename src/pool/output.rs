@@ -132,7 +132,7 @@ pub enum Output {
         request: RequestId,
         /// 1 for the first attempt.
         attempt: u8,
-        /// What the end of the previous attempt proved, if there was one.
+        /// The evidence of the previous attempt, if there was one.
         evidence: Option<Evidence>,
     },
     /// Reset the stream if it is still open. Report `ResetSent` once the reset is on the wire, or
@@ -192,7 +192,7 @@ pub enum Output {
         outcome: Outcome,
         /// Number of times that the request was given to a connection.
         attempts: u8,
-        /// What the last failed attempt proved, if one failed.
+        /// The evidence of the last failed attempt, if one failed.
         evidence: Option<Evidence>,
     },
 }

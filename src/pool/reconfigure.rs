@@ -69,7 +69,8 @@ impl Config {
     /// Changes one value.
     ///
     /// # Errors
-    /// If the value is out of bounds; then nothing changes. Relations to other values are not checked.
+    /// If the value is out of bounds; then nothing changes. Relations to other values are not
+    /// checked.
     pub fn set(&mut self, setting: Setting) -> Result<(), ConfigError> {
         setting.check()?;
         match setting {

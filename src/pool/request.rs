@@ -38,7 +38,7 @@ pub(crate) struct RequestEntry {
     pub(crate) attempts: u8,
     /// Arrival number: the lowest is served first.
     pub(crate) arrival: u64,
-    /// What the last failed attempt proved.
+    /// The evidence of the last failed attempt.
     pub(crate) evidence: Option<Evidence>,
     /// The backend of the last failed attempt.
     pub(crate) avoid: Option<BackendId>,

@@ -18,7 +18,7 @@ use super::settings::RetryConfig;
 use crate::words;
 
 words! {
-    /// What the end of an attempt without a complete response proves.
+    /// The evidence about work done by the backend, after an attempt without a complete response.
     pub enum Evidence {
         /// No byte of the request reached a socket.
         NeverSent = "never_sent",
@@ -57,7 +57,7 @@ pub fn evidence(progress: Progress, failure: StreamFailure) -> Evidence {
     }
 }
 
-/// What a retry depends on besides the evidence.
+/// The facts that a retry depends on besides the evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Attempt {
     /// True if the method is idempotent (RFC 9110, 9.2.2).

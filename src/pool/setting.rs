@@ -1,5 +1,5 @@
-//! The description of a setting, and the macro that makes types from a table of settings. The pool's
-//! table is [`settings`](super::settings).
+//! The description of a setting, and the macro that makes types from a table of settings. The
+//! pool's table is [`settings`](super::settings).
 
 use core::convert::Infallible;
 use core::fmt;
@@ -81,11 +81,11 @@ impl fmt::Display for Bounds {
 pub struct ConfigError {
     /// The path of the value, such as `timeouts.connect`.
     pub value: &'static str,
-    /// What was expected.
+    /// The values that are allowed.
     pub expected: Expected,
 }
 
-/// What was expected of a value.
+/// The values that are allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
     /// A value within these bounds.

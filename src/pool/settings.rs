@@ -2,10 +2,10 @@
 //! the file and flag. A new setting is one new entry.
 //!
 //! The types below with their defaults, [`Config::check`], [`Setting`](super::Setting), the
-//! configuration file, the flags of `baton run`, `baton config` and the simulator's plans follow from
-//! this table. The first line of an entry is the description in `baton config` and `--help`. An entry
-//! with a name in [`Timeout`] or [`Number`] may change while a pool runs; a change of another one
-//! needs a new pool.
+//! configuration file, the flags of `baton run`, `baton config` and the simulator's plans follow
+//! from this table. The first line of an entry is the description in `baton config` and `--help`.
+//! An entry with a name in [`Timeout`] or [`Number`] may change while a pool runs; a change of
+//! another one needs a new pool.
 
 use alloc::vec::Vec;
 use core::time::Duration;

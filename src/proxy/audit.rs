@@ -1,6 +1,6 @@
-//! Recounts each pool of a worker once a second. If a count is wrong, the pool has a bug: what is
-//! known of it is logged, and the process ends. A pool that continued could stay "full" or stuck, or
-//! give wrong orders.
+//! Recounts each pool of a worker once a second. If a count is wrong, the pool has a bug: its state
+//! is logged, and the process ends. A pool that continued could stay "full" or stuck, or give wrong
+//! orders.
 //!
 //! A recount only reads, between two facts. Its duration is the metric `baton_pool_audit_seconds`,
 //! and `benches/recount.rs` measures it.

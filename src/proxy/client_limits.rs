@@ -22,8 +22,8 @@ settings! {
     pub struct ClientLimits {}
 
     /// The number of frames of each kind that one HTTP/2 connection may receive in each
-    /// [`window`](FrameBudgets::window). What raises a number is listed with it. The defaults are the
-    /// budgets of clients; see also [`FrameBudgets::BACKEND`].
+    /// [`window`](FrameBudgets::window). What raises a number is listed with it. The defaults are
+    /// the budgets of clients; see also [`FrameBudgets::BACKEND`].
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub frames: FrameBudgets {
         /// Time over which frames are counted, at least 1s.
@@ -119,7 +119,8 @@ settings! {
             clients.head_bytes, "client-head-bytes";
 
         /// Maximum number of field lines of a request head.
-        /// Over HTTP/1.1 also of trailers. Each crumb of a cookie that HTTP/2 splits is a field line.
+        /// Over HTTP/1.1 also of trailers. Each crumb of a cookie that HTTP/2 splits is a field
+        /// line.
         head_fields: usize = 128, Bounds::count(1024).at_least(16),
             clients.head_fields, "client-head-fields";
 

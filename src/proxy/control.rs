@@ -157,7 +157,7 @@ pub struct BackendSnapshot {
     /// The cause of the last change of state.
     pub cause: StateCause,
     /// The last health check that failed.
-    pub last_health_check_failure: Option<LastProbeFailure>,
+    pub last_health_check_failure: Option<LastHealthCheckFailure>,
     /// The backend's weight.
     pub weight: u16,
     /// Time until the backend may be dialled again, in milliseconds; `None` without backoff.
@@ -170,7 +170,7 @@ pub struct BackendSnapshot {
 
 /// A health check that failed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct LastProbeFailure {
+pub struct LastHealthCheckFailure {
     /// The reason.
     pub reason: String,
     /// The time since, in milliseconds.

@@ -121,8 +121,8 @@ impl Driver {
         self.backends.borrow().get(id).expect("the pool's tokens are of known backends")
     }
 
-    /// Applies another configuration of the same cluster. `settings` are the values of the pool that
-    /// change. Backends that stay keep their connections; removed ones finish their requests.
+    /// Applies another configuration of the same cluster. `settings` are the values of the pool
+    /// that change. Backends that stay keep their connections; removed ones finish their requests.
     ///
     /// # Panics
     /// If the configuration is out of bounds: it was not checked.
@@ -201,8 +201,8 @@ impl Driver {
     /// Recounts the pool. Returns how long the recount took.
     ///
     /// # Panics
-    /// If the pool is inconsistent, after logging its state. That is a bug in the pool, and its next
-    /// orders cannot be trusted.
+    /// If the pool is inconsistent, after logging its state. That is a bug in the pool, and its
+    /// next orders cannot be trusted.
     pub fn audit(self: &Rc<Self>) -> Duration {
         let begun = self.clock.look();
         let recounted = self.core.borrow().pool.recount();

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 /// Connections that may wait to be accepted on one listener.
 pub const LISTEN_BACKLOG: u32 = 4096;
-/// Silence on a TCP connection after which the system sends a keepalive health_check. The system decides
-/// how many unanswered health_checks end the connection (9 on Linux).
+/// Silence on a TCP connection after which the system sends a keepalive segment. The system decides
+/// how many unanswered ones end the connection (9 on Linux).
 pub const TCP_KEEPALIVE_TIME: Duration = Duration::from_secs(30);
-/// Time between two unanswered TCP keepalive health_checks.
+/// Time between two unanswered TCP keepalive segments.
 pub const TCP_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// Bytes that the system takes from Baton before it can send them.
 pub const TCP_UNSENT_BYTES_MAX: u32 = 128 * 1024;
@@ -58,8 +58,8 @@ pub const DATA_FRAMES_AT_ONCE: usize = 256;
 /// Streams reset by Baton, per connection to a backend, whose late frames are still expected.
 pub const RESET_STREAMS_MAX: usize = 4096;
 /// Streams that may end for an error of the peer's in the life of a connection. The budget
-/// [`provoked_resets`](super::client_limits::FrameBudgets::provoked_resets), over a window, is meant
-/// to bind first; this one bounds what waits to be sent.
+/// [`provoked_resets`](super::client_limits::FrameBudgets::provoked_resets), over a window, is
+/// meant to bind first; this one bounds the resets that wait to be sent.
 pub const PROVOKED_RESETS_MAX: usize = 10_000;
 /// Payload bytes of a frame that are looked at: a GOAWAY's fixed part and the start of its debug
 /// data, a reset's code, or one SETTINGS parameter at a time.

@@ -162,8 +162,8 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 signal = self.signals.next() => match signal {
-                    Told::HangUp => self.reopen_log(),
-                    Told::Stop => break,
+                    Meaning::HangUp => self.reopen_log(),
+                    Meaning::Stop => break,
                 },
                 Some(request) = self.requests.recv() => {
                     // The requester may have given up.
@@ -187,8 +187,8 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 signal = self.signals.next() => match signal {
-                    Told::Stop => return,
-                    Told::HangUp => {
+                    Meaning::Stop => return,
+                    Meaning::HangUp => {
                         self.reopen_log();
                         // The result is in the log.
                         let _ = self.reloader.reload(Trigger::Signal).await;
@@ -213,7 +213,7 @@ impl Supervisor {
 }
 
 /// The meaning of a signal.
-enum Told {
+enum Meaning {
     /// SIGTERM or SIGINT.
     Stop,
     /// SIGHUP.
@@ -237,12 +237,12 @@ impl Signals {
     }
 
     /// Waits for the next signal.
-    async fn next(&mut self) -> Told {
+    async fn next(&mut self) -> Meaning {
         tokio::select! {
             biased;
-            _ = self.terminate.recv() => Told::Stop,
-            _ = self.interrupt.recv() => Told::Stop,
-            _ = self.hangup.recv() => Told::HangUp,
+            _ = self.terminate.recv() => Meaning::Stop,
+            _ = self.interrupt.recv() => Meaning::Stop,
+            _ = self.hangup.recv() => Meaning::HangUp,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Tests the access log: one line for every request, whatever its outcome, and no forged lines.
+//! Tests the access log: one line for every request, whatever its outcome, and no injected lines.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -155,7 +155,7 @@ async fn cancelled(backend: &Backend, baton: &Baton, expected: &mut Expected) {
 
 /// Requests that Baton answers itself, and heads that it cannot parse.
 async fn refused(baton: &Baton, expected: &mut Expected) {
-    let path = path_of("nobody");
+    let path = path_of("no-host");
     expect(expected, &path, "rejected", 400, "proxy");
     let request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n");
     assert!(raw(baton.address, request.as_bytes()).await.starts_with("HTTP/1.1 400 "));
@@ -456,7 +456,7 @@ impl Drop for Unread {
     }
 }
 
-/// Nobody reads standard error: requests are still answered, and dropped lines are counted.
+/// Standard error is not read: requests are still answered, and dropped lines are counted.
 #[tokio::test]
 async fn an_unread_log_does_not_block_requests() {
     const REQUESTS: usize = 400;

@@ -224,23 +224,23 @@ async fn the_deadline_cuts_remaining_requests_and_sets_the_exit_code() {
 /// A retryable request moves to another backend when the deadline ends its stream.
 #[tokio::test]
 async fn retryable_requests_cut_by_the_deadline_are_sent_elsewhere() {
-    let hanging = Backend::start(Behaviour::default(), |exchange: Exchange| async {
+    let stalled = Backend::start(Behaviour::default(), |exchange: Exchange| async {
         exchange.wait_for_reset().await;
     })
     .await;
     let other = Backend::healthy().await;
-    let baton = Baton::start(&[hanging.url(), other.url()], &ADMIN).await;
+    let baton = Baton::start(&[stalled.url(), other.url()], &ADMIN).await;
     let client = Arc::new(Http2::connect(baton.address).await);
     let arrived = |backend: &Backend| backend.seen(|seen| seen.heads.len());
     let mut requests = JoinSet::new();
-    while arrived(&hanging) == 0 {
+    while arrived(&stalled) == 0 {
         let client = Arc::clone(&client);
         let sent = requests.len();
         requests.spawn(async move { client.get(&format!("/{sent}")).await });
-        let here = || arrived(&hanging) + arrived(&other) > sent;
+        let here = || arrived(&stalled) + arrived(&other) > sent;
         eventually("a backend has it", here).await;
     }
-    let followed = command(&baton, &["drain", &hanging.url(), "--within", "0s", "--wait"]).await;
+    let followed = command(&baton, &["drain", &stalled.url(), "--within", "0s", "--wait"]).await;
     assert_eq!(followed.code, Some(1), "{followed:?}");
     assert!(followed.stdout.contains("sent elsewhere"), "{followed:?}");
     let sent = requests.len();

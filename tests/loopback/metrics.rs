@@ -105,8 +105,8 @@ async fn what_baton_answers_itself_is_counted_by_reason() {
     assert_eq!(client.get("/").await.expect("answered").status, 503);
     let mut raw = connect(baton.address).await;
     raw.write_all(b"GET / HTTP/1.1\r\nno colon\r\n\r\n").await.expect("Baton listens");
-    let mut nobody = connect(baton.address).await;
-    nobody.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("Baton listens");
+    let mut without_host = connect(baton.address).await;
+    without_host.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("Baton listens");
     let metrics = baton
         .metrics_until("all are counted", |metrics| {
             metrics.sum("baton_refusals_total", &[]) as u64 == 2

@@ -324,7 +324,7 @@ async fn a_refused_reload_changes_nothing() {
     let name = config.path.display().to_string();
     let client = Http2::connect(baton.address).await;
 
-    let wrong = "[[route]]\ncluster = \"nobody\"\npath = \"/\"\n";
+    let wrong = "[[route]]\ncluster = \"absent\"\npath = \"/\"\n";
     config.write(&text(&[PROCESS, LISTENER, &changed, wrong]));
     let reasons = refused(&baton, 400).await;
     assert_eq!(reasons.len(), 2, "{reasons:?}");

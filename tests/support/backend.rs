@@ -16,7 +16,7 @@ use super::certificate::acceptor;
 use super::exchange::Exchange;
 use super::within;
 
-/// What a backend has received so far. Tests wait for conditions on it.
+/// The requests and frames that a backend has received so far. Tests wait for conditions on it.
 #[derive(Default)]
 pub(crate) struct Seen {
     /// TCP connections accepted.

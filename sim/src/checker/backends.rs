@@ -143,7 +143,7 @@ impl Model {
             Input::HealthCheckFinished { passed, .. } => match self.config.health_checking {
                 HealthChecking::Ordered => self.judgement_due = Some((index, passed)),
                 HealthChecking::Reported | HealthChecking::Off => {
-                    self.count_health_check(now, index, passed)
+                    self.count_health_check(now, index, passed);
                 }
             },
             _ => unreachable!("not about a backend"),

@@ -46,7 +46,7 @@ baton::words! {
         /// Fail-open used an unhealthy backend.
         Panic = "a stream on an unhealthy backend, because too few were healthy",
         /// Requests waited and no backend was in service.
-        NobodyInService = "requests waited while no backend was in service",
+        NoneInService = "requests waited while no backend was in service",
         /// The ejection limit kept a backend in service.
         EjectionOverflow = "a backend was not ejected because of the ejection limit",
         /// Gateway failures ejected a backend.

@@ -16,13 +16,14 @@ use crate::checker::Checker;
 
 /// Nanoseconds.
 const MILLISECOND: u64 = 1_000_000;
-/// Maximum values that a fuzzer draws for settings whose default is zero or off, in the plan's unit.
+/// Maximum values that a fuzzer draws for settings whose default is zero or off, in the unit of the
+/// plan.
 const DRAWN_TIME_MAX: u64 = 20_000;
 const DRAWN_COUNT_MAX: u64 = 16;
 const DRAWN_BYTES_MAX: u64 = 1_000_000;
 
-/// The pool's configuration. Keys that a file does not have are as in [`PoolPlan::DEFAULT`], so that
-/// a new setting does not invalidate old plans.
+/// The pool's configuration. Keys that a file does not have are as in [`PoolPlan::DEFAULT`], so
+/// that a new setting does not invalidate old plans.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolPlan {
     /// The settings. Backends and their maximum number are not used.
@@ -247,7 +248,7 @@ impl<'de> Visitor<'de> for PlanVisitor {
             match &*name {
                 "strategy" => plan.config.strategy = map.next_value::<StrategyPlan>()?.into(),
                 "health_checking" => {
-                    plan.config.health_checking = health_checking(map.next_value()?)
+                    plan.config.health_checking = health_checking(map.next_value()?);
                 }
                 "weight" => plan.weight = map.next_value()?,
                 "exclusive" => plan.exclusive = map.next_value()?,

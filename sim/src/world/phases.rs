@@ -394,7 +394,7 @@ impl World<'_> {
         let post = !request.idempotent;
         let exceeded = request.buffer_exceeded;
         let spent = attempts >= self.plan.pool.config.retry.attempts;
-        let nobody = (0..self.servers.len()).all(|index| !self.is_in_service(index));
+        let none = (0..self.servers.len()).all(|index| !self.is_in_service(index));
         let head_sent =
             request.exchange.is_some_and(|exchange| self.exchanges[exchange as usize].head_sent);
         let coverage = &mut *self.coverage;
@@ -406,7 +406,7 @@ impl World<'_> {
         sometimes!(coverage, BudgetEmpty, failed && refused && !spent && !exceeded);
         let queue = outcome == Outcome::Rejected(Rejection::QueueDeadline);
         sometimes!(coverage, QueueDeadline, queue);
-        sometimes!(coverage, NobodyInService, queue && nobody);
+        sometimes!(coverage, NoneInService, queue && none);
         let stalled = outcome == Outcome::Rejected(Rejection::BodyStalled);
         sometimes!(coverage, BodyStalled, stalled);
         let cut_by_time = outcome == Outcome::CutShort && input == Input::Timeout;

@@ -1,6 +1,6 @@
-//! The states of a connection, the events, and the table of the events that are legal in each state.
-//! The moves, the documentation and the catalogue of moves that a simulation must have seen come
-//! from it.
+//! The states of a connection, its events, and the table of the events that are legal in each
+//! state. The transitions, their documentation and the catalogue of transitions that a simulation
+//! must have seen come from the table.
 
 use crate::words;
 

@@ -1,4 +1,4 @@
-//! A line of the access log, as JSON and as text. A client cannot end a line or forge a field: JSON
+//! A line of the access log, as JSON and as text. A client cannot end a line or inject a field: JSON
 //! escapes its values, text quotes them.
 
 use std::borrow::Cow;

@@ -102,8 +102,8 @@ impl Watch {
     }
 
     /// Waits until a deadline passes and returns it. Each function returns the time since which
-    /// something is due, if it is: `head_since` a head, `idle_since` the next request, `parkable_since`
-    /// the next request on a connection that could be parked.
+    /// something is due, if it is: `head_since` a head, `idle_since` the next request,
+    /// `parkable_since` the next request on a connection that could be parked.
     ///
     /// A wait that starts while this sleeps has its whole time ahead, so sleeping for the shortest
     /// of all timeouts misses none.

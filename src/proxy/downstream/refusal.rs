@@ -1,4 +1,4 @@
-//! What clients are refused: the limits that errors stand for, and a response.
+//! Refusals to clients: the limits that errors stand for, and a response.
 
 use std::net::SocketAddr;
 

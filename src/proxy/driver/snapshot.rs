@@ -4,7 +4,7 @@ use super::Driver;
 use crate::pool::{ConnectionToken, Pool, SlotView};
 use crate::proxy::backends::BackendEntry;
 use crate::proxy::control::{
-    BackendSnapshot, ClusterSnapshot, ConnectionSnapshot, LastProbeFailure, milliseconds,
+    BackendSnapshot, ClusterSnapshot, ConnectionSnapshot, LastHealthCheckFailure, milliseconds,
 };
 
 impl Driver {
@@ -39,7 +39,7 @@ impl Driver {
             state: view.state,
             state_ms: milliseconds(now.since(view.since)),
             cause: view.cause,
-            last_health_check_failure: failure.map(|failure| LastProbeFailure {
+            last_health_check_failure: failure.map(|failure| LastHealthCheckFailure {
                 reason: failure.reason.to_string(),
                 ago_ms: milliseconds(now.since(failure.at)),
             }),

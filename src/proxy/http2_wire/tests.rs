@@ -10,7 +10,7 @@ pub(super) fn frame(kind: u8, flags: u8, stream_id: u32, payload: &[u8]) -> Vec<
     bytes
 }
 
-fn heard(bytes: &[u8], piece: usize) -> Facts {
+fn received(bytes: &[u8], piece: usize) -> Facts {
     let mut scanner = Scanner::new(0);
     let mut facts = Facts::new(Side::Client, FrameBudgets::BACKEND);
     for piece in bytes.chunks(piece) {
@@ -27,7 +27,7 @@ fn frames_are_understood_however_they_are_split() {
     bytes.extend(frame(GOAWAY, 0, 0, b"\x7f\xff\xff\xff\0\0\0\0bye, with some debug data"));
     bytes.extend(frame(GOAWAY, 0, 0, b"\0\0\0\x05\0\0\0\x0b"));
     for piece in 1..=bytes.len() {
-        let facts = heard(&bytes, piece);
+        let facts = received(&bytes, piece);
         assert_eq!(facts.max_streams, Some(5), "pieces of {piece}");
         assert_eq!(facts.go_aways, [(u32::MAX >> 1, 0), (5, 11)], "pieces of {piece}");
         assert!(facts.frame_seen);
@@ -37,12 +37,12 @@ fn frames_are_understood_however_they_are_split() {
 #[test]
 fn settings_without_a_limit_mean_no_limit_but_only_the_first_time() {
     let mut bytes = frame(SETTINGS, ACK, 0, &[]);
-    assert_eq!(heard(&bytes, 1).max_streams, None, "an acknowledgement is not SETTINGS");
+    assert_eq!(received(&bytes, 1).max_streams, None, "an acknowledgement is not SETTINGS");
     bytes.extend(frame(SETTINGS, 0, 0, &[]));
-    assert_eq!(heard(&bytes, 1).max_streams, Some(u32::MAX));
+    assert_eq!(received(&bytes, 1).max_streams, Some(u32::MAX));
     let mut bytes = frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 5]);
     bytes.extend(frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 9]));
-    assert_eq!(heard(&bytes, 4).max_streams, Some(5), "the limit stands");
+    assert_eq!(received(&bytes, 4).max_streams, Some(5), "the limit stands");
 }
 
 #[test]

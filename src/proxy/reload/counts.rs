@@ -24,13 +24,14 @@ impl Default for Counts {
 }
 
 impl Counts {
-    pub(super) fn add(&self, outcome: &super::Outcome) {
-        let count = match outcome {
-            Ok(report) if report.changed => &self.changed,
-            Ok(_) => &self.unchanged,
-            Err(_) => &self.failed,
+    /// Counts a reload; `changed` is `None` if it failed.
+    pub(super) fn add(&self, changed: Option<bool>) {
+        let count = match changed {
+            Some(true) => &self.changed,
+            Some(false) => &self.unchanged,
+            None => &self.failed,
         };
         count.set(count.get() + 1);
-        self.last_went_well.set(outcome.is_ok());
+        self.last_went_well.set(changed.is_some());
     }
 }

@@ -150,7 +150,7 @@ impl Reloader {
     pub async fn reload(&mut self, trigger: Trigger) -> Outcome {
         let clock = Clock::start();
         let outcome = self.attempt(trigger, clock).await;
-        self.counts.add(&outcome);
+        self.counts.add(outcome.as_ref().ok().map(|report| report.changed));
         match &outcome {
             Ok(report) => {
                 let (changes, took_ms) = (report.changes.join(", "), report.took_ms);

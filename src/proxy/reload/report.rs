@@ -10,7 +10,7 @@ use crate::config::difference::Difference;
 use crate::words;
 
 words! {
-    /// What requested a reload.
+    /// The source of a request for a reload.
     pub enum Trigger {
         /// SIGHUP.
         Signal = "SIGHUP",

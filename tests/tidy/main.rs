@@ -1,0 +1,14 @@
+//! Keeps the tree as it is meant to be: sizes, words, import circles, and documents that agree with
+//! the code. Each failure names file and line, and says what is expected.
+
+mod commands;
+mod documents;
+mod imports;
+mod tables;
+mod text;
+mod tree;
+
+/// Fails with all findings, one a line.
+fn expect_none(findings: &[String]) {
+    assert!(findings.is_empty(), "\n{}\n{} findings", findings.join("\n"), findings.len());
+}
