@@ -40,27 +40,24 @@ fn each_backend(sums: &Sums<'_>, mut add: impl FnMut([(&'static str, &str); 2], 
 }
 
 /// Adds a sample for every cluster.
-fn by_cluster(family: Family<'_>, sums: &Sums<'_>, read: fn(&ClusterSum<'_>) -> u64) {
-    let mut family = family;
+fn by_cluster(mut family: Family<'_>, sums: &Sums<'_>, read: fn(&ClusterSum<'_>) -> u64) {
     for (cluster, sum) in &sums.clusters {
         family.sample(&[("cluster", cluster)], read(sum));
     }
 }
 
 /// Adds a sample for every backend.
-fn by_backend(family: Family<'_>, sums: &Sums<'_>, read: fn(&BackendSum) -> u64) {
-    let mut family = family;
+fn by_backend(mut family: Family<'_>, sums: &Sums<'_>, read: fn(&BackendSum) -> u64) {
     each_backend(sums, |labels, sum| family.sample(&labels, read(sum)));
 }
 
 /// Adds a sample for every cluster and value of `label`.
 fn by_cluster_and(
     label: &'static str,
-    family: Family<'_>,
+    mut family: Family<'_>,
     sums: &Sums<'_>,
     read: for<'a> fn(&'a ClusterSum<'_>) -> &'a Counts,
 ) {
-    let mut family = family;
     for (cluster, sum) in &sums.clusters {
         for (value, count) in read(sum).iter() {
             family.sample(&[("cluster", cluster), (label, value)], count);
@@ -71,11 +68,10 @@ fn by_cluster_and(
 /// Adds a sample for every backend and value of `label`.
 fn by_backend_and(
     label: &'static str,
-    family: Family<'_>,
+    mut family: Family<'_>,
     sums: &Sums<'_>,
     read: fn(&BackendSum) -> &Counts,
 ) {
-    let mut family = family;
     each_backend(sums, |[cluster, backend], sum| {
         for (value, count) in read(sum).iter() {
             family.sample(&[cluster, backend, (label, value)], count);
@@ -140,20 +136,20 @@ fn add_requests(family: &mut Family<'_>, cluster: &str, backend: &str, requests:
 
 fn load(text: &mut Text, sums: &Sums<'_>) {
     let family = text.gauge("baton_requests_live", "Requests that wait or are in flight.");
-    by_cluster(family, sums, |sum| sum.stats.requests.into());
+    by_cluster(family, sums, |sum| sum.requests.live.into());
     let family = text.gauge("baton_requests_waiting", "Requests that wait for a connection.");
-    by_cluster(family, sums, |sum| sum.stats.waiting.into());
+    by_cluster(family, sums, |sum| sum.requests.waiting.into());
     let help = "Requests on a further attempt, or waiting for one.";
     let family = text.gauge("baton_requests_retrying", help);
-    by_cluster(family, sums, |sum| sum.stats.retrying.into());
+    by_cluster(family, sums, |sum| sum.requests.retrying.into());
     let help = "Events about something that no longer existed; they change nothing.";
     let family = text.counter("baton_stale_facts_total", help);
-    by_cluster(family, sums, |sum| sum.stats.counters.stale);
+    by_cluster(family, sums, |sum| sum.counters.stale);
     let help = "Events that were not possible; they change nothing.";
     let family = text.counter("baton_refused_facts_total", help);
-    by_cluster(family, sums, |sum| sum.stats.counters.refused);
+    by_cluster(family, sums, |sum| sum.counters.refused);
     let family = text.counter("baton_pings_total", "PINGs to silent backends.");
-    by_cluster(family, sums, |sum| sum.stats.counters.pings);
+    by_cluster(family, sums, |sum| sum.counters.pings);
 }
 
 fn durations(text: &mut Text, sums: &Sums<'_>) {
@@ -211,10 +207,10 @@ fn health(text: &mut Text, sums: &Sums<'_>) {
     by_cluster(text.gauge("baton_fail_open_workers", help), sums, |sum| sum.fail_open);
     let help = "Ejections of backends, counted by each worker.";
     let family = text.counter("baton_ejections_total", help);
-    by_cluster(family, sums, |sum| sum.stats.counters.ejections);
+    by_cluster(family, sums, |sum| sum.counters.ejections);
     let help = "Ejections that did not happen because enough backends were ejected.";
     let family = text.counter("baton_ejections_overflow_total", help);
-    by_cluster(family, sums, |sum| sum.stats.counters.ejection_overflow);
+    by_cluster(family, sums, |sum| sum.counters.ejection_overflow);
     let family = text.counter("baton_health_checks_total", "Active health checks that ended.");
     by_backend(family, sums, |sum| sum.metrics.health_checks);
     let family =

@@ -244,7 +244,7 @@ mod tests {
     use super::*;
     use crate::pool::{BackendConfig, Config, ConnectFailure, Input, Output, Pool};
     use crate::proxy::config::{AccessLogFormat, AccessLogSettings};
-    use crate::proxy::control::ClusterSnapshot;
+    use crate::proxy::control::{ClusterSnapshot, ConnectionsNow, RequestsNow};
     use crate::proxy::metrics::{ClusterMetrics, WorkerMetrics};
     use tokio::sync::mpsc;
 
@@ -263,9 +263,16 @@ mod tests {
         for input in [Input::Pong { connection }, failed, Input::Pong { connection }] {
             let _ = pool.handle(now, input);
         }
-        let metrics = ClusterMetrics::new(0);
-        let (stats, backends) = (pool.stats(), Vec::new());
-        ClusterSnapshot { name: "web".into(), stats, fail_open: false, metrics, backends }
+        ClusterSnapshot {
+            name: "web".to_owned(),
+            fail_open: false,
+            requests: RequestsNow::default(),
+            connections: ConnectionsNow::default(),
+            streams: 0,
+            backends: Vec::new(),
+            counters: pool.stats().counters,
+            metrics: ClusterMetrics::new(0),
+        }
     }
 
     /// Answers the first query, and never answers the others.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Answer;
-use crate::pool::{BackendState, Counters, SlotState, Stats};
-use crate::proxy::control::{BackendSnapshot, ClusterSnapshot};
+use crate::pool::{BackendState, Counters, SlotState};
+use crate::proxy::control::{BackendSnapshot, ClusterSnapshot, RequestsNow};
 use crate::proxy::metrics::{
     BackendMetrics, ClusterMetrics, Merge as _, WorkerMetrics, merge_fields,
 };
@@ -20,7 +20,8 @@ pub(super) struct Sums<'a> {
 pub(super) struct ClusterSum<'a> {
     /// The cluster's own metrics; those of its backends are in `backends`.
     pub(super) metrics: ClusterMetrics,
-    pub(super) stats: Stats,
+    pub(super) requests: RequestsNow,
+    pub(super) counters: Counters,
     /// Workers whose pool ignores health.
     pub(super) fail_open: u64,
     pub(super) backends: BTreeMap<&'a str, BackendSum>,
@@ -55,7 +56,8 @@ impl<'a> Sums<'a> {
 impl<'a> ClusterSum<'a> {
     fn add(&mut self, cluster: &'a ClusterSnapshot) {
         self.metrics.merge(&cluster.metrics);
-        self.stats.merge(&cluster.stats);
+        self.requests.merge(&cluster.requests);
+        self.counters.merge(&cluster.counters);
         self.fail_open += u64::from(cluster.fail_open);
         for backend in &cluster.backends {
             self.backends.entry(&backend.name).or_default().add(backend);
@@ -63,9 +65,8 @@ impl<'a> ClusterSum<'a> {
     }
 }
 
-// Slots are counted by backend.
 merge_fields! {
-    Stats { requests, waiting, retrying, counters } except { slots };
+    RequestsNow { live, waiting, retrying };
     Counters { stale, refused, pings, ejections, ejection_overflow };
 }
 

@@ -45,10 +45,10 @@ pub async fn status(arguments: &AdminArguments, out: &mut impl Write) -> Result<
 fn render(pools: &Pools<'_>) -> String {
     let mut rows: BTreeMap<(&str, usize, &str, &str, u16), Row> = BTreeMap::new();
     for worker in &pools.workers {
-        for cluster in &worker.clusters {
+        for cluster in &*worker.clusters {
             for (place, backend) in cluster.backends.iter().enumerate() {
                 let (name, state) = (&*backend.name, backend.state.name());
-                let row = rows.entry((&cluster.cluster, place, name, state, backend.weight));
+                let row = rows.entry((&cluster.name, place, name, state, backend.weight));
                 let row = row.or_default();
                 row.workers += 1;
                 row.since = row.since.max(Some((backend.state_ms, backend.cause)));

@@ -18,7 +18,7 @@ use super::seams::{self, Clock};
 use super::tls::Certificates;
 use super::worker_state::WorkerState;
 use crate::config::difference::Difference;
-use crate::pool::{BackendState, Instant, SlotState, StateCause, Stats};
+use crate::pool::{BackendState, Counters, Instant, SlotState, StateCause};
 
 /// A command to a worker.
 pub enum Command {
@@ -110,7 +110,7 @@ pub async fn ask<T>(
 pub async fn requests_in_flight(workers: &[Commands], time: Duration) -> u64 {
     let answers = ask(workers, time, Command::Snapshot).await;
     let clusters = answers.iter().flatten().flat_map(|snapshot| &snapshot.clusters);
-    clusters.map(|cluster| u64::from(cluster.stats.requests)).sum()
+    clusters.map(|cluster| u64::from(cluster.requests.live)).sum()
 }
 
 /// The state of one worker at one moment.
@@ -122,19 +122,56 @@ pub struct WorkerSnapshot {
     pub clusters: Vec<ClusterSnapshot>,
 }
 
-/// The state of one worker's pool for one cluster, at one moment.
-#[derive(Clone, Debug)]
+/// The state of one worker's pool for one cluster, at one moment. The JSON leaves out the counters.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ClusterSnapshot {
     /// The cluster's name.
-    pub name: Arc<str>,
-    /// The pool's counts.
-    pub stats: Stats,
+    #[serde(rename = "cluster")]
+    pub name: String,
     /// True if the pool is fail-open: it ignores health because too few backends are healthy.
     pub fail_open: bool,
-    /// The cluster's counters.
-    pub metrics: ClusterMetrics,
+    /// The pool's requests.
+    pub requests: RequestsNow,
+    /// The pool's connections and dials.
+    pub connections: ConnectionsNow,
+    /// The number of streams that are reserved, open, or reset but not yet on the wire.
+    pub streams: u32,
     /// The cluster's backends.
     pub backends: Vec<BackendSnapshot>,
+    /// The pool's counters.
+    #[serde(skip)]
+    pub counters: Counters,
+    /// The cluster's counters.
+    #[serde(skip)]
+    pub metrics: ClusterMetrics,
+}
+
+/// The requests of a pool, at one moment.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct RequestsNow {
+    /// Requests that wait or are in flight.
+    pub live: u32,
+    /// Those that wait for a stream.
+    pub waiting: u32,
+    /// Those on a further attempt, or waiting for one.
+    pub retrying: u32,
+}
+
+/// The connections of a pool by [`SlotState`], at one moment.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct ConnectionsNow {
+    /// Dials.
+    pub connecting: u32,
+    /// Connections below their limit of streams.
+    pub available: u32,
+    /// Connections at or above their limit of streams.
+    pub in_use: u32,
+    /// Silent connections with an unanswered PING.
+    pub suspect: u32,
+    /// Connections that get no new streams.
+    pub draining: u32,
+    /// Slots whose generations are used up.
+    pub retired_slots: u32,
 }
 
 /// The state of one backend in one worker's pool, at one moment. The JSON leaves out the counters.

@@ -1,10 +1,11 @@
 //! Copies the state of the pool and the metrics, for the admin interface.
 
 use super::Driver;
-use crate::pool::{ConnectionToken, Pool, SlotView};
+use crate::pool::{ConnectionToken, Pool, SlotView, Stats};
 use crate::proxy::backends::BackendEntry;
 use crate::proxy::control::{
-    BackendSnapshot, ClusterSnapshot, ConnectionSnapshot, LastHealthCheckFailure, milliseconds,
+    BackendSnapshot, ClusterSnapshot, ConnectionSnapshot, ConnectionsNow, LastHealthCheckFailure,
+    RequestsNow, milliseconds,
 };
 
 impl Driver {
@@ -12,12 +13,23 @@ impl Driver {
     pub fn snapshot(&self) -> ClusterSnapshot {
         let (pool, backends) = (&self.core.borrow().pool, self.backends.borrow());
         let backends = backends.iter().filter_map(|backend| self.backend_snapshot(pool, backend));
+        let Stats { slots, requests: live, waiting, retrying, counters } = pool.stats();
         ClusterSnapshot {
-            name: (&*self.cluster).into(),
-            stats: pool.stats(),
+            name: self.cluster.to_string(),
             fail_open: pool.is_fail_open(),
-            metrics: self.metrics.borrow().clone(),
+            requests: RequestsNow { live, waiting, retrying },
+            connections: ConnectionsNow {
+                connecting: slots.connecting,
+                available: slots.available,
+                in_use: slots.in_use,
+                suspect: slots.suspect,
+                draining: slots.draining,
+                retired_slots: slots.retired,
+            },
+            streams: slots.streams,
             backends: backends.collect(),
+            counters,
+            metrics: self.metrics.borrow().clone(),
         }
     }
 

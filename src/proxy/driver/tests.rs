@@ -147,7 +147,7 @@ impl Proxy {
 
     async fn until(&self, what: &str, holds: impl Fn(&crate::pool::Stats) -> bool) {
         within(what, async {
-            while !holds(&self.driver().snapshot().stats) {
+            while !holds(&self.driver().core.borrow().pool.stats()) {
                 seams::sleep(Duration::from_millis(1)).await;
             }
         })
