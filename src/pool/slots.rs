@@ -1,11 +1,10 @@
 //! The token layer: connection slots, their streams, and the check of every token.
 //!
 //! All tables have a fixed capacity. A slot gets its row of the stream table when it is first
-//! dialled, so that rows that were never needed use no memory pages.
-//!
-//! The slots of a backend are kept in sets by state, one 64-bit word per set, so that finding a
-//! slot takes one instruction. Each backend has twice `connections_per_backend` slots: the second
-//! half exists so that draining connections never block their successors.
+//! dialled, so that rows that were never needed use no memory pages. The slots of a backend are
+//! kept in sets by state, one 64-bit word per set, so that finding a slot takes one instruction.
+//! Each backend has twice `connections_per_backend` slots: the second half exists so that draining
+//! connections never block their successors.
 
 use alloc::vec;
 use alloc::vec::Vec;

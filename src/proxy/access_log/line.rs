@@ -1,5 +1,5 @@
-//! A line of the access log, as JSON and as text. A client cannot end a line or inject a field: JSON
-//! escapes its values, text quotes them.
+//! A line of the access log, as JSON and as text. A client cannot end a line or inject a field:
+//! JSON escapes its values, text quotes them.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
