@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use baton::config::setting::Setting;
 use baton::config::settings::{BACKEND, CLUSTER, LISTENER, ROUTE, UPSTREAM_TLS, of_process};
 use baton::pool::{BackendState, Evidence, Rejection};
-use baton::proxy::client_limits::ClientLimit;
+use baton::proxy::client_limits::{ClientLimit, FrameBudgets};
 use baton::proxy::config::{
     BackendSettings, ClusterConfig, ListenerConfig, ProxyConfig, UpstreamTlsSettings,
 };
@@ -108,6 +108,27 @@ fn of<T: 'static>(
         let default = if setting.required { "–" } else { default };
         into.insert(format!("{prefix}{}", setting.path()), (flag, default.to_owned()));
     }
+}
+
+#[test]
+fn frame_budgets_are_documented_for_clients_and_backends() {
+    let clients = ProxyConfig::default();
+    let mut backends = ProxyConfig::default();
+    backends.client_limits.frames = FrameBudgets::BACKEND;
+    let budgets = of_process().filter(|setting| setting.section == "client_frames");
+    let expected: Rows = budgets
+        .filter(|setting| setting.key != "window")
+        .map(|setting| {
+            let value = |config| setting.default_text(config);
+            // Backends send no requests.
+            let backend =
+                if setting.key == "refused_heads" { "–".to_owned() } else { value(&backends) };
+            (setting.key.to_owned(), vec![value(&clients), backend])
+        })
+        .collect();
+    let documented = table("frame budgets").into_iter();
+    let documented: Rows = documented.map(|(name, cells)| (name, cells[2..4].to_vec())).collect();
+    assert_eq!(documented, expected);
 }
 
 #[test]
