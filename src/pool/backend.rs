@@ -13,8 +13,8 @@
 //!
 //! | health checks | failed | passed |
 //! |---|---|---|
-//! | up | the third in a row: down | resets the count |
-//! | down | resets the count | the second in a row: up |
+//! | up | `fall` in a row: down | resets the count |
+//! | down | resets the count | `rise` in a row: up |
 
 use super::health::Health;
 use super::settings::HealthConfig;
@@ -149,7 +149,7 @@ pub(crate) struct Backend {
     /// Streams that the next connection is expected to provide.
     pub(crate) expected_streams: u32,
     pub(crate) counted: Counted,
-    /// The state that was last reported, when, and why.
+    /// The state that was last reported, the time at which it began, and its cause.
     pub(crate) reported: Option<(BackendState, Instant, StateCause)>,
 }
 

@@ -8,8 +8,8 @@
 //! During slow start its strides are longer: its share grows with the time since it came back.
 //!
 //! Queues are updated lazily: a queue may hold an earlier virtual time for a backend than the true
-//! one. Before the first of a queue is used, its entry is corrected. Most requests look at one
-//! queue only.
+//! one. The first entry of a queue is corrected before it is used. Most requests look at one queue
+//! only.
 
 use core::hash::{Hash, Hasher};
 
@@ -160,8 +160,8 @@ impl Balancer {
         self.sets[set as usize].contains(u32::from(backend.0))
     }
 
-    /// Picks the next backend of a set; `avoid` only if there is no other. Does not charge the
-    /// backend.
+    /// Picks the next backend of a set; `avoid` is picked only if there is no other. Does not
+    /// advance the backend's virtual time.
     pub(crate) fn pick(
         &mut self,
         set: Set,

@@ -103,7 +103,7 @@ impl Connection {
         self.exact_state().into()
     }
 
-    /// Returns the state by which the table of moves distinguishes connections.
+    /// Returns the state as the table of transitions distinguishes it.
     pub(crate) fn exact_state(&self) -> ConnectionState {
         self.lifecycle.state(self.load, self.limit)
     }
@@ -117,10 +117,10 @@ impl Connection {
         self.limit = allowed.min(cap);
     }
 
-    /// Changes the state as the table says.
+    /// Makes the transition that the table has for this event.
     ///
     /// # Errors
-    /// [`Illegal`] where the table has no move. Nothing changes then.
+    /// [`Illegal`] if the table has no transition. Nothing changes then.
     pub(crate) fn apply(&mut self, event: Event) -> Result<(), Illegal> {
         let next = next(self.lifecycle, self.load, self.limit, event).ok_or(Illegal)?;
         match event {

@@ -12,9 +12,9 @@
 //!
 //! | state | failure | gateway failure | success | timer |
 //! |---|---|---|---|---|
-//! | healthy | third in a row: ejected ¹ | fifth in a row: ejected ¹ | resets both counts | – |
+//! | healthy | `failures` in a row: ejected ¹ | `gateway_failures` in a row: ejected ¹ | resets both counts | – |
 //! | ejected | – | – | half-open with one success, if failing open | half-open |
-//! | half-open | ejected again ² | ejected again ² | second in a row: healthy ³ | next trial |
+//! | half-open | ejected again ² | ejected again ² | `successes` in a row: healthy ³ | next trial |
 //!
 //! ¹ if the share of ejected backends allows it. ² if the failure is the trial request's or a
 //! dial's. ³ only trial requests that succeed count.
@@ -22,8 +22,8 @@
 //! The n-th ejection in a row lasts n times the minimum. The count resets when the backend was
 //! healthy for the maximum ejection time. Responses and failures of requests from before the
 //! ejection count for nothing, because they show nothing about the present. A trial request that
-//! takes longer than a response may, such as a long upload, stops being one, and another request is
-//! tried.
+//! takes longer than a response may, such as a long upload, no longer counts as the trial request,
+//! and the next request takes its role.
 
 use core::time::Duration;
 
@@ -38,11 +38,11 @@ pub(crate) enum Health {
     Healthy { failures: u32, gateway_failures: u32, times: u32, since: Instant },
     /// Left out until a timer ends the ejection.
     Ejected { times: u32 },
-    /// Gets one request at a time; `trial_request` is the trial request.
+    /// Gets one trial request at a time; `trial_request` is the one in progress.
     HalfOpen { times: u32, successes: u32, trial_request: Option<u32> },
 }
 
-/// The cause of a failure.
+/// The origin of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blame {
     /// A failure of the trial request or of a dial.
@@ -66,7 +66,7 @@ pub(crate) enum HealthChange {
     Healed,
 }
 
-/// Circumstances, apart from the backend itself, that a verdict depends on.
+/// Circumstances, apart from the backend itself, that decide how a fact changes its health.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Circumstances<'a> {
     pub(crate) now: Instant,
@@ -135,8 +135,9 @@ impl Health {
         }
     }
 
-    /// Ends the ejection, or gives up a slow trial request so that another can be tried. Returns
-    /// false if there was neither.
+    /// Ends the ejection, or stops waiting for a slow trial request, so that another request can
+    /// take its role. Returns false if the backend was neither ejected nor waiting for a trial
+    /// request.
     pub(crate) fn time_over(&mut self) -> bool {
         match *self {
             Self::Ejected { times } => {

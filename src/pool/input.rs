@@ -28,7 +28,7 @@ pub enum ShutdownCause {
     /// The process is about to end and waits. Anything left after `Timeouts::drain` is cut off.
     ProcessEnds,
     /// Another pool replaces this one, or its cluster was removed. The process does not wait for
-    /// it, so the pool has as long as a draining connection with ongoing responses:
+    /// it, so the shutdown may take as long as the drain of a connection with ongoing responses:
     /// `Timeouts::drain` times `DRAIN_EXTENSIONS_MAX` of [`limits`](super::limits).
     PoolReplaced,
 }
@@ -74,7 +74,7 @@ pub enum StreamFailure {
 }
 
 impl StreamFailure {
-    /// The failure's name, as of the enums of [`words`].
+    /// Returns the failure's name, in the form of the names that [`words`] declares.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

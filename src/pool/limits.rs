@@ -4,8 +4,8 @@ use core::ops::RangeInclusive;
 
 /// Maximum number of backends of a pool.
 pub const BACKENDS_MAX: usize = 4096;
-/// Maximum number of connections per backend. As many more may be draining; the slots for both must
-/// fit in one 64-bit word.
+/// Maximum number of connections per backend. The same number again may be draining; the slots for
+/// both must fit in one 64-bit word.
 pub const CONNECTIONS_PER_BACKEND_MAX: usize = 32;
 /// Maximum number of streams per connection.
 pub const STREAMS_PER_CONNECTION_MAX: usize = 256;

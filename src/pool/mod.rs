@@ -63,6 +63,7 @@
 //! | slow start | growth of a backend's share of requests after it comes back |
 //! | virtual time | orders the backends for round robin and weighted choice |
 //! | recount | computes every counter, set and timer again and compares |
+//! | retired | a slot or request index whose generations are used up: it is not reused |
 //! | audit | a recount that the driver makes at run time; a mismatch ends the process |
 
 pub mod backend;
@@ -265,7 +266,8 @@ impl Pool {
         handled
     }
 
-    /// Counts the result of a fact, and dispatches and frees what the fact made possible.
+    /// Counts the result of a fact. Then dispatches requests, and closes connections and frees
+    /// removed backends that are no longer needed.
     fn follow_up(&mut self, now: Instant, handled: Handled) {
         match handled {
             Handled::Stale => self.counters.stale += 1,
@@ -351,7 +353,8 @@ impl Pool {
         self.timers.next().map(|(at, timer)| (at, timer.into()))
     }
 
-    /// Returns the configuration: settings as they are now, backends as the pool was built with.
+    /// Returns the configuration: settings as they are now, backends as they were when the pool was
+    /// built.
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config

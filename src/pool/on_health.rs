@@ -46,8 +46,8 @@ impl Pool {
         if trial_request == Some(request) { Blame::HalfOpen } else { Blame::Other }
     }
 
-    /// Returns whose failure it would be if a connection failed. It is the trial's if the
-    /// connection carries the trial request.
+    /// Returns whose failure it would be if a connection failed. It is the trial request's failure
+    /// if the connection carries the trial request.
     pub(super) fn blame_of_connection(&self, slot: usize) -> Blame {
         let token = self.slots.token(slot);
         let trial_request = self.backends[usize::from(token.backend.0)].health.trial_request();
@@ -123,7 +123,7 @@ impl Pool {
                 self.counters.ejections += 1;
                 self.timers.arm(timer, now.after(time));
             }
-            // While half-open, the trial request ends with its request, not by this timer.
+            // The timer was for the ejection, or for the trial request that has just been answered.
             HealthChange::HalfOpened => self.timers.disarm(timer),
             HealthChange::Healed => {
                 self.timers.disarm(timer);

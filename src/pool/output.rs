@@ -124,7 +124,7 @@ pub enum Output {
         connection: ConnectionToken,
     },
     /// Send the request on this connection, head and body from the first byte. Report
-    /// `StreamOpened`, then how the stream goes on.
+    /// `StreamOpened`, then the progress and the end of the stream.
     OpenStream {
         /// The stream to report under.
         stream: StreamToken,

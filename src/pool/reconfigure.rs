@@ -45,7 +45,7 @@ impl Setting {
         self.entry().map_or(Ok(()), |(entry, value)| entry.check_value(value))
     }
 
-    /// Returns entry and value of a setting of the table.
+    /// Returns the entry and the value of a setting that is in the table; `None` for the others.
     fn entry(self) -> Option<(&'static Entry<Config, Live>, Option<u64>)> {
         match self {
             Self::Timeout(name, time) => Some((Entry::of(Live::Timeout(name)), time.read())),

@@ -16,7 +16,7 @@ pub(crate) enum Upload {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestState {
-    /// The next free index, or `NO_REQUEST`.
+    /// No request is at this index. `next` is the next free index, or `NO_REQUEST`.
     Free { next: u32 },
     /// Waits for a stream of any backend it may use.
     Waiting,

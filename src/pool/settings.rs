@@ -47,7 +47,8 @@ settings! {
             limits.backends, "max-backends";
 
         /// Connections per backend and worker that are not draining.
-        /// As many draining ones may exist besides, so that they never block their successors.
+        /// The same number again may be draining, so that draining connections never block their
+        /// successors.
         connections_per_backend: usize = 16, Bounds::count(CONNECTIONS_PER_BACKEND_MAX as u64),
             limits.connections_per_backend, "max-connections";
 

@@ -24,7 +24,7 @@ pub(crate) struct Stale;
 /// One entry of a connection's stream table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StreamEntry {
-    /// The next free entry of the connection, or `NO_ENTRY`.
+    /// Carries nothing. `next` is the next free entry of the connection, or `NO_ENTRY`.
     Free { next: u16 },
     /// Carries a request. The stream identifier is 0 until the driver has opened the stream.
     Open { ordinal: u32, stream_id: u32, request: u32 },

@@ -31,7 +31,7 @@ pub struct BackendToken {
     pub generation: u32,
 }
 
-/// One dial and the connection that comes of it.
+/// One dial, and the connection that it establishes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionToken {
     /// The backend the slot belongs to.

@@ -3,7 +3,7 @@
 
 use super::connection::{ConnectionState, Event, LEGAL, row};
 
-/// A set of moves that were made.
+/// A set of transitions that were made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Transitions(u128);
 
@@ -14,17 +14,17 @@ fn bit(state: ConnectionState, row: usize) -> u128 {
 }
 
 impl Transitions {
-    /// Notes a move that the table allowed.
+    /// Notes a transition that the table allowed.
     pub(crate) fn note(&mut self, state: ConnectionState, event: Event) {
         self.0 |= bit(state, row(event));
     }
 
-    /// Adds the moves of another pool.
+    /// Adds the transitions of another pool.
     pub fn merge(&mut self, other: Self) {
         self.0 |= other.0;
     }
 
-    /// Every legal move: the state, the event, and whether it was made.
+    /// Returns every legal transition: the state, the event, and true if the transition was made.
     pub fn legal(self) -> impl Iterator<Item = (&'static str, &'static str, bool)> {
         ConnectionState::ALL.iter().copied().flat_map(move |state| {
             let events =

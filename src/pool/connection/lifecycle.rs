@@ -14,7 +14,8 @@ pub enum DrainCause {
     /// The connection carried the maximum number of requests, by configuration or by HTTP/2
     /// identifiers.
     MaxRequests,
-    /// The last user of a stream found the connection unfit for further use.
+    /// A stream ended in a way that makes the connection unfit for further streams, for example
+    /// with a malformed response.
     Unfit,
     /// The backend of the connection was drained or removed.
     Backend,
@@ -88,7 +89,7 @@ words! {
     }
 }
 
-/// Makes [`next`] and the catalogue of legal moves from rows of the form
+/// Makes [`next`] and the catalogue of legal transitions from rows of the form
 /// `name: event if condition, states => lifecycle;`.
 macro_rules! table {
     ($lifecycle:ident, $load:ident: $(

@@ -1,5 +1,5 @@
-//! Random facts, in and out of order, with old tokens replayed. The pool recounts itself after each
-//! fact. This file checks the orders, and that every request ends.
+//! Random facts, in any order, with old tokens replayed. The pool recounts itself after each fact.
+//! This file checks the orders, and that every request ends.
 
 use super::*;
 use crate::pool::random::Random;

@@ -1,4 +1,4 @@
-//! Recounts: nothing is found in a consistent pool, and each miscount is found by its name.
+//! Recounts: a consistent pool has no mismatch, and the recount names each planted miscount.
 
 use super::*;
 use crate::pool::timer::Timer;
