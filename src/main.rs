@@ -1,5 +1,5 @@
-//! The `baton` command. It exits with 0 on success, including a complete drain, with 2 for wrong
-//! usage, and with 1 for every other failure.
+//! The `baton` command. It exits with 0 on success, including an orderly shutdown, with 2 for wrong
+//! usage, and with 1 for every other error. A panic ends it with SIGABRT.
 
 mod allocator;
 
@@ -92,7 +92,7 @@ fn ask(command: impl Future<Output = Result<Ending, String>>) -> ExitCode {
     }
 }
 
-/// Writes the answer to standard output.
+/// Writes a command's output to standard output.
 fn answer(text: &str) -> ExitCode {
     use std::io::Write as _;
     match std::io::stdout().write_all(text.as_bytes()) {

@@ -139,7 +139,7 @@ fn warnings(order: Order, workers: &[WorkerReport]) -> Vec<String> {
     warnings
 }
 
-/// The error to answer if a worker found no backend, or several.
+/// Returns the error reply if a worker found no backend, or several; `None` otherwise.
 fn refusal(query: &Query, found: &Found) -> Option<(StatusCode, Refusal)> {
     let full = |named: &Named| format!("{}: {}", named.cluster, named.backend);
     let Query { cluster, backend } = query;

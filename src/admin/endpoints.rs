@@ -1,5 +1,5 @@
 //! The endpoints of the admin interface: a table of methods and paths. It determines the 404s, the
-//! allowed methods and the answer to `GET /`.
+//! allowed methods and the response to `GET /`.
 
 use std::fmt::Write as _;
 
@@ -48,7 +48,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// True if the request changes something. Then its body is ignored, and the answer is JSON.
+    /// True if the request changes something. Then its body is ignored, and the response is JSON.
     pub(super) fn is_order(&self) -> bool {
         self.methods.contains(&Method::POST)
     }

@@ -12,7 +12,7 @@ use crate::proxy::log;
 use crate::proxy::metrics::{Codes, Counts, EndFrames, Histogram, Requests};
 use crate::proxy::reload::counts::Counts as ReloadCounts;
 
-/// The answer to `GET /metrics`.
+/// Returns the body of the response to `GET /metrics`.
 pub(super) fn encode(answers: &[Answer], access_log: &AccessLog, reloads: &ReloadCounts) -> String {
     let sums = Sums::of(answers);
     let mut text = Text::default();

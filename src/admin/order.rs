@@ -80,7 +80,7 @@ pub(super) async fn admit(head: &Parts, body: Incoming) -> Result<(), Refused> {
 }
 
 /// True if a browser sent the request for a page. Any page that a user opens can send requests to
-/// loopback, though it cannot read the answers (Fetch, 3.2 and 4.6).
+/// loopback, though it cannot read the responses (Fetch, 3.2 and 4.6).
 fn is_from_a_page(headers: &HeaderMap) -> bool {
     headers.contains_key("origin") || headers.contains_key("sec-fetch-site")
 }

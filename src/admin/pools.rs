@@ -21,7 +21,7 @@ pub(crate) struct Worker<'a> {
     pub(crate) clusters: Cow<'a, [ClusterSnapshot]>,
 }
 
-/// The answer to `GET /pools`.
+/// Returns the body of the response to `GET /pools`.
 pub(super) fn encode(answers: &[Answer]) -> String {
     let workers = answers.iter().enumerate().map(|(worker, answer)| Worker {
         worker,

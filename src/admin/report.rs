@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::pool::BackendState;
 use crate::proxy::operator::{Named, WorkerReport};
 
-/// The answer to `/drain`, `/undrain` and `/weight`.
+/// The reply to `/drain`, `/undrain` and `/weight`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// The cluster of the backend.

@@ -30,7 +30,7 @@ pub(super) struct ClusterSum<'a> {
 #[derive(Default)]
 pub(super) struct BackendSum {
     pub(super) metrics: BackendMetrics,
-    /// Connections by [`SlotState`]; never any in `Empty`.
+    /// Connections by [`SlotState`]; the number for `Empty` is always 0.
     pub(super) connections: [u64; SlotState::ALL.len()],
     pub(super) streams: u64,
     pub(super) available_streams: u64,

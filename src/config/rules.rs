@@ -42,7 +42,7 @@ impl Problem {
     }
 }
 
-/// Checks the client limits for bounds that the tables of settings cannot express.
+/// Returns the first client limit that breaks a bound which the tables of settings cannot express.
 fn client_problems(config: &ProxyConfig) -> Option<Problem> {
     let limits = &config.client_limits;
     let wrong = |entry: &'static Entry<_>| Some((entry, entry.check(limits).err()?));
@@ -152,7 +152,8 @@ fn cluster_problems(cluster: &ClusterConfig) -> Vec<Problem> {
     problems
 }
 
-/// Values beyond a bound set by another value: the value's path, the other's path, the relation.
+/// Returns the values that break a bound set by another value: the path of the value, the path of
+/// the other value, and the relation that must hold.
 fn crossed_bounds(cluster: &ClusterConfig) -> Vec<(&'static str, &'static str, &'static str)> {
     let (limits, timeouts) = (&cluster.pool.limits, &cluster.pool.timeouts);
     let bounds = [

@@ -14,7 +14,8 @@ use super::value::{Kind, Value};
 
 /// The least similarity (1 is equal) at which an unknown key counts as a misspelt one.
 const SIMILAR: f64 = 0.65;
-/// The least similarity at which it counts as misspelt even if it is the name of a key elsewhere.
+/// The least similarity at which an unknown key counts as misspelt even if another table has a key
+/// of that name.
 const SAME: f64 = 0.95;
 /// The maximal length of a compared word, in bytes: the cost of a comparison grows with the length.
 const COMPARED_MAX: usize = 64;

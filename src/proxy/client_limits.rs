@@ -22,8 +22,8 @@ settings! {
     pub struct ClientLimits {}
 
     /// The number of frames of each kind that one HTTP/2 connection may receive in each
-    /// [`window`](FrameBudgets::window). What raises a number is listed with it. The defaults are
-    /// the budgets of clients; see also [`FrameBudgets::BACKEND`].
+    /// [`window`](FrameBudgets::window). Each entry names the frames that raise its number. The
+    /// defaults are the budgets of clients; see also [`FrameBudgets::BACKEND`].
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub frames: FrameBudgets {
         /// Time over which frames are counted, at least 1s.
@@ -154,7 +154,7 @@ impl ClientLimits {
     /// Checks that each value is within its bounds.
     ///
     /// # Errors
-    /// The first value that is not.
+    /// The first value that is out of bounds.
     pub fn check(&self) -> Result<(), ConfigError> {
         Self::SETTINGS.iter().try_for_each(|entry| entry.check(self))
     }

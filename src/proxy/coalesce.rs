@@ -25,8 +25,8 @@ impl Coalesce {
         Self { upload, held: None }
     }
 
-    /// Polls for the next piece, coalesced from what is available. Waits only for the first part of
-    /// it.
+    /// Polls for the next piece, coalesced from what is available. Waits only until its first part
+    /// is available.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Piece> {
         if let Some(held) = self.held.take() {
             return Poll::Ready(held);

@@ -140,7 +140,7 @@ words! {
     }
 }
 
-/// The active health check of a cluster. The pool has interval, timeout, fall and rise:
+/// The active health check of a cluster. Interval, timeout, fall and rise are settings of the pool:
 /// [`pool::Timeouts::health_check_interval`], [`pool::HealthConfig::fall`] and so on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheckSettings {

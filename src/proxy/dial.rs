@@ -17,7 +17,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
 pub type BoxedIo = Box<dyn Io>;
 
 /// Connects over TCP, and TLS if the URL's scheme is `https`. Calls `connected` before TLS. Returns
-/// the stream and true if HTTP/2 is to be spoken.
+/// the stream, and true if the connection uses HTTP/2.
 ///
 /// # Errors
 /// The step that failed, and why.

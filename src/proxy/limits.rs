@@ -1,6 +1,7 @@
 //! The numbers of the shell: sizes, counts and times that no setting changes.
 //!
-//! What an operator sets is elsewhere: [`ClientLimits`](super::client_limits::ClientLimits),
+//! Values that an operator sets are elsewhere:
+//! [`ClientLimits`](super::client_limits::ClientLimits),
 //! [`FrameBudgets`](super::client_limits::FrameBudgets) and [`pool::Config`](crate::pool::Config).
 
 use std::time::Duration;
@@ -27,9 +28,9 @@ pub const ACCEPT_LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes that a peer may send ahead on one stream. The window of a backend's connection is this
 /// times its streams, so that a slow client stalls only itself.
 pub const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
-/// Bytes that a client may send ahead on one connection. `h2` keeps tiny DATA frames that cost up
-/// to half of this (each as much as one of 256 bytes) before it takes them for an attack: about
-/// 8000 frames, which many streams with small messages reach together while a backend is dialled.
+/// Bytes that a client may send ahead on one connection. `h2` counts each tiny DATA frame that it
+/// keeps as 256 bytes, and takes more than half of this window for an attack. That is about 8000
+/// frames, enough for many streams with small messages that wait for a dial.
 pub const CLIENT_CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// Bytes of the largest flow-control window (RFC 9113, 6.9.1).
 pub const WINDOW_BYTES_MAX: u64 = (1 << 31) - 1;
@@ -45,21 +46,21 @@ pub const BACKEND_FRAME_BYTES_MAX: u32 = 64 * 1024;
 const _: () = assert!(BACKEND_FRAME_BYTES_MAX as usize >= FRAME_BYTES_DEFAULT);
 const _: () = assert!(BACKEND_FRAME_BYTES_MAX < 1 << 24);
 
-/// Bytes of a piece of a request body from which on it is passed on alone; smaller ones are
-/// coalesced.
+/// Pieces of a request body with fewer bytes than this are coalesced.
 pub const COALESCE_BELOW_BYTES: usize = 4 * 1024;
 const _: () = assert!(COALESCE_BELOW_BYTES <= FRAME_BYTES_DEFAULT);
 
 /// Bytes kept for a client's stream while the client does not read.
 pub const CLIENT_SEND_BUFFER_BYTES: usize = 128 * 1024;
-/// DATA frames read before their consumer has its turn. `h2` bounds how many tiny ones it keeps,
-/// however soon they would have been consumed.
+/// Maximum number of DATA frames read before their consumer runs. `h2` bounds the tiny frames that
+/// it keeps, even if they would be consumed at once.
 pub const DATA_FRAMES_AT_ONCE: usize = 256;
 /// Streams reset by Baton, per connection to a backend, whose late frames are still expected.
 pub const RESET_STREAMS_MAX: usize = 4096;
-/// Streams that may end for an error of the peer's in the life of a connection. The budget
-/// [`provoked_resets`](super::client_limits::FrameBudgets::provoked_resets), over a window, is
-/// meant to bind first; this one bounds the resets that wait to be sent.
+/// Streams of one connection that may end because of an error of the peer. The budget
+/// [`provoked_resets`](super::client_limits::FrameBudgets::provoked_resets), which applies to a
+/// window of time, is meant to be exceeded first; this limit bounds the resets that wait to be
+/// sent.
 pub const PROVOKED_RESETS_MAX: usize = 10_000;
 /// Payload bytes of a frame that are looked at: a GOAWAY's fixed part and the start of its debug
 /// data, a reset's code, or one SETTINGS parameter at a time.
@@ -84,7 +85,7 @@ pub const CHUNK_SIZE_DIGITS_MAX: u8 = 16;
 pub const CONTENT_BYTES_MAX: u64 = i64::MAX as u64;
 
 /// Unread bytes that a lingering close reads and discards, so that closing does not reset the
-/// connection before the client has read the last answer.
+/// connection before the client has read the last response.
 pub const UNREAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes that a lingering close reads at once.
 pub const UNREAD_PIECE_BYTES: usize = 4096;
@@ -100,19 +101,20 @@ pub const PARK_AFTER: Duration = Duration::from_secs(1);
 pub const RESPONSE_FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time between two reports to the pool that a body makes progress.
 pub const PROGRESS_INTERVAL_MAX: Duration = Duration::from_secs(1);
-/// Reports of progress, at least, within the time that a body may stand still.
+/// Minimum number of progress reports within a stall timeout.
 pub const PROGRESS_REPORTS_PER_STALL: u32 = 4;
-/// Cut requests that are kept and logged one by one, of each drain of each worker; further ones are
-/// only counted. Each has its own line in the access log besides.
+/// Cut requests that are kept and logged one by one, for each drain and worker; further ones are
+/// only counted. The access log has a line for each of them in any case.
 pub const CUT_REQUESTS_LISTED_MAX: usize = 100;
 /// Characters of a request's path in an operator's report.
 pub const REPORTED_PATH_CHARS_MAX: usize = 200;
 
 // Health checks.
 
-/// Time before the pool's deadline for a report at which a health check is given up and reported.
+/// A health check that is not finished is reported as failed before the pool's deadline for the
+/// report, by at most this time.
 pub const HEALTH_CHECK_MARGIN_MAX: Duration = Duration::from_millis(10);
-/// The same margin is at most one part in this many of the check's timeout.
+/// That margin is also at most the check's timeout divided by this number.
 pub const HEALTH_CHECK_MARGIN_SHARE: u32 = 20;
 /// Characters of the reason of a failed check. Backends choose some of them.
 pub const HEALTH_CHECK_REASON_CHARS_MAX: usize = 256;
@@ -123,7 +125,7 @@ pub const HEALTH_CHECK_SEND_BUFFER_BYTES: usize = 16 * 1024;
 /// Bytes of a response body that a check reads, so that the backend does not see a broken
 /// connection.
 pub const HEALTH_CHECK_BODY_BYTES_MAX: usize = 64 * 1024;
-/// Bytes of the answer to a gRPC check; its message has a few.
+/// Bytes of the response to a gRPC check; its message has a few.
 pub const HEALTH_CHECK_GRPC_BYTES_MAX: usize = 16 * 1024;
 
 // Configuration.
@@ -145,7 +147,7 @@ pub const SEEDS_PER_CLUSTER: u64 = WORKERS_MAX as u64;
 
 /// Pause between two audits of a pool.
 pub const AUDIT_INTERVAL: Duration = Duration::from_secs(1);
-/// An audit takes at most one part in this many of a worker's time: a slow one comes less often.
+/// The pause after an audit is at least this many times as long as the audit took.
 pub const AUDIT_TIME_SHARE: u32 = 100;
 /// Time between the first audits of two pools that start together, so that not all come at once.
 pub const AUDIT_STAGGER: Duration = Duration::from_millis(37);
@@ -166,7 +168,8 @@ pub const FORCED_STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Time that the workers have to confirm a reload.
 pub const RELOAD_CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time between two looks at the watched files. A file that changes must stand still for as long.
+/// Time between two polls of the watched files. A changed file must then stay unchanged for this
+/// long before it is read.
 pub const FILE_WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 // The logs.
@@ -179,8 +182,8 @@ pub const LOG_BATCH_BYTES: usize = 64 * 1024;
 pub const LOG_SPARE_BYTES: usize = 4 * LOG_BATCH_BYTES;
 const _: () = assert!(LOG_SPARE_BYTES <= LOG_QUEUE_BYTES_MAX);
 
-/// Time that a line of the access log waits for others before it is written. To wake the thread and
-/// to write takes longer than to answer most requests.
+/// Time that a line of the access log waits for further lines before it is written. Waking the
+/// thread and writing takes longer than serving most requests.
 pub const LOG_COALESCE_TIME: Duration = Duration::from_millis(10);
 /// Dropped lines after which they are reported even if the queue never empties.
 pub const LOG_DROPPED_LINES_REPORTED: u64 = 10_000;
@@ -204,24 +207,24 @@ pub const ADMIN_FIELDS_MAX: usize = 64;
 pub const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Time that the workers have to answer; one that has not is reported as late.
 pub const WORKER_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
-/// Backends named in the text of an error; the answer lists all of them beside it.
+/// Backends named in the text of an error; the response also lists all of them.
 pub const NAMED_BACKENDS_MAX: usize = 5;
 const _: () = assert!(
     2 * ADMIN_READ_TIMEOUT.as_millis() + WORKER_ANSWER_TIMEOUT.as_millis()
         < ADMIN_CONNECTION_TIMEOUT.as_millis()
 );
 
-// The commands that ask it.
+// The commands that use the admin interface.
 
-/// Time that the admin interface has to answer a command.
+/// Time that the admin interface has to respond to a command.
 pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes of an answer to a command.
+/// Bytes of the response to a command.
 pub const COMMAND_ANSWER_BYTES_MAX: usize = 256 * 1024 * 1024;
-/// Time between two questions of a command with `--wait`.
+/// Time between two requests of a command with `--wait`.
 pub const WAIT_POLL_INTERVAL: Duration = Duration::from_millis(200);
-/// Shortest time between two lines of a command with `--wait`.
+/// Shortest time between two lines of output of a command with `--wait`.
 pub const WAIT_LINE_INTERVAL: Duration = Duration::from_secs(1);
-/// Questions in a row that a worker may leave unanswered; each takes [`WORKER_ANSWER_TIMEOUT`] or
+/// Requests in a row that a worker may leave unanswered; each takes [`WORKER_ANSWER_TIMEOUT`] or
 /// more.
 pub const WAIT_SILENT_POLLS_MAX: u32 = 30;
 const _: () = assert!(WORKER_ANSWER_TIMEOUT.as_millis() < COMMAND_TIMEOUT.as_millis());

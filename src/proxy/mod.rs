@@ -9,7 +9,7 @@
 //! | [`clusters`], [`route`] | a worker's clusters, and routing of requests to them |
 //! | [`driver`] | owns a pool: one for each cluster of each worker |
 //! | [`downstream`] | client connections |
-//! | [`relay`], [`relay_body`], [`replay_body`], [`gather`], [`progress`] | one request |
+//! | [`relay`], [`relay_body`], [`replay_body`], [`coalesce`], [`progress`] | one request |
 //! | [`upstream`], [`dial`] | backend connections |
 //! | [`http2_wire`] | the HTTP/2 wire: reads, counts and merges frames |
 //! | [`message_guard`] | strict checks of HTTP/1.1 messages |

@@ -131,8 +131,8 @@ impl RelayedRequest {
         }
     }
 
-    /// Reports to the pool that an attempt failed. The pool decides what that proves, and says so
-    /// with the next attempt or with the end.
+    /// Reports to the pool that an attempt failed. The pool decides what that proves; its decision
+    /// comes with the order for the next attempt or with the end.
     pub(super) fn fail(&mut self, stream: StreamToken, failure: StreamFailure) {
         let handled = self.driver.tell(Input::StreamFailed { stream, failure });
         // Otherwise the pool had already given up this attempt, for another reason.

@@ -19,7 +19,8 @@ enum Kept {
     Trailers(HeaderMap),
 }
 
-/// Another attempt can start at the first byte only while everything received is kept.
+/// The state of the kept bytes: either every received byte is kept, so that another attempt can
+/// start at the first byte, or keeping was given up.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Replay {
     Keeping { bytes: usize },

@@ -70,7 +70,8 @@ pub fn run_from(config: ProxyConfig, source: Source) -> Result<(), StartError> {
         .build()
         .map_err(|error| StartError(format!("runtime: {error}")))?;
     let _context = runtime.enter();
-    // Before anything shows that the proxy runs: from then on, a signal must stop it in order.
+    // Signals are handled before anything shows that the proxy runs, so that a signal always leads
+    // to an orderly stop.
     let signals = Signals::listen()?;
     let access_log = AccessLog::open(&config.access_log).map_err(StartError)?;
     let admin = config.admin.map(admin::listen).transpose().map_err(StartError)?;

@@ -25,7 +25,7 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Creates it with counters at 0. `clock` is the clock of the worker's drivers.
+    /// Creates the telemetry with counters at 0. `clock` is the clock of the worker's drivers.
     #[must_use]
     pub fn new(access_log: AccessLog, worker: usize, clock: Clock) -> Rc<Self> {
         Rc::new(Self {

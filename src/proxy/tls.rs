@@ -66,8 +66,8 @@ pub struct BackendTls {
     pub config: Arc<ClientConfig>,
 }
 
-/// Distinguishes two uses of TLS. A session is resumed only if all of it is the same: each
-/// combination has its own configuration, and so its own session cache.
+/// Everything that must be equal for a TLS session to be resumed. Each key has its own
+/// configuration, and so its own session cache.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct SessionKey {
     address: String,

@@ -1,4 +1,4 @@
-//! All settings, each in one place. These tables drive the reader of files, `baton config` and the
+//! All settings, each defined once. These tables drive the reader of files, `baton config` and the
 //! flags of `baton run`: a new setting is one new entry. The entries of pools and clients are in
 //! [`pool::settings`](crate::pool::settings) and [`client_limits`](crate::proxy::client_limits).
 //!
@@ -12,8 +12,8 @@
 //! | [`BACKEND`] | each backend | `[[cluster.NAME.backend]]` |
 //! | [`ROUTE`] | each route | `[[route]]` |
 //!
-//! An entry names its table within the table of its part. An entry that names a new table, such as
-//! `[admin]`, creates it.
+//! Each entry gives its table in the file, relative to the table of its part. To add a table such
+//! as `[admin]`, it is enough to name it in an entry.
 
 mod clients;
 mod cluster;

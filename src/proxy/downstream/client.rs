@@ -38,9 +38,10 @@ impl Client {
         Self { downstream, arrival, accepted, watch }
     }
 
-    /// Answers a request. All work is done when the future is polled: after reading a head, `hyper`
-    /// may find that the client is gone, and before it polls it reads on in the body, which decides
-    /// if the connection can be kept without that body.
+    /// Answers a request. Does nothing until the future is polled. `hyper` creates the future when
+    /// it has read the head, and then may find that the client is gone. Before it polls the future,
+    /// it also reads from the body; if the whole body has arrived by then, the connection can be
+    /// kept even if the request is refused.
     pub(super) fn answer(&self, request: Request<Incoming>) -> Answering {
         let in_flight = self.watch.enter();
         let client = self.clone();

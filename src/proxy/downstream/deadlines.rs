@@ -1,5 +1,5 @@
-//! Deadlines of one client's connection. Counts its requests in flight, and keeps the times since
-//! which nothing has moved.
+//! Deadlines of one client's connection. Counts its requests in flight, and records when it became
+//! idle, blocked or closing.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -31,7 +31,7 @@ pub(super) enum Expired {
     LingeringClose,
 }
 
-/// The state of a connection. Times are of the worker's clock.
+/// The state that a connection's deadlines depend on, in times of the worker's clock.
 #[derive(Debug)]
 pub(super) struct Watch {
     clock: Clock,
@@ -71,8 +71,8 @@ impl Watch {
         self.in_flight.get() > 0
     }
 
-    /// The time since which no request is in flight and nothing waits to be written; `None` if
-    /// either is not so. hyper drops a response body before its last bytes are written.
+    /// Returns when the connection became idle; `None` if a request is in flight or a write is
+    /// blocked. hyper drops a response body before its last bytes are written.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let idle = !self.is_busy() && self.write_blocked_since.get().is_none();
         idle.then(|| self.idle_since.get())
@@ -101,12 +101,12 @@ impl Watch {
         }
     }
 
-    /// Waits until a deadline passes and returns it. Each function returns the time since which
-    /// something is due, if it is: `head_since` a head, `idle_since` the next request,
-    /// `parkable_since` the next request on a connection that could be parked.
+    /// Waits until a deadline passes, and returns it. The functions return when a wait began, or
+    /// `None` if it has not: `head_since` the wait for a head, `idle_since` the wait for the next
+    /// request, and `parkable_since` the same wait on a connection that could be parked.
     ///
-    /// A wait that starts while this sleeps has its whole time ahead, so sleeping for the shortest
-    /// of all timeouts misses none.
+    /// A wait that begins while this function sleeps has its full timeout left, so it is enough to
+    /// sleep until the first of the present deadlines, or for the shortest timeout if that is less.
     pub(super) async fn expired(
         &self,
         limits: &ClientLimits,

@@ -138,17 +138,16 @@ fn expired(client: &Client, facts: &GuardFacts) -> impl Future<Output = Expired>
     )
 }
 
-/// The time since which the connection could be parked: every head was answered, no body is in
-/// flight, and no byte of a next request was read. Only then does `hyper` hold no state that
-/// counts.
+/// Returns when the connection became parkable: every head was answered, no body is in flight, and
+/// no byte of a next request was read. Only then does `hyper` hold no state that matters.
 fn parkable_since(client: &Client, facts: &GuardFacts) -> Option<Instant> {
     let answered = facts.heads_begun.get() == client.watch.served();
     let ended = client.arrival.open_requests() == 0;
     client.watch.idle_since().filter(|_| answered && ended && facts.is_between_messages())
 }
 
-/// The time since which the head deadline runs. While a response is due, it does not run for the
-/// next head.
+/// Returns when the head deadline started; `None` if it does not run. It does not run for the next
+/// head while a response is due.
 fn head_since(client: &Client, facts: &GuardFacts) -> Option<Instant> {
     let since = facts.head_open_since.get()?;
     let idle_since = client.watch.idle_since()?;

@@ -132,7 +132,7 @@ fn waits<'a>(client: &'a Client, facts: &'a RefCell<Facts>, drained: bool) -> Wa
     Waits::new(client.downstream.draining.clone(), drained, expired)
 }
 
-/// The time since which SETTINGS or the rest of a header block is due.
+/// Returns when the wait for SETTINGS, or for the rest of a header block, began.
 fn head_since(client: &Client, facts: &RefCell<Facts>) -> Option<Instant> {
     let facts = facts.borrow();
     if facts.is_ending() {
@@ -150,8 +150,8 @@ struct Refused {
 }
 
 impl Refused {
-    /// Reports requests that `h2` refused since the last call. Call after polling the connection:
-    /// requests it has not handed over by then never will be.
+    /// Reports requests that `h2` refused since the last call. Call after polling the connection: a
+    /// request that the poll did not hand over never will be.
     fn settle(&self, client: &Client, facts: &RefCell<Facts>) {
         let mut facts = facts.borrow_mut();
         if facts.blocked || facts.going_away || facts.is_ending() {

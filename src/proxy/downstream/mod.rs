@@ -5,9 +5,9 @@
 //! | [`admission`] | the limits on the number of connections |
 //! | `client`, `client_io` | one client's connection, for either protocol |
 //! | `http1`, `http2` | serving each protocol, with its deadlines |
-//! | `rest` | parked HTTP/1.1 connections |
-//! | `watch` | requests in flight and deadlines of a connection |
-//! | `refusal` | what clients are refused |
+//! | `parked` | parked HTTP/1.1 connections |
+//! | `deadlines`, `waits` | deadlines of a connection, its requests in flight, and the drain order |
+//! | `refusal` | the limit and the response for each error of a client |
 
 pub mod admission;
 mod client;

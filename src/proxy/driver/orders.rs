@@ -235,7 +235,7 @@ impl Core {
         Some(found)
     }
 
-    /// Returns a request as it is while it waits for a connection.
+    /// Returns a request without its stream, as if it waited for a connection.
     fn waiting(&self, request: RequestId, now: Instant) -> Option<AtStake> {
         let live = self.live(request)?;
         let parts = &live.head.parts;
@@ -267,7 +267,8 @@ impl Core {
         let all = requests.filter_map(|request| self.waiting(request, now));
         let streams = self.all_connections().flat_map(|connection| self.pool.streams(connection));
         let all = all.chain(streams.filter_map(|view| self.on_stream(&view, now)));
-        // A request with a stream replaces itself without one.
+        // A request on a stream is listed twice; its second entry, with the stream, replaces the
+        // first.
         let all: BTreeMap<_, _> = all.map(|it| (it.request, it)).collect();
         all.into_values().collect()
     }

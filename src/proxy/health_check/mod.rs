@@ -6,11 +6,12 @@
 //! ([`ClusterConfig::pool_config`](super::config::ClusterConfig::pool_config)); the others receive
 //! its results by a command, as [`HealthCheckFound`].
 //!
-//! Each check opens its own connection, never one of the pool's, and closes it afterwards. A kept
-//! connection would still respond where no new one is accepted, and could be confused with one that
-//! the backend closed in between. The cost is one handshake per interval, with the TLS session
-//! resumed. No state is held between two checks, and a check holds at most the buffers of one
-//! connection with one stream, for as long as the pool waits for it.
+//! Each check opens its own connection, never one of the pool's, and closes it afterwards. A
+//! connection kept for the next check could still pass while the backend accepts no new ones, and
+//! if the backend closed it between two checks, that would look like a failure. The cost is one
+//! handshake per interval, with the TLS session resumed. No state is held between two checks, and a
+//! check holds at most the buffers of one connection with one stream, for as long as the pool waits
+//! for it.
 
 mod connection;
 mod grpc;
@@ -68,7 +69,8 @@ pub struct HealthCheckFailure {
 pub struct HealthChecker {
     peers: Rc<Peers>,
     settings: RefCell<Rc<HealthCheckSettings>>,
-    /// The reason of the check whose report the pool is handling.
+    /// The reason of the failed check whose report the pool is handling; `None` if that check
+    /// passed.
     reported: RefCell<Option<Arc<str>>>,
     /// Checks that have not reported yet.
     running: RefCell<BTreeMap<BackendToken, Rc<Check>>>,
@@ -103,7 +105,7 @@ impl HealthChecker {
     pub fn judged(&self, cluster: &str, backend: &BackendEntry, passed: bool, now: Instant) {
         let reported = self.reported.take();
         let running = self.running.borrow_mut().remove(&backend.token);
-        // On a worker that is held up, the pool's deadline may pass before the check's.
+        // If the worker is delayed, the pool's deadline may pass before the check's.
         let late = || running.map_or_else(|| NO_REPORT.into(), |check| check.late().into());
         let failure = (!passed).then(|| reported.unwrap_or_else(late));
         self.note(backend.token, failure.as_ref(), now);
@@ -168,7 +170,7 @@ async fn report(driver: &Rc<Driver>, check: &Rc<Check>, number: u32) {
     let _ = driver.tell(Input::HealthCheckFinished { backend, number, passed });
     driver.health_checks().reported_on(check);
     let left = time.saturating_sub(driver.now().since(begun));
-    // How the connection ends does not matter, only that it does.
+    // It does not matter if the connection closes gracefully or the time runs out.
     let _ = seams::timeout(left, rest).await;
 }
 

@@ -54,7 +54,7 @@ pub(super) struct Scanner {
 }
 
 impl Scanner {
-    /// Frames start after `skip` bytes.
+    /// Creates a scanner of a byte stream whose frames start after `skip` bytes.
     pub(super) fn new(skip: usize) -> Self {
         Self {
             skip,
@@ -71,8 +71,8 @@ impl Scanner {
         self.skip == 0 && self.head_length == 0
     }
 
-    /// Scans the next bytes. Returns the offset at which the first frame starts in them, if one
-    /// can.
+    /// Scans the next bytes. Returns the offset of the first frame that starts in them or right
+    /// after them; `None` if they all belong to one frame that goes on.
     pub(super) fn scan(
         &mut self,
         mut bytes: &[u8],

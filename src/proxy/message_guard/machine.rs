@@ -25,9 +25,9 @@ const VERSION_LENGTH: u32 = 8;
 /// The names of the fields that determine the framing.
 const CONTENT_LENGTH: &[u8] = b"content-length";
 const TRANSFER_ENCODING: &[u8] = b"transfer-encoding";
-/// They are not longer.
+/// The length of the longer of these names.
 const NAME_KEPT: usize = TRANSFER_ENCODING.len();
-/// Nor are the values that are accepted for them.
+/// An upper bound of the length of the values that these fields may have.
 const VALUE_KEPT: usize = 20;
 
 words! {

@@ -73,7 +73,7 @@ impl Source {
     /// the configuration cannot be read, the files named before stay in it.
     ///
     /// # Errors
-    /// All errors, one line each, with their place in the file if they have one.
+    /// All errors, one line each, with their position in the file if they have one.
     pub fn load(&self, stamps: &mut Stamps) -> Result<Loaded, Vec<String>> {
         if let Some(file) = &self.file {
             stamps.add(file);
@@ -91,8 +91,8 @@ impl Source {
         }
         check(&config)?;
         let certificates = Certificates::load(&config).map_err(|errors| {
-            // Reports the same errors with their place in the file, unless the file was corrected
-            // meanwhile.
+            // Reports the same errors with their positions in the file, unless the file was
+            // corrected meanwhile.
             (self.check)().err().unwrap_or(errors)
         })?;
         let contents = files.into_iter().map(|file| {

@@ -44,7 +44,7 @@ impl Stamps {
         self.0.entry(path.to_owned()).or_insert_with(|| Stamp::of(path));
     }
 
-    /// Removes all other files.
+    /// Removes the files that are not in `files`.
     pub fn keep_only(&mut self, files: &[PathBuf]) {
         self.0.retain(|path, _| files.contains(path));
     }

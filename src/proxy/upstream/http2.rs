@@ -90,7 +90,8 @@ pub(super) async fn run(
         .max_header_list_size(RESPONSE_HEAD_BYTES_MAX)
         .max_local_error_reset_streams(Some(PROVOKED_RESETS_MAX))
         .max_concurrent_reset_streams(RESET_STREAMS_MAX)
-        // `h2` measures this duration on the system clock; only the count above is to limit.
+        // `h2` measures this duration on the system clock; the count above is meant to be the only
+        // limit.
         .reset_stream_duration(Duration::from_secs(u64::from(u32::MAX)))
         .enable_push(false)
         .handshake(tapped)

@@ -132,8 +132,8 @@ async fn ordered_end(orders: &mut Receiver<ConnectionOrder>) -> Ended {
     }
 }
 
-/// Dials the backend, and measures how long that takes. Returns the stream and true if HTTP/2 is to
-/// be spoken.
+/// Dials the backend, and measures how long that takes. Returns the stream, and true if the
+/// connection uses HTTP/2.
 async fn dialled(context: &Context) -> Result<(BoxedIo, bool), Ended> {
     let driver = &context.driver;
     let begun = driver.now();

@@ -6,7 +6,7 @@ use crate::proxy::message_guard::lexemes::{Kept, is_in_target, is_text, is_token
 
 /// The end of a head, or of trailers.
 const EMPTY_LINE: &[u8] = b"\r\n";
-/// As many bytes as the smallest registers for several take.
+/// Bytes of the smallest SIMD register.
 const BLOCK: usize = 16;
 
 impl Machine {
@@ -60,7 +60,7 @@ impl Machine {
         Some(length)
     }
 
-    /// The bytes that the limit leaves for the rest of the head.
+    /// Returns the bytes that the limit leaves for the rest of the head.
     fn bytes_left(&self) -> usize {
         (self.limits.bytes - self.head.bytes) as usize
     }
@@ -71,7 +71,8 @@ fn run_of(bytes: &[u8], belongs: impl Fn(u8) -> bool) -> usize {
     bytes.iter().position(|byte| !belongs(*byte)).unwrap_or(bytes.len())
 }
 
-/// The same for a `belongs` that only compares bytes: the compiler can then check a block at once.
+/// Returns the same as [`run_of`], faster if `belongs` only compares bytes: the compiler then
+/// checks a whole block at once.
 fn long_run_of(bytes: &[u8], belongs: impl Fn(u8) -> bool) -> usize {
     let all_belong = |block: &&[u8]| block.iter().fold(true, |all, byte| all & belongs(*byte));
     let blocks = bytes.chunks_exact(BLOCK).take_while(all_belong).count();
