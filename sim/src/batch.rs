@@ -34,7 +34,7 @@ pub struct Batch {
 pub struct Failure {
     /// The seed.
     pub seed: u64,
-    /// Its position in the batch, from 0.
+    /// The position of the seed in the batch, from 0.
     pub place: u64,
     /// The invariant that did not hold.
     pub violation: Violation,
@@ -51,7 +51,7 @@ pub struct Summary {
     pub time_ns: u128,
     /// Wall-clock time.
     pub took: Duration,
-    /// Cells and marks met.
+    /// Table cells and rare situations that were met.
     pub coverage: Coverage,
     /// The failing seed with the lowest position, if any. All seeds before it passed.
     pub failure: Option<Failure>,

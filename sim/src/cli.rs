@@ -49,7 +49,7 @@ enum Command {
     Exhaust(ExhaustArguments),
     /// Apply each known bug to a copy of the pool and check that the simulator finds it
     Mutants(MutantsArguments),
-    /// List the cells of the pool's tables and the rare situations that were met and never met
+    /// List the cells of the pool's tables and the rare situations that the seeds never met
     Coverage(CoverageArguments),
     /// Run each seed twice here and once in another process, and compare
     Doctor(DoctorArguments),

@@ -38,8 +38,8 @@ pub struct Scope {
     /// Requests in all
     #[arg(long, default_value_t = 2, value_parser = up_to(3))]
     pub requests: usize,
-    /// Faults in one run, of any kind at any moment, or `any` number; an expired deadline is not
-    /// counted
+    /// Maximum number of faults in one run, of any kind at any moment, or `any`; an expired
+    /// deadline is not counted
     #[arg(long, default_value = "1", value_parser = faults, value_name = "N|any")]
     pub faults: Faults,
     /// Let the operator add (at most one), remove and drain backends, with health checks on; each
@@ -142,11 +142,11 @@ struct Node {
     /// Faults so far.
     faults: usize,
     depth: u32,
-    /// Its index in the list of ways.
+    /// The index, in `ways`, of the step that led to this state.
     way: u32,
 }
 
-/// One step of a path: the previous state, the time and the fact.
+/// One step of a path to a state: the index of the previous step, the time and the fact.
 struct Way {
     from: u32,
     at: Instant,

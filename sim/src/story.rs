@@ -12,7 +12,7 @@ use words::Names;
 
 pub use words::Slot;
 
-/// The party that caused an event.
+/// A column of the story: the party that caused an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Lane {
@@ -56,7 +56,7 @@ pub struct Line {
 #[must_use]
 pub fn tell(plan: &Plan, trace: &Trace) -> Vec<Line> {
     let mut names = Names::new(plan, trace);
-    // The client of the arrival that the pool receives next.
+    // The request whose arrival is the next fact.
     let mut asked = None;
     let line = |entry| line(entry, &mut names, plan, &mut asked);
     trace.entries.iter().filter_map(line).collect()

@@ -11,7 +11,7 @@ use crate::world::tables::{DownFrame, UpFrame};
 /// One event.
 #[derive(Clone, Debug)]
 pub(crate) enum What {
-    /// A request arrived from a client; the fact follows.
+    /// A request arrived from a client; the next event is the fact about it.
     Asked(u32),
     /// The pool received a fact: its answer, its orders and its slots afterwards.
     TracedFact(Box<TracedFact>),

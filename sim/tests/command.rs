@@ -44,7 +44,7 @@ fn a_commit_hash_is_a_seed() {
 fn a_replay_prints_the_story_and_can_be_filtered() {
     let whole = text(&sim(&["replay", "7"]));
     assert!(whole.contains("client") && whole.contains("backend"), "{whole}");
-    assert!(whole.contains("asks: "), "{whole}");
+    assert!(whole.contains("arrives: "), "{whole}");
     let start = text(&sim(&["replay", "7", "--until", "3"]));
     assert!(start.len() < whole.len());
     let only = text(&sim(&["replay", "7", "--only", "r0"]));

@@ -49,7 +49,7 @@ fn the_page_shows_the_lanes_and_the_slider_moves() {
     for lane in ["client", "pool", "connection", "backend"] {
         assert!(at_start.contains(&format!("<div class=\"head\">{lane}</div>")), "{lane}");
     }
-    assert!(at_start.contains("asks: "), "the story is there");
+    assert!(at_start.contains("arrives: "), "the story is there");
     assert!(at_start.contains(">line 2 of "), "a link selects a line");
     let later = |text: &str| text.matches(" later\">").count();
     let moved = text.replace(

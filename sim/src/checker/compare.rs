@@ -5,7 +5,8 @@ use baton::pool::{BackendId, Instant, Pool, Strategy};
 use super::model::{ConnectionPhase, Model};
 use super::{Invariant, Verdict, require};
 
-/// Times that a backend with capacity may be passed over, per configured backend.
+/// The number of times that a backend with capacity may be passed over, for each configured
+/// backend.
 const PASSED_OVER_MAX: u32 = 3;
 
 impl Model {

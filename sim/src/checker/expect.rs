@@ -181,7 +181,8 @@ impl Model {
         answer
     }
 
-    /// Returns true if the request was sent whole and waits for its response: no body data passes.
+    /// Returns true if the whole request was sent and no response has started, so that no body data
+    /// can pass.
     fn is_sent_without_answer(&self, token: StreamToken) -> bool {
         match self.stream(token) {
             Some((_, _, ModelStream::Open { request, .. })) => {

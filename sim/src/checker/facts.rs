@@ -160,7 +160,7 @@ impl Model {
     }
 
     /// Extends the stall deadline: a response gets its full timeout again; a request body gets the
-    /// time its bytes earn at the minimum rate, so that a slow body runs out of time.
+    /// time that its bytes take at the minimum rate, so that a slow body runs out of time.
     fn progressed(&mut self, now: Instant, stream: StreamToken, bytes: u32) {
         let index = self.carried(stream);
         let timeouts = self.config.timeouts;
@@ -326,8 +326,8 @@ impl Model {
         self.end(index, ending);
     }
 
-    /// The replay buffer is gone: only the attempt that the bytes passed through has the whole
-    /// body.
+    /// The replay buffer is dropped: only the attempt that the bytes passed through can send the
+    /// whole body.
     fn outgrow(&mut self, now: Instant, index: u32, stream: StreamToken) {
         let request = self.request_mut(index);
         request.replayable = false;

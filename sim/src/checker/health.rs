@@ -69,8 +69,8 @@ impl Model {
         }
     }
 
-    /// Counts a failure of the backend. Half-open, only the failure of the trial request or of a
-    /// dial counts.
+    /// Counts a failure of the backend. While the backend is half-open, only the failure of the
+    /// trial request or of a dial counts.
     pub(super) fn backend_failed(&mut self, now: Instant, backend: BackendId, of_half_open: bool) {
         let needed = self.config.health.failures;
         let may_eject = self.may_eject();
@@ -138,8 +138,8 @@ impl Model {
         }
     }
 
-    /// Assigns a request to the backend. Half-open, it becomes the trial request until the response
-    /// head's timeout.
+    /// Assigns a request to the backend. If the backend is half-open, the request is its trial
+    /// request until the timeout for a response head.
     pub(super) fn request_bound(&mut self, now: Instant, backend: BackendId, request: u32) {
         let until = now.after(self.config.timeouts.response_head);
         let state = &mut self.backends[usize::from(backend.0)];
@@ -164,8 +164,8 @@ impl Model {
         }
     }
 
-    /// Ends the ejection or trial request that expires at `at`; of several, the first in table
-    /// order.
+    /// Ends the ejection or trial request that expires at `at`; if there are several, the first in
+    /// table order.
     pub(super) fn ejection_over(&mut self, at: Instant) {
         let due = self.backends.iter_mut().find_map(|state| match state.health {
             Health::Ejected { times, until } if until == at => Some((state, times, 0)),

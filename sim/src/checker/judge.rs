@@ -1,4 +1,4 @@
-//! Each step of a pool, judged: the fact, the answer, the orders, and then the pool's own view.
+//! Checks each step of a pool: the fact, the answer, the orders, and then the pool's own view.
 
 use baton::pool::{Config, Handled, Input, Instant, Output, Pool};
 

@@ -40,9 +40,10 @@ pub(super) struct ModelConnection {
     pub(super) responses: u32,
     /// It was closed without GOAWAY under requests, and no cut-off request has been reported yet.
     pub(super) closed_without_goaway: bool,
-    /// Deadline by which it ends, set when its backend is drained or removed.
+    /// The time at which the connection ends at the latest, set when its backend is drained or
+    /// removed.
     pub(super) ends_at: Option<Instant>,
-    /// True if it must not end before `ends_at`, because it drains for that reason alone.
+    /// True if the connection must not end before `ends_at`: it drains only because of its backend.
     pub(super) only_then: bool,
     /// It would accept streams again if its backend returned.
     pub(super) resumable: bool,
@@ -282,7 +283,7 @@ impl Model {
         }
     }
 
-    /// The places of a connection's streams.
+    /// The indices of a connection's streams in the table.
     pub(super) fn streams_of(&self, slot: usize) -> std::ops::Range<usize> {
         let per_connection = self.config.limits.streams_per_connection;
         slot * per_connection..(slot + 1) * per_connection

@@ -15,7 +15,7 @@ baton::words! {
         GoAwayRose = "a second GOAWAY with a higher last id",
         /// A non-idempotent request was retried.
         PostRetried = "a non-idempotent request was retried",
-        /// A request ended because its evidence forbids a retry.
+        /// A non-idempotent request ended because its evidence forbids a retry.
         PostNotRetried = "a non-idempotent request was not retried for lack of evidence",
         /// A request used up its attempts.
         AttemptsUsedUp = "a request used up its attempts",
@@ -37,7 +37,7 @@ baton::words! {
         ConnectDeadline = "a dial passed its deadline",
         /// A connection was closed because it was idle.
         IdleClosed = "an idle connection was closed",
-        /// All waiting requests were cancelled during a dial.
+        /// All requests that waited for a dial were cancelled during the dial.
         DialOutlivedItsCause = "every waiting request was cancelled during a dial",
         /// A request waited longer than the queue timeout.
         QueueDeadline = "a request passed its queue deadline",

@@ -115,7 +115,7 @@ impl Aim<'_> {
         self.stream.below(self.shape.window_us + self.shape.window_us / 4)
     }
 
-    /// The delay of a fault: zero for half of them, up to a second for the others.
+    /// Draws the delay of a fault: zero for half of the faults, up to a second for the others.
     fn after(&mut self) -> u64 {
         if self.stream.chance(50) { 0 } else { self.stream.wide(1, 1_000_000) }
     }

@@ -32,9 +32,9 @@ pub struct PoolPlan {
     pub weight: u16,
     /// True if the pool knows that the first backend carries one stream per connection.
     pub exclusive: bool,
-    /// Places for backends beyond those at the start.
+    /// Table entries for backends beyond those at the start.
     pub spare_places: usize,
-    /// Generations of each connection slot; as many as a token can count if `None`.
+    /// Generations of each connection slot; the most that a token can count if `None`.
     pub generations: Option<u32>,
 }
 

@@ -1,4 +1,4 @@
-//! The names of things and the words for events.
+//! Names of things in the story, and descriptions of events.
 
 use std::collections::BTreeMap;
 
@@ -81,7 +81,7 @@ impl<'a> Names<'a> {
         format!("{}/s{}", self.connection(token.connection), token.ordinal + 1)
     }
 
-    /// The words for a frame to the backend, and the names of what it concerns.
+    /// Describes a frame to the backend, and names the backend and the request that it concerns.
     pub(super) fn up(&self, link: u32, frame: UpFrame) -> (String, Vec<String>) {
         let exchange = match frame {
             UpFrame::Headers(exchange) | UpFrame::BodyEnd(exchange) | UpFrame::Reset(exchange) => {
@@ -101,7 +101,7 @@ impl<'a> Names<'a> {
         (text, about)
     }
 
-    /// The words for a frame from the backend, and the names of what it concerns.
+    /// Describes a frame from the backend, and names the backend and the request that it concerns.
     pub(super) fn down(&self, link: u32, frame: DownFrame) -> (String, Vec<String>) {
         let exchange = match frame {
             DownFrame::Informational(exchange)
@@ -195,7 +195,7 @@ impl<'a> Names<'a> {
         let name = request.map_or("?".to_owned(), |request| self.request(request));
         let method = if idempotent { "GET" } else { "POST" };
         let body = if has_body { " with a body" } else { "" };
-        format!("{name} asks: {method}{body}")
+        format!("{name} arrives: {method}{body}")
     }
 
     pub(super) fn input(
@@ -239,9 +239,9 @@ impl<'a> Names<'a> {
                 format!("{name} is closed, sent through {sent_through}")
             }
             Input::StreamOpened { stream, stream_id } => {
-                format!("{} has id {stream_id}", self.stream(stream))
+                format!("{} opened with id {stream_id}", self.stream(stream))
             }
-            Input::RequestSent { stream } => format!("{} is sent", self.stream(stream)),
+            Input::RequestSent { stream } => format!("{} request sent", self.stream(stream)),
             Input::ResponseStarted { stream, .. } => {
                 format!("{} response starts", self.stream(stream))
             }
@@ -251,7 +251,7 @@ impl<'a> Names<'a> {
             }
             Input::ResetSent { stream } => format!("{} reset is sent", self.stream(stream)),
             Input::BodyProgressed { stream, bytes } => {
-                format!("{} passes {bytes} bytes", self.stream(stream))
+                format!("{} body progress: {bytes} bytes", self.stream(stream))
             }
             Input::BackendAdded { .. }
             | Input::BackendRemoved { .. }
@@ -322,12 +322,12 @@ impl<'a> Names<'a> {
     }
 }
 
-/// A backend as the pool names it: its slot and generation.
+/// Names a backend as the pool does: by its index in the pool's table and its generation.
 fn place(token: BackendToken) -> String {
-    format!("slot {}/{}", token.backend.0, token.generation)
+    format!("backend slot {}/{}", token.backend.0, token.generation)
 }
 
-/// The words for the failure of a stream.
+/// Describes the failure of a stream.
 fn how(failure: StreamFailure) -> String {
     match failure {
         StreamFailure::Reset { code } => format!("{} code={code:#x}", failure.name()),
@@ -335,13 +335,13 @@ fn how(failure: StreamFailure) -> String {
     }
 }
 
-/// The words for an operator's action or the result of a health check.
+/// Describes an operator's action or the result of a health check.
 fn operator(input: Input) -> String {
     match input {
         Input::BackendAdded { weight, .. } => format!("a backend is added, weight {weight}"),
         Input::BackendRemoved { backend } => format!("{} is removed", place(backend)),
         Input::DrainRequested { backend, within } => {
-            format!("{} drains within {within:?}", place(backend))
+            format!("{} drains, deadline in {within:?}", place(backend))
         }
         Input::DrainCancelled { backend } => format!("{} is undrained", place(backend)),
         Input::WeightChanged { backend, weight } => {

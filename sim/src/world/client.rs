@@ -60,7 +60,7 @@ impl World<'_> {
         self.places[id.index as usize] = request;
     }
 
-    /// The request that an id names, even while its arrival is handled.
+    /// Returns the request that an id names, even while the pool handles its arrival.
     pub(super) fn request_of(&mut self, id: RequestId) -> u32 {
         if self.arriving != NONE && self.requests[self.arriving as usize].id.is_none() {
             let known = self.places[id.index as usize];
@@ -141,9 +141,9 @@ impl World<'_> {
         }
     }
 
-    /// Returns true if the upload continues now; if it continues later, schedules `event` then. The
-    /// task that sends the body runs beside the task that reports on the stream, and may be one
-    /// step ahead of the report.
+    /// Returns true if the upload can continue now. If it can continue only later, schedules
+    /// `event` for that time. The task that sends the body runs beside the task that reports on the
+    /// stream, and may be one step ahead of the report.
     fn upload_goes_on(&mut self, exchange: u32, event: Event) -> bool {
         let state = &self.exchanges[exchange as usize];
         let request = &self.requests[state.request as usize];

@@ -96,8 +96,8 @@ impl World<'_> {
     }
 
     /// The longest time that anything may take from now on, computed from the configuration: every
-    /// attempt may wait, be dialled for, be sent, be silent for the longest interval, be suspected,
-    /// be answered late, and drain.
+    /// attempt may wait for a dial, be sent, see the longest silence and the suspect timeout, get a
+    /// late response, and drain.
     fn bound(&self) -> u64 {
         let config = &self.plan.pool.config;
         let timeouts = &config.timeouts;
@@ -143,7 +143,7 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A bound has passed.
+    /// Handles the end of a time bound.
     pub(super) fn deadline(&mut self) -> Verdict {
         match self.phase {
             RunPhase::Healing => {

@@ -10,7 +10,7 @@ use crate::plan::{Code, Moment};
 use crate::trace::What;
 
 impl World<'_> {
-    /// A frame arrives at the backend.
+    /// Handles a frame that arrives at the backend.
     pub(super) fn read(&mut self, index: u32, frame: UpFrame) -> Verdict {
         if self.links[index as usize].server_gone {
             return Ok(());

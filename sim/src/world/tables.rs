@@ -226,7 +226,7 @@ pub(super) struct SimulatedRequest {
     pub(super) cancelled: bool,
     pub(super) exchange: Option<u32>,
     pub(super) executions: u32,
-    /// A backend claimed not to have processed a request that it executed.
+    /// True if a backend claimed not to have processed the request although it executed it.
     pub(super) lied_to: bool,
     pub(super) reads_from: u64,
     pub(super) buffer_exceeded: bool,
