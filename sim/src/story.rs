@@ -70,14 +70,14 @@ fn line(
 ) -> Option<Line> {
     let mut line = Line { at_us: entry.at as f64 / 1_000.0, ..Line::default() };
     (line.lane, line.to) = match &entry.what {
-        What::Asked(_) | What::TracedFact(_) => (Lane::Pool, None),
+        What::Arrived(_) | What::TracedFact(_) => (Lane::Pool, None),
         What::Sent(..) => (Lane::Connection, Some(Lane::Backend)),
         What::Answered(..) => (Lane::Backend, Some(Lane::Connection)),
         What::Received(..) | What::Lost(_) => (Lane::Connection, None),
-        What::Read(..) | What::Struck(_) | What::Healed => (Lane::Backend, None),
+        What::Read(..) | What::Injected(_) | What::Healed => (Lane::Backend, None),
     };
     match &entry.what {
-        What::Asked(request) => {
+        What::Arrived(request) => {
             *asked = Some(*request);
             return None;
         }
@@ -96,7 +96,7 @@ fn line(
             line.text = format!("{} is lost", names.link(*link));
             line.about = vec![names.backend(*link)];
         }
-        What::Struck(directive) => {
+        What::Injected(directive) => {
             let directive = &plan.directives[*directive as usize];
             line.text = format!("{}: {:?}", directive.family, directive.act);
             line.fault = true;

@@ -12,7 +12,7 @@ use crate::world::tables::{DownFrame, UpFrame};
 #[derive(Clone, Debug)]
 pub(crate) enum What {
     /// A request arrived from a client; the next event is the fact about it.
-    Asked(u32),
+    Arrived(u32),
     /// The pool received a fact: its answer, its orders and its slots afterwards.
     TracedFact(Box<TracedFact>),
     /// The shell wrote a frame on a connection.
@@ -26,7 +26,7 @@ pub(crate) enum What {
     /// The shell lost the connection.
     Lost(u32),
     /// A directive took effect.
-    Struck(u32),
+    Injected(u32),
     /// Faults stopped.
     Healed,
 }

@@ -59,8 +59,8 @@ impl Pool {
 
     /// Counts a failure of the backend.
     pub(super) fn backend_failed(&mut self, now: Instant, backend: BackendId, blame: Blame) {
-        let verdict = self.judge(now, backend, |health, of| health.failure(blame, of));
-        self.carry_out(now, backend, verdict, StateCause::Failures);
+        let change = self.judge(now, backend, |health, of| health.failure(blame, of));
+        self.carry_out(now, backend, change, StateCause::Failures);
     }
 
     /// Counts a response of the backend. It ends the backoff, and may end an ejection or the
@@ -77,12 +77,11 @@ impl Pool {
             self.on_backoff_over(backend);
         }
         if self.config.health.gateway_failures > 0 && GATEWAY_FAILURES.contains(&status) {
-            let verdict =
-                self.judge(now, backend, |health, of| health.gateway_failure(request, of));
-            self.carry_out(now, backend, verdict, StateCause::GatewayFailures);
+            let change = self.judge(now, backend, |health, of| health.gateway_failure(request, of));
+            self.carry_out(now, backend, change, StateCause::GatewayFailures);
         } else {
-            let verdict = self.judge(now, backend, |health, of| health.success(request, of));
-            self.carry_out(now, backend, verdict, StateCause::Answered);
+            let change = self.judge(now, backend, |health, of| health.success(request, of));
+            self.carry_out(now, backend, change, StateCause::Answered);
         }
     }
 
@@ -109,11 +108,11 @@ impl Pool {
         &mut self,
         now: Instant,
         backend: BackendId,
-        verdict: HealthChange,
+        change: HealthChange,
         cause: StateCause,
     ) {
         let timer = Timer::Health(u32::from(backend.0));
-        match verdict {
+        match change {
             HealthChange::Unchanged => return,
             HealthChange::EjectionOverflow => {
                 self.counters.ejection_overflow += 1;

@@ -14,7 +14,7 @@ use http::header::HOST;
 use http::{HeaderValue, Method, Uri, Version, request};
 
 use super::config::{AccessLogFormat, AccessLogSettings};
-use super::line_writer::{LineWriter, NO_FAIL_OPEN};
+use super::line_writer::{LineWriter, NO_PANIC};
 use super::trace_context::TraceId;
 use super::{headers, log};
 use crate::pool::{Evidence, Instant, Outcome, OutcomeKind, Rejection, StreamFailure, StreamToken};
@@ -104,7 +104,7 @@ impl AccessLog {
     /// Sends lines to another destination from now on. Queued lines go to the previous one.
     pub fn replace(&self, opened: OpenedLog) {
         let before = {
-            let mut lines = self.0.lines.write().expect(NO_FAIL_OPEN);
+            let mut lines = self.0.lines.write().expect(NO_PANIC);
             self.0.is_on.store(opened.0.is_some(), Ordering::Relaxed);
             std::mem::replace(&mut *lines, opened.0)
         };
@@ -113,7 +113,7 @@ impl AccessLog {
     }
 
     fn lines(&self) -> Option<Lines> {
-        self.0.lines.read().expect(NO_FAIL_OPEN).clone()
+        self.0.lines.read().expect(NO_PANIC).clone()
     }
 
     /// Reopens the file, for instance after its rotation.
@@ -135,7 +135,7 @@ impl AccessLog {
         if !self.0.is_on.load(Ordering::Relaxed) {
             return;
         }
-        let lines = self.0.lines.read().expect(NO_FAIL_OPEN);
+        let lines = self.0.lines.read().expect(NO_PANIC);
         let Some(Lines { writer, format, .. }) = &*lines else { return };
         BUFFERS.with_borrow_mut(|(timestamp, bytes)| {
             timestamp.clear();

@@ -363,7 +363,9 @@ impl Driver {
                     );
                 }
                 Output::HealthCheckJudged { backend, passed } => {
-                    self.count(|metrics| metrics.backend(backend.backend).checks_ordered(passed));
+                    self.count(|metrics| {
+                        metrics.backend(backend.backend).health_check_finished(passed);
+                    });
                     let backend = self.backend(backend.backend);
                     self.health_checks.judged(&self.cluster, &backend, passed, self.now());
                 }

@@ -21,7 +21,7 @@ use super::limits::{
 };
 
 /// The reason why no lock is poisoned.
-pub(super) const NO_FAIL_OPEN: &str = "a panic ends the process";
+pub(super) const NO_PANIC: &str = "a panic ends the process";
 
 /// The state that the writer shares with its thread.
 #[derive(Default)]
@@ -61,7 +61,7 @@ struct Shared {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().expect(NO_FAIL_OPEN)
+        self.queue.lock().expect(NO_PANIC)
     }
 
     /// Requests a flush. The receiver is notified once everything queued so far is written.
@@ -122,7 +122,7 @@ impl LineWriter {
     fn start(target: Target) -> Self {
         let shared = Arc::new(Shared::default());
         let thread = Thread { target, shared: Arc::clone(&shared), reported: 0, failing: false };
-        ALL.lock().expect(NO_FAIL_OPEN).push(Arc::downgrade(&shared));
+        ALL.lock().expect(NO_PANIC).push(Arc::downgrade(&shared));
         thread::Builder::new()
             .name("log writer".to_owned())
             .spawn(move || thread.run())
@@ -177,7 +177,7 @@ static ALL: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
 /// Waits until everything queued so far is written, but no longer than `most` for any of the
 /// queues.
 pub fn flush_all(most: Duration) {
-    let mut queues = ALL.lock().expect(NO_FAIL_OPEN);
+    let mut queues = ALL.lock().expect(NO_PANIC);
     queues.retain(|queue| queue.strong_count() > 0);
     let flushes: Vec<_> = queues.iter().filter_map(Weak::upgrade).map(|it| it.flush()).collect();
     drop(queues);
@@ -266,9 +266,9 @@ impl Thread {
         let is_idle = sleeps_while(|queue| queue.bytes.is_empty() && !queue.is_due());
         let lingers = sleeps_while(|queue| !queue.is_due());
         let wake = &self.shared.wake;
-        let queue = wake.wait_while(self.shared.lock(), is_idle).expect(NO_FAIL_OPEN);
+        let queue = wake.wait_while(self.shared.lock(), is_idle).expect(NO_PANIC);
         let (mut queue, _) =
-            wake.wait_timeout_while(queue, LOG_COALESCE_TIME, lingers).expect(NO_FAIL_OPEN);
+            wake.wait_timeout_while(queue, LOG_COALESCE_TIME, lingers).expect(NO_PANIC);
         queue.asleep = false;
         queue.urgent = false;
         std::mem::swap(&mut queue.bytes, &mut batch.bytes);

@@ -155,7 +155,7 @@ impl Supervisor {
     /// Waits until the proxy is to stop, then until the workers have. Returns false if a second
     /// signal ends the process at once: then it only waits until the requests in flight are logged.
     async fn run(mut self) -> bool {
-        self.until_reported_to_stop().await;
+        self.until_stop_is_requested().await;
         let requests = control::requests_in_flight(&self.workers, IN_FLIGHT_COUNT_TIMEOUT).await;
         self.drain.send_replace(true);
         tracing::info!(target: "baton", requests, "draining");
@@ -183,7 +183,7 @@ impl Supervisor {
     }
 
     /// Reloads on request, one reload at a time, until a signal to stop.
-    async fn until_reported_to_stop(&mut self) {
+    async fn until_stop_is_requested(&mut self) {
         loop {
             tokio::select! {
                 biased;

@@ -44,7 +44,7 @@ baton::words! {
         /// A response head did not arrive in time.
         ResponseDeadline = "a request passed its response deadline",
         /// Fail-open used an unhealthy backend.
-        Panic = "a stream on an unhealthy backend, because too few were healthy",
+        FailOpen = "a stream on an unhealthy backend, because too few were healthy",
         /// Requests waited and no backend was in service.
         NoneInService = "requests waited while no backend was in service",
         /// The ejection limit kept a backend in service.

@@ -33,7 +33,7 @@ impl World<'_> {
             Input::RequestArrived { idempotent: plan.idempotent, has_body: plan.body_us.is_some() };
         self.requests[request as usize].arrived = true;
         self.requests[request as usize].idempotent = plan.idempotent;
-        self.note(What::Asked(request));
+        self.note(What::Arrived(request));
         // The orders that follow contain the id, so the arriving request is recorded before they
         // are taken.
         self.arriving = request;

@@ -35,8 +35,8 @@ impl World<'_> {
         }
         let act = self.plan.directives[directive as usize].act;
         let family = self.plan.directives[directive as usize].family;
-        self.note(What::Struck(directive));
-        self.struck(family, scope.link);
+        self.note(What::Injected(directive));
+        self.injected(family, scope.link);
         match act {
             Act::Cancel
             | Act::ClientStopsReading { .. }
@@ -246,7 +246,7 @@ impl World<'_> {
     }
 
     /// Counts an injected fault, with the state of the connection it hit.
-    pub(super) fn struck(&mut self, family: Family, link: u32) {
+    pub(super) fn injected(&mut self, family: Family, link: u32) {
         let met = if link == NONE {
             ConnectionAs::Gone
         } else {

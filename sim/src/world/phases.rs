@@ -19,7 +19,7 @@ use crate::trace::What;
 /// Recovery requests in a row that must succeed.
 const RECOVERY_REQUESTS_IN_A_ROW: u32 = 3;
 /// Maximum recovery requests.
-const HEALTH_CHECKS_MAX: u32 = 80;
+const RECOVERY_REQUESTS_MAX: u32 = 80;
 
 /// The phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(super) enum RunPhase {
     /// No more faults; what is pending ends.
     Healing,
     /// Recovery requests, one after the other.
-    HealthChecking { sent: u32, in_a_row: u32 },
+    Recovering { sent: u32, in_a_row: u32 },
     /// Shutdown was requested.
     Closing,
     /// The run has ended.
@@ -160,7 +160,7 @@ impl World<'_> {
                 self.phase = RunPhase::Done;
                 Ok(())
             }
-            RunPhase::Faults | RunPhase::HealthChecking { .. } | RunPhase::Done => Ok(()),
+            RunPhase::Faults | RunPhase::Recovering { .. } | RunPhase::Done => Ok(()),
         }
     }
 
@@ -206,25 +206,25 @@ impl World<'_> {
         if self.shutdown.is_some() || !self.is_recoverable() {
             return self.start_closing();
         }
-        self.phase = RunPhase::HealthChecking { sent: 0, in_a_row: 0 };
+        self.phase = RunPhase::Recovering { sent: 0, in_a_row: 0 };
         self.schedule(self.now, Event::RecoveryRequest);
         Ok(())
     }
 
     /// Sends a recovery request, once the previous one has ended.
     pub(super) fn recovery_request(&mut self) -> Verdict {
-        let RunPhase::HealthChecking { sent, in_a_row } = self.phase else {
+        let RunPhase::Recovering { sent, in_a_row } = self.phase else {
             return Ok(());
         };
         if in_a_row == RECOVERY_REQUESTS_IN_A_ROW {
             return self.start_closing();
         }
-        require(sent < HEALTH_CHECKS_MAX, Invariant::Recovery, || {
+        require(sent < RECOVERY_REQUESTS_MAX, Invariant::Recovery, || {
             format!(
                 "of {sent} requests after faults stopped, no {RECOVERY_REQUESTS_IN_A_ROW} in a row succeeded"
             )
         })?;
-        self.phase = RunPhase::HealthChecking { sent: sent + 1, in_a_row };
+        self.phase = RunPhase::Recovering { sent: sent + 1, in_a_row };
         let request = self.requests.len() as u32;
         self.requests.push(SimulatedRequest {
             idempotent: sent.is_multiple_of(2),
@@ -234,7 +234,7 @@ impl World<'_> {
     }
 
     pub(super) fn recovery_request_ended(&mut self, completed: bool) {
-        if let RunPhase::HealthChecking { in_a_row, .. } = &mut self.phase {
+        if let RunPhase::Recovering { in_a_row, .. } = &mut self.phase {
             *in_a_row = if completed { *in_a_row + 1 } else { 0 };
             // An ejection or a backoff may have to pass before the next request.
             let timeouts = &self.plan.pool.config.timeouts;
@@ -336,7 +336,7 @@ impl World<'_> {
                 let backend = stream.connection.backend;
                 let state = self.pool.backend(backend).map(|view| view.state);
                 let out = matches!(state, Some(BackendState::Ejected | BackendState::Down));
-                sometimes!(self.coverage, Panic, out);
+                sometimes!(self.coverage, FailOpen, out);
                 let slowly = self.pool.share(backend, self.clock_reading(self.now)) < 100;
                 sometimes!(self.coverage, StartedSlowly, slowly);
             }

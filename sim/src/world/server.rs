@@ -55,7 +55,7 @@ impl World<'_> {
             let plan = self.request_plan(request);
             if plan.body_us.is_none() || plan.early_response {
                 if plan.early_response && plan.body_us.is_some() {
-                    self.struck(Family::OddResponse, index);
+                    self.injected(Family::OddResponse, index);
                 }
                 self.work(exchange);
             }
@@ -122,7 +122,7 @@ impl World<'_> {
             link.pings = 0;
             let last = link.highest_read;
             sometimes!(self.coverage, EnhanceYourCalm, true);
-            self.struck(Family::PingStrikes, index);
+            self.injected(Family::PingStrikes, index);
             self.go_away(index, last, Code::EnhanceYourCalm.number());
             return;
         }
@@ -148,7 +148,7 @@ impl World<'_> {
         let request = state.request;
         let plan = self.request_plan(request);
         for _ in 0..plan.informational {
-            self.struck(Family::OddResponse, index);
+            self.injected(Family::OddResponse, index);
             self.send(index, DownFrame::Informational(exchange));
         }
         self.send(index, DownFrame::Head(exchange));
@@ -277,7 +277,7 @@ impl World<'_> {
     pub(super) fn late_settings(&mut self, index: u32) {
         let backend = self.links[index as usize].backend;
         let allowed = self.servers[usize::from(backend)].max_streams();
-        self.struck(Family::LateSettings, index);
+        self.injected(Family::LateSettings, index);
         self.settings(index, allowed);
     }
 

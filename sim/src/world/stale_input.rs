@@ -72,10 +72,10 @@ impl World<'_> {
             StaleInput::BodyProgressed => Some(Input::BodyProgressed { stream, bytes: 1 }),
             // Repeated, or too early; the true fact still follows.
             StaleInput::ResponseStarted => {
-                state.start_stale_input = true;
+                state.response_start_reported = true;
                 Some(Input::ResponseStarted { stream, status: 200 })
             }
-            StaleInput::ResponseEnded if !state.head_sent && !state.start_stale_input => {
+            StaleInput::ResponseEnded if !state.head_sent && !state.response_start_reported => {
                 Some(Input::ResponseEnded { stream })
             }
             StaleInput::NotSent if !state.opened && !state.reported => {

@@ -195,7 +195,7 @@ pub(super) struct Exchange {
     /// The end of the response reached the shell.
     pub(super) answered: bool,
     /// A stale or misplaced `ResponseStarted` was reported for it.
-    pub(super) start_stale_input: bool,
+    pub(super) response_start_reported: bool,
     /// The end of the response waits for the client.
     pub(super) held: bool,
     pub(super) upload_from: u64,

@@ -106,7 +106,7 @@ impl Default for BackendMetrics {
 
 impl BackendMetrics {
     /// Counts a health check that has finished.
-    pub fn checks_ordered(&mut self, passed: bool) {
+    pub fn health_check_finished(&mut self, passed: bool) {
         self.health_checks += 1;
         self.health_checks_failed += u64::from(!passed);
     }
