@@ -1,5 +1,7 @@
-//! Commands that documents show. Each `baton …` line of a block marked `sh` must be one that the
-//! command line accepts.
+//! Commands and configuration files that documents show. Each `baton …` line of a block marked `sh`
+//! must be one that the command line accepts; each block marked `toml` must be a good file.
+
+use std::path::Path;
 
 use baton::cli::Cli;
 use clap::Parser as _;
@@ -61,4 +63,20 @@ fn command(line: &str) -> Option<Vec<String>> {
     let words = line.split_whitespace();
     let own = words.take_while(|word| !matches!(*word, "&" | "||" | "&&" | "|" | ">" | "2>"));
     Some(own.map(|word| word.trim_matches(['\'', '"']).replace("$port", "1")).collect())
+}
+
+#[test]
+fn configuration_files_in_documents_are_good() {
+    let mut findings = Vec::new();
+    let mut count = 0;
+    for file in files("", &[".md"]) {
+        for block in file.text.split("```toml\n").skip(1) {
+            let text = block.split("```").next().unwrap_or_default();
+            let read = baton::config::read(&file.path, text.as_bytes(), Path::new(""));
+            findings.extend(read.err().into_iter().flatten().map(|error| error.to_string()));
+            count += 1;
+        }
+    }
+    expect_none(&findings);
+    assert!(count >= 2, "only {count} files were found");
 }
