@@ -1,9 +1,9 @@
 //! The checker: an independent model of the facts a pool received and the orders it gave, and the
 //! rules that both must keep. It was written from the contract of `baton::pool` (its facts, its
-//! orders, its retry tables), not from the pool's own tables, and shares none of them.
+//! orders, its retry table), not from the pool's own tables.
 //!
-//! For each fact, [`Checker::expect`] returns what the pool must answer. [`Checker::judge`] then
-//! applies the fact and the orders one by one, and compares the model with the pool's own view.
+//! [`Checker::step`] gives the pool a fact. It checks the pool's answer, applies the fact and the
+//! orders to the model one by one, and compares the model with the pool's own view.
 
 mod backend;
 mod backends;
