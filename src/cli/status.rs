@@ -31,8 +31,9 @@ pub async fn status(arguments: &AdminArguments, out: &mut impl Write) -> Result<
     if status != StatusCode::OK {
         return Err(format!("{address} answered {status}; expected a Baton of this version"));
     }
-    let pools: Pools<'_> = serde_json::from_slice(&body)
-        .map_err(|error| format!("the answer of {address} is not one of this Baton's: {error}"))?;
+    let pools: Pools<'_> = serde_json::from_slice(&body).map_err(|error| {
+        format!("cannot read the answer of {address}; expected a Baton of this version: {error}")
+    })?;
     for late in pools.workers.iter().filter(|worker| !worker.answered) {
         let worker = late.worker;
         eprintln!("baton: warning: worker {worker} does not answer; its last numbers are shown");

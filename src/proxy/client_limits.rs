@@ -108,7 +108,8 @@ settings! {
         write_stall_timeout: Duration = Duration::from_secs(60), TIME,
             clients.write_stall_timeout, "client-write-stall-timeout";
 
-        /// Time that a lingering close reads and discards unread bytes.
+        /// Time that a connection has to close once Baton is done with it.
+        /// Unread bytes are read and discarded in the meantime.
         lingering_close_timeout: Duration = Duration::from_secs(2), TIME,
             clients.lingering_close_timeout, "client-lingering-close-timeout";
 

@@ -30,7 +30,7 @@ use crate::pool::{
     Input, Instant, Output, Pool, Rejection, RequestId, Setting, ShutdownCause, StateCause,
 };
 
-struct PendingRequest {
+struct DriverRequest {
     generation: u32,
     orders: Sender<RequestOrder>,
     head: Rc<RequestHead>,
@@ -43,7 +43,7 @@ struct Core {
     pool: Pool,
     connections: BTreeMap<ConnectionToken, Sender<ConnectionOrder>>,
     /// Indexed by `RequestId::index`; as long as the highest index used so far.
-    requests: Vec<Option<PendingRequest>>,
+    requests: Vec<Option<DriverRequest>>,
 }
 
 /// One worker's pool for one cluster, shared by every task of that worker.
@@ -125,7 +125,8 @@ impl Driver {
     /// that change. Backends that stay keep their connections; removed ones finish their requests.
     ///
     /// # Panics
-    /// If the configuration is out of bounds: it was not checked.
+    /// If the configuration was not checked, or `settings` is not the difference to the present
+    /// one.
     pub fn reconfigure(
         self: &Rc<Self>,
         cluster: &ClusterConfig,
@@ -296,7 +297,7 @@ impl Driver {
         let result = match handled {
             Handled::Accepted(request) => {
                 let since = Cell::new(self.clock.now());
-                let live = PendingRequest { generation: request.generation, orders, head, since };
+                let live = DriverRequest { generation: request.generation, orders, head, since };
                 let place = request.index as usize;
                 if core.requests.len() <= place {
                     core.requests.resize_with(place + 1, || None);
@@ -439,7 +440,7 @@ impl Driver {
 }
 
 impl Core {
-    fn live(&self, request: RequestId) -> Option<&PendingRequest> {
+    fn live(&self, request: RequestId) -> Option<&DriverRequest> {
         let live = self.requests.get(request.index as usize)?.as_ref()?;
         (live.generation == request.generation).then_some(live)
     }

@@ -1,6 +1,6 @@
-//! The lingering close (RFC 9112, 9.6): after the last response, unread bytes of the peer are read
-//! and discarded. Otherwise the system would reset the connection, and the peer might lose that
-//! response.
+//! The lingering close (RFC 9112, 9.6): after the last response or GOAWAY, unread bytes of the peer
+//! are read and discarded. Otherwise the system would reset the connection, and the peer might lose
+//! what was sent last.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -28,10 +28,45 @@ impl Unread {
             let mut piece = ReadBuf::new(&mut piece);
             let polled = Pin::new(&mut *io).poll_read(context, &mut piece);
             if ready!(polled).is_err() || piece.filled().is_empty() {
+                // A later call must not read again.
+                self.discarded = UNREAD_BYTES_MAX;
                 break;
             }
             self.discarded += piece.filled().len();
         }
         Poll::Ready(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::task::Waker;
+
+    use super::*;
+
+    /// Fails once; a later read would wait for ever.
+    struct FailsOnce(bool);
+
+    impl AsyncRead for FailsOnce {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            if std::mem::replace(&mut self.0, true) {
+                return Poll::Pending;
+            }
+            Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()))
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_after_the_end() {
+        let (mut unread, mut io) = (Unread::default(), FailsOnce(false));
+        let mut context = Context::from_waker(Waker::noop());
+        for _ in 0..2 {
+            assert_eq!(unread.poll_discard(&mut io, &mut context), Poll::Ready(()));
+        }
     }
 }

@@ -204,9 +204,9 @@ fn prepare(stream: &NetworkStream) -> io::Result<()> {
     // slow reader looks like one that does not read.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     socket.set_tcp_notsent_lowat(limits::TCP_UNSENT_BYTES_MAX)?;
-    let health_checks =
+    let keepalive =
         TcpKeepalive::new().with_time(TCP_KEEPALIVE_TIME).with_interval(TCP_KEEPALIVE_INTERVAL);
-    socket.set_tcp_keepalive(&health_checks)
+    socket.set_tcp_keepalive(&keepalive)
 }
 
 /// Listens on an address, which several workers may share.

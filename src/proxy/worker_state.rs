@@ -70,7 +70,7 @@ impl WorkerState {
     /// settings that they started with.
     ///
     /// # Errors
-    /// The reason in one line; then nothing has changed.
+    /// The reason in one line; then the listeners have not changed.
     pub fn reconfigure(
         &self,
         config: &ProxyConfig,
@@ -81,9 +81,9 @@ impl WorkerState {
         if self.stopping.get() {
             return Err("the proxy is about to stop".to_owned());
         }
-        let sockets = adopt(sockets)?;
+        // First, and in any case: the next difference starts from this configuration.
         self.clusters.reconfigure(config, certificates, difference);
-        self.change_listeners(config, certificates, sockets);
+        self.change_listeners(config, certificates, adopt(sockets)?);
         Ok(())
     }
 

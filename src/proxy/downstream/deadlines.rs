@@ -28,7 +28,7 @@ pub(super) enum Expired {
     /// The client does not read.
     WriteStall,
     /// The client has not closed the connection after GOAWAY.
-    LingeringClose,
+    Closing,
 }
 
 /// The state that a connection's deadlines depend on, in times of the worker's clock.
@@ -122,7 +122,7 @@ impl Watch {
             if let Some(since) = closing {
                 let left = limits.lingering_close_timeout.saturating_sub(now.since(since));
                 if left.is_zero() {
-                    return Expired::LingeringClose;
+                    return Expired::Closing;
                 }
                 wait = left;
             }

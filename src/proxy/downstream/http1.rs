@@ -73,7 +73,7 @@ where
             return Ok(());
         }
         // Neither happens here: HTTP/1.1 has no GOAWAY, and a parked connection stays open.
-        Some(Expired::LingeringClose | Expired::Parked) | None => {}
+        Some(Expired::Closing | Expired::Parked) | None => {}
     }
     io.shutdown().await?;
     if facts.violation.get().is_some() || expired == Some(Expired::Head) {

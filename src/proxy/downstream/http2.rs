@@ -1,4 +1,4 @@
-//! Serves a client over HTTP/2: `hyper` behind a [`Tapped`] socket, with deadlines and frame
+//! Serves a client over HTTP/2: `hyper` behind a [`Http2Wire`] socket, with deadlines and frame
 //! budgets.
 
 use std::cell::{Cell, RefCell};
@@ -18,7 +18,7 @@ use super::waits::{Waited, Waits};
 use super::{LocalExecutor, refusal};
 use crate::pool::Instant;
 use crate::proxy::client_limits::{ClientLimit, ClientLimits};
-use crate::proxy::http2_wire::{Facts, Side, Tapped};
+use crate::proxy::http2_wire::{Facts, Http2Wire, Side};
 use crate::proxy::limits::{
     CLIENT_CONNECTION_WINDOW_BYTES, CLIENT_SEND_BUFFER_BYTES, PROVOKED_RESETS_MAX,
     STREAM_WINDOW_BYTES,
@@ -37,11 +37,11 @@ where
 {
     let limits = &client.downstream.limits;
     let clock = client.downstream.clock();
-    let (tapped, facts) = Tapped::new(io, Side::Server, limits.frames, clock);
+    let (wire, facts) = Http2Wire::new(io, Side::Server, limits.frames, clock);
     let answering = client.clone();
     let service = service_fn(move |request| answering.answer(request));
     let builder = builder(limits);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(tapped), service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(wire), service));
     let refused = Refused::default();
     let (mut drained, mut ending) = (false, false);
     loop {
@@ -90,13 +90,13 @@ where
             Step::Waited(Waited::Expired(Expired::WriteStall)) => {
                 return client.closed(ClientLimit::WriteStall, "the client does not read");
             }
-            Step::Waited(Waited::Expired(Expired::LingeringClose))
+            Step::Waited(Waited::Expired(Expired::Closing))
                 if !ending && client.watch.is_busy() =>
             {
                 // A request arrived while the GOAWAY was sent: let it finish.
                 client.watch.stay();
             }
-            Step::Waited(Waited::Expired(Expired::LingeringClose)) => return,
+            Step::Waited(Waited::Expired(Expired::Closing)) => return,
         }
     }
 }

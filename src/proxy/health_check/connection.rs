@@ -16,7 +16,7 @@ use super::Unanswered;
 use crate::pool::input::code;
 use crate::proxy::client_limits::FrameBudgets;
 use crate::proxy::dial::BoxedIo;
-use crate::proxy::http2_wire::{Facts, Side, Tapped};
+use crate::proxy::http2_wire::{Facts, Http2Wire, Side};
 use crate::proxy::limits::{
     HEALTH_CHECK_SEND_BUFFER_BYTES, HEALTH_CHECK_WINDOW_BYTES, RESPONSE_HEAD_BYTES_MAX,
 };
@@ -55,14 +55,14 @@ pub(super) struct Http2 {
 
 impl Http2 {
     pub(super) async fn open(io: BoxedIo) -> Result<Self, Unanswered> {
-        let (tapped, facts) = Tapped::new(io, Side::Client, FrameBudgets::BACKEND, Clock::start());
+        let (wire, facts) = Http2Wire::new(io, Side::Client, FrameBudgets::BACKEND, Clock::start());
         let handshake = Builder::new()
             .initial_window_size(HEALTH_CHECK_WINDOW_BYTES)
             .initial_connection_window_size(HEALTH_CHECK_WINDOW_BYTES)
             .max_send_buffer_size(HEALTH_CHECK_SEND_BUFFER_BYTES)
             .max_header_list_size(RESPONSE_HEAD_BYTES_MAX)
             .enable_push(false)
-            .handshake(tapped)
+            .handshake(wire)
             .await;
         let (sender, mut connection) = handshake.map_err(|error| failed(&error))?;
         let ended_by = Rc::new(RefCell::new(None));
@@ -105,7 +105,7 @@ fn failed(error: &h2::Error) -> Unanswered {
 }
 
 fn poll(
-    connection: &mut Connection<Tapped<BoxedIo>, Bytes>,
+    connection: &mut Connection<Http2Wire<BoxedIo>, Bytes>,
     context: &mut Context<'_>,
     facts: &RefCell<Facts>,
     ended_by: &RefCell<Option<Unanswered>>,

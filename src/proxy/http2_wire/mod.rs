@@ -233,7 +233,7 @@ impl Facts {
 #[derive(Debug)]
 enum Ending {
     NotYet,
-    Words { frame: [u8; 17], written: usize },
+    GoAway { frame: [u8; 17], written: usize },
     Flush,
     Shutdown,
     Linger(Unread),
@@ -241,7 +241,7 @@ enum Ending {
 
 /// A byte stream whose HTTP/2 frames are read.
 #[derive(Debug)]
-pub struct Tapped<Io> {
+pub struct Http2Wire<Io> {
     io: Io,
     read: Scanner,
     written: Scanner,
@@ -252,7 +252,7 @@ pub struct Tapped<Io> {
     unread: usize,
 }
 
-impl<Io> Tapped<Io> {
+impl<Io> Http2Wire<Io> {
     /// Wraps a connection, from its first byte on.
     pub fn new(
         io: Io,
@@ -266,8 +266,8 @@ impl<Io> Tapped<Io> {
             Side::Server => (Scanner::new(PREFACE), Scanner::new(0)),
         };
         let ending = Ending::NotYet;
-        let tapped = Self { io, read, written, facts: Rc::clone(&facts), clock, ending, unread: 0 };
-        (tapped, facts)
+        let wire = Self { io, read, written, facts: Rc::clone(&facts), clock, ending, unread: 0 };
+        (wire, facts)
     }
 
     /// Reads the frames of what was written of `buffers`.
@@ -283,14 +283,14 @@ impl<Io> Tapped<Io> {
     }
 }
 
-impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tapped<Io> {
+impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Http2Wire<Io> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.facts.borrow().goaway_code.is_some() {
-            return self.poll_lingering_close(context);
+            return self.poll_close(context);
         }
         if self.unread >= DATA_FRAMES_AT_ONCE {
             self.unread = 0;
@@ -316,7 +316,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tapped<Io> {
         if ends {
             // Bytes that arrived with the frame that exceeded the budget are dropped.
             buffer.set_filled(before);
-            return this.poll_lingering_close(context);
+            return this.poll_close(context);
         }
         if let Some(first) = first {
             let (length, data) = merge::merge(&mut buffer.filled_mut()[before..], first);
@@ -327,13 +327,13 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tapped<Io> {
     }
 }
 
-impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tapped<Io> {
+impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Http2Wire<Io> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.is_mute() {
+        if self.is_closing() {
             return Poll::Ready(Ok(bytes.len()));
         }
         let result = Pin::new(&mut self.io).poll_write(context, bytes);
@@ -346,7 +346,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tapped<Io> {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.is_mute() {
+        if self.is_closing() {
             return Poll::Ready(Ok(buffers.iter().map(|buffer| buffer.len()).sum()));
         }
         let result = Pin::new(&mut self.io).poll_write_vectored(context, buffers);
@@ -359,7 +359,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tapped<Io> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_mute() {
+        if self.is_closing() {
             return Poll::Ready(Ok(()));
         }
         let result = Pin::new(&mut self.io).poll_flush(context);
@@ -372,10 +372,10 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tapped<Io> {
     }
 }
 
-impl<Io: AsyncRead + AsyncWrite + Unpin> Tapped<Io> {
+impl<Io: AsyncRead + AsyncWrite + Unpin> Http2Wire<Io> {
     /// Closes the connection, then ends the byte stream for `h2`. If `h2` is within a frame, it
     /// must write the rest first; it does so before it shuts down.
-    fn poll_lingering_close(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if matches!(self.ending, Ending::NotYet) && !self.written.at_boundary() {
             return Poll::Ready(Ok(()));
         }
@@ -383,7 +383,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Tapped<Io> {
     }
 
     /// True once closing has started: `h2` may write nothing more.
-    fn is_mute(&self) -> bool {
+    fn is_closing(&self) -> bool {
         !matches!(self.ending, Ending::NotYet)
     }
 
@@ -396,17 +396,17 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Tapped<Io> {
                     match (facts.goaway_frame(), facts.goaway_code) {
                         (Some(frame), Some(code)) if self.written.at_boundary() => {
                             facts.ends.go_aways_sent.add(code.into());
-                            Ending::Words { frame, written: 0 }
+                            Ending::GoAway { frame, written: 0 }
                         }
                         (Some(_) | None, _) => Ending::Shutdown,
                     }
                 }
-                Ending::Words { frame, written } if *written < frame.len() => {
+                Ending::GoAway { frame, written } if *written < frame.len() => {
                     let polled = Pin::new(&mut self.io).poll_write(context, &frame[*written..]);
                     *written += ready!(polled)?;
                     continue;
                 }
-                Ending::Words { .. } => Ending::Flush,
+                Ending::GoAway { .. } => Ending::Flush,
                 Ending::Flush => {
                     ready!(Pin::new(&mut self.io).poll_flush(context))?;
                     Ending::Shutdown

@@ -64,13 +64,13 @@ fn a_request_counts_as_sent_with_its_ninth_byte() {
 async fn read_through(bytes: &[u8], patient: bool) -> (Vec<u8>, Rc<RefCell<Facts>>, Vec<u8>) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let (mut peer, io) = tokio::io::duplex(1 << 20);
-    let (mut tapped, facts) = Tapped::new(io, Side::Server, FrameBudgets::DEFAULT, Clock::start());
+    let (mut wire, facts) = Http2Wire::new(io, Side::Server, FrameBudgets::DEFAULT, Clock::start());
     peer.write_all(bytes).await.expect("it fits");
     let mut passed = Vec::new();
     let mut piece = [0; 1024];
     let reading = async {
         loop {
-            match tapped.read(&mut piece).await {
+            match wire.read(&mut piece).await {
                 Ok(length) if length > 0 => passed.extend_from_slice(&piece[..length]),
                 _ => return,
             }

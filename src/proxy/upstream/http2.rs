@@ -17,7 +17,7 @@ use super::{BoxedIo, ConnectionOrder, Context, Ended, NewAttempt};
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure, StreamToken, limits};
 use crate::proxy::channel::Receiver;
 use crate::proxy::client_limits::FrameBudgets;
-use crate::proxy::http2_wire::{Facts, Side, Tapped};
+use crate::proxy::http2_wire::{Facts, Http2Wire, Side};
 use crate::proxy::limits::{
     BACKEND_FRAME_BYTES_MAX, PROVOKED_RESETS_MAX, RESET_STREAMS_MAX, RESPONSE_HEAD_BYTES_MAX,
     STREAM_WINDOW_BYTES, WINDOW_BYTES_MAX,
@@ -63,7 +63,7 @@ type WeakBody = Weak<RefCell<SendStream<Bytes>>>;
 struct Task<'a> {
     context: &'a Context,
     sender: SendRequest<Bytes>,
-    connection: Connection<Tapped<BoxedIo>, Bytes>,
+    connection: Connection<Http2Wire<BoxedIo>, Bytes>,
     facts: Rc<RefCell<Facts>>,
     ping_pong: Option<PingPong>,
     connected: bool,
@@ -79,7 +79,7 @@ pub(super) async fn run(
     orders: &mut Receiver<ConnectionOrder>,
 ) -> Ended {
     let clock = context.driver.telemetry().clock();
-    let (tapped, facts) = Tapped::new(io, Side::Client, FrameBudgets::BACKEND, clock);
+    let (wire, facts) = Http2Wire::new(io, Side::Client, FrameBudgets::BACKEND, clock);
     let streams = context.driver.config(|config| config.limits.streams_per_connection);
     let window = (u64::from(STREAM_WINDOW_BYTES) * streams as u64).min(WINDOW_BYTES_MAX);
     let handshake = Builder::new()
@@ -94,7 +94,7 @@ pub(super) async fn run(
         // limit.
         .reset_stream_duration(Duration::from_secs(u64::from(u32::MAX)))
         .enable_push(false)
-        .handshake(tapped)
+        .handshake(wire)
         .await;
     let (sender, mut connection) = match handshake {
         Ok(parts) => parts,
