@@ -46,7 +46,7 @@ pub(crate) enum Health {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blame {
     /// A failure of the trial request or of a dial.
-    HalfOpen,
+    TrialOrDial,
     /// A failure of another request or connection.
     Other,
 }
@@ -275,7 +275,7 @@ mod tests {
     fn ejected() -> Health {
         let mut health = Health::NEW;
         for _ in 0..3 {
-            let _ = health.failure(Blame::HalfOpen, &OF);
+            let _ = health.failure(Blame::TrialOrDial, &OF);
         }
         health
     }
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn the_third_failure_in_a_row_ejects() {
         let mut health = Health::NEW;
-        let mut fail = || health.failure(Blame::HalfOpen, &OF);
+        let mut fail = || health.failure(Blame::TrialOrDial, &OF);
         assert_eq!(
             [fail(), fail(), fail()],
             [HealthChange::Unchanged, HealthChange::Unchanged, FIVE]
@@ -295,8 +295,8 @@ mod tests {
     fn a_success_resets_the_counts() {
         let mut health = Health::NEW;
         for _ in 0..10 {
-            assert_eq!(health.failure(Blame::HalfOpen, &OF), HealthChange::Unchanged);
-            assert_eq!(health.failure(Blame::HalfOpen, &OF), HealthChange::Unchanged);
+            assert_eq!(health.failure(Blame::TrialOrDial, &OF), HealthChange::Unchanged);
+            assert_eq!(health.failure(Blame::TrialOrDial, &OF), HealthChange::Unchanged);
             for _ in 0..4 {
                 assert_eq!(health.gateway_failure(1, &OF), HealthChange::Unchanged);
             }
@@ -319,14 +319,14 @@ mod tests {
         let ejection_overflow = Circumstances { may_eject: false, ..OF };
         let mut health = Health::NEW;
         for _ in 0..2 {
-            let _ = health.failure(Blame::HalfOpen, &ejection_overflow);
+            let _ = health.failure(Blame::TrialOrDial, &ejection_overflow);
         }
         assert_eq!(
-            health.failure(Blame::HalfOpen, &ejection_overflow),
+            health.failure(Blame::TrialOrDial, &ejection_overflow),
             HealthChange::EjectionOverflow
         );
         assert!(health.is_usable());
-        assert_eq!(health.failure(Blame::HalfOpen, &OF), FIVE);
+        assert_eq!(health.failure(Blame::TrialOrDial, &OF), FIVE);
     }
 
     #[test]
@@ -381,7 +381,7 @@ mod tests {
         for seconds in [10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 60, 60] {
             assert!(health.time_over());
             let time = Duration::from_secs(seconds);
-            assert_eq!(health.failure(Blame::HalfOpen, &OF), HealthChange::Ejected(time));
+            assert_eq!(health.failure(Blame::TrialOrDial, &OF), HealthChange::Ejected(time));
         }
     }
 
@@ -397,11 +397,11 @@ mod tests {
             assert!(health.is_healthy());
             let now = NOW.after(Duration::from_secs(later));
             let of = Circumstances { now, ..OF };
-            let _ = health.failure(Blame::HalfOpen, &of);
-            let _ = health.failure(Blame::HalfOpen, &of);
+            let _ = health.failure(Blame::TrialOrDial, &of);
+            let _ = health.failure(Blame::TrialOrDial, &of);
             let time = Duration::from_secs(seconds);
             assert_eq!(
-                health.failure(Blame::HalfOpen, &of),
+                health.failure(Blame::TrialOrDial, &of),
                 HealthChange::Ejected(time),
                 "{later} s later"
             );
@@ -417,7 +417,7 @@ mod tests {
             "a late response proves nothing"
         );
         let fail_open = Circumstances { fail_open: true, ..OF };
-        assert_eq!(health.failure(Blame::HalfOpen, &fail_open), HealthChange::Unchanged);
+        assert_eq!(health.failure(Blame::TrialOrDial, &fail_open), HealthChange::Unchanged);
         assert_eq!(health.gateway_failure(1, &fail_open), HealthChange::Unchanged);
         assert_eq!(health.success(1, &fail_open), HealthChange::HalfOpened);
         assert!(health.bound(2));

@@ -31,7 +31,7 @@ impl Pool {
         let drawn = Duration::from_nanos(self.random.jitter(delay, 20)).clamp(least, most);
         self.timers.arm(Timer::Backoff(u32::from(backend.0)), now.after(drawn));
         self.refresh(backend);
-        self.backend_failed(now, backend, Blame::HalfOpen);
+        self.backend_failed(now, backend, Blame::TrialOrDial);
     }
 
     /// Ends the backoff: the backend may be dialled again.
@@ -43,7 +43,7 @@ impl Pool {
     /// Returns whose failure it would be if this request's attempt failed on the backend.
     pub(super) fn blame(&self, backend: BackendId, request: u32) -> Blame {
         let trial_request = self.backends[usize::from(backend.0)].health.trial_request();
-        if trial_request == Some(request) { Blame::HalfOpen } else { Blame::Other }
+        if trial_request == Some(request) { Blame::TrialOrDial } else { Blame::Other }
     }
 
     /// Returns whose failure it would be if a connection failed. It is the trial request's failure
@@ -54,7 +54,7 @@ impl Pool {
         let stream =
             trial_request.and_then(|trial_request| self.requests.get(trial_request).stream());
         let carries = stream.is_some_and(|stream| stream.connection == token);
-        if carries { Blame::HalfOpen } else { Blame::Other }
+        if carries { Blame::TrialOrDial } else { Blame::Other }
     }
 
     /// Counts a failure of the backend.

@@ -128,7 +128,8 @@ impl Backends {
 
     /// Returns the backend of the present configuration with this identity.
     pub fn identified(&self, identity: &BackendIdentity) -> Option<Rc<BackendEntry>> {
-        self.configured().find(|backend| backend.identity() == *identity)
+        self.configured()
+            .find(|backend| backend.url == identity.url && backend.tls_name == identity.tls_name)
     }
 
     /// Removes a backend whose last connection is closed.

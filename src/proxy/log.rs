@@ -27,8 +27,8 @@ pub fn init(level: tracing::Level) {
     let libraries = if level == tracing::Level::TRACE { level } else { tracing::Level::WARN };
     let ours = filter_fn(move |metadata: &Metadata<'_>| {
         // Warnings of h2 are about peers, and a peer can cause any number of them.
-        let reported = metadata.target().starts_with("h2::") && libraries == tracing::Level::WARN;
-        let libraries = if reported { tracing::Level::ERROR } else { libraries };
+        let from_h2 = metadata.target().starts_with("h2::") && libraries == tracing::Level::WARN;
+        let libraries = if from_h2 { tracing::Level::ERROR } else { libraries };
         metadata.target() == "baton" || *metadata.level() <= libraries
     });
     let filter = LevelFilter::from_level(level).and(ours);

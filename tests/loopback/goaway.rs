@@ -77,7 +77,7 @@ async fn rolling_goaway_loses_no_large_upload() {
 
 /// Number of streams in flight, and how many of them the GOAWAY's last id covers.
 const IN_FLIGHT: usize = 10;
-const OVERFLOW: usize = 4;
+const COVERED: usize = 4;
 
 /// GOAWAY with a last id below some streams in flight: those above it run once more elsewhere;
 /// those up to it are answered on their connection.
@@ -103,16 +103,16 @@ async fn goaway_moves_only_the_streams_above_its_last_id() {
                 requests.push(connection.request(&mut bodies).await.expect("a request arrives"));
             }
             requests.sort_unstable();
-            connection.go_away(requests[OVERFLOW - 1].0, 0).await;
+            connection.go_away(requests[COVERED - 1].0, 0).await;
             let mut seen = moved_all.subscribe();
-            let all = seen.wait_for(|count| *count == IN_FLIGHT - OVERFLOW);
+            let all = seen.wait_for(|count| *count == IN_FLIGHT - COVERED);
             drop(within("the others ran elsewhere", all).await);
-            for (stream, body) in &requests[..OVERFLOW] {
+            for (stream, body) in &requests[..COVERED] {
                 connection.answer(*stream, body).await;
                 stayed.send(body.clone()).expect("the test listens");
             }
             let disturbed = rest(&mut connection).await.into_iter().any(|frame| {
-                frame.kind == kind::RST_STREAM && frame.stream <= requests[OVERFLOW - 1].0
+                frame.kind == kind::RST_STREAM && frame.stream <= requests[COVERED - 1].0
             });
             assert!(!disturbed, "streams up to the last id are not reset");
             drop(stayed);
@@ -124,12 +124,12 @@ async fn goaway_moves_only_the_streams_above_its_last_id() {
 
     post_all(&client, IN_FLIGHT).await;
 
-    let stayed = take(stayed_bodies, OVERFLOW).await;
-    let moved = take(moved_bodies, IN_FLIGHT - OVERFLOW).await;
+    let stayed = take(stayed_bodies, COVERED).await;
+    let moved = take(moved_bodies, IN_FLIGHT - COVERED).await;
     assert!(moved.iter().all(|body| !stayed.contains(body)), "none was executed twice");
     let again =
         baton.wait_for_requests(IN_FLIGHT).await.iter().filter(|l| l["attempts"] == 2).count();
-    assert_eq!(again, IN_FLIGHT - OVERFLOW, "only the unprocessed ones took a second attempt");
+    assert_eq!(again, IN_FLIGHT - COVERED, "only the unprocessed ones took a second attempt");
 }
 
 /// Reads all frames up to the end of the connection.

@@ -71,7 +71,7 @@ async fn changed(baton: &Baton, url: &str, state: &str) -> Value {
 }
 
 /// Waits until this many checks have finished. Returns the number of failed ones.
-async fn checks_ordered(baton: &Baton, count: u64) -> u64 {
+async fn failures_after(baton: &Baton, count: u64) -> u64 {
     let over = |name, metrics: &Exposition| metrics.sum(name, &[]) as u64;
     let metrics = baton
         .metrics_until("checks are over", |metrics| {
@@ -155,7 +155,7 @@ async fn occasional_failures_take_no_backend_down() {
     })
     .await;
     let baton = Baton::start(&[backend.url()], &flags(&["--health-check", "http"])).await;
-    assert!(checks_ordered(&baton, 12).await >= 8);
+    assert!(failures_after(&baton, 12).await >= 8);
     assert_eq!(baton.lines("backend changed"), Vec::<Value>::new());
 }
 
@@ -202,7 +202,7 @@ async fn http_checks_use_the_protocol_of_the_backend() {
         let host = head.headers["host"].to_str().expect("ASCII").to_owned();
         assert!(urls.iter().any(|url| url.ends_with(&format!("//{host}"))), "{host}");
     }
-    assert_eq!(checks_ordered(&baton, 15).await, 0);
+    assert_eq!(failures_after(&baton, 15).await, 0);
     let metrics = baton.metrics().await;
     assert_eq!(metrics.sum("baton_dials_total", &[]) as u64, 0, "no connection of the pools");
     drop(http1);
@@ -347,7 +347,7 @@ async fn a_grpc_check_calls_the_health_service() {
     let baton = Baton::start(&[backend.url()], &flags(&service)).await;
     let body = within("a check", asked.recv()).await.expect("the sender lives");
     assert_eq!(body, b"\0\0\0\0\x0b\x0a\x09shop.Cart");
-    assert_eq!(checks_ordered(&baton, 3).await, 0);
+    assert_eq!(failures_after(&baton, 3).await, 0);
     status.store(2, Ordering::Relaxed);
     let line = changed(&baton, &backend.url(), "down").await;
     assert_eq!(line["reason"], "NOT_SERVING", "{line}");
@@ -384,7 +384,7 @@ async fn a_goaway_without_an_error_is_no_failure() {
     .await;
     let once = ["--health-check", "http", "--health-check-fall", "1"];
     let baton = Baton::start(&[backend.url()], &flags(&once)).await;
-    assert_eq!(checks_ordered(&baton, 5).await, 0);
+    assert_eq!(failures_after(&baton, 5).await, 0);
 
     let backend = RawBackend::start(100, |mut connection| async move {
         drop(connection.until(|frame| frame.kind == kind::HEADERS).await);

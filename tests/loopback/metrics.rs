@@ -24,7 +24,7 @@ fn count(metrics: &Exposition, name: &str, labels: &[(&str, &str)]) -> u64 {
     metrics.sum(name, &[&[("cluster", "default")], labels].concat()) as u64
 }
 
-async fn answer_as_reported(mut exchange: Exchange) {
+async fn answer_by_path(mut exchange: Exchange) {
     match exchange.head.uri().path() {
         "/hang" => exchange.wait_for_reset().await,
         "/refuse" => match exchange.times_arrived() {
@@ -46,7 +46,7 @@ async fn answer_as_reported(mut exchange: Exchange) {
 
 #[tokio::test]
 async fn requests_are_counted_by_backend_status_and_outcome() {
-    let backend = Backend::start(Behaviour::default(), answer_as_reported).await;
+    let backend = Backend::start(Behaviour::default(), answer_by_path).await;
     let url = backend.url();
     let baton = start(&url, &["--workers", "2"]).await;
     let client = Http2::connect(baton.address).await;
@@ -95,7 +95,7 @@ async fn requests_are_counted_by_backend_status_and_outcome() {
 
 #[tokio::test]
 async fn what_baton_answers_itself_is_counted_by_reason() {
-    let backend = Backend::start(Behaviour::default(), answer_as_reported).await;
+    let backend = Backend::start(Behaviour::default(), answer_by_path).await;
     let flags = ["--max-requests", "1", "--max-waiting", "1"];
     let baton = start(&backend.url(), &flags).await;
     let client = Http2::connect(baton.address).await;
@@ -126,7 +126,7 @@ async fn what_baton_answers_itself_is_counted_by_reason() {
 
 #[tokio::test]
 async fn retries_and_resets_are_counted_by_evidence_and_code() {
-    let backend = Backend::start(Behaviour::default(), answer_as_reported).await;
+    let backend = Backend::start(Behaviour::default(), answer_by_path).await;
     let url = backend.url();
     let baton = start(&url, &[]).await;
     let client = Http2::connect(baton.address).await;
@@ -154,7 +154,7 @@ async fn retries_and_resets_are_counted_by_evidence_and_code() {
 
 #[tokio::test]
 async fn gauges_follow_streams_and_retries() {
-    let backend = Backend::start(Behaviour::default(), answer_as_reported).await;
+    let backend = Backend::start(Behaviour::default(), answer_by_path).await;
     let url = backend.url();
     let baton = start(&url, &[]).await;
     let client = Http2::connect(baton.address).await;
@@ -317,7 +317,7 @@ async fn process_metrics_are_reported() {
 /// Checks the metrics with Prometheus' own tool, if it is installed.
 #[tokio::test]
 async fn promtool_finds_nothing_wrong() {
-    let backend = Backend::start(Behaviour::default(), answer_as_reported).await;
+    let backend = Backend::start(Behaviour::default(), answer_by_path).await;
     let baton = start(&backend.url(), &[]).await;
     let client = Http2::connect(baton.address).await;
     for path in ["/", "/refuse", "/reset", "/404"] {

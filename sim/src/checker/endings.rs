@@ -118,10 +118,10 @@ impl Model {
         if phase == RequestPhase::Waiting {
             self.waiting -= 1;
         }
-        let mut of_half_open = false;
+        let mut of_trial_request = false;
         if let RequestPhase::Sent(stream) | RequestPhase::Responding(stream) = phase {
             let backend = stream.connection.backend;
-            of_half_open = self.backends[usize::from(backend.0)].health.is_trial_request(index);
+            of_trial_request = self.backends[usize::from(backend.0)].health.is_trial_request(index);
             self.request_unbound(backend, index);
         }
         match phase {
@@ -129,7 +129,7 @@ impl Model {
                 self.request_mut(index).evidence = Some(Evidence::Unknown);
                 // A stalled body has no known cause.
                 if !stalled {
-                    self.backend_failed(now, stream.connection.backend, of_half_open);
+                    self.backend_failed(now, stream.connection.backend, of_trial_request);
                 }
             }
             RequestPhase::Responding(_) if !over => {

@@ -285,7 +285,7 @@ impl Model {
         };
         let cut_off = self.connections[slot].closed_without_goaway;
         let backend = token.connection.backend;
-        let of_half_open = self.backends[usize::from(backend.0)].health.is_trial_request(index);
+        let of_trial_request = self.backends[usize::from(backend.0)].health.is_trial_request(index);
         self.release(now, token);
         self.request_unbound(token.connection.backend, index);
         let fault = match failure {
@@ -300,7 +300,7 @@ impl Model {
         };
         if fault {
             self.connections[slot].closed_without_goaway = false;
-            self.backend_failed(now, backend, of_half_open);
+            self.backend_failed(now, backend, of_trial_request);
         }
         self.fail(index, evidence, Decision::Retry);
     }

@@ -71,7 +71,12 @@ impl Model {
 
     /// Counts a failure of the backend. While the backend is half-open, only the failure of the
     /// trial request or of a dial counts.
-    pub(super) fn backend_failed(&mut self, now: Instant, backend: BackendId, of_half_open: bool) {
+    pub(super) fn backend_failed(
+        &mut self,
+        now: Instant,
+        backend: BackendId,
+        of_trial_request: bool,
+    ) {
         let needed = self.config.health.failures;
         let may_eject = self.may_eject();
         let state = &mut self.backends[usize::from(backend.0)];
@@ -80,7 +85,7 @@ impl Model {
                 *failures = (*failures + 1).min(needed);
                 *failures >= needed && may_eject
             }
-            Health::HalfOpen { .. } => of_half_open,
+            Health::HalfOpen { .. } => of_trial_request,
             Health::Ejected { .. } => false,
         };
         if out {

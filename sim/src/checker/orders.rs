@@ -265,7 +265,7 @@ impl Model {
         require(legal, Invariant::CommandLegality, || {
             format!("{token:?} in phase {phase:?} was closed as {reason:?} after {input:?}")
         })?;
-        let of_half_open = self.carries_trial_request(slot);
+        let of_trial_request = self.carries_trial_request(slot);
         let failed_before_response =
             reason == CloseReason::Silent && self.note_failed_before_response(now, slot);
         self.forget_resets(now, slot);
@@ -274,7 +274,7 @@ impl Model {
         if reason == CloseReason::ConnectDeadline {
             self.dial_failed(now, token.backend);
         } else if reason == CloseReason::Silent && !failed_before_response {
-            self.backend_failed(now, token.backend, of_half_open);
+            self.backend_failed(now, token.backend, of_trial_request);
         }
         Ok(())
     }

@@ -105,7 +105,9 @@ impl Peer {
     /// The command or package that installs it.
     fn package(self) -> &'static str {
         match self {
-            Self::Baton | Self::BatonAccessLog | Self::Floor => "cargo build --release",
+            Self::Baton | Self::BatonAccessLog | Self::Floor => {
+                "cargo build --release --package baton"
+            }
             Self::BatonProfileGuided => "benches/profile-guided",
             Self::Haproxy => "apt install haproxy",
             Self::Nghttpx => "apt install nghttp2-proxy",
