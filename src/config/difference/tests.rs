@@ -82,6 +82,15 @@ fn every_difference_is_reported_once() {
             "cluster.web.limits.waiting 1024 to 8",
         ]
     );
+    for size in [
+        "limits.backends = 65",
+        "limits.connections_per_backend = 17",
+        "limits.streams_per_connection = 99",
+        "retry.replay_buffer = 1",
+    ] {
+        let changes = replace("[cluster.web]", &format!("[cluster.web]\n{size}"));
+        assert_eq!(changes[0], "pools of cluster web replaced", "{size}");
+    }
     assert_eq!(
         replace("8080\"", "8081\"\nhttp2 = false"),
         ["listener 127.0.0.1:8081 added", "listener 127.0.0.1:8080 removed"]

@@ -112,6 +112,20 @@ fn every_event_in_every_state_moves_as_the_table_says_or_changes_nothing() {
 }
 
 #[test]
+fn the_public_state_follows_from_lifecycle_load_and_limit() {
+    let state = |lifecycle, load, limit| connection(lifecycle, load, limit).state();
+    assert_eq!(state(Lifecycle::Empty, 0, 0), SlotState::Empty);
+    assert_eq!(state(Lifecycle::Connecting { expected: 4 }, 0, 0), SlotState::Connecting);
+    assert_eq!(state(Lifecycle::Ready, 1, 2), SlotState::Available);
+    assert_eq!(state(Lifecycle::Ready, 2, 2), SlotState::InUse);
+    assert_eq!(state(Lifecycle::Ready, 4, 2), SlotState::InUse, "the peer lowered the limit");
+    assert_eq!(state(Lifecycle::Suspect, 1, 2), SlotState::Suspect);
+    for cause in [DrainCause::GoAway, DrainCause::Backend, DrainCause::Lost] {
+        assert_eq!(state(Lifecycle::Draining(cause), 1, 2), SlotState::Draining);
+    }
+}
+
+#[test]
 fn only_ready_connections_have_capacity_and_it_is_never_negative() {
     assert_eq!(connection(Lifecycle::Ready, 3, 5).capacity(), 2);
     assert_eq!(connection(Lifecycle::Ready, 5, 2).capacity(), 0);
