@@ -1,4 +1,4 @@
-//! The parts of the token layer that are for simulations.
+//! The parts of the token layer that are different in simulations.
 
 use super::Slots;
 #[cfg(any(test, feature = "simulation"))]
