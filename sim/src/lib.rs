@@ -21,6 +21,8 @@ pub mod fuzz;
 pub mod html;
 pub mod mutants;
 pub mod plan;
+#[cfg(feature = "proxy")]
+mod proxy;
 pub mod report;
 pub mod run;
 pub mod seed;

@@ -14,10 +14,14 @@ pub use crate::plan::directive::{
 };
 pub use crate::plan::pool::{PoolPlan, StrategyPlan};
 pub use crate::plan::text::{read, write};
+pub use crate::plan::wire::{
+    BackendWire, ClientPlan, ClientProtocol, Direction, Framing, RequestWire, WireEffect, WirePlan,
+};
 
 mod directive;
 mod pool;
 mod text;
+mod wire;
 
 /// The version of the text format. Files of other versions are refused.
 pub const FORMAT: u32 = 1;
@@ -46,6 +50,13 @@ pub struct Plan {
     pub deviations: Vec<Deviation>,
     /// When faults stop, and the state of the backends from then on.
     pub heal: Heal,
+    /// What only the world of the proxy uses.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub wire: WirePlan,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A closed range of times in microseconds.
@@ -113,6 +124,9 @@ pub struct BackendPlan {
     /// True if the pool has it only after a directive adds it.
     #[serde(default)]
     pub spare: bool,
+    /// What only the world of the proxy uses.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub wire: BackendWire,
 }
 
 /// One client request.
@@ -133,6 +147,9 @@ pub struct RequestPlan {
     pub early_response: bool,
     /// 1xx heads before the response (F24).
     pub informational: u8,
+    /// What only the world of the proxy uses.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub wire: RequestWire,
 }
 
 /// Lengthens the n-th delay drawn in the run: a different schedule, everything else equal.

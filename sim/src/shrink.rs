@@ -194,6 +194,7 @@ impl Search {
             work: Span { least_us: 1_000, most_us: 1_000 },
             body: Span { least_us: 1_000, most_us: 1_000 },
             spare: self.best.backends[index].spare,
+            wire: self.best.backends[index].wire,
         };
         self.change(|plan| plan.backends[index] = plain);
         self.change(|plan| plan.backends[index].http1 = false);

@@ -10,7 +10,8 @@ use super::inject::{Shape, directives};
 use super::{Family, Workload};
 use crate::draw::{Domain, Draws, RandomStream};
 use crate::plan::{
-    BackendPlan, Deviation, FORMAT, Heal, Health, Network, Plan, PoolPlan, RequestPlan, Span, Ties,
+    BackendPlan, BackendWire, Deviation, FORMAT, Heal, Health, Network, Plan, PoolPlan,
+    RequestPlan, RequestWire, Span, Ties, WirePlan,
 };
 
 baton::words! {
@@ -149,6 +150,7 @@ pub fn plan(seed: u64, profile: Profile) -> Plan {
         directives: all_directives,
         deviations: deviations.collect(),
         heal: heal(&mut draws.stream(Domain::Heal, 0), &shape, profile),
+        wire: WirePlan::default(),
     }
 }
 
@@ -260,6 +262,7 @@ fn backend(stream: &mut RandomStream, families: &[Family]) -> BackendPlan {
             Span { least_us: 0, most_us: body_most }
         },
         spare: false,
+        wire: BackendWire::default(),
     }
 }
 
@@ -284,6 +287,7 @@ fn request(
         outgrows_buffer: body_us.is_some() && stream.chance(25),
         early_response: odd && stream.chance(20),
         informational: if odd && stream.chance(20) { stream.between(1, 4) as u8 } else { 0 },
+        wire: RequestWire::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
+use super::wire::{Direction, WireEffect};
 use crate::faults::Family;
 
 /// One fault, once.
@@ -50,6 +51,13 @@ pub enum When {
         stream: u32,
         /// The moment.
         moment: Moment,
+    },
+    /// A connection of a client is up. Only the world of the proxy has these.
+    Client {
+        /// The index of the client.
+        client: u8,
+        /// The connection's number.
+        connection: u32,
     },
     /// A request reaches a moment of its life, on its current stream.
     Request {
@@ -367,6 +375,14 @@ pub enum Act {
         /// RFC 9110, 15.
         status: u16,
     },
+    /// The network does this to one direction of the connection. Only the world of the proxy has
+    /// bytes.
+    Wire {
+        /// The direction.
+        direction: Direction,
+        /// The effect.
+        effect: WireEffect,
+    },
 }
 
 impl Act {
@@ -393,6 +409,20 @@ impl Act {
             | Self::StopReading { for_us }
             | Self::ClientStopsReading { for_us }
             | Self::StarveUpload { for_us } => for_us.iter_mut().for_each(time),
+            Self::Wire { effect, .. } => match effect {
+                WireEffect::Delay { by_us } => time(by_us),
+                WireEffect::Stall { for_us } | WireEffect::Asleep { for_us } => {
+                    for_us.iter_mut().for_each(time);
+                }
+                WireEffect::Pieces(_)
+                | WireEffect::PiecesAtFrames
+                | WireEffect::Room(_)
+                | WireEffect::End
+                | WireEffect::Reset
+                | WireEffect::ErrorAfter(_)
+                | WireEffect::Vanish
+                | WireEffect::NoCloseNotify => {}
+            },
             Self::HoldReports { for_us: one } | Self::ClockForward { by_us: one } => time(one),
             Self::LateTimers { by_us, for_us } | Self::ClockBack { by_us, for_us } => {
                 time(by_us);

@@ -6,7 +6,7 @@ use super::tables::{Event, NEVER, NONE, Scope};
 use super::{DownFrame, UpFrame, World};
 use crate::checker::{Invariant, Verdict, require};
 use crate::coverage::sometimes;
-use crate::plan::{Moment, RequestPlan, When};
+use crate::plan::{Moment, RequestPlan, RequestWire, When};
 use crate::trace::What;
 
 impl World<'_> {
@@ -22,6 +22,7 @@ impl World<'_> {
                 outgrows_buffer: false,
                 early_response: false,
                 informational: 0,
+                wire: RequestWire::default(),
             },
         }
     }

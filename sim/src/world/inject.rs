@@ -38,6 +38,8 @@ impl World<'_> {
         self.note(What::Injected(directive));
         self.injected(family, scope.link);
         match act {
+            // This world has no bytes.
+            Act::Wire { .. } => {}
             Act::Cancel
             | Act::ClientStopsReading { .. }
             | Act::StarveUpload { .. }

@@ -1,0 +1,136 @@
+//! The parts of a plan that only the world of the proxy uses: what is on the wire.
+
+use arbitrary::Arbitrary;
+use serde::{Deserialize, Serialize};
+
+/// The process and the clients around it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[serde(default, deny_unknown_fields)]
+pub struct WirePlan {
+    /// Workers; 0 means one.
+    pub workers: u8,
+    /// True for TLS at both sides of the proxy.
+    pub tls: bool,
+    /// The share of the polls of tasks that are delayed once, in percent.
+    pub delayed_polls_percent: u8,
+    /// The clients. Without any there is one that speaks HTTP/1.1.
+    pub clients: Vec<ClientPlan>,
+}
+
+/// A client. It opens connections as it needs them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientPlan {
+    /// What it speaks.
+    pub protocol: ClientProtocol,
+    /// True if an HTTP/1.1 client sends requests before earlier responses have ended.
+    pub pipelines: bool,
+    /// True if an HTTP/1.1 client closes its sending side after its last request.
+    pub half_closes: bool,
+}
+
+/// What a client speaks, and the code that speaks it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+pub enum ClientProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2, by the `h2` library.
+    Http2,
+    /// HTTP/2, frame by frame.
+    Frames,
+}
+
+/// What a backend does on the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[serde(default, deny_unknown_fields)]
+pub struct BackendWire {
+    /// True if an HTTP/2 backend is served by the `h2` library, which obeys the RFC; false if it
+    /// writes its frames itself.
+    pub by_library: bool,
+    /// The initial window of its streams, in bytes; 0 means 65 535.
+    pub window: u32,
+}
+
+/// A request and its response on the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[serde(default, deny_unknown_fields)]
+pub struct RequestWire {
+    /// The index of its client, modulo their number.
+    pub client: u8,
+    /// Bytes of the request body, if the request has one.
+    pub body_bytes: u32,
+    /// True if an HTTP/1.1 client sends the body chunked, false with a length.
+    pub chunked: bool,
+    /// True if the request ends with trailers (only with a body; over HTTP/1.1 only if chunked).
+    pub trailers: bool,
+    /// True if an HTTP/1.1 client waits for `100 Continue` before it sends the body.
+    pub expects: bool,
+    /// Bytes of the response body.
+    pub answer_bytes: u32,
+    /// How the response body is framed.
+    pub framing: Framing,
+    /// True if the response ends with trailers (over HTTP/1.1 only if chunked).
+    pub answer_trailers: bool,
+    /// Bytes in each piece that either peer writes of a body; 0 means all at once.
+    pub piece_bytes: u16,
+}
+
+/// How a response body is framed (RFC 9112, 6.3). HTTP/2 distinguishes only whether there is a
+/// `content-length`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+pub enum Framing {
+    /// With a length.
+    #[default]
+    Length,
+    /// In chunks.
+    Chunked,
+    /// Until the connection is closed.
+    Close,
+}
+
+/// A direction of a connection, as seen from the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Arbitrary)]
+pub enum Direction {
+    /// Bytes that the proxy reads.
+    In,
+    /// Bytes that the proxy writes.
+    Out,
+}
+
+/// What the network does to one direction of a connection, from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[serde(deny_unknown_fields)]
+pub enum WireEffect {
+    /// Bytes arrive in pieces of this size, at least 1, each at its own time.
+    Pieces(u16),
+    /// Bytes arrive cut at each frame boundary of HTTP/2 and once within each frame header (F21).
+    PiecesAtFrames,
+    /// Bytes take this much longer.
+    Delay {
+        /// Added time.
+        by_us: u64,
+    },
+    /// Nothing arrives for a while; forever if `None`.
+    Stall {
+        /// Duration.
+        for_us: Option<u64>,
+    },
+    /// The buffer between writer and reader holds this many bytes, at least 1.
+    Room(u32),
+    /// The writer's side ends: what was written arrives, then the end.
+    End,
+    /// The connection is reset: what is in flight is lost, and both ends see an error.
+    Reset,
+    /// Writing fails after this many further bytes were written, and the connection is reset.
+    ErrorAfter(u32),
+    /// Bytes vanish from now on; the writer does not notice until its buffer is full.
+    Vanish,
+    /// The reader's system acknowledges bytes, but its process reads none; for a while, or forever.
+    Asleep {
+        /// Duration.
+        for_us: Option<u64>,
+    },
+    /// The next close is not announced to TLS: the connection ends without `close_notify`.
+    NoCloseNotify,
+}

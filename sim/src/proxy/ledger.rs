@@ -1,0 +1,151 @@
+//! What really happened in a run, as the peers of the proxy know it: written by peers, read by
+//! judges.
+
+use std::cell::RefCell;
+
+use super::content::{Body, Seen};
+
+/// The response field that names the execution which produced a response.
+pub(crate) const EXECUTION: &str = "x-execution";
+/// The trailer field of requests and responses; its value is that of [`trailer`].
+pub(crate) const TRAILER: &str = "x-end";
+
+/// The value of [`TRAILER`] at the end of a body.
+pub(crate) fn trailer(body: Body) -> String {
+    match body {
+        Body::Request(id) => format!("request-{id}"),
+        Body::Response(execution) => format!("response-{execution}"),
+    }
+}
+
+/// The target of a request.
+pub(crate) fn path(request: u32) -> String {
+    format!("/r{request}")
+}
+
+/// The request of a target; `None` if it is of no request of the plan (a health check).
+pub(crate) fn request_of(path: &str) -> Option<u32> {
+    path.strip_prefix("/r")?.parse().ok()
+}
+
+/// A request that a backend's application has received: it read the head.
+#[derive(Clone, Debug)]
+pub(crate) struct Execution {
+    pub(crate) request: u32,
+    pub(crate) backend: u16,
+    /// The connection's number at its backend, from 1.
+    pub(crate) connection: u32,
+    /// The number of the request on its connection, from 1.
+    pub(crate) stream: u32,
+    /// When the head was read, in nanoseconds.
+    pub(crate) at: u64,
+    /// The body that arrived.
+    pub(crate) body: Seen,
+    /// True once the request's end was read.
+    pub(crate) body_ended: bool,
+    /// The value of the trailer field, if there was one.
+    pub(crate) trailer: Option<String>,
+    /// True if the backend told the proxy that it has not processed the request.
+    pub(crate) disowned: bool,
+    /// What the backend wrote of its answer.
+    pub(crate) answer: Option<Answer>,
+}
+
+/// The answer that a backend wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// Bytes of the body that were written so far.
+    pub(crate) length: u64,
+    /// True once all of it, the end included, was written.
+    pub(crate) complete: bool,
+    /// True if it ends with trailers.
+    pub(crate) trailers: bool,
+}
+
+/// How a request ended for its client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Received {
+    /// The status; `None` if no head arrived.
+    pub(crate) status: Option<u16>,
+    /// The execution that the head names; `None` for an answer of the proxy itself.
+    pub(crate) execution: Option<u32>,
+    /// 1xx heads before the head, other than `100 Continue` to an expectation.
+    pub(crate) informational: u32,
+    /// The body: for an answer of the proxy itself only its length counts.
+    pub(crate) body: Seen,
+    /// The value of the trailer field, if there was one.
+    pub(crate) trailer: Option<String>,
+    /// The values of fields that judges read.
+    pub(crate) proxy_status: Option<String>,
+    /// How it ended.
+    pub(crate) end: End,
+    /// When, in nanoseconds.
+    pub(crate) at: u64,
+}
+
+/// How a response ended at the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Completely, by its framing.
+    Complete,
+    /// Visibly cut short: the connection ended or broke within it.
+    Broken,
+    /// By RST_STREAM with this code.
+    Reset(u32),
+    /// The client has cancelled the request or broken the connection itself.
+    Cancelled,
+    /// It was above the last stream of a GOAWAY, or its connection was closed without a byte of
+    /// an answer before the request was fully sent: the client may send it again elsewhere.
+    Unprocessed,
+}
+
+/// Everything that happened, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    executions: RefCell<Vec<Execution>>,
+    /// When each request was sent, and how it ended; by the request's id.
+    received: RefCell<Vec<(u32, Received)>>,
+    /// The requests that a client has begun to send, with the time.
+    begun: RefCell<Vec<(u32, u64)>>,
+}
+
+impl Ledger {
+    /// Notes that a backend's application received a request. Returns the execution's number, which
+    /// the response carries in [`EXECUTION`].
+    pub(crate) fn execute(&self, execution: Execution) -> u32 {
+        let mut executions = self.executions.borrow_mut();
+        executions.push(execution);
+        executions.len() as u32 - 1
+    }
+
+    /// Changes what is known of an execution.
+    pub(crate) fn update(&self, execution: u32, change: impl FnOnce(&mut Execution)) {
+        change(&mut self.executions.borrow_mut()[execution as usize]);
+    }
+
+    /// Notes that a client begins to send a request.
+    pub(crate) fn begin(&self, request: u32, at: u64) {
+        self.begun.borrow_mut().push((request, at));
+    }
+
+    /// Notes how a request ended for its client. Called exactly once for each that was begun.
+    pub(crate) fn end(&self, request: u32, received: Received) {
+        self.received.borrow_mut().push((request, received));
+    }
+
+    /// All executions, by number.
+    pub(crate) fn executions(&self) -> Vec<Execution> {
+        self.executions.borrow().clone()
+    }
+
+    /// All ends, in order.
+    pub(crate) fn received(&self) -> Vec<(u32, Received)> {
+        self.received.borrow().clone()
+    }
+
+    /// The requests that were begun, in order.
+    pub(crate) fn begun(&self) -> Vec<(u32, u64)> {
+        self.begun.borrow().clone()
+    }
+}
