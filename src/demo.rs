@@ -28,7 +28,7 @@ use crate::proxy::config::{
     BackendSettings, ClusterConfig, ListenerConfig, ProxyConfig, UpstreamTlsSettings,
 };
 use crate::proxy::route::Route;
-use crate::proxy::seams::{self, Listener, NetworkStream};
+use crate::proxy::seams::{self, Listener, ListeningSocket, NetworkStream};
 use crate::proxy::{run, tls};
 
 /// The names of the backends.
@@ -140,7 +140,7 @@ struct DemoBackend {
 }
 
 impl DemoBackend {
-    async fn serve(self: Rc<Self>, first: std::net::TcpListener, address: SocketAddr, turn: Turn) {
+    async fn serve(self: Rc<Self>, first: ListeningSocket, address: SocketAddr, turn: Turn) {
         let mut listener = seams::adopt(first).expect("the listener was made for a runtime");
         let mut life = turn.every / turn.of * (turn.number + 1);
         loop {

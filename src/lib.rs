@@ -25,7 +25,7 @@ pub mod admin;
 pub mod cli;
 #[cfg(feature = "proxy")]
 pub mod config;
-#[cfg(feature = "proxy")]
+#[cfg(all(feature = "proxy", not(feature = "simulation")))]
 pub mod demo;
 #[cfg(feature = "proxy")]
 pub mod proxy;

@@ -39,7 +39,7 @@ use crate::proxy::limits::{
 use crate::proxy::operator::Order;
 use crate::proxy::reload::counts::Counts;
 use crate::proxy::reload::{self, Refusal, Trigger};
-use crate::proxy::seams::{self, Listener, NetworkStream};
+use crate::proxy::seams::{self, Listener, ListeningSocket, NetworkStream};
 
 /// The parts of the process that the admin interface needs.
 pub struct Process {
@@ -59,7 +59,7 @@ pub struct Process {
 ///
 /// # Errors
 /// One line if the address is in use or cannot be listened on.
-pub fn listen(wanted: SocketAddr) -> Result<std::net::TcpListener, String> {
+pub fn listen(wanted: SocketAddr) -> Result<ListeningSocket, String> {
     let failed = |error| format!("cannot listen on {wanted} (--admin): {error}");
     if wanted.port() != 0 {
         seams::check_unused(wanted).map_err(failed)?;
@@ -72,7 +72,7 @@ pub fn listen(wanted: SocketAddr) -> Result<std::net::TcpListener, String> {
 ///
 /// # Errors
 /// If the runtime refuses the listener.
-pub fn start(listener: std::net::TcpListener, process: Process) -> io::Result<()> {
+pub fn start(listener: ListeningSocket, process: Process) -> io::Result<()> {
     let address = listener.local_addr()?;
     let listener = seams::adopt(listener)?;
     let admin = Admin::new(process);

@@ -1,13 +1,13 @@
 //! Metrics of the process from the operating system, under the names that all exporters use. Only
-//! Linux has them.
+//! Linux has them; a simulated process has none.
 
 use super::exposition::Text;
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), feature = "simulation"))]
 pub(super) fn encode(_text: &mut Text) {}
 
 /// Adds the families, without those that the system does not provide.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(feature = "simulation")))]
 pub(super) fn encode(text: &mut Text) {
     // It fails only if /proc is not mounted or is hidden.
     if let Ok(process) = procfs::process::Process::myself() {
@@ -16,7 +16,7 @@ pub(super) fn encode(text: &mut Text) {
     }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(feature = "simulation")))]
 fn usage(text: &mut Text, process: &procfs::process::Process) {
     let Ok(stat) = process.stat() else { return };
     let seconds = |ticks: u64| ticks as f64 / procfs::ticks_per_second() as f64;
@@ -33,7 +33,7 @@ fn usage(text: &mut Text, process: &procfs::process::Process) {
     }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(feature = "simulation")))]
 fn files(text: &mut Text, process: &procfs::process::Process) {
     use procfs::process::LimitValue;
     if let Ok(open) = process.fd_count() {

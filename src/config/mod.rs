@@ -26,13 +26,13 @@ pub mod settings;
 mod syntax;
 pub mod value;
 
-use std::fs::File;
-use std::io::Read;
+use std::io;
 use std::path::Path;
 
 use crate::proxy::backend_url::{BackendUrl, Scheme};
 use crate::proxy::config::{BackendSettings, ClusterConfig, ListenerConfig, ProxyConfig};
 use crate::proxy::route::Route;
+use crate::proxy::seams;
 
 pub use error::{ConfigError, Position};
 
@@ -88,16 +88,15 @@ fn bytes(path: &Path) -> Result<Vec<u8>, Vec<ConfigError>> {
         let file = path.display().to_string();
         vec![ConfigError { file, position: None, what, expected }]
     };
-    let unreadable =
-        |error| failed(format!("cannot be read: {error}"), "a file that can be read".to_owned());
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() > FILE_BYTES_MAX {
-        let expected = format!("at most {FILE_BYTES_MAX} bytes");
-        return Err(failed("is too long".to_owned(), expected));
-    }
-    Ok(bytes)
+    let unreadable = |error: io::Error| {
+        failed(format!("cannot be read: {error}"), "a file that can be read".to_owned())
+    };
+    seams::read_file(path, FILE_BYTES_MAX).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => {
+            failed("is too long".to_owned(), format!("at most {FILE_BYTES_MAX} bytes"))
+        }
+        _ => unreadable(error),
+    })
 }
 
 /// The absolute path of the directory of a file.

@@ -21,7 +21,7 @@ use super::health_check::{self, HealthCheckFound, HealthChecker};
 use super::metrics::ClusterMetrics;
 use super::operator::Drains;
 use super::relay::{RequestHead, RequestOrder};
-use super::seams::{self, Clock};
+use super::seams::{self, Clock, DrivenPool};
 use super::telemetry::Telemetry;
 use super::tls::BackendTls;
 use super::upstream::{self, AttemptOrder, ConnectionOrder, NewAttempt};
@@ -40,7 +40,7 @@ struct DriverRequest {
 
 /// The pool, and the channels that its orders go to.
 struct Core {
-    pool: Pool,
+    pool: DrivenPool,
     connections: BTreeMap<ConnectionToken, Sender<ConnectionOrder>>,
     /// Indexed by `RequestId::index`; as long as the highest index used so far.
     requests: Vec<Option<DriverRequest>>,
@@ -83,8 +83,9 @@ impl Driver {
     ) -> Result<Rc<Self>, ConfigError> {
         assert_eq!(cluster.backends.len(), tls.len(), "one entry for each backend");
         let requests = cluster.pool.limits.requests;
+        let pool = Pool::new(cluster.pool_config(peers.worker()), seed)?;
         let core = Core {
-            pool: Pool::new(cluster.pool_config(peers.worker()), seed)?,
+            pool: seams::drive(pool, peers.worker(), &cluster.name),
             connections: BTreeMap::new(),
             requests: Vec::with_capacity(requests),
         };

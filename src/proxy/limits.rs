@@ -171,6 +171,9 @@ pub const RELOAD_CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time between two polls of the watched files. A changed file must then stay unchanged for this
 /// long before it is read.
 pub const FILE_WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// The maximal size of a file with certificates, keys or authorities, in bytes. The authorities of
+/// a system take some 250 KB.
+pub const CERTIFICATE_FILE_BYTES_MAX: usize = 16 << 20;
 
 // The logs.
 

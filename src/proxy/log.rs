@@ -4,7 +4,7 @@
 use std::io::{self, IsTerminal};
 use std::sync::{Arc, OnceLock};
 
-use tracing::Metadata;
+use tracing::{Metadata, Subscriber};
 use tracing_subscriber::filter::{FilterExt, LevelFilter, filter_fn};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
@@ -18,12 +18,16 @@ use super::line_writer::{self, LineWriter};
 /// The queue of lines to standard error; a process has one.
 static STANDARD_ERROR: OnceLock<Arc<LineWriter>> = OnceLock::new();
 
-/// Starts logging to standard error. Other libraries are logged from `warn` up, and in full at
-/// `trace`.
+/// Starts logging to standard error.
 ///
 /// # Panics
 /// If called twice.
 pub fn init(level: tracing::Level) {
+    subscriber(level).init();
+}
+
+/// The log to standard error. Other libraries are logged from `warn` up, and in full at `trace`.
+pub fn subscriber(level: tracing::Level) -> impl Subscriber + Send + Sync {
     let libraries = if level == tracing::Level::TRACE { level } else { tracing::Level::WARN };
     let ours = filter_fn(move |metadata: &Metadata<'_>| {
         // Warnings of h2 are about peers, and a peer can cause any number of them.
@@ -39,7 +43,7 @@ pub fn init(level: tracing::Level) {
         let layer = layer.json().flatten_event(true);
         layer.with_current_span(false).with_span_list(false).boxed()
     };
-    tracing_subscriber::registry().with(layer.with_filter(filter)).init();
+    tracing_subscriber::registry().with(layer.with_filter(filter))
 }
 
 /// True if standard error is a terminal: then lines are text.

@@ -46,6 +46,10 @@ pub mod health_check;
 pub mod http2_wire;
 mod json;
 pub mod limits;
+#[cfg(not(feature = "simulation"))]
+pub mod line_writer;
+#[cfg(feature = "simulation")]
+#[path = "line_writer/simulated.rs"]
 pub mod line_writer;
 pub mod linger;
 pub mod log;

@@ -2,10 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 
 use tokio::runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
@@ -18,7 +16,7 @@ use super::log;
 use super::reload::sockets::{self, Sockets};
 use super::reload::source::{Loaded, Source};
 use super::reload::{self, Failure, Reloader, Trigger};
-use super::seams;
+use super::seams::{self, Signal, Signals, WorkerThread};
 use super::worker::{self, Worker};
 use crate::admin::{self, Process};
 
@@ -63,16 +61,42 @@ pub fn run(config: ProxyConfig) -> Result<(), StartError> {
 /// # Panics
 /// If the operating system provides no threads.
 pub fn run_from(config: ProxyConfig, source: Source) -> Result<(), StartError> {
-    let loaded = source.begin(config).map_err(StartError::lines)?;
-    let config = Arc::clone(&loaded.config);
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| StartError(format!("runtime: {error}")))?;
-    let _context = runtime.enter();
+    let tasks = LocalSet::new();
+    let drained = tasks.block_on(&runtime, supervise(config, source))?;
+    if drained.is_none() {
+        log::flush();
+        std::process::exit(1);
+    }
+    for thread in drained.into_iter().flatten() {
+        thread.join();
+    }
+    tracing::info!(target: "baton", "stopped");
+    log::flush();
+    Ok(())
+}
+
+/// Starts the workers and supervises them on the present runtime until the proxy is ordered to stop
+/// and has finished the requests it accepted. Returns the workers' threads, which have only to be
+/// joined then; `None` if a second order stops the proxy at once.
+///
+/// # Errors
+/// As [`run_from`].
+///
+/// # Panics
+/// If the operating system provides no threads.
+pub async fn supervise(
+    config: ProxyConfig,
+    source: Source,
+) -> Result<Option<Vec<WorkerThread>>, StartError> {
+    let loaded = source.begin(config).map_err(StartError::lines)?;
+    let config = Arc::clone(&loaded.config);
     // Signals are handled before anything shows that the proxy runs, so that a signal always leads
     // to an orderly stop.
-    let signals = Signals::listen()?;
+    let signals = Signals::listen().map_err(|error| StartError(format!("signals: {error}")))?;
     let access_log = AccessLog::open(&config.access_log).map_err(StartError)?;
     let admin = config.admin.map(admin::listen).transpose().map_err(StartError)?;
     let mut sockets = Sockets::default();
@@ -82,39 +106,28 @@ pub fn run_from(config: ProxyConfig, source: Source) -> Result<(), StartError> {
     let (done, all_done) = mpsc::channel::<()>(1);
     let (workers, threads) = start_workers(&loaded, &mut listeners, &access_log, &draining, done);
     sockets.adopt(listeners);
-    let tasks = LocalSet::new();
     let (reloads, requests) = mpsc::unbounded_channel();
     let reloader = Reloader::new(source, loaded, sockets, workers.clone(), access_log.clone());
     if let Some(listener) = admin {
         let (workers, access_log) = (workers.clone(), access_log.clone());
         let reload_counts = reloader.counts();
         let process = Process { workers, draining, access_log, reloads, reload_counts };
-        tasks
-            .block_on(&runtime, async { admin::start(listener, process) })
+        admin::start(listener, process)
             .map_err(|error| StartError(format!("cannot serve the admin interface: {error}")))?;
     }
     let supervisor =
         Supervisor { signals, requests, reloader, drain, workers, access_log, all_done };
-    if !tasks.block_on(&runtime, supervisor.run()) {
-        log::flush();
-        std::process::exit(1);
-    }
-    for thread in threads {
-        thread.join().expect("a worker that panics ends the process");
-    }
-    tracing::info!(target: "baton", "stopped");
-    log::flush();
-    Ok(())
+    Ok(supervisor.run().await.then_some(threads))
 }
 
-/// Starts the threads of all workers, which then accept connections.
+/// Starts all workers, which then accept connections.
 fn start_workers(
     loaded: &Loaded,
     listeners: &mut sockets::Change,
     access_log: &AccessLog,
     draining: &watch::Receiver<bool>,
     done: mpsc::Sender<()>,
-) -> (Vec<Commands>, Vec<JoinHandle<()>>) {
+) -> (Vec<Commands>, Vec<WorkerThread>) {
     let config = &loaded.config;
     let seed = config.seed.unwrap_or_else(seams::entropy);
     let admission = Arc::new(Admission::default());
@@ -131,10 +144,9 @@ fn start_workers(
             certificates: Arc::clone(&loaded.certificates),
             seed: seed.wrapping_add(number as u64),
             draining: draining.clone(),
-            done: done.clone(),
         };
-        let thread = thread::Builder::new().name(format!("worker {number}"));
-        thread.spawn(move || worker::run(worker)).expect("the system has threads")
+        let name = format!("worker {number}");
+        seams::start_worker(name, move || worker::serve(worker), done.clone())
     };
     let threads = received.into_iter().enumerate().map(start).collect();
     (workers, threads)
@@ -163,8 +175,8 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 signal = self.signals.next() => match signal {
-                    Meaning::HangUp => self.reopen_log(),
-                    Meaning::Stop => break,
+                    Signal::HangUp => self.reopen_log(),
+                    Signal::Stop => break,
                 },
                 Some(request) = self.requests.recv() => {
                     // The requester may have given up.
@@ -188,8 +200,8 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 signal = self.signals.next() => match signal {
-                    Meaning::Stop => return,
-                    Meaning::HangUp => {
+                    Signal::Stop => return,
+                    Signal::HangUp => {
                         self.reopen_log();
                         // The result is in the log.
                         let _ = self.reloader.reload(Trigger::Signal).await;
@@ -210,40 +222,5 @@ impl Supervisor {
     fn reopen_log(&self) {
         self.access_log.reopen();
         tracing::info!(target: "baton", "access log reopened");
-    }
-}
-
-/// The meaning of a signal.
-enum Meaning {
-    /// SIGTERM or SIGINT.
-    Stop,
-    /// SIGHUP.
-    HangUp,
-}
-
-/// The signals that the proxy handles.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, StartError> {
-        let listen = |kind| signal(kind).map_err(|error| StartError(format!("signals: {error}")));
-        let terminate = listen(SignalKind::terminate())?;
-        let interrupt = listen(SignalKind::interrupt())?;
-        let hangup = listen(SignalKind::hangup())?;
-        Ok(Self { terminate, interrupt, hangup })
-    }
-
-    /// Waits for the next signal.
-    async fn next(&mut self) -> Meaning {
-        tokio::select! {
-            biased;
-            _ = self.terminate.recv() => Meaning::Stop,
-            _ = self.interrupt.recv() => Meaning::Stop,
-            _ = self.hangup.recv() => Meaning::HangUp,
-        }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme,
@@ -15,6 +15,8 @@ use rustls::{
 
 use super::backend_url::Scheme;
 use super::config::{BackendSettings, CertificateFiles, ProxyConfig};
+use super::limits::CERTIFICATE_FILE_BYTES_MAX;
+use super::seams;
 
 /// HTTP/2 in ALPN (RFC 9113, 3.2).
 pub const ALPN_H2: &[u8] = b"h2";
@@ -254,10 +256,15 @@ type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 fn read_certificate(files: &CertificateFiles) -> Result<Identity, String> {
     let chain = certificates(&files.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| {
+    let key = read(&files.key).and_then(|bytes| PrivateKeyDer::from_pem_slice(&bytes));
+    let key = key.map_err(|error| {
         format!("{}: {error}; expected a private key in PEM", files.key.display())
     })?;
     Ok((chain, key))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, pem::Error> {
+    seams::read_file(path, CERTIFICATE_FILE_BYTES_MAX).map_err(pem::Error::Io)
 }
 
 fn not_together(files: &CertificateFiles, error: &Error) -> String {
@@ -267,8 +274,9 @@ fn not_together(files: &CertificateFiles, error: &Error) -> String {
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let failed = |error| format!("{}: {error}; expected certificates in PEM", path.display());
-    let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(failed)?.collect();
-    let certificates = read.map_err(failed)?;
+    let bytes = read(path).map_err(failed)?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    let certificates = certificates.map_err(failed)?;
     if certificates.is_empty() {
         return Err(format!("{}: no certificate; expected certificates in PEM", path.display()));
     }

@@ -3,9 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::runtime;
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::task::LocalSet;
 
 use super::access_log::AccessLog;
 use super::clusters::Clusters;
@@ -38,25 +36,13 @@ pub struct Worker {
     pub commands: mpsc::UnboundedReceiver<Command>,
     /// Becomes true once, when the proxy is to stop.
     pub draining: watch::Receiver<bool>,
-    /// Dropped when the worker is done.
-    pub done: mpsc::Sender<()>,
 }
 
 /// Runs until the proxy is to stop and all accepted requests have finished.
 ///
 /// # Panics
-/// If the operating system provides no event queue, or the configuration was not checked.
-pub fn run(worker: Worker) {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("the system has an event queue");
-    let done = worker.done.clone();
-    LocalSet::new().block_on(&runtime, serve(worker));
-    drop(done);
-}
-
-async fn serve(worker: Worker) {
+/// If the configuration was not checked.
+pub async fn serve(worker: Worker) {
     let (config, certificates) = (&worker.config, &worker.certificates);
     let (access_log, peers) = (worker.access_log, worker.peers);
     let clusters = Clusters::start(config, certificates, worker.seed, access_log, peers)

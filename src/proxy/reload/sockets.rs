@@ -2,11 +2,11 @@
 //! listener. A listener is identified by its configured address.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use crate::config::difference::{places, same_address};
 use crate::proxy::config::ListenerConfig;
-use crate::proxy::seams;
+use crate::proxy::seams::{self, ListeningSocket};
 
 /// An open listener.
 #[derive(Clone, Debug)]
@@ -26,7 +26,7 @@ pub enum Socket {
     /// The socket that the worker already has for the previous listener with this number.
     Kept(usize),
     /// A new socket.
-    New(TcpListener),
+    New(ListeningSocket),
 }
 
 /// A change to another set of listeners.
@@ -36,7 +36,7 @@ pub struct Change {
     /// For each listener of `after`, its previous number; `None` if it is new.
     places: Vec<Option<usize>>,
     /// For each worker, the sockets of the new listeners, in order.
-    sockets: Vec<Vec<TcpListener>>,
+    sockets: Vec<Vec<ListeningSocket>>,
 }
 
 impl Sockets {
@@ -103,7 +103,7 @@ impl Change {
 fn bind(
     wanted: SocketAddr,
     going: &[SocketAddr],
-    sockets: &mut [Vec<TcpListener>],
+    sockets: &mut [Vec<ListeningSocket>],
 ) -> io::Result<SocketAddr> {
     if wanted.port() != 0 && !going.iter().any(|address| address.port() == wanted.port()) {
         seams::check_unused(wanted)?;

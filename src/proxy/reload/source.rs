@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use super::watch::Stamps;
 use crate::proxy::config::{CertificateFiles, ProxyConfig};
+use crate::proxy::limits::CERTIFICATE_FILE_BYTES_MAX;
+use crate::proxy::seams;
 use crate::proxy::tls::Certificates;
 
 /// A hash of the contents of each certificate file when it was read.
@@ -139,6 +141,6 @@ fn certificate_files(config: &ProxyConfig) -> Vec<PathBuf> {
 /// Hashes the contents of a file. A file that cannot be read has its own hash.
 fn short(file: &PathBuf) -> u64 {
     let mut hasher = DefaultHasher::new();
-    std::fs::read(file).ok().hash(&mut hasher);
+    seams::read_file(file, CERTIFICATE_FILE_BYTES_MAX).ok().hash(&mut hasher);
     hasher.finish()
 }

@@ -3,45 +3,19 @@
 //! negligible at one poll a second.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::proxy::limits::FILE_WATCH_INTERVAL;
-use crate::proxy::seams;
-
-/// The metadata that identifies a version of a file. Symbolic links are followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    length: u64,
-    seconds: i64,
-    nanoseconds: i64,
-}
-
-impl Stamp {
-    /// `None` if the file's metadata cannot be read.
-    fn of(path: &Path) -> Option<Self> {
-        let metadata = fs::metadata(path).ok()?;
-        Some(Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            length: metadata.len(),
-            seconds: metadata.mtime(),
-            nanoseconds: metadata.mtime_nsec(),
-        })
-    }
-}
+use crate::proxy::seams::{self, FileStamp};
 
 /// The stamps of a set of files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stamps(BTreeMap<PathBuf, Option<Stamp>>);
+pub struct Stamps(BTreeMap<PathBuf, Option<FileStamp>>);
 
 impl Stamps {
     /// Adds a file with its present stamp.
     pub fn add(&mut self, path: &Path) {
-        self.0.entry(path.to_owned()).or_insert_with(|| Stamp::of(path));
+        self.0.entry(path.to_owned()).or_insert_with(|| stamp(path));
     }
 
     /// Removes the files that are not in `files`.
@@ -51,7 +25,7 @@ impl Stamps {
 
     /// Returns the present stamps of the same files.
     fn again(&self) -> Self {
-        Self(self.0.keys().map(|path| (path.clone(), Stamp::of(path))).collect())
+        Self(self.0.keys().map(|path| (path.clone(), stamp(path))).collect())
     }
 }
 
@@ -101,8 +75,15 @@ impl Watch {
     }
 }
 
+/// The stamp of a file; `None` if its metadata cannot be read.
+fn stamp(path: &Path) -> Option<FileStamp> {
+    seams::file_stamp(path).ok()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// A file path of this test only.

@@ -1,0 +1,291 @@
+//! The operating system under the shell: sockets, files, signals, threads and entropy.
+
+use std::fs::{self, File};
+use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, Read as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::thread::{self, JoinHandle};
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::runtime;
+use tokio::signal::unix::{self, SignalKind};
+use tokio::task::LocalSet;
+
+use super::{FileStamp, Signal};
+use crate::pool::Pool;
+use crate::proxy::limits::{self, LISTEN_BACKLOG, TCP_KEEPALIVE_INTERVAL, TCP_KEEPALIVE_TIME};
+
+/// A TCP connection, dialled or accepted.
+pub type NetworkStream = TcpStream;
+/// A socket that accepts connections.
+pub type Listener = TcpListener;
+/// A listening socket that no worker has adopted yet.
+pub type ListeningSocket = std::net::TcpListener;
+
+/// The future of a task, as it is spawned.
+pub(super) fn task<F: Future<Output = ()>>(future: F) -> F {
+    future
+}
+
+/// Resolves a host name; an address is its own.
+///
+/// # Errors
+/// If the name cannot be resolved.
+pub(super) async fn resolve(host: &str, port: u16) -> io::Result<impl Iterator<Item = SocketAddr>> {
+    tokio::net::lookup_host((host, port)).await
+}
+
+/// Connects to an address.
+///
+/// # Errors
+/// If nothing accepts there.
+pub(super) async fn connect(address: SocketAddr) -> io::Result<NetworkStream> {
+    let stream = TcpStream::connect(address).await?;
+    prepare(&stream)?;
+    Ok(stream)
+}
+
+/// Waits for the next connection.
+///
+/// # Errors
+/// If the system refuses one, for instance because file descriptors are exhausted.
+pub async fn accept(listener: &Listener) -> io::Result<(NetworkStream, SocketAddr)> {
+    loop {
+        let (stream, peer) = listener.accept().await?;
+        // It fails if the peer is already gone, which is no reason to pause accepting.
+        if prepare(&stream).is_ok() {
+            return Ok((stream, peer));
+        }
+    }
+}
+
+/// Closes a listener and returns the connections that the system has accepted but Baton has not.
+/// Closing alone would reset them.
+#[must_use]
+pub fn close_listener(listener: Listener) -> Vec<(NetworkStream, SocketAddr)> {
+    let mut waiting = Vec::new();
+    // The listener is non-blocking: without a waiting connection, accept fails.
+    let Ok(listener) = listener.into_std() else { return waiting };
+    while let Ok((stream, peer)) = listener.accept() {
+        let adopted = stream.set_nonblocking(true).and_then(|()| NetworkStream::from_std(stream));
+        if let Ok(stream) = adopted.and_then(|stream| prepare(&stream).map(|()| stream)) {
+            waiting.push((stream, peer));
+        }
+    }
+    waiting
+}
+
+/// Sets the socket options of every connection: small writes are sent at once, and a connection
+/// whose peer vanished is closed by TCP keepalive. HTTP/1.1 has no PING, so only the system can
+/// detect that.
+fn prepare(stream: &NetworkStream) -> io::Result<()> {
+    // Otherwise small frames wait for the peer's delayed acknowledgement.
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    // Otherwise a socket becomes writable only when a third of a buffer of megabytes is free, and a
+    // slow reader looks like one that does not read.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    socket.set_tcp_notsent_lowat(limits::TCP_UNSENT_BYTES_MAX)?;
+    let keepalive =
+        TcpKeepalive::new().with_time(TCP_KEEPALIVE_TIME).with_interval(TCP_KEEPALIVE_INTERVAL);
+    socket.set_tcp_keepalive(&keepalive)
+}
+
+/// Listens on an address, which several workers may share.
+///
+/// # Errors
+/// If the address cannot be bound.
+pub fn listen(address: SocketAddr) -> io::Result<ListeningSocket> {
+    let socket = socket(address)?;
+    socket.set_reuseaddr(true)?;
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    socket.listen(LISTEN_BACKLOG)?.into_std()
+}
+
+/// Checks that no other process listens on an address: only workers of one process share a port.
+///
+/// # Errors
+/// If the address cannot be bound exclusively.
+pub fn check_unused(address: SocketAddr) -> io::Result<()> {
+    let socket = socket(address)?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(1).map(drop)
+}
+
+fn socket(address: SocketAddr) -> io::Result<TcpSocket> {
+    if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }
+}
+
+/// Makes a listener usable on this thread's runtime.
+///
+/// # Errors
+/// If the runtime refuses it.
+pub fn adopt(listener: ListeningSocket) -> io::Result<Listener> {
+    TcpListener::from_std(listener)
+}
+
+/// Returns an unpredictable number.
+#[must_use]
+pub fn entropy() -> u64 {
+    RandomState::new().hash_one(0_u64)
+}
+
+/// A pool as its driver holds it.
+pub type DrivenPool = Pool;
+
+/// Hands a pool to the driver of a worker's cluster.
+#[must_use]
+pub fn drive(pool: Pool, _worker: usize, _cluster: &str) -> DrivenPool {
+    pool
+}
+
+/// Reads a file of at most `most` bytes.
+///
+/// # Errors
+/// If it cannot be read; [`io::ErrorKind::FileTooLarge`] if it is longer.
+pub fn read_file(path: &Path, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > most {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
+}
+
+/// Identifies the present version of a file, without reading it. Symbolic links are followed.
+///
+/// # Errors
+/// If its metadata cannot be read.
+pub fn file_stamp(path: &Path) -> io::Result<FileStamp> {
+    let metadata = fs::metadata(path)?;
+    Ok(FileStamp {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        length: metadata.len(),
+        seconds: metadata.mtime(),
+        nanoseconds: metadata.mtime_nsec(),
+    })
+}
+
+/// The signals that the proxy handles.
+pub struct Signals {
+    terminate: unix::Signal,
+    interrupt: unix::Signal,
+    hangup: unix::Signal,
+}
+
+impl Signals {
+    /// Handles the signals from now on.
+    ///
+    /// # Errors
+    /// If the system refuses a handler.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: unix::signal(SignalKind::terminate())?,
+            interrupt: unix::signal(SignalKind::interrupt())?,
+            hangup: unix::signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the next signal.
+    pub async fn next(&mut self) -> Signal {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => Signal::Stop,
+            _ = self.interrupt.recv() => Signal::Stop,
+            _ = self.hangup.recv() => Signal::HangUp,
+        }
+    }
+}
+
+/// The thread of a worker.
+pub struct WorkerThread(JoinHandle<()>);
+
+/// Starts a worker: a thread with its own runtime, which runs a future until it ends. Tasks that
+/// are left then are dropped before `after` is.
+///
+/// # Panics
+/// If the operating system provides no thread, or no event queue.
+pub fn start_worker<Work: Future<Output = ()>>(
+    name: String,
+    work: impl FnOnce() -> Work + Send + 'static,
+    after: impl Send + 'static,
+) -> WorkerThread {
+    let run = move || {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("the system has an event queue");
+        LocalSet::new().block_on(&runtime, work());
+        drop(after);
+    };
+    let thread = thread::Builder::new().name(name).spawn(run);
+    WorkerThread(thread.expect("the system has threads"))
+}
+
+impl WorkerThread {
+    /// Waits until the thread has ended.
+    ///
+    /// # Panics
+    /// If the worker panicked, which ends the process before.
+    pub fn join(self) {
+        self.0.join().expect("a worker that panics ends the process");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::seams::connect;
+
+    #[test]
+    fn every_connection_has_keepalive_and_no_delay() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let listener = listen("127.0.0.1:0".parse().expect("an address")).expect("a listener");
+            let port = listener.local_addr().expect("it is bound").port();
+            listener.set_nonblocking(true).expect("a mode of the socket");
+            let listener = Listener::from_std(listener).expect("a listener");
+            let connecting = connect("127.0.0.1", port);
+            let (accepted, connected) = tokio::join!(accept(&listener), connecting);
+            for stream in [accepted.expect("accepted").0, connected.expect("connected")] {
+                let socket = SockRef::from(&stream);
+                assert!(socket.keepalive().expect("an option of the socket"));
+                assert_eq!(socket.tcp_keepalive_time().expect("an option"), TCP_KEEPALIVE_TIME);
+                assert!(stream.nodelay().expect("an option of the socket"));
+            }
+        });
+    }
+
+    /// Connections that the system accepted before the listener closed are not reset.
+    #[test]
+    fn connections_that_wait_to_be_accepted_outlive_the_listener() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("a runtime").block_on(async {
+            let listener = listen("127.0.0.1:0".parse().expect("an address")).expect("a listener");
+            let port = listener.local_addr().expect("it is bound").port();
+            listener.set_nonblocking(true).expect("a mode of the socket");
+            let listener = adopt(listener).expect("a listener");
+            let mut clients = Vec::new();
+            for _ in 0..3 {
+                clients.push(connect("127.0.0.1", port).await.expect("it listens"));
+            }
+            let waiting = close_listener(listener);
+            assert_eq!(waiting.len(), 3);
+            for (client, (server, peer)) in clients.iter().zip(&waiting) {
+                assert_eq!(client.local_addr().expect("it is connected"), *peer);
+                server.writable().await.expect("it is alive");
+                assert_eq!(server.try_write(b"x").expect("it is alive"), 1);
+                client.readable().await.expect("it is alive");
+                assert_eq!(client.try_read(&mut [0]).expect("it is alive"), 1);
+            }
+            assert!(connect("127.0.0.1", port).await.is_err(), "the listener is closed");
+        });
+    }
+}
