@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::checker::Violation;
 use crate::coverage::Coverage;
 use crate::faults::{Profile, plan};
+use crate::plan::WorldName;
 use crate::run::run;
 use crate::trace::Trace;
 
@@ -27,6 +28,8 @@ pub struct Batch {
     pub time: Option<Duration>,
     /// The profile that plans are generated with.
     pub profile: Profile,
+    /// What runs.
+    pub world: WorldName,
 }
 
 /// A seed that failed.
@@ -97,7 +100,11 @@ pub fn run_batch(batch: &Batch, progress: impl Fn(u64, u64) + Sync) -> Summary {
 fn run_chunk(batch: &Batch, places: std::ops::Range<u64>, own: &mut Summary) -> bool {
     for place in places {
         let seed = batch.from.wrapping_add(place);
-        let run = run(&plan(seed, batch.profile), &mut own.coverage, &mut Trace::hash_only());
+        let run = run(
+            &plan(seed, batch.profile, batch.world),
+            &mut own.coverage,
+            &mut Trace::hash_only(),
+        );
         own.seeds += 1;
         own.facts += run.facts;
         own.time_ns += u128::from(run.time_ns);

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::exhaust::Scope;
 use crate::faults::Profile;
 use crate::mutants::Wish;
+use crate::plan::WorldName;
 use crate::seed;
 
 /// All checks passed.
@@ -66,6 +67,9 @@ struct Seeds {
     /// The profile that plans are generated with
     #[arg(long, value_enum, default_value_t = Profile::Swarm)]
     profile: Profile,
+    /// What runs: the pool alone, or the whole proxy
+    #[arg(long, value_enum, default_value_t = WorldName::Pool)]
+    world: WorldName,
 }
 
 #[derive(Debug, Args)]
@@ -98,6 +102,9 @@ struct Source {
     /// The profile that plans are generated with
     #[arg(long, value_enum, default_value_t = Profile::Swarm)]
     profile: Profile,
+    /// What runs: the pool alone, or the whole proxy
+    #[arg(long, value_enum, default_value_t = WorldName::Pool)]
+    world: WorldName,
 }
 
 #[derive(Debug, Args)]

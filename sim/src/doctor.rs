@@ -7,6 +7,7 @@ use std::io;
 use std::process::{Command, Stdio};
 
 use crate::faults::{Profile, plan};
+use crate::plan::WorldName;
 use crate::run::{Run, judge};
 
 /// A seed whose runs differ.
@@ -22,11 +23,11 @@ pub struct Difference {
 
 /// Returns one line per seed: the seed, the hash, the facts, the time and the verdict.
 #[must_use]
-pub fn lines(from: u64, seeds: u64, profile: Profile) -> String {
+pub fn lines(from: u64, seeds: u64, profile: Profile, world: WorldName) -> String {
     let mut text = String::new();
     for place in 0..seeds {
         let seed = from.wrapping_add(place);
-        let run = judge(&plan(seed, profile));
+        let run = judge(&plan(seed, profile, world));
         writeln!(text, "{}", line(seed, &run)).expect("writing to a string");
     }
     text
@@ -48,11 +49,12 @@ pub fn examine(
     from: u64,
     seeds: u64,
     profile: Profile,
+    world: WorldName,
     progress: impl Fn(u64),
 ) -> io::Result<Vec<Difference>> {
     let other = Command::new(env::current_exe()?)
         .args(["hashes", "--from", &from.to_string(), "--seeds", &seeds.to_string()])
-        .args(["--profile", profile.name()])
+        .args(["--profile", profile.name(), "--world", world.name()])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()?;
@@ -60,7 +62,7 @@ pub fn examine(
     let mut differences = Vec::new();
     for place in 0..seeds {
         let seed = from.wrapping_add(place);
-        let plan = plan(seed, profile);
+        let plan = plan(seed, profile, world);
         let (first, second) = (line(seed, &judge(&plan)), line(seed, &judge(&plan)));
         if first != second {
             differences.push(Difference { seed, first: first.clone(), second });

@@ -39,6 +39,12 @@ pub enum Domain {
     Replay = 25,
     /// Dials.
     Dials = 26,
+    /// Unpredictable numbers that the proxy draws.
+    Entropy = 27,
+    /// Delays of polls of the proxy's tasks.
+    Polls = 28,
+    /// What is on the wire in a plan.
+    WirePlan = 29,
 }
 
 /// All draws of one seed.

@@ -1,10 +1,9 @@
 //! The families of faults: what peers, networks, clients and the shell can do to a pool. F1 to F24
 //! are the faults behind production bugs of HTTP/2 pools; the X families affect the whole process.
-//!
-//! F21 (frames split at every byte) does not exist at this level: the pool has no facts about it.
 
 mod generate;
 mod inject;
+mod wire;
 
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
@@ -73,6 +72,11 @@ baton::words! {
         WrongHealthChecks = "X3 wrong health checks",
         /// Backends that answer 502, 503 or 504.
         GatewayFailures = "X4 gateway failures",
+        /// Bytes arrive in small pieces, cut within frames and heads. Only in the proxy's world.
+        SplitFrames = "F21 split frames",
+        /// Connections that are slow, full, half-closed, reset or silent. Only in the proxy's
+        /// world.
+        Wire = "X6 wire",
     }
 
     /// Workloads for `--profile`.
@@ -89,6 +93,19 @@ baton::words! {
 }
 
 impl Family {
+    /// True if only the world of the proxy has these faults: they are about bytes.
+    #[must_use]
+    pub fn is_about_bytes(self) -> bool {
+        matches!(self, Self::SplitFrames | Self::Wire)
+    }
+
+    /// True if only the world of the pool has these faults: they are about the order of facts,
+    /// which the real shell determines in the world of the proxy.
+    #[must_use]
+    pub fn is_about_facts(self) -> bool {
+        matches!(self, Self::StaleFacts | Self::ClockJump)
+    }
+
     /// The short code.
     #[must_use]
     pub fn code(self) -> &'static str {

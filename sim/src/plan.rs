@@ -15,7 +15,8 @@ pub use crate::plan::directive::{
 pub use crate::plan::pool::{PoolPlan, StrategyPlan};
 pub use crate::plan::text::{read, write};
 pub use crate::plan::wire::{
-    BackendWire, ClientPlan, ClientProtocol, Direction, Framing, RequestWire, WireEffect, WirePlan,
+    BackendWire, ClientPlan, ClientProtocol, Direction, Framing, REPLAY_BUFFER_BYTES, RequestWire,
+    WireEffect, WirePlan,
 };
 
 mod directive;
@@ -34,6 +35,9 @@ pub struct Plan {
     pub format: u32,
     /// The origin of the plan, for people.
     pub origin: String,
+    /// What runs in it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub world: WorldName,
     /// Determines every drawn delay and the pool's own choices.
     pub seed: u64,
     /// The pool's configuration.
@@ -57,6 +61,29 @@ pub struct Plan {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
+}
+
+/// What runs in a plan.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Arbitrary, clap::ValueEnum,
+)]
+pub enum WorldName {
+    /// The pool alone, between models of everything else.
+    #[default]
+    Pool,
+    /// The whole proxy, on a network of bytes.
+    Proxy,
+}
+
+impl WorldName {
+    /// The name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pool => "pool",
+            Self::Proxy => "proxy",
+        }
+    }
 }
 
 /// A closed range of times in microseconds.

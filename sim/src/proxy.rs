@@ -5,7 +5,11 @@
 //! |---|---|
 //! | `hub` | the run as peers see it: moments, directives, what happened |
 //! | `content`, `ledger` | the bodies of messages; what peers know of each request |
+//! | `settings` | the proxy's configuration that a plan stands for |
+//! | `records` | what judges read once a run is over |
 
 pub(crate) mod content;
 pub(crate) mod hub;
 pub(crate) mod ledger;
+pub(crate) mod records;
+pub(crate) mod settings;

@@ -56,7 +56,7 @@ fn a_replay_prints_the_story_and_can_be_filtered() {
 
 #[test]
 fn a_seed_written_as_a_plan_replays_the_same() {
-    let plan = sim::faults::plan(11, sim::faults::Profile::Swarm);
+    let plan = sim::faults::plan(11, sim::faults::Profile::Swarm, sim::plan::WorldName::Pool);
     let path = scratch("same").join("plan.ron");
     fs::write(&path, sim::plan::write(&plan)).expect("the file can be written");
     let from_file = text(&sim(&["replay", path.to_str().expect("a plain path")]));

@@ -82,13 +82,14 @@ fn processors() -> usize {
 
 pub(super) fn run(arguments: &RunArguments) -> Outcome {
     let default = if arguments.time.is_some() { u64::MAX } else { 1_000 };
-    let profile = arguments.which.profile;
+    let (profile, world) = (arguments.which.profile, arguments.which.world);
     let batch = Batch {
         from: arguments.which.from,
         seeds: arguments.seeds.unwrap_or(default),
         jobs: arguments.jobs.map_or_else(processors, usize::from),
         time: arguments.time,
         profile,
+        world,
     };
     let summary = run_seeds(&batch, arguments.json);
     let Some(failure) = &summary.failure else {
@@ -99,7 +100,7 @@ pub(super) fn run(arguments: &RunArguments) -> Outcome {
         }
         return Ok(PASS);
     };
-    let plan = faults::plan(failure.seed, profile);
+    let plan = faults::plan(failure.seed, profile, world);
     let invariant = failure.violation.invariant;
     let shrunk = smaller::shrink(&plan, invariant);
     let path = report::keep(&shrunk.plan, invariant, failure.seed, &arguments.keep)
@@ -130,8 +131,9 @@ fn failed(
     });
     format!(
         "{headline}\n  shrunk {before} → {after} elements in {runs} runs\n  \
-         replay: sim replay {path}   or, at this commit:   sim replay {seed} --profile {profile}\n\n\
+         replay: sim replay {path}   or, at this commit:   sim replay {seed} --profile {profile} --world {}\n\n\
          {}\n{story}{end}",
+        plan.world.name(),
         write(&shrunk.plan)
     )
 }
@@ -187,7 +189,7 @@ fn plan_of(source: &Source) -> Result<Plan, String> {
         return read(&text).map_err(|error| format!("{what}: {error}"));
     }
     match seed::parse(what) {
-        Ok(seed) => Ok(faults::plan(seed, source.profile)),
+        Ok(seed) => Ok(faults::plan(seed, source.profile, source.world)),
         Err(error) => Err(format!("{error}, or the name of an existing file")),
     }
 }
@@ -279,6 +281,7 @@ pub(super) fn coverage(arguments: &CoverageArguments) -> Outcome {
         jobs: processors(),
         time: None,
         profile: arguments.which.profile,
+        world: arguments.which.world,
     };
     let summary = run_seeds(&batch, arguments.json);
     if let Some(failure) = &summary.failure {
@@ -307,10 +310,11 @@ pub(super) fn coverage(arguments: &CoverageArguments) -> Outcome {
 pub(super) fn doctor(arguments: &DoctorArguments) -> Outcome {
     let progress = Progress::new(arguments.seeds, arguments.json);
     let which = &arguments.which;
-    let differences = examination::examine(which.from, arguments.seeds, which.profile, |done| {
-        progress.at(done - 1, done);
-    })
-    .map_err(|error| error.to_string())?;
+    let differences =
+        examination::examine(which.from, arguments.seeds, which.profile, which.world, |done| {
+            progress.at(done - 1, done);
+        })
+        .map_err(|error| error.to_string())?;
     progress.finish();
     if arguments.json {
         let list: Vec<_> = differences.iter().map(|difference| difference.seed).collect();
@@ -331,6 +335,6 @@ pub(super) fn doctor(arguments: &DoctorArguments) -> Outcome {
 
 pub(super) fn hashes(arguments: &HashesArguments) -> Outcome {
     let which = &arguments.which;
-    print!("{}", examination::lines(which.from, arguments.seeds, which.profile));
+    print!("{}", examination::lines(which.from, arguments.seeds, which.profile, which.world));
     Ok(PASS)
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use baton::pool::{HealthChecking, Strategy};
 
 use super::inject::{Shape, directives};
-use super::{Family, Workload};
+use super::{Family, Workload, wire};
 use crate::draw::{Domain, Draws, RandomStream};
 use crate::plan::{
     BackendPlan, BackendWire, Deviation, FORMAT, Heal, Health, Network, Plan, PoolPlan,
-    RequestPlan, RequestWire, Span, Ties, WirePlan,
+    RequestPlan, RequestWire, Span, Ties, WirePlan, WorldName,
 };
 
 baton::words! {
@@ -71,7 +71,8 @@ impl Profile {
                     | Family::Restart
             ),
         };
-        let families = Family::ALL.iter().filter(on).copied().collect();
+        let of_pool = Family::ALL.iter().filter(|family| !family.is_about_bytes());
+        let families = of_pool.filter(on).copied().collect();
         if self == Self::Swarm {
             // Family X5 was removed. Its draw stays, so that each later draw keeps its value.
             swarm.chance(50);
@@ -83,7 +84,15 @@ impl Profile {
 /// Generates the plan of a seed. The result depends on this function, so a failure is kept as a
 /// plan, not as a seed.
 #[must_use]
-pub fn plan(seed: u64, profile: Profile) -> Plan {
+pub fn plan(seed: u64, profile: Profile, world: WorldName) -> Plan {
+    let mut plan = plan_of_pool(seed, profile);
+    if world == WorldName::Proxy {
+        wire::add(&mut plan, profile);
+    }
+    plan
+}
+
+fn plan_of_pool(seed: u64, profile: Profile) -> Plan {
     let draws = Draws::new(seed);
     let mut swarm = draws.stream(Domain::Swarm, 0);
     let families = profile.families(&mut swarm);
@@ -132,6 +141,7 @@ pub fn plan(seed: u64, profile: Profile) -> Plan {
     Plan {
         format: FORMAT,
         origin,
+        world: WorldName::Pool,
         seed,
         pool,
         network: network(&mut draws.stream(Domain::Backends, u64::MAX), on(Family::StaleFacts)),

@@ -3,6 +3,9 @@
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
+/// The size of the proxy's replay buffer in this world, in bytes: small, so that bodies outgrow it.
+pub const REPLAY_BUFFER_BYTES: usize = 2_000;
+
 /// The process and the clients around it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(default, deny_unknown_fields)]

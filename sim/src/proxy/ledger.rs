@@ -10,6 +10,9 @@ pub(crate) const EXECUTION: &str = "x-execution";
 /// The trailer field of requests and responses; its value is that of [`trailer`].
 pub(crate) const TRAILER: &str = "x-end";
 
+/// The first id of requests that are not in the plan: they are sent once faults have stopped.
+pub(crate) const RECOVERY: u32 = 1_000_000;
+
 /// The value of [`TRAILER`] at the end of a body.
 pub(crate) fn trailer(body: Body) -> String {
     match body {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::watch::Stamps;
@@ -139,7 +139,7 @@ fn certificate_files(config: &ProxyConfig) -> Vec<PathBuf> {
 }
 
 /// Hashes the contents of a file. A file that cannot be read has its own hash.
-fn short(file: &PathBuf) -> u64 {
+fn short(file: &Path) -> u64 {
     let mut hasher = DefaultHasher::new();
     seams::read_file(file, CERTIFICATE_FILE_BYTES_MAX).ok().hash(&mut hasher);
     hasher.finish()

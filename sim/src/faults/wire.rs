@@ -1,0 +1,142 @@
+//! What a seed adds to a plan for the world of the proxy: clients, messages on the wire, and the
+//! faults of bytes. The draws are apart from those of the rest of the plan, so that a seed means
+//! the same requests, backends and faults in both worlds.
+
+use super::{Family, Profile};
+use crate::draw::{Domain, Draws, RandomStream};
+use crate::plan::{
+    Act, BackendWire, ClientPlan, ClientProtocol, Direction, Directive, Framing, Plan, RequestPlan,
+    RequestWire, When, WireEffect, WirePlan, WorldName,
+};
+
+/// The largest number of requests: each costs the work of a real request, at three ends.
+const REQUESTS_MAX: usize = 40;
+/// Bytes of a request body that fit the replay buffer, which is
+/// [`REPLAY_BUFFER_BYTES`](crate::plan::REPLAY_BUFFER_BYTES) in this world.
+const SMALL_BODY_BYTES: u64 = crate::plan::REPLAY_BUFFER_BYTES as u64;
+/// Bytes of the largest bodies: more than the buffers on their way.
+const LARGE_BODY_BYTES: u64 = 200_000;
+/// The largest number of pieces that one body is written in.
+const PIECES_MAX: u32 = 60;
+
+/// Completes a plan for the world of the proxy.
+pub(super) fn add(plan: &mut Plan, profile: Profile) {
+    let draws = Draws::new(plan.seed);
+    let mut stream = draws.stream(Domain::WirePlan, 0);
+    let calm = profile == Profile::Calm;
+    plan.world = WorldName::Proxy;
+    plan.requests.truncate(REQUESTS_MAX);
+    plan.deviations.clear();
+    plan.directives.retain(|directive| !directive.family.is_about_facts());
+    plan.wire = WirePlan {
+        workers: stream.pick(&[1, 1, 1, 2, 3]),
+        tls: stream.chance(10),
+        delayed_polls_percent: if stream.chance(50) { stream.pick(&[1, 5, 20, 50]) } else { 0 },
+        clients: (0..stream.between(1, 4)).map(|_| client(&mut stream)).collect(),
+    };
+    let by_library = calm || stream.chance(25);
+    for (index, backend) in plan.backends.iter_mut().enumerate() {
+        let mut stream = draws.stream(Domain::WirePlan, 1_000 + index as u64);
+        let window = stream.pick(&[0, 0, 1, 100, 10_000, 1_000_000]);
+        backend.wire = BackendWire { by_library, window };
+    }
+    for request in &mut plan.requests {
+        let mut stream = draws.stream(Domain::WirePlan, 10_000 + u64::from(request.id));
+        request.wire = message(request, &mut stream);
+    }
+    if !calm {
+        add_faults(plan, &draws, profile);
+    }
+}
+
+fn client(stream: &mut RandomStream) -> ClientPlan {
+    ClientPlan {
+        protocol: stream.pick(&[
+            ClientProtocol::Http1,
+            ClientProtocol::Http1,
+            ClientProtocol::Http2,
+            ClientProtocol::Frames,
+        ]),
+        pipelines: stream.chance(15),
+        half_closes: stream.chance(15),
+    }
+}
+
+fn message(request: &RequestPlan, stream: &mut RandomStream) -> RequestWire {
+    let body_bytes = match (request.body_us, request.outgrows_buffer) {
+        (None, _) => 0,
+        (Some(_), false) => stream.wide(0, SMALL_BODY_BYTES),
+        (Some(_), true) => SMALL_BODY_BYTES + stream.wide(1, LARGE_BODY_BYTES),
+    } as u32;
+    let answer_bytes = stream.wide(0, LARGE_BODY_BYTES) as u32;
+    let least = (body_bytes.max(answer_bytes) / PIECES_MAX + 1).min(u32::from(u16::MAX)) as u16;
+    RequestWire {
+        client: stream.below(12) as u8,
+        body_bytes,
+        chunked: stream.chance(40),
+        trailers: stream.chance(20),
+        expects: stream.chance(10),
+        answer_bytes,
+        framing: stream.pick(&[Framing::Length, Framing::Length, Framing::Chunked, Framing::Close]),
+        answer_trailers: stream.chance(20),
+        piece_bytes: stream.pick(&[0, 1, 7, 100, 1_000, 16_384]).max(least),
+    }
+}
+
+fn add_faults(plan: &mut Plan, draws: &Draws, profile: Profile) {
+    for family in [Family::SplitFrames, Family::Wire] {
+        let mut stream = draws.stream(Domain::Faults, family as u64);
+        let on = match profile {
+            Profile::Swarm => stream.chance(50),
+            Profile::Storm | Profile::Dark => true,
+            Profile::Calm | Profile::Herd | Profile::Drain | Profile::Operate => false,
+        };
+        if !on {
+            continue;
+        }
+        plan.origin.push_str(&format!(" {}", family.code()));
+        for _ in 0..stream.wide(1, 12) {
+            let directive = directive(plan, family, &mut stream);
+            plan.directives.push(directive);
+        }
+    }
+}
+
+fn directive(plan: &Plan, family: Family, stream: &mut RandomStream) -> Directive {
+    let connection = 1 + stream.wide(0, 6) as u32;
+    let when = if stream.chance(50) {
+        let backend = stream.below(plan.backends.len() as u64) as u16;
+        When::Connected { backend, connection }
+    } else {
+        When::Client { client: stream.below(plan.wire.clients.len() as u64) as u8, connection }
+    };
+    let effect = match family {
+        Family::SplitFrames => stream.pick(&[
+            WireEffect::Pieces(1),
+            WireEffect::Pieces(3),
+            WireEffect::Pieces(7),
+            WireEffect::Pieces(100),
+            WireEffect::PiecesAtFrames,
+            WireEffect::PiecesAtFrames,
+        ]),
+        _ => any_effect(stream),
+    };
+    let direction = stream.pick(&[Direction::In, Direction::Out]);
+    let act = Act::Wire { direction, effect };
+    Directive { family, when, after_us: stream.wide(0, 2_000_000), act }
+}
+
+fn any_effect(stream: &mut RandomStream) -> WireEffect {
+    let for_us = stream.chance(80).then(|| stream.wide(1_000, 20_000_000));
+    match stream.below(9) {
+        0 => WireEffect::Delay { by_us: stream.wide(1_000, 5_000_000) },
+        1 => WireEffect::Stall { for_us },
+        2 => WireEffect::Room(stream.wide(1, 10_000) as u32),
+        3 => WireEffect::End,
+        4 => WireEffect::Reset,
+        5 => WireEffect::ErrorAfter(stream.wide(0, 10_000) as u32),
+        6 => WireEffect::Vanish,
+        7 => WireEffect::Asleep { for_us },
+        _ => WireEffect::NoCloseNotify,
+    }
+}

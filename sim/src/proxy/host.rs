@@ -1,0 +1,230 @@
+//! The machine that the proxy runs on: what its system answers, and what it shows of the proxy to
+//! the judges.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use baton::pool::{Handled, Input, Instant, Output, Pool, Setting};
+use baton::proxy::seams::simulated::{Accept, ListeningSocket, LocalFuture, NetworkStream, System};
+use baton::proxy::seams::{FileStamp, Signal};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::hub::Hub;
+use super::network::{Listening, Network};
+use super::pools::Pools;
+use crate::draw::Domain;
+
+/// A run with more polls of tasks than this is considered endless.
+const POLLS_MAX: u64 = 5_000_000;
+
+/// A file of the machine.
+struct File {
+    contents: Vec<u8>,
+    version: i64,
+}
+
+/// The machine.
+pub(crate) struct Machine {
+    hub: Rc<Hub>,
+    network: Rc<Network>,
+    address: IpAddr,
+    files: RefCell<BTreeMap<PathBuf, File>>,
+    signals: UnboundedSender<Signal>,
+    pending_signals: Rc<RefCell<UnboundedReceiver<Signal>>>,
+    /// Lines of the logs, with the time when they were written.
+    lines: RefCell<Vec<(u64, String)>>,
+    /// Tasks that have not ended.
+    tasks: RefCell<BTreeSet<u64>>,
+    tasks_started: Cell<u64>,
+    polls: Cell<u64>,
+    entropy_drawn: Cell<u64>,
+    pools: Rc<Pools>,
+}
+
+impl Machine {
+    pub(crate) fn new(
+        hub: &Rc<Hub>,
+        network: &Rc<Network>,
+        address: IpAddr,
+        pools: &Rc<Pools>,
+    ) -> Rc<Self> {
+        let (signals, pending_signals) = unbounded_channel();
+        Rc::new(Self {
+            hub: Rc::clone(hub),
+            network: Rc::clone(network),
+            address,
+            files: RefCell::default(),
+            signals,
+            pending_signals: Rc::new(RefCell::new(pending_signals)),
+            lines: RefCell::default(),
+            tasks: RefCell::default(),
+            tasks_started: Cell::new(0),
+            polls: Cell::new(0),
+            entropy_drawn: Cell::new(0),
+            pools: Rc::clone(pools),
+        })
+    }
+
+    /// Writes a file, whose version changes.
+    pub(crate) fn write_file(&self, path: &str, contents: Vec<u8>) {
+        let mut files = self.files.borrow_mut();
+        let version = files.get(Path::new(path)).map_or(0, |file| file.version + 1);
+        files.insert(path.into(), File { contents, version });
+    }
+
+    /// Sends a signal to the proxy.
+    pub(crate) fn send_signal(&self, signal: Signal) {
+        // The receiver lives as long as the machine.
+        let _ = self.signals.send(signal);
+    }
+
+    /// The lines of the log and the access log so far, each with its time.
+    pub(crate) fn lines(&self) -> Vec<(u64, String)> {
+        self.lines.borrow().clone()
+    }
+
+    /// The number of the proxy's tasks that have not ended.
+    pub(crate) fn tasks_left(&self) -> usize {
+        self.tasks.borrow().len()
+    }
+
+    /// True if the run has had so many polls that it is considered endless.
+    pub(crate) fn is_endless(&self) -> bool {
+        self.polls.get() > POLLS_MAX
+    }
+}
+
+struct Accepting(Rc<Listening>);
+
+impl Accept for Accepting {
+    fn local_address(&self) -> SocketAddr {
+        self.0.local_addr()
+    }
+
+    fn poll_accept(
+        &self,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<(NetworkStream, SocketAddr)>> {
+        let accepted = self.0.poll_accept(context);
+        accepted.map_ok(|(stream, peer)| (NetworkStream::new(stream), peer))
+    }
+
+    fn close(&self) -> Vec<(NetworkStream, SocketAddr)> {
+        let waiting = self.0.close();
+        waiting.into_iter().map(|(stream, peer)| (NetworkStream::new(stream), peer)).collect()
+    }
+}
+
+impl System for Machine {
+    fn resolve(&self, host: &str, port: u16) -> LocalFuture<io::Result<Vec<SocketAddr>>> {
+        let (network, host) = (Rc::clone(&self.network), host.to_owned());
+        Box::pin(async move { network.resolve(&host, port).await })
+    }
+
+    fn connect(&self, address: SocketAddr) -> LocalFuture<io::Result<NetworkStream>> {
+        let (network, from) = (Rc::clone(&self.network), self.address);
+        Box::pin(async move { network.connect(from, address).await.map(NetworkStream::new) })
+    }
+
+    fn listen(&self, address: SocketAddr) -> io::Result<ListeningSocket> {
+        let listening = self.network.listen(address)?;
+        Ok(ListeningSocket::new(Accepting(Rc::new(listening))))
+    }
+
+    fn check_unused(&self, address: SocketAddr) -> io::Result<()> {
+        self.network.check_unused(address)
+    }
+
+    fn entropy(&self) -> u64 {
+        let drawn = self.entropy_drawn.get();
+        self.entropy_drawn.set(drawn + 1);
+        self.hub.draws.between(Domain::Entropy, drawn, 0, 0, u64::MAX - 1)
+    }
+
+    fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let files = self.files.borrow();
+        let file = files.get(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok(file.contents.clone())
+    }
+
+    fn file_stamp(&self, path: &Path) -> io::Result<FileStamp> {
+        let files = self.files.borrow();
+        let file = files.get(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok(FileStamp {
+            device: 1,
+            inode: 1,
+            length: file.contents.len() as u64,
+            seconds: file.version,
+            nanoseconds: 0,
+        })
+    }
+
+    fn signal(&self) -> LocalFuture<Signal> {
+        let signals = Rc::clone(&self.pending_signals);
+        Box::pin(poll_fn(move |context| {
+            let signal = signals.borrow_mut().poll_recv(context);
+            signal.map(|signal| signal.expect("the machine holds the sender"))
+        }))
+    }
+
+    fn write_lines(&self, _file: Option<&Path>, lines: &[u8]) {
+        let text = String::from_utf8_lossy(lines);
+        let now = self.hub.now();
+        let lines = text.lines().map(|line| (now, line.to_owned()));
+        self.lines.borrow_mut().extend(lines);
+    }
+
+    fn task_starts(&self) -> u64 {
+        let number = self.tasks_started.get();
+        self.tasks_started.set(number + 1);
+        self.tasks.borrow_mut().insert(number);
+        number
+    }
+
+    fn delays_poll(&self, task: u64, poll: u64) -> bool {
+        self.polls.set(self.polls.get() + 1);
+        assert!(!self.is_endless(), "no end after {POLLS_MAX} polls: something repeats forever");
+        let percent = u64::from(self.hub.plan.wire.delayed_polls_percent);
+        percent > 0 && self.hub.draws.between(Domain::Polls, task, poll, 0, 99) < percent
+    }
+
+    fn task_ends(&self, task: u64) {
+        self.tasks.borrow_mut().remove(&task);
+    }
+
+    fn pool_starts(&self, worker: usize, cluster: &str, core: &mut Pool) -> u64 {
+        self.pools.start(worker, cluster, core)
+    }
+
+    fn step(
+        &self,
+        pool: u64,
+        core: &mut Pool,
+        now: Instant,
+        input: Input,
+        orders: &mut Vec<Output>,
+    ) -> Handled {
+        self.pools.step(self.hub.now(), pool, core, now, input, orders)
+    }
+
+    fn reconfigure(
+        &self,
+        pool: u64,
+        core: &mut Pool,
+        now: Instant,
+        settings: &[Setting],
+        orders: &mut Vec<Output>,
+    ) -> Handled {
+        self.pools.reconfigure(self.hub.now(), pool, core, now, settings, orders)
+    }
+
+    fn pool_ends(&self, pool: u64, core: &Pool) {
+        self.pools.end(pool, core);
+    }
+}

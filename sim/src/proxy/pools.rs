@@ -1,0 +1,155 @@
+//! The pools of the proxy, each judged by a model of its own at every fact.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use baton::pool::{Handled, Input, Instant, Output, Pool, Setting};
+use tokio::sync::Notify;
+
+use crate::checker::{Checker, Violation};
+use crate::coverage::Coverage;
+use crate::trace::Trace;
+
+/// A pool of one worker.
+struct Judged {
+    worker: usize,
+    cluster: String,
+    checker: Checker,
+}
+
+/// All pools of a run.
+pub(crate) struct Pools {
+    generations: Option<u32>,
+    judged: RefCell<Vec<Judged>>,
+    alive: Cell<u64>,
+    coverage: RefCell<Coverage>,
+    trace: RefCell<Trace>,
+    violation: RefCell<Option<Violation>>,
+    violated: Notify,
+}
+
+impl Pools {
+    /// No pools yet. Slots of their connections are retired after `generations`, if set.
+    pub(crate) fn new(generations: Option<u32>, coverage: Coverage, trace: Trace) -> Rc<Self> {
+        Rc::new(Self {
+            generations,
+            judged: RefCell::default(),
+            alive: Cell::new(0),
+            coverage: RefCell::new(coverage),
+            trace: RefCell::new(trace),
+            violation: RefCell::new(None),
+            violated: Notify::new(),
+        })
+    }
+
+    /// A pool starts. Returns its number.
+    pub(crate) fn start(&self, worker: usize, cluster: &str, core: &mut Pool) -> u64 {
+        let mut checker = Checker::new(core.config());
+        if let Some(most) = self.generations {
+            core.narrow_generations(most);
+            checker.narrow_generations(most);
+        }
+        self.alive.set(self.alive.get() + 1);
+        let mut judged = self.judged.borrow_mut();
+        judged.push(Judged { worker, cluster: cluster.to_owned(), checker });
+        judged.len() as u64 - 1
+    }
+
+    /// Gives a pool a fact and judges what follows. `time` is that of the run, `now` that of the
+    /// worker's clock.
+    pub(crate) fn step(
+        &self,
+        time: u64,
+        pool: u64,
+        core: &mut Pool,
+        now: Instant,
+        input: Input,
+        orders: &mut Vec<Output>,
+    ) -> Handled {
+        let mut judged = self.judged.borrow_mut();
+        let judged = &mut judged[pool as usize];
+        let mut answer = None;
+        let seen = |handled, orders: &[Output], core: &Pool| {
+            self.trace.borrow_mut().record(time, now, input, handled, orders, core);
+            answer = Some(handled);
+        };
+        let coverage = &mut *self.coverage.borrow_mut();
+        let verdict = if self.violation.borrow().is_some() {
+            // What follows a violation is not judged: the model no longer agrees.
+            let handled = core.handle(now, input);
+            fetch(core, orders);
+            seen(handled, orders, core);
+            Ok(handled)
+        } else {
+            judged.checker.step(core, now, input, coverage, orders, seen)
+        };
+        if let Err(violation) = verdict {
+            let what = format!(
+                "worker {}, cluster {}: {}",
+                judged.worker, judged.cluster, violation.what
+            );
+            self.violate(Violation { what, ..violation });
+        }
+        answer.expect("the checker shows the pool's answer")
+    }
+
+    /// Changes the settings of a pool. The model takes them one by one.
+    pub(crate) fn reconfigure(
+        &self,
+        time: u64,
+        pool: u64,
+        core: &mut Pool,
+        now: Instant,
+        settings: &[Setting],
+        orders: &mut Vec<Output>,
+    ) -> Handled {
+        let mut all = Vec::new();
+        let mut handled = Handled::Done;
+        for setting in settings {
+            let input = Input::SettingChanged { setting: *setting };
+            handled = self.step(time, pool, core, now, input, orders);
+            all.append(orders);
+        }
+        *orders = all;
+        handled
+    }
+
+    /// A pool has ended.
+    pub(crate) fn end(&self, _pool: u64, core: &Pool) {
+        self.alive.set(self.alive.get() - 1);
+        self.coverage.borrow_mut().transitions(core.transitions());
+    }
+
+    /// Pools that have not ended.
+    pub(crate) fn alive(&self) -> u64 {
+        self.alive.get()
+    }
+
+    /// Notes that an invariant does not hold, unless one did not hold before.
+    pub(crate) fn violate(&self, violation: Violation) {
+        self.violation.borrow_mut().get_or_insert(violation);
+        self.violated.notify_one();
+    }
+
+    /// Waits until an invariant does not hold.
+    pub(crate) async fn violated(&self) {
+        self.violated.notified().await;
+    }
+
+    /// What was found.
+    pub(crate) fn violation(&self) -> Option<Violation> {
+        self.violation.borrow().clone()
+    }
+
+    /// What was met and recorded.
+    pub(crate) fn take(&self) -> (Coverage, Trace) {
+        (self.coverage.take(), self.trace.take())
+    }
+}
+
+fn fetch(core: &mut Pool, orders: &mut Vec<Output>) {
+    orders.clear();
+    while let Some(order) = core.poll_output() {
+        orders.push(order);
+    }
+}

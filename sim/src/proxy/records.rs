@@ -1,0 +1,32 @@
+//! Everything that judges read once a run is over.
+
+use std::rc::Rc;
+
+use super::hub::Hub;
+
+/// The records of a run.
+pub(crate) struct Records {
+    /// The plan, the ledger of the peers, the directives that took effect.
+    pub(crate) hub: Rc<Hub>,
+    /// The lines of the log and the access log, as JSON, each with its time in nanoseconds.
+    pub(crate) lines: Vec<(u64, String)>,
+    /// The metrics just before the proxy was ordered to stop; `None` if it was stopped before by a
+    /// directive.
+    pub(crate) metrics: Option<String>,
+    /// What `/pools` answered at the same time.
+    pub(crate) pools: Option<String>,
+    /// True if the proxy ended by itself after the order to stop, within its bound.
+    pub(crate) ended_in_time: bool,
+    /// Tasks of the proxy that had not ended when it had.
+    pub(crate) tasks_left: usize,
+    /// Pools that had not ended when it had.
+    pub(crate) pools_left: u64,
+    /// What the network still held when the proxy had ended and the peers had closed.
+    pub(crate) network_left: Vec<String>,
+    /// When faults stopped, in nanoseconds.
+    pub(crate) healed_at: u64,
+    /// Recovery requests after faults stopped: their ids (from
+    /// [`RECOVERY`](super::ledger::RECOVERY) on) are in the ledger too. True if three in a row
+    /// succeeded; `None` if none were sent because no backend could serve them.
+    pub(crate) recovered: Option<bool>,
+}

@@ -1,0 +1,91 @@
+//! The proxy's configuration that a plan stands for.
+
+use std::net::SocketAddr;
+
+use baton::pool::HealthChecking;
+use baton::proxy::config::{
+    AccessLogFormat, AccessLogSettings, BackendSettings, CertificateFiles, ClusterConfig,
+    HealthCheckKind, HealthCheckSettings, ListenerConfig, ProxyConfig, UpstreamTlsSettings,
+};
+
+use crate::plan::{Plan, REPLAY_BUFFER_BYTES};
+
+/// The address of the proxy's listener.
+pub(crate) const LISTENER: ([u8; 4], u16) = ([10, 0, 0, 1], 80);
+/// The address of the admin interface.
+pub(crate) const ADMIN: ([u8; 4], u16) = ([127, 0, 0, 1], 9900);
+/// The name of the cluster.
+pub(crate) const CLUSTER: &str = "cluster";
+/// The path of health checks.
+pub(crate) const HEALTH_PATH: &str = "/healthy";
+/// The names of the files that the simulated file system has.
+pub(crate) const AUTHORITY_FILE: &str = "/etc/baton/authority.pem";
+/// The certificate of the listener.
+pub(crate) const CERTIFICATE_FILE: &str = "/etc/baton/certificate.pem";
+/// Its key.
+pub(crate) const KEY_FILE: &str = "/etc/baton/key.pem";
+/// The name in the backends' certificate.
+pub(crate) const TLS_NAME: &str = "localhost";
+
+/// The address of a backend: each is a host of its own.
+pub(crate) fn backend_address(backend: u16) -> SocketAddr {
+    let [high, low] = backend.to_be_bytes();
+    SocketAddr::from(([10, 1, high, low], 8080))
+}
+
+/// The configuration with these backends, each with its weight.
+pub(crate) fn config(plan: &Plan, backends: &[(u16, u16)]) -> ProxyConfig {
+    let tls = UpstreamTlsSettings {
+        name: Some(TLS_NAME.to_owned()),
+        authorities: Some(AUTHORITY_FILE.into()),
+        ..UpstreamTlsSettings::default()
+    };
+    let mut pool = plan.pool.config.clone();
+    pool.limits.backends = plan.backends_at_start().max(1) + plan.pool.spare_places;
+    pool.retry.replay_buffer_bytes = REPLAY_BUFFER_BYTES;
+    let kind = match pool.health_checking {
+        HealthChecking::Off => HealthCheckKind::Off,
+        HealthChecking::Ordered | HealthChecking::Reported => HealthCheckKind::Http,
+    };
+    let settings = |(backend, weight): &(u16, u16)| {
+        let scheme = match (plan.wire.tls, plan.backends[usize::from(*backend)].http1) {
+            (true, _) => "https",
+            (false, true) => "http",
+            (false, false) => "h2c",
+        };
+        let url = format!("{scheme}://{}", backend_address(*backend));
+        let url = url.parse().expect("an address is a URL's host and port");
+        BackendSettings { url, weight: *weight, tls: tls.clone() }
+    };
+    let cluster = ClusterConfig {
+        backends: backends.iter().map(settings).collect(),
+        tls: tls.clone(),
+        pool,
+        health_check: HealthCheckSettings {
+            kind,
+            path: HEALTH_PATH.to_owned(),
+            ..HealthCheckSettings::default()
+        },
+        ..ClusterConfig::new(CLUSTER)
+    };
+    let files = || CertificateFiles { certificate: CERTIFICATE_FILE.into(), key: KEY_FILE.into() };
+    ProxyConfig {
+        workers: Some(u16::from(plan.wire.workers.max(1))),
+        seed: Some(plan.seed),
+        listeners: vec![ListenerConfig {
+            address: SocketAddr::from(LISTENER),
+            tls: plan.wire.tls.then(files),
+            http2: true,
+        }],
+        clusters: vec![cluster],
+        admin: Some(SocketAddr::from(ADMIN)),
+        access_log: AccessLogSettings { format: AccessLogFormat::Json, file: None },
+        ..ProxyConfig::default()
+    }
+}
+
+/// The backends at the start of a run, with their weights.
+pub(crate) fn at_start(plan: &Plan) -> Vec<(u16, u16)> {
+    let weight = |backend: usize| if backend == 0 { plan.pool.weight } else { 1 };
+    (0..plan.backends_at_start()).map(|backend| (backend as u16, weight(backend))).collect()
+}
