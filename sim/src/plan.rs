@@ -19,6 +19,7 @@ pub use crate::plan::wire::{
     WireEffect, WirePlan,
 };
 
+mod bounds;
 mod directive;
 mod pool;
 mod text;

@@ -32,6 +32,7 @@ use self::order::Parameters;
 use self::reply::{Refused, Reply};
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::control::{self, Command, Commands, WorkerSnapshot};
+use crate::proxy::date::Dates;
 use crate::proxy::limits::{
     ACCEPT_PAUSE, ADMIN_CONNECTION_TIMEOUT, ADMIN_CONNECTIONS_MAX, ADMIN_FIELDS_MAX,
     ADMIN_HEAD_BYTES_MAX, ADMIN_READ_TIMEOUT, WORKER_ANSWER_TIMEOUT,
@@ -39,7 +40,7 @@ use crate::proxy::limits::{
 use crate::proxy::operator::Order;
 use crate::proxy::reload::counts::Counts;
 use crate::proxy::reload::{self, Refusal, Trigger};
-use crate::proxy::seams::{self, Listener, ListeningSocket, NetworkStream};
+use crate::proxy::seams::{self, Clock, Listener, ListeningSocket, NetworkStream};
 
 /// The parts of the process that the admin interface needs.
 pub struct Process {
@@ -95,12 +96,14 @@ struct Admin {
     /// The last snapshot of each worker: counters must not fall when a worker is late.
     known: RefCell<Vec<Option<WorkerSnapshot>>>,
     connections: Cell<usize>,
+    dates: Dates,
 }
 
 impl Admin {
     fn new(process: Process) -> Self {
         let known = RefCell::new(vec![None; process.workers.len()]);
-        Self { process, known, connections: Cell::new(0) }
+        let dates = Dates::new(Clock::start());
+        Self { process, known, connections: Cell::new(0), dates }
     }
 
     async fn accept(self: Rc<Self>, listener: Listener) {
@@ -124,13 +127,16 @@ impl Admin {
             let admin = Rc::clone(&self);
             async move {
                 let answered = admin.answer(request).await;
-                let reply = answered.unwrap_or_else(|(status, what)| reply::error(status, &what));
+                let mut reply =
+                    answered.unwrap_or_else(|(status, what)| reply::error(status, &what));
+                admin.dates.add(reply.headers_mut());
                 Ok::<_, Infallible>(reply)
             }
         });
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
+            .auto_date_header(false)
             .header_read_timeout(ADMIN_READ_TIMEOUT)
             .max_buf_size(ADMIN_HEAD_BYTES_MAX)
             .max_headers(ADMIN_FIELDS_MAX)

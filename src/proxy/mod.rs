@@ -15,7 +15,7 @@
 //! | [`message_guard`] | strict checks of HTTP/1.1 messages |
 //! | [`linger`] | the lingering close of a client's connection |
 //! | [`client_limits`] | limits of clients |
-//! | [`headers`], [`error_response`] | changes to heads; Baton's own responses |
+//! | [`headers`], [`date`], [`error_response`] | changes to heads; Baton's own responses |
 //! | [`health_check`] | active health checks |
 //! | [`audit`] | consistency checks of the pools |
 //! | [`memory`] | returns unused memory to the system |
@@ -37,6 +37,7 @@ pub mod clusters;
 pub mod coalesce;
 pub mod config;
 pub mod control;
+pub mod date;
 pub mod dial;
 pub mod downstream;
 pub mod driver;

@@ -34,6 +34,7 @@ use sockets as system;
 pub use system::{
     DrivenPool, Listener, ListeningSocket, NetworkStream, Signals, WorkerThread, accept, adopt,
     check_unused, close_listener, drive, entropy, file_stamp, listen, read_file, start_worker,
+    wall_clock,
 };
 
 use crate::pool::Instant;

@@ -8,6 +8,7 @@ use http::HeaderMap;
 
 use super::access_log::{AccessLog, AccessRecord, Arrival, EndedBy, Unrouted};
 use super::client_limits::ClientStats;
+use super::date::Dates;
 use super::metrics::{EndFrames, Merge as _, WorkerMetrics};
 use super::seams::Clock;
 use super::trace_context::{TraceId, TraceIds};
@@ -19,6 +20,7 @@ pub struct Telemetry {
     worker: usize,
     metrics: RefCell<WorkerMetrics>,
     client_stats: Rc<ClientStats>,
+    dates: Dates,
     trace_ids: RefCell<TraceIds>,
     clock: Clock,
     stopping: Cell<bool>,
@@ -33,6 +35,7 @@ impl Telemetry {
             worker,
             metrics: RefCell::default(),
             client_stats: Rc::default(),
+            dates: Dates::new(clock),
             trace_ids: RefCell::new(TraceIds::new(false)),
             clock,
             stopping: Cell::new(false),
@@ -43,6 +46,12 @@ impl Telemetry {
     #[must_use]
     pub fn now(&self) -> Instant {
         self.clock.now()
+    }
+
+    /// The dates of responses.
+    #[must_use]
+    pub fn dates(&self) -> &Dates {
+        &self.dates
     }
 
     /// Keeps the trace of a request, or starts one. Returns its id.

@@ -13,7 +13,7 @@ use super::World;
 use super::tables::{Event, NEVER, SimulatedRequest};
 use crate::checker::{Invariant, Verdict, require};
 use crate::coverage::sometimes;
-use crate::plan::{Act, Health};
+use crate::plan::Health;
 use crate::trace::What;
 
 /// Recovery requests in a row that must succeed.
@@ -64,7 +64,7 @@ impl World<'_> {
         }
         self.resume_exchanges();
         self.restore_backends()?;
-        let at = self.now + self.bound();
+        let at = self.now + self.plan.bound_ns(self.longest_response);
         self.schedule(at, Event::Deadline);
         Ok(())
     }
@@ -93,44 +93,6 @@ impl World<'_> {
                 self.schedule(self.now, event);
             }
         }
-    }
-
-    /// The longest time that anything may take from now on, computed from the configuration: every
-    /// attempt may wait for a dial, be sent, see the longest silence and the suspect timeout, get a
-    /// late response, and drain.
-    fn bound(&self) -> u64 {
-        let config = &self.plan.pool.config;
-        let timeouts = &config.timeouts;
-        let silence = (timeouts.silence.as_nanos() as u64).max(4 * self.longest_response) * 64;
-        let body = self.plan.requests.iter().filter_map(|request| request.body_us).max();
-        let answers = self.plan.backends.iter().map(|backend| {
-            backend.work.most_us + backend.body.most_us + backend.settings_late_us.unwrap_or(0)
-        });
-        let network = &self.plan.network;
-        let lags = 20 * (network.wire.most_us + network.shell.most_us + network.timer.most_us);
-        let holds = self.plan.directives.iter().map(|directive| match directive.act {
-            Act::HoldReports { for_us } => for_us,
-            Act::StarveUpload { for_us } | Act::ClientStopsReading { for_us } => {
-                for_us.unwrap_or(0)
-            }
-            _ => 0,
-        });
-        let deviations: u64 =
-            self.plan.deviations.iter().map(|deviation| deviation.by_us).sum::<u64>();
-        let attempt = (timeouts.connect + timeouts.queue + timeouts.response_head).as_nanos()
-            as u64
-            + (timeouts.suspect + timeouts.drain * 20).as_nanos() as u64
-            + (timeouts.body_stall + timeouts.response_stall).as_nanos() as u64
-            + silence
-            + 1_000
-                * (body.unwrap_or(0)
-                    + answers.max().unwrap_or(0)
-                    + network.dial.most_us
-                    + network.dead_path_us
-                    + lags
-                    + holds.sum::<u64>()
-                    + deviations);
-        attempt.saturating_mul(u64::from(config.retry.attempts) + 1)
     }
 
     /// A pool with health checks is never idle: with them, healing ends once nothing is pending.

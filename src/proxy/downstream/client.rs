@@ -46,7 +46,8 @@ impl Client {
         let in_flight = self.watch.enter();
         let client = self.clone();
         Box::pin(async move {
-            let response = client.begin(request).await;
+            let mut response = client.begin(request).await;
+            client.downstream.clusters.telemetry().dates().add(response.headers_mut());
             Ok(response.map(|body| Tracked::new(body, in_flight)))
         })
     }

@@ -99,6 +99,7 @@ where
     let mut builder = http1::Builder::new();
     builder
         .header_read_timeout(None)
+        .auto_date_header(false)
         .max_headers(limits.head_fields)
         .max_header_size(limits.head_bytes as usize)
         .max_buf_size(HTTP1_BUFFER_BYTES.max(limits.head_bytes as usize))

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -45,6 +46,9 @@ pub trait System {
 
     /// Returns an unpredictable number, which the run determines.
     fn entropy(&self) -> u64;
+
+    /// The time of day.
+    fn wall_clock(&self) -> SystemTime;
 
     /// Reads a file.
     ///
@@ -292,6 +296,12 @@ pub fn check_unused(address: SocketAddr) -> io::Result<()> {
 #[must_use]
 pub fn entropy() -> u64 {
     system().entropy()
+}
+
+/// The time of day.
+#[must_use]
+pub fn wall_clock() -> SystemTime {
+    system().wall_clock()
 }
 
 /// Reads a file of at most `most` bytes.

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::thread::{self, JoinHandle};
+use std::time::SystemTime;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -143,6 +144,12 @@ pub type DrivenPool = Pool;
 #[must_use]
 pub fn drive(pool: Pool, _worker: usize, _cluster: &str) -> DrivenPool {
     pool
+}
+
+/// The time of day.
+#[must_use]
+pub fn wall_clock() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Reads a file of at most `most` bytes.

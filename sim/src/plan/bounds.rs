@@ -1,0 +1,44 @@
+//! Bounds of time that follow from a plan.
+
+use super::{Act, Plan};
+
+impl Plan {
+    /// The longest time that anything may take once faults have stopped, in nanoseconds, computed
+    /// from the configuration: every attempt may wait for a dial, be sent, see the longest silence
+    /// and the suspect timeout, get a late response, and drain. `longest_response` is the longest
+    /// time of a response so far, in nanoseconds.
+    #[must_use]
+    pub fn bound_ns(&self, longest_response: u64) -> u64 {
+        let config = &self.pool.config;
+        let timeouts = &config.timeouts;
+        let silence = (timeouts.silence.as_nanos() as u64).max(4 * longest_response) * 64;
+        let body = self.requests.iter().filter_map(|request| request.body_us).max();
+        let answers = self.backends.iter().map(|backend| {
+            backend.work.most_us + backend.body.most_us + backend.settings_late_us.unwrap_or(0)
+        });
+        let network = &self.network;
+        let lags = 20 * (network.wire.most_us + network.shell.most_us + network.timer.most_us);
+        let holds = self.directives.iter().map(|directive| match directive.act {
+            Act::HoldReports { for_us } => for_us,
+            Act::StarveUpload { for_us } | Act::ClientStopsReading { for_us } => {
+                for_us.unwrap_or(0)
+            }
+            _ => 0,
+        });
+        let deviations: u64 = self.deviations.iter().map(|deviation| deviation.by_us).sum::<u64>();
+        let attempt = (timeouts.connect + timeouts.queue + timeouts.response_head).as_nanos()
+            as u64
+            + (timeouts.suspect + timeouts.drain * 20).as_nanos() as u64
+            + (timeouts.body_stall + timeouts.response_stall).as_nanos() as u64
+            + silence
+            + 1_000
+                * (body.unwrap_or(0)
+                    + answers.max().unwrap_or(0)
+                    + network.dial.most_us
+                    + network.dead_path_us
+                    + lags
+                    + holds.sum::<u64>()
+                    + deviations);
+        attempt.saturating_mul(u64::from(config.retry.attempts) + 1)
+    }
+}
