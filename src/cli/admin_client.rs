@@ -7,6 +7,7 @@ use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
+use crate::proxy::addresses;
 use crate::proxy::limits::{COMMAND_ANSWER_BYTES_MAX, COMMAND_TIMEOUT};
 use crate::proxy::seams;
 
@@ -65,7 +66,7 @@ pub async fn ask(
         )
     };
     let exchange = async {
-        let tcp = seams::connect(&address.host, address.port);
+        let tcp = addresses::connect(&address.host, address.port);
         let tcp = tcp.await.map_err(|error| unreachable(error.to_string()))?;
         exchange(address, tcp, method, target).await
     };

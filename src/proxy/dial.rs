@@ -5,7 +5,7 @@ use tokio_rustls::TlsConnector;
 
 use super::backend_url::Scheme;
 use super::backends::BackendEntry;
-use super::{seams, tls};
+use super::{addresses, tls};
 use crate::pool::ConnectFailure;
 
 /// A byte stream with or without TLS.
@@ -25,7 +25,7 @@ pub async fn connect(
     backend: &BackendEntry,
     connected: impl FnOnce(),
 ) -> Result<(BoxedIo, bool), (ConnectFailure, String)> {
-    let tcp = seams::connect(&backend.url.host, backend.url.port).await;
+    let tcp = addresses::connect(&backend.url.host, backend.url.port).await;
     let tcp = tcp.map_err(|error| (ConnectFailure::Tcp, error.to_string()))?;
     connected();
     match backend.url.scheme {

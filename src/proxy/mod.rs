@@ -10,7 +10,7 @@
 //! | [`driver`] | owns a pool: one for each cluster of each worker |
 //! | [`downstream`] | client connections |
 //! | [`relay`], [`relay_body`], [`replay_body`], [`coalesce`], [`progress`] | one request |
-//! | [`upstream`], [`dial`] | backend connections |
+//! | [`upstream`], [`dial`], [`addresses`] | backend connections |
 //! | [`http2_wire`] | the HTTP/2 wire: reads, counts and merges frames |
 //! | [`message_guard`] | strict checks of HTTP/1.1 messages |
 //! | [`linger`] | the lingering close of a client's connection |
@@ -28,6 +28,7 @@
 //! | [`seams`] | tasks, connections, time, entropy: all access to the system |
 
 pub mod access_log;
+pub mod addresses;
 pub mod audit;
 pub mod backend_url;
 pub mod backends;

@@ -18,7 +18,6 @@ mod sockets;
 
 use std::cell::Cell;
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -33,8 +32,8 @@ use sockets as system;
 
 pub use system::{
     DrivenPool, Listener, ListeningSocket, NetworkStream, Signals, WorkerThread, accept, adopt,
-    check_unused, close_listener, drive, entropy, file_stamp, listen, read_file, start_worker,
-    wall_clock,
+    check_unused, close_listener, connect, drive, entropy, file_stamp, listen, read_file, resolve,
+    start_worker, wall_clock,
 };
 
 use crate::pool::Instant;
@@ -181,19 +180,4 @@ pub async fn timeout<F: Future>(
     future: F,
 ) -> Result<F::Output, tokio::time::error::Elapsed> {
     tokio::time::timeout(duration, future).await
-}
-
-/// Connects to a host name or address. Addresses of a name are tried in turn.
-///
-/// # Errors
-/// If the name cannot be resolved or none of its addresses accepts.
-pub async fn connect(host: &str, port: u16) -> io::Result<NetworkStream> {
-    let mut failure = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
-    for address in system::resolve(host, port).await? {
-        match system::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = error,
-        }
-    }
-    Err(failure)
 }

@@ -132,7 +132,7 @@ impl Proxy {
     /// Sends a GET on a new connection.
     async fn get(&self, path: &'static str) -> Response<Incoming> {
         let address = self.address;
-        let stream = seams::connect(&address.ip().to_string(), address.port()).await;
+        let stream = seams::connect(address).await;
         let io = TokioIo::new(stream.expect("it listens"));
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(io).await.expect("nothing is exchanged yet");

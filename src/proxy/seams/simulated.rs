@@ -266,12 +266,20 @@ pub fn close_listener(listener: Listener) -> Vec<(NetworkStream, SocketAddr)> {
     listener.0.close()
 }
 
-pub(super) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+/// Resolves a host name; an address is its own.
+///
+/// # Errors
+/// If the name cannot be resolved.
+pub async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let resolved = system().resolve(host, port);
     resolved.await
 }
 
-pub(super) async fn connect(address: SocketAddr) -> io::Result<NetworkStream> {
+/// Connects to an address.
+///
+/// # Errors
+/// If nothing accepts there.
+pub async fn connect(address: SocketAddr) -> io::Result<NetworkStream> {
     let connected = system().connect(address);
     connected.await
 }

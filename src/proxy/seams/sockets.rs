@@ -36,15 +36,15 @@ pub(super) fn task<F: Future<Output = ()>>(future: F) -> F {
 ///
 /// # Errors
 /// If the name cannot be resolved.
-pub(super) async fn resolve(host: &str, port: u16) -> io::Result<impl Iterator<Item = SocketAddr>> {
-    tokio::net::lookup_host((host, port)).await
+pub async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    Ok(tokio::net::lookup_host((host, port)).await?.collect())
 }
 
 /// Connects to an address.
 ///
 /// # Errors
 /// If nothing accepts there.
-pub(super) async fn connect(address: SocketAddr) -> io::Result<NetworkStream> {
+pub async fn connect(address: SocketAddr) -> io::Result<NetworkStream> {
     let stream = TcpStream::connect(address).await?;
     prepare(&stream)?;
     Ok(stream)
@@ -249,7 +249,6 @@ impl WorkerThread {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proxy::seams::connect;
 
     #[test]
     fn every_connection_has_keepalive_and_no_delay() {
@@ -259,7 +258,7 @@ mod tests {
             let port = listener.local_addr().expect("it is bound").port();
             listener.set_nonblocking(true).expect("a mode of the socket");
             let listener = Listener::from_std(listener).expect("a listener");
-            let connecting = connect("127.0.0.1", port);
+            let connecting = connect(SocketAddr::from(([127, 0, 0, 1], port)));
             let (accepted, connected) = tokio::join!(accept(&listener), connecting);
             for stream in [accepted.expect("accepted").0, connected.expect("connected")] {
                 let socket = SockRef::from(&stream);
@@ -281,7 +280,9 @@ mod tests {
             let listener = adopt(listener).expect("a listener");
             let mut clients = Vec::new();
             for _ in 0..3 {
-                clients.push(connect("127.0.0.1", port).await.expect("it listens"));
+                clients.push(
+                    connect(SocketAddr::from(([127, 0, 0, 1], port))).await.expect("it listens"),
+                );
             }
             let waiting = close_listener(listener);
             assert_eq!(waiting.len(), 3);
@@ -292,7 +293,10 @@ mod tests {
                 client.readable().await.expect("it is alive");
                 assert_eq!(client.try_read(&mut [0]).expect("it is alive"), 1);
             }
-            assert!(connect("127.0.0.1", port).await.is_err(), "the listener is closed");
+            assert!(
+                connect(SocketAddr::from(([127, 0, 0, 1], port))).await.is_err(),
+                "the listener is closed"
+            );
         });
     }
 }
