@@ -28,7 +28,7 @@ pub struct Batch {
     pub time: Option<Duration>,
     /// The profile that plans are generated with.
     pub profile: Profile,
-    /// What runs.
+    /// The world that runs.
     pub world: WorldName,
 }
 

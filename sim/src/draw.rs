@@ -43,7 +43,7 @@ pub enum Domain {
     Entropy = 27,
     /// Delays of polls of the proxy's tasks.
     Polls = 28,
-    /// What is on the wire in a plan.
+    /// The parts of a plan about the wire.
     WirePlan = 29,
 }
 

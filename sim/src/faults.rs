@@ -3,12 +3,14 @@
 
 mod generate;
 mod inject;
+mod profile;
 mod wire;
 
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
-pub use generate::{Profile, plan};
+pub use generate::plan;
+pub use profile::Profile;
 
 baton::words! {
     /// A family of faults; the name is its code and its title. Swarm selection turns each on or off

@@ -36,7 +36,7 @@ pub struct Plan {
     pub format: u32,
     /// The origin of the plan, for people.
     pub origin: String,
-    /// What runs in it.
+    /// The world that it is for.
     #[serde(default, skip_serializing_if = "is_default")]
     pub world: WorldName,
     /// Determines every drawn delay and the pool's own choices.
@@ -55,7 +55,7 @@ pub struct Plan {
     pub deviations: Vec<Deviation>,
     /// When faults stop, and the state of the backends from then on.
     pub heal: Heal,
-    /// What only the world of the proxy uses.
+    /// The part that only the world of the proxy uses.
     #[serde(default, skip_serializing_if = "is_default")]
     pub wire: WirePlan,
 }
@@ -64,7 +64,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// What runs in a plan.
+/// A world: the part of Baton that runs, and the models around it.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Arbitrary, clap::ValueEnum,
 )]
@@ -152,7 +152,7 @@ pub struct BackendPlan {
     /// True if the pool has it only after a directive adds it.
     #[serde(default)]
     pub spare: bool,
-    /// What only the world of the proxy uses.
+    /// The part that only the world of the proxy uses.
     #[serde(default, skip_serializing_if = "is_default")]
     pub wire: BackendWire,
 }
@@ -175,7 +175,7 @@ pub struct RequestPlan {
     pub early_response: bool,
     /// 1xx heads before the response (F24).
     pub informational: u8,
-    /// What only the world of the proxy uses.
+    /// The part that only the world of the proxy uses.
     #[serde(default, skip_serializing_if = "is_default")]
     pub wire: RequestWire,
 }

@@ -11,6 +11,7 @@
     reason = "this is the one module that the bans point to"
 )]
 
+mod answers;
 #[cfg(feature = "simulation")]
 pub mod simulated;
 #[cfg(not(feature = "simulation"))]
@@ -25,6 +26,7 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use tokio::task::AbortHandle;
 
+pub use answers::{FileStamp, Signal};
 #[cfg(feature = "simulation")]
 use simulated as system;
 #[cfg(not(feature = "simulation"))]
@@ -37,30 +39,6 @@ pub use system::{
 };
 
 use crate::pool::Instant;
-
-/// The metadata that identifies a version of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileStamp {
-    /// The device that holds it.
-    pub device: u64,
-    /// Its number on the device.
-    pub inode: u64,
-    /// Its length in bytes.
-    pub length: u64,
-    /// When it was last modified, in seconds since 1970.
-    pub seconds: i64,
-    /// The nanoseconds after `seconds`.
-    pub nanoseconds: i64,
-}
-
-/// The meaning of a signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
-    /// SIGTERM or SIGINT: drain and stop; the second one stops at once.
-    Stop,
-    /// SIGHUP: reload, and open the access log again.
-    HangUp,
-}
 
 /// A task of this worker. Dropping it ends the task.
 #[derive(Debug)]

@@ -1,5 +1,5 @@
-//! What a seed adds to a plan for the world of the proxy: clients, messages on the wire, and the
-//! faults of bytes. The draws are apart from those of the rest of the plan, so that a seed means
+//! The parts of a plan that only the world of the proxy uses: clients, messages on the wire, and
+//! the faults of bytes. The draws are apart from those of the rest of the plan, so that a seed means
 //! the same requests, backends and faults in both worlds.
 
 use super::{Family, Profile};

@@ -24,7 +24,7 @@ pub struct WirePlan {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientPlan {
-    /// What it speaks.
+    /// Its protocol.
     pub protocol: ClientProtocol,
     /// True if an HTTP/1.1 client sends requests before earlier responses have ended.
     pub pipelines: bool,
@@ -32,7 +32,7 @@ pub struct ClientPlan {
     pub half_closes: bool,
 }
 
-/// What a client speaks, and the code that speaks it.
+/// The protocol of a client, and the code that speaks it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 pub enum ClientProtocol {
     /// HTTP/1.1.
@@ -44,7 +44,7 @@ pub enum ClientProtocol {
     Frames,
 }
 
-/// What a backend does on the wire.
+/// The conduct of a backend on the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(default, deny_unknown_fields)]
 pub struct BackendWire {
@@ -101,7 +101,7 @@ pub enum Direction {
     Out,
 }
 
-/// What the network does to one direction of a connection, from now on.
+/// An effect of the network on one direction of a connection, from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
 pub enum WireEffect {

@@ -136,12 +136,12 @@ impl Pools {
         self.violated.notified().await;
     }
 
-    /// What was found.
+    /// The first violation, if there is one.
     pub(crate) fn violation(&self) -> Option<Violation> {
         self.violation.borrow().clone()
     }
 
-    /// What was met and recorded.
+    /// Takes the coverage and the record of the run.
     pub(crate) fn take(&self) -> (Coverage, Trace) {
         (self.coverage.take(), self.trace.take())
     }

@@ -13,7 +13,7 @@ pub(crate) struct Records {
     /// The metrics just before the proxy was ordered to stop; `None` if it was stopped before by a
     /// directive.
     pub(crate) metrics: Option<String>,
-    /// What `/pools` answered at the same time.
+    /// The answer of `/pools` at the same time.
     pub(crate) pools: Option<String>,
     /// True if the proxy ended by itself after the order to stop, within its bound.
     pub(crate) ended_in_time: bool,
@@ -21,7 +21,7 @@ pub(crate) struct Records {
     pub(crate) tasks_left: usize,
     /// Pools that had not ended when it had.
     pub(crate) pools_left: u64,
-    /// What the network still held when the proxy had ended and the peers had closed.
+    /// The things left on the network when the proxy had ended and the peers had closed.
     pub(crate) network_left: Vec<String>,
     /// When faults stopped, in nanoseconds.
     pub(crate) healed_at: u64,

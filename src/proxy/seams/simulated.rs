@@ -1,5 +1,5 @@
-//! The operating system as the simulator plays it. Everything that the shell asks of its system goes
-//! to the [`System`] that is installed on this thread.
+//! The operating system as the simulator plays it. Everything that the shell asks of its system
+//! goes to the [`System`] that is installed on this thread.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::LocalSet;
 
-use super::{FileStamp, Signal};
+use super::answers::{FileStamp, Signal};
 use crate::pool::{Handled, Input, Instant, Output, Pool, Setting};
 
 /// A future that stays on its thread.
@@ -200,7 +200,7 @@ impl AsyncWrite for NetworkStream {
     }
 }
 
-/// What accepts connections on the simulated network. Dropping it closes it and resets the
+/// A socket of the simulated network that accepts connections. Dropping it closes it and resets the
 /// connections that wait.
 pub trait Accept {
     /// The address that it is bound to.

@@ -16,7 +16,7 @@ use tokio::runtime;
 use tokio::signal::unix::{self, SignalKind};
 use tokio::task::LocalSet;
 
-use super::{FileStamp, Signal};
+use super::answers::{FileStamp, Signal};
 use crate::pool::Pool;
 use crate::proxy::limits::{self, LISTEN_BACKLOG, TCP_KEEPALIVE_INTERVAL, TCP_KEEPALIVE_TIME};
 
