@@ -45,6 +45,14 @@ pub enum Domain {
     Polls = 28,
     /// The parts of a plan about the wire.
     WirePlan = 29,
+    /// The methods of requests that clients send over HTTP/1.1.
+    Http1Method = 35,
+    /// What an HTTP/1.1 client does with the rest of a request that is answered already.
+    Http1Upload = 36,
+    /// The times that an HTTP/1.1 backend takes for its answers.
+    Http1Work = 37,
+    /// What an HTTP/1.1 backend does with the rest of a request that it has answered.
+    Http1Unread = 38,
 }
 
 /// All draws of one seed.

@@ -7,9 +7,11 @@
 //! | `content`, `ledger` | the bodies of messages; what peers know of each request |
 //! | `settings` | the proxy's configuration that a plan stands for |
 //! | `records` | what judges read once a run is over |
+//! | `peers` | the clients and backends |
 
 pub(crate) mod content;
 pub(crate) mod hub;
 pub(crate) mod ledger;
 pub(crate) mod records;
 pub(crate) mod settings;
+pub(crate) mod peers;

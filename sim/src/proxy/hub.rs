@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
 use super::ledger::Ledger;
 use crate::draw::Draws;
-use crate::plan::{Act, Plan, When};
+use crate::plan::{Act, Moment, Plan, When};
 
 /// What a directive is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +48,7 @@ pub(crate) struct Hub {
     /// Directives that took effect, by their index.
     injected: RefCell<Vec<(u64, usize)>>,
     healed: Cell<bool>,
+    healing: Notify,
 }
 
 impl Hub {
@@ -61,6 +63,7 @@ impl Hub {
             mailboxes: RefCell::default(),
             injected: RefCell::default(),
             healed: Cell::new(false),
+            healing: Notify::new(),
         })
     }
 
@@ -81,7 +84,7 @@ impl Hub {
     /// faults have stopped by then.
     pub(crate) fn reached(self: &Rc<Self>, when: When, target: Target) {
         for (index, directive) in self.plan.directives.iter().enumerate() {
-            if directive.when != when {
+            if directive.when != when || self.is_for_another_report(directive.act, when, target) {
                 continue;
             }
             let (hub, directive) = (Rc::clone(self), *directive);
@@ -95,10 +98,57 @@ impl Hub {
         }
     }
 
-    /// Sends an order to its target, and to the process if the target takes no orders.
+    /// The client and the backend both report how much of a request was sent. The directives for
+    /// the client follow its own report, all others follow the backend's.
+    fn is_for_another_report(&self, act: Act, when: When, target: Target) -> bool {
+        let moment = match when {
+            When::Request { moment, .. } => moment,
+            _ => return false,
+        };
+        let by_client = matches!(target, Target::Request(_));
+        matches!(moment, Moment::HalfSent | Moment::Sent) && is_for_client(act) != by_client
+    }
+
+    /// The target that an act is about, at what reached the moment.
+    fn addressee(&self, order: Order) -> Target {
+        let stream = match order.target {
+            Target::Stream(backend, connection, stream) => Some((backend, connection, stream)),
+            Target::Request(request) => self.ledger.stream_of(request),
+            Target::Backend(..) | Target::Client(..) | Target::Process => None,
+        };
+        match order.act {
+            _ if is_for_client(order.act) => match (order.target, stream) {
+                (Target::Stream(..), Some((backend, connection, stream))) => {
+                    let request = self.ledger.request_on(backend, connection, stream);
+                    request.map_or(order.target, Target::Request)
+                }
+                _ => order.target,
+            },
+            Act::StarveUpload { .. }
+            | Act::NeverFinish
+            | Act::Status { .. }
+            | Act::Reset { .. } => {
+                stream.map_or(order.target, |(backend, connection, stream)| {
+                    Target::Stream(backend, connection, stream)
+                })
+            }
+            Act::GoAway { .. }
+            | Act::Settings { .. }
+            | Act::Break
+            | Act::BreakAtPreface
+            | Act::StopReading { .. } => stream
+                .map_or(order.target, |(backend, connection, _)| {
+                    Target::Backend(backend, connection)
+                }),
+            // The network, the operator and whole backends.
+            _ => Target::Process,
+        }
+    }
+
+    /// Sends an order to what it is about, and to the process if that takes no orders.
     fn deliver(&self, order: Order) {
         let mailboxes = self.mailboxes.borrow();
-        let target = mailboxes.get(&order.target).or_else(|| mailboxes.get(&Target::Process));
+        let target = mailboxes.get(&self.addressee(order)).or_else(|| mailboxes.get(&Target::Process));
         if let Some(target) = target {
             // A target that is gone is not affected.
             let _ = target.send(order);
@@ -108,6 +158,15 @@ impl Hub {
     /// Faults stop.
     pub(crate) fn heal(&self) {
         self.healed.set(true);
+        self.healing.notify_waiters();
+    }
+
+    /// Waits until faults have stopped.
+    pub(crate) async fn healed(&self) {
+        let healing = self.healing.notified();
+        if !self.is_healed() {
+            healing.await;
+        }
     }
 
     /// True once faults have stopped.
@@ -119,6 +178,11 @@ impl Hub {
     pub(crate) fn injected(&self) -> Vec<(u64, usize)> {
         self.injected.borrow().clone()
     }
+}
+
+/// True for the acts of a client on its own request.
+fn is_for_client(act: Act) -> bool {
+    matches!(act, Act::Cancel | Act::ClientStopsReading { .. })
 }
 
 #[expect(clippy::disallowed_methods, reason = "the clock of the simulated runtime")]

@@ -99,7 +99,9 @@ pub(crate) enum End {
     /// The client has cancelled the request or broken the connection itself.
     Cancelled,
     /// It was above the last stream of a GOAWAY, or its connection was closed without a byte of
-    /// an answer before the request was fully sent: the client may send it again elsewhere.
+    /// an answer before the request was fully sent, or when it was not the first request on its
+    /// connection (RFC 9112, 9.3.1), or it was sent behind one whose answer closed the connection:
+    /// the client may send it again elsewhere.
     Unprocessed,
 }
 
@@ -111,6 +113,10 @@ pub(crate) struct Ledger {
     received: RefCell<Vec<(u32, Received)>>,
     /// The requests that a client has begun to send, with the time.
     begun: RefCell<Vec<(u32, u64)>>,
+    /// The requests that found no connection, with the time.
+    not_sent: RefCell<Vec<(u32, u64)>>,
+    /// What the proxy did to a peer against a protocol, with the time.
+    faults: RefCell<Vec<(u64, String)>>,
 }
 
 impl Ledger {
@@ -137,6 +143,33 @@ impl Ledger {
         self.received.borrow_mut().push((request, received));
     }
 
+    /// Notes that a client could not send a request: it got no connection.
+    pub(crate) fn not_sent(&self, request: u32, at: u64) {
+        self.not_sent.borrow_mut().push((request, at));
+    }
+
+    /// Notes that the proxy broke the rules of a protocol.
+    pub(crate) fn fault(&self, at: u64, what: String) {
+        self.faults.borrow_mut().push((at, what));
+    }
+
+    /// The backend, connection and stream that last received a request.
+    pub(crate) fn stream_of(&self, request: u32) -> Option<(u16, u32, u32)> {
+        let executions = self.executions.borrow();
+        let last = executions.iter().rev().find(|execution| execution.request == request)?;
+        Some((last.backend, last.connection, last.stream))
+    }
+
+    /// The request that a stream of a backend's connection brought.
+    pub(crate) fn request_on(&self, backend: u16, connection: u32, stream: u32) -> Option<u32> {
+        let wanted = (backend, connection, stream);
+        let executions = self.executions.borrow();
+        let on = |execution: &&Execution| {
+            (execution.backend, execution.connection, execution.stream) == wanted
+        };
+        executions.iter().rev().find(on).map(|execution| execution.request)
+    }
+
     /// All executions, by number.
     pub(crate) fn executions(&self) -> Vec<Execution> {
         self.executions.borrow().clone()
@@ -150,5 +183,15 @@ impl Ledger {
     /// The requests that were begun, in order.
     pub(crate) fn begun(&self) -> Vec<(u32, u64)> {
         self.begun.borrow().clone()
+    }
+
+    /// The requests that found no connection, in order.
+    pub(crate) fn all_not_sent(&self) -> Vec<(u32, u64)> {
+        self.not_sent.borrow().clone()
+    }
+
+    /// What the proxy did against a protocol, in order.
+    pub(crate) fn faults(&self) -> Vec<(u64, String)> {
+        self.faults.borrow().clone()
     }
 }

@@ -1,0 +1,12 @@
+//! The peers of the proxy: clients and backends that speak bytes.
+//!
+//! | module | contents |
+//! |---|---|
+//! | `timing` | what peers of every protocol share: moments, pauses, the pieces of a body over time |
+//! | `http1_message` | HTTP/1.1 messages, strictly read |
+//! | `http1_client`, `http1_backend` | the peers that speak HTTP/1.1 |
+
+pub(crate) mod http1_backend;
+pub(crate) mod http1_client;
+pub(crate) mod http1_message;
+pub(crate) mod timing;
