@@ -8,6 +8,7 @@
 //! | `settings` | the proxy's configuration that a plan stands for |
 //! | `records` | what judges read once a run is over |
 //! | `peers` | the clients and backends |
+//! | `peers` | clients and backends that speak bytes |
 
 pub(crate) mod content;
 pub(crate) mod hub;

@@ -1,4 +1,4 @@
-//! What really happened in a run, as the peers of the proxy know it: written by peers, read by
+//! The events of a run as the peers of the proxy know them: written by peers, read by
 //! judges.
 
 use std::cell::RefCell;
@@ -48,9 +48,9 @@ pub(crate) struct Execution {
     pub(crate) body_ended: bool,
     /// The value of the trailer field, if there was one.
     pub(crate) trailer: Option<String>,
-    /// True if the backend told the proxy that it has not processed the request.
+    /// True if the backend informed the proxy that it has not processed the request.
     pub(crate) disowned: bool,
-    /// What the backend wrote of its answer.
+    /// The part of its answer that the backend wrote.
     pub(crate) answer: Option<Answer>,
 }
 
@@ -115,8 +115,8 @@ pub(crate) struct Ledger {
     begun: RefCell<Vec<(u32, u64)>>,
     /// The requests that found no connection, with the time.
     not_sent: RefCell<Vec<(u32, u64)>>,
-    /// What the proxy did to a peer against a protocol, with the time.
-    faults: RefCell<Vec<(u64, String)>>,
+    /// The acts of the proxy against the RFCs.
+    faults: RefCell<Vec<String>>,
 }
 
 impl Ledger {
@@ -148,11 +148,6 @@ impl Ledger {
         self.not_sent.borrow_mut().push((request, at));
     }
 
-    /// Notes that the proxy broke the rules of a protocol.
-    pub(crate) fn fault(&self, at: u64, what: String) {
-        self.faults.borrow_mut().push((at, what));
-    }
-
     /// The backend, connection and stream that last received a request.
     pub(crate) fn stream_of(&self, request: u32) -> Option<(u16, u32, u32)> {
         let executions = self.executions.borrow();
@@ -168,6 +163,16 @@ impl Ledger {
             (execution.backend, execution.connection, execution.stream) == wanted
         };
         executions.iter().rev().find(on).map(|execution| execution.request)
+    }
+
+    /// Notes that the proxy sent what an RFC forbids.
+    pub(crate) fn fault(&self, what: String) {
+        self.faults.borrow_mut().push(what);
+    }
+
+    /// All faults of the proxy, in order.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        self.faults.borrow().clone()
     }
 
     /// All executions, by number.
@@ -188,10 +193,5 @@ impl Ledger {
     /// The requests that found no connection, in order.
     pub(crate) fn all_not_sent(&self) -> Vec<(u32, u64)> {
         self.not_sent.borrow().clone()
-    }
-
-    /// What the proxy did against a protocol, in order.
-    pub(crate) fn faults(&self) -> Vec<(u64, String)> {
-        self.faults.borrow().clone()
     }
 }

@@ -5,8 +5,14 @@
 //! | `timing` | what peers of every protocol share: moments, pauses, the pieces of a body over time |
 //! | `http1_message` | HTTP/1.1 messages, strictly read |
 //! | `http1_client`, `http1_backend` | the peers that speak HTTP/1.1 |
+//! | `frames` | HTTP/2 frames as bytes, and the fields within them |
+//! | `conduct` | what the proxy may send on an HTTP/2 connection, judged frame by frame |
 
+pub(crate) mod conduct;
+pub(crate) mod frames;
 pub(crate) mod http1_backend;
 pub(crate) mod http1_client;
 pub(crate) mod http1_message;
+#[cfg(test)]
+mod http1_tests;
 pub(crate) mod timing;

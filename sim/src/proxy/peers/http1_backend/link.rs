@@ -52,7 +52,7 @@ impl<'a> Link<'a> {
                     let State { hub, backend, number, .. } = &**self.state;
                     let stream = self.state.stream();
                     let place = format!("backend {backend}, connection {number}, stream {stream}");
-                    return hub.ledger.fault(hub.now(), format!("{place}: {what}"));
+                    return hub.ledger.fault(format!("{place}: {what}"));
                 }
             }
         }

@@ -180,7 +180,7 @@ impl Connection {
     }
 
     fn fault(&self, what: &str) {
-        self.hub.ledger.fault(self.hub.now(), format!("{}: {what}", self.name));
+        self.hub.ledger.fault(format!("{}: {what}", self.name));
     }
 
     /// Takes the orders about the requests in flight. Returns when the client breaks the

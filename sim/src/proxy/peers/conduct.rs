@@ -1,0 +1,1 @@
+//! What the proxy may send on an HTTP/2 connection.
