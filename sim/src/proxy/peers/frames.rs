@@ -11,8 +11,10 @@ use loona_hpack::encoder::encode_integer_into;
 use loona_hpack::{Decoder, Encoder};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+pub(crate) use fault::{Fault, error};
 pub(crate) use fields::Fields;
 
+mod fault;
 pub(crate) mod fields;
 #[cfg(test)]
 mod tests;
@@ -59,15 +61,6 @@ pub(crate) mod setting {
     pub(crate) const MAX_HEADER_LIST_SIZE: u16 = 6;
 }
 
-/// The error codes that the codec itself needs (RFC 9113, 7); see also `plan::Code`.
-pub(crate) mod error {
-    pub(crate) const PROTOCOL_ERROR: u32 = 0x1;
-    pub(crate) const FLOW_CONTROL_ERROR: u32 = 0x3;
-    pub(crate) const STREAM_CLOSED: u32 = 0x5;
-    pub(crate) const FRAME_SIZE_ERROR: u32 = 0x6;
-    pub(crate) const COMPRESSION_ERROR: u32 = 0x9;
-}
-
 /// A frame that was read. A HEADERS frame includes its CONTINUATION frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Frame {
@@ -112,26 +105,6 @@ pub(crate) enum ReadError {
     EndedInside,
     /// The peer wrote what RFC 9113 forbids.
     Fault(Fault),
-}
-
-/// What the peer did against RFC 9113.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
-    /// The error code that RFC 9113 asks for.
-    pub(crate) code: u32,
-    /// What is wrong, for people.
-    pub(crate) what: String,
-}
-
-impl Fault {
-    pub(crate) fn new(code: u32, what: impl Into<String>) -> Self {
-        Self { code, what: what.into() }
-    }
-
-    /// With PROTOCOL_ERROR.
-    pub(crate) fn protocol(what: impl Into<String>) -> Self {
-        Self::new(error::PROTOCOL_ERROR, what)
-    }
 }
 
 impl From<Fault> for ReadError {
@@ -235,8 +208,15 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    async fn more(&mut self) -> Result<bool, ReadError> {
+    /// Reads bytes without looking at them; false at the end of the connection. Cancelling it loses
+    /// nothing.
+    pub(crate) async fn more(&mut self) -> Result<bool, ReadError> {
         Ok(self.io.read_buf(&mut self.buffer).await.map_err(ReadError::Broken)? > 0)
+    }
+
+    /// The stream of bytes, and what was read of it and not yet used.
+    pub(crate) fn into_inner(self) -> (R, Bytes) {
+        (self.io, self.buffer.freeze())
     }
 
     /// Takes a whole frame from what was read.

@@ -1,12 +1,12 @@
 //! The fields of a head or of trailers, and what RFC 9113 demands of them (8.2 and 8.3).
 
-use super::Fault;
+use super::fault::Fault;
 
 /// The fields of a head or of trailers, pseudo-header fields included, in their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fields(Vec<(Vec<u8>, Vec<u8>)>);
 
-/// Whose fields they are.
+/// The message section that fields belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Section {
     /// The head of a request.
