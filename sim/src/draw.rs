@@ -53,6 +53,12 @@ pub enum Domain {
     Http1Work = 37,
     /// What an HTTP/1.1 backend does with the rest of a request that it has answered.
     Http1Unread = 38,
+    /// What an HTTP/2 backend does with a request: its time, and the form of its answer.
+    Http2Answers = 40,
+    /// What an HTTP/2 backend writes at once.
+    Http2Writes = 41,
+    /// What an HTTP/2 backend does with a connection.
+    Http2Connections = 42,
 }
 
 /// All draws of one seed.

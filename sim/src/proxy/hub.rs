@@ -14,7 +14,7 @@ use super::ledger::Ledger;
 use crate::draw::Draws;
 use crate::plan::{Act, Moment, Plan, When};
 
-/// What a directive is about.
+/// The subject of a directive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
     /// A connection to a backend, with its number from 1.
@@ -34,7 +34,7 @@ pub(crate) enum Target {
 pub(crate) struct Order {
     /// The effect.
     pub(crate) act: Act,
-    /// What reached the moment.
+    /// The subject that reached the moment.
     pub(crate) target: Target,
 }
 
@@ -87,14 +87,29 @@ impl Hub {
             if directive.when != when || self.is_for_another_report(directive.act, when, target) {
                 continue;
             }
+            if directive.after_us == 0 {
+                self.inject(index, target);
+                continue;
+            }
             let (hub, directive) = (Rc::clone(self), *directive);
             tokio::task::spawn_local(async move {
                 tokio::time::sleep(Duration::from_micros(directive.after_us)).await;
-                if !hub.healed.get() {
-                    hub.injected.borrow_mut().push((hub.now(), index));
-                    hub.deliver(Order { act: directive.act, target });
-                }
+                hub.inject(index, target);
             });
+        }
+    }
+
+    /// True if a directive waits for this moment.
+    pub(crate) fn is_awaited(&self, when: When) -> bool {
+        self.plan.directives.iter().any(|directive| directive.when == when)
+    }
+
+    /// A directive takes effect, unless faults have stopped.
+    fn inject(&self, index: usize, target: Target) {
+        if !self.healed.get() {
+            self.injected.borrow_mut().push((self.now(), index));
+            let order = Order { act: self.plan.directives[index].act, target };
+            self.pass_on(self.addressee(order), order);
         }
     }
 
@@ -145,13 +160,18 @@ impl Hub {
         }
     }
 
-    /// Sends an order to what it is about, and to the process if that takes no orders.
-    fn deliver(&self, order: Order) {
+    /// Sends an order to a peer. If that takes no orders, or is gone, the order goes from a stream
+    /// to its connection, and then to the process.
+    pub(crate) fn pass_on(&self, to: Target, order: Order) {
+        let connection = match to {
+            Target::Stream(backend, connection, _) => Some(Target::Backend(backend, connection)),
+            _ => None,
+        };
         let mailboxes = self.mailboxes.borrow();
-        let target = mailboxes.get(&self.addressee(order)).or_else(|| mailboxes.get(&Target::Process));
-        if let Some(target) = target {
-            // A target that is gone is not affected.
-            let _ = target.send(order);
+        for target in [Some(to), connection, Some(Target::Process)].into_iter().flatten() {
+            if mailboxes.get(&target).is_some_and(|mailbox| mailbox.send(order).is_ok()) {
+                return;
+            }
         }
     }
 

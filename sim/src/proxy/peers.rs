@@ -7,8 +7,13 @@
 //! | `http1_client`, `http1_backend` | the peers that speak HTTP/1.1 |
 //! | `frames` | HTTP/2 frames as bytes, and the fields within them |
 //! | `conduct` | what the proxy may send on an HTTP/2 connection, judged frame by frame |
+//! | `http2_backend` | a backend that speaks HTTP/2, frame by frame |
+//! | `http2_library_backend` | its connections that the `h2` library serves |
+//! | `service`, `exchange`, `fate` | what both kinds share: the backend, a request, a dial |
 
 pub(crate) mod conduct;
+pub(crate) mod exchange;
+pub(crate) mod fate;
 pub(crate) mod frames;
 pub(crate) mod http1_backend;
 pub(crate) mod http1_client;
@@ -16,3 +21,8 @@ pub(crate) mod http1_message;
 #[cfg(test)]
 mod http1_tests;
 pub(crate) mod timing;
+pub(crate) mod http2_backend;
+pub(crate) mod http2_library_backend;
+pub(crate) mod service;
+#[cfg(test)]
+mod test_support;

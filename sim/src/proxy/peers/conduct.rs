@@ -210,6 +210,11 @@ impl Conduct {
         self.streams.get(&stream).is_some_and(Stream::is_open)
     }
 
+    /// True once this peer has sent END_STREAM.
+    pub(crate) fn has_sent_end(&self, stream: u32) -> bool {
+        self.streams.get(&stream).is_some_and(|stream| stream.ended)
+    }
+
     /// The limit of streams that the proxy set.
     pub(crate) fn max_streams(&self) -> Option<u32> {
         self.max_streams

@@ -167,9 +167,14 @@ impl Head {
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(crate) fn new(io: R) -> Self {
+        Self::with_read(io, Bytes::new())
+    }
+
+    /// A reader of a stream of which something was read before.
+    pub(crate) fn with_read(io: R, read: Bytes) -> Self {
         let mut decoder = Decoder::new();
         decoder.set_max_allowed_table_size(4_096);
-        let buffer = BytesMut::new();
+        let buffer = BytesMut::from(read);
         Self { io, buffer, decoder, largest_payload: LARGEST_PAYLOAD, block: None }
     }
 
@@ -212,6 +217,18 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// nothing.
     pub(crate) async fn more(&mut self) -> Result<bool, ReadError> {
         Ok(self.io.read_buf(&mut self.buffer).await.map_err(ReadError::Broken)? > 0)
+    }
+
+    /// Reads and drops everything until the connection ends.
+    pub(crate) async fn discard(mut self) {
+        while let Ok(true) = self.more().await {
+            self.buffer.clear();
+        }
+    }
+
+    /// What was read and not yet used.
+    pub(crate) fn unused(&self) -> &[u8] {
+        &self.buffer
     }
 
     /// The stream of bytes, and what was read of it and not yet used.

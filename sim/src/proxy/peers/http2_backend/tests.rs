@@ -1,0 +1,4 @@
+mod acts;
+mod exchange;
+mod strictness;
+mod whole;
