@@ -9,7 +9,7 @@
 //! | `conduct` | what the proxy may send on an HTTP/2 connection, judged frame by frame |
 //! | `http2_backend` | a backend that speaks HTTP/2, frame by frame |
 //! | `http2_library_backend` | its connections that the `h2` library serves |
-//! | `service`, `exchange`, `fate` | what both kinds share: the backend, a request, a dial |
+//! | `service`, `fate`, `exchange`, `pace` | what both kinds share: the backend, a dial, a request, an answer |
 
 pub(crate) mod conduct;
 pub(crate) mod exchange;
@@ -23,6 +23,7 @@ mod http1_tests;
 pub(crate) mod timing;
 pub(crate) mod http2_backend;
 pub(crate) mod http2_library_backend;
+pub(crate) mod pace;
 pub(crate) mod service;
 #[cfg(test)]
 mod test_support;

@@ -1,7 +1,7 @@
 //! One request at an HTTP/2 backend: what was received, what the backend answers, and the record of
 //! both in the ledger.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -70,6 +70,13 @@ pub(crate) struct Script {
     /// Time from the head to the end.
     pub(crate) time: Duration,
     pub(crate) trailers: Option<Fields>,
+}
+
+impl Script {
+    /// True if the head ends the answer.
+    pub(crate) fn ends_at_once(&self) -> bool {
+        self.length == 0 && self.trailers.is_none() && self.time.is_zero()
+    }
 }
 
 /// The bytes of an answer's body.

@@ -191,7 +191,12 @@ impl Client {
     /// Sends what was written.
     pub(super) async fn flush(&mut self) {
         let bytes = self.writer.take();
-        self.io.write_all(&bytes).await.expect("written");
+        self.send(&bytes).await;
+    }
+
+    /// Sends bytes.
+    pub(super) async fn send(&mut self, bytes: &[u8]) {
+        self.io.write_all(bytes).await.expect("written");
     }
 
     /// The next frame; `None` at the end of the connection.

@@ -1,32 +1,35 @@
 //! The application behind an HTTP/2 backend: it answers one request.
 
 use std::rc::Rc;
-use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::sleep;
 
 use super::session::Session;
 use crate::plan::{Code, Moment};
-use crate::proxy::peers::exchange::{Choice, Exchange, Script};
+use crate::proxy::peers::exchange::{Choice, Exchange};
+use crate::proxy::peers::frames::Fields;
+use crate::proxy::peers::pace::{Gone, Sink, write_body};
 
 /// Works on a request and writes the answer.
 pub(crate) async fn answer(session: Rc<Session>, id: u32, exchange: Rc<Exchange>) {
+    let mut stream = AnswerStream { session: &session, id };
     sleep(exchange.work()).await;
-    session.goes_on(id).await;
+    stream.goes_on().await;
     let Some(script) = exchange.script() else { return };
     for informational in &script.informational {
         session.send_head(id, informational, false, false);
     }
-    let begin = session.service.hub.now();
-    let trailers = script.trailers.is_some();
-    let ends_at_once = script.length == 0 && !trailers && script.time.is_zero();
-    session.send_head(id, &script.head, trailers, ends_at_once);
+    let hub = &session.service.hub;
+    let begin = hub.now();
+    let ends_at_once = script.ends_at_once();
+    session.send_head(id, &script.head, script.trailers.is_some(), ends_at_once);
     let along = exchange.chance(Choice::Along, 0, 2) && !exchange.is_awaited(Moment::Answered);
     if !along {
-        session.wrote_head(&exchange).await;
+        stream.head_written(&exchange).await;
     }
-    if !ends_at_once {
-        Body { session: &session, id, exchange: &exchange, script: &script, begin }.write().await;
+    if !ends_at_once && write_body(hub, &exchange, &script, begin, &mut stream).await.is_err() {
+        return;
     }
     if exchange.has_ended() {
         session.finish(id);
@@ -37,92 +40,55 @@ pub(crate) async fn answer(session: Rc<Session>, id: u32, exchange: Rc<Exchange>
     }
 }
 
-/// A body that is being written.
-struct Body<'a> {
-    session: &'a Rc<Session>,
+/// The writing side of a stream.
+struct AnswerStream<'a> {
+    session: &'a Session,
     id: u32,
-    exchange: &'a Exchange,
-    script: &'a Script,
-    /// When the head was written.
-    begin: u64,
 }
 
-impl Body<'_> {
-    /// Writes the body in its pieces, evenly over its time, and the end.
-    async fn write(&self) {
-        let Script { length, piece, trailers, .. } = self.script;
-        let alone = self.exchange.chance(Choice::EndAlone, 0, 2) || *length == 0;
-        let with_last = trailers.is_none() && !alone;
-        let pieces = if *length == 0 { 0 } else { length.div_ceil(*piece) };
-        for number in 0..pieces {
-            let last = number + 1 == pieces;
-            let part = if last && with_last { pieces } else { number };
-            self.wait(part, pieces).await;
-            if self.exchange.chance(Choice::EmptyData, number, 16) {
-                self.session.send_data(self.id, &[], false);
-            }
-            let from = number * piece;
-            let size = (length - from).min(*piece) as usize;
-            self.write_piece(from, size, last && with_last).await;
-        }
-        if with_last {
-            return;
-        }
-        self.wait(1, 1).await;
-        match trailers {
-            Some(trailers) => self.session.send_trailers(self.id, trailers),
-            None => self.session.send_data(self.id, &[], true),
-        }
-    }
-
-    /// Waits until a share of the time has passed, and while the answer does not go on.
-    async fn wait(&self, part: u64, of: u64) {
-        let time = self.script.time.as_nanos() as u64;
-        let at = self.begin + (u128::from(time) * u128::from(part) / u128::from(of)) as u64;
-        let now = self.session.service.hub.now();
-        if at > now {
-            sleep(Duration::from_nanos(at - now)).await;
-        }
-        self.session.goes_on(self.id).await;
-    }
-
-    /// Writes a piece as the windows allow.
-    async fn write_piece(&self, from: u64, size: usize, end: bool) {
-        let mut done = 0;
-        while done < size {
-            let changed = self.session.changed.notified();
-            let room = self.session.room(self.id).min(size - done);
-            if room == 0 {
-                changed.await;
-                continue;
-            }
-            let data = self.script.body.piece(from + done as u64, room);
-            done += room;
-            self.session.send_data(self.id, &data, end && done == size);
-        }
-    }
-}
-
-impl Session {
-    /// Waits while the answer of a stream does not go on.
-    async fn goes_on(&self, id: u32) {
+impl AnswerStream<'_> {
+    /// Waits until the head was handed to the network.
+    async fn head_written(&self, exchange: &Exchange) {
         loop {
-            let changed = self.changed.notified();
-            if self.streams.borrow().get(&id).is_none_or(|stream| !stream.never_finishes) {
+            let recorded = self.session.output.recorded.notified();
+            if exchange.has_written_head() {
+                return;
+            }
+            recorded.await;
+        }
+    }
+}
+
+impl Sink for AnswerStream<'_> {
+    async fn goes_on(&mut self) {
+        loop {
+            let changed = self.session.changed.notified();
+            if !self.session.never_finishes(self.id) {
                 return;
             }
             changed.await;
         }
     }
 
-    /// Waits until the head of an answer was handed to the network.
-    async fn wrote_head(&self, exchange: &Exchange) {
+    async fn data(&mut self, data: Bytes, end: bool) -> Result<(), Gone> {
+        let mut rest = data;
         loop {
-            let recorded = self.output.recorded.notified();
-            if exchange.has_written_head() {
-                return;
+            let changed = self.session.changed.notified();
+            let room = self.session.room(self.id).min(rest.len());
+            if room == 0 && !rest.is_empty() {
+                changed.await;
+                continue;
             }
-            recorded.await;
+            let piece = rest.split_to(room);
+            self.session.send_data(self.id, &piece, end && rest.is_empty());
+            if rest.is_empty() {
+                return Ok(());
+            }
         }
+    }
+
+    async fn trailers(&mut self, trailers: &Fields) -> Result<(), Gone> {
+        self.session.send_trailers(self.id, trailers);
+        Ok(())
     }
 }

@@ -193,6 +193,11 @@ impl Session {
         }
     }
 
+    /// True while the answer of a stream does not go on.
+    pub(crate) fn never_finishes(&self, id: u32) -> bool {
+        self.streams.borrow().get(&id).is_some_and(|stream| stream.never_finishes)
+    }
+
     /// True once the end of the answer is on its way.
     pub(crate) fn has_answered(&self, id: u32) -> bool {
         self.conduct.borrow().has_sent_end(id)

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderMap, Request};
-use tokio::time::timeout;
 
 use crate::plan::{Act, Framing, Moment, Plan, RequestPlan, RequestWire};
 use crate::proxy::content::{Body, Seen};
@@ -20,7 +18,7 @@ fn requests() -> Vec<RequestPlan> {
         answer_bytes: [0, 10, 70_000][number as usize % 3],
         framing: if number.is_multiple_of(2) { Framing::Length } else { Framing::Chunked },
         answer_trailers: number % 5 == 1,
-        piece_bytes: [0, 7, 3_000][(number / 3) as usize % 3],
+        piece_bytes: [0, 700, 3_000][(number / 3) as usize % 3],
         ..RequestWire::default()
     };
     let plan = |id| RequestPlan { informational: (id % 3) as u8, wire: wire(id), ..request(id) };
@@ -350,7 +348,6 @@ fn a_connection_that_its_client_closes_leaves_nothing() {
         assert_eq!(scene.backend.connections(), 0);
         let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
         assert_eq!(tasks, 0);
-        let bytes = timeout(SECOND, async { Bytes::new() }).await;
-        assert!(bytes.is_ok() && scene.execution().answer.is_none());
+        assert!(scene.execution().answer.is_none());
     });
 }
