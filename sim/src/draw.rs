@@ -59,6 +59,8 @@ pub enum Domain {
     Http2Writes = 41,
     /// What an HTTP/2 backend does with a connection.
     Http2Connections = 42,
+    /// All randomness of TLS.
+    Tls = 45,
 }
 
 /// All draws of one seed.

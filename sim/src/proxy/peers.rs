@@ -27,3 +27,10 @@ pub(crate) mod pace;
 pub(crate) mod service;
 #[cfg(test)]
 mod test_support;
+//! The peers of the proxy: clients and backends that write and read bytes.
+//!
+//! | module | contents |
+//! |---|---|
+//! | `tls` | TLS as a function of the seed |
+
+pub(crate) mod tls;
