@@ -61,6 +61,10 @@ pub enum Domain {
     Http2Connections = 42,
     /// All randomness of TLS.
     Tls = 45,
+    /// Settings and habits of an HTTP/2 client's connection.
+    ClientConnections = 46,
+    /// How an HTTP/2 client writes a request.
+    ClientRequests = 47,
 }
 
 /// All draws of one seed.

@@ -105,6 +105,20 @@ pub(crate) enum End {
     Unprocessed,
 }
 
+/// A GOAWAY that a client received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GoneAway {
+    pub(crate) client: u8,
+    /// The connection's number at its client, from 1.
+    pub(crate) connection: u32,
+    /// The last stream id.
+    pub(crate) last: u32,
+    /// The error code.
+    pub(crate) code: u32,
+    /// When, in nanoseconds.
+    pub(crate) at: u64,
+}
+
 /// Everything that happened, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
@@ -117,6 +131,7 @@ pub(crate) struct Ledger {
     not_sent: RefCell<Vec<(u32, u64)>>,
     /// The acts of the proxy against the RFCs.
     faults: RefCell<Vec<String>>,
+    go_aways: RefCell<Vec<GoneAway>>,
 }
 
 impl Ledger {
@@ -173,6 +188,16 @@ impl Ledger {
     /// All faults of the proxy, in order.
     pub(crate) fn faults(&self) -> Vec<String> {
         self.faults.borrow().clone()
+    }
+
+    /// Notes that a client received a GOAWAY.
+    pub(crate) fn gone_away(&self, go_away: GoneAway) {
+        self.go_aways.borrow_mut().push(go_away);
+    }
+
+    /// Every GOAWAY that a client received, in order.
+    pub(crate) fn go_aways(&self) -> Vec<GoneAway> {
+        self.go_aways.borrow().clone()
     }
 
     /// All executions, by number.

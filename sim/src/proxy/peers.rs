@@ -33,4 +33,19 @@ mod test_support;
 //! |---|---|
 //! | `tls` | TLS as a function of the seed |
 
+//! | `frames` | HTTP/2 frames as bytes, and the fields within them |
+//! | `conduct` | what the proxy may send on an HTTP/2 connection, judged frame by frame |
+//! | `sending` | a request as its client sends it |
+//! | `arrivals`, `tap` | responses as they arrive at an HTTP/2 client, judged |
+//! | `http2_client` | clients by the `h2` library |
+//! | `tls` | TLS as a function of the seed |
+
+pub(crate) mod arrivals;
+#[cfg(test)]
+mod client_tests;
+pub(crate) mod conduct;
+pub(crate) mod frames;
+pub(crate) mod http2_client;
+pub(crate) mod sending;
+pub(crate) mod tap;
 pub(crate) mod tls;

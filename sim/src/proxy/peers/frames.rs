@@ -25,6 +25,8 @@ pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub(crate) const WINDOW: u32 = 65_535;
 /// The largest payload that a frame may have without a setting.
 pub(crate) const LARGEST_PAYLOAD: usize = 16_384;
+/// The size of the table of field blocks without a setting.
+pub(crate) const TABLE: usize = 4_096;
 /// The largest stream id, window and window increment.
 pub(crate) const GREATEST: u32 = u32::MAX >> 1;
 
@@ -173,9 +175,16 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// A reader of a stream of which something was read before.
     pub(crate) fn with_read(io: R, read: Bytes) -> Self {
         let mut decoder = Decoder::new();
-        decoder.set_max_allowed_table_size(4_096);
+        decoder.set_max_allowed_table_size(TABLE);
         let buffer = BytesMut::from(read);
         Self { io, buffer, decoder, largest_payload: LARGEST_PAYLOAD, block: None }
+    }
+
+    /// The peer may send frames with payloads of this many bytes, and field blocks that use a table
+    /// of this size: what this side allows it by SETTINGS.
+    pub(crate) fn allow(&mut self, largest_payload: usize, table: usize) {
+        self.largest_payload = largest_payload;
+        self.decoder.set_max_allowed_table_size(table);
     }
 
     /// Reads what a client sends first. Cancelling it loses nothing.
@@ -379,7 +388,7 @@ impl FrameWriter {
         for (identifier, value) in settings {
             match *identifier {
                 setting::HEADER_TABLE_SIZE => {
-                    let size = (*value as usize).min(4_096);
+                    let size = (*value as usize).min(TABLE);
                     self.encoder.set_max_table_size(size);
                     self.table = Some(size);
                 }

@@ -1,0 +1,186 @@
+//! The responses on one HTTP/2 connection of a client, as they arrive on the wire: every frame of
+//! the proxy is judged, and each response is kept as judges want it.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use super::conduct::{Conduct, Side};
+use super::frames::{Fault, Fields, Frame};
+use crate::proxy::content::{Body, Seen};
+use crate::proxy::hub::Hub;
+use crate::proxy::ledger::{EXECUTION, End, GoneAway, Received, TRAILER};
+
+/// What arrives on a connection of a client.
+pub(crate) struct Arrivals {
+    hub: Rc<Hub>,
+    client: u8,
+    connection: u32,
+    /// What this client does must be entered here as well.
+    pub(crate) conduct: Conduct,
+    answers: BTreeMap<u32, Answer>,
+}
+
+/// What has arrived on a stream.
+struct Answer {
+    received: Received,
+    /// True once anything but a WINDOW_UPDATE or PRIORITY arrived.
+    begun: bool,
+    /// True once the proxy has ended or reset the stream.
+    over: bool,
+    /// True once the request was sent to its end.
+    sent: bool,
+}
+
+impl Answer {
+    fn new() -> Self {
+        let received = Received {
+            status: None,
+            execution: None,
+            informational: 0,
+            body: Seen::NOTHING,
+            trailer: None,
+            proxy_status: None,
+            end: End::Broken,
+            at: 0,
+        };
+        Self { received, begun: false, over: false, sent: false }
+    }
+
+    fn head(&mut self, fields: &Fields) {
+        let text = |name: &str| fields.get(name).map(str::to_owned);
+        match fields.status() {
+            Some(status) if status < 200 => self.received.informational += 1,
+            status if self.received.status.is_none() => {
+                self.received.status = status;
+                self.received.execution =
+                    fields.get(EXECUTION).and_then(|execution| execution.parse().ok());
+                self.received.proxy_status = text("proxy-status");
+            }
+            _ => self.received.trailer = text(TRAILER),
+        }
+    }
+
+    fn body(&mut self, bytes: &[u8]) {
+        match self.received.execution {
+            Some(execution) => self.received.body.read(Body::Response(execution), bytes),
+            // An answer of the proxy itself: only its length counts.
+            None => self.received.body.length += bytes.len() as u64,
+        }
+    }
+
+    fn end(&mut self, end: End, at: u64) {
+        if !self.over {
+            self.over = true;
+            self.received.end = end;
+            self.received.at = at;
+        }
+    }
+}
+
+impl Arrivals {
+    pub(crate) fn new(hub: Rc<Hub>, client: u8, connection: u32) -> Self {
+        let (conduct, answers) = (Conduct::new(Side::Server), BTreeMap::new());
+        Self { hub, client, connection, conduct, answers }
+    }
+
+    /// This client sends the head of a request.
+    pub(crate) fn open(&mut self, stream: u32, method: &str) {
+        self.conduct.open(stream, method);
+        self.answers.insert(stream, Answer::new());
+    }
+
+    /// This client sends the end of a request.
+    pub(crate) fn sent(&mut self, stream: u32) {
+        self.conduct.end(stream);
+        if let Some(answer) = self.answers.get_mut(&stream) {
+            answer.sent = true;
+        }
+    }
+
+    /// Judges a frame of the proxy and keeps what it says. A frame that is forbidden has no other
+    /// effect.
+    pub(crate) fn read(&mut self, frame: &Frame) {
+        if let Err(fault) = self.conduct.read(frame) {
+            return self.fault(&fault);
+        }
+        let at = self.hub.now();
+        match frame {
+            Frame::Headers { stream, fields, end } => self.change(*stream, |answer| {
+                answer.head(fields);
+                if *end {
+                    answer.end(End::Complete, at);
+                }
+            }),
+            Frame::Data { stream, data, end, .. } => self.change(*stream, |answer| {
+                answer.body(data);
+                if *end {
+                    answer.end(End::Complete, at);
+                }
+            }),
+            Frame::Reset { stream, code } => {
+                self.change(*stream, |answer| answer.end(End::Reset(*code), at));
+            }
+            Frame::GoAway { last, code } => {
+                let (client, connection) = (self.client, self.connection);
+                let go_away = GoneAway { client, connection, last: *last, code: *code, at };
+                self.hub.ledger.gone_away(go_away);
+            }
+            _ => {}
+        }
+    }
+
+    fn change(&mut self, stream: u32, change: impl FnOnce(&mut Answer)) {
+        if let Some(answer) = self.answers.get_mut(&stream) {
+            answer.begun = true;
+            change(answer);
+        }
+    }
+
+    /// Notes that the proxy sent what it may not send.
+    pub(crate) fn fault(&self, fault: &Fault) {
+        let Self { client, connection, .. } = self;
+        let what = &fault.what;
+        self.hub.ledger.fault(format!("client {client}, connection {connection}: {what}"));
+    }
+
+    /// True once the proxy has ended or reset a stream, or has disowned it.
+    pub(crate) fn is_over(&self, stream: u32) -> bool {
+        self.answers.get(&stream).is_none_or(|answer| answer.over) || self.is_disowned(stream)
+    }
+
+    /// True if the proxy has reset a stream.
+    pub(crate) fn is_reset(&self, stream: u32) -> bool {
+        let reset = |answer: &Answer| matches!(answer.received.end, End::Reset(_));
+        self.answers.get(&stream).is_some_and(|answer| answer.over && reset(answer))
+    }
+
+    /// True if a stream is above the last one that the proxy has processed or will process.
+    fn is_disowned(&self, stream: u32) -> bool {
+        self.conduct.last_id().is_some_and(|last| stream > last)
+    }
+
+    /// How the request of a stream has ended, now that nothing more arrives for it: because the
+    /// stream or the connection is over, or because the client has cancelled it.
+    pub(crate) fn received(&self, stream: u32, cancelled: bool) -> Received {
+        let never_sent = Answer::new();
+        let answer = self.answers.get(&stream).unwrap_or(&never_sent);
+        let mut received = answer.received.clone();
+        if answer.over {
+            return received;
+        }
+        received.at = self.hub.now();
+        received.end = if cancelled {
+            End::Cancelled
+        } else if self.is_disowned(stream) || !(answer.begun || answer.sent) {
+            End::Unprocessed
+        } else {
+            End::Broken
+        };
+        received
+    }
+
+    /// How a request has ended that was given to no connection, because there was none.
+    pub(crate) fn unprocessed(hub: &Hub) -> Received {
+        Received { end: End::Unprocessed, at: hub.now(), ..Answer::new().received }
+    }
+}

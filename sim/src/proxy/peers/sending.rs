@@ -1,0 +1,182 @@
+//! A request as its HTTP/2 client sends it: its method, and its body in pieces over time; and the
+//! patience of a client that stops reading.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::sleep;
+
+use super::frames::Fields;
+use crate::draw::{Domain, Draws};
+use crate::plan::{Plan, RequestPlan};
+use crate::proxy::content::Body;
+use crate::proxy::hub::Hub;
+use crate::proxy::ledger::{self, TRAILER};
+
+/// The authority of every request.
+pub(crate) const AUTHORITY: &str = "front.test";
+
+/// The scheme of every request of a run.
+pub(crate) fn scheme(plan: &Plan) -> &'static str {
+    if plan.wire.tls { "https" } else { "http" }
+}
+
+/// True if a request belongs to the client with this index.
+pub(crate) fn is_of(plan: &Plan, request: &RequestPlan, client: u8) -> bool {
+    usize::from(request.wire.client) % plan.wire.clients.len().max(1) == usize::from(client)
+}
+
+/// The method of a request: whether it is idempotent follows from it (RFC 9110, 9.2.2).
+pub(crate) fn method(plan: &RequestPlan) -> &'static str {
+    match (plan.idempotent, plan.body_us) {
+        (true, None) => "GET",
+        (true, Some(_)) => "PUT",
+        (false, _) => "POST",
+    }
+}
+
+/// The body of a request, and when its parts are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Upload {
+    request: u32,
+    /// Bytes of the body.
+    pub(crate) bytes: u64,
+    piece: u64,
+    over: Duration,
+    /// True if it ends with trailers.
+    pub(crate) trailers: bool,
+}
+
+impl Upload {
+    /// The body of a request; `None` if it has none.
+    pub(crate) fn of(plan: &RequestPlan) -> Option<Self> {
+        let wire = &plan.wire;
+        let bytes = u64::from(wire.body_bytes);
+        let piece = if wire.piece_bytes == 0 { bytes } else { u64::from(wire.piece_bytes) };
+        let over = Duration::from_micros(plan.body_us?);
+        Some(Self { request: plan.id, bytes, piece: piece.max(1), over, trailers: wire.trailers })
+    }
+
+    fn pieces(&self) -> u64 {
+        self.bytes.div_ceil(self.piece).max(1)
+    }
+
+    /// For each piece, the time since the head at which it is sent, and the place of its end. The
+    /// last one is sent when the time of the body is over.
+    pub(crate) fn schedule(self) -> impl Iterator<Item = (Duration, u64)> {
+        let (pieces, nanoseconds) = (self.pieces(), self.over.as_nanos());
+        (1..=pieces).map(move |number| {
+            let after = nanoseconds * u128::from(number) / u128::from(pieces);
+            let after = u64::try_from(after).map_or(Duration::MAX, Duration::from_nanos);
+            (after, (self.piece * number).min(self.bytes))
+        })
+    }
+
+    /// True if half of the body is sent once its bytes to `after` are, but not if only those to
+    /// `before` are.
+    pub(crate) fn crosses_half(&self, before: u64, after: u64) -> bool {
+        let half = self.bytes.div_ceil(2);
+        (before < half && after >= half) || self.bytes == 0
+    }
+
+    /// The bytes from one place to another.
+    pub(crate) fn part(&self, from: u64, to: u64) -> Bytes {
+        Body::Request(self.request).piece(from, (to - from) as usize)
+    }
+
+    /// The `content-length` that the head states: half of the requests state it.
+    pub(crate) fn stated(&self, draws: &Draws) -> Option<u64> {
+        let stated = draws.between(Domain::ClientRequests, self.request.into(), 0, 0, 1);
+        (stated == 1).then_some(self.bytes)
+    }
+
+    /// True if the end of a body without trailers is a frame of its own, without payload.
+    pub(crate) fn ends_apart(&self, draws: &Draws) -> bool {
+        draws.between(Domain::ClientRequests, self.request.into(), 1, 0, 1) == 1
+    }
+
+    /// The fields after the body; `None` if there are none.
+    pub(crate) fn trailer_fields(&self) -> Option<Fields> {
+        let value = ledger::trailer(Body::Request(self.request));
+        self.trailers.then(|| Fields::new().with(TRAILER, value))
+    }
+}
+
+/// The patience of a client: it may stop reading for a while.
+pub(crate) struct Patience<'a> {
+    hub: &'a Hub,
+    /// When it reads on, in nanoseconds.
+    until: Cell<u64>,
+}
+
+impl<'a> Patience<'a> {
+    pub(crate) fn new(hub: &'a Hub) -> Self {
+        Self { hub, until: Cell::new(0) }
+    }
+
+    /// Stops reading for a while, or until faults stop.
+    pub(crate) fn stop(&self, for_us: Option<u64>) {
+        let until = match for_us {
+            Some(for_us) => self.hub.now().saturating_add(for_us.saturating_mul(1_000)),
+            None => self.hub.plan.heal.at_us.saturating_mul(1_000),
+        };
+        self.until.set(self.until.get().max(until));
+    }
+
+    /// Waits until it reads.
+    pub(crate) async fn wait(&self) {
+        loop {
+            let rest = self.until.get().saturating_sub(self.hub.now());
+            if rest == 0 {
+                return;
+            }
+            sleep(Duration::from_nanos(rest)).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::RequestWire;
+
+    fn upload(body_bytes: u32, piece_bytes: u16, body_us: u64) -> Upload {
+        let plan = RequestPlan {
+            id: 1,
+            at_us: 0,
+            idempotent: true,
+            body_us: Some(body_us),
+            outgrows_buffer: false,
+            early_response: false,
+            informational: 0,
+            wire: RequestWire { body_bytes, piece_bytes, ..RequestWire::default() },
+        };
+        Upload::of(&plan).expect("it has a body")
+    }
+
+    #[test]
+    fn pieces_are_spread_over_the_time() {
+        let times = |upload: Upload| -> Vec<_> {
+            upload.schedule().map(|(after, end)| (after.as_micros(), end)).collect()
+        };
+        assert_eq!(times(upload(10, 4, 300)), [(100, 4), (200, 8), (300, 10)]);
+        assert_eq!(times(upload(10, 0, 300)), [(300, 10)]);
+        assert_eq!(times(upload(0, 4, 300)), [(300, 0)]);
+        assert_eq!(times(upload(1, 4, u64::MAX)).len(), 1);
+    }
+
+    #[test]
+    fn half_is_crossed_once() {
+        for (bytes, piece) in [(10, 4), (1, 1), (0, 0), (9, 1), (10, 0)] {
+            let upload = upload(bytes, piece, 0);
+            let mut before = 0;
+            let crossed = upload.schedule().filter(|(_, end)| {
+                let crossed = upload.crosses_half(before, *end);
+                before = *end;
+                crossed
+            });
+            assert_eq!(crossed.count(), 1, "{bytes} bytes in pieces of {piece}");
+        }
+    }
+}
