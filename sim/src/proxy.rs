@@ -13,6 +13,6 @@
 pub(crate) mod content;
 pub(crate) mod hub;
 pub(crate) mod ledger;
+pub(crate) mod peers;
 pub(crate) mod records;
 pub(crate) mod settings;
-pub(crate) mod peers;

@@ -142,19 +142,16 @@ impl Hub {
             Act::StarveUpload { .. }
             | Act::NeverFinish
             | Act::Status { .. }
-            | Act::Reset { .. } => {
-                stream.map_or(order.target, |(backend, connection, stream)| {
-                    Target::Stream(backend, connection, stream)
-                })
-            }
+            | Act::Reset { .. } => stream.map_or(order.target, |(backend, connection, stream)| {
+                Target::Stream(backend, connection, stream)
+            }),
             Act::GoAway { .. }
             | Act::Settings { .. }
             | Act::Break
             | Act::BreakAtPreface
-            | Act::StopReading { .. } => stream
-                .map_or(order.target, |(backend, connection, _)| {
-                    Target::Backend(backend, connection)
-                }),
+            | Act::StopReading { .. } => stream.map_or(order.target, |(backend, connection, _)| {
+                Target::Backend(backend, connection)
+            }),
             // The network, the operator and whole backends.
             _ => Target::Process,
         }

@@ -17,6 +17,7 @@ use tokio::time::sleep;
 
 use super::frames::{Fields, Frame, FrameReader, FrameWriter, flag};
 use crate::faults::{Family, Profile};
+use crate::plan::WorldName;
 use crate::plan::{
     Act, ClientPlan, Directive, Moment, Plan, RequestPlan, RequestWire, When, WirePlan,
 };
@@ -59,7 +60,7 @@ pub(super) fn when(request: u32, moment: Moment, after_us: u64, act: Act) -> Dir
 
 /// A run of these requests. Faults stop after 10 s.
 pub(super) fn hub(seed: u64, requests: &[RequestPlan], directives: &[Directive]) -> Rc<Hub> {
-    let mut plan: Plan = crate::faults::plan(seed, Profile::Swarm);
+    let mut plan: Plan = crate::faults::plan(seed, Profile::Swarm, WorldName::Pool);
     plan.seed = seed;
     plan.requests = requests.to_vec();
     plan.directives = directives.to_vec();

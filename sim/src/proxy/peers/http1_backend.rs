@@ -186,6 +186,3 @@ async fn accept<L: Listener>(listener: &mut Option<L>) -> Accepted<L::Opening> {
         None => pending().await,
     }
 }
-
-
-

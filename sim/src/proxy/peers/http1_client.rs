@@ -127,6 +127,3 @@ where
         connection
     }
 }
-
-
-

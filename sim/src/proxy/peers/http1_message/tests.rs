@@ -139,7 +139,7 @@ async fn pieces_are_written_as_they_are_read_and_only_content_is_counted() {
             write_piece(&mut near, b"hello", chunked, |bytes| counted += bytes).await.unwrap();
             drop(near);
         };
-        let (_, read) = futures_util::join!(write, far.read_to_string(&mut text));
+        let (_, read) = tokio::join!(write, far.read_to_string(&mut text));
         read.unwrap();
         assert_eq!((text.as_str(), counted), (expected, 5));
     }
