@@ -2,99 +2,22 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, Request};
-
-use crate::plan::{Act, Framing, Moment, Plan, RequestPlan, RequestWire};
-use crate::proxy::content::{Body, Seen};
-use crate::proxy::ledger::{EXECUTION, TRAILER, path, trailer};
+use crate::plan::{Act, Moment, Plan, RequestPlan};
+use crate::proxy::content::Seen;
+use crate::proxy::ledger::path;
 use crate::proxy::peers::frames::{Fields, Frame, setting};
 use crate::proxy::peers::test_support::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Requests whose answers have every form.
-fn requests() -> Vec<RequestPlan> {
-    let wire = |number: u32| RequestWire {
-        answer_bytes: [0, 10, 70_000][number as usize % 3],
-        framing: if number.is_multiple_of(2) { Framing::Length } else { Framing::Chunked },
-        answer_trailers: number % 5 == 1,
-        piece_bytes: [0, 700, 3_000][(number / 3) as usize % 3],
-        ..RequestWire::default()
-    };
-    let plan = |id| RequestPlan { informational: (id % 3) as u8, wire: wire(id), ..request(id) };
-    (0..30).map(plan).collect()
-}
-
 #[test]
 fn the_h2_library_reads_every_form_of_answer() {
-    simulate(async || {
-        let mut plan = Plan { requests: requests(), ..plan() };
-        plan.backends[0].work = span(3_000);
-        plan.backends[0].body = span(20_000);
-        let scene = Scene::new(plan);
-        let (client, connection) = h2::client::handshake(scene.connect(1 << 20)).await.expect("up");
-        tokio::task::spawn_local(connection);
-        for plan in requests() {
-            let mut client = client.clone().ready().await.expect("ready");
-            let uri = format!("http://a{}", path(plan.id));
-            let request = Request::get(uri).body(()).expect("a request");
-            let (response, _) = client.send_request(request, true).expect("sent");
-            let (head, mut body) = response.await.expect("a response").into_parts();
-            let execution = scene.hub.ledger.executions().len() as u32 - 1;
-            assert_eq!(head.status, 200);
-            assert_eq!(head.headers[EXECUTION], execution.to_string());
-            let length = head.headers.get("content-length").map(|value| value.to_str().unwrap());
-            let stated = plan.wire.answer_bytes.to_string();
-            let has_length = plan.wire.framing == Framing::Length;
-            assert_eq!(length, has_length.then_some(stated.as_str()));
-            let mut seen = Seen::NOTHING;
-            while let Some(data) = body.data().await {
-                let data = data.expect("data");
-                body.flow_control().release_capacity(data.len()).expect("released");
-                seen.read(Body::Response(execution), &data);
-            }
-            let length = u64::from(plan.wire.answer_bytes);
-            assert_eq!(seen, Seen { length, wrong_at: None }, "{plan:?}");
-            let trailers = body.trailers().await.expect("the end");
-            let value = trailers.map(|trailers| trailers[TRAILER].to_str().unwrap().to_owned());
-            let trailers = plan.wire.answer_trailers;
-            assert_eq!(value, trailers.then(|| trailer(Body::Response(execution))));
-            let record = scene.hub.ledger.executions().remove(execution as usize);
-            let answer = record.answer.expect("an answer");
-            assert_eq!((answer.status, answer.length, answer.complete), (200, length, true));
-            assert_eq!((record.stream, record.trailer), (plan.id + 1, None));
-            assert!(record.body_ended && !record.disowned);
-        }
-        assert_eq!(scene.faults(), [""; 0]);
-    });
+    simulate(async || check_every_form(window(0)).await);
 }
 
 #[test]
 fn an_upload_of_the_h2_library_passes_a_small_window() {
-    simulate(async || {
-        let mut plan = Plan { requests: vec![upload(0, 50_000), upload(1, 200_000)], ..plan() };
-        plan.backends[0].wire = window(1_000);
-        let scene = Scene::new(plan);
-        let (client, connection) = h2::client::handshake(scene.connect(1 << 20)).await.expect("up");
-        tokio::task::spawn_local(connection);
-        settle().await;
-        for (id, length) in [(0, 50_000), (1, 200_000)] {
-            let mut client = client.clone().ready().await.expect("ready");
-            let uri = format!("http://a{}", path(id));
-            let request = Request::post(uri).header("content-length", length);
-            let request = request.body(()).expect("a request");
-            let (response, mut body) = client.send_request(request, false).expect("sent");
-            body.send_data(Body::Request(id).piece(0, length), false).expect("sent");
-            let mut trailers = HeaderMap::new();
-            trailers.insert(TRAILER, trailer(Body::Request(id)).parse().unwrap());
-            body.send_trailers(trailers).expect("sent");
-            assert_eq!(response.await.expect("a response").status(), 200);
-            let record = scene.hub.ledger.executions().remove(id as usize);
-            assert_eq!(record.body, Seen { length: length as u64, wrong_at: None });
-            assert_eq!(record.trailer, Some(trailer(Body::Request(id))));
-        }
-        assert_eq!(scene.faults(), [""; 0]);
-    });
+    simulate(async || check_uploads(window(1_000)).await);
 }
 
 #[test]
