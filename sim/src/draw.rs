@@ -65,6 +65,16 @@ pub enum Domain {
     ClientConnections = 46,
     /// How an HTTP/2 client writes a request.
     ClientRequests = 47,
+    /// Delays of segments, of the proxy's network.
+    Segments = 30,
+    /// Delays of the messages of a TCP handshake, and of name resolution.
+    Handshakes = 31,
+    /// Delays of acknowledgements.
+    Acknowledgements = 32,
+    /// Places within frame headers where the bytes of a connection are cut.
+    Cuts = 33,
+    /// Order of events of the proxy's network at the same instant.
+    Simultaneous = 34,
 }
 
 /// All draws of one seed.

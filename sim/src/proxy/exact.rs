@@ -1,0 +1,295 @@
+//! Simulated time to the nanosecond.
+//!
+//! Tokio's timers fire at whole milliseconds, so everything that happens within one would happen at
+//! once. The runtime of [`run`] advances its paused clock to each entry of an agenda of its own
+//! instead, whenever all tasks are idle. Tokio's own timers fire as usual, at whole milliseconds
+//! since the start, before what is due here at the same instant.
+
+use std::cell::RefCell;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::time::Instant;
+
+use super::agenda::{Agenda, Place};
+use crate::draw::Draws;
+use crate::plan::Ties;
+
+/// The distance of the instants at which tokio's timers fire, in nanoseconds.
+const TICK: u64 = 1_000_000;
+
+/// The time of the run on this thread.
+struct Time {
+    start: Instant,
+    sleepers: Agenda<Waker>,
+    /// Keeps tokio from advancing the clock beyond the millisecond of the first entry.
+    barrier: Option<(u64, Pin<Box<tokio::time::Sleep>>)>,
+}
+
+thread_local! {
+    static TIME: RefCell<Option<Time>> = const { RefCell::new(None) };
+}
+
+/// Runs a future, and the local tasks that it spawns, in a runtime of its own with exact time.
+///
+/// # Panics
+/// If such a runtime is running on this thread.
+pub(crate) fn run<F: Future>(future: F) -> F::Output {
+    let mut builder = Builder::new_current_thread();
+    builder.enable_time().start_paused(true).on_thread_park(idle);
+    let runtime = builder.build_local(LocalOptions::default());
+    let runtime = runtime.expect("a runtime without an event queue needs nothing of the system");
+    let result = runtime.block_on(async {
+        let sleepers = Agenda::new(Ties::Fifo, Draws::new(0), 1);
+        let time = Time { start: now(), sleepers, barrier: None };
+        let before = TIME.replace(Some(time));
+        assert!(before.is_none(), "one run at a time on a thread");
+        // Also if the future panics, time ends with the runtime.
+        let _ends = Ends;
+        future.await
+    });
+    drop(runtime);
+    result
+}
+
+struct Ends;
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        drop(TIME.take());
+    }
+}
+
+/// True within [`run`].
+pub(crate) fn is_exact() -> bool {
+    TIME.with_borrow(Option::is_some)
+}
+
+/// Orders what is due at the same instant in this way.
+pub(crate) fn order(ties: Ties, draws: Draws) {
+    TIME.with_borrow_mut(|time| {
+        if let Some(time) = time {
+            time.sleepers.order(ties, draws);
+        }
+    });
+}
+
+/// The number of sleepers, alarms included.
+pub(crate) fn waiting() -> usize {
+    TIME.with_borrow(|time| time.as_ref().map_or(0, |time| time.sleepers.len()))
+}
+
+/// Runs whenever no task can make progress: advances the clock to the next entry.
+fn idle() {
+    let due = TIME.with_borrow_mut(|time| time.as_mut().map(Time::advance));
+    for waker in due.into_iter().flatten() {
+        waker.wake();
+    }
+}
+
+impl Time {
+    fn now(&self) -> u64 {
+        now().duration_since(self.start).as_nanos() as u64
+    }
+
+    /// Advances the clock towards the first entry as far as no timer of tokio can be due before.
+    /// Returns the sleepers that are due.
+    fn advance(&mut self) -> Vec<Waker> {
+        let Some(first) = self.sleepers.first() else {
+            self.barrier = None;
+            return Vec::new();
+        };
+        let mut now = self.now();
+        let next_tick = (now / TICK + 1) * TICK;
+        if first > now && first < next_tick {
+            advance_clock(first - now);
+            now = first;
+        }
+        if first <= now {
+            return std::iter::from_fn(|| self.sleepers.pop_due(now)).collect();
+        }
+        // The clock stays on whole milliseconds, as tokio advances it by whole ones.
+        if !now.is_multiple_of(TICK) {
+            advance_clock(next_tick - now);
+        }
+        self.set_barrier(first / TICK * TICK);
+        Vec::new()
+    }
+
+    fn set_barrier(&mut self, at: u64) {
+        if self.barrier.as_ref().is_some_and(|(barrier, _)| *barrier == at) {
+            return;
+        }
+        let deadline = self.start + Duration::from_nanos(at);
+        let barrier = match self.barrier.take() {
+            Some((_, mut barrier)) => {
+                barrier.as_mut().reset(deadline);
+                barrier
+            }
+            None => Box::pin(tokio::time::sleep_until(deadline)),
+        };
+        let (_, barrier) = self.barrier.insert((at, barrier));
+        // It is registered by the poll. No task needs to wake: after it the runtime is idle again.
+        let _ = barrier.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    }
+}
+
+/// Advances the paused clock, which the first poll does. The rest lets other tasks run.
+fn advance_clock(by: u64) {
+    let advancing = pin!(tokio::time::advance(Duration::from_nanos(by)));
+    let _ = advancing.poll(&mut Context::from_waker(Waker::noop()));
+}
+
+#[expect(clippy::disallowed_methods, reason = "the clock of the simulated runtime")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Nanoseconds since the start, if the runtime is that of [`run`].
+fn exact_now() -> Option<u64> {
+    TIME.with_borrow(|time| time.as_ref().map(Time::now))
+}
+
+/// Wakes a task at a time that can be changed.
+#[derive(Debug, Default)]
+pub(crate) struct Alarm {
+    set: Option<Place>,
+}
+
+impl Alarm {
+    /// Sets the alarm to this long from now, or to never.
+    ///
+    /// # Panics
+    /// Outside of [`run`].
+    pub(crate) fn set(&mut self, after: Option<u64>, waker: &Waker) {
+        TIME.with_borrow_mut(|time| {
+            let time = time.as_mut().expect("exact time needs the runtime of `exact::run`");
+            if let Some(place) = self.set.take() {
+                time.sleepers.remove(place);
+            }
+            if let Some(after) = after {
+                let at = time.now().saturating_add(after);
+                self.set = Some(time.sleepers.insert(at, waker.clone()));
+            }
+        });
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        let Some(place) = self.set else { return };
+        TIME.with_borrow_mut(|time| {
+            if let Some(time) = time {
+                time.sleepers.remove(place);
+            }
+        });
+    }
+}
+
+/// Waits for a duration, exactly. In a runtime other than that of [`run`], to the millisecond.
+pub(crate) async fn sleep(duration: Duration) {
+    if duration.is_zero() {
+        return;
+    }
+    let Some(start) = exact_now() else {
+        tokio::time::sleep(duration).await;
+        return;
+    };
+    let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    let end = start.saturating_add(nanoseconds);
+    let mut alarm = Alarm::default();
+    poll_fn(|context| {
+        let left = end.saturating_sub(exact_now().unwrap_or(u64::MAX));
+        if left == 0 {
+            return Poll::Ready(());
+        }
+        alarm.set(Some(left), context.waker());
+        Poll::Pending
+    })
+    .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::*;
+
+    /// What woke, with the time in microseconds.
+    type Log = Rc<RefCell<Vec<(&'static str, u64)>>>;
+
+    fn note(log: &Log, what: &'static str, start: Instant) {
+        log.borrow_mut().push((what, now().duration_since(start).as_micros() as u64));
+    }
+
+    fn spawn(log: &Log, what: &'static str, start: Instant, after: impl Future + 'static) {
+        let log = Rc::clone(log);
+        #[expect(clippy::disallowed_methods, reason = "a task of the simulated runtime")]
+        tokio::task::spawn_local(async move {
+            after.await;
+            note(&log, what, start);
+        });
+    }
+
+    #[test]
+    fn sleepers_wake_at_their_nanosecond_and_timers_of_tokio_at_their_millisecond() {
+        let log = Log::default();
+        run(async {
+            let start = now();
+            let micros = Duration::from_micros;
+            spawn(&log, "a", start, sleep(micros(2_700)));
+            spawn(&log, "b", start, sleep(micros(300)));
+            spawn(&log, "tokio", start, tokio::time::sleep(micros(1_500)));
+            spawn(&log, "c", start, async move {
+                sleep(micros(300)).await;
+                sleep(micros(1_100)).await;
+                sleep(micros(600)).await;
+            });
+            spawn(&log, "far", start, sleep(micros(5_000_250)));
+            spawn(&log, "tokio, far", start, tokio::time::sleep(micros(5_000_000)));
+            sleep(micros(6_000_000)).await;
+            assert_eq!(waiting(), 0);
+        });
+        let woken = log.borrow().clone();
+        let expected = [
+            ("b", 300),
+            ("tokio", 2_000),
+            ("c", 2_000),
+            ("a", 2_700),
+            ("tokio, far", 5_000_000),
+            ("far", 5_000_250),
+        ];
+        assert_eq!(woken, expected);
+    }
+
+    #[test]
+    fn a_sleep_that_is_dropped_leaves_nothing_behind() {
+        run(async {
+            let sleeping = sleep(Duration::from_secs(5));
+            let short = tokio::time::timeout(Duration::from_millis(3), sleeping);
+            assert!(short.await.is_err());
+            assert_eq!(waiting(), 0);
+        });
+        assert!(!is_exact());
+    }
+
+    #[test]
+    fn time_does_not_advance_while_a_task_can_run() {
+        run(async {
+            let start = now();
+            let sleeping = sleep(Duration::from_micros(10));
+            let busy = async {
+                for _ in 0..1_000 {
+                    tokio::task::yield_now().await;
+                    assert_eq!(now(), start);
+                }
+            };
+            tokio::join!(sleeping, busy);
+            assert_eq!(now().duration_since(start), Duration::from_micros(10));
+        });
+    }
+}
