@@ -10,9 +10,10 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
+use super::exact;
 use super::ledger::Ledger;
-use crate::draw::Draws;
-use crate::plan::{Act, Moment, Plan, When};
+use crate::draw::{Domain, Draws};
+use crate::plan::{Act, Moment, Plan, Span, When};
 
 /// The subject of a directive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,7 +50,13 @@ pub(crate) struct Hub {
     injected: RefCell<Vec<(u64, usize)>>,
     healed: Cell<bool>,
     healing: Notify,
+    /// Delays drawn so far.
+    delays: Cell<u32>,
+    /// Takes the orders that are the network's, and returns true for them.
+    network: RefCell<Option<Route>>,
 }
+
+type Route = Rc<dyn Fn(Order) -> bool>;
 
 impl Hub {
     /// Starts a run now.
@@ -64,6 +71,8 @@ impl Hub {
             injected: RefCell::default(),
             healed: Cell::new(false),
             healing: Notify::new(),
+            delays: Cell::new(0),
+            network: RefCell::default(),
         })
     }
 
@@ -93,7 +102,7 @@ impl Hub {
             }
             let (hub, directive) = (Rc::clone(self), *directive);
             tokio::task::spawn_local(async move {
-                tokio::time::sleep(Duration::from_micros(directive.after_us)).await;
+                exact::sleep(Duration::from_micros(directive.after_us)).await;
                 hub.inject(index, target);
             });
         }
@@ -157,9 +166,29 @@ impl Hub {
         }
     }
 
+    /// From now on orders go to the network first, which returns true for its own.
+    pub(crate) fn route(&self, network: impl Fn(Order) -> bool + 'static) {
+        *self.network.borrow_mut() = Some(Rc::new(network));
+    }
+
+    /// A delay of the plan, in nanoseconds.
+    pub(crate) fn delay(&self, domain: Domain, entity: u64, ordinal: u64, span: Span) -> u64 {
+        let number = self.delays.get();
+        self.delays.set(number.wrapping_add(1));
+        let drawn = self.draws.between(domain, entity, ordinal, span.least_us, span.most_us);
+        let deviations = self.plan.deviations.iter();
+        let extra = deviations.filter(|deviation| deviation.delay == number);
+        let delay = extra.fold(drawn, |delay, deviation| delay.saturating_add(deviation.by_us));
+        delay.saturating_mul(1_000)
+    }
+
     /// Sends an order to a peer. If that takes no orders, or is gone, the order goes from a stream
-    /// to its connection, and then to the process.
+    /// to its connection, and then to the process. Orders of the network go to the network.
     pub(crate) fn pass_on(&self, to: Target, order: Order) {
+        let network = self.network.borrow().clone();
+        if network.is_some_and(|network| network(order)) {
+            return;
+        }
         let connection = match to {
             Target::Stream(backend, connection, _) => Some(Target::Backend(backend, connection)),
             _ => None,

@@ -1,0 +1,113 @@
+//! A connection as a process has it.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::poll_proceed;
+
+use super::key::{Key, Side};
+use super::state::{Id, Shared};
+
+/// An end of a TCP connection. Dropping it closes it.
+pub(crate) struct Stream {
+    network: Shared,
+    id: Id,
+    side: Side,
+    key: Key,
+    local: SocketAddr,
+    peer: SocketAddr,
+}
+
+impl Stream {
+    /// An end of a connection; `None` if it is no more.
+    pub(crate) fn new(network: &Shared, id: Id, side: Side) -> Option<Self> {
+        let (key, local, peer) = network.with(|state| {
+            let connection = state.connection(id)?;
+            let address = |side: Side| connection.ends[side as usize].address;
+            Some((connection.key, address(side), address(side.other())))
+        })?;
+        Some(Self { network: network.clone(), id, side, key, local, peer })
+    }
+
+    /// The connection's name.
+    pub(crate) fn key(&self) -> Key {
+        self.key
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    pub(crate) fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{:?} ({:?})", self.key, self.side)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        // As with sockets, a task that always finds something to do lets others run.
+        let proceed = ready!(poll_proceed(context));
+        let polled =
+            self.network.with(|state| state.poll_read(self.id, self.side, context, buffer));
+        if polled.is_ready() {
+            proceed.made_progress();
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let proceed = ready!(poll_proceed(context));
+        let polled =
+            self.network.with(|state| state.poll_write(self.id, self.side, context, slices));
+        if polled.is_ready() {
+            proceed.made_progress();
+        }
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.network.with(|state| state.shut_down(self.id, self.side));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.network.with(|state| state.detach(self.id, self.side));
+    }
+}
