@@ -3,21 +3,29 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | `agenda`, `exact` | what happens at which time, to the nanosecond |
+//! | `run` | one run: from a plan to a verdict |
+//! | `settings`, `host`, `operator` | the proxy's configuration, its machine, its operator |
+//! | `pools` | the proxy's pools, each judged at every fact |
+//! | `cast`, `peers` | the clients and backends of a plan |
 //! | `network` | the network of bytes: connections, listeners, and what happens to them |
+//! | `agenda`, `exact` | simulated time, to the nanosecond |
 //! | `hub` | the run as peers see it: moments, directives, what happened |
 //! | `content`, `ledger` | the bodies of messages; what peers know of each request |
-//! | `settings` | the proxy's configuration that a plan stands for |
 //! | `records` | what judges read once a run is over |
-//! | `peers` | the clients and backends |
-//! | `peers` | clients and backends that speak bytes |
+//! | `ask` | single requests: to the admin interface, and after faults have stopped |
 
 pub(crate) mod agenda;
+mod ask;
+mod cast;
 pub(crate) mod content;
 pub(crate) mod exact;
+mod host;
 pub(crate) mod hub;
 pub(crate) mod ledger;
-pub(crate) mod peers;
 pub(crate) mod network;
+mod operator;
+pub(crate) mod peers;
+mod pools;
 pub(crate) mod records;
+pub(crate) mod run;
 pub(crate) mod settings;

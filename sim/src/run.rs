@@ -6,7 +6,7 @@ use std::sync::Once;
 
 use crate::checker::{Invariant, Violation};
 use crate::coverage::Coverage;
-use crate::plan::Plan;
+use crate::plan::{Plan, WorldName};
 use crate::trace::Trace;
 use crate::world::World;
 
@@ -27,6 +27,10 @@ pub struct Run {
 #[must_use]
 pub fn run(plan: &Plan, coverage: &mut Coverage, trace: &mut Trace) -> Run {
     catch_panics();
+    #[cfg(feature = "proxy")]
+    if plan.world == WorldName::Proxy {
+        return run_proxy(plan, coverage, trace);
+    }
     let mut time_ns = 0;
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
         let mut world = World::new(plan, coverage, trace);
@@ -40,6 +44,22 @@ pub fn run(plan: &Plan, coverage: &mut Coverage, trace: &mut Trace) -> Run {
         Err(_) => Some(Violation { invariant: Invariant::PoolAssert, what: take_panic() }),
     };
     Run { violation, facts: trace.fact_count(), time_ns, hash: trace.hash() }
+}
+
+#[cfg(feature = "proxy")]
+fn run_proxy(plan: &Plan, coverage: &mut Coverage, trace: &mut Trace) -> Run {
+    let played = AssertUnwindSafe(|| crate::proxy::run::run(plan, coverage, trace));
+    match panic::catch_unwind(played) {
+        Ok(ended) => {
+            let hash = trace.hash() ^ ended.bytes_hash;
+            let (violation, time_ns) = (ended.violation, ended.time_ns);
+            Run { violation, facts: trace.fact_count(), time_ns, hash }
+        }
+        Err(_) => {
+            let violation = Violation { invariant: Invariant::PoolAssert, what: take_panic() };
+            Run { violation: Some(violation), facts: 0, time_ns: 0, hash: 0 }
+        }
+    }
 }
 
 /// Runs a plan and returns only its result.
@@ -64,6 +84,11 @@ pub(crate) fn catch_panics() {
             PANIC.with(|last| *last.borrow_mut() = Some(text));
         }));
     });
+}
+
+/// The panic of this thread that was not reported yet, if there is one.
+pub(crate) fn panicked() -> Option<String> {
+    PANIC.with(|last| last.borrow_mut().take())
 }
 
 pub(crate) fn take_panic() -> String {

@@ -34,8 +34,8 @@ use sockets as system;
 
 pub use system::{
     DrivenPool, Listener, ListeningSocket, NetworkStream, Signals, WorkerThread, accept, adopt,
-    check_unused, close_listener, connect, drive, entropy, file_stamp, listen, read_file, resolve,
-    start_worker, wall_clock,
+    certificate_clock, check_unused, close_listener, connect, crypto_provider, drive, entropy,
+    file_stamp, listen, read_file, resolve, start_worker, wall_clock,
 };
 
 use crate::pool::Instant;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{
@@ -117,8 +117,9 @@ impl UpstreamTls {
     }
 
     fn client_config(&mut self, key: &SessionKey) -> Result<ClientConfig, String> {
-        let provider = Arc::new(ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        let provider = seams::crypto_provider();
+        let clock = seams::certificate_clock();
+        let builder = ClientConfig::builder_with_details(Arc::clone(&provider), clock)
             .with_safe_default_protocol_versions()
             .expect("the provider supports TLS 1.2 and 1.3");
         let builder = if key.insecure {
@@ -229,8 +230,8 @@ fn system_roots() -> RootCertStore {
 /// If a file cannot be read or is invalid; the text names the file.
 pub fn server_config(files: &CertificateFiles, http2: bool) -> Result<Arc<ServerConfig>, String> {
     let (chain, key) = read_certificate(files)?;
-    let provider = Arc::new(ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let (provider, clock) = (seams::crypto_provider(), seams::certificate_clock());
+    let mut config = ServerConfig::builder_with_details(provider, clock)
         .with_safe_default_protocol_versions()
         .expect("the provider supports TLS 1.2 and 1.3")
         .with_no_client_auth()

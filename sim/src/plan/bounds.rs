@@ -1,6 +1,8 @@
 //! Bounds of time that follow from a plan.
 
-use super::{Act, Plan};
+use std::time::Duration;
+
+use super::{Act, Health, Plan};
 
 impl Plan {
     /// The longest time that anything may take once faults have stopped, in nanoseconds, computed
@@ -40,5 +42,36 @@ impl Plan {
                     + holds.sum::<u64>()
                     + deviations);
         attempt.saturating_mul(u64::from(config.retry.attempts) + 1)
+    }
+
+    /// True if a proxy with this configuration can succeed on this network once faults have
+    /// stopped: its timeouts leave time for a dial and a response of every healthy backend. The
+    /// pool's world decides this for itself, with what it knows of the run.
+    #[must_use]
+    pub fn is_recoverable(&self) -> bool {
+        let network = &self.network;
+        let config = &self.pool.config;
+        let time = |time: Duration| time.as_micros() as u64;
+        let timeouts = &config.timeouts;
+        // Handshakes, and rounding to the timers' resolution at both ends.
+        let trip = 4 * network.wire.most_us + network.shell.most_us + 10_000;
+        let dial = network.dial.most_us + 4 * trip;
+        let health = self.heal.backends.iter();
+        let broken = health.clone().filter(|health| **health != Health::Well).count() as u64;
+        let queue = 2 * dial + broken.max(1) * time(timeouts.silence);
+        let well = || self.backends.iter().zip(health.clone());
+        let mut well = well().filter(|(_, health)| **health == Health::Well).map(|it| it.0);
+        time(timeouts.connect) > dial
+            && time(timeouts.suspect) > trip
+            && time(timeouts.queue) > queue
+            && self.pool.generations.is_none()
+            && well.all(|backend| {
+                let answer = backend.work.most_us + trip;
+                backend.max_streams != Some(0)
+                    && time(timeouts.response_head) > answer
+                    && time(timeouts.drain) > answer + backend.body.most_us
+                    && time(timeouts.response_stall) > trip + backend.body.most_us
+                    && time(timeouts.health_check_timeout) > dial + answer
+            })
     }
 }

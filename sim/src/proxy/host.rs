@@ -8,20 +8,28 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton::pool::{Handled, Input, Instant, Output, Pool, Setting};
 use baton::proxy::seams::simulated::{Accept, ListeningSocket, LocalFuture, NetworkStream, System};
 use baton::proxy::seams::{FileStamp, Signal};
+use rustls::crypto::CryptoProvider;
+use rustls::time_provider::TimeProvider;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::hub::Hub;
 use super::network::{Listening, Network};
+use super::peers::tls;
 use super::pools::Pools;
 use crate::draw::Domain;
 
 /// A run with more polls of tasks than this is considered endless.
 const POLLS_MAX: u64 = 5_000_000;
+
+/// The time of day when a run starts, in seconds since 1970: in the year 2026.
+const START_SECONDS: u64 = 1_780_000_000;
 
 /// A file of the machine.
 struct File {
@@ -145,6 +153,18 @@ impl System for Machine {
         let drawn = self.entropy_drawn.get();
         self.entropy_drawn.set(drawn + 1);
         self.hub.draws.between(Domain::Entropy, drawn, 0, 0, u64::MAX - 1)
+    }
+
+    fn crypto_provider(&self) -> Arc<CryptoProvider> {
+        tls::provider()
+    }
+
+    fn certificate_clock(&self) -> Arc<dyn TimeProvider> {
+        tls::clock()
+    }
+
+    fn wall_clock(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(START_SECONDS) + Duration::from_nanos(self.hub.now())
     }
 
     fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {

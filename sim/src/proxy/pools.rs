@@ -69,7 +69,7 @@ impl Pools {
         let mut judged = self.judged.borrow_mut();
         let judged = &mut judged[pool as usize];
         let mut answer = None;
-        let seen = |handled, orders: &[Output], core: &Pool| {
+        let mut seen = |handled, orders: &[Output], core: &Pool| {
             self.trace.borrow_mut().record(time, now, input, handled, orders, core);
             answer = Some(handled);
         };
@@ -84,10 +84,8 @@ impl Pools {
             judged.checker.step(core, now, input, coverage, orders, seen)
         };
         if let Err(violation) = verdict {
-            let what = format!(
-                "worker {}, cluster {}: {}",
-                judged.worker, judged.cluster, violation.what
-            );
+            let what =
+                format!("worker {}, cluster {}: {}", judged.worker, judged.cluster, violation.what);
             self.violate(Violation { what, ..violation });
         }
         answer.expect("the checker shows the pool's answer")

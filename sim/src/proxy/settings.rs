@@ -1,12 +1,13 @@
 //! The proxy's configuration that a plan stands for.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use baton::pool::HealthChecking;
 use baton::proxy::config::{
     AccessLogFormat, AccessLogSettings, BackendSettings, CertificateFiles, ClusterConfig,
     HealthCheckKind, HealthCheckSettings, ListenerConfig, ProxyConfig, UpstreamTlsSettings,
 };
+use baton::proxy::route::Route;
 
 use crate::plan::{Plan, REPLAY_BUFFER_BYTES};
 
@@ -25,7 +26,17 @@ pub(crate) const CERTIFICATE_FILE: &str = "/etc/baton/certificate.pem";
 /// Its key.
 pub(crate) const KEY_FILE: &str = "/etc/baton/key.pem";
 /// The name in the backends' certificate.
-pub(crate) const TLS_NAME: &str = "localhost";
+pub(crate) const TLS_NAME: &str = "backends.test";
+
+/// The address of the proxy's machine.
+pub(crate) fn machine() -> IpAddr {
+    IpAddr::from(LISTENER.0)
+}
+
+/// The kind of health checks, if there are any.
+pub(crate) fn health_check_kind(on: bool) -> HealthCheckKind {
+    if on { HealthCheckKind::Http } else { HealthCheckKind::Off }
+}
 
 /// The address of a backend: each is a host of its own.
 pub(crate) fn backend_address(backend: u16) -> SocketAddr {
@@ -43,10 +54,7 @@ pub(crate) fn config(plan: &Plan, backends: &[(u16, u16)]) -> ProxyConfig {
     let mut pool = plan.pool.config.clone();
     pool.limits.backends = plan.backends_at_start().max(1) + plan.pool.spare_places;
     pool.retry.replay_buffer_bytes = REPLAY_BUFFER_BYTES;
-    let kind = match pool.health_checking {
-        HealthChecking::Off => HealthCheckKind::Off,
-        HealthChecking::Ordered | HealthChecking::Reported => HealthCheckKind::Http,
-    };
+    let kind = health_check_kind(pool.health_checking != HealthChecking::Off);
     let settings = |(backend, weight): &(u16, u16)| {
         let scheme = match (plan.wire.tls, plan.backends[usize::from(*backend)].http1) {
             (true, _) => "https",
@@ -78,6 +86,7 @@ pub(crate) fn config(plan: &Plan, backends: &[(u16, u16)]) -> ProxyConfig {
             http2: true,
         }],
         clusters: vec![cluster],
+        routes: vec![Route::everything(CLUSTER)],
         admin: Some(SocketAddr::from(ADMIN)),
         access_log: AccessLogSettings { format: AccessLogFormat::Json, file: None },
         ..ProxyConfig::default()

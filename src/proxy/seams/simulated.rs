@@ -11,10 +11,13 @@ use std::ops::Deref;
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use pin_project_lite::pin_project;
+use rustls::crypto::CryptoProvider;
+use rustls::time_provider::TimeProvider;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::LocalSet;
 
@@ -46,6 +49,12 @@ pub trait System {
 
     /// Returns an unpredictable number, which the run determines.
     fn entropy(&self) -> u64;
+
+    /// The cryptography of TLS.
+    fn crypto_provider(&self) -> Arc<CryptoProvider>;
+
+    /// The clock that certificates are checked by.
+    fn certificate_clock(&self) -> Arc<dyn TimeProvider>;
 
     /// The time of day.
     fn wall_clock(&self) -> SystemTime;
@@ -304,6 +313,18 @@ pub fn check_unused(address: SocketAddr) -> io::Result<()> {
 #[must_use]
 pub fn entropy() -> u64 {
     system().entropy()
+}
+
+/// The cryptography of TLS.
+#[must_use]
+pub fn crypto_provider() -> Arc<CryptoProvider> {
+    system().crypto_provider()
+}
+
+/// The clock that certificates are checked by.
+#[must_use]
+pub fn certificate_clock() -> Arc<dyn TimeProvider> {
+    system().certificate_clock()
 }
 
 /// The time of day.

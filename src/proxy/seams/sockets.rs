@@ -7,9 +7,12 @@ use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime;
@@ -144,6 +147,18 @@ pub type DrivenPool = Pool;
 #[must_use]
 pub fn drive(pool: Pool, _worker: usize, _cluster: &str) -> DrivenPool {
     pool
+}
+
+/// The cryptography of TLS.
+#[must_use]
+pub fn crypto_provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+/// The clock that certificates are checked by.
+#[must_use]
+pub fn certificate_clock() -> Arc<dyn TimeProvider> {
+    Arc::new(DefaultTimeProvider)
 }
 
 /// The time of day.

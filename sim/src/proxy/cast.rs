@@ -1,0 +1,234 @@
+//! The cast of a run: the backends and the clients of the plan, each at its address.
+
+use std::cell::Cell;
+use std::future::{Ready, ready};
+use std::io;
+use std::rc::Rc;
+
+use baton::proxy::seams::simulated::NetworkStream;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::exact::sleep;
+use super::hub::{Hub, Order, Target};
+use super::network::{Key, Network, Stream, client_address};
+use super::peers::http1_backend::{Accepted, Http1Backend};
+use super::peers::http1_client::Http1Client;
+use super::peers::http2_backend::Http2Backend;
+use super::peers::http2_client;
+use super::peers::service::Incoming;
+use super::peers::tls::{self, Protocol};
+use super::settings;
+use crate::plan::{Act, ClientPlan, ClientProtocol, Direction, Health, WireEffect};
+
+/// A backend of the plan: one address, and what speaks each protocol there.
+struct Backend {
+    index: u16,
+    http1: Rc<Http1Backend>,
+    http2: Http2Backend,
+    /// True while it speaks HTTP/1.1 on new connections.
+    speaks_http1: Cell<bool>,
+    /// It does not listen before this time, in nanoseconds since the start.
+    down_until: Cell<u64>,
+    changed: Notify,
+}
+
+/// All peers of the proxy.
+pub(crate) struct Cast {
+    hub: Rc<Hub>,
+    network: Rc<Network>,
+    backends: Vec<Rc<Backend>>,
+}
+
+impl Cast {
+    pub(crate) fn new(hub: &Rc<Hub>, network: &Rc<Network>) -> Self {
+        let backend = |index: usize| {
+            let (index, plan) = (index as u16, &hub.plan.backends[index]);
+            Rc::new(Backend {
+                index,
+                http1: Http1Backend::new(hub, index),
+                http2: Http2Backend::new(hub, index),
+                speaks_http1: Cell::new(plan.http1),
+                down_until: Cell::new(0),
+                changed: Notify::new(),
+            })
+        };
+        let backends = (0..hub.plan.backends.len()).map(backend).collect();
+        Self { hub: Rc::clone(hub), network: Rc::clone(network), backends }
+    }
+
+    /// All backends begin to listen. They end with the returned set.
+    pub(crate) fn start_backends(&self) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        for backend in &self.backends {
+            let (hub, network) = (Rc::clone(&self.hub), Rc::clone(&self.network));
+            tasks.spawn_local(Rc::clone(backend).serve(hub, network));
+        }
+        tasks
+    }
+
+    /// All clients send their requests. Ends when all of them have ended.
+    pub(crate) fn start_clients(&self) -> impl Future<Output = ()> + use<> {
+        let plans = self.hub.plan.wire.clients.clone();
+        let plans = if plans.is_empty() { vec![ClientPlan::default()] } else { plans };
+        let mut clients = JoinSet::new();
+        for (index, plan) in plans.into_iter().enumerate() {
+            let (hub, index) = (Rc::clone(&self.hub), index as u8);
+            let (network, tls) = (Rc::clone(&self.network), self.hub.plan.wire.tls);
+            let connect = move |_number: u32| {
+                let network = Rc::clone(&network);
+                async move { connect(&network, index, plan.protocol, tls).await }
+            };
+            match plan.protocol {
+                ClientProtocol::Http1 => clients.spawn_local(async move {
+                    let client = Http1Client::new(&hub, index, connect);
+                    client.run().await;
+                    client.close().await;
+                }),
+                ClientProtocol::Http2 => {
+                    clients.spawn_local(http2_client::run(hub, index, connect))
+                }
+                ClientProtocol::Frames => {
+                    clients.spawn_local(http2_client::run(hub, index, connect))
+                }
+            };
+        }
+        async move {
+            while let Some(ended) = clients.join_next().await {
+                // A panic is in the report of the run.
+                let _ = ended;
+            }
+        }
+    }
+
+    /// A connection of the client with the last address, which the plan does not use.
+    ///
+    /// # Errors
+    /// If the proxy does not accept.
+    pub(crate) async fn connect(&self) -> io::Result<NetworkStream> {
+        connect(&self.network, u8::MAX, ClientProtocol::Http1, self.hub.plan.wire.tls).await
+    }
+
+    /// Carries out an order about a whole backend. Returns false if it is not about one.
+    pub(crate) fn obey(&self, order: Order) -> bool {
+        match order.act {
+            Act::Restart { backend, graceful, down_us } => {
+                let backend = &self.backends[usize::from(backend)];
+                backend.http1.restart(graceful, down_us);
+                backend.http2.restart(graceful, down_us);
+                backend.is_down_until(self.hub.now() + down_us * 1_000);
+            }
+            Act::SwitchProtocol { backend, http1 } => {
+                // Without TLS the proxy has no way to find out.
+                if self.hub.plan.wire.tls {
+                    let backend = &self.backends[usize::from(backend)];
+                    backend.speaks_http1.set(http1);
+                    if http1 {
+                        backend.http2.switch_to_http1();
+                    } else {
+                        backend.http1.break_all();
+                    }
+                }
+            }
+            Act::HealthChecks { backend, passed, for_us } => {
+                let backend = &self.backends[usize::from(backend)];
+                backend.http1.answer_health_checks(passed, for_us);
+                backend.http2.override_health_checks(passed, for_us);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Faults stop.
+    pub(crate) fn heal(&self) {
+        for (backend, health) in self.backends.iter().zip(&self.hub.plan.heal.backends) {
+            backend.http1.heal(*health);
+            backend.http2.heal(*health);
+            backend.is_down_until(if *health == Health::Refuses { u64::MAX } else { 0 });
+        }
+    }
+}
+
+impl Backend {
+    fn is_down_until(&self, time: u64) {
+        self.down_until.set(time);
+        self.changed.notify_one();
+    }
+
+    /// Accepts connections, except while it is down.
+    async fn serve(self: Rc<Self>, hub: Rc<Hub>, network: Rc<Network>) {
+        let address = settings::backend_address(self.index);
+        loop {
+            let left = self.down_until.get().saturating_sub(hub.now());
+            if left > 0 {
+                tokio::select! {
+                    biased;
+                    () = self.changed.notified() => {}
+                    () = sleep(std::time::Duration::from_nanos(left)) => {}
+                }
+                continue;
+            }
+            let listening = network.listen(address).expect("the address is the backend's own");
+            loop {
+                tokio::select! {
+                    biased;
+                    () = self.changed.notified() => break,
+                    accepted = listening.accept() => match accepted {
+                        Ok((stream, _)) => self.accept(stream, &hub, &network),
+                        Err(_) => break,
+                    },
+                }
+            }
+        }
+    }
+
+    fn accept(self: &Rc<Self>, stream: Stream, hub: &Rc<Hub>, network: &Rc<Network>) {
+        let Key::Backend(_, number) = stream.key() else { return };
+        let (key, cutter) = (stream.key(), Rc::clone(network));
+        let reset = move || cutter.apply(key, Direction::In, WireEffect::Reset);
+        let (backend, hub) = (Rc::clone(self), Rc::clone(hub));
+        let http1 = self.speaks_http1.get();
+        // The mailbox exists before the handshake of TLS, so that no order is lost.
+        let orders = (!http1).then(|| hub.mailbox(Target::Backend(self.index, number)));
+        #[expect(clippy::disallowed_methods, reason = "a task of the simulated runtime")]
+        tokio::task::spawn_local(async move {
+            let protocol = if http1 { Protocol::Http1 } else { Protocol::Http2 };
+            let io = if hub.plan.wire.tls {
+                // A failed handshake is in the proxy's log.
+                let Ok(stream) = tls::accept(stream, protocol).await else { return };
+                NetworkStream::new(stream)
+            } else {
+                NetworkStream::new(stream)
+            };
+            match orders {
+                Some(orders) => {
+                    let reset: Option<Box<dyn FnOnce()>> = Some(Box::new(reset));
+                    backend.http2.accept(Incoming { io, number, orders, reset });
+                }
+                None => {
+                    let opening: Ready<io::Result<NetworkStream>> = ready(Ok(io));
+                    let accepted = Accepted { number, opening, reset: Box::new(reset) };
+                    backend.http1.connection(accepted).await;
+                }
+            }
+        });
+    }
+}
+
+async fn connect(
+    network: &Network,
+    client: u8,
+    protocol: ClientProtocol,
+    tls: bool,
+) -> io::Result<NetworkStream> {
+    let stream = network.connect(client_address(client), settings::LISTENER.into()).await?;
+    if !tls {
+        return Ok(NetworkStream::new(stream));
+    }
+    let protocol = match protocol {
+        ClientProtocol::Http1 => Protocol::Http1,
+        ClientProtocol::Http2 | ClientProtocol::Frames => Protocol::Http2,
+    };
+    tls::connect(stream, protocol).await.map(NetworkStream::new)
+}

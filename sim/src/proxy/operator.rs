@@ -1,0 +1,177 @@
+//! The operator: changes the configuration and reloads, drains and returns backends by the admin
+//! interface, sends signals.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use baton::pool::limits::WEIGHT_MAX;
+use baton::proxy::config::ProxyConfig;
+use baton::proxy::reload::source::Source;
+use baton::proxy::seams::Signal;
+
+use super::ask::{Reply, ask};
+use super::host::Machine;
+use super::hub::Hub;
+use super::network::Network;
+use super::settings;
+use crate::plan::{Act, Change, Health};
+
+/// The configuration file. Its contents are of no consequence: the source reads the operator's
+/// configuration.
+const FILE: &str = "/etc/baton/baton.toml";
+
+/// The operator.
+pub(crate) struct Operator {
+    hub: Rc<Hub>,
+    network: Rc<Network>,
+    machine: Rc<Machine>,
+    config: Rc<RefCell<ProxyConfig>>,
+    /// The backends in the configuration, with their weights.
+    backends: RefCell<Vec<(u16, u16)>>,
+    draining: RefCell<BTreeSet<u16>>,
+}
+
+impl Operator {
+    /// Writes the configuration of the plan.
+    pub(crate) fn new(hub: &Rc<Hub>, network: &Rc<Network>, machine: &Rc<Machine>) -> Rc<Self> {
+        let backends = settings::at_start(&hub.plan);
+        let config = settings::config(&hub.plan, &backends);
+        machine.write_file(FILE, Vec::new());
+        Rc::new(Self {
+            hub: Rc::clone(hub),
+            network: Rc::clone(network),
+            machine: Rc::clone(machine),
+            config: Rc::new(RefCell::new(config)),
+            backends: RefCell::new(backends),
+            draining: RefCell::default(),
+        })
+    }
+
+    /// The present configuration, and the source that a reload reads.
+    pub(crate) fn source(&self) -> (ProxyConfig, Source) {
+        let read = |config: &Rc<RefCell<ProxyConfig>>| {
+            let config = Rc::clone(config);
+            Box::new(move || Ok(config.borrow().clone()))
+        };
+        let source = Source::file(FILE.into(), read(&self.config), read(&self.config));
+        (self.config.borrow().clone(), source)
+    }
+
+    /// Carries out an act, if it is the operator's.
+    pub(crate) async fn act(&self, act: Act) {
+        match act {
+            Act::Shutdown => self.machine.send_signal(Signal::Stop),
+            Act::Replace => {
+                // Tables of another size need another pool.
+                self.config.borrow_mut().clusters[0].pool.limits.requests += 1;
+                self.machine.send_signal(Signal::HangUp);
+            }
+            Act::Add { backend, weight } => self.add(backend, weight),
+            Act::Remove { backend } => self.change(|backends| {
+                // A cluster has at least one backend.
+                if backends.len() > 1 {
+                    backends.retain(|(known, _)| *known != backend);
+                }
+            }),
+            Act::Weight { backend, weight } if (1..=WEIGHT_MAX).contains(&weight) => {
+                self.change(|backends| {
+                    let known = backends.iter_mut().find(|(known, _)| *known == backend);
+                    if let Some((_, known)) = known {
+                        *known = weight;
+                    }
+                });
+            }
+            Act::Drain { backend, within_us } => {
+                self.draining.borrow_mut().insert(backend);
+                let within = format!("within={}ms", within_us.div_ceil(1_000));
+                let _ = self.order("drain", backend, &within).await;
+            }
+            Act::Undrain { backend } => self.undrain(backend).await,
+            Act::Change { change } => self.set(change),
+            _ => {}
+        }
+    }
+
+    fn add(&self, backend: u16, weight: u16) {
+        if !(1..=WEIGHT_MAX).contains(&weight) {
+            return;
+        }
+        let most = self.config.borrow().clusters[0].pool.limits.backends;
+        self.change(|backends| {
+            if backends.len() < most && backends.iter().all(|(known, _)| *known != backend) {
+                backends.push((backend, weight));
+            }
+        });
+    }
+
+    async fn undrain(&self, backend: u16) {
+        self.draining.borrow_mut().remove(&backend);
+        let _ = self.order("undrain", backend, "").await;
+    }
+
+    /// Changes the list of backends, and reloads if it differs.
+    fn change(&self, change: impl FnOnce(&mut Vec<(u16, u16)>)) {
+        let mut backends = self.backends.borrow_mut();
+        let before = backends.clone();
+        change(&mut backends);
+        if *backends == before {
+            return;
+        }
+        let fresh = settings::config(&self.hub.plan, &backends);
+        self.config.borrow_mut().clusters[0].backends = fresh.clusters[0].backends.clone();
+        self.machine.send_signal(Signal::HangUp);
+    }
+
+    /// Changes a setting of the pool.
+    fn set(&self, change: Change) {
+        let mut config = self.config.borrow_mut();
+        let pool = &mut config.clusters[0].pool;
+        match change {
+            Change::Failures(number) => pool.health.failures = number,
+            Change::EjectedPercentMax(share) => pool.health.ejected_percent_max = share,
+            Change::FailOpenPercent(share) => pool.health.fail_open_percent = share,
+            Change::Fall(number) => pool.health.fall = number,
+            Change::Strategy(strategy) => pool.strategy = strategy.into(),
+            Change::HealthChecking(on) => {
+                config.clusters[0].health_check.kind = settings::health_check_kind(on);
+            }
+            // Refused when it is read; see the tests of configuration files.
+            Change::NoAttempts => return,
+        }
+        drop(config);
+        self.machine.send_signal(Signal::HangUp);
+    }
+
+    /// Gives an order about a backend through the admin interface.
+    async fn order(&self, order: &str, backend: u16, more: &str) -> Option<Reply> {
+        let address = settings::backend_address(backend);
+        self.ask("POST", &format!("/{order}?backend={address}&{more}")).await
+    }
+
+    /// Sends a request to the admin interface; `None` if the proxy does not answer.
+    pub(crate) async fn ask(&self, method: &str, target: &str) -> Option<Reply> {
+        let admin = settings::ADMIN.into();
+        let stream = self.network.connect(settings::machine(), admin).await.ok()?;
+        ask(stream, method, target).await.ok()
+    }
+
+    /// Returns every backend that is healthy from now on to service.
+    pub(crate) async fn restore(&self) {
+        for (backend, health) in self.hub.plan.heal.backends.iter().enumerate() {
+            let backend = backend as u16;
+            if *health != Health::Well {
+                continue;
+            }
+            self.add(backend, 1);
+            if self.draining.borrow().contains(&backend) {
+                self.undrain(backend).await;
+            }
+        }
+    }
+
+    /// True if a backend is in service.
+    pub(crate) fn serves(&self, backend: u16) -> bool {
+        self.backends.borrow().iter().any(|(known, _)| *known == backend)
+    }
+}

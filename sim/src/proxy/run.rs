@@ -1,0 +1,243 @@
+//! One run of the proxy: from a plan to a verdict. It is a sequence of phases: faults, healing,
+//! recovery, the order to stop, and the judgement of what is left.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use baton::proxy::log;
+use baton::proxy::run::supervise;
+use baton::proxy::seams::Signal;
+use baton::proxy::seams::simulated::install;
+use tokio::task::{JoinHandle, LocalSet};
+use tokio::time::timeout;
+
+use super::ask::ask;
+use super::cast::Cast;
+use super::exact::{self, sleep};
+use super::host::Machine;
+use super::hub::{Hub, Target};
+use super::ledger::RECOVERY;
+use super::network::Network;
+use super::operator::Operator;
+use super::peers::tls;
+use super::pools::Pools;
+use super::records::Records;
+use super::{ledger, settings};
+use crate::checker::{Invariant, Violation};
+use crate::coverage::Coverage;
+use crate::plan::{Health, Plan};
+use crate::trace::Trace;
+
+/// Time for the proxy to begin to listen.
+const START_TIME: Duration = Duration::from_millis(2);
+/// Time for connections to close, beyond the deadlines of the pool: TCP's retransmissions, idle
+/// clients, the lingering close.
+const CLOSE_TIME: Duration = Duration::from_secs(400);
+/// Recovery requests in a row that must succeed.
+const RECOVERY_REQUESTS_IN_A_ROW: u32 = 3;
+/// Maximum recovery requests.
+const RECOVERY_REQUESTS_MAX: u32 = 80;
+
+/// The result of a run.
+pub(crate) struct Ended {
+    pub(crate) violation: Option<Violation>,
+    pub(crate) time_ns: u64,
+    /// A hash of all bytes on the wire, with their times.
+    pub(crate) bytes_hash: u64,
+}
+
+/// Runs a plan.
+pub(crate) fn run(plan: &Plan, coverage: &mut Coverage, trace: &mut Trace) -> Ended {
+    let pools = Pools::new(plan.pool.generations, std::mem::take(coverage), std::mem::take(trace));
+    let ended = exact::run(Scene::play(plan.clone(), Rc::clone(&pools)));
+    (*coverage, *trace) = pools.take();
+    ended
+}
+
+/// A run, and everything in it.
+struct Scene {
+    hub: Rc<Hub>,
+    network: Rc<Network>,
+    machine: Rc<Machine>,
+    operator: Rc<Operator>,
+    pools: Rc<Pools>,
+    cast: Cast,
+    healed_at: Cell<u64>,
+    recovered: Cell<Option<bool>>,
+    metrics: RefCell<Option<String>>,
+    state: RefCell<Option<String>>,
+}
+
+impl Scene {
+    async fn play(plan: Plan, pools: Rc<Pools>) -> Ended {
+        let hub = Hub::start(plan);
+        let network = Network::new(&hub);
+        let machine = Machine::new(&hub, &network, settings::machine(), &pools);
+        for (path, text) in [
+            (settings::AUTHORITY_FILE, tls::AUTHORITY),
+            (settings::CERTIFICATE_FILE, tls::FRONT.certificate),
+            (settings::KEY_FILE, tls::FRONT.key),
+        ] {
+            machine.write_file(path, text.into());
+        }
+        let _seeded = tls::Seeded::new(hub.draws);
+        let _installed = install(Rc::clone(&machine) as Rc<_>);
+        let _logging = tracing::subscriber::set_default(log::subscriber(tracing::Level::INFO));
+        let operator = Operator::new(&hub, &network, &machine);
+        let cast = Cast::new(&hub, &network);
+        let scene = Rc::new(Self {
+            hub,
+            network,
+            machine,
+            operator,
+            pools,
+            cast,
+            healed_at: Cell::new(0),
+            recovered: Cell::new(None),
+            metrics: RefCell::default(),
+            state: RefCell::default(),
+        });
+        let mut proxy = scene.start_proxy();
+        let ended_in_time = tokio::select! {
+            biased;
+            () = scene.pools.violated() => false,
+            ended = scene.phases(&mut proxy) => ended,
+        };
+        if !proxy.is_finished() {
+            proxy.abort();
+            // Its tasks are dropped here, while the machine still serves them.
+            let _ = proxy.await;
+        }
+        scene.verdict(ended_in_time).await
+    }
+
+    fn start_proxy(&self) -> JoinHandle<bool> {
+        let (config, source) = self.operator.source();
+        tokio::task::spawn_local(async move {
+            let tasks = LocalSet::new();
+            tasks.run_until(supervise(config, source)).await.is_ok()
+        })
+    }
+
+    /// Plays all phases. Returns true if the proxy has ended in time.
+    async fn phases(self: &Rc<Self>, proxy: &mut JoinHandle<bool>) -> bool {
+        let mut backends = self.cast.start_backends();
+        sleep(START_TIME).await;
+        let orders = tokio::task::spawn_local(Rc::clone(self).obey());
+        let clients = self.cast.start_clients();
+        let plan = &self.hub.plan;
+        let heals_at = Duration::from_micros(plan.heal.at_us);
+        sleep(heals_at).await;
+        self.heal().await;
+        orders.abort();
+        let bound = Duration::from_nanos(plan.bound_ns(0)) + CLOSE_TIME;
+        if timeout(bound, clients).await.is_err() {
+            return self.late("a request has not ended within the bound after faults stopped");
+        }
+        if self.is_recoverable() {
+            self.recovered.set(Some(self.recover().await));
+        }
+        let text = |reply: super::ask::Reply| String::from_utf8_lossy(&reply.body).into_owned();
+        *self.metrics.borrow_mut() = self.operator.ask("GET", "/metrics").await.map(text);
+        *self.state.borrow_mut() = self.operator.ask("GET", "/pools").await.map(text);
+        self.machine.send_signal(Signal::Stop);
+        let drain = plan.pool.config.timeouts.drain + CLOSE_TIME;
+        let ended = timeout(drain, proxy).await;
+        backends.shutdown().await;
+        matches!(ended, Ok(Ok(true)))
+    }
+
+    fn late(&self, what: &str) -> bool {
+        let invariant = Invariant::Liveness;
+        self.pools.violate(Violation { invariant, what: what.to_owned() });
+        false
+    }
+
+    /// Carries out the orders of directives that concern the process or whole backends.
+    async fn obey(self: Rc<Self>) {
+        let mut orders = self.hub.mailbox(Target::Process);
+        while let Some(order) = orders.recv().await {
+            if !self.network.obey(order) && !self.cast.obey(order) {
+                self.operator.act(order.act).await;
+            }
+        }
+    }
+
+    async fn heal(&self) {
+        self.hub.heal();
+        self.healed_at.set(self.hub.now());
+        self.network.heal();
+        self.cast.heal();
+        self.operator.restore().await;
+    }
+
+    /// True if the proxy can succeed with this plan: its timeouts leave time for a dial and a
+    /// response of a healthy backend.
+    fn is_recoverable(&self) -> bool {
+        let plan = &self.hub.plan;
+        plan.is_recoverable() && {
+            let mut backends = plan.heal.backends.iter().enumerate();
+            backends.any(|(backend, health)| {
+                *health == Health::Well && self.operator.serves(backend as u16)
+            })
+        }
+    }
+
+    /// Sends requests one after the other until some in a row succeed. Returns false if they do
+    /// not.
+    async fn recover(&self) -> bool {
+        let timeouts = &self.hub.plan.pool.config.timeouts;
+        let pause = timeouts.ejection_min.max(timeouts.backoff_max);
+        let mut in_a_row = 0;
+        for number in 0..RECOVERY_REQUESTS_MAX {
+            let succeeded = self.recovery_request(RECOVERY + number).await;
+            in_a_row = if succeeded { in_a_row + 1 } else { 0 };
+            if in_a_row == RECOVERY_REQUESTS_IN_A_ROW {
+                return true;
+            }
+            if !succeeded {
+                sleep(pause).await;
+            }
+        }
+        false
+    }
+
+    async fn recovery_request(&self, request: u32) -> bool {
+        let Ok(stream) = self.cast.connect().await else { return false };
+        let method = if request.is_multiple_of(2) { "GET" } else { "POST" };
+        let reply = ask(stream, method, &ledger::path(request)).await;
+        reply.is_ok_and(|reply| reply.status == 200)
+    }
+
+    async fn verdict(&self, ended_in_time: bool) -> Ended {
+        let records = Records {
+            hub: Rc::clone(&self.hub),
+            lines: self.machine.lines(),
+            metrics: self.metrics.take(),
+            pools: self.state.take(),
+            ended_in_time,
+            tasks_left: self.machine.tasks_left(),
+            pools_left: self.pools.alive(),
+            network_left: self.network.left(),
+            healed_at: self.healed_at.get(),
+            recovered: self.recovered.get(),
+        };
+        if std::env::var("SIM_LINES").is_ok() {
+            for (at, line) in &records.lines {
+                eprintln!("{:.3} {line}", *at as f64 / 1e6);
+            }
+            eprintln!("{:?}", records.hub.ledger);
+            eprintln!("{:?}", records.network_left);
+        }
+        let violation = crate::run::panicked()
+            .map(|what| Violation { invariant: Invariant::PoolAssert, what })
+            .or_else(|| self.pools.violation())
+            .or_else(|| judge(&records).err());
+        Ended { violation, time_ns: self.hub.now(), bytes_hash: self.network.hash() }
+    }
+}
+
+fn judge(_: &Records) -> crate::checker::Verdict {
+    Ok(())
+}
