@@ -133,7 +133,11 @@ fn fact_line(fact: &TracedFact, names: &mut Names<'_>, asked: Option<u32>, line:
     };
     line.to = (line.lane != Lane::Pool).then_some(Lane::Pool);
     line.step = Some(fact.step);
-    line.text = names.input(fact.input, asked, accepted, fact.handled);
+    line.text = if fact.settings.is_empty() {
+        names.input(fact.input, asked, accepted, fact.handled)
+    } else {
+        words::settings(&fact.settings, fact.handled)
+    };
     line.orders = fact.orders.iter().map(|order| names.order(*order)).collect();
     line.slots = fact.slots.iter().map(|view| names.slot(*view)).collect();
     line.requests = Some((fact.waiting, fact.live));

@@ -3,7 +3,8 @@
 use std::hash::{Hash, Hasher};
 
 use baton::pool::{
-    BackendId, ConnectionToken, Handled, Input, Instant, Output, Pool, SlotView, StreamToken,
+    BackendId, ConnectionToken, Handled, Input, Instant, Output, Pool, Setting, SlotView,
+    StreamToken,
 };
 
 use crate::world::tables::{DownFrame, UpFrame};
@@ -36,6 +37,8 @@ pub(crate) enum What {
 pub(crate) struct TracedFact {
     pub(crate) step: u64,
     pub(crate) input: Input,
+    /// The settings, if several were changed at once; the last one is `input`.
+    pub(crate) settings: Vec<Setting>,
     pub(crate) handled: Handled,
     pub(crate) orders: Vec<Output>,
     /// Every non-empty slot after the fact.
@@ -112,8 +115,35 @@ impl Trace {
         orders: &[Output],
         pool: &Pool,
     ) {
-        self.facts += 1;
         (now, at, input, handled).hash(&mut self.hasher);
+        self.keep(now, input, &[], handled, orders, pool);
+    }
+
+    /// Records that several settings were changed at once.
+    pub(crate) fn record_settings(
+        &mut self,
+        now: u64,
+        at: Instant,
+        settings: &[Setting],
+        handled: Handled,
+        orders: &[Output],
+        pool: &Pool,
+    ) {
+        (now, at, settings, handled).hash(&mut self.hasher);
+        let setting = *settings.last().expect("a reload changes a setting");
+        self.keep(now, Input::SettingChanged { setting }, settings, handled, orders, pool);
+    }
+
+    fn keep(
+        &mut self,
+        now: u64,
+        input: Input,
+        settings: &[Setting],
+        handled: Handled,
+        orders: &[Output],
+        pool: &Pool,
+    ) {
+        self.facts += 1;
         for order in orders {
             order.hash(&mut self.hasher);
         }
@@ -126,6 +156,7 @@ impl Trace {
         let fact = TracedFact {
             step: self.facts,
             input,
+            settings: settings.to_vec(),
             handled,
             orders: orders.to_vec(),
             slots: connections.filter_map(|it| pool.slot(it.backend, it.slot)).collect(),

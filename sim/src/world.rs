@@ -17,7 +17,7 @@ pub(crate) mod tables;
 
 use std::collections::BTreeMap;
 
-use baton::pool::{BackendId, Handled, Input, Instant, Output, Pool, ShutdownCause};
+use baton::pool::{BackendId, Handled, Input, Instant, Output, Pool, Setting, ShutdownCause};
 
 use crate::checker::{Checker, Invariant, Verdict, Violation, require};
 use crate::coverage::{Coverage, sometimes};
@@ -218,12 +218,16 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// Gives a fact to the pool. All facts pass through here.
-    fn tell(&mut self, input: Input) -> Result<Handled, Violation> {
+    fn count_fact(&mut self) -> Verdict {
         self.facts += 1;
         require(self.facts < FACTS_MAX, Invariant::Timers, || {
             format!("no end after {FACTS_MAX} facts: something repeats forever")
-        })?;
+        })
+    }
+
+    /// Gives a fact to the pool. All facts pass through here, but for several settings at once.
+    fn tell(&mut self, input: Input) -> Result<Handled, Violation> {
+        self.count_fact()?;
         let at = self.clock_reading(self.now);
         self.note_situation(input);
         let mut orders = std::mem::take(&mut self.handled_orders);
@@ -238,13 +242,33 @@ impl<'a> World<'a> {
             self.remember(input);
         }
         self.note_backend(handled);
+        self.take_all(input, orders)?;
+        Ok(handled)
+    }
+
+    /// Changes several settings of the pool at once.
+    fn reconfigure(&mut self, settings: &[Setting]) -> Verdict {
+        self.count_fact()?;
+        let at = self.clock_reading(self.now);
+        let mut orders = std::mem::take(&mut self.handled_orders);
+        let seen = |handled, orders: &[Output], pool: &Pool| {
+            self.trace.record_settings(self.now, at, settings, handled, orders, pool);
+        };
+        let (pool, coverage) = (&mut self.pool, &mut *self.coverage);
+        let _ = self.checker.reconfigure(pool, at, settings, coverage, &mut orders, seen)?;
+        let setting = settings[settings.len() - 1];
+        self.take_all(Input::SettingChanged { setting }, orders)
+    }
+
+    /// Carries out the orders that follow from a fact.
+    fn take_all(&mut self, input: Input, orders: Vec<Output>) -> Verdict {
         for order in &orders {
             self.note_order(input, *order);
             self.take(*order)?;
         }
         self.note_result();
         self.handled_orders = orders;
-        Ok(handled)
+        Ok(())
     }
 
     fn remember(&mut self, input: Input) {

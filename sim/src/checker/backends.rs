@@ -187,9 +187,12 @@ impl Model {
         }
     }
 
-    pub(super) fn change(&mut self, now: Instant, setting: Setting) {
+    /// Applies settings that changed together: only what differs in the end has changed.
+    pub(super) fn change(&mut self, now: Instant, settings: &[Setting]) {
         let before = self.config.health_checking;
-        self.config.set(setting).expect("answered Done");
+        for setting in settings {
+            self.config.set(*setting).expect("answered Done");
+        }
         if self.config.health_checking == before {
             return;
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use baton::pool::{
     BackendToken, ConnectionToken, Handled, HealthChecking, Input, Instant, Pool, Rejection,
-    RequestId, ShutdownCause, SlotState, StreamToken, TimerReason,
+    RequestId, Setting, ShutdownCause, SlotState, StreamToken, TimerReason,
 };
 
 use super::backend::Service;
@@ -45,11 +45,7 @@ impl Model {
         let answer = match input {
             Input::RequestArrived { .. } => return self.expect_arrival(coverage),
             Input::BackendAdded { weight, .. } => return self.expect_added(weight, coverage),
-            Input::SettingChanged { setting } => {
-                let fits = self.config.clone().set(setting).is_ok();
-                coverage.setting(fits);
-                if fits { Answer::Done } else { Answer::Refused }
-            }
+            Input::SettingChanged { setting } => return self.expect_settings(&[setting], coverage),
             Input::BodyProgressed { stream, .. } => {
                 let sent = self.is_sent_without_answer(stream);
                 let answer = self.expect_stream(stream, StreamFact::BodyProgressed, coverage);
@@ -106,6 +102,18 @@ impl Model {
             _ => unreachable!("facts about connections and backends were answered above"),
         };
         answered(answer)
+    }
+
+    /// Settings are changed together or, if one does not fit, not at all.
+    pub(super) fn expect_settings(
+        &self,
+        settings: &[Setting],
+        coverage: &mut Coverage,
+    ) -> Expected {
+        let mut config = self.config.clone();
+        let fits = settings.iter().all(|setting| config.set(*setting).is_ok());
+        coverage.setting(fits);
+        answered(if fits { Answer::Done } else { Answer::Refused })
     }
 
     fn expect_added(&self, weight: u16, coverage: &mut Coverage) -> Expected {

@@ -64,7 +64,7 @@ impl Model {
                 let index = self.backend(backend).expect("answered Done");
                 self.apply_to_backend(now, input, index);
             }
-            Input::SettingChanged { setting } => self.change(now, setting),
+            Input::SettingChanged { setting } => self.change(now, &[setting]),
             Input::ResponseEnded { stream } => {
                 let index = self.carried(stream);
                 if self.requests[index as usize].sent_whole {

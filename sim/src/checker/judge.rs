@@ -1,6 +1,6 @@
 //! Checks each step of a pool: the fact, the answer, the orders, and then the pool's own view.
 
-use baton::pool::{Config, Handled, Input, Instant, Output, Pool};
+use baton::pool::{Config, Handled, Input, Instant, Output, Pool, Setting};
 
 use super::expect::{self, Expected};
 use super::model::Model;
@@ -66,16 +66,55 @@ impl Checker {
         let fired = expect::due(pool, now);
         let expected = self.model.expect(input, now, pool, coverage);
         let handled = pool.handle(now, input);
-        orders.clear();
-        while let Some(order) = pool.poll_output() {
-            orders.push(order);
-        }
+        fetch(pool, orders);
         seen(handled, orders, pool);
         compare(expected, handled)?;
-        self.model.step_at = now;
+        self.begin(now);
         self.model.fired = fired.filter(|_| input == Input::Timeout);
         self.judge(now, input, handled, orders, pool)?;
         Ok(handled)
+    }
+
+    /// As [`step`](Self::step) for [`Pool::reconfigure`]: the pool gets several settings at once.
+    /// All of them are in force before the first order, and one that is out of bounds refuses all.
+    ///
+    /// # Errors
+    /// Returns the first invariant that does not hold.
+    ///
+    /// # Panics
+    /// If an assertion in the pool fails, or without a setting.
+    pub fn reconfigure(
+        &mut self,
+        pool: &mut Pool,
+        now: Instant,
+        settings: &[Setting],
+        coverage: &mut Coverage,
+        orders: &mut Vec<Output>,
+        seen: impl FnOnce(Handled, &[Output], &Pool),
+    ) -> Result<Handled, Violation> {
+        let setting = *settings.last().expect("a reload changes a setting");
+        let expected = self.model.expect_settings(settings, coverage);
+        let handled = pool.reconfigure(now, settings);
+        fetch(pool, orders);
+        seen(handled, orders, pool);
+        compare(expected, handled)?;
+        self.begin(now);
+        self.model.fired = None;
+        if handled == Handled::Done {
+            self.model.change(now, settings);
+            // The orders are those of a change of settings, whichever it is.
+            self.follow(now, Input::SettingChanged { setting }, orders, pool)?;
+        } else {
+            unchanged(handled, orders, pool)?;
+        }
+        Ok(handled)
+    }
+
+    fn begin(&mut self, now: Instant) {
+        self.model.step_at = now;
+        self.model.served = 0;
+        self.model.extra_dials = 0;
+        self.model.passed_over = 0;
     }
 
     fn judge(
@@ -86,16 +125,8 @@ impl Checker {
         orders: &[Output],
         pool: &Pool,
     ) -> Verdict {
-        self.model.served = 0;
-        self.model.extra_dials = 0;
-        self.model.passed_over = 0;
         match handled {
-            Handled::Stale | Handled::Refused => {
-                require(orders.is_empty(), Invariant::NoResurrection, || {
-                    format!("a fact answered {handled:?} led to {orders:?}")
-                })?;
-                return sweep::recount(pool);
-            }
+            Handled::Stale | Handled::Refused => return unchanged(handled, orders, pool),
             Handled::Rejected(_) => {}
             Handled::Accepted(request) => self.model.accept(now, request, input)?,
             Handled::Added(backend) => self.model.backend_added(now, input, backend)?,
@@ -104,6 +135,11 @@ impl Checker {
                 self.model.apply(now, input)?;
             }
         }
+        self.follow(now, input, orders, pool)
+    }
+
+    /// Applies the orders that follow from a fact, and compares the model with the pool's own view.
+    fn follow(&mut self, now: Instant, input: Input, orders: &[Output], pool: &Pool) -> Verdict {
         for order in orders {
             self.model.order(now, input, *order)?;
         }
@@ -111,6 +147,21 @@ impl Checker {
         self.model.sweep(pool)?;
         sweep::recount(pool)
     }
+}
+
+fn fetch(pool: &mut Pool, orders: &mut Vec<Output>) {
+    orders.clear();
+    while let Some(order) = pool.poll_output() {
+        orders.push(order);
+    }
+}
+
+/// Checks that a fact without effect led to nothing.
+fn unchanged(handled: Handled, orders: &[Output], pool: &Pool) -> Verdict {
+    require(orders.is_empty(), Invariant::NoResurrection, || {
+        format!("a fact answered {handled:?} led to {orders:?}")
+    })?;
+    sweep::recount(pool)
 }
 
 /// Checks that the pool gave the expected answer.
@@ -130,4 +181,86 @@ fn compare(expected: Expected, handled: Handled) -> Verdict {
         Expected::Answer(answer) => format!("answered {handled:?}, expected {answer:?}"),
         other => format!("answered {handled:?}, expected {other:?}"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use baton::pool::settings::{Number, Timeout};
+    use baton::pool::{BackendConfig, HealthChecking, TimerReason};
+    use std::time::Duration;
+
+    /// A pool with health checks, after one fact, and its model.
+    fn start() -> (Pool, Checker) {
+        let mut config = Config {
+            backends: vec![BackendConfig::default(); 2],
+            health_checking: HealthChecking::Ordered,
+            ..Config::DEFAULT
+        };
+        config.limits.backends = 2;
+        config.limits.requests = 8;
+        config.limits.waiting = 8;
+        let checker = Checker::new(&config);
+        (Pool::new(config, 1).expect("within bounds"), checker)
+    }
+
+    fn reconfigure(
+        (pool, checker): &mut (Pool, Checker),
+        now: u64,
+        settings: &[Setting],
+    ) -> (Result<Handled, Violation>, Vec<Output>) {
+        let (mut coverage, mut orders) = (Coverage::default(), Vec::new());
+        let judged = checker.reconfigure(
+            pool,
+            Instant(now),
+            settings,
+            &mut coverage,
+            &mut orders,
+            |_, _, _| {},
+        );
+        (judged, orders)
+    }
+
+    #[test]
+    fn all_settings_are_in_force_before_the_first_order() {
+        let mut both = start();
+        let interval = Duration::from_secs(30);
+        let settings = [
+            Setting::HealthChecking(HealthChecking::Off),
+            Setting::Timeout(Timeout::HealthCheckInterval, interval),
+            Setting::Number(Number::Fall, 7),
+            // Back to where it was: checks are not restarted.
+            Setting::HealthChecking(HealthChecking::Ordered),
+        ];
+        let before = both.0.poll_timeout();
+        assert!(matches!(before, Some((_, TimerReason::HealthCheck))));
+        let (judged, orders) = reconfigure(&mut both, 1_000, &settings);
+        assert_eq!((judged, orders), (Ok(Handled::Done), Vec::new()));
+        assert_eq!(both.0.poll_timeout(), before);
+        assert_eq!((both.0.config().health.fall, both.1.model.config.health.fall), (7, 7));
+    }
+
+    #[test]
+    fn one_setting_out_of_bounds_refuses_all() {
+        let mut both = start();
+        let settings = [Setting::Number(Number::Fall, 7), Setting::Number(Number::Attempts, 0)];
+        let (judged, orders) = reconfigure(&mut both, 1_000, &settings);
+        assert_eq!((judged, orders), (Ok(Handled::Refused), Vec::new()));
+        assert_eq!((both.0.config().health.fall, both.1.model.config.health.fall), (3, 3));
+    }
+
+    #[test]
+    fn a_pool_that_did_not_take_every_setting_is_found() {
+        let mut both = start();
+        // As if it had kept the value of health checks that it had before.
+        let off = [Setting::HealthChecking(HealthChecking::Off)];
+        assert_eq!(both.0.reconfigure(Instant(0), &off), Handled::Done);
+        let checks = Setting::HealthChecking(HealthChecking::Ordered);
+        let fall = [checks, Setting::Number(Number::Fall, 7)];
+        both.1.model.change(Instant(0), &off);
+        assert_eq!(reconfigure(&mut both, 1_000, &off).0, Ok(Handled::Done));
+        both.1.model.change(Instant(1_000), &fall);
+        let (judged, _) = reconfigure(&mut both, 1_000, &fall[1..]);
+        assert_eq!(judged.map_err(|found| found.invariant), Err(Invariant::Timers));
+    }
 }

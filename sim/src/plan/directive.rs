@@ -361,6 +361,12 @@ pub enum Act {
         /// The value.
         change: Change,
     },
+    /// The operator changes several configuration values at once, as a reload does. One that is out
+    /// of bounds refuses all.
+    ChangeAll {
+        /// The values, in their order.
+        changes: [Change; 3],
+    },
     /// Health checks of a backend give a wrong result for a while, or are lost.
     HealthChecks {
         /// The backend.
@@ -442,6 +448,7 @@ impl Act {
             | Self::StaleInput { .. }
             | Self::DisconnectAll
             | Self::Change { .. }
+            | Self::ChangeAll { .. }
             | Self::Status { .. }
             | Self::Shutdown
             | Self::Replace => {}

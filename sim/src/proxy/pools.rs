@@ -66,32 +66,26 @@ impl Pools {
         input: Input,
         orders: &mut Vec<Output>,
     ) -> Handled {
-        let mut judged = self.judged.borrow_mut();
-        let judged = &mut judged[pool as usize];
         let mut answer = None;
         let mut seen = |handled, orders: &[Output], core: &Pool| {
             self.trace.borrow_mut().record(time, now, input, handled, orders, core);
             answer = Some(handled);
         };
-        let coverage = &mut *self.coverage.borrow_mut();
-        let verdict = if self.violation.borrow().is_some() {
+        if self.violation.borrow().is_some() {
             // What follows a violation is not judged: the model no longer agrees.
             let handled = core.handle(now, input);
             fetch(core, orders);
             seen(handled, orders, core);
-            Ok(handled)
         } else {
-            judged.checker.step(core, now, input, coverage, orders, seen)
-        };
-        if let Err(violation) = verdict {
-            let what =
-                format!("worker {}, cluster {}: {}", judged.worker, judged.cluster, violation.what);
-            self.violate(Violation { what, ..violation });
+            let coverage = &mut *self.coverage.borrow_mut();
+            let judged = &mut self.judged.borrow_mut()[pool as usize];
+            let verdict = judged.checker.step(core, now, input, coverage, orders, seen);
+            self.note(judged, verdict);
         }
         answer.expect("the checker shows the pool's answer")
     }
 
-    /// Changes the settings of a pool. The model takes them one by one.
+    /// Changes the settings of a pool, all at once, and judges what follows.
     pub(crate) fn reconfigure(
         &self,
         time: u64,
@@ -101,15 +95,34 @@ impl Pools {
         settings: &[Setting],
         orders: &mut Vec<Output>,
     ) -> Handled {
-        let mut all = Vec::new();
-        let mut handled = Handled::Done;
-        for setting in settings {
-            let input = Input::SettingChanged { setting: *setting };
-            handled = self.step(time, pool, core, now, input, orders);
-            all.append(orders);
+        let mut answer = None;
+        let mut seen = |handled, orders: &[Output], core: &Pool| {
+            let mut trace = self.trace.borrow_mut();
+            trace.record_settings(time, now, settings, handled, orders, core);
+            answer = Some(handled);
+        };
+        if self.violation.borrow().is_some() {
+            let handled = core.reconfigure(now, settings);
+            fetch(core, orders);
+            seen(handled, orders, core);
+        } else {
+            let coverage = &mut *self.coverage.borrow_mut();
+            let judged = &mut self.judged.borrow_mut()[pool as usize];
+            let verdict = judged.checker.reconfigure(core, now, settings, coverage, orders, seen);
+            self.note(judged, verdict);
         }
-        *orders = all;
-        handled
+        answer.expect("the checker shows the pool's answer")
+    }
+
+    /// Notes the verdict of a pool's checker.
+    fn note(&self, judged: &Judged, verdict: Result<Handled, Violation>) {
+        if let Err(violation) = verdict {
+            let what = format!(
+                "worker {}, cluster {}: {}",
+                judged.worker, judged.cluster, violation.what
+            );
+            self.violate(Violation { what, ..violation });
+        }
     }
 
     /// A pool has ended.
@@ -134,12 +147,12 @@ impl Pools {
         self.violated.notified().await;
     }
 
-    /// The first violation, if there is one.
+    /// What was found.
     pub(crate) fn violation(&self) -> Option<Violation> {
         self.violation.borrow().clone()
     }
 
-    /// Takes the coverage and the record of the run.
+    /// What was met and recorded.
     pub(crate) fn take(&self) -> (Coverage, Trace) {
         (self.coverage.take(), self.trace.take())
     }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use baton::pool::{
-    BackendToken, ConnectionToken, Handled, Input, Outcome, Output, RequestId, ShutdownCause,
-    SlotView, StreamFailure, StreamToken,
+    BackendToken, ConnectionToken, Handled, Input, Outcome, Output, RequestId, Setting,
+    ShutdownCause, SlotView, StreamFailure, StreamToken,
 };
 
 use crate::plan::Plan;
@@ -263,13 +263,7 @@ impl<'a> Names<'a> {
             | Input::ShutdownRequested { .. } => operator(input),
             Input::Timeout => "timeout".to_owned(),
         };
-        match handled {
-            Handled::Done | Handled::Accepted(_) => text,
-            Handled::Stale => format!("{text} (stale)"),
-            Handled::Refused => format!("{text} (refused)"),
-            Handled::Rejected(rejection) => format!("{text} (rejected: {rejection})"),
-            Handled::Added(token) => format!("{text} ({})", place(token)),
-        }
+        answered(text, handled)
     }
 
     pub(super) fn order(&self, order: Output) -> String {
@@ -325,6 +319,22 @@ impl<'a> Names<'a> {
 /// Names a backend as the pool does: by its index in the pool's table and its generation.
 fn place(token: BackendToken) -> String {
     format!("backend slot {}/{}", token.backend.0, token.generation)
+}
+
+/// Describes several settings that change at once.
+pub(super) fn settings(settings: &[Setting], handled: Handled) -> String {
+    answered(format!("settings: {settings:?}"), handled)
+}
+
+/// Adds the pool's answer.
+fn answered(text: String, handled: Handled) -> String {
+    match handled {
+        Handled::Done | Handled::Accepted(_) => text,
+        Handled::Stale => format!("{text} (stale)"),
+        Handled::Refused => format!("{text} (refused)"),
+        Handled::Rejected(rejection) => format!("{text} (rejected: {rejection})"),
+        Handled::Added(token) => format!("{text} ({})", place(token)),
+    }
 }
 
 /// Describes the failure of a stream.

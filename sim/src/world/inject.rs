@@ -52,6 +52,7 @@ impl World<'_> {
             | Act::Undrain { .. }
             | Act::Weight { .. }
             | Act::Change { .. }
+            | Act::ChangeAll { .. }
             | Act::HealthChecks { .. } => self.inject_into_configuration(act),
             Act::Replay { .. }
             | Act::HoldReports { .. }

@@ -20,6 +20,10 @@ impl World<'_> {
             Act::Add { backend, weight } => {
                 return self.schedule(self.now, Event::Operate(Operation::Add(backend, weight)));
             }
+            Act::ChangeAll { changes } => {
+                let operation = Operation::Reconfigure(changes.map(setting));
+                return self.schedule(self.now, Event::Operate(operation));
+            }
             Act::HealthChecks { backend, passed, for_us } => {
                 let until = self.now + for_us * 1_000;
                 self.servers[usize::from(backend)].health_check_override = (until, passed);
@@ -71,6 +75,7 @@ impl World<'_> {
         match operation {
             Operation::Tell(input) => self.tell(input).map(drop),
             Operation::Add(server, weight) => self.add(server, weight),
+            Operation::Reconfigure(settings) => self.reconfigure(&settings),
         }
     }
 
@@ -172,5 +177,47 @@ fn setting(change: Change) -> Setting {
         Change::HealthChecking(true) => Setting::HealthChecking(HealthChecking::Ordered),
         Change::HealthChecking(false) => Setting::HealthChecking(HealthChecking::Off),
         Change::NoAttempts => Setting::Number(Number::Attempts, 0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::draw::Draws;
+    use crate::faults::{Family, Profile, plan};
+    use crate::plan::{Directive, StrategyPlan, When, WorldName};
+
+    const CHANGES: [Change; 12] = [
+        Change::Failures(1),
+        Change::Failures(3),
+        Change::EjectedPercentMax(0),
+        Change::EjectedPercentMax(100),
+        Change::FailOpenPercent(0),
+        Change::FailOpenPercent(100),
+        Change::Fall(1),
+        Change::Strategy(StrategyPlan::Weighted),
+        Change::Strategy(StrategyPlan::LeastLoaded),
+        Change::HealthChecking(true),
+        Change::HealthChecking(false),
+        Change::NoAttempts,
+    ];
+
+    #[test]
+    fn several_settings_at_once_are_one_change() {
+        for seed in 0..150 {
+            let mut plan = plan(seed, Profile::Operate, WorldName::Pool);
+            let mut stream = Draws::new(seed).stream(Domain::Faults, 1 << 40);
+            for _ in 0..20 {
+                let changes = [(); 3].map(|()| stream.pick(&CHANGES));
+                plan.directives.push(Directive {
+                    family: Family::Reconfiguration,
+                    when: When::Start,
+                    after_us: stream.below(plan.heal.at_us),
+                    act: Act::ChangeAll { changes },
+                });
+            }
+            let run = crate::run::judge(&plan);
+            assert_eq!(run.violation, None, "seed {seed}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use baton::pool::{BackendToken, ConnectionToken, Input, Output, RequestId, StreamToken};
+use baton::pool::{BackendToken, ConnectionToken, Input, Output, RequestId, Setting, StreamToken};
 
 use crate::plan::{BackendPlan, Stage, StaleInput};
 
@@ -103,6 +103,8 @@ pub(super) enum Operation {
     Tell(Input),
     /// Adds a backend with a weight.
     Add(u16, u16),
+    /// Changes several settings at once.
+    Reconfigure([Setting; 3]),
 }
 
 /// The result of a dial, as directives determine it.
