@@ -65,6 +65,20 @@ baton::words! {
         Quiescence = "quiescence",
         /// An assertion inside the pool failed, or its own recount.
         PoolAssert = "pool-assert",
+        /// A peer of the proxy sees no message or frame that its protocol forbids.
+        Protocol = "protocol",
+        /// A request at a backend is what its client has sent.
+        FaithfulRequest = "faithful-request",
+        /// An answer at a client is what one execution of its request wrote. One that was cut short
+        /// looks cut short.
+        FaithfulResponse = "faithful-response",
+        /// The proxy answers a request itself only for a reason in the manual.
+        OwnResponse = "own-response",
+        /// The access log has one line for each request, and each field is what happened. So is what
+        /// the log says of backends and clients.
+        AccessLog = "access-log",
+        /// Counters and gauges equal a recount.
+        Metrics = "metrics",
     }
 }
 

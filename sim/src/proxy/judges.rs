@@ -1,0 +1,43 @@
+//! The judges of a run: properties of what peers saw and of what operators read. They are written
+//! from the manual and the RFCs, not from the code of Baton.
+//!
+//! | module | contents |
+//! |---|---|
+//! | `client` | what clients and backends received of each other's messages |
+//! | `own_answer` | the answers that the proxy makes itself |
+//! | `end` | what is left once the proxy has ended |
+//! | `log_lines`, `attempts` | the access log against what happened |
+//! | `log` | the other lines of the log |
+//! | `metrics` | counters and gauges against a recount |
+//! | `case` | the records of a run, by request |
+//! | `line`, `exposition` | readers of the log and of the metrics |
+
+use super::records::Records;
+use crate::checker::Verdict;
+use case::Case;
+
+mod attempts;
+mod case;
+mod client;
+mod end;
+mod exposition;
+mod line;
+mod log;
+mod log_lines;
+mod metrics;
+mod own_answer;
+#[cfg(test)]
+mod tests;
+
+/// Judges a run.
+///
+/// # Errors
+/// The first invariant that does not hold, in a fixed order.
+pub(crate) fn judge(records: &Records) -> Verdict {
+    let case = Case::read(records)?;
+    client::judge(&case)?;
+    end::judge(&case)?;
+    log_lines::judge(&case)?;
+    log::judge(&case)?;
+    metrics::judge(&case)
+}

@@ -1,0 +1,335 @@
+//! The access log: one line for each request, and each field is what happened.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use super::attempts;
+use super::case::{Case, Request};
+use super::client::is_whole;
+use super::line::{AccessLine, nanoseconds};
+use super::own_answer::{REASONS, Reason, error_of};
+use crate::checker::{Invariant, Verdict, fail, require};
+use crate::plan::ClientProtocol;
+use crate::proxy::ledger::{End, Execution, Received};
+use crate::proxy::settings::{CLUSTER, LISTENER};
+
+/// The least part of the times in the log, in nanoseconds.
+pub(super) const ROUNDING: u64 = 1_000;
+/// No name: no backend, no reason, no evidence.
+pub(super) const NONE: &str = "-";
+
+const IDEMPOTENT: [&str; 6] = ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"];
+
+/// Judges every line.
+pub(super) fn judge(case: &Case<'_>) -> Verdict {
+    for request in case.requests.values() {
+        count(case, request)?;
+        for line in &request.lines {
+            one(case, request, line)?;
+        }
+    }
+    headless(case)?;
+    traces(case)
+}
+
+/// Fails with the request, the field, and both values.
+pub(super) fn wrong<T: std::fmt::Debug, U: std::fmt::Debug>(
+    holds: bool,
+    id: u32,
+    field: &str,
+    observed: T,
+    expected: U,
+) -> Verdict {
+    require(holds, Invariant::AccessLog, || {
+        format!("the line of request {id}: {field} {observed:?}, expected {expected:?}")
+    })
+}
+
+/// A request that the proxy certainly has read has one line, any other at most one.
+fn count(case: &Case<'_>, request: &Request) -> Verdict {
+    let (id, lines) = (request.id, request.lines.len());
+    require(lines == 0 || !request.begun.is_empty(), Invariant::AccessLog, || {
+        format!("request {id}: a line, but its client has not begun it")
+    })?;
+    require(lines <= 1, Invariant::AccessLog, || format!("request {id}: {lines} lines"))?;
+    let answered = request.end().is_some_and(|end| end.status.is_some());
+    let head_timeout = request.end().is_some_and(|end| end.status == Some(408))
+        && case.headless.iter().any(|line| line.status == 408);
+    let read = !request.executions.is_empty() || (answered && !head_timeout);
+    require(!read || lines == 1, Invariant::AccessLog, || {
+        format!("request {id}: {lines} lines, expected one: it was executed or answered")
+    })
+}
+
+/// A line without a head is of a request that was begun and has no line of its own.
+fn headless(case: &Case<'_>) -> Verdict {
+    let known = [
+        ("incomplete_head", 0, "cancelled", "client"),
+        ("head_timeout", 408, "rejected", "proxy"),
+    ];
+    for line in &case.headless {
+        let seen = (&*line.reason, line.status, &*line.outcome, &*line.ended_by);
+        require(known.contains(&seen), Invariant::AccessLog, || {
+            format!("a line without a head: {seen:?}, but no client sends such a head")
+        })?;
+        let counts = (line.attempts, line.request_bytes, line.backend_request_bytes);
+        require(counts == (0, 0, 0), Invariant::AccessLog, || {
+            format!("a line without a head: attempts and bytes {counts:?}")
+        })?;
+    }
+    let without = |request: &&Request| !request.begun.is_empty() && request.lines.is_empty();
+    let most = case.requests.values().filter(without).count();
+    let lines = case.headless.len();
+    require(lines <= most, Invariant::AccessLog, || {
+        format!("{lines} lines without a head, but only {most} requests have no line")
+    })
+}
+
+/// Each request has a trace of its own.
+fn traces(case: &Case<'_>) -> Verdict {
+    let mut seen = BTreeSet::new();
+    for line in case.requests.values().flat_map(|request| &request.lines) {
+        let trace = &*line.trace_id;
+        let valid = trace.len() == 32
+            && trace.bytes().all(|byte| byte.is_ascii_hexdigit())
+            && trace.bytes().any(|byte| byte != b'0');
+        require(valid && seen.insert(trace), Invariant::AccessLog, || {
+            format!("{}: trace {trace:?} is invalid or of another request", line.path)
+        })?;
+    }
+    Ok(())
+}
+
+fn one(case: &Case<'_>, request: &Request, line: &AccessLine) -> Verdict {
+    names(case, request, line)?;
+    times(request, line)?;
+    attempts::judge(case, request, line)?;
+    let ended = request.end();
+    if let Some(received) = ended {
+        status(case, request, line, received)?;
+    }
+    outcome(case, request, line, ended)?;
+    bytes(case, request, line)
+}
+
+fn names(case: &Case<'_>, request: &Request, line: &AccessLine) -> Verdict {
+    let id = request.id;
+    let idempotent = IDEMPOTENT.contains(&&*line.method);
+    wrong(idempotent == request.sent.idempotent, id, "method", &line.method, "as it was sent")?;
+    let protocol = match request.sent.client {
+        Some((_, ClientProtocol::Http1)) => "HTTP/1.1",
+        Some((_, ClientProtocol::Http2 | ClientProtocol::Frames)) => "HTTP/2",
+        None => &line.protocol,
+    };
+    wrong(line.protocol == protocol, id, "protocol", &line.protocol, protocol)?;
+    let scheme = if case.plan.wire.tls { "https" } else { "http" };
+    wrong(line.scheme == scheme, id, "scheme", &line.scheme, scheme)?;
+    let listener = SocketAddr::from(LISTENER).to_string();
+    wrong(line.listener == listener, id, "listener", &line.listener, listener)?;
+    wrong(line.cluster == CLUSTER, id, "cluster", &line.cluster, CLUSTER)?;
+    let workers = u64::from(case.plan.wire.workers.max(1));
+    wrong(line.worker < workers, id, "worker", line.worker, format!("below {workers}"))
+}
+
+/// Steps are in order, after the client began and after what backends saw.
+fn times(request: &Request, line: &AccessLine) -> Verdict {
+    let id = request.id;
+    let (arrived, begun) = (line.arrived(), request.since());
+    wrong(arrived + ROUNDING >= begun, id, "arrival", arrived, format!("after {begun}"))?;
+    let (opened, uploaded) = (line.time(line.wait_ms), line.time(line.upload_ms));
+    let first_byte = line.time(line.first_byte_ms);
+    let steps = [Some(arrived), opened, first_byte, Some(line.at + ROUNDING)];
+    let steps: Vec<u64> = steps.into_iter().flatten().collect();
+    wrong(steps.is_sorted(), id, "times", &steps, "in order")?;
+    let uploads = [opened, uploaded, Some(line.at + ROUNDING)];
+    let uploads: Vec<u64> = uploads.into_iter().flatten().collect();
+    wrong(uploads.is_sorted(), id, "upload_ms", &uploads, "in order")?;
+    let attempted = !line.attempt_list.is_empty();
+    wrong(opened.is_some() == attempted, id, "wait_ms", line.wait_ms, "given with attempts")?;
+    wrong(attempted || uploaded.is_none(), id, "upload_ms", line.upload_ms, "none: no attempt")
+}
+
+/// The status is what the client saw. If it saw none, then it is what was on its way.
+fn status(
+    case: &Case<'_>,
+    request: &Request,
+    line: &AccessLine,
+    received: &Received,
+) -> Verdict {
+    let id = request.id;
+    match received.status {
+        Some(seen) => {
+            wrong(line.status == seen, id, "status", line.status, seen)?;
+            let by_backend = received.execution.is_some();
+            let answered = line.first_byte_ms.is_some();
+            wrong(by_backend == answered, id, "first_byte_ms", line.first_byte_ms, by_backend)
+        }
+        None => {
+            let of_backend =
+                case.executions_of(request).any(|it| status_of(it) == Some(line.status));
+            let own = REASONS.iter().any(|reason| reason.status == line.status);
+            let fits = line.status == 0 || of_backend || own || line.status == 400;
+            wrong(fits, id, "status", line.status, "0 or that of an answer")
+        }
+    }
+}
+
+fn status_of(execution: &Execution) -> Option<u16> {
+    execution.answer.map(|answer| answer.status)
+}
+
+/// The execution whose answer the request got: the one that the client names, or the last one that
+/// answered with the status of the line.
+pub(super) fn answering<'a>(
+    case: &'a Case<'_>,
+    request: &'a Request,
+    line: &AccessLine,
+) -> Option<&'a Execution> {
+    let named = request.end().and_then(|end| end.execution);
+    let named = named.and_then(|number| case.executions.get(number as usize));
+    named.or_else(|| {
+        let answered = case.executions_of(request).filter(|it| status_of(it) == Some(line.status));
+        answered.filter(|it| case.backend(&line.backend) == Some(it.backend)).last()
+    })
+}
+
+fn outcome(
+    case: &Case<'_>,
+    request: &Request,
+    line: &AccessLine,
+    ended: Option<&Received>,
+) -> Verdict {
+    let id = request.id;
+    let complete = ended.filter(|end| end.end == End::Complete);
+    let by_backend = complete.is_some_and(|end| end.execution.is_some());
+    let execution = answering(case, request, line);
+    // Every byte may have been there before the backend's end of the stream, which was lost then.
+    let whole = execution
+        .and_then(|execution| execution.answer)
+        .is_some_and(|answer| is_whole(case, request, answer));
+    if by_backend && !whole {
+        wrong(line.outcome == "completed", id, "outcome", &line.outcome, "completed")?;
+    }
+    let expected: &[&str] = match &*line.outcome {
+        "completed" => {
+            let answered = execution.is_some() && line.first_byte_ms.is_some();
+            wrong(answered, id, "outcome", &line.outcome, "an answer of a backend")?;
+            &["backend"]
+        }
+        "rejected" => return rejected(case, request, line, ended),
+        "cancelled" => return cancelled(case, request, line, ended, whole),
+        "cut_short" => {
+            let begun = execution.is_some() && line.first_byte_ms.is_some();
+            wrong(begun, id, "outcome", &line.outcome, "an answer of a backend that began")?;
+            wrong(complete.is_none() || whole, id, "outcome", &line.outcome, "completed")?;
+            &["backend", "proxy"]
+        }
+        other => return fail(Invariant::AccessLog, format!("request {id}: outcome {other}")),
+    };
+    wrong(expected.contains(&&*line.ended_by), id, "ended_by", &line.ended_by, expected)?;
+    wrong(line.reason == NONE, id, "reason", &line.reason, NONE)
+}
+
+/// The proxy answered itself: for a reason that fits the status, the time and the attempts.
+fn rejected(
+    case: &Case<'_>,
+    request: &Request,
+    line: &AccessLine,
+    ended: Option<&Received>,
+) -> Verdict {
+    let id = request.id;
+    let Some(reason) = REASONS.iter().find(|reason| reason.name == line.reason) else {
+        let what = format!("request {id}: rejected for {:?}, which is no reason", line.reason);
+        return fail(Invariant::AccessLog, what);
+    };
+    wrong(line.status == reason.status, id, "status", line.status, reason.status)?;
+    let ended_by = if reason.name == "attempt_failed" { "backend" } else { "proxy" };
+    wrong(line.ended_by == ended_by, id, "ended_by", &line.ended_by, ended_by)?;
+    wrong(line.first_byte_ms.is_none(), id, "first_byte_ms", line.first_byte_ms, "none")?;
+    if let Some(named) = ended.and_then(|end| end.proxy_status.as_deref()) {
+        let error = error_of(named).unwrap_or(named);
+        wrong(reason.errors.contains(&error), id, "reason", reason.name, named)?;
+        let evidence = format!("evidence={}\"", line.evidence);
+        wrong(named.ends_with(&evidence), id, "evidence", &line.evidence, named)?;
+    }
+    since_long_enough(case, line, reason)
+        .map_or(Ok(()), |since| wrong(since, id, "total_ms", line.total_ms, reason.name))?;
+    let failed = line.attempt_list.last().is_none_or(|last| last.evidence != NONE);
+    let attempted = line.attempts > 0 && failed && line.evidence != NONE;
+    let due = reason.name != "attempt_failed" || attempted;
+    wrong(due, id, "attempts", line.attempts, "a failed one")?;
+    let full = ended.filter(|end| end.end == End::Complete).map(|end| end.body.length);
+    let expected = full.unwrap_or(line.response_bytes);
+    wrong(line.response_bytes == expected, id, "response_bytes", line.response_bytes, expected)?;
+    let none = line.backend_response_bytes == 0;
+    wrong(none, id, "backend_response_bytes", line.backend_response_bytes, 0)
+}
+
+/// True if the time for a deadline has passed; `None` for a reason without one.
+fn since_long_enough(case: &Case<'_>, line: &AccessLine, reason: &Reason) -> Option<bool> {
+    let timeouts = &case.plan.pool.config.timeouts;
+    let timeout = match reason.name {
+        "queue_deadline" => timeouts.queue,
+        "response_deadline" => timeouts.response_head,
+        "body_stalled" => timeouts.body_stall,
+        _ => return None,
+    };
+    Some(u128::from(nanoseconds(line.total_ms) + ROUNDING) >= timeout.as_nanos())
+}
+
+/// The client was gone, or its body was broken off. A shutdown may have been the reason for that.
+fn cancelled(
+    case: &Case<'_>,
+    request: &Request,
+    line: &AccessLine,
+    ended: Option<&Received>,
+    whole: bool,
+) -> Verdict {
+    let id = request.id;
+    let by_shutdown = (&*line.ended_by, &*line.reason) == ("proxy", "shutting_down");
+    if by_shutdown {
+        wrong(case.may_shut_down(line.at), id, "reason", &line.reason, "no shutdown yet")?;
+    } else {
+        wrong(line.ended_by == "client", id, "ended_by", &line.ended_by, "client")?;
+        let known = [NONE, "malformed_body"];
+        wrong(known.contains(&&*line.reason), id, "reason", &line.reason, known)?;
+    }
+    let Some(received) = ended else { return Ok(()) };
+    let gone = match received.end {
+        End::Cancelled => true,
+        // Its connection ended, for which there is a reason at the client or on the way to it.
+        End::Broken | End::Unprocessed => case.client_may_break(request, received.at.max(line.at)),
+        End::Reset(_) => false,
+        End::Complete => whole || received.status == Some(400),
+    };
+    wrong(gone || by_shutdown, id, "outcome", &line.outcome, received.end)
+}
+
+fn bytes(case: &Case<'_>, request: &Request, line: &AccessLine) -> Verdict {
+    let (id, whole) = (request.id, request.sent.length());
+    let executions = || case.executions_of(request);
+    let arrived = executions().map(|it| it.body.length).max().unwrap_or(0);
+    let all = executions().any(|it| it.body_ended);
+    let least = if all { whole } else { arrived };
+    let fits = (least..=whole).contains(&line.request_bytes);
+    wrong(fits, id, "request_bytes", line.request_bytes, least..=whole)?;
+    let uploaded = !all || line.upload_ms.is_some();
+    wrong(uploaded, id, "upload_ms", line.upload_ms, "given: a backend has all of it")?;
+    let least: u64 = executions().map(|it| it.body.length).sum();
+    let most = whole * line.attempts as u64;
+    let fits = (least..=most).contains(&line.backend_request_bytes);
+    wrong(fits, id, "backend_request_bytes", line.backend_request_bytes, least..=most)?;
+    if line.first_byte_ms.is_none() {
+        return Ok(());
+    }
+    let passed = line.response_bytes;
+    let same = passed == line.backend_response_bytes;
+    wrong(same, id, "response_bytes", passed, line.backend_response_bytes)?;
+    let written = answering(case, request, line).and_then(|execution| execution.answer);
+    let written = written.map_or(0, |answer| answer.length);
+    let seen = request.end().map_or(0, |end| end.body.length);
+    let complete = line.outcome == "completed"
+        || request.end().is_some_and(|end| end.end == End::Complete);
+    let least = if complete { written } else { seen };
+    wrong((least..=written).contains(&passed), id, "response_bytes", passed, least..=written)
+}
