@@ -220,6 +220,12 @@ impl Hub {
         self.healed.get()
     }
 
+    /// Notes that a directive took effect now.
+    #[cfg(test)]
+    pub(crate) fn note_injected(&self, index: usize) {
+        self.injected.borrow_mut().push((self.now(), index));
+    }
+
     /// The directives that took effect: when, and their index in the plan.
     pub(crate) fn injected(&self) -> Vec<(u64, usize)> {
         self.injected.borrow().clone()

@@ -13,6 +13,8 @@ pub(crate) struct Records {
     /// The metrics just before the proxy was ordered to stop; `None` if it was stopped before by a
     /// directive.
     pub(crate) metrics: Option<String>,
+    /// When the proxy was asked for them, in nanoseconds.
+    pub(crate) metrics_asked_at: u64,
     /// The answer of `/pools` at the same time.
     pub(crate) pools: Option<String>,
     /// True if the proxy ended by itself after the order to stop, within its bound.

@@ -56,12 +56,7 @@ pub(super) fn judge(case: &Case<'_>, request: &Request, line: &AccessLine) -> Ve
 }
 
 /// What a failed attempt says about itself.
-fn failure(
-    case: &Case<'_>,
-    request: &Request,
-    line: &AccessLine,
-    attempt: &Attempt,
-) -> Verdict {
+fn failure(case: &Case<'_>, request: &Request, line: &AccessLine, attempt: &Attempt) -> Verdict {
     let id = request.id;
     let Attempt { evidence, failure, .. } = attempt;
     let code_refused = failure == "REFUSED_STREAM";
@@ -99,12 +94,7 @@ fn repeated(request: &Request, attempt: &Attempt) -> Verdict {
 }
 
 /// What the attempts at a backend say of it against the executions there.
-fn at_backend(
-    case: &Case<'_>,
-    request: &Request,
-    line: &AccessLine,
-    backend: u16,
-) -> Verdict {
+fn at_backend(case: &Case<'_>, request: &Request, line: &AccessLine, backend: u16) -> Verdict {
     let at = |attempt: &&Attempt| case.backend(&attempt.backend) == Some(backend);
     let evidence = || line.attempt_list.iter().filter(at).map(|attempt| &*attempt.evidence);
     let here = || case.executions_of(request).filter(|it| it.backend == backend);

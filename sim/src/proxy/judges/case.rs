@@ -75,14 +75,17 @@ impl Sent {
     }
 
     /// What is sent of a request after the faults: nothing special.
-    const RECOVERY: Self = Self {
-        idempotent: true,
-        body: None,
-        trailers: false,
-        informational: 0,
-        client: None,
-        half_closes: false,
-    };
+    fn after_faults(id: u32) -> Self {
+        Self {
+            // GET and POST in turn.
+            idempotent: id.is_multiple_of(2),
+            body: None,
+            trailers: false,
+            informational: 0,
+            client: None,
+            half_closes: false,
+        }
+    }
 
     /// The length of the body; 0 without one.
     pub(super) fn length(&self) -> u64 {
@@ -104,6 +107,16 @@ impl Request {
     fn new(id: u32, sent: Sent) -> Self {
         let (begun, ends, executions, lines) = Default::default();
         Self { id, sent, begun, not_sent: 0, ends, executions, lines }
+    }
+
+    /// True if it is in the plan. What the client sees of others is not in the ledger.
+    pub(super) fn is_planned(&self) -> bool {
+        self.id < RECOVERY
+    }
+
+    /// True if a client has begun to send it, as far as is known.
+    pub(super) fn is_begun(&self) -> bool {
+        !self.begun.is_empty() || !self.is_planned()
     }
 
     /// How it ended, if it has.
@@ -172,7 +185,7 @@ impl<'a> Case<'a> {
     }
 
     fn request(&mut self, id: u32) -> &mut Request {
-        self.requests.entry(id).or_insert_with(|| Request::new(id, Sent::RECOVERY))
+        self.requests.entry(id).or_insert_with(|| Request::new(id, Sent::after_faults(id)))
     }
 
     /// The execution with a number.
@@ -269,9 +282,8 @@ impl<'a> Case<'a> {
 
     /// The protocol of a backend's connections, if it is the same all the time: true for HTTP/1.1.
     pub(super) fn is_http1(&self, backend: u16) -> Option<bool> {
-        let switches = self.was_ordered(u64::MAX, backend, |act| {
-            matches!(act, Act::SwitchProtocol { .. })
-        });
+        let switches =
+            self.was_ordered(u64::MAX, backend, |act| matches!(act, Act::SwitchProtocol { .. }));
         (!switches).then(|| self.plan.backends[usize::from(backend)].http1)
     }
 

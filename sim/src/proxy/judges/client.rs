@@ -9,8 +9,8 @@ use crate::proxy::ledger::{Answer, End, Execution, Received, trailer};
 
 /// Judges every message.
 pub(super) fn judge(case: &Case<'_>) -> Verdict {
-    if let Some((at, what)) = case.records.hub.ledger.faults().first() {
-        return fail(Invariant::Protocol, format!("at {at} ns: {what}"));
+    if let Some(what) = case.records.hub.ledger.faults().first() {
+        return fail(Invariant::Protocol, what.clone());
     }
     for request in case.requests.values() {
         let known = case.can_exist(request.id);
@@ -39,7 +39,7 @@ fn counts(request: &Request) -> Verdict {
     require(!before, Invariant::Conservation, || {
         format!("request {}: ended before it was begun", request.id)
     })?;
-    let sent = begun > 0 || request.executions.is_empty();
+    let sent = request.is_begun() || request.executions.is_empty();
     require(sent, Invariant::FaithfulRequest, || {
         format!("request {}: executed, but its client has not begun it", request.id)
     })

@@ -6,7 +6,7 @@ use crate::proxy::records::Records;
 
 /// Judges the end of the run.
 pub(super) fn judge(case: &Case<'_>) -> Verdict {
-    for request in case.requests.values() {
+    for request in case.requests.values().filter(|request| request.is_planned()) {
         let id = request.id;
         let dealt_with = request.begun.len() + request.not_sent;
         require(dealt_with == 1, Invariant::Liveness, || {

@@ -36,9 +36,10 @@ impl Samples {
         &'a self,
         name: &'a str,
     ) -> impl Iterator<Item = (&'a BTreeMap<String, String>, f64)> {
-        self.0.iter().filter(move |((known, _), _)| known == name).map(|((_, labels), value)| {
-            (labels, *value)
-        })
+        self.0
+            .iter()
+            .filter(move |((known, _), _)| known == name)
+            .map(|((_, labels), value)| (labels, *value))
     }
 
     /// The sum of the series of a family that have these labels.

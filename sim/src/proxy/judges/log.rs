@@ -74,9 +74,7 @@ fn checks_health(case: &Case<'_>, until: u64) -> bool {
 fn gateway_failures(case: &Case<'_>, until: u64, backend: u16) -> usize {
     let failed = case.executions.iter().filter(|execution| {
         let status = execution.answer.map_or(0, |answer| answer.status);
-        execution.backend == backend
-            && execution.at <= until
-            && GATEWAY_FAILURES.contains(&status)
+        execution.backend == backend && execution.at <= until && GATEWAY_FAILURES.contains(&status)
     });
     failed.count()
 }
@@ -101,7 +99,7 @@ fn limit(case: &Case<'_>, line: &LogLine) -> Verdict {
 fn cut(case: &Case<'_>, line: &LogLine) -> Verdict {
     let path = line.text("path");
     let request = request_of(path).and_then(|id| case.requests.get(&id));
-    let Some(request) = request.filter(|request| !request.begun.is_empty()) else {
+    let Some(request) = request.filter(|request| request.is_begun()) else {
         return fail(Invariant::AccessLog, format!("{path} was cut, but was not requested"));
     };
     let completed = request.lines.iter().any(|line| line.outcome == "completed");

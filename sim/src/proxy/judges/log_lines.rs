@@ -48,7 +48,7 @@ pub(super) fn wrong<T: std::fmt::Debug, U: std::fmt::Debug>(
 /// A request that the proxy certainly has read has one line, any other at most one.
 fn count(case: &Case<'_>, request: &Request) -> Verdict {
     let (id, lines) = (request.id, request.lines.len());
-    require(lines == 0 || !request.begun.is_empty(), Invariant::AccessLog, || {
+    require(lines == 0 || request.is_begun(), Invariant::AccessLog, || {
         format!("request {id}: a line, but its client has not begun it")
     })?;
     require(lines <= 1, Invariant::AccessLog, || format!("request {id}: {lines} lines"))?;
@@ -63,10 +63,8 @@ fn count(case: &Case<'_>, request: &Request) -> Verdict {
 
 /// A line without a head is of a request that was begun and has no line of its own.
 fn headless(case: &Case<'_>) -> Verdict {
-    let known = [
-        ("incomplete_head", 0, "cancelled", "client"),
-        ("head_timeout", 408, "rejected", "proxy"),
-    ];
+    let known =
+        [("incomplete_head", 0, "cancelled", "client"), ("head_timeout", 408, "rejected", "proxy")];
     for line in &case.headless {
         let seen = (&*line.reason, line.status, &*line.outcome, &*line.ended_by);
         require(known.contains(&seen), Invariant::AccessLog, || {
@@ -150,12 +148,7 @@ fn times(request: &Request, line: &AccessLine) -> Verdict {
 }
 
 /// The status is what the client saw. If it saw none, then it is what was on its way.
-fn status(
-    case: &Case<'_>,
-    request: &Request,
-    line: &AccessLine,
-    received: &Received,
-) -> Verdict {
+fn status(case: &Case<'_>, request: &Request, line: &AccessLine, received: &Received) -> Verdict {
     let id = request.id;
     match received.status {
         Some(seen) => {
@@ -328,8 +321,8 @@ fn bytes(case: &Case<'_>, request: &Request, line: &AccessLine) -> Verdict {
     let written = answering(case, request, line).and_then(|execution| execution.answer);
     let written = written.map_or(0, |answer| answer.length);
     let seen = request.end().map_or(0, |end| end.body.length);
-    let complete = line.outcome == "completed"
-        || request.end().is_some_and(|end| end.end == End::Complete);
+    let complete =
+        line.outcome == "completed" || request.end().is_some_and(|end| end.end == End::Complete);
     let least = if complete { written } else { seen };
     wrong((least..=written).contains(&passed), id, "response_bytes", passed, least..=written)
 }
