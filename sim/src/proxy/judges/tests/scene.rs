@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::faults::{Family, Profile};
 use crate::plan::{
-    Act, BackendPlan, ClientPlan, ClientProtocol, Directive, Framing, Plan, RequestPlan,
+    Act, BackendPlan, ClientPlan, ClientProtocol, Directive, Framing, Plan, PoolPlan, RequestPlan,
     RequestWire, Span, When, WirePlan, WorldName,
 };
 use crate::proxy::content::{Body, Seen};
@@ -26,6 +26,7 @@ const SECOND: u64 = 1_000 * MILLISECOND;
 pub(super) struct Scene {
     pub(super) plan: Plan,
     pub(super) begun: Vec<(u32, u64)>,
+    pub(super) not_sent: Vec<u32>,
     pub(super) ends: Vec<(u32, Received)>,
     pub(super) executions: Vec<Execution>,
     pub(super) faults: Vec<String>,
@@ -46,6 +47,7 @@ impl Scene {
         Self {
             plan: plan(),
             begun: (1..=4).map(|id| (id, u64::from(id) * SECOND)).collect(),
+            not_sent: Vec::new(),
             ends: ends(),
             executions: executions(),
             faults: Vec::new(),
@@ -105,6 +107,9 @@ impl Scene {
         for (id, at) in &self.begun {
             hub.ledger.begin(*id, *at);
         }
+        for id in &self.not_sent {
+            hub.ledger.not_sent(*id, 0);
+        }
         for (id, received) in &self.ends {
             hub.ledger.end(*id, received.clone());
         }
@@ -145,6 +150,7 @@ fn plan() -> Plan {
         spare: false,
         wire: Default::default(),
     };
+    plan.pool = PoolPlan::DEFAULT;
     plan.backends = vec![backend, BackendPlan { http1: true, ..backend }];
     let client = |protocol| ClientPlan { protocol, ..ClientPlan::default() };
     plan.wire = WirePlan {
