@@ -13,6 +13,7 @@
 //! | `sending` | a request as its client sends it |
 //! | `arrivals`, `tap` | responses as they arrive at an HTTP/2 client, judged |
 //! | `http2_client` | clients by the `h2` library |
+//! | `frames_client` | clients that write their own frames |
 //! | `tls` | TLS as a function of the seed |
 
 pub(crate) mod arrivals;
@@ -26,6 +27,7 @@ pub(crate) mod http1_backend;
 pub(crate) mod http1_client;
 pub(crate) mod http1_message;
 pub(crate) mod http2_backend;
+pub(crate) mod frames_client;
 pub(crate) mod http2_client;
 pub(crate) mod http2_library_backend;
 pub(crate) mod pace;

@@ -148,12 +148,6 @@ impl Arrivals {
         self.answers.get(&stream).is_none_or(|answer| answer.over) || self.is_disowned(stream)
     }
 
-    /// True if the proxy has reset a stream.
-    pub(crate) fn is_reset(&self, stream: u32) -> bool {
-        let reset = |answer: &Answer| matches!(answer.received.end, End::Reset(_));
-        self.answers.get(&stream).is_some_and(|answer| answer.over && reset(answer))
-    }
-
     /// True if a stream is above the last one that the proxy has processed or will process.
     fn is_disowned(&self, stream: u32) -> bool {
         self.conduct.last_id().is_some_and(|last| stream > last)

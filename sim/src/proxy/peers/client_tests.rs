@@ -1,7 +1,5 @@
 //! What the tests of clients share: a plan, a run, and the proxy's end of connections.
 
-use std::cell::RefCell;
-use std::future::Future;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,9 +11,9 @@ use http::{HeaderMap, Request, Response};
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf, duplex, split};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::spawn_local;
-use tokio::time::sleep;
+use tokio::time::timeout;
 
-use super::frames::{Fields, Frame, FrameReader, FrameWriter, flag};
+use super::frames::{Fields, Frame, FrameReader, FrameWriter};
 use crate::faults::{Family, Profile};
 use crate::plan::WorldName;
 use crate::plan::{
@@ -79,6 +77,11 @@ pub(super) fn connections()
         std::future::ready(sender.send(far).map(|()| near).map_err(|_| refused()))
     };
     (connect, receiver)
+}
+
+/// Runs a client to its end, which comes in time.
+pub(super) async fn finish(client: impl Future<Output = ()>) {
+    timeout(Duration::from_secs(100), client).await.expect("the client comes to its end");
 }
 
 /// The end of the only request with this id.

@@ -430,8 +430,8 @@ impl FrameWriter {
         self.raw(kind::SETTINGS, flag::ACK, 0, &[]);
     }
 
-    /// A head or trailers: HEADERS, with CONTINUATION frames as the size of frames demands.
-    pub(crate) fn headers(&mut self, stream: u32, fields: &Fields, end: bool) {
+    /// Encodes a field block. It must be written before the next one is encoded.
+    pub(crate) fn block(&mut self, fields: &Fields) -> Vec<u8> {
         let mut block = Vec::new();
         if let Some(size) = self.table.take() {
             // RFC 7541, 6.3. Writing to a vector does not fail.
@@ -439,6 +439,12 @@ impl FrameWriter {
         }
         let list = fields.iter().map(|(name, value)| (name.as_slice(), value.as_slice()));
         let _ = self.encoder.encode_into(list, &mut block);
+        block
+    }
+
+    /// A head or trailers: HEADERS, with CONTINUATION frames as the size of frames demands.
+    pub(crate) fn headers(&mut self, stream: u32, fields: &Fields, end: bool) {
+        let block = self.block(fields);
         let end_stream = if end { flag::END_STREAM } else { 0 };
         let pieces: Vec<&[u8]> = block.chunks(self.largest_payload).collect();
         if pieces.is_empty() {

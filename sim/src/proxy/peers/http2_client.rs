@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::arrivals::Arrivals;
-use super::sending::{AUTHORITY, Patience, Upload, is_of, method, scheme};
+use super::sending::{AUTHORITY, CONNECTIONS, Patience, Upload, is_of, method, scheme};
 use super::tap::{Tap, Tapped};
 use crate::draw::Domain;
 use crate::plan::{Act, Moment, RequestPlan, When};
@@ -136,12 +136,8 @@ where
         plan: &RequestPlan,
     ) -> Option<(Rc<RefCell<Tap>>, ResponseFuture, SendStream<Bytes>)> {
         let (hub, id) = (&self.hub, plan.id);
-        loop {
-            let Ok(connection) = self.connection().await else {
-                hub.ledger.begin(id, hub.now());
-                hub.ledger.end(id, Arrivals::unprocessed(hub));
-                return None;
-            };
+        for _ in 0..CONNECTIONS {
+            let Ok(connection) = self.connection().await else { break };
             let sent = match connection.sender.ready().await {
                 Ok(mut sender) => sender.send_request(self.head(plan), plan.body_us.is_none()),
                 Err(error) => Err(error),
@@ -160,6 +156,9 @@ where
             }
             return Some((connection.tap, response, upload));
         }
+        hub.ledger.begin(id, hub.now());
+        hub.ledger.end(id, Arrivals::unprocessed(hub));
+        None
     }
 
     /// The present connection, or another one.

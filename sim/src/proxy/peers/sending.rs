@@ -17,6 +17,9 @@ use crate::proxy::ledger::{self, TRAILER};
 /// The authority of every request.
 pub(crate) const AUTHORITY: &str = "front.test";
 
+/// Connections that a client tries for one request, until one takes it.
+pub(crate) const CONNECTIONS: u32 = 3;
+
 /// The scheme of every request of a run.
 pub(crate) fn scheme(plan: &Plan) -> &'static str {
     if plan.wire.tls { "https" } else { "http" }

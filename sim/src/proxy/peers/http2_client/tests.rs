@@ -1,6 +1,8 @@
 use tokio::task::spawn_local;
 
-use super::super::client_tests::{GET, Raw, connections, ended, hub, put, response, serve, when};
+use super::super::client_tests::{
+    GET, Raw, connections, ended, finish, hub, put, response, serve, when,
+};
 use super::super::frames::{Frame, FrameWriter, flag, kind};
 use super::*;
 use crate::plan::RequestWire;
@@ -16,7 +18,7 @@ async fn run_honest(hub: &Rc<Hub>) {
             spawn_local(serve(Rc::clone(&serving), io));
         }
     });
-    run(Rc::clone(hub), 0, connect).await;
+    finish(run(Rc::clone(hub), 0, connect)).await;
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
@@ -73,7 +75,7 @@ async fn against(
         raw.write(|writer| answer(writer, stream)).await;
         raw.rest().await
     });
-    run(Rc::clone(&hub), 0, connect).await;
+    finish(run(Rc::clone(&hub), 0, connect)).await;
     (hub, proxy.await.expect("the proxy's end"))
 }
 
@@ -105,9 +107,7 @@ async fn every_end_is_distinguished() {
             |writer, stream| {
                 writer.headers(stream, &response("200", &[]), false);
                 writer.go_away(stream, 0);
-                writer.raw(kind::PING, 0, 0, &[0; 8]);
-                // Not the whole frame: the connection ends within it.
-                writer.raw(kind::DATA, 0, stream, b"abc");
+                writer.data(stream, b"abc", false);
             },
             End::Broken,
         ),
@@ -131,7 +131,7 @@ async fn every_end_is_distinguished() {
             raw.write(|writer| answer(writer, stream)).await;
             sleep(Duration::from_millis(100)).await;
         });
-        run(Rc::clone(&hub), 0, connect).await;
+        finish(run(Rc::clone(&hub), 0, connect)).await;
         assert_eq!(ended(&hub, 1).end, end, "{name}");
         assert_eq!(hub.ledger.faults().is_empty(), name != "PUSH_PROMISE", "{name}");
     }
@@ -185,7 +185,7 @@ async fn a_cancelled_request_is_reset_at_its_moment() {
             raw.head().await;
             raw.rest().await
         });
-        run(Rc::clone(&hub), 0, connect).await;
+        finish(run(Rc::clone(&hub), 0, connect)).await;
         let received = ended(&hub, 1);
         assert_eq!((received.end, received.status), (End::Cancelled, None));
         assert_eq!(hub.injected().len(), 1);
@@ -218,7 +218,7 @@ async fn after_a_goaway_there_is_another_connection() {
         second.rest().await;
         fields
     });
-    run(Rc::clone(&hub), 0, connect).await;
+    finish(run(Rc::clone(&hub), 0, connect)).await;
     for id in [1, 2] {
         assert_eq!(ended(&hub, id).end, End::Complete);
     }
@@ -232,7 +232,7 @@ async fn without_a_connection_a_request_is_unprocessed() {
     let hub = hub(1, &[GET], &[]);
     let (connect, accepted) = connections();
     drop(accepted);
-    run(Rc::clone(&hub), 0, connect).await;
+    finish(run(Rc::clone(&hub), 0, connect)).await;
     assert_eq!(ended(&hub, 1).end, End::Unprocessed);
 }
 
