@@ -10,17 +10,17 @@ use crate::proxy::content::{Body, Seen};
 use crate::proxy::hub::Hub;
 use crate::proxy::ledger::{EXECUTION, End, GoneAway, Received, TRAILER};
 
-/// What arrives on a connection of a client.
+/// All that arrives on a connection of a client.
 pub(crate) struct Arrivals {
     hub: Rc<Hub>,
     client: u8,
     connection: u32,
-    /// What this client does must be entered here as well.
+    /// The state of the connection. This client enters what it does.
     pub(crate) conduct: Conduct,
     answers: BTreeMap<u32, Answer>,
 }
 
-/// What has arrived on a stream.
+/// All that has arrived on a stream.
 struct Answer {
     received: Received,
     /// True once anything but a WINDOW_UPDATE or PRIORITY arrived.

@@ -1,4 +1,4 @@
-//! What the tests of clients share: a plan, a run, and the proxy's end of connections.
+//! Shared by the tests of clients: a plan, a run, and the proxy's end of connections.
 
 use std::io;
 use std::rc::Rc;
@@ -10,7 +10,7 @@ use h2::{RecvStream, server};
 use http::{HeaderMap, Request, Response};
 use tokio::io::{DuplexStream, ReadHalf, WriteHalf, duplex, split};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::task::spawn_local;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::frames::{Fields, Frame, FrameReader, FrameWriter};
@@ -84,6 +84,12 @@ pub(super) async fn finish(client: impl Future<Output = ()>) {
     timeout(Duration::from_secs(100), client).await.expect("the client comes to its end");
 }
 
+/// Runs a task beside the test.
+#[expect(clippy::disallowed_methods, reason = "a task of the test, on its paused runtime")]
+pub(super) fn spawn<T: 'static>(task: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+    tokio::task::spawn_local(task)
+}
+
 /// The end of the only request with this id.
 pub(super) fn ended(hub: &Hub, id: u32) -> Received {
     assert_eq!(hub.ledger.begun().iter().filter(|(begun, _)| *begun == id).count(), 1);
@@ -99,7 +105,7 @@ pub(super) async fn serve(hub: Rc<Hub>, io: DuplexStream) {
     let mut connection = server::handshake(io).await.expect("the handshake");
     while let Some(accepted) = connection.accept().await {
         let Ok((request, respond)) = accepted else { return };
-        spawn_local(answer(Rc::clone(&hub), request, respond));
+        spawn(answer(Rc::clone(&hub), request, respond));
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use self::connection::{Connection, HeadForm, State};
 use self::habits::{Habits, Manner};
 use super::arrivals::Arrivals;
-use super::frames::{Fields, flag, kind};
+use super::frames::{Fields, kind};
 use super::sending::{AUTHORITY, CONNECTIONS, Patience, Upload, is_of, method, scheme};
 use crate::plan::{Act, Code, Moment, RequestPlan, When};
 use crate::proxy::hub::{Hub, Target};

@@ -62,7 +62,7 @@ impl Direction {
     }
 }
 
-/// What was seen of a connection.
+/// All that was seen of a connection.
 pub(crate) struct Tap {
     pub(crate) arrivals: Arrivals,
     read: Direction,

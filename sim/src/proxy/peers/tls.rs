@@ -50,7 +50,7 @@ pub(crate) const BACKENDS: Identity = Identity {
     key: include_str!("tls/backends-key.pem"),
 };
 
-/// What an end offers in ALPN: one protocol.
+/// The one protocol that an end offers in ALPN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http1,

@@ -37,7 +37,7 @@ pub(super) struct Connection {
     changed: Notify,
 }
 
-/// What is to be written.
+/// The next thing to write.
 enum Out {
     Bytes(Bytes),
     Pause(Duration),
@@ -45,7 +45,7 @@ enum Out {
     End,
 }
 
-/// What the proxy may send on a stream.
+/// The window in which the proxy may send on a stream.
 struct Window {
     granted: i64,
     taken: i64,

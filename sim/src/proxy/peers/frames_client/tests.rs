@@ -1,9 +1,7 @@
 use std::collections::BTreeSet;
 
-use tokio::task::spawn_local;
-
 use super::super::client_tests::{
-    GET, Raw, connections, ended, finish, hub, put, response, serve, when,
+    GET, Raw, connections, ended, finish, hub, put, response, serve, spawn, when,
 };
 use super::super::conduct::{Conduct, Side};
 use super::super::frames::{Frame, FrameWriter, setting};
@@ -37,9 +35,9 @@ async fn an_honest_server_serves_it_fully() {
         let hub = hub(seed, &requests(), &[]);
         let (connect, mut accepted) = connections();
         let serving = Rc::clone(&hub);
-        spawn_local(async move {
+        spawn(async move {
             while let Some(io) = accepted.recv().await {
-                spawn_local(serve(Rc::clone(&serving), io));
+                spawn(serve(Rc::clone(&serving), io));
             }
         });
         finish(run(Rc::clone(&hub), 0, connect)).await;
@@ -121,7 +119,7 @@ async fn it_stays_within_the_rfc_and_uses_all_of_it() {
         let (connect, mut accepted) = connections();
         let judges = Rc::new(RefCell::new(Some(JoinSet::new())));
         let judging = Rc::clone(&judges);
-        let accepting = spawn_local(async move {
+        let accepting = spawn(async move {
             loop {
                 let raw = Raw::accept(&mut accepted).await;
                 judging.borrow_mut().as_mut().expect("it runs").spawn_local(judge(raw));
@@ -149,7 +147,7 @@ async fn tiny_windows_are_kept_to_and_faults_are_noted() {
     for seed in 0..40 {
         let hub = hub(seed, &[GET], &[]);
         let (connect, mut accepted) = connections();
-        let proxy = spawn_local(async move {
+        let proxy = spawn(async move {
             let mut raw = Raw::accept(&mut accepted).await;
             let mut window = 65_535;
             let stream = loop {
@@ -224,7 +222,7 @@ async fn what_the_proxy_may_not_send_is_a_fault() {
     for (what, answer, end) in cases {
         let hub = hub(1, &[GET], &[]);
         let (connect, mut accepted) = connections();
-        spawn_local(async move {
+        spawn(async move {
             let mut raw = Raw::accept(&mut accepted).await;
             let (stream, _) = raw.head().await;
             raw.write(|writer| answer(writer, stream)).await;
@@ -243,7 +241,7 @@ async fn a_cancelled_request_is_reset_at_its_moment() {
         for moment in [Moment::Arrived, Moment::HalfSent, Moment::Sent] {
             let hub = hub(seed, &[put(1, 10_000)], &[when(1, moment, 1_000, Act::Cancel)]);
             let (connect, mut accepted) = connections();
-            let proxy = spawn_local(async move {
+            let proxy = spawn(async move {
                 let mut raw = Raw::accept(&mut accepted).await;
                 raw.head().await;
                 raw.rest().await
@@ -264,16 +262,16 @@ async fn a_goaway_of_the_proxy_leads_to_another_connection() {
     for seed in 0..20 {
         let hub = hub(seed, &[GET, RequestPlan { id: 2, ..GET }], &[]);
         let (connect, mut accepted) = connections();
-        spawn_local(async move {
+        spawn(async move {
             let mut first = Raw::accept(&mut accepted).await;
             first.head().await;
             first.write(|writer| writer.go_away(0, 0)).await;
-            spawn_local(async move { first.rest().await });
+            spawn(async move { first.rest().await });
             loop {
                 let mut next = Raw::accept(&mut accepted).await;
                 let (stream, _) = next.head().await;
                 next.write(|writer| writer.headers(stream, &response("200", &[]), true)).await;
-                spawn_local(async move { next.rest().await });
+                spawn(async move { next.rest().await });
             }
         });
         finish(run(Rc::clone(&hub), 0, connect)).await;
@@ -291,7 +289,7 @@ async fn a_client_that_stops_reading_grants_nothing() {
         let hub = hub(seed, &[RequestPlan { wire, ..GET }], &[stop]);
         let (connect, mut accepted) = connections();
         let serving = Rc::clone(&hub);
-        spawn_local(async move {
+        spawn(async move {
             serve(serving, accepted.recv().await.expect("a connection")).await;
         });
         finish(run(Rc::clone(&hub), 0, connect)).await;

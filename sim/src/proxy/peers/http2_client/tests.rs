@@ -1,7 +1,5 @@
-use tokio::task::spawn_local;
-
 use super::super::client_tests::{
-    GET, Raw, connections, ended, finish, hub, put, response, serve, when,
+    GET, Raw, connections, ended, finish, hub, put, response, serve, spawn, when,
 };
 use super::super::frames::{Frame, FrameWriter, flag, kind};
 use super::*;
@@ -13,9 +11,9 @@ use crate::proxy::ledger::Received;
 async fn run_honest(hub: &Rc<Hub>) {
     let (connect, mut accepted) = connections();
     let serving = Rc::clone(hub);
-    spawn_local(async move {
+    spawn(async move {
         while let Some(io) = accepted.recv().await {
-            spawn_local(serve(Rc::clone(&serving), io));
+            spawn(serve(Rc::clone(&serving), io));
         }
     });
     finish(run(Rc::clone(hub), 0, connect)).await;
@@ -69,7 +67,7 @@ async fn against(
 ) -> (Rc<Hub>, Vec<Frame>) {
     let hub = hub(1, requests, &[]);
     let (connect, mut accepted) = connections();
-    let proxy = spawn_local(async move {
+    let proxy = spawn(async move {
         let mut raw = Raw::accept(&mut accepted).await;
         let (stream, _) = raw.head().await;
         raw.write(|writer| answer(writer, stream)).await;
@@ -125,7 +123,7 @@ async fn every_end_is_distinguished() {
     for (name, answer, end) in cases {
         let hub = hub(1, &[GET], &[]);
         let (connect, mut accepted) = connections();
-        spawn_local(async move {
+        spawn(async move {
             let mut raw = Raw::accept(&mut accepted).await;
             let (stream, _) = raw.head().await;
             raw.write(|writer| answer(writer, stream)).await;
@@ -180,7 +178,7 @@ async fn a_cancelled_request_is_reset_at_its_moment() {
     {
         let hub = hub(1, &[put(1, 10_000)], &[when(1, moment, 1_000, Act::Cancel)]);
         let (connect, mut accepted) = connections();
-        let proxy = spawn_local(async move {
+        let proxy = spawn(async move {
             let mut raw = Raw::accept(&mut accepted).await;
             raw.head().await;
             raw.rest().await
@@ -205,7 +203,7 @@ async fn after_a_goaway_there_is_another_connection() {
     let later = RequestPlan { id: 2, at_us: 50_000, ..GET };
     let hub = hub(1, &[GET, later], &[]);
     let (connect, mut accepted) = connections();
-    let proxy = spawn_local(async move {
+    let proxy = spawn(async move {
         let mut first = Raw::accept(&mut accepted).await;
         let (stream, _) = first.head().await;
         first.write(|writer| writer.go_away(stream, 0)).await;
