@@ -26,6 +26,8 @@ pub(crate) mod frames;
 pub(crate) mod http1_backend;
 pub(crate) mod http1_client;
 pub(crate) mod http1_message;
+#[cfg(test)]
+mod http1_tests;
 pub(crate) mod http2_backend;
 pub(crate) mod frames_client;
 pub(crate) mod http2_client;

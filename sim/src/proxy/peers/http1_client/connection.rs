@@ -168,7 +168,8 @@ impl Connection {
                 Over::Fault(_) => End::Broken,
             });
         }
-        self.give_back(Fate::Unsent);
+        // One that closes before its first request would do so again.
+        self.give_back(if self.begun.get() { Fate::Unsent } else { Fate::NoConnection });
         match over {
             Over::Fault(what) => self.fault(&what),
             Over::Closed => {
@@ -325,10 +326,10 @@ impl Connection {
     ) -> Result<(), Unsent> {
         let head = exchange.head();
         write_piece(writer, head.as_bytes(), false, |_| exchange.note_arrival()).await?;
+        exchange.sent.set(!exchange.has_body());
         // Directives without a delay take effect before the body.
         yield_now().await;
-        if !exchange.has_body() {
-            exchange.sent.set(true);
+        if exchange.sent.get() {
             return Ok(());
         }
         if exchange.request.wire.expects {
@@ -355,6 +356,7 @@ impl Connection {
             let bytes = body.piece(piece.from, piece.length);
             write_piece(writer, &bytes, wire.chunked, |_| {}).await?;
             let sent = piece.from + piece.length as u64;
+            exchange.sent.set(sent == length && !wire.chunked);
             if !half_sent && sent * 2 >= length {
                 half_sent = true;
                 exchange.reached(Moment::HalfSent);

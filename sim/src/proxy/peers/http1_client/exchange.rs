@@ -30,7 +30,7 @@ pub(super) enum Fate {
     Ended,
     /// No byte of it was sent: its connection ended while it waited for its turn.
     Unsent,
-    /// The connection for it could not be opened.
+    /// The connection for it could not be opened, or was closed before its first request.
     NoConnection,
 }
 
