@@ -47,11 +47,11 @@ pub enum Domain {
     WirePlan = 29,
     /// The methods of requests that clients send over HTTP/1.1.
     Http1Method = 35,
-    /// What an HTTP/1.1 client does with the rest of a request that is answered already.
+    /// The choice of an HTTP/1.1 client about the rest of a request that is answered already.
     Http1Upload = 36,
     /// The times that an HTTP/1.1 backend takes for its answers.
     Http1Work = 37,
-    /// What an HTTP/1.1 backend does with the rest of a request that it has answered.
+    /// The choice of an HTTP/1.1 backend about the rest of a request that it has answered.
     Http1Unread = 38,
     /// What an HTTP/2 backend does with a request: its time, and the form of its answer.
     Http2Answers = 40,

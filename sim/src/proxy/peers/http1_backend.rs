@@ -134,7 +134,8 @@ impl Http1Backend {
     }
 
     /// Restarts: refuses dials for a while. If `graceful`, it closes each connection as soon as
-    /// the connection is idle, and breaks the rest at half of the time; otherwise it breaks all now.
+    /// the connection is idle, and breaks the rest at half of the time; otherwise it breaks all
+    /// of them now.
     pub(crate) fn restart(&self, graceful: bool, down_us: u64) {
         self.refuse_dials(down_us);
         if graceful {

@@ -220,7 +220,7 @@ fn lines(block: &[u8]) -> Result<Vec<&[u8]>, String> {
     Ok(lines)
 }
 
-/// What is still to come of the content of a message.
+/// The content of a message that is still to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
     /// This many bytes.

@@ -196,12 +196,19 @@ impl Listener for Listening {
     }
 }
 
-/// What a run leaves.
+/// A run that has ended.
 struct Ran {
     hub: Rc<Hub>,
+    /// The time of its end.
+    at: u64,
 }
 
 impl Ran {
+    /// The run ends now.
+    fn end(hub: Rc<Hub>) -> Self {
+        Self { at: hub.now(), hub }
+    }
+
     /// How a request ended.
     fn received(&self, request: u32) -> Received {
         let all = self.hub.ledger.received();
@@ -266,7 +273,7 @@ where
             () = backend.serve(|| Listening::new(&path)) => unreachable!("it serves for ever"),
             ((), ()) = async { tokio::join!(work, beside) } => {}
         }
-        Ran { hub }
+        Ran::end(hub)
     })
 }
 

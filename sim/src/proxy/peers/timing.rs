@@ -1,4 +1,4 @@
-//! What peers of every protocol share: moments, pauses, and the pieces of a body over time.
+//! Parts that peers of every protocol share: moments, pauses, and the pieces of a body over time.
 
 use std::cell::Cell;
 use std::rc::Rc;

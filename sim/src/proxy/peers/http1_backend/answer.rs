@@ -12,7 +12,7 @@ use crate::proxy::ledger::{self, Answer};
 use crate::proxy::peers::http1_message::{has_no_content, last_chunk, write_piece};
 use crate::proxy::peers::timing::{Pieces, after, sleep_until};
 
-/// What a backend does with the rest of a request that it has answered.
+/// The choice of a backend about the rest of a request that it has answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unread {
     /// Reads it, to keep the connection.

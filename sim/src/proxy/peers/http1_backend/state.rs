@@ -12,7 +12,7 @@ use crate::plan::{Act, BackendPlan, Moment, When};
 use crate::proxy::hub::{Hub, Order, Target};
 use crate::proxy::peers::timing::{Changes, Gate, after};
 
-/// What health checks get until a time: an answer, or none.
+/// The answer to health checks until a time, or none.
 #[derive(Debug, Default)]
 pub(super) struct HealthChecks(Cell<(u64, Option<bool>)>);
 
@@ -22,7 +22,7 @@ impl HealthChecks {
         self.0.set((until, passed));
     }
 
-    /// What a health check gets at this time.
+    /// The answer to a health check at this time.
     pub(super) fn at(&self, now: u64) -> Option<bool> {
         let (until, passed) = self.0.get();
         if now < until { passed } else { Some(true) }

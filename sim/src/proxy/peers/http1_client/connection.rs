@@ -37,7 +37,7 @@ pub(super) struct Connection {
     name: String,
     pipelines: bool,
     jobs: RefCell<VecDeque<Job>>,
-    /// What was begun and has no whole response.
+    /// Requests that were begun and have no whole response.
     in_flight: RefCell<VecDeque<Rc<Exchange>>>,
     /// True while a request is being sent.
     sending: Cell<bool>,

@@ -23,7 +23,7 @@ pub(super) struct Job {
     pub(super) fate: oneshot::Sender<Fate>,
 }
 
-/// What became of a request.
+/// The fate of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     /// It has ended, and its end is in the ledger.

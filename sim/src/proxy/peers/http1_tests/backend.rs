@@ -20,7 +20,7 @@ where
             () = backend.serve(|| Listening::new(&path)) => unreachable!("it serves for ever"),
             () = test(io, Rc::clone(&backend)) => {}
         }
-        Ran { hub }
+        Ran::end(hub)
     })
 }
 

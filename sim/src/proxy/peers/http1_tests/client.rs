@@ -1,5 +1,6 @@
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::*;
@@ -11,15 +12,20 @@ where
     Serving: Future<Output = ()> + 'static,
 {
     simulate(async {
-        let hub = Hub::start(plan);
+        let (hub, tasks) = (Hub::start(plan), RefCell::new(JoinSet::new()));
         let client = Http1Client::new(&hub, 0, |number| {
             let (near, far) = Pipe::pair(1 << 16);
-            drop(tokio::task::spawn_local(serve(number, far)));
+            tasks.borrow_mut().spawn_local(serve(number, far));
             ready(Ok(near))
         });
         client.run().await;
         client.close().await;
-        Ran { hub }
+        let ran = Ran::end(hub);
+        let mut tasks = tasks.take();
+        while let Some(served) = tasks.join_next().await {
+            served.expect("the test holds");
+        }
+        ran
     })
 }
 
@@ -230,7 +236,7 @@ fn a_client_stops_sending_if_the_answer_closes_the_connection() {
         assert_eq!(read_to_end(&mut io).await, b"");
     });
     assert_eq!((ran.received(2).end, ran.received(2).status), (End::Complete, Some(413)));
-    assert!(ran.hub.now() < 1_000 * MILLISECOND);
+    assert!(ran.at < 1_000 * MILLISECOND);
 }
 
 #[test]
@@ -246,7 +252,7 @@ fn a_client_half_closes_after_its_last_request_and_reads_the_answer() {
         sleep(Duration::from_secs(5)).await;
     });
     assert_eq!([2, 3].map(|id| ran.received(id).end), [End::Complete, End::Complete]);
-    assert!(ran.hub.now() < 2_000 * MILLISECOND, "it closes after the answer");
+    assert!(ran.at < 2_000 * MILLISECOND, "it closes after the answer");
 }
 
 #[test]
@@ -275,7 +281,7 @@ fn a_client_reports_its_connections_and_what_it_could_not_send() {
         client.request(request(2), false).await;
         client.request(request(3), false).await;
         client.close().await;
-        Ran { hub }
+        Ran::end(hub)
     });
     let not_sent: Vec<u32> = ran.hub.ledger.all_not_sent().iter().map(|(id, _)| *id).collect();
     assert_eq!(not_sent, [2, 3]);
