@@ -41,10 +41,22 @@ fn line(seed: u64, run: &Run) -> String {
     format!("{seed} {:016x} {} {} {verdict}", run.hash, run.facts, run.time_ns)
 }
 
+/// Checks that this program gives runs a simulated clock and simulated entropy. A run of the
+/// proxy's world checks it as well.
+///
+/// # Errors
+/// If the functions that replace the C library's are not linked.
+pub fn check_program() -> io::Result<()> {
+    #[cfg(feature = "proxy")]
+    crate::outside::check_symbols().map_err(io::Error::other)?;
+    Ok(())
+}
+
 /// Compares the runs of each seed.
 ///
 /// # Errors
-/// If the other process cannot be started, or does not print one line per seed.
+/// If the program is not linked as it must be, or the other process cannot be started, or does not
+/// print one line per seed.
 pub fn examine(
     from: u64,
     seeds: u64,
@@ -52,6 +64,7 @@ pub fn examine(
     world: WorldName,
     progress: impl Fn(u64),
 ) -> io::Result<Vec<Difference>> {
+    check_program()?;
     let other = Command::new(env::current_exe()?)
         .args(["hashes", "--from", &from.to_string(), "--seeds", &seeds.to_string()])
         .args(["--profile", profile.name(), "--world", world.name()])

@@ -75,6 +75,8 @@ pub enum Domain {
     Cuts = 33,
     /// Order of events of the proxy's network at the same instant.
     Simultaneous = 34,
+    /// Entropy of the simulated system; see `outside`.
+    Outside = 90,
 }
 
 /// All draws of one seed.
@@ -84,7 +86,7 @@ pub struct Draws(u64);
 impl Draws {
     /// The draws of a seed.
     #[must_use]
-    pub fn new(seed: u64) -> Self {
+    pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 

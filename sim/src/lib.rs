@@ -8,6 +8,7 @@
 //! | [`checker`] | an independent model of the pool's facts and orders |
 //! | [`coverage`] | the table cells and rare situations that were met |
 //! | [`run`] | one run: from a plan to a verdict |
+//! | `outside` | the clock and the entropy of a run; what code may not reach past the seams |
 
 pub mod batch;
 pub mod checker;
@@ -20,6 +21,8 @@ pub mod faults;
 pub mod fuzz;
 pub mod html;
 pub mod mutants;
+#[cfg(feature = "proxy")]
+mod outside;
 pub mod plan;
 #[cfg(feature = "proxy")]
 mod proxy;

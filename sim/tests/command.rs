@@ -113,3 +113,9 @@ fn a_small_scope_is_searched_completely() {
     let output = sim(&["exhaust", "--states", "10"]);
     assert_eq!(output.status.code(), Some(4), "{}", text(&output));
 }
+
+/// The command checks itself in `doctor`; this checks programs that only use the library.
+#[test]
+fn a_program_with_this_library_has_a_simulated_clock_and_entropy() {
+    sim::doctor::check_program().expect("the library's functions are linked");
+}
