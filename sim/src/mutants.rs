@@ -1,21 +1,84 @@
-//! Mutation test: known bugs of real pools, as patches of this one. Each is applied to a copy of
-//! the repository; the simulator is built with it and must find it.
+//! Mutation test: known bugs of real pools and proxies, as patches of this one. Each is applied to a
+//! copy of the repository; the simulator is built with it and must find it.
 
+mod copy;
+mod patch;
 mod runner;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
-use runner::MutantRunner;
+use runner::Worker;
 
-pub use runner::{Fate, Patch};
+pub use patch::Patch;
+pub use runner::Fate;
 
-/// The patch that CI plants to check that the simulator finds bugs.
-pub const CANARY: &str = "reuse-after-goaway";
+/// Workers at most: each has a build of its own, of some 300 MB.
+const WORKERS_MAX: usize = 4;
+
+/// A bank of patches, and the world that must find the bugs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Bank {
+    /// `src/pool`, in the world of the pool.
+    Pool,
+    /// `src/proxy`, in the world of the proxy.
+    Proxy,
+}
+
+impl Bank {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Pool => "pool",
+            Self::Proxy => "proxy",
+        }
+    }
+
+    /// The directory of its patches, from the root.
+    fn directory(self) -> &'static str {
+        match self {
+            Self::Pool => "sim/mutants",
+            Self::Proxy => "sim/mutants/proxy",
+        }
+    }
+
+    /// The patch that CI plants to check that the simulator finds bugs.
+    #[must_use]
+    pub fn canary(self) -> &'static str {
+        match self {
+            Self::Pool => "reuse-after-goaway",
+            Self::Proxy => "trailers-lost",
+        }
+    }
+
+    /// The pool is built without the shell around it. Most time of a run in the world of the proxy is
+    /// spent in libraries, and most time of a build in the pool's world.
+    fn build_arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Pool => {
+                &["--no-default-features", "--config", r#"profile.release.package."*".opt-level=0"#]
+            }
+            Self::Proxy => &[],
+        }
+    }
+
+    /// Arguments of `run` and `replay`.
+    fn run_arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Pool => &[],
+            Self::Proxy => &["--world", "proxy"],
+        }
+    }
+}
 
 /// The mutants to run.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Wish {
+    /// The bank: patches of the pool or of the proxy
+    #[arg(long, value_enum, default_value_t = Bank::Pool, value_name = "WORLD")]
+    pub world: Bank,
     /// Only mutants whose name contains this
     #[arg(long, value_name = "TEXT")]
     pub only: Option<String>,
@@ -52,14 +115,15 @@ impl Mutant {
     }
 }
 
-/// Runs the mutants one after the other. Calls `say` with progress messages.
+/// Runs the mutants. Calls `say` with progress messages.
 ///
 /// # Errors
-/// If the root has no mutants, a header is incomplete, or the copies cannot be made.
-pub fn run(wish: &Wish, say: impl Fn(&str)) -> Result<Vec<Mutant>, String> {
-    let patches = runner::patches(&wish.root)?;
+/// If the root has no mutants, a header is incomplete, or the copies cannot be made or do not pass
+/// without a patch.
+pub fn run(wish: &Wish, say: impl Fn(&str) + Sync) -> Result<Vec<Mutant>, String> {
+    let patches = patch::read_bank(&wish.root.join(wish.world.directory()))?;
     let wanted = |patch: &Patch| match (&wish.only, wish.canary) {
-        (_, true) => patch.name == CANARY,
+        (_, true) => patch.name == wish.world.canary(),
         (Some(text), false) => patch.name.contains(text.as_str()),
         (None, false) => true,
     };
@@ -67,18 +131,60 @@ pub fn run(wish: &Wish, say: impl Fn(&str)) -> Result<Vec<Mutant>, String> {
     if wanted.is_empty() {
         return Err("no mutant of that name".to_owned());
     }
-    let runner = MutantRunner::open(&wish.root)?;
-    let mut mutants = Vec::new();
-    for patch in wanted {
-        say(&format!("{}: {}", patch.name, patch.bug));
-        let fate = match runner.try_patch(&patch, wish.seeds, wish.canary) {
-            Ok(fate) => fate,
-            Err(text) => Fate::Broken(text),
-        };
-        say(&format!("  {}", describe(&fate)));
-        mutants.push(Mutant { patch, fate });
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let workers = processors.min(wanted.len()).min(WORKERS_MAX);
+    let mut workers: Vec<_> = (0..workers)
+        .map(|number| Worker::new(&wish.root, wish.world, number, processors / workers))
+        .collect::<Result<_, _>>()?;
+    let (first, others) = workers.split_first_mut().expect("there is a processor");
+    say("building without a patch");
+    let share = std::mem::replace(&mut first.processors, processors);
+    first.prepare()?;
+    first.processors = share;
+    for other in &*others {
+        other.adopt_build(first)?;
     }
-    Ok(mutants)
+    let queue = Queue { wish, patches: &wanted, next: AtomicUsize::new(0), say: &say };
+    let (found, errors) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        let (queue, found, errors) = (&queue, &found, &errors);
+        for other in &*others {
+            scope.spawn(move || match other.prepare() {
+                Ok(()) => queue.work(other, found),
+                Err(error) => errors.lock().expect("no panic").push(error),
+            });
+        }
+        queue.work(first, found);
+    });
+    if let Some(error) = errors.into_inner().expect("no panic").pop() {
+        return Err(error);
+    }
+    let mut found = found.into_inner().expect("no panic");
+    found.sort_by_key(|(place, _)| *place);
+    Ok(found.into_iter().map(|(_, mutant)| mutant).collect())
+}
+
+/// The patches that workers take one by one.
+struct Queue<'a, S> {
+    wish: &'a Wish,
+    patches: &'a [Patch],
+    next: AtomicUsize,
+    say: &'a S,
+}
+
+impl<S: Fn(&str)> Queue<'_, S> {
+    /// Tries patches until there are none left.
+    fn work(&self, worker: &Worker, found: &Mutex<Vec<(usize, Mutant)>>) {
+        loop {
+            let place = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(patch) = self.patches.get(place) else { return };
+            let tried = worker.try_patch(patch, self.wish.seeds, self.wish.canary);
+            let fate = tried.unwrap_or_else(Fate::Broken);
+            (self.say)(&format!("{}: {}\n  {}", patch.name, patch.bug, describe(&fate)));
+            let mutant = Mutant { patch: patch.clone(), fate };
+            found.lock().expect("no panic").push((place, mutant));
+        }
+    }
 }
 
 fn describe(fate: &Fate) -> String {

@@ -1,33 +1,30 @@
 //! The mutant runner: copies the sources under `target`, patches, builds and runs them.
+//!
+//! Several workers, each with its own copy and its own build, which is incremental: after the first,
+//! a build costs what the patch changes.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use super::Bank;
+use super::copy::synchronise;
+use super::patch::Patch;
 
 /// The files needed to build the simulator.
 const COPIED: [&str; 6] = ["Cargo.toml", "Cargo.lock", "src", "sim", "fuzz", "benches"];
-/// The build is for one short run: the settings that make a release build slow are off.
-const QUICK: [&str; 3] = [
+/// Changes of the release profile, for builds that are short and run for seconds.
+const QUICK: [&str; 4] = [
     "profile.release.lto=false",
-    "profile.release.codegen-units=16",
     "profile.release.debug=false",
+    "profile.release.incremental=true",
+    "profile.release.opt-level=2",
 ];
-
-/// A patch and its header.
-#[derive(Clone, Debug)]
-pub struct Patch {
-    /// Its name.
-    pub name: String,
-    /// Its file.
-    pub path: PathBuf,
-    /// The bug it plants.
-    pub bug: String,
-    /// The real bugs it is modelled on.
-    pub source: String,
-    /// The invariants expected to break, separated by `, `.
-    pub caught_by: String,
-}
+/// Seeds that must pass without a patch.
+const GREEN_SEEDS: u64 = 1_000;
+/// The longest run of a mutant. A bug can stop time.
+const RUN_MAX: Duration = Duration::from_secs(600);
 
 /// The result of a mutant.
 #[derive(Clone, Debug)]
@@ -43,161 +40,207 @@ pub enum Fate {
     },
     /// No seed found it.
     Alive,
-    /// It does not apply or compile, or (the canary) does not replay.
+    /// It does not apply or compile, does not end, or (the canary) does not replay.
     Broken(String),
 }
 
-/// A directory for copies.
-pub(super) struct MutantRunner {
+/// A copy of the sources and the builds of it.
+pub(super) struct Worker {
     root: PathBuf,
+    bank: Bank,
     place: PathBuf,
+    /// Processors that it may use.
+    pub(super) processors: usize,
 }
 
-/// Reads all mutant patches.
-pub(super) fn patches(root: &Path) -> Result<Vec<Patch>, String> {
-    let bank = root.join("sim/mutants");
-    let entries = fs::read_dir(&bank).map_err(|error| format!("{}: {error}", bank.display()))?;
-    let mut paths: Vec<_> = entries
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| path.extension() == Some(OsStr::new("patch")))
-        .collect();
-    paths.sort();
-    paths.into_iter().map(read_patch).collect()
-}
-
-fn read_patch(path: PathBuf) -> Result<Patch, String> {
-    let shown = path.display().to_string();
-    let text = fs::read_to_string(&path).map_err(|error| format!("{shown}: {error}"))?;
-    let header = |name: &str| {
-        let found = text.lines().find_map(|line| line.strip_prefix(name));
-        found
-            .map(|value| value.trim().to_owned())
-            .filter(|value| !value.is_empty())
-            .ok_or_else(|| format!("{shown}: expected a line `{name} …` before the diff"))
-    };
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Patch {
-        name: stem,
-        bug: header("Bug:")?,
-        source: header("Source:")?,
-        caught_by: header("Caught-by:")?,
-        path,
-    })
-}
-
-impl MutantRunner {
-    pub(super) fn open(root: &Path) -> Result<Self, String> {
+impl Worker {
+    pub(super) fn new(
+        root: &Path,
+        bank: Bank,
+        number: usize,
+        processors: usize,
+    ) -> Result<Self, String> {
         let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
-        let place = root.join("target/mutants");
+        let place = root.join(format!("target/mutants/{}-{number}", bank.name()));
         fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
-        Ok(Self { root, place })
+        Ok(Self { root, bank, place, processors })
     }
 
-    /// Copies the sources, applies the patch, builds and runs.
+    /// Copies the builds of another worker, which is idle. The dependencies are the same.
+    pub(super) fn adopt_build(&self, other: &Self) -> Result<(), String> {
+        if self.build_directory().exists() {
+            return Ok(());
+        }
+        // The times of files matter to Cargo.
+        let directories = [other.build_directory(), self.build_directory()];
+        succeed("cp -a", Command::new("cp").arg("-a").args(directories).output()).map(drop)
+    }
+
+    /// Builds the sources without a patch; some seeds must pass.
+    pub(super) fn prepare(&self) -> Result<(), String> {
+        self.copy()?;
+        self.build()?;
+        fs::copy(self.program(), self.unchanged())
+            .map_err(|error| format!("{}: {error}", self.unchanged().display()))?;
+        match self.find(GREEN_SEEDS)? {
+            Fate::Alive => Ok(()),
+            Fate::Dead { invariant, .. } => Err(format!("without a patch, {invariant} breaks")),
+            Fate::Broken(text) => Err(format!("without a patch: {text}")),
+        }
+    }
+
+    fn sources(&self) -> PathBuf {
+        self.place.join("copy")
+    }
+
+    fn build_directory(&self) -> PathBuf {
+        self.place.join("build")
+    }
+
+    fn program(&self) -> PathBuf {
+        self.build_directory().join("release/sim")
+    }
+
+    /// The program without a patch.
+    fn unchanged(&self) -> PathBuf {
+        self.place.join("unchanged")
+    }
+
+    /// Applies the patch to the sources, builds and runs.
     pub(super) fn try_patch(
         &self,
         patch: &Patch,
         seeds: u64,
         replays: bool,
     ) -> Result<Fate, String> {
-        let copy = self.place.join("work");
-        if copy.exists() {
-            fs::remove_dir_all(&copy).map_err(|error| format!("{}: {error}", copy.display()))?;
+        self.copy()?;
+        self.apply(patch)?;
+        self.build()?;
+        let same = fs::read(self.program()).ok() == fs::read(self.unchanged()).ok();
+        if same {
+            return Err("the build is the same as without the patch".to_owned());
         }
+        let fate = self.find(seeds)?;
+        if let (true, Fate::Dead { invariant, elements, .. }) = (replays, &fate) {
+            self.replay(invariant, *elements)?;
+        }
+        Ok(fate)
+    }
+
+    /// Brings the copy up to date with the sources; takes an earlier patch back.
+    fn copy(&self) -> Result<(), String> {
         for name in COPIED {
             let from = self.root.join(name);
             if from.exists() {
-                copy_tree(&from, &copy.join(name))
+                synchronise(&from, &self.sources().join(name))
                     .map_err(|error| format!("copying {name}: {error}"))?;
             }
         }
-        self.apply(patch, &copy)?;
-        self.build(&copy)?;
-        self.find(seeds, replays)
+        Ok(())
     }
 
-    fn apply(&self, patch: &Patch, copy: &Path) -> Result<(), String> {
+    fn apply(&self, patch: &Patch) -> Result<(), String> {
         // Outside of any repository, so that git applies the patch to the copy and not to a
         // repository around it.
         let output = Command::new("git")
             .args(["apply", "--whitespace=nowarn"])
             .arg(fs::canonicalize(&patch.path).map_err(|error| error.to_string())?)
             .env("GIT_CEILING_DIRECTORIES", &self.place)
-            .current_dir(copy)
+            .current_dir(self.sources())
             .output();
         succeed("git apply", output).map(drop)
     }
 
-    fn build(&self, copy: &Path) -> Result<(), String> {
+    fn build(&self) -> Result<(), String> {
         let mut command = Command::new("cargo");
         command.args(["build", "--quiet", "--release", "--package", "sim"]);
+        command.args(["--jobs", &self.processors.to_string()]);
+        command.args(self.bank.build_arguments());
         for setting in QUICK {
             command.args(["--config", setting]);
         }
-        command.arg("--target-dir").arg(self.place.join("build")).current_dir(copy);
+        command.arg("--target-dir").arg(self.build_directory()).current_dir(self.sources());
         succeed("cargo build", command.output()).map(drop)
     }
 
-    fn find(&self, seeds: u64, replays: bool) -> Result<Fate, String> {
-        let kept = self.place.join("kept");
-        let program = self.place.join("build/release/sim");
-        let output = Command::new(&program)
-            .args(["run", "--from", "0", "--json", "--seeds", &seeds.to_string(), "--keep"])
-            .arg(&kept)
+    fn find(&self, seeds: u64) -> Result<Fate, String> {
+        let _ = fs::remove_dir_all(self.kept());
+        let child = Command::new(self.program())
+            .args(["run", "--from", "0", "--json", "--seeds", &seeds.to_string()])
+            .args(["--jobs", &self.processors.to_string()])
+            .args(self.bank.run_arguments())
+            .arg("--keep")
+            .arg(self.kept())
             .stdin(Stdio::null())
-            .output()
-            .map_err(|error| format!("{}: {error}", program.display()))?;
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn();
+        let child = child.map_err(|error| format!("{}: {error}", self.program().display()))?;
+        let Some(output) = within(child, RUN_MAX).map_err(|error| error.to_string())? else {
+            return Ok(Fate::Broken(format!("no end within {} s", RUN_MAX.as_secs())));
+        };
         let answer: serde_json::Value = serde_json::from_slice(&output.stdout)
             .map_err(|error| format!("the mutant's output: {error}"))?;
         let failure = &answer["failure"];
         if failure.is_null() {
             return Ok(Fate::Alive);
         }
-        let text = |name: &str| failure[name].as_str().unwrap_or_default().to_owned();
         let number = |name: &str| failure[name].as_u64().unwrap_or_default();
-        let (invariant, elements) = (text("invariant"), number("elements"));
-        if replays {
-            replay(&program, &text("plan"), &invariant, elements)?;
+        Ok(Fate::Dead {
+            seeds: number("place") + 1,
+            invariant: failure["invariant"].as_str().unwrap_or_default().to_owned(),
+            elements: number("elements"),
+        })
+    }
+
+    /// The directory of the plan of a failure.
+    fn kept(&self) -> PathBuf {
+        self.place.join("kept")
+    }
+
+    /// Checks that the shrunk plan is small, fails in the same way in the mutant, and passes without
+    /// the patch.
+    fn replay(&self, invariant: &str, elements: u64) -> Result<(), String> {
+        if elements > 12 {
+            return Err(format!("shrunk to {elements} elements only, expected at most 12"));
         }
-        Ok(Fate::Dead { seeds: number("place") + 1, invariant, elements })
+        let plans = fs::read_dir(self.kept()).map_err(|error| error.to_string())?;
+        let plan = plans.flatten().next().ok_or("the mutant kept no plan")?.path();
+        let replay = |program: PathBuf| {
+            let output = Command::new(program)
+                .arg("replay")
+                .args(self.bank.run_arguments())
+                .arg(&plan)
+                .output()
+                .map_err(|error| format!("replay: {error}"))?;
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            Ok::<_, String>((output.status.success(), text))
+        };
+        let (passes, text) = replay(self.program())?;
+        if passes || !text.contains(&format!("FAIL {invariant}")) {
+            return Err(format!("the shrunk plan does not break {invariant} when replayed"));
+        }
+        let (passes, text) = replay(self.unchanged())?;
+        if !passes {
+            let last = text.lines().last().unwrap_or_default();
+            return Err(format!("the plan fails without the patch too: {last}"));
+        }
+        Ok(())
     }
 }
 
-/// Checks that the shrunk plan is small, fails in the same way in the mutant, and passes in the
-/// unchanged pool.
-fn replay(program: &Path, plan: &str, invariant: &str, elements: u64) -> Result<(), String> {
-    if elements > 12 {
-        return Err(format!("shrunk to {elements} elements only, expected at most 12"));
-    }
-    let output = Command::new(program).args(["replay", plan]).output();
-    let output = output.map_err(|error| format!("replay: {error}"))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    if output.status.success() || !text.contains(&format!("FAIL {invariant}")) {
-        return Err(format!("the shrunk plan does not break {invariant} when replayed"));
-    }
-    let text = fs::read_to_string(plan).map_err(|error| format!("{plan}: {error}"))?;
-    let plan = crate::plan::read(&text)?;
-    match crate::run::judge(&plan).violation {
-        None => Ok(()),
-        Some(violation) => Err(format!("the unchanged pool fails too: {}", violation.invariant)),
-    }
-}
-
-fn copy_tree(from: &Path, to: &Path) -> std::io::Result<()> {
-    if from.is_file() {
-        if let Some(parent) = to.parent() {
-            fs::create_dir_all(parent)?;
+/// Waits for the end of a process whose output is short; `None` if it had to be stopped.
+fn within(mut child: Child, limit: Duration) -> std::io::Result<Option<Output>> {
+    let step = Duration::from_millis(5);
+    for _ in 0..limit.as_millis() / step.as_millis() {
+        if child.try_wait()?.is_some() {
+            return child.wait_with_output().map(Some);
         }
-        return fs::copy(from, to).map(drop);
+        std::thread::sleep(step);
     }
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        if entry.file_name() != "target" {
-            copy_tree(&entry.path(), &to.join(entry.file_name()))?;
-        }
-    }
-    Ok(())
+    child.kill()?;
+    child.wait()?;
+    Ok(None)
 }
 
 fn succeed(name: &str, output: std::io::Result<Output>) -> Result<Output, String> {
