@@ -63,6 +63,8 @@ baton::words! {
         Recovery = "recovery",
         /// Nothing remains after a shutdown.
         Quiescence = "quiescence",
+        /// A run is a function of its plan: nothing reaches past the seams.
+        NothingFromOutside = "nothing-from-outside",
         /// An assertion inside the pool failed, or its own recount.
         PoolAssert = "pool-assert",
         /// A peer of the proxy sees no message or frame that its protocol forbids.

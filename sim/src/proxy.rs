@@ -11,7 +11,7 @@
 //! | `agenda`, `exact` | simulated time, to the nanosecond |
 //! | `hub` | the run as peers see it: moments, directives, what happened |
 //! | `content`, `ledger` | the bodies of messages; what peers know of each request |
-//! | `records` | what judges read once a run is over |
+//! | `records`, `judges` | what is left once a run is over, and its judgement |
 //! | `ask` | single requests: to the admin interface, and after faults have stopped |
 
 pub(crate) mod agenda;
@@ -27,7 +27,6 @@ pub(crate) mod network;
 mod operator;
 pub(crate) mod peers;
 mod pools;
-pub(crate) mod peers;
 pub(crate) mod records;
 pub(crate) mod run;
 pub(crate) mod settings;

@@ -6,6 +6,7 @@ use std::sync::Once;
 
 use crate::checker::{Invariant, Violation};
 use crate::coverage::Coverage;
+use crate::outside::Tripwire;
 use crate::plan::{Plan, WorldName};
 use crate::trace::Trace;
 use crate::world::World;
@@ -48,7 +49,8 @@ pub fn run(plan: &Plan, coverage: &mut Coverage, trace: &mut Trace) -> Run {
 
 #[cfg(feature = "proxy")]
 fn run_proxy(plan: &Plan, coverage: &mut Coverage, trace: &mut Trace) -> Run {
-    let played = AssertUnwindSafe(|| crate::proxy::run::run(plan, coverage, trace));
+    let played =
+        AssertUnwindSafe(|| crate::proxy::run::run(plan, Tripwire::Count, coverage, trace));
     match panic::catch_unwind(played) {
         Ok(ended) => {
             let hash = trace.hash() ^ ended.bytes_hash;

@@ -15,9 +15,9 @@ use super::network::{Key, Network, Stream, client_address};
 use super::peers::http1_backend::{Accepted, Http1Backend};
 use super::peers::http1_client::Http1Client;
 use super::peers::http2_backend::Http2Backend;
-use super::peers::http2_client;
 use super::peers::service::Incoming;
 use super::peers::tls::{self, Protocol};
+use super::peers::{frames_client, http2_client};
 use super::settings;
 use crate::plan::{Act, ClientPlan, ClientProtocol, Direction, Health, WireEffect};
 
@@ -89,7 +89,7 @@ impl Cast {
                     clients.spawn_local(http2_client::run(hub, index, connect))
                 }
                 ClientProtocol::Frames => {
-                    clients.spawn_local(http2_client::run(hub, index, connect))
+                    clients.spawn_local(frames_client::run(hub, index, connect))
                 }
             };
         }

@@ -38,8 +38,17 @@ thread_local! {
 /// # Panics
 /// If such a runtime is running on this thread.
 pub(crate) fn run<F: Future>(future: F) -> F::Output {
+    run_with(|_| (), future)
+}
+
+/// The same with a runtime that `prepare` changes before it is built.
+///
+/// # Panics
+/// As [`run`].
+pub(crate) fn run_with<F: Future>(prepare: impl FnOnce(&mut Builder), future: F) -> F::Output {
     let mut builder = Builder::new_current_thread();
     builder.enable_time().start_paused(true).on_thread_park(idle);
+    prepare(&mut builder);
     let runtime = builder.build_local(LocalOptions::default());
     let runtime = runtime.expect("a runtime without an event queue needs nothing of the system");
     let result = runtime.block_on(async {

@@ -24,12 +24,10 @@ use super::network::{Listening, Network};
 use super::peers::tls;
 use super::pools::Pools;
 use crate::draw::Domain;
+use crate::outside::EPOCH_S;
 
 /// A run with more polls of tasks than this is considered endless.
 const POLLS_MAX: u64 = 5_000_000;
-
-/// The time of day when a run starts, in seconds since 1970: in the year 2026.
-const START_SECONDS: u64 = 1_780_000_000;
 
 /// A file of the machine.
 struct File {
@@ -164,7 +162,7 @@ impl System for Machine {
     }
 
     fn wall_clock(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(START_SECONDS) + Duration::from_nanos(self.hub.now())
+        UNIX_EPOCH + Duration::from_secs(EPOCH_S) + Duration::from_nanos(self.hub.now())
     }
 
     fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {

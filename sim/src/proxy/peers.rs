@@ -23,13 +23,13 @@ pub(crate) mod conduct;
 pub(crate) mod exchange;
 pub(crate) mod fate;
 pub(crate) mod frames;
+pub(crate) mod frames_client;
 pub(crate) mod http1_backend;
 pub(crate) mod http1_client;
 pub(crate) mod http1_message;
 #[cfg(test)]
 mod http1_tests;
 pub(crate) mod http2_backend;
-pub(crate) mod frames_client;
 pub(crate) mod http2_client;
 pub(crate) mod http2_library_backend;
 pub(crate) mod pace;

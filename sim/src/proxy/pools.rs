@@ -117,10 +117,8 @@ impl Pools {
     /// Notes the verdict of a pool's checker.
     fn note(&self, judged: &Judged, verdict: Result<Handled, Violation>) {
         if let Err(violation) = verdict {
-            let what = format!(
-                "worker {}, cluster {}: {}",
-                judged.worker, judged.cluster, violation.what
-            );
+            let what =
+                format!("worker {}, cluster {}: {}", judged.worker, judged.cluster, violation.what);
             self.violate(Violation { what, ..violation });
         }
     }

@@ -23,9 +23,10 @@ use super::operator::Operator;
 use super::peers::tls;
 use super::pools::Pools;
 use super::records::Records;
-use super::{ledger, settings};
+use super::{judges, ledger, settings};
 use crate::checker::{Invariant, Violation};
 use crate::coverage::Coverage;
+use crate::outside::{self, Inside, Tripwire};
 use crate::plan::{Health, Plan};
 use crate::trace::Trace;
 
@@ -48,9 +49,20 @@ pub(crate) struct Ended {
 }
 
 /// Runs a plan.
-pub(crate) fn run(plan: &Plan, coverage: &mut Coverage, trace: &mut Trace) -> Ended {
+pub(crate) fn run(
+    plan: &Plan,
+    tripwire: Tripwire,
+    coverage: &mut Coverage,
+    trace: &mut Trace,
+) -> Ended {
     let pools = Pools::new(plan.pool.generations, std::mem::take(coverage), std::mem::take(trace));
-    let ended = exact::run(Scene::play(plan.clone(), Rc::clone(&pools)));
+    let inside = Inside::enter(plan.seed, tripwire);
+    let scene = Scene::play(plan.clone(), Rc::clone(&pools));
+    let mut ended = exact::run_with(outside::follow_clock, scene);
+    if let Some(reached) = inside.leave().reached.first() {
+        let (invariant, what) = (Invariant::NothingFromOutside, reached.to_string());
+        ended.violation.get_or_insert(Violation { invariant, what });
+    }
     (*coverage, *trace) = pools.take();
     ended
 }
@@ -66,6 +78,7 @@ struct Scene {
     healed_at: Cell<u64>,
     recovered: Cell<Option<bool>>,
     metrics: RefCell<Option<String>>,
+    asked_at: Cell<u64>,
     state: RefCell<Option<String>>,
 }
 
@@ -96,6 +109,7 @@ impl Scene {
             healed_at: Cell::new(0),
             recovered: Cell::new(None),
             metrics: RefCell::default(),
+            asked_at: Cell::new(0),
             state: RefCell::default(),
         });
         let mut proxy = scene.start_proxy();
@@ -139,6 +153,7 @@ impl Scene {
             self.recovered.set(Some(self.recover().await));
         }
         let text = |reply: super::ask::Reply| String::from_utf8_lossy(&reply.body).into_owned();
+        self.asked_at.set(self.hub.now());
         *self.metrics.borrow_mut() = self.operator.ask("GET", "/metrics").await.map(text);
         *self.state.borrow_mut() = self.operator.ask("GET", "/pools").await.map(text);
         self.machine.send_signal(Signal::Stop);
@@ -215,6 +230,7 @@ impl Scene {
             hub: Rc::clone(&self.hub),
             lines: self.machine.lines(),
             metrics: self.metrics.take(),
+            metrics_asked_at: self.asked_at.get(),
             pools: self.state.take(),
             ended_in_time,
             tasks_left: self.machine.tasks_left(),
@@ -233,11 +249,7 @@ impl Scene {
         let violation = crate::run::panicked()
             .map(|what| Violation { invariant: Invariant::PoolAssert, what })
             .or_else(|| self.pools.violation())
-            .or_else(|| judge(&records).err());
+            .or_else(|| judges::judge(&records).err());
         Ended { violation, time_ns: self.hub.now(), bytes_hash: self.network.hash() }
     }
-}
-
-fn judge(_: &Records) -> crate::checker::Verdict {
-    Ok(())
 }
