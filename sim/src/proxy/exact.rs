@@ -11,7 +11,8 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::runtime::Builder;
+use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use super::agenda::{Agenda, Place};
@@ -49,9 +50,12 @@ pub(crate) fn run_with<F: Future>(prepare: impl FnOnce(&mut Builder), future: F)
     let mut builder = Builder::new_current_thread();
     builder.enable_time().start_paused(true).on_thread_park(idle);
     prepare(&mut builder);
-    let runtime = builder.build_local(LocalOptions::default());
+    let runtime = builder.build();
     let runtime = runtime.expect("a runtime without an event queue needs nothing of the system");
-    let result = runtime.block_on(async {
+    // Not a local runtime: there, tasks of a set within it would outlive that set, and a worker
+    // whose set is dropped would go on.
+    let tasks = LocalSet::new();
+    let result = tasks.block_on(&runtime, async {
         let sleepers = Agenda::new(Ties::Fifo, Draws::new(0), 1);
         let time = Time { start: now(), sleepers, barrier: None };
         let before = TIME.replace(Some(time));
@@ -60,6 +64,7 @@ pub(crate) fn run_with<F: Future>(prepare: impl FnOnce(&mut Builder), future: F)
         let _ends = Ends;
         future.await
     });
+    drop(tasks);
     drop(runtime);
     result
 }

@@ -2,7 +2,7 @@
 //! the judges.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -46,7 +46,7 @@ pub(crate) struct Machine {
     /// Lines of the logs, with the time when they were written.
     lines: RefCell<Vec<(u64, String)>>,
     /// Tasks that have not ended.
-    tasks: RefCell<BTreeSet<u64>>,
+    tasks: RefCell<BTreeMap<u64, &'static str>>,
     tasks_started: Cell<u64>,
     polls: Cell<u64>,
     entropy_drawn: Cell<u64>,
@@ -95,9 +95,9 @@ impl Machine {
         self.lines.borrow().clone()
     }
 
-    /// The number of the proxy's tasks that have not ended.
-    pub(crate) fn tasks_left(&self) -> usize {
-        self.tasks.borrow().len()
+    /// The proxy's tasks that have not ended, by the names of their futures.
+    pub(crate) fn tasks_left(&self) -> Vec<&'static str> {
+        self.tasks.borrow().values().copied().collect()
     }
 
     /// True if the run has had so many polls that it is considered endless.
@@ -198,10 +198,10 @@ impl System for Machine {
         self.lines.borrow_mut().extend(lines);
     }
 
-    fn task_starts(&self) -> u64 {
+    fn task_starts(&self, name: &'static str) -> u64 {
         let number = self.tasks_started.get();
         self.tasks_started.set(number + 1);
-        self.tasks.borrow_mut().insert(number);
+        self.tasks.borrow_mut().insert(number, name);
         number
     }
 

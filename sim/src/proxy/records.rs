@@ -20,7 +20,7 @@ pub(crate) struct Records {
     /// True if the proxy ended by itself after the order to stop, within its bound.
     pub(crate) ended_in_time: bool,
     /// Tasks of the proxy that had not ended when it had.
-    pub(crate) tasks_left: usize,
+    pub(crate) tasks_left: Vec<&'static str>,
     /// Pools that had not ended when it had.
     pub(crate) pools_left: u64,
     /// The things left on the network when the proxy had ended and the peers had closed.

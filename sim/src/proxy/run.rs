@@ -159,6 +159,8 @@ impl Scene {
         self.machine.send_signal(Signal::Stop);
         let drain = plan.pool.config.timeouts.drain + CLOSE_TIME;
         let ended = timeout(drain, proxy).await;
+        // Peers see the end of their connections, and systems give up dead paths.
+        sleep(CLOSE_TIME).await;
         backends.shutdown().await;
         matches!(ended, Ok(Ok(true)))
     }

@@ -1,6 +1,7 @@
 //! The operating system as the simulator plays it. Everything that the shell asks of its system
 //! goes to the [`System`] that is installed on this thread.
 
+use std::any::type_name;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt;
@@ -77,8 +78,8 @@ pub trait System {
     /// Takes lines of a log, with their line breaks. `file` is `None` for standard error.
     fn write_lines(&self, file: Option<&Path>, lines: &[u8]);
 
-    /// A task starts. Returns its number.
-    fn task_starts(&self) -> u64;
+    /// A task starts, whose future has a type of this name. Returns its number.
+    fn task_starts(&self, name: &'static str) -> u64;
 
     /// Returns true if a poll of a task is to be delayed: the task wakes itself and is polled again
     /// after the others that are ready.
@@ -484,7 +485,7 @@ impl Drop for Alive {
 
 /// The future of a task, as it is spawned.
 pub(super) fn task<F: Future<Output = ()>>(future: F) -> SimulatedTask<F> {
-    SimulatedTask { future, alive: Alive(system().task_starts()), polls: 0 }
+    SimulatedTask { future, alive: Alive(system().task_starts(type_name::<F>())), polls: 0 }
 }
 
 impl<F: Future<Output = ()>> Future for SimulatedTask<F> {

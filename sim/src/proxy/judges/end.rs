@@ -26,7 +26,7 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
         "the proxy did not end in time after the order to stop".to_owned()
     })?;
     let left = Invariant::Quiescence;
-    require(*tasks_left == 0, left, || format!("{tasks_left} tasks have not ended"))?;
+    require(tasks_left.is_empty(), left, || format!("tasks have not ended: {tasks_left:?}"))?;
     require(*pools_left == 0, left, || format!("{pools_left} pools have not ended"))?;
     match &**network_left {
         [] => Ok(()),

@@ -43,7 +43,7 @@ async fn a_good_run_is_good() {
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn the_first_violation_in_a_fixed_order_is_returned() {
     let mut scene = Scene::good();
-    scene.tasks_left = 1;
+    scene.tasks_left = vec!["a task"];
     scene.line(1)["status"] = 500.into();
     scene.ends[0].1.status = Some(500);
     let found = judge(&scene.records()).expect_err("three things are wrong");
@@ -51,7 +51,7 @@ async fn the_first_violation_in_a_fixed_order_is_returned() {
     scene.ends[0].1.status = Some(200);
     let found = judge(&scene.records()).expect_err("two things are wrong");
     assert_eq!(found.invariant, Invariant::Quiescence);
-    scene.tasks_left = 0;
+    scene.tasks_left = Vec::new();
     let found = judge(&scene.records()).expect_err("one thing is wrong");
     assert_eq!(found.invariant, Invariant::AccessLog);
 }

@@ -16,7 +16,7 @@ use super::http1_client::Http1Client;
 use crate::faults::{Family, Profile};
 use crate::plan::{
     Act, BackendPlan, BackendWire, ClientPlan, Directive, Moment, Plan, RequestPlan, RequestWire,
-    Span, When, WirePlan,
+    Span, When, WirePlan, WorldName,
 };
 use crate::proxy::hub::Hub;
 use crate::proxy::ledger::{End, Execution, Received};
@@ -56,7 +56,7 @@ fn plan(requests: Vec<RequestPlan>) -> Plan {
         directives: Vec::new(),
         deviations: Vec::new(),
         wire: WirePlan { clients: vec![ClientPlan::default()], ..WirePlan::default() },
-        ..crate::faults::plan(1, Profile::Swarm)
+        ..crate::faults::plan(1, Profile::Swarm, WorldName::Pool)
     }
 }
 
@@ -246,7 +246,7 @@ impl Ran {
     }
 
     fn check_no_faults(&self) {
-        assert_eq!(self.hub.ledger.faults(), []);
+        assert_eq!(self.hub.ledger.faults(), Vec::<String>::new());
     }
 }
 

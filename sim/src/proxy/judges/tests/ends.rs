@@ -14,7 +14,7 @@ async fn nothing_is_left() {
         }),
         (Recovery, "no three requests", |scene| scene.recovered = Some(false)),
         (Liveness, "did not end in time", |scene| scene.ended_in_time = false),
-        (Quiescence, "2 tasks", |scene| scene.tasks_left = 2),
+        (Quiescence, "tasks have", |scene| scene.tasks_left = vec!["one", "two"]),
         (Quiescence, "1 pools", |scene| scene.pools_left = 1),
         (Quiescence, "left on the network: a socket", |scene| {
             scene.network_left.push("a socket".to_owned());
