@@ -131,11 +131,13 @@ impl Relayed {
                 self.live.record.backend_response_bytes += length;
                 self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(length));
                 self.tell_progress(length);
-                if self.body.is_end_stream() {
+                // Trailers end a message, and hyper does not poll a body after them.
+                if frame.is_trailers() || self.body.is_end_stream() {
                     self.tell_end();
                 }
             }
-            Poll::Ready(None) => self.tell_end(),
+            Poll::Ready(None) if !self.is_over() => self.tell_end(),
+            Poll::Ready(None) => {}
             Poll::Ready(Some(Err(failure))) => {
                 let (stream, failure) = (self.stream, *failure);
                 self.live.fail(stream, failure);

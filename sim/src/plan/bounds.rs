@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Act, Health, Plan};
+use super::{Act, BackendPlan, Health, Plan};
 
 impl Plan {
     /// The longest time that anything may take once faults have stopped, in nanoseconds, computed
@@ -45,33 +45,56 @@ impl Plan {
     }
 
     /// True if a proxy with this configuration can succeed on this network once faults have
-    /// stopped: its timeouts leave time for a dial and a response of every healthy backend. The
-    /// pool's world decides this for itself, with what it knows of the run.
+    /// stopped. The pool's world decides this for itself, with what it knows of the run.
     #[must_use]
     pub fn is_recoverable(&self) -> bool {
-        let network = &self.network;
-        let config = &self.pool.config;
-        let time = |time: Duration| time.as_micros() as u64;
-        let timeouts = &config.timeouts;
-        // Handshakes, and rounding to the timers' resolution at both ends.
-        let trip = 4 * network.wire.most_us + network.shell.most_us + 10_000;
-        let dial = network.dial.most_us + 4 * trip;
         let health = self.heal.backends.iter();
         let broken = health.clone().filter(|health| **health != Health::Well).count() as u64;
-        let queue = 2 * dial + broken.max(1) * time(timeouts.silence);
-        let well = || self.backends.iter().zip(health.clone());
-        let mut well = well().filter(|(_, health)| **health == Health::Well).map(|it| it.0);
-        time(timeouts.connect) > dial
-            && time(timeouts.suspect) > trip
-            && time(timeouts.queue) > queue
-            && self.pool.generations.is_none()
-            && well.all(|backend| {
-                let answer = backend.work.most_us + trip;
-                backend.max_streams != Some(0)
-                    && time(timeouts.response_head) > answer
-                    && time(timeouts.drain) > answer + backend.body.most_us
-                    && time(timeouts.response_stall) > trip + backend.body.most_us
-                    && time(timeouts.health_check_timeout) > dial + answer
-            })
+        let well = self.backends.iter().zip(health).filter(|(_, health)| **health == Health::Well);
+        let mut well = well.map(|(backend, _)| backend);
+        self.pool.generations.is_none()
+            && self.waits_for_dials(broken)
+            && well.all(|backend| self.waits_for(backend))
     }
+
+    /// True if the timeouts leave time for everything that networks and backends do without a
+    /// fault.
+    #[must_use]
+    pub fn is_patient(&self) -> bool {
+        self.waits_for_dials(0) && self.backends.iter().all(|backend| self.waits_for(backend))
+    }
+
+    /// A path between two hosts and back: handshakes, and rounding to the timers' resolution at
+    /// both ends.
+    fn trip_us(&self) -> u64 {
+        4 * self.network.wire.most_us + self.network.shell.most_us + 10_000
+    }
+
+    fn dial_us(&self) -> u64 {
+        self.network.dial.most_us + 4 * self.trip_us()
+    }
+
+    /// True if the timeouts leave time for dials, the first of them to `broken` backends.
+    fn waits_for_dials(&self, broken: u64) -> bool {
+        let timeouts = &self.pool.config.timeouts;
+        let queue = 2 * self.dial_us() + broken.max(1) * micros(timeouts.silence);
+        micros(timeouts.connect) > self.dial_us()
+            && micros(timeouts.suspect) > self.trip_us()
+            && micros(timeouts.queue) > queue
+    }
+
+    /// True if the timeouts leave time for the answers of a backend.
+    fn waits_for(&self, backend: &BackendPlan) -> bool {
+        let timeouts = &self.pool.config.timeouts;
+        let answer = backend.work.most_us + self.trip_us();
+        backend.max_streams != Some(0)
+            && micros(timeouts.response_head) > answer
+            && micros(timeouts.drain) > answer + backend.body.most_us
+            && micros(timeouts.response_stall) > self.trip_us() + backend.body.most_us
+            && micros(timeouts.health_check_timeout) > self.dial_us() + answer
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    time.as_micros() as u64
 }

@@ -234,7 +234,7 @@ impl<'a> Case<'a> {
         let closes = self.plan.backends.iter().any(|backend| {
             backend.streams_per_connection.is_some() || backend.ping_strikes.is_some()
         });
-        uploads_ignored || closes || self.was_injected(until, |_| true)
+        uploads_ignored || closes || !self.plan.is_patient() || self.was_injected(until, |_| true)
     }
 
     /// True if the client of a request, or the path to it, may be the reason that a connection of
