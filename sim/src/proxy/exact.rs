@@ -54,18 +54,18 @@ pub(crate) fn run_with<F: Future>(prepare: impl FnOnce(&mut Builder), future: F)
     let runtime = runtime.expect("a runtime without an event queue needs nothing of the system");
     // Not a local runtime: there, tasks of a set within it would outlive that set, and a worker
     // whose set is dropped would go on.
+    // Time ends after the tasks, also if one panics: what they drop may look at it.
+    let _ends = Ends;
+    let _context = runtime.enter();
     let tasks = LocalSet::new();
     let result = tasks.block_on(&runtime, async {
         let sleepers = Agenda::new(Ties::Fifo, Draws::new(0), 1);
         let time = Time { start: now(), sleepers, barrier: None };
         let before = TIME.replace(Some(time));
         assert!(before.is_none(), "one run at a time on a thread");
-        // Also if the future panics, time ends with the runtime.
-        let _ends = Ends;
         future.await
     });
     drop(tasks);
-    drop(runtime);
     result
 }
 

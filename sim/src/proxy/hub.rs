@@ -46,6 +46,8 @@ pub(crate) struct Hub {
     pub(crate) ledger: Ledger,
     start: Instant,
     mailboxes: RefCell<BTreeMap<Target, UnboundedSender<Order>>>,
+    /// Orders about connections that no backend has accepted yet.
+    early: RefCell<BTreeMap<Target, Vec<Order>>>,
     /// Directives that took effect, by their index.
     injected: RefCell<Vec<(u64, usize)>>,
     healed: Cell<bool>,
@@ -68,6 +70,7 @@ impl Hub {
             ledger: Ledger::default(),
             start: now(),
             mailboxes: RefCell::default(),
+            early: RefCell::default(),
             injected: RefCell::default(),
             healed: Cell::new(false),
             healing: Notify::new(),
@@ -85,6 +88,10 @@ impl Hub {
     /// takes the place of an earlier one.
     pub(crate) fn mailbox(&self, target: Target) -> UnboundedReceiver<Order> {
         let (sender, receiver) = unbounded_channel();
+        for order in self.early.borrow_mut().remove(&target).unwrap_or_default() {
+            // The receiver is about to be returned.
+            let _ = sender.send(order);
+        }
         self.mailboxes.borrow_mut().insert(target, sender);
         receiver
     }
@@ -158,6 +165,8 @@ impl Hub {
             | Act::Settings { .. }
             | Act::Break
             | Act::BreakAtPreface
+            | Act::FailDial { .. }
+            | Act::StallDial { .. }
             | Act::StopReading { .. } => stream.map_or(order.target, |(backend, connection, _)| {
                 Target::Backend(backend, connection)
             }),
@@ -194,6 +203,11 @@ impl Hub {
             _ => None,
         };
         let mailboxes = self.mailboxes.borrow();
+        if matches!(to, Target::Backend(..)) && !mailboxes.contains_key(&to) {
+            // The backend has not accepted the connection yet.
+            self.early.borrow_mut().entry(to).or_default().push(order);
+            return;
+        }
         for target in [Some(to), connection, Some(Target::Process)].into_iter().flatten() {
             if mailboxes.get(&target).is_some_and(|mailbox| mailbox.send(order).is_ok()) {
                 return;

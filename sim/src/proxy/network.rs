@@ -30,7 +30,7 @@ use tokio::task::AbortHandle;
 use self::key::Side;
 use self::state::{Event, Id, Shared, State};
 use super::exact;
-use super::hub::{Hub, Order, Target};
+use super::hub::{Hub, Order};
 use crate::draw::Domain;
 use crate::plan::{Act, Direction, WireEffect};
 
@@ -57,7 +57,7 @@ pub(crate) use hosts::{Reach, client_address};
 pub(crate) use key::{Host, Key};
 pub(crate) use listening::Listening;
 pub(crate) use stream::Stream;
-pub(crate) use tap::{Content, Observer, Packet, Point};
+pub(crate) use tap::Observer;
 
 /// The network of a run.
 pub(crate) struct Network {
@@ -249,6 +249,11 @@ impl Network {
         self.shared.with(|state| state.tap.hash())
     }
 
+    /// The listeners and connections that the processes of a host have open.
+    pub(crate) fn open_at(&self, host: Host) -> Vec<String> {
+        self.shared.with(|state| state.open_at(host))
+    }
+
     /// What there is: listeners, connections and their bytes, events.
     pub(crate) fn left(&self) -> Vec<String> {
         self.shared.with(|state| state.left())
@@ -288,6 +293,19 @@ impl State {
                 Event::Complete(id) => self.complete(id),
             }
         }
+    }
+
+    /// The listeners and connections that the processes of a host have open.
+    fn open_at(&self, host: Host) -> Vec<String> {
+        let listeners = self.listeners.all.iter().flatten();
+        let listeners = listeners.filter(|it| self.hosts.owner(it.address.ip()) == host);
+        let listeners = listeners.map(|listener| format!("a listener on {}", listener.address));
+        let connections = self.connections.iter().flatten().filter(|connection| {
+            let own = |end: &connection::End| self.hosts.owner(end.address.ip()) == host;
+            connection.ends.iter().any(|end| end.attached && own(end))
+        });
+        let connections = connections.map(|connection| format!("connection {:?}", connection.key));
+        listeners.chain(connections).collect()
     }
 
     fn left(&self) -> Vec<String> {

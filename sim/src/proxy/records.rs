@@ -23,7 +23,7 @@ pub(crate) struct Records {
     pub(crate) tasks_left: Vec<&'static str>,
     /// Pools that had not ended when it had.
     pub(crate) pools_left: u64,
-    /// The things left on the network when the proxy had ended and the peers had closed.
+    /// The listeners and connections that the proxy had open when it had ended.
     pub(crate) network_left: Vec<String>,
     /// When faults stopped, in nanoseconds.
     pub(crate) healed_at: u64,

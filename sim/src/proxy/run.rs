@@ -18,7 +18,7 @@ use super::exact::{self, sleep};
 use super::host::Machine;
 use super::hub::{Hub, Target};
 use super::ledger::RECOVERY;
-use super::network::Network;
+use super::network::{Host, Network};
 use super::operator::Operator;
 use super::peers::tls;
 use super::pools::Pools;
@@ -237,7 +237,7 @@ impl Scene {
             ended_in_time,
             tasks_left: self.machine.tasks_left(),
             pools_left: self.pools.alive(),
-            network_left: self.network.left(),
+            network_left: self.network.open_at(Host::Proxy),
             healed_at: self.healed_at.get(),
             recovered: self.recovered.get(),
         };

@@ -32,7 +32,7 @@ impl State {
         self.by_key.insert(key, id);
         if let Key::Backend(backend, connection) = key {
             let target = Target::Backend(backend, connection);
-            self.hub.reached(When::Dialled { backend, connection }, target);
+            self.moments.push((When::Dialled { backend, connection }, target));
         }
         self.send_syn(id);
         id
@@ -214,11 +214,11 @@ impl State {
         match key {
             Key::Backend(backend, connection) => {
                 let target = Target::Backend(backend, connection);
-                self.hub.reached(When::Connected { backend, connection }, target);
+                self.moments.push((When::Connected { backend, connection }, target));
             }
             Key::Client(client, connection) => {
                 let target = Target::Client(client, connection);
-                self.hub.reached(When::Client { client, connection }, target);
+                self.moments.push((When::Client { client, connection }, target));
             }
             Key::Other(_) => {}
         }

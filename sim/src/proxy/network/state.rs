@@ -12,10 +12,10 @@ use super::key::{Host, Key, Side};
 use super::listeners::Listeners;
 use super::tap::{Content, Packet, Point, Tap};
 use crate::draw::Domain;
-use crate::plan::Span;
+use crate::plan::{Span, When};
 use crate::proxy::agenda::{Agenda, Place};
 use crate::proxy::exact::Alarm;
-use crate::proxy::hub::Hub;
+use crate::proxy::hub::{Hub, Target};
 
 /// The index of a connection. It is never used again.
 pub(crate) type Id = usize;
@@ -73,6 +73,8 @@ pub(crate) struct State {
     alarm_at: u64,
     /// Who wakes once the state is free.
     pub(crate) woken: Vec<Waker>,
+    /// Moments that were reached, to be reported.
+    pub(crate) moments: Vec<(When, Target)>,
 }
 
 impl State {
@@ -91,6 +93,7 @@ impl State {
             alarm: Alarm::default(),
             alarm_at: u64::MAX,
             woken: Vec::new(),
+            moments: Vec::new(),
         }
     }
 
@@ -195,9 +198,15 @@ impl Shared {
         let mut state = self.0.borrow_mut();
         let result = use_it(&mut state);
         let woken = std::mem::take(&mut state.woken);
+        let moments = std::mem::take(&mut state.moments);
+        let hub = Rc::clone(&state.hub);
         drop(state);
         for waker in woken {
             waker.wake();
+        }
+        // A directive that waits for a moment may be the network's own.
+        for (when, target) in moments {
+            hub.reached(when, target);
         }
         result
     }

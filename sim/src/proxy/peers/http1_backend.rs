@@ -11,9 +11,9 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::plan::{BackendPlan, Health, When};
-use crate::proxy::hub::{Hub, Target};
-use crate::proxy::peers::timing::{Changes, after, moment, sleep_until};
+use crate::plan::{BackendPlan, Health};
+use crate::proxy::hub::Hub;
+use crate::proxy::peers::timing::{Changes, after, sleep_until};
 use link::Link;
 use state::{HealthChecks, State};
 
@@ -112,13 +112,10 @@ impl Http1Backend {
         let Accepted { number, opening, reset } = accepted;
         let state = State::new(&self.hub, self.index, number, self.plan);
         self.connections.borrow_mut().insert(number, Rc::clone(&state));
-        let (hub, backend) = (&self.hub, self.index);
         async move {
             let serving = async {
                 // A failed handshake is reported by the proxy.
                 if let Ok(io) = opening.await {
-                    let up = When::Connected { backend, connection: number };
-                    moment(hub, up, Target::Backend(backend, number)).await;
                     Link::new(&state, &self.health_checks).run(io).await;
                 }
             };

@@ -11,9 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use crate::plan::{ClientPlan, RequestPlan, When};
-use crate::proxy::hub::{Hub, Target};
-use crate::proxy::peers::timing::{moment, sleep_until};
+use crate::plan::{ClientPlan, RequestPlan};
+use crate::proxy::hub::Hub;
+use crate::proxy::peers::timing::sleep_until;
 use connection::Connection;
 use exchange::{Fate, Job};
 
@@ -113,14 +113,10 @@ where
         let connection = Connection::new(hub, name, self.plan.pipelines);
         connections.push(Rc::clone(&connection));
         let opening = (self.connect)(number);
-        let (hub, task) = (Rc::clone(hub), Rc::clone(&connection));
+        let task = Rc::clone(&connection);
         self.tasks.borrow_mut().spawn_local(async move {
             match opening.await {
-                Ok(io) => {
-                    let up = When::Client { client, connection: number };
-                    moment(&hub, up, Target::Client(client, number)).await;
-                    task.run(io).await;
-                }
+                Ok(io) => task.run(io).await,
                 Err(_) => task.refused(),
             }
         });
