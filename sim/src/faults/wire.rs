@@ -15,9 +15,12 @@ const REQUESTS_MAX: usize = 40;
 /// [`REPLAY_BUFFER_BYTES`](crate::plan::REPLAY_BUFFER_BYTES) in this world.
 const SMALL_BODY_BYTES: u64 = crate::plan::REPLAY_BUFFER_BYTES as u64;
 /// Bytes of the largest bodies: more than the buffers on their way.
-const LARGE_BODY_BYTES: u64 = 200_000;
+const LARGE_BODY_BYTES: u64 = 80_000;
 /// The largest number of pieces that one body is written in.
 const PIECES_MAX: u32 = 60;
+/// The largest number of windows, or of pieces on the network, that one body takes. Each costs the
+/// work of a frame.
+const ROUNDS_MAX: u32 = 500;
 
 /// Completes a plan for the world of the proxy.
 pub(super) fn add(plan: &mut Plan, profile: Profile) {
@@ -40,9 +43,13 @@ pub(super) fn add(plan: &mut Plan, profile: Profile) {
         let window = stream.pick(&[0, 0, 1, 100, 10_000, 1_000_000]);
         backend.wire = BackendWire { by_library, window };
     }
+    let windows = plan.backends.iter().map(|backend| backend.wire.window);
+    let least = windows.filter(|window| *window > 0).min().unwrap_or(u32::MAX);
     for request in &mut plan.requests {
         let mut stream = draws.stream(Domain::WirePlan, 10_000 + u64::from(request.id));
         request.wire = message(request, &mut stream);
+        let body = &mut request.wire.body_bytes;
+        *body = (*body).min(least.saturating_mul(ROUNDS_MAX));
     }
     if !calm {
         add_faults(plan, &draws, profile);
@@ -111,14 +118,13 @@ fn directive(plan: &Plan, family: Family, stream: &mut RandomStream) -> Directiv
         When::Client { client: stream.below(plan.wire.clients.len() as u64) as u8, connection }
     };
     let effect = match family {
-        Family::SplitFrames => stream.pick(&[
-            WireEffect::Pieces(1),
-            WireEffect::Pieces(3),
-            WireEffect::Pieces(7),
-            WireEffect::Pieces(100),
-            WireEffect::PiecesAtFrames,
-            WireEffect::PiecesAtFrames,
-        ]),
+        Family::SplitFrames if stream.chance(30) => WireEffect::PiecesAtFrames,
+        Family::SplitFrames => {
+            let bodies = plan.requests.iter().map(|request| request.wire);
+            let most = bodies.map(|wire| wire.body_bytes.max(wire.answer_bytes)).max();
+            let least = (most.unwrap_or(0) / ROUNDS_MAX) as u16;
+            WireEffect::Pieces(stream.pick(&[1, 1, 3, 7, 100]).max(least))
+        }
         _ => any_effect(stream),
     };
     let direction = stream.pick(&[Direction::In, Direction::Out]);
