@@ -53,11 +53,11 @@ pub enum Domain {
     Http1Work = 37,
     /// The choice of an HTTP/1.1 backend about the rest of a request that it has answered.
     Http1Unread = 38,
-    /// What an HTTP/2 backend does with a request: its time, and the form of its answer.
+    /// Times and forms of the answers of an HTTP/2 backend.
     Http2Answers = 40,
-    /// What an HTTP/2 backend writes at once.
+    /// Frames that an HTTP/2 backend writes at once.
     Http2Writes = 41,
-    /// What an HTTP/2 backend does with a connection.
+    /// Choices of an HTTP/2 backend for a connection.
     Http2Connections = 42,
     /// All randomness of TLS.
     Tls = 45,

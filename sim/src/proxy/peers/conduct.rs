@@ -1,7 +1,7 @@
 //! The state of an HTTP/2 connection with the proxy, as its peer knows it: streams, windows,
-//! settings. It judges each frame of the proxy (RFC 9113, 5 and 6), strictly: what the proxy could
-//! know when it wrote the frame, it must have obeyed. Where only the proxy knows what it had read by
-//! then, both are allowed.
+//! settings. It judges each frame of the proxy (RFC 9113, 5 and 6), strictly: what the proxy must
+//! have known when it wrote the frame, it must have obeyed. Where only the proxy knows what it had
+//! read by then, both are allowed.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -36,16 +36,16 @@ enum Message {
 #[derive(Debug)]
 struct Stream {
     message: Message,
-    /// What the WINDOW_UPDATE frames of this peer added to the initial window.
+    /// The sum of this peer's WINDOW_UPDATE frames, which the initial window does not include.
     granted: u64,
-    /// What the DATA frames of the proxy took from the window.
+    /// The sum of the proxy's DATA frames.
     taken: u64,
     /// Bytes of the body, and its stated length.
     body: u64,
     stated: Option<u64>,
     /// True if the proxy answers HEAD.
     without_body: bool,
-    /// What this peer may send. Below zero after a smaller initial window.
+    /// Bytes that this peer may send. Below zero after a smaller initial window.
     window: i64,
     /// True once this peer has ended its message.
     ended: bool,
@@ -89,10 +89,10 @@ pub(crate) struct Conduct {
     last_id: Option<u32>,
     /// True once the proxy's first SETTINGS were read.
     settings_read: bool,
-    /// What was granted for the connection, and what was taken.
+    /// Bytes that were granted for the connection, and those that were taken.
     granted: u64,
     taken: u64,
-    /// What this peer may send on the connection.
+    /// Bytes that this peer may send on the connection.
     window: i64,
     /// The proxy's settings that bind this peer.
     initial_window: u32,

@@ -18,7 +18,7 @@ const GRPC_HEALTH: &str = "/grpc.health.v1.Health/Check";
 /// `HealthCheckResponse` with SERVING and NOT_SERVING, each after its prefix.
 const GRPC_ANSWERS: [[u8; 7]; 2] = [[0, 0, 0, 0, 2, 8, 2], [0, 0, 0, 0, 2, 8, 1]];
 
-/// What each draw of an exchange is for.
+/// The purpose of each draw of an exchange.
 #[derive(Clone, Copy)]
 pub(crate) enum Choice {
     Work = 0,

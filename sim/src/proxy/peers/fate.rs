@@ -17,7 +17,7 @@ pub(crate) enum Started<Io> {
     /// The proxy has sent its preface, and the backend nothing.
     Up {
         io: Io,
-        /// What was read, the preface included.
+        /// The bytes that were read, the preface included.
         read: Bytes,
         /// Orders that take effect later.
         early: Vec<Order>,

@@ -1,5 +1,5 @@
-//! HTTP/2 frames as bytes (RFC 9113, 4 and 6), written and read by hand, so that a peer can send what
-//! a library refuses to send, and notices what a library forgives.
+//! HTTP/2 frames as bytes (RFC 9113, 4 and 6), written and read by hand, so that a peer can send
+//! what a library refuses to send, and notices what a library forgives.
 //!
 //! Reading is strict: what cannot be a frame is a [`ReadError::Fault`]. Whether a frame may be sent
 //! at this moment is the question of [`super::conduct`].
@@ -19,7 +19,7 @@ pub(crate) mod fields;
 #[cfg(test)]
 mod tests;
 
-/// What a client sends first (RFC 9113, 3.4).
+/// The first bytes of a client (RFC 9113, 3.4).
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The window of a connection, and of a stream without a setting.
 pub(crate) const WINDOW: u32 = 65_535;
@@ -70,7 +70,7 @@ pub(crate) enum Frame {
     Data {
         stream: u32,
         data: Bytes,
-        /// What it takes from the windows: the payload with its padding.
+        /// Bytes that it takes from the windows: the payload with its padding.
         counted: u32,
         end: bool,
     },
@@ -235,7 +235,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    /// What was read and not yet used.
+    /// The bytes that were read and not yet used.
     pub(crate) fn unused(&self) -> &[u8] {
         &self.buffer
     }
@@ -403,7 +403,7 @@ impl FrameWriter {
         self.largest_payload
     }
 
-    /// What a client sends first. Its SETTINGS must follow.
+    /// The first bytes of a client. Its SETTINGS must follow.
     pub(crate) fn preface(&mut self) {
         self.out.extend_from_slice(PREFACE);
     }

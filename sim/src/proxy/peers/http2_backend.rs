@@ -14,7 +14,7 @@ use super::frames::FrameReader;
 use super::http2_library_backend;
 use super::service::{Admission, Command, Incoming, NEVER, Service};
 use crate::plan::{Code, Health};
-use crate::proxy::hub::Hub;
+use crate::proxy::hub::{Hub, spawn};
 
 mod answer;
 mod connection;
@@ -34,7 +34,7 @@ impl Http2Backend {
         Self { service: Rc::new(Service::new(hub, backend)) }
     }
 
-    /// What becomes of a connection that is made now.
+    /// The treatment of a connection that is made now.
     pub(crate) fn admission(&self) -> Admission {
         self.service.admission()
     }
@@ -63,7 +63,7 @@ impl Http2Backend {
             Admission::Refuses => return incoming.break_off(),
             Admission::Hangs => {
                 let silent = FrameReader::new(incoming.io).discard();
-                tokio::task::spawn_local(silent);
+                spawn(silent);
                 return;
             }
             Admission::Accepts => {}
@@ -71,9 +71,9 @@ impl Http2Backend {
         let commands = self.service.join(incoming.number);
         let service = Rc::clone(&self.service);
         if service.plan.wire.by_library {
-            tokio::task::spawn_local(http2_library_backend::serve(service, incoming, commands));
+            spawn(http2_library_backend::serve(service, incoming, commands));
         } else {
-            tokio::task::spawn_local(connection::serve(service, incoming, commands));
+            spawn(connection::serve(service, incoming, commands));
         }
     }
 
@@ -87,7 +87,7 @@ impl Http2Backend {
         }
         self.service.command(Command::GoAway(Code::NoError));
         let service = Rc::clone(&self.service);
-        tokio::task::spawn_local(async move {
+        spawn(async move {
             sleep(Duration::from_micros(down_us / 2)).await;
             service.command(Command::Break);
         });

@@ -1,6 +1,6 @@
-//! A connection of an HTTP/2 backend that the `h2` library serves. It obeys RFC 9113, so of the acts
-//! it does only what the library lets a server do: each GOAWAY has the truth as its last id, and the
-//! limit of streams stays as it was.
+//! A connection of an HTTP/2 backend that the `h2` library serves. It obeys RFC 9113, so of the
+//! acts it does only what the library lets a server do: each GOAWAY has the truth as its last id,
+//! and the limit of streams stays as it was.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -22,7 +22,7 @@ use super::fate::{self, Started};
 use super::frames::{Fault, WINDOW, error};
 use super::service::{Command, Incoming, NEVER, Service};
 use crate::plan::{Act, Code, Moment};
-use crate::proxy::hub::{Order, Target};
+use crate::proxy::hub::{Order, Target, spawn};
 use crate::proxy::ledger::request_of;
 
 mod application;
@@ -50,7 +50,7 @@ enum Over {
     Breaks,
 }
 
-/// What the backend knows of a connection.
+/// The backend's side of a connection.
 struct Served {
     service: Rc<Service>,
     connection: u32,
@@ -256,7 +256,7 @@ impl Served {
         }
         let expects = head.headers.contains_key("expect");
         let task = application::serve(Rc::clone(&stream), body, respond, expects);
-        let task = tokio::task::spawn_local(task).abort_handle();
+        let task = spawn(task).abort_handle();
         let key = if number == 0 { u32::MAX - self.read } else { number };
         self.streams.insert(key, (Rc::clone(&stream), task));
         awaited.exchange.reached(Moment::Read);

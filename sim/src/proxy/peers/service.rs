@@ -1,4 +1,4 @@
-//! What all connections of an HTTP/2 backend share: its plan and its state.
+//! The plan and the state of an HTTP/2 backend, which all its connections share.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -37,7 +37,7 @@ impl<Io> Incoming<Io> {
     }
 }
 
-/// What becomes of a new connection.
+/// The treatment of a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     /// It is served.
@@ -48,7 +48,7 @@ pub(crate) enum Admission {
     Hangs,
 }
 
-/// What the backend as a whole orders each of its connections.
+/// An order of the backend as a whole to each of its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     /// Send GOAWAY with the truth as the last id, and finish the streams.
@@ -108,7 +108,7 @@ impl Service {
         }
     }
 
-    /// What becomes of a connection that is made now.
+    /// The treatment of a connection that is made now.
     pub(crate) fn admission(&self) -> Admission {
         match self.hub.now() < self.down_until.get() {
             false => Admission::Accepts,

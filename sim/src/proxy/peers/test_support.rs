@@ -1,5 +1,5 @@
-//! What the tests of the peers share: a run without a proxy, and a client that speaks to a backend
-//! frame by frame.
+//! The common parts of the tests of backends: a run without a proxy, and a client that speaks to a
+//! backend frame by frame.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -19,7 +19,7 @@ use crate::plan::{
     Span, When,
 };
 use crate::proxy::content::{Body, Seen};
-use crate::proxy::hub::{Hub, Order, Target};
+use crate::proxy::hub::{Hub, Order, Target, spawn};
 use crate::proxy::ledger::{EXECUTION, Execution, TRAILER, path, trailer};
 
 const PLAN: &str = "(
@@ -115,7 +115,7 @@ pub(super) async fn check_every_form(wire: BackendWire) {
     plan.backends[0].wire = wire;
     let scene = Scene::new(plan);
     let (client, connection) = h2::client::handshake(scene.connect(1 << 20)).await.expect("up");
-    tokio::task::spawn_local(connection);
+    spawn(async { drop(connection.await) });
     for plan in every_form() {
         let mut client = client.clone().ready().await.expect("ready");
         let request = Request::get(format!("http://a{}", path(plan.id)));
@@ -157,7 +157,7 @@ pub(super) async fn check_uploads(wire: BackendWire) {
     plan.backends[0].wire = wire;
     let scene = Scene::new(plan);
     let (client, connection) = h2::client::handshake(scene.connect(1 << 20)).await.expect("up");
-    tokio::task::spawn_local(connection);
+    spawn(async { drop(connection.await) });
     settle().await;
     for (id, length) in [(0, 50_000), (1, 200_000)] {
         let mut client = client.clone().ready().await.expect("ready");

@@ -1,4 +1,4 @@
-//! What a peer did against RFC 9113.
+//! Violations of RFC 9113 by a peer.
 
 /// The error codes that the codec itself needs (RFC 9113, 7); see also `plan::Code`.
 pub(crate) mod error {
@@ -14,7 +14,7 @@ pub(crate) mod error {
 pub(crate) struct Fault {
     /// The error code that RFC 9113 asks for.
     pub(crate) code: u32,
-    /// What is wrong, for people.
+    /// The violation, for people.
     pub(crate) what: String,
 }
 

@@ -123,7 +123,7 @@ impl Fields {
         let method = text(":method").ok_or_else(|| Fault::protocol("a request without :method"))?;
         text(":scheme").ok_or_else(|| Fault::protocol("a request without :scheme"))?;
         let path = text(":path").ok_or_else(|| Fault::protocol("a request without :path"))?;
-        if !path.starts_with('/') && !(path == "*" && method == "OPTIONS") {
+        if !(path.starts_with('/') || path == "*" && method == "OPTIONS") {
             return Err(Fault::protocol(format!("a :path that is {path:?}")));
         }
         let authority = self.get(":authority");

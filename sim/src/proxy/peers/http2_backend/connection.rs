@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::answer::answer;
 use super::session::{Session, Stream, Unread};
 use crate::plan::{Act, Code, LastId, Moment};
-use crate::proxy::hub::{Order, Target};
+use crate::proxy::hub::{Order, Target, spawn};
 use crate::proxy::ledger::request_of;
 use crate::proxy::peers::exchange::Exchange;
 use crate::proxy::peers::fate::{self, Started};
@@ -308,7 +308,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + 'static> Connection<Io> {
             && !stream.done
         {
             let exchange = Rc::clone(&stream.exchange);
-            let task = tokio::task::spawn_local(answer(Rc::clone(&self.session), id, exchange));
+            let task = spawn(answer(Rc::clone(&self.session), id, exchange));
             stream.answer = Some(task.abort_handle());
         }
     }

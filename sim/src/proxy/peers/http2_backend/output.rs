@@ -1,5 +1,5 @@
-//! What an HTTP/2 backend writes: frames wait in a queue, a task writes them, and what was handed to
-//! the network is recorded then and not before.
+//! The output of an HTTP/2 backend: frames wait in a queue, a task writes them, and what was handed
+//! to the network is recorded then and not before.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -16,7 +16,7 @@ use crate::proxy::peers::exchange::Exchange;
 /// Bytes that are written at once: a TLS record, so that they arrive together or not at all.
 const BATCH: usize = 16_384;
 
-/// What to record once bytes are written.
+/// The record to make once bytes are written.
 #[derive(Clone)]
 pub(crate) struct Receipt {
     pub(crate) exchange: Rc<Exchange>,
@@ -51,6 +51,13 @@ impl Receipt {
             self.exchange.wrote_end();
         }
     }
+}
+
+/// Frames that are written at once.
+struct Batch {
+    bytes: Bytes,
+    /// The records to make, each once this many of the bytes are written.
+    receipts: VecDeque<(usize, Option<Receipt>)>,
 }
 
 /// The frames that wait to be written.
@@ -100,7 +107,7 @@ impl Output {
     }
 
     /// Takes what is written at once; `None` if nothing is to be written.
-    fn take(&self, together: bool) -> Option<(Bytes, VecDeque<(usize, Option<Receipt>)>)> {
+    fn take(&self, together: bool) -> Option<Batch> {
         let mut queue = self.queue.borrow_mut();
         if !self.open.get() || queue.is_empty() {
             return None;
@@ -116,7 +123,7 @@ impl Output {
             bytes.extend_from_slice(&next);
             receipts.push_back((bytes.len(), receipt));
         }
-        Some((bytes.freeze(), receipts))
+        Some(Batch { bytes: bytes.freeze(), receipts })
     }
 
     /// Writes until the queue is empty and closed.
@@ -128,7 +135,7 @@ impl Output {
     ) -> io::Result<()> {
         for ordinal in 0.. {
             let together = draws.between(Domain::Http2Writes, key, ordinal, 0, 1) == 1;
-            let (bytes, mut receipts) = loop {
+            let Batch { bytes, mut receipts } = loop {
                 if let Some(taken) = self.take(together) {
                     break taken;
                 }

@@ -30,9 +30,9 @@ pub(crate) struct Stream {
     pub(crate) never_finishes: bool,
     /// The body is not read until then, in nanoseconds since the start.
     pub(crate) starved_until: u64,
-    /// What arrived in the meantime: DATA, and the end.
+    /// The parts of the request that arrived in the meantime.
     pub(crate) unread: Vec<Unread>,
-    /// What was read of its window and is not yet granted again.
+    /// Bytes that were read and are not yet granted again.
     consumed: u32,
 }
 
@@ -56,7 +56,7 @@ impl Stream {
     }
 }
 
-/// What a connection's tasks share.
+/// The state that a connection's tasks share.
 pub(crate) struct Session {
     pub(crate) service: Rc<Service>,
     pub(crate) connection: u32,

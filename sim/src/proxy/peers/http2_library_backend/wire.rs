@@ -40,7 +40,7 @@ impl Awaited {
     }
 }
 
-/// What is known of the frames of a connection.
+/// Facts about the frames of a connection.
 #[derive(Default)]
 pub(super) struct Facts {
     /// Nothing is read.
@@ -127,7 +127,7 @@ impl Facts {
 /// A stream of bytes with a memory of its frames.
 pub(super) struct Wire<Io> {
     io: Io,
-    /// What was read before.
+    /// The bytes that were read before.
     read: Bytes,
     facts: Rc<Facts>,
     inward: Scanner,

@@ -1,4 +1,4 @@
-//! What directives order of a connection or a stream.
+//! Acts on a connection or a stream.
 
 use std::time::Duration;
 

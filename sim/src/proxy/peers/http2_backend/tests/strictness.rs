@@ -1,4 +1,4 @@
-//! What the proxy must not send is recorded, and ends the connection.
+//! Each violation of the RFC by the proxy is recorded, and ends the connection.
 
 use crate::plan::{Act, Code, LastId};
 use crate::proxy::peers::frames::{Fields, Frame, FrameWriter, error, flag, kind};

@@ -1,4 +1,4 @@
-//! What concerns the backend as a whole.
+//! Acts on the backend as a whole.
 
 use std::time::Duration;
 
