@@ -278,7 +278,8 @@ impl Exchange {
     }
 
     fn time(&self, choice: Choice, span: Span) -> Duration {
-        Duration::from_micros(self.draw(choice as u64, span.least_us, span.most_us))
+        let hub = &self.service.hub;
+        Duration::from_nanos(hub.delay(Domain::Http2Answers, self.key, choice as u64, span))
     }
 
     /// Time before the head.

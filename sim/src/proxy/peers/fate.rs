@@ -5,11 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::frames::{Fault, FrameReader, FrameWriter, PREFACE, ReadError};
 use super::service::{Command, LINGER, NEVER, Service};
 use crate::plan::{Act, Stage};
+use crate::proxy::exact::sleep;
 use crate::proxy::hub::{Order, Target};
 
 /// How a connection has begun.

@@ -8,12 +8,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::sleep;
 
 use super::frames::FrameReader;
 use super::http2_library_backend;
 use super::service::{Admission, Command, Incoming, NEVER, Service};
 use crate::plan::{Code, Health};
+use crate::proxy::exact::sleep;
 use crate::proxy::hub::{Hub, spawn};
 
 mod answer;

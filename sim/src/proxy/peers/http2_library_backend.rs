@@ -13,7 +13,6 @@ use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::AbortHandle;
-use tokio::time::sleep;
 
 use self::application::Stream;
 use self::wire::{Awaited, Facts, Wire};
@@ -22,6 +21,7 @@ use super::fate::{self, Started};
 use super::frames::{Fault, WINDOW, error};
 use super::service::{Command, Incoming, NEVER, Service};
 use crate::plan::{Act, Code, Moment};
+use crate::proxy::exact::sleep;
 use crate::proxy::hub::{Order, Target, spawn};
 use crate::proxy::ledger::request_of;
 

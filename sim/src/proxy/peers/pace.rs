@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::sleep;
 
 use super::exchange::{Choice, Exchange, Script};
 use super::frames::Fields;
+use crate::proxy::exact::sleep;
 use crate::proxy::hub::Hub;
 
 /// Pieces of an answer that an empty DATA may precede: `h2` tolerates 100 on a connection.

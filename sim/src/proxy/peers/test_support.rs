@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Request};
 use tokio::io::{AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};
-use tokio::runtime::{Builder, LocalOptions};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::frames::{Fields, Frame, FrameReader, FrameWriter, ReadError};
 use super::http2_backend::Http2Backend;
@@ -19,6 +18,7 @@ use crate::plan::{
     Span, When,
 };
 use crate::proxy::content::{Body, Seen};
+use crate::proxy::exact::{self, sleep};
 use crate::proxy::hub::{Hub, Order, Target, spawn};
 use crate::proxy::ledger::{EXECUTION, Execution, TRAILER, path, trailer};
 
@@ -40,12 +40,7 @@ const PLAN: &str = "(
 
 /// Runs a test in simulated time.
 pub(super) fn simulate(test: impl AsyncFnOnce()) {
-    let runtime = Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build_local(LocalOptions::default())
-        .expect("a runtime");
-    runtime.block_on(test());
+    exact::run(test());
 }
 
 /// A plan with one backend and requests without bodies, whose ids are those of their places.

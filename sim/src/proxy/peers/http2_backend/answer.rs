@@ -3,10 +3,10 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use tokio::time::sleep;
 
 use super::session::Session;
 use crate::plan::{Code, Moment};
+use crate::proxy::exact::sleep;
 use crate::proxy::peers::exchange::{Choice, Exchange};
 use crate::proxy::peers::frames::Fields;
 use crate::proxy::peers::pace::{Gone, Sink, write_body};

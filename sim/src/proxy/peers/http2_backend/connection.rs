@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf, split};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::answer::answer;
 use super::session::{Session, Stream, Unread};
 use crate::plan::{Act, Code, LastId, Moment};
+use crate::proxy::exact::sleep;
 use crate::proxy::hub::{Order, Target, spawn};
 use crate::proxy::ledger::request_of;
 use crate::proxy::peers::exchange::Exchange;

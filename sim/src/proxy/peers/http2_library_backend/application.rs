@@ -10,10 +10,10 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
 
 use super::wire::Awaited;
 use crate::plan::{Code, Moment};
+use crate::proxy::exact::sleep;
 use crate::proxy::peers::exchange::{Choice, Exchange, Script};
 use crate::proxy::peers::frames::Fields;
 use crate::proxy::peers::pace::{Gone, Sink, write_body};
@@ -82,8 +82,11 @@ impl Stream {
             if until == NEVER {
                 changed.await;
             } else {
-                // The end of the time is as good a reason to look again as a change.
-                let _ = timeout(Duration::from_nanos(until - now), changed).await;
+                tokio::select! {
+                    biased;
+                    () = changed => {}
+                    () = sleep(Duration::from_nanos(until - now)) => {}
+                }
             }
         }
     }
@@ -188,7 +191,7 @@ async fn write(
     if exchange.is_awaited(Moment::Answered) {
         stream.awaited.head_passed.notified().await;
         // The task of the connection receives the order after the head has passed.
-        sleep(Duration::from_millis(1)).await;
+        sleep(Duration::from_nanos(1)).await;
     }
     let mut sink = BodyStream { stream, sent };
     write_body(&stream.service.hub, exchange, script, begin, &mut sink).await
