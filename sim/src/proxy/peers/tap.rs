@@ -142,7 +142,7 @@ impl<S> Tapped<S> {
     pub(crate) fn new(io: S, arrivals: Arrivals) -> (Self, Rc<RefCell<Tap>>) {
         let (read, mut written) = (Direction::new(), Direction::new());
         // What the library may write is its own matter.
-        written.frames.allow(1 << 24, TABLE);
+        written.frames.allow(1 << 24, usize::MAX);
         let tap = Rc::new(RefCell::new(Tap { arrivals, read, written, preface: false }));
         (Self { io, tap: Rc::clone(&tap) }, tap)
     }

@@ -248,7 +248,10 @@ async fn write<W: AsyncWrite + Unpin>(mut io: W, mut queue: UnboundedReceiver<Ou
                 sleep(pause).await;
                 Ok(())
             }
-            Out::End => io.shutdown().await,
+            Out::End => {
+                let _ = io.shutdown().await;
+                return;
+            }
         };
         // What breaks is noticed where the connection is read.
         if written.is_err() {

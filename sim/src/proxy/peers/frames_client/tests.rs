@@ -41,6 +41,8 @@ async fn an_honest_server_serves_it_fully() {
             }
         });
         finish(run(Rc::clone(&hub), 0, connect)).await;
+        let last = hub.ledger.received().iter().map(|(_, received)| received.at).max();
+        assert!(hub.now() < last.expect("there are requests") + 200_000_000, "it closes soon");
         assert_eq!(hub.ledger.faults(), [""; 0], "seed {seed}");
         assert!(hub.ledger.go_aways().iter().all(|go_away| go_away.code == 0), "seed {seed}");
         let executions = hub.ledger.executions();
@@ -61,6 +63,25 @@ async fn an_honest_server_serves_it_fully() {
             assert_eq!(execution.trailer.is_some(), trailers, "{what}");
         }
     }
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn the_same_seed_makes_the_same_run() {
+    let mut runs = Vec::new();
+    for seed in [3, 3, 4] {
+        let hub = hub(seed, &requests(), &[when(3, Moment::HalfSent, 700, Act::Cancel)]);
+        let (connect, mut accepted) = connections();
+        let serving = Rc::clone(&hub);
+        spawn(async move {
+            while let Some(io) = accepted.recv().await {
+                spawn(serve(Rc::clone(&serving), io));
+            }
+        });
+        finish(run(Rc::clone(&hub), 0, connect)).await;
+        runs.push((hub.ledger.begun(), hub.ledger.received(), hub.injected()));
+    }
+    assert_eq!(runs[0], runs[1]);
+    assert_ne!(runs[0], runs[2]);
 }
 
 /// Serves one connection frame by frame, with small windows, and judges the client as strictly as
