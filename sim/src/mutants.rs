@@ -1,6 +1,7 @@
-//! Mutation test: known bugs of real pools and proxies, as patches of this one. Each is applied to a
-//! copy of the repository; the simulator is built with it and must find it.
+//! Mutation test: known bugs of real pools and proxies, as patches of this one. Each is applied to
+//! a copy of the repository; the simulator is built with it and must find it.
 
+mod bank;
 mod copy;
 mod patch;
 mod runner;
@@ -13,65 +14,12 @@ use std::thread;
 
 use runner::Worker;
 
+pub use bank::Bank;
 pub use patch::Patch;
 pub use runner::Fate;
 
 /// Workers at most: each has a build of its own, of some 300 MB.
 const WORKERS_MAX: usize = 4;
-
-/// A bank of patches, and the world that must find the bugs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Bank {
-    /// `src/pool`, in the world of the pool.
-    Pool,
-    /// `src/proxy`, in the world of the proxy.
-    Proxy,
-}
-
-impl Bank {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Pool => "pool",
-            Self::Proxy => "proxy",
-        }
-    }
-
-    /// The directory of its patches, from the root.
-    fn directory(self) -> &'static str {
-        match self {
-            Self::Pool => "sim/mutants",
-            Self::Proxy => "sim/mutants/proxy",
-        }
-    }
-
-    /// The patch that CI plants to check that the simulator finds bugs.
-    #[must_use]
-    pub fn canary(self) -> &'static str {
-        match self {
-            Self::Pool => "reuse-after-goaway",
-            Self::Proxy => "trailers-lost",
-        }
-    }
-
-    /// The pool is built without the shell around it. Most time of a run in the world of the proxy is
-    /// spent in libraries, and most time of a build in the pool's world.
-    fn build_arguments(self) -> &'static [&'static str] {
-        match self {
-            Self::Pool => {
-                &["--no-default-features", "--config", r#"profile.release.package."*".opt-level=0"#]
-            }
-            Self::Proxy => &[],
-        }
-    }
-
-    /// Arguments of `run` and `replay`.
-    fn run_arguments(self) -> &'static [&'static str] {
-        match self {
-            Self::Pool => &[],
-            Self::Proxy => &["--world", "proxy"],
-        }
-    }
-}
 
 /// The mutants to run.
 #[derive(Clone, Debug, clap::Args)]

@@ -10,6 +10,7 @@
 //! | `network` | the network of bytes: connections, listeners, and what happens to them |
 //! | `agenda`, `exact` | simulated time, to the nanosecond |
 //! | `hub` | the run as peers see it: moments, directives, what happened |
+//! | `capture` | what was on the wire, as a file for Wireshark |
 //! | `content`, `ledger` | the bodies of messages; what peers know of each request |
 //! | `records`, `judges` | what is left once a run is over, and its judgement |
 //! | `ask` | single requests: to the admin interface, and after faults have stopped |
@@ -17,6 +18,7 @@
 pub(crate) mod agenda;
 mod ask;
 mod cast;
+pub(crate) mod capture;
 pub(crate) mod content;
 pub(crate) mod exact;
 mod host;

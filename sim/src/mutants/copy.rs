@@ -8,8 +8,9 @@ use std::path::Path;
 /// Directories that no build reads.
 const SKIPPED: [&str; 2] = ["target", "corpus"];
 
-/// Makes `to` equal to `from`. Writes only files whose content differs: Cargo rebuilds what is newer
-/// than the last build, so what is the same must keep its time, and what changes back must not.
+/// Makes `to` equal to `from`. Writes only files whose content differs: Cargo rebuilds what is
+/// newer than the last build, so what is the same must keep its time, and what changes back must
+/// not.
 pub(super) fn synchronise(from: &Path, to: &Path) -> io::Result<()> {
     if from.is_file() {
         let content = fs::read(from)?;

@@ -1,14 +1,14 @@
 //! The mutant runner: copies the sources under `target`, patches, builds and runs them.
 //!
-//! Several workers, each with its own copy and its own build, which is incremental: after the first,
-//! a build costs what the patch changes.
+//! There are several workers, each with its own copy and its own build. Builds are incremental:
+//! after the first, one costs what the patch changes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use super::Bank;
+use super::bank::Bank;
 use super::copy::synchronise;
 use super::patch::Patch;
 
@@ -198,8 +198,8 @@ impl Worker {
         self.place.join("kept")
     }
 
-    /// Checks that the shrunk plan is small, fails in the same way in the mutant, and passes without
-    /// the patch.
+    /// Checks that the shrunk plan is small, fails in the same way in the mutant, and passes
+    /// without the patch.
     fn replay(&self, invariant: &str, elements: u64) -> Result<(), String> {
         if elements > 12 {
             return Err(format!("shrunk to {elements} elements only, expected at most 12"));

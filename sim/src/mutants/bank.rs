@@ -1,0 +1,55 @@
+//! The banks of patches.
+
+/// A bank of patches, and the world that must find the bugs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Bank {
+    /// `src/pool`, in the world of the pool.
+    Pool,
+    /// `src/proxy`, in the world of the proxy.
+    Proxy,
+}
+
+impl Bank {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Pool => "pool",
+            Self::Proxy => "proxy",
+        }
+    }
+
+    /// The directory of its patches, from the root.
+    pub(super) fn directory(self) -> &'static str {
+        match self {
+            Self::Pool => "sim/mutants",
+            Self::Proxy => "sim/mutants/proxy",
+        }
+    }
+
+    /// The patch that CI plants to check that the simulator finds bugs.
+    #[must_use]
+    pub fn canary(self) -> &'static str {
+        match self {
+            Self::Pool => "reuse-after-goaway",
+            Self::Proxy => "trailers-lost",
+        }
+    }
+
+    /// The pool is built without the shell around it. Libraries take most of the time of a run in
+    /// the world of the proxy, and of a first build in the world of the pool.
+    pub(super) fn build_arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Pool => {
+                &["--no-default-features", "--config", r#"profile.release.package."*".opt-level=0"#]
+            }
+            Self::Proxy => &[],
+        }
+    }
+
+    /// Arguments of `run` and `replay`.
+    pub(super) fn run_arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Pool => &[],
+            Self::Proxy => &["--world", "proxy"],
+        }
+    }
+}
