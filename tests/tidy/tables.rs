@@ -162,5 +162,6 @@ fn mutants_are_documented() {
     let names = patches.iter().filter_map(|file| {
         file.path.strip_prefix("sim/mutants/").and_then(|name| name.strip_suffix(".patch"))
     });
-    compare_names("mutants", names);
+    // Those of the proxy are in a directory of their own.
+    compare_names("mutants", names.filter(|name| !name.contains('/')));
 }
