@@ -17,8 +17,8 @@
 
 pub(crate) mod agenda;
 mod ask;
-mod cast;
 pub(crate) mod capture;
+mod cast;
 pub(crate) mod content;
 pub(crate) mod exact;
 mod host;

@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::runtime::Builder;
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::Instant;
 
 use super::agenda::{Agenda, Place};
@@ -75,6 +75,12 @@ impl Drop for Ends {
     fn drop(&mut self) {
         drop(TIME.take());
     }
+}
+
+/// Runs a task of its own on this thread.
+#[expect(clippy::disallowed_methods, reason = "the one way to spawn in the simulator")]
+pub(crate) fn spawn(future: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
+    tokio::task::spawn_local(future)
 }
 
 /// True within [`run`].
@@ -240,10 +246,9 @@ mod tests {
         log.borrow_mut().push((what, now().duration_since(start).as_micros() as u64));
     }
 
-    fn spawn(log: &Log, what: &'static str, start: Instant, after: impl Future + 'static) {
+    fn note_after(log: &Log, what: &'static str, start: Instant, after: impl Future + 'static) {
         let log = Rc::clone(log);
-        #[expect(clippy::disallowed_methods, reason = "a task of the simulated runtime")]
-        tokio::task::spawn_local(async move {
+        spawn(async move {
             after.await;
             note(&log, what, start);
         });
@@ -255,16 +260,16 @@ mod tests {
         run(async {
             let start = now();
             let micros = Duration::from_micros;
-            spawn(&log, "a", start, sleep(micros(2_700)));
-            spawn(&log, "b", start, sleep(micros(300)));
-            spawn(&log, "tokio", start, tokio::time::sleep(micros(1_500)));
-            spawn(&log, "c", start, async move {
+            note_after(&log, "a", start, sleep(micros(2_700)));
+            note_after(&log, "b", start, sleep(micros(300)));
+            note_after(&log, "tokio", start, tokio::time::sleep(micros(1_500)));
+            note_after(&log, "c", start, async move {
                 sleep(micros(300)).await;
                 sleep(micros(1_100)).await;
                 sleep(micros(600)).await;
             });
-            spawn(&log, "far", start, sleep(micros(5_000_250)));
-            spawn(&log, "tokio, far", start, tokio::time::sleep(micros(5_000_000)));
+            note_after(&log, "far", start, sleep(micros(5_000_250)));
+            note_after(&log, "tokio, far", start, tokio::time::sleep(micros(5_000_000)));
             sleep(micros(6_000_000)).await;
             assert_eq!(waiting(), 0);
         });

@@ -109,7 +109,7 @@ impl Hub {
                 continue;
             }
             let (hub, directive) = (Rc::clone(self), *directive);
-            spawn(async move {
+            exact::spawn(async move {
                 exact::sleep(Duration::from_micros(directive.after_us)).await;
                 hub.inject(index, target);
             });
@@ -245,12 +245,6 @@ impl Hub {
     pub(crate) fn injected(&self) -> Vec<(u64, usize)> {
         self.injected.borrow().clone()
     }
-}
-
-/// Starts a task of the simulated runtime.
-#[expect(clippy::disallowed_methods, reason = "peers are no tasks of the proxy")]
-pub(crate) fn spawn(future: impl Future<Output = ()> + 'static) -> JoinHandle<()> {
-    tokio::task::spawn_local(future)
 }
 
 /// True for the acts of a client on its own request.

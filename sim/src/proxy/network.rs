@@ -57,7 +57,7 @@ pub(crate) use hosts::{Reach, client_address};
 pub(crate) use key::{Host, Key};
 pub(crate) use listening::Listening;
 pub(crate) use stream::Stream;
-pub(crate) use tap::Observer;
+pub(crate) use tap::{Content, Observer, Packet, Point};
 
 /// The network of a run.
 pub(crate) struct Network {
@@ -82,8 +82,7 @@ impl Network {
         exact::order(hub.plan.network.ties, hub.draws);
         let shared = Shared::new(State::new(hub));
         let driven = shared.clone();
-        #[expect(clippy::disallowed_methods, reason = "a task of the simulated runtime")]
-        let driver = tokio::task::spawn_local(poll_fn::<(), _>(move |context| {
+        let driver = exact::spawn(poll_fn(move |context| {
             driven.with(|state| {
                 state.drive_with(context.waker());
                 state.happen();

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use super::connection::Phase;
 use super::key::Side;
-use super::lane::{Load, Segment};
+use super::lane::{Load, PIECE_GAP, Segment};
 use super::state::{Event, Id, State};
 use super::tap::{Content, Point};
 use crate::draw::Domain;
@@ -208,8 +208,8 @@ impl State {
         let drawn = self.delay(Domain::Segments, entity, ordinal, wire);
         let Some(connection) = self.connection(id) else { return };
         let lane = connection.lane(side);
-        let arrives = now.saturating_add(drawn).max(lane.busy_until);
-        // It follows what was sent, and vanishes no more than a reset by the network does.
+        // It follows what was sent, late enough for a reader that waits for it.
+        let arrives = now.saturating_add(drawn).max(lane.busy_until + PIECE_GAP);
         lane.flying.push_back(Segment { end: lane.sent, arrives, load: Load::Reset });
         self.plan_delivery(id, side);
     }

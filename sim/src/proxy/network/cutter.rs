@@ -122,6 +122,9 @@ impl Cutter {
 mod tests {
     use super::*;
 
+    /// A piece that holds everything.
+    const WHOLE: usize = 1_000_000;
+
     /// The places of all cuts, when the bytes come in pieces of this size.
     fn cuts(bytes: &[u8], piece: usize) -> Vec<usize> {
         let mut cutter = Cutter::new();
@@ -152,7 +155,7 @@ mod tests {
             bytes.extend(frame(length, 4));
             boundaries.push(bytes.len());
         }
-        let found = cuts(&bytes, usize::MAX);
+        let found = cuts(&bytes, WHOLE);
         assert_eq!(found.len(), 1 + 2 + 2 + 2, "{found:?}");
         assert!(boundaries.iter().all(|boundary| found.contains(boundary)));
         for header in &boundaries[..3] {
@@ -160,13 +163,13 @@ mod tests {
             assert_eq!(within.count(), 1, "{found:?}");
         }
         // A server's bytes begin with a frame.
-        assert_eq!(cuts(&bytes[24..], usize::MAX).len(), 6);
+        assert_eq!(cuts(&bytes[24..], WHOLE).len(), 6);
     }
 
     #[test]
     fn the_places_do_not_depend_on_how_the_bytes_come() {
         let bytes = [frame(3, 4), frame(40, 1), frame(0, 4)].concat();
-        let whole = cuts(&bytes, usize::MAX);
+        let whole = cuts(&bytes, WHOLE);
         let mut cutter = Cutter::new();
         let mut singly = Vec::new();
         // Each byte comes alone: a cut behind it cannot be seen in the returned number, so the
@@ -187,9 +190,9 @@ mod tests {
     #[test]
     fn tls_is_cut_at_records_and_http1_at_each_carriage_return_and_line_feed() {
         let record = [&[22, 3, 1, 0, 4][..], b"\r\n\r\n", &[23, 3, 3, 0, 1], b"x"].concat();
-        let found = cuts(&record, usize::MAX);
+        let found = cuts(&record, WHOLE);
         assert_eq!((found.len(), found[1], found[3]), (4, 9, 15), "{found:?}");
-        assert_eq!(cuts(b"POST / HTTP/1.1\r\na: b\r\n", usize::MAX), [16, 17, 22, 23]);
-        assert_eq!(cuts(b"HTTP/1.1 200 OK\r\n", usize::MAX), [16, 17]);
+        assert_eq!(cuts(b"POST / HTTP/1.1\r\na: b\r\n", WHOLE), [16, 17, 22, 23]);
+        assert_eq!(cuts(b"HTTP/1.1 200 OK\r\n", WHOLE), [16, 17]);
     }
 }

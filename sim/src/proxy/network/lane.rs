@@ -27,7 +27,7 @@ pub(crate) const UNSENT_BYTES_MAX: u64 = baton::proxy::limits::TCP_UNSENT_BYTES_
 /// Bytes that are sent at once.
 const SEGMENT_BYTES_MAX: u64 = 16 * 1024;
 /// The least time between two pieces that arrive apart, in nanoseconds.
-const PIECE_GAP: u64 = 1_000;
+pub(crate) const PIECE_GAP: u64 = 1_000;
 
 /// What a segment carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

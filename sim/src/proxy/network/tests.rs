@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{Host, Key, Listening, Network, Stream, client_address};
 use crate::faults::Profile;
 use crate::plan::{Act, Directive, Plan, Span, Ties, When, WorldName};
-use crate::proxy::exact;
+use crate::proxy::exact::{self, spawn};
 use crate::proxy::hub::Hub;
 use crate::proxy::settings::{LISTENER, backend_address};
 
@@ -18,6 +18,7 @@ mod closing;
 mod effects;
 mod handshake;
 mod silence;
+mod storm;
 mod taps;
 mod transfer;
 
@@ -43,11 +44,6 @@ fn play<F: Future>(plan: Plan, scene: impl FnOnce(Rc<Network>, Rc<Hub>) -> F) ->
         let network = Network::new(&hub);
         scene(network, hub).await
     })
-}
-
-fn spawn(future: impl Future<Output = ()> + 'static) -> tokio::task::JoinHandle<()> {
-    #[expect(clippy::disallowed_methods, reason = "a task of the simulated runtime")]
-    tokio::task::spawn_local(future)
 }
 
 fn proxy() -> IpAddr {
@@ -150,7 +146,8 @@ fn connections_are_numbered_in_the_order_of_dials() {
             Key::Other(1),
         ];
         assert_eq!(keys, expected);
-        assert_eq!(network.left().len(), 2 + 5);
+        exact::sleep(micros(100)).await;
+        assert_eq!(network.left().len(), 2 + 5, "{:?}", network.left());
     });
 }
 

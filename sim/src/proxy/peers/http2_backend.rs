@@ -14,7 +14,8 @@ use super::http2_library_backend;
 use super::service::{Admission, Command, Incoming, NEVER, Service};
 use crate::plan::{Code, Health};
 use crate::proxy::exact::sleep;
-use crate::proxy::hub::{Hub, spawn};
+use crate::proxy::exact::spawn;
+use crate::proxy::hub::Hub;
 
 mod answer;
 mod connection;

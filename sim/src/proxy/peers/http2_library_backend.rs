@@ -22,7 +22,8 @@ use super::frames::{Fault, WINDOW, error};
 use super::service::{Command, Incoming, NEVER, Service};
 use crate::plan::{Act, Code, Moment};
 use crate::proxy::exact::sleep;
-use crate::proxy::hub::{Order, Target, spawn};
+use crate::proxy::exact::spawn;
+use crate::proxy::hub::{Order, Target};
 use crate::proxy::ledger::request_of;
 
 mod application;

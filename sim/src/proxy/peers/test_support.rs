@@ -18,8 +18,9 @@ use crate::plan::{
     Span, When,
 };
 use crate::proxy::content::{Body, Seen};
+use crate::proxy::exact::spawn;
 use crate::proxy::exact::{self, sleep};
-use crate::proxy::hub::{Hub, Order, Target, spawn};
+use crate::proxy::hub::{Hub, Order, Target};
 use crate::proxy::ledger::{EXECUTION, Execution, TRAILER, path, trailer};
 
 const PLAN: &str = "(
