@@ -2,12 +2,17 @@
 
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
+#[cfg(feature = "proxy")]
+use std::rc::Rc;
 use std::sync::Once;
 
 use crate::checker::{Invariant, Violation};
 use crate::coverage::Coverage;
+#[cfg(feature = "proxy")]
 use crate::outside::Tripwire;
 use crate::plan::{Plan, WorldName};
+#[cfg(feature = "proxy")]
+use crate::proxy::capture::Capture;
 use crate::trace::Trace;
 use crate::world::World;
 
@@ -30,7 +35,7 @@ pub fn run(plan: &Plan, coverage: &mut Coverage, trace: &mut Trace) -> Run {
     catch_panics();
     #[cfg(feature = "proxy")]
     if plan.world == WorldName::Proxy {
-        return run_proxy(plan, coverage, trace);
+        return run_proxy(plan, Tripwire::Count, None, coverage, trace);
     }
     let mut time_ns = 0;
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
@@ -47,10 +52,36 @@ pub fn run(plan: &Plan, coverage: &mut Coverage, trace: &mut Trace) -> Run {
     Run { violation, facts: trace.fact_count(), time_ns, hash: trace.hash() }
 }
 
+/// Runs a plan of the proxy's world and returns everything on the wire as a file for Wireshark.
 #[cfg(feature = "proxy")]
-fn run_proxy(plan: &Plan, coverage: &mut Coverage, trace: &mut Trace) -> Run {
-    let played =
-        AssertUnwindSafe(|| crate::proxy::run::run(plan, Tripwire::Count, coverage, trace));
+#[must_use]
+pub fn capture(plan: &Plan) -> Vec<u8> {
+    catch_panics();
+    let capture = Rc::new(RefCell::new(Capture::new()));
+    let (coverage, trace) = (&mut Coverage::default(), &mut Trace::hash_only());
+    let _ = run_proxy(plan, Tripwire::Count, Some(Rc::clone(&capture)), coverage, trace);
+    capture.replace(Capture::new()).into_bytes()
+}
+
+/// Runs a plan of the proxy's world and looks at each call for the clock or for entropy.
+#[cfg(feature = "proxy")]
+#[must_use]
+pub fn watch(plan: &Plan) -> Run {
+    catch_panics();
+    let (coverage, trace) = (&mut Coverage::default(), &mut Trace::hash_only());
+    run_proxy(plan, Tripwire::Watch, None, coverage, trace)
+}
+
+#[cfg(feature = "proxy")]
+fn run_proxy(
+    plan: &Plan,
+    tripwire: Tripwire,
+    capture: Option<Rc<RefCell<Capture>>>,
+    coverage: &mut Coverage,
+    trace: &mut Trace,
+) -> Run {
+    let played = || crate::proxy::run::run(plan, tripwire, capture, coverage, trace);
+    let played = AssertUnwindSafe(played);
     match panic::catch_unwind(played) {
         Ok(ended) => {
             let hash = trace.hash() ^ ended.bytes_hash;

@@ -25,7 +25,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::watch;
 
 use self::endpoints::{Endpoint, Missing};
 use self::order::Parameters;
@@ -33,6 +32,7 @@ use self::reply::{Refused, Reply};
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::control::{self, Command, Commands, WorkerSnapshot};
 use crate::proxy::date::Dates;
+use crate::proxy::drain::Drain;
 use crate::proxy::limits::{
     ACCEPT_PAUSE, ADMIN_CONNECTION_TIMEOUT, ADMIN_CONNECTIONS_MAX, ADMIN_FIELDS_MAX,
     ADMIN_HEAD_BYTES_MAX, ADMIN_READ_TIMEOUT, WORKER_ANSWER_TIMEOUT,
@@ -47,7 +47,7 @@ pub struct Process {
     /// The command channel of each worker.
     pub workers: Vec<Commands>,
     /// True once the proxy drains before it stops.
-    pub draining: watch::Receiver<bool>,
+    pub draining: Drain,
     /// The access log, for the number of lines it dropped.
     pub access_log: AccessLog,
     /// The channel for reload requests.
@@ -180,7 +180,7 @@ impl Admin {
                 let text = pools::encode(&self.ask_all().await);
                 reply::typed(StatusCode::OK, "application/json", text)
             }
-            Endpoint::Ready if *self.process.draining.borrow() => {
+            Endpoint::Ready if self.process.draining.is_ordered() => {
                 reply::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned())
             }
             Endpoint::Ready => reply::text(StatusCode::OK, "ready\n".to_owned()),
@@ -295,6 +295,7 @@ mod tests {
                 | Command::HealthCheckFound(_)
                 | Command::Backend(..)
                 | Command::Reload(_)
+                | Command::Drain
                 | Command::Stop) => {
                     kept.push(command);
                 }
@@ -311,7 +312,7 @@ mod tests {
         let access_log = AccessLog::open(&off).expect("nothing to open");
         let (worker, commands) = mpsc::unbounded_channel();
         let (gone, _) = mpsc::unbounded_channel();
-        let (_drain, draining) = watch::channel(false);
+        let draining = Drain::default();
         let (reloads, _) = mpsc::unbounded_channel();
         let (workers, reload_counts) = (vec![worker, gone], Rc::default());
         let process = Process { workers, draining, access_log, reloads, reload_counts };

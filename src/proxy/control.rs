@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Notify, oneshot};
 
 use super::config::ProxyConfig;
+use super::drain::Drain;
 use super::health_check::HealthCheckFound;
 use super::metrics::{BackendMetrics, ClusterMetrics, WorkerMetrics};
 use super::operator::{self, Found, Order, Query};
@@ -30,6 +31,8 @@ pub enum Command {
     Reload(Reload),
     /// Carry out an operator's order about a backend.
     Backend(Query, Order, oneshot::Sender<Found>),
+    /// Accept nothing more, and end once the requests in flight have.
+    Drain,
     /// Stop at once, even with requests in flight; they are logged.
     Stop,
 }
@@ -241,6 +244,7 @@ pub async fn serve(
     mut commands: UnboundedReceiver<Command>,
     worker_state: Rc<WorkerState>,
     stop: Rc<Notify>,
+    drain: Drain,
 ) {
     let clusters = worker_state.clusters();
     while let Some(command) = commands.recv().await {
@@ -263,6 +267,7 @@ pub async fn serve(
             Command::Backend(query, order, answer) => {
                 let _ = answer.send(operator::carry_out(clusters, &query, order));
             }
+            Command::Drain => drain.order(),
             Command::Stop => stop.notify_one(),
         }
     }

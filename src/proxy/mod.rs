@@ -13,6 +13,7 @@
 //! | [`upstream`], [`dial`], [`addresses`] | backend connections |
 //! | [`http2_wire`] | the HTTP/2 wire: reads, counts and merges frames |
 //! | [`message_guard`] | strict checks of HTTP/1.1 messages |
+//! | [`drain`] | the order to drain, within a worker |
 //! | [`linger`] | the lingering close of a client's connection |
 //! | [`client_limits`] | limits of clients |
 //! | [`headers`], [`date`], [`error_response`] | changes to heads; Baton's own responses |
@@ -41,6 +42,7 @@ pub mod control;
 pub mod date;
 pub mod dial;
 pub mod downstream;
+pub mod drain;
 pub mod driver;
 pub mod error_response;
 pub mod headers;

@@ -4,13 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use tokio::runtime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use super::access_log::AccessLog;
 use super::config::ProxyConfig;
 use super::control::{self, Command, Commands, Peers};
 use super::downstream::admission::Admission;
+use super::drain::Drain;
 use super::limits::{FORCED_STOP_TIMEOUT, IN_FLIGHT_COUNT_TIMEOUT};
 use super::log;
 use super::reload::sockets::{self, Sockets};
@@ -102,15 +103,16 @@ pub async fn supervise(
     let mut sockets = Sockets::default();
     let listeners = sockets.change(&config.listeners, config.worker_count());
     let mut listeners = listeners.map_err(StartError::lines)?;
-    let (drain, draining) = watch::channel(false);
+    let drain = Drain::default();
     let (done, all_done) = mpsc::channel::<()>(1);
-    let (workers, threads) = start_workers(&loaded, &mut listeners, &access_log, &draining, done);
+    let (workers, threads) = start_workers(&loaded, &mut listeners, &access_log, done);
     sockets.adopt(listeners);
     let (reloads, requests) = mpsc::unbounded_channel();
     let reloader = Reloader::new(source, loaded, sockets, workers.clone(), access_log.clone());
     if let Some(listener) = admin {
         let (workers, access_log) = (workers.clone(), access_log.clone());
         let reload_counts = reloader.counts();
+        let draining = drain.clone();
         let process = Process { workers, draining, access_log, reloads, reload_counts };
         admin::start(listener, process)
             .map_err(|error| StartError(format!("cannot serve the admin interface: {error}")))?;
@@ -125,7 +127,6 @@ fn start_workers(
     loaded: &Loaded,
     listeners: &mut sockets::Change,
     access_log: &AccessLog,
-    draining: &watch::Receiver<bool>,
     done: mpsc::Sender<()>,
 ) -> (Vec<Commands>, Vec<WorkerThread>) {
     let config = &loaded.config;
@@ -143,7 +144,6 @@ fn start_workers(
             config: Arc::clone(config),
             certificates: Arc::clone(&loaded.certificates),
             seed: seed.wrapping_add(number as u64),
-            draining: draining.clone(),
         };
         let name = format!("worker {number}");
         seams::start_worker(name, move || worker::serve(worker), done.clone())
@@ -157,7 +157,7 @@ struct Supervisor {
     signals: Signals,
     requests: mpsc::UnboundedReceiver<reload::ReloadRequest>,
     reloader: Reloader,
-    drain: watch::Sender<bool>,
+    drain: Drain,
     workers: Vec<Commands>,
     access_log: AccessLog,
     all_done: mpsc::Receiver<()>,
@@ -169,7 +169,8 @@ impl Supervisor {
     async fn run(mut self) -> bool {
         self.until_stop_is_requested().await;
         let requests = control::requests_in_flight(&self.workers, IN_FLIGHT_COUNT_TIMEOUT).await;
-        self.drain.send_replace(true);
+        self.drain.order();
+        self.tell_workers(|| Command::Drain);
         tracing::info!(target: "baton", requests, "draining");
         loop {
             tokio::select! {
@@ -186,10 +187,7 @@ impl Supervisor {
             }
         }
         tracing::warn!(target: "baton", "second signal: stopped without draining");
-        for worker in &self.workers {
-            // A worker that has ended needs no command.
-            let _ = worker.send(Command::Stop);
-        }
+        self.tell_workers(|| Command::Stop);
         let _ = seams::timeout(FORCED_STOP_TIMEOUT, self.all_done.recv()).await;
         false
     }
@@ -216,6 +214,13 @@ impl Supervisor {
                     let _ = self.reloader.reload(Trigger::Watch).await;
                 }
             }
+        }
+    }
+
+    fn tell_workers(&self, command: impl Fn() -> Command) {
+        for worker in &self.workers {
+            // A worker that has ended needs no command.
+            let _ = worker.send(command());
         }
     }
 

@@ -3,13 +3,14 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 
 use super::access_log::AccessLog;
 use super::clusters::Clusters;
 use super::config::ProxyConfig;
 use super::control::{self, Command, Peers};
 use super::downstream::admission::Admission;
+use super::drain::Drain;
 use super::limits::SHUTDOWN_GRACE;
 use super::reload::sockets::Socket;
 use super::tls::Certificates;
@@ -34,8 +35,6 @@ pub struct Worker {
     pub peers: Peers,
     /// Receives commands.
     pub commands: mpsc::UnboundedReceiver<Command>,
-    /// Becomes true once, when the proxy is to stop.
-    pub draining: watch::Receiver<bool>,
 }
 
 /// Runs until the proxy is to stop and all accepted requests have finished.
@@ -52,12 +51,12 @@ pub async fn serve(worker: Worker) {
         tracing::error!(target: "baton", error);
     }
     let stop = Rc::new(Notify::new());
-    let control = control::serve(worker.commands, Rc::clone(&worker_state), Rc::clone(&stop));
+    let drain = Drain::default();
+    let (state, stopping, draining) = (Rc::clone(&worker_state), Rc::clone(&stop), drain.clone());
+    let control = control::serve(worker.commands, state, stopping, draining);
     seams::spawn(control);
     seams::spawn(memory::run());
-    let mut draining = worker.draining;
-    // The sender is owned by the thread that joins this one.
-    let _ = draining.wait_for(|draining| *draining).await;
+    drain.ordered().await;
     let deadline = worker_state.shut_down() + SHUTDOWN_GRACE;
     tokio::select! {
         biased;

@@ -5,13 +5,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 use super::client_limits::ClientLimits;
 use super::clusters::Clusters;
 use super::config::{ListenerConfig, ProxyConfig};
 use super::downstream::admission::Admission;
 use super::downstream::{self, Downstream, OpenConnections};
+use super::drain::Drain;
 use super::reload::sockets::Socket;
 use super::seams::{self, Listener};
 use super::tls::Certificates;
@@ -22,7 +21,7 @@ struct Open {
     /// The state shared by the listener's future connections.
     downstream: Rc<RefCell<Rc<Downstream>>>,
     /// Sends the drain order to the listener and its connections.
-    drain: watch::Sender<bool>,
+    drain: Drain,
 }
 
 /// The clusters and listeners of one worker.
@@ -114,7 +113,7 @@ impl WorkerState {
             });
         }
         for gone in before.into_iter().flatten() {
-            gone.drain.send_replace(true);
+            gone.drain.order();
         }
         self.listeners.replace(after);
     }
@@ -126,13 +125,13 @@ impl WorkerState {
         tls: Option<Arc<rustls::ServerConfig>>,
         limits: ClientLimits,
     ) -> Open {
-        let (drain, draining) = watch::channel(false);
+        let drain = Drain::default();
         let downstream = Rc::new(RefCell::new(Rc::new(Downstream {
             clusters: Rc::clone(&self.clusters),
             address: listener.local_addr().unwrap_or(settings.address),
             tls,
             http2: settings.http2,
-            draining,
+            draining: drain.clone(),
             open: Rc::clone(&self.connections),
             limits,
             admission: Arc::clone(&self.admission),
@@ -146,7 +145,7 @@ impl WorkerState {
     pub fn shut_down(&self) -> Duration {
         self.stopping.set(true);
         for listener in &*self.listeners.borrow() {
-            listener.drain.send_replace(true);
+            listener.drain.order();
         }
         self.clusters.shut_down()
     }

@@ -15,6 +15,8 @@ use super::{
 use crate::batch::{Batch, Failure, Summary, run_batch};
 use crate::checker::{Invariant, Violation};
 use crate::faults::{self, Profile};
+#[cfg(feature = "proxy")]
+use crate::plan::WorldName;
 use crate::plan::{Plan, read, write};
 use crate::report;
 use crate::run::judge;
@@ -206,6 +208,14 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Outcome {
             run.hash
         ),
     };
+    #[cfg(feature = "proxy")]
+    if let Some(path) = &arguments.pcap {
+        if plan.world != WorldName::Proxy {
+            return Err("--pcap: expected a plan of the proxy's world (--world proxy)".to_owned());
+        }
+        fs::write(path, crate::run::capture(&plan))
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+    }
     let filter = Filter { until: arguments.until, only: arguments.only.clone() };
     let lines = filter.apply(&lines);
     if let Some(path) = &arguments.html {

@@ -13,12 +13,13 @@ use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::timeout;
 
 use super::ask::ask;
+use super::capture::{Capture, Segment};
 use super::cast::Cast;
 use super::exact::{self, sleep};
 use super::host::Machine;
 use super::hub::{Hub, Target};
 use super::ledger::RECOVERY;
-use super::network::{Host, Network};
+use super::network::{Content, Host, Network, Packet, Point};
 use super::operator::Operator;
 use super::peers::tls;
 use super::pools::Pools;
@@ -48,16 +49,17 @@ pub(crate) struct Ended {
     pub(crate) bytes_hash: u64,
 }
 
-/// Runs a plan.
+/// Runs a plan. What is on the wire goes to `capture`, if there is one.
 pub(crate) fn run(
     plan: &Plan,
     tripwire: Tripwire,
+    capture: Option<Rc<RefCell<Capture>>>,
     coverage: &mut Coverage,
     trace: &mut Trace,
 ) -> Ended {
     let pools = Pools::new(plan.pool.generations, std::mem::take(coverage), std::mem::take(trace));
     let inside = Inside::enter(plan.seed, tripwire);
-    let scene = Scene::play(plan.clone(), Rc::clone(&pools));
+    let scene = Scene::play(plan.clone(), capture, Rc::clone(&pools));
     let mut ended = exact::run_with(outside::follow_clock, scene);
     if let Some(reached) = inside.leave().reached.first() {
         let (invariant, what) = (Invariant::NothingFromOutside, reached.to_string());
@@ -83,9 +85,12 @@ struct Scene {
 }
 
 impl Scene {
-    async fn play(plan: Plan, pools: Rc<Pools>) -> Ended {
+    async fn play(plan: Plan, capture: Option<Rc<RefCell<Capture>>>, pools: Rc<Pools>) -> Ended {
         let hub = Hub::start(plan);
         let network = Network::new(&hub);
+        if let Some(capture) = capture {
+            network.observe(Box::new(move |packet| add(&mut capture.borrow_mut(), packet)));
+        }
         let machine = Machine::new(&hub, &network, settings::machine(), &pools);
         for (path, text) in [
             (settings::AUTHORITY_FILE, tls::AUTHORITY),
@@ -254,4 +259,18 @@ impl Scene {
             .or_else(|| judges::judge(&records).err());
         Ended { violation, time_ns: self.hub.now(), bytes_hash: self.network.hash() }
     }
+}
+
+/// Adds a packet to a capture when it arrives: there it is seen in the order that matters.
+fn add(capture: &mut Capture, packet: &Packet<'_>) {
+    if packet.point != Point::Delivered {
+        return;
+    }
+    let segment = match packet.content {
+        Content::Syn => Segment::Syn,
+        Content::Bytes(bytes) => Segment::Data(bytes),
+        Content::End => Segment::Fin,
+        Content::Reset => Segment::Reset,
+    };
+    capture.add(packet.at, packet.from, packet.to, segment);
 }

@@ -74,7 +74,7 @@ impl Client {
 
     /// True if the proxy or the listener of this connection is about to stop.
     pub(super) fn draining(&self) -> bool {
-        *self.downstream.draining.borrow()
+        self.downstream.draining.is_ordered()
     }
 
     /// Logs and counts a refused request that `hyper` did not hand over. `status` is 0 if no

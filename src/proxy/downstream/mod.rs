@@ -29,7 +29,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Notify, watch as channel};
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
 use self::admission::{Admission, Admitted};
@@ -37,6 +37,7 @@ use self::client::Client;
 use self::client_io::{ClientIo, Spoken};
 use super::client_limits::{ClientLimit, ClientLimits, ClientStats};
 use super::clusters::Clusters;
+use super::drain::Drain;
 use super::limits::{ACCEPT_LOG_INTERVAL, ACCEPT_PAUSE};
 use super::seams::{self, Clock, Listener};
 use super::tls;
@@ -86,7 +87,7 @@ pub struct Downstream {
     /// True if clients may use HTTP/2.
     pub http2: bool,
     /// Becomes true once, when the listener is to stop.
-    pub draining: channel::Receiver<bool>,
+    pub draining: Drain,
     /// The open connections of this worker.
     pub open: Rc<OpenConnections>,
     /// The limits of each client.
@@ -120,13 +121,13 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor 
 /// Accepts connections until the listener is to stop, then those that the system has already
 /// accepted. Each connection keeps the value of `downstream` at the time it is accepted.
 pub async fn accept(downstream: Rc<RefCell<Rc<Downstream>>>, listener: Listener) {
-    let mut draining = downstream.borrow().draining.clone();
+    let draining = downstream.borrow().draining.clone();
     let mut failures = RateLimited::default();
     let mut refusals = RateLimited::default();
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = draining.wait_for(|draining| *draining) => break,
+            () = draining.ordered() => break,
             accepted = seams::accept(&listener) => accepted,
         };
         match accepted {
@@ -268,9 +269,9 @@ where
     let spoken = if http2 {
         Ok(Ok(Spoken::Http2(Bytes::new())))
     } else {
-        let mut draining = client.downstream.draining.clone();
+        let draining = client.downstream.draining.clone();
         let drained = async {
-            let _ = draining.wait_for(|draining| *draining).await;
+            draining.ordered().await;
             // A request that the client was about to send may still arrive.
             seams::sleep(limits.lingering_close_timeout).await;
         };

@@ -48,7 +48,7 @@ fn park<Io>(
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let (clock, mut draining) = (downstream.clock(), downstream.draining.clone());
+    let (clock, draining) = (downstream.clock(), downstream.draining.clone());
     let idle_until = idle_since.after(downstream.limits.http1_idle_timeout);
     // An `async fn` would reserve space for its arguments twice.
     async move {
@@ -56,7 +56,7 @@ where
         let event = tokio::select! {
             biased;
             read = io.read(&mut first) => ParkedEvent::Bytes(read),
-            _ = draining.wait_for(|draining| *draining) => ParkedEvent::Drain,
+            () = draining.ordered() => ParkedEvent::Drain,
             () = clock.sleep_until(idle_until) => ParkedEvent::Nothing,
         };
         match event {

@@ -7,9 +7,9 @@ use std::pin::Pin;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::watch;
 
 use super::deadlines::Expired;
+use crate::proxy::drain::Drain;
 
 /// The event that ended a wait.
 pub(super) enum Waited {
@@ -26,7 +26,7 @@ impl<'a> Waits<'a> {
     /// Waits for `draining`, unless `known` says that it has been reported before, and for a
     /// deadline.
     pub(super) fn new(
-        mut draining: watch::Receiver<bool>,
+        draining: Drain,
         known: bool,
         expired: impl Future<Output = Expired> + 'a,
     ) -> Self {
@@ -34,7 +34,7 @@ impl<'a> Waits<'a> {
             FuturesUnordered::new();
         if !known {
             waits.push(Box::pin(async move {
-                let _ = draining.wait_for(|draining| *draining).await;
+                draining.ordered().await;
                 Waited::Drain
             }));
         }

@@ -15,7 +15,6 @@ use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use super::*;
@@ -28,6 +27,7 @@ use crate::proxy::config::{
     AccessLogFormat, AccessLogSettings, HealthCheckKind, ProxyConfig, UpstreamTlsSettings,
 };
 use crate::proxy::downstream::{self, Downstream, OpenConnections};
+use crate::proxy::drain::Drain;
 use crate::proxy::tls::Certificates;
 
 /// Longer than any step of these tests takes.
@@ -89,7 +89,6 @@ struct Proxy {
     config: ProxyConfig,
     certificates: Certificates,
     address: SocketAddr,
-    _drain: watch::Sender<bool>,
 }
 
 impl Proxy {
@@ -110,19 +109,18 @@ impl Proxy {
         let clusters = Clusters::start(&config, &certificates, 1, access_log, Peers::default());
         let clusters = clusters.expect("the configuration is good");
         let (listener, address) = listen();
-        let (drain, draining) = watch::channel(false);
         let downstream = Downstream {
             clusters: Rc::clone(&clusters),
             address,
             tls: None,
             http2: true,
-            draining,
+            draining: Drain::default(),
             open: Rc::<OpenConnections>::default(),
             limits: ClientLimits::default(),
             admission: Arc::default(),
         };
         seams::spawn(downstream::accept(Rc::new(RefCell::new(Rc::new(downstream))), listener));
-        Self { clusters, config, certificates, address, _drain: drain }
+        Self { clusters, config, certificates, address }
     }
 
     fn driver(&self) -> Rc<Driver> {
