@@ -291,7 +291,7 @@ impl Served {
             | Act::NeverFinish
             | Act::Status { .. }
             | Act::StarveUpload { .. } => {
-                if let Target::Stream(_, _, number) = order.target {
+                if let Some(number) = self.number_of(order.target) {
                     match self.streams.get(&number) {
                         Some((stream, _)) => self.act_on_stream(stream, order.act),
                         None => self.early.entry(number).or_default().push(order.act),
@@ -299,7 +299,7 @@ impl Served {
                 }
             }
             Act::Cancel | Act::ClientStopsReading { .. } => {
-                if let Target::Stream(_, _, number) = order.target
+                if let Some(number) = self.number_of(order.target)
                     && let Some((stream, _)) = self.streams.get(&number)
                     && let Some(request) = stream.awaited.exchange.request()
                 {
@@ -314,6 +314,20 @@ impl Served {
             _ => hub.pass_on(Target::Process, order),
         }
         None
+    }
+
+    /// The number of the stream that an order is about: the last one, if it names a request.
+    fn number_of(&self, target: Target) -> Option<u32> {
+        match target {
+            Target::Stream(_, _, number) => Some(number),
+            Target::Request(request) => {
+                let exchanges =
+                    self.streams.values().rev().map(|(stream, _)| &stream.awaited.exchange);
+                let mut same = exchanges.filter(|exchange| exchange.request() == Some(request));
+                same.next().map(|exchange| exchange.number())
+            }
+            Target::Backend(..) | Target::Client(..) | Target::Process => None,
+        }
     }
 
     fn act_on_stream(&self, stream: &Stream, act: Act) {

@@ -370,7 +370,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + 'static> Connection<Io> {
             | Act::NeverFinish
             | Act::Status { .. }
             | Act::StarveUpload { .. } => {
-                if let Target::Stream(_, _, number) = order.target {
+                if let Some(number) = self.number_of(order.target) {
                     match self.ids.get(&number) {
                         Some(id) => self.act_on_stream(*id, order.act),
                         None => self.early.entry(number).or_default().push(order.act),
@@ -389,8 +389,22 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + 'static> Connection<Io> {
         None
     }
 
+    /// The number of the stream that an order is about: the last one, if it names a request.
+    fn number_of(&self, target: Target) -> Option<u32> {
+        let streams = self.session.streams.borrow();
+        match target {
+            Target::Stream(_, _, number) => Some(number),
+            Target::Request(request) => {
+                let exchanges = streams.values().rev().map(|stream| &stream.exchange);
+                let mut same = exchanges.filter(|exchange| exchange.request() == Some(request));
+                same.next().map(|exchange| exchange.number())
+            }
+            Target::Backend(..) | Target::Client(..) | Target::Process => None,
+        }
+    }
+
     fn request_of(&self, target: Target) -> Option<u32> {
-        let Target::Stream(_, _, number) = target else { return None };
+        let number = self.number_of(target)?;
         let streams = self.session.streams.borrow();
         streams.get(self.ids.get(&number)?)?.exchange.request()
     }

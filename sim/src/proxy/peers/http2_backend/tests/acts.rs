@@ -6,6 +6,7 @@ use tokio::time::sleep;
 
 use crate::plan::{Act, Code, LastId, Moment, Plan, Stage};
 use crate::proxy::content::Seen;
+use crate::proxy::hub::{Order, Target};
 use crate::proxy::peers::frames::{Fields, Frame, GREATEST, setting};
 use crate::proxy::peers::test_support::*;
 
@@ -103,6 +104,27 @@ fn a_reset_ends_a_stream_and_refused_disowns_it() {
             assert_eq!((record.disowned, record.answer), (disowned, None));
             scene.order_stream(1, Act::Reset { code });
             assert_eq!(client.frames().await, [], "it is done");
+        });
+    }
+}
+
+#[test]
+fn an_order_about_a_request_is_for_its_last_stream() {
+    for by_library in [false, true] {
+        simulate(async || {
+            let scene = Scene::with(|backend| {
+                backend.work = span(1_000_000);
+                backend.wire.by_library = by_library;
+            });
+            let mut client = scene.client().await;
+            client.request(1, 4, true).await;
+            client.request(3, 4, true).await;
+            settle().await;
+            let target = Target::Request(4);
+            let order = Order { act: Act::Reset { code: Code::Internal }, target };
+            scene.hub.pass_on(Target::Backend(0, 1), order);
+            let frames = client.frames().await;
+            assert_eq!((reset_code(&frames, 1), reset_code(&frames, 3)), (None, Some(2)));
         });
     }
 }
@@ -389,7 +411,6 @@ fn a_dial_stalls_for_its_time() {
 #[test]
 fn what_is_not_a_backends_goes_to_the_client_and_the_process() {
     simulate(async || {
-        use crate::proxy::hub::Target;
         let scene = Scene::new(plan());
         let mut client = scene.client().await;
         let mut request = scene.hub.mailbox(Target::Request(4));
