@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use crate::plan::{Act, BackendPlan, Code, Health, LastId, Moment, Plan, RequestPlan};
 use crate::proxy::content::Seen;
+use crate::proxy::exact::waiting;
 use crate::proxy::ledger::path;
 use crate::proxy::peers::frames::{Frame, GREATEST, error, setting};
 use crate::proxy::peers::test_support::*;
@@ -262,8 +263,7 @@ fn breaks_restarts_and_switches() {
         assert_eq!((scene.resets(), scene.backend.connections()), (1, 0));
         drop(client);
         settle().await;
-        let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-        assert_eq!(tasks, 1, "the end of the restart");
+        assert_eq!(waiting(), 1, "the end of the restart");
     });
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::plan::{Act, Moment, Plan, RequestPlan};
 use crate::proxy::content::Seen;
+use crate::proxy::exact::waiting;
 use crate::proxy::ledger::path;
 use crate::proxy::peers::frames::{Fields, Frame, setting};
 use crate::proxy::peers::test_support::*;
@@ -265,12 +266,11 @@ fn a_connection_that_its_client_closes_leaves_nothing() {
         let mut client = scene.client().await;
         client.request(1, 0, true).await;
         settle().await;
-        assert_eq!(scene.backend.connections(), 1);
+        assert_eq!((scene.backend.connections(), waiting()), (1, 1));
         drop(client);
         settle().await;
         assert_eq!(scene.backend.connections(), 0);
-        let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-        assert_eq!(tasks, 0);
+        assert_eq!(waiting(), 0, "the answer that was being worked on");
         assert!(scene.execution().answer.is_none());
     });
 }
