@@ -84,9 +84,13 @@ impl Telemetry {
     /// Logs and counts a request whose client closed the connection within its head. If a request
     /// is in flight on the connection, that request has its own line instead.
     pub fn incomplete(&self, arrival: &Rc<Arrival>) {
-        if arrival.open_requests() > 0 {
-            return;
+        if arrival.open_requests() == 0 {
+            self.unserved(arrival);
         }
+    }
+
+    /// Logs and counts a request whose client cancelled it before it was served.
+    pub fn unserved(&self, arrival: &Rc<Arrival>) {
         let mut record = AccessRecord::unreadable(arrival, self.now());
         record.outcome = Some(Outcome::Cancelled);
         record.ended_by = EndedBy::Client;

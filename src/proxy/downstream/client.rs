@@ -95,6 +95,11 @@ impl Client {
         self.downstream.clusters.telemetry().incomplete(&self.arrival);
     }
 
+    /// Logs a request that the client cancelled before it was served.
+    pub(super) fn took_back(&self) {
+        self.downstream.clusters.telemetry().unserved(&self.arrival);
+    }
+
     /// Logs and counts that the connection is closed for a limit. Called once per connection.
     pub(super) fn closed(&self, limit: ClientLimit, details: &str) {
         self.count(limit);

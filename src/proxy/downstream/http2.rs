@@ -142,12 +142,14 @@ fn head_since(client: &Client, facts: &RefCell<Facts>) -> Option<Instant> {
     if facts.settings_seen { facts.block_open_since } else { Some(client.accepted) }
 }
 
-/// Counts requests that `h2` refused by itself: each opened a stream and never reached the service.
+/// Counts requests that never reached the service although each opened a stream: `h2` refused them
+/// by itself, or the client took them back before `h2` handed them over.
 #[derive(Default)]
 struct Refused {
     reported: Cell<u64>,
     streams: Cell<u64>,
     resets: Cell<u64>,
+    cancelled: Cell<u64>,
 }
 
 impl Refused {
@@ -167,6 +169,10 @@ impl Refused {
             } else if self.resets.get() < facts.resets_unanswered {
                 self.resets.set(self.resets.get() + 1);
                 client.refused(ClientLimit::MalformedHead, 0, "PROTOCOL_ERROR");
+            } else if self.cancelled.get() < facts.resets_received {
+                self.cancelled.set(self.cancelled.get() + 1);
+                client.took_back();
+                continue;
             } else {
                 client.refused(ClientLimit::HeadBytes, 431, "head too large");
             }
@@ -176,6 +182,7 @@ impl Refused {
         // later.
         self.streams.set(facts.streams_refused);
         self.resets.set(facts.resets_unanswered);
+        self.cancelled.set(facts.resets_received);
     }
 }
 

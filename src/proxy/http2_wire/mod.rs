@@ -72,6 +72,8 @@ pub struct Facts {
     answered: u32,
     /// Provoked resets of streams without a response, in total.
     pub resets_unanswered: u64,
+    /// Resets by the peer, in total.
+    pub resets_received: u64,
     /// Error code and start of the debug data of a GOAWAY with an error that `h2` has written.
     pub h2_goaway: Option<(Reason, Vec<u8>)>,
     /// When the open header block began; `None` if none is open.
@@ -148,7 +150,10 @@ impl Facts {
                 self.settings_seen = true;
             }
             Seen::Setting { .. } => {}
-            Seen::Reset { code, .. } => self.ends.resets_received.add(code),
+            Seen::Reset { code, .. } => {
+                self.resets_received += 1;
+                self.ends.resets_received.add(code);
+            }
             Seen::GoAway { last_stream_id, code, .. } => {
                 self.go_aways.push((last_stream_id, code));
                 self.ends.go_aways_received.add(code);
