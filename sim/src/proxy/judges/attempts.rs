@@ -70,7 +70,9 @@ fn failure(case: &Case<'_>, request: &Request, line: &AccessLine, attempt: &Atte
         _ => false,
     };
     wrong(fits, id, "evidence and failure", (evidence, failure), "both of one failure")?;
-    let accused = ACCUSING.contains(&&**failure) || failure == "malformed";
+    // RFC 9113, 6.8: a later GOAWAY must not have a higher last id, but with directives it may.
+    let go_away = case.was_injected(line.at, |act| matches!(act, Act::GoAway { .. }));
+    let accused = ACCUSING.contains(&&**failure) || (failure == "malformed" && !go_away);
     wrong(!accused, id, "failure", failure, "none that accuses a side")?;
     let Some((_, number)) = BY_DIRECTIVE.iter().find(|(name, _)| name == failure) else {
         return Ok(());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::line::{AccessLine, Line, LogLine, read};
 use crate::checker::{Invariant, Violation, fail};
-use crate::plan::{Act, ClientProtocol, Direction, Plan, RequestPlan, When, WireEffect};
+use crate::plan::{Act, ClientProtocol, Direction, Health, Plan, RequestPlan, When, WireEffect};
 use crate::proxy::ledger::{Execution, RECOVERY, Received, request_of};
 use crate::proxy::records::Records;
 use crate::proxy::settings::backend_address;
@@ -234,18 +234,30 @@ impl<'a> Case<'a> {
         let closes = self.plan.backends.iter().any(|backend| {
             backend.streams_per_connection.is_some() || backend.ping_strikes.is_some()
         });
-        uploads_ignored || closes || !self.plan.is_patient() || self.was_injected(until, |_| true)
+        let broken = self.plan.heal.backends.iter().any(|health| *health != Health::Well)
+            && until >= self.records.healed_at;
+        uploads_ignored
+            || closes
+            || broken
+            || !self.plan.is_patient()
+            || self.was_injected(until, |_| true)
     }
 
     /// True if the client of a request, or the path to it, may be the reason that a connection of
     /// the client ended.
     pub(super) fn client_may_break(&self, request: &Request, until: u64) -> bool {
+        let breaks = self.client_breaks(request, until);
+        breaks || request.sent.half_closes || self.may_shut_down(until)
+    }
+
+    /// True if the client of a request may have broken a connection, or the path to it.
+    pub(super) fn client_breaks(&self, request: &Request, until: u64) -> bool {
         let Some((client, protocol)) = request.sent.client else { return true };
         let own = |id: u32| {
             let other = self.requests.get(&id).and_then(|other| other.sent.client);
             other.is_some_and(|(other, _)| other == client)
         };
-        let on_wire = self.injected.iter().any(|(at, when, act)| {
+        self.injected.iter().any(|(at, when, act)| {
             let at_client = match when {
                 When::Client { client: hit, .. } => *hit == client,
                 When::Request { request, .. } => own(*request),
@@ -257,8 +269,7 @@ impl<'a> Case<'a> {
                 _ => false,
             };
             breaks && *at <= until
-        });
-        on_wire || request.sent.half_closes || self.may_shut_down(until)
+        })
     }
 
     /// True if bytes of a client may not have arrived although it sent them.

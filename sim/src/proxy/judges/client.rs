@@ -224,8 +224,10 @@ fn looks_complete(
 pub(super) fn is_whole(case: &Case<'_>, request: &Request, answer: Answer) -> bool {
     let planned = case.plan.requests.iter().find(|planned| planned.id == request.id);
     let announced = planned.map_or(0, |planned| u64::from(planned.wire.answer_bytes));
-    let stated = framing(case, request) == Some(Framing::Length);
-    stated && !request.sent.is_http2() && answer.length == announced
+    let stated = framing(case, request) == Some(Framing::Length) && answer.length == announced;
+    let head = request.lines.iter().any(|line| line.method == "HEAD");
+    let bodiless = head || matches!(answer.status, 204 | 205 | 304);
+    (stated || bodiless) && !request.sent.is_http2()
 }
 
 /// How the answer to a request is framed; `None` if the request is not in the plan.

@@ -50,7 +50,7 @@ async fn lines_and_their_names() {
             (line["path"], line["reason"]) = ("-".into(), "malformed_head".into());
             scene.log(1, line);
         }),
-        (AccessLog, "1 lines without a head, but only 0", |scene| {
+        (AccessLog, "1 lines without a head, but at most 0", |scene| {
             let mut line = scene.line(3).clone();
             (line["path"], line["reason"]) = ("-".into(), "incomplete_head".into());
             (line["status"], line["outcome"]) = (0.into(), "cancelled".into());
