@@ -23,9 +23,6 @@ const REQUEST_FAMILIES: [&str; 8] = [
 ];
 /// Codes of RST_STREAM to clients of which none did anything wrong (RFC 9113, 7).
 const RESETS_TO_CLIENTS: [&str; 4] = ["NO_ERROR", "INTERNAL_ERROR", "REFUSED_STREAM", "CANCEL"];
-/// So many streams that it has reset are remembered by `h2` on a connection. What a client had
-/// already sent on another one, which it may, gets a reset in its turn.
-const RESETS_REMEMBERED: f64 = 10.0;
 /// Codes of RST_STREAM and GOAWAY that would accuse the proxy.
 const ACCUSING: [&str; 4] =
     ["FLOW_CONTROL_ERROR", "STREAM_CLOSED", "FRAME_SIZE_ERROR", "COMPRESSION_ERROR"];
@@ -305,7 +302,9 @@ fn frames(case: &Case<'_>, samples: &Samples) -> Verdict {
     let resets = samples.sum(name, &[("direction", "sent")]);
     for (labels, value) in samples.of(name) {
         let (direction, code) = (text(labels, "direction"), text(labels, "code"));
-        let forgotten = code == "STREAM_CLOSED" && resets > RESETS_REMEMBERED;
+        // RFC 9113, 5.1: what a client sends on a stream that the proxy has reset is ignored only
+        // for some time.
+        let forgotten = code == "STREAM_CLOSED" && resets > value;
         let fits = direction != "sent" || RESETS_TO_CLIENTS.contains(&code) || forgotten;
         holds(fits, || format!("{name}: {value} sent with {code}: no client gave a reason"))?;
     }
