@@ -27,7 +27,7 @@ pub const COVERAGE: u8 = 4;
 /// The command line, or a file that it names, is invalid.
 pub const USAGE: u8 = 64;
 
-/// Runs Baton's pool in a simulated world and checks its invariants.
+/// Runs Baton, the pool alone or the whole proxy, in a simulated world and checks its invariants.
 ///
 /// Exit codes: 0 pass, 1 safety, 2 liveness, 3 nondeterminism, 4 coverage gap or surviving mutant,
 /// 64 wrong usage.
@@ -48,7 +48,7 @@ enum Command {
     Shrink(ShrinkArguments),
     /// Try every interleaving of a small scope on the real pool, until no new state is reachable
     Exhaust(ExhaustArguments),
-    /// Apply each known bug to a copy of the pool and check that the simulator finds it
+    /// Apply each known bug to a copy of the sources and check that the simulator finds it
     Mutants(MutantsArguments),
     /// List the cells of the pool's tables and the rare situations that the seeds never met
     Coverage(CoverageArguments),

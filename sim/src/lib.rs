@@ -1,14 +1,21 @@
-//! The simulator: the pool of `baton` in a seeded world of clients, network and backends.
+//! The simulator: `baton` in a seeded world of clients, network and backends. There are two worlds:
+//! that of the pool alone, and that of the whole proxy. They share plans, directives and the
+//! checker.
 //!
 //! | module | purpose |
 //! |---|---|
 //! | [`plan`] | everything a run depends on, as text that a person can edit |
 //! | [`faults`] | the families of faults, and plans from seeds |
-//! | `world` | the models: clients, network, backends, shell, in virtual time |
+//! | [`draw`] | numbers drawn from the seed |
+//! | `world` | the world of the pool, of models: clients, network, backends, shell, in virtual time |
+//! | `proxy` | the world of the proxy: the real shell on a network of bytes, its peers, its judges |
 //! | [`checker`] | an independent model of the pool's facts and orders |
 //! | [`coverage`] | the table cells and rare situations that were met |
-//! | [`run`] | one run: from a plan to a verdict |
+//! | [`run`], [`batch`] | one run: from a plan to a verdict; many runs, on several threads |
 //! | `outside` | the clock and the entropy of a run; what code may not reach past the seams |
+//! | [`shrink`], [`trace`], [`story`], [`html`], [`report`] | from a failure to what a person reads |
+//! | [`doctor`], [`mutants`], [`exhaust`], [`fuzz`] | determinism, mutation test, search of a small scope, fuzzing |
+//! | [`cli`], [`seed`] | the command line |
 
 pub mod batch;
 pub mod checker;

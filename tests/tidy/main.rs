@@ -4,6 +4,7 @@
 mod commands;
 mod documents;
 mod imports;
+mod packages;
 mod tables;
 mod text;
 mod tree;

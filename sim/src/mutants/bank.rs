@@ -30,7 +30,7 @@ impl Bank {
     pub fn canary(self) -> &'static str {
         match self {
             Self::Pool => "reuse-after-goaway",
-            Self::Proxy => "trailers-lost",
+            Self::Proxy => "response-trailers-lost",
         }
     }
 
@@ -50,6 +50,22 @@ impl Bank {
         match self {
             Self::Pool => &[],
             Self::Proxy => &["--world", "proxy"],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::Bank;
+
+    #[test]
+    fn each_bank_has_its_canary() {
+        for bank in [Bank::Pool, Bank::Proxy] {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+            let path = root.join(bank.directory()).join(format!("{}.patch", bank.canary()));
+            assert!(path.is_file(), "{}", path.display());
         }
     }
 }
