@@ -187,6 +187,19 @@ impl Upload {
         self.replayed >= body.kept.len() && body.incoming.is_end_stream()
     }
 
+    /// True if the whole body was read, or as much of it as its length says: then `hyper` does not
+    /// poll for the end, which a client over HTTP/2 may send by itself.
+    fn is_at_length(&self) -> bool {
+        self.is_at_end() || self.size_hint().exact() == Some(0)
+    }
+
+    /// Reports a body without content, which `hyper` does not poll.
+    pub fn tell_if_empty(&mut self) {
+        if self.is_at_length() {
+            self.tell_sent();
+        }
+    }
+
     /// Cancels the request: the client's body is incomplete, so the client counts as gone.
     pub fn client_failed(&self) {
         let request = self.body.borrow().request;
@@ -215,7 +228,7 @@ impl Body for Upload {
         let polled = self.poll_next(context);
         match &polled {
             Poll::Ready(None) => self.tell_sent(),
-            Poll::Ready(Some(Ok(_))) if self.is_at_end() => self.tell_sent(),
+            Poll::Ready(Some(Ok(_))) if self.is_at_length() => self.tell_sent(),
             Poll::Ready(Some(Err(_))) => self.client_failed(),
             Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
         }

@@ -105,7 +105,10 @@ fn send(
     *sent_through = stream_id;
     let scheme = context.backend.url.scheme;
     let upstream = head.for_backend(Protocol::Http1, scheme);
-    let upload = Upload::new(Rc::clone(&context.driver), stream, Rc::clone(&head.body));
+    let mut upload = Upload::new(Rc::clone(&context.driver), stream, Rc::clone(&head.body));
+    if head.has_body {
+        upload.tell_if_empty();
+    }
     let response = Box::pin(sender.try_send_request(upstream.map(|()| upload)));
     let exchange = Exchange::Http1(Http1Exchange { response });
     request.send(context.opened(order, stream_id, exchange));
