@@ -228,7 +228,10 @@ impl Body for Upload {
         let polled = self.poll_next(context);
         match &polled {
             Poll::Ready(None) => self.tell_sent(),
-            Poll::Ready(Some(Ok(_))) if self.is_at_length() => self.tell_sent(),
+            // `hyper` does not poll a body after its trailers.
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() || self.is_at_length() => {
+                self.tell_sent();
+            }
             Poll::Ready(Some(Err(_))) => self.client_failed(),
             Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
         }
