@@ -76,8 +76,8 @@ baton::words! {
         FaithfulResponse = "faithful-response",
         /// The proxy answers a request itself only for a reason in the manual.
         OwnResponse = "own-response",
-        /// The access log has one line for each request, and each field is what happened. So is what
-        /// the log says of backends and clients.
+        /// The access log has one line for each request, and each field is what happened. So is
+        /// what the log says of backends and clients.
         AccessLog = "access-log",
         /// Counters and gauges equal a recount.
         Metrics = "metrics",

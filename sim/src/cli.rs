@@ -120,7 +120,7 @@ struct ReplayArguments {
     /// Write the story as a self-contained HTML page
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Write what was on the wire as a capture for Wireshark (only with a plan of the proxy's world)
+    /// Write the bytes on the wire as a capture for Wireshark (only a plan of the proxy's world)
     #[cfg(feature = "proxy")]
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,

@@ -20,7 +20,7 @@ use clap::builder::TypedValueParser;
 
 use crate::checker::{Checker, Invariant, Violation};
 use crate::coverage::Coverage;
-use crate::run::{catch_panics, take_panic};
+use crate::panics::{catch_panics, take_panic};
 use crate::trace::TraceHasher;
 
 /// The size of a scope.

@@ -12,6 +12,7 @@
 //! | [`checker`] | an independent model of the pool's facts and orders |
 //! | [`coverage`] | the table cells and rare situations that were met |
 //! | [`run`], [`batch`] | one run: from a plan to a verdict; many runs, on several threads |
+//! | `panics` | panics of the code under test, which become findings |
 //! | `outside` | the clock and the entropy of a run; what code may not reach past the seams |
 //! | [`shrink`], [`trace`], [`story`], [`html`], [`report`] | from a failure to what a person reads |
 //! | [`doctor`], [`mutants`], [`exhaust`], [`fuzz`] | determinism, mutation test, search of a small scope, fuzzing |
@@ -30,6 +31,7 @@ pub mod html;
 pub mod mutants;
 #[cfg(feature = "proxy")]
 mod outside;
+mod panics;
 pub mod plan;
 #[cfg(feature = "proxy")]
 mod proxy;

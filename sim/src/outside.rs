@@ -208,12 +208,14 @@ pub(crate) fn set_now(now_ns: u64) {
     THREAD.with(|thread| thread.now_ns.set(now_ns));
 }
 
-/// True once something in this run has reached for what it must not. The run should end then.
+/// True once something in this run has reached for what it must not.
+#[cfg(test)]
 pub(crate) fn is_reached() -> bool {
     REACHED.with_borrow(|reached| !reached.is_empty())
 }
 
 /// Runs code of the simulator that may reach outside: it sees the real clock, entropy and files.
+#[cfg(test)]
 pub(crate) fn permit<T>(code: impl FnOnce() -> T) -> T {
     struct Return(Place);
     impl Drop for Return {

@@ -1,15 +1,16 @@
 //! One run: from a plan to a verdict.
 
+#[cfg(feature = "proxy")]
 use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe};
 #[cfg(feature = "proxy")]
 use std::rc::Rc;
-use std::sync::Once;
 
 use crate::checker::{Invariant, Violation};
 use crate::coverage::Coverage;
 #[cfg(feature = "proxy")]
 use crate::outside::Tripwire;
+use crate::panics::{catch_panics, take_panic};
 use crate::plan::{Plan, WorldName};
 #[cfg(feature = "proxy")]
 use crate::proxy::capture::Capture;
@@ -99,31 +100,4 @@ fn run_proxy(
 #[must_use]
 pub fn judge(plan: &Plan) -> Run {
     run(plan, &mut Coverage::default(), &mut Trace::hash_only())
-}
-
-thread_local! {
-    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
-}
-
-/// Turns assertions in the pool into findings: keeps their messages for the report.
-pub(crate) fn catch_panics() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        panic::set_hook(Box::new(|panic| {
-            let text = panic.payload_as_str().unwrap_or("a panic without a message");
-            let place =
-                panic.location().map(|place| format!(" ({}:{})", place.file(), place.line()));
-            let text = format!("{text}{}", place.unwrap_or_default());
-            PANIC.with(|last| *last.borrow_mut() = Some(text));
-        }));
-    });
-}
-
-/// The panic of this thread that was not reported yet, if there is one.
-pub(crate) fn panicked() -> Option<String> {
-    PANIC.with(|last| last.borrow_mut().take())
-}
-
-pub(crate) fn take_panic() -> String {
-    PANIC.with(|last| last.borrow_mut().take()).unwrap_or_else(|| "a panic".to_owned())
 }

@@ -1,6 +1,6 @@
 //! The parts of a plan that only the world of the proxy uses: clients, messages on the wire, and
-//! the faults of bytes. The draws are apart from those of the rest of the plan, so that a seed means
-//! the same requests, backends and faults in both worlds.
+//! the faults of bytes. The draws are apart from those of the rest of the plan, so that a seed
+//! means the same requests, backends and faults in both worlds.
 
 use super::{Family, Profile};
 use crate::draw::{Domain, Draws, RandomStream};

@@ -1,5 +1,5 @@
-//! What is to happen, in the order of time. The plan says in which order things happen that are due
-//! at the same instant.
+//! The agenda: things to come, in the order of time. The plan says in which order things happen
+//! that are due at the same instant.
 
 use std::collections::BTreeMap;
 
@@ -67,6 +67,7 @@ impl<E> Agenda<E> {
         self.entries.pop_first().map(|(_, entry)| entry)
     }
 
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

@@ -143,7 +143,7 @@ impl Cast {
     /// Faults stop.
     pub(crate) fn heal(&self) {
         for (backend, health) in self.backends.iter().zip(&self.hub.plan.heal.backends) {
-            backend.http1.heal(*health);
+            backend.http1.heal();
             backend.http2.heal(*health);
             backend.is_down_until(if *health == Health::Refuses { u64::MAX } else { 0 });
         }

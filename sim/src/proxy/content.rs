@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-/// Whose body it is.
+/// The message that a body belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Body {
     /// The body of the request with this id.
@@ -31,7 +31,7 @@ impl Body {
     }
 }
 
-/// What a reader has seen of a body.
+/// The part of a body that a reader has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     /// Bytes read.

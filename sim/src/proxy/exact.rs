@@ -38,6 +38,7 @@ thread_local! {
 ///
 /// # Panics
 /// If such a runtime is running on this thread.
+#[cfg(test)]
 pub(crate) fn run<F: Future>(future: F) -> F::Output {
     run_with(|_| (), future)
 }
@@ -98,6 +99,7 @@ pub(crate) fn order(ties: Ties, draws: Draws) {
 }
 
 /// The number of sleepers, alarms included.
+#[cfg(test)]
 pub(crate) fn waiting() -> usize {
     TIME.with_borrow(|time| time.as_ref().map_or(0, |time| time.sleepers.len()))
 }
@@ -239,7 +241,7 @@ mod tests {
 
     use super::*;
 
-    /// What woke, with the time in microseconds.
+    /// The sleepers that woke, with the time in microseconds.
     type Log = Rc<RefCell<Vec<(&'static str, u64)>>>;
 
     fn note(log: &Log, what: &'static str, start: Instant) {

@@ -196,6 +196,7 @@ impl Ledger {
     }
 
     /// Every GOAWAY that a client received, in order.
+    #[cfg(test)]
     pub(crate) fn go_aways(&self) -> Vec<GoneAway> {
         self.go_aways.borrow().clone()
     }

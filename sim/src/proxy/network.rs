@@ -1,8 +1,8 @@
 //! The network of bytes: TCP connections between hosts of simulated systems, with every fault that
 //! a plan can ask for.
 //!
-//! Whatever happens is in one agenda, and one task makes it happen; see `exact`. Delays are drawn by
-//! connection, direction and ordinal, and never on a poll that ends pending.
+//! Whatever happens is in one agenda, and one task makes it happen; see `exact`. Delays are drawn
+//! by connection, direction and ordinal, and never on a poll that ends pending.
 //!
 //! | module | contents |
 //! |---|---|
@@ -174,26 +174,31 @@ impl Network {
     }
 
     /// Gives a name addresses, in the order in which they are tried.
+    #[cfg(test)]
     pub(crate) fn name(&self, name: &str, addresses: Vec<IpAddr>) {
         self.shared.with(|state| state.hosts.name(name, addresses));
     }
 
     /// Gives a host a further address.
+    #[cfg(test)]
     pub(crate) fn own(&self, address: IpAddr, host: Host) {
         self.shared.with(|state| state.hosts.own(address, host));
     }
 
     /// From now on an address answers dials in this way.
+    #[cfg(test)]
     pub(crate) fn set_reach(&self, address: IpAddr, reach: Reach) {
         self.shared.with(|state| state.hosts.set_reach(address, reach));
     }
 
     /// A host vanishes: nothing answers from now on.
+    #[cfg(test)]
     pub(crate) fn vanish(&self, host: Host) {
         self.shared.with(|state| state.vanish(host));
     }
 
     /// The processes of a host do not run for a while, or ever again; its system answers.
+    #[cfg(test)]
     pub(crate) fn put_to_sleep(&self, host: Host, for_us: Option<u64>) {
         self.shared.with(|state| state.put_to_sleep(host, for_us));
     }
@@ -228,11 +233,6 @@ impl Network {
         }
     }
 
-    /// Every connection of a host breaks at once; both ends see it.
-    pub(crate) fn break_all(&self, host: Host) {
-        self.shared.with(|state| state.break_all(host));
-    }
-
     /// Faults stop: from now on backends can be reached as the plan says.
     pub(crate) fn heal(&self) {
         self.shared.with(State::heal);
@@ -253,7 +253,8 @@ impl Network {
         self.shared.with(|state| state.open_at(host))
     }
 
-    /// What there is: listeners, connections and their bytes, events.
+    /// Everything that there is: listeners, connections and their bytes, events.
+    #[cfg(test)]
     pub(crate) fn left(&self) -> Vec<String> {
         self.shared.with(|state| state.left())
     }
@@ -282,6 +283,7 @@ impl State {
                 Event::Deliver(id, side) => self.deliver(id, side),
                 Event::Acknowledge(id, side) => self.acknowledged(id, side),
                 Event::Awake(id, side) => self.awake(id, side),
+                #[cfg(test)]
                 Event::HostAwake(host) => self.host_awake(host),
                 Event::Break(id, side) => self.reset_arrives(id, side),
                 Event::Reveal(id, side) => self.reveal(id, side),
@@ -307,6 +309,7 @@ impl State {
         listeners.chain(connections).collect()
     }
 
+    #[cfg(test)]
     fn left(&self) -> Vec<String> {
         let listeners = self.listeners.all.iter().flatten().map(|listener| {
             let waiting = listener.queue.len();

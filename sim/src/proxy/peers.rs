@@ -2,7 +2,7 @@
 //!
 //! | module | contents |
 //! |---|---|
-//! | `timing` | what peers of every protocol share: moments, pauses, the pieces of a body over time |
+//! | `timing` | what peers of every protocol share: pauses, the pieces of a body over time |
 //! | `http1_message` | HTTP/1.1 messages, strictly read |
 //! | `http1_client`, `http1_backend` | the peers that speak HTTP/1.1 |
 //! | `frames` | HTTP/2 frames as bytes, and the fields within them |

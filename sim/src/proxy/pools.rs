@@ -145,12 +145,12 @@ impl Pools {
         self.violated.notified().await;
     }
 
-    /// What was found.
+    /// The first invariant that did not hold, if any.
     pub(crate) fn violation(&self) -> Option<Violation> {
         self.violation.borrow().clone()
     }
 
-    /// What was met and recorded.
+    /// The coverage and the trace of the run.
     pub(crate) fn take(&self) -> (Coverage, Trace) {
         (self.coverage.take(), self.trace.take())
     }

@@ -28,6 +28,7 @@ use super::{judges, ledger, settings};
 use crate::checker::{Invariant, Violation};
 use crate::coverage::Coverage;
 use crate::outside::{self, Inside, Tripwire};
+use crate::panics;
 use crate::plan::{Health, Plan};
 use crate::trace::Trace;
 
@@ -131,6 +132,7 @@ impl Scene {
         scene.verdict(ended_in_time).await
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the worker's set of tasks is within this task")]
     fn start_proxy(&self) -> JoinHandle<bool> {
         let (config, source) = self.operator.source();
         tokio::task::spawn_local(async move {
@@ -143,7 +145,7 @@ impl Scene {
     async fn phases(self: &Rc<Self>, proxy: &mut JoinHandle<bool>) -> bool {
         let mut backends = self.cast.start_backends();
         sleep(START_TIME).await;
-        let orders = tokio::task::spawn_local(Rc::clone(self).obey());
+        let orders = exact::spawn(Rc::clone(self).obey());
         let clients = self.cast.start_clients();
         let plan = &self.hub.plan;
         let heals_at = Duration::from_micros(plan.heal.at_us);
@@ -253,7 +255,7 @@ impl Scene {
             eprintln!("{:?}", records.hub.ledger);
             eprintln!("{:?}", records.network_left);
         }
-        let violation = crate::run::panicked()
+        let violation = panics::panicked()
             .map(|what| Violation { invariant: Invariant::PoolAssert, what })
             .or_else(|| self.pools.violation())
             .or_else(|| judges::judge(&records).err());

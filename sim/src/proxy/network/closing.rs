@@ -25,7 +25,7 @@ impl State {
         self.end_lane(id, side);
     }
 
-    /// What was written is sent, then the end.
+    /// The bytes that were written are sent, then the end.
     pub(crate) fn end_lane(&mut self, id: Id, side: Side) {
         let now = self.now();
         let Some(connection) = self.connection(id) else { return };

@@ -37,7 +37,7 @@ pub(crate) struct Dial {
     pub(crate) step: Option<Place>,
 }
 
-/// What one system knows of a connection.
+/// A connection as one system knows it.
 #[derive(Debug)]
 pub(crate) struct End {
     pub(crate) host: Host,

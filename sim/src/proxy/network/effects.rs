@@ -1,4 +1,4 @@
-//! What directives do to connections and hosts.
+//! The effects of directives on connections and hosts.
 
 use super::connection::Phase;
 use super::hosts::Reach;
@@ -49,7 +49,7 @@ impl State {
         self.settle(id);
     }
 
-    /// What is in flight is held: nothing arrives before the stall is over.
+    /// Everything in flight is held: nothing arrives before the stall is over.
     fn hold(&mut self, id: Id, side: Side) {
         let Some(connection) = self.connection(id) else { return };
         let lane = connection.lane(side);
@@ -182,6 +182,7 @@ impl State {
     }
 
     /// A host vanishes: nothing answers from now on.
+    #[cfg(test)]
     pub(crate) fn vanish(&mut self, host: Host) {
         self.hosts.change(host, |state| state.vanished = true);
         self.lose_connections(host);
@@ -195,6 +196,7 @@ impl State {
     }
 
     /// The processes of a host do not run for a while.
+    #[cfg(test)]
     pub(crate) fn put_to_sleep(&mut self, host: Host, for_us: Option<u64>) {
         let until = until(self.now(), for_us);
         self.hosts.change(host, |state| state.asleep_until = until);
@@ -204,6 +206,7 @@ impl State {
     }
 
     /// The processes of a host run again.
+    #[cfg(test)]
     pub(crate) fn host_awake(&mut self, host: Host) {
         for (id, side) in self.ends_of(host) {
             self.wake_end(id, side);

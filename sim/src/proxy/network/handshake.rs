@@ -119,6 +119,7 @@ impl State {
         }
         self.show(id, Side::Dialler, Point::Delivered, 0, Content::Syn);
         let answer = match reach {
+            #[cfg(test)]
             Reach::Unreachable => Answer::Unreachable,
             _ if fails || reach == Reach::Refuses => Answer::Refused,
             _ => {
@@ -190,6 +191,7 @@ impl State {
         }
         let Some(connection) = self.connection(id) else { return };
         let failure = failure.or(match answer {
+            #[cfg(test)]
             Answer::Unreachable => Some(ErrorKind::HostUnreachable),
             Answer::Accepted if !connection.dial.fails => None,
             _ => Some(ErrorKind::ConnectionRefused),

@@ -17,10 +17,11 @@ pub(crate) enum Reach {
     /// There is no answer.
     Silent,
     /// A router says that the host cannot be reached.
+    #[cfg(test)]
     Unreachable,
 }
 
-/// What is known of a host apart from its connections.
+/// The state of a host, apart from its connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HostState {
     /// Its processes do not run before this.
@@ -63,10 +64,12 @@ impl Hosts {
     }
 
     /// Gives a host a further address.
+    #[cfg(test)]
     pub(crate) fn own(&mut self, address: IpAddr, host: Host) {
         self.owners.insert(address, host);
     }
 
+    #[cfg(test)]
     pub(crate) fn name(&mut self, name: &str, addresses: Vec<IpAddr>) {
         self.names.insert(name.to_owned(), addresses);
     }
@@ -81,6 +84,7 @@ impl Hosts {
         self.owners.get(&address).copied().unwrap_or(Host::Proxy)
     }
 
+    #[cfg(test)]
     pub(crate) fn set_reach(&mut self, address: IpAddr, reach: Reach) {
         self.reach.insert(address, reach);
     }

@@ -29,7 +29,7 @@ const SEGMENT_BYTES_MAX: u64 = 16 * 1024;
 /// The least time between two pieces that arrive apart, in nanoseconds.
 pub(crate) const PIECE_GAP: u64 = 1_000;
 
-/// What a segment carries.
+/// The load of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Load {
     Bytes,
@@ -46,7 +46,7 @@ pub(crate) struct Segment {
     pub(crate) load: Load,
 }
 
-/// What the reader's system says of what it has.
+/// The reader's system says what it has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Acknowledgement {
     pub(crate) arrives: u64,
@@ -67,7 +67,7 @@ pub(crate) enum Pieces {
     AtFrames,
 }
 
-/// What the network does to a direction.
+/// The present effects of the network on a direction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Effects {
     pub(crate) pieces: Pieces,
@@ -76,7 +76,7 @@ pub(crate) struct Effects {
     pub(crate) room: Option<u64>,
     /// Writing fails at this place.
     pub(crate) error_at: Option<u64>,
-    /// What is sent does not arrive.
+    /// Nothing that is sent arrives.
     pub(crate) vanishes: bool,
     /// The network has reset the connection: nothing is sent any more.
     pub(crate) severed: bool,
@@ -105,12 +105,12 @@ pub(crate) struct Lane {
     pub(crate) segments: u64,
     pub(crate) acknowledgements_sent: u64,
     pub(crate) acknowledgements: VecDeque<Acknowledgement>,
-    /// What the writer's system knows.
+    /// Bytes that arrived, as far as the writer's system knows.
     pub(crate) acknowledged: u64,
     pub(crate) known_read: u64,
     /// Bytes read according to the last acknowledgement on its way.
     pub(crate) advertised: u64,
-    /// Since when the writer's system waits for an acknowledgement.
+    /// The writer's system has waited for an acknowledgement since then.
     pub(crate) waiting_since: Option<u64>,
     pub(crate) effects: Effects,
     pub(crate) cutter: Cutter,
@@ -173,6 +173,7 @@ impl Lane {
     }
 
     /// Bytes between writer and reader.
+    #[cfg(test)]
     pub(crate) fn queued(&self) -> u64 {
         self.written - self.read
     }

@@ -8,7 +8,9 @@ use std::task::Waker;
 
 use super::connection::Connection;
 use super::hosts::Hosts;
-use super::key::{Host, Key, Side};
+#[cfg(test)]
+use super::key::Host;
+use super::key::{Key, Side};
 use super::listeners::Listeners;
 use super::tap::{Content, Packet, Point, Tap};
 use crate::draw::Domain;
@@ -20,7 +22,7 @@ use crate::proxy::hub::{Hub, Target};
 /// The index of a connection. It is never used again.
 pub(crate) type Id = usize;
 
-/// What happens at a time.
+/// An event at a time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Event {
     /// Segments that an end has sent arrive.
@@ -30,6 +32,7 @@ pub(crate) enum Event {
     /// The reader of what an end has written reads again.
     Awake(Id, Side),
     /// Processes of a host run again.
+    #[cfg(test)]
     HostAwake(Host),
     /// An end sees that the network has reset the connection.
     Break(Id, Side),
@@ -52,6 +55,7 @@ pub(crate) enum Event {
 pub(crate) enum Answer {
     Accepted,
     Refused,
+    #[cfg(test)]
     Unreachable,
     TimedOut,
 }
@@ -71,7 +75,7 @@ pub(crate) struct State {
     driver: Option<Waker>,
     alarm: Alarm,
     alarm_at: u64,
-    /// Who wakes once the state is free.
+    /// The tasks that wake once the state is free.
     pub(crate) woken: Vec<Waker>,
     /// Moments that were reached, to be reported.
     pub(crate) moments: Vec<(When, Target)>,
@@ -179,7 +183,6 @@ pub(crate) fn show(
         from: address(writer),
         to: address(writer.other()),
         sequence,
-        acknowledges: connection.lanes[writer.other() as usize].delivered,
         content,
     });
 }

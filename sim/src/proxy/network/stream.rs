@@ -17,19 +17,17 @@ pub(crate) struct Stream {
     id: Id,
     side: Side,
     key: Key,
-    local: SocketAddr,
     peer: SocketAddr,
 }
 
 impl Stream {
     /// An end of a connection; `None` if it is no more.
     pub(crate) fn new(network: &Shared, id: Id, side: Side) -> Option<Self> {
-        let (key, local, peer) = network.with(|state| {
+        let (key, peer) = network.with(|state| {
             let connection = state.connection(id)?;
-            let address = |side: Side| connection.ends[side as usize].address;
-            Some((connection.key, address(side), address(side.other())))
+            Some((connection.key, connection.ends[side.other() as usize].address))
         })?;
-        Some(Self { network: network.clone(), id, side, key, local, peer })
+        Some(Self { network: network.clone(), id, side, key, peer })
     }
 
     /// The connection's name.
@@ -37,8 +35,14 @@ impl Stream {
         self.key
     }
 
-    pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.local
+    /// The address of this end; `None` once the connection is no more.
+    #[cfg(test)]
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        let (id, side) = (self.id, self.side);
+        let connection = |state: &mut super::state::State| {
+            state.connection(id).map(|connection| connection.ends[side as usize].address)
+        };
+        self.network.with(connection)
     }
 
     pub(crate) fn peer_addr(&self) -> SocketAddr {

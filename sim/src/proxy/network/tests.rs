@@ -101,7 +101,7 @@ fn a_request_and_its_response_pass_and_nothing_is_left() {
         let (mut proxy, mut backend) = connected(&network).await;
         assert_eq!(proxy.key(), Key::Backend(0, 1));
         assert_eq!(
-            (proxy.peer_addr(), backend.peer_addr()),
+            (proxy.peer_addr(), Some(backend.peer_addr())),
             (backend_address(0), proxy.local_addr())
         );
         let at = hub.now();

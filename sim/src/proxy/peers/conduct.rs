@@ -188,6 +188,7 @@ impl Conduct {
     }
 
     /// Bytes of DATA that the proxy may send on a stream, by its own window.
+    #[cfg(test)]
     pub(crate) fn window_of(&self, stream: u32) -> u64 {
         let window = u64::from(self.widest());
         self.streams
@@ -196,6 +197,7 @@ impl Conduct {
     }
 
     /// Bytes of DATA that the proxy may send on the connection.
+    #[cfg(test)]
     pub(crate) fn connection_window(&self) -> u64 {
         self.granted.saturating_sub(self.taken)
     }

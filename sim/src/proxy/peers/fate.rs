@@ -83,7 +83,7 @@ pub(crate) async fn start<Io: AsyncRead + AsyncWrite + Unpin>(
             () = sleep(Duration::from_nanos(stall)), if stall > 0 && stalled_until != NEVER => {}
             more = reader.more() => match more {
                 Ok(true) => {}
-                Ok(false) | Err(ReadError::Broken(_) | ReadError::EndedInside) => {
+                Ok(false) | Err(ReadError::Broken | ReadError::EndedInside) => {
                     return Started::Gone;
                 }
                 Err(ReadError::Fault(fault)) => return Started::Fault(fault),

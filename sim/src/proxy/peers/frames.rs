@@ -4,8 +4,6 @@
 //! Reading is strict: what cannot be a frame is a [`ReadError::Fault`]. Whether a frame may be sent
 //! at this moment is the question of [`super::conduct`].
 
-use std::io;
-
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use loona_hpack::encoder::encode_integer_into;
 use loona_hpack::{Decoder, Encoder};
@@ -102,7 +100,7 @@ pub(crate) enum Frame {
 #[derive(Debug)]
 pub(crate) enum ReadError {
     /// The connection broke.
-    Broken(io::Error),
+    Broken,
     /// The connection ended within a frame, or within the preface.
     EndedInside,
     /// The peer wrote what RFC 9113 forbids.
@@ -225,7 +223,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads bytes without looking at them; false at the end of the connection. Cancelling it loses
     /// nothing.
     pub(crate) async fn more(&mut self) -> Result<bool, ReadError> {
-        Ok(self.io.read_buf(&mut self.buffer).await.map_err(ReadError::Broken)? > 0)
+        Ok(self.io.read_buf(&mut self.buffer).await.map_err(|_| ReadError::Broken)? > 0)
     }
 
     /// Reads and drops everything until the connection ends.

@@ -2,18 +2,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::{Future, pending};
+use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::plan::{BackendPlan, Health};
+use crate::plan::BackendPlan;
+use crate::proxy::exact::spawn;
 use crate::proxy::hub::Hub;
-use crate::proxy::peers::timing::{Changes, after, sleep_until};
+use crate::proxy::peers::timing::{after, sleep_until};
 use link::Link;
 use state::{HealthChecks, State};
 
@@ -31,15 +30,6 @@ pub(crate) struct Accepted<Opening> {
     pub(crate) reset: Box<dyn FnOnce()>,
 }
 
-/// Accepts connections. While a backend has none, dials are refused.
-pub(crate) trait Listener {
-    /// Resolves to the stream of bytes of a connection.
-    type Opening;
-
-    /// Waits for the next connection. Can be cancelled without a loss.
-    fn accept(&mut self) -> impl Future<Output = Accepted<Self::Opening>>;
-}
-
 /// An HTTP/1.1 backend.
 pub(crate) struct Http1Backend {
     hub: Rc<Hub>,
@@ -47,12 +37,9 @@ pub(crate) struct Http1Backend {
     index: u16,
     plan: BackendPlan,
     connections: RefCell<BTreeMap<u32, Rc<State>>>,
-    /// Dials are refused before this time.
-    down_until: Cell<u64>,
-    /// All connections break at this time.
+    /// All connections break at this time of a restart.
     breaks_at: Cell<u64>,
     health_checks: HealthChecks,
-    changes: Changes,
 }
 
 impl Http1Backend {
@@ -63,41 +50,9 @@ impl Http1Backend {
             index,
             plan: hub.plan.backends[usize::from(index)],
             connections: RefCell::default(),
-            down_until: Cell::new(0),
             breaks_at: Cell::new(u64::MAX),
             health_checks: HealthChecks::default(),
-            changes: Changes::default(),
         })
-    }
-
-    /// Accepts connections and serves them. `listen` begins to listen; the listener is dropped
-    /// while the backend is down. Never returns.
-    pub(crate) async fn serve<L, Io>(&self, listen: impl Fn() -> L)
-    where
-        L: Listener,
-        L::Opening: Future<Output = io::Result<Io>>,
-        Io: AsyncRead + AsyncWrite + Unpin,
-    {
-        let mut serving = FuturesUnordered::new();
-        let mut listener = None;
-        loop {
-            let now = self.hub.now();
-            if self.breaks_at.get() <= now {
-                self.breaks_at.set(u64::MAX);
-                self.break_all();
-            }
-            let down = now < self.down_until.get();
-            listener = if down { None } else { listener.or_else(|| Some(listen())) };
-            let until = if down { self.down_until.get() } else { u64::MAX };
-            let next = (self.down_until.get(), self.breaks_at.get());
-            tokio::select! {
-                biased;
-                () = self.changes.until(|| next != (self.down_until.get(), self.breaks_at.get())) => {}
-                () = sleep_until(&self.hub, until.min(self.breaks_at.get())) => {}
-                Some(()) = serving.next(), if !serving.is_empty() => {}
-                accepted = accept(&mut listener) => serving.push(self.connection(accepted)),
-            }
-        }
     }
 
     /// Serves one connection until it is over.
@@ -130,28 +85,27 @@ impl Http1Backend {
         }
     }
 
-    /// Restarts: refuses dials for a while. If `graceful`, it closes each connection as soon as
-    /// the connection is idle, and breaks the rest at half of the time; otherwise it breaks all
-    /// of them now.
-    pub(crate) fn restart(&self, graceful: bool, down_us: u64) {
-        self.refuse_dials(down_us);
-        if graceful {
-            for connection in self.connections.borrow().values() {
-                connection.close_when_idle();
-            }
-            let half = after(&self.hub, down_us / 2);
-            self.breaks_at.set(half.min(self.breaks_at.get()));
-            self.changes.note();
-        } else {
+    /// Restarts. If `graceful`, it closes each connection as soon as the connection is idle, and
+    /// breaks the rest at half of the time; otherwise it breaks all of them now.
+    pub(crate) fn restart(self: &Rc<Self>, graceful: bool, down_us: u64) {
+        if !graceful {
             self.break_all();
+            return;
         }
-    }
-
-    /// Refuses dials for a while. What becomes of connections that are open is not its matter.
-    pub(crate) fn refuse_dials(&self, for_us: u64) {
-        let until = after(&self.hub, for_us);
-        self.down_until.set(until.max(self.down_until.get()));
-        self.changes.note();
+        for connection in self.connections.borrow().values() {
+            connection.close_when_idle();
+        }
+        let breaks_at = after(&self.hub, down_us / 2).min(self.breaks_at.get());
+        self.breaks_at.set(breaks_at);
+        let backend = Rc::clone(self);
+        spawn(async move {
+            sleep_until(&backend.hub, breaks_at).await;
+            // Faults may have stopped meanwhile.
+            if backend.breaks_at.get() == breaks_at {
+                backend.breaks_at.set(u64::MAX);
+                backend.break_all();
+            }
+        });
     }
 
     /// Breaks every connection.
@@ -167,20 +121,9 @@ impl Http1Backend {
         self.health_checks.set(until, passed);
     }
 
-    /// Faults have stopped. A backend that is not well refuses every dial from now on or, as far
-    /// as the network is concerned, is out of reach; so are its connections.
-    pub(crate) fn heal(&self, health: Health) {
+    /// Faults have stopped.
+    pub(crate) fn heal(&self) {
         self.health_checks.set(0, None);
         self.breaks_at.set(u64::MAX);
-        self.down_until.set(if health == Health::Refuses { u64::MAX } else { 0 });
-        self.changes.note();
-    }
-}
-
-/// Accepts a connection; never without a listener.
-async fn accept<L: Listener>(listener: &mut Option<L>) -> Accepted<L::Opening> {
-    match listener {
-        Some(listener) => listener.accept().await,
-        None => pending().await,
     }
 }

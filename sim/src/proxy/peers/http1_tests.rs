@@ -1,17 +1,19 @@
 //! The HTTP/1.1 peers against each other, and each against bytes written by a test.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, Ready, poll_fn, ready};
+use std::future::{Future, Ready, ready};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::http1_backend::{Accepted, Http1Backend, Listener};
+use super::http1_backend::{Accepted, Http1Backend};
 use super::http1_client::Http1Client;
 use crate::faults::{Family, Profile};
 use crate::plan::{
@@ -147,52 +149,34 @@ struct Path {
     room: usize,
     dials: UnboundedSender<Dial>,
     accepted: RefCell<UnboundedReceiver<Dial>>,
-    listens: Cell<bool>,
 }
 
 impl Path {
     fn new(room: usize) -> Rc<Self> {
         let (dials, accepted) = unbounded_channel();
-        let accepted = RefCell::new(accepted);
-        Rc::new(Self { room, dials, accepted, listens: Cell::new(true) })
+        Rc::new(Self { room, dials, accepted: RefCell::new(accepted) })
     }
 
     fn dial(&self, number: u32) -> io::Result<Pipe> {
         let (near, far) = Pipe::pair(self.room);
         let reset = Rc::clone(&near.reset);
         let reset = Box::new(move || reset.set(true));
-        if !self.listens.get() {
-            return Err(io::ErrorKind::ConnectionRefused.into());
-        }
         let dial = Accepted { number, opening: ready(Ok(far)), reset };
         self.dials.send(dial).map_err(|_| io::ErrorKind::ConnectionRefused)?;
         Ok(near)
     }
-}
 
-/// Listens while it exists.
-struct Listening(Rc<Path>);
-
-impl Listening {
-    fn new(path: &Rc<Path>) -> Self {
-        path.listens.set(true);
-        Self(Rc::clone(path))
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.0.listens.set(false);
-    }
-}
-
-impl Listener for Listening {
-    type Opening = Ready<io::Result<Pipe>>;
-
-    async fn accept(&mut self) -> Dial {
-        poll_fn(|context| self.0.accepted.borrow_mut().poll_recv(context))
-            .await
-            .expect("the path exists")
+    /// The backend serves whatever is dialled. Never returns.
+    async fn lead_to(&self, backend: &Http1Backend) {
+        let mut serving = FuturesUnordered::new();
+        let mut accepted = self.accepted.borrow_mut();
+        loop {
+            tokio::select! {
+                biased;
+                Some(()) = serving.next(), if !serving.is_empty() => {}
+                Some(dial) = accepted.recv() => serving.push(backend.connection(dial)),
+            }
+        }
     }
 }
 
@@ -270,7 +254,7 @@ where
         let beside = beside(Rc::clone(&hub), Rc::clone(&backend));
         tokio::select! {
             biased;
-            () = backend.serve(|| Listening::new(&path)) => unreachable!("it serves for ever"),
+            () = path.lead_to(&backend) => unreachable!("it serves for ever"),
             ((), ()) = async { tokio::join!(work, beside) } => {}
         }
         Ran::end(hub)

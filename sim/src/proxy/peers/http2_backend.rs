@@ -35,24 +35,10 @@ impl Http2Backend {
         Self { service: Rc::new(Service::new(hub, backend)) }
     }
 
-    /// The treatment of a connection that is made now.
-    pub(crate) fn admission(&self) -> Admission {
-        self.service.admission()
-    }
-
     /// The number of its connections.
+    #[cfg(test)]
     pub(crate) fn connections(&self) -> usize {
         self.service.connections()
-    }
-
-    /// Accepts connections until there are no more.
-    pub(crate) async fn accept_all<Io>(&self, mut next: impl AsyncFnMut() -> Option<Incoming<Io>>)
-    where
-        Io: AsyncRead + AsyncWrite + Unpin + 'static,
-    {
-        while let Some(incoming) = next().await {
-            self.accept(incoming);
-        }
     }
 
     /// Accepts a connection: a task serves it until it ends.
@@ -97,12 +83,6 @@ impl Http2Backend {
     /// Breaks all connections.
     pub(crate) fn break_all(&self) {
         self.service.command(Command::Break);
-    }
-
-    /// Refuses new connections for a while, or lets them hang. The paths of the present ones are
-    /// the network's.
-    pub(crate) fn unreachable(&self, hangs: bool, for_us: u64) {
-        self.service.unreachable_until(self.service.hub.now() + for_us * 1_000, hangs);
     }
 
     /// Will speak HTTP/1.1 on new connections: open streams are reset accordingly.

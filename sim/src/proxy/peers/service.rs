@@ -159,6 +159,7 @@ impl Service {
     }
 
     /// The number of connections.
+    #[cfg(test)]
     pub(crate) fn connections(&self) -> usize {
         self.commands.borrow().values().filter(|sender| !sender.is_closed()).count()
     }

@@ -79,7 +79,7 @@ impl Tap {
                 Ok(Some(frame)) => self.arrivals.read(&frame),
                 Ok(None) => return,
                 Err(ReadError::Fault(fault)) => self.arrivals.fault(&fault),
-                Err(ReadError::Broken(_) | ReadError::EndedInside) => unreachable!("no end"),
+                Err(ReadError::Broken | ReadError::EndedInside) => unreachable!("no end"),
             }
         }
     }

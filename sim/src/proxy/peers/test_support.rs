@@ -290,7 +290,7 @@ impl Client {
     pub(super) async fn next(&mut self) -> Option<Frame> {
         match timeout(Duration::from_secs(3_600), self.reader.next()).await.expect("a frame") {
             Ok(frame) => frame,
-            Err(ReadError::Broken(_)) => None,
+            Err(ReadError::Broken) => None,
             Err(error) => panic!("{error:?}"),
         }
     }

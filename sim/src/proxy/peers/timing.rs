@@ -1,4 +1,4 @@
-//! Parts that peers of every protocol share: moments, pauses, and the pieces of a body over time.
+//! Parts that peers of every protocol share: pauses, and the pieces of a body over time.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -6,14 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::plan::When;
-use crate::proxy::hub::{Hub, Target};
-
-/// Reports a moment. Directives that have no delay are delivered before this returns.
-pub(crate) async fn moment(hub: &Rc<Hub>, when: When, target: Target) {
-    hub.reached(when, target);
-    tokio::task::yield_now().await;
-}
+use crate::proxy::hub::Hub;
 
 /// The time of the run, in nanoseconds, after so many microseconds from now.
 pub(crate) fn after(hub: &Hub, time_us: u64) -> u64 {

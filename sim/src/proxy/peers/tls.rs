@@ -40,6 +40,7 @@ pub(crate) const FRONT_NAME: &str = "front.test";
 pub(crate) const FRONT: Identity =
     Identity { certificate: include_str!("tls/front.pem"), key: include_str!("tls/front-key.pem") };
 /// Another certificate for the same name, with another key.
+#[cfg(test)]
 pub(crate) const FRONT_RENEWED: Identity = Identity {
     certificate: include_str!("tls/front-renewed.pem"),
     key: include_str!("tls/front-renewed-key.pem"),

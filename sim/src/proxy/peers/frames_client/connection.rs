@@ -219,7 +219,7 @@ impl Connection {
                     }
                     self.send(None);
                 }
-                Ok(None) | Err(ReadError::Broken(_) | ReadError::EndedInside) => break,
+                Ok(None) | Err(ReadError::Broken | ReadError::EndedInside) => break,
                 Err(ReadError::Fault(fault)) => {
                     let mut state = self.state.borrow_mut();
                     state.arrivals.fault(&fault);

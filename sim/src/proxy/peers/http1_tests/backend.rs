@@ -17,7 +17,7 @@ where
         let io = path.dial(1).expect("it listens");
         tokio::select! {
             biased;
-            () = backend.serve(|| Listening::new(&path)) => unreachable!("it serves for ever"),
+            () = path.lead_to(&backend) => unreachable!("it serves for ever"),
             () = test(io, Rc::clone(&backend)) => {}
         }
         Ran::end(hub)

@@ -1,5 +1,5 @@
 use super::*;
-use crate::plan::{Code, Framing, Health, LastId};
+use crate::plan::{Code, Framing, LastId};
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -166,26 +166,20 @@ fn goaway_closes_after_the_present_answer_or_at_once_if_idle() {
 }
 
 #[test]
-fn a_restart_breaks_connections_and_refuses_dials_for_a_while() {
+fn a_restart_breaks_connections_or_closes_them() {
     for graceful in [false, true] {
-        let at = |id, at_us| RequestPlan { at_us, ..request(id) };
-        let ran = run_beside(
-            plan(vec![at(2, 0), at(3, 200_000), at(4, 1_500_000)]),
-            1 << 16,
-            |_, backend| async move {
-                sleep(Duration::from_millis(50)).await;
-                backend.restart(graceful, 1_000_000);
-            },
-        );
+        let requests = vec![request(2), RequestPlan { at_us: 1_500_000, ..request(3) }];
+        let ran = run_beside(plan(requests), 1 << 16, |_, backend| async move {
+            sleep(Duration::from_millis(50)).await;
+            backend.restart(graceful, 1_000_000);
+        });
         if graceful {
             ran.check_complete(2);
         } else {
             assert_eq!(ran.received(2).end, End::Broken);
         }
-        let refused: Vec<u32> = ran.hub.ledger.all_not_sent().iter().map(|(id, _)| *id).collect();
-        assert_eq!(refused, [3]);
-        assert!(ran.executions(3).is_empty());
-        ran.check_complete(4);
+        ran.check_complete(3);
+        assert_eq!(ran.execution(3).connection, 2);
     }
 }
 
@@ -203,16 +197,14 @@ fn a_graceful_restart_breaks_what_is_left_at_half_of_its_time() {
 }
 
 #[test]
-fn a_backend_that_does_not_heal_refuses_every_dial() {
-    for (health, ends) in [(Health::Well, true), (Health::Refuses, false)] {
-        let late = RequestPlan { at_us: 90_000_000, ..request(2) };
-        let ran = run_beside(plan(vec![late]), 1 << 16, |hub, backend| async move {
-            backend.refuse_dials(1_000_000_000);
-            hub.heal();
-            backend.heal(health);
-        });
-        assert_eq!(ran.hub.ledger.all_not_sent().is_empty(), ends);
-    }
+fn no_restart_breaks_connections_after_faults_have_stopped() {
+    let ran = run_beside(plan(vec![upload(2)]), 1 << 16, |hub, backend| async move {
+        sleep(Duration::from_millis(50)).await;
+        backend.restart(true, 100_000);
+        hub.heal();
+        backend.heal();
+    });
+    ran.check_complete(2);
 }
 
 #[test]

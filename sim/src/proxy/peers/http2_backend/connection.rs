@@ -153,7 +153,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + 'static> Connection<Io> {
                     Err(fault) => Some(self.fault(&fault)),
                 },
                 Err(ReadError::Fault(fault)) => Some(self.fault(&fault)),
-                Ok(None) | Err(ReadError::Broken(_) | ReadError::EndedInside) => Some(Over::Gone),
+                Ok(None) | Err(ReadError::Broken | ReadError::EndedInside) => Some(Over::Gone),
             },
         }
     }

@@ -21,12 +21,12 @@ fn an_abrupt_restart_breaks_everything_and_refuses_for_a_while() {
         scene.backend.restart(false, 1_000_000);
         assert_eq!((one.next().await, other.next().await), (None, None));
         assert_eq!(scene.resets(), 2);
-        assert_eq!(scene.backend.admission(), Admission::Refuses);
+        assert_eq!(scene.backend.service.admission(), Admission::Refuses);
         let mut refused = Client::new(scene.connect(1 << 20));
         assert_eq!(refused.next().await, None);
         assert_eq!(scene.resets(), 3);
         sleep(SECOND).await;
-        assert_eq!(scene.backend.admission(), Admission::Accepts);
+        assert_eq!(scene.backend.service.admission(), Admission::Accepts);
         let _ = scene.client().await;
     });
 }
@@ -55,7 +55,7 @@ fn a_graceful_restart_lets_streams_finish_until_half_of_its_time() {
         assert!(ended(&quick.frames_in(SECOND / 5).await, 1));
         assert_eq!(quick.next().await, None);
         assert_eq!(slow.go_away().await.0, 0);
-        assert_eq!(scene.backend.admission(), Admission::Refuses);
+        assert_eq!(scene.backend.service.admission(), Admission::Refuses);
     });
 }
 
@@ -79,20 +79,20 @@ fn a_graceful_restart_breaks_what_does_not_finish() {
 fn an_unreachable_backend_refuses_or_hangs() {
     simulate(async || {
         let scene = Scene::new(plan());
-        scene.backend.unreachable(true, 1_000_000);
-        assert_eq!(scene.backend.admission(), Admission::Hangs);
+        scene.backend.service.unreachable_until(scene.hub.now() + 1_000_000_000, true);
+        assert_eq!(scene.backend.service.admission(), Admission::Hangs);
         let mut client = Client::new(scene.connect(1 << 20));
         client.writer.preface();
         client.flush().await;
         assert_eq!(client.frames_in(SECOND * 100).await, []);
-        assert_eq!(scene.backend.admission(), Admission::Accepts);
-        scene.backend.unreachable(false, 1_000_000);
-        assert_eq!(scene.backend.admission(), Admission::Refuses);
+        assert_eq!(scene.backend.service.admission(), Admission::Accepts);
+        scene.backend.service.unreachable_until(scene.hub.now() + 1_000_000_000, false);
+        assert_eq!(scene.backend.service.admission(), Admission::Refuses);
         scene.backend.heal(Health::Well);
-        assert_eq!(scene.backend.admission(), Admission::Accepts);
+        assert_eq!(scene.backend.service.admission(), Admission::Accepts);
         scene.backend.heal(Health::Hangs);
         sleep(SECOND * 1_000_000).await;
-        assert_eq!(scene.backend.admission(), Admission::Hangs);
+        assert_eq!(scene.backend.service.admission(), Admission::Hangs);
     });
 }
 
@@ -123,20 +123,5 @@ fn a_healed_backend_allows_as_many_streams_as_planned() {
         scene.backend.heal(Health::Well);
         let settings = Frame::Settings(vec![(setting::MAX_CONCURRENT_STREAMS, 7)]);
         assert_eq!(client.next().await, Some(settings));
-    });
-}
-
-#[test]
-fn connections_are_accepted_until_there_are_no_more() {
-    simulate(async || {
-        let scene = Scene::new(plan());
-        let (own, io) = tokio::io::duplex(1_000);
-        let orders = scene.hub.mailbox(Target::Backend(0, 1));
-        let mut incoming = Some(Incoming { io, number: 1, orders, reset: None });
-        scene.backend.accept_all(async || incoming.take()).await;
-        let mut client = Client::new(own);
-        client.writer.preface();
-        client.flush().await;
-        client.expect_settings().await;
     });
 }

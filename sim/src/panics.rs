@@ -1,0 +1,34 @@
+//! Panics of the code under test, which become findings.
+
+use std::cell::RefCell;
+use std::panic;
+use std::sync::Once;
+
+thread_local! {
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Turns assertions in the pool into findings: keeps their messages for the report.
+pub(crate) fn catch_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        panic::set_hook(Box::new(|panic| {
+            let text = panic.payload_as_str().unwrap_or("a panic without a message");
+            let place =
+                panic.location().map(|place| format!(" ({}:{})", place.file(), place.line()));
+            let text = format!("{text}{}", place.unwrap_or_default());
+            PANIC.with(|last| *last.borrow_mut() = Some(text));
+        }));
+    });
+}
+
+/// The panic of this thread that was not reported yet, if there is one.
+#[cfg(feature = "proxy")]
+pub(crate) fn panicked() -> Option<String> {
+    PANIC.with(|last| last.borrow_mut().take())
+}
+
+/// The text of the panic that was caught last.
+pub(crate) fn take_panic() -> String {
+    PANIC.with(|last| last.borrow_mut().take()).unwrap_or_else(|| "a panic".to_owned())
+}
