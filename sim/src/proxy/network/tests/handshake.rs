@@ -150,7 +150,7 @@ fn connections_that_wait_to_be_accepted_outlive_a_closed_listener_but_not_a_drop
         let mut first = network.connect(proxy(), backend_address(0)).await.expect("it listens");
         exact::sleep(micros(100)).await;
         let mut waiting = closed.close();
-        assert_eq!((waiting.len(), waiting[0].1), (1, first.local_addr()));
+        assert_eq!((waiting.len(), waiting[0].1), (1, first.local_addr().expect("it is up")));
         waiting[0].0.write_all(b"x").await.expect("it is alive");
         assert_eq!(first.read_u8().await.expect("it is alive"), b'x');
         drop(closed);

@@ -16,7 +16,9 @@ fn a_client_cancels_at_any_moment() {
                 continue;
             }
             let mut plan = plan(vec![upload(2), RequestPlan { at_us: 500_000, ..request(3) }]);
-            plan.directives = vec![directive(when, 0, Act::Cancel)];
+            // The backend reports that it has begun to answer before the head arrives.
+            let after_us = if moment == Moment::Answered { 1_000 } else { 0 };
+            plan.directives = vec![directive(when, after_us, Act::Cancel)];
             let ran = run(plan);
             assert_eq!(ran.received(2).end, End::Cancelled, "{when:?}");
             assert_eq!(ran.hub.injected().len(), 1, "{when:?}");

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use crate::plan::Health;
 use crate::proxy::hub::Target;
 use crate::proxy::peers::frames::{Frame, setting};
-use crate::proxy::peers::service::{Admission, Incoming};
+use crate::proxy::peers::service::Admission;
 use crate::proxy::peers::test_support::*;
 
 const SECOND: Duration = Duration::from_secs(1);
