@@ -14,6 +14,7 @@ pub(crate) use fields::Fields;
 
 mod fault;
 pub(crate) mod fields;
+mod plain;
 #[cfg(test)]
 mod tests;
 
@@ -317,7 +318,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads a part of a field block; returns the frame when it is complete.
     fn block(&mut self, head: Head, payload: Bytes) -> Result<Option<Frame>, Fault> {
         head.on_a_stream()?;
-        let mut block = if head.kind == kind::CONTINUATION {
+        let block = if head.kind == kind::CONTINUATION {
             let mut block = self.block.take().ok_or_else(|| {
                 Fault::protocol("CONTINUATION without a field block that has begun")
             })?;
@@ -336,8 +337,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             self.block = Some(block);
             return Ok(None);
         }
-        let bytes = block.bytes.split();
-        let list = self.decoder.decode(&bytes);
+        let list = self.decoder.decode(&plain::plain(&block.bytes));
         let list = list.map_err(|error| {
             Fault::new(error::COMPRESSION_ERROR, format!("field block: {error}"))
         })?;
