@@ -55,7 +55,7 @@ pub(super) fn judge(case: &Case<'_>, request: &Request, line: &AccessLine) -> Ve
     response(case, request, line)
 }
 
-/// What a failed attempt says about itself.
+/// A failed attempt, as it says itself.
 fn failure(case: &Case<'_>, request: &Request, line: &AccessLine, attempt: &Attempt) -> Verdict {
     let id = request.id;
     let Attempt { evidence, failure, .. } = attempt;
@@ -95,7 +95,7 @@ fn repeated(request: &Request, attempt: &Attempt) -> Verdict {
     wrong(fits, request.id, "evidence of a repeated attempt", &attempt.evidence, allowed)
 }
 
-/// What the attempts at a backend say of it against the executions there.
+/// The attempts at a backend against the executions there.
 fn at_backend(case: &Case<'_>, request: &Request, line: &AccessLine, backend: u16) -> Verdict {
     let at = |attempt: &&Attempt| case.backend(&attempt.backend) == Some(backend);
     let evidence = || line.attempt_list.iter().filter(at).map(|attempt| &*attempt.evidence);

@@ -28,7 +28,7 @@ pub(super) struct Case<'a> {
 /// Everything known of one request.
 pub(super) struct Request {
     pub(super) id: u32,
-    /// What the client sends.
+    /// The message that the client sends.
     pub(super) sent: Sent,
     /// When a client began to send it.
     pub(super) begun: Vec<u64>,
@@ -42,7 +42,7 @@ pub(super) struct Request {
     pub(super) lines: Vec<AccessLine>,
 }
 
-/// What a client sends.
+/// A message that a client sends.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
     pub(super) idempotent: bool,
@@ -57,7 +57,7 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    /// What is sent of a request of the plan.
+    /// The message of a request of the plan.
     fn planned(plan: &Plan, request: &RequestPlan) -> Self {
         let clients = &plan.wire.clients;
         let index = usize::from(request.wire.client) % clients.len().max(1);
@@ -74,7 +74,7 @@ impl Sent {
         }
     }
 
-    /// What is sent of a request after the faults: nothing special.
+    /// The message of a request after the faults: nothing special.
     fn after_faults(id: u32) -> Self {
         Self {
             // GET and POST in turn.

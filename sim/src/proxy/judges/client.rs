@@ -1,4 +1,4 @@
-//! What clients and backends received of each other's messages.
+//! The messages of clients and backends, as the others received them.
 
 use super::case::{Case, Request};
 use super::own_answer;
@@ -68,7 +68,7 @@ fn executions(case: &Case<'_>, request: &Request) -> Verdict {
     Ok(())
 }
 
-/// What reached a backend is what the client has sent.
+/// A backend receives what the client has sent.
 fn arrival(case: &Case<'_>, request: &Request, execution: &Execution) -> Verdict {
     let (id, sent, backend) = (request.id, &request.sent, execution.backend);
     let faithful = Invariant::FaithfulRequest;
@@ -99,7 +99,7 @@ fn arrival(case: &Case<'_>, request: &Request, execution: &Execution) -> Verdict
     require(!lost, faithful, || format!("request {id}: its trailers are not at backend {backend}"))
 }
 
-/// What the client received.
+/// The response that the client received.
 fn answer(case: &Case<'_>, request: &Request, received: &Received) -> Verdict {
     let id = request.id;
     let faithful = Invariant::FaithfulResponse;

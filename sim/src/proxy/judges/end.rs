@@ -1,4 +1,4 @@
-//! What is left once the proxy has ended.
+//! Nothing is left once the proxy has ended.
 
 use super::case::Case;
 use crate::checker::{Invariant, Verdict, fail, require};

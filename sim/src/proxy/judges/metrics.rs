@@ -32,7 +32,7 @@ const STOPS: &str = "draining";
 
 /// Labels with their values, and the name of the family.
 type Key = (&'static str, Vec<(&'static str, String)>);
-/// What a counter must have, at least and at most.
+/// The value of a counter, at least and at most.
 type Counts = BTreeMap<Key, [u64; 2]>;
 
 /// Judges the metrics, if the proxy was asked for them.
@@ -105,7 +105,7 @@ fn key(name: &'static str, labels: &[(&'static str, &str)]) -> Key {
     (name, labels.iter().map(|(label, value)| (*label, (*value).to_owned())).collect())
 }
 
-/// What a request adds to the counters (`docs/metrics-and-log.md`).
+/// The part of a request in the counters (`docs/metrics-and-log.md`).
 fn contributions(line: &AccessLine) -> Vec<(Key, u64)> {
     let cluster = ("cluster", &*line.cluster);
     let class = match line.status {
