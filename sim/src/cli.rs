@@ -124,6 +124,10 @@ struct ReplayArguments {
     #[cfg(feature = "proxy")]
     #[arg(long, value_name = "FILE")]
     pcap: Option<PathBuf>,
+    /// Write the log and the access log of the proxy, each line after its time in milliseconds
+    #[cfg(feature = "proxy")]
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
     /// Print the story as one JSON object
     #[arg(long)]
     json: bool,

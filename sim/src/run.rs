@@ -36,7 +36,7 @@ pub fn run(plan: &Plan, coverage: &mut Coverage, trace: &mut Trace) -> Run {
     catch_panics();
     #[cfg(feature = "proxy")]
     if plan.world == WorldName::Proxy {
-        return run_proxy(plan, Tripwire::Count, None, coverage, trace);
+        return run_proxy(plan, Tripwire::Count, None, coverage, trace).0;
     }
     let mut time_ns = 0;
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
@@ -53,15 +53,25 @@ pub fn run(plan: &Plan, coverage: &mut Coverage, trace: &mut Trace) -> Run {
     Run { violation, facts: trace.fact_count(), time_ns, hash: trace.hash() }
 }
 
-/// Runs a plan of the proxy's world and returns everything on the wire as a file for Wireshark.
+/// The records of a run of the proxy's world.
+#[cfg(feature = "proxy")]
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Everything on the wire, as a file for Wireshark.
+    pub wire: Vec<u8>,
+    /// The lines of the proxy's log and access log, each with its time in nanoseconds.
+    pub log: Vec<(u64, String)>,
+}
+
+/// Runs a plan of the proxy's world and returns its records.
 #[cfg(feature = "proxy")]
 #[must_use]
-pub fn capture(plan: &Plan) -> Vec<u8> {
+pub fn record(plan: &Plan) -> Recorded {
     catch_panics();
     let capture = Rc::new(RefCell::new(Capture::new()));
     let (coverage, trace) = (&mut Coverage::default(), &mut Trace::hash_only());
-    let _ = run_proxy(plan, Tripwire::Count, Some(Rc::clone(&capture)), coverage, trace);
-    capture.replace(Capture::new()).into_bytes()
+    let (_, log) = run_proxy(plan, Tripwire::Count, Some(Rc::clone(&capture)), coverage, trace);
+    Recorded { wire: capture.replace(Capture::new()).into_bytes(), log }
 }
 
 /// Runs a plan of the proxy's world and looks at each call for the clock or for entropy.
@@ -70,7 +80,7 @@ pub fn capture(plan: &Plan) -> Vec<u8> {
 pub fn watch(plan: &Plan) -> Run {
     catch_panics();
     let (coverage, trace) = (&mut Coverage::default(), &mut Trace::hash_only());
-    run_proxy(plan, Tripwire::Watch, None, coverage, trace)
+    run_proxy(plan, Tripwire::Watch, None, coverage, trace).0
 }
 
 #[cfg(feature = "proxy")]
@@ -80,18 +90,18 @@ fn run_proxy(
     capture: Option<Rc<RefCell<Capture>>>,
     coverage: &mut Coverage,
     trace: &mut Trace,
-) -> Run {
+) -> (Run, Vec<(u64, String)>) {
     let played = || crate::proxy::run::run(plan, tripwire, capture, coverage, trace);
     let played = AssertUnwindSafe(played);
     match panic::catch_unwind(played) {
         Ok(ended) => {
             let hash = trace.hash() ^ ended.bytes_hash;
             let (violation, time_ns) = (ended.violation, ended.time_ns);
-            Run { violation, facts: trace.fact_count(), time_ns, hash }
+            (Run { violation, facts: trace.fact_count(), time_ns, hash }, ended.log)
         }
         Err(_) => {
             let violation = Violation { invariant: Invariant::PoolAssert, what: take_panic() };
-            Run { violation: Some(violation), facts: 0, time_ns: 0, hash: 0 }
+            (Run { violation: Some(violation), facts: 0, time_ns: 0, hash: 0 }, Vec::new())
         }
     }
 }

@@ -209,13 +209,7 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Outcome {
         ),
     };
     #[cfg(feature = "proxy")]
-    if let Some(path) = &arguments.pcap {
-        if plan.world != WorldName::Proxy {
-            return Err("--pcap: expected a plan of the proxy's world (--world proxy)".to_owned());
-        }
-        fs::write(path, crate::run::capture(&plan))
-            .map_err(|error| format!("{}: {error}", path.display()))?;
-    }
+    write_records(arguments, &plan)?;
     let filter = Filter { until: arguments.until, only: arguments.only.clone() };
     let lines = filter.apply(&lines);
     if let Some(path) = &arguments.html {
@@ -232,6 +226,27 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Outcome {
         }
     }
     Ok(run.violation.map_or(PASS, |violation| code_of(violation.invariant)))
+}
+
+/// Writes the capture and the log that were asked for.
+#[cfg(feature = "proxy")]
+fn write_records(arguments: &ReplayArguments, plan: &Plan) -> Result<(), String> {
+    let (wire, log) = (&arguments.pcap, &arguments.log);
+    if wire.is_none() && log.is_none() {
+        return Ok(());
+    }
+    if plan.world != WorldName::Proxy {
+        let options = "--pcap and --log";
+        return Err(format!("{options}: expected a plan of the proxy's world (--world proxy)"));
+    }
+    let recorded = crate::run::record(plan);
+    let lines = recorded.log.iter().map(|(at, line)| format!("{:.3} {line}\n", *at as f64 / 1e6));
+    for (path, bytes) in [(wire, recorded.wire), (log, lines.collect::<String>().into_bytes())] {
+        if let Some(path) = path {
+            fs::write(path, bytes).map_err(|error| format!("{}: {error}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn shrink(arguments: &ShrinkArguments) -> Outcome {

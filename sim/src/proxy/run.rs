@@ -46,6 +46,8 @@ const RECOVERY_REQUESTS_MAX: u32 = 80;
 pub(crate) struct Ended {
     pub(crate) violation: Option<Violation>,
     pub(crate) time_ns: u64,
+    /// The lines of the log and the access log, each with its time in nanoseconds.
+    pub(crate) log: Vec<(u64, String)>,
     /// A hash of all bytes on the wire, with their times.
     pub(crate) bytes_hash: u64,
 }
@@ -248,18 +250,12 @@ impl Scene {
             healed_at: self.healed_at.get(),
             recovered: self.recovered.get(),
         };
-        if std::env::var("SIM_LINES").is_ok() {
-            for (at, line) in &records.lines {
-                eprintln!("{:.3} {line}", *at as f64 / 1e6);
-            }
-            eprintln!("{:?}", records.hub.ledger);
-            eprintln!("{:?}", records.network_left);
-        }
         let violation = panics::panicked()
             .map(|what| Violation { invariant: Invariant::PoolAssert, what })
             .or_else(|| self.pools.violation())
             .or_else(|| judges::judge(&records).err());
-        Ended { violation, time_ns: self.hub.now(), bytes_hash: self.network.hash() }
+        let log = self.machine.lines();
+        Ended { violation, log, time_ns: self.hub.now(), bytes_hash: self.network.hash() }
     }
 }
 

@@ -44,7 +44,9 @@ fn changed(case: &Case<'_>, line: &LogLine) -> Verdict {
         ("draining", "operator") => ordered(|act| matches!(act, Act::Drain { .. })),
         ("removed", "configured") => ordered(|act| matches!(act, Act::Remove { .. })),
         (_, "operator") => restored || ordered(|act| matches!(act, Act::Undrain { .. })),
-        ("down", "health_checks") => checks_health(case, line.at) && line.text("reason") != "",
+        ("down", "health_checks") => {
+            checks_health(case, line.at) && !line.text("reason").is_empty()
+        }
         (_, "health_checks") => checks_health(case, line.at),
         ("ejected", "gateway_failures") => {
             let most = case.plan.pool.config.health.gateway_failures;

@@ -26,8 +26,10 @@ fn all_are_found(changes: &[Broken]) {
     assert!(missed.is_empty(), "{}", missed.join("\n"));
 }
 
+type Change = fn(&mut Scene);
+
 /// Checks that changes are allowed.
-fn all_are_allowed(changes: &[(&str, fn(&mut Scene))]) {
+fn all_are_allowed(changes: &[(&str, Change)]) {
     for (what, change) in changes {
         let mut scene = Scene::good();
         change(&mut scene);

@@ -134,6 +134,7 @@ async fn outcomes() {
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
+#[expect(clippy::too_many_lines, reason = "a list of cases")]
 async fn attempts() {
     all_are_found(&[
         (AccessLog, "attempts 1, expected 2..=3", set!(2, "attempts": 1)),
@@ -266,6 +267,7 @@ async fn the_log() {
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
+#[expect(clippy::too_many_lines, reason = "a list of cases")]
 async fn metrics() {
     all_are_found(&[
         (Metrics, "unreadable or repeated", |scene| {
