@@ -87,6 +87,22 @@ pub(crate) struct Received {
     pub(crate) at: u64,
 }
 
+impl Received {
+    /// The end of a request without any answer.
+    pub(crate) fn nothing(end: End, at: u64) -> Self {
+        Self {
+            status: None,
+            execution: None,
+            informational: 0,
+            body: Seen::NOTHING,
+            trailer: None,
+            proxy_status: None,
+            end,
+            at,
+        }
+    }
+}
+
 /// How a response ended at the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
