@@ -1,7 +1,7 @@
 //! The HTTP/1.1 peers against each other, and each against bytes written by a test.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, Ready, ready};
+use std::future::{Future, Ready, poll_fn, ready};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -170,12 +170,11 @@ impl Path {
     #[expect(clippy::await_holding_refcell_ref, reason = "nothing else receives dials")]
     async fn lead_to(&self, backend: &Http1Backend) {
         let mut serving = FuturesUnordered::new();
-        let mut accepted = self.accepted.borrow_mut();
         loop {
             tokio::select! {
                 biased;
                 Some(()) = serving.next(), if !serving.is_empty() => {}
-                Some(dial) = accepted.recv() => serving.push(backend.connection(dial)),
+                Some(dial) = poll_fn(|context| self.accepted.borrow_mut().poll_recv(context)) => serving.push(backend.connection(dial)),
             }
         }
     }
