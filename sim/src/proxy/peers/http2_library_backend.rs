@@ -260,6 +260,7 @@ impl Served {
         let task = spawn(task).abort_handle();
         let key = if number == 0 { u32::MAX - self.read } else { number };
         self.streams.insert(key, (Rc::clone(&stream), task));
+        awaited.exchange.reached(Moment::Written);
         awaited.exchange.reached(Moment::Read);
         // What a directive orders at this moment comes before the application.
         while let Ok(order) = self.orders.try_recv() {

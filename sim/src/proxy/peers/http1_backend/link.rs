@@ -139,6 +139,7 @@ impl<'a> Link<'a> {
             disowned: false,
             answer: None,
         });
+        state.moment(request, Moment::Written).await;
         state.note_read();
         state.moment(request, Moment::Read).await;
         let request = plan_of(hub, request);

@@ -274,6 +274,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + 'static> Connection<Io> {
                 self.act_on_stream(id, act);
             }
         }
+        exchange.reached(Moment::Written);
         exchange.reached(Moment::Read);
         // What a directive orders at this moment comes before the application.
         while let Ok(order) = self.orders.try_recv() {
