@@ -3,13 +3,16 @@
 use std::cell::Cell;
 use std::future::{Ready, ready};
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use baton::proxy::seams::simulated::NetworkStream;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 
-use super::exact::sleep;
+use super::exact::{self, sleep};
 use super::hub::{Hub, Order, Target};
 use super::network::{Key, Network, Stream, client_address};
 use super::peers::http1_backend::{Accepted, Http1Backend};
@@ -19,7 +22,7 @@ use super::peers::service::Incoming;
 use super::peers::tls::{self, Protocol};
 use super::peers::{frames_client, http2_client};
 use super::settings;
-use crate::plan::{Act, ClientPlan, ClientProtocol, Direction, Health, WireEffect};
+use crate::plan::{Act, ClientPlan, ClientProtocol, Direction, Health, Stage, WireEffect};
 
 /// A backend of the plan: one address, and what speaks each protocol there.
 struct Backend {
@@ -165,7 +168,7 @@ impl Backend {
                 tokio::select! {
                     biased;
                     () = self.changed.notified() => {}
-                    () = sleep(std::time::Duration::from_nanos(left)) => {}
+                    () = sleep(Duration::from_nanos(left)) => {}
                 }
                 continue;
             }
@@ -189,30 +192,66 @@ impl Backend {
         let reset = move || cutter.apply(key, Direction::In, WireEffect::Reset);
         let (backend, hub) = (Rc::clone(self), Rc::clone(hub));
         let http1 = self.speaks_http1.get();
+        let target = Target::Backend(self.index, number);
         // The mailbox exists before the handshake of TLS, so that no order is lost.
-        let orders = (!http1).then(|| hub.mailbox(Target::Backend(self.index, number)));
-        #[expect(clippy::disallowed_methods, reason = "a task of the simulated runtime")]
-        tokio::task::spawn_local(async move {
-            let protocol = if http1 { Protocol::Http1 } else { Protocol::Http2 };
+        let mut orders = hub.mailbox(target);
+        exact::spawn(async move {
+            let mut kept = Vec::new();
             let io = if hub.plan.wire.tls {
-                // A failed handshake is in the proxy's log.
-                let Ok(stream) = tls::accept(stream, protocol).await else { return };
-                NetworkStream::new(stream)
+                let protocol = if http1 { Protocol::Http1 } else { Protocol::Http2 };
+                let handshake = tls::accept(stream, protocol);
+                match obeying(handshake, &hub, &mut orders, &mut kept).await {
+                    Some(Ok(stream)) => NetworkStream::new(stream),
+                    // A failed handshake is in the proxy's log.
+                    Some(Err(_)) => return,
+                    None => return reset(),
+                }
             } else {
                 NetworkStream::new(stream)
             };
-            match orders {
-                Some(orders) => {
-                    let reset: Option<Box<dyn FnOnce()>> = Some(Box::new(reset));
-                    backend.http2.accept(Incoming { io, number, orders, reset });
-                }
-                None => {
-                    let opening: Ready<io::Result<NetworkStream>> = ready(Ok(io));
-                    let accepted = Accepted { number, opening, reset: Box::new(reset) };
-                    backend.http1.connection(accepted).await;
-                }
+            if !http1 {
+                kept.into_iter().for_each(|order| hub.pass_on(target, order));
+                let reset: Option<Box<dyn FnOnce()>> = Some(Box::new(reset));
+                return backend.http2.accept(Incoming { io, number, orders, reset });
             }
+            let opening: Ready<io::Result<NetworkStream>> = ready(Ok(io));
+            let accepted = Accepted { number, opening, reset: Box::new(reset) };
+            // It has a mailbox of its own from here on.
+            let connection = backend.http1.connection(accepted);
+            while let Ok(order) = orders.try_recv() {
+                kept.push(order);
+            }
+            kept.into_iter().for_each(|order| hub.pass_on(target, order));
+            connection.await;
         });
+    }
+}
+
+/// Completes a handshake of TLS that orders can stall. Returns `None` if an order breaks the
+/// connection. Orders about what comes after it are `kept`.
+async fn obeying<T>(
+    handshake: impl Future<Output = T>,
+    hub: &Hub,
+    orders: &mut UnboundedReceiver<Order>,
+    kept: &mut Vec<Order>,
+) -> Option<T> {
+    let mut handshake = pin!(handshake);
+    let mut stalled_until: u64 = 0;
+    loop {
+        let stall = stalled_until.saturating_sub(hub.now());
+        tokio::select! {
+            biased;
+            Some(order) = orders.recv() => match order.act {
+                Act::FailDial { stage: Stage::Tls } | Act::Break => return None,
+                Act::StallDial { stage: Stage::Tls, for_us } => {
+                    stalled_until = for_us.map_or(u64::MAX, |time| hub.now() + time * 1_000);
+                }
+                _ => kept.push(order),
+            },
+            () = hub.healed(), if stall > 0 => stalled_until = 0,
+            () = sleep(Duration::from_nanos(stall)), if stall > 0 => {}
+            done = &mut handshake, if stall == 0 => return Some(done),
+        }
     }
 }
 
@@ -231,4 +270,45 @@ async fn connect(
         ClientProtocol::Http2 | ClientProtocol::Frames => Protocol::Http2,
     };
     tls::connect(stream, protocol).await.map(NetworkStream::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::faults::Profile;
+    use crate::plan::WorldName;
+
+    /// The end of a handshake of 10 ms, in milliseconds, that gets an order after 2 ms, and the orders that are left.
+    fn handshake(act: Act, heals_after_ms: u64) -> (Option<u64>, usize) {
+        let result = RefCell::new((None, 0));
+        exact::run(async {
+            let hub = Hub::start(crate::faults::plan(1, Profile::Swarm, WorldName::Proxy));
+            let target = Target::Backend(0, 1);
+            let (mut orders, mut kept) = (hub.mailbox(target), Vec::new());
+            let healed = Rc::clone(&hub);
+            exact::spawn(async move {
+                sleep(Duration::from_millis(2)).await;
+                healed.pass_on(target, Order { act, target });
+                sleep(Duration::from_millis(heals_after_ms)).await;
+                healed.heal();
+            });
+            let work = sleep(Duration::from_millis(10));
+            let ended = obeying(work, &hub, &mut orders, &mut kept).await;
+            *result.borrow_mut() = (ended.map(|()| hub.now() / 1_000_000), kept.len());
+        });
+        result.into_inner()
+    }
+
+    #[test]
+    fn orders_fail_and_stall_a_handshake_or_are_kept() {
+        let stage = Stage::Tls;
+        let stall = |for_us| Act::StallDial { stage, for_us };
+        assert_eq!(handshake(Act::FailDial { stage }, 900), (None, 0));
+        assert_eq!(handshake(Act::Break, 900), (None, 0));
+        assert_eq!(handshake(stall(Some(50_000)), 900), (Some(52), 0));
+        assert_eq!(handshake(stall(None), 900), (Some(902), 0));
+        assert_eq!(handshake(Act::FailDial { stage: Stage::Settings }, 900), (Some(10), 1));
+    }
 }
