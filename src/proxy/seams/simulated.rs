@@ -19,11 +19,14 @@ use std::time::SystemTime;
 use pin_project_lite::pin_project;
 use rustls::crypto::CryptoProvider;
 use rustls::time_provider::TimeProvider;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::LocalSet;
 
 use super::answers::{FileStamp, Signal};
 use crate::pool::{Handled, Input, Instant, Output, Pool, Setting};
+
+mod stream;
+
+pub use stream::{ByteStream, NetworkStream};
 
 /// A future that stays on its thread.
 pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -146,68 +149,6 @@ impl Drop for Installed {
 /// If there is none.
 pub(crate) fn system() -> Rc<dyn System> {
     SYSTEM.with_borrow(|system| system.clone().expect("a simulated run has installed a system"))
-}
-
-/// A byte stream of the simulated network.
-pub trait ByteStream: AsyncRead + AsyncWrite {}
-
-impl<T: AsyncRead + AsyncWrite> ByteStream for T {}
-
-/// A connection, dialled or accepted.
-pub struct NetworkStream(Pin<Box<dyn ByteStream>>);
-
-impl NetworkStream {
-    /// A connection over this byte stream.
-    #[must_use]
-    pub fn new(stream: impl ByteStream + 'static) -> Self {
-        Self(Box::pin(stream))
-    }
-}
-
-impl fmt::Debug for NetworkStream {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("NetworkStream")
-    }
-}
-
-impl AsyncRead for NetworkStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.0.as_mut().poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for NetworkStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.0.as_mut().poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.0.as_mut().poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.as_mut().poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.as_mut().poll_shutdown(context)
-    }
 }
 
 /// A socket of the simulated network that accepts connections. Dropping it closes it and resets the
