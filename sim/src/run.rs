@@ -11,7 +11,9 @@ use crate::coverage::Coverage;
 #[cfg(feature = "proxy")]
 use crate::outside::Tripwire;
 use crate::panics::{catch_panics, take_panic};
-use crate::plan::{Plan, WorldName};
+use crate::plan::Plan;
+#[cfg(feature = "proxy")]
+use crate::plan::WorldName;
 #[cfg(feature = "proxy")]
 use crate::proxy::capture::Capture;
 use crate::trace::Trace;

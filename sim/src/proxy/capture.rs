@@ -1,5 +1,5 @@
-//! The bytes on the wire, as a file for Wireshark: IP and TCP around them, with the time of the run.
-//! The format is the classic one (draft-ietf-opsawg-pcap), with nanoseconds.
+//! The bytes on the wire, as a file for Wireshark: IP and TCP around them, with the time of the
+//! run. The format is the classic one (draft-ietf-opsawg-pcap), with nanoseconds.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};

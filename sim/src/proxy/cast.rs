@@ -280,7 +280,8 @@ mod tests {
     use crate::faults::Profile;
     use crate::plan::WorldName;
 
-    /// The end of a handshake of 10 ms, in milliseconds, that gets an order after 2 ms, and the orders that are left.
+    /// The end of a handshake of 10 ms, in milliseconds, that gets an order after 2 ms, and the
+    /// number of orders that are left.
     fn handshake(act: Act, heals_after_ms: u64) -> (Option<u64>, usize) {
         let result = RefCell::new((None, 0));
         exact::run(async {

@@ -18,7 +18,8 @@ async fn reads(hub: &Hub, stream: &mut Stream) -> std::io::Result<Vec<(usize, u6
     }
 }
 
-/// The bytes that the backend reads, with their times, after the proxy has written these bytes and closed.
+/// The bytes that the backend reads, with their times, after the proxy has written these and
+/// closed.
 fn effect(effect: WireEffect, bytes: &'static [u8]) -> std::io::Result<Vec<(usize, u64)>> {
     play(plan(1, (10, 10)), |network, hub| async move {
         let (mut proxy, mut backend) = connected(&network).await;
