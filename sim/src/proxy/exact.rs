@@ -1,7 +1,7 @@
 //! Simulated time to the nanosecond.
 //!
 //! Tokio's timers fire at whole milliseconds, so everything that happens within one would happen at
-//! once. The runtime of [`run`] advances its paused clock to each entry of an agenda of its own
+//! once. The runtime of [`run_with`] advances its paused clock to each entry of an agenda of its own
 //! instead, whenever all tasks are idle. Tokio's own timers fire as usual, at whole milliseconds
 //! since the start, before what is due here at the same instant.
 
@@ -46,7 +46,7 @@ pub(crate) fn run<F: Future>(future: F) -> F::Output {
 /// The same with a runtime that `prepare` changes before it is built.
 ///
 /// # Panics
-/// As [`run`].
+/// As [`run_with`].
 pub(crate) fn run_with<F: Future>(prepare: impl FnOnce(&mut Builder), future: F) -> F::Output {
     let mut builder = Builder::new_current_thread();
     builder.enable_time().start_paused(true).on_thread_park(idle);
@@ -84,7 +84,7 @@ pub(crate) fn spawn(future: impl Future<Output = ()> + 'static) -> JoinHandle<()
     tokio::task::spawn_local(future)
 }
 
-/// True within [`run`].
+/// True within [`run_with`].
 pub(crate) fn is_exact() -> bool {
     TIME.with_borrow(Option::is_some)
 }
@@ -170,7 +170,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// Nanoseconds since the start, if the runtime is that of [`run`].
+/// Nanoseconds since the start, if the runtime is that of [`run_with`].
 fn exact_now() -> Option<u64> {
     TIME.with_borrow(|time| time.as_ref().map(Time::now))
 }
@@ -185,7 +185,7 @@ impl Alarm {
     /// Sets the alarm to this long from now, or to never.
     ///
     /// # Panics
-    /// Outside of [`run`].
+    /// Outside of [`run_with`].
     pub(crate) fn set(&mut self, after: Option<u64>, waker: &Waker) {
         TIME.with_borrow_mut(|time| {
             let time = time.as_mut().expect("exact time needs the runtime of `exact::run`");
@@ -211,7 +211,7 @@ impl Drop for Alarm {
     }
 }
 
-/// Waits for a duration, exactly. In a runtime other than that of [`run`], to the millisecond.
+/// Waits for a duration, exactly. In a runtime other than that of [`run_with`], to the millisecond.
 pub(crate) async fn sleep(duration: Duration) {
     if duration.is_zero() {
         return;

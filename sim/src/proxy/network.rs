@@ -76,7 +76,7 @@ impl Network {
     /// The network of the hub's plan. Orders about it go to it from now on.
     ///
     /// # Panics
-    /// Outside of [`exact::run`].
+    /// Outside of [`exact::run_with`].
     pub(crate) fn new(hub: &Rc<Hub>) -> Rc<Self> {
         assert!(exact::is_exact(), "the network needs the runtime of `exact::run`");
         exact::order(hub.plan.network.ties, hub.draws);
