@@ -5,7 +5,7 @@
 //! own instead, whenever all tasks are idle. Tokio's own timers fire as usual, at whole milliseconds
 //! since the start, before what is due here at the same instant.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
@@ -32,6 +32,9 @@ struct Time {
 
 thread_local! {
     static TIME: RefCell<Option<Time>> = const { RefCell::new(None) };
+    /// The time since the start in nanoseconds, once a task has asked for it. Reading tokio's clock
+    /// takes a lock, and time stands still while tasks run.
+    static NOW: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
 /// Runs a future, and the local tasks that it spawns, in a runtime of its own with exact time.
@@ -75,6 +78,7 @@ struct Ends;
 impl Drop for Ends {
     fn drop(&mut self) {
         drop(TIME.take());
+        NOW.set(None);
     }
 }
 
@@ -107,6 +111,7 @@ pub(crate) fn waiting() -> usize {
 /// Runs whenever no task can make progress: advances the clock to the next entry.
 fn idle() {
     let due = TIME.with_borrow_mut(|time| time.as_mut().map(Time::advance));
+    NOW.set(None);
     for waker in due.into_iter().flatten() {
         waker.wake();
     }
@@ -114,7 +119,12 @@ fn idle() {
 
 impl Time {
     fn now(&self) -> u64 {
-        now().duration_since(self.start).as_nanos() as u64
+        if let Some(now) = NOW.get() {
+            return now;
+        }
+        let now = now().duration_since(self.start).as_nanos() as u64;
+        NOW.set(Some(now));
+        now
     }
 
     /// Advances the clock towards the first entry as far as no timer of tokio can be due before.
@@ -171,8 +181,8 @@ fn now() -> Instant {
 }
 
 /// Nanoseconds since the start, if the runtime is that of [`run_with`].
-fn exact_now() -> Option<u64> {
-    TIME.with_borrow(|time| time.as_ref().map(Time::now))
+pub(crate) fn exact_now() -> Option<u64> {
+    NOW.get().or_else(|| TIME.with_borrow(|time| time.as_ref().map(Time::now)))
 }
 
 /// Wakes a task at a time that can be changed.

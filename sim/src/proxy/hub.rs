@@ -45,6 +45,8 @@ pub(crate) struct Hub {
     pub(crate) draws: Draws,
     pub(crate) ledger: Ledger,
     start: Instant,
+    /// The start in the exact time of the run, if there is one.
+    exact_start: Option<u64>,
     mailboxes: RefCell<BTreeMap<Target, UnboundedSender<Order>>>,
     /// Orders about connections that no backend has accepted yet.
     early: RefCell<BTreeMap<Target, Vec<Order>>>,
@@ -69,6 +71,7 @@ impl Hub {
             draws,
             ledger: Ledger::default(),
             start: now(),
+            exact_start: exact::exact_now(),
             mailboxes: RefCell::default(),
             early: RefCell::default(),
             injected: RefCell::default(),
@@ -81,7 +84,10 @@ impl Hub {
 
     /// Nanoseconds since the start.
     pub(crate) fn now(&self) -> u64 {
-        now().duration_since(self.start).as_nanos() as u64
+        match (self.exact_start, exact::exact_now()) {
+            (Some(start), Some(now)) => now - start,
+            _ => now().duration_since(self.start).as_nanos() as u64,
+        }
     }
 
     /// Orders about this target go to the returned mailbox. A later mailbox of the same target
