@@ -9,18 +9,19 @@ use crate::plan::{
     RequestWire, When, WireEffect, WirePlan, WorldName,
 };
 
-/// The largest number of requests: each costs the work of a real request, at three ends.
-const REQUESTS_MAX: usize = 40;
+/// The largest numbers of requests, of which a plan draws one: each request costs the work of a real
+/// one, at three ends. Most situations need few.
+const REQUESTS_MAX: [usize; 5] = [8, 12, 12, 20, 40];
 /// Bytes of a request body that fit the replay buffer, which is
 /// [`REPLAY_BUFFER_BYTES`](crate::plan::REPLAY_BUFFER_BYTES) in this world.
 const SMALL_BODY_BYTES: u64 = crate::plan::REPLAY_BUFFER_BYTES as u64;
 /// Bytes of the largest bodies: more than the buffers on their way.
 const LARGE_BODY_BYTES: u64 = 80_000;
 /// The largest number of pieces that one body is written in.
-const PIECES_MAX: u32 = 60;
-/// The largest number of windows, or of pieces on the network, that one body takes. Each costs the
-/// work of a frame.
-const ROUNDS_MAX: u32 = 500;
+const PIECES_MAX: u32 = 20;
+/// The largest number of windows, or of full buffers of the network, that one body takes. Each costs
+/// the work of a frame.
+const ROUNDS_MAX: u32 = 100;
 
 /// Completes a plan for the world of the proxy.
 pub(super) fn add(plan: &mut Plan, profile: Profile) {
@@ -28,7 +29,7 @@ pub(super) fn add(plan: &mut Plan, profile: Profile) {
     let mut stream = draws.stream(Domain::WirePlan, 0);
     let calm = profile == Profile::Calm;
     plan.world = WorldName::Proxy;
-    plan.requests.truncate(REQUESTS_MAX);
+    plan.requests.truncate(draws.stream(Domain::WirePlan, 1).pick(&REQUESTS_MAX));
     plan.deviations.clear();
     plan.directives.retain(|directive| !directive.family.is_about_facts());
     plan.wire = WirePlan {
@@ -119,25 +120,25 @@ fn directive(plan: &Plan, family: Family, stream: &mut RandomStream) -> Directiv
     };
     let effect = match family {
         Family::SplitFrames if stream.chance(30) => WireEffect::PiecesAtFrames,
-        Family::SplitFrames => {
-            let bodies = plan.requests.iter().map(|request| request.wire);
-            let most = bodies.map(|wire| wire.body_bytes.max(wire.answer_bytes)).max();
-            let least = (most.unwrap_or(0) / ROUNDS_MAX) as u16;
-            WireEffect::Pieces(stream.pick(&[1, 1, 3, 7, 100]).max(least))
-        }
-        _ => any_effect(stream),
+        Family::SplitFrames => WireEffect::Pieces(stream.pick(&[1, 1, 3, 7, 100])),
+        _ => any_effect(plan, stream),
     };
     let direction = stream.pick(&[Direction::In, Direction::Out]);
     let act = Act::Wire { direction, effect };
     Directive { family, when, after_us: stream.wide(0, 2_000_000), act }
 }
 
-fn any_effect(stream: &mut RandomStream) -> WireEffect {
+fn any_effect(plan: &Plan, stream: &mut RandomStream) -> WireEffect {
     let for_us = stream.chance(80).then(|| stream.wide(1_000, 20_000_000));
     match stream.below(9) {
         0 => WireEffect::Delay { by_us: stream.wide(1_000, 5_000_000) },
         1 => WireEffect::Stall { for_us },
-        2 => WireEffect::Room(stream.wide(1, 10_000) as u32),
+        2 => {
+            let bodies = plan.requests.iter().map(|request| request.wire);
+            let most = bodies.map(|wire| wire.body_bytes.max(wire.answer_bytes)).max();
+            let least = most.unwrap_or(0) / ROUNDS_MAX;
+            WireEffect::Room((stream.wide(1, 10_000) as u32).max(least))
+        }
         3 => WireEffect::End,
         4 => WireEffect::Reset,
         5 => WireEffect::ErrorAfter(stream.wide(0, 10_000) as u32),

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::checker::{Invariant, Violation};
 
-/// A name and its labels, sorted.
-type Series = (String, BTreeMap<String, String>);
+/// The labels of a series, sorted.
+type Labels = BTreeMap<String, String>;
 
-/// The samples of `/metrics`.
+/// The samples of `/metrics`, by the names of their families.
 #[derive(Debug)]
-pub(super) struct Samples(BTreeMap<Series, f64>);
+pub(super) struct Samples(BTreeMap<String, BTreeMap<Labels, f64>>);
 
 impl Samples {
     /// Reads the text.
@@ -17,14 +17,18 @@ impl Samples {
     /// # Errors
     /// If it is not in the format, or names a series twice.
     pub(super) fn read(text: &str) -> Result<Self, Violation> {
-        let mut samples = BTreeMap::new();
+        let mut samples = BTreeMap::<String, BTreeMap<Labels, f64>>::new();
         for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
             let wrong = || Violation {
                 invariant: Invariant::Metrics,
                 what: format!("unreadable or repeated: {line}"),
             };
-            let (series, value) = sample(line).ok_or_else(wrong)?;
-            if samples.insert(series, value).is_some() {
+            let (name, labels, value) = sample(line).ok_or_else(wrong)?;
+            let family = match samples.get_mut(name) {
+                Some(family) => family,
+                None => samples.entry(name.to_owned()).or_default(),
+            };
+            if family.insert(labels, value).is_some() {
                 return Err(wrong());
             }
         }
@@ -32,44 +36,44 @@ impl Samples {
     }
 
     /// The series of a family, each with its labels and value.
-    pub(super) fn of<'a>(
-        &'a self,
-        name: &'a str,
-    ) -> impl Iterator<Item = (&'a BTreeMap<String, String>, f64)> {
-        self.0
-            .iter()
-            .filter(move |((known, _), _)| known == name)
-            .map(|((_, labels), value)| (labels, *value))
+    pub(super) fn of(&self, name: &str) -> impl Iterator<Item = (&Labels, f64)> + use<'_> {
+        let family = self.0.get(name).into_iter().flatten();
+        family.map(|(labels, value)| (labels, *value))
     }
 
     /// The sum of the series of a family that have these labels.
     pub(super) fn sum(&self, name: &str, with: &[(&str, &str)]) -> f64 {
-        let has = |labels: &BTreeMap<String, String>| {
+        let has = |labels: &Labels| {
             with.iter().all(|(label, value)| labels.get(*label).is_some_and(|it| it == value))
         };
         self.of(name).filter(|(labels, _)| has(labels)).map(|(_, value)| value).sum()
     }
 }
 
-fn sample(line: &str) -> Option<(Series, f64)> {
+/// The name, the labels and the value of a line.
+fn sample(line: &str) -> Option<(&str, Labels, f64)> {
     let (series, value) = line.rsplit_once(' ')?;
     let value = value.parse().ok()?;
     let Some((name, labels)) = series.split_once('{') else {
-        return Some(((series.to_owned(), BTreeMap::new()), value));
+        return Some((series, Labels::new(), value));
     };
     let mut rest = labels.strip_suffix('}')?;
-    let mut all = BTreeMap::new();
+    let mut all = Labels::new();
     while !rest.is_empty() {
         let (label, quoted) = rest.split_once("=\"")?;
         let (value, after) = unquoted(quoted)?;
         all.insert(label.to_owned(), value);
         rest = after.strip_prefix(',').unwrap_or(after);
     }
-    Some(((name.to_owned(), all), value))
+    Some((name, all, value))
 }
 
 /// Reads a value up to its closing quote. Returns it and what follows.
 fn unquoted(text: &str) -> Option<(String, &str)> {
+    let plain = text.find(['"', '\\'])?;
+    if text[plain..].starts_with('"') {
+        return Some((text[..plain].to_owned(), &text[plain + 1..]));
+    }
     let mut value = String::new();
     let mut characters = text.char_indices();
     while let Some((place, character)) = characters.next() {

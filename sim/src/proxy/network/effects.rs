@@ -19,8 +19,8 @@ impl State {
         let Some(connection) = self.connection(id) else { return };
         let lane = connection.lane(side);
         match effect {
-            WireEffect::Pieces(size) => lane.effects.pieces = Pieces::Size(u64::from(size.max(1))),
-            WireEffect::PiecesAtFrames => lane.effects.pieces = Pieces::AtFrames,
+            WireEffect::Pieces(size) => lane.cut(Pieces::Size(u64::from(size.max(1)))),
+            WireEffect::PiecesAtFrames => lane.cut(Pieces::AtFrames),
             WireEffect::Delay { by_us } => lane.effects.delay = by_us.saturating_mul(1_000),
             WireEffect::Stall { for_us } => {
                 lane.effects.stalled_until = lane.effects.stalled_until.max(until(now, for_us));

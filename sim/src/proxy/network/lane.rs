@@ -26,6 +26,8 @@ pub(crate) const WINDOW_BYTES: u64 = 128 * 1024;
 pub(crate) const UNSENT_BYTES_MAX: u64 = baton::proxy::limits::TCP_UNSENT_BYTES_MAX as u64;
 /// Bytes that are sent at once.
 const SEGMENT_BYTES_MAX: u64 = 16 * 1024;
+/// Pieces that are cut for one effect. Each costs the work of a frame.
+const PIECES_MAX: u32 = 300;
 /// The least time between two pieces that arrive apart, in nanoseconds.
 pub(crate) const PIECE_GAP: u64 = 1_000;
 
@@ -71,6 +73,8 @@ pub(crate) enum Pieces {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Effects {
     pub(crate) pieces: Pieces,
+    /// Pieces that are still cut.
+    pub(crate) pieces_left: u32,
     pub(crate) delay: u64,
     pub(crate) stalled_until: u64,
     pub(crate) room: Option<u64>,
@@ -145,6 +149,7 @@ impl Lane {
             waiting_since: None,
             effects: Effects {
                 pieces: Pieces::None,
+                pieces_left: 0,
                 delay: 0,
                 stalled_until: 0,
                 room: None,
@@ -252,6 +257,11 @@ impl Lane {
             .then_some((self.sent, Load::End))
     }
 
+    /// From now on bytes are cut, until there were [`PIECES_MAX`] pieces.
+    pub(crate) fn cut(&mut self, pieces: Pieces) {
+        (self.effects.pieces, self.effects.pieces_left) = (pieces, PIECES_MAX);
+    }
+
     /// Puts a segment on the wire; it cannot overtake earlier ones.
     pub(crate) fn launch(&mut self, end: u64, load: Load, arrives: u64) {
         self.sent = end;
@@ -260,6 +270,12 @@ impl Lane {
             return;
         }
         let apart = self.effects.pieces != Pieces::None;
+        if apart {
+            self.effects.pieces_left -= 1;
+            if self.effects.pieces_left == 0 {
+                self.effects.pieces = Pieces::None;
+            }
+        }
         let earliest = match self.flying.is_empty() {
             false if apart => self.busy_until + PIECE_GAP,
             _ => self.busy_until,
