@@ -2,8 +2,8 @@
 //!
 //! Tokio's timers fire at whole milliseconds, so everything that happens within one would happen at
 //! once. The runtime of [`run_with`] advances its paused clock to each entry of an agenda of its
-//! own instead, whenever all tasks are idle. Tokio's own timers fire as usual, at whole milliseconds
-//! since the start, before what is due here at the same instant.
+//! own instead, whenever all tasks are idle. Tokio's own timers fire as usual, at whole
+//! milliseconds since the start, before what is due here at the same instant.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};

@@ -167,7 +167,6 @@ impl Path {
     }
 
     /// The backend serves whatever is dialled. Never returns.
-    #[expect(clippy::await_holding_refcell_ref, reason = "nothing else receives dials")]
     async fn lead_to(&self, backend: &Http1Backend) {
         let mut serving = FuturesUnordered::new();
         loop {
