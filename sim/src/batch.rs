@@ -1,5 +1,6 @@
 //! Runs many seeds on several threads.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -56,6 +57,8 @@ pub struct Summary {
     pub took: Duration,
     /// Table cells and rare situations that were met.
     pub coverage: Coverage,
+    /// Seeds that met a known fault, by its name.
+    pub known: BTreeMap<&'static str, u64>,
     /// The failing seed with the lowest position, if any. All seeds before it passed.
     pub failure: Option<Failure>,
 }
@@ -108,6 +111,9 @@ fn run_chunk(batch: &Batch, places: std::ops::Range<u64>, own: &mut Summary) -> 
         own.seeds += 1;
         own.facts += run.facts;
         own.time_ns += u128::from(run.time_ns);
+        if let Some(known) = run.known {
+            *own.known.entry(known).or_default() += 1;
+        }
         if let Some(violation) = run.violation {
             own.keep(Failure { seed, place, violation });
             return true;
@@ -122,6 +128,9 @@ impl Summary {
         self.facts += other.facts;
         self.time_ns += other.time_ns;
         self.coverage.merge(&other.coverage);
+        for (name, seeds) in other.known {
+            *self.known.entry(name).or_default() += seeds;
+        }
         if let Some(failure) = other.failure {
             self.keep(failure);
         }

@@ -13,6 +13,7 @@
 //! | [`coverage`] | the table cells and rare situations that were met |
 //! | [`run`], [`batch`] | one run: from a plan to a verdict; many runs, on several threads |
 //! | `panics` | panics of the code under test, which become findings |
+//! | `known` | faults that the proxy's world has found and that are not mended yet |
 //! | `outside` | the clock and the entropy of a run; what code may not reach past the seams |
 //! | [`shrink`], [`trace`], [`story`], [`html`], [`report`] | from a failure to what a person reads |
 //! | [`doctor`], [`mutants`], [`exhaust`], [`fuzz`] | determinism, mutation test, search of a small scope, fuzzing |
@@ -28,6 +29,8 @@ pub mod exhaust;
 pub mod faults;
 pub mod fuzz;
 pub mod html;
+#[cfg(feature = "proxy")]
+pub mod known;
 pub mod mutants;
 #[cfg(feature = "proxy")]
 mod outside;

@@ -9,6 +9,8 @@ use std::rc::Rc;
 use crate::checker::{Invariant, Violation};
 use crate::coverage::Coverage;
 #[cfg(feature = "proxy")]
+use crate::known::known;
+#[cfg(feature = "proxy")]
 use crate::outside::Tripwire;
 use crate::panics::{catch_panics, take_panic};
 use crate::plan::Plan;
@@ -24,6 +26,8 @@ use crate::world::World;
 pub struct Run {
     /// The first invariant that did not hold, if any.
     pub violation: Option<Violation>,
+    /// The name of the known fault that the run met instead, if any; see `known`.
+    pub known: Option<&'static str>,
     /// Facts given to the pool.
     pub facts: u64,
     /// Virtual time, nanoseconds.
@@ -52,7 +56,7 @@ pub fn run(plan: &Plan, coverage: &mut Coverage, trace: &mut Trace) -> Run {
         Ok(verdict) => verdict.err(),
         Err(_) => Some(Violation { invariant: Invariant::PoolAssert, what: take_panic() }),
     };
-    Run { violation, facts: trace.fact_count(), time_ns, hash: trace.hash() }
+    Run { violation, known: None, facts: trace.fact_count(), time_ns, hash: trace.hash() }
 }
 
 /// The records of a run of the proxy's world.
@@ -99,11 +103,14 @@ fn run_proxy(
         Ok(ended) => {
             let hash = trace.hash() ^ ended.bytes_hash;
             let (violation, time_ns) = (ended.violation, ended.time_ns);
-            (Run { violation, facts: trace.fact_count(), time_ns, hash }, ended.log)
+            let known = violation.as_ref().and_then(known).map(|known| known.name);
+            let violation = violation.filter(|_| known.is_none());
+            (Run { violation, known, facts: trace.fact_count(), time_ns, hash }, ended.log)
         }
         Err(_) => {
             let violation = Violation { invariant: Invariant::PoolAssert, what: take_panic() };
-            (Run { violation: Some(violation), facts: 0, time_ns: 0, hash: 0 }, Vec::new())
+            let violation = Some(violation);
+            (Run { violation, known: None, facts: 0, time_ns: 0, hash: 0 }, Vec::new())
         }
     }
 }

@@ -99,6 +99,9 @@ pub(super) fn run(arguments: &RunArguments) -> Outcome {
             println!("{}", json(&summary, None));
         } else {
             println!("PASS  {}", figures(&summary));
+            for (name, seeds) in &summary.known {
+                println!("      {seeds} seeds met the known fault {name}");
+            }
         }
         return Ok(PASS);
     };
@@ -179,6 +182,7 @@ fn json(
         "facts": summary.facts,
         "seconds": seconds(summary),
         "virtual_seconds": summary.time_ns as f64 / 1e9,
+        "known": summary.known,
         "failure": failure,
     })
 }
@@ -201,6 +205,9 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Outcome {
     let (run, lines) = report::replay(&plan);
     let verdict = match &run.violation {
         Some(violation) => report::headline(violation, plan.seed, &run),
+        None if run.known.is_some() => {
+            format!("KNOWN {}", run.known.unwrap_or_default())
+        }
         None => format!(
             "PASS  {} facts, t={:.3} ms, trace {:016x}",
             run.facts,
