@@ -104,7 +104,7 @@ fn answer(case: &Case<'_>, request: &Request, received: &Received) -> Verdict {
     let id = request.id;
     let faithful = Invariant::FaithfulResponse;
     let Received { status, execution, body, end, .. } = received;
-    reset(request, received)?;
+    reset(case, request, received)?;
     let most = request.sent.informational;
     require(received.informational <= most, faithful, || {
         format!("request {id}: {} informational heads, expected {most}", received.informational)
@@ -126,7 +126,7 @@ fn answer(case: &Case<'_>, request: &Request, received: &Received) -> Verdict {
 }
 
 /// How the proxy may reset a stream of a client.
-fn reset(request: &Request, received: &Received) -> Verdict {
+fn reset(case: &Case<'_>, request: &Request, received: &Received) -> Verdict {
     let id = request.id;
     let unprocessed = match received.end {
         // RFC 9113, 8.7: nothing was processed.
@@ -138,7 +138,8 @@ fn reset(request: &Request, received: &Received) -> Verdict {
             });
         }
         // RFC 9113, 6.8.
-        End::Unprocessed => request.sent.is_http2(),
+        // The network may have ended the connection in the name of the proxy.
+        End::Unprocessed => request.sent.is_http2() && !case.client_breaks(request, u64::MAX),
         End::Complete | End::Broken | End::Cancelled => return Ok(()),
     };
     let executed = request.executions.len();

@@ -81,7 +81,7 @@ fn headless(case: &Case<'_>) -> Verdict {
         let without = !request.begun.is_empty() && request.lines.is_empty();
         // A request over HTTP/2 may be taken back before the proxy has looked at it, and a proxy
         // that stops closes connections on which a head is on its way.
-        let broken = [End::Cancelled, End::Broken, End::Unprocessed];
+        let broken = [End::Cancelled, End::Broken];
         let unserved = request.end().is_some_and(|end| broken.contains(&end.end));
         without && (unserved || case.client_breaks(request, u64::MAX))
     };
