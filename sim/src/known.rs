@@ -1,5 +1,5 @@
 //! Faults of the proxy that its world has found and that are not mended yet. Each run still meets
-//! every judge; a run that fails in one of these ways, and in no other, is counted and not reported.
+//! every judge; a run that fails in one of these ways first is counted and not reported.
 //! The list can only shrink: an entry goes with the fault.
 
 use crate::checker::{Invariant, Violation};

@@ -9,8 +9,8 @@ use crate::plan::{
     RequestWire, When, WireEffect, WirePlan, WorldName,
 };
 
-/// The largest numbers of requests, of which a plan draws one: each request costs the work of a real
-/// one, at three ends. Most situations need few.
+/// The largest numbers of requests, of which a plan draws one: each request costs the work of a
+/// real one, at three ends. Most situations need few.
 const REQUESTS_MAX: [usize; 5] = [8, 12, 12, 20, 40];
 /// Bytes of a request body that fit the replay buffer, which is
 /// [`REPLAY_BUFFER_BYTES`](crate::plan::REPLAY_BUFFER_BYTES) in this world.
@@ -19,8 +19,8 @@ const SMALL_BODY_BYTES: u64 = crate::plan::REPLAY_BUFFER_BYTES as u64;
 const LARGE_BODY_BYTES: u64 = 80_000;
 /// The largest number of pieces that one body is written in.
 const PIECES_MAX: u32 = 20;
-/// The largest number of windows, or of full buffers of the network, that one body takes. Each costs
-/// the work of a frame.
+/// The largest number of windows, or of full buffers of the network, that one body takes. Each
+/// costs the work of a frame.
 const ROUNDS_MAX: u32 = 100;
 
 /// Completes a plan for the world of the proxy.

@@ -105,11 +105,11 @@ pub enum Direction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
 pub enum WireEffect {
-    /// Bytes arrive in pieces of this size, at least 1, each at its own time. After some hundreds of
-    /// pieces they arrive as they come again.
+    /// Bytes arrive in pieces of this size, at least 1, each at its own time. After some hundreds
+    /// of pieces they arrive as they come again.
     Pieces(u16),
-    /// Bytes arrive cut at each frame boundary of HTTP/2 and once within each frame header (F21), in
-    /// as many pieces.
+    /// Bytes arrive cut at each frame boundary of HTTP/2 and once within each frame header (F21),
+    /// in as many pieces.
     PiecesAtFrames,
     /// Bytes take this much longer.
     Delay {

@@ -10,7 +10,7 @@
 //! | `log` | the other lines of the log |
 //! | `metrics` | counters and gauges against a recount |
 //! | `case` | the records of a run, by request |
-//! | `line`, `exposition` | readers of the log and of the metrics |
+//! | `line`, `fields`, `exposition` | readers of the log and of the metrics |
 
 use super::records::Records;
 use crate::checker::Verdict;
@@ -21,6 +21,7 @@ mod case;
 mod client;
 mod end;
 mod exposition;
+mod fields;
 mod line;
 mod log;
 mod log_lines;

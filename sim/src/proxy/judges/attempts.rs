@@ -1,8 +1,8 @@
 //! The attempts in a line of the access log against the executions at backends.
 
 use super::case::{Case, Request};
+use super::fields::{NONE, ROUNDING, answering, wrong};
 use super::line::{AccessLine, Attempt};
-use super::log_lines::{NONE, ROUNDING, answering, wrong};
 use crate::checker::Verdict;
 use crate::plan::Act;
 use crate::proxy::ledger::Execution;

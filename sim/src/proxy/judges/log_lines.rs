@@ -6,17 +6,13 @@ use std::net::SocketAddr;
 use super::attempts;
 use super::case::{Case, Request};
 use super::client::is_whole;
+use super::fields::{NONE, ROUNDING, answering, status_of, wrong};
 use super::line::{AccessLine, nanoseconds};
 use super::own_answer::{REASONS, Reason, error_of};
 use crate::checker::{Invariant, Verdict, fail, require};
 use crate::plan::ClientProtocol;
-use crate::proxy::ledger::{End, Execution, Received};
+use crate::proxy::ledger::{End, Received};
 use crate::proxy::settings::{CLUSTER, LISTENER};
-
-/// The least part of the times in the log, in nanoseconds.
-pub(super) const ROUNDING: u64 = 1_000;
-/// No name: no backend, no reason, no evidence.
-pub(super) const NONE: &str = "-";
 
 const IDEMPOTENT: [&str; 6] = ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"];
 
@@ -30,19 +26,6 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
     }
     headless(case)?;
     traces(case)
-}
-
-/// Fails with the request, the field, and both values.
-pub(super) fn wrong<T: std::fmt::Debug, U: std::fmt::Debug>(
-    holds: bool,
-    id: u32,
-    field: &str,
-    observed: T,
-    expected: U,
-) -> Verdict {
-    require(holds, Invariant::AccessLog, || {
-        format!("the line of request {id}: {field} {observed:?}, expected {expected:?}")
-    })
 }
 
 /// A request that the proxy certainly has read has one line, any other at most one.
@@ -174,25 +157,6 @@ fn status(case: &Case<'_>, request: &Request, line: &AccessLine, received: &Rece
             wrong(fits, id, "status", line.status, "0 or that of an answer")
         }
     }
-}
-
-fn status_of(execution: &Execution) -> Option<u16> {
-    execution.answer.map(|answer| answer.status)
-}
-
-/// The execution whose answer the request got: the one that the client names, or the last one that
-/// answered with the status of the line.
-pub(super) fn answering<'a>(
-    case: &'a Case<'_>,
-    request: &'a Request,
-    line: &AccessLine,
-) -> Option<&'a Execution> {
-    let named = request.end().and_then(|end| end.execution);
-    let named = named.and_then(|number| case.executions.get(number as usize));
-    named.or_else(|| {
-        let answered = case.executions_of(request).filter(|it| status_of(it) == Some(line.status));
-        answered.filter(|it| case.backend(&line.backend) == Some(it.backend)).last()
-    })
 }
 
 fn outcome(

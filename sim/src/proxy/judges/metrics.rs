@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::Case;
 use super::exposition::Samples;
+use super::fields::NONE;
 use super::line::{AccessLine, LogLine};
-use super::log_lines::NONE;
 use crate::checker::{Invariant, Verdict, require};
 use crate::plan::Act;
 use crate::proxy::ledger::End;

@@ -1,5 +1,5 @@
 //! Field blocks without Huffman coding. The decoder of field blocks builds its table of Huffman
-//! codes anew for each string, which takes far longer than everything else about a frame. So strings
+//! codes for each string, which takes far longer than everything else about a frame. So strings
 //! are decoded here, with one table per thread, and the decoder gets them as they are.
 
 use std::cell::RefCell;
@@ -23,8 +23,8 @@ thread_local! {
         RefCell::new(Strings { decoder: HuffmanDecoder::new(), kept: BTreeMap::new() });
 }
 
-/// A field block with the same meaning and no Huffman coding. What is malformed stays as it is, with
-/// all that follows: the decoder refuses it.
+/// A field block with the same meaning and no Huffman coding. What is malformed stays as it is,
+/// with all that follows: the decoder refuses it.
 pub(super) fn plain(block: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(2 * block.len());
     let mut rest = block;
