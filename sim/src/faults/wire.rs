@@ -29,7 +29,11 @@ pub(super) fn add(plan: &mut Plan, profile: Profile) {
     let mut stream = draws.stream(Domain::WirePlan, 0);
     let calm = profile == Profile::Calm;
     plan.world = WorldName::Proxy;
-    plan.requests.truncate(draws.stream(Domain::WirePlan, 1).pick(&REQUESTS_MAX));
+    let most = match profile {
+        Profile::Herd => REQUESTS_MAX[REQUESTS_MAX.len() - 1],
+        _ => draws.stream(Domain::WirePlan, 1).pick(&REQUESTS_MAX),
+    };
+    plan.requests.truncate(most);
     plan.deviations.clear();
     plan.directives.retain(|directive| !directive.family.is_about_facts());
     plan.wire = WirePlan {

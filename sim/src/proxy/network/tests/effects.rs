@@ -267,3 +267,11 @@ fn healing_opens_the_way_to_healthy_backends_only() {
         assert!(network.connect(proxy(), backend_address(1)).await.is_err());
     });
 }
+
+#[test]
+fn after_some_hundreds_of_pieces_bytes_arrive_as_they_come() {
+    let found = effect(WireEffect::Pieces(1), &[b'x'; 1_000]).expect("an end");
+    assert!(found[..250].iter().all(|(count, _)| *count == 1));
+    assert!(found.len() <= 310, "{} pieces", found.len());
+    assert_eq!(found.iter().map(|(count, _)| *count).sum::<usize>(), 1_000);
+}

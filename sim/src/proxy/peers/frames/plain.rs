@@ -1,6 +1,6 @@
 //! Field blocks without Huffman coding. The decoder of field blocks builds its table of Huffman
-//! codes for each string, which takes far longer than everything else about a frame. So strings
-//! are decoded here, with one table per thread, and the decoder gets them as they are.
+//! codes again for each string, which takes far longer than everything else about a frame. So
+//! strings are decoded here, with one table per thread, and the decoder gets them as they are.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
