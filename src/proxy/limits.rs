@@ -97,6 +97,8 @@ pub const PARK_AFTER: Duration = Duration::from_secs(1);
 
 // Requests.
 
+/// Time for the task of a request to take a response that was read, once its connection has ended.
+pub const RESPONSE_TAKEN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time in which a backend must end a stream whose content is complete.
 pub const RESPONSE_FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time between two reports to the pool that a body makes progress.

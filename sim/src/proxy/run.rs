@@ -195,11 +195,22 @@ impl Scene {
         let ended: BTreeSet<u32> = ledger.received().iter().map(|(request, _)| *request).collect();
         let mut waiting = ledger.begun();
         waiting.retain(|(request, _)| !ended.contains(request));
-        let excused = waiting.iter().all(|(request, _)| {
-            let plan = plan.requests.iter().find(|plan| plan.id == *request);
+        let is_cut_off = |request: u32| {
+            let plan = plan.requests.iter().find(|plan| plan.id == request);
             plan.is_some_and(|plan| cut_off.contains(&(usize::from(plan.wire.client) % clients)))
-        });
+        };
+        let taken_up: BTreeSet<u32> = ledger.begun().iter().map(|(request, _)| *request).collect();
+        let not_sent: BTreeSet<u32> =
+            ledger.all_not_sent().iter().map(|(request, _)| *request).collect();
+        let all = plan.requests.iter().map(|request| request.id);
+        let unsent: Vec<u32> =
+            all.filter(|id| !taken_up.contains(id) && !not_sent.contains(id)).collect();
+        let excused = waiting.iter().all(|(request, _)| is_cut_off(*request))
+            && unsent.iter().all(|request| is_cut_off(*request));
         if excused {
+            for request in unsent {
+                ledger.not_sent(request, self.hub.now());
+            }
             for (request, _) in waiting {
                 ledger.end(request, Received::nothing(End::Broken, self.hub.now()));
             }

@@ -11,15 +11,19 @@ use http::Method;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::sync::oneshot;
 
 use super::{BoxedIo, ConnectionOrder, Context, Ended, NewAttempt};
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure};
 use crate::proxy::channel::Receiver;
-use crate::proxy::limits::{HTTP1_BUFFER_BYTES, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX};
+use crate::proxy::limits::{
+    HTTP1_BUFFER_BYTES, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX, RESPONSE_TAKEN_TIMEOUT,
+};
 use crate::proxy::message_guard::Guarded;
 use crate::proxy::message_guard::machine::{Expected, HeadLimits, Messages, Violation};
 use crate::proxy::relay::Exchange;
 use crate::proxy::replay_body::Upload;
+use crate::proxy::seams;
 
 type Failed = hyper::client::conn::TrySendError<http::Request<Upload>>;
 
@@ -51,7 +55,8 @@ pub(super) async fn run(
     // The attempt to start as soon as the connection has finished the one before it.
     let mut next: Option<NewAttempt> = None;
     let mut sent_through = 0;
-    poll_fn(|task_context| {
+    let mut last_response = None;
+    let ended = poll_fn(|task_context| {
         while let Poll::Ready(order) = orders.poll_recv(task_context) {
             match order {
                 Some(ConnectionOrder::Open(attempt)) => next = Some(attempt),
@@ -71,7 +76,8 @@ pub(super) async fn run(
         if ended.is_pending() && next.is_some() && sender.poll_ready(task_context).is_ready() {
             let next = next.take().expect("checked above");
             let head = next.head.parts.method == Method::HEAD;
-            if send(context, &mut sender, next, &mut sent_through) {
+            if let Some(response) = send(context, &mut sender, next, &mut sent_through) {
+                last_response = Some(response);
                 facts.expect(if head { Expected::Head } else { Expected::Other });
             }
             ended = connection.as_mut().poll(task_context);
@@ -85,22 +91,29 @@ pub(super) async fn run(
             Ended::Closed { sent_through, reason }
         })
     })
-    .await
+    .await;
+    // A backend may close right behind its answer. The request's task reports the answer, so it
+    // comes first: otherwise the pool would take the backend for one that fails before it answers.
+    let requests = u64::from(sent_through).div_ceil(2);
+    if let Some(response) = last_response.filter(|_| facts.heads_begun.get() >= requests) {
+        let _ = seams::timeout(RESPONSE_TAKEN_TIMEOUT, response).await;
+    }
+    ended
 }
 
-/// Hands a request to the connection unless the pool no longer wants it. Returns true if it was
-/// handed over.
+/// Hands a request to the connection unless the pool no longer wants it. If it was handed over,
+/// returns what ends once its response was taken, or will not be.
 fn send(
     context: &Context,
     sender: &mut SendRequest<Upload>,
     attempt: NewAttempt,
     sent_through: &mut u32,
-) -> bool {
+) -> Option<oneshot::Receiver<()>> {
     let NewAttempt { order, head, request } = attempt;
     let stream = order.stream;
     let stream_id = if *sent_through == 0 { 1 } else { *sent_through + 2 };
     if context.driver.tell(Input::StreamOpened { stream, stream_id }) != Handled::Done {
-        return false;
+        return None;
     }
     *sent_through = stream_id;
     let scheme = context.backend.url.scheme;
@@ -109,10 +122,16 @@ fn send(
     if head.has_body {
         upload.tell_if_empty();
     }
-    let response = Box::pin(sender.try_send_request(upstream.map(|()| upload)));
+    let sending = sender.try_send_request(upstream.map(|()| upload));
+    let (taking, taken) = oneshot::channel();
+    let response = Box::pin(async move {
+        let response = sending.await;
+        drop(taking);
+        response
+    });
     let exchange = Exchange::Http1(Http1Exchange { response });
     request.send(context.opened(order, stream_id, exchange));
-    true
+    Some(taken)
 }
 
 /// Classifies an error of `hyper` that ended a request. `handed_back` is true if no byte of the
