@@ -18,7 +18,7 @@ pub struct Known {
 }
 
 /// All known faults.
-pub const KNOWN: [Known; 6] = [
+pub const KNOWN: [Known; 7] = [
     Known {
         name: "attempt-missing-after-cancel",
         invariant: Invariant::AccessLog,
@@ -46,6 +46,12 @@ pub const KNOWN: [Known; 6] = [
         says: &["a line without a head: (\"head_bytes\", 431"],
         about: "of several requests over HTTP/2 that a client cancels at once before they are \
                 served, one is logged as refused for its size",
+    },
+    Known {
+        name: "stream-behind-a-goaway",
+        invariant: Invariant::Protocol,
+        says: &["is opened after a GOAWAY"],
+        about: "a request that h2 had queued is written after the GOAWAY of its backend was read",
     },
     Known {
         name: "dial-counted-twice",
