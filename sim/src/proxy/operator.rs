@@ -88,7 +88,8 @@ impl Operator {
                 let _ = self.order("drain", backend, &within).await;
             }
             Act::Undrain { backend } => self.undrain(backend).await,
-            Act::Change { change } => self.set(change),
+            Act::Change { change } => self.set(&[change]),
+            Act::ChangeAll { changes } => self.set(&changes),
             _ => {}
         }
     }
@@ -123,21 +124,27 @@ impl Operator {
         self.machine.send_signal(Signal::HangUp);
     }
 
-    /// Changes a setting of the pool.
-    fn set(&self, change: Change) {
+    /// Changes settings of the pool with one reload.
+    fn set(&self, changes: &[Change]) {
+        if changes.contains(&Change::NoAttempts) {
+            // Refused as a whole when it is read; see the tests of configuration files.
+            return;
+        }
         let mut config = self.config.borrow_mut();
-        let pool = &mut config.clusters[0].pool;
-        match change {
-            Change::Failures(number) => pool.health.failures = number,
-            Change::EjectedPercentMax(share) => pool.health.ejected_percent_max = share,
-            Change::FailOpenPercent(share) => pool.health.fail_open_percent = share,
-            Change::Fall(number) => pool.health.fall = number,
-            Change::Strategy(strategy) => pool.strategy = strategy.into(),
-            Change::HealthChecking(on) => {
-                config.clusters[0].health_check.kind = settings::health_check_kind(on);
+        let cluster = &mut config.clusters[0];
+        for change in changes {
+            let pool = &mut cluster.pool;
+            match *change {
+                Change::Failures(number) => pool.health.failures = number,
+                Change::EjectedPercentMax(share) => pool.health.ejected_percent_max = share,
+                Change::FailOpenPercent(share) => pool.health.fail_open_percent = share,
+                Change::Fall(number) => pool.health.fall = number,
+                Change::Strategy(strategy) => pool.strategy = strategy.into(),
+                Change::HealthChecking(on) => {
+                    cluster.health_check.kind = settings::health_check_kind(on);
+                }
+                Change::NoAttempts => unreachable!("checked above"),
             }
-            // Refused when it is read; see the tests of configuration files.
-            Change::NoAttempts => return,
         }
         drop(config);
         self.machine.send_signal(Signal::HangUp);
