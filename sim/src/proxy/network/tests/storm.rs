@@ -72,7 +72,7 @@ fn storm(seed: u64, faults: bool) -> (u64, usize) {
         let after_us = stream.wide(0, 200_000);
         plan.directives.push(Directive { after_us, ..directive(when, any_act(&mut stream)) });
     }
-    let lengths: Vec<usize> = (0..CONNECTIONS).map(|_| stream.wide(0, 200_000) as usize).collect();
+    let lengths: Vec<usize> = (0..CONNECTIONS).map(|_| stream.wide(0, 60_000) as usize).collect();
     play(plan, |network, _| async move {
         let complete = Rc::new(Cell::new(0));
         let tasks: Rc<RefCell<Vec<JoinHandle<()>>>> = Rc::default();
