@@ -15,10 +15,11 @@ use super::patch::Patch;
 /// The files needed to build the simulator.
 const COPIED: [&str; 6] = ["Cargo.toml", "Cargo.lock", "src", "sim", "fuzz", "benches"];
 /// Changes of the release profile, for builds that are short and run for seconds.
-const QUICK: [&str; 4] = [
+const QUICK: [&str; 5] = [
     "profile.release.lto=false",
     "profile.release.debug=false",
     "profile.release.incremental=true",
+    "profile.release.codegen-units=256",
     "profile.release.opt-level=2",
 ];
 /// Seeds that must pass without a patch.
