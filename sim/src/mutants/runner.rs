@@ -15,8 +15,9 @@ use super::patch::Patch;
 /// The files needed to build the simulator.
 const COPIED: [&str; 6] = ["Cargo.toml", "Cargo.lock", "src", "sim", "fuzz", "benches"];
 /// Changes of the release profile, for builds that are short and run for seconds.
-const QUICK: [&str; 5] = [
-    "profile.release.lto=false",
+const QUICK: [&str; 6] = [
+    r#"profile.release.lto="off""#,
+    "profile.release.build-override.opt-level=0",
     "profile.release.debug=false",
     "profile.release.incremental=true",
     "profile.release.codegen-units=256",
