@@ -11,7 +11,7 @@ use http::Method;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::sync::oneshot;
+use tokio::sync::Notify;
 
 use super::{BoxedIo, ConnectionOrder, Context, Ended, NewAttempt};
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure};
@@ -55,7 +55,7 @@ pub(super) async fn run(
     // The attempt to start as soon as the connection has finished the one before it.
     let mut next: Option<NewAttempt> = None;
     let mut sent_through = 0;
-    let mut last_response = None;
+    let responses = Rc::new(Notify::new());
     let ended = poll_fn(|task_context| {
         while let Poll::Ready(order) = orders.poll_recv(task_context) {
             match order {
@@ -76,8 +76,7 @@ pub(super) async fn run(
         if ended.is_pending() && next.is_some() && sender.poll_ready(task_context).is_ready() {
             let next = next.take().expect("checked above");
             let head = next.head.parts.method == Method::HEAD;
-            if let Some(response) = send(context, &mut sender, next, &mut sent_through) {
-                last_response = Some(response);
+            if send(context, &mut sender, next, &mut sent_through, &responses) {
                 facts.expect(if head { Expected::Head } else { Expected::Other });
             }
             ended = connection.as_mut().poll(task_context);
@@ -95,25 +94,42 @@ pub(super) async fn run(
     // A backend may close right behind its answer. The request's task reports the answer, so it
     // comes first: otherwise the pool would take the backend for one that fails before it answers.
     let requests = u64::from(sent_through).div_ceil(2);
-    if let Some(response) = last_response.filter(|_| facts.heads_begun.get() >= requests) {
-        let _ = seams::timeout(RESPONSE_TAKEN_TIMEOUT, response).await;
+    if facts.heads_begun.get() >= requests {
+        let _ = seams::timeout(RESPONSE_TAKEN_TIMEOUT, all_taken(&responses)).await;
     }
     ended
 }
 
-/// Hands a request to the connection unless the pool no longer wants it. If it was handed over,
-/// returns what ends once its response was taken, or will not be.
+/// A response that its request's task has not taken yet.
+struct Untaken(Rc<Notify>);
+
+impl Drop for Untaken {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+/// Waits until each response was taken, or will not be.
+async fn all_taken(responses: &Rc<Notify>) {
+    while Rc::strong_count(responses) > 1 {
+        responses.notified().await;
+    }
+}
+
+/// Hands a request to the connection unless the pool no longer wants it. Returns true if it was
+/// handed over. Its response then counts among `responses` until it was taken, or will not be.
 fn send(
     context: &Context,
     sender: &mut SendRequest<Upload>,
     attempt: NewAttempt,
     sent_through: &mut u32,
-) -> Option<oneshot::Receiver<()>> {
+    responses: &Rc<Notify>,
+) -> bool {
     let NewAttempt { order, head, request } = attempt;
     let stream = order.stream;
     let stream_id = if *sent_through == 0 { 1 } else { *sent_through + 2 };
     if context.driver.tell(Input::StreamOpened { stream, stream_id }) != Handled::Done {
-        return None;
+        return false;
     }
     *sent_through = stream_id;
     let scheme = context.backend.url.scheme;
@@ -123,15 +139,15 @@ fn send(
         upload.tell_if_empty();
     }
     let sending = sender.try_send_request(upstream.map(|()| upload));
-    let (taking, taken) = oneshot::channel();
+    let untaken = Untaken(Rc::clone(responses));
     let response = Box::pin(async move {
         let response = sending.await;
-        drop(taking);
+        drop(untaken);
         response
     });
     let exchange = Exchange::Http1(Http1Exchange { response });
     request.send(context.opened(order, stream_id, exchange));
-    Some(taken)
+    true
 }
 
 /// Classifies an error of `hyper` that ended a request. `handed_back` is true if no byte of the
