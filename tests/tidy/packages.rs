@@ -105,6 +105,20 @@ fn the_simulated_package_is_no_default_and_no_name_is_shared() {
 }
 
 #[test]
+fn both_packages_have_the_same_proxy_and_the_same_dependencies() {
+    let [real, simulated] =
+        ["Cargo.toml", PACKAGE_FILE].map(|path| read(path).parse::<Table>().expect("a manifest"));
+    assert_eq!(simulated["features"]["proxy"], real["features"]["proxy"]);
+    for table in ["dependencies", "target", "rust-version", "edition"] {
+        let of = |manifest: &Table| {
+            let package = manifest.get("package").and_then(|package| package.get(table));
+            manifest.get(table).or(package).cloned()
+        };
+        assert_eq!(of(&simulated), of(&real), "{table}");
+    }
+}
+
+#[test]
 fn commands_for_people_and_ci_name_no_such_feature() {
     let mut findings = Vec::new();
     for file in files("", &[".md", ".yml", ".ci/run"]) {
