@@ -14,6 +14,7 @@ use crate::proxy::exact::{self, spawn};
 use crate::proxy::hub::Hub;
 use crate::proxy::settings::{LISTENER, backend_address};
 
+mod addresses;
 mod closing;
 mod effects;
 mod handshake;
