@@ -33,7 +33,7 @@ impl Drain {
 
     /// Waits until the order is given; returns at once if it was given before.
     pub async fn ordered(&self) {
-        // Nothing runs between the look and the first poll: a task is not interrupted.
+        // Made before the look, because it notices an order from then on.
         let ordered = self.0.waiting.notified();
         if !self.is_ordered() {
             ordered.await;

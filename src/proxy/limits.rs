@@ -23,6 +23,11 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// connections.
 pub const ACCEPT_LOG_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Time that an address of a backend's name has before the next one is tried as well (RFC 8305, 5).
+pub const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+/// Maximum addresses of one name that a dial tries.
+pub const ADDRESSES_TRIED_MAX: usize = 8;
+
 // HTTP/2.
 
 /// Bytes that a peer may send ahead on one stream. The window of a backend's connection is this
@@ -170,11 +175,6 @@ pub const FORCED_STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Time that the workers have to confirm a reload.
 pub const RELOAD_CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time that an address of a backend's name has before the next one is tried as well (RFC 8305, 5).
-pub const CONNECTION_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
-/// Maximum addresses of one name that a dial tries.
-pub const ADDRESSES_TRIED_MAX: usize = 8;
-
 /// Time between two polls of the watched files. A changed file must then stay unchanged for this
 /// long before it is read.
 pub const FILE_WATCH_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,15 +1,12 @@
 //! Access to tasks, connections, time, files, signals, threads and entropy. The shell has no other
-//! access to them: `clippy.toml` bans every other way.
+//! access to them. `clippy.toml` bans the other ways to tasks, connections and time, and a run of
+//! the simulator fails if it finds one to the rest.
 //!
 //! So every connection has the socket options that it needs, every task runs on its worker's thread
 //! and sees one time during a poll, and there is one module to replace for the simulator: `sockets`
 //! is the operating system, and `simulated` takes its place in the package `baton-simulated`.
 
-#![allow(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "this is the one module that the bans point to"
-)]
+#![expect(clippy::disallowed_methods, reason = "this is the one module that the bans point to")]
 
 mod answers;
 #[cfg(feature = "simulation")]

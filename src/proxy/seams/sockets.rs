@@ -1,5 +1,7 @@
 //! The operating system under the shell: sockets, files, signals, threads and entropy.
 
+#![expect(clippy::disallowed_types, reason = "this is the one module that the bans point to")]
+
 use std::fs::{self, File};
 use std::future::Future;
 use std::hash::{BuildHasher, RandomState};
