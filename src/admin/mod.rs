@@ -277,7 +277,7 @@ mod tests {
             streams: 0,
             backends: Vec::new(),
             counters: pool.stats().counters,
-            metrics: ClusterMetrics::new(0),
+            metrics: ClusterMetrics::new(),
         }
     }
 

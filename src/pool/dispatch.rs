@@ -73,7 +73,7 @@ impl Pool {
         let upload = if request.has_body { Upload::Open } else { Upload::Done };
         request.state = RequestState::Sent { stream, upload, since: now };
         request.attempts += 1;
-        let (attempt, evidence) = (request.attempts, request.evidence);
+        let (attempt, evidence) = (request.attempts, request.evidence.take());
         match upload {
             Upload::Open => self.arm_body_stall(now, index),
             Upload::Done => self.arm_response_deadline(now, index),

@@ -192,7 +192,8 @@ pub enum Output {
         outcome: Outcome,
         /// Number of times that the request was given to a connection.
         attempts: u8,
-        /// The evidence of the last failed attempt, if one failed.
+        /// The evidence of the last attempt, if it failed. `None` if it was completed or still in
+        /// flight; the evidence of an earlier attempt came with the order for the next one.
         evidence: Option<Evidence>,
     },
 }

@@ -38,7 +38,7 @@ pub(crate) struct RequestEntry {
     pub(crate) attempts: u8,
     /// Arrival number: the lowest is served first.
     pub(crate) arrival: u64,
-    /// The evidence of the last failed attempt.
+    /// The evidence of the last attempt, once it has failed.
     pub(crate) evidence: Option<Evidence>,
     /// The backend of the last failed attempt.
     pub(crate) avoid: Option<BackendId>,

@@ -4,7 +4,7 @@
 use super::slots::StreamEntry;
 use super::stats::StreamView;
 use super::timer::Timer;
-use super::token::{BackendId, ConnectionToken};
+use super::token::{BackendId, ConnectionToken, StreamToken};
 use super::{Instant, Pool, SlotState};
 
 impl Pool {
@@ -41,6 +41,13 @@ impl Pool {
     #[must_use]
     pub fn shutdown_deadline(&self) -> Option<Instant> {
         self.timers.armed(Timer::Shutdown)
+    }
+
+    /// True if the pool has ordered to open the stream, was not told that it was opened, and has not
+    /// given it up since. Ask before the request is sent: what was sent cannot be taken back.
+    #[must_use]
+    pub fn is_to_be_opened(&self, stream: StreamToken) -> bool {
+        matches!(self.slots.get(stream), Ok(StreamEntry::Open { stream_id: 0, .. }))
     }
 
     /// True if the token still names a connection or a dial.

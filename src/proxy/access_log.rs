@@ -17,7 +17,9 @@ use super::config::{AccessLogFormat, AccessLogSettings};
 use super::line_writer::{LineWriter, NO_PANIC};
 use super::trace_context::TraceId;
 use super::{headers, log};
-use crate::pool::{Evidence, Instant, Outcome, OutcomeKind, Rejection, StreamFailure, StreamToken};
+use crate::pool::{
+    BackendToken, Evidence, Instant, Outcome, OutcomeKind, Rejection, StreamFailure, StreamToken,
+};
 use crate::words;
 
 thread_local! {
@@ -228,8 +230,10 @@ words! {
 pub struct AttemptRecord {
     /// 1 for the first attempt.
     pub number: u8,
+    /// The backend, which may have been removed since.
+    pub backend: BackendToken,
     /// The name of the backend.
-    pub backend: Rc<str>,
+    pub backend_name: Rc<str>,
     /// The connection and its stream.
     pub stream: StreamToken,
     /// The stream identifier (RFC 9113, 5.1.1); a running number over HTTP/1.1.
@@ -243,8 +247,13 @@ pub struct AttemptRecord {
 impl AttemptRecord {
     /// Creates the record of an attempt that has just begun.
     #[must_use]
-    pub fn new(number: u8, backend: Rc<str>, stream: StreamToken, stream_id: u32) -> Self {
-        Self { number, backend, stream, stream_id, evidence: None, failure: None }
+    pub fn new(
+        number: u8,
+        (backend, backend_name): (BackendToken, Rc<str>),
+        stream: StreamToken,
+        stream_id: u32,
+    ) -> Self {
+        Self { number, backend, backend_name, stream, stream_id, evidence: None, failure: None }
     }
 }
 
@@ -349,12 +358,6 @@ impl AccessRecord {
         self.outcome.map_or(OutcomeKind::Rejected, Outcome::kind)
     }
 
-    /// Records a further attempt, and where the previous one stood when it failed.
-    pub fn attempt_begun(&mut self, attempt: AttemptRecord, evidence: Option<Evidence>) {
-        self.note_evidence(attempt.number.saturating_sub(1), evidence);
-        self.attempts.push(attempt);
-    }
-
     /// Records how an attempt failed, as the owner of its stream saw it.
     pub fn attempt_failed(&mut self, stream: StreamToken, failure: StreamFailure) {
         if let Some(attempt) = self.attempts.iter_mut().rfind(|known| known.stream == stream) {
@@ -364,18 +367,20 @@ impl AccessRecord {
 
     /// Records where an attempt stood when it failed. An attempt that its connection returned
     /// unsent is not in the list.
-    fn note_evidence(&mut self, number: u8, evidence: Option<Evidence>) {
+    pub fn note_evidence(&mut self, number: u8, evidence: Evidence) {
+        self.evidence = Some(evidence);
         if let Some(attempt) = self.attempts.iter_mut().rfind(|known| known.number == number) {
-            attempt.evidence = evidence;
+            attempt.evidence = Some(evidence);
         }
     }
 
-    /// Records the end. `evidence` is about the last attempt that failed. That is the last attempt,
-    /// unless the last attempt was completed or still in flight.
+    /// Records the end. `evidence` is about the last attempt, if it failed.
     pub fn ended(&mut self, outcome: Outcome, attempts: u8, evidence: Option<Evidence>) {
         self.outcome = Some(outcome);
         self.attempts_ordered = attempts;
-        self.evidence = evidence;
+        if let Some(evidence) = evidence {
+            self.note_evidence(attempts, evidence);
+        }
         let last = self.attempts.last();
         self.ended_by = match outcome {
             Outcome::Completed | Outcome::Rejected(Rejection::AttemptFailed) => EndedBy::Backend,
@@ -387,10 +392,5 @@ impl AccessRecord {
             }
             Outcome::CutShort => EndedBy::Proxy,
         };
-        match outcome {
-            // The evidence of each failed attempt came with the order for the next one.
-            Outcome::Completed | Outcome::Cancelled => {}
-            Outcome::Rejected(_) | Outcome::CutShort => self.note_evidence(attempts, evidence),
-        }
     }
 }

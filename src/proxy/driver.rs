@@ -28,6 +28,7 @@ use super::upstream::{self, AttemptOrder, ConnectionOrder, NewAttempt};
 use crate::pool::{
     BackendId, BackendState, BackendToken, ConfigError, ConnectionToken, Handled, HealthChecking,
     Input, Instant, Output, Pool, Rejection, RequestId, Setting, ShutdownCause, StateCause,
+    StreamToken,
 };
 
 struct DriverRequest {
@@ -104,7 +105,7 @@ impl Driver {
             wakes_at: Cell::new(None),
             retired: Cell::new(false),
             telemetry,
-            metrics: RefCell::new(ClusterMetrics::new(tls.len())),
+            metrics: RefCell::new(ClusterMetrics::new()),
             health_checks: HealthChecker::new(&cluster.health_check, peers),
             drains: RefCell::default(),
         });
@@ -173,7 +174,6 @@ impl Driver {
         let handled = core.pool.handle(self.clock.now(), input);
         if let Handled::Added(token) = handled {
             self.backends.borrow_mut().put(token, settings, tls.clone());
-            self.metrics.borrow_mut().forget_backend(token.backend);
         }
         self.carry_out(&mut core);
         self.timer_changed.notify_one();
@@ -274,6 +274,11 @@ impl Driver {
         read(self.core.borrow().pool.config())
     }
 
+    /// True if the pool still wants the stream to be opened that it has ordered.
+    pub fn is_to_be_opened(&self, stream: StreamToken) -> bool {
+        self.core.borrow().pool.is_to_be_opened(stream)
+    }
+
     /// Reports a fact to the pool and carries out the orders that follow.
     pub fn tell(self: &Rc<Self>, input: Input) -> Handled {
         let mut core = self.core.borrow_mut();
@@ -340,8 +345,13 @@ impl Driver {
                 Output::OpenStream { stream, request, attempt, evidence } => {
                     let Some(live) = core.live(request) else { continue };
                     live.since.set(self.clock.now());
+                    if let Some(evidence) = evidence {
+                        let failed = RequestOrder::Failed { number: attempt - 1, evidence };
+                        // The opening of the stream, or the end, wakes the request's task.
+                        live.orders.send_quietly(failed);
+                    }
                     let attempt = NewAttempt {
-                        order: AttemptOrder { stream, number: attempt, evidence },
+                        order: AttemptOrder { stream, number: attempt },
                         head: Rc::clone(&live.head),
                         request: live.orders.clone(),
                     };
@@ -366,7 +376,7 @@ impl Driver {
                 }
                 Output::HealthCheckJudged { backend, passed } => {
                     self.count(|metrics| {
-                        metrics.backend(backend.backend).health_check_finished(passed);
+                        metrics.count_at(backend, |metrics| metrics.health_check_finished(passed));
                     });
                     let backend = self.backend(backend.backend);
                     self.health_checks.judged(&self.cluster, &backend, passed, self.now());

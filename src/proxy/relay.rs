@@ -31,8 +31,8 @@ use super::seams::{self, Task};
 use super::telemetry::Telemetry;
 use super::upstream::{self, AttemptOrder, Http1Exchange, Http2Exchange};
 use crate::pool::{
-    Evidence, Handled, Input, Instant, Outcome, Protocol, Rejection, RequestId, StreamFailure,
-    StreamToken,
+    BackendToken, Evidence, Handled, Input, Instant, Outcome, Protocol, Rejection, RequestId,
+    StreamFailure, StreamToken,
 };
 
 /// The request, as every attempt at it needs it.
@@ -62,6 +62,13 @@ impl RequestHead {
 
 /// An order for a request's task.
 pub enum RequestOrder {
+    /// An attempt has failed, and another one is ordered.
+    Failed {
+        /// The number of the attempt that failed.
+        number: u8,
+        /// Its state when it failed.
+        evidence: Evidence,
+    },
     /// The request is on a stream; an earlier attempt is over.
     Opened(Opened, Exchange),
     /// The pool has ended the request.
@@ -70,7 +77,7 @@ pub enum RequestOrder {
         outcome: Outcome,
         /// The number of times that the request was given to a connection.
         attempts: u8,
-        /// The state of the last failed attempt when it failed; `None` if none failed.
+        /// The state of the last attempt when it failed; `None` if it did not fail.
         evidence: Option<Evidence>,
     },
 }
@@ -83,8 +90,8 @@ pub struct Opened {
     pub stream_id: u32,
     /// When the attempt began.
     pub at: Instant,
-    /// The name of the backend, which may have been removed since.
-    pub backend: Rc<str>,
+    /// The backend and its name. It may have been removed since.
+    pub backend: (BackendToken, Rc<str>),
 }
 
 /// One attempt's request on a connection.
@@ -120,10 +127,13 @@ impl RelayedRequest {
     pub(super) fn note(&mut self, order: &RequestOrder) {
         match order {
             RequestOrder::Opened(Opened { order, stream_id, at, backend }, _) => {
-                let AttemptOrder { stream, number, evidence } = *order;
-                let attempt = AttemptRecord::new(number, Rc::clone(backend), stream, *stream_id);
+                let AttemptOrder { stream, number } = *order;
+                let attempt = AttemptRecord::new(number, backend.clone(), stream, *stream_id);
                 self.record.opened.get_or_insert(*at);
-                self.record.attempt_begun(attempt, evidence);
+                self.record.attempts.push(attempt);
+            }
+            RequestOrder::Failed { number, evidence } => {
+                self.record.note_evidence(*number, *evidence);
             }
             RequestOrder::Ended { outcome, attempts, evidence } => {
                 self.record.ended(*outcome, *attempts, *evidence);
@@ -271,6 +281,7 @@ async fn relay(mut live: RelayedRequest) -> Response<RelayBody> {
             Step::Ordered(Some(RequestOrder::Ended { outcome, .. })) => {
                 return without_response(live, outcome);
             }
+            Step::Ordered(Some(RequestOrder::Failed { .. })) => {}
             Step::Ordered(None) => {
                 unreachable!("the driver keeps the channel until it has sent the end")
             }

@@ -125,6 +125,7 @@ impl Model {
         request.phase = RequestPhase::Sent(token);
         request.sent_at = now;
         request.attempts = attempt;
+        request.evidence = None;
         request.sent_whole = !request.has_body;
         request.stalls_at = request.has_body.then_some(stalls_at);
         if request.sent_whole {

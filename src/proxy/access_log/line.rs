@@ -99,7 +99,7 @@ struct Attempt<'a> {
 impl<'a> Attempt<'a> {
     fn new(record: &'a AttemptRecord) -> Self {
         Self {
-            backend: &record.backend,
+            backend: &record.backend_name,
             connection: ConnectionName(Some(record.stream.connection)),
             stream: record.stream_id,
             evidence: record.evidence.map_or("-", Evidence::name),
@@ -133,7 +133,7 @@ impl<'a> Line<'a> {
             listener: record.arrival.listener,
             cluster: record.cluster.as_deref().unwrap_or("-"),
             worker,
-            backend: last.map_or("-", |attempt| &attempt.backend),
+            backend: last.map_or("-", |attempt| &attempt.backend_name),
             connection: ConnectionName(last.map(|attempt| attempt.stream.connection)),
             stream: last.map_or(0, |attempt| attempt.stream_id),
             status: record.status,
@@ -256,7 +256,7 @@ fn milliseconds(duration: std::time::Duration) -> f64 {
 mod tests {
     use super::super::{Arrival, AttemptRecord};
     use super::*;
-    use crate::pool::{BackendId, ConnectionToken, StreamToken};
+    use crate::pool::{BackendId, BackendToken, ConnectionToken, StreamToken};
 
     const HOSTILE: &str = "/a\"b\\c\u{7f}d\u{2028}e\u{85}f=g";
 
@@ -268,7 +268,8 @@ mod tests {
         for (number, stream_id) in [(1, 1), (2, 3)] {
             let connection = ConnectionToken { backend: BackendId(1), slot: 2, generation: 3 };
             let stream = StreamToken { connection, stream: 0, ordinal: stream_id };
-            let backend = "https://a:1".into();
+            let backend = BackendToken { backend: BackendId(1), generation: 1 };
+            let backend = (backend, "https://a:1".into());
             record.attempts.push(AttemptRecord::new(number, backend, stream, stream_id));
         }
         record.attempts[0].evidence = Some(Evidence::Refused);

@@ -45,8 +45,9 @@ impl Client {
     pub(super) fn answer(&self, request: Request<Incoming>) -> Answering {
         let in_flight = self.watch.enter();
         let client = self.clone();
+        let unserved = Unserved { client: self.clone(), request: Some(request) };
         Box::pin(async move {
-            let mut response = client.begin(request).await;
+            let mut response = unserved.begin().await;
             client.downstream.clusters.telemetry().dates().add(response.headers_mut());
             Ok(response.map(|body| Tracked::new(body, in_flight)))
         })
@@ -115,5 +116,27 @@ impl Client {
     /// Counts a limit without a log line.
     pub(super) fn count(&self, limit: ClientLimit) {
         self.downstream.stats().count(limit);
+    }
+}
+
+/// A request that `hyper` has read and not yet asked to answer. If `hyper` drops it because the
+/// client is gone, it is cancelled: then it has a line in the access log like any other.
+struct Unserved {
+    client: Client,
+    request: Option<Request<Incoming>>,
+}
+
+impl Unserved {
+    fn begin(mut self) -> Relaying {
+        let request = self.request.take().expect("it begins once");
+        self.client.begin(request)
+    }
+}
+
+impl Drop for Unserved {
+    fn drop(&mut self) {
+        if let Some(request) = self.request.take() {
+            drop(self.client.begin(request));
+        }
     }
 }

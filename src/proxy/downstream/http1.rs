@@ -177,7 +177,7 @@ fn report(client: &Client, facts: &GuardFacts, served: hyper::Result<()>) {
             client.refused(ClientLimit::MalformedHead, 400, &error.to_string());
         }
         Err(error) => {
-            if error.is_incomplete_message() {
+            if error.is_incomplete_message() && facts.heads_begun.get() > client.watch.served() {
                 client.left();
             }
             tracing::debug!(target: "baton", client = %client.peer(), %error, "client connection ended");

@@ -50,7 +50,7 @@ where
             biased;
             step = poll_fn(|context| {
                 let polled = connection.as_mut().poll(context);
-                refused.settle(&client, &facts);
+                refused.settle(&client, &facts, polled.is_ready());
                 if let Some(ends) = facts.borrow_mut().take_ends() {
                     client.downstream.clusters.telemetry().client_frames(&ends);
                 }
@@ -154,10 +154,11 @@ struct Refused {
 
 impl Refused {
     /// Reports requests that `h2` refused since the last call. Call after polling the connection: a
-    /// request that the poll did not hand over never will be.
-    fn settle(&self, client: &Client, facts: &RefCell<Facts>) {
+    /// request that the poll did not hand over never will be. `over` is true if the connection has
+    /// ended: then the client has left with its requests.
+    fn settle(&self, client: &Client, facts: &RefCell<Facts>, over: bool) {
         let mut facts = facts.borrow_mut();
-        if facts.blocked || facts.going_away || facts.is_ending() {
+        if facts.going_away || facts.is_ending() || (facts.blocked && !over) {
             return;
         }
         let refused = facts.opened.saturating_sub(client.watch.served());
@@ -169,7 +170,7 @@ impl Refused {
             } else if self.resets.get() < facts.resets_unanswered {
                 self.resets.set(self.resets.get() + 1);
                 client.refused(ClientLimit::MalformedHead, 0, "PROTOCOL_ERROR");
-            } else if self.cancelled.get() < facts.resets_received {
+            } else if over || self.cancelled.get() < facts.resets_received {
                 self.cancelled.set(self.cancelled.get() + 1);
                 client.took_back();
                 continue;

@@ -45,7 +45,7 @@ impl Driver {
         let failure = self.health_checks.failure(backend.token);
         Some(BackendSnapshot {
             name: backend.name.to_string(),
-            metrics: self.metrics.borrow().of_backend(id),
+            metrics: self.metrics.borrow().of_backend(backend.token),
             healthy: pool.is_healthy(id),
             usable: pool.may_be_used(id),
             state: view.state,

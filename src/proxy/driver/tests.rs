@@ -257,7 +257,7 @@ fn a_configuration_turns_health_checks_on_and_off() {
             }
             if kind == HealthCheckKind::Http {
                 within("a check is over", async {
-                    while driver.snapshot().metrics.backends[0].health_checks == 0 {
+                    while driver.snapshot().backends[0].metrics.health_checks == 0 {
                         seams::sleep(Duration::from_millis(1)).await;
                     }
                 })
@@ -303,6 +303,6 @@ fn results_of_other_workers_count_for_the_same_backend_only() {
         let snapshot = clusters.drivers()[0].snapshot();
         let failure = snapshot.backends[0].last_health_check_failure.clone().expect("it failed");
         assert_eq!(failure.reason, "no");
-        assert_eq!(snapshot.metrics.backends[0].health_checks, 0, "it ran no check itself");
+        assert_eq!(snapshot.backends[0].metrics.health_checks, 0, "it ran no check itself");
     });
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::access_log::{AccessRecord, Unrouted};
 use super::client_limits::ClientLimit;
 use crate::pool::{
-    BackendId, CloseReason, ConnectFailure, Evidence, Outcome, OutcomeKind, Rejection,
+    BackendToken, CloseReason, ConnectFailure, Evidence, Outcome, OutcomeKind, Rejection,
 };
 
 pub use counts::{Codes, Counts, EndFrames, code_name};
@@ -128,8 +128,9 @@ pub struct BodyBytes {
 /// The counters of one cluster on one worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClusterMetrics {
-    /// The counters of each backend, by its index in the pool.
-    pub backends: Vec<BackendMetrics>,
+    /// The counters of each backend, by its index in the pool, with the generation of the backend
+    /// that has the index now.
+    backends: Vec<(u32, BackendMetrics)>,
     /// Requests that never reached a backend.
     pub without_backend: Requests,
     /// Further attempts, by the evidence that allowed the retry.
@@ -153,13 +154,12 @@ pub struct ClusterMetrics {
 }
 
 impl ClusterMetrics {
-    /// Creates counters for a number of backends.
+    /// Creates counters that are all 0.
     #[must_use]
-    pub fn new(backends: usize) -> Self {
+    pub fn new() -> Self {
         // An attempt whose response has started is never retried.
         let safe = Evidence::ALL.iter().filter(|evidence| **evidence != Evidence::Responding);
         Self {
-            backends: vec![BackendMetrics::default(); backends],
             retries: Counts::of(safe.map(|evidence| evidence.name())),
             rejections: Counts::of(Rejection::NAMES.iter().copied()),
             ..Self::default()
@@ -168,12 +168,10 @@ impl ClusterMetrics {
 
     /// Counts a request that has ended.
     pub fn request_ended(&mut self, record: &AccessRecord, total: Duration) {
-        let last = record.attempts.last();
-        let requests = match last {
-            Some(attempt) => &mut self.backend(attempt.stream.connection.backend).requests,
-            None => &mut self.without_backend,
-        };
-        requests.add(record);
+        match record.attempts.last() {
+            Some(last) => self.count_at(last.backend, |metrics| metrics.requests.add(record)),
+            None => self.without_backend.add(record),
+        }
         for [failed, _] in record.attempts.array_windows() {
             self.retries.add(failed.evidence.map_or("-", Evidence::name));
         }
@@ -200,24 +198,27 @@ impl ClusterMetrics {
 
     /// Returns a copy of the counters of a backend.
     #[must_use]
-    pub fn of_backend(&self, backend: BackendId) -> BackendMetrics {
-        self.backends.get(usize::from(backend.0)).cloned().unwrap_or_default()
+    pub fn of_backend(&self, token: BackendToken) -> BackendMetrics {
+        let known = self.backends.get(usize::from(token.backend.0));
+        let known = known.filter(|(generation, _)| *generation == token.generation);
+        known.map(|(_, metrics)| metrics.clone()).unwrap_or_default()
     }
 
-    /// Resets the counters at an index, for a new backend there.
-    pub fn forget_backend(&mut self, backend: BackendId) {
-        if let Some(metrics) = self.backends.get_mut(usize::from(backend.0)) {
-            *metrics = BackendMetrics::default();
-        }
-    }
-
-    /// Returns the counters of a backend, and creates them first if needed.
-    pub fn backend(&mut self, backend: BackendId) -> &mut BackendMetrics {
-        let index = usize::from(backend.0);
+    /// Updates the counters of a backend. Does nothing if another backend has its index now: the
+    /// counters ended with the backend, though its last requests may end later.
+    pub fn count_at(&mut self, token: BackendToken, count: impl FnOnce(&mut BackendMetrics)) {
+        let index = usize::from(token.backend.0);
         if index >= self.backends.len() {
-            self.backends.resize_with(index + 1, BackendMetrics::default);
+            self.backends.resize_with(index + 1, Default::default);
         }
-        &mut self.backends[index]
+        let (generation, metrics) = &mut self.backends[index];
+        if *generation > token.generation {
+            return;
+        }
+        if *generation < token.generation {
+            (*generation, *metrics) = (token.generation, BackendMetrics::default());
+        }
+        count(metrics);
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
-use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
+use h2::{Ping, PingPong, RecvStream, SendStream};
 
 use super::{BoxedIo, ConnectionOrder, Context, Ended, NewAttempt};
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure, StreamToken, limits};
@@ -149,23 +149,25 @@ impl Task<'_> {
     fn open(&mut self, attempt: &NewAttempt) {
         let NewAttempt { order, head, request } = attempt;
         let stream = order.stream;
+        let driver = &self.context.driver;
+        // A request that was cancelled meanwhile must not be sent: `h2` sends what it has accepted,
+        // and the reset behind it.
+        if !driver.is_to_be_opened(stream) {
+            return;
+        }
         let scheme = self.context.backend.url.scheme;
         let upstream = head.for_backend(Protocol::Http2, scheme);
         // A fresh clone has no stream of its own pending, so `h2` never rejects its request for
         // that.
         let opened = self.sender.clone().send_request(upstream, !head.has_body);
-        let driver = &self.context.driver;
-        let Ok((response, mut body)) = opened else {
+        let Ok((response, body)) = opened else {
             let failure = StreamFailure::NotSent;
             let _ = driver.tell(Input::StreamFailed { stream, failure });
             return;
         };
         let stream_id = body.stream_id().into();
-        if driver.tell(Input::StreamOpened { stream, stream_id }) != Handled::Done {
-            // Nothing was written yet; after the reset nothing will be.
-            body.send_reset(Reason::CANCEL);
-            return;
-        }
+        let handled = driver.tell(Input::StreamOpened { stream, stream_id });
+        assert_eq!(handled, Handled::Done, "nothing was told since the pool was asked");
         let body = Rc::new(RefCell::new(body));
         self.streams.insert(stream.stream, (stream, Rc::downgrade(&body)));
         let mut exchange = Http2Exchange { response, early: None, body };
@@ -248,8 +250,7 @@ impl Task<'_> {
 
     fn count_ends(&self) {
         if let Some(ends) = self.facts.borrow_mut().take_ends() {
-            let backend = self.context.connection.backend;
-            self.context.driver.count(|metrics| metrics.backend(backend).frames.merge(&ends));
+            self.context.count(|metrics| metrics.frames.merge(&ends));
         }
     }
 

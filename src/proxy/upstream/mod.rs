@@ -11,12 +11,10 @@ use super::backends::BackendEntry;
 use super::channel::{Receiver, Sender, channel};
 use super::dial::{BoxedIo, connect};
 use super::driver::Driver;
-use super::metrics;
+use super::metrics::{self, BackendMetrics};
 use super::relay::{Exchange, Opened, RequestHead, RequestOrder};
 use super::seams;
-use crate::pool::{
-    CloseReason, ConnectFailure, ConnectionToken, Evidence, Input, Protocol, StreamToken,
-};
+use crate::pool::{CloseReason, ConnectFailure, ConnectionToken, Input, Protocol, StreamToken};
 
 pub use http1::{Http1Exchange, failure as http1_failure};
 pub use http2::{Http2Exchange, failure as http2_failure};
@@ -28,8 +26,6 @@ pub struct AttemptOrder {
     pub stream: StreamToken,
     /// 1 for the first attempt.
     pub number: u8,
-    /// The state of the previous attempt when it failed; `None` for the first.
-    pub evidence: Option<Evidence>,
 }
 
 /// An attempt to start.
@@ -93,9 +89,15 @@ impl Context {
         let _ = self.driver.tell(Input::Connected { connection, protocol, max_streams });
     }
 
+    /// Updates the metrics of the connection's backend.
+    fn count(&self, count: impl FnOnce(&mut BackendMetrics)) {
+        self.driver.count(|metrics| metrics.count_at(self.backend.token, count));
+    }
+
     /// Hands an exchange to its request: the attempt is now on a stream.
     fn opened(&self, order: AttemptOrder, stream_id: u32, exchange: Exchange) -> RequestOrder {
-        let (at, backend) = (self.driver.now(), Rc::clone(&self.backend.name));
+        let at = self.driver.now();
+        let backend = (self.backend.token, Rc::clone(&self.backend.name));
         RequestOrder::Opened(Opened { order, stream_id, at, backend }, exchange)
     }
 }
@@ -104,8 +106,8 @@ impl Context {
 /// the dial and the connection.
 pub fn dial(driver: Rc<Driver>, connection: ConnectionToken) -> Sender<ConnectionOrder> {
     let (sender, orders) = channel();
-    driver.count(|metrics| metrics.backend(connection.backend).dials += 1);
     let backend = driver.backend(connection.backend);
+    driver.count(|metrics| metrics.count_at(backend.token, |metrics| metrics.dials += 1));
     seams::spawn(run(Context { driver, connection, backend }, orders));
     sender
 }
@@ -168,8 +170,7 @@ fn report(context: &Context, ended: Ended) {
             (false, failure.name(), reason, Some(fact))
         }
     };
-    context.driver.count(|metrics| {
-        let metrics = metrics.backend(connection.backend);
+    context.count(|metrics| {
         let ends = if was_ready { &mut metrics.closes } else { &mut metrics.dial_failures };
         ends.add(label);
     });
