@@ -57,8 +57,8 @@ pub struct Summary {
     pub took: Duration,
     /// Table cells and rare situations that were met.
     pub coverage: Coverage,
-    /// Seeds that met a known fault, by its name.
-    pub known: BTreeMap<&'static str, u64>,
+    /// The seeds that met a known fault, in the order they ran, by the fault's name.
+    pub known: BTreeMap<&'static str, Vec<u64>>,
     /// The failing seed with the lowest position, if any. All seeds before it passed.
     pub failure: Option<Failure>,
 }
@@ -112,7 +112,7 @@ fn run_chunk(batch: &Batch, places: std::ops::Range<u64>, own: &mut Summary) -> 
         own.facts += run.facts;
         own.time_ns += u128::from(run.time_ns);
         if let Some(known) = run.known {
-            *own.known.entry(known).or_default() += 1;
+            own.known.entry(known).or_default().push(seed);
         }
         if let Some(violation) = run.violation {
             own.keep(Failure { seed, place, violation });
@@ -129,7 +129,7 @@ impl Summary {
         self.time_ns += other.time_ns;
         self.coverage.merge(&other.coverage);
         for (name, seeds) in other.known {
-            *self.known.entry(name).or_default() += seeds;
+            self.known.entry(name).or_default().extend(seeds);
         }
         if let Some(failure) = other.failure {
             self.keep(failure);

@@ -100,7 +100,8 @@ pub(super) fn run(arguments: &RunArguments) -> Outcome {
         } else {
             println!("PASS  {}", figures(&summary));
             for (name, seeds) in &summary.known {
-                println!("      {seeds} seeds met the known fault {name}");
+                let (count, first) = (seeds.len(), seeds.iter().min().copied().unwrap_or_default());
+                println!("      {count} seeds met the known fault {name}, the first is {first}");
             }
         }
         return Ok(PASS);
