@@ -83,11 +83,14 @@ impl Plan {
             && micros(timeouts.queue) > queue
     }
 
-    /// True if the timeouts leave time for the answers of a backend.
+    /// True if the timeouts leave time for the SETTINGS and the answers of a backend.
     fn waits_for(&self, backend: &BackendPlan) -> bool {
         let timeouts = &self.pool.config.timeouts;
         let answer = backend.work.most_us + self.trip_us();
+        // A dial ends with the first SETTINGS.
+        let dial = self.dial_us() + backend.settings_late_us.unwrap_or(0);
         backend.max_streams != Some(0)
+            && micros(timeouts.connect) > dial
             && micros(timeouts.response_head) > answer
             && micros(timeouts.drain) > answer + backend.body.most_us
             && micros(timeouts.response_stall) > self.trip_us() + backend.body.most_us
