@@ -176,7 +176,12 @@ impl Backend {
             loop {
                 tokio::select! {
                     biased;
-                    () = self.changed.notified() => break,
+                    () = self.changed.notified() => {
+                        // A backend that is up goes on listening: whoever waits is accepted.
+                        if self.down_until.get() > hub.now() {
+                            break;
+                        }
+                    }
                     accepted = listening.accept() => match accepted {
                         Ok((stream, _)) => self.accept(stream, &hub, &network),
                         Err(_) => break,

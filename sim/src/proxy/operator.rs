@@ -9,6 +9,7 @@ use baton::pool::limits::WEIGHT_MAX;
 use baton::proxy::config::ProxyConfig;
 use baton::proxy::reload::source::Source;
 use baton::proxy::seams::Signal;
+use tokio::sync::Mutex;
 
 use super::ask::{Reply, ask};
 use super::host::Machine;
@@ -30,6 +31,8 @@ pub(crate) struct Operator {
     /// The backends in the configuration, with their weights.
     backends: RefCell<Vec<(u16, u16)>>,
     draining: RefCell<BTreeSet<u16>>,
+    /// Held during an act, so that acts follow one another.
+    turn: Mutex<()>,
 }
 
 impl Operator {
@@ -45,6 +48,7 @@ impl Operator {
             config: Rc::new(RefCell::new(config)),
             backends: RefCell::new(backends),
             draining: RefCell::default(),
+            turn: Mutex::default(),
         })
     }
 
@@ -58,8 +62,12 @@ impl Operator {
         (self.config.borrow().clone(), source)
     }
 
-    /// Carries out an act, if it is the operator's.
+    /// Carries out an act, if it is the operator's and faults have not stopped.
     pub(crate) async fn act(&self, act: Act) {
+        let _turn = self.turn.lock().await;
+        if self.hub.is_healed() {
+            return;
+        }
         match act {
             Act::Shutdown => self.machine.send_signal(Signal::Stop),
             Act::Replace => {
@@ -163,8 +171,9 @@ impl Operator {
         ask(stream, method, target).await.ok()
     }
 
-    /// Returns every backend that is healthy from now on to service.
+    /// Returns every backend that is healthy from now on to service, after the act under way.
     pub(crate) async fn restore(&self) {
+        let _turn = self.turn.lock().await;
         for (backend, health) in self.hub.plan.heal.backends.iter().enumerate() {
             let backend = backend as u16;
             if *health != Health::Well {
