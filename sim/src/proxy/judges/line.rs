@@ -94,6 +94,11 @@ impl LogLine {
         self.fields.get(field).and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// A field that is a whole number; `None` if there is none.
+    pub(super) fn number(&self, field: &str) -> Option<u64> {
+        self.fields.get(field).and_then(Value::as_u64)
+    }
+
     /// A field that is a truth value; `None` if there is none.
     pub(super) fn flag(&self, field: &str) -> Option<bool> {
         self.fields.get(field).and_then(Value::as_bool)

@@ -49,8 +49,12 @@ fn changed(case: &Case<'_>, line: &LogLine) -> Verdict {
         }
         (_, "health_checks") => checks_health(case, line.at),
         ("ejected", "gateway_failures") => {
-            let most = case.plan.pool.config.health.gateway_failures;
-            gateway_failures(case, line.at, backend) >= most as usize
+            // One failure ends the trial of a backend that is half-open.
+            let least = match state_before(case, line) {
+                Some("half_open") => 1,
+                _ => case.plan.pool.config.health.gateway_failures as usize,
+            };
+            gateway_failures(case, line.at, backend) >= least
         }
         ("ejected", "failures") => case.may_fail(line.at),
         ("half_open" | "up" | "ejected", _) => true,
@@ -59,6 +63,16 @@ fn changed(case: &Case<'_>, line: &LogLine) -> Verdict {
     require(true_cause, Invariant::AccessLog, || {
         format!("at {} ns: backend {backend} is {state}, cause {cause}: there was none", line.at)
     })
+}
+
+/// The state of the line's backend on the line's worker before, as the log has it.
+fn state_before<'a>(case: &'a Case<'_>, line: &LogLine) -> Option<&'a str> {
+    let earlier = case.log.iter().take_while(|other| !std::ptr::eq(*other, line));
+    let same = |other: &&LogLine| {
+        let both = |field| other.text(field) == line.text(field);
+        both("message") && both("backend") && other.number("worker") == line.number("worker")
+    };
+    earlier.filter(same).last().map(|other| other.text("state"))
 }
 
 /// True if health checks may have been made until a time.

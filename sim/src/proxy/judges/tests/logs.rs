@@ -235,6 +235,10 @@ async fn the_log() {
         (AccessLog, "cause gateway_failures", |scene| {
             change(scene, "ejected", "gateway_failures");
         }),
+        (AccessLog, "cause gateway_failures", |scene| {
+            change(scene, "half_open", "ejection_over");
+            change(scene, "ejected", "gateway_failures");
+        }),
         (AccessLog, "cause failures", |scene| change(scene, "ejected", "failures")),
         (AccessLog, "lines were dropped", |scene| {
             scene.log(AT, json!({"message": "log lines dropped", "lines": 3}));
