@@ -81,6 +81,8 @@ baton::words! {
         AccessLog = "access-log",
         /// Counters and gauges equal a recount.
         Metrics = "metrics",
+        /// Reloads, listeners, certificates and shutdowns are what the operator has ordered.
+        Operation = "operation",
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod generate;
 mod inject;
+mod operation;
 mod profile;
 mod wire;
 
@@ -79,6 +80,9 @@ baton::words! {
         /// Connections that are slow, full, half-closed, reset or silent. Only in the proxy's
         /// world.
         Wire = "X6 wire",
+        /// An operator who opens, closes and moves listeners, renews certificates, makes mistakes
+        /// and stops the process twice. Only in the proxy's world.
+        Operation = "X7 operation",
     }
 
     /// Workloads for `--profile`.
@@ -95,10 +99,10 @@ baton::words! {
 }
 
 impl Family {
-    /// True if only the world of the proxy has these faults: they are about bytes.
+    /// True if only the world of the proxy has these faults: they are about bytes or files.
     #[must_use]
     pub fn is_about_bytes(self) -> bool {
-        matches!(self, Self::SplitFrames | Self::Wire)
+        matches!(self, Self::SplitFrames | Self::Wire | Self::Operation)
     }
 
     /// True if only the world of the pool has these faults: they are about the order of facts,

@@ -13,6 +13,7 @@ pub use crate::plan::directive::{
     Act, Change, Code, Directive, LastId, Moment, Stage, StaleInput, When,
 };
 pub use crate::plan::pool::{PoolPlan, StrategyPlan};
+pub use crate::plan::process::{CertificateFiles, ProcessAct, Wrong};
 pub use crate::plan::text::{read, write};
 pub use crate::plan::wire::{
     BackendWire, ClientPlan, ClientProtocol, Direction, Framing, REPLAY_BUFFER_BYTES, RequestWire,
@@ -22,6 +23,7 @@ pub use crate::plan::wire::{
 mod bounds;
 mod directive;
 mod pool;
+mod process;
 mod text;
 mod wire;
 

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `run` | one run: from a plan to a verdict |
 //! | `settings`, `host`, `operator` | the proxy's configuration, its machine, its operator |
+//! | `situation` | what the operator wants of the process, at each time |
 //! | `pools` | the proxy's pools, each judged at every fact |
 //! | `cast`, `peers` | the clients and backends of a plan |
 //! | `network` | the network of bytes: connections, listeners, and what happens to them |
@@ -32,3 +33,4 @@ mod pools;
 pub(crate) mod records;
 pub(crate) mod run;
 pub(crate) mod settings;
+mod situation;

@@ -147,7 +147,9 @@ type Injection = Vec<(When, u64, Act)>;
 /// The directives of one fault of a family, usually one.
 fn inject(family: Family, aim: &mut Aim<'_>) -> Injection {
     match family {
-        Family::SplitFrames | Family::Wire => unreachable!("only the proxy's world has bytes"),
+        Family::SplitFrames | Family::Wire | Family::Operation => {
+            unreachable!("only the proxy's world has bytes and files")
+        }
         Family::SilentDrop => one(
             aim,
             |aim| aim.any(),

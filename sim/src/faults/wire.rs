@@ -2,7 +2,7 @@
 //! the faults of bytes. The draws are apart from those of the rest of the plan, so that a seed
 //! means the same requests, backends and faults in both worlds.
 
-use super::{Family, Profile};
+use super::{Family, Profile, operation};
 use crate::draw::{Domain, Draws, RandomStream};
 use crate::plan::{
     Act, BackendWire, ClientPlan, ClientProtocol, Direction, Directive, Framing, Plan, RequestPlan,
@@ -111,6 +111,16 @@ fn add_faults(plan: &mut Plan, draws: &Draws, profile: Profile) {
             let directive = directive(plan, family, &mut stream);
             plan.directives.push(directive);
         }
+    }
+    let mut stream = draws.stream(Domain::Faults, Family::Operation as u64);
+    let on = match profile {
+        Profile::Swarm => stream.chance(35),
+        Profile::Storm | Profile::Operate => true,
+        Profile::Calm | Profile::Herd | Profile::Drain | Profile::Dark => false,
+    };
+    if on {
+        plan.origin.push_str(&format!(" {}", Family::Operation.code()));
+        operation::add(plan, &mut stream);
     }
 }
 

@@ -3,6 +3,7 @@
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
+use super::process::ProcessAct;
 use super::wire::{Direction, WireEffect};
 use crate::faults::Family;
 
@@ -389,6 +390,11 @@ pub enum Act {
         /// The effect.
         effect: WireEffect,
     },
+    /// The operator changes the process or its files. Only the world of the proxy has these.
+    Process {
+        /// The change.
+        act: ProcessAct,
+    },
 }
 
 impl Act {
@@ -429,6 +435,7 @@ impl Act {
                 | WireEffect::Vanish
                 | WireEffect::NoCloseNotify => {}
             },
+            Self::Process { act } => act.visit(time),
             Self::HoldReports { for_us: one } | Self::ClockForward { by_us: one } => time(one),
             Self::LateTimers { by_us, for_us } | Self::ClockBack { by_us, for_us } => {
                 time(by_us);

@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 use std::future::{Ready, ready};
-use std::io;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::exact::{self, sleep};
 use super::hub::{Hub, Order, Target};
+use super::ledger::{Dial, DialEnd};
 use super::network::{Key, Network, Stream, client_address};
 use super::peers::http1_backend::{Accepted, Http1Backend};
 use super::peers::http1_client::Http1Client;
@@ -78,9 +80,10 @@ impl Cast {
         for (index, plan) in plans.into_iter().enumerate() {
             let (hub, index) = (Rc::clone(&self.hub), index as u8);
             let (network, tls) = (Rc::clone(&self.network), self.hub.plan.wire.tls);
+            let of_dials = Rc::clone(&hub);
             let connect = move |_number: u32| {
-                let network = Rc::clone(&network);
-                async move { connect(&network, index, plan.protocol, tls).await }
+                let (hub, network) = (Rc::clone(&of_dials), Rc::clone(&network));
+                async move { connect(&hub, &network, index, plan.protocol, tls).await }
             };
             match plan.protocol {
                 ClientProtocol::Http1 => clients.spawn_local(async move {
@@ -109,7 +112,8 @@ impl Cast {
     /// # Errors
     /// If the proxy does not accept.
     pub(crate) async fn connect(&self) -> io::Result<NetworkStream> {
-        connect(&self.network, u8::MAX, ClientProtocol::Http1, self.hub.plan.wire.tls).await
+        let tls = self.hub.plan.wire.tls;
+        connect(&self.hub, &self.network, u8::MAX, ClientProtocol::Http1, tls).await
     }
 
     /// Carries out an order about a whole backend. Returns false if it is not about one.
@@ -260,21 +264,63 @@ async fn obeying<T>(
     }
 }
 
+/// Connects a client to a listener of the proxy. One that is removed meanwhile refuses; then the
+/// client goes to another one, if there is one.
 async fn connect(
+    hub: &Hub,
     network: &Network,
     client: u8,
     protocol: ClientProtocol,
     tls: bool,
 ) -> io::Result<NetworkStream> {
-    let stream = network.connect(client_address(client), settings::LISTENER.into()).await?;
+    let mut to = front(network, client);
+    loop {
+        let dialled = connect_to(hub, network, (client, to), protocol, tls).await;
+        let refused = dialled.as_ref().is_err_and(|it| it.kind() == ErrorKind::ConnectionRefused);
+        let other = front(network, client);
+        if !refused || other == to {
+            return dialled;
+        }
+        to = other;
+    }
+}
+
+/// The address that a client dials: of those on which the proxy listens, each client has its own.
+fn front(network: &Network, client: u8) -> SocketAddr {
+    let all = settings::LISTENERS.map(SocketAddr::from);
+    let open: Vec<_> =
+        all.into_iter().filter(|address| network.check_unused(*address).is_err()).collect();
+    let own = usize::from(client) % open.len().max(1);
+    open.get(own).copied().unwrap_or(all[0])
+}
+
+async fn connect_to(
+    hub: &Hub,
+    network: &Network,
+    (client, to): (u8, SocketAddr),
+    protocol: ClientProtocol,
+    tls: bool,
+) -> io::Result<NetworkStream> {
+    let begun = hub.now();
+    let note = |end| hub.ledger.dialled(Dial { client, to, begun, ended: hub.now(), end });
+    let stream = match network.connect(client_address(client), to).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            note(DialEnd::Failed(error.kind()));
+            return Err(error);
+        }
+    };
     if !tls {
+        note(DialEnd::Connected);
         return Ok(NetworkStream::new(stream));
     }
     let protocol = match protocol {
         ClientProtocol::Http1 => Protocol::Http1,
         ClientProtocol::Http2 | ClientProtocol::Frames => Protocol::Http2,
     };
-    tls::connect(stream, protocol).await.map(NetworkStream::new)
+    let secured = tls::connect(stream, protocol).await;
+    note(secured.as_ref().map_or(DialEnd::NoTls, |stream| DialEnd::Secured(tls::seen(stream))));
+    secured.map(NetworkStream::new)
 }
 
 #[cfg(test)]

@@ -42,6 +42,8 @@ pub(crate) struct Machine {
     address: IpAddr,
     files: RefCell<BTreeMap<PathBuf, File>>,
     signals: UnboundedSender<Signal>,
+    /// The signals so far, each with its time.
+    sent: RefCell<Vec<(u64, Signal)>>,
     pending_signals: Rc<RefCell<UnboundedReceiver<Signal>>>,
     /// Lines of the logs, with the time when they were written.
     lines: RefCell<Vec<(u64, String)>>,
@@ -67,6 +69,7 @@ impl Machine {
             address,
             files: RefCell::default(),
             signals,
+            sent: RefCell::default(),
             pending_signals: Rc::new(RefCell::new(pending_signals)),
             lines: RefCell::default(),
             tasks: RefCell::default(),
@@ -86,8 +89,14 @@ impl Machine {
 
     /// Sends a signal to the proxy.
     pub(crate) fn send_signal(&self, signal: Signal) {
+        self.sent.borrow_mut().push((self.hub.now(), signal));
         // The receiver lives as long as the machine.
         let _ = self.signals.send(signal);
+    }
+
+    /// The signals that were sent to the proxy, each with its time.
+    pub(crate) fn signals(&self) -> Vec<(u64, Signal)> {
+        self.sent.borrow().clone()
     }
 
     /// The lines of the log and the access log so far, each with its time.

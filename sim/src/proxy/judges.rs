@@ -9,6 +9,7 @@
 //! | `log_lines`, `attempts` | the access log against what happened |
 //! | `log` | the other lines of the log |
 //! | `metrics` | counters and gauges against a recount |
+//! | `operation` | reloads, listeners, certificates, the order to stop |
 //! | `case` | the records of a run, by request |
 //! | `line`, `fields`, `exposition` | readers of the log and of the metrics |
 
@@ -26,6 +27,7 @@ mod line;
 mod log;
 mod log_lines;
 mod metrics;
+mod operation;
 mod own_answer;
 #[cfg(test)]
 mod tests;
@@ -40,5 +42,6 @@ pub(crate) fn judge(records: &Records) -> Verdict {
     end::judge(&case)?;
     log_lines::judge(&case)?;
     log::judge(&case)?;
-    metrics::judge(&case)
+    metrics::judge(&case)?;
+    operation::judge(&case)
 }

@@ -2,8 +2,11 @@
 //! judges.
 
 use std::cell::RefCell;
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 
 use super::content::{Body, Seen};
+use super::peers::tls::Front;
 
 /// The response field that names the execution which produced a response.
 pub(crate) const EXECUTION: &str = "x-execution";
@@ -135,6 +138,30 @@ pub(crate) struct GoneAway {
     pub(crate) at: u64,
 }
 
+/// A client's dial of the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dial {
+    pub(crate) client: u8,
+    pub(crate) to: SocketAddr,
+    /// When it began and ended, the handshake of TLS included, in nanoseconds.
+    pub(crate) begun: u64,
+    pub(crate) ended: u64,
+    pub(crate) end: DialEnd,
+}
+
+/// How a client's dial ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DialEnd {
+    /// There is no TCP connection.
+    Failed(ErrorKind),
+    /// A connection without TLS.
+    Connected,
+    /// The handshake of TLS failed.
+    NoTls,
+    /// A connection with TLS: the proxy has shown this certificate, or one that it was not given.
+    Secured(Option<Front>),
+}
+
 /// Everything that happened, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
@@ -148,6 +175,7 @@ pub(crate) struct Ledger {
     /// The acts of the proxy against the RFCs.
     faults: RefCell<Vec<String>>,
     go_aways: RefCell<Vec<GoneAway>>,
+    dials: RefCell<Vec<Dial>>,
 }
 
 impl Ledger {
@@ -204,6 +232,16 @@ impl Ledger {
     /// All faults of the proxy, in order.
     pub(crate) fn faults(&self) -> Vec<String> {
         self.faults.borrow().clone()
+    }
+
+    /// Notes the end of a client's dial.
+    pub(crate) fn dialled(&self, dial: Dial) {
+        self.dials.borrow_mut().push(dial);
+    }
+
+    /// The dials of clients, in the order of their ends.
+    pub(crate) fn dials(&self) -> Vec<Dial> {
+        self.dials.borrow().clone()
     }
 
     /// Notes that a client received a GOAWAY.

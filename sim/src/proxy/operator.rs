@@ -3,20 +3,25 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use baton::pool::limits::WEIGHT_MAX;
-use baton::proxy::config::ProxyConfig;
+use baton::proxy::config::{ListenerConfig, ProxyConfig};
 use baton::proxy::reload::source::Source;
 use baton::proxy::seams::Signal;
 use tokio::sync::Mutex;
 
 use super::ask::{Reply, ask};
+use super::exact::{self, sleep};
 use super::host::Machine;
 use super::hub::Hub;
 use super::network::Network;
-use super::settings;
-use crate::plan::{Act, Change, Health};
+use super::peers::tls::Front;
+use super::settings::{self, ADMIN, CERTIFICATE_FILE, KEY_FILE, LISTENERS};
+use super::situation::{Files, Situation, Situations};
+use crate::plan::{Act, Change, Health, ProcessAct, Wrong};
 
 /// The configuration file. Its contents are of no consequence: the source reads the operator's
 /// configuration.
@@ -33,6 +38,7 @@ pub(crate) struct Operator {
     draining: RefCell<BTreeSet<u16>>,
     /// Held during an act, so that acts follow one another.
     turn: Mutex<()>,
+    situations: Rc<RefCell<Situations>>,
 }
 
 impl Operator {
@@ -41,6 +47,9 @@ impl Operator {
         let backends = settings::at_start(&hub.plan);
         let config = settings::config(&hub.plan, &backends);
         machine.write_file(FILE, Vec::new());
+        let files = Files::of(Front::First);
+        machine.write_file(CERTIFICATE_FILE, files.certificate_text().into());
+        machine.write_file(KEY_FILE, files.key_text().into());
         Rc::new(Self {
             hub: Rc::clone(hub),
             network: Rc::clone(network),
@@ -49,21 +58,30 @@ impl Operator {
             backends: RefCell::new(backends),
             draining: RefCell::default(),
             turn: Mutex::default(),
+            situations: Rc::default(),
         })
     }
 
     /// The present configuration, and the source that a reload reads.
     pub(crate) fn source(&self) -> (ProxyConfig, Source) {
-        let read = |config: &Rc<RefCell<ProxyConfig>>| {
-            let config = Rc::clone(config);
-            Box::new(move || Ok(config.borrow().clone()))
+        let read = || {
+            let (config, situations) = (Rc::clone(&self.config), Rc::clone(&self.situations));
+            Box::new(move || {
+                let mistake = situations.borrow().last().wrong;
+                with_mistake(config.borrow().clone(), mistake)
+            })
         };
-        let source = Source::file(FILE.into(), read(&self.config), read(&self.config));
+        let source = Source::file(FILE.into(), read(), read());
         (self.config.borrow().clone(), source)
     }
 
+    /// What the operator has wanted of the process, at each time.
+    pub(crate) fn situations(&self) -> Situations {
+        self.situations.borrow().clone()
+    }
+
     /// Carries out an act, if it is the operator's and faults have not stopped.
-    pub(crate) async fn act(&self, act: Act) {
+    pub(crate) async fn act(self: &Rc<Self>, act: Act) {
         let _turn = self.turn.lock().await;
         if self.hub.is_healed() {
             return;
@@ -98,7 +116,88 @@ impl Operator {
             Act::Undrain { backend } => self.undrain(backend).await,
             Act::Change { change } => self.set(&[change]),
             Act::ChangeAll { changes } => self.set(&changes),
+            Act::Process { act } => self.operate(act),
             _ => {}
+        }
+    }
+
+    fn operate(self: &Rc<Self>, act: ProcessAct) {
+        let place = |listener: u8| listener % LISTENERS.len() as u8;
+        match act {
+            ProcessAct::OpenListener { listener } => self.listen(None, Some(place(listener))),
+            ProcessAct::CloseListener { listener } => self.listen(Some(place(listener)), None),
+            ProcessAct::MoveListener { from, to } => {
+                self.listen(Some(place(from)), Some(place(to)));
+            }
+            ProcessAct::Certificate { files, key_after_us } => {
+                self.change_files(Files::wanted(files), key_after_us);
+            }
+            ProcessAct::WrongConfiguration { wrong, for_us } => self.err(wrong, for_us),
+        }
+    }
+
+    /// Removes a listener and adds another one with the same reload.
+    fn listen(&self, removed: Option<u8>, added: Option<u8>) {
+        let mut open = self.situations.borrow().last().listeners.clone();
+        let before = open.clone();
+        if let Some(removed) = removed
+            && open.contains(&removed)
+        {
+            open.retain(|listener| *listener != removed);
+        } else if removed.is_some() {
+            // There is none to move.
+            return;
+        }
+        open.extend(added.filter(|added| !open.contains(added)));
+        if open == before || open.is_empty() {
+            return;
+        }
+        self.config.borrow_mut().listeners = settings::listeners(&self.hub.plan, &open);
+        self.change_situation(|situation| situation.listeners = open);
+        self.machine.send_signal(Signal::HangUp);
+    }
+
+    fn change_situation(&self, change: impl FnOnce(&mut Situation)) {
+        self.situations.borrow_mut().change(self.hub.now(), change);
+    }
+
+    /// Writes the file of the certificate, and that of the key a while later.
+    fn change_files(self: &Rc<Self>, files: Files, key_after_us: u64) {
+        self.machine.write_file(CERTIFICATE_FILE, files.certificate_text().into());
+        self.change_situation(|situation| situation.files.certificate = files.certificate);
+        if key_after_us == 0 {
+            return self.write_key(files);
+        }
+        let operator = Rc::clone(self);
+        exact::spawn(async move {
+            sleep(Duration::from_micros(key_after_us)).await;
+            if !operator.hub.is_healed() {
+                operator.write_key(files);
+            }
+        });
+    }
+
+    fn write_key(&self, files: Files) {
+        self.machine.write_file(KEY_FILE, files.key_text().into());
+        self.change_situation(|situation| situation.files.key = files.key);
+    }
+
+    /// Makes a mistake in the configuration, and corrects it later.
+    fn err(self: &Rc<Self>, wrong: Wrong, for_us: u64) {
+        self.change_situation(|situation| situation.wrong = Some(wrong));
+        self.machine.send_signal(Signal::HangUp);
+        let operator = Rc::clone(self);
+        exact::spawn(async move {
+            sleep(Duration::from_micros(for_us)).await;
+            operator.correct();
+        });
+    }
+
+    /// Corrects the configuration, if there is a mistake in it.
+    fn correct(&self) {
+        if self.situations.borrow().last().wrong.is_some() {
+            self.change_situation(|situation| situation.wrong = None);
+            self.machine.send_signal(Signal::HangUp);
         }
     }
 
@@ -171,9 +270,15 @@ impl Operator {
         ask(stream, method, target).await.ok()
     }
 
-    /// Returns every backend that is healthy from now on to service, after the act under way.
-    pub(crate) async fn restore(&self) {
+    /// Corrects mistakes, and returns every backend that is healthy from now on to service, after
+    /// the act under way.
+    pub(crate) async fn restore(self: &Rc<Self>) {
         let _turn = self.turn.lock().await;
+        let files = self.situations.borrow().last().files;
+        if files.front().is_none() {
+            self.change_files(Files::of(Front::First), 0);
+        }
+        self.correct();
         for (backend, health) in self.hub.plan.heal.backends.iter().enumerate() {
             let backend = backend as u16;
             if *health != Health::Well {
@@ -190,4 +295,23 @@ impl Operator {
     pub(crate) fn serves(&self, backend: u16) -> bool {
         self.backends.borrow().iter().any(|(known, _)| *known == backend)
     }
+}
+
+/// A configuration as a reload reads it, with a mistake if there is one.
+fn with_mistake(
+    mut config: ProxyConfig,
+    mistake: Option<Wrong>,
+) -> Result<ProxyConfig, Vec<String>> {
+    match mistake {
+        None => {}
+        Some(Wrong::Unreadable) => return Err(vec!["line 1, column 1: expected a key".to_owned()]),
+        Some(Wrong::OutOfBounds) => config.clusters[0].pool.retry.attempts = 0,
+        Some(Wrong::NeedsRestart) => config.workers = config.workers.map(|workers| workers + 1),
+        Some(Wrong::AddressInUse) => {
+            // The admin interface listens there.
+            let address = SocketAddr::from(ADMIN);
+            config.listeners.push(ListenerConfig { address, ..ListenerConfig::default() });
+        }
+    }
+    Ok(config)
 }

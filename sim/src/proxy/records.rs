@@ -2,7 +2,10 @@
 
 use std::rc::Rc;
 
+use baton::proxy::seams::Signal;
+
 use super::hub::Hub;
+use super::situation::Situations;
 
 /// The records of a run.
 pub(crate) struct Records {
@@ -19,6 +22,12 @@ pub(crate) struct Records {
     pub(crate) pools: Option<String>,
     /// True if the proxy ended by itself after the order to stop, within its bound.
     pub(crate) ended_in_time: bool,
+    /// When it ended, in nanoseconds, if it did.
+    pub(crate) ended_at: Option<u64>,
+    /// The signals that were sent to it, with their times.
+    pub(crate) signals: Vec<(u64, Signal)>,
+    /// What the operator wanted of it.
+    pub(crate) situations: Situations,
     /// Tasks of the proxy that had not ended when it had.
     pub(crate) tasks_left: Vec<&'static str>,
     /// Pools that had not ended when it had.

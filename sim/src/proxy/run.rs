@@ -10,6 +10,7 @@ use baton::proxy::log;
 use baton::proxy::run::supervise;
 use baton::proxy::seams::Signal;
 use baton::proxy::seams::simulated::install;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::timeout;
 
@@ -18,7 +19,7 @@ use super::capture::{Capture, Segment};
 use super::cast::Cast;
 use super::exact::{self, sleep};
 use super::host::Machine;
-use super::hub::{Hub, Target};
+use super::hub::{Hub, Order, Target};
 use super::ledger::{End, RECOVERY, Received};
 use super::network::{Content, Host, Network, Packet, Point};
 use super::operator::Operator;
@@ -86,6 +87,7 @@ struct Scene {
     metrics: RefCell<Option<String>>,
     asked_at: Cell<u64>,
     state: RefCell<Option<String>>,
+    ended_at: Rc<Cell<Option<u64>>>,
 }
 
 impl Scene {
@@ -96,13 +98,7 @@ impl Scene {
             network.observe(Box::new(move |packet| add(&mut capture.borrow_mut(), packet)));
         }
         let machine = Machine::new(&hub, &network, settings::machine(), &pools);
-        for (path, text) in [
-            (settings::AUTHORITY_FILE, tls::AUTHORITY),
-            (settings::CERTIFICATE_FILE, tls::FRONT.certificate),
-            (settings::KEY_FILE, tls::FRONT.key),
-        ] {
-            machine.write_file(path, text.into());
-        }
+        machine.write_file(settings::AUTHORITY_FILE, tls::AUTHORITY.into());
         let _seeded = tls::Seeded::new(hub.draws);
         let _installed = install(Rc::clone(&machine) as Rc<_>);
         let _logging = tracing::subscriber::set_default(log::subscriber(tracing::Level::INFO));
@@ -120,6 +116,7 @@ impl Scene {
             metrics: RefCell::default(),
             asked_at: Cell::new(0),
             state: RefCell::default(),
+            ended_at: Rc::default(),
         });
         let mut proxy = scene.start_proxy();
         let ended_in_time = tokio::select! {
@@ -138,9 +135,12 @@ impl Scene {
     #[expect(clippy::disallowed_methods, reason = "the worker's set of tasks is within this task")]
     fn start_proxy(&self) -> JoinHandle<bool> {
         let (config, source) = self.operator.source();
+        let (hub, ended_at) = (Rc::clone(&self.hub), Rc::clone(&self.ended_at));
         tokio::task::spawn_local(async move {
             let tasks = LocalSet::new();
-            tasks.run_until(supervise(config, source)).await.is_ok()
+            let ended = tasks.run_until(supervise(config, source)).await.is_ok();
+            ended_at.set(Some(hub.now()));
+            ended
         })
     }
 
@@ -148,8 +148,10 @@ impl Scene {
     async fn phases(self: &Rc<Self>, proxy: &mut JoinHandle<bool>) -> bool {
         let mut backends = self.cast.start_backends();
         sleep(START_TIME).await;
-        let orders = exact::spawn(Rc::clone(self).obey());
+        let orders = self.hub.mailbox(Target::Process);
+        let orders = exact::spawn(Rc::clone(self).obey(orders));
         let clients = self.cast.start_clients();
+        self.hub.reached(When::Start, Target::Process);
         let plan = &self.hub.plan;
         let heals_at = Duration::from_micros(plan.heal.at_us);
         sleep(heals_at).await;
@@ -225,8 +227,7 @@ impl Scene {
     }
 
     /// Carries out the orders of directives that concern the process or whole backends.
-    async fn obey(self: Rc<Self>) {
-        let mut orders = self.hub.mailbox(Target::Process);
+    async fn obey(self: Rc<Self>, mut orders: UnboundedReceiver<Order>) {
         while let Some(order) = orders.recv().await {
             if !self.network.obey(order) && !self.cast.obey(order) {
                 self.operator.act(order.act).await;
@@ -242,11 +243,12 @@ impl Scene {
         self.operator.restore().await;
     }
 
-    /// True if the proxy can succeed with this plan: its timeouts leave time for a dial and a
-    /// response of a healthy backend.
+    /// True if the proxy can succeed with this plan: it was not ordered to stop, and its timeouts
+    /// leave time for a dial and a response of a healthy backend.
     fn is_recoverable(&self) -> bool {
         let plan = &self.hub.plan;
-        plan.is_recoverable() && {
+        let stopped = self.machine.signals().iter().any(|(_, signal)| *signal == Signal::Stop);
+        !stopped && plan.is_recoverable() && {
             let mut backends = plan.heal.backends.iter().enumerate();
             backends.any(|(backend, health)| {
                 *health == Health::Well && self.operator.serves(backend as u16)
@@ -288,6 +290,9 @@ impl Scene {
             metrics_asked_at: self.asked_at.get(),
             pools: self.state.take(),
             ended_in_time,
+            ended_at: self.ended_at.get(),
+            signals: self.machine.signals(),
+            situations: self.operator.situations(),
             tasks_left: self.machine.tasks_left(),
             pools_left: self.pools.alive(),
             network_left: self.network.open_at(Host::Proxy),

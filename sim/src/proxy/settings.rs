@@ -9,10 +9,12 @@ use baton::proxy::config::{
 };
 use baton::proxy::route::Route;
 
-use crate::plan::{Plan, REPLAY_BUFFER_BYTES};
+use crate::plan::{Act, Plan, ProcessAct, REPLAY_BUFFER_BYTES};
 
-/// The address of the proxy's listener.
+/// The address of the proxy's first listener.
 pub(crate) const LISTENER: ([u8; 4], u16) = ([10, 0, 0, 1], 80);
+/// The addresses of all listeners that the operator may open.
+pub(crate) const LISTENERS: [([u8; 4], u16); 3] = [LISTENER, (LISTENER.0, 81), (LISTENER.0, 82)];
 /// The address of the admin interface.
 pub(crate) const ADMIN: ([u8; 4], u16) = ([127, 0, 0, 1], 9900);
 /// The name of the cluster.
@@ -42,6 +44,24 @@ pub(crate) fn health_check_kind(on: bool) -> HealthCheckKind {
 pub(crate) fn backend_address(backend: u16) -> SocketAddr {
     let [high, low] = backend.to_be_bytes();
     SocketAddr::from(([10, 1, high, low], 8080))
+}
+
+/// Listeners, by the indices of their addresses.
+pub(crate) fn listeners(plan: &Plan, open: &[u8]) -> Vec<ListenerConfig> {
+    let files = || CertificateFiles { certificate: CERTIFICATE_FILE.into(), key: KEY_FILE.into() };
+    let listener = |index: &u8| ListenerConfig {
+        address: SocketAddr::from(LISTENERS[usize::from(*index)]),
+        tls: plan.wire.tls.then(files),
+        http2: true,
+    };
+    open.iter().map(listener).collect()
+}
+
+/// True if a directive changes files: only then the proxy watches them.
+fn changes_files(plan: &Plan) -> bool {
+    plan.directives.iter().any(|directive| {
+        matches!(directive.act, Act::Process { act: ProcessAct::Certificate { .. } })
+    })
 }
 
 /// The configuration with these backends, each with its weight.
@@ -76,15 +96,11 @@ pub(crate) fn config(plan: &Plan, backends: &[(u16, u16)]) -> ProxyConfig {
         },
         ..ClusterConfig::new(CLUSTER)
     };
-    let files = || CertificateFiles { certificate: CERTIFICATE_FILE.into(), key: KEY_FILE.into() };
     ProxyConfig {
         workers: Some(u16::from(plan.wire.workers.max(1))),
         seed: Some(plan.seed),
-        listeners: vec![ListenerConfig {
-            address: SocketAddr::from(LISTENER),
-            tls: plan.wire.tls.then(files),
-            http2: true,
-        }],
+        listeners: listeners(plan, &[0]),
+        watch: changes_files(plan),
         clusters: vec![cluster],
         routes: vec![Route::everything(CLUSTER)],
         admin: Some(SocketAddr::from(ADMIN)),

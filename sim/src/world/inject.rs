@@ -38,8 +38,8 @@ impl World<'_> {
         self.note(What::Injected(directive));
         self.injected(family, scope.link);
         match act {
-            // This world has no bytes.
-            Act::Wire { .. } => {}
+            // This world has neither bytes nor files.
+            Act::Wire { .. } | Act::Process { .. } => {}
             Act::Cancel
             | Act::ClientStopsReading { .. }
             | Act::StarveUpload { .. }

@@ -1,6 +1,7 @@
 //! The records of a run, by request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use super::line::{AccessLine, Line, LogLine, read};
 use crate::checker::{Invariant, Violation, fail};
@@ -248,6 +249,28 @@ impl<'a> Case<'a> {
     pub(super) fn client_may_break(&self, request: &Request, until: u64) -> bool {
         let breaks = self.client_breaks(request, until);
         breaks || request.sent.half_closes || self.may_shut_down(until)
+    }
+
+    /// True if the paths of a client's connections may have been disturbed until a time.
+    pub(super) fn client_is_disturbed(&self, client: u8, until: u64) -> bool {
+        let mut acts = self.injected.iter();
+        acts.any(|(at, when, act)| {
+            let at_client = matches!(when, When::Client { client: hit, .. } if *hit == client);
+            at_client && matches!(act, Act::Wire { .. }) && *at <= until
+        })
+    }
+
+    /// True if a directive has ordered the proxy to stop.
+    pub(super) fn was_stopped_early(&self) -> bool {
+        self.was_injected(u64::MAX, |act| matches!(act, Act::Shutdown))
+    }
+
+    /// The addresses that the client of a request had dialled until a time.
+    pub(super) fn dialled(&self, request: &Request, until: u64) -> BTreeSet<SocketAddr> {
+        let client = request.sent.client.map_or(u8::MAX, |(client, _)| client);
+        let mut dials = self.records.hub.ledger.dials();
+        dials.retain(|dial| dial.client == client && dial.begun <= until);
+        dials.into_iter().map(|dial| dial.to).collect()
     }
 
     /// True if the client of a request may have broken a connection, or the path to it.

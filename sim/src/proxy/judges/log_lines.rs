@@ -12,7 +12,7 @@ use super::own_answer::{REASONS, Reason, error_of};
 use crate::checker::{Invariant, Verdict, fail, require};
 use crate::plan::ClientProtocol;
 use crate::proxy::ledger::{End, Received};
-use crate::proxy::settings::{CLUSTER, LISTENER};
+use crate::proxy::settings::CLUSTER;
 
 const IDEMPOTENT: [&str; 6] = ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"];
 
@@ -114,8 +114,9 @@ fn names(case: &Case<'_>, request: &Request, line: &AccessLine) -> Verdict {
     wrong(line.protocol == protocol, id, "protocol", &line.protocol, protocol)?;
     let scheme = if case.plan.wire.tls { "https" } else { "http" };
     wrong(line.scheme == scheme, id, "scheme", &line.scheme, scheme)?;
-    let listener = SocketAddr::from(LISTENER).to_string();
-    wrong(line.listener == listener, id, "listener", &line.listener, listener)?;
+    let dialled = case.dialled(request, line.at);
+    let there = line.listener.parse().is_ok_and(|it: SocketAddr| dialled.contains(&it));
+    wrong(there, id, "listener", &line.listener, dialled)?;
     wrong(line.cluster == CLUSTER, id, "cluster", &line.cluster, CLUSTER)?;
     let workers = u64::from(case.plan.wire.workers.max(1));
     wrong(line.worker < workers, id, "worker", line.worker, format!("below {workers}"))

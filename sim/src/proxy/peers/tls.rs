@@ -40,7 +40,6 @@ pub(crate) const FRONT_NAME: &str = "front.test";
 pub(crate) const FRONT: Identity =
     Identity { certificate: include_str!("tls/front.pem"), key: include_str!("tls/front-key.pem") };
 /// Another certificate for the same name, with another key.
-#[cfg(test)]
 pub(crate) const FRONT_RENEWED: Identity = Identity {
     certificate: include_str!("tls/front-renewed.pem"),
     key: include_str!("tls/front-renewed-key.pem"),
@@ -50,6 +49,29 @@ pub(crate) const BACKENDS: Identity = Identity {
     certificate: include_str!("tls/backends.pem"),
     key: include_str!("tls/backends-key.pem"),
 };
+
+/// A certificate of the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Front {
+    /// [`FRONT`].
+    First,
+    /// [`FRONT_RENEWED`].
+    Renewed,
+}
+
+/// The certificate that the proxy has shown to a client; `None` if it is neither.
+pub(crate) fn seen<S>(stream: &client::TlsStream<S>) -> Option<Front> {
+    static KNOWN: [OnceLock<CertificateDer<'static>>; 2] = [const { OnceLock::new() }; 2];
+    let shown = stream.get_ref().1.peer_certificates()?.first()?;
+    [(Front::First, FRONT), (Front::Renewed, FRONT_RENEWED)].into_iter().find_map(
+        |(front, identity)| {
+            let known = KNOWN[front as usize].get_or_init(|| {
+                CertificateDer::from_pem_slice(identity.certificate.as_bytes()).expect("it is PEM")
+            });
+            (known == shown).then_some(front)
+        },
+    )
+}
 
 /// The one protocol that an end offers in ALPN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

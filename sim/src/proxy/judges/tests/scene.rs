@@ -7,6 +7,7 @@
 //! | 3 | POST from an HTTP/2 client: 503 after the queue timeout |
 //! | 4 | GET from the HTTP/2 client, which cancels it |
 
+use baton::proxy::seams::Signal;
 use serde_json::{Value, json};
 
 use crate::faults::{Family, Profile};
@@ -16,8 +17,10 @@ use crate::plan::{
 };
 use crate::proxy::content::{Body, Seen};
 use crate::proxy::hub::Hub;
-use crate::proxy::ledger::{Answer, End, Execution, Received, trailer};
+use crate::proxy::ledger::{Answer, Dial, DialEnd, End, Execution, Received, trailer};
 use crate::proxy::records::Records;
+use crate::proxy::settings::LISTENER;
+use crate::proxy::situation::Situations;
 
 pub(super) const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLISECOND;
@@ -35,6 +38,10 @@ pub(super) struct Scene {
     pub(super) metrics: Vec<(String, f64)>,
     pub(super) pools: &'static str,
     pub(super) ended_in_time: bool,
+    pub(super) ended_at: Option<u64>,
+    pub(super) signals: Vec<(u64, Signal)>,
+    pub(super) situations: Situations,
+    pub(super) dials: Vec<Dial>,
     pub(super) tasks_left: Vec<&'static str>,
     pub(super) pools_left: u64,
     pub(super) network_left: Vec<String>,
@@ -55,6 +62,10 @@ impl Scene {
             metrics: metrics(),
             pools: "[]",
             ended_in_time: true,
+            ended_at: None,
+            signals: Vec::new(),
+            situations: Situations::default(),
+            dials: dials(),
             tasks_left: Vec::new(),
             pools_left: 0,
             network_left: Vec::new(),
@@ -116,6 +127,9 @@ impl Scene {
         for execution in &self.executions {
             hub.ledger.execute(execution.clone());
         }
+        for dial in &self.dials {
+            hub.ledger.dialled(*dial);
+        }
         for fault in &self.faults {
             hub.ledger.fault(fault.clone());
         }
@@ -127,6 +141,9 @@ impl Scene {
             metrics_asked_at: 100 * SECOND,
             pools: Some(self.pools.to_owned()),
             ended_in_time: self.ended_in_time,
+            ended_at: self.ended_at,
+            signals: self.signals.clone(),
+            situations: self.situations.clone(),
             tasks_left: self.tasks_left.clone(),
             pools_left: self.pools_left,
             network_left: self.network_left.clone(),
@@ -134,6 +151,18 @@ impl Scene {
             recovered: self.recovered,
         }
     }
+}
+
+/// The dials of both clients.
+fn dials() -> Vec<Dial> {
+    let dial = |client| Dial {
+        client,
+        to: LISTENER.into(),
+        begun: 0,
+        ended: MILLISECOND,
+        end: DialEnd::Connected,
+    };
+    vec![dial(0), dial(1)]
 }
 
 fn plan() -> Plan {
