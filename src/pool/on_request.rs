@@ -185,12 +185,19 @@ impl Pool {
             if let Some(stream) = request.stream() {
                 self.unbind(index, stream.connection.backend);
             }
-            let outcome = match request.state {
-                RequestState::Responding { .. } => Outcome::CutShort,
-                RequestState::Waiting | RequestState::Sent { .. } | RequestState::Free { .. } => {
-                    Outcome::Rejected(Rejection::ShuttingDown)
+            // The attempt that is cut has evidence of its own, as at other deadlines.
+            let (outcome, evidence) = match request.state {
+                RequestState::Responding { .. } => {
+                    (Outcome::CutShort, Some(Evidence::Responding))
+                }
+                RequestState::Sent { .. } => {
+                    (Outcome::Rejected(Rejection::ShuttingDown), Some(Evidence::Unknown))
+                }
+                RequestState::Waiting | RequestState::Free { .. } => {
+                    (Outcome::Rejected(Rejection::ShuttingDown), request.evidence)
                 }
             };
+            self.requests.get_mut(index).evidence = evidence;
             self.end_request(index, outcome);
             start = index + 1;
         }

@@ -125,17 +125,20 @@ impl Model {
             self.request_unbound(backend, index);
         }
         match phase {
-            RequestPhase::Sent(stream) if !over => {
+            RequestPhase::Sent(stream) => {
                 self.request_mut(index).evidence = Some(Evidence::Unknown);
-                // A stalled body has no known cause.
-                if !stalled {
+                // A stalled body has no known cause, and a shutdown says nothing of the backend.
+                if !stalled && !over {
                     self.backend_failed(now, stream.connection.backend, of_trial_request);
                 }
             }
-            RequestPhase::Responding(_) if !over => {
+            RequestPhase::Responding(_) => {
                 self.request_mut(index).evidence = Some(Evidence::Responding);
             }
-            _ => {}
+            RequestPhase::Waiting
+            | RequestPhase::None
+            | RequestPhase::Ending(_)
+            | RequestPhase::PendingOutcome { .. } => {}
         }
         self.part_from_stream(now, phase, over)
     }
