@@ -6,6 +6,7 @@
 //! | `run` | one run: from a plan to a verdict |
 //! | `settings`, `host`, `operator` | the proxy's configuration, its machine, its operator |
 //! | `situation` | what the operator wants of the process, at each time |
+//! | `orders` | the plan's names of what pools order |
 //! | `pools` | the proxy's pools, each judged at every fact |
 //! | `cast`, `peers` | the clients and backends of a plan |
 //! | `network` | the network of bytes: connections, listeners, and what happens to them |
@@ -28,6 +29,7 @@ pub(crate) mod judges;
 pub(crate) mod ledger;
 pub(crate) mod network;
 mod operator;
+mod orders;
 pub(crate) mod peers;
 mod pools;
 pub(crate) mod records;

@@ -187,9 +187,7 @@ impl Pool {
             }
             // The attempt that is cut has evidence of its own, as at other deadlines.
             let (outcome, evidence) = match request.state {
-                RequestState::Responding { .. } => {
-                    (Outcome::CutShort, Some(Evidence::Responding))
-                }
+                RequestState::Responding { .. } => (Outcome::CutShort, Some(Evidence::Responding)),
                 RequestState::Sent { .. } => {
                     (Outcome::Rejected(Rejection::ShuttingDown), Some(Evidence::Unknown))
                 }

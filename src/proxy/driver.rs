@@ -302,6 +302,7 @@ impl Driver {
         let handled = core.pool.handle(self.clock.now(), input);
         let result = match handled {
             Handled::Accepted(request) => {
+                seams::name_request(&core.pool, request, &head.parts.uri);
                 let since = Cell::new(self.clock.now());
                 let live = DriverRequest { generation: request.generation, orders, head, since };
                 let place = request.index as usize;

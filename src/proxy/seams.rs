@@ -32,7 +32,7 @@ use sockets as system;
 pub use system::{
     DrivenPool, Listener, ListeningSocket, NetworkStream, Signals, WorkerThread, accept, adopt,
     certificate_clock, check_unused, close_listener, connect, crypto_provider, drive, entropy,
-    file_stamp, listen, read_file, resolve, start_worker, wall_clock,
+    file_stamp, listen, name_request, read_file, resolve, start_worker, wall_clock,
 };
 
 use crate::pool::Instant;

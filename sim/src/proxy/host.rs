@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use baton::pool::{Handled, Input, Instant, Output, Pool, Setting};
+use baton::pool::{Handled, Input, Instant, Output, Pool, RequestId, Setting};
 use baton::proxy::seams::simulated::{Accept, ListeningSocket, LocalFuture, NetworkStream, System};
 use baton::proxy::seams::{FileStamp, Signal};
 use rustls::crypto::CryptoProvider;
@@ -20,7 +20,9 @@ use rustls::time_provider::TimeProvider;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::hub::Hub;
-use super::network::{Listening, Network};
+use super::ledger::request_of;
+use super::network::{Key, Listening, Network};
+use super::orders::Orders;
 use super::peers::tls;
 use super::pools::Pools;
 use crate::draw::Domain;
@@ -53,6 +55,9 @@ pub(crate) struct Machine {
     polls: Cell<u64>,
     entropy_drawn: Cell<u64>,
     pools: Rc<Pools>,
+    orders: Rc<RefCell<Orders>>,
+    /// The task that was polled last.
+    polled: Cell<u64>,
 }
 
 impl Machine {
@@ -77,6 +82,8 @@ impl Machine {
             polls: Cell::new(0),
             entropy_drawn: Cell::new(0),
             pools: Rc::clone(pools),
+            orders: Rc::default(),
+            polled: Cell::new(0),
         })
     }
 
@@ -144,7 +151,14 @@ impl System for Machine {
 
     fn connect(&self, address: SocketAddr) -> LocalFuture<io::Result<NetworkStream>> {
         let (network, from) = (Rc::clone(&self.network), self.address);
-        Box::pin(async move { network.connect(from, address).await.map(NetworkStream::new) })
+        let (orders, task) = (Rc::clone(&self.orders), self.polled.get());
+        Box::pin(async move {
+            let stream = network.connect(from, address).await?;
+            if let Key::Backend(backend, number) = stream.key() {
+                orders.borrow_mut().connected(task, backend, number);
+            }
+            Ok(NetworkStream::new(stream))
+        })
     }
 
     fn listen(&self, address: SocketAddr) -> io::Result<ListeningSocket> {
@@ -211,11 +225,13 @@ impl System for Machine {
         let number = self.tasks_started.get();
         self.tasks_started.set(number + 1);
         self.tasks.borrow_mut().insert(number, name);
+        self.orders.borrow_mut().task_starts(number);
         number
     }
 
     fn delays_poll(&self, task: u64, poll: u64) -> bool {
         self.polls.set(self.polls.get() + 1);
+        self.polled.set(task);
         assert!(!self.is_endless(), "no end after {POLLS_MAX} polls: something repeats forever");
         let percent = u64::from(self.hub.plan.wire.delayed_polls_percent);
         percent > 0 && self.hub.draws.between(Domain::Polls, task, poll, 0, 99) < percent
@@ -223,6 +239,7 @@ impl System for Machine {
 
     fn task_ends(&self, task: u64) {
         self.tasks.borrow_mut().remove(&task);
+        self.orders.borrow_mut().task_ends(task);
     }
 
     fn pool_starts(&self, worker: usize, cluster: &str, core: &mut Pool) -> u64 {
@@ -249,6 +266,19 @@ impl System for Machine {
         orders: &mut Vec<Output>,
     ) -> Handled {
         self.pools.reconfigure(self.hub.now(), pool, core, now, settings, orders)
+    }
+
+    fn request_named(&self, pool: u64, request: RequestId, path: &str) {
+        if let Some(id) = request_of(path) {
+            self.orders.borrow_mut().named(pool, request, id);
+        }
+    }
+
+    fn order_taken(&self, pool: u64, order: Output) {
+        let ordered = self.orders.borrow_mut().taken(pool, order);
+        if let Some((stream, request)) = ordered {
+            self.hub.stream_ordered(stream, request);
+        }
     }
 
     fn pool_ends(&self, pool: u64, core: &Pool) {

@@ -52,6 +52,8 @@ pub(crate) struct Hub {
     early: RefCell<BTreeMap<Target, Vec<Order>>>,
     /// Directives that took effect, by their index.
     injected: RefCell<Vec<(u64, usize)>>,
+    /// The requests of streams that pools have ordered, by backend, connection and stream.
+    ordered: RefCell<BTreeMap<(u16, u32, u32), u32>>,
     healed: Cell<bool>,
     healing: Notify,
     /// Delays drawn so far.
@@ -75,6 +77,7 @@ impl Hub {
             mailboxes: RefCell::default(),
             early: RefCell::default(),
             injected: RefCell::default(),
+            ordered: RefCell::default(),
             healed: Cell::new(false),
             healing: Notify::new(),
             delays: Cell::new(0),
@@ -126,6 +129,18 @@ impl Hub {
         self.plan.directives.iter().any(|directive| directive.when == when)
     }
 
+    /// A pool has ordered a stream for a request; its head is not written yet.
+    pub(crate) fn stream_ordered(
+        self: &Rc<Self>,
+        (backend, connection, stream): (u16, u32, u32),
+        request: u32,
+    ) {
+        self.ordered.borrow_mut().insert((backend, connection, stream), request);
+        let (moment, target) = (Moment::Ordered, Target::Stream(backend, connection, stream));
+        self.reached(When::Stream { backend, connection, stream, moment }, target);
+        self.reached(When::Request { request, moment }, target);
+    }
+
     /// A directive takes effect, unless faults have stopped.
     fn inject(&self, index: usize, target: Target) {
         if !self.healed.get() {
@@ -157,6 +172,9 @@ impl Hub {
             _ if is_for_client(order.act) => match (order.target, stream) {
                 (Target::Stream(..), Some((backend, connection, stream))) => {
                     let request = self.ledger.request_on(backend, connection, stream);
+                    let ordered = self.ordered.borrow();
+                    let place = (backend, connection, stream);
+                    let request = request.or_else(|| ordered.get(&place).copied());
                     request.map_or(order.target, Target::Request)
                 }
                 _ => order.target,

@@ -22,7 +22,7 @@ use rustls::time_provider::TimeProvider;
 use tokio::task::LocalSet;
 
 use super::answers::{FileStamp, Signal};
-use crate::pool::{Handled, Input, Instant, Output, Pool, Setting};
+use crate::pool::{Handled, Input, Instant, Output, Pool, RequestId, Setting};
 
 mod stream;
 
@@ -113,6 +113,12 @@ pub trait System {
         settings: &[Setting],
         orders: &mut Vec<Output>,
     ) -> Handled;
+
+    /// A request of a pool is the one for this path.
+    fn request_named(&self, pool: u64, request: RequestId, path: &str);
+
+    /// An order of a pool is about to be carried out.
+    fn order_taken(&self, pool: u64, order: Output);
 
     /// A pool has ended.
     fn pool_ends(&self, pool: u64, core: &Pool);
@@ -330,8 +336,15 @@ impl DrivenPool {
 
     /// As [`Pool::poll_output`].
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.orders.pop_front()
+        let order = self.orders.pop_front()?;
+        system().order_taken(self.number, order);
+        Some(order)
     }
+}
+
+/// Shows the system which request of a client a pool's request is.
+pub fn name_request(pool: &DrivenPool, request: RequestId, target: &http::Uri) {
+    system().request_named(pool.number, request, target.path());
 }
 
 impl Deref for DrivenPool {

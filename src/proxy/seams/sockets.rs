@@ -22,7 +22,7 @@ use tokio::signal::unix::{self, SignalKind};
 use tokio::task::LocalSet;
 
 use super::answers::{FileStamp, Signal};
-use crate::pool::Pool;
+use crate::pool::{Pool, RequestId};
 use crate::proxy::limits::{self, LISTEN_BACKLOG, TCP_KEEPALIVE_INTERVAL, TCP_KEEPALIVE_TIME};
 
 /// A TCP connection, dialled or accepted.
@@ -150,6 +150,9 @@ pub type DrivenPool = Pool;
 pub fn drive(pool: Pool, _worker: usize, _cluster: &str) -> DrivenPool {
     pool
 }
+
+/// Shows the system which request of a client a pool's request is; a real one does not look.
+pub fn name_request(_pool: &DrivenPool, _request: RequestId, _target: &http::Uri) {}
 
 /// The cryptography of TLS.
 #[must_use]
