@@ -75,6 +75,10 @@ pub enum Domain {
     Cuts = 33,
     /// Order of events of the proxy's network at the same instant.
     Simultaneous = 34,
+    /// Rare things inside the proxy; see `seams::buggify`.
+    Rare = 60,
+    /// Short reads and writes of the proxy's sockets.
+    Short = 61,
     /// Entropy of the simulated system; see `outside`.
     Outside = 90,
 }

@@ -6,6 +6,7 @@
 //! | `run` | one run: from a plan to a verdict |
 //! | `settings`, `host`, `operator` | the proxy's configuration, its machine, its operator |
 //! | `situation` | what the operator wants of the process, at each time |
+//! | `short` | sockets of the proxy that read and write less than they could |
 //! | `orders` | the plan's names of what pools order |
 //! | `pools` | the proxy's pools, each judged at every fact |
 //! | `cast`, `peers` | the clients and backends of a plan |
@@ -35,4 +36,5 @@ mod pools;
 pub(crate) mod records;
 pub(crate) mod run;
 pub(crate) mod settings;
+mod short;
 mod situation;

@@ -13,6 +13,8 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use super::seams::{self, Point};
+
 struct Shared<T> {
     items: VecDeque<T>,
     /// The waker of the task that waits for the next item.
@@ -93,6 +95,10 @@ impl<T> Receiver<T> {
     /// Polls for the next item; `None` if the channel is empty and closed.
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<T>> {
         let mut shared = self.0.borrow_mut();
+        if !shared.items.is_empty() && seams::buggify(Point::LateItem) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if let Some(item) = shared.items.pop_front() {
             return Poll::Ready(Some(item));
         }

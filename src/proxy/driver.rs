@@ -21,7 +21,7 @@ use super::health_check::{self, HealthCheckFound, HealthChecker};
 use super::metrics::ClusterMetrics;
 use super::operator::Drains;
 use super::relay::{RequestHead, RequestOrder};
-use super::seams::{self, Clock, DrivenPool};
+use super::seams::{self, Clock, DrivenPool, Point};
 use super::telemetry::Telemetry;
 use super::tls::BackendTls;
 use super::upstream::{self, AttemptOrder, ConnectionOrder, NewAttempt};
@@ -429,6 +429,12 @@ impl Driver {
         }
     }
 
+    /// The time in the middle between now and another time.
+    fn half_way(&self, at: Instant) -> Instant {
+        let now = self.clock.now();
+        now.after(at.since(now) / 2)
+    }
+
     async fn keep_time(self: Rc<Self>) {
         loop {
             let next = self.core.borrow().pool.poll_timeout();
@@ -439,6 +445,7 @@ impl Driver {
             match next {
                 Some((at, reason)) if at <= self.clock.now() => self.time_passed(reason),
                 Some((at, _)) => {
+                    let at = if seams::buggify(Point::EarlyTimer) { self.half_way(at) } else { at };
                     tokio::select! {
                         biased;
                         () = self.timer_changed.notified() => {}

@@ -8,11 +8,14 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::limits::{UNREAD_BYTES_MAX, UNREAD_PIECE_BYTES};
+use super::seams::{self, Point};
 
 /// The unread bytes of one connection.
 #[derive(Debug, Default)]
 pub struct Unread {
     discarded: usize,
+    /// True if the next piece has room for one byte only.
+    small: bool,
 }
 
 impl Unread {
@@ -25,7 +28,8 @@ impl Unread {
     ) -> Poll<()> {
         while self.discarded < UNREAD_BYTES_MAX {
             let mut piece = [0; UNREAD_PIECE_BYTES];
-            let mut piece = ReadBuf::new(&mut piece);
+            let room = if self.small { 1 } else { UNREAD_PIECE_BYTES };
+            let mut piece = ReadBuf::new(&mut piece[..room]);
             let polled = Pin::new(&mut *io).poll_read(context, &mut piece);
             if ready!(polled).is_err() || piece.filled().is_empty() {
                 // A later call must not read again.
@@ -33,6 +37,7 @@ impl Unread {
                 break;
             }
             self.discarded += piece.filled().len();
+            self.small = seams::buggify(Point::SmallBuffer);
         }
         Poll::Ready(())
     }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use tokio::task::AbortHandle;
 
-pub use answers::{FileStamp, Signal};
+pub use answers::{FileStamp, Point, Signal};
 #[cfg(feature = "simulation")]
 use simulated as system;
 #[cfg(not(feature = "simulation"))]
@@ -31,8 +31,8 @@ use sockets as system;
 
 pub use system::{
     DrivenPool, Listener, ListeningSocket, NetworkStream, Signals, WorkerThread, accept, adopt,
-    certificate_clock, check_unused, close_listener, connect, crypto_provider, drive, entropy,
-    file_stamp, listen, name_request, read_file, resolve, start_worker, wall_clock,
+    buggify, certificate_clock, check_unused, close_listener, connect, crypto_provider, drive,
+    entropy, file_stamp, listen, name_request, read_file, resolve, start_worker, wall_clock,
 };
 
 use crate::pool::Instant;

@@ -39,6 +39,7 @@ pub(super) fn add(plan: &mut Plan, profile: Profile) {
     plan.wire = WirePlan {
         workers: stream.pick(&[1, 1, 1, 2, 3]),
         tls: stream.chance(10),
+        rare_percent: rare_percent(&draws, calm),
         delayed_polls_percent: if stream.chance(50) { stream.pick(&[1, 5, 20, 50]) } else { 0 },
         clients: (0..stream.between(1, 4)).map(|_| client(&mut stream)).collect(),
     };
@@ -59,6 +60,12 @@ pub(super) fn add(plan: &mut Plan, profile: Profile) {
     if !calm {
         add_faults(plan, &draws, profile);
     }
+}
+
+/// How often rare things happen. The draw is apart, as it is younger than the others.
+fn rare_percent(draws: &Draws, calm: bool) -> u8 {
+    let mut stream = draws.stream(Domain::WirePlan, 2);
+    if !calm && stream.chance(30) { stream.pick(&[1, 5, 20, 50]) } else { 0 }
 }
 
 fn client(stream: &mut RandomStream) -> ClientPlan {

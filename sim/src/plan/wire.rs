@@ -16,6 +16,9 @@ pub struct WirePlan {
     pub tls: bool,
     /// The share of the polls of tasks that are delayed once, in percent.
     pub delayed_polls_percent: u8,
+    /// The share of rare things that are made to happen where the shell or its sockets allow it,
+    /// in percent: late orders, early timers, short reads and writes, small buffers.
+    pub rare_percent: u8,
     /// The clients. Without any there is one that speaks HTTP/1.1.
     pub clients: Vec<ClientPlan>,
 }

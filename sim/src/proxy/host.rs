@@ -14,18 +14,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton::pool::{Handled, Input, Instant, Output, Pool, RequestId, Setting};
 use baton::proxy::seams::simulated::{Accept, ListeningSocket, LocalFuture, NetworkStream, System};
-use baton::proxy::seams::{FileStamp, Signal};
+use baton::proxy::seams::{FileStamp, Point, Signal};
 use rustls::crypto::CryptoProvider;
 use rustls::time_provider::TimeProvider;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::hub::Hub;
 use super::ledger::request_of;
-use super::network::{Key, Listening, Network};
+use super::network::{Key, Listening, Network, Stream};
 use super::orders::Orders;
 use super::peers::tls;
 use super::pools::Pools;
-use crate::draw::Domain;
+use super::short::Short;
+use crate::draw::{Domain, Draws};
 use crate::outside::EPOCH_S;
 
 /// A run with more polls of tasks than this is considered endless.
@@ -58,6 +59,9 @@ pub(crate) struct Machine {
     orders: Rc<RefCell<Orders>>,
     /// The task that was polled last.
     polled: Cell<u64>,
+    sockets: Sockets,
+    /// How often each place was asked whether something rare is to happen there.
+    rare: RefCell<BTreeMap<u64, u64>>,
 }
 
 impl Machine {
@@ -84,6 +88,12 @@ impl Machine {
             pools: Rc::clone(pools),
             orders: Rc::default(),
             polled: Cell::new(0),
+            sockets: Sockets {
+                draws: hub.draws,
+                percent: hub.plan.wire.rare_percent,
+                opened: Rc::default(),
+            },
+            rare: RefCell::default(),
         })
     }
 
@@ -122,7 +132,26 @@ impl Machine {
     }
 }
 
-struct Accepting(Rc<Listening>);
+/// The sockets of the proxy, some of which read and write less than they could.
+#[derive(Clone)]
+struct Sockets {
+    draws: Draws,
+    percent: u8,
+    opened: Rc<Cell<u64>>,
+}
+
+impl Sockets {
+    fn open(&self, stream: Stream) -> NetworkStream {
+        let number = self.opened.get();
+        self.opened.set(number + 1);
+        if self.percent == 0 {
+            return NetworkStream::new(stream);
+        }
+        NetworkStream::new(Short::new(stream, self.draws, self.percent, number))
+    }
+}
+
+struct Accepting(Rc<Listening>, Sockets);
 
 impl Accept for Accepting {
     fn local_address(&self) -> SocketAddr {
@@ -134,12 +163,12 @@ impl Accept for Accepting {
         context: &mut Context<'_>,
     ) -> Poll<io::Result<(NetworkStream, SocketAddr)>> {
         let accepted = self.0.poll_accept(context);
-        accepted.map_ok(|(stream, peer)| (NetworkStream::new(stream), peer))
+        accepted.map_ok(|(stream, peer)| (self.1.open(stream), peer))
     }
 
     fn close(&self) -> Vec<(NetworkStream, SocketAddr)> {
         let waiting = self.0.close();
-        waiting.into_iter().map(|(stream, peer)| (NetworkStream::new(stream), peer)).collect()
+        waiting.into_iter().map(|(stream, peer)| (self.1.open(stream), peer)).collect()
     }
 }
 
@@ -152,18 +181,19 @@ impl System for Machine {
     fn connect(&self, address: SocketAddr) -> LocalFuture<io::Result<NetworkStream>> {
         let (network, from) = (Rc::clone(&self.network), self.address);
         let (orders, task) = (Rc::clone(&self.orders), self.polled.get());
+        let sockets = self.sockets.clone();
         Box::pin(async move {
             let stream = network.connect(from, address).await?;
             if let Key::Backend(backend, number) = stream.key() {
                 orders.borrow_mut().connected(task, backend, number);
             }
-            Ok(NetworkStream::new(stream))
+            Ok(sockets.open(stream))
         })
     }
 
     fn listen(&self, address: SocketAddr) -> io::Result<ListeningSocket> {
         let listening = self.network.listen(address)?;
-        Ok(ListeningSocket::new(Accepting(Rc::new(listening))))
+        Ok(ListeningSocket::new(Accepting(Rc::new(listening), self.sockets.clone())))
     }
 
     fn check_unused(&self, address: SocketAddr) -> io::Result<()> {
@@ -240,6 +270,17 @@ impl System for Machine {
     fn task_ends(&self, task: u64) {
         self.tasks.borrow_mut().remove(&task);
         self.orders.borrow_mut().task_ends(task);
+    }
+
+    fn buggify(&self, point: Point) -> bool {
+        let percent = u64::from(self.hub.plan.wire.rare_percent);
+        if percent == 0 {
+            return false;
+        }
+        let mut rare = self.rare.borrow_mut();
+        let asked = rare.entry(point as u64).or_default();
+        *asked += 1;
+        self.hub.draws.between(Domain::Rare, point as u64, *asked, 0, 99) < percent
     }
 
     fn pool_starts(&self, worker: usize, cluster: &str, core: &mut Pool) -> u64 {

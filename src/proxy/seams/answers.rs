@@ -15,6 +15,20 @@ pub struct FileStamp {
     pub nanoseconds: i64,
 }
 
+/// A place in the shell where a simulated system can make something rare happen often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// An item of a channel is taken at a later poll than it could be: what happens between an
+    /// order and its execution happens then.
+    LateItem,
+    /// A timer fires before its time and must be armed again.
+    EarlyTimer,
+    /// The consumer of DATA frames runs after each of them.
+    FewFrames,
+    /// A buffer has room for one byte.
+    SmallBuffer,
+}
+
 /// The meaning of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {

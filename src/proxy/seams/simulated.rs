@@ -21,7 +21,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::time_provider::TimeProvider;
 use tokio::task::LocalSet;
 
-use super::answers::{FileStamp, Signal};
+use super::answers::{FileStamp, Point, Signal};
 use crate::pool::{Handled, Input, Instant, Output, Pool, RequestId, Setting};
 
 mod stream;
@@ -90,6 +90,9 @@ pub trait System {
 
     /// A task has ended or was dropped.
     fn task_ends(&self, task: u64);
+
+    /// Returns true if something rare is to happen at this place of the shell.
+    fn buggify(&self, point: Point) -> bool;
 
     /// A pool starts. Returns its number.
     fn pool_starts(&self, worker: usize, cluster: &str, core: &mut Pool) -> u64;
@@ -340,6 +343,12 @@ impl DrivenPool {
         system().order_taken(self.number, order);
         Some(order)
     }
+}
+
+/// True if something rare happens here because the simulator wants it.
+#[must_use]
+pub fn buggify(point: Point) -> bool {
+    system().buggify(point)
 }
 
 /// Shows the system which request of a client a pool's request is.

@@ -21,7 +21,7 @@ use tokio::runtime;
 use tokio::signal::unix::{self, SignalKind};
 use tokio::task::LocalSet;
 
-use super::answers::{FileStamp, Signal};
+use super::answers::{FileStamp, Point, Signal};
 use crate::pool::{Pool, RequestId};
 use crate::proxy::limits::{self, LISTEN_BACKLOG, TCP_KEEPALIVE_INTERVAL, TCP_KEEPALIVE_TIME};
 
@@ -149,6 +149,13 @@ pub type DrivenPool = Pool;
 #[must_use]
 pub fn drive(pool: Pool, _worker: usize, _cluster: &str) -> DrivenPool {
     pool
+}
+
+/// True if something rare happens here because the simulator wants it: never on a real system.
+#[inline(always)]
+#[must_use]
+pub const fn buggify(_point: Point) -> bool {
+    false
 }
 
 /// Shows the system which request of a client a pool's request is; a real one does not look.
