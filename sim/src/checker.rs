@@ -83,6 +83,8 @@ baton::words! {
         Metrics = "metrics",
         /// Reloads, listeners, certificates and shutdowns are what the operator has ordered.
         Operation = "operation",
+        /// A name is dialled as RFC 8305 says, and no dial outlives the race.
+        Addresses = "addresses",
     }
 }
 

@@ -1,6 +1,7 @@
 //! The families of faults: what peers, networks, clients and the shell can do to a pool. F1 to F24
 //! are the faults behind production bugs of HTTP/2 pools; the X families affect the whole process.
 
+mod addresses;
 mod generate;
 mod inject;
 mod operation;
@@ -83,6 +84,9 @@ baton::words! {
         /// An operator who opens, closes and moves listeners, renews certificates, makes mistakes
         /// and stops the process twice. Only in the proxy's world.
         Operation = "X7 operation",
+        /// Names whose addresses change, and with them those that answer. Only in the proxy's
+        /// world.
+        Addresses = "X8 addresses",
     }
 
     /// Workloads for `--profile`.
@@ -102,7 +106,7 @@ impl Family {
     /// True if only the world of the proxy has these faults: they are about bytes or files.
     #[must_use]
     pub fn is_about_bytes(self) -> bool {
-        matches!(self, Self::SplitFrames | Self::Wire | Self::Operation)
+        matches!(self, Self::SplitFrames | Self::Wire | Self::Operation | Self::Addresses)
     }
 
     /// True if only the world of the pool has these faults: they are about the order of facts,

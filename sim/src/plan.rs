@@ -16,8 +16,8 @@ pub use crate::plan::pool::{PoolPlan, StrategyPlan};
 pub use crate::plan::process::{CertificateFiles, ProcessAct, Wrong};
 pub use crate::plan::text::{read, write};
 pub use crate::plan::wire::{
-    BackendWire, ClientPlan, ClientProtocol, Direction, Framing, REPLAY_BUFFER_BYTES, RequestWire,
-    WireEffect, WirePlan,
+    ADDRESSES_MAX, Address, BackendWire, ClientPlan, ClientProtocol, Direction, Framing,
+    REPLAY_BUFFER_BYTES, RequestWire, WireEffect, WirePlan,
 };
 
 mod bounds;

@@ -6,6 +6,7 @@
 //! | `run` | one run: from a plan to a verdict |
 //! | `settings`, `host`, `operator` | the proxy's configuration, its machine, its operator |
 //! | `situation` | what the operator wants of the process, at each time |
+//! | `races` | the proxy's dials of names |
 //! | `short` | sockets of the proxy that read and write less than they could |
 //! | `orders` | the plan's names of what pools order |
 //! | `pools` | the proxy's pools, each judged at every fact |
@@ -33,6 +34,7 @@ mod operator;
 mod orders;
 pub(crate) mod peers;
 mod pools;
+mod races;
 pub(crate) mod records;
 pub(crate) mod run;
 pub(crate) mod settings;

@@ -171,6 +171,7 @@ impl Search {
     fn simplify_network(&mut self) {
         let at_once = |most_us| Span { least_us: most_us, most_us };
         self.change(|plan| plan.network.ties = Ties::Fifo);
+        self.change(|plan| plan.wire.rare_percent = 0);
         self.change(|plan| plan.network.timer = at_once(0));
         self.change(|plan| plan.network.shell = at_once(0));
         self.change(|plan| plan.network.wire = at_once(1_000));
@@ -197,6 +198,7 @@ impl Search {
             wire: self.best.backends[index].wire,
         };
         self.change(|plan| plan.backends[index] = plain);
+        self.change(|plan| plan.backends[index].wire.name = Default::default());
         self.change(|plan| plan.backends[index].http1 = false);
         self.change(|plan| plan.backends[index].max_streams = None);
         self.change(|plan| plan.backends[index].settings_late_us = None);

@@ -147,7 +147,7 @@ type Injection = Vec<(When, u64, Act)>;
 /// The directives of one fault of a family, usually one.
 fn inject(family: Family, aim: &mut Aim<'_>) -> Injection {
     match family {
-        Family::SplitFrames | Family::Wire | Family::Operation => {
+        Family::SplitFrames | Family::Wire | Family::Operation | Family::Addresses => {
             unreachable!("only the proxy's world has bytes and files")
         }
         Family::SilentDrop => one(

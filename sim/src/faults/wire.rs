@@ -2,7 +2,7 @@
 //! the faults of bytes. The draws are apart from those of the rest of the plan, so that a seed
 //! means the same requests, backends and faults in both worlds.
 
-use super::{Family, Profile, operation};
+use super::{Family, Profile, addresses, operation};
 use crate::draw::{Domain, Draws, RandomStream};
 use crate::plan::{
     Act, BackendWire, ClientPlan, ClientProtocol, Direction, Directive, Framing, Plan, RequestPlan,
@@ -47,7 +47,8 @@ pub(super) fn add(plan: &mut Plan, profile: Profile) {
     for (index, backend) in plan.backends.iter_mut().enumerate() {
         let mut stream = draws.stream(Domain::WirePlan, 1_000 + index as u64);
         let window = stream.pick(&[0, 0, 1, 100, 10_000, 1_000_000]);
-        backend.wire = BackendWire { by_library, window };
+        let name = addresses::name(&draws, index as u64, calm);
+        backend.wire = BackendWire { by_library, window, name };
     }
     let windows = plan.backends.iter().map(|backend| backend.wire.window);
     let least = windows.filter(|window| *window > 0).min().unwrap_or(u32::MAX);
@@ -129,6 +130,7 @@ fn add_faults(plan: &mut Plan, draws: &Draws, profile: Profile) {
         plan.origin.push_str(&format!(" {}", Family::Operation.code()));
         operation::add(plan, &mut stream);
     }
+    addresses::add(plan, &mut draws.stream(Domain::Faults, Family::Addresses as u64));
 }
 
 fn directive(plan: &Plan, family: Family, stream: &mut RandomStream) -> Directive {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Act, BackendPlan, Health, Plan};
+use baton::proxy::limits::CONNECTION_ATTEMPT_DELAY;
+
+use super::{Act, Address, BackendPlan, Health, Plan};
 
 impl Plan {
     /// The longest time that anything may take once faults have stopped, in nanoseconds, computed
@@ -71,7 +73,18 @@ impl Plan {
     }
 
     fn dial_us(&self) -> u64 {
-        self.network.dial.most_us + 4 * self.trip_us()
+        self.network.dial.most_us + 4 * self.trip_us() + self.race_us()
+    }
+
+    /// The longest time that the dial of a name takes until the one of an address that lives
+    /// begins: each one before it costs one delay at most (RFC 8305, 5).
+    fn race_us(&self) -> u64 {
+        let delay = micros(CONNECTION_ATTEMPT_DELAY) + 1_000;
+        let dead = self.backends.iter().map(|backend| {
+            let listed = backend.wire.name.iter().filter(|address| **address != Address::None);
+            listed.take_while(|address| **address != Address::Lives).count() as u64
+        });
+        dead.max().unwrap_or(0) * delay
     }
 
     /// True if the timeouts leave time for dials, the first of them to `broken` backends.

@@ -435,7 +435,7 @@ impl Act {
                 | WireEffect::Vanish
                 | WireEffect::NoCloseNotify => {}
             },
-            Self::Process { act } => act.visit(time),
+            Self::Process { act } => act.visit(backend, time),
             Self::HoldReports { for_us: one } | Self::ClockForward { by_us: one } => time(one),
             Self::LateTimers { by_us, for_us } | Self::ClockBack { by_us, for_us } => {
                 time(by_us);

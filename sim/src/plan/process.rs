@@ -3,6 +3,8 @@
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
+use super::wire::{ADDRESSES_MAX, Address};
+
 /// What an operator does with the process or its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +42,14 @@ pub enum ProcessAct {
         /// Duration.
         for_us: u64,
     },
+    /// Resolvers list other addresses for the name of a backend, if it has one, and these answer
+    /// dials as they are to from now on.
+    Name {
+        /// The backend.
+        backend: u16,
+        /// The addresses.
+        addresses: [Address; ADDRESSES_MAX],
+    },
 }
 
 /// The contents of the files of a certificate and its key.
@@ -69,9 +79,14 @@ pub enum Wrong {
 }
 
 impl ProcessAct {
-    /// Calls `time` for each of its times.
-    pub(super) fn visit(&mut self, mut time: impl FnMut(&mut u64)) {
+    /// Calls `backend` for the backend that the act names, and `time` for each of its times.
+    pub(super) fn visit(
+        &mut self,
+        mut backend: impl FnMut(&mut u16),
+        mut time: impl FnMut(&mut u64),
+    ) {
         match self {
+            Self::Name { backend: named, .. } => backend(named),
             Self::Certificate { key_after_us: one, .. }
             | Self::WrongConfiguration { for_us: one, .. } => time(one),
             Self::OpenListener { .. } | Self::CloseListener { .. } | Self::MoveListener { .. } => {}

@@ -1,6 +1,6 @@
 //! The text format of a plan, and its errors.
 
-use super::{Act, FORMAT, Plan};
+use super::{Act, Address, FORMAT, Plan};
 
 /// Reads a plan.
 ///
@@ -67,6 +67,9 @@ impl Plan {
             expect(span.least_us <= span.most_us && span.most_us <= MOST_US, &text)?;
         }
         for backend in &self.backends {
+            let wire = backend.wire;
+            let reachable = !wire.has_name() || wire.name.contains(&Address::Lives);
+            expect(reachable, "backends: expected names with an address that lives")?;
             for span in [backend.work, backend.body] {
                 let holds = span.least_us <= span.most_us && span.most_us <= MOST_US;
                 expect(holds, "backends: expected spans with least_us <= most_us <= an hour")?;

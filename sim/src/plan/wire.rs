@@ -56,6 +56,34 @@ pub struct BackendWire {
     pub by_library: bool,
     /// The initial window of its streams, in bytes; 0 means 65 535.
     pub window: u32,
+    /// The addresses of its name, in the order in which a resolver lists them. Without any the
+    /// proxy has its address, and no name.
+    pub name: [Address; ADDRESSES_MAX],
+}
+
+impl BackendWire {
+    /// True if the backend is a name.
+    #[must_use]
+    pub fn has_name(&self) -> bool {
+        self.name.iter().any(|address| *address != Address::None)
+    }
+}
+
+/// The number of addresses that a name may have.
+pub const ADDRESSES_MAX: usize = 4;
+
+/// A place in the list of addresses of a name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+pub enum Address {
+    /// There is none.
+    #[default]
+    None,
+    /// The backend accepts there.
+    Lives,
+    /// Dials are refused.
+    Refuses,
+    /// Dials get no answer.
+    Silent,
 }
 
 /// A request and its response on the wire.

@@ -25,6 +25,7 @@ use super::network::{Key, Listening, Network, Stream};
 use super::orders::Orders;
 use super::peers::tls;
 use super::pools::Pools;
+use super::races::{Dialling, Race, Races};
 use super::short::Short;
 use crate::draw::{Domain, Draws};
 use crate::outside::EPOCH_S;
@@ -60,6 +61,7 @@ pub(crate) struct Machine {
     /// The task that was polled last.
     polled: Cell<u64>,
     sockets: Sockets,
+    races: Rc<RefCell<Races>>,
     /// How often each place was asked whether something rare is to happen there.
     rare: RefCell<BTreeMap<u64, u64>>,
 }
@@ -93,6 +95,7 @@ impl Machine {
                 percent: hub.plan.wire.rare_percent,
                 opened: Rc::default(),
             },
+            races: Rc::default(),
             rare: RefCell::default(),
         })
     }
@@ -109,6 +112,11 @@ impl Machine {
         self.sent.borrow_mut().push((self.hub.now(), signal));
         // The receiver lives as long as the machine.
         let _ = self.signals.send(signal);
+    }
+
+    /// The dials of names.
+    pub(crate) fn races(&self) -> Vec<Race> {
+        self.races.borrow().all()
     }
 
     /// The signals that were sent to the proxy, each with its time.
@@ -174,16 +182,28 @@ impl Accept for Accepting {
 
 impl System for Machine {
     fn resolve(&self, host: &str, port: u16) -> LocalFuture<io::Result<Vec<SocketAddr>>> {
-        let (network, host) = (Rc::clone(&self.network), host.to_owned());
-        Box::pin(async move { network.resolve(&host, port).await })
+        let (network, hub) = (Rc::clone(&self.network), Rc::clone(&self.hub));
+        let (races, task, name) = (Rc::clone(&self.races), self.polled.get(), host.to_owned());
+        Box::pin(async move {
+            let addresses = network.resolve(&name, port).await?;
+            if name.parse::<IpAddr>().is_err() {
+                let (resolved, addresses) = (hub.now(), addresses.clone());
+                let race = Race { name, resolved, addresses, dials: Vec::new() };
+                races.borrow_mut().resolved(task, race);
+            }
+            Ok(addresses)
+        })
     }
 
     fn connect(&self, address: SocketAddr) -> LocalFuture<io::Result<NetworkStream>> {
         let (network, from) = (Rc::clone(&self.network), self.address);
         let (orders, task) = (Rc::clone(&self.orders), self.polled.get());
         let sockets = self.sockets.clone();
+        let dialling = Dialling::begin(&self.hub, &self.races, task, address);
         Box::pin(async move {
-            let stream = network.connect(from, address).await?;
+            let connected = network.connect(from, address).await;
+            dialling.end(connected.is_ok());
+            let stream = connected?;
             if let Key::Backend(backend, number) = stream.key() {
                 orders.borrow_mut().connected(task, backend, number);
             }
@@ -270,6 +290,7 @@ impl System for Machine {
     fn task_ends(&self, task: u64) {
         self.tasks.borrow_mut().remove(&task);
         self.orders.borrow_mut().task_ends(task);
+        self.races.borrow_mut().task_ends(task);
     }
 
     fn buggify(&self, point: Point) -> bool {

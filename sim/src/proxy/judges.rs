@@ -10,6 +10,7 @@
 //! | `log` | the other lines of the log |
 //! | `metrics` | counters and gauges against a recount |
 //! | `operation` | reloads, listeners, certificates, the order to stop |
+//! | `addresses` | dials of names with several addresses |
 //! | `case` | the records of a run, by request |
 //! | `line`, `fields`, `exposition` | readers of the log and of the metrics |
 
@@ -17,6 +18,7 @@ use super::records::Records;
 use crate::checker::Verdict;
 use case::Case;
 
+mod addresses;
 mod attempts;
 mod case;
 mod client;
@@ -43,5 +45,6 @@ pub(crate) fn judge(records: &Records) -> Verdict {
     log_lines::judge(&case)?;
     log::judge(&case)?;
     metrics::judge(&case)?;
-    operation::judge(&case)
+    operation::judge(&case)?;
+    addresses::judge(&case)
 }

@@ -32,7 +32,7 @@ use self::state::{Event, Id, Shared, State};
 use super::exact;
 use super::hub::{Hub, Order};
 use crate::draw::Domain;
-use crate::plan::{Act, Direction, WireEffect};
+use crate::plan::{Act, Direction, ProcessAct, WireEffect};
 
 mod closing;
 mod connection;
@@ -226,6 +226,10 @@ impl Network {
                 let reach = if hangs { Reach::Silent } else { Reach::Refuses };
                 let host = Host::Backend(backend);
                 self.shared.with(|state| state.cut_off_host(host, reach, Some(for_us)));
+                true
+            }
+            (Act::Process { act: ProcessAct::Name { backend, addresses } }, _) => {
+                self.shared.with(|state| state.hosts.list(backend, addresses));
                 true
             }
             (act, Some(key)) => self.act(key, act),

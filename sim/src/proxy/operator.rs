@@ -133,6 +133,8 @@ impl Operator {
                 self.change_files(Files::wanted(files), key_after_us);
             }
             ProcessAct::WrongConfiguration { wrong, for_us } => self.err(wrong, for_us),
+            // The network's.
+            ProcessAct::Name { .. } => {}
         }
     }
 
@@ -259,8 +261,8 @@ impl Operator {
 
     /// Gives an order about a backend through the admin interface.
     async fn order(&self, order: &str, backend: u16, more: &str) -> Option<Reply> {
-        let address = settings::backend_address(backend);
-        self.ask("POST", &format!("/{order}?backend={address}&{more}")).await
+        let authority = settings::backend_authority(&self.hub.plan, backend);
+        self.ask("POST", &format!("/{order}?backend={authority}&{more}")).await
     }
 
     /// Sends a request to the admin interface; `None` if the proxy does not answer.

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use baton::proxy::seams::Signal;
 
 use super::hub::Hub;
+use super::races::Race;
 use super::situation::Situations;
 
 /// The records of a run.
@@ -28,6 +29,8 @@ pub(crate) struct Records {
     pub(crate) signals: Vec<(u64, Signal)>,
     /// What the operator wanted of it.
     pub(crate) situations: Situations,
+    /// Its dials of names.
+    pub(crate) races: Vec<Race>,
     /// Tasks of the proxy that had not ended when it had.
     pub(crate) tasks_left: Vec<&'static str>,
     /// Pools that had not ended when it had.

@@ -293,6 +293,7 @@ impl Scene {
             ended_at: self.ended_at.get(),
             signals: self.machine.signals(),
             situations: self.operator.situations(),
+            races: self.machine.races(),
             tasks_left: self.machine.tasks_left(),
             pools_left: self.pools.alive(),
             network_left: self.network.open_at(Host::Proxy),

@@ -64,6 +64,26 @@ fn changes_files(plan: &Plan) -> bool {
     })
 }
 
+/// An address of a backend's name, by its place in the list.
+pub(crate) fn named_address(backend: u16, place: usize) -> IpAddr {
+    let [high, low] = backend.to_be_bytes();
+    IpAddr::from([10, 10 + place as u8, high, low])
+}
+
+/// The name of a backend.
+pub(crate) fn backend_name(backend: u16) -> String {
+    format!("backend-{backend}.test")
+}
+
+/// Host and port of a backend in the configuration: its name, if it has one.
+pub(crate) fn backend_authority(plan: &Plan, backend: u16) -> String {
+    let address = backend_address(backend);
+    if !plan.backends[usize::from(backend)].wire.has_name() {
+        return address.to_string();
+    }
+    format!("{}:{}", backend_name(backend), address.port())
+}
+
 /// The configuration with these backends, each with its weight.
 pub(crate) fn config(plan: &Plan, backends: &[(u16, u16)]) -> ProxyConfig {
     let tls = UpstreamTlsSettings {
@@ -81,7 +101,7 @@ pub(crate) fn config(plan: &Plan, backends: &[(u16, u16)]) -> ProxyConfig {
             (false, true) => "http",
             (false, false) => "h2c",
         };
-        let url = format!("{scheme}://{}", backend_address(*backend));
+        let url = format!("{scheme}://{}", backend_authority(plan, *backend));
         let url = url.parse().expect("an address is a URL's host and port");
         BackendSettings { url, weight: *weight, tls: tls.clone() }
     };

@@ -8,7 +8,7 @@ use crate::checker::{Invariant, Violation, fail};
 use crate::plan::{Act, ClientProtocol, Direction, Health, Plan, RequestPlan, When, WireEffect};
 use crate::proxy::ledger::{Execution, RECOVERY, Received, request_of};
 use crate::proxy::records::Records;
-use crate::proxy::settings::backend_address;
+use crate::proxy::settings::backend_authority;
 
 /// A run with everything that is known of it.
 pub(super) struct Case<'a> {
@@ -325,6 +325,6 @@ impl<'a> Case<'a> {
     pub(super) fn backend(&self, name: &str) -> Option<u16> {
         let (_, address) = name.split_once("://")?;
         let backends = 0..self.plan.backends.len() as u16;
-        backends.into_iter().find(|backend| backend_address(*backend).to_string() == address)
+        backends.into_iter().find(|backend| backend_authority(self.plan, *backend) == address)
     }
 }

@@ -224,6 +224,9 @@ impl State {
     /// Faults stop: from now on backends can be reached as the plan says.
     pub(crate) fn heal(&mut self) {
         let hub = std::rc::Rc::clone(&self.hub);
+        for (backend, of) in hub.plan.backends.iter().enumerate() {
+            self.hosts.list(backend as u16, of.wire.name);
+        }
         for (backend, health) in hub.plan.heal.backends.iter().enumerate() {
             let host = Host::Backend(backend as u16);
             match health {

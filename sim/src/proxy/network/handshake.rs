@@ -125,7 +125,8 @@ impl State {
             _ => {
                 let hosts = &self.hosts;
                 let covers = |ip: IpAddr| hosts.owner(ip) == hosts.owner(to.ip());
-                match self.listeners.turn(to, covers) {
+                let at = SocketAddr::new(hosts.listens_at(to.ip()), to.port());
+                match self.listeners.turn(at, covers) {
                     None => Answer::Refused,
                     Some(listener) if self.listeners.reserve(listener) => {
                         if let Some(connection) = self.connection(id) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::key::Host;
-use crate::plan::Plan;
+use crate::plan::{ADDRESSES_MAX, Address, Plan};
 use crate::proxy::settings;
 
 /// How an address answers a dial.
@@ -37,6 +37,8 @@ pub(crate) struct HostState {
 #[derive(Debug)]
 pub(crate) struct Hosts {
     owners: BTreeMap<IpAddr, Host>,
+    /// Further addresses of backends, and the one that they listen on.
+    aliases: BTreeMap<IpAddr, IpAddr>,
     names: BTreeMap<String, Vec<IpAddr>>,
     reach: BTreeMap<IpAddr, Reach>,
     states: BTreeMap<Host, HostState>,
@@ -59,8 +61,38 @@ impl Hosts {
         for client in 0..=u8::MAX {
             owners.insert(client_address(client), Host::Client(client));
         }
-        let (names, reach, states) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { owners, names, reach, states, resolved: 0 }
+        let (aliases, names, reach, states) = Default::default();
+        let mut hosts = Self { owners, aliases, names, reach, states, resolved: 0 };
+        for (backend, of) in plan.backends.iter().enumerate() {
+            hosts.list(backend as u16, of.wire.name);
+        }
+        hosts
+    }
+
+    /// Resolvers list these addresses for the name of a backend from now on.
+    pub(crate) fn list(&mut self, backend: u16, addresses: [Address; ADDRESSES_MAX]) {
+        let mut listed = Vec::new();
+        for (place, address) in addresses.into_iter().enumerate() {
+            let reach = match address {
+                Address::None => continue,
+                Address::Lives => Reach::Open,
+                Address::Refuses => Reach::Refuses,
+                Address::Silent => Reach::Silent,
+            };
+            let ip = settings::named_address(backend, place);
+            self.owners.insert(ip, Host::Backend(backend));
+            self.aliases.insert(ip, settings::backend_address(backend).ip());
+            self.reach.insert(ip, reach);
+            listed.push(ip);
+        }
+        if !listed.is_empty() {
+            self.names.insert(settings::backend_name(backend), listed);
+        }
+    }
+
+    /// The address that a host listens on for dials of another one of its addresses.
+    pub(crate) fn listens_at(&self, address: IpAddr) -> IpAddr {
+        self.aliases.get(&address).copied().unwrap_or(address)
     }
 
     /// Gives a host a further address.

@@ -18,6 +18,7 @@ use crate::plan::{
 use crate::proxy::content::{Body, Seen};
 use crate::proxy::hub::Hub;
 use crate::proxy::ledger::{Answer, Dial, DialEnd, End, Execution, Received, trailer};
+use crate::proxy::races::Race;
 use crate::proxy::records::Records;
 use crate::proxy::settings::LISTENER;
 use crate::proxy::situation::Situations;
@@ -42,6 +43,7 @@ pub(super) struct Scene {
     pub(super) signals: Vec<(u64, Signal)>,
     pub(super) situations: Situations,
     pub(super) dials: Vec<Dial>,
+    pub(super) races: Vec<Race>,
     pub(super) tasks_left: Vec<&'static str>,
     pub(super) pools_left: u64,
     pub(super) network_left: Vec<String>,
@@ -66,6 +68,7 @@ impl Scene {
             signals: Vec::new(),
             situations: Situations::default(),
             dials: dials(),
+            races: Vec::new(),
             tasks_left: Vec::new(),
             pools_left: 0,
             network_left: Vec::new(),
@@ -144,6 +147,7 @@ impl Scene {
             ended_at: self.ended_at,
             signals: self.signals.clone(),
             situations: self.situations.clone(),
+            races: self.races.clone(),
             tasks_left: self.tasks_left.clone(),
             pools_left: self.pools_left,
             network_left: self.network_left.clone(),
