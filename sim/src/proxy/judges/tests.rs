@@ -7,6 +7,7 @@ use scene::{MILLISECOND, Scene};
 mod ends;
 mod logs;
 mod messages;
+mod operation;
 mod scene;
 
 /// A change of a good run, and what must be found: the invariant, and a part of the message.

@@ -64,8 +64,8 @@ impl Scene {
             metrics: metrics(),
             pools: "[]",
             ended_in_time: true,
-            ended_at: None,
-            signals: Vec::new(),
+            ended_at: Some(101 * SECOND),
+            signals: vec![(101 * SECOND, Signal::Stop)],
             situations: Situations::default(),
             dials: dials(),
             races: Vec::new(),
@@ -383,6 +383,7 @@ fn lines() -> Vec<(u64, Value)> {
                 "upload_ms": 2.0,
             }),
         ),
+        (MILLISECOND, json!({"message": "listening", "address": "10.0.0.1:80"})),
         (50 * SECOND, about("connection closed", at(second, 0))),
         (101 * SECOND, json!({"level": "INFO", "message": "draining", "requests": 0})),
     ]
