@@ -152,7 +152,7 @@ fn listeners(case: &Case<'_>) -> Verdict {
 }
 
 /// Changed files are noticed: two looks in a row must find them the same, and each signal in
-/// between begins the watch anew.
+/// between restarts the watch.
 fn files(case: &Case<'_>) -> Verdict {
     if !case.plan.wire.tls {
         return Ok(());
