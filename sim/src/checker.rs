@@ -85,6 +85,9 @@ baton::words! {
         Operation = "operation",
         /// A name is dialled as RFC 8305 says, and no dial outlives the race.
         Addresses = "addresses",
+        /// The proxy's memory is within the bound that follows from what it has open, and nothing
+        /// of it is left at the end.
+        Memory = "memory",
     }
 }
 

@@ -87,6 +87,8 @@ baton::words! {
         /// Names whose addresses change, and with them those that answer. Only in the proxy's
         /// world.
         Addresses = "X8 addresses",
+        /// Bodies larger than all buffers, whose readers stop. Only in the proxy's world.
+        Hoard = "X9 hoard",
     }
 
     /// Workloads for `--profile`.
@@ -106,7 +108,10 @@ impl Family {
     /// True if only the world of the proxy has these faults: they are about bytes or files.
     #[must_use]
     pub fn is_about_bytes(self) -> bool {
-        matches!(self, Self::SplitFrames | Self::Wire | Self::Operation | Self::Addresses)
+        matches!(
+            self,
+            Self::SplitFrames | Self::Wire | Self::Operation | Self::Addresses | Self::Hoard
+        )
     }
 
     /// True if only the world of the pool has these faults: they are about the order of facts,

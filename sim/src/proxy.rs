@@ -10,6 +10,7 @@
 //! | `short` | sockets of the proxy that read and write less than they could |
 //! | `orders` | the plan's names of what pools order |
 //! | `pools` | the proxy's pools, each judged at every fact |
+//! | `bounds` | the bounds of the proxy's memory |
 //! | `cast`, `peers` | the clients and backends of a plan |
 //! | `network` | the network of bytes: connections, listeners, and what happens to them |
 //! | `agenda`, `exact` | simulated time, to the nanosecond |
@@ -21,6 +22,7 @@
 
 pub(crate) mod agenda;
 mod ask;
+mod bounds;
 pub(crate) mod capture;
 mod cast;
 pub(crate) mod content;

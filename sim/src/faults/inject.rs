@@ -147,7 +147,11 @@ type Injection = Vec<(When, u64, Act)>;
 /// The directives of one fault of a family, usually one.
 fn inject(family: Family, aim: &mut Aim<'_>) -> Injection {
     match family {
-        Family::SplitFrames | Family::Wire | Family::Operation | Family::Addresses => {
+        Family::SplitFrames
+        | Family::Wire
+        | Family::Operation
+        | Family::Addresses
+        | Family::Hoard => {
             unreachable!("only the proxy's world has bytes and files")
         }
         Family::SilentDrop => one(

@@ -5,8 +5,8 @@
 use super::{Family, Profile, addresses, operation};
 use crate::draw::{Domain, Draws, RandomStream};
 use crate::plan::{
-    Act, BackendWire, ClientPlan, ClientProtocol, Direction, Directive, Framing, Plan, RequestPlan,
-    RequestWire, When, WireEffect, WirePlan, WorldName,
+    Act, BackendWire, ClientPlan, ClientProtocol, Direction, Directive, Framing, Moment, Plan,
+    RequestPlan, RequestWire, When, WireEffect, WirePlan, WorldName,
 };
 
 /// The largest numbers of requests, of which a plan draws one: each request costs the work of a
@@ -17,6 +17,10 @@ const REQUESTS_MAX: [usize; 5] = [8, 12, 12, 20, 40];
 const SMALL_BODY_BYTES: u64 = crate::plan::REPLAY_BUFFER_BYTES as u64;
 /// Bytes of the largest bodies: more than the buffers on their way.
 const LARGE_BODY_BYTES: u64 = 80_000;
+/// Bytes of a body that is larger than all buffers of the proxy.
+const HOARD_BYTES: u32 = 4 << 20;
+/// The share of plans with such bodies, in percent.
+const HOARDS_PERCENT: u64 = 2;
 /// The largest number of pieces that one body is written in.
 const PIECES_MAX: u32 = 20;
 /// The largest number of windows, or of full buffers of the network, that one body takes. Each
@@ -59,6 +63,7 @@ pub(super) fn add(plan: &mut Plan, profile: Profile) {
         *body = (*body).min(least.saturating_mul(ROUNDS_MAX));
     }
     if !calm {
+        add_hoard(plan, &draws, profile, least);
         add_faults(plan, &draws, profile);
     }
 }
@@ -100,6 +105,39 @@ fn message(request: &RequestPlan, stream: &mut RandomStream) -> RequestWire {
         framing: stream.pick(&[Framing::Length, Framing::Length, Framing::Chunked, Framing::Close]),
         answer_trailers: stream.chance(20),
         piece_bytes: stream.pick(&[0, 1, 7, 100, 1_000, 16_384]).max(least),
+    }
+}
+
+/// In some plans bodies are larger than all buffers of the proxy, and their readers stop. They go
+/// on only if faults stop before the client has enough of it.
+fn add_hoard(plan: &mut Plan, draws: &Draws, profile: Profile, least_window: u32) {
+    let family = Family::Hoard;
+    let mut stream = draws.stream(Domain::Faults, family as u64);
+    if !stream.chance(if profile == Profile::Storm { 10 } else { HOARDS_PERCENT }) {
+        return;
+    }
+    plan.origin.push_str(&format!(" {}", family.code()));
+    let enough_us = stream.wide(100_000, 20_000_000);
+    let upload = stream.chance(50) && least_window >= HOARD_BYTES / ROUNDS_MAX;
+    for _ in 0..stream.between(1, 3) {
+        let index = stream.below(plan.requests.len() as u64) as usize;
+        let planned = &mut plan.requests[index];
+        let request = planned.id;
+        planned.wire.piece_bytes = u16::MAX;
+        let (moment, stop) = if upload {
+            let body_us = planned.body_us.unwrap_or(0).min(10_000);
+            (planned.body_us, planned.outgrows_buffer) = (Some(body_us), true);
+            planned.wire.body_bytes = HOARD_BYTES;
+            let stops = [Act::StopReading { for_us: None }, Act::StarveUpload { for_us: None }];
+            (Moment::Read, stream.pick(&stops))
+        } else {
+            planned.wire.answer_bytes = HOARD_BYTES;
+            (Moment::Answered, Act::ClientStopsReading { for_us: None })
+        };
+        let when = When::Request { request, moment };
+        for (after_us, act) in [(0, stop), (enough_us, Act::Cancel)] {
+            plan.directives.push(Directive { family, when, after_us, act });
+        }
     }
 }
 

@@ -28,6 +28,7 @@ use super::pools::Pools;
 use super::races::{Dialling, Race, Races};
 use super::short::Short;
 use crate::draw::{Domain, Draws};
+use crate::memory::uncharged;
 use crate::outside::EPOCH_S;
 
 /// A run with more polls of tasks than this is considered endless.
@@ -184,14 +185,18 @@ impl System for Machine {
     fn resolve(&self, host: &str, port: u16) -> LocalFuture<io::Result<Vec<SocketAddr>>> {
         let (network, hub) = (Rc::clone(&self.network), Rc::clone(&self.hub));
         let (races, task, name) = (Rc::clone(&self.races), self.polled.get(), host.to_owned());
-        Box::pin(async move {
-            let addresses = network.resolve(&name, port).await?;
-            if name.parse::<IpAddr>().is_err() {
-                let (resolved, addresses) = (hub.now(), addresses.clone());
-                let race = Race { name, resolved, addresses, dials: Vec::new() };
-                races.borrow_mut().resolved(task, race);
-            }
-            Ok(addresses)
+        uncharged(|| {
+            Box::pin(async move {
+                let addresses = network.resolve(&name, port).await?;
+                if name.parse::<IpAddr>().is_err() {
+                    uncharged(|| {
+                        let (resolved, addresses) = (hub.now(), addresses.clone());
+                        let race = Race { name, resolved, addresses, dials: Vec::new() };
+                        races.borrow_mut().resolved(task, race);
+                    });
+                }
+                Ok(addresses)
+            })
         })
     }
 
@@ -199,21 +204,25 @@ impl System for Machine {
         let (network, from) = (Rc::clone(&self.network), self.address);
         let (orders, task) = (Rc::clone(&self.orders), self.polled.get());
         let sockets = self.sockets.clone();
-        let dialling = Dialling::begin(&self.hub, &self.races, task, address);
-        Box::pin(async move {
-            let connected = network.connect(from, address).await;
-            dialling.end(connected.is_ok());
-            let stream = connected?;
-            if let Key::Backend(backend, number) = stream.key() {
-                orders.borrow_mut().connected(task, backend, number);
-            }
-            Ok(sockets.open(stream))
+        uncharged(|| {
+            let dialling = Dialling::begin(&self.hub, &self.races, task, address);
+            Box::pin(async move {
+                let connected = network.connect(from, address).await;
+                dialling.end(connected.is_ok());
+                let stream = connected?;
+                if let Key::Backend(backend, number) = stream.key() {
+                    uncharged(|| orders.borrow_mut().connected(task, backend, number));
+                }
+                Ok(sockets.open(stream))
+            })
         })
     }
 
     fn listen(&self, address: SocketAddr) -> io::Result<ListeningSocket> {
-        let listening = self.network.listen(address)?;
-        Ok(ListeningSocket::new(Accepting(Rc::new(listening), self.sockets.clone())))
+        uncharged(|| {
+            let listening = self.network.listen(address)?;
+            Ok(ListeningSocket::new(Accepting(Rc::new(listening), self.sockets.clone())))
+        })
     }
 
     fn check_unused(&self, address: SocketAddr) -> io::Result<()> {
@@ -227,7 +236,7 @@ impl System for Machine {
     }
 
     fn crypto_provider(&self) -> Arc<CryptoProvider> {
-        tls::provider()
+        uncharged(tls::provider)
     }
 
     fn certificate_clock(&self) -> Arc<dyn TimeProvider> {
@@ -265,17 +274,21 @@ impl System for Machine {
     }
 
     fn write_lines(&self, _file: Option<&Path>, lines: &[u8]) {
-        let text = String::from_utf8_lossy(lines);
-        let now = self.hub.now();
-        let lines = text.lines().map(|line| (now, line.to_owned()));
-        self.lines.borrow_mut().extend(lines);
+        uncharged(|| {
+            let text = String::from_utf8_lossy(lines);
+            let now = self.hub.now();
+            let lines = text.lines().map(|line| (now, line.to_owned()));
+            self.lines.borrow_mut().extend(lines);
+        });
     }
 
     fn task_starts(&self, name: &'static str) -> u64 {
         let number = self.tasks_started.get();
         self.tasks_started.set(number + 1);
-        self.tasks.borrow_mut().insert(number, name);
-        self.orders.borrow_mut().task_starts(number);
+        uncharged(|| {
+            self.tasks.borrow_mut().insert(number, name);
+            self.orders.borrow_mut().task_starts(number);
+        });
         number
     }
 
@@ -305,7 +318,7 @@ impl System for Machine {
     }
 
     fn pool_starts(&self, worker: usize, cluster: &str, core: &mut Pool) -> u64 {
-        self.pools.start(worker, cluster, core)
+        uncharged(|| self.pools.start(worker, cluster, core))
     }
 
     fn step(
@@ -316,7 +329,7 @@ impl System for Machine {
         input: Input,
         orders: &mut Vec<Output>,
     ) -> Handled {
-        self.pools.step(self.hub.now(), pool, core, now, input, orders)
+        uncharged(|| self.pools.step(self.hub.now(), pool, core, now, input, orders))
     }
 
     fn reconfigure(
@@ -327,23 +340,25 @@ impl System for Machine {
         settings: &[Setting],
         orders: &mut Vec<Output>,
     ) -> Handled {
-        self.pools.reconfigure(self.hub.now(), pool, core, now, settings, orders)
+        uncharged(|| self.pools.reconfigure(self.hub.now(), pool, core, now, settings, orders))
     }
 
     fn request_named(&self, pool: u64, request: RequestId, path: &str) {
         if let Some(id) = request_of(path) {
-            self.orders.borrow_mut().named(pool, request, id);
+            uncharged(|| self.orders.borrow_mut().named(pool, request, id));
         }
     }
 
     fn order_taken(&self, pool: u64, order: Output) {
-        let ordered = self.orders.borrow_mut().taken(pool, order);
-        if let Some((stream, request)) = ordered {
-            self.hub.stream_ordered(stream, request);
-        }
+        uncharged(|| {
+            let ordered = self.orders.borrow_mut().taken(pool, order);
+            if let Some((stream, request)) = ordered {
+                self.hub.stream_ordered(stream, request);
+            }
+        });
     }
 
     fn pool_ends(&self, pool: u64, core: &Pool) {
-        self.pools.end(pool, core);
+        uncharged(|| self.pools.end(pool, core));
     }
 }

@@ -202,6 +202,11 @@ impl Ledger {
         self.received.borrow_mut().push((request, received));
     }
 
+    /// The number of requests that were begun and have not ended for their clients.
+    pub(crate) fn open(&self) -> u64 {
+        (self.begun.borrow().len() - self.received.borrow().len()) as u64
+    }
+
     /// Notes that a client could not send a request: it got no connection.
     pub(crate) fn not_sent(&self, request: u32, at: u64) {
         self.not_sent.borrow_mut().push((request, at));

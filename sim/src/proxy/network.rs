@@ -56,6 +56,7 @@ mod transfer;
 pub(crate) use hosts::{Reach, client_address};
 pub(crate) use key::{Host, Key};
 pub(crate) use listening::Listening;
+pub(crate) use state::Held;
 pub(crate) use stream::Stream;
 pub(crate) use tap::{Content, Observer, Packet, Point};
 
@@ -250,6 +251,11 @@ impl Network {
     /// A hash of all that was delivered, with its times. With TLS only lengths count.
     pub(crate) fn hash(&self) -> u64 {
         self.shared.with(|state| state.tap.hash())
+    }
+
+    /// The numbers of connections that processes of the proxy's machine have.
+    pub(crate) fn held(&self) -> Held {
+        self.shared.with(|state| state.held)
     }
 
     /// The listeners and connections that the processes of a host have open.

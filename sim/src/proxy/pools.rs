@@ -134,6 +134,11 @@ impl Pools {
         self.alive.get()
     }
 
+    /// Requests that have not ended for their pools.
+    pub(crate) fn live(&self) -> u64 {
+        self.judged.borrow().iter().map(|judged| u64::from(judged.checker.live())).sum()
+    }
+
     /// Notes that an invariant does not hold, unless one did not hold before.
     pub(crate) fn violate(&self, violation: Violation) {
         self.violation.borrow_mut().get_or_insert(violation);

@@ -15,6 +15,7 @@ use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::timeout;
 
 use super::ask::ask;
+use super::bounds::{self, Bounds};
 use super::capture::{Capture, Segment};
 use super::cast::Cast;
 use super::exact::{self, sleep};
@@ -29,6 +30,7 @@ use super::records::Records;
 use super::{judges, ledger, settings};
 use crate::checker::{Invariant, Violation};
 use crate::coverage::Coverage;
+use crate::memory;
 use crate::outside::{self, Inside, Tripwire};
 use crate::panics;
 use crate::plan::{Act, Directive, Health, Plan, When};
@@ -62,16 +64,36 @@ pub(crate) fn run(
     coverage: &mut Coverage,
     trace: &mut Trace,
 ) -> Ended {
+    let (mut ended, left) = run_once(plan, tripwire, capture, coverage, trace);
+    if ended.violation.is_none() && left.is_some() {
+        // What a library makes once, in the first run that needs it, is not left by a second one.
+        let (coverage, trace) = (&mut Coverage::default(), &mut Trace::hash_only());
+        ended.violation = run_once(plan, Tripwire::Count, None, coverage, trace).1;
+    }
+    ended
+}
+
+/// Runs a plan. Returns also the violation that memory is left of the run, if it is.
+fn run_once(
+    plan: &Plan,
+    tripwire: Tripwire,
+    capture: Option<Rc<RefCell<Capture>>>,
+    coverage: &mut Coverage,
+    trace: &mut Trace,
+) -> (Ended, Option<Violation>) {
     let pools = Pools::new(plan.pool.generations, std::mem::take(coverage), std::mem::take(trace));
     let inside = Inside::enter(plan.seed, tripwire);
+    let charged = memory::Charged::begin();
     let scene = Scene::play(plan.clone(), capture, Rc::clone(&pools));
     let mut ended = exact::run_with(outside::follow_clock, scene);
+    let left = bounds::left();
+    drop(charged);
     if let Some(reached) = inside.leave().reached.first() {
         let (invariant, what) = (Invariant::NothingFromOutside, reached.to_string());
         ended.violation.get_or_insert(Violation { invariant, what });
     }
     (*coverage, *trace) = pools.take();
-    ended
+    (ended, left)
 }
 
 /// A run, and everything in it.
@@ -81,6 +103,7 @@ struct Scene {
     machine: Rc<Machine>,
     operator: Rc<Operator>,
     pools: Rc<Pools>,
+    bounds: Rc<Bounds>,
     cast: Cast,
     healed_at: Cell<u64>,
     recovered: Cell<Option<bool>>,
@@ -104,7 +127,9 @@ impl Scene {
         let _logging = tracing::subscriber::set_default(log::subscriber(tracing::Level::INFO));
         let operator = Operator::new(&hub, &network, &machine);
         let cast = Cast::new(&hub, &network);
+        let bounds = Bounds::new(&hub, &network, &pools);
         let scene = Rc::new(Self {
+            bounds,
             hub,
             network,
             machine,
@@ -136,9 +161,11 @@ impl Scene {
     fn start_proxy(&self) -> JoinHandle<bool> {
         let (config, source) = self.operator.source();
         let (hub, ended_at) = (Rc::clone(&self.hub), Rc::clone(&self.ended_at));
+        let bounds = Rc::clone(&self.bounds);
         tokio::task::spawn_local(async move {
             let tasks = LocalSet::new();
-            let ended = tasks.run_until(supervise(config, source)).await.is_ok();
+            let work = tasks.run_until(supervise(config, source));
+            let ended = memory::Work::new(work, move || bounds.look()).await.is_ok();
             ended_at.set(Some(hub.now()));
             ended
         })

@@ -14,6 +14,7 @@ use super::key::{Key, Side};
 use super::listeners::Listeners;
 use super::tap::{Content, Packet, Point, Tap};
 use crate::draw::Domain;
+use crate::memory;
 use crate::plan::{Span, When};
 use crate::proxy::agenda::{Agenda, Place};
 use crate::proxy::exact::Alarm;
@@ -77,6 +78,8 @@ pub(crate) struct State {
     alarm_at: u64,
     /// The tasks that wake once the state is free.
     pub(crate) woken: Vec<Waker>,
+    /// Connections that processes of the proxy's machine have.
+    pub(crate) held: Held,
     /// Moments that were reached, to be reported.
     pub(crate) moments: Vec<(When, Target)>,
 }
@@ -97,6 +100,7 @@ impl State {
             alarm: Alarm::default(),
             alarm_at: u64::MAX,
             woken: Vec::new(),
+            held: Held::default(),
             moments: Vec::new(),
         }
     }
@@ -187,6 +191,34 @@ pub(crate) fn show(
     });
 }
 
+/// Numbers of connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) clients: u64,
+    pub(crate) backends: u64,
+    pub(crate) others: u64,
+}
+
+impl Held {
+    /// The number of connections of a kind.
+    pub(crate) fn of(&mut self, key: Key) -> &mut u64 {
+        match key {
+            Key::Client(..) => &mut self.clients,
+            Key::Backend(..) => &mut self.backends,
+            Key::Other(_) => &mut self.others,
+        }
+    }
+
+    /// The larger number of each kind.
+    pub(crate) fn max(self, other: Self) -> Self {
+        Self {
+            clients: self.clients.max(other.clients),
+            backends: self.backends.max(other.backends),
+            others: self.others.max(other.others),
+        }
+    }
+}
+
 /// The state, shared by all handles.
 #[derive(Clone)]
 pub(crate) struct Shared(Rc<RefCell<State>>);
@@ -198,6 +230,10 @@ impl Shared {
 
     /// Uses the state, then wakes those who wait for what has happened: a waker may do anything.
     pub(crate) fn with<R>(&self, use_it: impl FnOnce(&mut State) -> R) -> R {
+        memory::uncharged(|| self.with_uncharged(use_it))
+    }
+
+    fn with_uncharged<R>(&self, use_it: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.0.borrow_mut();
         let result = use_it(&mut state);
         let woken = std::mem::take(&mut state.woken);

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop::poll_proceed;
 
-use super::key::{Key, Side};
+use super::key::{Host, Key, Side};
 use super::state::{Id, Shared};
 
 /// An end of a TCP connection. Dropping it closes it.
@@ -18,16 +18,22 @@ pub(crate) struct Stream {
     side: Side,
     key: Key,
     peer: SocketAddr,
+    /// True if a process of the proxy's machine has it.
+    at_proxy: bool,
 }
 
 impl Stream {
     /// An end of a connection; `None` if it is no more.
     pub(crate) fn new(network: &Shared, id: Id, side: Side) -> Option<Self> {
-        let (key, peer) = network.with(|state| {
+        network.with(|state| {
             let connection = state.connection(id)?;
-            Some((connection.key, connection.ends[side.other() as usize].address))
-        })?;
-        Some(Self { network: network.clone(), id, side, key, peer })
+            let (key, peer) = (connection.key, connection.ends[side.other() as usize].address);
+            let at_proxy = connection.end(side).host == Host::Proxy;
+            if at_proxy {
+                *state.held.of(key) += 1;
+            }
+            Some(Self { network: network.clone(), id, side, key, peer, at_proxy })
+        })
     }
 
     /// The connection's name.
@@ -112,6 +118,11 @@ impl AsyncWrite for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.network.with(|state| state.detach(self.id, self.side));
+        self.network.with(|state| {
+            if self.at_proxy {
+                *state.held.of(self.key) -= 1;
+            }
+            state.detach(self.id, self.side);
+        });
     }
 }
