@@ -21,6 +21,8 @@ const LARGE_BODY_BYTES: u64 = 80_000;
 const HOARD_BYTES: u32 = 4 << 20;
 /// The share of plans with such bodies, in percent.
 const HOARDS_PERCENT: u64 = 2;
+/// The id of the first request with such a body.
+const HOARDER: u32 = 10_000;
 /// The largest number of pieces that one body is written in.
 const PIECES_MAX: u32 = 20;
 /// The largest number of windows, or of full buffers of the network, that one body takes. Each
@@ -63,7 +65,7 @@ pub(super) fn add(plan: &mut Plan, profile: Profile) {
         *body = (*body).min(least.saturating_mul(ROUNDS_MAX));
     }
     if !calm {
-        add_hoard(plan, &draws, profile, least);
+        add_hoard(plan, &draws, least);
         add_faults(plan, &draws, profile);
     }
 }
@@ -108,36 +110,49 @@ fn message(request: &RequestPlan, stream: &mut RandomStream) -> RequestWire {
     }
 }
 
-/// In some plans bodies are larger than all buffers of the proxy, and their readers stop. They go
-/// on only if faults stop before the client has enough of it.
-fn add_hoard(plan: &mut Plan, draws: &Draws, profile: Profile, least_window: u32) {
+/// Some plans get further requests whose bodies are larger than all buffers of the proxy, and whose
+/// readers stop. After a while the clients have enough of them.
+fn add_hoard(plan: &mut Plan, draws: &Draws, least_window: u32) {
     let family = Family::Hoard;
     let mut stream = draws.stream(Domain::Faults, family as u64);
-    if !stream.chance(if profile == Profile::Storm { 10 } else { HOARDS_PERCENT }) {
+    if !stream.chance(HOARDS_PERCENT) {
         return;
     }
     plan.origin.push_str(&format!(" {}", family.code()));
-    let enough_us = stream.wide(100_000, 20_000_000);
     let upload = stream.chance(50) && least_window >= HOARD_BYTES / ROUNDS_MAX;
-    for _ in 0..stream.between(1, 3) {
-        let index = stream.below(plan.requests.len() as u64) as usize;
-        let planned = &mut plan.requests[index];
-        let request = planned.id;
-        planned.wire.piece_bytes = u16::MAX;
-        let (moment, stop) = if upload {
-            let body_us = planned.body_us.unwrap_or(0).min(10_000);
-            (planned.body_us, planned.outgrows_buffer) = (Some(body_us), true);
-            planned.wire.body_bytes = HOARD_BYTES;
-            let stops = [Act::StopReading { for_us: None }, Act::StarveUpload { for_us: None }];
-            (Moment::Read, stream.pick(&stops))
-        } else {
-            planned.wire.answer_bytes = HOARD_BYTES;
-            (Moment::Answered, Act::ClientStopsReading { for_us: None })
+    for number in 0..stream.between(1, 3) {
+        let request = HOARDER + number as u32;
+        let at_us = stream.below(1_000_000);
+        let wire = RequestWire {
+            client: stream.below(12) as u8,
+            body_bytes: if upload { HOARD_BYTES } else { 0 },
+            chunked: stream.chance(40),
+            answer_bytes: if upload { 0 } else { HOARD_BYTES },
+            framing: stream.pick(&[Framing::Length, Framing::Chunked, Framing::Close]),
+            piece_bytes: u16::MAX,
+            ..RequestWire::default()
         };
-        let when = When::Request { request, moment };
+        plan.requests.push(RequestPlan {
+            id: request,
+            at_us,
+            idempotent: stream.chance(60),
+            body_us: upload.then_some(1_000),
+            outgrows_buffer: upload,
+            early_response: false,
+            informational: 0,
+            wire,
+        });
+        let stops = [Act::StopReading { for_us: None }, Act::StarveUpload { for_us: None }];
+        let (moment, stop) = match upload {
+            true => (Moment::Read, stream.pick(&stops)),
+            false => (Moment::Answered, Act::ClientStopsReading { for_us: None }),
+        };
+        let enough_us = stream.between(1_000_000, 4_000_000);
         for (after_us, act) in [(0, stop), (enough_us, Act::Cancel)] {
+            let when = When::Request { request, moment };
             plan.directives.push(Directive { family, when, after_us, act });
         }
+        plan.heal.at_us = plan.heal.at_us.max(at_us + 2 * enough_us);
     }
 }
 

@@ -8,11 +8,9 @@
 //! |---|--:|---|
 //! | the process | 256 | configuration, certificates, the text of an answer to the operator |
 //! | a pool | 192 | its tables; see `pool::limits` |
-//! | a client's connection | 256 | over HTTP/1.1 `HTTP1_BUFFER_BYTES` for each direction |
-//! | a backend's connection | 256 | the same; over HTTP/2 two frames of `BACKEND_FRAME_BYTES_MAX` for each |
-//! | another connection | 128 | the admin interface: the text of an answer |
-//! | a request, for its client | 256 | `STREAM_WINDOW_BYTES` of its body, `CLIENT_SEND_BUFFER_BYTES` of the answer |
-//! | a request, for its pool | 256 | `STREAM_WINDOW_BYTES` of the answer, the replay buffer and two frames of its body |
+//! | a connection | 128 | the tables and buffers that it keeps between requests: over HTTP/2 two frames of a backend |
+//! | a request, for its client | 256 | over HTTP/2 the window for its body and the send buffer for its answer, over HTTP/1.1 two buffers |
+//! | a request, for its pool | 256 | over HTTP/2 the window for its answer, and two frames of its body; over HTTP/1.1 two buffers |
 //!
 //! A request counts for its client until the client has its end, and for its pool until the pool has
 //! ended it: between the two, the proxy does not know what its client knows.
@@ -31,8 +29,7 @@ use crate::memory;
 const KIB: u64 = 1024;
 const PROCESS: u64 = 256 * KIB;
 const POOL: u64 = 192 * KIB;
-const CONNECTION: u64 = 256 * KIB;
-const OTHER: u64 = 128 * KIB;
+const CONNECTION: u64 = 128 * KIB;
 const FOR_CLIENT: u64 = 256 * KIB;
 const FOR_POOL: u64 = 256 * KIB;
 
@@ -65,8 +62,7 @@ impl Open {
         let Held { clients, backends, others } = self.held;
         PROCESS
             + POOL * self.pools
-            + CONNECTION * (clients + backends)
-            + OTHER * others
+            + CONNECTION * (clients + backends + others)
             + FOR_CLIENT * self.requests
             + FOR_POOL * self.live
     }
@@ -141,8 +137,9 @@ mod tests {
     fn the_table_is_that_of_the_limits() {
         let [frame, window] = [BACKEND_FRAME_BYTES_MAX, STREAM_WINDOW_BYTES].map(u64::from);
         let [buffer, sent] = [HTTP1_BUFFER_BYTES, CLIENT_SEND_BUFFER_BYTES].map(|size| size as u64);
-        assert_eq!((2 * buffer, 4 * frame), (CONNECTION, CONNECTION));
-        assert_eq!((window + sent, window + 2 * frame), (FOR_CLIENT, FOR_POOL));
+        assert_eq!(2 * frame, CONNECTION);
+        assert_eq!((window + sent, 2 * buffer), (FOR_CLIENT, FOR_CLIENT));
+        assert_eq!((window + 2 * frame, 2 * buffer), (FOR_POOL, FOR_POOL));
     }
 
     #[test]
@@ -151,7 +148,7 @@ mod tests {
         assert_eq!(open.bound(), (256 + 2 * 192) * KIB);
         open.held = Held { clients: 1, backends: 2, others: 1 };
         (open.requests, open.live) = (3, 4);
-        assert_eq!(open.bound(), (640 + 3 * 256 + 128 + 7 * 256) * KIB);
+        assert_eq!(open.bound(), (640 + 4 * 128 + 7 * 256) * KIB);
         assert_eq!(open.max(Open::default()), open);
         assert_eq!(Open::default().max(open), open);
     }
