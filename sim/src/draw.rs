@@ -79,6 +79,8 @@ pub enum Domain {
     Rare = 60,
     /// Short reads and writes of the proxy's sockets.
     Short = 61,
+    /// When the metrics of the proxy are read.
+    Scrapes = 60,
     /// Entropy of the simulated system; see `outside`.
     Outside = 90,
 }

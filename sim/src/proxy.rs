@@ -14,6 +14,7 @@
 //! | `cast`, `peers` | the clients and backends of a plan |
 //! | `network` | the network of bytes: connections, listeners, and what happens to them |
 //! | `agenda`, `exact` | simulated time, to the nanosecond |
+//! | `scrapes` | the metrics at moments of a run |
 //! | `hub` | the run as peers see it: moments, directives, what happened |
 //! | `capture` | what was on the wire, as a file for Wireshark |
 //! | `content`, `ledger` | the bodies of messages; what peers know of each request |
@@ -39,6 +40,7 @@ mod pools;
 mod races;
 pub(crate) mod records;
 pub(crate) mod run;
+mod scrapes;
 pub(crate) mod settings;
 mod short;
 mod situation;

@@ -11,6 +11,7 @@
 //! | `metrics` | counters and gauges against a recount |
 //! | `operation` | reloads, listeners, certificates, the order to stop |
 //! | `addresses` | dials of names with several addresses |
+//! | `gauges` | gauges at moments of the run against what there was |
 //! | `case` | the records of a run, by request |
 //! | `line`, `fields`, `exposition` | readers of the log and of the metrics |
 
@@ -25,6 +26,7 @@ mod client;
 mod end;
 mod exposition;
 mod fields;
+mod gauges;
 mod line;
 mod log;
 mod log_lines;
@@ -44,6 +46,7 @@ pub(crate) fn judge(records: &Records) -> Verdict {
     end::judge(&case)?;
     log_lines::judge(&case)?;
     log::judge(&case)?;
+    gauges::judge(&case)?;
     metrics::judge(&case)?;
     operation::judge(&case)?;
     addresses::judge(&case)

@@ -258,6 +258,16 @@ impl Network {
         self.shared.with(|state| state.held)
     }
 
+    /// Counts the connections that processes of the proxy's machine have from now on.
+    pub(crate) fn count_held(&self) {
+        self.shared.with(|state| state.counted = [state.held; 2]);
+    }
+
+    /// The least and the most of them since then.
+    pub(crate) fn counted_held(&self) -> [Held; 2] {
+        self.shared.with(|state| state.counted)
+    }
+
     /// The listeners and connections that the processes of a host have open.
     pub(crate) fn open_at(&self, host: Host) -> Vec<String> {
         self.shared.with(|state| state.open_at(host))

@@ -24,6 +24,8 @@ pub(crate) struct Pools {
     alive: Cell<u64>,
     coverage: RefCell<Coverage>,
     trace: RefCell<Trace>,
+    /// The least and the most requests that have not ended, since they were last counted.
+    live: Cell<[u64; 2]>,
     violation: RefCell<Option<Violation>>,
     violated: Notify,
 }
@@ -37,6 +39,7 @@ impl Pools {
             alive: Cell::new(0),
             coverage: RefCell::new(coverage),
             trace: RefCell::new(trace),
+            live: Cell::default(),
             violation: RefCell::new(None),
             violated: Notify::new(),
         })
@@ -82,6 +85,8 @@ impl Pools {
             let verdict = judged.checker.step(core, now, input, coverage, orders, seen);
             self.note(judged, verdict);
         }
+        let (live, [least, most]) = (self.live(), self.live.get());
+        self.live.set([least.min(live), most.max(live)]);
         answer.expect("the checker shows the pool's answer")
     }
 
@@ -137,6 +142,16 @@ impl Pools {
     /// Requests that have not ended for their pools.
     pub(crate) fn live(&self) -> u64 {
         self.judged.borrow().iter().map(|judged| u64::from(judged.checker.live())).sum()
+    }
+
+    /// Counts the requests that have not ended from now on.
+    pub(crate) fn count_live(&self) {
+        self.live.set([self.live(); 2]);
+    }
+
+    /// The least and the most of them since then.
+    pub(crate) fn counted_live(&self) -> [u64; 2] {
+        self.live.get()
     }
 
     /// Notes that an invariant does not hold, unless one did not hold before.

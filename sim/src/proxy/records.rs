@@ -6,6 +6,7 @@ use baton::proxy::seams::Signal;
 
 use super::hub::Hub;
 use super::races::Race;
+use super::scrapes::Scrape;
 use super::situation::Situations;
 
 /// The records of a run.
@@ -19,6 +20,8 @@ pub(crate) struct Records {
     pub(crate) metrics: Option<String>,
     /// When the proxy was asked for them, in nanoseconds.
     pub(crate) metrics_asked_at: u64,
+    /// The metrics at moments of the run, the last ones among them.
+    pub(crate) scrapes: Vec<Scrape>,
     /// The answer of `/pools` at the same time.
     pub(crate) pools: Option<String>,
     /// True if the proxy ended by itself after the order to stop, within its bound.

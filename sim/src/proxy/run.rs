@@ -27,6 +27,7 @@ use super::operator::Operator;
 use super::peers::tls;
 use super::pools::Pools;
 use super::records::Records;
+use super::scrapes::Scraper;
 use super::{judges, ledger, settings};
 use crate::checker::{Invariant, Violation};
 use crate::coverage::Coverage;
@@ -104,6 +105,7 @@ struct Scene {
     operator: Rc<Operator>,
     pools: Rc<Pools>,
     bounds: Rc<Bounds>,
+    scraper: Scraper,
     cast: Cast,
     healed_at: Cell<u64>,
     recovered: Cell<Option<bool>>,
@@ -127,9 +129,11 @@ impl Scene {
         let _logging = tracing::subscriber::set_default(log::subscriber(tracing::Level::INFO));
         let operator = Operator::new(&hub, &network, &machine);
         let cast = Cast::new(&hub, &network);
+        let scraper = Scraper::new(&hub, &network, &pools);
         let bounds = Bounds::new(&hub, &network, &pools);
         let scene = Rc::new(Self {
             bounds,
+            scraper,
             hub,
             network,
             machine,
@@ -177,6 +181,8 @@ impl Scene {
         sleep(START_TIME).await;
         let orders = self.hub.mailbox(Target::Process);
         let orders = exact::spawn(Rc::clone(self).obey(orders));
+        let scene = Rc::clone(self);
+        let scrapes = exact::spawn(async move { scene.scraper.run().await });
         let clients = self.cast.start_clients();
         self.hub.reached(When::Start, Target::Process);
         let plan = &self.hub.plan;
@@ -184,6 +190,7 @@ impl Scene {
         sleep(heals_at).await;
         self.heal().await;
         orders.abort();
+        scrapes.abort();
         let bound = Duration::from_nanos(plan.bound_ns(0)) + CLOSE_TIME;
         if timeout(bound, clients).await.is_err() && !self.give_up() {
             return self.late("a request has not ended within the bound after faults stopped");
@@ -193,7 +200,8 @@ impl Scene {
         }
         let text = |reply: super::ask::Reply| String::from_utf8_lossy(&reply.body).into_owned();
         self.asked_at.set(self.hub.now());
-        *self.metrics.borrow_mut() = self.operator.ask("GET", "/metrics").await.map(text);
+        let asked = self.operator.ask("GET", "/metrics");
+        *self.metrics.borrow_mut() = self.scraper.read(asked).await;
         *self.state.borrow_mut() = self.operator.ask("GET", "/pools").await.map(text);
         self.machine.send_signal(Signal::Stop);
         let drain = plan.pool.config.timeouts.drain + CLOSE_TIME;
@@ -315,6 +323,7 @@ impl Scene {
             lines: self.machine.lines(),
             metrics: self.metrics.take(),
             metrics_asked_at: self.asked_at.get(),
+            scrapes: self.scraper.scrapes(),
             pools: self.state.take(),
             ended_in_time,
             ended_at: self.ended_at.get(),

@@ -28,7 +28,7 @@ const ACCUSING: [&str; 4] =
     ["FLOW_CONTROL_ERROR", "STREAM_CLOSED", "FRAME_SIZE_ERROR", "COMPRESSION_ERROR"];
 
 /// The message of the log when the proxy is ordered to stop.
-const STOPS: &str = "draining";
+pub(super) const STOPS: &str = "draining";
 
 /// Labels with their values, and the name of the family.
 type Key = (&'static str, Vec<(&'static str, String)>);

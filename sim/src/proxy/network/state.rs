@@ -19,6 +19,7 @@ use crate::plan::{Span, When};
 use crate::proxy::agenda::{Agenda, Place};
 use crate::proxy::exact::Alarm;
 use crate::proxy::hub::{Hub, Target};
+use crate::proxy::scrapes::SCRAPER;
 
 /// The index of a connection. It is never used again.
 pub(crate) type Id = usize;
@@ -80,6 +81,8 @@ pub(crate) struct State {
     pub(crate) woken: Vec<Waker>,
     /// Connections that processes of the proxy's machine have.
     pub(crate) held: Held,
+    /// The least and the most of them since they were last counted.
+    pub(crate) counted: [Held; 2],
     /// Moments that were reached, to be reported.
     pub(crate) moments: Vec<(When, Target)>,
 }
@@ -101,6 +104,7 @@ impl State {
             alarm_at: u64::MAX,
             woken: Vec::new(),
             held: Held::default(),
+            counted: Default::default(),
             moments: Vec::new(),
         }
     }
@@ -153,6 +157,14 @@ impl State {
         self.hub.delay(domain, entity, ordinal, span)
     }
 
+    /// A process of the proxy's machine gets a connection, or has it no more.
+    pub(crate) fn note_held(&mut self, key: Key, has: bool) {
+        let count = self.held.of(key);
+        *count = if has { *count + 1 } else { *count - 1 };
+        let [least, most] = self.counted;
+        self.counted = [least.min(self.held), most.max(self.held)];
+    }
+
     /// Shows a packet of an end to the observers.
     pub(crate) fn show(
         &mut self,
@@ -201,11 +213,21 @@ pub(crate) struct Held {
 
 impl Held {
     /// The number of connections of a kind.
-    pub(crate) fn of(&mut self, key: Key) -> &mut u64 {
+    fn of(&mut self, key: Key) -> &mut u64 {
         match key {
+            Key::Client(SCRAPER, _) => &mut self.others,
             Key::Client(..) => &mut self.clients,
             Key::Backend(..) => &mut self.backends,
             Key::Other(_) => &mut self.others,
+        }
+    }
+
+    /// The smaller number of each kind.
+    fn min(self, other: Self) -> Self {
+        Self {
+            clients: self.clients.min(other.clients),
+            backends: self.backends.min(other.backends),
+            others: self.others.min(other.others),
         }
     }
 

@@ -30,7 +30,7 @@ impl Stream {
             let (key, peer) = (connection.key, connection.ends[side.other() as usize].address);
             let at_proxy = connection.end(side).host == Host::Proxy;
             if at_proxy {
-                *state.held.of(key) += 1;
+                state.note_held(key, true);
             }
             Some(Self { network: network.clone(), id, side, key, peer, at_proxy })
         })
@@ -120,7 +120,7 @@ impl Drop for Stream {
     fn drop(&mut self) {
         self.network.with(|state| {
             if self.at_proxy {
-                *state.held.of(self.key) -= 1;
+                state.note_held(self.key, false);
             }
             state.detach(self.id, self.side);
         });

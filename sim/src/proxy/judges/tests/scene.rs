@@ -142,6 +142,7 @@ impl Scene {
             lines: self.lines.iter().map(|(at, line)| (*at, line.to_string())).collect(),
             metrics: Some(samples.collect()),
             metrics_asked_at: 100 * SECOND,
+            scrapes: Vec::new(),
             pools: Some(self.pools.to_owned()),
             ended_in_time: self.ended_in_time,
             ended_at: self.ended_at,
