@@ -147,7 +147,7 @@ mod tests {
     use std::future::pending;
     use std::task::Waker;
 
-    fn poll<T>(work: &mut Work<impl Future<Output = T>, fn()>) -> Poll<T> {
+    fn poll<T>(work: &mut Work<impl Future<Output = T>, impl Fn() + Unpin>) -> Poll<T> {
         Pin::new(work).poll(&mut Context::from_waker(Waker::noop()))
     }
 
