@@ -80,7 +80,7 @@ pub enum Domain {
     /// Short reads and writes of the proxy's sockets.
     Short = 61,
     /// When the metrics of the proxy are read.
-    Scrapes = 60,
+    Scrapes = 62,
     /// Entropy of the simulated system; see `outside`.
     Outside = 90,
 }

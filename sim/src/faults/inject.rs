@@ -144,6 +144,11 @@ pub(super) fn directives(
 
 type Injection = Vec<(When, u64, Act)>;
 
+fn silent_drop(aim: &mut Aim<'_>) -> Act {
+    let (to_backend, from_backend) = aim.stream.pick(&[(true, true), (true, false), (false, true)]);
+    Act::BlackHole { to_backend, from_backend }
+}
+
 /// The directives of one fault of a family, usually one.
 fn inject(family: Family, aim: &mut Aim<'_>) -> Injection {
     match family {
@@ -154,15 +159,7 @@ fn inject(family: Family, aim: &mut Aim<'_>) -> Injection {
         | Family::Hoard => {
             unreachable!("only the proxy's world has bytes and files")
         }
-        Family::SilentDrop => one(
-            aim,
-            |aim| aim.any(),
-            |aim| {
-                let (to_backend, from_backend) =
-                    aim.stream.pick(&[(true, true), (true, false), (false, true)]);
-                Act::BlackHole { to_backend, from_backend }
-            },
-        ),
+        Family::SilentDrop => one(aim, |aim| aim.any(), silent_drop),
         Family::SettingsChange => one(
             aim,
             |aim| aim.any(),
