@@ -119,7 +119,7 @@ impl Relayed {
         // The pool may have ended the request, for instance because its connection was closed.
         if let Poll::Ready(Some(order)) = self.live.orders.poll_recv(context) {
             self.live.note(&order);
-            if self.live.record.outcome.is_some_and(|outcome| outcome != Outcome::Completed) {
+            if self.is_cut() {
                 return Poll::Ready(Some(Err(StreamFailure::ConnectionLost)));
             }
         }
@@ -145,7 +145,13 @@ impl Relayed {
             }
             Poll::Pending => {}
         }
-        polled
+        match polled {
+            // What the log calls cut short must not look complete to the client.
+            Poll::Ready(None | Some(Ok(_))) if self.is_cut() => {
+                Poll::Ready(Some(Err(StreamFailure::ConnectionLost)))
+            }
+            polled => polled,
+        }
     }
 
     /// Reports progress, so that the pool does not cut a response that goes on, nor its connection
@@ -172,6 +178,11 @@ impl Relayed {
 
     fn is_over(&self) -> bool {
         self.live.record.outcome.is_some()
+    }
+
+    /// True if the pool has ended the request before its response was complete.
+    fn is_cut(&self) -> bool {
+        self.live.record.outcome.is_some_and(|outcome| outcome != Outcome::Completed)
     }
 
     /// Waits for the backend to end the stream after the client has received the whole content.
