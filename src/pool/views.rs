@@ -43,8 +43,8 @@ impl Pool {
         self.timers.armed(Timer::Shutdown)
     }
 
-    /// True if the pool has ordered to open the stream, was not told that it was opened, and has not
-    /// given it up since. Ask before the request is sent: what was sent cannot be taken back.
+    /// True if the pool has ordered to open the stream, has no report that it was opened, and has
+    /// not given it up since. Ask before the request is sent: what was sent cannot be taken back.
     #[must_use]
     pub fn is_to_be_opened(&self, stream: StreamToken) -> bool {
         matches!(self.slots.get(stream), Ok(StreamEntry::Open { stream_id: 0, .. }))

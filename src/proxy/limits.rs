@@ -57,6 +57,8 @@ const _: () = assert!(COALESCE_BELOW_BYTES <= FRAME_BYTES_DEFAULT);
 
 /// Bytes kept for a client's stream while the client does not read.
 pub const CLIENT_SEND_BUFFER_BYTES: usize = 128 * 1024;
+/// Bytes of a request body kept for a backend's stream while the backend does not read.
+pub const BACKEND_SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// Maximum number of DATA frames read before their consumer runs. `h2` bounds the tiny frames that
 /// it keeps, even if they would be consumed at once.
 pub const DATA_FRAMES_AT_ONCE: usize = 256;

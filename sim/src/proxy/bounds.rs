@@ -10,10 +10,10 @@
 //! | a pool | 192 | its tables; see `pool::limits` |
 //! | a connection | 128 | the tables and buffers that it keeps between requests: over HTTP/2 two frames of a backend |
 //! | a request, for its client | 256 | over HTTP/2 the window for its body and the send buffer for its answer, over HTTP/1.1 two buffers |
-//! | a request, for its pool | 256 | over HTTP/2 the window for its answer, and two frames of its body; over HTTP/1.1 two buffers |
+//! | a request, for its pool | 256 | over HTTP/2 the window for its answer and the send buffer for its body, over HTTP/1.1 two buffers |
 //!
-//! A request counts for its client until the client has its end, and for its pool until the pool has
-//! ended it: between the two, the proxy does not know what its client knows.
+//! A request counts for its client until the client has its end, and for its pool until the pool
+//! has ended it: between the two, the proxy does not know what its client knows.
 //!
 //! Once the proxy has ended, nothing may be left.
 
@@ -36,7 +36,7 @@ const FOR_POOL: u64 = 256 * KIB;
 /// Bytes that may be left of a run: a block or two that a library keeps for its thread.
 const LEFT_MAX: u64 = 64;
 
-/// What the proxy has open.
+/// The things that the proxy has open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Open {
     pools: u64,
@@ -73,7 +73,7 @@ pub(crate) struct Bounds {
     hub: Rc<Hub>,
     network: Rc<Network>,
     pools: Rc<Pools>,
-    /// What was open at the last look.
+    /// The things that were open at the last look.
     before: Cell<Open>,
 }
 
@@ -127,7 +127,8 @@ pub(crate) fn left() -> Option<Violation> {
 #[cfg(test)]
 mod tests {
     use baton::proxy::limits::{
-        BACKEND_FRAME_BYTES_MAX, CLIENT_SEND_BUFFER_BYTES, HTTP1_BUFFER_BYTES, STREAM_WINDOW_BYTES,
+        BACKEND_FRAME_BYTES_MAX, BACKEND_SEND_BUFFER_BYTES, CLIENT_SEND_BUFFER_BYTES,
+        HTTP1_BUFFER_BYTES, STREAM_WINDOW_BYTES,
     };
 
     use super::*;
@@ -136,10 +137,11 @@ mod tests {
     #[test]
     fn the_table_is_that_of_the_limits() {
         let [frame, window] = [BACKEND_FRAME_BYTES_MAX, STREAM_WINDOW_BYTES].map(u64::from);
-        let [buffer, sent] = [HTTP1_BUFFER_BYTES, CLIENT_SEND_BUFFER_BYTES].map(|size| size as u64);
+        let sizes = [HTTP1_BUFFER_BYTES, CLIENT_SEND_BUFFER_BYTES, BACKEND_SEND_BUFFER_BYTES];
+        let [buffer, answer, body] = sizes.map(|size| size as u64);
         assert_eq!(2 * frame, CONNECTION);
-        assert_eq!((window + sent, 2 * buffer), (FOR_CLIENT, FOR_CLIENT));
-        assert_eq!((window + 2 * frame, 2 * buffer), (FOR_POOL, FOR_POOL));
+        assert_eq!((window + answer, 2 * buffer), (FOR_CLIENT, FOR_CLIENT));
+        assert_eq!((window + body, 2 * buffer), (FOR_POOL, FOR_POOL));
     }
 
     #[test]

@@ -19,8 +19,8 @@ use crate::proxy::channel::Receiver;
 use crate::proxy::client_limits::FrameBudgets;
 use crate::proxy::http2_wire::{Facts, Http2Wire, Side};
 use crate::proxy::limits::{
-    BACKEND_FRAME_BYTES_MAX, PROVOKED_RESETS_MAX, RESET_STREAMS_MAX, RESPONSE_HEAD_BYTES_MAX,
-    STREAM_WINDOW_BYTES, WINDOW_BYTES_MAX,
+    BACKEND_FRAME_BYTES_MAX, BACKEND_SEND_BUFFER_BYTES, PROVOKED_RESETS_MAX, RESET_STREAMS_MAX,
+    RESPONSE_HEAD_BYTES_MAX, STREAM_WINDOW_BYTES, WINDOW_BYTES_MAX,
 };
 use crate::proxy::metrics::Merge as _;
 use crate::proxy::relay::Exchange;
@@ -86,6 +86,7 @@ pub(super) async fn run(
         .initial_max_send_streams(limits::STREAMS_BEFORE_SETTINGS as usize)
         .initial_window_size(STREAM_WINDOW_BYTES)
         .max_frame_size(BACKEND_FRAME_BYTES_MAX)
+        .max_send_buffer_size(BACKEND_SEND_BUFFER_BYTES)
         .initial_connection_window_size(u32::try_from(window).expect("at most 2^31 - 1"))
         .max_header_list_size(RESPONSE_HEAD_BYTES_MAX)
         .max_local_error_reset_streams(Some(PROVOKED_RESETS_MAX))
@@ -167,7 +168,7 @@ impl Task<'_> {
         };
         let stream_id = body.stream_id().into();
         let handled = driver.tell(Input::StreamOpened { stream, stream_id });
-        assert_eq!(handled, Handled::Done, "nothing was told since the pool was asked");
+        assert_eq!(handled, Handled::Done, "the pool has had no other fact since it was asked");
         let body = Rc::new(RefCell::new(body));
         self.streams.insert(stream.stream, (stream, Rc::downgrade(&body)));
         let mut exchange = Http2Exchange { response, early: None, body };
