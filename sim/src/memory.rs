@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_belong_to_the_work_that_allocates_them_whoever_frees_them() {
+    fn blocks_belong_to_the_work_that_allocates_them_even_if_another_frees_them() {
         let _charged = Charged::begin();
         let before = vec![0_u8; 100];
         let own = done(async { vec![0_u8; 1_000] });

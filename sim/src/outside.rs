@@ -22,6 +22,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use crate::draw::{Domain, Draws};
+use crate::memory::uncharged;
 
 /// True if the functions of the C library are replaced on this system. If not, the clock and the
 /// entropy of a run are real, and nothing is reported.
@@ -356,7 +357,7 @@ fn reach(thread: &Thread, resource: Resource) {
     }
     // Looking at a backtrace reads files.
     thread.place.set(Place::Outside);
-    if let Some(found) = callers::examine(resource) {
+    if let Some(found) = uncharged(|| callers::examine(resource)) {
         REACHED.with_borrow_mut(|reached| {
             if reached.len() < REACHED_MAX {
                 reached.push(found);

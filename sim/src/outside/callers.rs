@@ -9,7 +9,7 @@ use super::{Reached, Resource};
 
 /// The callers that may read the simulated clock or draw simulated entropy: how the names of their
 /// functions begin.
-const ALLOWED: [(Resource, &str); 8] = [
+const ALLOWED: [(Resource, &str); 9] = [
     // The timestamps of log lines: this library has no other way to format a time.
     (Resource::Clock, "tracing_subscriber::fmt::time::"),
     // The time after which h2 forgets a stream that was reset.
@@ -19,6 +19,8 @@ const ALLOWED: [(Resource, &str); 8] = [
     // The start of a paused clock, and how long the runtime was busy.
     (Resource::Clock, "tokio::time::clock::"),
     (Resource::Clock, "tokio::runtime::metrics::"),
+    // The allocator gives memory back to the system some time after it was freed.
+    (Resource::Clock, "sim::memory::allocator::"),
     // The validity of certificates.
     (Resource::Clock, "rustls_pki_types::"),
     // Key shares, nonces and session ids.
@@ -28,13 +30,14 @@ const ALLOWED: [(Resource, &str); 8] = [
 /// The crates that call on behalf of others.
 const CARRIERS: [&str; 3] = ["std", "core", "alloc"];
 /// The functions between the caller and the backtrace.
-const OWN: [&str; 6] = [
+const OWN: [&str; 7] = [
     "sim::outside::callers::",
     "sim::outside::symbols::",
     "sim::outside::clock",
     "sim::outside::entropy",
     "sim::outside::forbidden",
     "sim::outside::reach",
+    "sim::memory::uncharged",
 ];
 /// The functions that a backtrace shows.
 const SHOWN_MAX: usize = 40;

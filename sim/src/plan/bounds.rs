@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use baton::proxy::limits::CONNECTION_ATTEMPT_DELAY;
-
-use super::{Act, Address, BackendPlan, Health, Plan};
+use super::{Act, BackendPlan, Health, Plan};
 
 impl Plan {
     /// The longest time that anything may take once faults have stopped, in nanoseconds, computed
@@ -78,13 +76,21 @@ impl Plan {
 
     /// The longest time that the dial of a name takes until the one of an address that lives
     /// begins: each one before it costs one delay at most (RFC 8305, 5).
+    #[cfg(feature = "proxy")]
     fn race_us(&self) -> u64 {
-        let delay = micros(CONNECTION_ATTEMPT_DELAY) + 1_000;
+        use super::Address;
+        let delay = micros(baton::proxy::limits::CONNECTION_ATTEMPT_DELAY) + 1_000;
         let dead = self.backends.iter().map(|backend| {
             let listed = backend.wire.name.iter().filter(|address| **address != Address::None);
             listed.take_while(|address| **address != Address::Lives).count() as u64
         });
         dead.max().unwrap_or(0) * delay
+    }
+
+    /// Names exist only in the world of the proxy.
+    #[cfg(not(feature = "proxy"))]
+    fn race_us(&self) -> u64 {
+        0
     }
 
     /// True if the timeouts leave time for dials, the first of them to `broken` backends.

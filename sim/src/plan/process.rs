@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::wire::{ADDRESSES_MAX, Address};
 
-/// What an operator does with the process or its files.
+/// An act of an operator on the process or its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(deny_unknown_fields)]
 pub enum ProcessAct {
@@ -37,7 +37,7 @@ pub enum ProcessAct {
     /// The configuration is wrong for a while. A reload follows when it becomes so, and another
     /// one once it is corrected.
     WrongConfiguration {
-        /// What is wrong.
+        /// The mistake.
         wrong: Wrong,
         /// Duration.
         for_us: u64,

@@ -181,7 +181,7 @@ impl Backend {
                 tokio::select! {
                     biased;
                     () = self.changed.notified() => {
-                        // A backend that is up goes on listening: whoever waits is accepted.
+                        // A backend that is up goes on listening: dials that wait are accepted.
                         if self.down_until.get() > hub.now() {
                             break;
                         }

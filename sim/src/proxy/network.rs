@@ -53,7 +53,7 @@ mod tap;
 mod tests;
 mod transfer;
 
-pub(crate) use hosts::{Reach, client_address};
+pub(crate) use hosts::{Reach, SCRAPER, client_address};
 pub(crate) use key::{Host, Key};
 pub(crate) use listening::Listening;
 pub(crate) use state::Held;

@@ -75,7 +75,7 @@ impl Operator {
         (self.config.borrow().clone(), source)
     }
 
-    /// What the operator has wanted of the process, at each time.
+    /// The state that the operator has wanted of the process, at each time.
     pub(crate) fn situations(&self) -> Situations {
         self.situations.borrow().clone()
     }

@@ -8,7 +8,7 @@ use baton::pool::{ConnectionToken, Output, RequestId};
 /// A connection as a pool names it, and the number of the pool.
 type Place = (u64, ConnectionToken);
 
-/// What is known of orders.
+/// The orders that are known.
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
     /// The dial that was ordered last, until the task for it starts.

@@ -30,7 +30,7 @@ pub(crate) struct Records {
     pub(crate) ended_at: Option<u64>,
     /// The signals that were sent to it, with their times.
     pub(crate) signals: Vec<(u64, Signal)>,
-    /// What the operator wanted of it.
+    /// The state that the operator wanted it to have.
     pub(crate) situations: Situations,
     /// Its dials of names.
     pub(crate) races: Vec<Race>,

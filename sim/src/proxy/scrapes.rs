@@ -7,13 +7,11 @@ use std::time::Duration;
 use super::ask::{Reply, ask};
 use super::exact::sleep;
 use super::hub::Hub;
-use super::network::{Held, Network, client_address};
+use super::network::{Held, Network, SCRAPER, client_address};
 use super::pools::Pools;
 use super::settings;
 use crate::draw::Domain;
 
-/// The client that reads the metrics within a run; no plan has as many.
-pub(crate) const SCRAPER: u8 = u8::MAX - 1;
 /// The share of runs in which it does, in percent. It takes as long as some requests.
 const RUNS_PERCENT: u64 = 20;
 /// The times that it does so in a run.

@@ -1,5 +1,5 @@
-//! What the operator wants of the process at a time: its listeners, its files, and a mistake in the
-//! configuration.
+//! The state that the operator wants the process to have at a time: its listeners, its files, and
+//! a mistake in the configuration.
 
 use std::net::SocketAddr;
 
@@ -56,7 +56,7 @@ impl Files {
     }
 }
 
-/// What the operator wants from a time on.
+/// The state that the operator wants from a time on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Situation {
     /// The listeners in the configuration, by the indices of their addresses.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use super::connection::Connection;
-use super::hosts::Hosts;
+use super::hosts::{Hosts, SCRAPER};
 #[cfg(test)]
 use super::key::Host;
 use super::key::{Key, Side};
@@ -19,7 +19,6 @@ use crate::plan::{Span, When};
 use crate::proxy::agenda::{Agenda, Place};
 use crate::proxy::exact::Alarm;
 use crate::proxy::hub::{Hub, Target};
-use crate::proxy::scrapes::SCRAPER;
 
 /// The index of a connection. It is never used again.
 pub(crate) type Id = usize;

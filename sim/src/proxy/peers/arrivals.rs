@@ -23,12 +23,8 @@ pub(crate) struct Arrivals {
 /// All that has arrived on a stream.
 struct Answer {
     received: Received,
-    /// True once anything but a WINDOW_UPDATE or PRIORITY arrived.
-    begun: bool,
     /// True once the proxy has ended or reset the stream.
     over: bool,
-    /// True once the request was sent to its end.
-    sent: bool,
 }
 
 impl Answer {
@@ -43,7 +39,7 @@ impl Answer {
             end: End::Broken,
             at: 0,
         };
-        Self { received, begun: false, over: false, sent: false }
+        Self { received, over: false }
     }
 
     fn head(&mut self, fields: &Fields) {
@@ -92,9 +88,6 @@ impl Arrivals {
     /// This client sends the end of a request.
     pub(crate) fn sent(&mut self, stream: u32) {
         self.conduct.end(stream);
-        if let Some(answer) = self.answers.get_mut(&stream) {
-            answer.sent = true;
-        }
     }
 
     /// Judges a frame of the proxy and keeps what it says. A frame that is forbidden has no other
@@ -131,7 +124,6 @@ impl Arrivals {
 
     fn change(&mut self, stream: u32, change: impl FnOnce(&mut Answer)) {
         if let Some(answer) = self.answers.get_mut(&stream) {
-            answer.begun = true;
             change(answer);
         }
     }
@@ -156,16 +148,15 @@ impl Arrivals {
     /// How the request of a stream has ended, now that nothing more arrives for it: because the
     /// stream or the connection is over, or because the client has cancelled it.
     pub(crate) fn received(&self, stream: u32, cancelled: bool) -> Received {
-        let never_sent = Answer::new();
-        let answer = self.answers.get(&stream).unwrap_or(&never_sent);
-        let mut received = answer.received.clone();
-        if answer.over {
+        let answer = self.answers.get(&stream);
+        let mut received = answer.map_or_else(|| Answer::new().received, |it| it.received.clone());
+        if answer.is_some_and(|answer| answer.over) {
             return received;
         }
         received.at = self.hub.now();
         received.end = if cancelled {
             End::Cancelled
-        } else if self.is_disowned(stream) || !(answer.begun || answer.sent) {
+        } else if answer.is_none() || self.is_disowned(stream) {
             End::Unprocessed
         } else {
             End::Broken

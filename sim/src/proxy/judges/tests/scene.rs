@@ -158,7 +158,7 @@ impl Scene {
     }
 }
 
-/// The dials of both clients.
+/// The dials of both clients, and of the one that looks at the recovery.
 fn dials() -> Vec<Dial> {
     let dial = |client| Dial {
         client,
@@ -167,7 +167,7 @@ fn dials() -> Vec<Dial> {
         ended: MILLISECOND,
         end: DialEnd::Connected,
     };
-    vec![dial(0), dial(1)]
+    vec![dial(0), dial(1), dial(u8::MAX)]
 }
 
 fn plan() -> Plan {
