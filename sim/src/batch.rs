@@ -31,6 +31,8 @@ pub struct Batch {
     pub profile: Profile,
     /// The world that runs.
     pub world: WorldName,
+    /// True to count everything in the catalogue, which costs time.
+    pub counts_everything: bool,
 }
 
 /// A seed that failed.
@@ -74,7 +76,12 @@ pub fn run_batch(batch: &Batch, progress: impl Fn(u64, u64) + Sync) -> Summary {
     thread::scope(|scope| {
         for _ in 0..batch.jobs {
             scope.spawn(|| {
-                let mut own = Summary::default();
+                let coverage = if batch.counts_everything {
+                    Coverage::of_everything()
+                } else {
+                    Coverage::default()
+                };
+                let mut own = Summary { coverage, ..Summary::default() };
                 while !stop.load(Ordering::Relaxed) {
                     let chunk = next.fetch_add(CHUNK, Ordering::Relaxed);
                     if chunk >= batch.seeds {

@@ -1,8 +1,16 @@
 //! Coverage: what the runs met. The catalogue lists the pool's tables of facts per state. Every
 //! reachable cell must be met: legal facts, and those that must be answered `Stale` or `Refused`.
-//! Each rare situation has a mark.
+//! Each rare situation has a mark. The world of the proxy has a catalogue of its own, in `proxy`.
 
+#[cfg(feature = "proxy")]
+mod deed;
+#[cfg(feature = "proxy")]
+mod ends;
 mod marks;
+#[cfg(feature = "proxy")]
+mod phase;
+#[cfg(feature = "proxy")]
+mod proxy;
 mod tables;
 
 use std::fmt::Display;
@@ -10,8 +18,17 @@ use std::fmt::Display;
 use baton::pool::{Rejection, TimerReason, Transitions};
 
 use crate::faults::Family;
+use crate::plan::WorldName;
+#[cfg(feature = "proxy")]
+pub(crate) use deed::{Deed, ProcessDeed, Side};
+#[cfg(feature = "proxy")]
+pub(crate) use ends::{Backend, CodeUse, Ending, Outcome, code_name};
 pub use marks::Mark;
 pub(crate) use marks::sometimes;
+#[cfg(feature = "proxy")]
+pub(crate) use phase::{Phase, Phases};
+#[cfg(feature = "proxy")]
+pub(crate) use proxy::ProxyCoverage;
 pub use tables::{
     Answer, BackendAs, BackendFact, ConnectionAs, ConnectionFact, PhaseAs, RequestAs, RequestFact,
     StreamAs, StreamFact,
@@ -65,6 +82,9 @@ pub struct Coverage {
     /// Injected faults of each family, by the state of the connection they hit.
     faults: Counts,
     transitions: Transitions,
+    /// What only the world of the proxy has; counted if asked for.
+    #[cfg(feature = "proxy")]
+    proxy: Option<ProxyCoverage>,
 }
 
 /// One entry of the catalogue.
@@ -78,6 +98,8 @@ pub struct Entry {
     pub count: u64,
     /// True if a long run must meet it.
     pub required: bool,
+    /// Why it cannot be met, if that is known. If it is met, the catalogue is wrong.
+    pub never: Option<&'static str>,
 }
 
 /// Returns the index of a cell in a table whose rows have `facts` facts.
@@ -86,6 +108,22 @@ fn cell(state: usize, facts: usize, fact: usize, answer: Answer) -> usize {
 }
 
 impl Coverage {
+    /// Counts also what costs time in each run: what only the catalogue of the proxy's world needs.
+    #[must_use]
+    pub fn of_everything() -> Self {
+        Self {
+            #[cfg(feature = "proxy")]
+            proxy: Some(ProxyCoverage::default()),
+            ..Self::default()
+        }
+    }
+
+    /// The counts of what only the world of the proxy has, if they were asked for.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn proxy(&mut self) -> Option<&mut ProxyCoverage> {
+        self.proxy.as_mut()
+    }
+
     pub(crate) fn connection(&mut self, state: ConnectionAs, fact: ConnectionFact, answer: Answer) {
         let facts = ConnectionFact::ALL.len();
         self.connections.add(cell(state as usize, facts, fact as usize, answer), 1);
@@ -159,6 +197,10 @@ impl Coverage {
         self.marks.merge(&other.marks);
         self.faults.merge(&other.faults);
         self.transitions.merge(other.transitions);
+        #[cfg(feature = "proxy")]
+        if let Some(other) = &other.proxy {
+            self.proxy.get_or_insert_default().merge(other);
+        }
     }
 
     /// Number of times a rare situation was met.
@@ -167,9 +209,19 @@ impl Coverage {
         self.marks.get(mark as usize)
     }
 
-    /// The whole catalogue.
+    /// The whole catalogue of a world.
     #[must_use]
-    pub fn entries(&self) -> Vec<Entry> {
+    pub fn entries(&self, world: WorldName) -> Vec<Entry> {
+        match world {
+            WorldName::Pool => self.entries_of_pool(),
+            #[cfg(feature = "proxy")]
+            WorldName::Proxy => self.proxy.clone().unwrap_or_default().entries(),
+            #[cfg(not(feature = "proxy"))]
+            WorldName::Proxy => Vec::new(),
+        }
+    }
+
+    fn entries_of_pool(&self) -> Vec<Entry> {
         let mut entries = Vec::new();
         self.list_facts(&mut entries);
         self.list_rest(&mut entries);
@@ -179,21 +231,28 @@ impl Coverage {
                 name: format!("{state} × {event}"),
                 count: u64::from(seen),
                 required: true,
+                never: None,
             });
         }
         for mark in Mark::ALL {
             let (name, count) = (mark.to_string(), self.marked(*mark));
-            entries.push(Entry { table: "sometimes", name, count, required: true });
+            entries.push(Entry { table: "sometimes", name, count, required: true, never: None });
         }
         for family in Family::ALL.iter().filter(|family| !family.is_about_bytes()) {
             let states = ConnectionAs::ALL.len();
             let met = |state: usize| self.faults.get(*family as usize * states + state);
             let (name, count) = (family.to_string(), (0..states).map(met).sum());
-            entries.push(Entry { table: "fault", name, count, required: true });
+            entries.push(Entry { table: "fault", name, count, required: true, never: None });
             for state in ConnectionAs::ALL {
                 let name = format!("{} on a connection in state {state}", family.code());
                 let count = met(*state as usize);
-                entries.push(Entry { table: "fault × state", name, count, required: false });
+                entries.push(Entry {
+                    table: "fault × state",
+                    name,
+                    count,
+                    required: false,
+                    never: None,
+                });
             }
         }
         entries
@@ -223,7 +282,7 @@ impl Coverage {
     fn list_rest(&self, entries: &mut Vec<Entry>) {
         for operation in Operation::ALL {
             let (name, count) = (operation.to_string(), self.operator.get(*operation as usize));
-            entries.push(Entry { table: "operator", name, count, required: true });
+            entries.push(Entry { table: "operator", name, count, required: true, never: None });
         }
         for phase in PhaseAs::ALL {
             for (column, rejection) in ARRIVALS.iter().enumerate() {
@@ -234,13 +293,14 @@ impl Coverage {
                     name: format!("{phase} × RequestArrived: {answer}"),
                     count: self.arrivals.get(*phase as usize * ARRIVALS.len() + column),
                     required: over == (*phase == PhaseAs::Over),
+                    never: None,
                 });
             }
         }
         let nothing = ["nothing is due"];
         for (place, reason) in nothing.iter().chain(TimerReason::NAMES).enumerate() {
             let (name, count) = (format!("Timeout: {reason}"), self.timeouts.get(place));
-            entries.push(Entry { table: "pool", name, count, required: true });
+            entries.push(Entry { table: "pool", name, count, required: true, never: None });
         }
     }
 }
@@ -262,7 +322,7 @@ fn list<S: Copy + Display, F: Copy + Display, A: AsRef<[Answer]>>(
                 let count = counts.get(cell(row, facts.len(), column, *answer));
                 if required || count > 0 {
                     let name = format!("{state} × {fact}: {answer}");
-                    entries.push(Entry { table, name, count, required });
+                    entries.push(Entry { table, name, count, required, never: None });
                 }
             }
         }

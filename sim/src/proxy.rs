@@ -19,6 +19,8 @@
 //! | `capture` | what was on the wire, as a file for Wireshark |
 //! | `content`, `ledger` | the bodies of messages; what peers know of each request |
 //! | `records`, `judges` | what is left once a run is over, and its judgement |
+//! | `traffic` | what is on the wire, message by message |
+//! | `watch` | what it shows, for the catalogue of what runs meet and for the story |
 //! | `ask` | single requests: to the admin interface, and after faults have stopped |
 
 pub(crate) mod agenda;
@@ -44,3 +46,5 @@ mod scrapes;
 pub(crate) mod settings;
 mod short;
 mod situation;
+pub(crate) mod traffic;
+mod watch;

@@ -1,5 +1,7 @@
 //! A run as a story: one line per event, in the lane of the party that caused it.
 
+#[cfg(feature = "proxy")]
+mod on_wire;
 mod words;
 
 use std::fmt::Write as _;
@@ -58,8 +60,22 @@ pub fn tell(plan: &Plan, trace: &Trace) -> Vec<Line> {
     let mut names = Names::new(plan, trace);
     // The request whose arrival is the next fact.
     let mut asked = None;
-    let line = |entry| line(entry, &mut names, plan, &mut asked);
-    trace.entries.iter().filter_map(line).collect()
+    let mut lines = Vec::new();
+    #[cfg(feature = "proxy")]
+    let mut rows = on_wire::Rows::default();
+    for entry in &trace.entries {
+        #[cfg(feature = "proxy")]
+        if let What::OnWire(on_wire) = &entry.what {
+            rows.add(entry.at as f64 / 1_000.0, on_wire, &names, &mut lines);
+            continue;
+        }
+        if let Some(line) = line(entry, &mut names, plan, &mut asked) {
+            #[cfg(feature = "proxy")]
+            rows.close();
+            lines.push(line);
+        }
+    }
+    lines
 }
 
 fn line(
@@ -75,6 +91,8 @@ fn line(
         What::Answered(..) => (Lane::Backend, Some(Lane::Connection)),
         What::Received(..) | What::Lost(_) => (Lane::Connection, None),
         What::Read(..) | What::Injected(_) | What::Healed => (Lane::Backend, None),
+        #[cfg(feature = "proxy")]
+        What::OnWire(_) => return None,
     };
     match &entry.what {
         What::Arrived(request) => {
@@ -101,6 +119,8 @@ fn line(
             line.text = format!("{}: {:?}", directive.family, directive.act);
             line.fault = true;
         }
+        #[cfg(feature = "proxy")]
+        What::OnWire(_) => return None,
         What::Healed => {
             line.text = format!("faults stop; backends from now on: {:?}", plan.heal.backends);
             line.fault = true;
@@ -110,6 +130,7 @@ fn line(
 }
 
 fn fact_line(fact: &TracedFact, names: &mut Names<'_>, asked: Option<u32>, line: &mut Line) {
+    names.enter(fact.pool);
     let accepted = match fact.handled {
         Handled::Accepted(id) => Some(id),
         _ => None,
@@ -117,6 +138,7 @@ fn fact_line(fact: &TracedFact, names: &mut Names<'_>, asked: Option<u32>, line:
     if let (Some(request), Some(id)) = (asked, accepted) {
         names.accept(id, request);
     }
+    names.note(&fact.orders);
     line.about = names.about_input(fact.input, accepted);
     for order in &fact.orders {
         line.about.extend(names.about_order(*order));
@@ -138,6 +160,7 @@ fn fact_line(fact: &TracedFact, names: &mut Names<'_>, asked: Option<u32>, line:
     } else {
         words::settings(&fact.settings, fact.handled)
     };
+    line.text.insert_str(0, &names.pool());
     line.orders = fact.orders.iter().map(|order| names.order(*order)).collect();
     line.slots = fact.slots.iter().map(|view| names.slot(*view)).collect();
     line.requests = Some((fact.waiting, fact.live));

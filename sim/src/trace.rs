@@ -1,5 +1,8 @@
 //! The trace of a run: a hash of all facts and orders and, optionally, the whole story.
 
+#[cfg(feature = "proxy")]
+mod on_wire;
+
 use std::hash::{Hash, Hasher};
 
 use baton::pool::{
@@ -8,6 +11,8 @@ use baton::pool::{
 };
 
 use crate::world::tables::{DownFrame, UpFrame};
+#[cfg(feature = "proxy")]
+pub(crate) use on_wire::{Flow, Glimpse, Kind, OnWire, WireName};
 
 /// One event.
 #[derive(Clone, Debug)]
@@ -28,6 +33,9 @@ pub(crate) enum What {
     Lost(u32),
     /// A directive took effect.
     Injected(u32),
+    /// Something was on the wire.
+    #[cfg(feature = "proxy")]
+    OnWire(Box<OnWire>),
     /// Faults stopped.
     Healed,
 }
@@ -36,6 +44,8 @@ pub(crate) enum What {
 #[derive(Clone, Debug)]
 pub(crate) struct TracedFact {
     pub(crate) step: u64,
+    /// The index of the pool.
+    pub(crate) pool: usize,
     pub(crate) input: Input,
     /// The settings, if several were changed at once; the last one is `input`.
     pub(crate) settings: Vec<Setting>,
@@ -51,6 +61,8 @@ pub(crate) struct TracedFact {
 /// A connection, at its index in the world's list.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LinkName {
+    /// The index of its pool.
+    pub(crate) pool: usize,
     pub(crate) token: ConnectionToken,
     pub(crate) backend: u16,
     pub(crate) nth: u32,
@@ -79,6 +91,10 @@ pub struct Trace {
     pub(crate) entries: Vec<Entry>,
     pub(crate) links: Vec<LinkName>,
     pub(crate) exchanges: Vec<ExchangeName>,
+    /// The workers of the pools, by the pool's index; empty if there is one pool without a worker.
+    pub(crate) pools: Vec<usize>,
+    /// The index of the pool that the next facts are given to.
+    pool: usize,
 }
 
 impl Trace {
@@ -155,6 +171,7 @@ impl Trace {
         let connections = backends.flat_map(|backend| pool.connections(backend));
         let fact = TracedFact {
             step: self.facts,
+            pool: self.pool,
             input,
             settings: settings.to_vec(),
             handled,
@@ -166,9 +183,45 @@ impl Trace {
         self.entries.push(Entry { at: now, what: What::TracedFact(Box::new(fact)) });
     }
 
+    /// True if everything is kept.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn is_whole(&self) -> bool {
+        self.keeps
+    }
+
+    /// A further pool, of a worker.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn add_pool(&mut self, worker: usize) {
+        self.pools.push(worker);
+    }
+
+    /// What a connection's end at the proxy has sent up to this byte, counted from the start, has
+    /// not arrived.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn lose(&mut self, connection: WireName, end: u64) {
+        for entry in self.entries.iter_mut().rev() {
+            if let What::OnWire(on_wire) = &mut entry.what {
+                let same = on_wire.connection == connection && on_wire.from_proxy;
+                on_wire.is_lost |= same && on_wire.end == end;
+            }
+        }
+    }
+
+    /// Brings the entries into the order of time.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn sort(&mut self) {
+        self.entries.sort_by_key(|entry| entry.at);
+    }
+
+    /// The next facts are given to this pool.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn enter_pool(&mut self, pool: usize) {
+        self.pool = pool;
+    }
+
     pub(crate) fn dialled(&mut self, token: ConnectionToken, backend: u16, nth: u32) {
         if self.keeps {
-            self.links.push(LinkName { token, backend, nth });
+            self.links.push(LinkName { pool: self.pool, token, backend, nth });
         }
     }
 

@@ -298,11 +298,11 @@ impl Driver {
         orders: Sender<RequestOrder>,
     ) -> Result<RequestId, Rejection> {
         let input = Input::RequestArrived { idempotent: head.idempotent, has_body: head.has_body };
+        seams::name_next(&head.parts.uri);
         let mut core = self.core.borrow_mut();
         let handled = core.pool.handle(self.clock.now(), input);
         let result = match handled {
             Handled::Accepted(request) => {
-                seams::name_request(&core.pool, request, &head.parts.uri);
                 let since = Cell::new(self.clock.now());
                 let live = DriverRequest { generation: request.generation, orders, head, since };
                 let place = request.index as usize;

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::batch::{Batch, Failure, Summary, run_batch};
 use crate::checker::{Invariant, Violation};
+use crate::coverage::Entry;
 use crate::faults::{self, Profile};
 #[cfg(feature = "proxy")]
 use crate::plan::WorldName;
@@ -92,6 +93,7 @@ pub(super) fn run(arguments: &RunArguments) -> Outcome {
         time: arguments.time,
         profile,
         world,
+        counts_everything: false,
     };
     let summary = run_seeds(&batch, arguments.json);
     let Some(failure) = &summary.failure else {
@@ -315,29 +317,36 @@ pub(super) fn coverage(arguments: &CoverageArguments) -> Outcome {
         time: None,
         profile: arguments.which.profile,
         world: arguments.which.world,
+        counts_everything: true,
     };
     let summary = run_seeds(&batch, arguments.json);
     if let Some(failure) = &summary.failure {
         let Failure { seed, violation, .. } = failure;
         return Err(format!("seed {seed} fails ({}): see `sim run`", violation.invariant));
     }
-    let entries = summary.coverage.entries();
+    let entries = summary.coverage.entries(batch.world);
     let required: Vec<_> = entries.iter().filter(|entry| entry.required).collect();
     let missing: Vec<_> = required.iter().filter(|entry| entry.count == 0).collect();
+    let wrong = entries.iter().any(|entry| entry.count > 0 && entry.never.is_some());
     if arguments.json {
         println!("{}", serde_json::json!({ "seeds": summary.seeds, "entries": entries }));
     } else {
         for entry in &entries {
-            if arguments.all {
-                println!("{:>12}  {}: {}", entry.count, entry.table, entry.name);
+            let Entry { table, name, count, .. } = entry;
+            if let Some(why) = entry.never.filter(|_| *count > 0) {
+                println!("{count:>12}  {table}: {name} (listed as impossible: {why})");
+            } else if let Some(why) = entry.never.filter(|_| arguments.all) {
+                println!("{:>12}  {table}: {name} ({why})", "cannot be");
+            } else if arguments.all {
+                println!("{count:>12}  {table}: {name}");
             } else if entry.required && entry.count == 0 {
-                println!("{:>12}  {}: {}", "never", entry.table, entry.name);
+                println!("{:>12}  {table}: {name}", "never");
             }
         }
         let (met, all) = (required.len() - missing.len(), required.len());
         println!("{met} of {all} were met in {} seeds", summary.seeds);
     }
-    Ok(if missing.is_empty() { PASS } else { COVERAGE })
+    Ok(if missing.is_empty() && !wrong { PASS } else { COVERAGE })
 }
 
 pub(super) fn doctor(arguments: &DoctorArguments) -> Outcome {

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use baton::proxy::seams::simulated::NetworkStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
@@ -16,7 +17,7 @@ use tokio::task::JoinSet;
 use super::exact::{self, sleep};
 use super::hub::{Hub, Order, Target};
 use super::ledger::{Dial, DialEnd};
-use super::network::{Key, Network, Stream, client_address};
+use super::network::{Decrypted, Key, Network, Stream, client_address};
 use super::peers::http1_backend::{Accepted, Http1Backend};
 use super::peers::http1_client::Http1Client;
 use super::peers::http2_backend::Http2Backend;
@@ -208,9 +209,10 @@ impl Backend {
             let mut kept = Vec::new();
             let io = if hub.plan.wire.tls {
                 let protocol = if http1 { Protocol::Http1 } else { Protocol::Http2 };
+                let shown = stream.shown();
                 let handshake = tls::accept(stream, protocol);
                 match obeying(handshake, &hub, &mut orders, &mut kept).await {
-                    Some(Ok(stream)) => NetworkStream::new(stream),
+                    Some(Ok(stream)) => over_tls(stream, shown),
                     // A failed handshake is in the proxy's log.
                     Some(Err(_)) => return,
                     None => return reset(),
@@ -318,9 +320,21 @@ async fn connect_to(
         ClientProtocol::Http1 => Protocol::Http1,
         ClientProtocol::Http2 | ClientProtocol::Frames => Protocol::Http2,
     };
+    let shown = stream.shown();
     let secured = tls::connect(stream, protocol).await;
     note(secured.as_ref().map_or(DialEnd::NoTls, |stream| DialEnd::Secured(tls::seen(stream))));
-    secured.map(NetworkStream::new)
+    Ok(over_tls(secured?, shown))
+}
+
+/// A peer's end of a connection over TLS, whose bytes are shown to observers, if there are any.
+fn over_tls<Io: AsyncRead + AsyncWrite + Unpin + 'static>(
+    io: Io,
+    shown: Option<impl FnOnce(Io) -> Decrypted<Io>>,
+) -> NetworkStream {
+    match shown {
+        Some(shown) => NetworkStream::new(shown(io)),
+        None => NetworkStream::new(io),
+    }
 }
 
 #[cfg(test)]

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use baton::pool::{Handled, Input, Instant, Output, Pool, RequestId, Setting};
+use baton::pool::{ConnectionToken, Handled, Input, Instant, Output, Pool, Setting};
 use baton::proxy::seams::simulated::{Accept, ListeningSocket, LocalFuture, NetworkStream, System};
 use baton::proxy::seams::{FileStamp, Point, Signal};
+use http::Uri;
 use rustls::crypto::CryptoProvider;
 use rustls::time_provider::TimeProvider;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -59,6 +60,8 @@ pub(crate) struct Machine {
     entropy_drawn: Cell<u64>,
     pools: Rc<Pools>,
     orders: Rc<RefCell<Orders>>,
+    /// The request that the next fact is about.
+    named: Cell<Option<u32>>,
     /// The task that was polled last.
     polled: Cell<u64>,
     sockets: Sockets,
@@ -90,6 +93,7 @@ impl Machine {
             entropy_drawn: Cell::new(0),
             pools: Rc::clone(pools),
             orders: Rc::default(),
+            named: Cell::new(None),
             polled: Cell::new(0),
             sockets: Sockets {
                 draws: hub.draws,
@@ -133,6 +137,11 @@ impl Machine {
     /// The proxy's tasks that have not ended, by the names of their futures.
     pub(crate) fn tasks_left(&self) -> Vec<&'static str> {
         self.tasks.borrow().values().copied().collect()
+    }
+
+    /// The pool, by its number, and the connection that the task at work dials, if it dials one.
+    pub(crate) fn dials(&self) -> Option<(u64, ConnectionToken)> {
+        self.orders.borrow().dial_of(self.polled.get())
     }
 
     /// True if the run has had so many polls that it is considered endless.
@@ -317,6 +326,12 @@ impl System for Machine {
         self.hub.draws.between(Domain::Rare, point as u64, *asked, 0, 99) < percent
     }
 
+    fn name_next(&self, target: &Uri) {
+        let request = request_of(target.path());
+        self.named.set(request);
+        uncharged(|| self.pools.name_next(self.hub.now(), request));
+    }
+
     fn pool_starts(&self, worker: usize, cluster: &str, core: &mut Pool) -> u64 {
         uncharged(|| self.pools.start(worker, cluster, core))
     }
@@ -329,7 +344,13 @@ impl System for Machine {
         input: Input,
         orders: &mut Vec<Output>,
     ) -> Handled {
-        uncharged(|| self.pools.step(self.hub.now(), pool, core, now, input, orders))
+        uncharged(|| {
+            let handled = self.pools.step(self.hub.now(), pool, core, now, input, orders);
+            if let (Handled::Accepted(request), Some(id)) = (handled, self.named.take()) {
+                self.orders.borrow_mut().named(pool, request, id);
+            }
+            handled
+        })
     }
 
     fn reconfigure(
@@ -341,12 +362,6 @@ impl System for Machine {
         orders: &mut Vec<Output>,
     ) -> Handled {
         uncharged(|| self.pools.reconfigure(self.hub.now(), pool, core, now, settings, orders))
-    }
-
-    fn request_named(&self, pool: u64, request: RequestId, path: &str) {
-        if let Some(id) = request_of(path) {
-            uncharged(|| self.orders.borrow_mut().named(pool, request, id));
-        }
     }
 
     fn order_taken(&self, pool: u64, order: Output) {

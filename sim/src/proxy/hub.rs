@@ -60,9 +60,22 @@ pub(crate) struct Hub {
     delays: Cell<u32>,
     /// Takes the orders that are the network's, and returns true for them.
     network: RefCell<Option<Route>>,
+    watch: RefCell<Option<Rc<dyn Watch>>>,
 }
 
 type Route = Rc<dyn Fn(Order) -> bool>;
+
+/// Watches a run.
+pub(crate) trait Watch {
+    /// The connection to a backend is dialled.
+    fn dialled(&self, backend: u16, connection: u32);
+
+    /// A directive, by its index, takes effect: its order is about to go to this target.
+    fn injected(&self, directive: usize, order: Order, addressee: Target);
+
+    /// Faults stop.
+    fn healed(&self);
+}
 
 impl Hub {
     /// Starts a run now.
@@ -82,6 +95,7 @@ impl Hub {
             healing: Notify::new(),
             delays: Cell::new(0),
             network: RefCell::default(),
+            watch: RefCell::default(),
         })
     }
 
@@ -108,6 +122,9 @@ impl Hub {
     /// A moment is reached: the directives that wait for it take effect after their delay, unless
     /// faults have stopped by then.
     pub(crate) fn reached(self: &Rc<Self>, when: When, target: Target) {
+        if let When::Dialled { backend, connection } = when {
+            self.show(|watch| watch.dialled(backend, connection));
+        }
         for (index, directive) in self.plan.directives.iter().enumerate() {
             if directive.when != when || self.is_for_another_report(directive.act, when, target) {
                 continue;
@@ -146,7 +163,9 @@ impl Hub {
         if !self.healed.get() {
             self.injected.borrow_mut().push((self.now(), index));
             let order = Order { act: self.plan.directives[index].act, target };
-            self.pass_on(self.addressee(order), order);
+            let addressee = self.addressee(order);
+            self.show(|watch| watch.injected(index, order, addressee));
+            self.pass_on(addressee, order);
         }
     }
 
@@ -239,8 +258,21 @@ impl Hub {
         }
     }
 
+    /// From now on this watches the run.
+    pub(crate) fn watch(&self, watch: Rc<dyn Watch>) {
+        *self.watch.borrow_mut() = Some(watch);
+    }
+
+    fn show(&self, show: impl FnOnce(&dyn Watch)) {
+        let watch = self.watch.borrow().clone();
+        if let Some(watch) = watch {
+            show(&*watch);
+        }
+    }
+
     /// Faults stop.
     pub(crate) fn heal(&self) {
+        self.show(|watch| watch.healed());
         self.healed.set(true);
         self.healing.notify_waiters();
     }

@@ -12,11 +12,13 @@
 //! | `operation` | reloads, listeners, certificates, the order to stop |
 //! | `addresses` | dials of names with several addresses |
 //! | `gauges` | gauges at moments of the run against what there was |
+//! | `met` | the outcomes and reasons in the log, for the catalogue |
 //! | `case` | the records of a run, by request |
 //! | `line`, `fields`, `exposition` | readers of the log and of the metrics |
 
 use super::records::Records;
 use crate::checker::Verdict;
+use crate::coverage::ProxyCoverage;
 use case::Case;
 
 mod addresses;
@@ -30,6 +32,7 @@ mod gauges;
 mod line;
 mod log;
 mod log_lines;
+mod met;
 mod metrics;
 mod operation;
 mod own_answer;
@@ -50,4 +53,9 @@ pub(crate) fn judge(records: &Records) -> Verdict {
     metrics::judge(&case)?;
     operation::judge(&case)?;
     addresses::judge(&case)
+}
+
+/// Counts what the log shows.
+pub(crate) fn count(records: &Records, counts: &mut ProxyCoverage) {
+    met::count(records, counts);
 }

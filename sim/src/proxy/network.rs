@@ -15,6 +15,7 @@
 //! | `effects` | what directives do |
 //! | `cutter`, `records` | HTTP/2 frames and TLS records in a stream of bytes |
 //! | `stream`, `listening` | what processes have |
+//! | `decrypted` | what peers write and read over TLS, for observers |
 //! | `tap` | what passes, for judges, and a hash of it |
 
 use std::future::poll_fn;
@@ -37,6 +38,7 @@ use crate::plan::{Act, Direction, ProcessAct, WireEffect};
 mod closing;
 mod connection;
 mod cutter;
+mod decrypted;
 mod effects;
 mod handshake;
 mod hosts;
@@ -53,6 +55,7 @@ mod tap;
 mod tests;
 mod transfer;
 
+pub(crate) use decrypted::Decrypted;
 pub(crate) use hosts::{Reach, SCRAPER, client_address};
 pub(crate) use key::{Host, Key};
 pub(crate) use listening::Listening;
@@ -246,6 +249,11 @@ impl Network {
     /// Shows each packet to an observer.
     pub(crate) fn observe(&self, observer: Observer) {
         self.shared.with(|state| state.tap.observe(observer));
+    }
+
+    /// True if there is such a connection, or a dial of it.
+    pub(crate) fn is_known(&self, key: Key) -> bool {
+        self.shared.with(|state| state.by_key.contains_key(&key))
     }
 
     /// A hash of all that was delivered, with its times. With TLS only lengths count.

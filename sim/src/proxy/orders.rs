@@ -38,6 +38,11 @@ impl Orders {
         self.dials.remove(&task);
     }
 
+    /// The pool and the connection that a task dials, if it dials one.
+    pub(crate) fn dial_of(&self, task: u64) -> Option<(u64, ConnectionToken)> {
+        self.dials.get(&task).copied()
+    }
+
     /// A task has made a connection, the one of a backend with this number.
     pub(crate) fn connected(&mut self, task: u64, backend: u16, number: u32) {
         if let Some(dial) = self.dials.get(&task) {

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::checker::{Checker, Violation};
 use crate::coverage::Coverage;
-use crate::trace::Trace;
+use crate::trace::{Trace, What};
 
 /// A pool of one worker.
 struct Judged {
@@ -53,9 +53,17 @@ impl Pools {
             checker.narrow_generations(most);
         }
         self.alive.set(self.alive.get() + 1);
+        self.trace.borrow_mut().add_pool(worker);
         let mut judged = self.judged.borrow_mut();
         judged.push(Judged { worker, cluster: cluster.to_owned(), checker });
         judged.len() as u64 - 1
+    }
+
+    /// The next fact is about this request, if it is one that has a number.
+    pub(crate) fn name_next(&self, time: u64, request: Option<u32>) {
+        if let Some(request) = request {
+            self.trace.borrow_mut().note(time, What::Arrived(request));
+        }
     }
 
     /// Gives a pool a fact and judges what follows. `time` is that of the run, `now` that of the
@@ -71,7 +79,9 @@ impl Pools {
     ) -> Handled {
         let mut answer = None;
         let mut seen = |handled, orders: &[Output], core: &Pool| {
-            self.trace.borrow_mut().record(time, now, input, handled, orders, core);
+            let mut trace = self.trace.borrow_mut();
+            trace.enter_pool(pool as usize);
+            trace.record(time, now, input, handled, orders, core);
             answer = Some(handled);
         };
         if self.violation.borrow().is_some() {
@@ -103,6 +113,7 @@ impl Pools {
         let mut answer = None;
         let mut seen = |handled, orders: &[Output], core: &Pool| {
             let mut trace = self.trace.borrow_mut();
+            trace.enter_pool(pool as usize);
             trace.record_settings(time, now, settings, handled, orders, core);
             answer = Some(handled);
         };
@@ -168,6 +179,16 @@ impl Pools {
     /// The first invariant that did not hold, if any.
     pub(crate) fn violation(&self) -> Option<Violation> {
         self.violation.borrow().clone()
+    }
+
+    /// Uses the coverage of the run.
+    pub(crate) fn with_coverage(&self, use_it: impl FnOnce(&mut Coverage)) {
+        use_it(&mut self.coverage.borrow_mut());
+    }
+
+    /// Uses the trace of the run.
+    pub(crate) fn with_trace(&self, use_it: impl FnOnce(&mut Trace)) {
+        use_it(&mut self.trace.borrow_mut());
     }
 
     /// The coverage and the trace of the run.

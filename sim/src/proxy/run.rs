@@ -28,6 +28,7 @@ use super::peers::tls;
 use super::pools::Pools;
 use super::records::Records;
 use super::scrapes::Scraper;
+use super::watch::Watch;
 use super::{judges, ledger, settings};
 use crate::checker::{Invariant, Violation};
 use crate::coverage::Coverage;
@@ -111,6 +112,7 @@ struct Scene {
     recovered: Cell<Option<bool>>,
     metrics: RefCell<Option<String>>,
     asked_at: Cell<u64>,
+    watch: Option<Rc<Watch>>,
     state: RefCell<Option<String>>,
     ended_at: Rc<Cell<Option<u64>>>,
 }
@@ -124,6 +126,7 @@ impl Scene {
         }
         let machine = Machine::new(&hub, &network, settings::machine(), &pools);
         machine.write_file(settings::AUTHORITY_FILE, tls::AUTHORITY.into());
+        let watch = Watch::start(&hub, &network, &machine, &pools);
         let _seeded = tls::Seeded::new(hub.draws);
         let _installed = install(Rc::clone(&machine) as Rc<_>);
         let _logging = tracing::subscriber::set_default(log::subscriber(tracing::Level::INFO));
@@ -144,6 +147,7 @@ impl Scene {
             recovered: Cell::new(None),
             metrics: RefCell::default(),
             asked_at: Cell::new(0),
+            watch,
             state: RefCell::default(),
             ended_at: Rc::default(),
         });
@@ -336,6 +340,12 @@ impl Scene {
             healed_at: self.healed_at.get(),
             recovered: self.recovered.get(),
         };
+        if let Some(watch) = &self.watch {
+            watch.finish();
+        }
+        self.pools.with_coverage(|coverage| {
+            coverage.proxy().map(|counts| judges::count(&records, counts)).unwrap_or_default();
+        });
         let violation = panics::panicked()
             .map(|what| Violation { invariant: Invariant::PoolAssert, what })
             .or_else(|| self.pools.violation())

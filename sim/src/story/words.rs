@@ -8,6 +8,10 @@ use baton::pool::{
 };
 
 use crate::plan::Plan;
+#[cfg(feature = "proxy")]
+use crate::plan::WorldName;
+#[cfg(feature = "proxy")]
+use crate::proxy::ledger::RECOVERY;
 use crate::trace::Trace;
 use crate::world::{DownFrame, UpFrame};
 
@@ -33,21 +37,66 @@ pub struct Slot {
 pub(super) struct Names<'a> {
     plan: &'a Plan,
     trace: &'a Trace,
-    links: BTreeMap<ConnectionToken, usize>,
-    requests: BTreeMap<RequestId, u32>,
+    /// By the index of the pool.
+    links: BTreeMap<(usize, ConnectionToken), usize>,
+    requests: BTreeMap<(usize, RequestId), u32>,
+    /// The requests that streams were ordered for.
+    streams: BTreeMap<(usize, StreamToken), u32>,
+    /// The pool that the story is at.
+    pool: usize,
 }
 
 impl<'a> Names<'a> {
     pub(super) fn new(plan: &'a Plan, trace: &'a Trace) -> Self {
-        let links = trace.links.iter().enumerate().map(|(index, link)| (link.token, index));
-        Self { plan, trace, links: links.collect(), requests: BTreeMap::new() }
+        let links = trace.links.iter().enumerate();
+        let links = links.map(|(index, link)| ((link.pool, link.token), index)).collect();
+        let (requests, streams) = Default::default();
+        Self { plan, trace, links, requests, streams, pool: 0 }
     }
 
     pub(super) fn accept(&mut self, id: RequestId, request: u32) {
-        self.requests.insert(id, request);
+        self.requests.insert((self.pool, id), request);
     }
 
-    fn request(&self, request: u32) -> String {
+    /// The next names are those of this pool.
+    pub(super) fn enter(&mut self, pool: usize) {
+        self.pool = pool;
+    }
+
+    /// Notes the requests that streams are ordered for.
+    pub(super) fn note(&mut self, orders: &[Output]) {
+        for order in orders {
+            if let Output::OpenStream { stream, request, .. } = order
+                && let Some(request) = self.requests.get(&(self.pool, *request))
+            {
+                self.streams.insert((self.pool, *stream), *request);
+            }
+        }
+    }
+
+    /// The pool, if there are several: its worker, and which one of that worker it is.
+    pub(super) fn pool(&self) -> String {
+        let pools = &self.trace.pools;
+        if pools.len() < 2 {
+            return String::new();
+        }
+        let worker = pools[self.pool];
+        let nth = pools[..=self.pool].iter().filter(|other| **other == worker).count();
+        if nth == 1 {
+            format!("worker {worker}: ")
+        } else {
+            format!("worker {worker}, pool {nth}: ")
+        }
+    }
+
+    pub(super) fn request(&self, request: u32) -> String {
+        #[cfg(feature = "proxy")]
+        if self.plan.world == WorldName::Proxy {
+            return match request.checked_sub(RECOVERY) {
+                Some(number) => format!("recovery{}", number + 1),
+                None => format!("r{request}"),
+            };
+        }
         match self.plan.requests.get(request as usize) {
             Some(plan) => format!("r{}", plan.id),
             None => format!("recovery{}", request as usize - self.plan.requests.len() + 1),
@@ -55,7 +104,7 @@ impl<'a> Names<'a> {
     }
 
     fn id(&self, id: RequestId) -> String {
-        match self.requests.get(&id) {
+        match self.requests.get(&(self.pool, id)) {
             Some(request) => self.request(*request),
             None => format!("r?{}/{}", id.index, id.generation),
         }
@@ -70,10 +119,18 @@ impl<'a> Names<'a> {
         format!("b{}", self.trace.links[link as usize].backend)
     }
 
+    /// The backend of a connection. In the world of the proxy its place in the pool's table may
+    /// differ from its place in the plan.
+    fn backend_of(&self, token: ConnectionToken) -> String {
+        let link = self.links.get(&(self.pool, token)).copied();
+        link.map_or_else(|| format!("b{}", token.backend.0), |link| self.backend(link as u32))
+    }
+
     fn connection(&self, token: ConnectionToken) -> String {
-        match self.links.get(&token) {
+        match self.links.get(&(self.pool, token)) {
             Some(link) => self.link(*link as u32),
-            None => format!("b{}?", token.backend.0),
+            // The dial was given up before it began.
+            None => token.to_string(),
         }
     }
 
@@ -139,7 +196,7 @@ impl<'a> Names<'a> {
     }
 
     pub(super) fn about_input(&self, input: Input, accepted: Option<RequestId>) -> Vec<String> {
-        let connection = |token: ConnectionToken| vec![format!("b{}", token.backend.0)];
+        let connection = |token: ConnectionToken| vec![self.backend_of(token)];
         match input {
             Input::RequestArrived { .. } => accepted.map(|id| self.id(id)).into_iter().collect(),
             Input::ReplayBufferExceeded { request, .. } | Input::RequestCancelled { request } => {
@@ -161,7 +218,9 @@ impl<'a> Names<'a> {
             | Input::ResetSent { stream } => {
                 let mut about = connection(stream.connection);
                 let own = self.trace.exchanges.iter().find(|exchange| exchange.token == stream);
-                about.extend(own.map(|exchange| self.request(exchange.request)));
+                let ordered = self.streams.get(&(self.pool, stream)).copied();
+                let request = own.map(|exchange| exchange.request).or(ordered);
+                about.extend(request.map(|request| self.request(request)));
                 about
             }
             Input::BackendAdded { .. }
@@ -177,7 +236,7 @@ impl<'a> Names<'a> {
     }
 
     pub(super) fn about_order(&self, order: Output) -> Vec<String> {
-        let backend = |token: ConnectionToken| format!("b{}", token.backend.0);
+        let backend = |token: ConnectionToken| self.backend_of(token);
         match order {
             Output::Connect { connection }
             | Output::Ping { connection }
@@ -207,7 +266,7 @@ impl<'a> Names<'a> {
     ) -> String {
         let text = match input {
             Input::RequestArrived { idempotent, has_body } => {
-                let own = accepted.and_then(|id| self.requests.get(&id).copied());
+                let own = accepted.and_then(|id| self.requests.get(&(self.pool, id)).copied());
                 self.asks(asked.or(own), idempotent, has_body)
             }
             Input::ReplayBufferExceeded { request, stream } => {

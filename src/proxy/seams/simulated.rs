@@ -16,13 +16,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::SystemTime;
 
+use http::Uri;
 use pin_project_lite::pin_project;
 use rustls::crypto::CryptoProvider;
 use rustls::time_provider::TimeProvider;
 use tokio::task::LocalSet;
 
 use super::answers::{FileStamp, Point, Signal};
-use crate::pool::{Handled, Input, Instant, Output, Pool, RequestId, Setting};
+use crate::pool::{Handled, Input, Instant, Output, Pool, Setting};
 
 mod stream;
 
@@ -97,6 +98,9 @@ pub trait System {
     /// A pool starts. Returns its number.
     fn pool_starts(&self, worker: usize, cluster: &str, core: &mut Pool) -> u64;
 
+    /// The next fact is about a request with this target.
+    fn name_next(&self, target: &Uri);
+
     /// Gives a pool a fact and fetches all orders that follow.
     fn step(
         &self,
@@ -116,9 +120,6 @@ pub trait System {
         settings: &[Setting],
         orders: &mut Vec<Output>,
     ) -> Handled;
-
-    /// A request of a pool is the one for this path.
-    fn request_named(&self, pool: u64, request: RequestId, path: &str);
 
     /// An order of a pool is about to be carried out.
     fn order_taken(&self, pool: u64, order: Output);
@@ -312,6 +313,11 @@ pub fn drive(mut pool: Pool, worker: usize, cluster: &str) -> DrivenPool {
     DrivenPool { number, pool, orders: VecDeque::new(), fetched: Vec::new() }
 }
 
+/// Names the request that the next fact is about.
+pub fn name_next(target: &Uri) {
+    system().name_next(target);
+}
+
 impl DrivenPool {
     /// As [`Pool::handle`].
     ///
@@ -349,11 +355,6 @@ impl DrivenPool {
 #[must_use]
 pub fn buggify(point: Point) -> bool {
     system().buggify(point)
-}
-
-/// Shows the system which request of a client a pool's request is.
-pub fn name_request(pool: &DrivenPool, request: RequestId, target: &http::Uri) {
-    system().request_named(pool.number, request, target.path());
 }
 
 impl Deref for DrivenPool {

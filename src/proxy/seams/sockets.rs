@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::SystemTime;
 
+use http::Uri;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use socket2::{SockRef, TcpKeepalive};
@@ -22,7 +23,7 @@ use tokio::signal::unix::{self, SignalKind};
 use tokio::task::LocalSet;
 
 use super::answers::{FileStamp, Point, Signal};
-use crate::pool::{Pool, RequestId};
+use crate::pool::Pool;
 use crate::proxy::limits::{self, LISTEN_BACKLOG, TCP_KEEPALIVE_INTERVAL, TCP_KEEPALIVE_TIME};
 
 /// A TCP connection, dialled or accepted.
@@ -158,8 +159,8 @@ pub const fn buggify(_point: Point) -> bool {
     false
 }
 
-/// Shows the system which request of a client a pool's request is; a real one does not look.
-pub fn name_request(_pool: &DrivenPool, _request: RequestId, _target: &http::Uri) {}
+/// Names the request that the next fact is about, for those who watch the pool: nobody here.
+pub fn name_next(_target: &Uri) {}
 
 /// The cryptography of TLS.
 #[must_use]

@@ -74,6 +74,11 @@ impl Key {
         if self.writer(Direction::In) == writer { Direction::In } else { Direction::Out }
     }
 
+    /// True for connections to backends.
+    pub(crate) fn is_dialled_by_proxy(self) -> bool {
+        matches!(self, Self::Backend(..))
+    }
+
     /// The end whose bytes go towards the backends.
     pub(crate) fn writer_towards_backend(self) -> Side {
         // A connection to a backend is dialled by the proxy, and any other to the proxy.

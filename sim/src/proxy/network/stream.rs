@@ -13,9 +13,9 @@ use super::state::{Id, Shared};
 
 /// An end of a TCP connection. Dropping it closes it.
 pub(crate) struct Stream {
-    network: Shared,
-    id: Id,
-    side: Side,
+    pub(super) network: Shared,
+    pub(super) id: Id,
+    pub(super) side: Side,
     key: Key,
     peer: SocketAddr,
     /// True if a process of the proxy's machine has it.

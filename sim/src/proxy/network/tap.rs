@@ -12,6 +12,9 @@ pub(crate) enum Point {
     Written,
     /// The system of the other end has received it.
     Delivered,
+    /// A peer has written or read it over TLS: these are the bytes themselves, not the encrypted
+    /// ones, which are shown as well.
+    Decrypted,
 }
 
 /// The content of a packet.
@@ -57,6 +60,11 @@ pub(crate) struct Tap {
 impl Tap {
     pub(crate) fn new(lengths_only: bool) -> Self {
         Self { observers: Vec::new(), hash: 0xcbf2_9ce4_8422_2325, lengths_only }
+    }
+
+    /// True if somebody sees the packets.
+    pub(crate) fn is_observed(&self) -> bool {
+        !self.observers.is_empty()
     }
 
     pub(crate) fn observe(&mut self, observer: Observer) {

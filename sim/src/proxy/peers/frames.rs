@@ -13,6 +13,7 @@ pub(crate) use fault::{Fault, error};
 pub(crate) use fields::Fields;
 
 mod fault;
+mod feed;
 pub(crate) mod fields;
 mod plain;
 #[cfg(test)]

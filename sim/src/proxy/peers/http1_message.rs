@@ -49,6 +49,11 @@ impl Fields {
         self.0.iter().filter(move |field| field.0 == name).map(|field| field.1.as_str())
     }
 
+    /// True if there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The first value of a name.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.all(name).next()
@@ -118,7 +123,7 @@ pub(crate) struct Head {
 
 impl Head {
     /// Takes a head from the start of the buffer, if all of it is there.
-    fn take(buffer: &mut BytesMut) -> Result<Option<Self>, String> {
+    pub(crate) fn take(buffer: &mut BytesMut) -> Result<Option<Self>, String> {
         let Some(block) = take_block(buffer)? else { return Ok(None) };
         let lines = lines(&block)?;
         let [line, fields @ ..] = &lines[..] else { return Err("an empty line".to_owned()) };
