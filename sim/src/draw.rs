@@ -81,6 +81,8 @@ pub enum Domain {
     Short = 61,
     /// When the metrics of the proxy are read.
     Scrapes = 62,
+    /// Faults aimed at phases of requests.
+    Aimed = 50,
     /// Entropy of the simulated system; see `outside`.
     Outside = 90,
 }

@@ -2,6 +2,7 @@
 //! are the faults behind production bugs of HTTP/2 pools; the X families affect the whole process.
 
 mod addresses;
+mod aimed;
 mod generate;
 mod inject;
 mod operation;

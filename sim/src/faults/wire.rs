@@ -2,7 +2,7 @@
 //! the faults of bytes. The draws are apart from those of the rest of the plan, so that a seed
 //! means the same requests, backends and faults in both worlds.
 
-use super::{Family, Profile, addresses, operation};
+use super::{Family, Profile, addresses, aimed, operation};
 use crate::draw::{Domain, Draws, RandomStream};
 use crate::plan::{
     Act, BackendWire, ClientPlan, ClientProtocol, Direction, Directive, Framing, Moment, Plan,
@@ -67,6 +67,7 @@ pub(super) fn add(plan: &mut Plan, profile: Profile) {
     if !calm {
         add_hoard(plan, &draws, least);
         add_faults(plan, &draws, profile);
+        aimed::add(plan, &draws, profile);
     }
 }
 
@@ -195,8 +196,7 @@ fn directive(plan: &Plan, family: Family, stream: &mut RandomStream) -> Directiv
         When::Client { client: stream.below(plan.wire.clients.len() as u64) as u8, connection }
     };
     let effect = match family {
-        Family::SplitFrames if stream.chance(30) => WireEffect::PiecesAtFrames,
-        Family::SplitFrames => WireEffect::Pieces(stream.pick(&[1, 1, 3, 7, 100])),
+        Family::SplitFrames => split(stream),
         _ => any_effect(plan, stream),
     };
     let direction = stream.pick(&[Direction::In, Direction::Out]);
@@ -204,7 +204,17 @@ fn directive(plan: &Plan, family: Family, stream: &mut RandomStream) -> Directiv
     Directive { family, when, after_us: stream.wide(0, 2_000_000), act }
 }
 
-fn any_effect(plan: &Plan, stream: &mut RandomStream) -> WireEffect {
+/// Bytes in small pieces.
+pub(super) fn split(stream: &mut RandomStream) -> WireEffect {
+    if stream.chance(30) {
+        WireEffect::PiecesAtFrames
+    } else {
+        WireEffect::Pieces(stream.pick(&[1, 1, 3, 7, 100]))
+    }
+}
+
+/// Any other effect of the network.
+pub(super) fn any_effect(plan: &Plan, stream: &mut RandomStream) -> WireEffect {
     let for_us = stream.chance(80).then(|| stream.wide(1_000, 20_000_000));
     match stream.below(9) {
         0 => WireEffect::Delay { by_us: stream.wide(1_000, 5_000_000) },

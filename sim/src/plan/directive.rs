@@ -67,6 +67,14 @@ pub enum When {
         /// The moment.
         moment: Moment,
     },
+    /// A request reaches a moment of its life; the effect is on the connection of its client. Only
+    /// the world of the proxy has these.
+    AtClient {
+        /// Its id.
+        request: u32,
+        /// The moment.
+        moment: Moment,
+    },
 }
 
 /// Moments in the life of a request and of the stream that carries it.

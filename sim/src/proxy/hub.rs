@@ -59,6 +59,8 @@ pub(crate) struct Hub {
     /// Delays drawn so far.
     delays: Cell<u32>,
     /// Takes the orders that are the network's, and returns true for them.
+    /// The connections of clients that requests are on, by request.
+    carriers: RefCell<BTreeMap<u32, (u8, u32)>>,
     network: RefCell<Option<Route>>,
     watch: RefCell<Option<Rc<dyn Watch>>>,
 }
@@ -94,6 +96,7 @@ impl Hub {
             healed: Cell::new(false),
             healing: Notify::new(),
             delays: Cell::new(0),
+            carriers: RefCell::default(),
             network: RefCell::default(),
             watch: RefCell::default(),
         })
@@ -125,6 +128,11 @@ impl Hub {
         if let When::Dialled { backend, connection } = when {
             self.show(|watch| watch.dialled(backend, connection));
         }
+        if let When::Request { request, moment } = when
+            && self.is_for_client(moment, target)
+        {
+            self.reached_at_client(request, moment);
+        }
         for (index, directive) in self.plan.directives.iter().enumerate() {
             if directive.when != when || self.is_for_another_report(directive.act, when, target) {
                 continue;
@@ -141,9 +149,34 @@ impl Hub {
         }
     }
 
+    /// A request is on a connection of its client.
+    pub(crate) fn carries(&self, request: u32, client: u8, connection: u32) {
+        self.carriers.borrow_mut().insert(request, (client, connection));
+    }
+
+    /// A request has reached a moment: this is about the connection of its client.
+    fn reached_at_client(self: &Rc<Self>, request: u32, moment: Moment) {
+        let carrier = self.carriers.borrow().get(&request).copied();
+        if let Some((client, connection)) = carrier {
+            let target = Target::Client(client, connection);
+            self.reached(When::AtClient { request, moment }, target);
+        }
+    }
+
+    /// Directives for a client's connection follow what the client reports, if it reports it.
+    fn is_for_client(&self, moment: Moment, target: Target) -> bool {
+        let by_client = matches!(target, Target::Request(_));
+        by_client || !matches!(moment, Moment::HalfSent | Moment::Sent)
+    }
+
     /// True if a directive waits for this moment.
     pub(crate) fn is_awaited(&self, when: When) -> bool {
-        self.plan.directives.iter().any(|directive| directive.when == when)
+        let at_client = match when {
+            When::Request { request, moment } => Some(When::AtClient { request, moment }),
+            _ => None,
+        };
+        let mut directives = self.plan.directives.iter().map(|directive| directive.when);
+        directives.any(|awaited| awaited == when || Some(awaited) == at_client)
     }
 
     /// A pool has ordered a stream for a request; its head is not written yet.

@@ -230,6 +230,10 @@ impl Scene {
                 Directive { when: When::Client { client, .. }, act: Act::Wire { .. }, .. } => {
                     Some(usize::from(client))
                 }
+                Directive { when: When::AtClient { request, .. }, .. } => {
+                    let plan = plan.requests.iter().find(|plan| plan.id == request);
+                    plan.map(|plan| usize::from(plan.wire.client) % clients)
+                }
                 _ => None,
             })
             .collect();

@@ -283,7 +283,7 @@ impl<'a> Case<'a> {
         self.injected.iter().any(|(at, when, act)| {
             let at_client = match when {
                 When::Client { client: hit, .. } => *hit == client,
-                When::Request { request, .. } => own(*request),
+                When::Request { request, .. } | When::AtClient { request, .. } => own(*request),
                 _ => false,
             };
             let breaks = match act {
@@ -301,7 +301,7 @@ impl<'a> Case<'a> {
         self.injected.iter().any(|(at, when, act)| {
             let at_client = match when {
                 When::Client { client: hit, .. } => *hit == client,
-                When::Request { .. } => true,
+                When::Request { .. } | When::AtClient { .. } => true,
                 _ => false,
             };
             let cuts = match act {

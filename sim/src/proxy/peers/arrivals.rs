@@ -79,6 +79,11 @@ impl Arrivals {
         Self { hub, client, connection, conduct, answers }
     }
 
+    /// The number of the connection at its client.
+    pub(crate) fn connection(&self) -> u32 {
+        self.connection
+    }
+
     /// This client sends the head of a request.
     pub(crate) fn open(&mut self, stream: u32, method: &str) {
         self.conduct.open(stream, method);

@@ -160,6 +160,8 @@ where
             let Some(stream) = opened.await else { continue };
             connection.send(manner.head_pause);
             hub.ledger.begin(id, hub.now());
+            let number = connection.state.borrow().arrivals.connection();
+            hub.carries(id, self.index, number);
             self.send_extras(manner, &connection, stream);
             let moment = |moment| When::Request { request: id, moment };
             hub.reached(moment(Moment::Arrived), Target::Request(id));

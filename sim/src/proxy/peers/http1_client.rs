@@ -109,8 +109,7 @@ where
         let number = self.opened.get() + 1;
         self.opened.set(number);
         let (hub, client) = (&self.hub, self.index);
-        let name = format!("client {client}, connection {number}");
-        let connection = Connection::new(hub, name, self.plan.pipelines);
+        let connection = Connection::new(hub, (client, number), self.plan.pipelines);
         connections.push(Rc::clone(&connection));
         let opening = (self.connect)(number);
         let task = Rc::clone(&connection);

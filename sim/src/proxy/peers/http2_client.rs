@@ -149,6 +149,7 @@ where
                 continue;
             };
             hub.ledger.begin(id, hub.now());
+            hub.carries(id, self.index, connection.number);
             let moment = |moment| When::Request { request: id, moment };
             hub.reached(moment(Moment::Arrived), Target::Request(id));
             if plan.body_us.is_none() {

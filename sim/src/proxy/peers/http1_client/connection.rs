@@ -33,8 +33,8 @@ const PIPELINED_MAX: usize = 4;
 /// One connection of a client.
 pub(super) struct Connection {
     hub: Rc<Hub>,
-    /// For the ledger.
-    name: String,
+    /// The client, and the connection's number there.
+    place: (u8, u32),
     pipelines: bool,
     jobs: RefCell<VecDeque<Job>>,
     /// Requests that were begun and have no whole response.
@@ -74,10 +74,10 @@ impl From<io::Error> for Unsent {
 
 impl Connection {
     /// A connection that is being opened.
-    pub(super) fn new(hub: &Rc<Hub>, name: String, pipelines: bool) -> Rc<Self> {
+    pub(super) fn new(hub: &Rc<Hub>, place: (u8, u32), pipelines: bool) -> Rc<Self> {
         Rc::new(Self {
             hub: Rc::clone(hub),
-            name,
+            place,
             pipelines,
             jobs: RefCell::default(),
             in_flight: RefCell::default(),
@@ -181,7 +181,8 @@ impl Connection {
     }
 
     fn fault(&self, what: &str) {
-        self.hub.ledger.fault(format!("{}: {what}", self.name));
+        let (client, number) = self.place;
+        self.hub.ledger.fault(format!("client {client}, connection {number}: {what}"));
     }
 
     /// Takes the orders about the requests in flight. Returns when the client breaks the
@@ -284,6 +285,8 @@ impl Connection {
             self.changes.until(|| self.may_begin()).await;
             let job = self.jobs.borrow_mut().pop_front().expect("it may begin");
             self.sending.set(true);
+            let (client, number) = self.place;
+            self.hub.carries(job.request.id, client, number);
             let exchange = Exchange::begin(&self.hub, job, !self.begun.replace(true));
             self.in_flight.borrow_mut().push_back(Rc::clone(&exchange));
             self.changes.note();
