@@ -99,8 +99,7 @@ fn frames_of_a_body_in_a_row_are_one_line() {
         let (_, rest) = line.text.split_once("stream 3: ").expect("it is about the stream");
         rest.split(' ').next().and_then(|bytes| bytes.parse::<u64>().ok()).expect("a number")
     };
-    let down: Vec<&Line> =
-        lines.iter().filter(data).filter(|line| bytes(line) > 300).collect();
+    let down: Vec<&Line> = lines.iter().filter(data).filter(|line| bytes(line) > 300).collect();
     assert!(down.iter().any(|line| line.text.contains(" × DATA")), "{down:?}");
     let all = lines.iter().filter(data).map(bytes).sum::<u64>();
     assert_eq!(all, 300 + 50_000, "the bytes of the request and of its answer");
@@ -195,7 +194,8 @@ fn an_act_counts_for_the_phase_that_its_connection_is_in() {
     let delay = Act::Wire { direction: Direction::In, effect: WireEffect::Delay { by_us: 1 } };
     let at_client = |moment| (When::AtClient { request: 1, moment }, 0, delay);
     let at_backend = |moment| (When::Request { request: 1, moment }, 0, delay);
-    let cell = |side: &str, phase: &str| vec![format!("{side} connection × phase: delay in × {phase}")];
+    let cell =
+        |side: &str, phase: &str| vec![format!("{side} connection × phase: delay in × {phase}")];
     assert_eq!(acts(&[]), Vec::<String>::new());
     assert_eq!(acts(&[at_client(Moment::Read)]), cell("client", "body up"));
     assert_eq!(acts(&[at_client(Moment::Sent)]), cell("client", "trailers"));

@@ -2,7 +2,7 @@
 //! they cannot happen.
 
 use super::phase::Phase;
-use crate::plan::{Act, Change, Direction, Stage, WireEffect};
+use crate::plan::{Act, Change, Direction, ProcessAct, Stage, WireEffect};
 
 baton::words! {
     /// The end of the proxy that a connection is at.
@@ -131,6 +131,16 @@ baton::words! {
         HealthChecks = "wrong health checks",
         /// Another protocol.
         SwitchProtocol = "switch of the protocol",
+        /// A reload with one more listener.
+        OpenListener = "reload that adds a listener",
+        /// A reload with one listener less.
+        CloseListener = "reload that removes a listener",
+        /// A reload with a listener elsewhere.
+        MoveListener = "reload that moves a listener",
+        /// Another certificate.
+        Certificate = "another certificate",
+        /// A reload with an error.
+        WrongConfiguration = "reload that is refused",
     }
 }
 
@@ -282,7 +292,39 @@ impl ProcessDeed {
             Act::Undrain { .. } => Self::Undrain,
             Act::HealthChecks { .. } => Self::HealthChecks,
             Act::SwitchProtocol { .. } => Self::SwitchProtocol,
-            _ => return None,
+            Act::Process { act } => match act {
+                ProcessAct::OpenListener { .. } => Self::OpenListener,
+                ProcessAct::CloseListener { .. } => Self::CloseListener,
+                ProcessAct::MoveListener { .. } => Self::MoveListener,
+                ProcessAct::Certificate { .. } => Self::Certificate,
+                ProcessAct::WrongConfiguration { .. } => Self::WrongConfiguration,
+            },
+            Act::Wire { .. }
+            | Act::Cancel
+            | Act::ClientStopsReading { .. }
+            | Act::BlackHole { .. }
+            | Act::StopReading { .. }
+            | Act::Break
+            | Act::DisconnectAll
+            | Act::Restart { .. }
+            | Act::Unreachable { .. }
+            | Act::Settings { .. }
+            | Act::GoAway { .. }
+            | Act::Reset { .. }
+            | Act::NeverFinish
+            | Act::StarveUpload { .. }
+            | Act::Status { .. }
+            | Act::BreakAtPreface
+            | Act::FailDial { .. }
+            | Act::StallDial { .. } => return None,
+            // Only the world of the pool has these.
+            Act::Replay { .. }
+            | Act::HoldReports { .. }
+            | Act::LateTimers { .. }
+            | Act::EarlyTimeout
+            | Act::StaleInput { .. }
+            | Act::ClockForward { .. }
+            | Act::ClockBack { .. } => return None,
         })
     }
 }
