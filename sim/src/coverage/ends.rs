@@ -109,7 +109,7 @@ pub(super) const REASONS: [Reason; 35] = [
     ("connections_per_address", OBEDIENT),
     ("malformed_head", OBEDIENT),
     ("malformed_framing", OBEDIENT),
-    ("malformed_body", OBEDIENT),
+    ("malformed_body", None),
     ("malformed_frames", OBEDIENT),
     ("reset_flood", OBEDIENT),
     ("provoked_reset_flood", OBEDIENT),
@@ -186,8 +186,36 @@ impl CodeUse {
         (self.side as usize * 4 + kind) * (CODES.len() + 1) + code
     }
 
+    /// The codes that such frames can have in runs.
+    fn possible(self) -> &'static [&'static str] {
+        match (self.side, self.written, self.go_away) {
+            // What `plan::Code` has.
+            (Side::Backend, false, false) => &[
+                "NO_ERROR",
+                "PROTOCOL_ERROR",
+                "INTERNAL_ERROR",
+                "REFUSED_STREAM",
+                "CANCEL",
+                "ENHANCE_YOUR_CALM",
+                "HTTP_1_1_REQUIRED",
+            ],
+            (Side::Backend, false, true) => &["NO_ERROR", "INTERNAL_ERROR", "ENHANCE_YOUR_CALM"],
+            (Side::Backend, true, false) => &["NO_ERROR", "CANCEL"],
+            (Side::Client, false, false) => &["CANCEL"],
+            (Side::Client, true, false) => &["NO_ERROR", "INTERNAL_ERROR"],
+            (Side::Client, true, true) => &["NO_ERROR", "SETTINGS_TIMEOUT", "ENHANCE_YOUR_CALM"],
+            (_, _, true) => &["NO_ERROR"],
+        }
+    }
+
     pub(super) fn why_never(self) -> Option<&'static str> {
-        None
+        if self.possible().contains(&CODES[self.code as usize]) {
+            None
+        } else if self.written {
+            Some("no peer of a plan breaks a rule that is answered so")
+        } else {
+            Some("no peer of a plan sends it")
+        }
     }
 }
 
