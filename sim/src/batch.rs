@@ -31,7 +31,7 @@ pub struct Batch {
     pub profile: Profile,
     /// The world that runs.
     pub world: WorldName,
-    /// True to count everything in the catalogue, which costs time.
+    /// True to count everything in the catalogue, which costs time, and to go on after a failure.
     pub counts_everything: bool,
 }
 
@@ -61,6 +61,8 @@ pub struct Summary {
     pub coverage: Coverage,
     /// The seeds that met a known fault, in the order they ran, by the fault's name.
     pub known: BTreeMap<&'static str, Vec<u64>>,
+    /// Seeds that failed.
+    pub failures: u64,
     /// The failing seed with the lowest position, if any. All seeds before it passed.
     pub failure: Option<Failure>,
 }
@@ -106,7 +108,7 @@ pub fn run_batch(batch: &Batch, progress: impl Fn(u64, u64) + Sync) -> Summary {
     summary
 }
 
-/// Returns true if a seed failed.
+/// Returns true if a seed failed and the batch ends there.
 fn run_chunk(batch: &Batch, places: std::ops::Range<u64>, own: &mut Summary) -> bool {
     for place in places {
         let seed = batch.from.wrapping_add(place);
@@ -122,8 +124,11 @@ fn run_chunk(batch: &Batch, places: std::ops::Range<u64>, own: &mut Summary) -> 
             own.known.entry(known).or_default().push(seed);
         }
         if let Some(violation) = run.violation {
+            own.failures += 1;
             own.keep(Failure { seed, place, violation });
-            return true;
+            if !batch.counts_everything {
+                return true;
+            }
         }
     }
     false
@@ -135,6 +140,7 @@ impl Summary {
         self.facts += other.facts;
         self.time_ns += other.time_ns;
         self.coverage.merge(&other.coverage);
+        self.failures += other.failures;
         for (name, seeds) in other.known {
             self.known.entry(name).or_default().extend(seeds);
         }

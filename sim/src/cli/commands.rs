@@ -320,10 +320,6 @@ pub(super) fn coverage(arguments: &CoverageArguments) -> Outcome {
         counts_everything: true,
     };
     let summary = run_seeds(&batch, arguments.json);
-    if let Some(failure) = &summary.failure {
-        let Failure { seed, violation, .. } = failure;
-        return Err(format!("seed {seed} fails ({}): see `sim run`", violation.invariant));
-    }
     let entries = summary.coverage.entries(batch.world);
     let required: Vec<_> = entries.iter().filter(|entry| entry.required).collect();
     let missing: Vec<_> = required.iter().filter(|entry| entry.count == 0).collect();
@@ -345,6 +341,11 @@ pub(super) fn coverage(arguments: &CoverageArguments) -> Outcome {
         }
         let (met, all) = (required.len() - missing.len(), required.len());
         println!("{met} of {all} were met in {} seeds", summary.seeds);
+    }
+    if let Some(Failure { seed, violation, .. }) = &summary.failure {
+        let (failures, invariant) = (summary.failures, violation.invariant);
+        eprintln!("{failures} seeds fail, {seed} among them ({invariant}): see `sim run`");
+        return Ok(code_of(invariant));
     }
     Ok(if missing.is_empty() && !wrong { PASS } else { COVERAGE })
 }
