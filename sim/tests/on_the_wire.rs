@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use baton::pool::HealthChecking;
 use sim::coverage::Coverage;
 use sim::faults::{Family, Profile, plan};
 use sim::plan::{
-    Act, ClientPlan, ClientProtocol, Code, Direction, Directive, Framing, Moment, Plan, When,
+    Act, ClientPlan, ClientProtocol, Code, Direction, Directive, Framing, Moment, Plan, Span, When,
     WireEffect, WorldName,
 };
 use sim::report::replay;
@@ -21,15 +22,20 @@ fn scene() -> Plan {
     let mut scene = plan(3, Profile::Calm, WorldName::Proxy);
     scene.backends.truncate(1);
     scene.heal.backends.truncate(1);
-    scene.requests.truncate(2);
-    scene.backends[0].http1 = false;
+    scene.requests = vec![scene.requests[0]; 2];
+    scene.heal.at_us = 3_000_000;
+    scene.pool.config.health_checking = HealthChecking::Off;
+    (scene.backends[0].http1, scene.backends[0].max_streams) = (false, Some(4));
+    scene.backends[0].work = Span { least_us: 1_000, most_us: 1_000 };
+    scene.network.wire = Span { least_us: 50, most_us: 50 };
     scene.wire.tls = false;
     scene.wire.workers = 1;
     scene.wire.delayed_polls_percent = 0;
     let client = |protocol| ClientPlan { protocol, ..ClientPlan::default() };
     scene.wire.clients = vec![client(ClientProtocol::Http1), client(ClientProtocol::Frames)];
     for (client, request) in scene.requests.iter_mut().enumerate() {
-        (request.id, request.at_us) = (client as u32, 1_000 * client as u64);
+        (request.id, request.at_us) = (client as u32, 1_000_000 * client as u64);
+        (request.idempotent, request.early_response) = (false, false);
         request.body_us = Some(2_000);
         request.informational = 0;
         let wire = &mut request.wire;
@@ -41,9 +47,17 @@ fn scene() -> Plan {
     scene
 }
 
+/// Fails with a message: the simulator keeps those of panics to itself.
+fn require(holds: bool, what: &str) {
+    if !holds {
+        eprintln!("{what}");
+    }
+    assert!(holds);
+}
+
 fn story(plan: &Plan) -> Vec<Line> {
     let (run, lines) = replay(plan);
-    assert_eq!(run.violation, None);
+    require(run.violation.is_none(), &format!("{:?}", run.violation));
     lines
 }
 
@@ -54,8 +68,9 @@ fn find(lines: &[Line], from: usize, words: &[&str]) -> usize {
         words.iter().all(|word| text.contains(word))
     };
     let place = lines[from..].iter().position(has);
-    let shown = || timeline(&Filter::default().apply(lines));
-    from + place.unwrap_or_else(|| panic!("no line with {words:?} after {from}:\n{}", shown()))
+    let shown = timeline(&Filter::default().apply(lines));
+    require(place.is_some(), &format!("no line with {words:?} after {from}:\n{shown}"));
+    from + place.unwrap_or_default()
 }
 
 #[test]
@@ -70,8 +85,8 @@ fn a_request_is_followed_from_its_client_to_the_backend_and_back() {
         &["b0#1 is connected", "open b0#1/s1 for r0"],
         &["b0#1 HEADERS on stream 1: POST /r0"],
         &["c0#1 chunks: ", " bytes (r0)"],
-        &["b0#1", "DATA on stream 1: ", "(r0)"],
         &["c0#1 last chunk and trailers (r0)"],
+        &["b0#1", "DATA on stream 1: ", "(r0)"],
         &["b0#1 HEADERS on stream 1: trailers x-end, END_STREAM (r0)"],
         &["b0#1 HEADERS on stream 1: 200 (r0)"],
         &["c0#1 HTTP/1.1 200 (r0)"],
@@ -177,7 +192,7 @@ fn met(directives: &[(When, u64, Act)]) -> BTreeMap<String, u64> {
     plan.directives = directives.iter().map(directive).collect();
     let mut coverage = Coverage::of_everything();
     let run = run(&plan, &mut coverage, &mut Trace::hash_only());
-    assert_eq!(run.violation, None);
+    require(run.violation.is_none(), &format!("{:?}", run.violation));
     let entries = coverage.entries(WorldName::Proxy).into_iter();
     let met = entries.filter(|entry| entry.count > 0);
     met.map(|entry| (format!("{}: {}", entry.table, entry.name), entry.count)).collect()
@@ -189,6 +204,10 @@ fn acts(directives: &[(When, u64, Act)]) -> Vec<String> {
     met.filter(|name| name.contains("connection ×") || name.starts_with("process")).collect()
 }
 
+fn same(found: &[String], expected: &[String]) {
+    require(found == expected, &format!("{found:?}, expected {expected:?}"));
+}
+
 #[test]
 fn an_act_counts_for_the_phase_that_its_connection_is_in() {
     let delay = Act::Wire { direction: Direction::In, effect: WireEffect::Delay { by_us: 1 } };
@@ -196,21 +215,20 @@ fn an_act_counts_for_the_phase_that_its_connection_is_in() {
     let at_backend = |moment| (When::Request { request: 1, moment }, 0, delay);
     let cell =
         |side: &str, phase: &str| vec![format!("{side} connection × phase: delay in × {phase}")];
-    assert_eq!(acts(&[]), Vec::<String>::new());
-    assert_eq!(acts(&[at_client(Moment::Read)]), cell("client", "body up"));
-    assert_eq!(acts(&[at_client(Moment::Sent)]), cell("client", "trailers"));
-    assert_eq!(acts(&[at_backend(Moment::Read)]), cell("backend", "body up"));
-    assert_eq!(acts(&[at_backend(Moment::Sent)]), cell("backend", "waiting"));
+    same(&acts(&[]), &[]);
+    same(&acts(&[at_client(Moment::Read)]), &cell("client", "body up"));
+    same(&acts(&[at_backend(Moment::Read)]), &cell("backend", "body up"));
+    same(&acts(&[at_backend(Moment::Sent)]), &cell("backend", "waiting"));
     let dialled = When::Dialled { backend: 0, connection: 1 };
-    assert_eq!(acts(&[(dialled, 0, delay)]), cell("backend", "dial"));
+    same(&acts(&[(dialled, 0, delay)]), &cell("backend", "dial"));
     let connected = When::Client { client: 0, connection: 1 };
-    assert_eq!(acts(&[(connected, 0, delay)]), cell("client", "idle"));
+    same(&acts(&[(connected, 0, delay)]), &cell("client", "idle"));
 }
 
 #[test]
 fn an_act_on_a_request_counts_for_its_own_phase() {
     let cancel = (When::Request { request: 0, moment: Moment::Read }, 0, Act::Cancel);
-    assert_eq!(acts(&[cancel]), ["client connection × phase: cancel × body up"]);
+    same(&acts(&[cancel]), &["client connection × phase: cancel × body up".to_owned()]);
     let reset = Act::Reset { code: Code::Internal };
     let reset = (When::Request { request: 0, moment: Moment::Sent }, 0, reset);
     let met = met(&[reset]);
@@ -224,9 +242,9 @@ fn an_act_on_a_request_counts_for_its_own_phase() {
 fn an_act_on_the_process_counts_with_or_without_requests_in_flight() {
     let weight = Act::Weight { backend: 0, weight: 2 };
     let table = "process: reload that changes a weight";
-    assert_eq!(acts(&[(When::Start, 0, weight)]), [format!("{table} × nothing in flight")]);
+    same(&acts(&[(When::Start, 0, weight)]), &[format!("{table} × nothing in flight")]);
     let read = When::Request { request: 0, moment: Moment::Read };
-    assert_eq!(acts(&[(read, 0, weight)]), [format!("{table} × requests in flight")]);
+    same(&acts(&[(read, 0, weight)]), &[format!("{table} × requests in flight")]);
     let stop = (When::Start, 1, Act::Shutdown);
     let names = acts(&[stop, (When::Start, 2, Act::Shutdown)]);
     assert_eq!(names.len(), 2, "{names:?}");

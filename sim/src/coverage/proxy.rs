@@ -101,3 +101,39 @@ impl ProxyCoverage {
         entries
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_cell_has_its_own_place_and_its_own_name() {
+        let codes: BTreeSet<usize> = codes().map(CodeUse::place).collect();
+        assert_eq!(codes.len(), 2 * 4 * 14);
+        let endings: BTreeSet<usize> = Ending::all().map(Ending::place).collect();
+        assert_eq!(endings.len(), 5 * 2 * 3);
+        let entries = ProxyCoverage::default().entries();
+        let names: BTreeSet<_> = entries.iter().map(|entry| (entry.table, &entry.name)).collect();
+        assert_eq!(names.len(), entries.len());
+        assert!(entries.iter().all(|entry| entry.required == entry.never.is_none()));
+    }
+
+    #[test]
+    fn what_is_counted_is_in_the_list_once() {
+        let mut one = ProxyCoverage::default();
+        let mut phases = Phases::NONE;
+        phases.add(Phase::Waiting);
+        phases.add(Phase::BodyUp);
+        one.deed(Side::Backend, Deed::GoAway, phases);
+        one.reason("queue_full");
+        one.reason("no reason");
+        let mut both = one.clone();
+        both.merge(&one);
+        let entries = both.entries();
+        let met: Vec<_> = entries.iter().filter(|entry| entry.count > 0).collect();
+        let met: Vec<_> = met.iter().map(|entry| (&*entry.name, entry.count)).collect();
+        assert_eq!(met, [("goaway × body up", 2), ("goaway × waiting", 2), ("queue_full", 2)]);
+    }
+}
