@@ -2,6 +2,7 @@
 //! reachable cell must be met: legal facts, and those that must be answered `Stale` or `Refused`.
 //! Each rare situation has a mark. The world of the proxy has a catalogue of its own, in `proxy`.
 
+mod counts;
 #[cfg(feature = "proxy")]
 mod deed;
 #[cfg(feature = "proxy")]
@@ -19,6 +20,8 @@ use baton::pool::{Rejection, TimerReason, Transitions};
 
 use crate::faults::Family;
 use crate::plan::WorldName;
+use counts::Counts;
+pub use counts::Entry;
 #[cfg(feature = "proxy")]
 pub(crate) use deed::{Deed, ProcessDeed, Side};
 #[cfg(feature = "proxy")]
@@ -44,29 +47,6 @@ const ARRIVALS: [Option<Rejection>; 4] = [
     Some(Rejection::ShuttingDown),
 ];
 
-/// Counts by index in a table; the list ends with the last cell that was met.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Counts(Vec<u64>);
-
-impl Counts {
-    fn add(&mut self, place: usize, more: u64) {
-        if place >= self.0.len() {
-            self.0.resize(place + 1, 0);
-        }
-        self.0[place] += more;
-    }
-
-    fn get(&self, place: usize) -> u64 {
-        self.0.get(place).copied().unwrap_or_default()
-    }
-
-    fn merge(&mut self, other: &Self) {
-        for (place, count) in other.0.iter().enumerate() {
-            self.add(place, *count);
-        }
-    }
-}
-
 /// Counts of everything in the catalogue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
@@ -82,24 +62,9 @@ pub struct Coverage {
     /// Injected faults of each family, by the state of the connection they hit.
     faults: Counts,
     transitions: Transitions,
-    /// What only the world of the proxy has; counted if asked for.
+    /// Counts of the catalogue of the proxy's world, if they are asked for.
     #[cfg(feature = "proxy")]
     proxy: Option<ProxyCoverage>,
-}
-
-/// One entry of the catalogue.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Entry {
-    /// The table it belongs to.
-    pub table: &'static str,
-    /// The cell or the mark.
-    pub name: String,
-    /// Number of times it was met.
-    pub count: u64,
-    /// True if a long run must meet it.
-    pub required: bool,
-    /// Why it cannot be met, if that is known. If it is met, the catalogue is wrong.
-    pub never: Option<&'static str>,
 }
 
 /// Returns the index of a cell in a table whose rows have `facts` facts.

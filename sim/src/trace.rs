@@ -195,8 +195,8 @@ impl Trace {
         self.pools.push(worker);
     }
 
-    /// What a connection's end at the proxy has sent up to this byte, counted from the start, has
-    /// not arrived.
+    /// Marks the part that ends at this byte, of those that the proxy has sent on a connection, as
+    /// one that never arrives.
     #[cfg(feature = "proxy")]
     pub(crate) fn lose(&mut self, connection: WireName, end: u64) {
         for entry in self.entries.iter_mut().rev() {

@@ -23,9 +23,9 @@ baton::words! {
         FramesIn = "cuts at frames in",
         /// Cuts at frames of what it writes.
         FramesOut = "cuts at frames out",
-        /// Late bytes to it.
+        /// More time for bytes to it.
         DelayIn = "delay in",
-        /// Late bytes from it.
+        /// More time for bytes from it.
         DelayOut = "delay out",
         /// A stall of bytes to it.
         StallIn = "stall in",

@@ -1,7 +1,7 @@
 //! The phases of a request on a connection.
 
 baton::words! {
-    /// What a request on a connection waits for, as it is seen on the wire.
+    /// The phase of a request on a connection, as it is seen on the wire.
     pub enum Phase {
         /// The connection is dialled.
         Connecting = "dial",

@@ -1,10 +1,10 @@
-//! What the runs of the proxy's world met: each act of a directive in each phase of a request on the
+//! The catalogue of the proxy's world: each act of a directive in each phase of a request on the
 //! connection that it touches, each way a request ends, each reason and each error code.
 
+use super::counts::{Counts, Entry};
 use super::deed::{Deed, ProcessDeed, Side};
 use super::ends::{CodeUse, Ending, REASONS, codes, reason_place};
 use super::phase::{Phase, Phases};
-use super::{Counts, Entry};
 
 /// Counts of everything in the catalogue of the proxy's world.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

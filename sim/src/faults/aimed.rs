@@ -18,7 +18,7 @@ use crate::plan::{
 const SHARE: u64 = 40;
 /// The most faults in one plan.
 const FAULTS_MAX: u64 = 6;
-/// What is held back, is for no longer than this.
+/// The longest time for which bytes are held back.
 const HOLD_MAX_US: u64 = 2_000_000;
 
 /// The phase that a fault is aimed at.
@@ -114,7 +114,7 @@ fn aim(plan: &Plan, stream: &mut RandomStream) -> Vec<Directive> {
     };
     let mut directives = Vec::new();
     let mut at = |after_us, act: Act| {
-        // Acts of peers are for whoever has the request; those of the network name a connection.
+        // The peer that has the request acts; the network acts on one of its connections.
         let when = match act {
             Act::Wire { .. } if at_client => When::AtClient { request, moment },
             _ => When::Request { request, moment },

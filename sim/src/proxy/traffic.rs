@@ -1,6 +1,6 @@
-//! What is on the wire, message by message and frame by frame, from the outside: it reads the bytes
-//! of every connection as they are written, and notes when they arrive. Over TLS it reads what
-//! peers write and read.
+//! Everything on the wire, message by message and frame by frame, from the outside: the bytes of
+//! every connection are read as they are written, and it is noted when they arrive. Over TLS, the
+//! bytes are those that peers write and read.
 //!
 //! | module | contents |
 //! |---|---|
@@ -22,7 +22,7 @@ mod reader;
 pub(crate) use connection::Placed;
 pub(crate) use reader::Part;
 
-/// What is seen of a packet.
+/// A packet, or what it completes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Sight<'a> {
     /// The begin of a connection; from the accepting end, the consent.

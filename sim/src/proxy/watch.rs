@@ -19,7 +19,7 @@ use crate::coverage::{CodeUse, Deed, Phases, ProcessDeed, ProxyCoverage, Side};
 use crate::plan::{Act, Direction, Plan};
 use crate::trace::What;
 
-/// What is known of a run.
+/// The outside view of a run.
 pub(crate) struct Watch {
     hub: Weak<Hub>,
     network: Weak<Network>,

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::line::{Lane, Line};
 use super::words::Names;
-use super::{Lane, Line};
 use crate::trace::{Flow, Glimpse, Kind, OnWire, WireName};
 
 /// A row of frames or bytes of one kind, which is one line.

@@ -1,4 +1,4 @@
-//! What was on the wire in a run of the proxy's world, for the story.
+//! Events on the wire in a run of the proxy's world, for the story.
 
 /// A connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,7 +26,7 @@ pub(crate) struct OnWire {
     pub(crate) is_lost: bool,
 }
 
-/// What it is.
+/// The event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Glimpse {
     /// A frame, a head, or an event of TCP, in words.
@@ -35,7 +35,7 @@ pub(crate) enum Glimpse {
     Flow(Flow),
 }
 
-/// What a row is of.
+/// The kind of the parts of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     /// DATA frames of a stream.

@@ -159,7 +159,7 @@ pub const fn buggify(_point: Point) -> bool {
     false
 }
 
-/// Names the request that the next fact is about, for those who watch the pool: nobody here.
+/// Names the request that the next fact is about. Only the simulator uses it.
 pub fn name_next(_target: &Uri) {}
 
 /// The cryptography of TLS.

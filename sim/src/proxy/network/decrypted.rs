@@ -35,7 +35,7 @@ pub(crate) struct Decrypted<Io> {
 
 impl Stream {
     /// Returns a function that shows the bytes of what speaks TLS over this stream; `None` if
-    /// nobody looks.
+    /// there are no observers.
     pub(crate) fn shown<Io>(&self) -> Option<impl FnOnce(Io) -> Decrypted<Io> + use<Io>> {
         let shown = Shown { network: self.network.clone(), id: self.id, side: self.side };
         let observed = shown.network.with(|state| state.tap.is_observed());

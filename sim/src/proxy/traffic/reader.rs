@@ -26,7 +26,7 @@ pub(crate) enum Part {
     Content { bytes: u64, chunk: bool },
     /// The end of content over HTTP/1.1 that did not end with the head.
     End { trailers: bool },
-    /// What cannot be read, and nothing is read behind it.
+    /// Bytes that cannot be read. Nothing is read behind them.
     Unreadable(String),
 }
 

@@ -1,4 +1,4 @@
-//! What is on the wire, in the words of the story.
+//! The wire in the words of the story.
 
 use crate::coverage::code_name;
 use crate::plan::Direction;

@@ -33,7 +33,7 @@ impl FrameReader<Empty> {
     /// Takes the next frame, if all of it is there.
     ///
     /// # Errors
-    /// What RFC 9113 forbids.
+    /// If the bytes are none that RFC 9113 allows.
     pub(crate) fn take(&mut self) -> Result<Option<Frame>, Fault> {
         while let Some((head, payload)) = self.cut()? {
             if let Some(frame) = self.frame(head, payload)? {
