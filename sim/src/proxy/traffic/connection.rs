@@ -141,7 +141,7 @@ impl Connection {
         self.lanes[direction as usize].flying.iter()
     }
 
-    fn on_stream(&mut self, stream: u32) -> Option<usize> {
+    fn on_stream(&self, stream: u32) -> Option<usize> {
         self.exchanges.iter().rposition(|exchange| exchange.stream == stream)
     }
 
