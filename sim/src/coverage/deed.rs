@@ -259,12 +259,7 @@ impl Deed {
             Phase::Head | Phase::Trailers if tls_only => {
                 Some("of what is on its way over TLS, only the records are known")
             }
-            Phase::Head if self.is_about_a_stream() => {
-                Some("the backend does it once it has read the head")
-            }
-            Phase::BodyDown | Phase::Trailers if self == Self::Status => {
-                Some("the status was sent before")
-            }
+            Phase::BodyDown if self == Self::Status => Some("the status was sent before"),
             _ => None,
         }
     }
