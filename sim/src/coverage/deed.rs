@@ -141,6 +141,8 @@ baton::words! {
         Certificate = "another certificate",
         /// A reload with an error.
         WrongConfiguration = "reload that is refused",
+        /// Other addresses for the name of a backend.
+        Name = "other addresses for a name",
     }
 }
 
@@ -293,6 +295,7 @@ impl ProcessDeed {
                 ProcessAct::MoveListener { .. } => Self::MoveListener,
                 ProcessAct::Certificate { .. } => Self::Certificate,
                 ProcessAct::WrongConfiguration { .. } => Self::WrongConfiguration,
+                ProcessAct::Name { .. } => Self::Name,
             },
             Act::Wire { .. }
             | Act::Cancel
