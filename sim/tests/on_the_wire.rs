@@ -1,5 +1,5 @@
-//! Tests what is made of the bytes on the wire in the proxy's world: the frames in the story, and the
-//! catalogue of what runs meet.
+//! Tests what is made of the bytes on the wire in the proxy's world: the frames in the story, and
+//! the catalogue of what runs meet.
 
 #![cfg(feature = "proxy")]
 

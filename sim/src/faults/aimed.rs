@@ -76,7 +76,8 @@ impl Phase {
 }
 
 /// Adds the faults of a plan.
-pub(super) fn add(plan: &mut Plan, draws: &Draws, profile: Profile) {
+pub(super) fn add(plan: &mut Plan, profile: Profile) {
+    let draws = Draws::new(plan.seed);
     let mut stream = draws.stream(Domain::Aimed, 0);
     let on = match profile {
         Profile::Swarm => stream.chance(SHARE),

@@ -2,7 +2,7 @@
 //! the faults of bytes. The draws are apart from those of the rest of the plan, so that a seed
 //! means the same requests, backends and faults in both worlds.
 
-use super::{Family, Profile, addresses, aimed, operation};
+use super::{Family, Profile, addresses, operation};
 use crate::draw::{Domain, Draws, RandomStream};
 use crate::plan::{
     Act, BackendWire, ClientPlan, ClientProtocol, Direction, Directive, Framing, Moment, Plan,
@@ -67,7 +67,6 @@ pub(super) fn add(plan: &mut Plan, profile: Profile) {
     if !calm {
         add_hoard(plan, &draws, least);
         add_faults(plan, &draws, profile);
-        aimed::add(plan, &draws, profile);
     }
 }
 

@@ -16,8 +16,8 @@ pub(super) fn name(key: Key) -> Option<WireName> {
     }
 }
 
-/// The story of a packet, if it has one: bytes that the proxy writes, when it writes them, and bytes
-/// that it reads, when they arrive.
+/// The story of a packet, if it has one: bytes that the proxy writes, when it writes them, and
+/// bytes that it reads, when they arrive.
 pub(super) fn glimpse(packet: &Packet<'_>, point: Point, sight: Sight<'_>) -> Option<OnWire> {
     let from_proxy = packet.direction == Direction::Out;
     let at_peer = point == Point::Decrypted;
