@@ -1,7 +1,8 @@
-//! Mutation test: known bugs of real pools and proxies, as patches of this one. Each is applied to
-//! a copy of the repository; the simulator is built with it and must find it.
+//! Mutation test: known bugs of real pools and proxies, as patches of this one. They are planted
+//! in a copy of the repository; the simulator is built with them and must find each.
 
 mod bank;
+mod combine;
 mod copy;
 mod patch;
 mod runner;
@@ -12,14 +13,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use runner::Worker;
+use runner::{Builds, Seeds, Worker};
 
 pub use bank::Bank;
 pub use patch::Patch;
 pub use runner::Fate;
-
-/// Workers at most: each has a build of its own, of some 300 MB.
-const WORKERS_MAX: usize = 4;
 
 /// The mutants to run.
 #[derive(Clone, Debug, clap::Args)]
@@ -27,15 +25,21 @@ pub struct Wish {
     /// The bank: patches of the pool or of the proxy
     #[arg(long, value_enum, default_value_t = Bank::Pool, value_name = "WORLD")]
     pub world: Bank,
-    /// Only mutants whose name contains this
-    #[arg(long, value_name = "TEXT")]
-    pub only: Option<String>,
+    /// Only mutants whose name contains one of these, separated by commas
+    #[arg(long, value_name = "TEXT", value_delimiter = ',')]
+    pub only: Vec<String>,
     /// Only the canary: it must be found, shrunk and replayed
     #[arg(long)]
     pub canary: bool,
     /// Seeds within which each mutant must be found
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     pub seeds: u64,
+    /// The first seed
+    #[arg(long, default_value_t = 0, value_name = "SEED")]
+    pub from: u64,
+    /// Mutants at once; as many as there are processors if not given
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<usize>,
     /// The root of the repository
     #[arg(long, default_value = ".", value_name = "DIR")]
     pub root: PathBuf,
@@ -70,43 +74,29 @@ impl Mutant {
 /// without a patch.
 pub fn run(wish: &Wish, say: impl Fn(&str) + Sync) -> Result<Vec<Mutant>, String> {
     let patches = patch::read_bank(&wish.root.join(wish.world.directory()))?;
-    let wanted = |patch: &Patch| match (&wish.only, wish.canary) {
+    let wanted = |patch: &Patch| match (&*wish.only, wish.canary) {
         (_, true) => patch.name == wish.world.canary(),
-        (Some(text), false) => patch.name.contains(text.as_str()),
-        (None, false) => true,
+        ([], false) => true,
+        (texts, false) => texts.iter().any(|text| patch.name.contains(text)),
     };
-    let wanted: Vec<_> = patches.into_iter().filter(wanted).collect();
+    let wanted: Vec<_> = (0..patches.len()).filter(|place| wanted(&patches[*place])).collect();
     if wanted.is_empty() {
         return Err("no mutant of that name".to_owned());
     }
+    say("building");
+    let builds = Builds::new(&wish.root, wish.world, &patches)?;
     let processors = thread::available_parallelism().map_or(1, usize::from);
-    let workers = processors.min(wanted.len()).min(WORKERS_MAX);
-    let mut workers: Vec<_> = (0..workers)
-        .map(|number| Worker::new(&wish.root, wish.world, number, processors / workers))
-        .collect::<Result<_, _>>()?;
-    let (first, others) = workers.split_first_mut().expect("there is a processor");
-    say("building without a patch");
-    let share = std::mem::replace(&mut first.processors, processors);
-    first.prepare()?;
-    first.processors = share;
-    for other in &*others {
-        other.adopt_build(first)?;
-    }
-    let queue = Queue { wish, patches: &wanted, next: AtomicUsize::new(0), say: &say };
-    let (found, errors) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    Worker::new(&builds, 0, processors).try_unchanged(wish.from)?;
+    let workers = wish.jobs.unwrap_or(processors).clamp(1, wanted.len());
+    let queue = Queue { wish, builds, patches, wanted, next: AtomicUsize::new(0), say: &say };
+    let found = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        let (queue, found, errors) = (&queue, &found, &errors);
-        for other in &*others {
-            scope.spawn(move || match other.prepare() {
-                Ok(()) => queue.work(other, found),
-                Err(error) => errors.lock().expect("no panic").push(error),
-            });
+        for number in 0..workers {
+            let (queue, found) = (&queue, &found);
+            let worker = Worker::new(&queue.builds, number, processors.div_ceil(workers));
+            scope.spawn(move || queue.work(&worker, found));
         }
-        queue.work(first, found);
     });
-    if let Some(error) = errors.into_inner().expect("no panic").pop() {
-        return Err(error);
-    }
     let mut found = found.into_inner().expect("no panic");
     found.sort_by_key(|(place, _)| *place);
     Ok(found.into_iter().map(|(_, mutant)| mutant).collect())
@@ -115,7 +105,10 @@ pub fn run(wish: &Wish, say: impl Fn(&str) + Sync) -> Result<Vec<Mutant>, String
 /// The patches that workers take one by one.
 struct Queue<'a, S> {
     wish: &'a Wish,
-    patches: &'a [Patch],
+    builds: Builds,
+    patches: Vec<Patch>,
+    /// The places of those to run.
+    wanted: Vec<usize>,
     next: AtomicUsize,
     say: &'a S,
 }
@@ -124,21 +117,31 @@ impl<S: Fn(&str)> Queue<'_, S> {
     /// Tries patches until there are none left.
     fn work(&self, worker: &Worker, found: &Mutex<Vec<(usize, Mutant)>>) {
         loop {
-            let place = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(patch) = self.patches.get(place) else { return };
-            let tried = worker.try_patch(patch, self.wish.seeds, self.wish.canary);
-            let fate = tried.unwrap_or_else(Fate::Broken);
+            let next = self.next.fetch_add(1, Ordering::Relaxed);
+            let Some(&place) = self.wanted.get(next) else { return };
+            let patch = &self.patches[place];
+            let fate = self.try_patch(worker, place).unwrap_or_else(Fate::Broken);
             (self.say)(&format!("{}: {}\n  {}", patch.name, patch.bug, describe(&fate)));
             let mutant = Mutant { patch: patch.clone(), fate };
             found.lock().expect("no panic").push((place, mutant));
         }
     }
+
+    fn try_patch(&self, worker: &Worker, place: usize) -> Result<Fate, String> {
+        let program = self.builds.program(place, &self.patches[place])?;
+        let seeds = Seeds { from: self.wish.from, count: self.wish.seeds };
+        let fate = worker.find(&program, seeds)?;
+        if let (true, Fate::Dead { invariant, elements, .. }) = (self.wish.canary, &fate) {
+            worker.check_replay(&program, invariant, *elements)?;
+        }
+        Ok(fate)
+    }
 }
 
 fn describe(fate: &Fate) -> String {
     match fate {
-        Fate::Dead { seeds, invariant, elements } => {
-            format!("dead after {seeds} seeds: {invariant}, shrunk to {elements} elements")
+        Fate::Dead { seeds, invariant, what, elements } => {
+            format!("dead after {seeds} seeds: {invariant}, shrunk to {elements} elements: {what}")
         }
         Fate::Alive => "ALIVE".to_owned(),
         Fate::Broken(text) => format!("BROKEN: {text}"),
@@ -153,7 +156,7 @@ pub fn table(mutants: &[Mutant]) -> String {
     );
     for mutant in mutants {
         let (seeds, invariant, elements) = match &mutant.fate {
-            Fate::Dead { seeds, invariant, elements } => {
+            Fate::Dead { seeds, invariant, elements, .. } => {
                 let unexpected = if mutant.is_dead() { "" } else { " (not in its header)" };
                 (seeds.to_string(), format!("{invariant}{unexpected}"), elements.to_string())
             }

@@ -16,12 +16,14 @@
 //! | `agenda`, `exact` | simulated time, to the nanosecond |
 //! | `scrapes` | the metrics at moments of a run |
 //! | `hub` | the run as peers see it: moments, directives, what happened |
+//! | `frame_count` | RST_STREAM and GOAWAY on the wire |
 //! | `capture` | what was on the wire, as a file for Wireshark |
 //! | `content`, `ledger` | the bodies of messages; what peers know of each request |
 //! | `records`, `judges` | what is left once a run is over, and its judgement |
 //! | `traffic` | what is on the wire, message by message |
 //! | `watch` | what it shows, for the catalogue of what runs meet and for the story |
 //! | `ask` | single requests: to the admin interface, and after faults have stopped |
+//! | `idle` | a client that is idle when the proxy is ordered to stop |
 
 pub(crate) mod agenda;
 mod ask;
@@ -30,8 +32,10 @@ pub(crate) mod capture;
 mod cast;
 pub(crate) mod content;
 pub(crate) mod exact;
+pub(crate) mod frame_count;
 mod host;
 pub(crate) mod hub;
+pub(crate) mod idle;
 pub(crate) mod judges;
 pub(crate) mod ledger;
 pub(crate) mod network;

@@ -41,7 +41,21 @@ impl Bank {
             Self::Pool => {
                 &["--no-default-features", "--config", r#"profile.release.package."*".opt-level=0"#]
             }
-            Self::Proxy => &[],
+            // Most of a build is the code of the package that the patch changes.
+            Self::Proxy => &[
+                "--config",
+                "profile.release.package.baton-simulated.opt-level=1",
+                "--config",
+                "profile.release.package.sim.opt-level=1",
+            ],
+        }
+    }
+
+    /// Seeds that must pass without a patch.
+    pub(super) fn green_seeds(self) -> u64 {
+        match self {
+            Self::Pool => 1_000,
+            Self::Proxy => 100,
         }
     }
 

@@ -2,8 +2,10 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::Path;
+use std::process::Output;
 
 /// Directories that no build reads.
 const SKIPPED: [&str; 2] = ["target", "corpus"];
@@ -34,11 +36,40 @@ pub(super) fn synchronise(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// A hash of the names and contents of all files in a directory.
+pub(super) fn fingerprint(directory: &Path) -> io::Result<u64> {
+    let mut hasher = DefaultHasher::new();
+    let mut names = names(directory)?;
+    names.sort();
+    for name in names {
+        let path = directory.join(&name);
+        name.hash(&mut hasher);
+        if path.is_dir() {
+            fingerprint(&path)?.hash(&mut hasher);
+        } else {
+            fs::read(&path)?.hash(&mut hasher);
+        }
+    }
+    Ok(hasher.finish())
+}
+
 fn names(directory: &Path) -> io::Result<Vec<OsString>> {
     let entries = fs::read_dir(directory)?.map(|entry| entry.map(|entry| entry.file_name()));
     let mut names = entries.collect::<io::Result<Vec<_>>>()?;
     names.retain(|name| !SKIPPED.iter().any(|skipped| name == skipped));
     Ok(names)
+}
+
+/// Returns the output of a program that has ended without an error.
+pub(super) fn succeed(name: &str, output: io::Result<Output>) -> Result<Output, String> {
+    let output = output.map_err(|error| format!("{name} cannot be run: {error}"))?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let errors = text.lines().skip_while(|line| !line.starts_with("error"));
+    let first: Vec<_> = errors.filter(|line| !line.trim().is_empty()).take(6).collect();
+    Err(format!("{name}: {}", if first.is_empty() { text.into_owned() } else { first.join(" / ") }))
 }
 
 #[cfg(test)]
@@ -56,6 +87,8 @@ mod tests {
         fs::write(from.join("a/target/built"), "1").expect("a file");
         synchronise(&from, &to).expect("a copy");
         assert!(!to.join("a/target").exists());
+        let of = |place: &Path| fingerprint(place).expect("files");
+        assert_eq!(of(&from), of(&to));
 
         let past = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         let age = |name: &str| {
@@ -64,6 +97,7 @@ mod tests {
         };
         age("a/same");
         fs::write(to.join("a/changed"), "2").expect("a file");
+        assert_ne!(of(&from), of(&to));
         age("a/changed");
         fs::create_dir_all(to.join("a/new")).expect("a directory");
         fs::write(to.join("a/new/file"), "1").expect("a file");

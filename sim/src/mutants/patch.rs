@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// A patch and its header.
@@ -17,6 +18,15 @@ pub struct Patch {
     pub source: String,
     /// The invariants expected to break, separated by `, `.
     pub caught_by: String,
+}
+
+impl Patch {
+    /// The files that it changes, from the root.
+    pub(super) fn files(&self) -> io::Result<Vec<String>> {
+        let text = fs::read_to_string(&self.path)?;
+        let files = text.lines().filter_map(|line| line.strip_prefix("+++ b/"));
+        Ok(files.map(str::to_owned).collect())
+    }
 }
 
 /// Reads all patches of a directory, in the order of their names.

@@ -1,15 +1,19 @@
-//! The mutant runner: copies the sources under `target`, patches, builds and runs them.
+//! The mutant runner: plants bugs in copies of the sources under `target`, builds and runs them.
 //!
-//! There are several workers, each with its own copy and its own build. Builds are incremental:
-//! after the first, one costs what the patch changes.
+//! One build has the bugs of the whole bank, and a process chooses one; without a choice it is the
+//! simulator as it is. A patch that changes more than bodies of functions has a build of its own.
+//!
+//! A failure counts only if it is the bug's: the shrunk plan must pass without it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use super::bank::Bank;
-use super::copy::synchronise;
+use super::combine::{CHOICE, apply, plant};
+use super::copy::{fingerprint, succeed, synchronise};
 use super::patch::Patch;
 
 /// The files needed to build the simulator.
@@ -23,10 +27,10 @@ const QUICK: [&str; 6] = [
     "profile.release.codegen-units=256",
     "profile.release.opt-level=2",
 ];
-/// Seeds that must pass without a patch.
-const GREEN_SEEDS: u64 = 1_000;
 /// The longest run of a mutant. A bug can stop time.
 const RUN_MAX: Duration = Duration::from_secs(600);
+/// Elements at most to which the plan of the canary must shrink.
+const ELEMENTS_MAX: u64 = 12;
 
 /// The result of a mutant.
 #[derive(Clone, Debug)]
@@ -37,6 +41,8 @@ pub enum Fate {
         seeds: u64,
         /// The invariant that broke.
         invariant: String,
+        /// The message of its judge.
+        what: String,
         /// Elements of the shrunk plan.
         elements: u64,
     },
@@ -46,138 +52,168 @@ pub enum Fate {
     Broken(String),
 }
 
-/// A copy of the sources and the builds of it.
-pub(super) struct Worker {
+/// The seeds that a mutant must be found within.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seeds {
+    pub(super) from: u64,
+    pub(super) count: u64,
+}
+
+/// The program of a mutant.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    path: PathBuf,
+    /// The number of its bug; 0 for none.
+    planted: u32,
+}
+
+/// The copies of the sources, and the builds of them.
+pub(super) struct Builds {
     root: PathBuf,
     bank: Bank,
     place: PathBuf,
-    /// Processors that it may use.
-    pub(super) processors: usize,
+    /// The number of each patch in the build of all, by its place in the bank.
+    numbers: Vec<Option<u32>>,
+    /// Held while a patch is built that has a build of its own.
+    single: Mutex<()>,
 }
 
-impl Worker {
-    pub(super) fn new(
-        root: &Path,
-        bank: Bank,
-        number: usize,
-        processors: usize,
-    ) -> Result<Self, String> {
+impl Builds {
+    /// Builds the bugs of all patches. Does nothing if the sources are those of the last build.
+    pub(super) fn new(root: &Path, bank: Bank, patches: &[Patch]) -> Result<Self, String> {
         let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
-        let place = root.join(format!("target/mutants/{}-{number}", bank.name()));
-        fs::create_dir_all(&place).map_err(|error| format!("{}: {error}", place.display()))?;
-        Ok(Self { root, bank, place, processors })
-    }
-
-    /// Copies the builds of another worker, which is idle. The dependencies are the same.
-    pub(super) fn adopt_build(&self, other: &Self) -> Result<(), String> {
-        if self.build_directory().exists() {
-            return Ok(());
+        let place = root.join(format!("target/mutants/{}", bank.name()));
+        let mut builds = Self { root, bank, place, numbers: Vec::new(), single: Mutex::new(()) };
+        // Apart from what is built, so that files keep their times if nothing changes.
+        let planted = builds.place.join("planted");
+        builds.copy(&planted)?;
+        builds.numbers = plant(&planted, patches)?;
+        let mark = fingerprint(&planted).map_err(|error| error.to_string())?.to_string();
+        let built = builds.place.join("built");
+        if builds.all().exists() && fs::read_to_string(&built).is_ok_and(|is| is == mark) {
+            return Ok(builds);
         }
-        // The times of files matter to Cargo.
-        let directories = [other.build_directory(), self.build_directory()];
-        succeed("cp -a", Command::new("cp").arg("-a").args(directories).output()).map(drop)
+        builds.build(&planted, &builds.all())?;
+        fs::write(built, mark).map_err(|error| error.to_string())?;
+        Ok(builds)
     }
 
-    /// Builds the sources without a patch; some seeds must pass.
-    pub(super) fn prepare(&self) -> Result<(), String> {
-        self.copy()?;
-        self.build()?;
-        fs::copy(self.program(), self.unchanged())
-            .map_err(|error| format!("{}: {error}", self.unchanged().display()))?;
-        match self.find(GREEN_SEEDS)? {
-            Fate::Alive => Ok(()),
-            Fate::Dead { invariant, .. } => Err(format!("without a patch, {invariant} breaks")),
-            Fate::Broken(text) => Err(format!("without a patch: {text}")),
+    /// The program with all bugs.
+    fn all(&self) -> PathBuf {
+        self.place.join("sim-all")
+    }
+
+    /// The program without a bug.
+    pub(super) fn unchanged(&self) -> Program {
+        Program { path: self.all(), planted: 0 }
+    }
+
+    /// The program with the bug of a patch, whose place in the bank is given.
+    pub(super) fn program(&self, place: usize, patch: &Patch) -> Result<Program, String> {
+        if let Some(planted) = self.numbers[place] {
+            return Ok(Program { path: self.all(), planted });
         }
+        let _single = self.single.lock().expect("no panic");
+        let patched = self.place.join("patched");
+        self.copy(&patched)?;
+        apply(patch, &patched)?;
+        let path = self.place.join(format!("sim-{}", patch.name));
+        self.build(&patched, &path)?;
+        Ok(Program { path, planted: 0 })
     }
 
-    fn sources(&self) -> PathBuf {
-        self.place.join("copy")
-    }
-
-    fn build_directory(&self) -> PathBuf {
-        self.place.join("build")
-    }
-
-    fn program(&self) -> PathBuf {
-        self.build_directory().join("release/sim")
-    }
-
-    /// The program without a patch.
-    fn unchanged(&self) -> PathBuf {
-        self.place.join("unchanged")
-    }
-
-    /// Applies the patch to the sources, builds and runs.
-    pub(super) fn try_patch(
-        &self,
-        patch: &Patch,
-        seeds: u64,
-        replays: bool,
-    ) -> Result<Fate, String> {
-        self.copy()?;
-        self.apply(patch)?;
-        self.build()?;
-        let same = fs::read(self.program()).ok() == fs::read(self.unchanged()).ok();
-        if same {
-            return Err("the build is the same as without the patch".to_owned());
-        }
-        let fate = self.find(seeds)?;
-        if let (true, Fate::Dead { invariant, elements, .. }) = (replays, &fate) {
-            self.replay(invariant, *elements)?;
-        }
-        Ok(fate)
-    }
-
-    /// Brings the copy up to date with the sources; takes an earlier patch back.
-    fn copy(&self) -> Result<(), String> {
+    /// Brings a copy up to date with the sources; takes an earlier patch back.
+    fn copy(&self, to: &Path) -> Result<(), String> {
         for name in COPIED {
             let from = self.root.join(name);
             if from.exists() {
-                synchronise(&from, &self.sources().join(name))
+                synchronise(&from, &to.join(name))
                     .map_err(|error| format!("copying {name}: {error}"))?;
             }
         }
         Ok(())
     }
 
-    fn apply(&self, patch: &Patch) -> Result<(), String> {
-        // Outside of any repository, so that git applies the patch to the copy and not to a
-        // repository around it.
-        let output = Command::new("git")
-            .args(["apply", "--whitespace=nowarn"])
-            .arg(fs::canonicalize(&patch.path).map_err(|error| error.to_string())?)
-            .env("GIT_CEILING_DIRECTORIES", &self.place)
-            .current_dir(self.sources())
-            .output();
-        succeed("git apply", output).map(drop)
-    }
-
-    fn build(&self) -> Result<(), String> {
+    /// Builds sources. They are always built at the same place, because Cargo takes workspaces with
+    /// the same packages for the same.
+    fn build(&self, from: &Path, to: &Path) -> Result<(), String> {
+        let sources = self.place.join("sources");
+        synchronise(from, &sources).map_err(|error| format!("copying: {error}"))?;
+        let directory = self.place.join("build");
         let mut command = Command::new("cargo");
         command.args(["build", "--quiet", "--release", "--package", "sim"]);
-        command.args(["--jobs", &self.processors.to_string()]);
         command.args(self.bank.build_arguments());
         for setting in QUICK {
             command.args(["--config", setting]);
         }
-        command.arg("--target-dir").arg(self.build_directory()).current_dir(self.sources());
-        succeed("cargo build", command.output()).map(drop)
+        command.arg("--target-dir").arg(&directory).current_dir(&sources);
+        succeed("cargo build", command.output())?;
+        fs::copy(directory.join("release/sim"), to)
+            .map(drop)
+            .map_err(|error| format!("{}: {error}", to.display()))
+    }
+}
+
+/// Runs programs, one after the other.
+pub(super) struct Worker {
+    bank: Bank,
+    unchanged: Program,
+    /// The directory of the plan of a failure.
+    kept: PathBuf,
+    processors: usize,
+}
+
+impl Worker {
+    pub(super) fn new(builds: &Builds, number: usize, processors: usize) -> Self {
+        let kept = builds.place.join(format!("kept-{number}"));
+        Self { bank: builds.bank, unchanged: builds.unchanged(), kept, processors }
     }
 
-    fn find(&self, seeds: u64) -> Result<Fate, String> {
-        let _ = fs::remove_dir_all(self.kept());
-        let child = Command::new(self.program())
-            .args(["run", "--from", "0", "--json", "--seeds", &seeds.to_string()])
+    /// Some seeds must pass without a bug.
+    pub(super) fn try_unchanged(&self, from: u64) -> Result<(), String> {
+        match self.run(&self.unchanged, Seeds { from, count: self.bank.green_seeds() })? {
+            Fate::Alive => Ok(()),
+            Fate::Dead { invariant, what, .. } => {
+                Err(format!("without a patch, {invariant} breaks: {what}"))
+            }
+            Fate::Broken(text) => Err(format!("without a patch: {text}")),
+        }
+    }
+
+    /// Runs seeds until one fails because of the bug.
+    pub(super) fn find(&self, program: &Program, seeds: Seeds) -> Result<Fate, String> {
+        let mut passed = 0;
+        while passed < seeds.count {
+            let rest = Seeds { from: seeds.from.wrapping_add(passed), count: seeds.count - passed };
+            match self.run(program, rest)? {
+                Fate::Dead { seeds, invariant, what, elements } => {
+                    passed += seeds;
+                    if self.replay(&self.unchanged)?.is_none() {
+                        return Ok(Fate::Dead { seeds: passed, invariant, what, elements });
+                    }
+                }
+                other => return Ok(other),
+            }
+        }
+        Ok(Fate::Alive)
+    }
+
+    /// Runs seeds until one fails.
+    fn run(&self, program: &Program, seeds: Seeds) -> Result<Fate, String> {
+        let _ = fs::remove_dir_all(&self.kept);
+        let Seeds { from, count } = seeds;
+        let child = Command::new(&program.path)
+            .args(["run", "--from", &from.to_string(), "--json", "--seeds", &count.to_string()])
             .args(["--jobs", &self.processors.to_string()])
             .args(self.bank.run_arguments())
             .arg("--keep")
-            .arg(self.kept())
+            .arg(&self.kept)
+            .env(CHOICE, program.planted.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn();
-        let child = child.map_err(|error| format!("{}: {error}", self.program().display()))?;
+        let child = child.map_err(|error| format!("{}: {error}", program.path.display()))?;
         let Some(output) = within(child, RUN_MAX).map_err(|error| error.to_string())? else {
             return Ok(Fate::Broken(format!("no end within {} s", RUN_MAX.as_secs())));
         };
@@ -188,46 +224,46 @@ impl Worker {
             return Ok(Fate::Alive);
         }
         let number = |name: &str| failure[name].as_u64().unwrap_or_default();
+        let text = |name: &str| failure[name].as_str().unwrap_or_default().to_owned();
         Ok(Fate::Dead {
             seeds: number("place") + 1,
-            invariant: failure["invariant"].as_str().unwrap_or_default().to_owned(),
+            invariant: text("invariant"),
+            what: text("what"),
             elements: number("elements"),
         })
     }
 
-    /// The directory of the plan of a failure.
-    fn kept(&self) -> PathBuf {
-        self.place.join("kept")
+    /// Checks that the shrunk plan of the last failure is small and fails in the same way again.
+    pub(super) fn check_replay(
+        &self,
+        program: &Program,
+        invariant: &str,
+        elements: u64,
+    ) -> Result<(), String> {
+        if elements > ELEMENTS_MAX {
+            return Err(format!(
+                "shrunk to {elements} elements only, expected at most {ELEMENTS_MAX}"
+            ));
+        }
+        match self.replay(program)? {
+            Some(text) if text.contains(&format!("FAIL {invariant}")) => Ok(()),
+            _ => Err(format!("the shrunk plan does not break {invariant} when replayed")),
+        }
     }
 
-    /// Checks that the shrunk plan is small, fails in the same way in the mutant, and passes
-    /// without the patch.
-    fn replay(&self, invariant: &str, elements: u64) -> Result<(), String> {
-        if elements > 12 {
-            return Err(format!("shrunk to {elements} elements only, expected at most 12"));
-        }
-        let plans = fs::read_dir(self.kept()).map_err(|error| error.to_string())?;
+    /// Replays the shrunk plan of the last failure. Returns the output if it fails.
+    fn replay(&self, program: &Program) -> Result<Option<String>, String> {
+        let plans = fs::read_dir(&self.kept).map_err(|error| error.to_string())?;
         let plan = plans.flatten().next().ok_or("the mutant kept no plan")?.path();
-        let replay = |program: PathBuf| {
-            let output = Command::new(program)
-                .arg("replay")
-                .args(self.bank.run_arguments())
-                .arg(&plan)
-                .output()
-                .map_err(|error| format!("replay: {error}"))?;
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            Ok::<_, String>((output.status.success(), text))
-        };
-        let (passes, text) = replay(self.program())?;
-        if passes || !text.contains(&format!("FAIL {invariant}")) {
-            return Err(format!("the shrunk plan does not break {invariant} when replayed"));
-        }
-        let (passes, text) = replay(self.unchanged())?;
-        if !passes {
-            let last = text.lines().last().unwrap_or_default();
-            return Err(format!("the plan fails without the patch too: {last}"));
-        }
-        Ok(())
+        let output = Command::new(&program.path)
+            .arg("replay")
+            .args(self.bank.run_arguments())
+            .arg(&plan)
+            .env(CHOICE, program.planted.to_string())
+            .output()
+            .map_err(|error| format!("replay: {error}"))?;
+        let fails = !output.status.success();
+        Ok(fails.then(|| String::from_utf8_lossy(&output.stdout).into_owned()))
     }
 }
 
@@ -243,14 +279,4 @@ fn within(mut child: Child, limit: Duration) -> std::io::Result<Option<Output>> 
     child.kill()?;
     child.wait()?;
     Ok(None)
-}
-
-fn succeed(name: &str, output: std::io::Result<Output>) -> Result<Output, String> {
-    let output = output.map_err(|error| format!("{name} cannot be run: {error}"))?;
-    if output.status.success() {
-        return Ok(output);
-    }
-    let text = String::from_utf8_lossy(&output.stderr);
-    let last: Vec<_> = text.lines().filter(|line| !line.trim().is_empty()).take(6).collect();
-    Err(format!("{name}: {}", last.join(" / ")))
 }

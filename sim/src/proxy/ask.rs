@@ -31,7 +31,7 @@ pub(crate) async fn ask(
     parse(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no complete answer"))
 }
 
-fn parse(bytes: &[u8]) -> Option<Reply> {
+pub(super) fn parse(bytes: &[u8]) -> Option<Reply> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = String::from_utf8(bytes[..end].to_vec()).ok()?.to_ascii_lowercase();
     let status = head.split(' ').nth(1)?.parse().ok()?;

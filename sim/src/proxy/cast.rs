@@ -112,9 +112,9 @@ impl Cast {
     ///
     /// # Errors
     /// If the proxy does not accept.
-    pub(crate) async fn connect(&self) -> io::Result<NetworkStream> {
+    pub(crate) async fn connect(&self, protocol: ClientProtocol) -> io::Result<NetworkStream> {
         let tls = self.hub.plan.wire.tls;
-        connect(&self.hub, &self.network, u8::MAX, ClientProtocol::Http1, tls).await
+        connect(&self.hub, &self.network, u8::MAX, protocol, tls).await
     }
 
     /// Carries out an order about a whole backend. Returns false if it is not about one.

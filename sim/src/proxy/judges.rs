@@ -4,8 +4,12 @@
 //! | module | contents |
 //! |---|---|
 //! | `client` | what clients and backends received of each other's messages |
+//! | `date` | the date of answers |
+//! | `frames` | counters of frames against the wire |
 //! | `own_answer` | the answers that the proxy makes itself |
 //! | `end` | what is left once the proxy has ended |
+//! | `open` | connections and tasks while the proxy serves |
+//! | `service` | backends that are to get no new requests |
 //! | `log_lines`, `attempts` | the access log against what happened |
 //! | `log` | the other lines of the log |
 //! | `metrics` | counters and gauges against a recount |
@@ -25,17 +29,21 @@ mod addresses;
 mod attempts;
 mod case;
 mod client;
+mod date;
 mod end;
 mod exposition;
 mod fields;
+mod frames;
 mod gauges;
 mod line;
 mod log;
 mod log_lines;
 mod met;
 mod metrics;
+mod open;
 mod operation;
 mod own_answer;
+mod service;
 #[cfg(test)]
 mod tests;
 
@@ -47,10 +55,13 @@ pub(crate) fn judge(records: &Records) -> Verdict {
     let case = Case::read(records)?;
     client::judge(&case)?;
     end::judge(&case)?;
+    open::judge(&case)?;
+    service::judge(&case)?;
     log_lines::judge(&case)?;
     log::judge(&case)?;
     gauges::judge(&case)?;
     metrics::judge(&case)?;
+    frames::judge(&case)?;
     operation::judge(&case)?;
     addresses::judge(&case)
 }

@@ -84,6 +84,7 @@ pub(crate) struct Received {
     pub(crate) trailer: Option<String>,
     /// The values of fields that judges read.
     pub(crate) proxy_status: Option<String>,
+    pub(crate) date: Option<String>,
     /// How it ended.
     pub(crate) end: End,
     /// When, in nanoseconds.
@@ -100,6 +101,7 @@ impl Received {
             body: Seen::NOTHING,
             trailer: None,
             proxy_status: None,
+            date: None,
             end,
             at,
         }

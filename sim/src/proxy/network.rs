@@ -56,10 +56,10 @@ mod tests;
 mod transfer;
 
 pub(crate) use decrypted::Decrypted;
-pub(crate) use hosts::{Reach, SCRAPER, client_address};
-pub(crate) use key::{Host, Key};
+pub(crate) use hosts::{Reach, client_address};
+pub(crate) use key::{Host, Key, SCRAPER};
 pub(crate) use listening::Listening;
-pub(crate) use state::Held;
+pub(crate) use state::{AtProxy, Held};
 pub(crate) use stream::Stream;
 pub(crate) use tap::{Content, Observer, Packet, Point};
 
@@ -281,6 +281,20 @@ impl Network {
         self.shared.with(|state| state.open_at(host))
     }
 
+    /// The connections that the proxy has open: to clients, and to backends.
+    pub(crate) fn open_at_proxy(&self) -> (usize, usize) {
+        self.shared.with(|state| {
+            let count = |is: fn(&Key) -> bool| state.open_at_proxy().filter(is).count();
+            let clients = count(|key| matches!(key, Key::Client(..)));
+            (clients, count(|key| matches!(key, Key::Backend(..))))
+        })
+    }
+
+    /// Events of the connections of the proxy.
+    pub(crate) fn at_proxy(&self) -> AtProxy {
+        self.shared.with(|state| state.at_proxy)
+    }
+
     /// Everything that there is: listeners, connections and their bytes, events.
     #[cfg(test)]
     pub(crate) fn left(&self) -> Vec<String> {
@@ -335,6 +349,14 @@ impl State {
         });
         let connections = connections.map(|connection| format!("connection {:?}", connection.key));
         listeners.chain(connections).collect()
+    }
+
+    fn open_at_proxy(&self) -> impl Iterator<Item = Key> {
+        let connections = self.connections.iter().flatten().filter(|connection| {
+            let mut ends = connection.ends.iter();
+            ends.any(|end| end.attached && self.hosts.owner(end.address.ip()) == Host::Proxy)
+        });
+        connections.map(|connection| connection.key)
     }
 
     #[cfg(test)]

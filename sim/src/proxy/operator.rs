@@ -19,6 +19,7 @@ use super::host::Machine;
 use super::hub::Hub;
 use super::network::Network;
 use super::peers::tls::Front;
+use super::records::{Why, Withdrawn};
 use super::settings::{self, ADMIN, CERTIFICATE_FILE, KEY_FILE, LISTENERS};
 use super::situation::{Files, Situation, Situations};
 use crate::plan::{Act, Change, Health, ProcessAct, Wrong};
@@ -39,6 +40,7 @@ pub(crate) struct Operator {
     /// Held during an act, so that acts follow one another.
     turn: Mutex<()>,
     situations: Rc<RefCell<Situations>>,
+    withdrawn: RefCell<Vec<Withdrawn>>,
 }
 
 impl Operator {
@@ -59,6 +61,7 @@ impl Operator {
             draining: RefCell::default(),
             turn: Mutex::default(),
             situations: Rc::default(),
+            withdrawn: RefCell::default(),
         })
     }
 
@@ -96,8 +99,10 @@ impl Operator {
             Act::Add { backend, weight } => self.add(backend, weight),
             Act::Remove { backend } => self.change(|backends| {
                 // A cluster has at least one backend.
-                if backends.len() > 1 {
+                let known = backends.iter().any(|(known, _)| *known == backend);
+                if backends.len() > 1 && known {
                     backends.retain(|(known, _)| *known != backend);
+                    self.withdraw(backend, Why::Removed);
                 }
             }),
             Act::Weight { backend, weight } if (1..=WEIGHT_MAX).contains(&weight) => {
@@ -111,7 +116,10 @@ impl Operator {
             Act::Drain { backend, within_us } => {
                 self.draining.borrow_mut().insert(backend);
                 let within = format!("within={}ms", within_us.div_ceil(1_000));
-                let _ = self.order("drain", backend, &within).await;
+                let reply = self.order("drain", backend, &within).await;
+                if reply.is_some_and(|reply| reply.status == 200) {
+                    self.withdraw(backend, Why::Drained);
+                }
             }
             Act::Undrain { backend } => self.undrain(backend).await,
             Act::Change { change } => self.set(&[change]),
@@ -211,13 +219,35 @@ impl Operator {
         self.change(|backends| {
             if backends.len() < most && backends.iter().all(|(known, _)| *known != backend) {
                 backends.push((backend, weight));
+                self.return_to_service(backend);
             }
         });
     }
 
     async fn undrain(&self, backend: u16) {
         self.draining.borrow_mut().remove(&backend);
+        self.return_to_service(backend);
         let _ = self.order("undrain", backend, "").await;
+    }
+
+    fn withdraw(&self, backend: u16, why: Why) {
+        let (since, until) = (self.hub.now(), u64::MAX);
+        self.withdrawn.borrow_mut().push(Withdrawn { backend, why, since, until });
+    }
+
+    /// From now on a backend may get requests, whatever was ordered before.
+    fn return_to_service(&self, backend: u16) {
+        let now = self.hub.now();
+        for withdrawn in &mut *self.withdrawn.borrow_mut() {
+            if withdrawn.backend == backend {
+                withdrawn.until = withdrawn.until.min(now);
+            }
+        }
+    }
+
+    /// The times in which backends were to get no new requests.
+    pub(crate) fn withdrawn(&self) -> Vec<Withdrawn> {
+        self.withdrawn.borrow().clone()
     }
 
     /// Changes the list of backends, and reloads if it differs.

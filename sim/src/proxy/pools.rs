@@ -2,19 +2,26 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use baton::pool::{Handled, Input, Instant, Output, Pool, Setting};
 use tokio::sync::Notify;
 
-use crate::checker::{Checker, Violation};
+use crate::checker::{Checker, Invariant, Violation};
 use crate::coverage::Coverage;
+use crate::plan::Code;
 use crate::trace::{Trace, What};
+
+/// The accuracy of the proxy's timers: tokio's have a resolution of a millisecond.
+const LATE_MAX: Duration = Duration::from_millis(5);
 
 /// A pool of one worker.
 struct Judged {
     worker: usize,
     cluster: String,
     checker: Checker,
+    /// When the pool last had a fact, by its worker's clock.
+    last: Option<Instant>,
 }
 
 /// All pools of a run.
@@ -22,6 +29,7 @@ pub(crate) struct Pools {
     generations: Option<u32>,
     judged: RefCell<Vec<Judged>>,
     alive: Cell<u64>,
+    resets_without_error: Cell<u64>,
     coverage: RefCell<Coverage>,
     trace: RefCell<Trace>,
     /// The least and the most requests that have not ended, since they were last counted.
@@ -37,6 +45,7 @@ impl Pools {
             generations,
             judged: RefCell::default(),
             alive: Cell::new(0),
+            resets_without_error: Cell::new(0),
             coverage: RefCell::new(coverage),
             trace: RefCell::new(trace),
             live: Cell::default(),
@@ -55,7 +64,7 @@ impl Pools {
         self.alive.set(self.alive.get() + 1);
         self.trace.borrow_mut().add_pool(worker);
         let mut judged = self.judged.borrow_mut();
-        judged.push(Judged { worker, cluster: cluster.to_owned(), checker });
+        judged.push(Judged { worker, cluster: cluster.to_owned(), checker, last: None });
         judged.len() as u64 - 1
     }
 
@@ -77,6 +86,7 @@ impl Pools {
         input: Input,
         orders: &mut Vec<Output>,
     ) -> Handled {
+        self.check_timer(pool, core, now);
         let mut answer = None;
         let mut seen = |handled, orders: &[Output], core: &Pool| {
             let mut trace = self.trace.borrow_mut();
@@ -97,6 +107,7 @@ impl Pools {
         }
         let (live, [least, most]) = (self.live(), self.live.get());
         self.live.set([least.min(live), most.max(live)]);
+        self.count(orders);
         answer.expect("the checker shows the pool's answer")
     }
 
@@ -127,7 +138,38 @@ impl Pools {
             let verdict = judged.checker.reconfigure(core, now, settings, coverage, orders, seen);
             self.note(judged, verdict);
         }
+        self.count(orders);
         answer.expect("the checker shows the pool's answer")
+    }
+
+    /// No fact comes long after a deadline that the pool has not been called for. In simulated time
+    /// the proxy is never busy.
+    fn check_timer(&self, pool: u64, core: &Pool, now: Instant) {
+        let last = self.judged.borrow_mut()[pool as usize].last.replace(now);
+        if core.is_empty() && core.shutdown_deadline().is_some() {
+            // Such a pool has ended, and late results change nothing.
+            return;
+        }
+        let Some(((due, reason), last)) = core.poll_timeout().zip(last) else { return };
+        // A deadline may be past when it is set.
+        let late = now.since(due.max(last));
+        if late > LATE_MAX {
+            let invariant = Invariant::Timers;
+            let what = format!("the deadline {reason:?} was due {late:?} ago, and was not handled");
+            self.violate(Violation { invariant, what });
+        }
+    }
+
+    fn count(&self, orders: &[Output]) {
+        let resets = orders.iter().filter(|order| {
+            matches!(order, Output::ResetStream { code, .. } if *code == Code::NoError.number())
+        });
+        self.resets_without_error.set(self.resets_without_error.get() + resets.count() as u64);
+    }
+
+    /// How often pools have ordered a reset with NO_ERROR.
+    pub(crate) fn resets_without_error(&self) -> u64 {
+        self.resets_without_error.get()
     }
 
     /// Notes the verdict of a pool's checker.

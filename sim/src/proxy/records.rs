@@ -4,10 +4,42 @@ use std::rc::Rc;
 
 use baton::proxy::seams::Signal;
 
+use super::frame_count::FrameCounts;
 use super::hub::Hub;
+use super::idle::IdleClient;
+use super::network::AtProxy;
 use super::races::Race;
 use super::scrapes::Scrape;
 use super::situation::Situations;
+
+/// Things that the proxy has open at a time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Open {
+    /// Connections to clients, as the network knows them.
+    pub(crate) clients: usize,
+    /// Connections and dials to backends, as the network knows them.
+    pub(crate) backends: usize,
+    /// The names of its tasks.
+    pub(crate) tasks: Vec<&'static str>,
+}
+
+/// A time in which a backend gets no new requests, because an operator says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Withdrawn {
+    pub(crate) backend: u16,
+    pub(crate) why: Why,
+    pub(crate) since: u64,
+    pub(crate) until: u64,
+}
+
+/// Why a backend gets no new requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The proxy has agreed to drain it.
+    Drained,
+    /// It is not in the configuration, and the proxy is to read that.
+    Removed,
+}
 
 /// The records of a run.
 pub(crate) struct Records {
@@ -22,6 +54,12 @@ pub(crate) struct Records {
     pub(crate) metrics_asked_at: u64,
     /// The metrics at moments of the run, the last ones among them.
     pub(crate) scrapes: Vec<Scrape>,
+    /// The things that were open just before and just after the proxy was asked.
+    pub(crate) open: [Open; 2],
+    /// The frames on the wire until then.
+    pub(crate) frames: [FrameCounts; 2],
+    /// How often pools have ordered a reset with NO_ERROR.
+    pub(crate) resets_without_error: u64,
     /// The answer of `/pools` at the same time.
     pub(crate) pools: Option<String>,
     /// True if the proxy ended by itself after the order to stop, within its bound.
@@ -40,6 +78,13 @@ pub(crate) struct Records {
     pub(crate) pools_left: u64,
     /// The listeners and connections that the proxy had open when it had ended.
     pub(crate) network_left: Vec<String>,
+    /// When the connections of idle clients ended after the order to stop; the end of time for one
+    /// that has not.
+    pub(crate) idle_ended_at: Vec<(IdleClient, u64)>,
+    /// Events of the connections of the proxy.
+    pub(crate) at_proxy: AtProxy,
+    /// The times in which backends get no new requests.
+    pub(crate) withdrawn: Vec<Withdrawn>,
     /// When faults stopped, in nanoseconds.
     pub(crate) healed_at: u64,
     /// Recovery requests after faults stopped: their ids (from

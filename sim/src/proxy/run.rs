@@ -19,14 +19,16 @@ use super::bounds::{self, Bounds};
 use super::capture::{Capture, Segment};
 use super::cast::Cast;
 use super::exact::{self, sleep};
+use super::frame_count::{FrameCounter, FrameCounts};
 use super::host::Machine;
 use super::hub::{Hub, Order, Target};
+use super::idle::{Idle, IdleClient};
 use super::ledger::{End, RECOVERY, Received};
 use super::network::{Content, Host, Network, Packet, Point};
 use super::operator::Operator;
 use super::peers::tls;
 use super::pools::Pools;
-use super::records::Records;
+use super::records::{Open, Records};
 use super::scrapes::Scraper;
 use super::watch::Watch;
 use super::{judges, ledger, settings};
@@ -35,7 +37,7 @@ use crate::coverage::Coverage;
 use crate::memory;
 use crate::outside::{self, Inside, Tripwire};
 use crate::panics;
-use crate::plan::{Act, Directive, Health, Plan, When};
+use crate::plan::{Act, ClientProtocol, Directive, Health, Plan, When};
 use crate::trace::Trace;
 
 /// Time for the proxy to begin to listen.
@@ -113,6 +115,10 @@ struct Scene {
     metrics: RefCell<Option<String>>,
     asked_at: Cell<u64>,
     watch: Option<Rc<Watch>>,
+    open: RefCell<[Open; 2]>,
+    frames: Rc<FrameCounter>,
+    frames_counted: RefCell<[FrameCounts; 2]>,
+    idle_ended_at: RefCell<Vec<(IdleClient, u64)>>,
     state: RefCell<Option<String>>,
     ended_at: Rc<Cell<Option<u64>>>,
 }
@@ -121,6 +127,9 @@ impl Scene {
     async fn play(plan: Plan, capture: Option<Rc<RefCell<Capture>>>, pools: Rc<Pools>) -> Ended {
         let hub = Hub::start(plan);
         let network = Network::new(&hub);
+        let frames = FrameCounter::new();
+        let counter = Rc::clone(&frames);
+        network.observe(Box::new(move |packet| counter.see(packet)));
         if let Some(capture) = capture {
             network.observe(Box::new(move |packet| add(&mut capture.borrow_mut(), packet)));
         }
@@ -148,6 +157,10 @@ impl Scene {
             metrics: RefCell::default(),
             asked_at: Cell::new(0),
             watch,
+            open: RefCell::default(),
+            frames,
+            frames_counted: RefCell::default(),
+            idle_ended_at: RefCell::default(),
             state: RefCell::default(),
             ended_at: Rc::default(),
         });
@@ -202,18 +215,36 @@ impl Scene {
         if self.is_recoverable() {
             self.recovered.set(Some(self.recover().await));
         }
+        let idle =
+            if self.recovered.get() == Some(true) { self.idle_clients().await } else { Vec::new() };
         let text = |reply: super::ask::Reply| String::from_utf8_lossy(&reply.body).into_owned();
         self.asked_at.set(self.hub.now());
+        let (before, frames) = (self.open(), self.frames.counts());
         let asked = self.operator.ask("GET", "/metrics");
         *self.metrics.borrow_mut() = self.scraper.read(asked).await;
+        *self.open.borrow_mut() = [before, self.open()];
+        *self.frames_counted.borrow_mut() = [frames, self.frames.counts()];
         *self.state.borrow_mut() = self.operator.ask("GET", "/pools").await.map(text);
         self.machine.send_signal(Signal::Stop);
+        for (place, idle) in idle {
+            let scene = Rc::clone(self);
+            exact::spawn(async move {
+                idle.ended().await;
+                scene.idle_ended_at.borrow_mut()[place].1 = scene.hub.now();
+            });
+        }
         let drain = plan.pool.config.timeouts.drain + CLOSE_TIME;
         let ended = timeout(drain, proxy).await;
         // Peers see the end of their connections, and systems give up dead paths.
         sleep(CLOSE_TIME).await;
         backends.shutdown().await;
         matches!(ended, Ok(Ok(true)))
+    }
+
+    /// The things that the proxy has open now.
+    fn open(&self) -> Open {
+        let (clients, backends) = self.network.open_at_proxy();
+        Open { clients, backends, tasks: self.machine.tasks_left() }
     }
 
     /// Ends the requests that still wait for something if the paths of all their clients are dead:
@@ -318,8 +349,22 @@ impl Scene {
         false
     }
 
+    /// Clients that are idle, each with its place in what is noted of them.
+    async fn idle_clients(&self) -> Vec<(usize, Idle)> {
+        let mut all = Vec::new();
+        for (number, client) in IdleClient::ALL.into_iter().enumerate() {
+            let path = ledger::path(RECOVERY + RECOVERY_REQUESTS_MAX + 2 * number as u32);
+            let Ok(stream) = self.cast.connect(client.protocol()).await else { continue };
+            if let Ok(idle) = client.begin(stream, &path).await {
+                all.push((all.len(), idle));
+                self.idle_ended_at.borrow_mut().push((client, u64::MAX));
+            }
+        }
+        all
+    }
+
     async fn recovery_request(&self, request: u32) -> bool {
-        let Ok(stream) = self.cast.connect().await else { return false };
+        let Ok(stream) = self.cast.connect(ClientProtocol::Http1).await else { return false };
         let method = if request.is_multiple_of(2) { "GET" } else { "POST" };
         let reply = ask(stream, method, &ledger::path(request)).await;
         reply.is_ok_and(|reply| reply.status == 200)
@@ -332,6 +377,10 @@ impl Scene {
             metrics: self.metrics.take(),
             metrics_asked_at: self.asked_at.get(),
             scrapes: self.scraper.scrapes(),
+            open: self.open.take(),
+            frames: self.frames_counted.take(),
+            resets_without_error: self.pools.resets_without_error(),
+            idle_ended_at: self.idle_ended_at.take(),
             pools: self.state.take(),
             ended_in_time,
             ended_at: self.ended_at.get(),
@@ -341,6 +390,8 @@ impl Scene {
             tasks_left: self.machine.tasks_left(),
             pools_left: self.pools.alive(),
             network_left: self.network.open_at(Host::Proxy),
+            at_proxy: self.network.at_proxy(),
+            withdrawn: self.operator.withdrawn(),
             healed_at: self.healed_at.get(),
             recovered: self.recovered.get(),
         };

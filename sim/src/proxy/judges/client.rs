@@ -1,7 +1,7 @@
 //! The messages of clients and backends, as the others received them.
 
 use super::case::{Case, Request};
-use super::own_answer;
+use super::{date, own_answer};
 use crate::checker::{Invariant, Verdict, fail, require};
 use crate::plan::{Code, Framing};
 use crate::proxy::content::{Body, Seen};
@@ -122,7 +122,8 @@ fn answer(case: &Case<'_>, request: &Request, received: &Received) -> Verdict {
     match execution {
         None => own_answer::judge(case, request, received, *status),
         Some(number) => answer_of(case, request, received, (*number, *status)),
-    }
+    }?;
+    date::judge(request, received)
 }
 
 /// How the proxy may reset a stream of a client.

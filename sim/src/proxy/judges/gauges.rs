@@ -7,8 +7,9 @@ use crate::checker::{Invariant, Verdict, require};
 use crate::plan::Act;
 use crate::proxy::scrapes::Scrape;
 
-/// States of connections to backends in which there is no connection yet.
-const CONNECTING: &str = "connecting";
+/// States of connections to backends in which there may be no socket: the dial has not ended, or
+/// the backend has closed and its responses are still on their way to clients.
+const WITHOUT_SOCKET: [&str; 2] = ["connecting", "draining"];
 
 /// Judges each reading of the metrics.
 pub(super) fn judge(case: &Case<'_>) -> Verdict {
@@ -40,8 +41,8 @@ fn compare(case: &Case<'_>, scrape: &Scrape) -> Verdict {
     let name = "baton_client_connections";
     within(name, samples.sum(name, &[]), at_least(least.clients), most.clients)?;
     let name = "baton_connections";
-    let connecting = samples.sum(name, &[("state", CONNECTING)]);
-    let connected = samples.sum(name, &[]) - connecting;
+    let without = WITHOUT_SOCKET.map(|state| samples.sum(name, &[("state", state)]));
+    let connected = samples.sum(name, &[]) - without.iter().sum::<f64>();
     // The connections of health checks are not the pool's.
     within("connections of baton_connections", connected, 0, most.backends)?;
     // A pool that was replaced has no gauges any more, but goes on with its requests.

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use super::connection::Phase;
-use super::key::Side;
+use super::key::{Host, Key, Side};
 use super::lane::{Load, PIECE_GAP, Segment};
 use super::state::{Event, Id, State};
 use super::tap::{Content, Point};
@@ -61,9 +61,12 @@ impl State {
 
     /// No process has this end any more.
     pub(crate) fn detach(&mut self, id: Id, side: Side) {
+        let now = self.now();
         let Some(connection) = self.connection(id) else { return };
+        let is_of_peer = !matches!(connection.key, Key::Other(_));
         let end = connection.end(side);
         end.attached = false;
+        let closed = (is_of_peer && end.host == Host::Proxy).then_some(now);
         end.error = None;
         connection.lane(side).writer = None;
         let incoming = connection.lane(side.other());
@@ -79,6 +82,7 @@ impl State {
             }
         }
         self.settle(id);
+        self.at_proxy.last_closed = closed.unwrap_or(self.at_proxy.last_closed);
     }
 
     /// A system resets the connection and forgets it.

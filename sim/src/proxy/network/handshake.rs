@@ -310,6 +310,9 @@ impl State {
         if self.hosts.state(host).asleep_until <= now
             && let Some(id) = listener.queue.pop_front()
         {
+            if host == Host::Proxy && self.connection(id).is_some_and(|it| it.key.is_of_client()) {
+                self.at_proxy.last_accepted = now;
+            }
             return Poll::Ready(id);
         }
         register(&mut listener.waker, context);

@@ -45,9 +45,6 @@ pub(crate) struct Hosts {
     pub(crate) resolved: u64,
 }
 
-/// The client that reads the metrics within a run; no plan has as many.
-pub(crate) const SCRAPER: u8 = u8::MAX - 1;
-
 /// The address of a client.
 pub(crate) fn client_address(client: u8) -> IpAddr {
     Ipv4Addr::new(10, 2, 0, client).into()

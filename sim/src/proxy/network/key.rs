@@ -14,6 +14,9 @@ pub(crate) enum Host {
     Backend(u16),
 }
 
+/// The client that reads the metrics within a run; no plan has as many.
+pub(crate) const SCRAPER: u8 = u8::MAX - 1;
+
 /// A connection. Numbers are from 1, in the order of dials.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Key {
@@ -23,6 +26,13 @@ pub(crate) enum Key {
     Client(u8, u32),
     /// Any other connection, and its number among these.
     Other(u32),
+}
+
+impl Key {
+    /// True for connections of clients, except that of the one that reads the metrics.
+    pub(crate) fn is_of_client(self) -> bool {
+        matches!(self, Self::Client(client, _) if client != SCRAPER)
+    }
 }
 
 /// An end of a connection.

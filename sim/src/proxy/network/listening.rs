@@ -66,6 +66,8 @@ impl Drop for Listening {
         self.network.with(|state| {
             let listener = state.listeners.close(self.index);
             for id in listener.into_iter().flat_map(|listener| listener.queue) {
+                let is_client = state.connection(id).is_some_and(|it| it.key.is_of_client());
+                state.at_proxy.reset_unaccepted += u64::from(is_client);
                 state.send_reset(id, Side::Acceptor);
                 state.detach(id, Side::Acceptor);
             }

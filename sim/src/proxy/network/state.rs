@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::task::Waker;
 
 use super::connection::Connection;
-use super::hosts::{Hosts, SCRAPER};
+use super::hosts::Hosts;
 #[cfg(test)]
 use super::key::Host;
-use super::key::{Key, Side};
+use super::key::{Key, SCRAPER, Side};
 use super::listeners::Listeners;
 use super::tap::{Content, Packet, Point, Tap};
 use crate::draw::Domain;
@@ -84,6 +84,17 @@ pub(crate) struct State {
     pub(crate) counted: [Held; 2],
     /// Moments that were reached, to be reported.
     pub(crate) moments: Vec<(When, Target)>,
+    pub(crate) at_proxy: AtProxy,
+}
+
+/// Events of connections of clients and backends on the proxy's machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AtProxy {
+    /// When they last accepted one, and when they last closed one.
+    pub(crate) last_accepted: u64,
+    pub(crate) last_closed: u64,
+    /// Connections that waited to be accepted and were reset with their listener.
+    pub(crate) reset_unaccepted: u64,
 }
 
 impl State {
@@ -105,6 +116,7 @@ impl State {
             held: Held::default(),
             counted: Default::default(),
             moments: Vec::new(),
+            at_proxy: AtProxy::default(),
         }
     }
 

@@ -36,6 +36,7 @@ impl Answer {
             body: Seen::NOTHING,
             trailer: None,
             proxy_status: None,
+            date: None,
             end: End::Broken,
             at: 0,
         };
@@ -51,6 +52,7 @@ impl Answer {
                 self.received.execution =
                     fields.get(EXECUTION).and_then(|execution| execution.parse().ok());
                 self.received.proxy_status = text("proxy-status");
+                self.received.date = text("date");
             }
             _ => self.received.trailer = text(TRAILER),
         }

@@ -69,6 +69,12 @@ async fn answers_at_clients() {
             (answer.complete, answer.trailers) = (false, false);
             scene.end(2).trailer = None;
         }),
+        (FaithfulResponse, "an answer of None, begun in second 1", |scene| {
+            scene.end(1).date = None;
+        }),
+        (FaithfulResponse, "ended in 1", |scene| {
+            scene.end(1).date = Some("Thu, 01 Jan 2026 00:00:00 GMT".to_owned());
+        }),
         (OwnResponse, "on the answer of a backend", |scene| {
             scene.end(1).proxy_status = Some("baton".to_owned());
         }),

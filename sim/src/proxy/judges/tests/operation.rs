@@ -7,7 +7,7 @@ use baton::proxy::seams::Signal;
 use serde_json::{Value, json};
 
 use super::{MILLISECOND, Scene, all_are_allowed, all_are_found};
-use crate::checker::Invariant::{Addresses, Operation};
+use crate::checker::Invariant::{Addresses, Liveness, Operation};
 use crate::plan::{CertificateFiles, Wrong};
 use crate::proxy::ledger::{Dial, DialEnd};
 use crate::proxy::peers::tls::Front;
@@ -145,7 +145,8 @@ async fn the_order_to_stop() {
         (Operation, "draining at []", |scene| {
             scene.lines.pop();
         }),
-        (Operation, "it ended at", |scene| {
+        // The end is judged first, and it is stricter.
+        (Liveness, "had no connection since", |scene| {
             scene.ended_at = Some(300 * SECOND);
         }),
         (Operation, "it ended at", |scene| {

@@ -12,19 +12,22 @@ use serde_json::{Value, json};
 
 use crate::faults::{Family, Profile};
 use crate::plan::{
-    Act, BackendPlan, ClientPlan, ClientProtocol, Directive, Framing, Plan, PoolPlan, RequestPlan,
-    RequestWire, Span, When, WirePlan, WorldName,
+    Act, BackendPlan, ClientPlan, ClientProtocol, Direction, Directive, Framing, Plan, PoolPlan,
+    RequestPlan, RequestWire, Span, When, WirePlan, WorldName,
 };
 use crate::proxy::content::{Body, Seen};
+use crate::proxy::frame_count::{Counted, FrameCounts, Kind, Peer};
 use crate::proxy::hub::Hub;
+use crate::proxy::idle::IdleClient;
 use crate::proxy::ledger::{Answer, Dial, DialEnd, End, Execution, Received, trailer};
+use crate::proxy::network::AtProxy;
 use crate::proxy::races::Race;
-use crate::proxy::records::Records;
+use crate::proxy::records::{Open, Records, Withdrawn};
 use crate::proxy::settings::LISTENER;
 use crate::proxy::situation::Situations;
 
 pub(super) const MILLISECOND: u64 = 1_000_000;
-const SECOND: u64 = 1_000 * MILLISECOND;
+pub(super) const SECOND: u64 = 1_000 * MILLISECOND;
 
 /// The records of a run, to be changed.
 pub(super) struct Scene {
@@ -48,6 +51,11 @@ pub(super) struct Scene {
     pub(super) pools_left: u64,
     pub(super) network_left: Vec<String>,
     pub(super) recovered: Option<bool>,
+    pub(super) open: [Open; 2],
+    pub(super) frames: [FrameCounts; 2],
+    pub(super) at_proxy: AtProxy,
+    pub(super) idle_ended_at: Vec<(IdleClient, u64)>,
+    pub(super) withdrawn: Vec<Withdrawn>,
 }
 
 impl Scene {
@@ -73,6 +81,11 @@ impl Scene {
             pools_left: 0,
             network_left: Vec::new(),
             recovered: Some(true),
+            open: [0, 1].map(|more| Open { clients: 4 + more, backends: 1, tasks: Vec::new() }),
+            frames: [(); 2].map(|()| frames()),
+            at_proxy: AtProxy::default(),
+            idle_ended_at: Vec::new(),
+            withdrawn: Vec::new(),
         }
     }
 
@@ -143,6 +156,9 @@ impl Scene {
             metrics: Some(samples.collect()),
             metrics_asked_at: 100 * SECOND,
             scrapes: Vec::new(),
+            open: self.open.clone(),
+            frames: self.frames.clone(),
+            resets_without_error: 0,
             pools: Some(self.pools.to_owned()),
             ended_in_time: self.ended_in_time,
             ended_at: self.ended_at,
@@ -152,6 +168,9 @@ impl Scene {
             tasks_left: self.tasks_left.clone(),
             pools_left: self.pools_left,
             network_left: self.network_left.clone(),
+            idle_ended_at: self.idle_ended_at.clone(),
+            at_proxy: self.at_proxy,
+            withdrawn: self.withdrawn.clone(),
             healed_at: 90 * SECOND,
             recovered: self.recovered,
         }
@@ -222,9 +241,11 @@ fn ends() -> Vec<(u32, Received)> {
         body: Seen::NOTHING,
         trailer: None,
         proxy_status: None,
+        date: None,
         end: End::Complete,
         at: 0,
     };
+    let date = |second: u32| Some(format!("Thu, 01 Jan 2026 00:00:0{second} GMT"));
     let named = "baton; error=destination_unavailable; details=\"no backend; evidence=-\"";
     vec![
         (
@@ -233,6 +254,7 @@ fn ends() -> Vec<(u32, Received)> {
                 status: Some(200),
                 execution: Some(0),
                 body: seen(300),
+                date: date(1),
                 at: SECOND + 50 * MILLISECOND,
                 ..nothing.clone()
             },
@@ -244,6 +266,7 @@ fn ends() -> Vec<(u32, Received)> {
                 execution: Some(2),
                 body: seen(300),
                 trailer: Some(trailer(Body::Response(2))),
+                date: date(2),
                 at: 2 * SECOND + 80 * MILLISECOND,
                 ..nothing.clone()
             },
@@ -254,6 +277,7 @@ fn ends() -> Vec<(u32, Received)> {
                 status: Some(503),
                 body: seen(40),
                 proxy_status: Some(named.to_owned()),
+                date: date(6),
                 at: 6 * SECOND + 10 * MILLISECOND,
                 ..nothing.clone()
             },
@@ -447,4 +471,17 @@ fn metrics() -> Vec<(String, f64)> {
         (series(text), value.parse().expect("a number"))
     };
     METRICS.lines().filter(|line| !line.is_empty()).map(sample).collect()
+}
+
+/// The frames on the wire, as the metrics count them.
+fn frames() -> FrameCounts {
+    let mut frames = FrameCounts::default();
+    for (peer, direction, kind, code) in [
+        (Peer::Client, Direction::In, Kind::Reset, 8),
+        (Peer::Client, Direction::Out, Kind::GoAway, 0),
+        (Peer::Backend, Direction::In, Kind::Reset, 7),
+    ] {
+        frames.add(Counted { peer, direction, kind, code }, 1);
+    }
+    frames
 }

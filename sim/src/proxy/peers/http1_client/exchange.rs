@@ -68,6 +68,7 @@ impl Exchange {
             body: Seen::NOTHING,
             trailer: None,
             proxy_status: None,
+            date: None,
             end: End::Broken,
             at: 0,
         };
@@ -182,6 +183,7 @@ impl Exchange {
         let mut received = self.received.borrow_mut();
         received.status = Some(head.status()?);
         received.proxy_status = head.fields.get("proxy-status").map(str::to_owned);
+        received.date = head.fields.get("date").map(str::to_owned);
         if let Some(execution) = head.fields.once(ledger::EXECUTION)? {
             let wrong = |_| format!("{}: {execution:?}", ledger::EXECUTION);
             received.execution = Some(execution.parse().map_err(wrong)?);

@@ -1,0 +1,59 @@
+//! Counters of frames against the wire, and the codes that the proxy may send.
+
+use super::case::Case;
+use super::exposition::Samples;
+use crate::checker::{Invariant, Verdict, require};
+use crate::plan::{Code, Direction};
+use crate::proxy::frame_count::{Counted, Kind, Peer};
+
+/// The families, with what they count.
+const FAMILIES: [(&str, Peer, Kind); 4] = [
+    ("baton_rst_stream_frames_total", Peer::Backend, Kind::Reset),
+    ("baton_goaway_frames_total", Peer::Backend, Kind::GoAway),
+    ("baton_client_rst_stream_frames_total", Peer::Client, Kind::Reset),
+    ("baton_client_goaway_frames_total", Peer::Client, Kind::GoAway),
+];
+/// Above the codes of RFC 9113, 7.
+const CODES: u32 = 14;
+
+/// Judges the frames until the proxy was asked for its metrics.
+pub(super) fn judge(case: &Case<'_>) -> Verdict {
+    let Some(text) = &case.records.metrics else { return Ok(()) };
+    if case.plan.wire.tls {
+        // The frames are in ciphertext.
+        return Ok(());
+    }
+    let [before, after] = &case.records.frames;
+    // Such a reset looks like an orderly end: only the pool knows that the answer is complete.
+    let code = Code::NoError.number();
+    let (peer, kind) = (Peer::Backend, Kind::Reset);
+    let seen = after.of(Counted { peer, direction: Direction::Out, kind, code });
+    let ordered = case.records.resets_without_error;
+    require(seen <= ordered, Invariant::Protocol, || {
+        format!("{seen} requests to backends were reset with NO_ERROR, ordered were {ordered}")
+    })?;
+    let samples = Samples::read(text)?;
+    // A worker that has ended, or answers late, is left out.
+    let workers = f64::from(case.plan.wire.workers.max(1));
+    let complete = samples.sum("baton_worker_up", &[]) == workers;
+    for (name, peer, kind) in FAMILIES {
+        for (direction, label) in [(Direction::In, "received"), (Direction::Out, "sent")] {
+            for code in 0..CODES {
+                let counted = Counted { peer, direction, kind, code };
+                let code = baton::proxy::metrics::code_name(code);
+                let value = samples.sum(name, &[("direction", label), ("code", code)]);
+                // Counters of a replaced pool or a removed backend are gone.
+                let (least, most) = match (peer, direction) {
+                    (Peer::Client, Direction::Out) if complete => {
+                        (before.of(counted), after.of(counted))
+                    }
+                    _ => (0, after.of(counted)),
+                };
+                require((least as f64..=most as f64).contains(&value), Invariant::Metrics, || {
+                    format!("{name}, {label} with {code}: {value}, expected {least} to {most}")
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
