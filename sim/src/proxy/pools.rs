@@ -22,6 +22,8 @@ struct Judged {
     checker: Checker,
     /// When the pool last had a fact, by its worker's clock.
     last: Option<Instant>,
+    /// True once the pool was asked to end.
+    ends: bool,
 }
 
 /// All pools of a run.
@@ -64,7 +66,13 @@ impl Pools {
         self.alive.set(self.alive.get() + 1);
         self.trace.borrow_mut().add_pool(worker);
         let mut judged = self.judged.borrow_mut();
-        judged.push(Judged { worker, cluster: cluster.to_owned(), checker, last: None });
+        judged.push(Judged {
+            worker,
+            cluster: cluster.to_owned(),
+            checker,
+            last: None,
+            ends: false,
+        });
         judged.len() as u64 - 1
     }
 
@@ -87,6 +95,8 @@ impl Pools {
         orders: &mut Vec<Output>,
     ) -> Handled {
         self.check_timer(pool, core, now);
+        self.judged.borrow_mut()[pool as usize].ends |=
+            matches!(input, Input::ShutdownRequested { .. });
         let mut answer = None;
         let mut seen = |handled, orders: &[Output], core: &Pool| {
             let mut trace = self.trace.borrow_mut();
@@ -145,8 +155,9 @@ impl Pools {
     /// No fact comes long after a deadline that the pool has not been called for. In simulated time
     /// the proxy is never busy.
     fn check_timer(&self, pool: u64, core: &Pool, now: Instant) {
-        let last = self.judged.borrow_mut()[pool as usize].last.replace(now);
-        if core.is_empty() && core.shutdown_deadline().is_some() {
+        let judged = &mut self.judged.borrow_mut()[pool as usize];
+        let last = judged.last.replace(now);
+        if judged.ends && core.is_empty() {
             // Such a pool has ended, and late results change nothing.
             return;
         }

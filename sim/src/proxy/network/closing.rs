@@ -131,19 +131,23 @@ impl State {
         self.settle(id);
     }
 
-    /// A system forgets the connection, with everything unread and unsent.
+    /// A system forgets the connection, with everything unsent. A process can still read what was
+    /// received before a reset, as on Linux.
     fn forget(&mut self, id: Id, side: Side, error: Option<ErrorKind>) {
         let Some(connection) = self.connection(id) else { return };
         let end = connection.end(side);
         end.gone = true;
-        if error.is_some() && end.attached {
+        let may_read = error.is_some() && end.attached;
+        if may_read {
             end.error = error;
         }
         let watch = end.watch.take();
         let lane = connection.lane(side);
         lane.cut_off(lane.sent);
         let incoming = connection.lane(side.other());
-        incoming.consume(incoming.unread());
+        if !may_read {
+            incoming.consume(incoming.unread());
+        }
         self.cancel(watch);
         self.wake_end(id, side);
     }
