@@ -309,6 +309,8 @@ impl Operator {
         let files = self.situations.borrow().last().files;
         if files.front().is_none() {
             self.change_files(Files::of(Front::First), 0);
+            // Other changes may have been refused with the files.
+            self.machine.send_signal(Signal::HangUp);
         }
         self.correct();
         for (backend, health) in self.hub.plan.heal.backends.iter().enumerate() {
