@@ -171,8 +171,12 @@ impl Operator {
         self.situations.borrow_mut().change(self.hub.now(), change);
     }
 
-    /// Writes the file of the certificate, and that of the key a while later.
+    /// Writes the file of the certificate, and that of the key a while later. Files that are so
+    /// already are left alone: writing one again only delays the watch.
     fn change_files(self: &Rc<Self>, files: Files, key_after_us: u64) {
+        if self.situations.borrow().last().files == files {
+            return;
+        }
         self.machine.write_file(CERTIFICATE_FILE, files.certificate_text().into());
         self.change_situation(|situation| situation.files.certificate = files.certificate);
         if key_after_us == 0 {
