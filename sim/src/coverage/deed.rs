@@ -249,8 +249,8 @@ impl Deed {
             Phase::Connecting if self.is_about_a_stream() || self.is_of_a_client() => {
                 Some("there is no request on it yet")
             }
-            Phase::Connecting if side == Side::Client => {
-                Some("a directive for a client's connection waits until it is up")
+            Phase::Connecting if side == Side::Client || self.is_of_the_network() => {
+                Some("a directive for the bytes of a connection waits until it is up")
             }
             _ if self.is_about_a_dial() && phase != Phase::Connecting => {
                 Some("it is decided when the dial begins")
@@ -258,7 +258,7 @@ impl Deed {
             Phase::Idle if self.is_about_a_stream() || self.is_of_a_client() => {
                 Some("the request is over")
             }
-            Phase::Head | Phase::Trailers if tls_only => {
+            Phase::Trailers if tls_only => {
                 Some("of what is on its way over TLS, only the records are known")
             }
             Phase::BodyDown if self == Self::Status => Some("the status was sent before"),

@@ -204,6 +204,8 @@ impl CodeUse {
             (Side::Client, false, false) => &["CANCEL"],
             (Side::Client, true, false) => &["NO_ERROR", "INTERNAL_ERROR"],
             (Side::Client, true, true) => &["NO_ERROR", "SETTINGS_TIMEOUT", "ENHANCE_YOUR_CALM"],
+            // `h2` answers so a GOAWAY that names a later stream than the one before it.
+            (Side::Backend, true, true) => &["NO_ERROR", "PROTOCOL_ERROR"],
             (_, _, true) => &["NO_ERROR"],
         }
     }
