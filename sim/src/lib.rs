@@ -40,7 +40,7 @@ mod outside;
 mod panics;
 pub mod plan;
 #[cfg(feature = "proxy")]
-mod proxy;
+pub mod proxy;
 pub mod report;
 pub mod run;
 pub mod seed;

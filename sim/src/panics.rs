@@ -22,6 +22,21 @@ pub(crate) fn catch_panics() {
     });
 }
 
+/// Keeps the messages of panics, which are reported as ever, so that a test learns of a panic in a
+/// task that it does not wait for.
+#[cfg(feature = "proxy")]
+pub(crate) fn note_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let report = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            report(panic);
+            let text = panic.payload_as_str().unwrap_or("a panic without a message");
+            PANIC.with(|last| last.borrow_mut().get_or_insert_with(|| text.to_owned()).len());
+        }));
+    });
+}
+
 /// The panic of this thread that was not reported yet, if there is one.
 #[cfg(feature = "proxy")]
 pub(crate) fn panicked() -> Option<String> {

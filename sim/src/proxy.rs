@@ -22,6 +22,7 @@
 //! | `records`, `judges` | what is left once a run is over, and its judgement |
 //! | `traffic` | what is on the wire, message by message |
 //! | `watch` | what it shows, for the catalogue of what runs meet and for the story |
+//! | [`stage`] | tests by hand: the proxy between peers that the test writes |
 //! | `ask` | single requests: to the admin interface, and after faults have stopped |
 //! | `idle` | a client that is idle when the proxy is ordered to stop |
 
@@ -50,5 +51,6 @@ mod scrapes;
 pub(crate) mod settings;
 mod short;
 mod situation;
+pub mod stage;
 pub(crate) mod traffic;
 mod watch;

@@ -1,8 +1,8 @@
 //! Tests startup errors: one line with the cause and its place, and an exit code.
 
 use crate::support::Baton;
-use crate::support::baton::run_to_end;
 use crate::support::certificate::{certificate, scratch_file};
+use crate::support::command::run_baton;
 
 const BACKEND: &str = "https://127.0.0.1:9";
 
@@ -11,14 +11,15 @@ const BACKEND: &str = "https://127.0.0.1:9";
 async fn fails(flags: &[&str], code: i32, says: &str) {
     let mut arguments = vec!["run"];
     arguments.extend_from_slice(flags);
-    let (status, stderr) = run_to_end(&arguments).await;
+    let ran = run_baton(&arguments).await;
+    let (status, stderr) = (ran.code, ran.stderr);
     assert_eq!(status, Some(code), "{flags:?}: {stderr}");
     assert_eq!(stderr.trim_end().lines().count(), 1, "{flags:?}: one line: {stderr}");
     assert!(stderr.starts_with("baton: "), "{flags:?}: {stderr}");
     assert!(stderr.contains(says), "{flags:?}: says {says:?}: {stderr}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn usage_errors_exit_with_2_and_one_line() {
     let any = "127.0.0.1:0";
     fails(&["--no-such-flag"], 2, "--no-such-flag").await;
@@ -43,7 +44,7 @@ async fn usage_errors_exit_with_2_and_one_line() {
     fails(&[&backend[..], &["--tls-cert", "cert.pem"]].concat(), 2, "--tls-key").await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn an_access_log_that_cannot_be_opened_exits_with_1_and_names_the_file() {
     let authority = certificate().certificate_file.to_str().expect("UTF-8");
     let backend = ["--listen", "127.0.0.1:0", "--backend", BACKEND, "--ca", authority];
@@ -51,7 +52,7 @@ async fn an_access_log_that_cannot_be_opened_exits_with_1_and_names_the_file() {
     fails(&[&backend[..], &file].concat(), 1, "access log /no/such/folder/access.log").await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn an_admin_port_in_use_exits_with_1_and_names_the_address() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("the system has a port");
     let address = taken.local_addr().expect("it is bound").to_string();
@@ -60,7 +61,7 @@ async fn an_admin_port_in_use_exits_with_1_and_names_the_address() {
     fails(&[&backend[..], &["--admin", &address]].concat(), 1, &address).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_port_in_use_exits_with_1_and_names_the_address() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("the system has a port");
     let address = taken.local_addr().expect("it is bound").to_string();
@@ -69,7 +70,7 @@ async fn a_port_in_use_exits_with_1_and_names_the_address() {
 }
 
 /// SO_REUSEPORT is for the workers of one Baton: a second process must not get half of its clients.
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_second_baton_on_the_same_port_exits_with_1() {
     let baton = Baton::start(&[BACKEND], &["--workers", "2"]).await;
     let address = baton.address.to_string();
@@ -77,7 +78,7 @@ async fn a_second_baton_on_the_same_port_exits_with_1() {
     fails(&["--listen", &address, "--backend", BACKEND, "--ca", authority], 1, &address).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn unreadable_certificates_exit_with_1_and_name_the_file() {
     let certificate = certificate();
     let good = certificate.certificate_file.to_str().expect("UTF-8");
@@ -101,10 +102,11 @@ async fn unreadable_certificates_exit_with_1_and_name_the_file() {
     fails(&[&base[..], &["--ca", garbage]].concat(), 1, garbage).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn help_and_version_exit_with_0() {
     for arguments in [&["--help"][..], &["run", "--help"], &["demo", "--help"], &["--version"]] {
-        let (status, stderr) = run_to_end(arguments).await;
+        let ran = run_baton(arguments).await;
+        let (status, stderr) = (ran.code, ran.stderr);
         assert_eq!((status, stderr.as_str()), (Some(0), ""), "{arguments:?}");
     }
 }

@@ -38,7 +38,7 @@ fn text(path: &Path) -> &str {
 
 const CLUSTER: &str = "[[cluster.web.backend]]\nurl = \"http://127.0.0.1:9\"\n";
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_valid_file_prints_one_line_and_exits_with_0() {
     let path = file("good.toml", CLUSTER);
     let ended = baton(&["check", text(&path)]).await;
@@ -47,7 +47,7 @@ async fn a_valid_file_prints_one_line_and_exits_with_0() {
     assert_eq!(ended.stdout, line);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn an_invalid_file_exits_with_1_and_lists_every_error_with_its_place() {
     let broken = file("broken.toml", format!("[process]\nworkers = 0\nsede = 1\n{CLUSTER}"));
     let name = text(&broken);
@@ -70,7 +70,7 @@ async fn an_invalid_file_exits_with_1_and_lists_every_error_with_its_place() {
 
 /// The files that a configuration names are opened; errors in them are reported at the line that
 /// names them.
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn unusable_files_are_reported_where_they_are_named() {
     let good = certificate();
     let (certificate, key) = (text(&good.certificate_file), text(&good.key_file));
@@ -102,7 +102,7 @@ async fn unusable_files_are_reported_where_they_are_named() {
     assert_eq!(lines.len(), 4, "{}", ended.stderr);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn unreadable_files_exit_with_1_and_wrong_usage_with_2() {
     let ended = baton(&["check", "/nonexistent/baton.toml"]).await;
     assert_eq!(ended.code, Some(1));
@@ -131,7 +131,7 @@ async fn unreadable_files_exit_with_1_and_wrong_usage_with_2() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn printed_configuration_is_valid_and_stable() {
     let defaults = baton(&["config"]).await;
     assert_eq!((defaults.code, defaults.stderr.as_str()), (Some(0), ""));
@@ -148,7 +148,7 @@ async fn printed_configuration_is_valid_and_stable() {
     assert!(printed.contains(&format!("authorities = \"{directory}/ca.pem\"")), "{printed}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn process_flags_override_the_file() {
     let backend = Backend::healthy().await;
     let authority = text(&certificate().certificate_file);
@@ -166,11 +166,11 @@ async fn process_flags_override_the_file() {
     assert_eq!(client.get("/").await.expect("it is answered").status, 200);
     assert_eq!(message(&baton.wait_for_requests(1).await[0]), "request");
     baton.terminate();
-    assert_eq!(baton.exit().await.code(), Some(0));
+    assert_eq!(baton.exit().await, Some(0));
 }
 
 /// A missing certificate is reported before any listener is opened.
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_file_that_names_a_missing_certificate_is_not_run() {
     let whole = format!(
         "[[listener]]\naddress = \"127.0.0.1:0\"\ncertificate = \"absent.pem\"\nkey = \"k.pem\"\n\

@@ -31,10 +31,10 @@ async fn send_body(mut exchange: Exchange) {
 
 /// Runs `body`. Returns the peak growth of Baton's resident memory in the meantime.
 async fn growth<F: Future<Output = ()>>(baton: &Baton, body: F) -> u64 {
-    let before = baton.resident_bytes();
-    baton.forget_peak();
+    let before = baton.process.resident_bytes();
+    baton.process.forget_peak();
     body.await;
-    baton.peak_resident_bytes().saturating_sub(before)
+    baton.process.peak_resident_bytes().saturating_sub(before)
 }
 
 /// Reads a whole download. If `slowly`, Baton gets many chances to read ahead between pieces.
@@ -63,7 +63,7 @@ async fn download(client: &Http2, backend: &Backend, slowly: bool) {
     assert!(ahead_max < BODY_BYTES / 2, "the backend is slowed down: {ahead_max} bytes ahead");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn slow_http2_client_of_50_mib_holds_under_2_mib() {
     let backend = Backend::start(Behaviour::default(), send_body).await;
     let baton = Baton::start(&[backend.url()], &[]).await;
@@ -73,7 +73,7 @@ async fn slow_http2_client_of_50_mib_holds_under_2_mib() {
     assert!(growth < GROWTH_MAX, "grew by {growth} bytes");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn slow_http1_client_of_50_mib_holds_under_2_mib() {
     let backend = Backend::start(Behaviour::default(), send_body).await;
     let baton = Baton::start(&[backend.url()], &[]).await;
@@ -146,7 +146,7 @@ async fn upload(client: &Http2, path: &str) {
     assert_eq!((answer.status.as_u16(), answer.body), (200, BODY_BYTES.to_string().into()));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn slow_backend_of_50_mib_holds_under_2_mib() {
     let (backend, turn) = slow_backend().await;
     let baton = Baton::start(&[backend.url()], &[]).await;
@@ -179,7 +179,7 @@ async fn slow_backend_of_50_mib_holds_under_2_mib() {
 
 /// A stalled client stalls only its own stream, although all streams share the connection to the
 /// backend.
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_stalled_client_stalls_only_its_own_stream() {
     let backend = Backend::start(Behaviour::default(), |exchange| async {
         if exchange.head.uri().path() == "/download" {

@@ -42,32 +42,6 @@ async fn answering() -> Backend {
     Backend::start(Behaviour::default(), handler).await
 }
 
-#[tokio::test]
-async fn requests_work_after_parking_wherever_they_are_split() {
-    let backend = answering().await;
-    let baton = Baton::start(&[backend.url()], &[]).await;
-    let mut tcp = connect(baton.address).await;
-    within("sending", tcp.write_all(REQUEST.as_bytes())).await.expect("Baton reads");
-    read_answers(&mut tcp, 1).await;
-    // Parks in the empty line before a request, in its first line, in a field, and before two at
-    // once.
-    let two = format!("{REQUEST}{REQUEST}");
-    for (first, rest, answers) in [
-        ("\r", format!("\n{REQUEST}"), 1),
-        ("\r\nGET /one HTTP/1.1\r\n", "host: front.test\r\n\r\n".to_owned(), 1),
-        ("GET /o", "ne HTTP/1.1\r\nhost: front.test\r\n\r\n".to_owned(), 1),
-        ("GET /one HTTP/1.1\r\nhost: fro", "nt.test\r\n\r\n".to_owned(), 1),
-        ("", two, 2),
-    ] {
-        tokio::time::sleep(PAUSE).await;
-        within("sending", tcp.write_all(first.as_bytes())).await.expect("Baton reads");
-        tokio::time::sleep(PAUSE).await;
-        within("sending", tcp.write_all(rest.as_bytes())).await.expect("Baton reads");
-        read_answers(&mut tcp, answers).await;
-    }
-    assert_eq!(paths(&backend), vec!["/one"; 7]);
-}
-
 /// Connects this many clients; each has received its answer.
 async fn clients(baton: &Baton, count: usize) -> Vec<TcpStream> {
     let mut all = Vec::new();
@@ -113,28 +87,4 @@ async fn answer_early(mut exchange: Exchange, uploaded: Arc<Mutex<Vec<u8>>>) {
         uploaded.lock().expect("the lock is not poisoned").extend(chunk);
     }
     exchange.send(&mut stream, Bytes::new(), true).await;
-}
-
-#[tokio::test]
-async fn the_rest_of_an_upload_after_its_answer_is_not_a_request() {
-    let uploaded = Arc::new(Mutex::new(Vec::new()));
-    let uploading = Arc::clone(&uploaded);
-    let handler = move |exchange| answer_early(exchange, Arc::clone(&uploading));
-    let backend = Backend::start(Behaviour::default(), handler).await;
-    let baton = Baton::start(&[backend.url()], &[]).await;
-    let mut tcp = connect(baton.address).await;
-    let smuggled = "GET /smuggled HTTP/1.1\r\nhost: front.test\r\n\r\n";
-    let length = 5 + smuggled.len();
-    let head = format!(
-        "POST /upload HTTP/1.1\r\nhost: front.test\r\ncontent-length: {length}\r\n\r\nbegin"
-    );
-    within("sending", tcp.write_all(head.as_bytes())).await.expect("Baton reads");
-    read_answers(&mut tcp, 1).await;
-    tokio::time::sleep(PAUSE).await;
-    within("sending", tcp.write_all(smuggled.as_bytes())).await.expect("Baton reads");
-    backend.wait_until("the upload is over", |seen| seen.open() == 0).await;
-    assert_eq!(paths(&backend), ["/upload"]);
-    let uploaded =
-        String::from_utf8_lossy(&uploaded.lock().expect("the lock is not poisoned")).into_owned();
-    assert_eq!(uploaded, format!("begin{smuggled}"));
 }

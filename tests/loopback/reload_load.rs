@@ -203,7 +203,7 @@ async fn check(baton: &Baton, total: usize, backends: &[Backend]) {
     assert_eq!(executed.sum::<usize>(), total);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn fifty_reloads_under_load_fail_no_request() {
     let (backends, renewed) = (backends().await, Renewed::new());
     let (urls, tls) = (backends.each_ref().map(Backend::url), renewed.settings());

@@ -34,7 +34,7 @@ async fn trusting(address: SocketAddr, authority: &Path) -> Option<Http2> {
 }
 
 /// A renewed certificate is served to new connections, whatever triggered the reload.
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_renewed_certificate_is_served_to_new_clients() {
     let backend = it().await;
     let (old, new) =
@@ -73,7 +73,7 @@ async fn a_renewed_certificate_is_served_to_new_clients() {
 }
 
 /// Authorities are checked when a connection is opened: open connections continue.
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn new_authorities_apply_to_new_connections_only() {
     let backend = it().await;
     let (foreign, _) = certificate_files(&["foreign"]);
@@ -106,7 +106,7 @@ async fn new_authorities_apply_to_new_connections_only() {
 }
 
 /// A renewed client certificate is used for new connections; the backend did not trust the old one.
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_renewed_client_certificate_is_shown_to_backends() {
     let server = certificate_files(&["renewing.test"]);
     let (old, new) = (certificate_files(&["old-client"]), certificate_files(&["new-client"]));

@@ -18,7 +18,7 @@ async fn connect_tls(baton: &Baton, protocol: &str) -> TlsStream<tokio::net::Tcp
     tls
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn clients_use_either_protocol_over_tls() {
     let backend = Backend::echo().await;
     let certificate = certificate();
@@ -39,7 +39,7 @@ async fn clients_use_either_protocol_over_tls() {
     });
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn h2c_backend_is_reached_with_prior_knowledge() {
     let behaviour = Behaviour { cleartext: true, ..Behaviour::default() };
     let backend = Backend::start(behaviour, Exchange::echo).await;
@@ -51,7 +51,7 @@ async fn h2c_backend_is_reached_with_prior_knowledge() {
 }
 
 /// Backends' certificates are verified against the system's roots by default.
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn an_untrusted_certificate_is_a_503_and_insecure_skips_the_check() {
     let backend = Backend::healthy().await;
     let url = backend.url();
@@ -69,7 +69,7 @@ async fn an_untrusted_certificate_is_a_503_and_insecure_skips_the_check() {
     skipping.wait_for_log("a warning that verification is off", warns).await;
 
     let flags = ["--queue-timeout", "300ms"];
-    let verifying = Baton::start_trusting(&[&url], authority, &flags).await;
+    let verifying = Baton::start_trusting(&[&url], &["--ca", authority], &flags).await;
     let client = Http2::connect(verifying.address).await;
     assert_eq!(client.get("/").await.expect("an answer of Baton's own").status, 503);
     let failed = |line: &serde_json::Value| message(line) == "connect failed";
@@ -77,7 +77,7 @@ async fn an_untrusted_certificate_is_a_503_and_insecure_skips_the_check() {
 }
 
 /// Several listen addresses serve the same backends.
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn several_addresses_can_be_listened_on() {
     let backend = Backend::healthy().await;
     let baton = Baton::start(&[backend.url()], &["--listen", "127.0.0.1:0"]).await;
@@ -89,14 +89,14 @@ async fn several_addresses_can_be_listened_on() {
 }
 
 /// Each address is logged once, however many workers listen on it.
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn each_address_is_logged_once() {
     let backend = Backend::healthy().await;
     let mut baton = Baton::start(&[backend.url()], &["--workers", "3"]).await;
     let client = Http2::connect(baton.address).await;
     assert_eq!(client.get("/").await.expect("it is answered").status, 200);
     baton.terminate();
-    assert_eq!(baton.exit().await.code(), Some(0));
+    assert_eq!(baton.exit().await, Some(0));
     baton.wait_for_lines("stopped", 1).await;
     assert_eq!(baton.lines("listening").len(), 1);
     assert_eq!(baton.lines("stopped").len(), 1);

@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::support::certificate::{certificate_files, scratch_file};
 use crate::support::{Baton, Http2};
+use crate::system::spawn;
 
 /// A TLS backend that answers with the requested server name and the presence of a client
 /// certificate.
@@ -52,9 +53,9 @@ impl TlsBackend {
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("the system has a port");
         let address = listener.local_addr().expect("it is bound");
-        tokio::spawn(async move {
+        spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
-                tokio::spawn(serve(acceptor.clone(), tcp));
+                spawn(serve(acceptor.clone(), tcp));
             }
         });
         Self { address }
@@ -97,7 +98,7 @@ fn authorities(file: &Path) -> String {
     format!("authorities = '{}'", file.display())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn tls_name_is_requested_and_verified() {
     let files = certificate_files(&["backend.test"]);
     let backend = TlsBackend::start(&files, None).await;
@@ -123,7 +124,7 @@ async fn tls_name_is_requested_and_verified() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_backend_that_requests_a_certificate_gets_it() {
     let server = certificate_files(&["localhost"]);
     let (certificate, key) = certificate_files(&["client.test"]);
@@ -155,7 +156,7 @@ async fn a_backend_that_requests_a_certificate_gets_it() {
 }
 
 /// A backend's TLS settings apply only to itself, and override its cluster's.
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_backend_may_override_the_authorities_or_skip_verification() {
     let files = certificate_files(&["127.0.0.1"]);
     let (elsewhere, _) = certificate_files(&["elsewhere.test"]);

@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::rc::Rc;
+use std::sync::Mutex;
 
 use bytes::Bytes;
 use http::Request;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
 use super::certificate::acceptor;
 use super::exchange::Exchange;
 use super::within;
+use crate::system::{TcpListener, TcpStream, spawn};
 
 /// The requests and frames that a backend has received so far. Tests wait for conditions on it.
 #[derive(Default)]
@@ -57,7 +58,7 @@ pub(crate) struct Behaviour {
     pub(crate) cleartext: bool,
 }
 
-type Handler = dyn Fn(Exchange) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;
+type Handler = dyn Fn(Exchange) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// State shared by all connections and exchanges of a backend.
 pub(crate) struct Shared {
@@ -72,7 +73,7 @@ pub(crate) struct Shared {
 pub(crate) struct Backend {
     /// The address it listens on.
     pub(crate) address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Rc<Shared>,
     listener: Option<JoinHandle<()>>,
 }
 
@@ -80,10 +81,10 @@ impl Backend {
     /// Starts a backend that passes every request to `handler`.
     pub(crate) async fn start<F, Answering>(behaviour: Behaviour, handler: F) -> Self
     where
-        F: Fn(Exchange) -> Answering + Send + Sync + 'static,
-        Answering: Future<Output = ()> + Send + 'static,
+        F: Fn(Exchange) -> Answering + 'static,
+        Answering: Future<Output = ()> + 'static,
     {
-        let shared = Arc::new(Shared {
+        let shared = Rc::new(Shared {
             seen: watch::Sender::default(),
             behaviour,
             handler: Box::new(move |exchange| Box::pin(handler(exchange))),
@@ -113,14 +114,14 @@ impl Backend {
     /// Passes every request to `handler` once the returned gate is open.
     pub(crate) async fn gated<F, Answering>(handler: F) -> (Self, watch::Sender<bool>)
     where
-        F: Fn(Exchange) -> Answering + Send + Sync + 'static,
-        Answering: Future<Output = ()> + Send + 'static,
+        F: Fn(Exchange) -> Answering + 'static,
+        Answering: Future<Output = ()> + 'static,
     {
         let gate = watch::Sender::new(false);
         let opening = gate.clone();
-        let handler = Arc::new(handler);
+        let handler = Rc::new(handler);
         let backend = Self::start(Behaviour::default(), move |exchange| {
-            let (mut gate, handler) = (gate.subscribe(), Arc::clone(&handler));
+            let (mut gate, handler) = (gate.subscribe(), Rc::clone(&handler));
             async move {
                 if gate.wait_for(|open| *open).await.is_ok() {
                     handler(exchange).await;
@@ -141,7 +142,7 @@ impl Backend {
         assert!(self.listener.is_none(), "it is not listening yet");
         let listener = TcpListener::bind(self.address).await.expect("the port is free");
         self.address = listener.local_addr().expect("it is bound");
-        self.listener = Some(tokio::spawn(accept(listener, Arc::clone(&self.shared))));
+        self.listener = Some(spawn(accept(listener, Rc::clone(&self.shared))));
     }
 
     /// Stops listening and cuts every connection, as if the process was killed.
@@ -186,7 +187,7 @@ async fn end(task: JoinHandle<()>) {
     let _ = task.await;
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, shared: Rc<Shared>) {
     loop {
         let Ok((tcp, _)) = listener.accept().await else { continue };
         let mut number = 0;
@@ -195,13 +196,13 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
             seen.connections += 1;
         });
         let go_away = shared.go_away.subscribe();
-        let connection = tokio::spawn(greet(Arc::clone(&shared), tcp, number, go_away));
+        let connection = spawn(greet(Rc::clone(&shared), tcp, number, go_away));
         shared.connections.lock().expect("the lock is not poisoned").push(connection);
     }
 }
 
 async fn greet(
-    shared: Arc<Shared>,
+    shared: Rc<Shared>,
     tcp: TcpStream,
     number: usize,
     go_away: broadcast::Receiver<()>,
@@ -214,7 +215,7 @@ async fn greet(
     serve(shared, tls, number, go_away).await;
 }
 
-async fn serve<Io>(shared: Arc<Shared>, io: Io, number: usize, mut go_away: broadcast::Receiver<()>)
+async fn serve<Io>(shared: Rc<Shared>, io: Io, number: usize, mut go_away: broadcast::Receiver<()>)
 where
     Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
@@ -240,7 +241,7 @@ where
                 }
                 let exchange = Exchange::new(request, respond, number, &shared);
                 let answering = (shared.handler)(exchange);
-                tokio::spawn(answering);
+                spawn(answering);
             }
         }
     }

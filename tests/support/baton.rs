@@ -1,92 +1,62 @@
-//! The real binary as a child process, with its log.
+//! A running Baton, with its log.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::certificate::certificate;
+use super::BOUND;
+use super::certificate::trusting;
 use super::client::ask;
 use super::exposition::{Exposition, metrics_until, wait_for_hits};
-use super::{BOUND, eventually};
+use crate::system::Process;
+
+/// Where the process puts the lines of its log.
+pub(crate) type Log = Arc<watch::Sender<Vec<Value>>>;
 
 /// A running Baton. Killed when dropped.
 pub(crate) struct Baton {
-    child: Child,
+    /// The process.
+    pub(crate) process: Process,
     /// The address of the first listener.
     pub(crate) address: SocketAddr,
-    log: Arc<watch::Sender<Vec<Value>>>,
+    log: Log,
 }
 
 impl Baton {
     /// Starts one worker before these backends with further flags, on a port chosen by the system.
     /// Backends' certificates are verified. Fails the test unless Baton listens in time.
     pub(crate) async fn start<Url: AsRef<str>>(backends: &[Url], flags: &[&str]) -> Self {
-        let authority = certificate().certificate_file.to_str().expect("UTF-8");
-        Self::start_trusting(backends, authority, flags).await
+        Self::start_trusting(backends, &trusting(), flags).await
     }
 
-    /// The same with another authority for backends' certificates.
+    /// The same with other flags about the certificates of backends.
     pub(crate) async fn start_trusting<Url: AsRef<str>>(
         backends: &[Url],
-        authority: &str,
+        trusting: &[&str],
         flags: &[&str],
     ) -> Self {
-        let command = Command::new(env!("CARGO_BIN_EXE_baton"));
-        Self::start_command(command, backends, authority, flags).await
-    }
-
-    /// The same under a limit that a shell sets first, such as `ulimit -n 40`.
-    pub(crate) async fn start_limited<Url: AsRef<str>>(limit: &str, backends: &[Url]) -> Self {
-        let authority = certificate().certificate_file.to_str().expect("UTF-8");
-        let mut command = Command::new("sh");
-        let script = format!("{limit}; exec \"$0\" \"$@\"");
-        command.args(["-c", &script, env!("CARGO_BIN_EXE_baton")]);
-        Self::start_command(command, backends, authority, &[]).await
-    }
-
-    async fn start_command<Url: AsRef<str>>(
-        mut command: Command,
-        backends: &[Url],
-        authority: &str,
-        flags: &[&str],
-    ) -> Self {
-        command.args(["run", "--listen", "127.0.0.1:0", "--log-level", "info"]);
-        if !flags.contains(&"--workers") {
-            command.args(["--workers", "1"]);
-        }
-        if !flags.contains(&"--insecure") {
-            command.args(["--ca", authority]);
-        }
-        for backend in backends {
-            command.args(["--backend", backend.as_ref()]);
-        }
-        command.args(flags);
-        Self::spawn(command).await
+        let arguments = arguments(backends, trusting, flags);
+        Self::over(|log| Process::start(&arguments, log)).await
     }
 
     /// Starts Baton with a configuration file and further flags. Fails the test unless it listens
     /// in time. [`Baton::address`] is that of the first listener.
     pub(crate) async fn start_with_file(file: &Path, flags: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_baton"));
-        command.arg("run").arg("--config").arg(file).args(flags);
-        Self::spawn(command).await
+        let mut arguments = vec!["run".to_owned(), "--config".to_owned()];
+        arguments.push(file.to_str().expect("UTF-8").to_owned());
+        arguments.extend(flags.iter().map(ToString::to_string));
+        Self::over(|log| Process::start(&arguments, log)).await
     }
 
-    async fn spawn(mut command: Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("cargo built the binary");
-        let stderr = child.stderr.take().expect("it is piped");
+    /// A Baton in this process, once it listens.
+    pub(crate) async fn over(start: impl FnOnce(Log) -> Process) -> Self {
         let log = Arc::new(watch::Sender::new(Vec::new()));
-        let lines = Arc::clone(&log);
-        std::thread::spawn(move || collect(BufReader::new(stderr), &lines));
-
+        let process = start(Arc::clone(&log));
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut baton = Self { child, address: unknown, log };
+        let mut baton = Self { process, address: unknown, log };
         let line = baton.wait_for_log("listening", |line| message(line) == "listening").await;
         let address = line["address"].as_str().expect("the listening line has an address");
         baton.address = address.parse().expect("the address is one");
@@ -126,6 +96,11 @@ impl Baton {
     /// The log lines with this message so far.
     pub(crate) fn lines(&self, wanted: &str) -> Vec<Value> {
         self.log.borrow().iter().filter(|line| message(line) == wanted).cloned().collect()
+    }
+
+    /// All log lines so far.
+    pub(crate) fn all_lines(&self) -> Vec<Value> {
+        self.log.borrow().clone()
     }
 
     /// The address of the admin interface. Requires the flag `--admin 127.0.0.1:0`.
@@ -170,71 +145,17 @@ impl Baton {
 
     /// Sends it SIGTERM.
     pub(crate) fn terminate(&self) {
-        self.signal("-TERM");
+        self.process.terminate();
     }
 
     /// Sends it SIGHUP.
     pub(crate) fn hang_up(&self) {
-        self.signal("-HUP");
+        self.process.hang_up();
     }
 
-    /// Stops the process until [`Baton::resume`].
-    pub(crate) async fn pause(&self) {
-        self.signal("-STOP");
-        let path = format!("/proc/{}/stat", self.child.id());
-        let is_stopped = || {
-            let stat = std::fs::read_to_string(&path).expect("the process lives");
-            let (_, rest) = stat.rsplit_once(')').expect("the name is in parentheses");
-            rest.starts_with(" T")
-        };
-        eventually("it is stopped", is_stopped).await;
-    }
-
-    /// Continues the process.
-    pub(crate) fn resume(&self) {
-        self.signal("-CONT");
-    }
-
-    fn signal(&self, signal: &str) {
-        let process = self.child.id().to_string();
-        let status = Command::new("kill").args([signal, &process]).status();
-        assert!(status.expect("kill exists").success(), "the process exists");
-    }
-
-    /// Waits until the process has ended.
-    pub(crate) async fn exit(&mut self) -> ExitStatus {
-        let mut status = None;
-        let child = &mut self.child;
-        eventually("baton exits", || {
-            status = child.try_wait().expect("it is our child");
-            status.is_some()
-        })
-        .await;
-        status.expect("just seen")
-    }
-
-    /// Resident memory in bytes.
-    pub(crate) fn resident_bytes(&self) -> u64 {
-        self.status_bytes("VmRSS:")
-    }
-
-    /// Peak resident memory in bytes since [`Baton::forget_peak`].
-    pub(crate) fn peak_resident_bytes(&self) -> u64 {
-        self.status_bytes("VmHWM:")
-    }
-
-    /// Resets the kernel's high-water mark to the current resident memory (proc(5), clear_refs).
-    pub(crate) fn forget_peak(&self) {
-        let path = format!("/proc/{}/clear_refs", self.child.id());
-        std::fs::write(path, "5").expect("a process may reset the mark of its child");
-    }
-
-    fn status_bytes(&self, field: &str) -> u64 {
-        let path = format!("/proc/{}/status", self.child.id());
-        let status = std::fs::read_to_string(path).expect("the process lives");
-        let line = status.lines().find(|line| line.starts_with(field)).expect("the field exists");
-        let kilobytes = line.split_whitespace().nth(1).expect("FIELD: NUMBER kB");
-        kilobytes.parse::<u64>().expect("a number") * 1024
+    /// Waits until the process has ended. Returns its exit code; `None` if a signal ended it.
+    pub(crate) async fn exit(&mut self) -> Option<i32> {
+        self.process.exit().await
     }
 }
 
@@ -243,39 +164,37 @@ impl Drop for Baton {
         if std::thread::panicking() {
             eprintln!("the end of Baton's log:\n{}", self.text());
         }
-        // It may have exited already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
-fn collect(stderr: impl BufRead, log: &watch::Sender<Vec<Value>>) {
-    for line in stderr.lines() {
-        let Ok(line) = line else { return };
-        // Lines that are not JSON (a panic's text) are kept, so that a failed test shows them.
-        let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
-        log.send_modify(|lines| lines.push(value));
+/// Adds a line to a log.
+pub(crate) fn collect(line: &str, log: &Log) {
+    // Lines that are not JSON (a panic's text) are kept, so that a failed test shows them.
+    let value = serde_json::from_str(line).unwrap_or_else(|_| Value::String(line.to_owned()));
+    log.send_modify(|lines| lines.push(value));
+}
+
+/// The arguments that start one worker before these backends.
+pub(crate) fn arguments<Url: AsRef<str>>(
+    backends: &[Url],
+    trusting: &[&str],
+    flags: &[&str],
+) -> Vec<String> {
+    let mut arguments = vec!["run", "--listen", "127.0.0.1:0", "--log-level", "info"];
+    if !flags.contains(&"--workers") {
+        arguments.extend(["--workers", "1"]);
     }
+    if !flags.contains(&"--insecure") {
+        arguments.extend(trusting);
+    }
+    for backend in backends {
+        arguments.extend(["--backend", backend.as_ref()]);
+    }
+    arguments.extend(flags);
+    arguments.into_iter().map(str::to_owned).collect()
 }
 
 /// The message of a log line.
 pub(crate) fn message(line: &Value) -> &str {
     line["message"].as_str().unwrap_or_default()
-}
-
-/// Runs `baton` with these arguments until it exits. Returns its exit code and stderr.
-pub(crate) async fn run_to_end(arguments: &[&str]) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_baton"));
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("cargo built the binary");
-    let mut stderr = child.stderr.take().expect("it is piped");
-    let reading = std::thread::spawn(move || std::io::read_to_string(&mut stderr));
-    let mut status = None;
-    eventually("baton ends", || {
-        status = child.try_wait().expect("it is our child");
-        status.is_some()
-    })
-    .await;
-    let text = reading.join().expect("reading does not panic").expect("stderr is readable");
-    (status.expect("just seen").code(), text)
 }

@@ -10,10 +10,10 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
 use super::within;
+use crate::system::{TcpStream, spawn};
 
 /// A complete response.
 #[derive(Debug)]
@@ -63,14 +63,14 @@ impl Http2 {
     /// Speaks HTTP/2 over an open connection.
     pub(crate) async fn over<Io>(io: Io) -> Self
     where
-        Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        Io: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let mut builder = h2::client::Builder::new();
         builder.enable_push(false);
         let handshake = within("HTTP/2 handshake with Baton", builder.handshake(io));
         let (send, mut connection) = handshake.await.expect("Baton speaks HTTP/2");
         let ping = connection.ping_pong().expect("taken only once");
-        let closed = tokio::spawn(connection);
+        let closed = spawn(connection);
         Self { send, ping: Mutex::new(ping), closed }
     }
 
@@ -181,11 +181,11 @@ impl Http1 {
     /// Speaks HTTP/1.1 over an open connection.
     pub(crate) async fn over<Io>(io: Io) -> Self
     where
-        Io: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        Io: AsyncRead + AsyncWrite + Unpin + 'static,
     {
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(io));
         let (send, connection) = handshake.await.expect("the handshake sends nothing");
-        tokio::spawn(connection);
+        spawn(connection);
         Self { send }
     }
 

@@ -1,12 +1,11 @@
-//! Runs `baton` until it exits, and captures its output.
-
-use std::process::{Command, Stdio};
+//! Commands to a running Baton.
 
 use http::Method;
 use serde_json::Value;
 
 use super::client::head;
-use super::{Baton, Http1, within};
+use super::{Baton, Http1};
+pub(crate) use crate::system::run_baton;
 
 /// The result of a run of `baton`.
 #[derive(Debug)]
@@ -17,17 +16,6 @@ pub(crate) struct Ran {
     pub(crate) stdout: String,
     /// Standard error.
     pub(crate) stderr: String,
-}
-
-/// Runs `baton` with these arguments until it exits.
-pub(crate) async fn run_baton(arguments: &[&str]) -> Ran {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_baton"));
-    command.args(arguments).stdin(Stdio::null());
-    let running = tokio::task::spawn_blocking(move || command.output());
-    let output =
-        within("baton ends", running).await.expect("no panic").expect("cargo built the binary");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-    Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
 
 /// Runs a command with this Baton's admin address.

@@ -1,7 +1,7 @@
 //! One request as a scripted backend receives it, and the actions of a script.
 
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -25,7 +25,7 @@ pub(crate) struct Exchange {
 /// Counts a stream as open until dropped.
 pub(crate) struct Open {
     connection: usize,
-    shared: Arc<Shared>,
+    shared: Rc<Shared>,
 }
 
 impl Drop for Open {
@@ -43,7 +43,7 @@ impl Exchange {
         request: Request<RecvStream>,
         respond: SendResponse<Bytes>,
         connection: usize,
-        shared: &Arc<Shared>,
+        shared: &Rc<Shared>,
     ) -> Self {
         let (parts, body) = request.into_parts();
         let head = Request::from_parts(parts, ());
@@ -53,7 +53,7 @@ impl Exchange {
             *open += 1;
             seen.most_open = seen.most_open.max(*open);
         });
-        let open = Open { connection, shared: Arc::clone(shared) };
+        let open = Open { connection, shared: Rc::clone(shared) };
         Self { head, body, respond, open }
     }
 

@@ -38,8 +38,8 @@ impl Http1Backend {
     /// Starts a backend that passes every request to `handler`.
     pub(crate) async fn start<Handler, Answering>(reached: Reached, handler: Handler) -> Self
     where
-        Handler: Fn(Request<Incoming>) -> Answering + Clone + Send + Sync + 'static,
-        Answering: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+        Handler: Fn(Request<Incoming>) -> Answering + Clone + 'static,
+        Answering: Future<Output = Response<Full<Bytes>>> + 'static,
     {
         let connections = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&connections);

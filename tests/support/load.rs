@@ -1,7 +1,7 @@
 //! Generates concurrent requests.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
@@ -23,16 +23,16 @@ pub(crate) fn unique_id() -> String {
 /// Calls `one` with 0 to `total - 1`, `concurrency` at a time. A panic in a call fails the test.
 pub(crate) async fn run_load<One, Running>(total: usize, concurrency: usize, one: One)
 where
-    One: Fn(usize) -> Running + Send + Sync + 'static,
-    Running: Future<Output = ()> + Send + 'static,
+    One: Fn(usize) -> Running + 'static,
+    Running: Future<Output = ()> + 'static,
 {
-    let next = Arc::new(AtomicUsize::new(0));
-    let one = Arc::new(one);
+    let next = Rc::new(AtomicUsize::new(0));
+    let one = Rc::new(one);
     let mut runners = JoinSet::new();
     for _ in 0..concurrency {
-        let next = Arc::clone(&next);
-        let one = Arc::clone(&one);
-        runners.spawn(async move {
+        let next = Rc::clone(&next);
+        let one = Rc::clone(&one);
+        runners.spawn_local(async move {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number >= total {

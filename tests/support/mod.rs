@@ -1,16 +1,19 @@
-//! The test support: the real binary, scripted backends, and clients.
+//! The test support: a running Baton, scripted backends, and clients.
+//!
+//! Two test programs have it: `tests/loopback` with the real binary and sockets, and
+//! `sim/tests/proxy` with the simulated network. What differs is in the module `system` of each.
 //!
 //! Tests wait for events, not for fixed times, and every wait has a bound.
 
+#![allow(dead_code, unused_imports, reason = "each of the two programs uses a part")]
+
 pub(crate) mod backend;
 pub(crate) mod baton;
-pub(crate) mod certificate;
 pub(crate) mod client;
 pub(crate) mod command;
 pub(crate) mod exchange;
 pub(crate) mod exposition;
 pub(crate) mod http1;
-pub(crate) mod limited;
 pub(crate) mod load;
 pub(crate) mod raw;
 pub(crate) mod raw_client;
@@ -23,8 +26,9 @@ pub(crate) use backend::{Backend, Behaviour};
 pub(crate) use baton::Baton;
 pub(crate) use client::{Answer, Http1, Http2};
 pub(crate) use exchange::Exchange;
-pub(crate) use limited::Limited;
 pub(crate) use load::{run_load, unique_id};
+
+pub(crate) use crate::system::{Limited, certificate};
 
 /// The bound of every wait: far longer than any event needs, even on a busy machine. Reaching it
 /// means that the event will not happen.

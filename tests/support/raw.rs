@@ -5,15 +5,15 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, mpsc};
 use tokio_rustls::server::TlsStream;
 
 use super::certificate::acceptor;
 use super::within;
+use crate::system::{TcpListener, TcpStream, spawn};
 
 /// RFC 9113, 6: frame types.
 pub(crate) mod kind {
@@ -65,7 +65,7 @@ impl Frame {
     }
 }
 
-type Writer = Arc<Mutex<WriteHalf<TlsStream<TcpStream>>>>;
+type Writer = Rc<Mutex<WriteHalf<TlsStream<TcpStream>>>>;
 
 /// A connection of a [`RawBackend`], after the preface and the SETTINGS of both sides.
 pub(crate) struct RawConnection {
@@ -84,9 +84,9 @@ impl RawConnection {
         tls.read_exact(&mut preface).await.ok()?;
         assert_eq!(&preface, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "RFC 9113, 3.4");
         let (reader, writer) = tokio::io::split(tls);
-        let writer = Arc::new(Mutex::new(writer));
+        let writer = Rc::new(Mutex::new(writer));
         let (sender, frames) = mpsc::unbounded_channel();
-        let reader = tokio::spawn(read_frames(reader, Arc::clone(&writer), sender));
+        let reader = spawn(read_frames(reader, Rc::clone(&writer), sender));
         let connection = Self { number, frames, writer, reader };
         connection.limit_streams(max_streams).await;
         Some(connection)
@@ -198,12 +198,12 @@ impl RawBackend {
     /// `script`.
     pub(crate) async fn start<Script, Running>(max_streams: u32, script: Script) -> Self
     where
-        Script: Fn(RawConnection) -> Running + Send + Sync + 'static,
-        Running: Future<Output = ()> + Send + 'static,
+        Script: Fn(RawConnection) -> Running + 'static,
+        Running: Future<Output = ()> + 'static,
     {
-        let script = Arc::new(script);
+        let script = Rc::new(script);
         Self::accepting(move |tcp, number| {
-            let script = Arc::clone(&script);
+            let script = Rc::clone(&script);
             Box::pin(async move {
                 if let Some(connection) = RawConnection::greet(tcp, number, max_streams).await {
                     script(connection).await;
@@ -216,15 +216,15 @@ impl RawBackend {
     /// Starts a server that passes every TCP connection to `script`, with its index.
     pub(crate) async fn accepting<Script>(script: Script) -> Self
     where
-        Script: Fn(TcpStream, usize) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + 'static,
+        Script: Fn(TcpStream, usize) -> Pin<Box<dyn Future<Output = ()>>> + 'static,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("the system has a port");
         let address = listener.local_addr().expect("it is bound");
-        tokio::spawn(async move {
+        spawn(async move {
             let mut number = 0;
             loop {
                 let Ok((tcp, _)) = listener.accept().await else { continue };
-                tokio::spawn(script(tcp, number));
+                spawn(script(tcp, number));
                 number += 1;
             }
         });

@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::client::connect;
 use super::raw::{Frame, kind, read_frame};
 use super::within;
+use crate::system::{TcpStream, spawn};
 
 /// RFC 9113, 3.4.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -30,7 +30,7 @@ impl RawClient {
         let address = tcp.local_addr().expect("it is connected");
         let (reader, writer) = tokio::io::split(tcp);
         let (sender, frames) = mpsc::unbounded_channel();
-        tokio::spawn(read_frames(reader, sender));
+        spawn(read_frames(reader, sender));
         Self { address, writer, frames }
     }
 

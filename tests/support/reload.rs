@@ -1,13 +1,14 @@
 //! A configuration file that changes, and its reloads.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use http::{Method, StatusCode};
 use serde_json::Value;
 
 use super::baton::Baton;
-use super::certificate::{certificate, scratch_file};
+use super::certificate::{cluster_trust, scratch_file};
 use super::client::{Http1, head};
+pub(crate) use crate::system::replace;
 
 /// A listener on a port chosen by the system.
 pub(crate) const LISTENER: &str = "[[listener]]\naddress = \"127.0.0.1:0\"\n";
@@ -34,17 +35,10 @@ impl ConfigFile {
     }
 }
 
-/// Replaces the text of a file atomically.
-pub(crate) fn replace(path: &Path, text: &str) {
-    let beside = path.with_extension("new");
-    std::fs::write(&beside, text).expect("target/tmp is writable");
-    std::fs::rename(&beside, path).expect("as above");
-}
-
 /// A cluster with these backends, which trusts the certificate of this test run.
 pub(crate) fn cluster<Url: AsRef<str>>(name: &str, more: &str, backends: &[(Url, u16)]) -> String {
-    let authority = certificate().certificate_file.display();
-    let mut text = format!("[cluster.{name}]\nauthorities = '{authority}'\n{more}\n");
+    let trust = cluster_trust();
+    let mut text = format!("[cluster.{name}]\n{trust}\n{more}\n");
     for (url, weight) in backends {
         let url = url.as_ref();
         text += &format!("[[cluster.{name}.backend]]\nurl = \"{url}\"\nweight = {weight}\n");

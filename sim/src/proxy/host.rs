@@ -35,6 +35,8 @@ use crate::outside::EPOCH_S;
 /// A run with more polls of tasks than this is considered endless.
 const POLLS_MAX: u64 = 5_000_000;
 
+type Reader = dyn Fn(&str);
+
 /// A file of the machine.
 struct File {
     contents: Vec<u8>,
@@ -53,6 +55,8 @@ pub(crate) struct Machine {
     pending_signals: Rc<RefCell<UnboundedReceiver<Signal>>>,
     /// Lines of the logs, with the time when they were written.
     lines: RefCell<Vec<(u64, String)>>,
+    /// Called with each line that is written.
+    readers: RefCell<Vec<Rc<Reader>>>,
     /// Tasks that have not ended.
     tasks: RefCell<BTreeMap<u64, &'static str>>,
     tasks_started: Cell<u64>,
@@ -87,6 +91,7 @@ impl Machine {
             sent: RefCell::default(),
             pending_signals: Rc::new(RefCell::new(pending_signals)),
             lines: RefCell::default(),
+            readers: RefCell::default(),
             tasks: RefCell::default(),
             tasks_started: Cell::new(0),
             polls: Cell::new(0),
@@ -132,6 +137,11 @@ impl Machine {
     /// The lines of the log and the access log so far, each with its time.
     pub(crate) fn lines(&self) -> Vec<(u64, String)> {
         self.lines.borrow().clone()
+    }
+
+    /// From now on each line of the logs is passed to `reader`.
+    pub(crate) fn follow_log(&self, reader: impl Fn(&str) + 'static) {
+        self.readers.borrow_mut().push(Rc::new(reader));
     }
 
     /// The proxy's tasks that have not ended, by the names of their futures.
@@ -288,6 +298,10 @@ impl System for Machine {
             let now = self.hub.now();
             let lines = text.lines().map(|line| (now, line.to_owned()));
             self.lines.borrow_mut().extend(lines);
+            let readers = self.readers.borrow().clone();
+            for line in text.lines() {
+                readers.iter().for_each(|reader| reader(line));
+            }
         });
     }
 

@@ -42,7 +42,6 @@ impl Stream {
     }
 
     /// The address of this end; `None` once the connection is no more.
-    #[cfg(test)]
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         let (id, side) = (self.id, self.side);
         let connection = |state: &mut super::state::State| {

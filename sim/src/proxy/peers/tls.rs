@@ -234,7 +234,7 @@ fn client_config(protocol: Protocol) -> ClientConfig {
 }
 
 /// Neither end of a run keeps a session: configurations are shared by all runs of the process.
-fn server_config(identity: Identity) -> ServerConfig {
+pub(crate) fn server_config(identity: Identity) -> ServerConfig {
     let chain = CertificateDer::pem_slice_iter(identity.certificate.as_bytes());
     let chain = chain.collect::<Result<Vec<_>, _>>().expect("it is PEM");
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).expect("it is PEM");

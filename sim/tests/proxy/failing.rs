@@ -1,0 +1,228 @@
+//! Tests failing backends, beside a healthy one or alone: killed, silent, never ready.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::Method;
+use tokio::io::AsyncReadExt;
+use tokio::sync::{Mutex, watch};
+
+use crate::support::baton::message;
+use crate::support::certificate::acceptor;
+use crate::support::client::head;
+use crate::support::raw::{Bodies, RawBackend};
+use crate::support::{Backend, Baton, Http2, run_load, unique_id, within};
+use crate::system::run;
+
+/// Sends GETs, `concurrency` at a time; every one must be answered with 200.
+async fn get_all(client: &Arc<Http2>, count: usize, concurrency: usize) {
+    let client = Arc::clone(client);
+    run_load(count, concurrency, move |_| {
+        let client = Arc::clone(&client);
+        async move {
+            let answer = client.send(head(Method::GET, "/", &unique_id()), "").await;
+            let answer = answer.expect("it is answered");
+            assert_eq!(answer.status, 200, "{:?} {:?}", answer.headers, answer.body);
+        }
+    })
+    .await;
+}
+
+/// One of two backends is killed under load: no GET fails.
+#[test]
+fn backend_killed_beside_a_healthy_one_fails_no_get() {
+    run(async {
+        let healthy = Backend::healthy().await;
+        let victim = Arc::new(Mutex::new(Backend::healthy().await));
+        let urls = [healthy.url(), victim.lock().await.url()];
+        let baton = Baton::start(&urls, &[]).await;
+        let client = Arc::new(Http2::connect(baton.address).await);
+        let killed = Arc::clone(&victim);
+        let getting = Arc::clone(&client);
+        run_load(600, 8, move |number| {
+            let (killed, client) = (Arc::clone(&killed), Arc::clone(&getting));
+            async move {
+                if number == 100 {
+                    killed.lock().await.stop().await;
+                }
+                let answer = client.send(head(Method::GET, "/", &unique_id()), "").await;
+                let answer = answer.expect("it is answered");
+                assert_eq!(answer.status, 200, "{:?} {:?}", answer.headers, answer.body);
+            }
+        })
+        .await;
+        assert!(victim.lock().await.seen(|seen| !seen.heads.is_empty()), "it served before");
+        assert!(healthy.seen(|seen| seen.heads.len()) > 450, "the other one served the rest");
+    });
+}
+
+/// One of two backends stops reading and answering without closing: its silent connection is
+/// detected, and its GETs are answered by the other.
+#[test]
+fn black_hole_beside_a_healthy_one_fails_no_get() {
+    run(async {
+        let silent = watch::Sender::new(false);
+        let silencing = silent.clone();
+        let hole = RawBackend::start(100, move |mut connection| {
+            let mut silent = silent.subscribe();
+            async move {
+                let mut bodies = Bodies::default();
+                loop {
+                    tokio::select! {
+                        biased;
+                        () = async { drop(silent.wait_for(|silent| *silent).await) } => break,
+                        request = connection.request(&mut bodies) => {
+                            let Some((stream, body)) = request else { return };
+                            connection.answer(stream, &body).await;
+                        }
+                    }
+                }
+                connection.fall_silent().await;
+            }
+        })
+        .await;
+        let healthy = Backend::healthy().await;
+        let flags = [
+            "--silence-timeout",
+            "200ms",
+            "--suspect-timeout",
+            "300ms",
+            "--connect-timeout",
+            "500ms",
+        ];
+        let baton = Baton::start(&[hole.url(), healthy.url()], &flags).await;
+        let client = Arc::new(Http2::connect(baton.address).await);
+        get_all(&client, 50, 8).await;
+        let before = healthy.seen(|seen| seen.heads.len());
+        assert!(before < 50, "the other one takes part at first");
+        silencing.send_replace(true);
+        get_all(&client, 200, 8).await;
+        let close = |line: &serde_json::Value| {
+            message(line) == "connection closed" && line["backend"] == hole.url()
+        };
+        baton.wait_for_log("the silent connection is closed", close).await;
+    });
+}
+
+/// A listener whose TLS handshake never finishes.
+async fn never_shakes_hands() -> RawBackend {
+    RawBackend::accepting(|mut tcp, _| {
+        Box::pin(async move {
+            let mut hello = [0; 1024];
+            while matches!(tcp.read(&mut hello).await, Ok(length) if length > 0) {}
+        })
+    })
+    .await
+}
+
+#[test]
+fn tls_handshake_that_never_finishes_beside_a_healthy_one() {
+    run(async {
+        let stuck = never_shakes_hands().await;
+        let healthy = Backend::healthy().await;
+        let flags = ["--connect-timeout", "300ms"];
+        let baton = Baton::start(&[stuck.url(), healthy.url()], &flags).await;
+        let client = Arc::new(Http2::connect(baton.address).await);
+        get_all(&client, 100, 8).await;
+        let failed = |line: &serde_json::Value| {
+            message(line) == "connect failed" && line["backend"] == stuck.url()
+        };
+        baton.wait_for_log("the dial is given up", failed).await;
+        get_all(&client, 100, 8).await;
+    });
+}
+
+#[test]
+fn tls_handshake_that_never_finishes_alone_is_a_503() {
+    run(async {
+        let stuck = never_shakes_hands().await;
+        let flags = ["--connect-timeout", "300ms", "--queue-timeout", "700ms"];
+        let baton = Baton::start(&[stuck.url()], &flags).await;
+        let client = Http2::connect(baton.address).await;
+        let answer = client.get("/").await.expect("an answer of Baton's own");
+        assert_eq!(answer.status, 503);
+        let line = &baton.wait_for_requests(1).await[0];
+        assert_eq!(
+            (&line["outcome"], &line["attempts"]),
+            (&"rejected".into(), &0.into()),
+            "{line}"
+        );
+    });
+}
+
+#[test]
+fn accept_then_close_beside_a_healthy_one() {
+    run(async {
+        let closing = RawBackend::accepting(|tcp, _| Box::pin(async move { drop(tcp) })).await;
+        let healthy = Backend::healthy().await;
+        let baton = Baton::start(&[closing.url(), healthy.url()], &[]).await;
+        let client = Arc::new(Http2::connect(baton.address).await);
+        get_all(&client, 100, 8).await;
+        assert_eq!(healthy.seen(|seen| seen.heads.len()), 100);
+        baton.wait_for_log("connect failed", |line| message(line) == "connect failed").await;
+    });
+}
+
+/// The connection is closed after the TLS handshake, before any SETTINGS.
+#[test]
+fn close_after_tls_beside_a_healthy_one() {
+    run(async {
+        let closing = RawBackend::accepting(|tcp, _| {
+            Box::pin(async move { drop(acceptor(&["h2"]).accept(tcp).await) })
+        })
+        .await;
+        let healthy = Backend::healthy().await;
+        let baton = Baton::start(&[closing.url(), healthy.url()], &[]).await;
+        let client = Arc::new(Http2::connect(baton.address).await);
+        get_all(&client, 100, 8).await;
+        assert_eq!(healthy.seen(|seen| seen.heads.len()), 100);
+    });
+}
+
+/// Nothing listens at one of the addresses.
+#[test]
+fn connection_refused_beside_a_healthy_one() {
+    run(async {
+        let mut absent = Backend::healthy().await;
+        absent.stop().await;
+        let healthy = Backend::healthy().await;
+        let baton = Baton::start(&[absent.url(), healthy.url()], &[]).await;
+        let client = Arc::new(Http2::connect(baton.address).await);
+        get_all(&client, 100, 8).await;
+        assert_eq!(healthy.seen(|seen| seen.heads.len()), 100);
+    });
+}
+
+/// A POST whose connection breaks after it was sent may have been executed: it is not retried.
+#[test]
+fn a_post_that_may_have_been_executed_is_not_retried() {
+    run(async {
+        let cut = Arc::new(AtomicBool::new(false));
+        let backend = RawBackend::start(100, move |mut connection| {
+            let cut = Arc::clone(&cut);
+            async move {
+                let mut bodies = Bodies::default();
+                while let Some((stream, body)) = connection.request(&mut bodies).await {
+                    if body == "once" {
+                        assert!(!cut.swap(true, Ordering::Relaxed), "it was sent a second time");
+                        return;
+                    }
+                    connection.answer(stream, &body).await;
+                }
+            }
+        })
+        .await;
+        let baton = Baton::start(&[backend.url()], &[]).await;
+        let client = Http2::connect(baton.address).await;
+        let answer = client.send(head(Method::POST, "/", "once"), "once").await.expect("a 502");
+        assert_eq!(answer.status, 502);
+        let line = baton.wait_for_requests(1).await.remove(0);
+        assert_eq!(
+            (&line["evidence"], &line["attempts"]),
+            (&"unknown".into(), &1.into()),
+            "{line}"
+        );
+        let next = client.send(head(Method::POST, "/", "next"), "next");
+        assert_eq!(within("the next POST", next).await.expect("it is answered").status, 200);
+    });
+}
