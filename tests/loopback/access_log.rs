@@ -4,21 +4,20 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::Reason;
-use http::{Method, Request, Response};
+use http::{Method, Response};
 use http_body_util::Full;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::baton::message;
 use crate::support::certificate::{certificate, scratch_file};
-use crate::support::client::{connect, head, read_chunk};
+use crate::support::client::{connect, head};
 use crate::support::http1::{Http1Backend, Reached};
 use crate::support::{
-    Backend, Baton, Behaviour, Exchange, Http1, Http2, eventually, run_load, unique_id, within,
+    Backend, Baton, Behaviour, Exchange, Http1, Http2, eventually, unique_id, within,
 };
 
 /// Behaves according to the path.
@@ -70,138 +69,8 @@ fn path_of(kind: &str) -> String {
     format!("/{kind}?{}", unique_id())
 }
 
-/// Requests that complete or fail, over all versions of HTTP.
-async fn ordinary(baton: &Baton, expected: &mut Expected) {
-    let http2 = Arc::new(Http2::connect(baton.address).await);
-    let mut paths = Vec::new();
-    for (kind, outcome, status, by) in [
-        ("ok", "completed", 200, "backend"),
-        ("reset", "rejected", 502, "backend"),
-        ("cut", "cut_short", 200, "backend"),
-    ] {
-        for _ in 0..10 {
-            let path = path_of(kind);
-            expect(expected, &path, outcome, status, by);
-            paths.push(path);
-        }
-    }
-    let total = paths.len();
-    run_load(total, total, move |number| {
-        let (client, path) = (Arc::clone(&http2), paths[number].clone());
-        async move {
-            let method = if path.starts_with("/reset") { Method::POST } else { Method::GET };
-            let (response, mut body) =
-                client.begin(head(method, &path, &path), false).await.expect("it is open");
-            if !path.starts_with("/cut") {
-                body.send_data(Bytes::new(), true).expect("the stream is open");
-            }
-            let mut response = within("a head", response).await.expect("a head").into_body();
-            while let Ok(Some(_)) = read_chunk(&mut response).await {
-                if path.starts_with("/cut") {
-                    body.send_data(Bytes::new(), true).expect("the stream is open");
-                }
-            }
-        }
-    })
-    .await;
-    let mut http1 = Http1::connect(baton.address).await;
-    for (method, body) in [(Method::GET, ""), (Method::HEAD, ""), (Method::PUT, "a body")] {
-        let path = path_of("ok");
-        expect(expected, &path, "completed", 200, "backend");
-        http1.send(head(method, &path, &path), body).await.expect("answered");
-    }
-    let path = path_of("ok");
-    expect(expected, &path, "completed", 200, "backend");
-    let old = format!("GET {path} HTTP/1.0\r\nHost: a\r\n\r\n");
-    assert!(raw(baton.address, old.as_bytes()).await.contains("fine"));
-    let pipelined = [path_of("ok"), path_of("ok")];
-    for path in &pipelined {
-        expect(expected, path, "completed", 200, "backend");
-    }
-    let [first, second] = pipelined;
-    let both = format!(
-        "GET {first} HTTP/1.1\r\nHost: a\r\n\r\n\
-         GET {second} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-    );
-    assert_eq!(raw(baton.address, both.as_bytes()).await.matches("fine").count(), 2);
-}
-
-/// Requests whose clients cancel.
-async fn cancelled(backend: &Backend, baton: &Baton, expected: &mut Expected) {
-    let client = Http2::connect(baton.address).await;
-    let leaving = Http2::connect(baton.address).await;
-    let before = backend.seen(|seen| seen.open());
-    let mut held = Vec::new();
-    for number in 0..10 {
-        let path = path_of("hang");
-        expect(expected, &path, "cancelled", 0, "client");
-        let whose = if number < 5 { &client } else { &leaving };
-        let begun = whose.begin(head(Method::GET, &path, &path), true).await;
-        held.push(begun.expect("it is open"));
-    }
-    let path = path_of("hang");
-    expect(expected, &path, "cancelled", 0, "client");
-    let mut http1 = connect(baton.address).await;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
-    http1.write_all(request.as_bytes()).await.expect("Baton listens");
-    backend.wait_until("all are in flight", |seen| seen.open() == before + 11).await;
-    for (_, stream) in &mut held[..5] {
-        stream.send_reset(Reason::CANCEL);
-    }
-    leaving.closed.abort();
-    drop(http1);
-    backend.wait_until("each was reset", |seen| seen.open() == before).await;
-}
-
-/// Requests that Baton answers itself, and heads that it cannot parse.
-async fn refused(baton: &Baton, expected: &mut Expected) {
-    let path = path_of("no-host");
-    expect(expected, &path, "rejected", 400, "proxy");
-    let request = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n");
-    assert!(raw(baton.address, request.as_bytes()).await.starts_with("HTTP/1.1 400 "));
-    expect(expected, "", "rejected", 405, "proxy");
-    let connect_request = b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\nConnection: close\r\n\r\n";
-    assert!(raw(baton.address, connect_request).await.starts_with("HTTP/1.1 405 "));
-    for malformed in [
-        "GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n",
-        "GET /\u{1}x HTTP/1.1\r\nHost: a\r\n\r\n",
-        "\u{1}\u{2}\u{3} / HTTP/1.1\r\n\r\n",
-    ] {
-        let answer = raw(baton.address, malformed.as_bytes()).await;
-        assert!(answer.starts_with("HTTP/1.1 400 "), "{malformed:?}: {answer:?}");
-    }
-    let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(200_000));
-    let answer = raw(baton.address, long.as_bytes()).await;
-    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431 "), "{answer:?}");
-    let mut half = connect(baton.address).await;
-    half.write_all(b"GET /half HTTP/1.1\r\nHo").await.expect("Baton listens");
-    half.shutdown().await.expect("the connection is open");
-    let mut rest = Vec::new();
-    let _ = within("Baton closes", half.read_to_end(&mut rest)).await;
-    // A connection without any bytes is no request.
-    drop(connect(baton.address).await);
-}
-
-/// Checks the fields of every line, and their consistency.
-fn check_fields(line: &Value) {
-    for field in ["timestamp", "method", "scheme", "authority", "protocol", "listener", "trace_id"]
-    {
-        assert!(line[field].as_str().is_some_and(|value| !value.is_empty()), "{field}: {line}");
-    }
-    let attempts = line["attempt_list"].as_array().expect("a list");
-    assert_eq!(line["attempts"], attempts.len(), "{line}");
-    let last = attempts.last();
-    assert_eq!(line["connection"], last.map_or("-".into(), |last| last["connection"].clone()));
-    if line["outcome"] == "completed" {
-        let times = ["wait_ms", "upload_ms", "first_byte_ms", "total_ms"];
-        let times = times.map(|time| line[time].as_f64().expect("a number"));
-        assert!(times[0] <= times[1] && times[0] <= times[2] && times[2] <= times[3], "{line}");
-        assert_eq!(line["response_bytes"], line["backend_response_bytes"], "{line}");
-    }
-}
-
 /// Requests cut off by a second signal are logged too.
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn requests_cut_by_a_second_signal_are_logged() {
     let backend = Backend::start(Behaviour::default(), serve).await;
     let mut baton = Baton::start(&[backend.url()], &["--drain-timeout", "1h"]).await;
@@ -215,7 +84,7 @@ async fn requests_cut_by_a_second_signal_are_logged() {
     baton.terminate();
     baton.wait_for_log("draining", |line| message(line) == "draining").await;
     baton.terminate();
-    assert_eq!(baton.exit().await.code(), Some(1));
+    assert_eq!(baton.exit().await, Some(1));
     for line in baton.wait_for_requests(5).await {
         assert_eq!(
             (&line["ended_by"], &line["reason"]),
@@ -224,7 +93,29 @@ async fn requests_cut_by_a_second_signal_are_logged() {
     }
 }
 
-#[tokio::test]
+/// A client's target or field can neither end a line nor add a field.
+#[tokio::test(flavor = "local")]
+async fn a_hostile_target_forges_nothing() {
+    let backend = Backend::healthy().await;
+    let file = scratch_file("hostile-access.log");
+    // Removes the file of an earlier run.
+    let _ = std::fs::remove_file(&file);
+    let flags = ["--access-log", "text", "--access-log-file", file.to_str().expect("UTF-8")];
+    let baton = Baton::start(&[backend.url()], &flags).await;
+    let hostile = "/a\"status=200\\%0a%0d{}|\u{e9}\u{2028}\u{85}x";
+    let request = format!("GET {hostile} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    let answer = raw(baton.address, request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 "), "{answer:?}");
+    let read = || std::fs::read_to_string(&file).unwrap_or_default();
+    eventually("the line is written", || read().ends_with('\n')).await;
+    let text = read();
+    assert_eq!(text.lines().count(), 1, "{text:?}");
+    let line = text.trim_end();
+    assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line:?}");
+    assert_eq!(line.matches(" status=").count(), 1, "{line}");
+}
+
+#[tokio::test(flavor = "local")]
 async fn sighup_after_rotation_opens_a_new_file() {
     let backend = Backend::healthy().await;
     let (file, rotated) = (scratch_file("access.log"), scratch_file("access.log.1"));
@@ -301,7 +192,7 @@ impl Drop for Unread {
 }
 
 /// Standard error is not read: requests are still answered, and dropped lines are counted.
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn an_unread_log_does_not_block_requests() {
     const REQUESTS: usize = 400;
     // HTTP/1.1 on both sides, where long paths are cheapest.

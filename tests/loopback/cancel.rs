@@ -1,13 +1,10 @@
 //! Tests clients that cancel: each cancels its own stream and nothing else.
 
 use bytes::Bytes;
-use h2::Reason;
-use http::Method;
-use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::client::{connect, head, read_chunk};
-use crate::support::{Backend, Baton, Behaviour, Exchange, Http2, unique_id, within};
+use crate::support::{Backend, Baton, Behaviour, Exchange, within};
 
 /// Never answers `/hang`, echoes each chunk of `/talk` at once, and answers the rest.
 async fn serve(mut exchange: Exchange) {
@@ -25,7 +22,7 @@ async fn serve(mut exchange: Exchange) {
 }
 
 /// The client has disconnected before Baton reads its request: no backend receives it.
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_request_of_a_disconnected_client_is_not_forwarded() {
     let backend = Backend::start(Behaviour::default(), serve).await;
     let baton = Baton::start(&[backend.url()], &[]).await;
@@ -36,11 +33,11 @@ async fn a_request_of_a_disconnected_client_is_not_forwarded() {
         let mut answer = vec![0; 4096];
         within("reading", client.read(&mut answer)).await.expect("it is answered");
         baton.wait_for_requests(2 * number - 1).await;
-        baton.pause().await;
+        baton.process.pause().await;
         within("sending", client.write_all(request("/late").as_bytes())).await.expect("it fits");
         drop(client);
         client = connect(baton.address).await;
-        baton.resume();
+        baton.process.resume();
         let lines = baton.wait_for_requests(2 * number).await;
         let late = &lines[2 * number - 1];
         assert_eq!((&late["reason"], &late["attempts"]), (&"incomplete_head".into(), &0.into()));

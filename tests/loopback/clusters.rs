@@ -1,11 +1,10 @@
 //! Tests several clusters behind one listener, and several listeners.
 
-use http::Method;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::certificate::{certificate, connector, scratch_file};
-use crate::support::client::{connect, head};
+use crate::support::client::connect;
 use crate::support::{Backend, Baton, Exchange, Http1, Http2, within};
 
 /// Writes a configuration file.
@@ -32,15 +31,9 @@ async fn named(name: &'static str) -> Backend {
     Backend::start(Default::default(), move |exchange: Exchange| exchange.answer(200, name)).await
 }
 
-fn request(host: &str, path: &str) -> http::Request<()> {
-    let mut head = head(Method::GET, path, path);
-    *head.uri_mut() = format!("http://{host}{path}").parse().expect("a valid URI");
-    head
-}
-
 const LISTENER: &str = "[[listener]]\naddress = \"127.0.0.1:0\"\n";
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn tls_and_http2_are_configured_per_listener() {
     let backend = named("it").await;
     let key = certificate().key_file.to_str().expect("UTF-8");

@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::client::connect;
-use crate::support::{Backend, Baton, Http1, Http2, Limited, eventually, within};
+use crate::support::{Backend, Baton, Http2, eventually, within};
+use crate::system::{spawn, start_limited};
 
 /// Connects from another loopback address.
 async fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
@@ -15,18 +15,12 @@ async fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
     within("TCP connection to Baton", socket.connect(to)).await.expect("Baton listens")
 }
 
-/// Returns true if Baton closes this connection at once.
-async fn is_closed(tcp: &mut TcpStream) -> bool {
-    let mut byte = [0];
-    matches!(within("the end", tcp.read(&mut byte)).await, Ok(0) | Err(_))
-}
-
 /// Without file descriptors nothing can be accepted: the log line is rate-limited, no CPU time is
 /// wasted, and accepting resumes when descriptors are free.
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn running_out_of_file_descriptors_is_survived() {
     let backend = Backend::healthy().await;
-    let baton = Baton::start_limited("ulimit -n 40", &[backend.url()]).await;
+    let baton = start_limited("ulimit -n 40", &[backend.url()]).await;
     let honest = Http2::connect(baton.address).await;
     assert_eq!(honest.get("/").await.expect("it is answered").status, 200);
     let mut held = Vec::new();
@@ -42,7 +36,7 @@ async fn running_out_of_file_descriptors_is_survived() {
     drop(held);
     let mut served = None;
     eventually("connections are accepted again", || {
-        served.get_or_insert_with(|| tokio::spawn(Http2::connect(baton.address))).is_finished()
+        served.get_or_insert_with(|| spawn(Http2::connect(baton.address))).is_finished()
     })
     .await;
     let client = served.expect("just started").await.expect("it does not panic");

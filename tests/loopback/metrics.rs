@@ -2,17 +2,14 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::Reason;
-use http::Method;
 use tokio::io::AsyncWriteExt;
 
 use crate::support::client::{connect, head};
 use crate::support::exposition::Exposition;
-use crate::support::raw::RawBackend;
-use crate::support::{Backend, Baton, Behaviour, Exchange, Http1, Http2, within};
+use crate::support::{Backend, Baton, Behaviour, Exchange, Http1, Http2};
 
 /// Starts Baton with an admin interface and these flags, before one backend.
 async fn start(url: &str, flags: &[&str]) -> Baton {
@@ -44,7 +41,7 @@ async fn answer_by_path(mut exchange: Exchange) {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn process_metrics_are_reported() {
     let backend = Backend::healthy().await;
     let baton = start(&backend.url(), &["--workers", "3"]).await;
@@ -62,14 +59,14 @@ async fn process_metrics_are_reported() {
     }
     assert_eq!(metrics.sum("baton_worker_up", &[]) as u64, 3);
     let resident = metrics.sum("process_resident_memory_bytes", &[]);
-    assert!(resident < 4.0 * baton.resident_bytes() as f64, "{resident}");
+    assert!(resident < 4.0 * baton.process.resident_bytes() as f64, "{resident}");
     for name in ["baton_stale_facts_total", "baton_refused_facts_total"] {
         assert_eq!(count(&metrics, name, &[]), 0, "{name}");
     }
 }
 
 /// Checks the metrics with Prometheus' own tool, if it is installed.
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn promtool_finds_nothing_wrong() {
     let backend = Backend::start(Behaviour::default(), answer_by_path).await;
     let baton = start(&backend.url(), &[]).await;

@@ -1,7 +1,6 @@
 //! Tests parked HTTP/1.1 clients: idle connections are kept without buffers until the next request.
 //! Whenever a connection is parked, no byte is lost, read twice or misinterpreted.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -31,10 +30,6 @@ async fn read_answers(tcp: &mut TcpStream, count: usize) -> String {
     text
 }
 
-fn paths(backend: &Backend) -> Vec<String> {
-    backend.seen(|seen| seen.heads.iter().map(|head| head.uri().path().to_owned()).collect())
-}
-
 async fn answering() -> Backend {
     let handler = |mut exchange: Exchange| async move {
         begin_answer(&mut exchange, true).await;
@@ -56,7 +51,7 @@ async fn clients(baton: &Baton, count: usize) -> Vec<TcpStream> {
     all
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "local")]
 async fn a_parked_client_costs_less_than_8_kib() {
     let backend = answering().await;
     let baton = Baton::start(&[backend.url()], &["--admin", "127.0.0.1:0"]).await;
@@ -64,10 +59,10 @@ async fn a_parked_client_costs_less_than_8_kib() {
     drop(clients(&baton, 100).await);
     let open = |metrics: &Exposition| metrics.sum("baton_client_connections", &[]);
     baton.metrics_until("they are gone", |metrics| open(metrics) < 1.0).await;
-    let before = baton.resident_bytes();
+    let before = baton.process.resident_bytes();
     let _resting = clients(&baton, 400).await;
     let most = before + 400 * 8192;
-    eventually("the memory is released", || baton.resident_bytes() < most).await;
+    eventually("the memory is released", || baton.process.resident_bytes() < most).await;
 }
 
 /// Sends the whole answer; ends the stream if `ends`.
@@ -76,15 +71,4 @@ async fn begin_answer(exchange: &mut Exchange, ends: bool) -> SendStream<Bytes> 
     let mut stream = exchange.start_with(head).expect("the stream is open");
     exchange.send(&mut stream, Bytes::from_static(b"ok"), ends).await;
     stream
-}
-
-/// Answers before the end of the upload, and keeps the stream open until the upload has arrived.
-async fn answer_early(mut exchange: Exchange, uploaded: Arc<Mutex<Vec<u8>>>) {
-    let first = exchange.read_chunk().await.expect("no reset").expect("the upload begins");
-    uploaded.lock().expect("the lock is not poisoned").extend(first);
-    let mut stream = begin_answer(&mut exchange, false).await;
-    while let Ok(Some(chunk)) = exchange.read_chunk().await {
-        uploaded.lock().expect("the lock is not poisoned").extend(chunk);
-    }
-    exchange.send(&mut stream, Bytes::new(), true).await;
 }

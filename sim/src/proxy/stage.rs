@@ -49,6 +49,9 @@ pub const BACKENDS_NAME: &str = settings::TLS_NAME;
 const MACHINE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Connections that may wait to be accepted by a peer.
 const BACKLOG: usize = 1024;
+/// Requests of each cluster at once, unless the configuration allows fewer. The checker looks at the
+/// whole tables of a pool after each fact.
+pub const REQUESTS_MAX: usize = 256;
 /// Time for what the test has dropped to end.
 const SETTLE_TIME: Duration = Duration::from_millis(5);
 
@@ -165,13 +168,15 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// Starts the proxy, as `baton run` does. Each line that it logs from now on is passed to
-    /// `log`.
+    /// Starts the proxy, as `baton run` does, with tables for [`REQUESTS_MAX`] requests. Each line that it logs from now on is
+    /// passed to `log`.
     ///
     /// # Panics
     /// Outside of [`run`].
     #[must_use]
-    pub fn start(config: ProxyConfig, source: Source, log: impl Fn(&str) + 'static) -> Self {
+    pub fn start(mut config: ProxyConfig, source: Source, log: impl Fn(&str) + 'static) -> Self {
+        make_small(&mut config);
+        let source = source.changed(make_small);
         stage().machine.follow_log(log);
         let task = spawn(async move {
             let tasks = LocalSet::new();
@@ -206,6 +211,14 @@ impl Proxy {
             Ok(ended) => ended,
             Err(error) => resume_unwind(error.into_panic()),
         }
+    }
+}
+
+fn make_small(config: &mut ProxyConfig) {
+    for cluster in &mut config.clusters {
+        let limits = &mut cluster.pool.limits;
+        limits.requests = limits.requests.min(REQUESTS_MAX);
+        limits.waiting = limits.waiting.min(limits.requests);
     }
 }
 

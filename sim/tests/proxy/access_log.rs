@@ -11,10 +11,9 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::baton::message;
-use crate::support::certificate::scratch_file;
 use crate::support::client::{connect, head, read_chunk};
 use crate::support::{
-    Backend, Baton, Behaviour, Exchange, Http1, Http2, eventually, run_load, unique_id, within,
+    Backend, Baton, Behaviour, Exchange, Http1, Http2, run_load, unique_id, within,
 };
 use crate::system::run;
 
@@ -310,30 +309,6 @@ fn an_attempt_above_the_last_id_of_a_goaway_is_unprocessed() {
         assert_eq!(line["attempt_list"][0]["evidence"], "unprocessed", "{line}");
         assert_eq!(line["attempt_list"][1]["evidence"], "-", "{line}");
         assert_eq!((&line["attempts"], &line["evidence"]), (&2.into(), &"unprocessed".into()));
-    });
-}
-
-/// A client's target or field can neither end a line nor add a field.
-#[test]
-fn a_hostile_target_forges_nothing() {
-    run(async {
-        let backend = Backend::healthy().await;
-        let file = scratch_file("hostile-access.log");
-        // Removes the file of an earlier run.
-        let _ = std::fs::remove_file(&file);
-        let flags = ["--access-log", "text", "--access-log-file", file.to_str().expect("UTF-8")];
-        let baton = Baton::start(&[backend.url()], &flags).await;
-        let hostile = "/a\"status=200\\%0a%0d{}|\u{e9}\u{2028}\u{85}x";
-        let request = format!("GET {hostile} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-        let answer = raw(baton.address, request.as_bytes()).await;
-        assert!(answer.starts_with("HTTP/1.1 "), "{answer:?}");
-        let read = || std::fs::read_to_string(&file).unwrap_or_default();
-        eventually("the line is written", || read().ends_with('\n')).await;
-        let text = read();
-        assert_eq!(text.lines().count(), 1, "{text:?}");
-        let line = text.trim_end();
-        assert!(line.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{line:?}");
-        assert_eq!(line.matches(" status=").count(), 1, "{line}");
     });
 }
 

@@ -3,9 +3,9 @@
 use http::Method;
 
 use crate::support::certificate::{cluster_trust, scratch_file};
-use crate::support::command::{command, order, run_baton};
+use crate::support::command::{command, order};
 use crate::support::{Backend, Baton, Http2};
-use crate::system::{TcpListener, replace, run};
+use crate::system::{replace, run};
 
 const ADMIN: [&str; 2] = ["--admin", "127.0.0.1:0"];
 
@@ -113,39 +113,5 @@ fn a_backend_of_two_clusters_is_drained_only_in_the_named_one() {
         assert_eq!((state("api"), state("web")), ("draining".to_owned(), "up".to_owned()));
         let answer = Http2::connect(baton.address).await.get("/").await.expect("answered");
         assert_eq!(answer.status, 200, "the other cluster still serves");
-    });
-}
-
-#[test]
-fn commands_report_an_unreachable_baton_and_wrong_usage() {
-    run(async {
-        let unused = TcpListener::bind("127.0.0.1:0").await.expect("the system has a port");
-        let address = unused.local_addr().expect("it is bound").to_string();
-        drop(unused);
-        for arguments in [
-            &["drain", "a:1"][..],
-            &["drain", "a:1", "--wait"],
-            &["undrain", "a:1"],
-            &["weight", "a:1", "2"],
-            &["status"],
-        ] {
-            let failed = run_baton(&[arguments, &["--admin", &address]].concat()).await;
-            assert_eq!((failed.code, &*failed.stdout), (Some(1), ""), "{arguments:?}: {failed:?}");
-            assert_eq!(failed.stderr.lines().count(), 1, "{failed:?}");
-            let says = format!("cannot reach the admin interface at {address}");
-            assert!(failed.stderr.contains(&says), "{failed:?}");
-        }
-        for arguments in [
-            &["drain"][..],
-            &["drain", "a:1", "--within", "soon"],
-            &["drain", "a:1", "--admin", "nowhere"],
-            &["weight", "a:1"],
-            &["weight", "a:1", "0"],
-            &["weight", "a:1", "1001"],
-            &["status", "a:1"],
-        ] {
-            let wrong = run_baton(arguments).await;
-            assert_eq!(wrong.code, Some(2), "{arguments:?}: {wrong:?}");
-        }
     });
 }

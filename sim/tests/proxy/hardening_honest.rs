@@ -1,18 +1,14 @@
 //! Tests honest clients with unusual behaviour: none is treated as an attacker.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::Reason;
 use http::Method;
 
 use crate::support::client::{head, read_chunk, send_all};
 use crate::support::raw::kind;
 use crate::support::raw_client::{RawClient, block, frame};
-use crate::support::{
-    Backend, Baton, Behaviour, Exchange, Http1, Http2, run_load, unique_id, within,
-};
+use crate::support::{Backend, Baton, Behaviour, Exchange, Http2, unique_id, within};
 use crate::system::run;
 
 /// Checks that nothing was refused or closed.
@@ -126,37 +122,6 @@ fn a_burst_of_tiny_frames_on_many_streams() {
     });
 }
 
-/// Cancels every fourth request, a thousand times.
-#[test]
-fn a_client_that_cancels_every_fourth_request() {
-    run(async {
-        let backend = Backend::start(Behaviour::default(), |exchange| async {
-            match exchange.head.uri().path() {
-                "/hang" => exchange.wait_for_reset().await,
-                _ => exchange.answer(200, "done").await,
-            }
-        })
-        .await;
-        let baton = Baton::start(&[backend.url()], &[]).await;
-        let client = Arc::new(Http2::connect(baton.address).await);
-        run_load(4_000, 32, move |number| {
-            let client = Arc::clone(&client);
-            async move {
-                if number % 4 == 0 {
-                    let head = head(Method::GET, "/hang", &unique_id());
-                    let (_response, mut stream) =
-                        client.begin(head, true).await.expect("the connection lives");
-                    stream.send_reset(Reason::CANCEL);
-                    return;
-                }
-                assert_eq!(client.get("/").await.expect("it is answered").status, 200);
-            }
-        })
-        .await;
-        nothing_refused(&baton);
-    });
-}
-
 /// Sends PINGs and window updates during a download, as gRPC does.
 #[test]
 fn a_client_that_pings_and_downloads() {
@@ -203,30 +168,6 @@ fn uploads_that_are_answered_early() {
             let answer = client.send(head(Method::POST, "/", &unique_id()), body).await;
             assert_eq!(answer.expect("it is answered").status, 413);
         }
-        nothing_refused(&baton);
-    });
-}
-
-/// Ordinary traffic over both protocols and many connections.
-#[test]
-fn ordinary_traffic() {
-    run(async {
-        let backend = Backend::echo().await;
-        let baton = Baton::start(&[backend.url()], &[]).await;
-        let address = baton.address;
-        run_load(60, 12, move |number| async move {
-            let mut http1 = Http1::connect(address).await;
-            let http2 = Http2::connect(address).await;
-            for _ in 0..10 {
-                let body = vec![b'x'; number * 1_000];
-                let head = head(Method::POST, "/", &unique_id());
-                let answer = http1.send(head.clone(), body.clone()).await.expect("it is answered");
-                assert_eq!((answer.status.as_u16(), answer.body.len()), (200, body.len()));
-                let answer = http2.send(head, body.clone()).await.expect("it is answered");
-                assert_eq!((answer.status.as_u16(), answer.body.len()), (200, body.len()));
-            }
-        })
-        .await;
         nothing_refused(&baton);
     });
 }

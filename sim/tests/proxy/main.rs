@@ -11,7 +11,6 @@ mod system;
 
 mod access_log;
 mod admin;
-mod audit;
 mod backend_commands;
 mod bodies;
 mod cancel;

@@ -69,20 +69,6 @@ fn requests_work_after_parking_wherever_they_are_split() {
     });
 }
 
-/// Connects this many clients; each has received its answer.
-async fn clients(baton: &Baton, count: usize) -> Vec<TcpStream> {
-    let mut all = Vec::new();
-    for _ in 0..count {
-        let mut tcp = connect(baton.address).await;
-        within("sending", tcp.write_all(REQUEST.as_bytes())).await.expect("Baton reads");
-        all.push(tcp);
-    }
-    for tcp in &mut all {
-        read_answers(tcp, 1).await;
-    }
-    all
-}
-
 /// Sends the whole answer; ends the stream if `ends`.
 async fn begin_answer(exchange: &mut Exchange, ends: bool) -> SendStream<Bytes> {
     let head = Response::builder().header("content-length", 2).body(()).expect("a head");

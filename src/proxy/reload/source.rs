@@ -62,6 +62,20 @@ impl Source {
         Self { file: None, read, check, first: Stamps::default() }
     }
 
+    /// The same source, with a change to each configuration that it reads.
+    #[cfg(feature = "simulation")]
+    #[must_use]
+    pub fn changed(self, change: fn(&mut ProxyConfig)) -> Self {
+        let changed = |read: Read| -> Read {
+            Box::new(move || {
+                let mut config = read()?;
+                change(&mut config);
+                Ok(config)
+            })
+        };
+        Self { read: changed(self.read), check: changed(self.check), ..self }
+    }
+
     /// Completes a configuration that was already read from this source: a pipe can be read only
     /// once.
     ///
