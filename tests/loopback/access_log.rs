@@ -51,19 +51,6 @@ async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// The expected outcome, status and ender of each path.
-type Expected = BTreeMap<String, (&'static str, u64, &'static str)>;
-
-fn expect(
-    expected: &mut Expected,
-    path: &str,
-    outcome: &'static str,
-    status: u64,
-    by: &'static str,
-) {
-    assert!(expected.insert(path.to_owned(), (outcome, status, by)).is_none(), "{path} twice");
-}
-
 /// A unique path whose requests behave as `kind`.
 fn path_of(kind: &str) -> String {
     format!("/{kind}?{}", unique_id())

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::client::{connect, head, read_chunk};
+use crate::support::client::connect;
 use crate::support::{Backend, Baton, Behaviour, Exchange, within};
 
 /// Never answers `/hang`, echoes each chunk of `/talk` at once, and answers the rest.

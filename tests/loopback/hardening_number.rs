@@ -1,19 +1,8 @@
 //! Tests the limits on the number of client connections.
 
-use std::net::SocketAddr;
-
-use tokio::net::{TcpSocket, TcpStream};
-
 use crate::support::client::connect;
-use crate::support::{Backend, Baton, Http2, eventually, within};
+use crate::support::{Backend, Http2, eventually};
 use crate::system::{spawn, start_limited};
-
-/// Connects from another loopback address.
-async fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
-    let socket = TcpSocket::new_v4().expect("the system has sockets");
-    socket.bind(SocketAddr::from((from, 0))).expect("all of 127/8 is ours");
-    within("TCP connection to Baton", socket.connect(to)).await.expect("Baton listens")
-}
 
 /// Without file descriptors nothing can be accepted: the log line is rate-limited, no CPU time is
 /// wasted, and accepting resumes when descriptors are free.

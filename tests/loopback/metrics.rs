@@ -5,9 +5,7 @@ use std::process::{Command, Stdio};
 
 use bytes::Bytes;
 use h2::Reason;
-use tokio::io::AsyncWriteExt;
 
-use crate::support::client::{connect, head};
 use crate::support::exposition::Exposition;
 use crate::support::{Backend, Baton, Behaviour, Exchange, Http1, Http2};
 

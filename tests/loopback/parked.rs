@@ -1,8 +1,6 @@
 //! Tests parked HTTP/1.1 clients: idle connections are kept without buffers until the next request.
 //! Whenever a connection is parked, no byte is lost, read twice or misinterpreted.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use h2::SendStream;
 use http::Response;
@@ -13,8 +11,6 @@ use crate::support::client::connect;
 use crate::support::exposition::Exposition;
 use crate::support::{Backend, Baton, Behaviour, Exchange, eventually, within};
 
-/// Longer than the time before a connection is parked.
-const PAUSE: Duration = Duration::from_millis(1_300);
 const REQUEST: &str = "GET /one HTTP/1.1\r\nhost: front.test\r\n\r\n";
 
 /// Reads until this many answers are complete, all with the body `ok`.

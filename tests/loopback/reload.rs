@@ -1,7 +1,7 @@
 //! Tests reloads: triggers, reports, refusals, and the traffic in the meantime.
 
 use crate::support::certificate::scratch_file;
-use crate::support::reload::{ConfigFile, LISTENER, PROCESS, cluster, refused, reload, reloaded};
+use crate::support::reload::{ConfigFile, LISTENER, PROCESS, cluster, refused, reloaded};
 use crate::support::{Backend, Baton, Behaviour, Exchange, Http2};
 
 /// A backend that answers with its name.

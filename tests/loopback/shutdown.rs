@@ -6,7 +6,7 @@ use http::Method;
 use tokio::net::TcpStream;
 
 use crate::support::baton::message;
-use crate::support::client::{connect, head};
+use crate::support::client::head;
 use crate::support::{Backend, Baton, Exchange, Http1, Http2, run_load, unique_id, within};
 use crate::system::spawn;
 

@@ -133,6 +133,15 @@ where
     tokio::task::spawn_local(future)
 }
 
+/// The time since the test began.
+///
+/// # Panics
+/// Outside of [`run`].
+#[must_use]
+pub fn elapsed() -> Duration {
+    Duration::from_nanos(exact::exact_now().expect("the test runs in `stage::run`"))
+}
+
 /// Writes a file of the proxy's machine.
 pub fn write_file(path: &str, contents: &str) {
     stage().machine.write_file(path, contents.into());

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use http::Method;
-use http_body_util::BodyExt as _;
+
 use serde_json::Value;
 use tokio::task::JoinSet;
 

@@ -1,8 +1,6 @@
 //! Tests HTTP/2 floods from clients: GOAWAY(ENHANCE_YOUR_CALM) with the right last stream, then the
 //! connection closes; one log line, and no effect on other clients.
 
-use rand_core::Rng;
-
 use crate::support::raw::kind;
 use crate::support::raw_client::{CALM, PREFACE, RawClient, block, frame, get};
 use crate::support::{Backend, Baton, Http2};

@@ -6,14 +6,13 @@ use baton::proxy::client_limits::ClientLimits;
 use bytes::Bytes;
 use http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::Instant;
 
 use crate::support::certificate::certificate;
 use crate::support::client::{connect, head};
 use crate::support::raw::kind;
 use crate::support::raw_client::{CALM, PREFACE, RawClient, block, frame, get};
 use crate::support::{Backend, Behaviour, Exchange, Http1, Http2, Limited, eventually, within};
-use crate::system::{TcpStream, run};
+use crate::system::{TcpStream, elapsed, run};
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -244,8 +243,8 @@ fn an_http2_client_that_does_not_answer_ping() {
             alive.begin(head(Method::GET, "/", "alive"), true).await.expect("the connection lives");
         let mut body = within("the head", response).await.expect("a response").into_body();
         assert_eq!(within("data", body.data()).await.expect("data").expect("data"), "begun");
-        let until = Instant::now() + SHORT * 6;
-        while Instant::now() < until {
+        let until = elapsed() + SHORT * 6;
+        while elapsed() < until {
             alive.ping().await;
             tokio::time::sleep(SHORT / 3).await;
         }
@@ -299,8 +298,8 @@ fn a_slow_reader_is_not_disconnected() {
         let client = tcp.local_addr().expect("it is connected");
         tcp.write_all(b"GET / HTTP/1.1\r\nhost: front.test\r\n\r\n").await.expect("Baton reads");
         let mut piece = vec![0; 256 * 1024];
-        let until = Instant::now() + stall * 3;
-        while Instant::now() < until {
+        let until = elapsed() + stall * 3;
+        while elapsed() < until {
             within("more", tcp.read_exact(&mut piece)).await.expect("it is not cut");
             tokio::time::sleep(stall / 20).await;
         }

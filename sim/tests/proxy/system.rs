@@ -9,7 +9,7 @@ use clap::Parser;
 use sim::proxy::stage;
 
 pub(crate) use limited::Limited;
-pub(crate) use sim::proxy::stage::{Proxy, TcpListener, TcpStream, run, spawn};
+pub(crate) use sim::proxy::stage::{Proxy, TcpListener, TcpStream, elapsed, run, spawn};
 
 use crate::support::baton::{Log, collect};
 use crate::support::command::Ran;

@@ -73,11 +73,6 @@ impl Limited {
     pub(crate) async fn hits(&self, limit: &str) {
         wait_for_hits(self.admin, limit, 1).await;
     }
-
-    /// All log lines about this client so far.
-    pub(crate) fn about(&self, client: SocketAddr) -> Vec<Value> {
-        log().borrow().iter().filter(|line| is_about(line, client)).cloned().collect()
-    }
 }
 
 async fn address_of(log: &watch::Sender<Vec<Value>>, listening: &str, prefix: &str) -> SocketAddr {
