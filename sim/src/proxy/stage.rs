@@ -1,5 +1,5 @@
-//! A stage for tests written by hand: the whole proxy on the simulated network, between peers that a
-//! test writes itself, in simulated time. The checker judges every pool of the proxy meanwhile.
+//! A stage for tests written by hand: the whole proxy on the simulated network, between peers that
+//! a test writes itself, in simulated time. The checker judges every pool of the proxy meanwhile.
 //!
 //! There are one machine and one network to a test. What the proxy and the peers have of them has
 //! the names and forms of tokio's sockets, so that peers can be written for both.
@@ -49,13 +49,14 @@ pub const BACKENDS_NAME: &str = settings::TLS_NAME;
 const MACHINE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Connections that may wait to be accepted by a peer.
 const BACKLOG: usize = 1024;
-/// Requests of each cluster at once, unless the configuration allows fewer. The checker looks at the
-/// whole tables of a pool after each fact.
+/// Requests of each cluster at once, unless the configuration allows fewer. The checker looks at
+/// the whole tables of a pool after each fact.
 pub const REQUESTS_MAX: usize = 256;
 /// Time for what the test has dropped to end.
 const SETTLE_TIME: Duration = Duration::from_millis(5);
 
-/// No faults, and a network as fast as that of one machine. A plan has a backend, which is not used.
+/// No faults, and a network as fast as that of one machine. A plan has a backend, which is not
+/// used.
 const PLAN: &str = "(
     format: 1, origin: \"\", seed: 1,
     pool: (),
@@ -177,8 +178,8 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// Starts the proxy, as `baton run` does, with tables for [`REQUESTS_MAX`] requests. Each line that it logs from now on is
-    /// passed to `log`.
+    /// Starts the proxy, as `baton run` does, with tables for [`REQUESTS_MAX`] requests. Each line
+    /// that it logs from now on is passed to `log`.
     ///
     /// # Panics
     /// Outside of [`run`].

@@ -49,8 +49,8 @@ fn requests_work_after_parking_wherever_they_are_split() {
         let mut tcp = connect(baton.address).await;
         within("sending", tcp.write_all(REQUEST.as_bytes())).await.expect("Baton reads");
         read_answers(&mut tcp, 1).await;
-        // Parks in the empty line before a request, in its first line, in a field, and before two at
-        // once.
+        // Parks in the empty line before a request, in its first line, in a field, and before two
+        // at once.
         let two = format!("{REQUEST}{REQUEST}");
         for (first, rest, answers) in [
             ("\r", format!("\n{REQUEST}"), 1),

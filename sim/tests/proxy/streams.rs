@@ -153,7 +153,8 @@ fn settings_lowered_to_zero_and_raised_again() {
                         connection.request(&mut bodies).await.expect("a request arrives");
                     connection.answer(stream, &body).await;
                 }
-                // The acknowledgement of the first SETTINGS may still be on its way: two round trips.
+                // The acknowledgement of the first SETTINGS may still be on its way: two round
+                // trips.
                 connection.limit_streams(0).await;
                 connection.ping().await;
                 connection.until(|frame| frame.acknowledges(kind::PING)).await;
@@ -181,7 +182,8 @@ fn settings_lowered_to_zero_and_raised_again() {
 
         let posting = Arc::clone(&client);
         let waiting = spawn(async move { post_each(&posting, 8).await });
-        // Two round trips: the requests have reached Baton, and it had time to open streams wrongly.
+        // Two round trips: the requests have reached Baton, and it had time to open streams
+        // wrongly.
         tokio::task::yield_now().await;
         client.ping().await;
         client.ping().await;
@@ -249,8 +251,8 @@ fn settings_lowered_below_what_is_open() {
                 connection.until(|frame| frame.acknowledges(kind::PING)).await;
                 held.send(()).await.expect("the test listens");
                 within("more requests came", go_on.wait_for(|go_on| *go_on)).await.map(drop).ok();
-                // Open streams go from 4 to 3 to 2 with a limit of 2: two answers free no capacity, the
-                // third does.
+                // Open streams go from 4 to 3 to 2 with a limit of 2: two answers free no capacity,
+                // the third does.
                 for (stream, body) in open.drain(..2) {
                     connection.answer(stream, &body).await;
                 }
