@@ -229,6 +229,21 @@ pub fn serve(clusters: &Clusters, arrival: &Rc<Arrival>, request: Request<Incomi
     }
 }
 
+/// Logs and counts a request whose client was gone before the request was served.
+pub fn unserved(clusters: &Clusters, arrival: &Rc<Arrival>, request: Request<Incoming>) {
+    let (mut parts, _) = request.into_parts();
+    let telemetry = clusters.telemetry();
+    let mut record = AccessRecord::new(&parts, arrival, telemetry.now());
+    record.trace = Some(telemetry.adopt_trace(&mut parts.headers));
+    record.ended(Outcome::Cancelled, 0, None);
+    let Some(driver) = clusters.find(&parts) else {
+        record.reason = Unrouted::NoRoute.name();
+        return telemetry.refused(&record);
+    };
+    record.cluster = Some(Rc::clone(driver.cluster()));
+    driver.request_ended(&record);
+}
+
 /// Logs and returns Baton's own response to a request whose head exceeds a limit.
 pub fn refused(
     telemetry: &Telemetry,

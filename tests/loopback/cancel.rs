@@ -40,7 +40,8 @@ async fn a_request_of_a_disconnected_client_is_not_forwarded() {
         baton.process.resume();
         let lines = baton.wait_for_requests(2 * number).await;
         let late = &lines[2 * number - 1];
-        assert_eq!((&late["reason"], &late["attempts"]), (&"incomplete_head".into(), &0.into()));
+        assert_eq!((&late["path"], &late["outcome"]), (&"/late".into(), &"cancelled".into()));
+        assert_eq!((&late["ended_by"], &late["attempts"]), (&"client".into(), &0.into()));
     }
     assert_eq!(baton.lines("connected").len(), 1, "no connection was closed");
     backend.seen(|seen| assert!(seen.heads.iter().all(|head| head.uri().path() == "/")));

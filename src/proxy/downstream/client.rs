@@ -120,7 +120,7 @@ impl Client {
 }
 
 /// A request that `hyper` has read and not yet asked to answer. If `hyper` drops it because the
-/// client is gone, it is cancelled: then it has a line in the access log like any other.
+/// client is gone, it has a line in the access log like any other that was cancelled.
 struct Unserved {
     client: Client,
     request: Option<Request<Incoming>>,
@@ -136,7 +136,8 @@ impl Unserved {
 impl Drop for Unserved {
     fn drop(&mut self) {
         if let Some(request) = self.request.take() {
-            drop(self.client.begin(request));
+            let Client { downstream, arrival, .. } = &self.client;
+            relay::unserved(&downstream.clusters, arrival, request);
         }
     }
 }

@@ -60,6 +60,13 @@ pub(super) async fn run(
         while let Poll::Ready(order) = orders.poll_recv(task_context) {
             match order {
                 Some(ConnectionOrder::Open(attempt)) => next = Some(attempt),
+                Some(ConnectionOrder::Reset { stream, .. })
+                    if next.as_ref().is_some_and(|next| next.order.stream == stream) =>
+                {
+                    // Nothing of it was sent: the connection can carry another request.
+                    next = None;
+                    let _ = context.driver.tell(Input::ResetSent { stream });
+                }
                 // HTTP/1.1 cannot abort a request without closing its connection.
                 Some(ConnectionOrder::Reset { .. }) => {
                     let reason = "a request was reset".into();
