@@ -1,6 +1,6 @@
 //! The allocator of the simulator: mimalloc, as that of the `baton` command. In front of each block
-//! is the number of its owner, so that it is taken off the right account, also if
-//! another thread frees it.
+//! is the number of its owner, so that it is taken off the right account, also if another thread
+//! frees it.
 
 #![expect(unsafe_code, reason = "an allocator is unsafe by its nature, and this one is C")]
 

@@ -44,11 +44,11 @@ impl Client {
     /// kept even if the request is refused.
     pub(super) fn answer(&self, request: Request<Incoming>) -> Answering {
         let in_flight = self.watch.enter();
-        let client = self.clone();
+        let downstream = Rc::clone(&self.downstream);
         let unserved = Unserved { client: self.clone(), request: Some(request) };
         Box::pin(async move {
             let mut response = unserved.begin().await;
-            client.downstream.clusters.telemetry().dates().add(response.headers_mut());
+            downstream.clusters.telemetry().dates().add(response.headers_mut());
             Ok(response.map(|body| Tracked::new(body, in_flight)))
         })
     }
