@@ -6,50 +6,16 @@ use std::net::SocketAddr;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 use bytes::Bytes;
-use h2::Reason;
 use http::{Method, Response};
 use http_body_util::Full;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::baton::message;
 use crate::support::certificate::{certificate, scratch_file};
-use crate::support::client::{connect, head};
+use crate::support::client::head;
 use crate::support::http1::{Http1Backend, Reached};
-use crate::support::{
-    Backend, Baton, Behaviour, Exchange, Http1, Http2, eventually, unique_id, within,
-};
-
-/// Behaves according to the path.
-async fn serve(mut exchange: Exchange) {
-    let path = exchange.head.uri().path().to_owned();
-    match path.as_str() {
-        "/hang" => exchange.wait_for_reset().await,
-        "/reset" => exchange.reset(Reason::INTERNAL_ERROR),
-        "/cut" => {
-            let Some(mut stream) = exchange.start(200) else { return };
-            exchange.send(&mut stream, Bytes::from_static(b"begun"), false).await;
-            // The client ends its request after receiving this.
-            if exchange.read().await.is_err() {
-                return;
-            }
-            stream.send_reset(Reason::INTERNAL_ERROR);
-        }
-        _ if exchange.head.method() == Method::HEAD => exchange.answer(200, "").await,
-        _ => exchange.answer(200, "fine").await,
-    }
-}
-
-/// Sends raw bytes and returns everything received until the other side closes.
-async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
-    let mut tcp = connect(address).await;
-    // Baton may refuse the request before all of it is written.
-    let _ = tcp.write_all(bytes).await;
-    let mut answer = Vec::new();
-    // A reset after the answer is fine.
-    let _ = within("the end of the answer", tcp.read_to_end(&mut answer)).await;
-    String::from_utf8_lossy(&answer).into_owned()
-}
+use crate::support::scripts::access_log::{raw, serve};
+use crate::support::{Backend, Baton, Behaviour, Http1, Http2, eventually, unique_id};
 
 /// A unique path whose requests behave as `kind`.
 fn path_of(kind: &str) -> String {

@@ -18,6 +18,7 @@ pub(crate) mod load;
 pub(crate) mod raw;
 pub(crate) mod raw_client;
 pub(crate) mod reload;
+pub(crate) mod scripts;
 
 use std::future::Future;
 use std::time::Duration;
