@@ -2,6 +2,8 @@
 //! the faults of bytes. The draws are apart from those of the rest of the plan, so that a seed
 //! means the same requests, backends and faults in both worlds.
 
+use std::time::Duration;
+
 use super::{Family, Profile, addresses, operation};
 use crate::draw::{Domain, Draws, RandomStream};
 use crate::plan::{
@@ -29,6 +31,10 @@ const PIECES_MAX: u32 = 20;
 /// costs the work of a frame.
 const ROUNDS_MAX: u32 = 100;
 
+/// The most health checks of a backend until faults stop, and within the longest wait of a
+/// request. Each costs the work of a connection.
+const HEALTH_CHECKS_MAX: [u32; 2] = [8, 50];
+
 /// Completes a plan for the world of the proxy.
 pub(super) fn add(plan: &mut Plan, profile: Profile) {
     let draws = Draws::new(plan.seed);
@@ -42,6 +48,12 @@ pub(super) fn add(plan: &mut Plan, profile: Profile) {
     plan.requests.truncate(most);
     plan.deviations.clear();
     plan.directives.retain(|directive| !directive.family.is_about_facts());
+    let heals_at = Duration::from_micros(plan.heal.at_us);
+    let timeouts = &mut plan.pool.config.timeouts;
+    let wait = timeouts.response_head + timeouts.response_stall + timeouts.body_stall;
+    let [until_faults_stop, within_a_wait] = HEALTH_CHECKS_MAX;
+    let least = (heals_at / until_faults_stop).max(wait / within_a_wait);
+    timeouts.health_check_interval = timeouts.health_check_interval.max(least);
     plan.wire = WirePlan {
         workers: stream.pick(&[1, 1, 1, 2, 3]),
         tls: stream.chance(10),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use super::exposition::Samples;
 use super::line::{AccessLine, Line, LogLine, read};
 use crate::checker::{Invariant, Violation, fail};
 use crate::plan::{Act, ClientProtocol, Direction, Health, Plan, RequestPlan, When, WireEffect};
@@ -22,6 +23,8 @@ pub(super) struct Case<'a> {
     pub(super) headless: Vec<AccessLine>,
     /// The other lines of the log.
     pub(super) log: Vec<LogLine>,
+    /// The metrics just before the proxy was ordered to stop, if it was asked for them.
+    pub(super) samples: Option<Samples<'a>>,
     /// The directives that took effect: when, by which moment, and the effect.
     pub(super) injected: Vec<(u64, When, Act)>,
 }
@@ -135,7 +138,7 @@ impl<'a> Case<'a> {
     /// Sorts the records.
     ///
     /// # Errors
-    /// If they name a request that there cannot be.
+    /// If they name a request that there cannot be, or the metrics cannot be read.
     pub(super) fn read(records: &'a Records) -> Result<Self, Violation> {
         let (hub, plan) = (&records.hub, &*records.hub.plan);
         let mut case = Self {
@@ -145,6 +148,7 @@ impl<'a> Case<'a> {
             executions: hub.ledger.executions(),
             headless: Vec::new(),
             log: Vec::new(),
+            samples: records.metrics.as_deref().map(Samples::read).transpose()?,
             injected: Vec::new(),
         };
         for request in &plan.requests {

@@ -1,7 +1,6 @@
 //! Counters of frames against the wire, and the codes that the proxy may send.
 
 use super::case::Case;
-use super::exposition::Samples;
 use crate::checker::{Invariant, Verdict, require};
 use crate::plan::{Code, Direction};
 use crate::proxy::frame_count::{Counted, Kind, Peer};
@@ -18,7 +17,7 @@ const CODES: u32 = 14;
 
 /// Judges the frames until the proxy was asked for its metrics.
 pub(super) fn judge(case: &Case<'_>) -> Verdict {
-    let Some(text) = &case.records.metrics else { return Ok(()) };
+    let Some(samples) = &case.samples else { return Ok(()) };
     if case.plan.wire.tls {
         // The frames are in ciphertext.
         return Ok(());
@@ -32,7 +31,6 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
     require(seen <= ordered, Invariant::Protocol, || {
         format!("{seen} requests to backends were reset with NO_ERROR, ordered were {ordered}")
     })?;
-    let samples = Samples::read(text)?;
     // A worker that has ended, or answers late, is left out.
     let workers = f64::from(case.plan.wire.workers.max(1));
     let complete = samples.sum("baton_worker_up", &[]) == workers;

@@ -7,6 +7,11 @@ use crate::checker::{Invariant, Verdict, require};
 use crate::plan::Act;
 use crate::proxy::scrapes::Scrape;
 
+const WORKERS: &str = "baton_worker_up";
+const CLIENTS: &str = "baton_client_connections";
+const CONNECTIONS: &str = "baton_connections";
+const LIVE: &str = "baton_requests_live";
+
 /// States of connections to backends in which there may be no socket: the dial has not ended, or
 /// the backend has closed and its responses are still on their way to clients.
 const WITHOUT_SOCKET: [&str; 2] = ["connecting", "draining"];
@@ -25,7 +30,7 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
 }
 
 fn compare(case: &Case<'_>, scrape: &Scrape) -> Verdict {
-    let samples = Samples::read(&scrape.text)?;
+    let samples = Samples::read_only(&scrape.text, &[WORKERS, CLIENTS, CONNECTIONS, LIVE])?;
     let [least, most] = scrape.held;
     let within = |name: &str, value: f64, least: u64, most: u64| {
         let fits = least as f64 <= value && value <= most as f64;
@@ -36,19 +41,16 @@ fn compare(case: &Case<'_>, scrape: &Scrape) -> Verdict {
     };
     // A worker that answers late is left out.
     let workers = f64::from(case.plan.wire.workers.max(1));
-    let complete = samples.sum("baton_worker_up", &[]) == workers;
+    let complete = samples.sum(WORKERS, &[]) == workers;
     let at_least = |count: u64| if complete { count } else { 0 };
-    let name = "baton_client_connections";
-    within(name, samples.sum(name, &[]), at_least(least.clients), most.clients)?;
-    let name = "baton_connections";
-    let without = WITHOUT_SOCKET.map(|state| samples.sum(name, &[("state", state)]));
-    let connected = samples.sum(name, &[]) - without.iter().sum::<f64>();
+    within(CLIENTS, samples.sum(CLIENTS, &[]), at_least(least.clients), most.clients)?;
+    let without = WITHOUT_SOCKET.map(|state| samples.sum(CONNECTIONS, &[("state", state)]));
+    let connected = samples.sum(CONNECTIONS, &[]) - without.iter().sum::<f64>();
     // The connections of health checks are not the pool's.
     within("connections of baton_connections", connected, 0, most.backends)?;
     // A pool that was replaced has no gauges any more, but goes on with its requests.
     let replaced = case.was_injected(scrape.answered_at, |act| matches!(act, Act::Replace));
     let [least, most] = scrape.live;
     let least = if replaced { 0 } else { at_least(least) };
-    let name = "baton_requests_live";
-    within(name, samples.sum(name, &[]), least, most)
+    within(LIVE, samples.sum(LIVE, &[]), least, most)
 }

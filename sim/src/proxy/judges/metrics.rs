@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::case::Case;
-use super::exposition::Samples;
+use super::exposition::{Labels, Samples};
 use super::fields::NONE;
 use super::line::{AccessLine, LogLine};
 use crate::checker::{Invariant, Verdict, require};
@@ -37,21 +37,20 @@ type Counts = BTreeMap<Key, [u64; 2]>;
 
 /// Judges the metrics, if the proxy was asked for them.
 pub(super) fn judge(case: &Case<'_>) -> Verdict {
-    let Some(text) = &case.records.metrics else { return Ok(()) };
+    let Some(samples) = &case.samples else { return Ok(()) };
     let asked_at = case.records.metrics_asked_at;
     if case.log.iter().any(|line| line.message() == STOPS && line.at < asked_at) {
         // Workers may have ended, whose counters are gone.
         return Ok(());
     }
-    let samples = Samples::read(text)?;
     let recount = Recount::new(case);
-    requests(case, &samples, &recount)?;
-    sums(case, &samples, &recount)?;
-    load(case, &samples, &recount)?;
-    connections(case, &samples, &recount)?;
-    frames(case, &samples)?;
-    limits(case, &samples, &recount)?;
-    process(case, &samples)
+    requests(case, samples, &recount)?;
+    sums(case, samples, &recount)?;
+    load(case, samples, &recount)?;
+    connections(case, samples, &recount)?;
+    frames(case, samples)?;
+    limits(case, samples, &recount)?;
+    process(case, samples)
 }
 
 fn holds(holds: bool, what: impl FnOnce() -> String) -> Verdict {
@@ -152,19 +151,18 @@ fn contributions(line: &AccessLine) -> Vec<(Key, u64)> {
 }
 
 /// Counters of requests.
-fn requests(case: &Case<'_>, samples: &Samples, recount: &Recount<'_>) -> Verdict {
+fn requests(case: &Case<'_>, samples: &Samples<'_>, recount: &Recount<'_>) -> Verdict {
     let mut counts = Counts::new();
     for line in &recount.lines {
         recount.add(&mut counts, line);
     }
     for name in REQUEST_FAMILIES {
-        for (labels, _) in samples.of(name) {
+        for (labels, value) in samples.of(name) {
             let known = counts.keys().any(|(known, of)| {
                 *known == name
                     && of.len() == labels.len()
-                    && of.iter().all(|(label, value)| labels.get(*label) == Some(value))
+                    && of.iter().all(|(label, value)| labels.get(label) == Some(value))
             });
-            let value = samples.sum(name, &pairs(labels));
             holds(known || value == 0.0, || format!("{name} {labels:?}: {value}, expected 0"))?;
         }
     }
@@ -179,10 +177,6 @@ fn requests(case: &Case<'_>, samples: &Samples, recount: &Recount<'_>) -> Verdic
     Ok(())
 }
 
-fn pairs(labels: &BTreeMap<String, String>) -> Vec<(&str, &str)> {
-    labels.iter().map(|(label, value)| (&**label, &**value)).collect()
-}
-
 /// True if a series is of a backend that was removed, whose counters are gone.
 fn is_of_removed(case: &Case<'_>, labels: &[(&str, &str)]) -> bool {
     let named = labels.iter().find(|(label, _)| *label == "backend");
@@ -193,7 +187,7 @@ fn is_of_removed(case: &Case<'_>, labels: &[(&str, &str)]) -> bool {
 }
 
 /// Sums of times.
-fn sums(_case: &Case<'_>, samples: &Samples, recount: &Recount<'_>) -> Verdict {
+fn sums(_case: &Case<'_>, samples: &Samples<'_>, recount: &Recount<'_>) -> Verdict {
     type Step = fn(&AccessLine) -> Option<f64>;
     let steps: [(&str, Step); 3] = [
         ("baton_queue_wait_seconds_sum", |line| line.wait_ms),
@@ -217,7 +211,7 @@ fn sums(_case: &Case<'_>, samples: &Samples, recount: &Recount<'_>) -> Verdict {
 }
 
 /// Gauges of requests: those that have arrived and have no line yet.
-fn load(case: &Case<'_>, samples: &Samples, recount: &Recount<'_>) -> Verdict {
+fn load(case: &Case<'_>, samples: &Samples<'_>, recount: &Recount<'_>) -> Verdict {
     let open = |line: &&&AccessLine| line.arrived() <= recount.until && line.at >= recount.since;
     let most = recount.lines.iter().filter(open).count() as f64;
     let live = samples.sum("baton_requests_live", &[]);
@@ -249,12 +243,9 @@ fn load(case: &Case<'_>, samples: &Samples, recount: &Recount<'_>) -> Verdict {
 }
 
 /// Counters of dials and connections against the lines about them.
-fn connections(case: &Case<'_>, samples: &Samples, recount: &Recount<'_>) -> Verdict {
-    let backends: BTreeSet<&str> = samples
-        .of("baton_dials_total")
-        .filter_map(|(labels, _)| labels.get("backend"))
-        .map(|name| &**name)
-        .collect();
+fn connections(case: &Case<'_>, samples: &Samples<'_>, recount: &Recount<'_>) -> Verdict {
+    let backends: BTreeSet<&str> =
+        samples.of("baton_dials_total").filter_map(|(labels, _)| labels.get("backend")).collect();
     for name in backends {
         let of = [("backend", name)];
         let restarts = recount.restarts || is_of_removed(case, &of);
@@ -297,7 +288,7 @@ fn connections(case: &Case<'_>, samples: &Samples, recount: &Recount<'_>) -> Ver
 }
 
 /// Codes of RST_STREAM and GOAWAY are those that there were.
-fn frames(case: &Case<'_>, samples: &Samples) -> Verdict {
+fn frames(case: &Case<'_>, samples: &Samples<'_>) -> Verdict {
     let name = "baton_client_rst_stream_frames_total";
     let resets = samples.sum(name, &[("direction", "sent")]);
     for (labels, value) in samples.of(name) {
@@ -342,12 +333,12 @@ fn frames(case: &Case<'_>, samples: &Samples) -> Verdict {
     Ok(())
 }
 
-fn text<'a>(labels: &'a BTreeMap<String, String>, label: &str) -> &'a str {
-    labels.get(label).map_or("", |value| value)
+fn text<'a>(labels: &'a Labels<'_>, label: &str) -> &'a str {
+    labels.get(label).unwrap_or_default()
 }
 
 /// Limits that clients reached, against the lines about them.
-fn limits(case: &Case<'_>, samples: &Samples, recount: &Recount<'_>) -> Verdict {
+fn limits(case: &Case<'_>, samples: &Samples<'_>, recount: &Recount<'_>) -> Verdict {
     let name = "baton_client_limit_hits_total";
     for (labels, value) in samples.of(name) {
         let limit = text(labels, "limit");
@@ -371,7 +362,7 @@ fn limits(case: &Case<'_>, samples: &Samples, recount: &Recount<'_>) -> Verdict 
 }
 
 /// The process itself.
-fn process(case: &Case<'_>, samples: &Samples) -> Verdict {
+fn process(case: &Case<'_>, samples: &Samples<'_>) -> Verdict {
     let dropped = samples.sum("baton_log_lines_dropped_total", &[]);
     holds(dropped == 0.0, || format!("{dropped} lines were dropped"))?;
     let workers = f64::from(case.plan.wire.workers.max(1));

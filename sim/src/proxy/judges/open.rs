@@ -1,7 +1,6 @@
 //! The things that the proxy has open while it serves: metrics, tasks and the network agree.
 
 use super::case::Case;
-use super::exposition::Samples;
 use crate::checker::{Invariant, Verdict, require};
 use crate::plan::Address;
 use crate::proxy::records::Open;
@@ -11,13 +10,12 @@ const UPSTREAM: &str = "::upstream::";
 
 /// Judges what was open when the proxy was asked for its metrics.
 pub(super) fn judge(case: &Case<'_>) -> Verdict {
-    let Some(text) = &case.records.metrics else { return Ok(()) };
+    let Some(samples) = &case.samples else { return Ok(()) };
     if case.was_stopped_early() {
         // Workers end one by one, each with its last connection.
         return Ok(());
     }
     let [before, after] = &case.records.open;
-    let samples = Samples::read(text)?;
     let most = before.clients.max(after.clients) as f64;
     let open = samples.sum("baton_client_connections", &[]);
     require(open <= most, Invariant::Metrics, || {
