@@ -191,7 +191,11 @@ impl Operator {
         });
     }
 
+    /// Writes the file of the key, unless a later order has done so.
     fn write_key(&self, files: Files) {
+        if self.situations.borrow().last().files.key == files.key {
+            return;
+        }
         self.machine.write_file(KEY_FILE, files.key_text().into());
         self.change_situation(|situation| situation.files.key = files.key);
     }

@@ -2,12 +2,19 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 
 use crate::checker::{Invariant, Violation};
 
 /// The labels of a series, in the order of the text.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Labels<'a>(Vec<(&'a str, Cow<'a, str>)>);
+
+impl fmt::Debug for Labels<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_map().entries(self.0.iter().map(|(label, value)| (label, value))).finish()
+    }
+}
 
 impl Labels<'_> {
     /// The value of a label.

@@ -252,9 +252,12 @@ fn connections(case: &Case<'_>, samples: &Samples<'_>, recount: &Recount<'_>) ->
         let [up_least, up_most] = recount.logged(&case.log, "connected", name);
         let [failed_least, failed_most] = recount.logged(&case.log, "connect failed", name);
         let [closed_least, closed_most] = recount.logged(&case.log, "connection closed", name);
-        let connecting = samples.sum("baton_connections", &[of[0], ("state", "connecting")]);
+        let in_state = |state| samples.sum("baton_connections", &[of[0], ("state", state)]);
+        let connecting = in_state("connecting");
         let dials = samples.sum("baton_dials_total", &of) - connecting;
         let connected = samples.sum("baton_connections", &of) - connecting;
+        // One that has closed drains while its responses are on their way to clients.
+        let open = connected - in_state("draining");
         for (what, value, least, most) in [
             ("dials that ended", dials, up_least + failed_least, up_most + failed_most),
             (
@@ -269,12 +272,8 @@ fn connections(case: &Case<'_>, samples: &Samples<'_>, recount: &Recount<'_>) ->
                 closed_least,
                 closed_most,
             ),
-            (
-                "connections",
-                connected,
-                up_least.saturating_sub(closed_most),
-                up_most.saturating_sub(closed_least),
-            ),
+            ("connections", connected, up_least.saturating_sub(closed_most), u64::MAX),
+            ("open connections", open, 0, up_most.saturating_sub(closed_least)),
         ] {
             let least = if restarts { 0 } else { least };
             let fits = least as f64 <= value && value <= most as f64;
