@@ -378,6 +378,11 @@ impl AccessRecord {
     pub fn ended(&mut self, outcome: Outcome, attempts: u8, evidence: Option<Evidence>) {
         self.outcome = Some(outcome);
         self.attempts_ordered = attempts;
+        // The client may leave before its response is made.
+        if let Outcome::Rejected(rejection) = outcome {
+            self.status = rejection.status();
+            self.reason = rejection.name();
+        }
         if let Some(evidence) = evidence {
             self.note_evidence(attempts, evidence);
         }
