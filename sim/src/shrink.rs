@@ -172,6 +172,7 @@ impl Search {
         let at_once = |most_us| Span { least_us: most_us, most_us };
         self.change(|plan| plan.network.ties = Ties::Fifo);
         self.change(|plan| plan.wire.rare_percent = 0);
+        self.change(|plan| plan.wire.write_stall_ms = 0);
         self.change(|plan| plan.network.timer = at_once(0));
         self.change(|plan| plan.network.shell = at_once(0));
         self.change(|plan| plan.network.wire = at_once(1_000));

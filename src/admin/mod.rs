@@ -136,7 +136,7 @@ impl Admin {
         let mut builder = http1::Builder::new();
         builder
             .timer(TokioTimer::new())
-            .auto_date_header(false)
+            .auto_date_header(seams::LIBRARY_DATES)
             .header_read_timeout(ADMIN_READ_TIMEOUT)
             .max_buf_size(ADMIN_HEAD_BYTES_MAX)
             .max_headers(ADMIN_FIELDS_MAX)

@@ -30,11 +30,16 @@ impl Dates {
         if fields.contains_key(DATE) {
             return;
         }
+        fields.insert(DATE, self.present());
+    }
+
+    /// The present date.
+    pub fn present(&self) -> HeaderValue {
         let now = self.clock.now();
         if now >= self.valid_until.get() {
             self.format(now);
         }
-        fields.insert(DATE, self.date.borrow().clone());
+        self.date.borrow().clone()
     }
 
     fn format(&self, now: Instant) {

@@ -2,6 +2,7 @@
 
 use http::Method;
 use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_rustls::client::TlsStream;
 
 use crate::support::baton::message;
@@ -100,4 +101,19 @@ async fn each_address_is_logged_once() {
     baton.wait_for_lines("stopped", 1).await;
     assert_eq!(baton.lines("listening").len(), 1);
     assert_eq!(baton.lines("stopped").len(), 1);
+}
+
+/// A library makes this response, with the clock of the system, which the simulator does not have.
+#[tokio::test(flavor = "local")]
+async fn the_response_to_a_malformed_head_has_a_date() {
+    let backend = Backend::echo().await;
+    let baton = Baton::start(&[backend.url()], &[]).await;
+    let mut tcp = connect(baton.address).await;
+    let wrote = tcp.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nno colon\r\n\r\n").await;
+    wrote.expect("Baton reads it");
+    let mut answer = String::new();
+    let read = within("the end of the response", tcp.read_to_string(&mut answer)).await;
+    read.expect("it is text");
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.contains("\r\ndate: "), "{answer}");
 }

@@ -16,8 +16,6 @@ baton::words! {
         Rejected = "rejected",
         /// The response broke off.
         CutShort = "cut_short",
-        /// No pool saw the request.
-        None = "-",
     }
 
     /// The protocol of a backend that a request was given to.
@@ -63,9 +61,6 @@ impl Ending {
         match (self.outcome, self.backend) {
             (Outcome::Completed | Outcome::CutShort, Backend::None) => {
                 Some("only a backend's response is complete or cut short")
-            }
-            (Outcome::None, Backend::Http1 | Backend::Http2) => {
-                Some("only a pool gives a request to a backend")
             }
             _ => None,
         }
@@ -202,7 +197,8 @@ impl CodeUse {
             (Side::Backend, false, true) => &["NO_ERROR", "INTERNAL_ERROR", "ENHANCE_YOUR_CALM"],
             (Side::Backend, true, false) => &["NO_ERROR", "CANCEL"],
             (Side::Client, false, false) => &["CANCEL"],
-            (Side::Client, true, false) => &["NO_ERROR", "INTERNAL_ERROR"],
+            // `h2` forgets the streams that it has reset after a second.
+            (Side::Client, true, false) => &["NO_ERROR", "INTERNAL_ERROR", "STREAM_CLOSED"],
             (Side::Client, true, true) => &["NO_ERROR", "SETTINGS_TIMEOUT", "ENHANCE_YOUR_CALM"],
             // `h2` answers so a GOAWAY that names a later stream than the one before it.
             (Side::Backend, true, true) => &["NO_ERROR", "PROTOCOL_ERROR"],

@@ -113,7 +113,7 @@ mod tests {
         let codes: BTreeSet<usize> = codes().map(CodeUse::place).collect();
         assert_eq!(codes.len(), 2 * 4 * 14);
         let endings: BTreeSet<usize> = Ending::all().map(Ending::place).collect();
-        assert_eq!(endings.len(), 5 * 2 * 3);
+        assert_eq!(endings.len(), 4 * 2 * 3);
         let entries = ProxyCoverage::default().entries();
         let names: BTreeSet<_> = entries.iter().map(|entry| (entry.table, &entry.name)).collect();
         assert_eq!(names.len(), entries.len());

@@ -48,7 +48,8 @@ impl Phase {
     fn moment(self, at_client: bool, stream: &mut RandomStream) -> Moment {
         match self {
             Self::Head if at_client => Moment::Arrived,
-            Self::Head | Self::BodyUp if !at_client => Moment::Read,
+            Self::Head if !at_client => stream.pick(&[Moment::Ordered, Moment::Written]),
+            Self::BodyUp if !at_client => Moment::Read,
             Self::Head | Self::BodyUp => stream.pick(&[Moment::Arrived, Moment::HalfSent]),
             Self::Waiting => stream.pick(&[Moment::Read, Moment::Sent]),
             Self::BodyDown => Moment::Answered,
@@ -90,20 +91,37 @@ pub(super) fn add(plan: &mut Plan, profile: Profile) {
     plan.origin.push_str(" aimed");
     for number in 0..stream.between(1, FAULTS_MAX) {
         let mut stream = draws.stream(Domain::Aimed, 1 + number);
-        let directives =
-            if stream.chance(15) { operate(plan, &mut stream) } else { aim(plan, &mut stream) };
+        let directives = match stream.below(100) {
+            0..15 => operate(plan, &mut stream),
+            15..17 => cut_off_within_the_preface(plan, &mut stream),
+            _ => aim(plan, &mut stream),
+        };
         plan.directives.extend(directives);
     }
 }
 
+/// A client whose preface arrives as far as its SETTINGS, and nothing behind that.
+fn cut_off_within_the_preface(plan: &Plan, stream: &mut RandomStream) -> Vec<Directive> {
+    const MAGIC_BYTES: u32 = 24;
+    let client = stream.below(plan.wire.clients.len() as u64) as u8;
+    let latency = plan.network.wire.most_us;
+    let at = |after_us, effect| Directive {
+        family: Family::Wire,
+        when: When::Client { client, connection: 1 },
+        after_us,
+        act: Act::Wire { direction: Direction::In, effect },
+    };
+    // What follows waits until these bytes are acknowledged.
+    vec![at(0, WireEffect::Room(MAGIC_BYTES)), at(latency + latency / 2, WireEffect::Vanish)]
+}
+
 /// A fault in a phase, often while the bytes of the phase are held back.
 fn aim(plan: &Plan, stream: &mut RandomStream) -> Vec<Directive> {
-    let phase = stream.pick(&PHASES);
+    let is_possible = |phase: &Phase| plan.requests.iter().any(|request| phase.is_of(request));
+    let possible: Vec<_> = PHASES.into_iter().filter(is_possible).collect();
+    let phase = stream.pick(&possible);
     let fitting: Vec<u32> =
         plan.requests.iter().filter(|it| phase.is_of(it)).map(|it| it.id).collect();
-    if fitting.is_empty() {
-        return Vec::new();
-    }
     let request = stream.pick(&fitting);
     let at_client = stream.chance(50);
     let moment = phase.moment(at_client, stream);

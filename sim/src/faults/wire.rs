@@ -58,6 +58,7 @@ pub(super) fn add(plan: &mut Plan, profile: Profile) {
         workers: stream.pick(&[1, 1, 1, 2, 3]),
         tls: stream.chance(10),
         rare_percent: rare_percent(&draws, calm),
+        write_stall_ms: write_stall_ms(&draws, calm),
         delayed_polls_percent: if stream.chance(50) { stream.pick(&[1, 5, 20, 50]) } else { 0 },
         clients: (0..stream.between(1, 4)).map(|_| client(&mut stream)).collect(),
     };
@@ -86,6 +87,12 @@ pub(super) fn add(plan: &mut Plan, profile: Profile) {
 fn rare_percent(draws: &Draws, calm: bool) -> u8 {
     let mut stream = draws.stream(Domain::WirePlan, 2);
     if !calm && stream.chance(30) { stream.pick(&[1, 5, 20, 50]) } else { 0 }
+}
+
+/// The patience with clients that do not read. The default is longer than clients of plans stop.
+fn write_stall_ms(draws: &Draws, calm: bool) -> u32 {
+    let mut stream = draws.stream(Domain::WirePlan, 3);
+    if !calm && stream.chance(20) { stream.wide(500, 10_000) as u32 } else { 0 }
 }
 
 fn client(stream: &mut RandomStream) -> ClientPlan {

@@ -19,6 +19,8 @@ pub struct WirePlan {
     /// The share of rare things that are made to happen where the shell or its sockets allow it,
     /// in percent: late orders, early timers, short reads and writes, small buffers.
     pub rare_percent: u8,
+    /// The time for which a client may not read, in milliseconds; 0 for the default.
+    pub write_stall_ms: u32,
     /// The clients. Without any there is one that speaks HTTP/1.1.
     pub clients: Vec<ClientPlan>,
 }

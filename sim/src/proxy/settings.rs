@@ -1,8 +1,10 @@
 //! The proxy's configuration that a plan stands for.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use baton::pool::HealthChecking;
+use baton::proxy::client_limits::ClientLimits;
 use baton::proxy::config::{
     AccessLogFormat, AccessLogSettings, BackendSettings, CertificateFiles, ClusterConfig,
     HealthCheckKind, HealthCheckSettings, ListenerConfig, ProxyConfig, UpstreamTlsSettings,
@@ -116,8 +118,13 @@ pub(crate) fn config(plan: &Plan, backends: &[(u16, u16)]) -> ProxyConfig {
         },
         ..ClusterConfig::new(CLUSTER)
     };
+    let mut client_limits = ClientLimits::DEFAULT;
+    if plan.wire.write_stall_ms > 0 {
+        client_limits.write_stall_timeout = Duration::from_millis(plan.wire.write_stall_ms.into());
+    }
     ProxyConfig {
         workers: Some(u16::from(plan.wire.workers.max(1))),
+        client_limits,
         seed: Some(plan.seed),
         listeners: listeners(plan, &[0]),
         watch: changes_files(plan),

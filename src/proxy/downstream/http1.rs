@@ -22,9 +22,9 @@ use crate::proxy::message_guard::machine::{HeadLimits, Messages};
 use crate::proxy::message_guard::{GuardFacts, Guarded};
 use crate::proxy::seams;
 
-/// RFC 9110, 15.5.9.
+/// The response to a head that took too long (RFC 9110, 15.5.9), without its date.
 const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\
-    content-length: 0\r\nproxy-status: baton; error=http_request_error\r\n\r\n";
+    content-length: 0\r\nproxy-status: baton; error=http_request_error\r\ndate: ";
 
 /// Serves a client until its connection closes. Returns the connection if it is idle, to be
 /// parked.
@@ -65,7 +65,8 @@ where
     match expired {
         Some(Expired::Head) => {
             client.refused(ClientLimit::HeadTimeout, 408, "head incomplete after the head timeout");
-            io.write_all(TIMED_OUT).await?;
+            let date = client.downstream.clusters.telemetry().dates().present();
+            io.write_all(&[TIMED_OUT, date.as_bytes(), b"\r\n\r\n"].concat()).await?;
         }
         Some(Expired::Idle) => client.count(ClientLimit::IdleTimeout),
         Some(Expired::WriteStall) => {
@@ -99,7 +100,8 @@ where
     let mut builder = http1::Builder::new();
     builder
         .header_read_timeout(None)
-        .auto_date_header(false)
+        // Only its own responses to malformed heads come without one.
+        .auto_date_header(seams::LIBRARY_DATES)
         .max_headers(limits.head_fields)
         .max_header_size(limits.head_bytes as usize)
         .max_buf_size(HTTP1_BUFFER_BYTES.max(limits.head_bytes as usize))

@@ -1,8 +1,12 @@
-//! The outcomes and reasons in the log, for the catalogue of what runs meet.
+//! The outcomes and reasons in the log and the metrics, for the catalogue of what runs meet.
 
+use super::exposition::Samples;
 use super::line::{AccessLine, Line, read};
 use crate::coverage::{Backend, Ending, Outcome, ProxyCoverage};
 use crate::proxy::records::Records;
+
+/// Clients that reached a limit, by its name.
+const LIMIT_HITS: &str = "baton_client_limit_hits_total";
 
 /// Counts them.
 pub(super) fn count(records: &Records, counts: &mut ProxyCoverage) {
@@ -17,6 +21,14 @@ pub(super) fn count(records: &Records, counts: &mut ProxyCoverage) {
             Ok(Line::Log(line)) => counts.reason(line.text("reason")),
             // It is a violation.
             Err(_) => {}
+        }
+    }
+    // The log has no lines for some of these.
+    let metrics = records.metrics.as_deref().unwrap_or_default();
+    let samples = Samples::read_only(metrics, &[LIMIT_HITS]);
+    for (labels, value) in samples.iter().flat_map(|samples| samples.of(LIMIT_HITS)) {
+        if value > 0.0 {
+            counts.reason(labels.get("limit").unwrap_or_default());
         }
     }
 }

@@ -11,13 +11,14 @@ use baton::proxy::limits::{
 use baton::proxy::seams::Signal;
 
 use super::case::{Case, Request};
-use super::line::LogLine;
+use super::line::{AccessLine, LogLine};
 use crate::checker::{Invariant, Verdict, fail, require};
 use crate::proxy::ledger::{Dial, DialEnd};
 use crate::proxy::settings::{ADMIN, CERTIFICATE_FILE};
 use crate::proxy::situation::Situation;
 
-const MILLISECOND: u64 = 1_000_000;
+const MICROSECOND: u64 = 1_000;
+const MILLISECOND: u64 = 1_000 * MICROSECOND;
 /// Time that the shell's timers are late by, at most, and that tasks take.
 const SLACK: u64 = 50 * MILLISECOND;
 /// Time in which a listener that was ordered is there: a reload waits only for the workers.
@@ -261,9 +262,10 @@ fn in_flight(case: &Case<'_>, at: u64) -> Verdict {
     let mut lines = case.log.iter().filter(|line| line.message() == "draining");
     let named = lines.next().and_then(|line| line.number("requests")).unwrap_or(0);
     let counted = at.saturating_sub(nanoseconds(IN_FLIGHT_COUNT_TIMEOUT) + SLACK);
+    // The line has whole microseconds.
+    let begun = |line: &AccessLine| line.arrived() <= at + MICROSECOND;
     let requests = case.requests.values();
-    let open = requests
-        .filter(|it| it.lines.iter().any(|line| line.arrived() <= at && counted <= line.at));
+    let open = requests.filter(|it| it.lines.iter().any(|line| begun(line) && counted <= line.at));
     let most = open.count() as u64;
     holds(named <= most, || format!("at {at} ns: {named} requests in flight, at most {most} were"))
 }

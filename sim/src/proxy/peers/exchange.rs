@@ -31,6 +31,8 @@ pub(crate) enum Choice {
     Along = 4,
     /// An empty DATA before a piece; the number of the piece is added.
     EmptyData = 5,
+    /// Trailers come later than the last byte takes to arrive.
+    TrailersLate = 20,
 }
 
 /// A request at a backend.

@@ -19,7 +19,9 @@ use self::connection::{Connection, HeadForm, State};
 use self::habits::{Habits, Manner};
 use super::arrivals::Arrivals;
 use super::frames::{Fields, kind};
-use super::sending::{AUTHORITY, CONNECTIONS, Patience, Upload, is_of, method, scheme};
+use super::sending::{
+    AUTHORITY, CONNECTIONS, Patience, Upload, is_of, method, pause_before_trailers, scheme,
+};
 use crate::plan::{Act, Code, Moment, RequestPlan, When};
 use crate::proxy::hub::{Hub, Target};
 use crate::proxy::ledger::{self, End};
@@ -287,6 +289,9 @@ where
             if upload.crosses_half(from, end) {
                 moment(Moment::HalfSent);
             }
+        }
+        if upload.trailers {
+            sleep(pause_before_trailers(&self.hub, plan.id)).await;
         }
         let mut state = connection.state.borrow_mut();
         if !state.arrivals.conduct.is_open(stream) {

@@ -20,7 +20,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::arrivals::Arrivals;
-use super::sending::{AUTHORITY, CONNECTIONS, Patience, Upload, is_of, method, scheme};
+use super::sending::{
+    AUTHORITY, CONNECTIONS, Patience, Upload, is_of, method, pause_before_trailers, scheme,
+};
 use super::tap::{Tap, Tapped};
 use crate::draw::Domain;
 use crate::plan::{Act, Moment, RequestPlan, When};
@@ -262,6 +264,9 @@ where
             if upload.crosses_half(from, end) {
                 moment(Moment::HalfSent);
             }
+        }
+        if upload.trailers {
+            sleep(pause_before_trailers(&self.hub, plan.id)).await;
         }
         let ended = match trailers {
             Some(trailers) => stream.send_trailers(trailers),

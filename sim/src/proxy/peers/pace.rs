@@ -53,6 +53,9 @@ pub(crate) async fn write_body(
         return Ok(());
     }
     wait(hub, script, begin, 1, 1).await;
+    if trailers.is_some() && exchange.chance(Choice::TrailersLate, 0, 2) {
+        sleep(Duration::from_micros(2 * hub.plan.network.wire.most_us)).await;
+    }
     sink.goes_on().await;
     match trailers {
         Some(trailers) => sink.trailers(trailers).await,

@@ -106,6 +106,15 @@ impl Upload {
     }
 }
 
+/// The time between the last byte of a body and its trailers, in half of the requests longer than
+/// that byte takes to arrive.
+pub(crate) fn pause_before_trailers(hub: &Hub, request: u32) -> Duration {
+    let draw =
+        |ordinal, most| hub.draws.between(Domain::ClientRequests, request.into(), ordinal, 0, most);
+    let latency = hub.plan.network.wire.most_us;
+    Duration::from_micros(if draw(2, 1) == 1 { latency + draw(3, 3 * latency) } else { 0 })
+}
+
 /// The patience of a client: it may stop reading for a while.
 pub(crate) struct Patience<'a> {
     hub: &'a Hub,

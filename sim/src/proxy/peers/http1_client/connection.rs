@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::exchange::{Exchange, Fate, Job};
 use crate::plan::{Act, Moment};
@@ -21,6 +21,7 @@ use crate::proxy::ledger::{End, TRAILER};
 use crate::proxy::peers::http1_message::{
     Content, Failure, Head, Part, Reader, last_chunk, write_piece,
 };
+use crate::proxy::peers::sending::pause_before_trailers;
 use crate::proxy::peers::timing::{Changes, Gate, Pieces, sleep_until};
 
 /// The longest wait for `100 Continue` (RFC 9110, 10.1.1).
@@ -369,6 +370,9 @@ impl Connection {
         if wire.chunked {
             sleep_until(&self.hub, start.saturating_add(body_us.saturating_mul(1_000))).await;
             let trailer = exchange.trailer();
+            if trailer.is_some() {
+                sleep(pause_before_trailers(&self.hub, request.id)).await;
+            }
             let end = last_chunk(trailer.as_deref().map(|value| (TRAILER, value)));
             write_piece(writer, end.as_bytes(), false, |_| {}).await?;
         }
