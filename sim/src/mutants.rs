@@ -15,6 +15,8 @@ use std::thread;
 
 use runner::{Builds, Seeds, Worker};
 
+use bank::Effort;
+
 pub use bank::Bank;
 pub use patch::Patch;
 pub use runner::Fate;
@@ -84,7 +86,8 @@ pub fn run(wish: &Wish, say: impl Fn(&str) + Sync) -> Result<Vec<Mutant>, String
         return Err("no mutant of that name".to_owned());
     }
     say("building");
-    let builds = Builds::new(&wish.root, wish.world, &patches)?;
+    let effort = if wish.canary { Effort::Short } else { Effort::Long };
+    let builds = Builds::new(&wish.root, wish.world, effort, &patches)?;
     let processors = thread::available_parallelism().map_or(1, usize::from);
     Worker::new(&builds, 0, processors).try_unchanged(wish.from)?;
     let workers = wish.jobs.unwrap_or(processors).clamp(1, wanted.len());

@@ -9,6 +9,15 @@ pub enum Bank {
     Proxy,
 }
 
+/// The runs that a build is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effort {
+    /// Those of the canary: they take less time than to optimise anything.
+    Short,
+    /// Thousands of seeds of each bug.
+    Long,
+}
+
 impl Bank {
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -36,13 +45,17 @@ impl Bank {
 
     /// The pool is built without the shell around it. Libraries take most of the time of a run in
     /// the world of the proxy, and of a first build in the world of the pool.
-    pub(super) fn build_arguments(self) -> &'static [&'static str] {
-        match self {
-            Self::Pool => {
+    pub(super) fn build_arguments(self, effort: Effort) -> &'static [&'static str] {
+        match (self, effort) {
+            (Self::Pool, Effort::Short) => {
+                &["--no-default-features", "--config", "profile.release.opt-level=0"]
+            }
+            (Self::Proxy, Effort::Short) => &["--config", "profile.release.opt-level=0"],
+            (Self::Pool, Effort::Long) => {
                 &["--no-default-features", "--config", r#"profile.release.package."*".opt-level=0"#]
             }
             // Most of a build is the code of the package that the patch changes.
-            Self::Proxy => &[
+            (Self::Proxy, Effort::Long) => &[
                 "--config",
                 "profile.release.package.baton-simulated.opt-level=1",
                 "--config",

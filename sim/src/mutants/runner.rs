@@ -11,7 +11,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::bank::Bank;
+use super::bank::{Bank, Effort};
 use super::combine::{CHOICE, apply, plant};
 use super::copy::{fingerprint, succeed, synchronise};
 use super::patch::Patch;
@@ -71,6 +71,7 @@ pub(super) struct Program {
 pub(super) struct Builds {
     root: PathBuf,
     bank: Bank,
+    effort: Effort,
     place: PathBuf,
     /// The number of each patch in the build of all, by its place in the bank.
     numbers: Vec<Option<u32>>,
@@ -80,15 +81,22 @@ pub(super) struct Builds {
 
 impl Builds {
     /// Builds the bugs of all patches. Does nothing if the sources are those of the last build.
-    pub(super) fn new(root: &Path, bank: Bank, patches: &[Patch]) -> Result<Self, String> {
+    pub(super) fn new(
+        root: &Path,
+        bank: Bank,
+        effort: Effort,
+        patches: &[Patch],
+    ) -> Result<Self, String> {
         let root = root.canonicalize().map_err(|error| format!("{}: {error}", root.display()))?;
         let place = root.join(format!("target/mutants/{}", bank.name()));
-        let mut builds = Self { root, bank, place, numbers: Vec::new(), single: Mutex::new(()) };
+        let (numbers, single) = (Vec::new(), Mutex::new(()));
+        let mut builds = Self { root, bank, effort, place, numbers, single };
         // Apart from what is built, so that files keep their times if nothing changes.
         let planted = builds.place.join("planted");
         builds.copy(&planted)?;
         builds.numbers = plant(&planted, patches)?;
-        let mark = fingerprint(&planted).map_err(|error| error.to_string())?.to_string();
+        let mark = fingerprint(&planted).map_err(|error| error.to_string())?;
+        let mark = format!("{mark} {effort:?}");
         let built = builds.place.join("built");
         if builds.all().exists() && fs::read_to_string(&built).is_ok_and(|is| is == mark) {
             return Ok(builds);
@@ -142,10 +150,10 @@ impl Builds {
         let directory = self.place.join("build");
         let mut command = Command::new("cargo");
         command.args(["build", "--quiet", "--release", "--package", "sim"]);
-        command.args(self.bank.build_arguments());
         for setting in QUICK {
             command.args(["--config", setting]);
         }
+        command.args(self.bank.build_arguments(self.effort));
         command.arg("--target-dir").arg(&directory).current_dir(&sources);
         succeed("cargo build", command.output())?;
         fs::copy(directory.join("release/sim"), to)

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::checker::{Invariant, Violation};
 
 /// The message of a line of the access log.
-const REQUEST: &str = "request";
+const REQUEST: &str = r#""message":"request","#;
 /// Nanoseconds in a millisecond.
 const MILLISECOND: f64 = 1e6;
 
@@ -120,10 +120,10 @@ pub(super) fn read(at: u64, text: &str) -> Result<Line, Violation> {
         invariant: Invariant::AccessLog,
         what: format!("an unreadable line, {error}: {text}"),
     };
-    let fields: Value = serde_json::from_str(text).map_err(unreadable)?;
-    if fields.get("message").and_then(Value::as_str) == Some(REQUEST) {
-        let line: AccessLine = serde_json::from_value(fields).map_err(unreadable)?;
+    if text.contains(REQUEST) {
+        let line: AccessLine = serde_json::from_str(text).map_err(unreadable)?;
         return Ok(Line::Access(Box::new(AccessLine { at, ..line })));
     }
+    let fields: Value = serde_json::from_str(text).map_err(unreadable)?;
     Ok(Line::Log(LogLine { at, fields }))
 }
