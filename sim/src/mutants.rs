@@ -13,9 +13,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use runner::{Builds, Seeds, Worker};
-
 use bank::Effort;
+use runner::{Builds, Seeds, Worker};
 
 pub use bank::Bank;
 pub use patch::Patch;
