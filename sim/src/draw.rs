@@ -59,6 +59,8 @@ pub enum Domain {
     Http2Writes = 41,
     /// Choices of an HTTP/2 backend for a connection.
     Http2Connections = 42,
+    /// The room of backends that stop reading.
+    NarrowReceivers = 43,
     /// All randomness of TLS.
     Tls = 45,
     /// Settings and habits of an HTTP/2 client's connection.

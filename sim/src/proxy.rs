@@ -16,7 +16,9 @@
 //! | `agenda`, `exact` | simulated time, to the nanosecond |
 //! | `scrapes` | the metrics at moments of a run |
 //! | `hub` | the run as peers see it: moments, directives, what happened |
-//! | `frame_count` | RST_STREAM and GOAWAY on the wire |
+//! | `frame_count`, `frame_bytes` | RST_STREAM and GOAWAY on the wire; the frames in bytes |
+//! | `frame_log` | what frames on the wire say of streams and connections |
+//! | `told` | what pools learn and order about connections to backends |
 //! | `capture` | what was on the wire, as a file for Wireshark |
 //! | `content`, `ledger` | the bodies of messages; what peers know of each request |
 //! | `records`, `judges` | what is left once a run is over, and its judgement |
@@ -33,7 +35,9 @@ pub(crate) mod capture;
 mod cast;
 pub(crate) mod content;
 pub(crate) mod exact;
+pub(crate) mod frame_bytes;
 pub(crate) mod frame_count;
+pub(crate) mod frame_log;
 mod host;
 pub(crate) mod hub;
 pub(crate) mod idle;
@@ -52,5 +56,6 @@ pub(crate) mod settings;
 mod short;
 mod situation;
 pub mod stage;
+pub(crate) mod told;
 pub(crate) mod traffic;
 mod watch;

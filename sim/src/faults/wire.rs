@@ -25,6 +25,16 @@ const HOARD_BYTES: u32 = 4 << 20;
 const HOARDS_PERCENT: u64 = 2;
 /// The id of the first request with such a body.
 const HOARDER: u32 = 10_000;
+/// The share of plans with a response that is larger than the windows of the proxy and is read to
+/// its end, in percent, and the id of its request.
+const WIDE_PERCENT: u64 = 3;
+const WIDE: u32 = 20_000;
+/// The least bytes of that response.
+const WIDE_BYTES: u32 = 132_000;
+#[cfg(feature = "proxy")]
+const _: () = assert!(WIDE_BYTES > baton::proxy::limits::STREAM_WINDOW_BYTES);
+/// The share of plans in which an upload is taken back, in percent.
+const WITHDRAWN_PERCENT: u64 = 10;
 /// The largest number of pieces that one body is written in.
 const PIECES_MAX: u32 = 20;
 /// The largest number of windows, or of full buffers of the network, that one body takes. Each
@@ -78,6 +88,8 @@ pub(super) fn add(plan: &mut Plan, profile: Profile) {
         *body = (*body).min(least.saturating_mul(ROUNDS_MAX));
     }
     if !calm {
+        add_wide(plan, &draws);
+        add_withdrawn(plan, &draws);
         add_hoard(plan, &draws, least);
         add_faults(plan, &draws, profile);
     }
@@ -127,6 +139,65 @@ fn message(request: &RequestPlan, stream: &mut RandomStream) -> RequestWire {
         answer_trailers: stream.chance(20),
         piece_bytes: stream.pick(&[0, 1, 7, 100, 1_000, 16_384]).max(least),
     }
+}
+
+/// Some plans get a request whose response is larger than the windows of the proxy. Its client is
+/// not one whose own windows would make it a matter of thousands of frames.
+fn add_wide(plan: &mut Plan, draws: &Draws) {
+    let mut stream = draws.stream(Domain::WirePlan, 5);
+    let quick = |client: &ClientPlan| client.protocol != ClientProtocol::Http2;
+    let Some(client) = plan.wire.clients.iter().position(quick) else { return };
+    if !stream.chance(WIDE_PERCENT) {
+        return;
+    }
+    let wire = RequestWire {
+        client: client as u8,
+        answer_bytes: WIDE_BYTES + stream.below(64_000) as u32,
+        framing: stream.pick(&[Framing::Length, Framing::Chunked, Framing::Close]),
+        answer_trailers: stream.chance(20),
+        piece_bytes: 16_384,
+        ..RequestWire::default()
+    };
+    plan.requests.push(RequestPlan {
+        id: WIDE,
+        at_us: stream.below(1_000_000),
+        // A client must not ask for the head alone.
+        idempotent: false,
+        body_us: None,
+        outgrows_buffer: false,
+        early_response: false,
+        informational: 0,
+        wire,
+    });
+}
+
+/// In some plans an HTTP/2 client takes a request back within its body, which the backend may have
+/// stopped to read: the reset then waits behind the body.
+fn add_withdrawn(plan: &mut Plan, draws: &Draws) {
+    let mut stream = draws.stream(Domain::WirePlan, 6);
+    let clients = &plan.wire.clients;
+    let uploads: Vec<u32> = plan
+        .requests
+        .iter()
+        .filter(|request| {
+            let client = clients[usize::from(request.wire.client) % clients.len()];
+            client.protocol != ClientProtocol::Http1 && request.wire.body_bytes > 1
+        })
+        .map(|request| request.id)
+        .collect();
+    if uploads.is_empty() || !stream.chance(WITHDRAWN_PERCENT) {
+        return;
+    }
+    let request = stream.pick(&uploads);
+    let mut add = |family, moment, after_us, act| {
+        let when = When::Request { request, moment };
+        plan.directives.push(Directive { family, when, after_us, act });
+    };
+    if stream.chance(60) {
+        let stop = Act::StopReading { for_us: None };
+        add(Family::PeerStopsReading, Moment::Read, 0, stop);
+    }
+    add(Family::Cancel, Moment::HalfSent, stream.wide(1, 1_000), Act::Cancel);
 }
 
 /// Some plans get further requests whose bodies are larger than all buffers of the proxy, and whose

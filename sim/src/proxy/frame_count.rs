@@ -4,14 +4,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::network::{Content, Key, Packet, Point};
+use super::frame_bytes::Frames;
+use super::network::{Key, Packet, Point};
 use crate::plan::Direction;
-
-/// The begin of the connection preface (RFC 9113, 3.4), by which HTTP/2 is recognised, and its
-/// length.
-const PREFACE_BEGIN: &[u8; 3] = b"PRI";
-const PREFACE_LENGTH: usize = 24;
-const HEADER_LENGTH: usize = 9;
 
 /// The frames that are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,75 +47,11 @@ impl FrameCounts {
     }
 }
 
-/// One direction of a connection.
-#[derive(Debug, Default)]
-struct Reader {
-    /// Bytes of the preface that are still to come.
-    preface_left: usize,
-    header: Vec<u8>,
-    /// The payload of a frame that is counted, and what is to come of it.
-    payload: Vec<u8>,
-    payload_left: usize,
-    found: Vec<(Kind, u32)>,
-}
-
-impl Reader {
-    fn read(&mut self, mut bytes: &[u8]) {
-        let preface = self.preface_left.min(bytes.len());
-        self.preface_left -= preface;
-        bytes = &bytes[preface..];
-        while !bytes.is_empty() {
-            if self.payload_left > 0 {
-                let taken = self.payload_left.min(bytes.len());
-                if self.kind().is_some() {
-                    self.payload.extend_from_slice(&bytes[..taken]);
-                }
-                self.payload_left -= taken;
-                bytes = &bytes[taken..];
-            } else {
-                let taken = (HEADER_LENGTH - self.header.len()).min(bytes.len());
-                self.header.extend_from_slice(&bytes[..taken]);
-                bytes = &bytes[taken..];
-                if self.header.len() < HEADER_LENGTH {
-                    return;
-                }
-                let [a, b, c] = [self.header[0], self.header[1], self.header[2]];
-                self.payload_left = u32::from_be_bytes([0, a, b, c]) as usize;
-            }
-            if self.payload_left == 0 && self.header.len() == HEADER_LENGTH {
-                self.note();
-                self.header.clear();
-                self.payload.clear();
-            }
-        }
-    }
-
-    fn kind(&self) -> Option<Kind> {
-        match self.header.get(3) {
-            Some(3) => Some(Kind::Reset),
-            Some(7) => Some(Kind::GoAway),
-            _ => None,
-        }
-    }
-
-    fn note(&mut self) {
-        let Some(kind) = self.kind() else { return };
-        let code = match kind {
-            Kind::Reset => self.payload.get(..4),
-            Kind::GoAway => self.payload.get(4..8),
-        };
-        let code = code.and_then(|code| code.try_into().ok());
-        self.found.extend(code.map(|code| (kind, u32::from_be_bytes(code))));
-    }
-}
-
-/// A connection.
+/// The frames of this kind, with their codes, in each direction of a connection.
 #[derive(Debug, Default)]
 struct Connection {
-    /// The first bytes of the end that dialled.
-    begin: Vec<u8>,
-    read: Reader,
-    written: Reader,
+    frames: Frames,
+    found: Vec<(Direction, Kind, u32)>,
 }
 
 /// Counts as packets pass.
@@ -134,51 +65,36 @@ impl FrameCounter {
 
     /// Sees a packet.
     pub(crate) fn see(&self, packet: &Packet<'_>) {
-        let Content::Bytes(bytes) = packet.content else { return };
-        let (dialled, at_proxy) = match (packet.key, packet.direction) {
-            (Key::Client(..), Direction::In) => (true, Point::Delivered),
-            (Key::Client(..), Direction::Out) => (false, Point::Written),
-            (Key::Backend(..), Direction::In) => (false, Point::Delivered),
-            (Key::Backend(..), Direction::Out) => (true, Point::Written),
-            (Key::Other(_), _) => return,
-        };
-        if packet.point != at_proxy {
+        let direction = packet.direction;
+        let passes = !matches!(packet.key, Key::Other(_));
+        if !passes || packet.point != Frames::point(direction, Point::Delivered) {
             return;
         }
         let mut connections = self.0.borrow_mut();
-        let connection = connections.entry(packet.key).or_default();
-        let reader = match packet.direction {
-            Direction::In => &mut connection.read,
-            Direction::Out => &mut connection.written,
-        };
-        if dialled && connection.begin.is_empty() {
-            reader.preface_left = PREFACE_LENGTH;
-        }
-        if dialled && connection.begin.len() < PREFACE_BEGIN.len() {
-            let missing = PREFACE_BEGIN.len() - connection.begin.len();
-            connection.begin.extend_from_slice(&bytes[..missing.min(bytes.len())]);
-        }
-        if connection.begin.is_empty() || PREFACE_BEGIN.starts_with(&connection.begin) {
-            reader.read(bytes);
-        }
+        let Connection { frames, found } = connections.entry(packet.key).or_default();
+        frames.see(packet, |frame| {
+            let counted = match frame.kind {
+                3 => frame.number(0).map(|code| (direction, Kind::Reset, code)),
+                7 => frame.number(4).map(|code| (direction, Kind::GoAway, code)),
+                _ => None,
+            };
+            found.extend(counted);
+        });
     }
 
     /// The frames so far.
     pub(crate) fn counts(&self) -> FrameCounts {
         let mut counts = FrameCounts::default();
         let connections = self.0.borrow();
-        let speaks_http2 = |connection: &Connection| connection.begin == PREFACE_BEGIN;
-        for (key, connection) in connections.iter().filter(|(_, it)| speaks_http2(it)) {
+        for (key, Connection { found, .. }) in
+            connections.iter().filter(|(_, connection)| connection.frames.are_http2())
+        {
             let peer = match key {
                 Key::Client(..) => Peer::Client,
                 Key::Backend(..) | Key::Other(_) => Peer::Backend,
             };
-            for (direction, reader) in
-                [(Direction::In, &connection.read), (Direction::Out, &connection.written)]
-            {
-                for (kind, code) in reader.found.iter().copied() {
-                    counts.add(Counted { peer, direction, kind, code }, 1);
-                }
+            for (direction, kind, code) in found.iter().copied() {
+                counts.add(Counted { peer, direction, kind, code }, 1);
             }
         }
         counts
@@ -190,6 +106,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
+    use crate::proxy::network::Content;
 
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 

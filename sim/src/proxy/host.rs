@@ -28,6 +28,7 @@ use super::peers::tls;
 use super::pools::Pools;
 use super::races::{Dialling, Race, Races};
 use super::short::Short;
+use super::told::{Conversation, Listener};
 use crate::draw::{Domain, Draws};
 use crate::memory::uncharged;
 use crate::outside::EPOCH_S;
@@ -64,6 +65,7 @@ pub(crate) struct Machine {
     entropy_drawn: Cell<u64>,
     pools: Rc<Pools>,
     orders: Rc<RefCell<Orders>>,
+    told: Listener,
     /// The request that the next fact is about.
     named: Cell<Option<u32>>,
     /// The task that was polled last.
@@ -98,6 +100,7 @@ impl Machine {
             entropy_drawn: Cell::new(0),
             pools: Rc::clone(pools),
             orders: Rc::default(),
+            told: Listener::default(),
             named: Cell::new(None),
             polled: Cell::new(0),
             sockets: Sockets {
@@ -127,6 +130,11 @@ impl Machine {
     /// The dials of names.
     pub(crate) fn races(&self) -> Vec<Race> {
         self.races.borrow().all()
+    }
+
+    /// What pools were told, and their orders.
+    pub(crate) fn told(&self) -> Conversation {
+        self.told.take()
     }
 
     /// The signals that were sent to the proxy, each with its time.
@@ -363,6 +371,8 @@ impl System for Machine {
             if let (Handled::Accepted(request), Some(id)) = (handled, self.named.take()) {
                 self.orders.borrow_mut().named(pool, request, id);
             }
+            let names = self.orders.borrow();
+            self.told.note(self.hub.now(), (pool, core), input, (handled, orders), &names);
             handled
         })
     }

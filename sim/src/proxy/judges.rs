@@ -6,6 +6,8 @@
 //! | `client` | what clients and backends received of each other's messages |
 //! | `date` | the date of answers |
 //! | `frames` | counters of frames against the wire |
+//! | `facts` | what pools learn of connections to backends against the wire |
+//! | `standstill` | responses that were cut because they stood still |
 //! | `own_answer` | the answers that the proxy makes itself |
 //! | `end` | what is left once the proxy has ended |
 //! | `open` | connections and tasks while the proxy serves |
@@ -32,6 +34,7 @@ mod client;
 mod date;
 mod end;
 mod exposition;
+mod facts;
 mod fields;
 mod frames;
 mod gauges;
@@ -44,6 +47,7 @@ mod open;
 mod operation;
 mod own_answer;
 mod service;
+mod standstill;
 #[cfg(test)]
 mod tests;
 
@@ -62,6 +66,8 @@ pub(crate) fn judge(records: &Records) -> Verdict {
     gauges::judge(&case)?;
     metrics::judge(&case)?;
     frames::judge(&case)?;
+    facts::judge(&case)?;
+    standstill::judge(&case)?;
     operation::judge(&case)?;
     addresses::judge(&case)
 }

@@ -63,10 +63,29 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// Bytes of the body that were written so far.
     pub(crate) length: u64,
+    /// When the last of them were written, in nanoseconds.
+    pub(crate) at: u64,
+    /// True while the next ones wait for the proxy to widen a window of HTTP/2.
+    pub(crate) waits: bool,
     /// True once all of it, the end included, was written.
     pub(crate) complete: bool,
     /// True if it ends with trailers.
     pub(crate) trailers: bool,
+}
+
+impl Answer {
+    /// An answer of which only the head is written.
+    pub(crate) fn begun(status: u16, trailers: bool, at: u64) -> Self {
+        Self { status, length: 0, at, waits: false, complete: false, trailers }
+    }
+
+    /// Bytes of the body were written.
+    pub(crate) fn wrote(&mut self, length: u64, at: u64) {
+        self.length += length;
+        if length > 0 {
+            self.at = at;
+        }
+    }
 }
 
 /// How a request ended for its client.
@@ -172,6 +191,8 @@ pub(crate) struct Ledger {
     received: RefCell<Vec<(u32, Received)>>,
     /// The requests that a client has begun to send, with the time.
     begun: RefCell<Vec<(u32, u64)>>,
+    /// The requests whose bodies HTTP/2 clients have sent to the last byte.
+    uploaded: RefCell<Vec<u32>>,
     /// The requests that found no connection, with the time.
     not_sent: RefCell<Vec<(u32, u64)>>,
     /// The acts of the proxy against the RFCs.
@@ -207,6 +228,16 @@ impl Ledger {
     /// The number of requests that were begun and have not ended for their clients.
     pub(crate) fn open(&self) -> u64 {
         (self.begun.borrow().len() - self.received.borrow().len()) as u64
+    }
+
+    /// Notes that an HTTP/2 client sends the last byte of a request's body.
+    pub(crate) fn uploaded(&self, request: u32) {
+        self.uploaded.borrow_mut().push(request);
+    }
+
+    /// True if an HTTP/2 client has sent the last byte of a request's body.
+    pub(crate) fn has_uploaded(&self, request: u32) -> bool {
+        self.uploaded.borrow().contains(&request)
     }
 
     /// Notes that a client could not send a request: it got no connection.

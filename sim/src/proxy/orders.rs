@@ -50,6 +50,17 @@ impl Orders {
         }
     }
 
+    /// The backend of a connection, and its number there.
+    pub(crate) fn place_of(&self, pool: u64, connection: ConnectionToken) -> Option<(u16, u32)> {
+        let (backend, number, _) = self.connections.get(&(pool, connection))?;
+        Some((*backend, *number))
+    }
+
+    /// The request of a pool in the plan, unless it has ended.
+    pub(crate) fn request_of(&self, pool: u64, request: RequestId) -> Option<u32> {
+        self.requests.get(&(pool, request)).copied()
+    }
+
     /// An order is about to be carried out. Returns the backend, connection and stream of an order
     /// to open a stream, and the request.
     pub(crate) fn taken(&mut self, pool: u64, order: Output) -> Option<((u16, u32, u32), u32)> {

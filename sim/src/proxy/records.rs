@@ -1,16 +1,19 @@
 //! Everything that judges read once a run is over.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use baton::proxy::seams::Signal;
 
 use super::frame_count::FrameCounts;
+use super::frame_log;
 use super::hub::Hub;
 use super::idle::IdleClient;
-use super::network::AtProxy;
+use super::network::{AtProxy, Key};
 use super::races::Race;
 use super::scrapes::Scrape;
 use super::situation::Situations;
+use super::told::Conversation;
 
 /// Things that the proxy has open at a time.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +61,10 @@ pub(crate) struct Records {
     pub(crate) open: [Open; 2],
     /// The frames on the wire until then.
     pub(crate) frames: [FrameCounts; 2],
+    /// The frames on connections that speak HTTP/2; without TLS.
+    pub(crate) wire: BTreeMap<Key, frame_log::Connection>,
+    /// What pools were told.
+    pub(crate) told: Conversation,
     /// How often pools have ordered a reset with NO_ERROR.
     pub(crate) resets_without_error: u64,
     /// The answer of `/pools` at the same time.

@@ -20,6 +20,7 @@ use super::capture::{Capture, Segment};
 use super::cast::Cast;
 use super::exact::{self, sleep};
 use super::frame_count::{FrameCounter, FrameCounts};
+use super::frame_log::FrameLog;
 use super::host::Machine;
 use super::hub::{Hub, Order, Target};
 use super::idle::{Idle, IdleClient};
@@ -117,6 +118,7 @@ struct Scene {
     watch: Option<Rc<Watch>>,
     open: RefCell<[Open; 2]>,
     frames: Rc<FrameCounter>,
+    frame_log: Rc<FrameLog>,
     frames_counted: RefCell<[FrameCounts; 2]>,
     idle_ended_at: RefCell<Vec<(IdleClient, u64)>>,
     state: RefCell<Option<String>>,
@@ -130,6 +132,11 @@ impl Scene {
         let frames = FrameCounter::new();
         let counter = Rc::clone(&frames);
         network.observe(Box::new(move |packet| counter.see(packet)));
+        let frame_log = FrameLog::new();
+        if !hub.plan.wire.tls {
+            let log = Rc::clone(&frame_log);
+            network.observe(Box::new(move |packet| log.see(packet)));
+        }
         if let Some(capture) = capture {
             network.observe(Box::new(move |packet| add(&mut capture.borrow_mut(), packet)));
         }
@@ -159,6 +166,7 @@ impl Scene {
             watch,
             open: RefCell::default(),
             frames,
+            frame_log,
             frames_counted: RefCell::default(),
             idle_ended_at: RefCell::default(),
             state: RefCell::default(),
@@ -379,6 +387,8 @@ impl Scene {
             scrapes: self.scraper.scrapes(),
             open: self.open.take(),
             frames: self.frames_counted.take(),
+            wire: self.frame_log.connections(),
+            told: self.machine.told(),
             resets_without_error: self.pools.resets_without_error(),
             idle_ended_at: self.idle_ended_at.take(),
             pools: self.state.take(),

@@ -52,6 +52,9 @@ impl Traffic {
     /// Sees a packet and shows what it is or completes.
     pub(crate) fn see(&mut self, packet: &Packet<'_>, mut show: impl FnMut(Point, Sight<'_>)) {
         let Packet { at, point, key, direction, .. } = *packet;
+        if point == Point::Read {
+            return;
+        }
         let known = self.connections.entry(key);
         let connection = known.or_insert_with(|| Connection::new(key));
         match (packet.content, point) {
@@ -63,7 +66,7 @@ impl Traffic {
             (Content::Bytes(bytes), Point::Written) => {
                 connection.write(direction, at, bytes, |part| show(point, Sight::Part(part)));
             }
-            (Content::Bytes(bytes), Point::Delivered) => {
+            (Content::Bytes(bytes), _) => {
                 let bytes = bytes.len() as u64;
                 connection.arrive(direction, bytes, |part| show(point, Sight::Part(part)));
             }

@@ -52,7 +52,7 @@ pub struct Facts {
     pub max_streams: Option<u32>,
     /// Last stream identifier and error code of each GOAWAY, in order, until taken.
     pub go_aways: Vec<(u32, u32)>,
-    /// True if any frame arrived since this was last taken.
+    /// True if any part of a frame arrived since this was last taken.
     pub frame_seen: bool,
     /// The highest stream identifier whose HEADERS frame header was written.
     pub sent_through: u32,
@@ -137,7 +137,6 @@ impl Facts {
     fn record(&mut self, seen: Seen<'_>) {
         match seen {
             Seen::Head { kind, flags, stream_id, length } => {
-                self.frame_seen = true;
                 self.account.read(kind, flags, length);
                 if kind == HEADERS {
                     self.block_open_since = Some(self.now);
@@ -313,6 +312,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Http2Wire<Io> {
         let bytes = &buffer.filled()[before..];
         let mut facts = this.facts.borrow_mut();
         facts.now = this.clock.now();
+        // A large frame can take long on a slow path: each part shows that the peer is alive.
+        facts.frame_seen = true;
         let now = facts.now;
         facts.account.at(now);
         let first = this.read.scan(bytes, |seen| facts.record(seen));

@@ -282,6 +282,11 @@ fn bytes(case: &Case<'_>, request: &Request, line: &AccessLine) -> Verdict {
     wrong(fits, id, "request_bytes", line.request_bytes, least..=whole)?;
     let uploaded = !all || line.upload_ms.is_some();
     wrong(uploaded, id, "upload_ms", line.upload_ms, "given: a backend has all of it")?;
+    let cut = request.sent.is_http2()
+        && request.sent.body.is_some()
+        && !case.records.hub.ledger.has_uploaded(id);
+    let fits = !cut || line.upload_ms.is_none();
+    wrong(fits, id, "upload_ms", line.upload_ms, "none: its client has not sent all of it")?;
     let least: u64 = executions().map(|it| it.body.length).sum();
     let most = whole * line.attempts as u64;
     let fits = (least..=most).contains(&line.backend_request_bytes);

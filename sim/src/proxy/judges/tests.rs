@@ -5,6 +5,7 @@ use crate::checker::Invariant;
 use scene::{MILLISECOND, Scene};
 
 mod ends;
+mod facts;
 mod frames;
 mod logs;
 mod messages;

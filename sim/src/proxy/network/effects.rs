@@ -5,7 +5,11 @@ use super::hosts::Reach;
 use super::key::{Host, Key, Side};
 use super::lane::{NEVER, Pieces};
 use super::state::{Event, Id, State};
+use crate::draw::Domain;
 use crate::plan::{Act, Health, Stage, WireEffect};
+
+/// The largest number of full buffers that one body takes.
+const ROUNDS_MAX: u32 = 100;
 
 /// The time after a duration of the plan; never if there is none.
 fn until(now: u64, for_us: Option<u64>) -> u64 {
@@ -118,6 +122,9 @@ impl State {
             Act::StopReading { for_us } => {
                 if let Some(id) = id {
                     self.apply(id, towards_backend, WireEffect::Asleep { for_us });
+                    if let Some(room) = self.narrow_room(key) {
+                        self.apply(id, towards_backend, WireEffect::Room(room));
+                    }
                 }
             }
             Act::FailDial { stage: Stage::Tcp } => self.change_dial(id, |dial| dial.fails = true),
@@ -127,6 +134,20 @@ impl State {
             _ => return false,
         }
         true
+    }
+
+    /// The room at a backend that stops reading, if there is little: then what the proxy writes
+    /// waits in the proxy.
+    fn narrow_room(&self, key: Key) -> Option<u32> {
+        let draw = |ordinal, least, most| {
+            let draws = self.hub.draws;
+            draws.between(Domain::NarrowReceivers, key.entity(), ordinal, least, most)
+        };
+        if draw(0, 0, 1) == 0 {
+            return None;
+        }
+        let most = self.hub.plan.requests.iter().map(|request| request.wire.body_bytes).max();
+        Some((draw(1, 1, 100) as u32).max(most.unwrap_or(0) / ROUNDS_MAX))
     }
 
     fn change_dial(&mut self, id: Option<Id>, change: impl FnOnce(&mut super::connection::Dial)) {

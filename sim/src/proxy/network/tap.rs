@@ -12,6 +12,8 @@ pub(crate) enum Point {
     Written,
     /// The system of the other end has received it.
     Delivered,
+    /// The proxy has read it, without TLS.
+    Read,
     /// A peer has written or read it over TLS: these are the bytes themselves, not the encrypted
     /// ones, which are shown as well.
     Decrypted,

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::ReadBuf;
 
-use super::key::Side;
+use super::key::{Host, Side};
 use super::lane::{Acknowledgement, Load, NEVER, Pieces, Segment, register};
 use super::state::{Event, Id, State, show};
 use super::tap::{Content, Point};
@@ -281,9 +281,17 @@ impl State {
         }
         let count = lane.unread().min(buffer.remaining() as u64);
         if count > 0 {
-            buffer.put_slice(lane.bytes(lane.read, lane.read + count));
+            let sequence = lane.read;
+            buffer.put_slice(lane.bytes(sequence, sequence + count));
+            let gone = end.gone;
+            if end.host == Host::Proxy && lane.records.is_none() {
+                let lane = &connection.lanes[side.other() as usize];
+                let read = Content::Bytes(lane.bytes(sequence, sequence + count));
+                show(&mut self.tap, connection, now, side.other(), Point::Read, sequence, read);
+            }
+            let lane = &mut connection.lanes[side.other() as usize];
             lane.consume(count);
-            if lane.has_news() && !end.gone {
+            if lane.has_news() && !gone {
                 self.acknowledge(id, side.other());
             }
             return Poll::Ready(Ok(()));

@@ -33,7 +33,14 @@ pub(crate) enum Choice {
     EmptyData = 5,
     /// Trailers come later than the last byte takes to arrive.
     TrailersLate = 20,
+    /// The frames in which the pieces of the body are written.
+    Crumbs = 32,
 }
+
+/// The least bytes of a body that is written in very many frames, and their number: more than the
+/// empty ones that the proxy tolerates.
+const CRUMBLED_BYTES: u64 = 700;
+const CRUMBS: u64 = 700;
 
 /// A request at a backend.
 pub(crate) struct Exchange {
@@ -246,16 +253,26 @@ impl Exchange {
     /// The final head was written.
     pub(crate) fn wrote_head(&self, status: u16, trailers: bool) {
         self.head_written.set(true);
-        let answer = Answer { status, length: 0, complete: false, trailers };
+        let answer = Answer::begun(status, trailers, self.service.hub.now());
         self.update(|execution| execution.answer = Some(answer));
         self.reached(Moment::Answered);
     }
 
     /// Part of the body was written.
     pub(crate) fn wrote(&self, length: u64) {
+        let now = self.service.hub.now();
         self.update(|execution| {
             if let Some(answer) = &mut execution.answer {
-                answer.length += length;
+                answer.wrote(length, now);
+            }
+        });
+    }
+
+    /// The next part of the body waits for a window, or no longer does.
+    pub(crate) fn waits(&self, waits: bool) {
+        self.update(|execution| {
+            if let Some(answer) = &mut execution.answer {
+                answer.waits = waits;
             }
         });
     }
@@ -277,6 +294,16 @@ impl Exchange {
     /// True with a chance of one in `of`.
     pub(crate) fn chance(&self, choice: Choice, ordinal: u64, of: u64) -> bool {
         self.draw(choice as u64 + ordinal, 0, of - 1) == 0
+    }
+
+    /// The largest payload of the frames in which a piece of a body is written: sometimes a piece
+    /// is two frames, and rarely a body is very many.
+    pub(crate) fn crumb(&self, body: u64, piece: usize) -> usize {
+        match self.draw(Choice::Crumbs as u64, 0, 127) {
+            0..=1 if body >= CRUMBLED_BYTES => (body / CRUMBS) as usize,
+            2..=33 => piece.div_ceil(2).max(1),
+            _ => usize::MAX,
+        }
     }
 
     fn time(&self, choice: Choice, span: Span) -> Duration {

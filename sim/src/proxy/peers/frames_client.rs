@@ -20,9 +20,10 @@ use self::habits::{Habits, Manner};
 use super::arrivals::Arrivals;
 use super::frames::{Fields, kind};
 use super::sending::{
-    AUTHORITY, CONNECTIONS, Patience, Upload, is_of, method, pause_before_trailers, scheme,
+    AUTHORITY, CONNECTIONS, Patience, Upload, cancel_code, is_of, method, pause_before_trailers,
+    scheme,
 };
-use crate::plan::{Act, Code, Moment, RequestPlan, When};
+use crate::plan::{Act, Moment, RequestPlan, When};
 use crate::proxy::hub::{Hub, Target};
 use crate::proxy::ledger::{self, End};
 
@@ -141,7 +142,7 @@ where
             let mut state = connection.state.borrow_mut();
             if state.arrivals.conduct.is_open(stream) {
                 state.arrivals.conduct.reset(stream);
-                state.writer.reset(stream, Code::Cancel.number());
+                state.writer.reset(stream, cancel_code(hub.draws, plan.id).number());
             }
             drop(state);
             connection.send(None);
@@ -273,6 +274,7 @@ where
         let end_apart = upload.ends_apart(&self.hub.draws);
         let started = self.hub.now();
         let mut sent = 0;
+        upload.note(&self.hub.ledger, sent);
         for (after, end) in upload.schedule() {
             let elapsed = Duration::from_nanos(self.hub.now() - started);
             sleep(after.saturating_sub(elapsed)).await;
@@ -282,8 +284,18 @@ where
                 let Some(room) = room else { return };
                 let part = upload.part(sent, end.min(sent + room as u64));
                 sent += part.len() as u64;
+                upload.note(&self.hub.ledger, sent);
                 let last = sent == upload.bytes && !upload.trailers && !end_apart;
-                connection.state.borrow_mut().data(stream, &part, manner.padding, last);
+                let crumb = manner.crumb(upload.bytes, part.len());
+                let padding = manner.padding.filter(|_| part.len() <= crumb);
+                let mut state = connection.state.borrow_mut();
+                let mut rest = &part[..];
+                while !rest.is_empty() {
+                    let (frame, others) = rest.split_at(crumb.min(rest.len()));
+                    state.data(stream, frame, padding, last && others.is_empty());
+                    rest = others;
+                }
+                drop(state);
                 connection.send(manner.pause);
             }
             if upload.crosses_half(from, end) {

@@ -21,7 +21,8 @@ use tokio::time::{sleep, timeout};
 
 use super::arrivals::Arrivals;
 use super::sending::{
-    AUTHORITY, CONNECTIONS, Patience, Upload, is_of, method, pause_before_trailers, scheme,
+    AUTHORITY, CONNECTIONS, Patience, Upload, cancel_code, is_of, method, pause_before_trailers,
+    scheme,
 };
 use super::tap::{Tap, Tapped};
 use crate::draw::Domain;
@@ -128,7 +129,7 @@ where
             if !ended {
                 hub.ledger.end(plan.id, tap.borrow().arrivals.received(stream, true));
             }
-            upload.send_reset(Reason::CANCEL);
+            upload.send_reset(Reason::from(cancel_code(hub.draws, plan.id).number()));
         }
     }
 
@@ -247,6 +248,7 @@ where
         let end_apart = upload.ends_apart(&self.hub.draws);
         let started = self.hub.now();
         let mut sent = 0;
+        upload.note(&self.hub.ledger, sent);
         for (after, end) in upload.schedule() {
             let elapsed = Duration::from_nanos(self.hub.now() - started);
             sleep(after.saturating_sub(elapsed)).await;
@@ -256,6 +258,7 @@ where
                 let Some(room) = capacity(stream, wanted as usize).await else { return };
                 let part = upload.part(sent, sent + wanted.min(room as u64));
                 sent += part.len() as u64;
+                upload.note(&self.hub.ledger, sent);
                 let last = sent == upload.bytes && trailers.is_none() && !end_apart;
                 if stream.send_data(part, last).is_err() {
                     return;

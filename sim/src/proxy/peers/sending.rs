@@ -9,10 +9,10 @@ use tokio::time::sleep;
 
 use super::frames::Fields;
 use crate::draw::{Domain, Draws};
-use crate::plan::{Plan, RequestPlan};
+use crate::plan::{Code, Plan, RequestPlan};
 use crate::proxy::content::Body;
 use crate::proxy::hub::Hub;
-use crate::proxy::ledger::{self, TRAILER};
+use crate::proxy::ledger::{self, Ledger, TRAILER};
 
 /// The authority of every request.
 pub(crate) const AUTHORITY: &str = "front.test";
@@ -36,6 +36,16 @@ pub(crate) fn method(plan: &RequestPlan) -> &'static str {
         (true, None) => "GET",
         (true, Some(_)) => "PUT",
         (false, _) => "POST",
+    }
+}
+
+/// The code with which a client takes a request back. NO_ERROR and others are no less an end than
+/// CANCEL (RFC 9113, 5.4.2).
+pub(crate) fn cancel_code(draws: Draws, request: u32) -> Code {
+    match draws.between(Domain::ClientRequests, request.into(), 9, 0, 4) {
+        0 | 1 => Code::NoError,
+        2 => Code::Internal,
+        _ => Code::Cancel,
     }
 }
 
@@ -81,6 +91,13 @@ impl Upload {
     pub(crate) fn crosses_half(&self, before: u64, after: u64) -> bool {
         let half = self.bytes.div_ceil(2);
         (before < half && after >= half) || self.bytes == 0
+    }
+
+    /// So many bytes are sent, or are about to be: notes it if they are all.
+    pub(crate) fn note(&self, ledger: &Ledger, sent: u64) {
+        if sent == self.bytes {
+            ledger.uploaded(self.request);
+        }
     }
 
     /// The bytes from one place to another.

@@ -7,6 +7,8 @@
 //! | 3 | POST from an HTTP/2 client: 503 after the queue timeout |
 //! | 4 | GET from the HTTP/2 client, which cancels it |
 
+use std::collections::BTreeMap;
+
 use baton::proxy::seams::Signal;
 use serde_json::{Value, json};
 
@@ -17,14 +19,16 @@ use crate::plan::{
 };
 use crate::proxy::content::{Body, Seen};
 use crate::proxy::frame_count::{Counted, FrameCounts, Kind, Peer};
+use crate::proxy::frame_log::Connection;
 use crate::proxy::hub::Hub;
 use crate::proxy::idle::IdleClient;
 use crate::proxy::ledger::{Answer, Dial, DialEnd, End, Execution, Received, trailer};
-use crate::proxy::network::AtProxy;
+use crate::proxy::network::{AtProxy, Key};
 use crate::proxy::races::Race;
 use crate::proxy::records::{Open, Records, Withdrawn};
 use crate::proxy::settings::LISTENER;
 use crate::proxy::situation::Situations;
+use crate::proxy::told::Conversation;
 
 pub(super) const MILLISECOND: u64 = 1_000_000;
 pub(super) const SECOND: u64 = 1_000 * MILLISECOND;
@@ -53,6 +57,8 @@ pub(super) struct Scene {
     pub(super) recovered: Option<bool>,
     pub(super) open: [Open; 2],
     pub(super) frames: [FrameCounts; 2],
+    pub(super) wire: BTreeMap<Key, Connection>,
+    pub(super) told: Conversation,
     pub(super) at_proxy: AtProxy,
     pub(super) idle_ended_at: Vec<(IdleClient, u64)>,
     pub(super) withdrawn: Vec<Withdrawn>,
@@ -83,6 +89,8 @@ impl Scene {
             recovered: Some(true),
             open: [0, 1].map(|more| Open { clients: 4 + more, backends: 1, tasks: Vec::new() }),
             frames: [(); 2].map(|()| frames()),
+            wire: BTreeMap::new(),
+            told: Conversation::default(),
             at_proxy: AtProxy::default(),
             idle_ended_at: Vec::new(),
             withdrawn: Vec::new(),
@@ -158,6 +166,8 @@ impl Scene {
             scrapes: Vec::new(),
             open: self.open.clone(),
             frames: self.frames.clone(),
+            wire: self.wire.clone(),
+            told: self.told.clone(),
             resets_without_error: 0,
             pools: Some(self.pools.to_owned()),
             ended_in_time: self.ended_in_time,
@@ -287,7 +297,8 @@ fn ends() -> Vec<(u32, Received)> {
 }
 
 fn executions() -> Vec<Execution> {
-    let answer = Answer { status: 200, length: 300, complete: true, trailers: false };
+    let mut answer = Answer::begun(200, false, SECOND);
+    (answer.length, answer.complete) = (300, true);
     let first = Execution {
         request: 1,
         backend: 0,

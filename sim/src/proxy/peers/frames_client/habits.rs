@@ -11,6 +11,10 @@ const UNKNOWN_SETTING: u16 = 0x0a0a;
 /// Windows of a stream that are announced.
 const WINDOWS: [u32; 8] = [65_535, 65_535, 1 << 20, 20_000, 1_000, 10, 1, 0];
 
+/// The frames of a body that is written in very many: more than the empty ones that the proxy
+/// tolerates.
+const CRUMBS: u64 = 150;
+
 /// The habits of one connection.
 #[derive(Clone, Debug)]
 pub(super) struct Habits {
@@ -112,6 +116,8 @@ pub(super) struct Manner {
     /// A PING after the head.
     pub(super) ping: Option<[u8; 8]>,
     pub(super) granting: Granting,
+    /// How the pieces of the body are cut into frames.
+    cut: u64,
 }
 
 impl Manner {
@@ -134,6 +140,17 @@ impl Manner {
             settings: draws.chance(25).then(|| change(draws)),
             ping: draws.chance(25).then(|| draws.below(u64::MAX).to_be_bytes()),
             granting: draws.pick(&[Granting::AtOnce, Granting::ByteByByte, Granting::Late]),
+            cut: draws.below(128),
+        }
+    }
+
+    /// The largest payload of the frames in which a part of a body is written: sometimes a part is
+    /// two frames, and rarely a body is very many.
+    pub(super) fn crumb(&self, body: u64, part: usize) -> usize {
+        match self.cut {
+            0..=3 if body >= CRUMBS => (body / CRUMBS) as usize,
+            4..=35 => part.div_ceil(2),
+            _ => usize::MAX,
         }
     }
 }

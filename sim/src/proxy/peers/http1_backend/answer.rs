@@ -64,12 +64,7 @@ impl Answering<'_> {
             write(writer, "HTTP/1.1 103 Early Hints\r\nlink: </hint>\r\n\r\n").await?;
         }
         let format = self.format();
-        let answer = Answer {
-            status: format.status,
-            length: 0,
-            complete: false,
-            trailers: format.trailer.is_some(),
-        };
+        let answer = Answer::begun(format.status, format.trailer.is_some(), state.hub.now());
         state.hub.ledger.update(self.execution, |execution| execution.answer = Some(answer));
         write(writer, &self.head(&format)).await?;
         if self.ends_with_head(&format) {
@@ -167,8 +162,9 @@ impl Answering<'_> {
     }
 
     fn note_written(&self, bytes: u64) {
-        self.state.hub.ledger.update(self.execution, |execution| {
-            execution.answer.as_mut().expect("its head was written").length += bytes;
+        let hub = &self.state.hub;
+        hub.ledger.update(self.execution, |execution| {
+            execution.answer.as_mut().expect("its head was written").wrote(bytes, hub.now());
         });
     }
 

@@ -13,10 +13,11 @@ use crate::proxy::peers::pace::{Gone, Sink, write_body};
 
 /// Works on a request and writes the answer.
 pub(crate) async fn answer(session: Rc<Session>, id: u32, exchange: Rc<Exchange>) {
-    let mut stream = AnswerStream { session: &session, id };
+    let mut stream = AnswerStream { session: &session, id, exchange: &exchange, length: 0 };
     sleep(exchange.work()).await;
     stream.goes_on().await;
     let Some(script) = exchange.script() else { return };
+    stream.length = script.length;
     for informational in &script.informational {
         session.send_head(id, informational, false, false);
     }
@@ -44,6 +45,9 @@ pub(crate) async fn answer(session: Rc<Session>, id: u32, exchange: Rc<Exchange>
 struct AnswerStream<'a> {
     session: &'a Session,
     id: u32,
+    exchange: &'a Exchange,
+    /// Bytes of the body.
+    length: u64,
 }
 
 impl AnswerStream<'_> {
@@ -71,16 +75,19 @@ impl Sink for AnswerStream<'_> {
     }
 
     async fn data(&mut self, data: Bytes, end: bool) -> Result<(), Gone> {
+        let crumb = self.exchange.crumb(self.length, data.len());
         let mut rest = data;
         loop {
             let changed = self.session.changed.notified();
             let room = self.session.room(self.id).min(rest.len());
             if room == 0 && !rest.is_empty() {
+                self.exchange.waits(true);
                 changed.await;
+                self.exchange.waits(false);
                 continue;
             }
             let piece = rest.split_to(room);
-            self.session.send_data(self.id, &piece, end && rest.is_empty());
+            self.session.send_data(self.id, &piece, end && rest.is_empty(), crumb);
             if rest.is_empty() {
                 return Ok(());
             }

@@ -166,11 +166,19 @@ impl Session {
         self.ends(id, end);
     }
 
-    /// Sends one DATA frame, for which there is room.
-    pub(crate) fn send_data(&self, id: u32, data: &[u8], end: bool) {
+    /// Sends DATA, for which there is room, in frames with payloads of at most `crumb` bytes.
+    pub(crate) fn send_data(&self, id: u32, data: &[u8], end: bool, crumb: usize) {
         let receipt = self.receipt(id, Written::Data { length: data.len() as u64, end });
         self.conduct.borrow_mut().sent_data(id, data.len());
-        self.write(receipt, |writer| writer.data(id, data, end));
+        self.write(receipt, |writer| {
+            let mut rest = data;
+            while rest.len() > crumb {
+                let (first, others) = rest.split_at(crumb);
+                writer.data(id, first, false);
+                rest = others;
+            }
+            writer.data(id, rest, end);
+        });
         self.ends(id, end);
     }
 

@@ -1,0 +1,168 @@
+//! What pools learn of connections to backends against the wire: they decide by it. And what the
+//! wire itself shows: PINGs, and resets of streams that have ended.
+
+use baton::pool::StreamFailure;
+
+use super::case::Case;
+use crate::checker::{Invariant, Verdict, require};
+use crate::plan::Code;
+use crate::plan::Direction::{In, Out};
+use crate::proxy::frame_log::{Connection, Sign};
+use crate::proxy::network::Key;
+use crate::proxy::told::Told;
+
+/// Judges every connection that speaks HTTP/2 without TLS.
+pub(super) fn judge(case: &Case<'_>) -> Verdict {
+    for ((backend, number), told) in &case.records.told.told {
+        let Some(wire) = case.records.wire.get(&Key::Backend(*backend, *number)) else { continue };
+        let at = |wanted: fn(&Told) -> bool| {
+            told.iter().find(|(_, told)| wanted(told)).map_or(u64::MAX, |(at, _)| *at)
+        };
+        let up = at(|told| matches!(told, Told::Connected(_)));
+        let closed = at(|told| *told == Told::Closed);
+        let name = format!("connection {number} of backend {backend}");
+        let subject = Subject { name, wire, told, up, closed };
+        subject.pings()?;
+        subject.go_aways()?;
+        subject.limits()?;
+        for (at, told) in told {
+            match *told {
+                Told::Failed { stream, failure } => subject.failure(*at, stream, failure)?,
+                Told::ResetSent(stream) => subject.reset(*at, stream)?,
+                _ => {}
+            }
+        }
+    }
+    case.records.wire.iter().try_for_each(|(key, wire)| ended_streams(*key, wire))
+}
+
+/// A connection to a backend.
+struct Subject<'a> {
+    name: String,
+    wire: &'a Connection,
+    told: &'a [(u64, Told)],
+    /// When the pool learned that it is up, and that it is closed; the end of time if never.
+    up: u64,
+    closed: u64,
+}
+
+impl Subject<'_> {
+    /// `timeouts.silence`: a connection on which frames arrive is alive and gets no PING.
+    fn pings(&self) -> Verdict {
+        for (at, told) in self.told {
+            let Told::Ping { silence } = told else { continue };
+            let before = self.wire.read_at.partition_point(|read| read < at);
+            let Some(read) = before.checked_sub(1).map(|last| self.wire.read_at[last]) else {
+                continue;
+            };
+            let silent = at - read;
+            require(u128::from(silent) >= silence.as_nanos(), Invariant::PingBudget, || {
+                let name = &self.name;
+                format!("{name}: PING {silent} ns after a frame, expected silence of {silence:?}")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// True if the pool is told at once what the proxy reads now.
+    fn is_up(&self, at: u64) -> bool {
+        self.up < at && at <= self.closed
+    }
+
+    /// Every GOAWAY decides about streams (RFC 9113, 6.8).
+    fn go_aways(&self) -> Verdict {
+        for (at, sign) in self.wire.signs(In).filter(|(at, _)| self.is_up(*at)) {
+            let Sign::GoAway { last, code } = sign else { continue };
+            let known = self.told.contains(&(at, Told::GoAway { last, code }));
+            require(known, Invariant::GoAway, || {
+                let name = &self.name;
+                format!("{name}: GOAWAY {last} was read at {at} ns, and the pool did not learn it")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// SETTINGS may change the number of streams at any time (RFC 9113, 5.1.2 and 6.5).
+    fn limits(&self) -> Verdict {
+        let limits = self.wire.signs(In).filter_map(|(at, sign)| match sign {
+            Sign::Streams(streams) if self.is_up(at) => Some((at, streams)),
+            _ => None,
+        });
+        let limits: Vec<(u64, u32)> = limits.collect();
+        for (place, (at, streams)) in limits.iter().enumerate() {
+            if limits.get(place + 1).is_some_and(|(next, _)| next == at) {
+                // Another one was read at the same time.
+                continue;
+            }
+            let known = self.told.iter().rev().find_map(|(time, told)| match told {
+                Told::Streams(streams) if time <= at => Some(*streams),
+                Told::Connected(streams) if time <= at => *streams,
+                _ => None,
+            });
+            require(known == Some(*streams), Invariant::Limits, || {
+                let name = &self.name;
+                format!("{name}: SETTINGS allow {streams} streams, and the pool learned {known:?}")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The reason of a failed attempt is the one that the backend gave, if it gave one: it decides
+    /// about a further attempt.
+    fn failure(&self, at: u64, stream: u32, failure: StreamFailure) -> Verdict {
+        let read = || self.wire.signs(In).take_while(|(read, _)| *read <= at);
+        let reset = read().find_map(|(_, sign)| match sign {
+            Sign::Reset { stream: of, code } if of == stream => Some(code),
+            _ => None,
+        });
+        let disowned =
+            read().any(|(_, sign)| matches!(sign, Sign::GoAway { last, .. } if last < stream));
+        let written = self.wire.first(Out, |sign| sign == Sign::Headers(stream));
+        let fits = match failure {
+            StreamFailure::NotSent => written.is_none_or(|written| written > at),
+            StreamFailure::Reset { code } => reset == Some(code),
+            StreamFailure::Unprocessed => disowned,
+            StreamFailure::ConnectionLost => reset.is_none() && !disowned,
+            StreamFailure::Malformed => true,
+        };
+        require(fits, Invariant::TruthfulOutcome, || {
+            let (name, go_away) = (&self.name, if disowned { "a GOAWAY" } else { "no GOAWAY" });
+            format!("{name}, stream {stream}: {failure:?} after reset {reset:?} and {go_away}")
+        })
+    }
+
+    /// A stream counts for the backend until its end, or until its reset is on the wire (RFC 9113,
+    /// 5.1.2).
+    fn reset(&self, at: u64, stream: u32) -> Verdict {
+        let until = |time: Option<u64>| time.is_some_and(|time| time <= at);
+        let ended = |direction| until(self.wire.first(direction, |it| it == Sign::End(stream)));
+        let reset = |direction| {
+            let is = |sign| matches!(sign, Sign::Reset { stream: of, .. } if of == stream);
+            until(self.wire.first(direction, is))
+        };
+        let disowned =
+            self.wire.first(In, |sign| matches!(sign, Sign::GoAway { last, .. } if last < stream));
+        let begun = until(self.wire.first(Out, |sign| sign == Sign::Headers(stream)));
+        let over = reset(In) || reset(Out) || ended(In) && ended(Out) || until(disowned);
+        require(!begun || over || self.closed <= at, Invariant::Limits, || {
+            let name = &self.name;
+            format!("{name}, stream {stream}: its reset counts as sent, but is not on the wire")
+        })
+    }
+}
+
+/// RFC 9113, 5.1: nothing is sent on a stream that has ended in both directions. A proxy that
+/// resets it has not understood what it read.
+fn ended_streams(key: Key, wire: &Connection) -> Verdict {
+    for (at, sign) in wire.signs(Out) {
+        let Sign::Reset { stream, code } = sign else { continue };
+        let end = |direction| wire.first(direction, |sign| sign == Sign::End(stream));
+        let ended = end(In).is_some_and(|end| end < at) && end(Out).is_some_and(|end| end <= at);
+        // A response without the rest of its request was decided on before (RFC 9113, 8.1).
+        let early = code == Code::NoError.number();
+        require(!ended || early, Invariant::Protocol, || {
+            format!("{key:?}, stream {stream}: reset with code {code} although it had ended")
+        })?;
+    }
+    Ok(())
+}

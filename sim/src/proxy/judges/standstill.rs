@@ -1,0 +1,62 @@
+//! Responses that were cut because they stood still (`timeouts.response_stall`).
+
+use super::case::{Case, Request};
+use crate::checker::{Invariant, Verdict, require};
+use crate::plan::{Act, When, WireEffect};
+use crate::proxy::ledger::Execution;
+use crate::proxy::told::Stalled;
+
+/// Judges every such response.
+pub(super) fn judge(case: &Case<'_>) -> Verdict {
+    for stalled in &case.records.told.stalled {
+        let Some(request) = case.requests.get(&stalled.request) else { continue };
+        let received = request.end();
+        let named = received.and_then(|received| received.execution);
+        let execution = named.and_then(|number| case.executions.get(number as usize));
+        if let Some(execution) = execution {
+            one(case, request, stalled, execution)?;
+        }
+    }
+    Ok(())
+}
+
+fn one(case: &Case<'_>, request: &Request, stalled: &Stalled, execution: &Execution) -> Verdict {
+    let Some(answer) = execution.answer else { return Ok(()) };
+    let received = request.end().map_or(0, |received| received.body.length);
+    if received != answer.length || received == 0 || answer.at > stalled.at {
+        return Ok(());
+    }
+    // The client has all that was written, so all of it passed, and the last of it after it was
+    // written.
+    let (id, still) = (request.id, stalled.at - answer.at);
+    let Stalled { at, after, .. } = *stalled;
+    require(u128::from(still) >= after.as_nanos(), Invariant::Timers, || {
+        format!("request {id}: cut for standing still, {still} ns after it went on")
+    })?;
+    let held_back = !case.plan.is_patient() || may_be_held_back(case, execution.backend, at);
+    require(!answer.waits || held_back, Invariant::FaithfulResponse, || {
+        format!("request {id}: cut after {received} bytes, for which the proxy gave no room again")
+    })
+}
+
+/// True if the room that the proxy gives to a backend may not have arrived there.
+fn may_be_held_back(case: &Case<'_>, backend: u16, until: u64) -> bool {
+    case.injected.iter().any(|(at, when, act)| {
+        let elsewhere = match when {
+            When::Client { .. } | When::AtClient { .. } => true,
+            When::Connected { backend: hit, .. } | When::Stream { backend: hit, .. } => {
+                *hit != backend
+            }
+            _ => false,
+        };
+        let holds = match act {
+            Act::Wire { effect, .. } => !matches!(
+                effect,
+                WireEffect::Pieces(_) | WireEffect::PiecesAtFrames | WireEffect::NoCloseNotify
+            ),
+            Act::StopReading { .. } => true,
+            _ => false,
+        };
+        holds && !elsewhere && *at <= until
+    })
+}

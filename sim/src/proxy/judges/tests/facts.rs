@@ -1,0 +1,158 @@
+//! Rules about what pools learn, against the wire.
+
+use std::time::Duration;
+
+use baton::pool::StreamFailure;
+
+use super::scene::{SECOND, Scene};
+use super::{all_are_allowed, all_are_found};
+use crate::checker::Invariant::{
+    FaithfulResponse, GoAway, Limits, PingBudget, Protocol, Timers, TruthfulOutcome,
+};
+use crate::plan::Direction::{self, In, Out};
+use crate::plan::{Act, When, WireEffect};
+use crate::proxy::frame_log::{Connection, Sign};
+use crate::proxy::network::Key;
+use crate::proxy::told::{Stalled, Told};
+
+/// Another connection to the first backend, up at 1, with these signs and facts.
+fn connection(scene: &mut Scene, signs: &[(u64, Direction, Sign)], told: &[(u64, Told)]) {
+    let read_at = signs.iter().filter(|sign| sign.1 == In).map(|sign| sign.0).collect();
+    let log = Connection { signs: signs.to_vec(), read_at };
+    let number = scene.wire.len() as u32 + 1;
+    scene.wire.insert(Key::Backend(0, number), log);
+    let told = [&[(1, Told::Connected(Some(9)))], told].concat();
+    scene.told.told.insert((0, number), told);
+}
+
+const LIMIT: (u64, Direction, Sign) = (5, In, Sign::Streams(2));
+const OPENED: (u64, Direction, Sign) = (4, Out, Sign::Headers(3));
+const GO_AWAY: (u64, Direction, Sign) = (6, In, Sign::GoAway { last: 1, code: 0 });
+const REFUSED: (u64, Direction, Sign) = (6, In, Sign::Reset { stream: 3, code: 7 });
+const RESET: (u64, Direction, Sign) = (9, Out, Sign::Reset { stream: 3, code: 8 });
+const GONE_AWAY: (u64, Told) = (6, Told::GoAway { last: 1, code: 0 });
+
+fn ping(after: u64) -> (u64, Told) {
+    (5 + after, Told::Ping { silence: Duration::from_nanos(10) })
+}
+
+fn failed(failure: StreamFailure) -> (u64, Told) {
+    (8, Told::Failed { stream: 3, failure })
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn pools_learn_what_is_read() {
+    all_are_found(&[
+        (PingBudget, "PING 9 ns after a frame", |scene| {
+            connection(scene, &[LIMIT], &[(5, Told::Streams(2)), ping(9)]);
+        }),
+        (GoAway, "GOAWAY 1 was read at 6 ns", |scene| {
+            connection(scene, &[GO_AWAY], &[(6, Told::Closed)]);
+        }),
+        (Limits, "allow 2 streams, and the pool learned Some(9)", |scene| {
+            connection(scene, &[LIMIT], &[(7, Told::Streams(2))]);
+        }),
+        (Limits, "allow 3 streams, and the pool learned Some(2)", |scene| {
+            let next = (5, In, Sign::Streams(3));
+            connection(scene, &[LIMIT, next], &[(5, Told::Streams(2))]);
+        }),
+        (TruthfulOutcome, "ConnectionLost after reset Some(7)", |scene| {
+            connection(scene, &[OPENED, REFUSED], &[failed(StreamFailure::ConnectionLost)]);
+        }),
+        (TruthfulOutcome, "ConnectionLost after reset None and a GOAWAY", |scene| {
+            let told = [GONE_AWAY, failed(StreamFailure::ConnectionLost)];
+            connection(scene, &[OPENED, GO_AWAY], &told);
+        }),
+        (TruthfulOutcome, "Unprocessed after reset None and no GOAWAY", |scene| {
+            connection(scene, &[OPENED], &[failed(StreamFailure::Unprocessed)]);
+        }),
+        (TruthfulOutcome, "NotSent", |scene| {
+            connection(scene, &[OPENED], &[failed(StreamFailure::NotSent)]);
+        }),
+        (TruthfulOutcome, "Reset { code: 8 } after reset Some(7)", |scene| {
+            let failure = StreamFailure::Reset { code: 8 };
+            connection(scene, &[OPENED, REFUSED], &[failed(failure)]);
+        }),
+        (Limits, "counts as sent, but is not on the wire", |scene| {
+            connection(scene, &[OPENED, RESET], &[(8, Told::ResetSent(3))]);
+        }),
+        (Protocol, "reset with code 8 although it had ended", |scene| {
+            let (up, down) = ((5, Out, Sign::End(3)), (7, In, Sign::End(3)));
+            connection(scene, &[OPENED, up, down, RESET], &[]);
+        }),
+    ]);
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn what_pools_cannot_know_is_not_asked_of_them() {
+    all_are_allowed(&[
+        ("a PING after silence", |scene| {
+            connection(scene, &[LIMIT], &[(5, Told::Streams(2)), ping(10)]);
+        }),
+        ("frames before it is up", |scene| {
+            let before = [(1, In, Sign::Streams(2)), (1, In, Sign::GoAway { last: 1, code: 0 })];
+            connection(scene, &before, &[]);
+        }),
+        ("frames behind the end", |scene| {
+            connection(scene, &[LIMIT, GO_AWAY], &[(4, Told::Closed)]);
+        }),
+        ("each failure has its reason", |scene| {
+            let reset = failed(StreamFailure::Reset { code: 7 });
+            connection(scene, &[OPENED, REFUSED], &[reset, (9, Told::Closed)]);
+            connection(scene, &[OPENED, GO_AWAY], &[GONE_AWAY, failed(StreamFailure::Unprocessed)]);
+            connection(scene, &[OPENED], &[failed(StreamFailure::ConnectionLost)]);
+            connection(scene, &[RESET], &[failed(StreamFailure::NotSent)]);
+        }),
+        ("a reset that is written, or of a stream that is over, or was never written", |scene| {
+            connection(scene, &[OPENED, RESET], &[(9, Told::ResetSent(3))]);
+            connection(scene, &[OPENED, REFUSED], &[(7, Told::ResetSent(3))]);
+            connection(scene, &[], &[(7, Told::ResetSent(3))]);
+            connection(scene, &[OPENED], &[(7, Told::ResetSent(3)), (7, Told::Closed)]);
+        }),
+        ("a reset that crosses the end", |scene| {
+            let (up, down) = ((5, Out, Sign::End(3)), (9, In, Sign::End(3)));
+            connection(scene, &[OPENED, up, RESET, down], &[]);
+        }),
+    ]);
+}
+
+/// The answer to the first request, all of which its client has, was cut this long after it went
+/// on.
+fn cut(scene: &mut Scene, still: Duration, waits: bool) {
+    let answer = scene.executions[0].answer.as_mut().expect("it answered");
+    (answer.complete, answer.waits) = (false, waits);
+    let at = answer.at + still.as_nanos() as u64;
+    scene.told.stalled.push(Stalled { at, request: 1, after: Duration::from_secs(2) });
+    scene.end(1).end = crate::proxy::ledger::End::Broken;
+    let line = scene.line(1);
+    (line["outcome"], line["ended_by"]) = ("cut_short".into(), "proxy".into());
+    let changed = scene.metrics.iter_mut().find(|(series, _)| {
+        series.contains("outcome=\"completed\"") && series.contains("10.1.0.0")
+    });
+    let series = &mut changed.expect("it is counted").0;
+    *series = series.replace("completed", "cut_short");
+}
+
+#[tokio::test(flavor = "local", start_paused = true)]
+async fn only_what_stands_still_is_cut() {
+    all_are_found(&[
+        (Timers, "1999999999 ns after it went on", |scene| {
+            cut(scene, Duration::from_nanos(2 * SECOND - 1), false);
+        }),
+        (FaithfulResponse, "for which the proxy gave no room", |scene| {
+            cut(scene, Duration::from_secs(2), true);
+        }),
+    ]);
+    all_are_allowed(&[
+        ("it stood still", |scene| cut(scene, Duration::from_secs(2), false)),
+        ("the network may have lost the room", |scene| {
+            cut(scene, Duration::from_secs(2), true);
+            let effect = WireEffect::Vanish;
+            scene.inject(When::Start, Act::Wire { direction: Direction::Out, effect });
+        }),
+        ("the client had not all of it", |scene| {
+            cut(scene, Duration::from_secs(1), false);
+            scene.end(1).body.length = 299;
+        }),
+    ]);
+}

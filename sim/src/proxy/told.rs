@@ -1,0 +1,141 @@
+//! What pools learn and order about connections to backends, by the names of the plan: the contract
+//! of these facts (`src/pool/input.rs`) is judged against the wire.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use baton::pool::{Handled, Input, Outcome, Output, Pool, StreamFailure, StreamToken};
+
+use super::orders::Orders;
+
+/// A fact or an order about a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// The dial is done, and the backend allows so many streams, if that is known.
+    Connected(Option<u32>),
+    /// The number of streams that the backend allows has changed.
+    Streams(u32),
+    /// The backend has sent GOAWAY.
+    GoAway { last: u32, code: u32 },
+    /// The attempt on the stream with this identifier failed.
+    Failed { stream: u32, failure: StreamFailure },
+    /// The reset of the stream is on the wire, or needs not be.
+    ResetSent(u32),
+    /// The connection is closed.
+    Closed,
+    /// The order to send PING, and the silence after which the settings allow one.
+    Ping { silence: Duration },
+}
+
+/// A response that a pool has cut because it stood still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stalled {
+    pub(crate) at: u64,
+    pub(crate) request: u32,
+    /// The least time between progress and the cut: settings, and the accuracy of reports.
+    pub(crate) after: Duration,
+}
+
+/// Everything that was told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Conversation {
+    /// By the backend, and the number of the connection there.
+    pub(crate) told: BTreeMap<(u16, u32), Vec<(u64, Told)>>,
+    pub(crate) stalled: Vec<Stalled>,
+    streams: BTreeMap<(u64, StreamToken), u32>,
+}
+
+/// Listens to pools.
+#[derive(Debug, Default)]
+pub(crate) struct Listener(RefCell<Conversation>);
+
+impl Listener {
+    /// A pool, by its number, was told a fact, and has given orders.
+    pub(crate) fn note(
+        &self,
+        at: u64,
+        (number, pool): (u64, &Pool),
+        input: Input,
+        (handled, orders): (Handled, &[Output]),
+        names: &Orders,
+    ) {
+        let mut conversation = self.0.borrow_mut();
+        let id = |conversation: &Conversation, stream: StreamToken| {
+            conversation.streams.get(&(number, stream)).copied()
+        };
+        let told = match input {
+            Input::StreamOpened { stream, stream_id } => {
+                conversation.streams.insert((number, stream), stream_id);
+                None
+            }
+            Input::Connected { connection, max_streams, .. } => {
+                Some((connection, Told::Connected(max_streams)))
+            }
+            Input::MaxStreamsChanged { connection, max_streams } => {
+                Some((connection, Told::Streams(max_streams)))
+            }
+            Input::GoAwayReceived { connection, last_stream_id: last, code } => {
+                Some((connection, Told::GoAway { last, code }))
+            }
+            Input::StreamFailed { stream: token, failure } if handled == Handled::Done => {
+                id(&conversation, token)
+                    .map(|stream| (token.connection, Told::Failed { stream, failure }))
+            }
+            Input::ResetSent { stream } if handled == Handled::Done => {
+                id(&conversation, stream).map(|id| (stream.connection, Told::ResetSent(id)))
+            }
+            Input::ConnectionClosed { connection, .. } => Some((connection, Told::Closed)),
+            _ => None,
+        };
+        let silence = pool.config().timeouts.silence;
+        let pings = orders.iter().filter_map(|order| match order {
+            Output::Ping { connection } => Some((*connection, Told::Ping { silence })),
+            _ => None,
+        });
+        for (connection, told) in told.into_iter().chain(pings) {
+            conversation.add(at, names.place_of(number, connection), told);
+        }
+        if input == Input::Timeout {
+            conversation.note_stalls(at, (number, pool), orders, names);
+        }
+    }
+
+    /// Takes what was told so far.
+    pub(crate) fn take(&self) -> Conversation {
+        self.0.take()
+    }
+}
+
+impl Conversation {
+    fn add(&mut self, at: u64, place: Option<(u16, u32)>, told: Told) {
+        if let Some(place) = place {
+            self.told.entry(place).or_default().push((at, told));
+        }
+    }
+
+    /// Time has passed for a pool. Responses that it cuts although it closes no connection stood
+    /// still.
+    fn note_stalls(
+        &mut self,
+        at: u64,
+        (number, pool): (u64, &Pool),
+        orders: &[Output],
+        names: &Orders,
+    ) {
+        if orders.iter().any(|order| matches!(order, Output::Close { .. })) {
+            return;
+        }
+        let timeouts = &pool.config().timeouts;
+        // Progress is reported at least four times in the shortest of these times, and every second.
+        let late = timeouts.body_stall.min(timeouts.response_stall) / 4;
+        let after = timeouts.response_stall.saturating_sub(late.min(Duration::from_secs(1)));
+        for order in orders {
+            if let Output::RequestEnded { request, outcome: Outcome::CutShort, .. } = order
+                && let Some(request) = names.request_of(number, *request)
+            {
+                self.stalled.push(Stalled { at, request, after });
+            }
+        }
+    }
+}
