@@ -22,6 +22,8 @@ pub(crate) enum Told {
     Failed { stream: u32, failure: StreamFailure },
     /// The reset of the stream is on the wire, or needs not be.
     ResetSent(u32),
+    /// The order to reset the stream.
+    ResetOrdered(u32),
     /// The connection is closed.
     Closed,
     /// The order to send PING, and the silence after which the settings allow one.
@@ -89,11 +91,18 @@ impl Listener {
             _ => None,
         };
         let silence = pool.config().timeouts.silence;
-        let pings = orders.iter().filter_map(|order| match order {
-            Output::Ping { connection } => Some((*connection, Told::Ping { silence })),
-            _ => None,
-        });
-        for (connection, told) in told.into_iter().chain(pings) {
+        let ordered: Vec<_> = orders
+            .iter()
+            .filter_map(|order| match order {
+                Output::Ping { connection } => Some((*connection, Told::Ping { silence })),
+                Output::ResetStream { stream, .. } => {
+                    let id = id(&conversation, *stream)?;
+                    Some((stream.connection, Told::ResetOrdered(id)))
+                }
+                _ => None,
+            })
+            .collect();
+        for (connection, told) in told.into_iter().chain(ordered) {
             conversation.add(at, names.place_of(number, connection), told);
         }
         if input == Input::Timeout {

@@ -1,11 +1,9 @@
-//! What pools learn of connections to backends against the wire: they decide by it. And what the
-//! wire itself shows: PINGs, and resets of streams that have ended.
+//! What pools learn and order of connections to backends against the wire: they decide by it.
 
 use baton::pool::StreamFailure;
 
 use super::case::Case;
 use crate::checker::{Invariant, Verdict, require};
-use crate::plan::Code;
 use crate::plan::Direction::{In, Out};
 use crate::proxy::frame_log::{Connection, Sign};
 use crate::proxy::network::Key;
@@ -29,11 +27,12 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
             match *told {
                 Told::Failed { stream, failure } => subject.failure(*at, stream, failure)?,
                 Told::ResetSent(stream) => subject.reset(*at, stream)?,
+                Told::ResetOrdered(stream) => subject.ended(*at, stream)?,
                 _ => {}
             }
         }
     }
-    case.records.wire.iter().try_for_each(|(key, wire)| ended_streams(*key, wire))
+    Ok(())
 }
 
 /// A connection to a backend.
@@ -149,20 +148,17 @@ impl Subject<'_> {
             format!("{name}, stream {stream}: its reset counts as sent, but is not on the wire")
         })
     }
-}
-
-/// RFC 9113, 5.1: nothing is sent on a stream that has ended in both directions. A proxy that
-/// resets it has not understood what it read.
-fn ended_streams(key: Key, wire: &Connection) -> Verdict {
-    for (at, sign) in wire.signs(Out) {
-        let Sign::Reset { stream, code } = sign else { continue };
-        let end = |direction| wire.first(direction, |sign| sign == Sign::End(stream));
-        let ended = end(In).is_some_and(|end| end < at) && end(Out).is_some_and(|end| end <= at);
-        // A response without the rest of its request was decided on before (RFC 9113, 8.1).
-        let early = code == Code::NoError.number();
-        require(!ended || early, Invariant::Protocol, || {
-            format!("{key:?}, stream {stream}: reset with code {code} although it had ended")
-        })?;
+    /// RFC 9113, 5.1: nothing is sent on a stream that has ended in both directions. A proxy that
+    /// resets it after it read the end has not understood what it read.
+    fn ended(&self, at: u64, stream: u32) -> Verdict {
+        let end = |direction| {
+            let end = self.wire.first(direction, |sign| sign == Sign::End(stream));
+            end.is_some_and(|end| end < at)
+        };
+        let is_reset = |sign| matches!(sign, Sign::Reset { stream: of, .. } if of == stream);
+        let reset = self.wire.first(Out, is_reset).is_some();
+        require(!(end(In) && end(Out) && reset), Invariant::Protocol, || {
+            format!("{}, stream {stream}: reset although it had ended", self.name)
+        })
     }
-    Ok(())
 }

@@ -76,9 +76,9 @@ async fn pools_learn_what_is_read() {
         (Limits, "counts as sent, but is not on the wire", |scene| {
             connection(scene, &[OPENED, RESET], &[(8, Told::ResetSent(3))]);
         }),
-        (Protocol, "reset with code 8 although it had ended", |scene| {
+        (Protocol, "stream 3: reset although it had ended", |scene| {
             let (up, down) = ((5, Out, Sign::End(3)), (7, In, Sign::End(3)));
-            connection(scene, &[OPENED, up, down, RESET], &[]);
+            connection(scene, &[OPENED, up, down, RESET], &[(9, Told::ResetOrdered(3))]);
         }),
     ]);
 }
@@ -110,8 +110,9 @@ async fn what_pools_cannot_know_is_not_asked_of_them() {
             connection(scene, &[OPENED], &[(7, Told::ResetSent(3)), (7, Told::Closed)]);
         }),
         ("a reset that crosses the end", |scene| {
-            let (up, down) = ((5, Out, Sign::End(3)), (9, In, Sign::End(3)));
-            connection(scene, &[OPENED, up, RESET, down], &[]);
+            let (up, down) = ((5, Out, Sign::End(3)), (7, In, Sign::End(3)));
+            connection(scene, &[OPENED, up, down, RESET], &[(7, Told::ResetOrdered(3))]);
+            connection(scene, &[OPENED, up, down], &[(8, Told::ResetOrdered(3))]);
         }),
     ]);
 }
