@@ -166,19 +166,21 @@ impl Session {
         self.ends(id, end);
     }
 
-    /// Sends DATA, for which there is room, in frames with payloads of at most `crumb` bytes.
+    /// Sends DATA, for which there is room, in frames with payloads of at most `crumb` bytes. Each
+    /// has its own receipt: a connection may break between two.
     pub(crate) fn send_data(&self, id: u32, data: &[u8], end: bool, crumb: usize) {
-        let receipt = self.receipt(id, Written::Data { length: data.len() as u64, end });
         self.conduct.borrow_mut().sent_data(id, data.len());
-        self.write(receipt, |writer| {
-            let mut rest = data;
-            while rest.len() > crumb {
-                let (first, others) = rest.split_at(crumb);
-                writer.data(id, first, false);
-                rest = others;
+        let mut rest = data;
+        loop {
+            let (part, others) = rest.split_at(crumb.min(rest.len()));
+            let end = end && others.is_empty();
+            let receipt = self.receipt(id, Written::Data { length: part.len() as u64, end });
+            self.write(receipt, |writer| writer.data(id, part, end));
+            rest = others;
+            if rest.is_empty() {
+                break;
             }
-            writer.data(id, rest, end);
-        });
+        }
         self.ends(id, end);
     }
 
