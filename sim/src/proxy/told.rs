@@ -136,7 +136,7 @@ impl Conversation {
             return;
         }
         let timeouts = &pool.config().timeouts;
-        // Progress is reported at least four times in the shortest of these times, and every second.
+        // Progress is reported four times in the shortest of these times, and every second.
         let late = timeouts.body_stall.min(timeouts.response_stall) / 4;
         let after = timeouts.response_stall.saturating_sub(late.min(Duration::from_secs(1)));
         for order in orders {
