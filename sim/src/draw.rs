@@ -83,8 +83,12 @@ pub enum Domain {
     Short = 61,
     /// When the metrics of the proxy are read.
     Scrapes = 62,
+    /// The client that connects when the proxy is about to be ordered to stop.
+    LateClient = 63,
     /// Faults aimed at phases of requests.
     Aimed = 50,
+    /// Faults that make a situation together.
+    Situations = 51,
     /// Entropy of the simulated system; see `outside`.
     Outside = 90,
 }

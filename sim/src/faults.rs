@@ -7,6 +7,7 @@ mod generate;
 mod inject;
 mod operation;
 mod profile;
+mod situations;
 mod wire;
 
 use arbitrary::Arbitrary;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use baton::pool::{HealthChecking, Strategy};
 
 use super::inject::{Shape, directives};
-use super::{Family, Profile, Workload, aimed, wire};
+use super::{Family, Profile, Workload, aimed, situations, wire};
 use crate::draw::{Domain, Draws, RandomStream};
 use crate::plan::{
     BackendPlan, BackendWire, Deviation, FORMAT, Heal, Health, Network, Plan, PoolPlan,
@@ -22,6 +22,7 @@ pub fn plan(seed: u64, profile: Profile, world: WorldName) -> Plan {
     if world == WorldName::Proxy {
         wire::add(&mut plan, profile);
         aimed::add(&mut plan, profile);
+        situations::add(&mut plan, profile);
     }
     plan
 }

@@ -242,6 +242,13 @@ fn add_hoard(plan: &mut Plan, draws: &Draws, least_window: u32) {
             let when = When::Request { request, moment };
             plan.directives.push(Directive { family, when, after_us, act });
         }
+        if !upload {
+            // Whatever the client's windows are, its process does not read them.
+            let effect = WireEffect::Asleep { for_us: Some(enough_us) };
+            let act = Act::Wire { direction: Direction::Out, effect };
+            let when = When::AtClient { request, moment };
+            plan.directives.push(Directive { family, when, after_us: 0, act });
+        }
         plan.heal.at_us = plan.heal.at_us.max(at_us + 2 * enough_us);
     }
 }

@@ -64,6 +64,12 @@ impl Plan {
         self.waits_for_dials(0) && self.backends.iter().all(|backend| self.waits_for(backend))
     }
 
+    /// True if the timeouts leave time for the answer to a PING.
+    #[must_use]
+    pub fn has_time_for_pings(&self) -> bool {
+        micros(self.pool.config.timeouts.suspect) > self.trip_us()
+    }
+
     /// A path between two hosts and back: handshakes, and rounding to the timers' resolution at
     /// both ends.
     fn trip_us(&self) -> u64 {

@@ -33,6 +33,8 @@ use crate::draw::{Domain, Draws};
 use crate::memory::uncharged;
 use crate::outside::EPOCH_S;
 
+/// The error of a system whose process has no file descriptor left.
+const EMFILE: i32 = 24;
 /// A run with more polls of tasks than this is considered endless.
 const POLLS_MAX: u64 = 5_000_000;
 
@@ -107,6 +109,7 @@ impl Machine {
                 draws: hub.draws,
                 percent: hub.plan.wire.rare_percent,
                 opened: Rc::default(),
+                used_up: Rc::default(),
             },
             races: Rc::default(),
             rare: RefCell::default(),
@@ -125,6 +128,11 @@ impl Machine {
         self.sent.borrow_mut().push((self.hub.now(), signal));
         // The receiver lives as long as the machine.
         let _ = self.signals.send(signal);
+    }
+
+    /// From now on there is no file descriptor for another connection, or there is one again.
+    pub(crate) fn use_up_descriptors(&self, used_up: bool) {
+        self.sockets.used_up.set(used_up);
     }
 
     /// The dials of names.
@@ -174,9 +182,15 @@ struct Sockets {
     draws: Draws,
     percent: u8,
     opened: Rc<Cell<u64>>,
+    /// Clients' connections find no file descriptor any more.
+    used_up: Rc<Cell<bool>>,
 }
 
 impl Sockets {
+    fn are_used_up(&self) -> bool {
+        self.used_up.get()
+    }
+
     fn open(&self, stream: Stream) -> NetworkStream {
         let number = self.opened.get();
         self.opened.set(number + 1);
@@ -198,6 +212,9 @@ impl Accept for Accepting {
         &self,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<(NetworkStream, SocketAddr)>> {
+        if self.1.are_used_up() && self.0.has_waiting() {
+            return Poll::Ready(Err(io::Error::from_raw_os_error(EMFILE)));
+        }
         let accepted = self.0.poll_accept(context);
         accepted.map_ok(|(stream, peer)| (self.1.open(stream), peer))
     }

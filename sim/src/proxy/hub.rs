@@ -154,6 +154,11 @@ impl Hub {
         self.carriers.borrow_mut().insert(request, (client, connection));
     }
 
+    /// The connection of a client that a request is on, if it is on one.
+    pub(crate) fn carrier(&self, request: u32) -> Option<(u8, u32)> {
+        self.carriers.borrow().get(&request).copied()
+    }
+
     /// A request has reached a moment: this is about the connection of its client.
     fn reached_at_client(self: &Rc<Self>, request: u32, moment: Moment) {
         let carrier = self.carriers.borrow().get(&request).copied();

@@ -19,6 +19,9 @@
 //! | `addresses` | dials of names with several addresses |
 //! | `gauges` | gauges at moments of the run against what there was |
 //! | `met` | the outcomes and reasons in the log, for the catalogue |
+//! | `workers` | the results of health checks at all workers |
+//! | `closes` | how clients' connections are closed |
+//! | `reasons` | the acts that may be the reason for what happened to a request |
 //! | `case` | the records of a run, by request |
 //! | `line`, `fields`, `exposition` | readers of the log and of the metrics |
 
@@ -31,6 +34,7 @@ mod addresses;
 mod attempts;
 mod case;
 mod client;
+mod closes;
 mod date;
 mod end;
 mod exposition;
@@ -46,10 +50,12 @@ mod metrics;
 mod open;
 mod operation;
 mod own_answer;
+mod reasons;
 mod service;
 mod standstill;
 #[cfg(test)]
 mod tests;
+mod workers;
 
 /// Judges a run.
 ///
@@ -61,6 +67,8 @@ pub(crate) fn judge(records: &Records) -> Verdict {
     end::judge(&case)?;
     open::judge(&case)?;
     service::judge(&case)?;
+    workers::judge(&case)?;
+    closes::judge(&case)?;
     log_lines::judge(&case)?;
     log::judge(&case)?;
     gauges::judge(&case)?;

@@ -2,6 +2,7 @@
 //! judges.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
@@ -198,6 +199,9 @@ pub(crate) struct Ledger {
     /// The acts of the proxy against the RFCs.
     faults: RefCell<Vec<String>>,
     go_aways: RefCell<Vec<GoneAway>>,
+    /// The requests of which a client has sent all, and those with a `100 Continue`, with the time.
+    sent: RefCell<BTreeMap<u32, u64>>,
+    continued: RefCell<BTreeMap<u32, u64>>,
     dials: RefCell<Vec<Dial>>,
 }
 
@@ -223,6 +227,26 @@ impl Ledger {
     /// Notes how a request ended for its client. Called exactly once for each that was begun.
     pub(crate) fn end(&self, request: u32, received: Received) {
         self.received.borrow_mut().push((request, received));
+    }
+
+    /// Notes that an HTTP/1.1 client has sent all of a request.
+    pub(crate) fn note_sent(&self, request: u32, at: u64) {
+        self.sent.borrow_mut().insert(request, at);
+    }
+
+    /// When an HTTP/1.1 client had sent all of a request with a body, if it has.
+    pub(crate) fn sent_at(&self, request: u32) -> Option<u64> {
+        self.sent.borrow().get(&request).copied()
+    }
+
+    /// Notes that the expectation of a request was met: `100 Continue` has arrived.
+    pub(crate) fn note_continued(&self, request: u32, at: u64) {
+        self.continued.borrow_mut().insert(request, at);
+    }
+
+    /// When the expectation of a request was met, if it was.
+    pub(crate) fn continued_at(&self, request: u32) -> Option<u64> {
+        self.continued.borrow().get(&request).copied()
     }
 
     /// The number of requests that were begun and have not ended for their clients.

@@ -59,7 +59,7 @@ pub(crate) use decrypted::Decrypted;
 pub(crate) use hosts::{Reach, client_address};
 pub(crate) use key::{Host, Key, SCRAPER};
 pub(crate) use listening::Listening;
-pub(crate) use state::{AtProxy, Held};
+pub(crate) use state::{AtProxy, ClientReset, Held};
 pub(crate) use stream::Stream;
 pub(crate) use tap::{Content, Observer, Packet, Point};
 
@@ -293,6 +293,11 @@ impl Network {
     /// Events of the connections of the proxy.
     pub(crate) fn at_proxy(&self) -> AtProxy {
         self.shared.with(|state| state.at_proxy)
+    }
+
+    /// The connections of clients that the proxy's system has reset.
+    pub(crate) fn client_resets(&self) -> Vec<ClientReset> {
+        self.shared.with(|state| state.client_resets.clone())
     }
 
     /// Everything that there is: listeners, connections and their bytes, events.

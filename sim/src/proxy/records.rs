@@ -9,7 +9,7 @@ use super::frame_count::FrameCounts;
 use super::frame_log;
 use super::hub::Hub;
 use super::idle::IdleClient;
-use super::network::{AtProxy, Key};
+use super::network::{AtProxy, ClientReset, Key};
 use super::races::Race;
 use super::scrapes::Scrape;
 use super::situation::Situations;
@@ -90,6 +90,8 @@ pub(crate) struct Records {
     pub(crate) idle_ended_at: Vec<(IdleClient, u64)>,
     /// Events of the connections of the proxy.
     pub(crate) at_proxy: AtProxy,
+    /// The connections of clients that its system has reset.
+    pub(crate) client_resets: Vec<ClientReset>,
     /// The times in which backends get no new requests.
     pub(crate) withdrawn: Vec<Withdrawn>,
     /// When faults stopped, in nanoseconds.

@@ -35,6 +35,7 @@ use super::watch::Watch;
 use super::{judges, ledger, settings};
 use crate::checker::{Invariant, Violation};
 use crate::coverage::Coverage;
+use crate::draw::Domain;
 use crate::memory;
 use crate::outside::{self, Inside, Tripwire};
 use crate::panics;
@@ -50,6 +51,10 @@ const CLOSE_TIME: Duration = Duration::from_secs(400);
 const RECOVERY_REQUESTS_IN_A_ROW: u32 = 3;
 /// Maximum recovery requests.
 const RECOVERY_REQUESTS_MAX: u32 = 80;
+/// The request of a client that connects when the proxy is about to be ordered to stop.
+const LATE: u32 = RECOVERY + RECOVERY_REQUESTS_MAX + 2 * IdleClient::ALL.len() as u32;
+/// One run in so many has such a client.
+const LATE_CLIENT_ONE_IN: u64 = 8;
 
 /// The result of a run.
 pub(crate) struct Ended {
@@ -233,6 +238,7 @@ impl Scene {
         *self.open.borrow_mut() = [before, self.open()];
         *self.frames_counted.borrow_mut() = [frames, self.frames.counts()];
         *self.state.borrow_mut() = self.operator.ask("GET", "/pools").await.map(text);
+        let late = self.late_client().await;
         self.machine.send_signal(Signal::Stop);
         for (place, idle) in idle {
             let scene = Rc::clone(self);
@@ -243,6 +249,7 @@ impl Scene {
         }
         let drain = plan.pool.config.timeouts.drain + CLOSE_TIME;
         let ended = timeout(drain, proxy).await;
+        late.into_iter().for_each(|late| late.abort());
         // Peers see the end of their connections, and systems give up dead paths.
         sleep(CLOSE_TIME).await;
         backends.shutdown().await;
@@ -371,6 +378,26 @@ impl Scene {
         all
     }
 
+    /// A client that connects while the proxy has no file descriptor for its connection: only the
+    /// system has accepted it when the proxy is ordered to stop. In some runs there is one.
+    async fn late_client(self: &Rc<Self>) -> Option<JoinHandle<()>> {
+        let one = self.hub.draws.between(Domain::LateClient, 0, 0, 1, LATE_CLIENT_ONE_IN) == 1;
+        if self.recovered.get() != Some(true) || !one {
+            return None;
+        }
+        self.machine.use_up_descriptors(true);
+        let (scene, path) = (Rc::clone(self), ledger::path(LATE));
+        let client = exact::spawn(async move {
+            let Ok(stream) = scene.cast.connect(ClientProtocol::Http1).await else { return };
+            // The proxy answers, or is about to end.
+            let _ = ask(stream, "GET", &path).await;
+        });
+        // The handshake of TCP takes three ways.
+        let way = Duration::from_micros(self.hub.plan.network.wire.most_us);
+        sleep(3 * way).await;
+        Some(client)
+    }
+
     async fn recovery_request(&self, request: u32) -> bool {
         let Ok(stream) = self.cast.connect(ClientProtocol::Http1).await else { return false };
         let method = if request.is_multiple_of(2) { "GET" } else { "POST" };
@@ -401,6 +428,7 @@ impl Scene {
             pools_left: self.pools.alive(),
             network_left: self.network.open_at(Host::Proxy),
             at_proxy: self.network.at_proxy(),
+            client_resets: self.network.client_resets(),
             withdrawn: self.operator.withdrawn(),
             healed_at: self.healed_at.get(),
             recovered: self.recovered.get(),

@@ -51,8 +51,8 @@ where
     }
 }
 
-/// Closes the connection: sends a 408 if a head took too long, and lingers after an error so that
-/// the client can read the response.
+/// Closes the connection: sends a 408 if a head took too long, and lingers after an error or within
+/// a request body, so that the client can read the response.
 async fn end<Io>(
     client: &Client,
     facts: &GuardFacts,
@@ -77,7 +77,8 @@ where
         Some(Expired::Closing | Expired::Parked) | None => {}
     }
     io.shutdown().await?;
-    if facts.violation.get().is_some() || expired == Some(Expired::Head) {
+    // Within a message the client may still be sending.
+    if !facts.is_between_messages() {
         let mut unread = Unread::default();
         poll_fn(|context| unread.poll_discard(io, context)).await;
     }
@@ -113,7 +114,8 @@ where
         let mut waits = Waits::new(client.downstream.draining.clone(), drained, expired);
         let waited = tokio::select! {
             biased;
-            served = poll_fn(|context| connection.poll_without_shutdown(context)) => {
+            // It ends once everything is written; `poll_without_shutdown` would drop what is not.
+            served = &mut connection => {
                 report(client, facts, served);
                 return None;
             }

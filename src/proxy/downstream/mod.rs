@@ -51,7 +51,7 @@ pub struct OpenConnections {
 }
 
 impl OpenConnections {
-    /// Waits until no connection is open.
+    /// Waits until no connection is open and no listener has connections left to accept.
     pub async fn none(&self) {
         while self.count.get() > 0 {
             self.none.notified().await;
@@ -122,6 +122,8 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor 
 /// accepted. Each connection keeps the value of `downstream` at the time it is accepted.
 pub async fn accept(downstream: Rc<RefCell<Rc<Downstream>>>, listener: Listener) {
     let draining = downstream.borrow().draining.clone();
+    // The worker must not end before the connections that wait were taken in.
+    let _listening = downstream.borrow().open.enter();
     let mut failures = RateLimited::default();
     let mut refusals = RateLimited::default();
     loop {
@@ -137,7 +139,11 @@ pub async fn accept(downstream: Rc<RefCell<Rc<Downstream>>>, listener: Listener)
                 if let Some(count) = failures.note(now) {
                     tracing::warn!(target: "baton", %error, count, "accept failed");
                 }
-                seams::sleep(ACCEPT_PAUSE).await;
+                tokio::select! {
+                    biased;
+                    () = draining.ordered() => break,
+                    () = seams::sleep(ACCEPT_PAUSE) => {}
+                }
             }
         }
     }

@@ -225,12 +225,6 @@ impl<'a> Case<'a> {
         })
     }
 
-    /// True if the proxy may have been shutting down, or its pool was being replaced.
-    pub(super) fn may_shut_down(&self, until: u64) -> bool {
-        until >= self.records.healed_at
-            || self.was_injected(until, |act| matches!(act, Act::Shutdown | Act::Replace))
-    }
-
     /// True if a backend, the network or the operator may have given the proxy a reason to fail a
     /// request until a time.
     pub(super) fn may_fail(&self, until: u64) -> bool {

@@ -1,11 +1,15 @@
 //! The messages of clients and backends, as the others received them.
 
 use super::case::{Case, Request};
+use super::reasons::EXPECTATION;
 use super::{date, own_answer};
 use crate::checker::{Invariant, Verdict, fail, require};
 use crate::plan::{Code, Framing};
 use crate::proxy::content::{Body, Seen};
 use crate::proxy::ledger::{Answer, End, Execution, Received, trailer};
+
+/// Time for the tasks of the proxy, in nanoseconds.
+const EXPECTATION_SLACK: u64 = 1_000_000;
 
 /// Judges every message.
 pub(super) fn judge(case: &Case<'_>) -> Verdict {
@@ -22,6 +26,7 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
         for execution in case.executions_of(request) {
             arrival(case, request, execution)?;
         }
+        expectation(case, request)?;
         if let Some(received) = request.end() {
             answer(case, request, received)?;
         }
@@ -97,6 +102,29 @@ fn arrival(case: &Case<'_>, request: &Request, execution: &Execution) -> Verdict
     let passes = sent.is_http1() || case.is_http1(backend) == Some(false);
     let lost = execution.body_ended && expected.is_some() && passes;
     require(!lost, faithful, || format!("request {id}: its trailers are not at backend {backend}"))
+}
+
+/// RFC 9110, 10.1.1: a client that waits for `100 Continue` gets it, or an answer, once its request
+/// is at a backend: the proxy forwards no expectation, and wants the body.
+fn expectation(case: &Case<'_>, request: &Request) -> Verdict {
+    let planned = case.plan.requests.iter().find(|planned| planned.id == request.id);
+    let expects = planned.is_some_and(|it| {
+        it.wire.expects && it.body_us.is_some() && (it.wire.body_bytes > 0 || it.wire.chunked)
+    });
+    let first = case.executions_of(request).next().filter(|_| expects && request.sent.is_http1());
+    let Some((first, end)) = first.zip(request.end()) else { return Ok(()) };
+    let way = case.plan.network.wire.most_us.saturating_mul(1_000);
+    let due = first.at + 2 * way + EXPECTATION_SLACK;
+    // Later the client does not wait any more, and the proxy need not say anything.
+    let waits = due < request.since() + EXPECTATION.as_nanos() as u64 && due < end.at;
+    let excused = !waits || case.is_disturbed_at_client(request, due);
+    let continued = case.records.hub.ledger.continued_at(request.id);
+    require(excused || continued.is_some_and(|at| at <= due), Invariant::Protocol, || {
+        format!(
+            "request {}: at a backend at {} ns, and its client waits for 100 Continue: {continued:?}",
+            request.id, first.at
+        )
+    })
 }
 
 /// The response that the client received.

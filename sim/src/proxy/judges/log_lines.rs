@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use baton::proxy::limits::RESPONSE_FINISH_TIMEOUT;
+
 use super::attempts;
 use super::case::{Case, Request};
 use super::client::is_whole;
@@ -10,7 +12,7 @@ use super::fields::{NONE, ROUNDING, answering, status_of, wrong};
 use super::line::{AccessLine, nanoseconds};
 use super::own_answer::{REASONS, Reason, error_of};
 use crate::checker::{Invariant, Verdict, fail, require};
-use crate::plan::ClientProtocol;
+use crate::plan::{Act, ClientProtocol};
 use crate::proxy::ledger::{End, Received};
 use crate::proxy::settings::CLUSTER;
 
@@ -41,7 +43,24 @@ fn count(case: &Case<'_>, request: &Request) -> Verdict {
     let read = !request.executions.is_empty() || (answered && !head_timeout);
     require(!read || lines == 1, Invariant::AccessLog, || {
         format!("request {id}: {lines} lines, expected one: it was executed or answered")
+    })?;
+    require(lines == 1 || !is_left_unserved(case, request), Invariant::AccessLog, || {
+        format!("request {id}: no line, although its client has sent all of it")
     })
+}
+
+/// True if the proxy has read the head of a request, and then its client's end: the client closes
+/// its sending side right behind it. Nothing was before it on its connection.
+fn is_left_unserved(case: &Case<'_>, request: &Request) -> bool {
+    let Some((client, ClientProtocol::Http1)) = request.sent.client else { return false };
+    let alone = !case.plan.wire.clients.get(usize::from(client)).is_some_and(|it| it.pipelines);
+    request.sent.half_closes && request.sent.body.is_none() && alone && {
+        let broken = request.end().filter(|end| end.end == End::Broken);
+        broken.is_some_and(|end| {
+            let operated = case.was_injected(end.at, |act| matches!(act, Act::Process { .. }));
+            !operated && !case.client_breaks(request, end.at) && !case.may_shut_down(end.at)
+        })
+    }
 }
 
 /// A line without a head is of a request that was begun and has no line of its own. Its client or
@@ -181,6 +200,15 @@ fn outcome(
         "completed" => {
             let answered = execution.is_some() && line.first_byte_ms.is_some();
             wrong(answered, id, "outcome", &line.outcome, "an answer of a backend")?;
+            let lost = ended.filter(|end| end.end == End::Broken);
+            let excused = lost.is_none_or(|end| case.may_lose(request, end.at));
+            wrong(
+                excused,
+                id,
+                "outcome",
+                &line.outcome,
+                "what the client saw: it has lost a part",
+            )?;
             &["backend"]
         }
         "rejected" => return rejected(case, request, line, ended),
@@ -189,6 +217,8 @@ fn outcome(
             let begun = execution.is_some() && line.first_byte_ms.is_some();
             wrong(begun, id, "outcome", &line.outcome, "an answer of a backend that began")?;
             wrong(complete.is_none() || whole, id, "outcome", &line.outcome, "completed")?;
+            let due = line.ended_by != "proxy" || case.may_cut(request, line);
+            wrong(due, id, "outcome", &line.outcome, "completed: the proxy had no reason")?;
             &["backend", "proxy"]
         }
         other => return fail(Invariant::AccessLog, format!("request {id}: outcome {other}")),
@@ -267,9 +297,25 @@ fn cancelled(
         // Its connection ended, for which there is a reason at the client or on the way to it.
         End::Broken | End::Unprocessed => case.client_may_break(request, received.at.max(line.at)),
         End::Reset(_) => false,
-        End::Complete => whole || received.status == Some(400),
+        // The proxy waits a while for the backend to end a stream of which it has every byte,
+        // unless the client breaks off its upload.
+        End::Complete => {
+            let uploads = request.sent.body.is_some() && !is_sent(case, request);
+            (whole && (waited(line) || uploads)) || received.status == Some(400)
+        }
     };
     wrong(gone || by_shutdown, id, "outcome", &line.outcome, received.end)
+}
+
+/// True if the whole request is at a backend.
+pub(super) fn is_sent(case: &Case<'_>, request: &Request) -> bool {
+    case.executions_of(request).any(|execution| execution.body_ended)
+}
+
+/// True if a backend had time to end the stream of an answer whose content is complete.
+fn waited(line: &AccessLine) -> bool {
+    let total = u128::from(nanoseconds(line.total_ms) + ROUNDING);
+    total >= RESPONSE_FINISH_TIMEOUT.as_nanos()
 }
 
 fn bytes(case: &Case<'_>, request: &Request, line: &AccessLine) -> Verdict {

@@ -83,10 +83,12 @@ fn is_likely(
         "queue_full" => others >= limits.waiting,
         "queue_deadline" => since >= timeouts.queue,
         "shutting_down" => case.may_shut_down(at),
-        "response_deadline" => since >= timeouts.response_head,
+        "response_deadline" => since >= timeouts.response_head && case.may_be_late(request, at),
         "attempt_failed" => case.may_fail(at),
         "body_stalled" => {
-            let stalled = request.sent.body.is_some() && since >= timeouts.body_stall;
+            let stalled = request.sent.body.is_some()
+                && since >= timeouts.body_stall
+                && case.may_send_slowly(request, at);
             // A head that takes too long gets the same status.
             stalled || since >= ClientLimits::DEFAULT.head_timeout
         }

@@ -11,6 +11,7 @@ mod logs;
 mod messages;
 mod operation;
 mod scene;
+mod ways;
 
 /// A change of a good run, and what must be found: the invariant, and a part of the message.
 type Broken = (Invariant, &'static str, fn(&mut Scene));

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use super::connection::Phase;
 use super::key::{Host, Key, Side};
 use super::lane::{Load, PIECE_GAP, Segment};
-use super::state::{Event, Id, State};
+use super::state::{ClientReset, Event, Id, State};
 use super::tap::{Content, Point};
 use crate::draw::Domain;
 
@@ -92,6 +92,14 @@ impl State {
         let Some(connection) = self.connection(id) else { return };
         let entity = connection.entity(side);
         let (sequence, ordinal) = (connection.lane(side).sent, connection.lane(side).segments);
+        let by_proxy = connection.end(side).host == Host::Proxy;
+        let reset = match connection.key {
+            Key::Client(client, connection) if by_proxy => {
+                Some(ClientReset { client, connection, at: now })
+            }
+            _ => None,
+        };
+        self.client_resets.extend(reset);
         self.forget(id, side, None);
         let Some(connection) = self.connection(id) else { return };
         let lane = connection.lane(side);

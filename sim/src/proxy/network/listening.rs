@@ -43,6 +43,14 @@ impl Listening {
         }
     }
 
+    /// True if a connection waits to be accepted.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.network.with(|state| {
+            let listener = state.listeners.all[self.index].as_ref();
+            listener.is_some_and(|listener| !listener.queue.is_empty())
+        })
+    }
+
     pub(crate) async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
         poll_fn(|context| self.poll_accept(context)).await
     }

@@ -85,6 +85,18 @@ pub(crate) struct State {
     /// Moments that were reached, to be reported.
     pub(crate) moments: Vec<(When, Target)>,
     pub(crate) at_proxy: AtProxy,
+    pub(crate) client_resets: Vec<ClientReset>,
+}
+
+/// The proxy's system has reset a connection of a client, because a process has closed it and has
+/// not read everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClientReset {
+    pub(crate) client: u8,
+    /// The connection's number at its client, from 1.
+    pub(crate) connection: u32,
+    /// When, in nanoseconds.
+    pub(crate) at: u64,
 }
 
 /// Events of connections of clients and backends on the proxy's machine.
@@ -117,6 +129,7 @@ impl State {
             counted: Default::default(),
             moments: Vec::new(),
             at_proxy: AtProxy::default(),
+            client_resets: Vec::new(),
         }
     }
 

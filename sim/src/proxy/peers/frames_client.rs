@@ -20,8 +20,8 @@ use self::habits::{Habits, Manner};
 use super::arrivals::Arrivals;
 use super::frames::{Fields, kind};
 use super::sending::{
-    AUTHORITY, CONNECTIONS, Patience, Upload, cancel_code, is_of, method, pause_before_trailers,
-    scheme,
+    AUTHORITY, CONNECTIONS, Patience, Upload, cancel_code, has_large_windows, is_of, method,
+    pause_before_trailers, scheme,
 };
 use crate::plan::{Act, Moment, RequestPlan, When};
 use crate::proxy::hub::{Hub, Target};
@@ -186,7 +186,10 @@ where
         *current = None;
         let io = (self.connect)(*number).await?;
         let arrivals = Arrivals::new(Rc::clone(&self.hub), self.index, *number);
-        let habits = Habits::new(self.hub.draws, self.index, *number);
+        let mut habits = Habits::new(self.hub.draws, self.index, *number);
+        if has_large_windows(&self.hub, self.index) {
+            habits.widen();
+        }
         let (connection, reading, writing) = Connection::open(io, habits, arrivals);
         let mut tasks = self.tasks.borrow_mut();
         tasks.spawn_local(reading);

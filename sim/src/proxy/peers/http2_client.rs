@@ -21,8 +21,8 @@ use tokio::time::{sleep, timeout};
 
 use super::arrivals::Arrivals;
 use super::sending::{
-    AUTHORITY, CONNECTIONS, Patience, Upload, cancel_code, is_of, method, pause_before_trailers,
-    scheme,
+    AUTHORITY, CONNECTIONS, LARGE_WINDOW, Patience, Upload, cancel_code, has_large_windows, is_of,
+    method, pause_before_trailers, scheme,
 };
 use super::tap::{Tap, Tapped};
 use crate::draw::Domain;
@@ -204,6 +204,9 @@ where
             .reset_stream_duration(Duration::from_secs(1 << 32))
             .max_concurrent_reset_streams(usize::MAX)
             .data_frame_budget(usize::MAX);
+        if has_large_windows(&self.hub, self.index) {
+            builder.initial_window_size(LARGE_WINDOW).initial_connection_window_size(LARGE_WINDOW);
+        }
         match draws.pick(&[4_096, 4_096, 4_096, 0, 100]) {
             4_096 => {}
             table => drop(builder.header_table_size(table)),

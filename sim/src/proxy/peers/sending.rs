@@ -30,6 +30,20 @@ pub(crate) fn is_of(plan: &Plan, request: &RequestPlan, client: u8) -> bool {
     usize::from(request.wire.client) % plan.wire.clients.len().max(1) == usize::from(client)
 }
 
+/// Bytes of an answer that is large.
+const LARGE_ANSWER_BYTES: u32 = 1 << 20;
+/// The windows of a client that expects large answers: those of many are larger than any answer.
+pub(crate) const LARGE_WINDOW: u32 = 1 << 30;
+
+/// True if a client has windows that are larger than any answer: half of those do that are to get
+/// large ones.
+pub(crate) fn has_large_windows(hub: &Hub, client: u8) -> bool {
+    let plan = &hub.plan;
+    let mut own = plan.requests.iter().filter(|request| is_of(plan, request, client));
+    own.any(|request| request.wire.answer_bytes >= LARGE_ANSWER_BYTES)
+        && hub.draws.between(Domain::ClientConnections, u64::from(client), u64::MAX, 0, 1) == 1
+}
+
 /// The method of a request: whether it is idempotent follows from it (RFC 9110, 9.2.2).
 pub(crate) fn method(plan: &RequestPlan) -> &'static str {
     match (plan.idempotent, plan.body_us) {

@@ -23,7 +23,7 @@ use crate::proxy::frame_log::Connection;
 use crate::proxy::hub::Hub;
 use crate::proxy::idle::IdleClient;
 use crate::proxy::ledger::{Answer, Dial, DialEnd, End, Execution, Received, trailer};
-use crate::proxy::network::{AtProxy, Key};
+use crate::proxy::network::{AtProxy, ClientReset, Key};
 use crate::proxy::races::Race;
 use crate::proxy::records::{Open, Records, Withdrawn};
 use crate::proxy::settings::LISTENER;
@@ -60,6 +60,7 @@ pub(super) struct Scene {
     pub(super) wire: BTreeMap<Key, Connection>,
     pub(super) told: Conversation,
     pub(super) at_proxy: AtProxy,
+    pub(super) client_resets: Vec<ClientReset>,
     pub(super) idle_ended_at: Vec<(IdleClient, u64)>,
     pub(super) withdrawn: Vec<Withdrawn>,
 }
@@ -92,6 +93,7 @@ impl Scene {
             wire: BTreeMap::new(),
             told: Conversation::default(),
             at_proxy: AtProxy::default(),
+            client_resets: Vec::new(),
             idle_ended_at: Vec::new(),
             withdrawn: Vec::new(),
         }
@@ -139,6 +141,9 @@ impl Scene {
         for index in 0..hub.plan.directives.len() {
             hub.note_injected(index);
         }
+        for request in &self.plan.requests {
+            hub.carries(request.id, request.wire.client, 1);
+        }
         for (id, at) in &self.begun {
             hub.ledger.begin(*id, *at);
         }
@@ -180,6 +185,7 @@ impl Scene {
             network_left: self.network_left.clone(),
             idle_ended_at: self.idle_ended_at.clone(),
             at_proxy: self.at_proxy,
+            client_resets: self.client_resets.clone(),
             withdrawn: self.withdrawn.clone(),
             healed_at: 90 * SECOND,
             recovered: self.recovered,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::frames::{GREATEST, TABLE, setting};
 use crate::draw::{Domain, Draws, RandomStream};
+use crate::proxy::peers::sending::LARGE_WINDOW;
 
 /// The identifier of a setting that no RFC defines (RFC 9113, 6.5.2: it is ignored).
 const UNKNOWN_SETTING: u16 = 0x0a0a;
@@ -54,6 +55,13 @@ impl Habits {
             requests: if draws.chance(20) { draws.between(1, 4) as u32 } else { GREATEST },
             says_goaway: draws.chance(50),
         }
+    }
+
+    /// The windows are larger than any answer.
+    pub(super) fn widen(&mut self) {
+        self.settings.retain(|(identifier, _)| *identifier != setting::INITIAL_WINDOW_SIZE);
+        self.settings.push((setting::INITIAL_WINDOW_SIZE, LARGE_WINDOW));
+        self.wider_by = LARGE_WINDOW;
     }
 }
 

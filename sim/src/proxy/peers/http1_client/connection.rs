@@ -346,6 +346,11 @@ impl Connection {
         self.send_body(writer, exchange).await
     }
 
+    async fn pause(&self, exchange: &Exchange) {
+        let pause = exchange.pause();
+        sleep_until(&self.hub, self.hub.now().saturating_add(pause.as_nanos() as u64)).await;
+    }
+
     async fn send_body(
         &self,
         writer: &mut (impl AsyncWrite + Unpin),
@@ -357,6 +362,7 @@ impl Connection {
         let mut half_sent = false;
         for piece in Pieces::new(length, wire.piece_bytes, body_us) {
             sleep_until(&self.hub, start.saturating_add(piece.due)).await;
+            self.pause(exchange).await;
             let bytes = body.piece(piece.from, piece.length);
             write_piece(writer, &bytes, wire.chunked, |_| {}).await?;
             let sent = piece.from + piece.length as u64;
@@ -369,6 +375,7 @@ impl Connection {
         }
         if wire.chunked {
             sleep_until(&self.hub, start.saturating_add(body_us.saturating_mul(1_000))).await;
+            self.pause(exchange).await;
             let trailer = exchange.trailer();
             if trailer.is_some() {
                 sleep(pause_before_trailers(&self.hub, request.id)).await;

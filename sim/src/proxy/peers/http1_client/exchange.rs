@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
@@ -13,6 +14,9 @@ use crate::proxy::hub::{Hub, Order, Target};
 use crate::proxy::ledger::{self, End, Received};
 use crate::proxy::peers::http1_message::{Fields, Head};
 use crate::proxy::peers::timing::Changes;
+
+/// The longest pause within an upload, in milliseconds.
+const PAUSE_MS_MAX: u64 = 3_000;
 
 /// A request that waits for its turn on a connection.
 pub(super) struct Job {
@@ -50,6 +54,10 @@ pub(super) struct Exchange {
     pub(super) sent: Cell<bool>,
     /// True once the client will not send the rest.
     stopped: Cell<bool>,
+    /// True once the request is over for the client.
+    over: Cell<bool>,
+    /// True once the client has paused before the rest.
+    paused: Cell<bool>,
     /// True once `100 Continue` has arrived.
     continued: Cell<bool>,
     changes: Changes,
@@ -83,6 +91,8 @@ impl Exchange {
             arrived: Cell::new(false),
             sent: Cell::new(false),
             stopped: Cell::new(false),
+            over: Cell::new(false),
+            paused: Cell::new(false),
             continued: Cell::new(false),
             changes: Changes::default(),
             received: RefCell::new(received),
@@ -127,6 +137,9 @@ impl Exchange {
     /// The request reaches a moment at the client.
     pub(super) fn reached(&self, moment: Moment) {
         let request = self.request.id;
+        if moment == Moment::Sent {
+            self.hub.ledger.note_sent(request, self.hub.now());
+        }
         self.hub.reached(When::Request { request, moment }, Target::Request(request));
     }
 
@@ -164,6 +177,18 @@ impl Exchange {
         self.hub.draws.between(Domain::Http1Upload, request, 0, 0, 1) == 0
     }
 
+    /// The time for which the client sends nothing now. Half of those that send the rest of a
+    /// request whose response is complete pause once before it.
+    pub(super) fn pause(&self) -> Duration {
+        let draw = |ordinal, most| {
+            self.hub.draws.between(Domain::Http1Upload, self.request.id.into(), ordinal, 0, most)
+        };
+        if !self.over.get() || self.paused.replace(true) || draw(1, 1) == 0 {
+            return Duration::ZERO;
+        }
+        Duration::from_millis(draw(2, PAUSE_MS_MAX))
+    }
+
     /// Notes an informational head.
     pub(super) fn note_informational(&self, status: u16) -> Result<(), String> {
         if status == 101 {
@@ -171,6 +196,7 @@ impl Exchange {
         }
         let expects = self.has_body() && self.request.wire.expects;
         if status == 100 && expects && !self.continued.replace(true) {
+            self.hub.ledger.note_continued(self.request.id, self.hub.now());
             self.changes.note();
         } else {
             self.received.borrow_mut().informational += 1;
@@ -212,6 +238,7 @@ impl Exchange {
     /// The request is over for the client.
     pub(super) fn end(&self, end: End) {
         let Some(fate) = self.fate.take() else { return };
+        self.over.set(true);
         let received = Received { end, at: self.hub.now(), ..self.received.borrow().clone() };
         self.hub.ledger.end(self.request.id, received);
         // The caller may be gone at the end of the run.
