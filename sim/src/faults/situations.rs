@@ -42,7 +42,7 @@ const ROOM_SHARE: u32 = 100;
 /// puts idle connections aside.
 const PAUSE_US: [u64; 2] = [500_000, 4_000_000];
 /// The id of a further request, and the time that its body takes.
-const UPLOADER: u32 = 20_000;
+const UPLOADER: u32 = 30_000;
 const UPLOAD_US: u64 = 3_000_000;
 /// The time for which backends cannot be reached.
 const UNREACHABLE_US: u64 = 20_000_000;

@@ -86,6 +86,16 @@ pub(crate) fn backend_authority(plan: &Plan, backend: u16) -> String {
     format!("{}:{}", backend_name(backend), address.port())
 }
 
+/// The limits of clients.
+pub(crate) fn client_limits(plan: &Plan) -> ClientLimits {
+    let default = ClientLimits::DEFAULT;
+    let write_stall_timeout = match plan.wire.write_stall_ms {
+        0 => default.write_stall_timeout,
+        time => Duration::from_millis(time.into()),
+    };
+    ClientLimits { write_stall_timeout, ..default }
+}
+
 /// The configuration with these backends, each with its weight.
 pub(crate) fn config(plan: &Plan, backends: &[(u16, u16)]) -> ProxyConfig {
     let tls = UpstreamTlsSettings {
@@ -118,13 +128,9 @@ pub(crate) fn config(plan: &Plan, backends: &[(u16, u16)]) -> ProxyConfig {
         },
         ..ClusterConfig::new(CLUSTER)
     };
-    let mut client_limits = ClientLimits::DEFAULT;
-    if plan.wire.write_stall_ms > 0 {
-        client_limits.write_stall_timeout = Duration::from_millis(plan.wire.write_stall_ms.into());
-    }
     ProxyConfig {
         workers: Some(u16::from(plan.wire.workers.max(1))),
-        client_limits,
+        client_limits: client_limits(plan),
         seed: Some(plan.seed),
         listeners: listeners(plan, &[0]),
         watch: changes_files(plan),

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, RecvStream, SendStream};
 
-use super::{BoxedIo, ConnectionOrder, Context, Ended, NewAttempt};
+use super::{BoxedIo, ConnectionOrder, Context, Ended, NewAttempt, ordered_end};
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure, StreamToken, limits};
 use crate::proxy::channel::Receiver;
 use crate::proxy::client_limits::FrameBudgets;
@@ -82,7 +82,8 @@ pub(super) async fn run(
     let (wire, facts) = Http2Wire::new(io, Side::Client, FrameBudgets::BACKEND, clock);
     let streams = context.driver.config(|config| config.limits.streams_per_connection);
     let window = (u64::from(STREAM_WINDOW_BYTES) * streams as u64).min(WINDOW_BYTES_MAX);
-    let handshake = Builder::new()
+    let mut builder = Builder::new();
+    builder
         .initial_max_send_streams(limits::STREAMS_BEFORE_SETTINGS as usize)
         .initial_window_size(STREAM_WINDOW_BYTES)
         .max_frame_size(BACKEND_FRAME_BYTES_MAX)
@@ -94,9 +95,13 @@ pub(super) async fn run(
         // `h2` measures this duration on the system clock; the count above is meant to be the only
         // limit.
         .reset_stream_duration(Duration::from_secs(u64::from(u32::MAX)))
-        .enable_push(false)
-        .handshake(wire)
-        .await;
+        .enable_push(false);
+    // It ends once the preface is written, for which the backend must read.
+    let handshake = tokio::select! {
+        biased;
+        ended = ordered_end(orders) => return ended,
+        handshake = builder.handshake(wire) => handshake,
+    };
     let (sender, mut connection) = match handshake {
         Ok(parts) => parts,
         Err(error) => return Ended::Dial(ConnectFailure::Protocol, error.to_string()),

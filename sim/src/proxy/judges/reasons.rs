@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::case::{Case, Request};
 use super::line::AccessLine;
 use crate::plan::{Act, Health, ProcessAct, When, WireEffect};
+use crate::proxy::settings;
 
 /// A pool that a reload replaced has so many times `timeouts.drain` (`docs/drain.md`).
 const DRAINS_OF_A_REPLACED_POOL: u32 = 20;
@@ -69,13 +70,14 @@ impl Case<'_> {
     /// True if the connection of a client may lose bytes of an answer that the proxy has written,
     /// or end before it has all of them.
     pub(super) fn may_lose(&self, request: &Request, until: u64) -> bool {
+        let patience = settings::client_limits(self.plan).write_stall_timeout.as_micros() as u64;
         let acts = self.injected.iter().any(|(at, when, act)| {
             let harmless = match act {
                 Act::Wire { effect, .. } => matches!(
                     effect,
                     WireEffect::Room(_) | WireEffect::Pieces(_) | WireEffect::PiecesAtFrames
                 ),
-                Act::ClientStopsReading { for_us } => for_us.is_some(),
+                Act::ClientStopsReading { for_us } => for_us.is_some_and(|it| it < patience),
                 _ => false,
             };
             *at <= until && !harmless && self.is_at_client(request, when, act)
