@@ -123,6 +123,8 @@ fn cut(scene: &mut Scene, still: Duration, waits: bool) {
     let answer = scene.executions[0].answer.as_mut().expect("it answered");
     (answer.complete, answer.waits) = (false, waits);
     let at = answer.at + still.as_nanos() as u64;
+    // Another possible reason, which this judge does not ask for.
+    scene.plan.pool.config.max_requests_per_connection = Some(100);
     scene.told.stalled.push(Stalled { at, request: 1, after: Duration::from_secs(2) });
     scene.end(1).end = crate::proxy::ledger::End::Broken;
     let line = scene.line(1);

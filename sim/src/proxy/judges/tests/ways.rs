@@ -28,7 +28,7 @@ async fn workers_agree_about_health_checks() {
             When::Start,
             Act::HealthChecks { backend: 0, passed: Some(false), for_us: 1_000_000 },
         );
-        scene.sample("worker_up", 2.0);
+        scene.sample("worker_up{worker=\"1\"}", 1.0);
         for (worker, at) in ats.iter().enumerate() {
             scene.log(*at, down(worker as u64));
         }

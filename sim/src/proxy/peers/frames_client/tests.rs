@@ -308,6 +308,10 @@ async fn a_client_that_stops_reading_grants_nothing() {
     let stop = when(1, Moment::Arrived, 0, Act::ClientStopsReading { for_us: None });
     for seed in 0..20 {
         let hub = hub(seed, &[RequestPlan { wire, ..GET }], &[stop]);
+        if has_large_windows(&hub, 0) {
+            // All of it fits.
+            continue;
+        }
         let (connect, mut accepted) = connections();
         let serving = Rc::clone(&hub);
         spawn(async move {
