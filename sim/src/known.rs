@@ -1,7 +1,7 @@
 //! Faults of the proxy that its world has found and that are not mended yet. Each run still meets
 //! every judge; a run that fails in one of these ways first is counted and not reported.
-//! Each has a plan that meets it, `sim/known/NAME.ron`. An entry goes with the fault: a test fails
-//! once its plan passes.
+//! Each has a plan of its name in `sim/known/` that meets it. An entry goes with the fault: a test
+//! fails once its plan passes.
 
 use crate::checker::{Invariant, Violation};
 

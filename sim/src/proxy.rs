@@ -18,7 +18,7 @@
 //! | `hub` | the run as peers see it: moments, directives, what happened |
 //! | `frame_count`, `frame_bytes` | RST_STREAM and GOAWAY on the wire; the frames in bytes |
 //! | `frame_log` | what frames on the wire say of streams and connections |
-//! | `told` | what pools learn and order about connections to backends |
+//! | `reported` | what pools learn and order about connections to backends |
 //! | `capture` | what was on the wire, as a file for Wireshark |
 //! | `content`, `ledger` | the bodies of messages; what peers know of each request |
 //! | `records`, `judges` | what is left once a run is over, and its judgement |
@@ -50,12 +50,12 @@ pub(crate) mod peers;
 mod pools;
 mod races;
 pub(crate) mod records;
+pub(crate) mod reported;
 pub(crate) mod run;
 mod scrapes;
 pub(crate) mod settings;
 mod short;
 mod situation;
 pub mod stage;
-pub(crate) mod told;
 pub(crate) mod traffic;
 mod watch;

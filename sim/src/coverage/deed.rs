@@ -261,6 +261,9 @@ impl Deed {
             Phase::Trailers if tls_only => {
                 Some("of what is on its way over TLS, only the records are known")
             }
+            Phase::Head if side == Side::Backend && self == Self::NoCloseNotifyIn => {
+                Some("over TLS a head is known only once it was read")
+            }
             Phase::BodyDown if self == Self::Status => Some("the status was sent before"),
             _ => None,
         }

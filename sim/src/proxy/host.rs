@@ -27,8 +27,8 @@ use super::orders::Orders;
 use super::peers::tls;
 use super::pools::Pools;
 use super::races::{Dialling, Race, Races};
+use super::reported::{Conversation, Listener};
 use super::short::Short;
-use super::told::{Conversation, Listener};
 use crate::draw::{Domain, Draws};
 use crate::memory::uncharged;
 use crate::outside::EPOCH_S;
@@ -67,7 +67,7 @@ pub(crate) struct Machine {
     entropy_drawn: Cell<u64>,
     pools: Rc<Pools>,
     orders: Rc<RefCell<Orders>>,
-    told: Listener,
+    reported: Listener,
     /// The request that the next fact is about.
     named: Cell<Option<u32>>,
     /// The task that was polled last.
@@ -102,7 +102,7 @@ impl Machine {
             entropy_drawn: Cell::new(0),
             pools: Rc::clone(pools),
             orders: Rc::default(),
-            told: Listener::default(),
+            reported: Listener::default(),
             named: Cell::new(None),
             polled: Cell::new(0),
             sockets: Sockets {
@@ -140,9 +140,9 @@ impl Machine {
         self.races.borrow().all()
     }
 
-    /// What pools were told, and their orders.
-    pub(crate) fn told(&self) -> Conversation {
-        self.told.take()
+    /// The facts that were reported to pools, and their orders.
+    pub(crate) fn reported(&self) -> Conversation {
+        self.reported.take()
     }
 
     /// The signals that were sent to the proxy, each with its time.
@@ -389,7 +389,7 @@ impl System for Machine {
                 self.orders.borrow_mut().named(pool, request, id);
             }
             let names = self.orders.borrow();
-            self.told.note(self.hub.now(), (pool, core), input, (handled, orders), &names);
+            self.reported.note(self.hub.now(), (pool, core), input, (handled, orders), &names);
             handled
         })
     }

@@ -11,9 +11,9 @@ use super::hub::Hub;
 use super::idle::IdleClient;
 use super::network::{AtProxy, ClientReset, Key};
 use super::races::Race;
+use super::reported::Conversation;
 use super::scrapes::Scrape;
 use super::situation::Situations;
-use super::told::Conversation;
 
 /// Things that the proxy has open at a time.
 #[derive(Clone, Debug, Default)]
@@ -63,8 +63,8 @@ pub(crate) struct Records {
     pub(crate) frames: [FrameCounts; 2],
     /// The frames on connections that speak HTTP/2; without TLS.
     pub(crate) wire: BTreeMap<Key, frame_log::Connection>,
-    /// What pools were told.
-    pub(crate) told: Conversation,
+    /// The facts that were reported to pools.
+    pub(crate) reported: Conversation,
     /// How often pools have ordered a reset with NO_ERROR.
     pub(crate) resets_without_error: u64,
     /// The answer of `/pools` at the same time.

@@ -415,7 +415,7 @@ impl Scene {
             open: self.open.take(),
             frames: self.frames_counted.take(),
             wire: self.frame_log.connections(),
-            told: self.machine.told(),
+            reported: self.machine.reported(),
             resets_without_error: self.pools.resets_without_error(),
             idle_ended_at: self.idle_ended_at.take(),
             pools: self.state.take(),

@@ -1,4 +1,5 @@
-//! What pools learn and order of connections to backends against the wire: they decide by it.
+//! Facts about connections to backends, and orders for them, against the wire: pools decide by these
+//! facts.
 
 use baton::pool::StreamFailure;
 
@@ -7,27 +8,27 @@ use crate::checker::{Invariant, Verdict, require};
 use crate::plan::Direction::{In, Out};
 use crate::proxy::frame_log::{Connection, Sign};
 use crate::proxy::network::Key;
-use crate::proxy::told::Told;
+use crate::proxy::reported::Reported;
 
 /// Judges every connection that speaks HTTP/2 without TLS.
 pub(super) fn judge(case: &Case<'_>) -> Verdict {
-    for ((backend, number), told) in &case.records.told.told {
+    for ((backend, number), reported) in &case.records.reported.reported {
         let Some(wire) = case.records.wire.get(&Key::Backend(*backend, *number)) else { continue };
-        let at = |wanted: fn(&Told) -> bool| {
-            told.iter().find(|(_, told)| wanted(told)).map_or(u64::MAX, |(at, _)| *at)
+        let at = |wanted: fn(&Reported) -> bool| {
+            reported.iter().find(|(_, reported)| wanted(reported)).map_or(u64::MAX, |(at, _)| *at)
         };
-        let up = at(|told| matches!(told, Told::Connected(_)));
-        let closed = at(|told| *told == Told::Closed);
+        let up = at(|reported| matches!(reported, Reported::Connected(_)));
+        let closed = at(|reported| *reported == Reported::Closed);
         let name = format!("connection {number} of backend {backend}");
-        let subject = Subject { name, wire, told, up, closed };
+        let subject = Subject { name, wire, reported, up, closed };
         subject.pings()?;
         subject.go_aways()?;
         subject.limits()?;
-        for (at, told) in told {
-            match *told {
-                Told::Failed { stream, failure } => subject.failure(*at, stream, failure)?,
-                Told::ResetSent(stream) => subject.reset(*at, stream)?,
-                Told::ResetOrdered(stream) => subject.ended(*at, stream)?,
+        for (at, reported) in reported {
+            match *reported {
+                Reported::Failed { stream, failure } => subject.failure(*at, stream, failure)?,
+                Reported::ResetSent(stream) => subject.reset(*at, stream)?,
+                Reported::ResetOrdered(stream) => subject.ended(*at, stream)?,
                 _ => {}
             }
         }
@@ -39,7 +40,7 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
 struct Subject<'a> {
     name: String,
     wire: &'a Connection,
-    told: &'a [(u64, Told)],
+    reported: &'a [(u64, Reported)],
     /// When the pool learned that it is up, and that it is closed; the end of time if never.
     up: u64,
     closed: u64,
@@ -48,8 +49,8 @@ struct Subject<'a> {
 impl Subject<'_> {
     /// `timeouts.silence`: a connection on which frames arrive is alive and gets no PING.
     fn pings(&self) -> Verdict {
-        for (at, told) in self.told {
-            let Told::Ping { silence } = told else { continue };
+        for (at, reported) in self.reported {
+            let Reported::Ping { silence } = reported else { continue };
             let before = self.wire.read_at.partition_point(|read| read < at);
             let Some(read) = before.checked_sub(1).map(|last| self.wire.read_at[last]) else {
                 continue;
@@ -63,7 +64,7 @@ impl Subject<'_> {
         Ok(())
     }
 
-    /// True if the pool is told at once what the proxy reads now.
+    /// True if it is reported to the pool at once.
     fn is_up(&self, at: u64) -> bool {
         self.up < at && at <= self.closed
     }
@@ -72,7 +73,7 @@ impl Subject<'_> {
     fn go_aways(&self) -> Verdict {
         for (at, sign) in self.wire.signs(In).filter(|(at, _)| self.is_up(*at)) {
             let Sign::GoAway { last, code } = sign else { continue };
-            let known = self.told.contains(&(at, Told::GoAway { last, code }));
+            let known = self.reported.contains(&(at, Reported::GoAway { last, code }));
             require(known, Invariant::GoAway, || {
                 let name = &self.name;
                 format!("{name}: GOAWAY {last} was read at {at} ns, and the pool did not learn it")
@@ -93,9 +94,9 @@ impl Subject<'_> {
                 // Another one was read at the same time.
                 continue;
             }
-            let known = self.told.iter().rev().find_map(|(time, told)| match told {
-                Told::Streams(streams) if time <= at => Some(*streams),
-                Told::Connected(streams) if time <= at => *streams,
+            let known = self.reported.iter().rev().find_map(|(time, reported)| match reported {
+                Reported::Streams(streams) if time <= at => Some(*streams),
+                Reported::Connected(streams) if time <= at => *streams,
                 _ => None,
             });
             require(known == Some(*streams), Invariant::Limits, || {

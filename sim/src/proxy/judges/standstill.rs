@@ -4,11 +4,11 @@ use super::case::{Case, Request};
 use crate::checker::{Invariant, Verdict, require};
 use crate::plan::{Act, When, WireEffect};
 use crate::proxy::ledger::Execution;
-use crate::proxy::told::Stalled;
+use crate::proxy::reported::Stalled;
 
 /// Judges every such response.
 pub(super) fn judge(case: &Case<'_>) -> Verdict {
-    for stalled in &case.records.told.stalled {
+    for stalled in &case.records.reported.stalled {
         let Some(request) = case.requests.get(&stalled.request) else { continue };
         let received = request.end();
         let named = received.and_then(|received| received.execution);

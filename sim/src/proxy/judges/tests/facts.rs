@@ -13,16 +13,16 @@ use crate::plan::Direction::{self, In, Out};
 use crate::plan::{Act, When, WireEffect};
 use crate::proxy::frame_log::{Connection, Sign};
 use crate::proxy::network::Key;
-use crate::proxy::told::{Stalled, Told};
+use crate::proxy::reported::{Reported, Stalled};
 
 /// Another connection to the first backend, up at 1, with these signs and facts.
-fn connection(scene: &mut Scene, signs: &[(u64, Direction, Sign)], told: &[(u64, Told)]) {
+fn connection(scene: &mut Scene, signs: &[(u64, Direction, Sign)], reported: &[(u64, Reported)]) {
     let read_at = signs.iter().filter(|sign| sign.1 == In).map(|sign| sign.0).collect();
     let log = Connection { signs: signs.to_vec(), read_at };
     let number = scene.wire.len() as u32 + 1;
     scene.wire.insert(Key::Backend(0, number), log);
-    let told = [&[(1, Told::Connected(Some(9)))], told].concat();
-    scene.told.told.insert((0, number), told);
+    let reported = [&[(1, Reported::Connected(Some(9)))], reported].concat();
+    scene.reported.reported.insert((0, number), reported);
 }
 
 const LIMIT: (u64, Direction, Sign) = (5, In, Sign::Streams(2));
@@ -30,38 +30,38 @@ const OPENED: (u64, Direction, Sign) = (4, Out, Sign::Headers(3));
 const GO_AWAY: (u64, Direction, Sign) = (6, In, Sign::GoAway { last: 1, code: 0 });
 const REFUSED: (u64, Direction, Sign) = (6, In, Sign::Reset { stream: 3, code: 7 });
 const RESET: (u64, Direction, Sign) = (9, Out, Sign::Reset { stream: 3, code: 8 });
-const GONE_AWAY: (u64, Told) = (6, Told::GoAway { last: 1, code: 0 });
+const GONE_AWAY: (u64, Reported) = (6, Reported::GoAway { last: 1, code: 0 });
 
-fn ping(after: u64) -> (u64, Told) {
-    (5 + after, Told::Ping { silence: Duration::from_nanos(10) })
+fn ping(after: u64) -> (u64, Reported) {
+    (5 + after, Reported::Ping { silence: Duration::from_nanos(10) })
 }
 
-fn failed(failure: StreamFailure) -> (u64, Told) {
-    (8, Told::Failed { stream: 3, failure })
+fn failed(failure: StreamFailure) -> (u64, Reported) {
+    (8, Reported::Failed { stream: 3, failure })
 }
 
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn pools_learn_what_is_read() {
     all_are_found(&[
         (PingBudget, "PING 9 ns after a frame", |scene| {
-            connection(scene, &[LIMIT], &[(5, Told::Streams(2)), ping(9)]);
+            connection(scene, &[LIMIT], &[(5, Reported::Streams(2)), ping(9)]);
         }),
         (GoAway, "GOAWAY 1 was read at 6 ns", |scene| {
-            connection(scene, &[GO_AWAY], &[(6, Told::Closed)]);
+            connection(scene, &[GO_AWAY], &[(6, Reported::Closed)]);
         }),
         (Limits, "allow 2 streams, and the pool learned Some(9)", |scene| {
-            connection(scene, &[LIMIT], &[(7, Told::Streams(2))]);
+            connection(scene, &[LIMIT], &[(7, Reported::Streams(2))]);
         }),
         (Limits, "allow 3 streams, and the pool learned Some(2)", |scene| {
             let next = (5, In, Sign::Streams(3));
-            connection(scene, &[LIMIT, next], &[(5, Told::Streams(2))]);
+            connection(scene, &[LIMIT, next], &[(5, Reported::Streams(2))]);
         }),
         (TruthfulOutcome, "ConnectionLost after reset Some(7)", |scene| {
             connection(scene, &[OPENED, REFUSED], &[failed(StreamFailure::ConnectionLost)]);
         }),
         (TruthfulOutcome, "ConnectionLost after reset None and a GOAWAY", |scene| {
-            let told = [GONE_AWAY, failed(StreamFailure::ConnectionLost)];
-            connection(scene, &[OPENED, GO_AWAY], &told);
+            let reported = [GONE_AWAY, failed(StreamFailure::ConnectionLost)];
+            connection(scene, &[OPENED, GO_AWAY], &reported);
         }),
         (TruthfulOutcome, "Unprocessed after reset None and no GOAWAY", |scene| {
             connection(scene, &[OPENED], &[failed(StreamFailure::Unprocessed)]);
@@ -74,11 +74,11 @@ async fn pools_learn_what_is_read() {
             connection(scene, &[OPENED, REFUSED], &[failed(failure)]);
         }),
         (Limits, "counts as sent, but is not on the wire", |scene| {
-            connection(scene, &[OPENED, RESET], &[(8, Told::ResetSent(3))]);
+            connection(scene, &[OPENED, RESET], &[(8, Reported::ResetSent(3))]);
         }),
         (Protocol, "stream 3: reset although it had ended", |scene| {
             let (up, down) = ((5, Out, Sign::End(3)), (7, In, Sign::End(3)));
-            connection(scene, &[OPENED, up, down, RESET], &[(9, Told::ResetOrdered(3))]);
+            connection(scene, &[OPENED, up, down, RESET], &[(9, Reported::ResetOrdered(3))]);
         }),
     ]);
 }
@@ -87,32 +87,32 @@ async fn pools_learn_what_is_read() {
 async fn what_pools_cannot_know_is_not_asked_of_them() {
     all_are_allowed(&[
         ("a PING after silence", |scene| {
-            connection(scene, &[LIMIT], &[(5, Told::Streams(2)), ping(10)]);
+            connection(scene, &[LIMIT], &[(5, Reported::Streams(2)), ping(10)]);
         }),
         ("frames before it is up", |scene| {
             let before = [(1, In, Sign::Streams(2)), (1, In, Sign::GoAway { last: 1, code: 0 })];
             connection(scene, &before, &[]);
         }),
         ("frames behind the end", |scene| {
-            connection(scene, &[LIMIT, GO_AWAY], &[(4, Told::Closed)]);
+            connection(scene, &[LIMIT, GO_AWAY], &[(4, Reported::Closed)]);
         }),
         ("each failure has its reason", |scene| {
             let reset = failed(StreamFailure::Reset { code: 7 });
-            connection(scene, &[OPENED, REFUSED], &[reset, (9, Told::Closed)]);
+            connection(scene, &[OPENED, REFUSED], &[reset, (9, Reported::Closed)]);
             connection(scene, &[OPENED, GO_AWAY], &[GONE_AWAY, failed(StreamFailure::Unprocessed)]);
             connection(scene, &[OPENED], &[failed(StreamFailure::ConnectionLost)]);
             connection(scene, &[RESET], &[failed(StreamFailure::NotSent)]);
         }),
         ("a reset that is written, or of a stream that is over, or was never written", |scene| {
-            connection(scene, &[OPENED, RESET], &[(9, Told::ResetSent(3))]);
-            connection(scene, &[OPENED, REFUSED], &[(7, Told::ResetSent(3))]);
-            connection(scene, &[], &[(7, Told::ResetSent(3))]);
-            connection(scene, &[OPENED], &[(7, Told::ResetSent(3)), (7, Told::Closed)]);
+            connection(scene, &[OPENED, RESET], &[(9, Reported::ResetSent(3))]);
+            connection(scene, &[OPENED, REFUSED], &[(7, Reported::ResetSent(3))]);
+            connection(scene, &[], &[(7, Reported::ResetSent(3))]);
+            connection(scene, &[OPENED], &[(7, Reported::ResetSent(3)), (7, Reported::Closed)]);
         }),
         ("a reset that crosses the end", |scene| {
             let (up, down) = ((5, Out, Sign::End(3)), (7, In, Sign::End(3)));
-            connection(scene, &[OPENED, up, down, RESET], &[(7, Told::ResetOrdered(3))]);
-            connection(scene, &[OPENED, up, down], &[(8, Told::ResetOrdered(3))]);
+            connection(scene, &[OPENED, up, down, RESET], &[(7, Reported::ResetOrdered(3))]);
+            connection(scene, &[OPENED, up, down], &[(8, Reported::ResetOrdered(3))]);
         }),
     ]);
 }
@@ -125,7 +125,7 @@ fn cut(scene: &mut Scene, still: Duration, waits: bool) {
     let at = answer.at + still.as_nanos() as u64;
     // Another possible reason, which this judge does not ask for.
     scene.plan.pool.config.max_requests_per_connection = Some(100);
-    scene.told.stalled.push(Stalled { at, request: 1, after: Duration::from_secs(2) });
+    scene.reported.stalled.push(Stalled { at, request: 1, after: Duration::from_secs(2) });
     scene.end(1).end = crate::proxy::ledger::End::Broken;
     let line = scene.line(1);
     (line["outcome"], line["ended_by"]) = ("cut_short".into(), "proxy".into());

@@ -26,9 +26,9 @@ use crate::proxy::ledger::{Answer, Dial, DialEnd, End, Execution, Received, trai
 use crate::proxy::network::{AtProxy, ClientReset, Key};
 use crate::proxy::races::Race;
 use crate::proxy::records::{Open, Records, Withdrawn};
+use crate::proxy::reported::Conversation;
 use crate::proxy::settings::LISTENER;
 use crate::proxy::situation::Situations;
-use crate::proxy::told::Conversation;
 
 pub(super) const MILLISECOND: u64 = 1_000_000;
 pub(super) const SECOND: u64 = 1_000 * MILLISECOND;
@@ -58,7 +58,7 @@ pub(super) struct Scene {
     pub(super) open: [Open; 2],
     pub(super) frames: [FrameCounts; 2],
     pub(super) wire: BTreeMap<Key, Connection>,
-    pub(super) told: Conversation,
+    pub(super) reported: Conversation,
     pub(super) at_proxy: AtProxy,
     pub(super) client_resets: Vec<ClientReset>,
     pub(super) idle_ended_at: Vec<(IdleClient, u64)>,
@@ -91,7 +91,7 @@ impl Scene {
             open: [0, 1].map(|more| Open { clients: 4 + more, backends: 1, tasks: Vec::new() }),
             frames: [(); 2].map(|()| frames()),
             wire: BTreeMap::new(),
-            told: Conversation::default(),
+            reported: Conversation::default(),
             at_proxy: AtProxy::default(),
             client_resets: Vec::new(),
             idle_ended_at: Vec::new(),
@@ -172,7 +172,7 @@ impl Scene {
             open: self.open.clone(),
             frames: self.frames.clone(),
             wire: self.wire.clone(),
-            told: self.told.clone(),
+            reported: self.reported.clone(),
             resets_without_error: 0,
             pools: Some(self.pools.to_owned()),
             ended_in_time: self.ended_in_time,
@@ -432,49 +432,7 @@ fn lines() -> Vec<(u64, Value)> {
 }
 
 /// The metrics. `$C` stands for the label of the cluster, `$0` and `$1` for those of the backends.
-const METRICS: &str = r#"
-requests_total{$C,$0,status_class="2xx",outcome="completed"} 1.0
-requests_total{$C,$0,status_class="none",outcome="cancelled"} 1.0
-requests_total{$C,$1,status_class="2xx",outcome="completed"} 1.0
-requests_total{$C,backend="-",status_class="5xx",outcome="rejected"} 1.0
-refusals_total{reason="incomplete_head"} 0.0
-rejections_total{$C,reason="queue_deadline"} 1.0
-rejections_total{$C,reason="queue_full"} 0.0
-retries_total{$C,evidence="refused"} 1.0
-retries_total{$C,evidence="never_sent"} 0.0
-body_bytes_total{$C,side="client",direction="received"} 100.0
-body_bytes_total{$C,side="client",direction="sent"} 640.0
-body_bytes_total{$C,side="backend",direction="sent"} 200.0
-body_bytes_total{$C,side="backend",direction="received"} 600.0
-queue_wait_seconds_count{$C} 3.0
-queue_wait_seconds_sum{$C} 0.004
-first_byte_seconds_count{$C} 2.0
-first_byte_seconds_sum{$C} 0.08025
-request_duration_seconds_count{$C} 4.0
-request_duration_seconds_sum{$C} 3.135
-requests_live{$C} 0.0
-requests_waiting{$C} 0.0
-requests_retrying{$C} 0.0
-refused_facts_total{$C} 0.0
-dials_total{$C,$0} 2.0
-dials_total{$C,$1} 2.0
-dial_failures_total{$C,$1,phase="tcp"} 1.0
-connections_closed_total{$C,$1,reason="idle"} 1.0
-connections{$C,$0,state="connecting"} 1.0
-connections{$C,$0,state="available"} 1.0
-health_checks_total{$C,$0} 0.0
-health_checks_failed_total{$C,$0} 0.0
-client_connections 1.0
-client_connections_accepted_total 2.0
-client_limit_hits_total{limit="idle_timeout"} 1.0
-client_limit_hits_total{limit="write_stall"} 0.0
-client_rst_stream_frames_total{direction="received",code="CANCEL"} 1.0
-client_rst_stream_frames_total{direction="sent",code="CANCEL"} 0.0
-client_goaway_frames_total{direction="sent",code="NO_ERROR"} 1.0
-rst_stream_frames_total{$C,$0,direction="received",code="REFUSED_STREAM"} 1.0
-worker_up{worker="0"} 1.0
-log_lines_dropped_total{log="access"} 0.0
-"#;
+const METRICS: &str = include_str!("scene/metrics.txt");
 
 fn series(text: &str) -> String {
     let text = text.replace("$C", r#"cluster="cluster""#);

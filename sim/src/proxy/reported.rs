@@ -1,5 +1,5 @@
-//! What pools learn and order about connections to backends, by the names of the plan: the contract
-//! of these facts (`src/pool/input.rs`) is judged against the wire.
+//! The facts that pools learn about connections to backends, and their orders, by the names of the
+//! plan: the contract of these facts (`src/pool/input.rs`) is judged against the wire.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use super::orders::Orders;
 
 /// A fact or an order about a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Reported {
     /// The dial is done, and the backend allows so many streams, if that is known.
     Connected(Option<u32>),
     /// The number of streams that the backend allows has changed.
@@ -39,11 +39,11 @@ pub(crate) struct Stalled {
     pub(crate) after: Duration,
 }
 
-/// Everything that was told.
+/// Everything that was reported.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Conversation {
     /// By the backend, and the number of the connection there.
-    pub(crate) told: BTreeMap<(u16, u32), Vec<(u64, Told)>>,
+    pub(crate) reported: BTreeMap<(u16, u32), Vec<(u64, Reported)>>,
     pub(crate) stalled: Vec<Stalled>,
     streams: BTreeMap<(u64, StreamToken), u32>,
 }
@@ -53,7 +53,7 @@ pub(crate) struct Conversation {
 pub(crate) struct Listener(RefCell<Conversation>);
 
 impl Listener {
-    /// A pool, by its number, was told a fact, and has given orders.
+    /// A fact was reported to a pool, by its number, which has given orders.
     pub(crate) fn note(
         &self,
         at: u64,
@@ -66,60 +66,60 @@ impl Listener {
         let id = |conversation: &Conversation, stream: StreamToken| {
             conversation.streams.get(&(number, stream)).copied()
         };
-        let told = match input {
+        let reported = match input {
             Input::StreamOpened { stream, stream_id } => {
                 conversation.streams.insert((number, stream), stream_id);
                 None
             }
             Input::Connected { connection, max_streams, .. } => {
-                Some((connection, Told::Connected(max_streams)))
+                Some((connection, Reported::Connected(max_streams)))
             }
             Input::MaxStreamsChanged { connection, max_streams } => {
-                Some((connection, Told::Streams(max_streams)))
+                Some((connection, Reported::Streams(max_streams)))
             }
             Input::GoAwayReceived { connection, last_stream_id: last, code } => {
-                Some((connection, Told::GoAway { last, code }))
+                Some((connection, Reported::GoAway { last, code }))
             }
             Input::StreamFailed { stream: token, failure } if handled == Handled::Done => {
                 id(&conversation, token)
-                    .map(|stream| (token.connection, Told::Failed { stream, failure }))
+                    .map(|stream| (token.connection, Reported::Failed { stream, failure }))
             }
             Input::ResetSent { stream } if handled == Handled::Done => {
-                id(&conversation, stream).map(|id| (stream.connection, Told::ResetSent(id)))
+                id(&conversation, stream).map(|id| (stream.connection, Reported::ResetSent(id)))
             }
-            Input::ConnectionClosed { connection, .. } => Some((connection, Told::Closed)),
+            Input::ConnectionClosed { connection, .. } => Some((connection, Reported::Closed)),
             _ => None,
         };
         let silence = pool.config().timeouts.silence;
         let ordered: Vec<_> = orders
             .iter()
             .filter_map(|order| match order {
-                Output::Ping { connection } => Some((*connection, Told::Ping { silence })),
+                Output::Ping { connection } => Some((*connection, Reported::Ping { silence })),
                 Output::ResetStream { stream, .. } => {
                     let id = id(&conversation, *stream)?;
-                    Some((stream.connection, Told::ResetOrdered(id)))
+                    Some((stream.connection, Reported::ResetOrdered(id)))
                 }
                 _ => None,
             })
             .collect();
-        for (connection, told) in told.into_iter().chain(ordered) {
-            conversation.add(at, names.place_of(number, connection), told);
+        for (connection, reported) in reported.into_iter().chain(ordered) {
+            conversation.add(at, names.place_of(number, connection), reported);
         }
         if input == Input::Timeout {
             conversation.note_stalls(at, (number, pool), orders, names);
         }
     }
 
-    /// Takes what was told so far.
+    /// Takes what was reported so far.
     pub(crate) fn take(&self) -> Conversation {
         self.0.take()
     }
 }
 
 impl Conversation {
-    fn add(&mut self, at: u64, place: Option<(u16, u32)>, told: Told) {
+    fn add(&mut self, at: u64, place: Option<(u16, u32)>, reported: Reported) {
         if let Some(place) = place {
-            self.told.entry(place).or_default().push((at, told));
+            self.reported.entry(place).or_default().push((at, reported));
         }
     }
 
