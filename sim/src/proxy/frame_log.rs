@@ -1,5 +1,5 @@
-//! The frames of HTTP/2 that change streams and connections, with the times at which the proxy wrote
-//! and read them. Ciphertext is not read.
+//! The frames of HTTP/2 that change streams and connections, with the times at which the proxy
+//! wrote and read them. Ciphertext is not read.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! Facts about connections to backends, and orders for them, against the wire: pools decide by these
-//! facts.
+//! Facts about connections to backends, and orders for them, against the wire: pools decide by
+//! these facts.
 
 use baton::pool::StreamFailure;
 
