@@ -149,6 +149,7 @@ impl Subject<'_> {
             format!("{name}, stream {stream}: its reset counts as sent, but is not on the wire")
         })
     }
+
     /// RFC 9113, 5.1: nothing is sent on a stream that has ended in both directions. A proxy that
     /// resets it after it read the end has not understood what it read.
     fn ended(&self, at: u64, stream: u32) -> Verdict {
