@@ -196,7 +196,7 @@ impl CodeUse {
             ],
             (Side::Backend, false, true) => &["NO_ERROR", "INTERNAL_ERROR", "ENHANCE_YOUR_CALM"],
             (Side::Backend, true, false) => &["NO_ERROR", "CANCEL"],
-            (Side::Client, false, false) => &["CANCEL"],
+            (Side::Client, false, false) => &["NO_ERROR", "INTERNAL_ERROR", "CANCEL"],
             // `h2` forgets the streams that it has reset after a second.
             (Side::Client, true, false) => &["NO_ERROR", "INTERNAL_ERROR", "STREAM_CLOSED"],
             (Side::Client, true, true) => &["NO_ERROR", "SETTINGS_TIMEOUT", "ENHANCE_YOUR_CALM"],
