@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Family, Profile};
+use super::{Family, Profile, UPLOADER};
 use crate::draw::{Domain, Draws, RandomStream};
 use crate::plan::{
     Act, ClientProtocol, Direction, Directive, Framing, Moment, Plan, RequestPlan, RequestWire,
@@ -41,8 +41,7 @@ const ROOM_SHARE: u32 = 100;
 /// Times for which a client reads nothing: the longer ones exceed the time after which the proxy
 /// puts idle connections aside.
 const PAUSE_US: [u64; 2] = [500_000, 4_000_000];
-/// The id of a further request, and the time that its body takes.
-const UPLOADER: u32 = 30_000;
+/// The time that the body of a further request takes.
 const UPLOAD_US: u64 = 3_000_000;
 /// The time for which backends cannot be reached.
 const UNREACHABLE_US: u64 = 20_000_000;
@@ -80,11 +79,9 @@ fn request<'a>(
 /// A client over HTTP/1.1 reads nothing of a response for a while, and the last bytes of it have no
 /// room between the systems.
 fn response_waits_for_its_reader(plan: &Plan, stream: &mut RandomStream) -> Option<Situation> {
-    let clients = &plan.wire.clients;
     let request = request(plan, stream, |request| {
-        let client = clients.get(usize::from(request.wire.client) % clients.len().max(1));
-        let protocol = client.map_or(ClientProtocol::Http1, |client| client.protocol);
-        protocol == ClientProtocol::Http1 && HELD_BYTES.contains(&request.wire.answer_bytes)
+        plan.wire.protocol_of(&request.wire) == ClientProtocol::Http1
+            && HELD_BYTES.contains(&request.wire.answer_bytes)
     })?;
     let RequestPlan { id, at_us, wire, .. } = *request;
     let bytes = wire.answer_bytes;

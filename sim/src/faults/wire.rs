@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{Family, Profile, addresses, operation};
+use super::{Family, HOARDER, Profile, WIDE, addresses, operation};
 use crate::draw::{Domain, Draws, RandomStream};
 use crate::plan::{
     Act, BackendWire, ClientPlan, ClientProtocol, Direction, Directive, Framing, Moment, Plan,
@@ -23,12 +23,9 @@ const LARGE_BODY_BYTES: u64 = 80_000;
 const HOARD_BYTES: u32 = 4 << 20;
 /// The share of plans with such bodies, in percent.
 const HOARDS_PERCENT: u64 = 2;
-/// The id of the first request with such a body.
-const HOARDER: u32 = 10_000;
 /// The share of plans with a response that is larger than the windows of the proxy and is read to
-/// its end, in percent, and the id of its request.
+/// its end, in percent.
 const WIDE_PERCENT: u64 = 3;
-const WIDE: u32 = 20_000;
 /// The least bytes of that response.
 const WIDE_BYTES: u32 = 132_000;
 #[cfg(feature = "proxy")]
@@ -175,13 +172,12 @@ fn add_wide(plan: &mut Plan, draws: &Draws) {
 /// stopped to read: the reset then waits behind the body.
 fn add_withdrawn(plan: &mut Plan, draws: &Draws) {
     let mut stream = draws.stream(Domain::WirePlan, 6);
-    let clients = &plan.wire.clients;
     let uploads: Vec<u32> = plan
         .requests
         .iter()
         .filter(|request| {
-            let client = clients[usize::from(request.wire.client) % clients.len()];
-            client.protocol != ClientProtocol::Http1 && request.wire.body_bytes > 1
+            plan.wire.protocol_of(&request.wire) != ClientProtocol::Http1
+                && request.wire.body_bytes > 1
         })
         .map(|request| request.id)
         .collect();

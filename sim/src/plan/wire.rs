@@ -25,6 +25,20 @@ pub struct WirePlan {
     pub clients: Vec<ClientPlan>,
 }
 
+impl WirePlan {
+    /// The index of the client that sends a request.
+    #[must_use]
+    pub fn client_of(&self, request: &RequestWire) -> usize {
+        usize::from(request.client) % self.clients.len().max(1)
+    }
+
+    /// The protocol of the client that sends a request.
+    #[must_use]
+    pub fn protocol_of(&self, request: &RequestWire) -> ClientProtocol {
+        self.clients.get(self.client_of(request)).copied().unwrap_or_default().protocol
+    }
+}
+
 /// A client. It opens connections as it needs them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(default, deny_unknown_fields)]

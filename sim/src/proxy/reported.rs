@@ -43,7 +43,7 @@ pub(crate) struct Stalled {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Conversation {
     /// By the backend, and the number of the connection there.
-    pub(crate) reported: BTreeMap<(u16, u32), Vec<(u64, Reported)>>,
+    pub(crate) connections: BTreeMap<(u16, u32), Vec<(u64, Reported)>>,
     pub(crate) stalled: Vec<Stalled>,
     streams: BTreeMap<(u64, StreamToken), u32>,
 }
@@ -119,7 +119,7 @@ impl Listener {
 impl Conversation {
     fn add(&mut self, at: u64, place: Option<(u16, u32)>, reported: Reported) {
         if let Some(place) = place {
-            self.reported.entry(place).or_default().push((at, reported));
+            self.connections.entry(place).or_default().push((at, reported));
         }
     }
 

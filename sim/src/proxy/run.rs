@@ -267,7 +267,10 @@ impl Scene {
     /// reason to wait.
     fn give_up(&self) -> bool {
         let (plan, ledger) = (&self.hub.plan, &self.hub.ledger);
-        let clients = plan.wire.clients.len().max(1);
+        let client_of = |request: u32| {
+            let request = plan.requests.iter().find(|planned| planned.id == request);
+            request.map(|request| plan.wire.client_of(&request.wire))
+        };
         let cut_off: BTreeSet<usize> = self
             .hub
             .injected()
@@ -276,20 +279,15 @@ impl Scene {
                 Directive { when: When::Client { client, .. }, act: Act::Wire { .. }, .. } => {
                     Some(usize::from(client))
                 }
-                Directive { when: When::AtClient { request, .. }, .. } => {
-                    let plan = plan.requests.iter().find(|plan| plan.id == request);
-                    plan.map(|plan| usize::from(plan.wire.client) % clients)
-                }
+                Directive { when: When::AtClient { request, .. }, .. } => client_of(request),
                 _ => None,
             })
             .collect();
         let ended: BTreeSet<u32> = ledger.received().iter().map(|(request, _)| *request).collect();
         let mut waiting = ledger.begun();
         waiting.retain(|(request, _)| !ended.contains(request));
-        let is_cut_off = |request: u32| {
-            let plan = plan.requests.iter().find(|plan| plan.id == request);
-            plan.is_some_and(|plan| cut_off.contains(&(usize::from(plan.wire.client) % clients)))
-        };
+        let is_cut_off =
+            |request: u32| client_of(request).is_some_and(|client| cut_off.contains(&client));
         let taken_up: BTreeSet<u32> = ledger.begun().iter().map(|(request, _)| *request).collect();
         let not_sent: BTreeSet<u32> =
             ledger.all_not_sent().iter().map(|(request, _)| *request).collect();

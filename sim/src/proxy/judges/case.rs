@@ -63,9 +63,8 @@ pub(super) struct Sent {
 impl Sent {
     /// The message of a request of the plan.
     fn planned(plan: &Plan, request: &RequestPlan) -> Self {
-        let clients = &plan.wire.clients;
-        let index = usize::from(request.wire.client) % clients.len().max(1);
-        let client = clients.get(index).copied().unwrap_or_default();
+        let index = plan.wire.client_of(&request.wire);
+        let client = plan.wire.clients.get(index).copied().unwrap_or_default();
         // Over HTTP/1.1 only a chunked body can end with trailers (RFC 9112, 7.1.2).
         let ends_with = client.protocol != ClientProtocol::Http1 || request.wire.chunked;
         Self {

@@ -12,7 +12,7 @@ use crate::proxy::reported::Reported;
 
 /// Judges every connection that speaks HTTP/2 without TLS.
 pub(super) fn judge(case: &Case<'_>) -> Verdict {
-    for ((backend, number), reported) in &case.records.reported.reported {
+    for ((backend, number), reported) in &case.records.reported.connections {
         let Some(wire) = case.records.wire.get(&Key::Backend(*backend, *number)) else { continue };
         let at = |wanted: fn(&Reported) -> bool| {
             reported.iter().find(|(_, reported)| wanted(reported)).map_or(u64::MAX, |(at, _)| *at)

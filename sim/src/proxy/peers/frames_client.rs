@@ -20,8 +20,8 @@ use self::habits::{Habits, Manner};
 use super::arrivals::Arrivals;
 use super::frames::{Fields, kind};
 use super::sending::{
-    AUTHORITY, CONNECTIONS, Patience, Upload, cancel_code, has_large_windows, is_of, method,
-    pause_before_trailers, scheme,
+    AUTHORITY, CONNECTIONS, Patience, Upload, cancel_code, crumbs, has_large_windows, is_of,
+    method, pause_before_trailers, scheme,
 };
 use crate::plan::{Act, Moment, RequestPlan, When};
 use crate::proxy::hub::{Hub, Target};
@@ -291,14 +291,9 @@ where
                 let last = sent == upload.bytes && !upload.trailers && !end_apart;
                 let crumb = manner.crumb(upload.bytes, part.len());
                 let padding = manner.padding.filter(|_| part.len() <= crumb);
-                let mut state = connection.state.borrow_mut();
-                let mut rest = &part[..];
-                while !rest.is_empty() {
-                    let (frame, others) = rest.split_at(crumb.min(rest.len()));
-                    state.data(stream, frame, padding, last && others.is_empty());
-                    rest = others;
+                for (frame, ends) in crumbs(&part, crumb) {
+                    connection.state.borrow_mut().data(stream, frame, padding, last && ends);
                 }
-                drop(state);
                 connection.send(manner.pause);
             }
             if upload.crosses_half(from, end) {

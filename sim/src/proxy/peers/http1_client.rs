@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::plan::{ClientPlan, RequestPlan};
 use crate::proxy::hub::Hub;
+use crate::proxy::peers::sending::is_of;
 use crate::proxy::peers::timing::sleep_until;
 use connection::Connection;
 use exchange::{Fate, Job};
@@ -56,9 +57,8 @@ where
     /// Sends the requests of the plan that are this client's, each at its time. Returns when all
     /// have ended; connections stay open.
     pub(crate) async fn run(&self) {
-        let clients = self.hub.plan.wire.clients.len().max(1);
         let mut own: Vec<RequestPlan> = self.hub.plan.requests.clone();
-        own.retain(|request| usize::from(request.wire.client) % clients == usize::from(self.index));
+        own.retain(|request| is_of(&self.hub.plan, request, self.index));
         own.sort_by_key(|request| request.at_us);
         let last = own.last().map(|request| request.id);
         join_all(own.into_iter().map(|request| async move {

@@ -27,7 +27,7 @@ pub(crate) fn scheme(plan: &Plan) -> &'static str {
 
 /// True if a request belongs to the client with this index.
 pub(crate) fn is_of(plan: &Plan, request: &RequestPlan, client: u8) -> bool {
-    usize::from(request.wire.client) % plan.wire.clients.len().max(1) == usize::from(client)
+    plan.wire.client_of(&request.wire) == usize::from(client)
 }
 
 /// Bytes of an answer that is large.
@@ -42,6 +42,17 @@ pub(crate) fn has_large_windows(hub: &Hub, client: u8) -> bool {
     let mut own = plan.requests.iter().filter(|request| is_of(plan, request, client));
     own.any(|request| request.wire.answer_bytes >= LARGE_ANSWER_BYTES)
         && hub.draws.between(Domain::ClientConnections, u64::from(client), u64::MAX, 0, 1) == 1
+}
+
+/// The payloads of the frames of at most `most` bytes in which some bytes are written, each with
+/// true for the last one. No bytes are one frame without any.
+pub(crate) fn crumbs(bytes: &[u8], most: usize) -> impl Iterator<Item = (&[u8], bool)> {
+    let mut rest = Some(bytes);
+    std::iter::from_fn(move || {
+        let (part, others) = rest.take().map(|rest| rest.split_at(most.min(rest.len())))?;
+        rest = (!others.is_empty()).then_some(others);
+        Some((part, others.is_empty()))
+    })
 }
 
 /// The method of a request: whether it is idempotent follows from it (RFC 9110, 9.2.2).
@@ -196,6 +207,14 @@ mod tests {
             wire: RequestWire { body_bytes, piece_bytes, ..RequestWire::default() },
         };
         Upload::of(&plan).expect("it has a body")
+    }
+
+    #[test]
+    fn crumbs_are_all_bytes_and_the_last_one_is_marked() {
+        let parts = |bytes, most| crumbs(bytes, most).collect::<Vec<_>>();
+        assert_eq!(parts(b"abc", 2), [(&b"ab"[..], false), (&b"c"[..], true)]);
+        assert_eq!(parts(b"ab", usize::MAX), [(&b"ab"[..], true)]);
+        assert_eq!(parts(b"", 1), [(&b""[..], true)]);
     }
 
     #[test]

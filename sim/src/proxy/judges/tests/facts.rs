@@ -22,7 +22,7 @@ fn connection(scene: &mut Scene, signs: &[(u64, Direction, Sign)], reported: &[(
     let number = scene.wire.len() as u32 + 1;
     scene.wire.insert(Key::Backend(0, number), log);
     let reported = [&[(1, Reported::Connected(Some(9)))], reported].concat();
-    scene.reported.reported.insert((0, number), reported);
+    scene.reported.connections.insert((0, number), reported);
 }
 
 const LIMIT: (u64, Direction, Sign) = (5, In, Sign::Streams(2));

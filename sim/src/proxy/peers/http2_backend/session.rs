@@ -17,6 +17,7 @@ use crate::proxy::peers::exchange::Exchange;
 use crate::proxy::peers::frames::{
     Fault, Fields, Frame, FrameWriter, GREATEST, LARGEST_PAYLOAD, WINDOW, setting,
 };
+use crate::proxy::peers::sending::crumbs;
 use crate::proxy::peers::service::Service;
 
 /// A stream that was read.
@@ -170,16 +171,10 @@ impl Session {
     /// has its own receipt: a connection may break between two.
     pub(crate) fn send_data(&self, id: u32, data: &[u8], end: bool, crumb: usize) {
         self.conduct.borrow_mut().sent_data(id, data.len());
-        let mut rest = data;
-        loop {
-            let (part, others) = rest.split_at(crumb.min(rest.len()));
-            let end = end && others.is_empty();
+        for (part, ends) in crumbs(data, crumb) {
+            let end = end && ends;
             let receipt = self.receipt(id, Written::Data { length: part.len() as u64, end });
             self.write(receipt, |writer| writer.data(id, part, end));
-            rest = others;
-            if rest.is_empty() {
-                break;
-            }
         }
         self.ends(id, end);
     }
