@@ -11,6 +11,7 @@
 //! | a connection | 128 | the tables and buffers that it keeps between requests: over HTTP/2 two frames of a backend |
 //! | a request, for its client | 256 | over HTTP/2 the window for its body and the send buffer for its answer, over HTTP/1.1 two buffers |
 //! | a request, for its pool | 256 | over HTTP/2 the window for its answer and the send buffer for its body, over HTTP/1.1 two buffers |
+//! | a request that only its pool has ended | 128 | its answer is a part of the buffers of a connection, and they live on when that has closed |
 //!
 //! A request counts for its client until the client has its end, and for its pool until the pool
 //! has ended it: between the two, the proxy does not know what its client knows.
@@ -65,6 +66,7 @@ impl Open {
             + CONNECTION * (clients + backends + others)
             + FOR_CLIENT * self.requests
             + FOR_POOL * self.live
+            + CONNECTION * self.requests.saturating_sub(self.live)
     }
 }
 
@@ -151,6 +153,8 @@ mod tests {
         open.held = Held { clients: 1, backends: 2, others: 1 };
         (open.requests, open.live) = (3, 4);
         assert_eq!(open.bound(), (640 + 4 * 128 + 7 * 256) * KIB);
+        (open.requests, open.live) = (4, 3);
+        assert_eq!(open.bound(), (640 + 5 * 128 + 7 * 256) * KIB);
         assert_eq!(open.max(Open::default()), open);
         assert_eq!(Open::default().max(open), open);
     }

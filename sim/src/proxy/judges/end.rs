@@ -98,8 +98,11 @@ fn in_flight(case: &Case<'_>, ordered: u64, ended: u64) -> Verdict {
         let lost = request.end().is_some_and(|end| {
             end.status.is_some() && matches!(end.end, End::Broken | End::Reset(_))
         });
-        // Another deadline may pass at the same time, but not sooner than after its time.
-        let others = [timeouts.response_head, timeouts.response_stall, timeouts.body_stall];
+        // Another deadline may pass at the same time, but not sooner than after its time. The end
+        // of a silent connection to a backend may be the last thing that the shutdown waits for.
+        let silence = timeouts.silence.saturating_add(timeouts.suspect);
+        let others =
+            [timeouts.response_head, timeouts.response_stall, timeouts.body_stall, silence];
         let soonest = others.into_iter().min().unwrap_or_default().min(timeouts.drain);
         let by_proxy = |line: &AccessLine| {
             let early = u128::from(nanoseconds(line.total_ms)) < soonest.as_nanos();
