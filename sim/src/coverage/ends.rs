@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use self::Expected::{Always, ByFault};
 use super::deed::Side;
 
 baton::words! {
@@ -57,12 +58,12 @@ impl Ending {
         })
     }
 
-    pub(super) fn why_never(self) -> Option<&'static str> {
+    pub(super) fn expected(self) -> Expected {
         match (self.outcome, self.backend) {
             (Outcome::Completed | Outcome::CutShort, Backend::None) => {
-                Some("only a backend's response is complete or cut short")
+                Expected::Never("only a backend's response is complete or cut short")
             }
-            _ => None,
+            _ => Always,
         }
     }
 }
@@ -74,29 +75,42 @@ impl fmt::Display for Ending {
     }
 }
 
-/// A reason, and why it cannot be met.
-type Reason = (&'static str, Option<&'static str>);
+/// If a long run meets a cell of the catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// It must be met.
+    Always,
+    /// Only the known fault of this name leads to it, and that is rare: see [`crate::known`].
+    ByFault(&'static str),
+    /// It cannot be met, for this reason.
+    Never(&'static str),
+}
 
-const OBEDIENT: Option<&str> = Some("the clients of plans keep to the protocol and to limits");
+/// A reason, and if it is met.
+type Reason = (&'static str, Expected);
+
+const OBEDIENT: Expected = Expected::Never("the clients of plans keep to the protocol and limits");
+const LATE_TRAILERS: Expected = ByFault("trailers-behind-a-reset");
+const LATE_STREAM: Expected = ByFault("stream-behind-a-goaway");
 
 /// The reasons of answers that the proxy makes itself, and of client connections that it closes.
 pub(super) const REASONS: [Reason; 35] = [
-    ("requests_full", None),
-    ("queue_full", None),
-    ("queue_deadline", None),
-    ("shutting_down", None),
-    ("response_deadline", None),
-    ("attempt_failed", None),
-    ("body_stalled", None),
+    ("requests_full", Always),
+    ("queue_full", Always),
+    ("queue_deadline", Always),
+    ("shutting_down", Always),
+    ("response_deadline", Always),
+    ("attempt_failed", Always),
+    ("body_stalled", Always),
     ("refused", OBEDIENT),
-    ("no_route", Some("there is one route, and it is for everything")),
-    ("incomplete_head", None),
-    ("tls_handshake", None),
-    ("tls_handshake_timeout", None),
-    ("head_timeout", None),
-    ("idle_timeout", None),
-    ("keepalive_timeout", None),
-    ("write_stall", None),
+    ("no_route", Expected::Never("there is one route, and it is for everything")),
+    ("incomplete_head", Always),
+    ("tls_handshake", Always),
+    ("tls_handshake_timeout", Always),
+    ("head_timeout", Always),
+    ("idle_timeout", Always),
+    ("keepalive_timeout", Always),
+    ("write_stall", Always),
     ("streams_per_connection", OBEDIENT),
     ("head_bytes", OBEDIENT),
     ("head_fields", OBEDIENT),
@@ -104,8 +118,8 @@ pub(super) const REASONS: [Reason; 35] = [
     ("connections_per_address", OBEDIENT),
     ("malformed_head", OBEDIENT),
     ("malformed_framing", OBEDIENT),
-    ("malformed_body", None),
-    ("malformed_frames", OBEDIENT),
+    ("malformed_body", Always),
+    ("malformed_frames", LATE_TRAILERS),
     ("reset_flood", OBEDIENT),
     ("provoked_reset_flood", OBEDIENT),
     ("refused_head_flood", OBEDIENT),
@@ -206,13 +220,16 @@ impl CodeUse {
         }
     }
 
-    pub(super) fn why_never(self) -> Option<&'static str> {
-        if self.possible().contains(&CODES[self.code as usize]) {
-            None
-        } else if self.written {
-            Some("no peer of a plan breaks a rule that is answered so")
-        } else {
-            Some("no peer of a plan sends it")
+    pub(super) fn expected(self) -> Expected {
+        let name = CODES[self.code as usize];
+        if self.possible().contains(&name) {
+            return Always;
+        }
+        match (self.side, self.written, self.go_away, name) {
+            (Side::Client, true, true, "PROTOCOL_ERROR") => LATE_TRAILERS,
+            (Side::Backend, false, true, "PROTOCOL_ERROR") => LATE_STREAM,
+            (_, true, ..) => Expected::Never("no peer of a plan breaks a rule that is answered so"),
+            (_, false, ..) => Expected::Never("no peer of a plan sends it"),
         }
     }
 }

@@ -31,6 +31,10 @@ impl Phases {
         self.0 |= 1 << phase as u8;
     }
 
+    pub(crate) fn remove(&mut self, phase: Phase) {
+        self.0 &= !(1 << phase as u8);
+    }
+
     pub(crate) fn add_all(&mut self, others: Self) {
         self.0 |= others.0;
     }

@@ -3,6 +3,7 @@
 
 use super::counts::{Counts, Entry};
 use super::deed::{Deed, ProcessDeed, Side};
+use super::ends::Expected::{self, Always};
 use super::ends::{CodeUse, Ending, REASONS, codes, reason_place};
 use super::phase::{Phase, Phases};
 
@@ -66,8 +67,12 @@ impl ProxyCoverage {
     /// The whole catalogue.
     pub(crate) fn entries(&self) -> Vec<Entry> {
         let mut entries = Vec::new();
-        let mut list = |table, name, count, never: Option<&'static str>| {
-            entries.push(Entry { table, name, count, required: never.is_none(), never });
+        let mut list = |table, name, count, expected| {
+            let never = match expected {
+                Expected::Never(why) => Some(why),
+                Expected::Always | Expected::ByFault(_) => None,
+            };
+            entries.push(Entry { table, name, count, required: expected == Always, never });
         };
         for side in Side::ALL {
             let table = match side {
@@ -78,25 +83,26 @@ impl ProxyCoverage {
                 for phase in Phase::ALL {
                     let count = self.deeds.get(deed_cell(*side, *deed, *phase));
                     let never = deed.why_never(*side, *phase);
-                    list(table, format!("{deed} × {phase}"), count, never);
+                    let expected = never.map_or(Always, Expected::Never);
+                    list(table, format!("{deed} × {phase}"), count, expected);
                 }
             }
         }
         for operation in ProcessDeed::ALL {
             for (in_flight, name) in [(false, "nothing in flight"), (true, "requests in flight")] {
                 let count = self.operations.get(operation_cell(*operation, in_flight));
-                list("process", format!("{operation} × {name}"), count, None);
+                list("process", format!("{operation} × {name}"), count, Always);
             }
         }
         for ending in Ending::all() {
             let count = self.endings.get(ending.place());
-            list("outcome", ending.to_string(), count, ending.why_never());
+            list("outcome", ending.to_string(), count, ending.expected());
         }
-        for (place, (reason, never)) in REASONS.iter().enumerate() {
-            list("reason", (*reason).to_owned(), self.reasons.get(place), *never);
+        for (place, (reason, expected)) in REASONS.iter().enumerate() {
+            list("reason", (*reason).to_owned(), self.reasons.get(place), *expected);
         }
         for code in codes() {
-            list("code", code.to_string(), self.codes.get(code.place()), code.why_never());
+            list("code", code.to_string(), self.codes.get(code.place()), code.expected());
         }
         entries
     }
@@ -117,7 +123,20 @@ mod tests {
         let entries = ProxyCoverage::default().entries();
         let names: BTreeSet<_> = entries.iter().map(|entry| (entry.table, &entry.name)).collect();
         assert_eq!(names.len(), entries.len());
-        assert!(entries.iter().all(|entry| entry.required == entry.never.is_none()));
+    }
+
+    #[test]
+    fn cells_that_only_a_known_fault_meets_name_one() {
+        let reasons = REASONS.iter().map(|(_, expected)| *expected);
+        let faults: BTreeSet<&str> = reasons
+            .chain(codes().map(CodeUse::expected))
+            .filter_map(|expected| match expected {
+                Expected::ByFault(name) => Some(name),
+                Always | Expected::Never(_) => None,
+            })
+            .collect();
+        let known: BTreeSet<&str> = crate::known::KNOWN.iter().map(|known| known.name).collect();
+        assert!(faults.is_subset(&known), "{faults:?}: the cells of a fault go with its entry");
     }
 
     #[test]

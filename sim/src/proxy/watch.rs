@@ -15,7 +15,7 @@ use super::network::{Key, Network, Packet, Point};
 use super::peers::frames::Frame;
 use super::pools::Pools;
 use super::traffic::{Part, Sight, Traffic};
-use crate::coverage::{CodeUse, Deed, Phases, ProcessDeed, ProxyCoverage, Side};
+use crate::coverage::{CodeUse, Deed, Phase, Phases, ProcessDeed, ProxyCoverage, Side};
 use crate::plan::{Act, Direction, Plan};
 use crate::trace::What;
 
@@ -124,7 +124,11 @@ impl Watch {
                 return self.count(|counts| counts.deed(Side::Client, deed, phases));
             }
             (_, Target::Stream(backend, connection, number)) if deed.is_about_a_stream() => {
-                let phases = traffic.phases_of(Key::Backend(backend, connection), number);
+                let mut phases = traffic.phases_of(Key::Backend(backend, connection), number);
+                if deed == Deed::Status {
+                    // It comes too late if another one was sent.
+                    phases.remove(Phase::BodyDown);
+                }
                 return self.count(|counts| counts.deed(Side::Backend, deed, phases));
             }
             (_, Target::Process) => Key::of(order.target),
