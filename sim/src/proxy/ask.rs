@@ -13,6 +13,14 @@ pub(crate) struct Reply {
     pub(crate) body: Vec<u8>,
 }
 
+impl Reply {
+    /// The body as text; what is not UTF-8 is replaced.
+    pub(crate) fn into_text(self) -> String {
+        String::from_utf8(self.body)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+    }
+}
+
 /// Sends a request and reads until the connection ends. The body is as long as it says.
 ///
 /// # Errors

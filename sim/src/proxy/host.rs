@@ -319,7 +319,7 @@ impl System for Machine {
 
     fn write_lines(&self, _file: Option<&Path>, lines: &[u8]) {
         uncharged(|| {
-            let text = String::from_utf8_lossy(lines);
+            let text = str::from_utf8(lines).expect("log lines are UTF-8");
             let now = self.hub.now();
             let lines = text.lines().map(|line| (now, line.to_owned()));
             self.lines.borrow_mut().extend(lines);

@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::timeout;
 
-use super::ask::ask;
+use super::ask::{Reply, ask};
 use super::bounds::{self, Bounds};
 use super::capture::{Capture, Segment};
 use super::cast::Cast;
@@ -47,6 +48,8 @@ const START_TIME: Duration = Duration::from_millis(2);
 /// Time for connections to close, beyond the deadlines of the pool: TCP's retransmissions, idle
 /// clients, the lingering close.
 const CLOSE_TIME: Duration = Duration::from_secs(400);
+/// How often it looks, while clients wait, whether anything can still reach one.
+const LOOKS: u32 = 50;
 /// Recovery requests in a row that must succeed.
 const RECOVERY_REQUESTS_IN_A_ROW: u32 = 3;
 /// Maximum recovery requests.
@@ -205,6 +208,21 @@ impl Scene {
         })
     }
 
+    /// Waits until all clients have ended, or until only those wait that nothing can reach. Returns
+    /// false if one waits longer than the bound.
+    async fn clients_end(&self, clients: impl Future, bound: Duration) -> bool {
+        let mut clients = pin!(clients);
+        for _ in 0..LOOKS {
+            if timeout(bound / LOOKS, clients.as_mut()).await.is_ok() {
+                return true;
+            }
+            if self.network.held().clients == 0 && self.give_up() {
+                return true;
+            }
+        }
+        self.give_up()
+    }
+
     /// Plays all phases. Returns true if the proxy has ended in time.
     async fn phases(self: &Rc<Self>, proxy: &mut JoinHandle<bool>) -> bool {
         let mut backends = self.cast.start_backends();
@@ -222,7 +240,7 @@ impl Scene {
         orders.abort();
         scrapes.abort();
         let bound = Duration::from_nanos(plan.bound_ns(0)) + CLOSE_TIME;
-        if timeout(bound, clients).await.is_err() && !self.give_up() {
+        if !self.clients_end(clients, bound).await {
             return self.late("a request has not ended within the bound after faults stopped");
         }
         if self.is_recoverable() {
@@ -230,14 +248,13 @@ impl Scene {
         }
         let idle =
             if self.recovered.get() == Some(true) { self.idle_clients().await } else { Vec::new() };
-        let text = |reply: super::ask::Reply| String::from_utf8_lossy(&reply.body).into_owned();
         self.asked_at.set(self.hub.now());
         let (before, frames) = (self.open(), self.frames.counts());
         let asked = self.operator.ask("GET", "/metrics");
         *self.metrics.borrow_mut() = self.scraper.read(asked).await;
         *self.open.borrow_mut() = [before, self.open()];
         *self.frames_counted.borrow_mut() = [frames, self.frames.counts()];
-        *self.state.borrow_mut() = self.operator.ask("GET", "/pools").await.map(text);
+        *self.state.borrow_mut() = self.operator.ask("GET", "/pools").await.map(Reply::into_text);
         let late = self.late_client().await;
         self.machine.send_signal(Signal::Stop);
         for (place, idle) in idle {

@@ -68,7 +68,7 @@ impl Scraper {
         self.network.count_held();
         self.pools.count_live();
         let reply = asked.await?;
-        let text = String::from_utf8_lossy(&reply.body).into_owned();
+        let text = reply.into_text();
         self.scrapes.borrow_mut().push(Scrape {
             asked_at,
             answered_at: self.hub.now(),

@@ -336,9 +336,15 @@ fn text<'a>(labels: &'a Labels<'_>, label: &str) -> &'a str {
     labels.get(label).unwrap_or_default()
 }
 
+/// The messages of the lines that say that a client reached a limit.
+const LIMIT_MESSAGES: [&str; 2] = ["request refused", "client connection closed"];
+
 /// Limits that clients reached, against the lines about them.
 fn limits(case: &Case<'_>, samples: &Samples<'_>, recount: &Recount<'_>) -> Verdict {
     let name = "baton_client_limit_hits_total";
+    let of_limits =
+        |line: &&LogLine| LIMIT_MESSAGES.iter().any(|message| *message == line.message());
+    let lines: Vec<_> = case.log.iter().filter(of_limits).collect();
     for (labels, value) in samples.of(name) {
         let limit = text(labels, "limit");
         // The log has no line for these.
@@ -346,12 +352,9 @@ fn limits(case: &Case<'_>, samples: &Samples<'_>, recount: &Recount<'_>) -> Verd
         if unlogged.contains(&limit) {
             continue;
         }
-        let about = |line: &&LogLine| {
-            ["request refused", "client connection closed"].contains(&line.message())
-                && line.text("reason") == limit
-        };
         let count = |is: &dyn Fn(u64) -> bool| {
-            case.log.iter().filter(about).filter(|line| is(line.at)).count() as f64
+            let about = |line: &&&LogLine| is(line.at) && line.text("reason") == limit;
+            lines.iter().filter(about).count() as f64
         };
         let (least, most) = (count(&|at| at < recount.since), count(&|at| at <= recount.until));
         let fits = (least..=most).contains(&value);

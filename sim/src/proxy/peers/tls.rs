@@ -5,6 +5,8 @@
 //! Certificates are constants: an authority, and certificates in its name with Ed25519 keys, valid
 //! from 2020 to 2120. The proxy gets its own as the text of files.
 
+mod signatures;
+
 use std::cell::RefCell;
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -101,6 +103,7 @@ pub(crate) struct Seeded(());
 
 impl Seeded {
     pub(crate) fn new(draws: Draws) -> Self {
+        signatures::forget_unverified();
         RANDOM.set(Some(draws.stream(Domain::Tls, 0)));
         Self(())
     }
@@ -120,6 +123,8 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
         Arc::new(CryptoProvider {
             secure_random: &SeededRandom,
             kx_groups: vec![&OpenExchange],
+            signature_verification_algorithms: signatures::ALGORITHMS,
+            key_provider: &signatures::Keys,
             ..ring::default_provider()
         })
     });
