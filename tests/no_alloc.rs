@@ -206,7 +206,7 @@ fn the_pool_does_not_allocate_after_it_is_built() {
         let protocol = Protocol::Http2;
         world.tell(Input::Connected { connection, protocol, max_streams: None });
         SEALED.store(true, Ordering::SeqCst);
-        for _ in 0..50_000 {
+        for _ in 0..25_000 {
             world.step();
         }
         world.tell(Input::ShutdownRequested { cause: ShutdownCause::ProcessEnds });
