@@ -14,7 +14,8 @@
 //! | a request that only its pool has ended | 128 | its answer is a part of the buffers of a connection, and they live on when that has closed |
 //!
 //! A request counts for its client until the client has its end, and for its pool until the pool
-//! has ended it: between the two, the proxy does not know what its client knows.
+//! has ended it: between the two, the proxy does not know what its client knows. Nor does it know
+//! of clients that left until it has read that: their requests count as long as it has any client.
 //!
 //! Once the proxy has ended, nothing may be left.
 
@@ -89,6 +90,12 @@ impl Bounds {
         })
     }
 
+    /// Bytes for requests whose clients left, while the proxy may not know that.
+    fn left_unnoticed(&self, open: Open) -> u64 {
+        let left = if open.held.clients > 0 { self.hub.ledger.left() } else { 0 };
+        (FOR_CLIENT + CONNECTION) * left
+    }
+
     /// Looks at the memory since the last look. Called whenever the proxy has worked.
     pub(crate) fn look(&self) {
         let now = Open {
@@ -100,7 +107,7 @@ impl Bounds {
         // What was closed meanwhile may have been there at the peak.
         let open = now.max(self.before.replace(now));
         let peak = memory::take_peak();
-        if peak > open.bound() {
+        if peak > open.bound() && peak > open.bound() + self.left_unnoticed(open) {
             let what = format!(
                 "the proxy has {} KiB of memory, at most {} KiB are allowed for {} pools, {} \
                  connections with clients, {} with backends, {} others, {} requests of clients, \

@@ -254,6 +254,13 @@ impl Ledger {
         (self.begun.borrow().len() - self.received.borrow().len()) as u64
     }
 
+    /// The number of requests whose clients left before they had a complete answer.
+    pub(crate) fn left(&self) -> u64 {
+        let received = self.received.borrow();
+        let left = |end: End| matches!(end, End::Cancelled | End::Broken);
+        received.iter().filter(|(_, received)| left(received.end)).count() as u64
+    }
+
     /// Notes that an HTTP/2 client sends the last byte of a request's body.
     pub(crate) fn uploaded(&self, request: u32) {
         self.uploaded.borrow_mut().push(request);
