@@ -10,12 +10,12 @@ use http_body::Frame;
 use super::limits::{COALESCE_BELOW_BYTES, FRAME_BYTES_DEFAULT};
 use super::replay_body::Upload;
 
-type Piece = Option<Result<Frame<Bytes>, hyper::Error>>;
+type Piece = Option<Frame<Bytes>>;
 
 /// An [`Upload`] in fewer pieces.
 pub struct Coalesce {
     upload: Upload,
-    /// The frame, error or end that followed the last piece and was not merged into it.
+    /// The frame or end that followed the last piece and was not merged into it.
     held: Option<Piece>,
 }
 
@@ -31,17 +31,16 @@ impl Coalesce {
         if let Some(held) = self.held.take() {
             return Poll::Ready(held);
         }
-        let frame = match ready!(self.upload.poll_next(context)) {
-            Some(Ok(frame)) => frame,
-            end => return Poll::Ready(end),
+        let Some(frame) = ready!(self.upload.poll_next(context)) else {
+            return Poll::Ready(None);
         };
         let first = match frame.into_data() {
             Ok(data) if data.len() < COALESCE_BELOW_BYTES && !self.upload.is_at_end() => data,
-            Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-            Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            Ok(data) => return Poll::Ready(Some(Frame::data(data))),
+            Err(trailers) => return Poll::Ready(Some(trailers)),
         };
         let data = self.coalesce(first, context);
-        Poll::Ready(Some(Ok(Frame::data(data))))
+        Poll::Ready(Some(Frame::data(data)))
     }
 
     fn coalesce(&mut self, first: Bytes, context: &mut Context<'_>) -> Bytes {
@@ -51,7 +50,7 @@ impl Coalesce {
             let Poll::Ready(piece) = self.upload.poll_next(context) else { break };
             let fits = |more: &Bytes| length + more.len() <= FRAME_BYTES_DEFAULT;
             match piece {
-                Some(Ok(frame)) if frame.data_ref().is_some_and(fits) => {
+                Some(frame) if frame.data_ref().is_some_and(fits) => {
                     let all = coalesced.get_or_insert_with(|| BytesMut::from(&first[..]));
                     all.extend_from_slice(frame.data_ref().map_or(&[], |more| more));
                     if self.upload.is_at_end() {
@@ -74,11 +73,6 @@ impl Coalesce {
             Some(Some(_)) => false,
             None => self.upload.is_at_end(),
         }
-    }
-
-    /// Cancels the request: the client's body is incomplete.
-    pub fn client_failed(&self) {
-        self.upload.client_failed();
     }
 
     /// Reports that the whole request was handed to the connection. Reports only once.

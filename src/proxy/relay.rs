@@ -407,10 +407,6 @@ async fn send_body(upload: Upload, stream: Rc<RefCell<SendStream<Bytes>>>) {
             }
             return;
         };
-        let frame = match frame {
-            Ok(frame) => frame,
-            Err(_) => return upload.client_failed(),
-        };
         let sent = match frame.into_data() {
             Ok(data) => {
                 let last = upload.is_at_end();

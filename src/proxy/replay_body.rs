@@ -1,9 +1,10 @@
 //! A request body that can be sent again from its first byte while it fits the replay buffer.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -30,6 +31,8 @@ enum Replay {
 /// The client's request body, and what was kept of it for another attempt.
 pub struct ReplayBody {
     incoming: Incoming,
+    /// True if it ended before it was complete.
+    is_broken: bool,
     kept: Vec<Kept>,
     replay: Replay,
     limit: usize,
@@ -52,6 +55,7 @@ impl ReplayBody {
     pub fn new(incoming: Incoming, limit: usize, multiplexed: bool) -> Self {
         Self {
             incoming,
+            is_broken: false,
             kept: Vec::new(),
             replay: Replay::Keeping { bytes: 0 },
             limit,
@@ -64,9 +68,9 @@ impl ReplayBody {
         }
     }
 
-    /// True if the data ended before the body did. hyper reports the end of data also for a stream
-    /// that the client reset with NO_ERROR, which leaves the request incomplete.
-    fn is_broken_off(&self) -> bool {
+    /// True if the end of the data is not that of the body: hyper reports it also for a stream that
+    /// the client reset with NO_ERROR, which leaves the request incomplete.
+    fn is_reset(&self) -> bool {
         self.multiplexed && !self.incoming.is_end_stream()
     }
 
@@ -138,11 +142,10 @@ impl Upload {
         Self { driver, stream, body, replayed: 0, done: false, progress }
     }
 
-    /// Polls for the next frame, kept or new.
-    pub fn poll_next(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    /// Polls for the next frame, kept or new. A body that breaks off cancels its request at once,
+    /// and then it is never ready again: `hyper` tells an error only once and the end after it, so
+    /// that a further attempt would take what was kept for the whole body.
+    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
         let mut body = self.body.borrow_mut();
         if body.reader != Some(self.stream) {
             // Another attempt reads the body now; this one is about to be dropped.
@@ -155,21 +158,25 @@ impl Upload {
                 Kept::Trailers(trailers) => Frame::trailers(trailers.clone()),
             };
             body.sent += frame.data_ref().map_or(0, Bytes::len) as u64;
-            return Poll::Ready(Some(Ok(frame)));
+            return Poll::Ready(Some(frame));
         }
-        let polled = Pin::new(&mut body.incoming).poll_frame(context);
-        if matches!(polled, Poll::Ready(None)) && body.is_broken_off() {
-            drop(body);
-            self.client_failed();
+        if body.is_broken {
             return Poll::Pending;
         }
-        let Poll::Ready(Some(Ok(frame))) = &polled else {
-            return polled;
+        let frame = match ready!(Pin::new(&mut body.incoming).poll_frame(context)) {
+            Some(Ok(frame)) => frame,
+            None if !body.is_reset() => return Poll::Ready(None),
+            None | Some(Err(_)) => {
+                body.is_broken = true;
+                drop(body);
+                self.client_failed();
+                return Poll::Pending;
+            }
         };
         let length = frame.data_ref().map_or(0, Bytes::len) as u64;
         body.received += length;
         body.sent += length;
-        let exceeded = body.keep(frame);
+        let exceeded = body.keep(&frame);
         self.replayed = body.kept.len();
         let request = body.request;
         drop(body);
@@ -178,7 +185,7 @@ impl Upload {
             let _ = self.driver.tell(Input::ReplayBufferExceeded { request, stream });
         }
         self.progress.note(&self.driver, stream, length);
-        polled
+        Poll::Ready(Some(frame))
     }
 
     /// True if the whole body was read.
@@ -201,7 +208,7 @@ impl Upload {
     }
 
     /// Cancels the request: the client's body is incomplete, so the client counts as gone.
-    pub fn client_failed(&self) {
+    fn client_failed(&self) {
         let request = self.body.borrow().request;
         if let Some(request) = request {
             let _ = self.driver.tell(Input::RequestCancelled { request });
@@ -219,23 +226,19 @@ impl Upload {
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = self.poll_next(context);
-        match &polled {
-            Poll::Ready(None) => self.tell_sent(),
-            // `hyper` does not poll a body after its trailers.
-            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() || self.is_at_length() => {
-                self.tell_sent();
-            }
-            Poll::Ready(Some(Err(_))) => self.client_failed(),
-            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let frame = ready!(self.poll_next(context));
+        // `hyper` does not poll a body after its trailers.
+        let is_last = frame.as_ref().is_none_or(Frame::is_trailers) || self.is_at_length();
+        if is_last {
+            self.tell_sent();
         }
-        polled
+        Poll::Ready(frame.map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -143,7 +143,12 @@ fn listeners(case: &Case<'_>) -> Verdict {
     }
     let situations = &case.records.situations;
     let settled = situations.since() + RELOAD_TIME < asked_at.min(first_stop(case));
-    if !settled || !is_valid(case, situations.last()) {
+    // A configuration that comes between a certificate and its key is refused, and not read again
+    // when the key is there.
+    let orders = case.records.signals.iter().filter(|(_, signal)| *signal == Signal::HangUp);
+    let read_at = orders.map(|(at, _)| *at).max().unwrap_or(0);
+    let was_refused = between(case, read_at, read_at + RELOAD_TIME).any(|it| !is_valid(case, it));
+    if !settled || was_refused || !is_valid(case, situations.last()) {
         return Ok(());
     }
     let fits = open.iter().all(|it| it.parse().is_ok_and(|it| situations.last().has(it)));
