@@ -17,11 +17,12 @@ pub use generate::plan;
 pub use profile::Profile;
 
 /// The ids of requests that are added to those of a workload: the first of those with bodies larger
-/// than all buffers of the proxy, the one whose response is larger than its windows, and the one
-/// that is sent for long after its response.
+/// than all buffers of the proxy, the one whose response is larger than its windows, the one that
+/// is sent for long after its response, and the one whose client leaves.
 const HOARDER: u32 = 10_000;
 const WIDE: u32 = 20_000;
 const UPLOADER: u32 = 30_000;
+const LEAVER: u32 = 40_000;
 
 baton::words! {
     /// A family of faults; the name is its code and its title. Swarm selection turns each on or off

@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::{Family, Profile, UPLOADER};
+use super::{Family, LEAVER, Profile, UPLOADER};
 use crate::draw::{Domain, Draws, RandomStream};
 use crate::plan::{
     Act, ClientProtocol, Direction, Directive, Framing, Moment, Plan, RequestPlan, RequestWire,
@@ -24,12 +24,13 @@ struct Situation {
 
 /// The situations: the share of plans in percent, and the maker. Never reorder them: their places
 /// are keys of draws.
-const SITUATIONS: [(u64, Maker); 5] = [
+const SITUATIONS: [(u64, Maker); 6] = [
     (10, response_waits_for_its_reader),
     (15, index_of_a_removed_backend_is_used_again),
     (8, pool_is_replaced_under_a_response),
     (50, response_is_torn_off),
     (6, upload_goes_on_behind_its_response),
+    (10, upload_breaks_off_before_its_attempt_does),
 ];
 
 /// Bytes of a response of which some can be kept back: not fewer, and not more than the proxy has
@@ -43,6 +44,8 @@ const ROOM_SHARE: u32 = 100;
 const PAUSE_US: [u64; 2] = [500_000, 4_000_000];
 /// The time that the body of a further request takes.
 const UPLOAD_US: u64 = 3_000_000;
+/// Windows that a backend enlarges many times for half of an upload.
+const SLOW_WINDOWS: RangeInclusive<u32> = 1..=100;
 /// The time for which backends cannot be reached.
 const UNREACHABLE_US: u64 = 20_000_000;
 
@@ -217,4 +220,50 @@ fn upload_goes_on_behind_its_response(plan: &Plan, stream: &mut RandomStream) ->
     let (family, act) = (Family::NeverCloses, Act::NeverFinish);
     let directives = vec![Directive { family, when, after_us: 0, act }];
     Some(Situation { request: Some(request), directives, lasts_until_us })
+}
+
+/// A client leaves within its upload, which a backend takes slowly, and then that backend is lost.
+fn upload_breaks_off_before_its_attempt_does(
+    plan: &Plan,
+    stream: &mut RandomStream,
+) -> Option<Situation> {
+    let mut backends = plan.backends.iter();
+    if !backends.any(|backend| !backend.http1 && SLOW_WINDOWS.contains(&backend.wire.window)) {
+        return None;
+    }
+    let body_bytes = stream.between(400, 1_000) as u32;
+    let at_us = stream.below(1_000_000);
+    let wire = RequestWire {
+        client: stream.below(12) as u8,
+        body_bytes,
+        chunked: stream.chance(60),
+        piece_bytes: stream.pick(&[10, 100, 1_000]),
+        ..RequestWire::default()
+    };
+    let request = RequestPlan {
+        id: LEAVER,
+        at_us,
+        idempotent: true,
+        body_us: Some(stream.wide(100, 10_000)),
+        outgrows_buffer: false,
+        early_response: false,
+        informational: 0,
+        wire,
+    };
+    let leaves = Act::Wire { direction: Direction::In, effect: WireEffect::End };
+    let directives = vec![
+        Directive {
+            family: Family::Wire,
+            when: When::AtClient { request: LEAVER, moment: Moment::HalfSent },
+            after_us: 0,
+            act: leaves,
+        },
+        Directive {
+            family: Family::Restart,
+            when: When::Start,
+            after_us: at_us + stream.wide(2_000, 100_000),
+            act: Act::DisconnectAll,
+        },
+    ];
+    Some(Situation { request: Some(request), directives, lasts_until_us: at_us + 1_000_000 })
 }
