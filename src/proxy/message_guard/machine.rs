@@ -152,6 +152,7 @@ pub struct Machine {
     name: Kept<NAME_KEPT>,
     value: Kept<VALUE_KEPT>,
     begun: u64,
+    answers: u64,
 }
 
 impl Machine {
@@ -168,6 +169,7 @@ impl Machine {
             name: Kept::default(),
             value: Kept::default(),
             begun: 0,
+            answers: 0,
         }
     }
 
@@ -180,6 +182,12 @@ impl Machine {
     #[must_use]
     pub fn begun(&self) -> u64 {
         self.begun
+    }
+
+    /// The number of heads of final responses that are complete.
+    #[must_use]
+    pub fn answers(&self) -> u64 {
+        self.answers
     }
 
     /// True if no byte of the next message was read.
@@ -399,6 +407,7 @@ impl Machine {
             // An interim response: the final one is still to come.
             (Messages::Responses, 100..=199) => return State::Start,
             (Messages::Responses, status) => {
+                self.answers += 1;
                 self.expected == Expected::Head || status == 204 || status == 304
             }
         };

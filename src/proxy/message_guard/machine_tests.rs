@@ -60,6 +60,23 @@ fn valid_requests_pass() {
     }
 }
 
+#[test]
+fn only_final_heads_that_are_complete_are_answers() {
+    let mut machine = responses(Expected::Other);
+    for (bytes, answers) in [
+        ("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n", 0),
+        ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n", 0),
+        ("transfer-encoding: chunked\r\n\r\n", 1),
+        ("2\r\nhi\r\n0\r\nx: 1\r\n\r\n", 1),
+    ] {
+        machine.follow(bytes.as_bytes()).expect("it is valid");
+        assert_eq!(machine.answers(), answers, "{bytes:?}");
+    }
+    machine.expect(Expected::Head);
+    machine.follow(b"HTTP/1.1 204 No Content\r\n\r\n").expect("it is valid");
+    assert_eq!(machine.answers(), 2);
+}
+
 /// Heads whose last byte is the first wrong one.
 const WRONG_HEADS: &[(&str, Violation)] = &[
     ("\n", Violation::StartLine),

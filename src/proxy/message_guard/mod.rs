@@ -47,6 +47,12 @@ impl GuardFacts {
         self.machine.borrow_mut().expect(expected);
     }
 
+    /// The number of heads of final responses that are complete. Interim ones do not count.
+    #[must_use]
+    pub fn answers(&self) -> u64 {
+        self.machine.borrow().answers()
+    }
+
     /// True if every message read so far is complete.
     #[must_use]
     pub fn is_between_messages(&self) -> bool {

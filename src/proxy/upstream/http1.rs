@@ -101,7 +101,7 @@ pub(super) async fn run(
     // A backend may close right behind its answer. The request's task reports the answer, so it
     // comes first: otherwise the pool would take the backend for one that fails before it answers.
     let requests = u64::from(sent_through).div_ceil(2);
-    if facts.heads_begun.get() >= requests {
+    if facts.answers() >= requests {
         let _ = seams::timeout(RESPONSE_TAKEN_TIMEOUT, all_taken(&responses)).await;
     }
     ended
