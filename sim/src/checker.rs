@@ -88,6 +88,9 @@ baton::words! {
         /// The proxy's memory is within the bound that follows from what it has open, and nothing
         /// of it is left at the end.
         Memory = "memory",
+        /// A request has the same outcome, attempts and evidence in both worlds, except for
+        /// differences that are listed.
+        WorldsAgree = "worlds-agree",
     }
 }
 

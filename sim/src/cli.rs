@@ -67,7 +67,7 @@ struct Seeds {
     /// The profile that plans are generated with
     #[arg(long, value_enum, default_value_t = Profile::Swarm)]
     profile: Profile,
-    /// The world: the pool alone, or the whole proxy
+    /// The world: the pool alone, the whole proxy, or both and a comparison
     #[arg(long, value_enum, default_value_t = WorldName::Pool)]
     world: WorldName,
 }
@@ -102,7 +102,7 @@ struct Source {
     /// The profile that plans are generated with
     #[arg(long, value_enum, default_value_t = Profile::Swarm)]
     profile: Profile,
-    /// The world: the pool alone, or the whole proxy
+    /// The world: the pool alone, the whole proxy, or both and a comparison
     #[arg(long, value_enum, default_value_t = WorldName::Pool)]
     world: WorldName,
 }

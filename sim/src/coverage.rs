@@ -183,6 +183,11 @@ impl Coverage {
             WorldName::Proxy => self.proxy.clone().unwrap_or_default().entries(),
             #[cfg(not(feature = "proxy"))]
             WorldName::Proxy => Vec::new(),
+            WorldName::Both => {
+                let mut entries = self.entries(WorldName::Pool);
+                entries.extend(self.entries(WorldName::Proxy));
+                entries
+            }
         }
     }
 

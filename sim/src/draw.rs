@@ -89,6 +89,8 @@ pub enum Domain {
     Aimed = 50,
     /// Faults that make a situation together.
     Situations = 51,
+    /// Plans for both worlds.
+    Common = 70,
     /// Entropy of the simulated system; see `outside`.
     Outside = 90,
 }

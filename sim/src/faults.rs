@@ -3,6 +3,7 @@
 
 mod addresses;
 mod aimed;
+mod common;
 mod generate;
 mod inject;
 mod operation;
@@ -13,6 +14,8 @@ mod wire;
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "proxy")]
+pub(crate) use common::narrow;
 pub use generate::plan;
 pub use profile::Profile;
 

@@ -8,6 +8,8 @@
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
+use crate::draw::{Domain, Draws};
+
 pub use crate::faults::Family;
 pub use crate::plan::directive::{
     Act, Change, Code, Directive, LastId, Moment, Stage, StaleInput, When,
@@ -76,6 +78,8 @@ pub enum WorldName {
     Pool,
     /// The whole proxy, on a network of bytes.
     Proxy,
+    /// Both, one after the other, and a comparison.
+    Both,
 }
 
 impl WorldName {
@@ -85,6 +89,7 @@ impl WorldName {
         match self {
             Self::Pool => "pool",
             Self::Proxy => "proxy",
+            Self::Both => "both",
         }
     }
 }
@@ -180,6 +185,15 @@ pub struct RequestPlan {
     /// The part that only the world of the proxy uses.
     #[serde(default, skip_serializing_if = "is_default")]
     pub wire: RequestWire,
+}
+
+impl RequestPlan {
+    /// True if a client with HTTP/1.1 sends it as HEAD.
+    #[must_use]
+    pub fn is_head(&self, draws: Draws) -> bool {
+        let drawn = draws.between(Domain::Http1Method, u64::from(self.id), 0, 0, 7);
+        self.idempotent && self.body_us.is_none() && drawn == 0
+    }
 }
 
 /// Lengthens the n-th delay drawn in the run: a different schedule, everything else equal.

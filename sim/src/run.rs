@@ -2,27 +2,37 @@
 
 #[cfg(feature = "proxy")]
 use std::cell::RefCell;
+#[cfg(feature = "proxy")]
 use std::panic::{self, AssertUnwindSafe};
 #[cfg(feature = "proxy")]
 use std::rc::Rc;
 
-use crate::checker::{Invariant, Violation};
+#[cfg(feature = "proxy")]
+use crate::both::{compare, for_pool};
+#[cfg(feature = "proxy")]
+use crate::checker::Invariant;
+use crate::checker::Violation;
+use crate::compared::Compared;
 use crate::coverage::Coverage;
+#[cfg(feature = "proxy")]
+use crate::faults::narrow;
 #[cfg(feature = "proxy")]
 use crate::known::known;
 #[cfg(feature = "proxy")]
 use crate::outside::Tripwire;
-use crate::panics::{catch_panics, take_panic};
+use crate::panics::catch_panics;
+#[cfg(feature = "proxy")]
+use crate::panics::take_panic;
 use crate::plan::Plan;
 #[cfg(feature = "proxy")]
 use crate::plan::WorldName;
 #[cfg(feature = "proxy")]
 use crate::proxy::capture::Capture;
 use crate::trace::Trace;
-use crate::world::World;
+use crate::world::{Guide, play};
 
 /// The result of a run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Run {
     /// The first invariant that did not hold, if any.
     pub violation: Option<Violation>,
@@ -34,6 +44,8 @@ pub struct Run {
     pub time_ns: u64,
     /// See [`Trace::hash`].
     pub hash: u64,
+    /// The findings of a comparison of both worlds, if there was one.
+    pub compared: Compared,
 }
 
 /// Runs a plan. Adds what was met to `coverage` and what happened to `trace`.
@@ -44,19 +56,50 @@ pub fn run(plan: &Plan, coverage: &mut Coverage, trace: &mut Trace) -> Run {
     if plan.world == WorldName::Proxy {
         return run_proxy(plan, Tripwire::Count, None, coverage, trace).0;
     }
-    let mut time_ns = 0;
-    let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
-        let mut world = World::new(plan, coverage, trace);
-        let verdict = world.run();
-        time_ns = world.now();
-        world.finish();
-        verdict
-    }));
-    let violation = match outcome {
-        Ok(verdict) => verdict.err(),
-        Err(_) => Some(Violation { invariant: Invariant::PoolAssert, what: take_panic() }),
+    #[cfg(feature = "proxy")]
+    if plan.world == WorldName::Both {
+        return run_both(plan, None, coverage, trace).0;
+    }
+    run_pool(plan, None, coverage, trace)
+}
+
+fn run_pool(plan: &Plan, guide: Option<Guide>, coverage: &mut Coverage, trace: &mut Trace) -> Run {
+    let (violation, time_ns) = play(plan, guide, coverage, trace);
+    let (facts, hash) = (trace.fact_count(), trace.hash());
+    Run { violation, time_ns, facts, hash, ..Run::default() }
+}
+
+/// Runs a plan in the proxy's world, then in the pool's, and compares. The trace is that of the
+/// pool's.
+#[cfg(feature = "proxy")]
+fn run_both(
+    plan: &Plan,
+    capture: Option<Rc<RefCell<Capture>>>,
+    coverage: &mut Coverage,
+    trace: &mut Trace,
+) -> (Run, Vec<(u64, String)>) {
+    let (mut plan, mut facts) = (plan.clone(), Trace::of_facts());
+    narrow(&mut plan);
+    let (real, log) = run_proxy(&plan, Tripwire::Count, capture, coverage, &mut facts);
+    let guide = Guide::new(&facts);
+    let plan = for_pool(&plan, &guide);
+    *trace = Trace::whole();
+    let model = run_pool(&plan, Some(guide), coverage, trace);
+    let mut run = Run {
+        facts: model.facts + real.facts,
+        time_ns: model.time_ns + real.time_ns,
+        hash: model.hash.rotate_left(1) ^ real.hash,
+        violation: real.violation.or(model.violation),
+        known: real.known,
+        compared: Compared::default(),
     };
-    Run { violation, known: None, facts: trace.fact_count(), time_ns, hash: trace.hash() }
+    if run.violation.is_none() && run.known.is_none() {
+        match compare(&plan, trace, &log) {
+            Ok(compared) => run.compared = compared,
+            Err(violation) => run.violation = Some(violation),
+        }
+    }
+    (run, log)
 }
 
 /// The records of a run of the proxy's world.
@@ -69,14 +112,20 @@ pub struct Recorded {
     pub log: Vec<(u64, String)>,
 }
 
-/// Runs a plan of the proxy's world and returns its records.
+/// Runs a plan of the proxy's world, or of both, and returns the records of the proxy.
 #[cfg(feature = "proxy")]
 #[must_use]
 pub fn record(plan: &Plan) -> Recorded {
     catch_panics();
     let capture = Rc::new(RefCell::new(Capture::new()));
     let (coverage, trace) = (&mut Coverage::default(), &mut Trace::hash_only());
-    let (_, log) = run_proxy(plan, Tripwire::Count, Some(Rc::clone(&capture)), coverage, trace);
+    let wire = Some(Rc::clone(&capture));
+    let (_, log) = match plan.world {
+        WorldName::Both => run_both(plan, wire, coverage, trace),
+        WorldName::Proxy | WorldName::Pool => {
+            run_proxy(plan, Tripwire::Count, wire, coverage, trace)
+        }
+    };
     Recorded { wire: capture.replace(Capture::new()).into_bytes(), log }
 }
 
@@ -90,7 +139,7 @@ pub fn watch(plan: &Plan) -> Run {
 }
 
 #[cfg(feature = "proxy")]
-fn run_proxy(
+pub(crate) fn run_proxy(
     plan: &Plan,
     tripwire: Tripwire,
     capture: Option<Rc<RefCell<Capture>>>,
@@ -105,12 +154,12 @@ fn run_proxy(
             let (violation, time_ns) = (ended.violation, ended.time_ns);
             let known = violation.as_ref().and_then(known).map(|known| known.name);
             let violation = violation.filter(|_| known.is_none());
-            (Run { violation, known, facts: trace.fact_count(), time_ns, hash }, ended.log)
+            let facts = trace.fact_count();
+            (Run { violation, known, facts, time_ns, hash, ..Run::default() }, ended.log)
         }
         Err(_) => {
             let violation = Violation { invariant: Invariant::PoolAssert, what: take_panic() };
-            let violation = Some(violation);
-            (Run { violation, known: None, facts: 0, time_ns: 0, hash: 0 }, Vec::new())
+            (Run { violation: Some(violation), ..Run::default() }, Vec::new())
         }
     }
 }

@@ -88,6 +88,9 @@ pub struct Trace {
     hasher: TraceHasher,
     facts: u64,
     keeps: bool,
+    /// Of what is kept, what was on the wire is left out.
+    #[cfg(feature = "proxy")]
+    only_facts: bool,
     pub(crate) entries: Vec<Entry>,
     pub(crate) links: Vec<LinkName>,
     pub(crate) exchanges: Vec<ExchangeName>,
@@ -108,6 +111,13 @@ impl Trace {
     #[must_use]
     pub fn whole() -> Self {
         Self { keeps: true, ..Self::default() }
+    }
+
+    /// Creates a record that keeps facts, not what was on the wire.
+    #[cfg(feature = "proxy")]
+    #[must_use]
+    pub fn of_facts() -> Self {
+        Self { keeps: true, only_facts: true, ..Self::default() }
     }
 
     /// A hash of all facts, answers and orders with their times; identical on every machine.
@@ -186,7 +196,7 @@ impl Trace {
     /// True if everything is kept.
     #[cfg(feature = "proxy")]
     pub(crate) fn is_whole(&self) -> bool {
-        self.keeps
+        self.keeps && !self.only_facts
     }
 
     /// A further pool, of a worker.

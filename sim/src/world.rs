@@ -7,9 +7,11 @@
 
 mod client;
 mod dial;
+mod guide;
 mod inject;
 mod operator;
 mod phases;
+mod play;
 mod server;
 mod shell;
 mod stale_input;
@@ -24,6 +26,8 @@ use crate::coverage::{Coverage, sometimes};
 use crate::draw::{Domain, Draws};
 use crate::plan::{Plan, Span, Ties};
 use crate::trace::{Trace, What};
+pub(crate) use guide::Guide;
+pub(crate) use play::play;
 pub(crate) use tables::{DownFrame, UpFrame};
 use tables::{Event, Exchange, Link, NONE, Scope, Server, SimulatedRequest};
 
@@ -73,6 +77,8 @@ pub(crate) struct World<'a> {
     arriving: u32,
     /// Number of retrying requests before a GOAWAY that arrived while the queue was full.
     retrying_before: Option<u32>,
+    /// The times of another world, in a comparison.
+    guide: Option<Guide>,
 }
 
 impl<'a> World<'a> {
@@ -118,6 +124,7 @@ impl<'a> World<'a> {
             handled_orders: Vec::new(),
             arriving: NONE,
             retrying_before: None,
+            guide: None,
         }
     }
 
@@ -149,7 +156,10 @@ impl<'a> World<'a> {
     fn begin(&mut self) {
         for index in 0..self.plan.requests.len() {
             let at = self.plan.requests[index].at_us * 1_000;
-            self.schedule(at, Event::Arrive(index as u32));
+            match self.guided_arrival(index as u32) {
+                Some(turn) => self.schedule_in_turn(turn, Event::Arrive(index as u32)),
+                None => self.schedule(at, Event::Arrive(index as u32)),
+            }
         }
         self.schedule(self.plan.heal.at_us * 1_000, Event::Heal);
         self.trigger(crate::plan::When::Start, Scope::NOTHING);
@@ -157,12 +167,13 @@ impl<'a> World<'a> {
 
     /// Processes the next event or timer, whichever is first.
     fn step(&mut self) -> Verdict {
-        let event = self.queue.first_key_value().map(|((at, ..), _)| *at);
-        let timer = self.timer_at();
+        let event = self.queue.first_key_value().map(|((at, tie, _), _)| (*at, *tie));
+        let timer = self.timer_turn();
         match (timer, event) {
             (Some(timer), Some(event)) if timer > event => self.pop(),
             (Some(timer), _) => {
-                self.now = self.now.max(timer);
+                self.now = self.now.max(timer.0);
+                self.met_timeout(timer);
                 self.tell(Input::Timeout).map(drop)
             }
             (None, Some(_)) => self.pop(),
@@ -173,8 +184,8 @@ impl<'a> World<'a> {
         }
     }
 
-    /// The time of the shell's next timeout call.
-    fn timer_at(&self) -> Option<u64> {
+    /// The time of the shell's next timeout call, and its place among the events of that time.
+    fn timer_turn(&self) -> Option<(u64, u32)> {
         let (deadline, _) = self.pool.poll_timeout()?;
         if deadline.0 == u64::MAX {
             return None;
@@ -184,7 +195,8 @@ impl<'a> World<'a> {
             self.draws.between(Domain::Timers, deadline.0, 0, span.least_us, span.most_us) * 1_000;
         let extra = if self.now < self.timers_late.0 { self.timers_late.1 } else { 0 };
         let back = self.clock_reading(self.now).0.abs_diff(self.now);
-        Some(deadline.0.saturating_add(late + extra + back))
+        let at = deadline.0.saturating_add(late + extra + back);
+        Some(self.guided_timeout(at))
     }
 
     fn pop(&mut self) -> Verdict {
@@ -295,16 +307,21 @@ impl<'a> World<'a> {
     }
 
     fn schedule(&mut self, at: u64, event: Event) {
-        self.scheduled += 1;
-        let order = self.scheduled;
+        let order = self.scheduled + 1;
         let tie = match self.plan.network.ties {
+            _ if self.guide.is_some() => 0,
             Ties::Fifo => order,
             Ties::Lifo => u32::MAX - order,
             Ties::Shuffled => {
                 self.draws.between(Domain::Ties, u64::from(order), 0, 0, 0xffff_ffff) as u32
             }
         };
-        self.queue.insert((at, tie, order), event);
+        self.schedule_in_turn((at, tie), event);
+    }
+
+    fn schedule_in_turn(&mut self, (at, tie): (u64, u32), event: Event) {
+        self.scheduled += 1;
+        self.queue.insert((at, tie, self.scheduled), event);
     }
 
     /// A delay of one entity in nanoseconds, including its deviation.

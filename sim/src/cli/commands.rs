@@ -16,9 +16,7 @@ use crate::batch::{Batch, Failure, Summary, run_batch};
 use crate::checker::{Invariant, Violation};
 use crate::coverage::Entry;
 use crate::faults::{self, Profile};
-#[cfg(feature = "proxy")]
-use crate::plan::WorldName;
-use crate::plan::{Plan, read, write};
+use crate::plan::{Plan, WorldName, read, write};
 use crate::report;
 use crate::run::judge;
 use crate::story::{Filter, timeline};
@@ -105,6 +103,9 @@ pub(super) fn run(arguments: &RunArguments) -> Outcome {
                 let (count, first) = (seeds.len(), seeds.iter().min().copied().unwrap_or_default());
                 println!("      {count} seeds met the known fault {name}, the first is {first}");
             }
+            if batch.world == WorldName::Both {
+                println!("      {} requests agree in both worlds", summary.compared.requests);
+            }
         }
         return Ok(PASS);
     };
@@ -186,6 +187,7 @@ fn json(
         "seconds": seconds(summary),
         "virtual_seconds": summary.time_ns as f64 / 1e9,
         "known": summary.known,
+        "compared": summary.compared.requests,
         "failure": failure,
     })
 }
@@ -245,9 +247,11 @@ fn write_records(arguments: &ReplayArguments, plan: &Plan) -> Result<(), String>
     if wire.is_none() && log.is_none() {
         return Ok(());
     }
-    if plan.world != WorldName::Proxy {
+    if plan.world == WorldName::Pool {
         let options = "--pcap and --log";
-        return Err(format!("{options}: expected a plan of the proxy's world (--world proxy)"));
+        return Err(format!(
+            "{options}: expected a plan of the proxy's world (--world proxy or both)"
+        ));
     }
     let recorded = crate::run::record(plan);
     let lines = recorded.log.iter().map(|(at, line)| format!("{:.3} {line}\n", *at as f64 / 1e6));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use baton::pool::{HealthChecking, Strategy};
 
 use super::inject::{Shape, directives};
-use super::{Family, Profile, Workload, aimed, situations, wire};
+use super::{Family, Profile, Workload, aimed, common, situations, wire};
 use crate::draw::{Domain, Draws, RandomStream};
 use crate::plan::{
     BackendPlan, BackendWire, Deviation, FORMAT, Heal, Health, Network, Plan, PoolPlan,
@@ -18,6 +18,9 @@ use crate::plan::{
 /// plan, not as a seed.
 #[must_use]
 pub fn plan(seed: u64, profile: Profile, world: WorldName) -> Plan {
+    if world == WorldName::Both {
+        return common::plan(seed, profile);
+    }
     let mut plan = plan_of_pool(seed, profile);
     if world == WorldName::Proxy {
         wire::add(&mut plan, profile);

@@ -23,13 +23,16 @@
 //! | `closes` | how clients' connections are closed |
 //! | `reasons` | the acts that may be the reason for what happened to a request |
 //! | `case` | the records of a run, by request |
+//! | `accounts` | what became of each request, for a comparison with the world of the pool |
 //! | `line`, `fields`, `exposition` | readers of the log and of the metrics |
 
 use super::records::Records;
 use crate::checker::Verdict;
 use crate::coverage::ProxyCoverage;
+pub(crate) use accounts::accounts;
 use case::Case;
 
+mod accounts;
 mod addresses;
 mod attempts;
 mod case;

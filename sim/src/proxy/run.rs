@@ -44,7 +44,7 @@ use crate::plan::{Act, ClientProtocol, Directive, Health, Plan, When};
 use crate::trace::Trace;
 
 /// Time for the proxy to begin to listen.
-const START_TIME: Duration = Duration::from_millis(2);
+pub(crate) const START_TIME: Duration = Duration::from_millis(2);
 /// Time for connections to close, beyond the deadlines of the pool: TCP's retransmissions, idle
 /// clients, the lingering close.
 const CLOSE_TIME: Duration = Duration::from_secs(400);

@@ -106,13 +106,34 @@ impl World<'_> {
         let request = self.exchanges[exchange as usize].request;
         let plan = self.request_plan(request);
         if let Some(body_us) = plan.body_us {
-            let half = body_us * 500;
-            self.schedule(self.now + half, Event::HalfSent(exchange));
+            let half = self.now + body_us * 500;
+            let exceeded = Input::ReplayBufferExceeded {
+                request: self.exchanges[exchange as usize].id,
+                stream: self.exchanges[exchange as usize].token,
+            };
+            let turn = self.guided_turn(exceeded).filter(|_| plan.outgrows_buffer);
+            match turn.or_else(|| self.guided_half(exchange)) {
+                Some(turn) => self.schedule_in_turn(turn, Event::HalfSent(exchange)),
+                None => self.schedule(half, Event::HalfSent(exchange)),
+            }
         }
+    }
+
+    /// The turn of the middle of an upload, if the guide has its end.
+    fn guided_half(&self, exchange: u32) -> Option<(u64, u32)> {
+        let stream = self.exchanges[exchange as usize].token;
+        let (end, _) = self.guided_turn(Input::RequestSent { stream })?;
+        Some((self.now.midpoint(end), 0))
     }
 
     /// Half of the body was sent.
     pub(super) fn half_sent(&mut self, exchange: u32) -> Verdict {
+        if self.is_exceeded_late(exchange) {
+            return self.exceed(exchange);
+        }
+        if self.is_cut_within_upload(exchange) {
+            return Ok(());
+        }
         if !self.upload_goes_on(exchange, Event::HalfSent(exchange)) {
             return Ok(());
         }
@@ -120,22 +141,58 @@ impl World<'_> {
         let plan = self.request_plan(request);
         let state = &mut self.requests[request as usize];
         if plan.outgrows_buffer && !state.buffer_exceeded {
-            // Reported in the same step in which the replay buffer is dropped.
-            state.buffer_exceeded = true;
-            state.whole_body = Some(exchange);
-            let id = state.id.expect("it has a stream");
-            let stream = self.exchanges[exchange as usize].token;
-            let _ = self.tell(Input::ReplayBufferExceeded { request: id, stream })?;
+            self.exceed(exchange)?;
         }
         self.tell_progress(exchange);
         self.trigger_exchange(exchange, Moment::HalfSent);
-        let half = plan.body_us.unwrap_or(0) * 500;
-        self.schedule(self.now + half, Event::BodySent(exchange));
+        let rest = self.now + plan.body_us.unwrap_or(0) * 500;
+        let stream = self.exchanges[exchange as usize].token;
+        match self.guided_turn(Input::RequestSent { stream }) {
+            Some(turn) => self.schedule_in_turn(turn, Event::BodySent(exchange)),
+            None => self.schedule(rest, Event::BodySent(exchange)),
+        }
         Ok(())
+    }
+
+    /// The replay buffer is dropped, and in the same step that is reported.
+    fn exceed(&mut self, exchange: u32) -> Verdict {
+        let request = self.exchanges[exchange as usize].request;
+        let state = &mut self.requests[request as usize];
+        state.buffer_exceeded = true;
+        state.whole_body = Some(exchange);
+        let id = state.id.expect("it has a stream");
+        let stream = self.exchanges[exchange as usize].token;
+        self.tell(Input::ReplayBufferExceeded { request: id, stream }).map(drop)
+    }
+
+    /// True if the body would outgrow the buffer now, and the guide says that something ends the
+    /// attempt before.
+    fn is_cut_within_upload(&self, exchange: u32) -> bool {
+        let state = &self.exchanges[exchange as usize];
+        let exceeds = self.request_plan(state.request).outgrows_buffer
+            && !self.requests[state.request as usize].buffer_exceeded;
+        let exceeded = Input::ReplayBufferExceeded { request: state.id, stream: state.token };
+        exceeds && self.is_cut_off(exchange, exceeded)
+    }
+
+    /// True if the body of an attempt that has just failed outgrows the buffer at this moment, by
+    /// the guide.
+    fn is_exceeded_late(&self, exchange: u32) -> bool {
+        let state = &self.exchanges[exchange as usize];
+        let request = &self.requests[state.request as usize];
+        let plan = self.request_plan(state.request);
+        let is_open = plan.outgrows_buffer && !request.buffer_exceeded && !request.ended;
+        let exceeded = Input::ReplayBufferExceeded { request: state.id, stream: state.token };
+        let turn = self.guided_turn(exceeded);
+        is_open && state.reported && turn.is_some_and(|(at, _)| at == self.now)
     }
 
     /// The whole body was sent.
     pub(super) fn body_sent(&mut self, exchange: u32) {
+        let stream = self.exchanges[exchange as usize].token;
+        if self.is_cut_off(exchange, Input::RequestSent { stream }) {
+            return;
+        }
         if self.upload_goes_on(exchange, Event::BodySent(exchange)) {
             let link = self.exchanges[exchange as usize].link;
             self.write(link, UpFrame::BodyEnd(exchange));

@@ -22,6 +22,7 @@ impl World<'_> {
         let scope = Scope { link: index, ..Scope::NOTHING };
         self.trigger(When::Dialled { backend, connection: nth }, scope);
         let took = self.link_delay(index, Domain::Dials, self.plan.network.dial);
+        self.links[index as usize].syn_at = self.now + took / 2;
         let stall = match self.links[index as usize].fate {
             DialFate::Stalls(for_ns) => for_ns,
             DialFate::Succeeds | DialFate::Fails(_) | DialFate::BreaksAtPreface => 0,
@@ -38,7 +39,9 @@ impl World<'_> {
         }
         let server = &self.servers[usize::from(link.backend)];
         let (connection, fate) = (link.token, link.fate);
-        let is_down = self.now < server.down_until;
+        // In the proxy's world a system answers the SYN half-way through the dial.
+        let judged_at = if self.guide.is_some() { link.syn_at } else { self.now };
+        let is_down = judged_at < server.down_until;
         let dropped = link.drops_up || link.drops_down;
         if (is_down && server.hangs) || dropped {
             return;
@@ -56,6 +59,16 @@ impl World<'_> {
             return;
         }
         self.connected(index);
+    }
+
+    /// All connections are broken. In the proxy's world that fails the dials as well.
+    pub(super) fn fail_dials(&mut self) {
+        if self.guide.is_none() {
+            return;
+        }
+        for link in self.links.iter_mut().filter(|link| !link.up) {
+            link.fate = DialFate::Fails(Stage::Tcp);
+        }
     }
 
     fn connected(&mut self, index: u32) {

@@ -129,10 +129,20 @@ impl World<'_> {
                 self.exchanges[scope.exchange as usize].status = status;
             }
             Act::Reset { code } if scope.exchange != NONE => {
-                self.reset(scope.exchange, code.number());
+                let exchange = self.present_exchange(scope.exchange);
+                self.reset(exchange, code.number());
             }
             _ => {}
         }
+    }
+
+    /// The exchange that a reset concerns. In a comparison, that of one that is over on HTTP/1.1
+    /// breaks the connection under the next one: the backends of the proxy's world do so.
+    fn present_exchange(&self, exchange: u32) -> u32 {
+        let state = &self.exchanges[exchange as usize];
+        let link = &self.links[state.link as usize];
+        let passes_on = self.guide.is_some() && link.http1 && state.done;
+        link.exchanges.last().copied().filter(|_| passes_on).unwrap_or(exchange)
     }
 
     fn cancel(&mut self, request: u32) {
@@ -215,6 +225,7 @@ impl World<'_> {
                 for backend in 0..self.servers.len() {
                     self.break_all(backend as u16);
                 }
+                self.fail_dials();
             }
             Act::Unreachable { backend, hangs, for_us } => {
                 let server = &mut self.servers[usize::from(backend)];

@@ -6,6 +6,7 @@ use baton::pool::{
 };
 
 use super::World;
+use super::guide::Lane;
 use super::tables::{Event, NONE, Operation};
 use crate::checker::Verdict;
 use crate::coverage::sometimes;
@@ -51,7 +52,10 @@ impl World<'_> {
             _ => unreachable!("not an act of the operator"),
         };
         if let Some(input) = reported {
-            self.schedule(self.now, Event::Operate(Operation::Tell(input)));
+            let event = Event::Operate(Operation::Tell(input));
+            if self.schedule_guided(Lane::Operator, Some(input), event).is_none() {
+                self.schedule(self.now, event);
+            }
         }
     }
 

@@ -43,9 +43,14 @@ impl World<'_> {
         link.pings = 0;
         self.exchanges[exchange as usize].read = true;
         let link = &self.links[index as usize];
-        if !link.http1 && link.open > link.allowed.max(link.acknowledged) {
+        // The backends of the proxy's world do not wait for the acknowledgement of a lower limit.
+        let acknowledged = if self.guide.is_some() { 0 } else { link.acknowledged };
+        if !link.http1 && link.open > link.allowed.max(acknowledged) {
             sometimes!(self.coverage, RefusedStream, true);
             self.reset(exchange, Code::Refused.number());
+            if self.guide.is_some() {
+                self.go_away_when_spent(index);
+            }
             return Ok(());
         }
         self.trigger_exchange(exchange, Moment::Read);
@@ -183,6 +188,9 @@ impl World<'_> {
         self.trigger_exchange(exchange, Moment::Ended);
         if !unread {
             self.finish_exchange(index, exchange);
+            if self.links[index as usize].closes {
+                self.close_when_idle(index);
+            }
         } else if self.links[index as usize].http1 {
             // The backend would read the rest of the request as the next request.
             self.send(index, DownFrame::Close);
@@ -237,7 +245,11 @@ impl World<'_> {
     /// The backend sends GOAWAY, and ignores the streams above its last id.
     pub(super) fn go_away(&mut self, index: u32, last: u32, code: u32) {
         let link = &mut self.links[index as usize];
-        if !link.up || link.server_gone || link.http1 {
+        if !link.up || link.server_gone {
+            return;
+        }
+        if link.http1 {
+            self.close_when_idle(index);
             return;
         }
         let before = link.go_away_last;
@@ -262,6 +274,18 @@ impl World<'_> {
             self.links[index as usize].open -= 1;
         }
         self.close_when_drained(index);
+    }
+
+    /// An HTTP/1.1 backend announces the end of its connection, in a comparison: the backends of
+    /// the proxy's world do so where another one sends GOAWAY.
+    fn close_when_idle(&mut self, index: u32) {
+        let is_compared = self.guide.is_some();
+        let link = &mut self.links[index as usize];
+        link.closes |= is_compared;
+        if link.closes && link.open == 0 {
+            self.send(index, DownFrame::Close);
+            self.links[index as usize].server_gone = true;
+        }
     }
 
     fn go_away_when_spent(&mut self, index: u32) {
@@ -322,10 +346,11 @@ impl World<'_> {
             return;
         }
         self.note(What::Answered(index, frame));
+        let gap = self.gap();
         let delay = self.link_delay(index, Domain::Wire, self.plan.network.wire);
         let link = &mut self.links[index as usize];
         if !link.drops_down {
-            let at = in_turn(&mut link.down_at, self.now + delay);
+            let at = in_turn(&mut link.down_at, self.now + delay, gap);
             self.schedule(at, Event::Down(index, frame));
         }
     }

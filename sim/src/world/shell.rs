@@ -5,8 +5,9 @@ use baton::pool::{
     ConnectFailure, ConnectionToken, Handled, Input, Output, RequestId, StreamFailure, StreamToken,
 };
 
+use super::guide::Lane;
 use super::tables::{Event, Exchange, NONE, in_turn};
-use super::{DownFrame, UpFrame, World};
+use super::{DownFrame, Link, UpFrame, World};
 use crate::checker::{Invariant, Verdict, require};
 use crate::draw::Domain;
 use crate::plan::Moment;
@@ -41,9 +42,17 @@ impl World<'_> {
 
     fn queue_order(&mut self, connection: ConnectionToken, order: Output) {
         let index = self.link_of(connection);
+        let (lane, event) = (Lane::Orders(index), Event::Order(order));
+        let leads_to = match order {
+            Output::OpenStream { stream, .. } => Some(Input::StreamOpened { stream, stream_id: 0 }),
+            _ => None,
+        };
+        if self.schedule_guided(lane, leads_to, event).is_some() {
+            return;
+        }
         let lag = self.link_delay(index, Domain::Shell, self.plan.network.shell);
-        let at = in_turn(&mut self.links[index as usize].order_at, self.now + lag);
-        self.schedule(at, Event::Order(order));
+        let at = in_turn(&mut self.links[index as usize].order_at, self.now + lag, 1);
+        self.schedule(at, event);
     }
 
     /// Carries out an order on a connection.
@@ -84,6 +93,7 @@ impl World<'_> {
             let at = link.tell_at;
             let state = &mut self.exchanges[exchange as usize];
             state.tell_at = state.tell_at.max(at);
+            self.join_guided(exchange, index);
             let failure = StreamFailure::NotSent;
             self.tell_stream(exchange, Input::StreamFailed { stream, failure });
             self.exchanges[exchange as usize].reported = true;
@@ -183,10 +193,11 @@ impl World<'_> {
             UpFrame::Ping | UpFrame::SettingsAck(_) | UpFrame::Close => {}
         }
         self.note(What::Sent(index, frame));
+        let gap = self.gap();
         let delay = self.link_delay(index, Domain::Wire, self.plan.network.wire);
         let link = &mut self.links[index as usize];
         if !link.drops_up {
-            let at = in_turn(&mut link.up_at, self.now + delay);
+            let at = in_turn(&mut link.up_at, self.now + delay, gap);
             self.schedule(at, Event::Up(index, frame));
         }
     }
@@ -200,9 +211,10 @@ impl World<'_> {
             return;
         }
         let link = &self.links[index as usize];
-        if link.over {
+        if link.over || self.is_lost_in_flight(frame) {
             return;
         }
+        let link = &self.links[index as usize];
         let (connection, http2) = (link.token, !link.http1);
         self.note(What::Received(index, frame));
         if http2 && frame != DownFrame::Close {
@@ -212,6 +224,10 @@ impl World<'_> {
             DownFrame::Settings(max_streams) => {
                 self.tell_link(index, Input::MaxStreamsChanged { connection, max_streams });
                 self.write(index, UpFrame::SettingsAck(max_streams));
+            }
+            DownFrame::GoAway(last, _) if self.raises_last_id(index, last) => {
+                self.links[index as usize].is_malformed = true;
+                self.lose(index);
             }
             DownFrame::GoAway(last_stream_id, code) => {
                 self.tell_link(index, Input::GoAwayReceived { connection, last_stream_id, code });
@@ -249,6 +265,14 @@ impl World<'_> {
         self.tell_stream(exchange, Input::StreamFailed { stream, failure });
     }
 
+    /// True if a GOAWAY raises the last id of an earlier one, which RFC 9113, 6.8, forbids: the
+    /// library of the proxy ends the connection then. The pool accepts it, and the models report it
+    /// unless they are compared with the proxy.
+    fn raises_last_id(&mut self, index: u32, last: u32) -> bool {
+        let before = self.links[index as usize].last_id.replace(last);
+        self.guide.is_some() && before.is_some_and(|before| last > before)
+    }
+
     /// The tasks of the streams above a GOAWAY's last id report it separately.
     fn report_unprocessed(&mut self, index: u32, last: u32) {
         for place in 0..self.links[index as usize].exchanges.len() {
@@ -257,6 +281,7 @@ impl World<'_> {
             if state.opened && !state.reported && !state.answered && state.stream_id > last {
                 state.reported = true;
                 let stream = state.token;
+                self.join_guided(exchange, index);
                 let failure = StreamFailure::Unprocessed;
                 self.tell_stream(exchange, Input::StreamFailed { stream, failure });
             }
@@ -279,7 +304,7 @@ impl World<'_> {
 
     fn report_lost_streams(&mut self, index: u32) {
         let after = self.links[index as usize].tell_at;
-        let sent_through = self.links[index as usize].sent_through;
+        let Link { sent_through, is_malformed, .. } = self.links[index as usize];
         for place in 0..self.links[index as usize].exchanges.len() {
             let exchange = self.links[index as usize].exchanges[place];
             let state = &mut self.exchanges[exchange as usize];
@@ -291,9 +316,12 @@ impl World<'_> {
             let stream = state.token;
             let failure = if state.stream_id > sent_through {
                 StreamFailure::NotSent
+            } else if is_malformed {
+                StreamFailure::Malformed
             } else {
                 StreamFailure::ConnectionLost
             };
+            self.join_guided(exchange, index);
             self.tell_stream(exchange, Input::StreamFailed { stream, failure });
         }
     }
@@ -326,19 +354,27 @@ impl World<'_> {
 
     /// Schedules a fact from the task of a connection.
     pub(super) fn tell_link(&mut self, index: u32, input: Input) {
+        if let Some(at) = self.tell_guided(Lane::Link(index), input) {
+            self.links[index as usize].tell_at = at;
+            return;
+        }
         let lag = self.link_delay(index, Domain::Shell, self.plan.network.shell);
-        let at = in_turn(&mut self.links[index as usize].tell_at, self.now + lag);
+        let at = in_turn(&mut self.links[index as usize].tell_at, self.now + lag, 1);
         self.schedule(at, Event::Tell(input));
     }
 
     /// Schedules a fact from the task of a stream.
     pub(super) fn tell_stream(&mut self, exchange: u32, input: Input) {
+        if let Some(at) = self.tell_guided(Lane::Exchange(exchange), input) {
+            self.exchanges[exchange as usize].tell_at = at;
+            return;
+        }
         let state = &mut self.exchanges[exchange as usize];
         let ordinal = state.draws;
         state.draws += 1;
         let key = self.links[state.link as usize].key() << 16 | u64::from(state.token.ordinal);
         let lag = self.delay(Domain::Shell, self.plan.network.shell, key, ordinal);
-        let at = in_turn(&mut self.exchanges[exchange as usize].tell_at, self.now + lag);
+        let at = in_turn(&mut self.exchanges[exchange as usize].tell_at, self.now + lag, 1);
         self.schedule(at, Event::Tell(input));
     }
 
@@ -353,9 +389,12 @@ impl World<'_> {
 
     /// Schedules a fact from the task of a client.
     pub(super) fn tell_client(&mut self, request: u32, input: Input) {
+        if self.tell_guided(Lane::Client(request), input).is_some() {
+            return;
+        }
         let key = u64::from(self.request_plan(request).id) | 1 << 63;
         let lag = self.delay(Domain::Shell, self.plan.network.shell, key, 0);
-        let at = in_turn(&mut self.requests[request as usize].tell_at, self.now + lag);
+        let at = in_turn(&mut self.requests[request as usize].tell_at, self.now + lag, 1);
         self.schedule(at, Event::Tell(input));
     }
 

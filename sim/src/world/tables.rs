@@ -52,9 +52,9 @@ pub(crate) enum DownFrame {
 }
 
 /// Returns the time of the next element of a sequence that keeps its order: `earliest`, but later
-/// than the previous element's time, which is in `last`.
-pub(super) fn in_turn(last: &mut u64, earliest: u64) -> u64 {
-    *last = (*last + 1).max(earliest);
+/// than the previous element's time, which is in `last`, by `gap` at least.
+pub(super) fn in_turn(last: &mut u64, earliest: u64, gap: u64) -> u64 {
+    *last = (*last + gap).max(earliest);
     *last
 }
 
@@ -128,6 +128,8 @@ pub(super) struct Link {
     /// True for HTTP/1.1, false for HTTP/2.
     pub(super) http1: bool,
     pub(super) fate: DialFate,
+    /// The SYN of the dial arrives at this time.
+    pub(super) syn_at: u64,
     /// The dial succeeded at the shell.
     pub(super) up: bool,
     /// The shell closed or lost it, or its dial failed.
@@ -151,6 +153,10 @@ pub(super) struct Link {
     pub(super) tell_at: u64,
     pub(super) order_at: u64,
     pub(super) draws: u64,
+    /// The last id of the last GOAWAY that arrived.
+    pub(super) last_id: Option<u32>,
+    /// The backend broke the protocol, which ended the connection.
+    pub(super) is_malformed: bool,
     // State of the backend's end.
     pub(super) open: u32,
     pub(super) highest_read: u32,
@@ -158,6 +164,8 @@ pub(super) struct Link {
     pub(super) allowed: u32,
     pub(super) acknowledged: u32,
     pub(super) go_away_last: Option<u32>,
+    /// It closes as soon as it is idle.
+    pub(super) closes: bool,
     pub(super) pings: u32,
 }
 

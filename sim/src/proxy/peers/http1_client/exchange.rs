@@ -263,7 +263,7 @@ fn method(draws: Draws, request: &RequestPlan) -> &'static str {
     let drawn = draws.between(Domain::Http1Method, u64::from(request.id), 0, 0, 7);
     match (request.idempotent, request.body_us.is_some(), drawn) {
         (true, true, _) => "PUT",
-        (true, false, 0) => "HEAD",
+        _ if request.is_head(draws) => "HEAD",
         (true, false, 1) => "DELETE",
         (true, false, _) => "GET",
         (false, true, 0 | 1) => "PATCH",
