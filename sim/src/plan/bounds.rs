@@ -54,7 +54,7 @@ impl Plan {
         let mut well = well.map(|(backend, _)| backend);
         self.pool.generations.is_none()
             && self.waits_for_dials(broken)
-            && well.all(|backend| self.waits_for(backend))
+            && well.all(|backend| self.waits_for(backend) && self.outwaits_dials(backend))
     }
 
     /// True if the timeouts leave time for everything that networks and backends do without a
@@ -106,6 +106,14 @@ impl Plan {
         micros(timeouts.connect) > self.dial_us()
             && micros(timeouts.suspect) > self.trip_us()
             && micros(timeouts.queue) > queue
+    }
+
+    /// True if a request does not need a dial that it cannot wait for: with a limit of requests per
+    /// connection, one in so many needs a dial.
+    fn outwaits_dials(&self, backend: &BackendPlan) -> bool {
+        let config = &self.pool.config;
+        let dial = self.dial_us() + backend.settings_late_us.unwrap_or(0);
+        config.max_requests_per_connection.is_none() || micros(config.timeouts.queue) > dial
     }
 
     /// True if the timeouts leave time for the SETTINGS and the answers of a backend.

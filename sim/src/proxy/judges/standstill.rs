@@ -3,7 +3,7 @@
 use super::case::{Case, Request};
 use crate::checker::{Invariant, Verdict, require};
 use crate::plan::{Act, When, WireEffect};
-use crate::proxy::ledger::Execution;
+use crate::proxy::ledger::{End, Execution};
 use crate::proxy::reported::Stalled;
 
 /// Judges every such response.
@@ -24,6 +24,10 @@ fn one(case: &Case<'_>, request: &Request, stalled: &Stalled, execution: &Execut
     let Some(answer) = execution.answer else { return Ok(()) };
     let received = request.end().map_or(0, |received| received.body.length);
     if received != answer.length || received == 0 || answer.at > stalled.at {
+        return Ok(());
+    }
+    if request.end().is_some_and(|received| received.end == End::Complete) {
+        // What the proxy had of it passed after the order to cut it.
         return Ok(());
     }
     // The client has all that was written, so all of it passed, and the last of it after it was
