@@ -1,5 +1,5 @@
 //! Plans for both worlds: only what both have, and with time between the steps, so that races are
-//! rare. The parts of a plan that only one world has are left out by [`narrow`].
+//! rare. The parts of a plan that only one world has are left out by [`narrow()`].
 
 mod narrow;
 
