@@ -18,9 +18,8 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::runtime;
+use tokio::runtime::{self, LocalOptions};
 use tokio::signal::unix::{self, SignalKind};
-use tokio::task::LocalSet;
 
 use super::answers::{FileStamp, Point, Signal};
 use crate::pool::Pool;
@@ -259,9 +258,10 @@ pub fn start_worker<Work: Future<Output = ()>>(
     let run = move || {
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
-            .build()
+            .build_local(LocalOptions::default())
             .expect("the system has an event queue");
-        LocalSet::new().block_on(&runtime, work());
+        runtime.block_on(work());
+        drop(runtime);
         drop(after);
     };
     let thread = thread::Builder::new().name(name).spawn(run);
