@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`pool`] | every decision about backends, connections and requests; no I/O |
 //! | `proxy` | the I/O around the pool: tokio, rustls, h2, hyper |
+//! | `wire` | bytes to events and back: HTTP/1.1 messages |
 //! | `admin` | the admin interface: metrics, state, health and an operator's orders |
 //! | `cli` | the command line |
 //! | `config` | the configuration file |
@@ -29,3 +30,5 @@ pub mod config;
 pub mod demo;
 #[cfg(feature = "proxy")]
 pub mod proxy;
+#[cfg(feature = "proxy")]
+pub mod wire;

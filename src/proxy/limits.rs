@@ -84,12 +84,16 @@ pub const RESPONSE_FIELDS_MAX: usize = 128;
 pub const HTTP1_BUFFER_BYTES: usize = 128 * 1024;
 const _: () = assert!(HTTP1_BUFFER_BYTES >= RESPONSE_HEAD_BYTES_MAX as usize);
 
-/// Bytes of the extensions of one chunk.
-pub const CHUNK_EXTENSION_BYTES_MAX: u16 = 256;
-/// Hexadecimal digits of a chunk size.
-pub const CHUNK_SIZE_DIGITS_MAX: u8 = 16;
-/// Bytes of content that a length may announce.
-pub const CONTENT_BYTES_MAX: u64 = i64::MAX as u64;
+/// Bytes that one read of a backend's HTTP/1.1 connection takes at first. Reads of a response that
+/// fills them become larger.
+pub const HTTP1_READ_BYTES: usize = 8 * 1024;
+/// Bytes that one read takes at most.
+pub const HTTP1_READ_BYTES_MAX: usize = 64 * 1024;
+const _: () = assert!(HTTP1_READ_BYTES <= HTTP1_READ_BYTES_MAX);
+/// Bytes of a request body that wait to be written before no more is taken from the client.
+pub const HTTP1_UNSENT_BYTES: usize = 64 * 1024;
+/// Pieces that one write takes.
+pub const HTTP1_SLICES_MAX: usize = 16;
 
 /// Unread bytes that a lingering close reads and discards, so that closing does not reset the
 /// connection before the client has read the last response.
@@ -104,8 +108,10 @@ pub const PARK_AFTER: Duration = Duration::from_secs(1);
 
 // Requests.
 
-/// Time for the task of a request to take a response that was read, once its connection has ended.
-pub const RESPONSE_TAKEN_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time in which a backend that takes no more of a request must respond to it.
+pub const EARLY_RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time to close an idle connection to a backend politely.
+pub const POLITE_CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time in which a backend must end a stream whose content is complete.
 pub const RESPONSE_FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time between two reports to the pool that a body makes progress.

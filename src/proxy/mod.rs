@@ -9,14 +9,14 @@
 //! | [`clusters`], [`route`] | a worker's clusters, and routing of requests to them |
 //! | [`driver`] | owns a pool: one for each cluster of each worker |
 //! | [`downstream`] | client connections |
-//! | [`relay`], [`relay_body`], [`replay_body`], [`coalesce`], [`progress`] | one request |
+//! | [`relay`], [`relay_body`], [`replay_body`], [`upload`], [`coalesce`], [`progress`] | one request |
 //! | [`upstream`], [`dial`], [`addresses`] | backend connections |
 //! | [`http2_wire`] | the HTTP/2 wire: reads, counts and merges frames |
 //! | [`message_guard`] | strict checks of HTTP/1.1 messages |
 //! | [`drain`] | the order to drain, within a worker |
 //! | [`linger`] | the lingering close of a client's connection |
 //! | [`client_limits`] | limits of clients |
-//! | [`headers`], [`date`], [`error_response`] | changes to heads; Baton's own responses |
+//! | [`headers`], [`heads`], [`date`], [`error_response`] | changes to heads; Baton's own responses |
 //! | [`health_check`] | active health checks |
 //! | [`audit`] | consistency checks of the pools |
 //! | [`memory`] | returns unused memory to the system |
@@ -46,6 +46,7 @@ pub mod drain;
 pub mod driver;
 pub mod error_response;
 pub mod headers;
+pub mod heads;
 pub mod health_check;
 pub mod http2_wire;
 mod json;
@@ -72,6 +73,7 @@ pub mod seams;
 pub mod telemetry;
 pub mod tls;
 pub mod trace_context;
+pub mod upload;
 pub mod upstream;
 pub mod worker;
 pub mod worker_state;

@@ -8,8 +8,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use h2::SendStream;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, request};
 use http_body_util::Full;
@@ -20,7 +18,6 @@ use super::backend_url::Scheme;
 use super::channel::{Receiver, channel};
 use super::client_limits::ClientLimit;
 use super::clusters::Clusters;
-use super::coalesce::Coalesce;
 use super::driver::Driver;
 use super::error_response;
 use super::headers::{self, ClientFacts};
@@ -29,6 +26,7 @@ use super::relay_body::{RelayBody, UpstreamBody};
 use super::replay_body::{ReplayBody, Upload};
 use super::seams::{self, Task};
 use super::telemetry::Telemetry;
+use super::upload;
 use super::upstream::{self, AttemptOrder, Http1Exchange, Http2Exchange};
 use crate::pool::{
     BackendToken, Evidence, Handled, Input, Instant, Outcome, Protocol, Rejection, RequestId,
@@ -359,25 +357,9 @@ impl Attempt {
                 })
             }
             Exchange::Http1(exchange) => {
-                exchange.response.as_mut().poll(context).map(|result| match result {
-                    // An unsolicited change of protocol (RFC 9110, 15.2.2).
-                    Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                        Err((stream, StreamFailure::Malformed))
-                    }
-                    Ok(response) => {
-                        let (mut head, body) = response.into_parts();
-                        // RFC 9112, 6.3: the transfer coding overrides Content-Length, which is not
-                        // forwarded.
-                        if head.headers.contains_key(TRANSFER_ENCODING) {
-                            head.headers.remove(CONTENT_LENGTH);
-                        }
-                        let closes = headers::closes_connection(&head);
-                        Ok((stream, head, UpstreamBody::Http1 { body, closes }))
-                    }
-                    Err(error) => {
-                        let handed_back = error.message().is_some();
-                        Err((stream, upstream::http1_failure(error.error(), handed_back)))
-                    }
+                exchange.poll_response(context).map(|result| match result {
+                    Ok((head, body)) => Ok((stream, head, UpstreamBody::Http1(body))),
+                    Err(failure) => Err((stream, failure)),
                 })
             }
         }
@@ -385,77 +367,20 @@ impl Attempt {
 }
 
 /// Starts an attempt, and the upload if the request has a body.
-fn begin(live: &mut RelayedRequest, stream: StreamToken, exchange: Exchange) -> Attempt {
-    live.upload = match &exchange {
-        Exchange::Http2(exchange) if live.head.has_body => {
-            let upload = Upload::new(Rc::clone(&live.driver), stream, Rc::clone(&live.head.body));
-            let task = send_body(upload, Rc::clone(&exchange.body));
-            Some(seams::spawn_bound(task))
+fn begin(live: &mut RelayedRequest, stream: StreamToken, mut exchange: Exchange) -> Attempt {
+    live.upload = live.head.has_body.then(|| {
+        let upload = Upload::new(Rc::clone(&live.driver), stream, Rc::clone(&live.head.body));
+        match &mut exchange {
+            Exchange::Http2(exchange) => {
+                seams::spawn_bound(upload::over_http2(upload, Rc::clone(&exchange.body)))
+            }
+            Exchange::Http1(exchange) => {
+                let sender = exchange.take_sender().expect("the request has a body");
+                seams::spawn_bound(upload::over_http1(upload, sender))
+            }
         }
-        Exchange::Http2(_) | Exchange::Http1(_) => None,
-    };
+    });
     Attempt { stream, exchange }
-}
-
-/// Sends the request body as fast as the backend and the client allow.
-async fn send_body(upload: Upload, stream: Rc<RefCell<SendStream<Bytes>>>) {
-    let mut upload = Coalesce::new(upload);
-    loop {
-        let Some(frame) = poll_fn(|context| upload.poll_next(context)).await else {
-            if stream.borrow_mut().send_data(Bytes::new(), true).is_ok() {
-                upload.tell_sent();
-            }
-            return;
-        };
-        let sent = match frame.into_data() {
-            Ok(data) => {
-                let last = upload.is_at_end();
-                send_data(&stream, data, last).await.map(|()| last)
-            }
-            Err(frame) => match frame.into_trailers() {
-                Ok(trailers) => {
-                    stream.borrow_mut().send_trailers(trailers).map(|()| true).map_err(drop)
-                }
-                Err(_) => Ok(false),
-            },
-        };
-        match sent {
-            Ok(false) => {}
-            Ok(true) => return upload.tell_sent(),
-            // The stream has ended; the response future reports why.
-            Err(()) => return,
-        }
-    }
-}
-
-/// Sends one chunk, in as many parts as the flow-control window requires.
-async fn send_data(
-    stream: &RefCell<SendStream<Bytes>>,
-    mut data: Bytes,
-    last: bool,
-) -> Result<(), ()> {
-    if data.is_empty() && last {
-        return stream.borrow_mut().send_data(data, last).map_err(drop);
-    }
-    // An empty DATA frame carries nothing, and backends count them: one client's empty frames would
-    // use up a budget shared by all.
-    while !data.is_empty() {
-        stream.borrow_mut().reserve_capacity(data.len());
-        let capacity = poll_fn(|context| {
-            let mut stream = stream.borrow_mut();
-            if stream.poll_reset(context).is_ready() {
-                return Poll::Ready(None);
-            }
-            stream.poll_capacity(context)
-        });
-        let Some(Ok(capacity)) = capacity.await else {
-            return Err(());
-        };
-        let part = data.split_to(capacity.min(data.len()));
-        let ends = last && data.is_empty();
-        stream.borrow_mut().send_data(part, ends).map_err(drop)?;
-    }
-    Ok(())
 }
 
 /// Returns the response with its head; the body follows as it arrives.

@@ -13,11 +13,11 @@ use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use hyper::body::Incoming;
 
 use super::limits::RESPONSE_FINISH_TIMEOUT;
 use super::progress::Progress;
 use super::relay::RelayedRequest;
+use super::upstream::Http1Body;
 use super::{seams, upstream};
 use crate::pool::{Input, Outcome, StreamFailure, StreamToken};
 
@@ -47,12 +47,7 @@ pub enum UpstreamBody {
         data_done: bool,
     },
     /// Over HTTP/1.1.
-    Http1 {
-        /// The incoming data.
-        body: Incoming,
-        /// True if the connection closes after this response.
-        closes: bool,
-    },
+    Http1(Http1Body),
 }
 
 type Polled = Poll<Option<Result<Frame<Bytes>, StreamFailure>>>;
@@ -66,16 +61,14 @@ impl UpstreamBody {
     fn poll(&mut self, context: &mut Context<'_>) -> Polled {
         match self {
             Self::Http2 { body, data_done, .. } => poll_http2(body, data_done, context),
-            Self::Http1 { body, .. } => Pin::new(body)
-                .poll_frame(context)
-                .map_err(|error| upstream::http1_failure(&error, false)),
+            Self::Http1(body) => body.poll(context),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Http2 { body, .. } => body.is_end_stream(),
-            Self::Http1 { body, .. } => body.is_end_stream(),
+            Self::Http1(body) => body.is_complete(),
         }
     }
 }
@@ -159,7 +152,7 @@ impl Relayed {
     /// connection's task does.
     fn tell_progress(&mut self, bytes: u64) {
         let reported = self.progress.note(&self.live.driver, self.stream, bytes);
-        if reported && matches!(self.body, UpstreamBody::Http1 { .. }) {
+        if reported && matches!(self.body, UpstreamBody::Http1(_)) {
             let connection = self.stream.connection;
             let _ = self.live.driver.tell(Input::FrameReceived { connection });
         }
@@ -167,7 +160,9 @@ impl Relayed {
 
     fn tell_end(&mut self) {
         let stream = self.stream;
-        if let UpstreamBody::Http1 { closes: true, .. } = self.body {
+        if let UpstreamBody::Http1(body) = &self.body
+            && body.closes()
+        {
             let connection = stream.connection;
             let input = Input::GoAwayReceived { connection, last_stream_id: u32::MAX, code: 0 };
             let _ = self.live.driver.tell(input);

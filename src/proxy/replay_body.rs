@@ -1,14 +1,13 @@
 //! A request body that can be sent again from its first byte while it fits the replay buffer.
 
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::{Body, Frame, SizeHint};
+use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 
 use super::driver::Driver;
@@ -194,19 +193,6 @@ impl Upload {
         self.replayed >= body.kept.len() && body.incoming.is_end_stream()
     }
 
-    /// True if the whole body was read, or as much of it as its length says: then `hyper` does not
-    /// poll for the end, which a client over HTTP/2 may send by itself.
-    fn is_at_length(&self) -> bool {
-        self.is_at_end() || self.size_hint().exact() == Some(0)
-    }
-
-    /// Reports a body without content, which `hyper` does not poll.
-    pub fn tell_if_empty(&mut self) {
-        if self.is_at_length() {
-            self.tell_sent();
-        }
-    }
-
     /// Cancels the request: the client's body is incomplete, so the client counts as gone.
     fn client_failed(&self) {
         let request = self.body.borrow().request;
@@ -221,39 +207,5 @@ impl Upload {
             self.body.borrow_mut().sent_at = Some(self.driver.now());
             let _ = self.driver.tell(Input::RequestSent { stream: self.stream });
         }
-    }
-}
-
-impl Body for Upload {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let frame = ready!(self.poll_next(context));
-        // `hyper` does not poll a body after its trailers.
-        let is_last = frame.as_ref().is_none_or(Frame::is_trailers) || self.is_at_length();
-        if is_last {
-            self.tell_sent();
-        }
-        Poll::Ready(frame.map(Ok))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.is_at_end()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let body = self.body.borrow();
-        let kept = body.kept[self.replayed.min(body.kept.len())..].iter();
-        let kept: usize =
-            kept.map(|kept| if let Kept::Data(data) = kept { data.len() } else { 0 }).sum();
-        let mut hint = SizeHint::new();
-        if let Some(exact) = body.incoming.size_hint().exact() {
-            hint.set_exact(exact + kept as u64);
-        }
-        hint
     }
 }

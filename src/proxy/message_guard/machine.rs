@@ -16,9 +16,9 @@
 
 mod lines;
 
-use super::lexemes::{Kept, is_in_target, is_text, is_token, number};
-use crate::proxy::limits::{CHUNK_EXTENSION_BYTES_MAX, CHUNK_SIZE_DIGITS_MAX, CONTENT_BYTES_MAX};
-use crate::words;
+use crate::wire::http1::lexemes::{Kept, is_in_target, is_text, is_token, number};
+use crate::wire::http1::{CHUNK_EXTENSION_BYTES_MAX, CHUNK_SIZE_DIGITS_MAX, CONTENT_BYTES_MAX};
+pub use crate::wire::http1::{Expected, HeadLimits, Violation};
 
 /// Bytes of `HTTP/1.1`.
 const VERSION_LENGTH: u32 = 8;
@@ -29,50 +29,6 @@ const TRANSFER_ENCODING: &[u8] = b"transfer-encoding";
 const NAME_KEPT: usize = TRANSFER_ENCODING.len();
 /// An upper bound of the length of the values that these fields may have.
 const VALUE_KEPT: usize = 20;
-
-words! {
-    /// The kind of error in a message.
-    pub enum Violation {
-        /// The request line or status line is malformed.
-        StartLine = "malformed start line",
-        /// A field line of the head is malformed.
-        Field = "malformed field line",
-        /// The head's lengths conflict, or the framing is not supported.
-        Framing = "conflicting or unknown message length",
-        /// A chunk is malformed.
-        Chunk = "malformed chunk",
-        /// A trailer is malformed, or the trailers are too many or too large.
-        Trailer = "malformed trailer",
-        /// The head has too many bytes.
-        HeadBytes = "head too large",
-        /// The head has too many field lines.
-        HeadFields = "too many fields",
-        /// An unsolicited response, or bytes after a response.
-        Unsolicited = "unsolicited bytes",
-    }
-}
-
-impl std::error::Error for Violation {}
-
-/// The limits of a head and of trailers.
-#[derive(Clone, Copy, Debug)]
-pub struct HeadLimits {
-    /// Bytes of a head, or of all trailers.
-    pub bytes: u32,
-    /// Field lines of a head, or of all trailers.
-    pub fields: usize,
-}
-
-/// The request that a response belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expected {
-    /// None: a response is unsolicited.
-    Nothing,
-    /// HEAD: the response has no content.
-    Head,
-    /// Any other request.
-    Other,
-}
 
 /// The direction of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

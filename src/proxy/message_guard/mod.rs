@@ -7,7 +7,6 @@
 //! bytes that no parser can accept, so that it sends the responses that are still due, sends a 400,
 //! and closes. On a backend's connection it reads an error.
 
-mod lexemes;
 pub mod machine;
 
 use std::cell::{Cell, RefCell};

@@ -1,76 +1,68 @@
-//! One HTTP/1.1 connection to a backend, over `hyper`. It carries one request at a time.
+//! One HTTP/1.1 connection to a backend. It carries one request at a time.
 
-use std::error::Error;
-use std::future::{Future, poll_fn};
-use std::io;
-use std::pin::{Pin, pin};
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context as TaskContext, Poll};
 
-use http::Method;
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{Builder, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::sync::Notify;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderValue, Method, Request};
 
-use super::{BoxedIo, ConnectionOrder, Context, Ended, NewAttempt};
-use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure};
+use super::http1_link::{Http1Exchange, Link, SharedLink, shut_down};
+use super::{BoxedIo, ConnectionOrder, Context, Ended, NewAttempt, report};
+use crate::pool::{Handled, Input, Protocol};
 use crate::proxy::channel::Receiver;
-use crate::proxy::limits::{
-    HTTP1_BUFFER_BYTES, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX, RESPONSE_TAKEN_TIMEOUT,
-};
-use crate::proxy::message_guard::Guarded;
-use crate::proxy::message_guard::machine::{Expected, HeadLimits, Messages, Violation};
+use crate::proxy::headers::content_length;
+use crate::proxy::heads;
+use crate::proxy::limits::POLITE_CLOSE_TIMEOUT;
 use crate::proxy::relay::Exchange;
-use crate::proxy::replay_body::Upload;
 use crate::proxy::seams;
+use crate::wire::http1::{BodyEncoder, BodyFraming, Expected, request_head};
 
-type Failed = hyper::client::conn::TrySendError<http::Request<Upload>>;
-
-/// A request that was handed to the connection.
-pub struct Http1Exchange {
-    /// Resolves to the response head, or to the error that ended the request.
-    pub response: Pin<Box<dyn Future<Output = Result<http::Response<Incoming>, Failed>>>>,
+struct Task<'a> {
+    context: &'a Context,
+    link: SharedLink,
+    /// The attempt to start as soon as the connection has finished the one before it.
+    next: Option<NewAttempt>,
+    sent_through: u32,
 }
 
-pub(super) async fn run(
-    context: &Context,
-    io: BoxedIo,
-    orders: &mut Receiver<ConnectionOrder>,
-) -> Ended {
-    let limits = HeadLimits { bytes: RESPONSE_HEAD_BYTES_MAX, fields: RESPONSE_FIELDS_MAX };
-    let clock = context.driver.telemetry().clock();
-    let (guarded, facts) = Guarded::new(io, Messages::Responses, limits, clock);
-    let handshake = Builder::new()
-        .max_headers(RESPONSE_FIELDS_MAX)
-        .max_header_size(RESPONSE_HEAD_BYTES_MAX as usize)
-        .max_buf_size(HTTP1_BUFFER_BYTES)
-        .handshake::<_, Upload>(TokioIo::new(guarded));
-    let (mut sender, connection) = match handshake.await {
-        Ok(parts) => parts,
-        Err(error) => return Ended::Dial(ConnectFailure::Protocol, error.to_string()),
-    };
+/// Serves the connection until it ends, and reports the end.
+pub(super) async fn run(context: &Context, io: BoxedIo, orders: &mut Receiver<ConnectionOrder>) {
+    let link = Link::new(io);
     context.connected(Protocol::Http1, None);
-    let mut connection = pin!(connection);
-    // The attempt to start as soon as the connection has finished the one before it.
-    let mut next: Option<NewAttempt> = None;
-    let mut sent_through = 0;
-    let responses = Rc::new(Notify::new());
-    let ended = poll_fn(|task_context| {
+    let mut task = Task { context, link: Rc::clone(&link), next: None, sent_through: 0 };
+    let ended = poll_fn(|task_context| task.poll(task_context, orders)).await;
+    report(context, ended);
+    let idle = link.borrow_mut().take_idle();
+    link.borrow_mut().fail_exchange();
+    if let Some(io) = idle {
+        let _ = seams::timeout(POLITE_CLOSE_TIMEOUT, shut_down(io)).await;
+    }
+}
+
+impl Task<'_> {
+    fn poll(
+        &mut self,
+        task_context: &mut TaskContext<'_>,
+        orders: &mut Receiver<ConnectionOrder>,
+    ) -> Poll<Ended> {
+        // The exchange has reported it to the pool, whose orders about the connection come too late.
+        if let Some(reason) = self.link.borrow().ended() {
+            return Poll::Ready(self.closed(reason));
+        }
         while let Poll::Ready(order) = orders.poll_recv(task_context) {
             match order {
-                Some(ConnectionOrder::Open(attempt)) => next = Some(attempt),
+                Some(ConnectionOrder::Open(attempt)) => self.next = Some(attempt),
                 Some(ConnectionOrder::Reset { stream, .. })
-                    if next.as_ref().is_some_and(|next| next.order.stream == stream) =>
+                    if self.next.as_ref().is_some_and(|next| next.order.stream == stream) =>
                 {
                     // Nothing of it was sent: the connection can carry another request.
-                    next = None;
-                    let _ = context.driver.tell(Input::ResetSent { stream });
+                    self.next = None;
+                    let _ = self.context.driver.tell(Input::ResetSent { stream });
                 }
                 // HTTP/1.1 cannot abort a request without closing its connection.
                 Some(ConnectionOrder::Reset { .. }) => {
-                    let reason = "a request was reset".into();
-                    return Poll::Ready(Ended::Closed { sent_through, reason });
+                    return Poll::Ready(self.closed("a request was reset".to_owned()));
                 }
                 Some(ConnectionOrder::Ping) => {}
                 Some(ConnectionOrder::Close { reason }) => {
@@ -79,105 +71,102 @@ pub(super) async fn run(
                 None => return Poll::Ready(Ended::Dropped),
             }
         }
-        let mut ended = connection.as_mut().poll(task_context);
-        if ended.is_pending() && next.is_some() && sender.poll_ready(task_context).is_ready() {
-            let next = next.take().expect("checked above");
-            let head = next.head.parts.method == Method::HEAD;
-            if send(context, &mut sender, next, &mut sent_through, &responses) {
-                facts.expect(if head { Expected::Head } else { Expected::Other });
-            }
-            ended = connection.as_mut().poll(task_context);
+        let ended = self.link.borrow_mut().poll_ended(task_context);
+        if let Poll::Ready(reason) = ended {
+            return Poll::Ready(self.closed(reason));
         }
-        ended.map(|result| {
-            let reason = match (facts.violation.get(), result) {
-                (Some(violation), _) => violation.to_string(),
-                (None, Ok(())) => "closed by the backend".to_owned(),
-                (None, Err(error)) => error.to_string(),
-            };
-            Ended::Closed { sent_through, reason }
-        })
-    })
-    .await;
-    // A backend may close right behind its answer. The request's task reports the answer, so it
-    // comes first: otherwise the pool would take the backend for one that fails before it answers.
-    let requests = u64::from(sent_through).div_ceil(2);
-    if facts.answers() >= requests {
-        let _ = seams::timeout(RESPONSE_TAKEN_TIMEOUT, all_taken(&responses)).await;
-    }
-    ended
-}
-
-/// A response that its request's task has not taken yet.
-struct Untaken(Rc<Notify>);
-
-impl Drop for Untaken {
-    fn drop(&mut self) {
-        self.0.notify_one();
-    }
-}
-
-/// Waits until each response was taken, or will not be.
-async fn all_taken(responses: &Rc<Notify>) {
-    while Rc::strong_count(responses) > 1 {
-        responses.notified().await;
-    }
-}
-
-/// Hands a request to the connection unless the pool no longer wants it. Returns true if it was
-/// handed over. Its response then counts among `responses` until it was taken, or will not be.
-fn send(
-    context: &Context,
-    sender: &mut SendRequest<Upload>,
-    attempt: NewAttempt,
-    sent_through: &mut u32,
-    responses: &Rc<Notify>,
-) -> bool {
-    let NewAttempt { order, head, request } = attempt;
-    let stream = order.stream;
-    let stream_id = if *sent_through == 0 { 1 } else { *sent_through + 2 };
-    if context.driver.tell(Input::StreamOpened { stream, stream_id }) != Handled::Done {
-        return false;
-    }
-    *sent_through = stream_id;
-    let scheme = context.backend.url.scheme;
-    let upstream = head.for_backend(Protocol::Http1, scheme);
-    let mut upload = Upload::new(Rc::clone(&context.driver), stream, Rc::clone(&head.body));
-    if head.has_body {
-        upload.tell_if_empty();
-    }
-    let sending = sender.try_send_request(upstream.map(|()| upload));
-    let untaken = Untaken(Rc::clone(responses));
-    let response = Box::pin(async move {
-        let response = sending.await;
-        drop(untaken);
-        response
-    });
-    let exchange = Exchange::Http1(Http1Exchange { response });
-    request.send(context.opened(order, stream_id, exchange));
-    true
-}
-
-/// Classifies an error of `hyper` that ended a request. `handed_back` is true if no byte of the
-/// request was sent.
-pub fn failure(error: &hyper::Error, handed_back: bool) -> StreamFailure {
-    if handed_back {
-        StreamFailure::NotSent
-    } else if error.is_parse() || is_malformed(error) {
-        StreamFailure::Malformed
-    } else {
-        StreamFailure::ConnectionLost
-    }
-}
-
-/// True if the message guard found the response malformed.
-fn is_malformed(error: &hyper::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if inner.is_some_and(|inner| inner.is::<Violation>()) {
-            return true;
+        if self.link.borrow().is_free()
+            && let Some(next) = self.next.take()
+        {
+            self.send(&next);
         }
-        cause = error.source();
+        Poll::Pending
     }
-    false
+
+    fn closed(&self, reason: String) -> Ended {
+        Ended::Closed { sent_through: self.sent_through, reason }
+    }
+
+    /// Hands the connection to a request, unless the pool no longer wants it. The request's task
+    /// writes it.
+    fn send(&mut self, attempt: &NewAttempt) {
+        let NewAttempt { order, head, request } = attempt;
+        let stream = order.stream;
+        let stream_id = if self.sent_through == 0 { 1 } else { self.sent_through + 2 };
+        let context = self.context;
+        if context.driver.tell(Input::StreamOpened { stream, stream_id }) != Handled::Done {
+            return;
+        }
+        self.sent_through = stream_id;
+        let mut upstream = head.for_backend(Protocol::Http1, context.backend.url.scheme);
+        let framing = frame(&mut upstream, head.has_body);
+        let is_head = head.parts.method == Method::HEAD;
+        let expected = if is_head { Expected::Head } else { Expected::Other };
+        let number = self.link.borrow_mut().begin(expected, |outgoing| {
+            let target = upstream.uri().path_and_query().map_or("/", |target| target.as_str());
+            request_head(
+                outgoing.small(),
+                upstream.method().as_str().as_bytes(),
+                target.as_bytes(),
+                heads::fields(upstream.headers()),
+            );
+        });
+        let encoder = framing.map(BodyEncoder::new);
+        let exchange = Http1Exchange::new(Rc::clone(&self.link), number, encoder);
+        request.send(context.opened(*order, stream_id, Exchange::Http1(exchange)));
+    }
+}
+
+/// Sets the fields about the framing of a request, which follows from the message and not from its
+/// method (RFC 9112, 6). Returns the framing of the body, if there is one.
+fn frame(request: &mut Request<()>, has_body: bool) -> Option<BodyFraming> {
+    let expects_content = [Method::POST, Method::PUT, Method::PATCH].contains(request.method());
+    let headers = request.headers_mut();
+    match (has_body, content_length(headers)) {
+        (true, Some(length)) => Some(BodyFraming::Length(length)),
+        (true, None) => {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            Some(BodyFraming::Chunked)
+        }
+        (false, None) if expects_content => {
+            // RFC 9110, 8.6.
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+            None
+        }
+        (false, _) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(
+        method: Method,
+        length: Option<&str>,
+        has_body: bool,
+    ) -> (String, Option<BodyFraming>) {
+        let mut request = Request::new(());
+        *request.method_mut() = method;
+        if let Some(length) = length {
+            request.headers_mut().insert(CONTENT_LENGTH, length.parse().expect("a value"));
+        }
+        let framing = frame(&mut request, has_body);
+        (format!("{:?}", request.headers()), framing)
+    }
+
+    #[test]
+    fn the_framing_follows_from_the_message() {
+        let chunked = || r#"{"transfer-encoding": "chunked"}"#.to_owned();
+        let length = |length: &str| format!(r#"{{"content-length": "{length}"}}"#);
+        for method in [Method::GET, Method::DELETE, Method::POST, Method::OPTIONS] {
+            let framing = Some(BodyFraming::Chunked);
+            assert_eq!(framed(method.clone(), None, true), (chunked(), framing));
+            let framing = Some(BodyFraming::Length(7));
+            assert_eq!(framed(method, Some("7"), true), (length("7"), framing));
+        }
+        assert_eq!(framed(Method::GET, None, false), ("{}".to_owned(), None));
+        assert_eq!(framed(Method::GET, Some("0"), false), (length("0"), None));
+        assert_eq!(framed(Method::PUT, None, false), (length("0"), None));
+    }
 }

@@ -1,6 +1,7 @@
 //! Connections to backends: each has one task, from the dial to the close.
 
 mod http1;
+mod http1_link;
 mod http2;
 
 use std::cell::Cell;
@@ -16,7 +17,7 @@ use super::relay::{Exchange, Opened, RequestHead, RequestOrder};
 use super::seams;
 use crate::pool::{CloseReason, ConnectFailure, ConnectionToken, Input, Protocol, StreamToken};
 
-pub use http1::{Http1Exchange, failure as http1_failure};
+pub use http1_link::{Http1Body, Http1Exchange, Http1Sender, SendError};
 pub use http2::{Http2Exchange, failure as http2_failure};
 
 /// An attempt at a request, as the pool ordered it.
@@ -120,7 +121,7 @@ async fn run(context: Context, mut orders: Receiver<ConnectionOrder>) {
     };
     let ended = match dialled {
         Ok((io, true)) => http2::run(&context, io, &mut orders).await,
-        Ok((io, false)) => http1::run(&context, io, &mut orders).await,
+        Ok((io, false)) => return http1::run(&context, io, &mut orders).await,
         Err(ended) => ended,
     };
     report(&context, ended);

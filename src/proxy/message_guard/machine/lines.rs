@@ -2,7 +2,7 @@
 //! on how the bytes are split, and single bytes all go through [`Machine::step`].
 
 use super::{CONTENT_LENGTH, Head, Machine, Messages, State, TRANSFER_ENCODING, VERSION_LENGTH};
-use crate::proxy::message_guard::lexemes::{Kept, is_in_target, is_text, is_token};
+use crate::wire::http1::lexemes::{Kept, is_in_target, is_text, is_token};
 
 /// The end of a head, or of trailers.
 const EMPTY_LINE: &[u8] = b"\r\n";

@@ -1,9 +1,9 @@
 //! Character classes and small parts of HTTP/1.1 heads (RFC 9110, 5.5 and 5.6).
 
-use crate::proxy::limits::CONTENT_BYTES_MAX;
+use super::CONTENT_BYTES_MAX;
 
 /// True for the characters of a token (RFC 9110, 5.6.2).
-pub(super) fn is_token(byte: u8) -> bool {
+pub(crate) fn is_token(byte: u8) -> bool {
     TOKEN[usize::from(byte)]
 }
 
@@ -24,18 +24,22 @@ static TOKEN: [bool; 256] = {
 };
 
 /// True for bytes that may occur in a request target. Its structure is checked elsewhere.
-pub(super) fn is_in_target(byte: u8) -> bool {
+pub(crate) fn is_in_target(byte: u8) -> bool {
     matches!(byte, 0x21..=0x7e | 0x80..)
 }
 
 /// True for bytes that may occur in a field value (RFC 9110, 5.5).
-pub(super) fn is_text(byte: u8) -> bool {
+pub(crate) fn is_text(byte: u8) -> bool {
     matches!(byte, b'\t' | 0x20..=0x7e | 0x80..)
 }
 
-/// Parses decimal digits; `None` for anything else or a number above `LENGTH_MAX`.
-pub(super) fn number(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+/// Digits of a length; a longer one has zeros in front that some recipients read as something else.
+const DIGITS_MAX: usize = 20;
+
+/// Parses decimal digits; `None` for anything else, for a number above [`CONTENT_BYTES_MAX`] and
+/// for more than 20 digits.
+pub(crate) fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > DIGITS_MAX || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
     let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
@@ -44,7 +48,7 @@ pub(super) fn number(digits: &[u8]) -> Option<u64> {
 
 /// The start of a field name or value, without surrounding white space.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Kept<const MAX: usize> {
+pub(crate) struct Kept<const MAX: usize> {
     bytes: [u8; MAX],
     length: usize,
     spaces: usize,
@@ -58,14 +62,14 @@ impl<const MAX: usize> Default for Kept<MAX> {
 
 impl<const MAX: usize> Kept<MAX> {
     /// Keeps the start of these bytes.
-    pub(super) fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         let mut kept = Self::default();
         bytes.iter().for_each(|byte| kept.push(*byte));
         kept
     }
 
     /// Adds a byte. Leading white space is skipped; other white space counts only if more follows.
-    pub(super) fn push(&mut self, byte: u8) {
+    pub(crate) fn push(&mut self, byte: u8) {
         if matches!(byte, b' ' | b'\t') {
             if self.length > 0 {
                 self.spaces += 1;
@@ -81,7 +85,7 @@ impl<const MAX: usize> Kept<MAX> {
     }
 
     /// Returns the whole name or value; `None` if it was longer than `MAX` bytes.
-    pub(super) fn bytes(&self) -> Option<&[u8]> {
+    pub(crate) fn bytes(&self) -> Option<&[u8]> {
         self.bytes.get(..self.length)
     }
 }

@@ -1,0 +1,434 @@
+//! An HTTP/1.1 connection to a backend, as its task and the exchange on it share it.
+//!
+//! While a request uses the connection, the request's tasks read and write it themselves: nothing
+//! is handed from task to task. The connection's own task reads it only between two requests, and
+//! otherwise waits for orders and for the end of the exchange.
+
+use std::cell::RefCell;
+use std::future::{Future as _, poll_fn};
+use std::io::IoSlice;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, response};
+use http_body::Frame;
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
+
+use super::BoxedIo;
+use crate::pool::StreamFailure;
+use crate::proxy::headers;
+use crate::proxy::heads;
+use crate::proxy::limits::{
+    HTTP1_READ_BYTES, HTTP1_READ_BYTES_MAX, HTTP1_SLICES_MAX, HTTP1_UNSENT_BYTES,
+    RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX,
+};
+use crate::wire::http1::{
+    BodyEncoder, BodyError, Decoder, Event, Expected, HeadLimits, Outgoing, Role,
+};
+
+/// The reason of a connection that its backend closes.
+const CLOSED: &str = "closed by the backend";
+
+/// A connection. Shared by the tasks of one worker.
+pub(super) struct Link {
+    /// `None` once the connection has ended.
+    io: Option<BoxedIo>,
+    decoder: Decoder,
+    outgoing: Outgoing,
+    /// Bytes that the next read may take.
+    read_size: usize,
+    /// The number of the exchange that uses the connection, from 1; 0 before the first one.
+    exchange: u64,
+    /// True while that exchange uses it.
+    is_busy: bool,
+    /// True once the socket took a byte of the present exchange.
+    has_written: bool,
+    /// Why the connection has ended, if the exchange on it or a read between two has found it ended.
+    ended: Option<String>,
+    /// How the exchange on it fails then.
+    failure: StreamFailure,
+    /// True once the connection's task has reported the end. The exchange fails after that, so that
+    /// the pool does not take the connection for one that is free.
+    is_reported: bool,
+    /// The connection's task.
+    owner: Option<Waker>,
+    /// The task that reads, and the one that writes.
+    users: [Option<Waker>; 2],
+}
+
+/// Indexes of [`Link::users`].
+const READER: usize = 0;
+const WRITER: usize = 1;
+
+pub(super) type SharedLink = Rc<RefCell<Link>>;
+
+impl Link {
+    pub(super) fn new(io: BoxedIo) -> SharedLink {
+        let limits = HeadLimits { bytes: RESPONSE_HEAD_BYTES_MAX, fields: RESPONSE_FIELDS_MAX };
+        Rc::new(RefCell::new(Self {
+            io: Some(io),
+            decoder: Decoder::new(Role::Client, limits),
+            outgoing: Outgoing::default(),
+            read_size: HTTP1_READ_BYTES,
+            exchange: 0,
+            is_busy: false,
+            has_written: false,
+            ended: None,
+            failure: StreamFailure::ConnectionLost,
+            is_reported: false,
+            owner: None,
+            users: [None, None],
+        }))
+    }
+
+    /// Polls for the end of the connection: as the exchange on it has found it, or between two
+    /// exchanges by reading. `Pending` also if the connection has become free for an exchange.
+    pub(super) fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<String> {
+        match &mut self.owner {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        if !self.is_busy && self.ended.is_none() {
+            // The decoder takes everything for unsolicited here.
+            let polled = self.poll_event(context);
+            assert!(polled.is_pending(), "no response is expected: {polled:?}");
+        }
+        self.ended.clone().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// The connection's task has reported the end, or has ended the connection by order of the
+    /// pool: the exchange on it fails.
+    pub(super) fn fail_exchange(&mut self) {
+        self.io = None;
+        self.is_reported = true;
+        self.wake_users();
+    }
+
+    /// The reason for which the connection has ended, if the exchange on it has found it ended.
+    pub(super) fn ended(&self) -> Option<String> {
+        self.ended.clone()
+    }
+
+    /// True if a request can be sent.
+    pub(super) fn is_free(&self) -> bool {
+        !self.is_busy && self.ended.is_none()
+    }
+
+    /// Begins an exchange with this request head, which [`Link::poll_flush`] writes. Returns its
+    /// number.
+    ///
+    /// # Panics
+    /// If the connection is not free.
+    pub(super) fn begin(&mut self, expected: Expected, write: impl FnOnce(&mut Outgoing)) -> u64 {
+        assert!(self.is_free(), "one exchange at a time");
+        self.is_busy = true;
+        self.has_written = false;
+        self.exchange += 1;
+        self.decoder.expect(expected);
+        write(&mut self.outgoing);
+        self.exchange
+    }
+
+    /// Takes the stream of an idle connection, to be closed; `None` if it is not idle.
+    pub(super) fn take_idle(&mut self) -> Option<BoxedIo> {
+        let is_idle = self.outgoing.is_empty() && self.decoder.is_between_messages();
+        if is_idle { self.io.take() } else { None }
+    }
+
+    /// The connection is of no further use.
+    fn end(&mut self, failure: StreamFailure, reason: String) {
+        if self.io.take().is_some() {
+            let is_lost = failure == StreamFailure::ConnectionLost;
+            self.failure =
+                if is_lost && !self.has_written { StreamFailure::NotSent } else { failure };
+            self.ended = Some(reason);
+            self.wake_owner();
+        }
+    }
+
+    fn wake_users(&mut self) {
+        self.users.iter_mut().filter_map(Option::take).for_each(Waker::wake);
+    }
+
+    fn wake_owner(&mut self) {
+        if let Some(owner) = self.owner.take() {
+            owner.wake();
+        }
+    }
+
+    fn note_user(&mut self, user: usize, context: &Context<'_>) {
+        match &mut self.users[user] {
+            Some(waker) => waker.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+    }
+
+    /// Writes what waits. Ready once nothing does.
+    ///
+    /// # Errors
+    /// If it cannot be written. The response may still be readable.
+    fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), String>> {
+        self.note_user(WRITER, context);
+        let Some(io) = &mut self.io else { return Poll::Ready(Err(CLOSED.to_owned())) };
+        let mut io = Pin::new(io);
+        while !self.outgoing.is_empty() {
+            let mut slices = [IoSlice::new(&[]); HTTP1_SLICES_MAX];
+            let count = self.outgoing.slices(&mut slices);
+            match ready!(io.as_mut().poll_write_vectored(context, &slices[..count])) {
+                Ok(0) => return Poll::Ready(Err(CLOSED.to_owned())),
+                Ok(written) => {
+                    self.has_written = true;
+                    self.outgoing.advance(written);
+                }
+                Err(error) => return Poll::Ready(Err(error.to_string())),
+            }
+        }
+        io.poll_flush(context).map_err(|error| error.to_string())
+    }
+
+    /// Reads the next event.
+    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Result<Event, StreamFailure>> {
+        self.note_user(READER, context);
+        loop {
+            match self.decoder.next_event() {
+                Ok(Some(event)) => return Poll::Ready(Ok(event)),
+                Ok(None) => {}
+                Err(violation) => self.end(StreamFailure::Malformed, violation.to_string()),
+            }
+            let Some(io) = &mut self.io else {
+                return if self.is_reported {
+                    Poll::Ready(Err(self.failure))
+                } else {
+                    Poll::Pending
+                };
+            };
+            let buffer = self.decoder.buffer();
+            buffer.reserve(self.read_size);
+            let read = ready!(pin!(io.read_buf(buffer)).poll(context));
+            match read {
+                Ok(0) => {
+                    // If the content ends here, its end is the next event.
+                    let _ = self.decoder.end_of_input();
+                    self.end(StreamFailure::ConnectionLost, CLOSED.to_owned());
+                }
+                Ok(length) => {
+                    // A response that fills the buffer is large.
+                    if length >= self.read_size {
+                        self.read_size = (2 * self.read_size).min(HTTP1_READ_BYTES_MAX);
+                    }
+                }
+                Err(error) => self.end(StreamFailure::ConnectionLost, error.to_string()),
+            }
+        }
+    }
+
+    /// The exchange has read its response to the end.
+    fn finish(&mut self) {
+        self.is_busy = false;
+        self.read_size = HTTP1_READ_BYTES;
+        self.users = [None, None];
+        self.wake_owner();
+    }
+}
+
+/// A request on a connection.
+pub struct Http1Exchange {
+    link: SharedLink,
+    number: u64,
+    /// How the request body is framed; `None` if there is none.
+    encoder: Option<BodyEncoder>,
+}
+
+impl Http1Exchange {
+    pub(super) fn new(link: SharedLink, number: u64, encoder: Option<BodyEncoder>) -> Self {
+        Self { link, number, encoder }
+    }
+
+    /// Polls for the head of the final response. Must not be called again once it is ready.
+    pub fn poll_response(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(response::Parts, Http1Body), StreamFailure>> {
+        let mut link = self.link.borrow_mut();
+        if link.exchange != self.number {
+            return Poll::Ready(Err(StreamFailure::ConnectionLost));
+        }
+        if self.encoder.is_none()
+            && let Poll::Ready(Err(reason)) = link.poll_flush(context)
+        {
+            // Without the whole head there is no response.
+            link.end(StreamFailure::ConnectionLost, reason);
+        }
+        loop {
+            match ready!(link.poll_event(context))? {
+                Event::Interim => {}
+                Event::Head => break,
+                event => unreachable!("a response begins with a head: {event:?}"),
+            }
+        }
+        let head = link.decoder.head();
+        // An unsolicited change of protocol (RFC 9110, 15.2.2).
+        let is_switch = head.status() == StatusCode::SWITCHING_PROTOCOLS.as_u16();
+        let Some(parts) = heads::response(head).filter(|_| !is_switch) else {
+            link.end(StreamFailure::Malformed, "malformed response head".to_owned());
+            return Poll::Pending;
+        };
+        let is_complete = link.decoder.take_end();
+        if is_complete {
+            link.finish();
+        }
+        drop(link);
+        let closes = headers::closes_connection(&parts);
+        let body =
+            Http1Body { link: Rc::clone(&self.link), number: self.number, closes, is_complete };
+        Poll::Ready(Ok((parts, body)))
+    }
+
+    /// Takes the part that sends the request body; `None` if there is no body.
+    pub fn take_sender(&mut self) -> Option<Http1Sender> {
+        // The exchange must know that it has a body, so the encoder stays.
+        let framing = self.encoder.as_ref()?.framing();
+        let encoder = BodyEncoder::new(framing);
+        Some(Http1Sender { link: Rc::clone(&self.link), number: self.number, encoder })
+    }
+}
+
+/// Sends the body of a request.
+pub struct Http1Sender {
+    link: SharedLink,
+    number: u64,
+    encoder: BodyEncoder,
+}
+
+impl Http1Sender {
+    /// Appends a part of the body. What is appended must be flushed.
+    ///
+    /// # Errors
+    /// If the exchange is over, or the body longer than announced.
+    pub fn send(&mut self, data: Bytes) -> Result<(), SendError> {
+        let mut link = self.link.borrow_mut();
+        if link.exchange != self.number || link.io.is_none() {
+            return Err(SendError);
+        }
+        self.encoder.data(&mut link.outgoing, data).map_err(|error| mismatch(&mut link, error))
+    }
+
+    /// Appends the end of the body, with trailers if the framing has room for them.
+    ///
+    /// # Errors
+    /// If the exchange is over, or the body shorter than announced.
+    pub fn end(&mut self, trailers: &HeaderMap) -> Result<(), SendError> {
+        let mut link = self.link.borrow_mut();
+        if link.exchange != self.number || link.io.is_none() {
+            return Err(SendError);
+        }
+        self.encoder
+            .end(&mut link.outgoing, heads::fields(trailers))
+            .map_err(|error| mismatch(&mut link, error))
+    }
+
+    /// True if every byte that the head announced was appended: nothing marks the end.
+    pub fn is_complete(&self) -> bool {
+        self.encoder.is_complete()
+    }
+
+    /// True if so much waits that it must be flushed before more is appended.
+    pub fn is_full(&self) -> bool {
+        self.link.borrow().outgoing.len() >= HTTP1_UNSENT_BYTES
+    }
+
+    /// Writes what waits. Ready once nothing does.
+    ///
+    /// # Errors
+    /// If the exchange is over, or nothing can be written any more.
+    pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        let mut link = self.link.borrow_mut();
+        if link.exchange != self.number {
+            return Poll::Ready(Err(SendError));
+        }
+        link.poll_flush(context).map_err(|_| SendError)
+    }
+
+    /// Waits until nothing waits to be written.
+    ///
+    /// # Errors
+    /// As [`Http1Sender::poll_flush`].
+    pub async fn flush(&mut self) -> Result<(), SendError> {
+        poll_fn(|context| self.poll_flush(context)).await
+    }
+
+    /// Ends the connection: the backend takes no more of the body, and has not responded.
+    pub fn give_up(&self) {
+        let mut link = self.link.borrow_mut();
+        if link.exchange == self.number {
+            let reason = "the backend takes no more of a request".to_owned();
+            link.end(StreamFailure::ConnectionLost, reason);
+        }
+    }
+}
+
+/// Nothing more of a request can be sent.
+#[derive(Clone, Copy, Debug)]
+pub struct SendError;
+
+/// The body does not fit its head, so the message must look cut short.
+fn mismatch(link: &mut Link, error: BodyError) -> SendError {
+    let reason = format!("the request body does not have the announced length: {error:?}");
+    link.end(StreamFailure::ConnectionLost, reason);
+    SendError
+}
+
+/// The body of a response.
+pub struct Http1Body {
+    link: SharedLink,
+    number: u64,
+    /// True if the connection closes after this response.
+    closes: bool,
+    is_complete: bool,
+}
+
+impl Http1Body {
+    /// True if the connection closes after this response.
+    pub fn closes(&self) -> bool {
+        self.closes
+    }
+
+    /// True if the response was read to its end.
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    /// Polls for the next part of the content, or the trailers; `None` at the end.
+    pub fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, StreamFailure>>> {
+        if self.is_complete {
+            return Poll::Ready(None);
+        }
+        let mut link = self.link.borrow_mut();
+        if link.exchange != self.number {
+            return Poll::Ready(Some(Err(StreamFailure::ConnectionLost)));
+        }
+        let frame = match ready!(link.poll_event(context)) {
+            Err(failure) => return Poll::Ready(Some(Err(failure))),
+            Ok(Event::Data(data)) => Some(Frame::data(data)),
+            Ok(Event::Trailers) => Some(Frame::trailers(heads::map(link.decoder.head()))),
+            Ok(Event::End) => None,
+            Ok(event) => unreachable!("a response has one head: {event:?}"),
+        };
+        self.is_complete = link.decoder.take_end();
+        if self.is_complete {
+            link.finish();
+        }
+        Poll::Ready(frame.map(Ok))
+    }
+}
+
+/// Closes a stream politely: with `close_notify` if it is TLS (RFC 8446, 6.1).
+pub(super) async fn shut_down(mut io: BoxedIo) {
+    // The backend may have left.
+    let _ = io.shutdown().await;
+}

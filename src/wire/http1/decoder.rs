@@ -1,0 +1,457 @@
+//! Reads the messages of one direction of a connection.
+
+use bytes::{Buf as _, Bytes, BytesMut};
+
+use super::chunk::{ChunkLine, Next};
+use super::head::{Framing, Head, Span, Version};
+use super::lexemes::number;
+use super::lines::{self, EMPTY_LINE_LENGTH, FieldLine};
+use super::{HEAD_BYTES_MAX, HeadLimits, Violation};
+
+/// Bytes of an empty line.
+const EMPTY_LINE: &[u8] = b"\r\n";
+
+/// The direction of the messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Requests are read.
+    Server,
+    /// Responses are read; [`Decoder::expect`] announces each.
+    Client,
+}
+
+/// The request that a response belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// None: a response is unsolicited.
+    Nothing,
+    /// HEAD: the response has no content.
+    Head,
+    /// Any other request.
+    Other,
+}
+
+/// A part of a message, which is a head, data, perhaps trailers, and the end.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The head of an interim response (RFC 9110, 15.2); the final one is still to come.
+    Interim,
+    /// The head of a request or of a final response; see [`Decoder::head`].
+    Head,
+    /// The next bytes of the content, at least one.
+    Data(Bytes),
+    /// The trailers; see [`Decoder::head`].
+    Trailers,
+    /// The end of the message.
+    End,
+}
+
+/// The meaning of the fact that the peer sends nothing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndOfInput {
+    /// No message is open.
+    BetweenMessages,
+    /// The content of the message was to last until here: it is complete.
+    EndsContent,
+    /// A message is incomplete.
+    WithinMessage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Before the first byte of a message.
+    Start,
+    /// Within a head.
+    Head,
+    /// Content of which this many bytes are left, at least one.
+    Content(u64),
+    UntilClose,
+    Chunk(ChunkLine),
+    /// Within a chunk of which this many bytes are left, at least one.
+    ChunkData(u64),
+    /// Behind a chunk's data.
+    ChunkEnd,
+    Trailers,
+    /// The message is complete, and [`Event::End`] is due.
+    Complete,
+    /// A violation was found.
+    Failed(Violation),
+}
+
+/// Reads the messages of one direction of a connection. The caller puts the bytes that it receives
+/// into [`Decoder::buffer`] and then asks for events until there is none.
+#[derive(Debug)]
+pub struct Decoder {
+    role: Role,
+    limits: HeadLimits,
+    state: State,
+    expected: Expected,
+    buffer: BytesMut,
+    /// The head that is read, or was read last.
+    head: Head,
+    /// Bytes of the open head that were understood: whole lines.
+    understood: usize,
+    /// True once the start line of the open head was understood.
+    has_start_line: bool,
+    content_length: Option<u64>,
+    is_chunked: bool,
+    begun: u64,
+}
+
+impl Decoder {
+    /// Starts before the first message.
+    ///
+    /// # Panics
+    /// If a limit is above [`HEAD_BYTES_MAX`].
+    #[must_use]
+    pub fn new(role: Role, limits: HeadLimits) -> Self {
+        assert!(limits.bytes <= HEAD_BYTES_MAX, "offsets in a head are 32 bits wide");
+        Self {
+            role,
+            limits,
+            state: State::Start,
+            expected: Expected::Nothing,
+            buffer: BytesMut::new(),
+            head: Head::default(),
+            understood: 0,
+            has_start_line: false,
+            content_length: None,
+            is_chunked: false,
+            begun: 0,
+        }
+    }
+
+    /// The bytes that were received and not yet read. The caller appends to it.
+    pub fn buffer(&mut self) -> &mut BytesMut {
+        &mut self.buffer
+    }
+
+    /// Announces a response: the request that it belongs to was sent, or is about to be.
+    ///
+    /// # Panics
+    /// If another response is expected.
+    pub fn expect(&mut self, expected: Expected) {
+        assert_eq!(self.expected, Expected::Nothing, "one request at a time");
+        self.expected = expected;
+    }
+
+    /// The head after [`Event::Head`] or [`Event::Interim`], or the trailers after
+    /// [`Event::Trailers`], until the next event is read.
+    #[must_use]
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    /// The number of heads begun so far.
+    #[must_use]
+    pub fn begun(&self) -> u64 {
+        self.begun
+    }
+
+    /// True if the last message was read up to its end, and no byte of the next one was received.
+    #[must_use]
+    pub fn is_between_messages(&self) -> bool {
+        self.is_complete() && self.buffer.is_empty()
+    }
+
+    /// Takes the end of a message, if it is due without a further byte: then [`Event::End`] does
+    /// not follow. Returns true if the last message was read up to its end.
+    pub fn take_end(&mut self) -> bool {
+        let is_complete = self.is_complete();
+        if is_complete {
+            self.state = State::Start;
+        }
+        is_complete
+    }
+
+    fn is_complete(&self) -> bool {
+        matches!(self.state, State::Start | State::Complete) && self.expected == Expected::Nothing
+    }
+
+    /// True if a head has begun and is incomplete.
+    #[must_use]
+    pub fn is_in_head(&self) -> bool {
+        self.state == State::Head
+    }
+
+    /// Reads the next event from the buffer; `None` if it needs more bytes.
+    ///
+    /// # Errors
+    /// The first violation. Every further call returns it again.
+    pub fn next_event(&mut self) -> Result<Option<Event>, Violation> {
+        let next = self.read();
+        if let Err(violation) = next {
+            self.state = State::Failed(violation);
+        }
+        next
+    }
+
+    /// The peer sends nothing more. If that completes the content, [`Event::End`] follows.
+    pub fn end_of_input(&mut self) -> EndOfInput {
+        match self.state {
+            State::UntilClose => {
+                self.message_ends();
+                EndOfInput::EndsContent
+            }
+            State::Start if self.expected == Expected::Nothing => EndOfInput::BetweenMessages,
+            State::Complete => EndOfInput::BetweenMessages,
+            _ => EndOfInput::WithinMessage,
+        }
+    }
+
+    fn read(&mut self) -> Result<Option<Event>, Violation> {
+        loop {
+            match self.state {
+                State::Failed(violation) => return Err(violation),
+                State::Complete => {
+                    self.state = State::Start;
+                    return Ok(Some(Event::End));
+                }
+                State::Start if self.buffer.is_empty() => return Ok(None),
+                State::Start => self.begin()?,
+                State::Head => {
+                    return Ok(self.read_fields()?.then(|| self.head_ends()));
+                }
+                State::Trailers => {
+                    if !self.read_fields()? {
+                        return Ok(None);
+                    }
+                    self.message_ends();
+                    if self.head.field_count() > 0 {
+                        return Ok(Some(Event::Trailers));
+                    }
+                }
+                State::Content(_) | State::UntilClose | State::ChunkData(_) => {
+                    return Ok(self.data());
+                }
+                State::Chunk(line) => {
+                    let Some(byte) = self.buffer.first().copied() else { return Ok(None) };
+                    let next = line.step(byte)?;
+                    self.buffer.advance(1);
+                    self.state = match next {
+                        Next::Line(line) => State::Chunk(line),
+                        Next::Chunk(0) => self.trailers_begin(),
+                        Next::Chunk(size) => State::ChunkData(size),
+                    };
+                }
+                State::ChunkEnd => match self.buffer.as_ref() {
+                    [b'\r', b'\n', ..] => {
+                        self.buffer.advance(EMPTY_LINE.len());
+                        self.state = State::Chunk(ChunkLine::START);
+                    }
+                    [] | [b'\r'] => return Ok(None),
+                    [_, ..] => return Err(Violation::Chunk),
+                },
+            }
+        }
+    }
+
+    /// Begins a head with the first byte of the buffer.
+    fn begin(&mut self) -> Result<(), Violation> {
+        if self.role == Role::Client && self.expected == Expected::Nothing {
+            return Err(Violation::Unsolicited);
+        }
+        self.begun += 1;
+        self.begin_fields();
+        self.has_start_line = false;
+        self.state = State::Head;
+        Ok(())
+    }
+
+    fn trailers_begin(&mut self) -> State {
+        self.begin_fields();
+        State::Trailers
+    }
+
+    fn begin_fields(&mut self) {
+        self.head.clear();
+        self.understood = 0;
+        self.content_length = None;
+        self.is_chunked = false;
+    }
+
+    /// Reads lines up to the empty one. Returns true once that was read: then the head is complete,
+    /// and no longer in the buffer.
+    fn read_fields(&mut self) -> Result<bool, Violation> {
+        let is_trailers = self.state == State::Trailers;
+        let limit = self.limits.bytes as usize;
+        loop {
+            // What is beyond the limit is not looked at, so that a violation before it wins.
+            let length = if is_trailers || self.has_start_line {
+                self.read_field(limit)?
+            } else {
+                self.read_start_line(limit)?
+            };
+            match length {
+                Some(length) => self.understood += length,
+                None if self.buffer.len() > limit => {
+                    let wrong = if is_trailers { Violation::Trailer } else { Violation::HeadBytes };
+                    return Err(wrong);
+                }
+                None => return Ok(false),
+            }
+            if length == Some(EMPTY_LINE_LENGTH) && self.is_empty_line_last() {
+                self.head.bytes = self.buffer.split_to(self.understood).freeze();
+                return Ok(true);
+            }
+        }
+    }
+
+    /// True if the last line that was understood is the empty one behind the fields.
+    fn is_empty_line_last(&self) -> bool {
+        self.state == State::Trailers || self.has_start_line
+    }
+
+    /// Reads the start line, or the empty line before it. Returns its length.
+    fn read_start_line(&mut self, limit: usize) -> Result<Option<usize>, Violation> {
+        let offset = self.understood;
+        let line = &self.buffer[offset..self.buffer.len().min(limit)];
+        let wrong = |_| Violation::StartLine;
+        if self.role == Role::Server && offset == 0 && line.first() == Some(&b'\r') {
+            // RFC 9112, 2.2: one empty line before a request is ignored.
+            return match line {
+                [b'\r', b'\n', ..] => Ok(Some(EMPTY_LINE_LENGTH)),
+                [b'\r'] => Ok(None),
+                _ => Err(Violation::StartLine),
+            };
+        }
+        let length = match self.role {
+            Role::Server => {
+                let Some(line) = lines::request_line(line).map_err(wrong)? else { return Ok(None) };
+                self.head.version = line.version;
+                self.head.method = Span::new(&line.method, offset);
+                self.head.target = Span::new(&line.target, offset);
+                line.length
+            }
+            Role::Client => {
+                let Some(line) = lines::status_line(line).map_err(wrong)? else { return Ok(None) };
+                self.head.version = line.version;
+                self.head.status = line.status;
+                line.length
+            }
+        };
+        self.has_start_line = true;
+        Ok(Some(length))
+    }
+
+    /// Reads a field line, or the empty line. Returns its length.
+    fn read_field(&mut self, limit: usize) -> Result<Option<usize>, Violation> {
+        let offset = self.understood;
+        let is_trailers = self.state == State::Trailers;
+        let wrong = if is_trailers { Violation::Trailer } else { Violation::Field };
+        let line = &self.buffer[offset..self.buffer.len().min(limit)];
+        let is_field = line.first().is_some_and(|byte| *byte != b'\r');
+        let field = lines::field_line(line).map_err(|_| wrong);
+        if is_field && self.head.fields.len() == self.limits.fields {
+            // Anything but a field is malformed, whatever the number of fields.
+            return Err(field.err().unwrap_or(if is_trailers {
+                Violation::Trailer
+            } else {
+                Violation::HeadFields
+            }));
+        }
+        match field? {
+            None => Ok(None),
+            Some(FieldLine::Empty) => Ok(Some(EMPTY_LINE_LENGTH)),
+            Some(FieldLine::Field { length, name, value }) => {
+                let (name, value) = (Span::new(&name, offset), Span::new(&value, offset));
+                self.note_framing(name, value)?;
+                self.head.fields.push((name, value));
+                Ok(Some(length))
+            }
+        }
+    }
+
+    /// Notes what a field says about the framing.
+    fn note_framing(&mut self, name: Span, value: Span) -> Result<(), Violation> {
+        let (name, value) = (&self.buffer[name.range()], &self.buffer[value.range()]);
+        let is_length = name.eq_ignore_ascii_case(b"content-length");
+        let is_coding = name.eq_ignore_ascii_case(b"transfer-encoding");
+        if self.state == State::Trailers && (is_length || is_coding) {
+            return Err(Violation::Trailer);
+        }
+        if is_coding {
+            // An unknown coding hides where the message ends. A request in HTTP/1.0 has none (RFC
+            // 9112, 6.1).
+            let is_known = value.eq_ignore_ascii_case(b"chunked");
+            let is_old = self.role == Role::Server && self.head.version == Version::Http10;
+            if !is_known || is_old || self.is_chunked || self.content_length.is_some() {
+                return Err(Violation::Framing);
+            }
+            self.is_chunked = true;
+        }
+        if is_length {
+            let value = number(value).ok_or(Violation::Framing)?;
+            // RFC 9110, 8.6 lets a response repeat its length; in a request a repetition is an
+            // error.
+            let conflicts = match self.role {
+                Role::Server => self.content_length.is_some(),
+                Role::Client => self.content_length.is_some_and(|known| known != value),
+            };
+            if conflicts || self.is_chunked {
+                return Err(Violation::Framing);
+            }
+            self.content_length = Some(value);
+        }
+        Ok(())
+    }
+
+    /// Ends a head. Sets what follows it.
+    fn head_ends(&mut self) -> Event {
+        let status = self.head.status;
+        // A change of protocol is final: nothing of HTTP/1.1 follows (RFC 9110, 15.2.2).
+        if self.role == Role::Client && (100..200).contains(&status) && status != 101 {
+            self.state = State::Start;
+            return Event::Interim;
+        }
+        // RFC 9112, 6.3.
+        let is_bodiless = self.role == Role::Client
+            && (self.expected == Expected::Head || matches!(status, 204 | 304));
+        let framing = match (self.is_chunked, self.content_length) {
+            _ if is_bodiless => Framing::Nothing,
+            (true, _) => Framing::Chunked,
+            (false, Some(0)) => Framing::Nothing,
+            (false, Some(length)) => Framing::Length(length),
+            (false, None) if self.role == Role::Server => Framing::Nothing,
+            (false, None) => Framing::UntilClose,
+        };
+        self.head.framing = framing;
+        match framing {
+            Framing::Nothing => self.message_ends(),
+            Framing::Length(length) => self.state = State::Content(length),
+            Framing::Chunked => self.state = State::Chunk(ChunkLine::START),
+            Framing::UntilClose => self.state = State::UntilClose,
+        }
+        Event::Head
+    }
+
+    fn message_ends(&mut self) {
+        self.state = State::Complete;
+        self.expected = Expected::Nothing;
+    }
+
+    /// Takes content from the buffer.
+    fn data(&mut self) -> Option<Event> {
+        let available = self.buffer.len();
+        let left = match self.state {
+            State::Content(left) | State::ChunkData(left) => left,
+            _ => u64::MAX,
+        };
+        let taken = usize::try_from(left).map_or(available, |left| left.min(available));
+        if taken == 0 {
+            return None;
+        }
+        let left = left - taken as u64;
+        match self.state {
+            State::Content(_) if left == 0 => self.message_ends(),
+            State::Content(_) => self.state = State::Content(left),
+            State::ChunkData(_) if left == 0 => self.state = State::ChunkEnd,
+            State::ChunkData(_) => self.state = State::ChunkData(left),
+            _ => {}
+        }
+        Some(Event::Data(self.buffer.split_to(taken).freeze()))
+    }
+}
+
+#[cfg(test)]
+mod tests;
