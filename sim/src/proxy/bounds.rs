@@ -6,7 +6,7 @@
 //!
 //! | thing | KiB | what it is for |
 //! |---|--:|---|
-//! | the process | 256 | configuration, certificates, the text of an answer to the operator |
+//! | the process | 320 | configuration, certificates, both twice during a reload, the text of an answer to the operator |
 //! | a pool | 192 | its tables; see `pool::limits` |
 //! | a connection | 128 | the tables and buffers that it keeps between requests: over HTTP/2 two frames of a backend |
 //! | a request, for its client | 256 | over HTTP/2 the window for its body and the send buffer for its answer, over HTTP/1.1 two buffers |
@@ -29,7 +29,7 @@ use crate::checker::{Invariant, Violation};
 use crate::memory;
 
 const KIB: u64 = 1024;
-const PROCESS: u64 = 256 * KIB;
+const PROCESS: u64 = 320 * KIB;
 const POOL: u64 = 192 * KIB;
 const CONNECTION: u64 = 128 * KIB;
 const FOR_CLIENT: u64 = 256 * KIB;

@@ -68,8 +68,8 @@ pub(crate) struct Answer {
     pub(crate) at: u64,
     /// True while the next ones wait for the proxy to widen a window of HTTP/2.
     pub(crate) waits: bool,
-    /// True once all of it, the end included, was written.
-    pub(crate) complete: bool,
+    /// When all of it, the end included, was written, in nanoseconds.
+    pub(crate) ended: Option<u64>,
     /// True if it ends with trailers.
     pub(crate) trailers: bool,
 }
@@ -77,7 +77,7 @@ pub(crate) struct Answer {
 impl Answer {
     /// An answer of which only the head is written.
     pub(crate) fn begun(status: u16, trailers: bool, at: u64) -> Self {
-        Self { status, length: 0, at, waits: false, complete: false, trailers }
+        Self { status, length: 0, at, waits: false, ended: None, trailers }
     }
 
     /// Bytes of the body were written.

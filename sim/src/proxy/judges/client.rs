@@ -241,7 +241,7 @@ fn looks_complete(
     execution: &Execution,
     answer: Answer,
 ) -> bool {
-    if answer.complete || is_whole(case, request, answer) {
+    if answer.ended.is_some() || is_whole(case, request, answer) {
         return true;
     }
     // RFC 9112, 6.3: without TLS, the end of the connection is all that ends such an answer.

@@ -11,6 +11,7 @@ use super::client::is_whole;
 use super::fields::{NONE, ROUNDING, answering, status_of, wrong};
 use super::line::{AccessLine, nanoseconds};
 use super::own_answer::{REASONS, Reason, error_of};
+use super::standstill::may_be_held_back;
 use crate::checker::{Invariant, Verdict, fail, require};
 use crate::plan::{Act, ClientProtocol};
 use crate::proxy::ledger::{End, Received};
@@ -301,7 +302,8 @@ fn cancelled(
         // unless the client breaks off its upload.
         End::Complete => {
             let uploads = request.sent.body.is_some() && !is_sent(case, request);
-            (whole && (waited(line) || uploads)) || received.status == Some(400)
+            let unended = waited(line) && !is_ended(case, request, line);
+            (whole && (unended || uploads)) || received.status == Some(400)
         }
     };
     wrong(gone || by_shutdown, id, "outcome", &line.outcome, received.end)
@@ -310,6 +312,19 @@ fn cancelled(
 /// True if the whole request is at a backend.
 pub(super) fn is_sent(case: &Case<'_>, request: &Request) -> bool {
     case.executions_of(request).any(|execution| execution.body_ended)
+}
+
+/// True if the backend ended its answer in time, and the end must have arrived.
+fn is_ended(case: &Case<'_>, request: &Request, line: &AccessLine) -> bool {
+    answering(case, request, line).is_some_and(|execution| {
+        let ended = execution.answer.and_then(|answer| answer.ended);
+        let in_time = ended.is_some_and(|at| {
+            u128::from(line.at.saturating_sub(at)) >= RESPONSE_FINISH_TIMEOUT.as_nanos()
+        });
+        let is_lost = |act: &Act| matches!(act, Act::Unreachable { .. } | Act::BlackHole { .. });
+        let may_be_lost = case.was_injected(line.at, is_lost);
+        in_time && !may_be_lost && !may_be_held_back(case, execution.backend, line.at)
+    })
 }
 
 /// True if a backend had time to end the stream of an answer whose content is complete.

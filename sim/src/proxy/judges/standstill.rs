@@ -43,8 +43,8 @@ fn one(case: &Case<'_>, request: &Request, stalled: &Stalled, execution: &Execut
     })
 }
 
-/// True if the room that the proxy gives to a backend may not have arrived there.
-fn may_be_held_back(case: &Case<'_>, backend: u16, until: u64) -> bool {
+/// True if bytes between the proxy and a backend may not have arrived, in either direction.
+pub(super) fn may_be_held_back(case: &Case<'_>, backend: u16, until: u64) -> bool {
     case.injected.iter().any(|(at, when, act)| {
         let elsewhere = match when {
             When::Client { .. } | When::AtClient { .. } => true,

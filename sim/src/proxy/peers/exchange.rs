@@ -279,9 +279,10 @@ impl Exchange {
 
     /// The end was written.
     pub(crate) fn wrote_end(&self) {
+        let now = self.service.hub.now();
         self.update(|execution| {
             if let Some(answer) = &mut execution.answer {
-                answer.complete = true;
+                answer.ended = Some(now);
             }
         });
         self.reached(Moment::Ended);

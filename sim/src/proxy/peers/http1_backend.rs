@@ -14,7 +14,7 @@ use crate::proxy::exact::spawn;
 use crate::proxy::hub::Hub;
 use crate::proxy::peers::timing::{after, sleep_until};
 use link::Link;
-use state::{HealthChecks, State};
+use state::{Break, HealthChecks, State};
 
 mod answer;
 mod link;
@@ -77,8 +77,12 @@ impl Http1Backend {
             let mut serving = pin!(serving);
             tokio::select! {
                 biased;
-                // The stream of bytes is dropped after the reset.
-                () = state.broken() => reset(),
+                how = state.broken() => {
+                    // The stream of bytes is dropped afterwards, which ends what was not reset.
+                    if how == Break::Reset {
+                        reset();
+                    }
+                }
                 () = &mut serving => {}
             }
             self.connections.borrow_mut().remove(&number);

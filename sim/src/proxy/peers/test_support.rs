@@ -139,7 +139,7 @@ pub(super) async fn check_every_form(wire: BackendWire) {
         assert_eq!(value, trailers.then(|| trailer(Body::Response(execution))));
         let record = scene.hub.ledger.executions().remove(execution as usize);
         let answer = record.answer.expect("an answer");
-        assert_eq!((answer.status, answer.length, answer.complete), (200, length, true));
+        assert_eq!((answer.status, answer.length, answer.ended.is_some()), (200, length, true));
         assert_eq!(answer.trailers, trailers);
         assert_eq!((record.stream, record.trailer), (plan.id + 1, None));
         assert!(record.body_ended && !record.disowned);

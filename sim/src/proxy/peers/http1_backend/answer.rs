@@ -170,8 +170,9 @@ impl Answering<'_> {
 
     fn note_end(&self) {
         self.state.note_answered();
-        self.state.hub.ledger.update(self.execution, |execution| {
-            execution.answer.as_mut().expect("its head was written").complete = true;
+        let hub = &self.state.hub;
+        hub.ledger.update(self.execution, |execution| {
+            execution.answer.as_mut().expect("its head was written").ended = Some(hub.now());
         });
     }
 

@@ -29,6 +29,15 @@ impl HealthChecks {
     }
 }
 
+/// How an order breaks a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Break {
+    /// With a reset, which may overtake what was written.
+    Reset,
+    /// With the end of the stream, behind what was written.
+    End,
+}
+
 /// The state of one connection.
 pub(super) struct State {
     pub(super) hub: Rc<Hub>,
@@ -101,37 +110,42 @@ impl State {
     }
 
     /// Waits until the connection breaks by an order.
-    pub(super) async fn broken(&self) {
+    pub(super) async fn broken(&self) -> Break {
         tokio::select! {
             biased;
-            () = self.changes.until(|| self.breaks.get()) => {}
-            () = poll_fn(|context| self.poll_orders(context)) => {}
+            () = self.changes.until(|| self.breaks.get()) => Break::Reset,
+            how = poll_fn(|context| self.poll_orders(context)) => how,
         }
     }
 
     /// Takes orders. Ready if the connection breaks.
-    fn poll_orders(&self, context: &mut Context<'_>) -> Poll<()> {
+    fn poll_orders(&self, context: &mut Context<'_>) -> Poll<Break> {
         loop {
             let mut polled = self.orders.borrow_mut().poll_recv(context);
             if polled.is_pending() {
                 polled = self.stream.borrow_mut().orders.poll_recv(context);
             }
             match polled {
-                Poll::Ready(Some(order)) if self.breaks_by(order.act) => return Poll::Ready(()),
-                Poll::Ready(Some(_)) => {}
+                Poll::Ready(Some(order)) => {
+                    if let Some(how) = self.breaks_by(order.act) {
+                        return Poll::Ready(how);
+                    }
+                }
                 // A later connection with this number has taken over the mailbox.
                 Poll::Ready(None) | Poll::Pending => return Poll::Pending,
             }
         }
     }
 
-    /// Carries out an act. Returns true if it breaks the connection.
-    fn breaks_by(&self, act: Act) -> bool {
+    /// Carries out an act. Returns how it breaks the connection, if it does.
+    fn breaks_by(&self, act: Act) -> Option<Break> {
         let mut stream = self.stream.borrow_mut();
         match act {
-            Act::Break | Act::BreakAtPreface => return true,
-            // HTTP/1.1 has no reset of one request.
-            Act::Reset { .. } => return stream.read && !(stream.answered && stream.body_ended),
+            Act::Break | Act::BreakAtPreface => return Some(Break::Reset),
+            // HTTP/1.1 has no reset of one request: a backend that fails closes within its answer.
+            Act::Reset { .. } if stream.read && !(stream.answered && stream.body_ended) => {
+                return Some(Break::End);
+            }
             Act::GoAway { .. } => self.close_when_idle(),
             Act::StopReading { for_us } => self.gate.close_for(for_us),
             Act::StarveUpload { for_us } if !stream.body_ended => {
@@ -145,10 +159,10 @@ impl State {
             Act::Status { status } => stream.status = Some(status),
             _ => {}
         }
-        false
+        None
     }
 
-    /// Breaks the connection.
+    /// Resets the connection.
     pub(super) fn break_now(&self) {
         self.breaks.set(true);
         self.changes.note();
