@@ -9,7 +9,7 @@
 //! | [`draw`] | numbers drawn from the seed |
 //! | `world` | the world of the pool, of models: clients, network, backends, shell, in virtual time |
 //! | `proxy` | the world of the proxy: the real shell on a network of bytes, its peers, its judges |
-//! | `account`, `both`, [`compared`] | the requests of a plan in both worlds, compared |
+//! | `account`, `both` | the requests of a plan in both worlds, compared |
 //! | [`checker`] | an independent model of the pool's facts and orders |
 //! | [`coverage`] | the table cells and rare situations that were met |
 //! | [`run`], [`batch`] | one run: from a plan to a verdict; many runs, on several threads |
@@ -28,7 +28,6 @@ pub mod batch;
 mod both;
 pub mod checker;
 pub mod cli;
-pub mod compared;
 pub mod coverage;
 pub mod doctor;
 pub mod draw;

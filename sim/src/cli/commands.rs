@@ -104,7 +104,7 @@ pub(super) fn run(arguments: &RunArguments) -> Outcome {
                 println!("      {count} seeds met the known fault {name}, the first is {first}");
             }
             if batch.world == WorldName::Both {
-                println!("      {} requests agree in both worlds", summary.compared.requests);
+                println!("      {} requests agree in both worlds", summary.compared);
             }
         }
         return Ok(PASS);
@@ -187,7 +187,7 @@ fn json(
         "seconds": seconds(summary),
         "virtual_seconds": summary.time_ns as f64 / 1e9,
         "known": summary.known,
-        "compared": summary.compared.requests,
+        "compared": summary.compared,
         "failure": failure,
     })
 }
