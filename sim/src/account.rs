@@ -49,11 +49,21 @@ impl fmt::Display for Account {
     }
 }
 
+/// An attempt as the trace shows it so far.
+struct AttemptDraft {
+    /// Its number within the request, from 1.
+    number: u8,
+    backend: u16,
+    /// Where it stood when it failed, if it has.
+    evidence: Option<Evidence>,
+    /// True once its stream was opened.
+    opened: bool,
+}
+
 /// A request as the trace shows it so far.
 #[derive(Default)]
 struct Draft {
-    /// Number, backend and evidence of each attempt, and true once its stream was opened.
-    attempts: Vec<(u8, u16, &'static str, bool)>,
+    attempts: Vec<AttemptDraft>,
     /// The status of the response that has started.
     status: u16,
     /// The evidence of the last attempt that failed.
@@ -67,8 +77,8 @@ impl Draft {
             return;
         }
         self.evidence = evidence;
-        if let Some(attempt) = self.attempts.iter_mut().rfind(|attempt| attempt.0 == number) {
-            attempt.2 = name(evidence);
+        if let Some(attempt) = self.attempts.iter_mut().rfind(|attempt| attempt.number == number) {
+            attempt.evidence = evidence;
         }
     }
 
@@ -78,10 +88,10 @@ impl Draft {
             Outcome::Rejected(rejection) => Some(rejection),
             Outcome::Completed | Outcome::Cancelled | Outcome::CutShort => None,
         };
-        let opened = self.attempts.iter().filter(|(.., opened)| *opened);
-        let list = opened.map(|(_, backend, evidence, _)| AttemptAccount {
-            backend: *backend,
-            evidence: (*evidence).to_owned(),
+        let opened = self.attempts.iter().filter(|attempt| attempt.opened);
+        let list = opened.map(|attempt| AttemptAccount {
+            backend: attempt.backend,
+            evidence: name(attempt.evidence).to_owned(),
         });
         Account {
             outcome: outcome.kind().name().to_owned(),
@@ -168,7 +178,7 @@ impl<'a> Reader<'a> {
             Input::ResponseStarted { status, .. } => draft.status = status,
             _ => {
                 if let Some(attempt) = draft.attempts.last_mut() {
-                    (attempt.1, attempt.3) = (backend, true);
+                    (attempt.backend, attempt.opened) = (backend, true);
                 }
             }
         }
@@ -176,11 +186,12 @@ impl<'a> Reader<'a> {
 
     fn order(&mut self, order: Output) {
         match order {
-            Output::OpenStream { stream, request, attempt, evidence } => {
+            Output::OpenStream { stream, request, attempt: number, evidence } => {
                 if let Some(draft) = self.draft(request) {
-                    draft.note_evidence(attempt.saturating_sub(1), evidence);
+                    draft.note_evidence(number.saturating_sub(1), evidence);
                     let backend = stream.connection.backend.0;
-                    draft.attempts.push((attempt, backend, NONE, false));
+                    let (evidence, opened) = (None, false);
+                    draft.attempts.push(AttemptDraft { number, backend, evidence, opened });
                 }
             }
             Output::RequestEnded { request, outcome, attempts, evidence } => {
