@@ -12,6 +12,7 @@
 //! | a request, for its client | 256 | over HTTP/2 the window for its body and the send buffer for its answer, over HTTP/1.1 two buffers |
 //! | a request, for its pool | 256 | over HTTP/2 the window for its answer and the send buffer for its body, over HTTP/1.1 two buffers |
 //! | a request that only its pool has ended | 128 | its answer is a part of the buffers of a connection, and they live on when that has closed |
+//! | a request whose client has left, while there is any client | 384 | what is for its client, and what is left once only its pool has ended it |
 //!
 //! A request counts for its client until the client has its end, and for its pool until the pool
 //! has ended it: between the two, the proxy does not know what its client knows. Nor does it know
@@ -47,6 +48,8 @@ struct Open {
     requests: u64,
     /// Requests that have not ended for their pools.
     live: u64,
+    /// Requests whose clients left before they had a complete answer.
+    left: u64,
 }
 
 impl Open {
@@ -56,7 +59,13 @@ impl Open {
             held: self.held.max(other.held),
             requests: self.requests.max(other.requests),
             live: self.live.max(other.live),
+            left: self.left.max(other.left),
         }
+    }
+
+    /// Requests whose clients left, while the proxy may not know that.
+    fn left_unnoticed(self) -> u64 {
+        if self.held.clients > 0 { self.left } else { 0 }
     }
 
     /// Bytes that the proxy may have allocated.
@@ -68,6 +77,7 @@ impl Open {
             + FOR_CLIENT * self.requests
             + FOR_POOL * self.live
             + CONNECTION * self.requests.saturating_sub(self.live)
+            + (FOR_CLIENT + CONNECTION) * self.left_unnoticed()
     }
 }
 
@@ -90,12 +100,6 @@ impl Bounds {
         })
     }
 
-    /// Bytes for requests whose clients left, while the proxy may not know that.
-    fn left_unnoticed(&self, open: Open) -> u64 {
-        let left = if open.held.clients > 0 { self.hub.ledger.left() } else { 0 };
-        (FOR_CLIENT + CONNECTION) * left
-    }
-
     /// Looks at the memory since the last look. Called whenever the proxy has worked.
     pub(crate) fn look(&self) {
         let now = Open {
@@ -103,15 +107,16 @@ impl Bounds {
             held: self.network.held(),
             requests: self.hub.ledger.open(),
             live: self.pools.live(),
+            left: self.hub.ledger.left(),
         };
         // What was closed meanwhile may have been there at the peak.
         let open = now.max(self.before.replace(now));
         let peak = memory::take_peak();
-        if peak > open.bound() && peak > open.bound() + self.left_unnoticed(open) {
+        if peak > open.bound() {
             let what = format!(
                 "the proxy has {} KiB of memory, at most {} KiB are allowed for {} pools, {} \
                  connections with clients, {} with backends, {} others, {} requests of clients, \
-                 {} of pools",
+                 {} of pools, {} of clients that left",
                 peak / KIB,
                 open.bound() / KIB,
                 open.pools,
@@ -119,7 +124,8 @@ impl Bounds {
                 open.held.backends,
                 open.held.others,
                 open.requests,
-                open.live
+                open.live,
+                open.left_unnoticed()
             );
             self.pools.violate(Violation { invariant: Invariant::Memory, what });
         }
@@ -162,6 +168,10 @@ mod tests {
         assert_eq!(open.bound(), (640 + 4 * 128 + 7 * 256) * KIB);
         (open.requests, open.live) = (4, 3);
         assert_eq!(open.bound(), (640 + 5 * 128 + 7 * 256) * KIB);
+        open.left = 2;
+        assert_eq!(open.bound(), (640 + 5 * 128 + 7 * 256 + 2 * 384) * KIB);
+        open.held.clients = 0;
+        assert_eq!(open.bound(), (640 + 4 * 128 + 7 * 256) * KIB);
         assert_eq!(open.max(Open::default()), open);
         assert_eq!(Open::default().max(open), open);
     }

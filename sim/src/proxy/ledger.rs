@@ -1,7 +1,7 @@
 //! The events of a run as the peers of the proxy know them: written by peers, read by
 //! judges.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -190,6 +190,8 @@ pub(crate) struct Ledger {
     executions: RefCell<Vec<Execution>>,
     /// When each request was sent, and how it ended; by the request's id.
     received: RefCell<Vec<(u32, Received)>>,
+    /// The number of requests whose clients left before they had a complete answer.
+    left: Cell<u64>,
     /// The requests that a client has begun to send, with the time.
     begun: RefCell<Vec<(u32, u64)>>,
     /// The requests whose bodies HTTP/2 clients have sent to the last byte.
@@ -226,6 +228,9 @@ impl Ledger {
 
     /// Notes how a request ended for its client. Called exactly once for each that was begun.
     pub(crate) fn end(&self, request: u32, received: Received) {
+        if matches!(received.end, End::Cancelled | End::Broken) {
+            self.left.set(self.left.get() + 1);
+        }
         self.received.borrow_mut().push((request, received));
     }
 
@@ -256,9 +261,7 @@ impl Ledger {
 
     /// The number of requests whose clients left before they had a complete answer.
     pub(crate) fn left(&self) -> u64 {
-        let received = self.received.borrow();
-        let left = |end: End| matches!(end, End::Cancelled | End::Broken);
-        received.iter().filter(|(_, received)| left(received.end)).count() as u64
+        self.left.get()
     }
 
     /// Notes that an HTTP/2 client sends the last byte of a request's body.
