@@ -1,6 +1,7 @@
 //! The acts of directives as the catalogue of the proxy's world lists them, and the phases in which
 //! they cannot happen.
 
+use super::ends::Expected::{self, Always, Never};
 use super::phase::Phase;
 use crate::plan::{Act, Change, Direction, ProcessAct, Stage, WireEffect};
 
@@ -242,30 +243,30 @@ impl Deed {
         }
     }
 
-    /// Why it cannot happen in a phase; `None` if it can.
-    pub(crate) fn why_never(self, side: Side, phase: Phase) -> Option<&'static str> {
+    /// If a long run meets it in a phase.
+    pub(super) fn expected(self, side: Side, phase: Phase) -> Expected {
         let tls_only = matches!(self, Self::NoCloseNotifyIn | Self::NoCloseNotifyOut);
         match phase {
             Phase::Connecting if self.is_about_a_stream() || self.is_of_a_client() => {
-                Some("there is no request on it yet")
+                Never("there is no request on it yet")
             }
             Phase::Connecting if side == Side::Client || self.is_of_the_network() => {
-                Some("a directive for the bytes of a connection waits until it is up")
+                Never("a directive for the bytes of a connection waits until it is up")
             }
             _ if self.is_about_a_dial() && phase != Phase::Connecting => {
-                Some("it is decided when the dial begins")
+                Never("it is decided when the dial begins")
             }
             Phase::Idle if self.is_about_a_stream() || self.is_of_a_client() => {
-                Some("the request is over")
+                Never("the request is over")
             }
             Phase::Trailers if tls_only => {
-                Some("of what is on its way over TLS, only the records are known")
+                Never("of what is on its way over TLS, only the records are known")
             }
             Phase::Head if side == Side::Backend && self == Self::NoCloseNotifyIn => {
-                Some("over TLS a head is known only once it was read")
+                Never("over TLS a head is known only once it was read")
             }
-            Phase::BodyDown if self == Self::Status => Some("the status was sent before"),
-            _ => None,
+            Phase::BodyDown if self == Self::Status => Never("the status was sent before"),
+            _ => Always,
         }
     }
 }

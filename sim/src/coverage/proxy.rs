@@ -82,8 +82,7 @@ impl ProxyCoverage {
             for deed in Deed::ALL.iter().filter(|deed| deed.is_at(*side)) {
                 for phase in Phase::ALL {
                     let count = self.deeds.get(deed_cell(*side, *deed, *phase));
-                    let never = deed.why_never(*side, *phase);
-                    let expected = never.map_or(Always, Expected::Never);
+                    let expected = deed.expected(*side, *phase);
                     list(table, format!("{deed} × {phase}"), count, expected);
                 }
             }
