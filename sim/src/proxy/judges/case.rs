@@ -95,6 +95,12 @@ impl Sent {
         self.body.unwrap_or(0)
     }
 
+    /// True if it is whole with its head: a body that is stated to be empty is there as soon as the
+    /// head is (RFC 9110, 8.6).
+    pub(super) fn is_whole_with_its_head(&self) -> bool {
+        self.length() == 0
+    }
+
     /// True if the client certainly speaks HTTP/2.
     pub(super) fn is_http2(&self) -> bool {
         matches!(self.client, Some((_, ClientProtocol::Http2 | ClientProtocol::Frames)))

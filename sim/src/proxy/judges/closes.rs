@@ -21,7 +21,7 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
         // Behind a whole request only the announcement of the end follows, of TLS.
         let way = case.plan.network.wire.most_us.saturating_mul(1_000);
         let sent_at = case.records.hub.ledger.sent_at(request.id);
-        let whole = request.sent.length() == 0
+        let whole = request.sent.is_whole_with_its_head()
             || is_sent(case, request)
             || sent_at.is_some_and(|sent| sent + way < reset.at);
         let excused = whole || !request.sent.is_http1() || case.may_lose(request, reset.at);
