@@ -16,8 +16,8 @@
 //! | `agenda`, `exact` | simulated time, to the nanosecond |
 //! | `scrapes` | the metrics at moments of a run |
 //! | `hub` | the run as peers see it: moments, directives, what happened |
-//! | `frame_count`, `frame_bytes` | RST_STREAM and GOAWAY on the wire; the frames in bytes |
-//! | `frame_log` | what frames on the wire say of streams and connections |
+//! | `frame_bytes`, `frame_log` | the frames in bytes; what they say of streams and connections |
+//! | `frame_count` | counts of RST_STREAM and GOAWAY on the wire |
 //! | `reported` | what pools learn and order about connections to backends |
 //! | `capture` | what was on the wire, as a file for Wireshark |
 //! | `content`, `ledger` | the bodies of messages; what peers know of each request |

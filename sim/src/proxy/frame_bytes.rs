@@ -1,7 +1,7 @@
 //! The frames in the bytes of a connection, read without a library, and without looking at what is
 //! forbidden: that is for the peers.
 
-use super::network::{Content, Key, Packet, Point};
+use super::network::{Key, Packet, Point};
 use crate::plan::Direction;
 
 /// The begin of the connection preface (RFC 9113, 3.4), by which HTTP/2 is recognised, and its
@@ -31,7 +31,7 @@ impl FrameBytes<'_> {
     }
 }
 
-/// One direction of a connection.
+/// The bytes of a connection at one place.
 #[derive(Debug, Default)]
 struct Reader {
     /// Bytes of the preface that are still to come.
@@ -82,46 +82,70 @@ impl Reader {
     }
 }
 
-/// Both directions of a connection of the proxy.
-#[derive(Debug, Default)]
-pub(crate) struct Frames {
-    /// The first bytes of the end that dialled.
-    begin: Vec<u8>,
-    read: Reader,
-    written: Reader,
+/// Where the frames of a connection of the proxy are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The proxy has written them.
+    Written,
+    /// The proxy's system has received them.
+    Arrived,
+    /// The proxy has read them.
+    Read,
 }
 
-impl Frames {
-    /// The point at which packets of a direction are looked at: what the proxy writes where it is
-    /// written, and what it reads at `reads`.
-    pub(crate) fn point(direction: Direction, reads: Point) -> Point {
-        match direction {
-            Direction::In => reads,
-            Direction::Out => Point::Written,
+impl Place {
+    /// The place of a packet; `None` if it is none of the proxy's, or is at its peer.
+    pub(crate) fn of(packet: &Packet<'_>) -> Option<Self> {
+        match (packet.key, packet.direction, packet.point) {
+            (Key::Other(_), ..) => None,
+            (_, Direction::Out, Point::Written) => Some(Self::Written),
+            (_, Direction::In, Point::Delivered) => Some(Self::Arrived),
+            (_, Direction::In, Point::Read) => Some(Self::Read),
+            _ => None,
         }
     }
 
-    /// Sees a packet, and shows the frames that it completes.
-    pub(crate) fn see(&mut self, packet: &Packet<'_>, see: impl FnMut(FrameBytes<'_>)) {
-        let Content::Bytes(bytes) = packet.content else { return };
-        let dialled = match (packet.key, packet.direction) {
-            (Key::Client(..), Direction::In) | (Key::Backend(..), Direction::Out) => true,
-            (Key::Client(..), Direction::Out) | (Key::Backend(..), Direction::In) => false,
-            (Key::Other(_), _) => return,
-        };
-        let reader = match packet.direction {
-            Direction::In => &mut self.read,
-            Direction::Out => &mut self.written,
-        };
-        if dialled && self.begin.is_empty() {
-            reader.preface_left = PREFACE_LENGTH;
+    /// The direction of what is there.
+    pub(crate) fn direction(self) -> Direction {
+        match self {
+            Self::Written => Direction::Out,
+            Self::Arrived | Self::Read => Direction::In,
         }
-        if dialled && self.begin.len() < PREFACE_BEGIN.len() {
-            let missing = PREFACE_BEGIN.len() - self.begin.len();
+    }
+}
+
+/// A connection of the proxy, at each place.
+#[derive(Debug)]
+pub(crate) struct Frames {
+    /// The direction of the end that dialled, and its first bytes.
+    dialled: Direction,
+    begin: Vec<u8>,
+    readers: [Reader; 3],
+}
+
+impl Frames {
+    /// A connection of which nothing was seen.
+    pub(crate) fn new(key: Key) -> Self {
+        let dialled = match key {
+            Key::Client(..) => Direction::In,
+            Key::Backend(..) | Key::Other(_) => Direction::Out,
+        };
+        let readers = [Place::Written, Place::Arrived, Place::Read].map(|place| {
+            let preface_left = if place.direction() == dialled { PREFACE_LENGTH } else { 0 };
+            Reader { preface_left, ..Reader::default() }
+        });
+        Self { dialled, begin: Vec::new(), readers }
+    }
+
+    /// Sees bytes at a place, and shows the frames that they complete there. Bytes that have
+    /// arrived must be seen before those that were read.
+    pub(crate) fn see(&mut self, place: Place, bytes: &[u8], see: impl FnMut(FrameBytes<'_>)) {
+        let missing = PREFACE_BEGIN.len() - self.begin.len();
+        if place.direction() == self.dialled && place != Place::Read {
             self.begin.extend_from_slice(&bytes[..missing.min(bytes.len())]);
         }
-        if self.begin.is_empty() || PREFACE_BEGIN.starts_with(&self.begin) {
-            reader.read(bytes, see);
+        if PREFACE_BEGIN.starts_with(&self.begin) {
+            self.readers[place as usize].read(bytes, see);
         }
     }
 

@@ -59,7 +59,7 @@ pub(crate) struct Records {
     pub(crate) scrapes: Vec<Scrape>,
     /// The things that were open just before and just after the proxy was asked.
     pub(crate) open: [Open; 2],
-    /// The frames on the wire until then.
+    /// The frames with an error code on the wire until then; without TLS.
     pub(crate) frames: [FrameCounts; 2],
     /// The frames on connections that speak HTTP/2; without TLS.
     pub(crate) wire: BTreeMap<Key, frame_log::Connection>,

@@ -20,7 +20,7 @@ use super::bounds::{self, Bounds};
 use super::capture::{Capture, Segment};
 use super::cast::Cast;
 use super::exact::{self, sleep};
-use super::frame_count::{FrameCounter, FrameCounts};
+use super::frame_count::FrameCounts;
 use super::frame_log::FrameLog;
 use super::host::Machine;
 use super::hub::{Hub, Order, Target};
@@ -125,7 +125,6 @@ struct Scene {
     asked_at: Cell<u64>,
     watch: Option<Rc<Watch>>,
     open: RefCell<[Open; 2]>,
-    frames: Rc<FrameCounter>,
     frame_log: Rc<FrameLog>,
     frames_counted: RefCell<[FrameCounts; 2]>,
     idle_ended_at: RefCell<Vec<(IdleClient, u64)>>,
@@ -137,9 +136,6 @@ impl Scene {
     async fn play(plan: Plan, capture: Option<Rc<RefCell<Capture>>>, pools: Rc<Pools>) -> Ended {
         let hub = Hub::start(plan);
         let network = Network::new(&hub);
-        let frames = FrameCounter::new();
-        let counter = Rc::clone(&frames);
-        network.observe(Box::new(move |packet| counter.see(packet)));
         let frame_log = FrameLog::new();
         if !hub.plan.wire.tls {
             let log = Rc::clone(&frame_log);
@@ -173,7 +169,6 @@ impl Scene {
             asked_at: Cell::new(0),
             watch,
             open: RefCell::default(),
-            frames,
             frame_log,
             frames_counted: RefCell::default(),
             idle_ended_at: RefCell::default(),
@@ -249,11 +244,11 @@ impl Scene {
         let idle =
             if self.recovered.get() == Some(true) { self.idle_clients().await } else { Vec::new() };
         self.asked_at.set(self.hub.now());
-        let (before, frames) = (self.open(), self.frames.counts());
+        let (before, frames) = (self.open(), self.frame_log.counts());
         let asked = self.operator.ask("GET", "/metrics");
         *self.metrics.borrow_mut() = self.scraper.read(asked).await;
         *self.open.borrow_mut() = [before, self.open()];
-        *self.frames_counted.borrow_mut() = [frames, self.frames.counts()];
+        *self.frames_counted.borrow_mut() = [frames, self.frame_log.counts()];
         *self.state.borrow_mut() = self.operator.ask("GET", "/pools").await.map(Reply::into_text);
         let late = self.late_client().await;
         self.machine.send_signal(Signal::Stop);
