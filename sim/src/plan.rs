@@ -188,6 +188,21 @@ pub struct RequestPlan {
 }
 
 impl RequestPlan {
+    /// A request at the start with an idempotent method, without a body or anything special.
+    #[must_use]
+    pub const fn plain(id: u32) -> Self {
+        Self {
+            id,
+            at_us: 0,
+            idempotent: true,
+            body_us: None,
+            outgrows_buffer: false,
+            early_response: false,
+            informational: 0,
+            wire: RequestWire::PLAIN,
+        }
+    }
+
     /// True if a client with HTTP/1.1 sends it as HEAD.
     #[must_use]
     pub fn is_head(&self, draws: Draws) -> bool {

@@ -206,14 +206,12 @@ fn upload_goes_on_behind_its_response(plan: &Plan, stream: &mut RandomStream) ->
         ..RequestWire::default()
     };
     let request = RequestPlan {
-        id: UPLOADER,
         at_us,
         idempotent: stream.chance(60),
         body_us: Some(UPLOAD_US),
-        outgrows_buffer: false,
         early_response: true,
-        informational: 0,
         wire,
+        ..RequestPlan::plain(UPLOADER)
     };
     let lasts_until_us = at_us + 2 * UPLOAD_US;
     let when = When::Request { request: UPLOADER, moment: Moment::Answered };
@@ -241,14 +239,10 @@ fn upload_breaks_off_before_its_attempt_does(
         ..RequestWire::default()
     };
     let request = RequestPlan {
-        id: LEAVER,
         at_us,
-        idempotent: true,
         body_us: Some(stream.wide(100, 10_000)),
-        outgrows_buffer: false,
-        early_response: false,
-        informational: 0,
         wire,
+        ..RequestPlan::plain(LEAVER)
     };
     let leaves = Act::Wire { direction: Direction::In, effect: WireEffect::End };
     let directives = vec![

@@ -156,15 +156,11 @@ fn add_wide(plan: &mut Plan, draws: &Draws) {
         ..RequestWire::default()
     };
     plan.requests.push(RequestPlan {
-        id: WIDE,
         at_us: stream.below(1_000_000),
         // A client must not ask for the head alone.
         idempotent: false,
-        body_us: None,
-        outgrows_buffer: false,
-        early_response: false,
-        informational: 0,
         wire,
+        ..RequestPlan::plain(WIDE)
     });
 }
 
@@ -219,14 +215,12 @@ fn add_hoard(plan: &mut Plan, draws: &Draws, least_window: u32) {
             ..RequestWire::default()
         };
         plan.requests.push(RequestPlan {
-            id: request,
             at_us,
             idempotent: stream.chance(60),
             body_us: upload.then_some(1_000),
             outgrows_buffer: upload,
-            early_response: false,
-            informational: 0,
             wire,
+            ..RequestPlan::plain(request)
         });
         let stops = [Act::StopReading { for_us: None }, Act::StarveUpload { for_us: None }];
         let (moment, stop) = match upload {

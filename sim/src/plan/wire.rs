@@ -103,7 +103,7 @@ pub enum Address {
 }
 
 /// A request and its response on the wire.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 #[serde(default, deny_unknown_fields)]
 pub struct RequestWire {
     /// The index of its client, modulo their number.
@@ -124,6 +124,27 @@ pub struct RequestWire {
     pub answer_trailers: bool,
     /// Bytes in each piece that either peer writes of a body; 0 means all at once.
     pub piece_bytes: u16,
+}
+
+impl RequestWire {
+    /// No bodies, and nothing special.
+    pub const PLAIN: Self = Self {
+        client: 0,
+        body_bytes: 0,
+        chunked: false,
+        trailers: false,
+        expects: false,
+        answer_bytes: 0,
+        framing: Framing::Length,
+        answer_trailers: false,
+        piece_bytes: 0,
+    };
+}
+
+impl Default for RequestWire {
+    fn default() -> Self {
+        Self::PLAIN
+    }
 }
 
 /// How a response body is framed (RFC 9112, 6.3). HTTP/2 distinguishes only whether there is a

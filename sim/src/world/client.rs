@@ -6,7 +6,7 @@ use super::tables::{Event, NEVER, NONE, Scope};
 use super::{DownFrame, UpFrame, World};
 use crate::checker::{Invariant, Verdict, require};
 use crate::coverage::sometimes;
-use crate::plan::{Moment, RequestPlan, RequestWire, When};
+use crate::plan::{Moment, RequestPlan, When};
 use crate::trace::What;
 
 impl World<'_> {
@@ -15,14 +15,8 @@ impl World<'_> {
         match self.plan.requests.get(request as usize) {
             Some(plan) => *plan,
             None => RequestPlan {
-                id: request,
-                at_us: 0,
                 idempotent: self.requests[request as usize].idempotent,
-                body_us: None,
-                outgrows_buffer: false,
-                early_response: false,
-                informational: 0,
-                wire: RequestWire::default(),
+                ..RequestPlan::plain(request)
             },
         }
     }

@@ -23,26 +23,7 @@ use crate::proxy::content::{Body, Seen};
 use crate::proxy::hub::Hub;
 use crate::proxy::ledger::{self, EXECUTION, Execution, Received, TRAILER};
 
-pub(super) const GET: RequestPlan = RequestPlan {
-    id: 1,
-    at_us: 0,
-    idempotent: true,
-    body_us: None,
-    outgrows_buffer: false,
-    early_response: false,
-    informational: 0,
-    wire: RequestWire {
-        client: 0,
-        body_bytes: 0,
-        chunked: false,
-        trailers: false,
-        expects: false,
-        answer_bytes: 0,
-        framing: crate::plan::Framing::Length,
-        answer_trailers: false,
-        piece_bytes: 0,
-    },
-};
+pub(super) const GET: RequestPlan = RequestPlan::plain(1);
 
 /// A request with a body that is sent in 100 ms, in pieces of 1 000 bytes.
 pub(super) fn put(id: u32, body_bytes: u32) -> RequestPlan {

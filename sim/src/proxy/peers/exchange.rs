@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::frames::Fields;
 use super::service::Service;
 use crate::draw::Domain;
-use crate::plan::{Framing, Moment, RequestPlan, RequestWire, Span, When};
+use crate::plan::{Framing, Moment, RequestPlan, Span, When};
 use crate::proxy::content::{Body, Seen};
 use crate::proxy::hub::Target;
 use crate::proxy::ledger::{Answer, EXECUTION, Execution, TRAILER, request_of, trailer};
@@ -127,7 +127,8 @@ impl Exchange {
             stream,
             key: backend | key,
             request,
-            plan: plan.unwrap_or(PLAIN),
+            // A recovery request or a health check is not in the plan of the run.
+            plan: plan.unwrap_or(RequestPlan::plain(0)),
             path: path.to_owned(),
             answers_head: method == "HEAD",
             execution: Cell::new(None),
@@ -368,25 +369,3 @@ impl Exchange {
         })
     }
 }
-
-/// The plan of a request that the run's plan does not have: a recovery request, or a health check.
-const PLAIN: RequestPlan = RequestPlan {
-    id: 0,
-    at_us: 0,
-    idempotent: true,
-    body_us: None,
-    outgrows_buffer: false,
-    early_response: false,
-    informational: 0,
-    wire: RequestWire {
-        client: 0,
-        body_bytes: 0,
-        chunked: false,
-        trailers: false,
-        expects: false,
-        answer_bytes: 0,
-        framing: Framing::Length,
-        answer_trailers: false,
-        piece_bytes: 0,
-    },
-};

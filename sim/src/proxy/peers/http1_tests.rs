@@ -64,16 +64,8 @@ fn plan(requests: Vec<RequestPlan>) -> Plan {
 
 /// A request at the start, without a body, that is answered with 100 bytes.
 fn request(id: u32) -> RequestPlan {
-    RequestPlan {
-        id,
-        at_us: 0,
-        idempotent: true,
-        body_us: None,
-        outgrows_buffer: false,
-        early_response: false,
-        informational: 0,
-        wire: RequestWire { answer_bytes: 100, piece_bytes: 30, ..RequestWire::default() },
-    }
+    let wire = RequestWire { answer_bytes: 100, piece_bytes: 30, ..RequestWire::default() };
+    RequestPlan { wire, ..RequestPlan::plain(id) }
 }
 
 /// A POST of 100 bytes in chunks over 100 ms, with trailers.

@@ -197,14 +197,9 @@ mod tests {
 
     fn upload(body_bytes: u32, piece_bytes: u16, body_us: u64) -> Upload {
         let plan = RequestPlan {
-            id: 1,
-            at_us: 0,
-            idempotent: true,
             body_us: Some(body_us),
-            outgrows_buffer: false,
-            early_response: false,
-            informational: 0,
             wire: RequestWire { body_bytes, piece_bytes, ..RequestWire::default() },
+            ..RequestPlan::plain(1)
         };
         Upload::of(&plan).expect("it has a body")
     }

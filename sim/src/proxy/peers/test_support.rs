@@ -53,16 +53,8 @@ pub(super) fn plan() -> Plan {
 
 /// A request without a body, whose answer has 10 bytes.
 pub(super) fn request(id: u32) -> RequestPlan {
-    RequestPlan {
-        id,
-        at_us: 0,
-        idempotent: true,
-        body_us: None,
-        outgrows_buffer: false,
-        early_response: false,
-        informational: 0,
-        wire: RequestWire { answer_bytes: 10, ..RequestWire::default() },
-    }
+    let wire = RequestWire { answer_bytes: 10, ..RequestWire::default() };
+    RequestPlan { wire, ..RequestPlan::plain(id) }
 }
 
 /// A request with a body.

@@ -227,14 +227,9 @@ fn plan() -> Plan {
         ..WirePlan::default()
     };
     let request = |id, idempotent, client| RequestPlan {
-        id,
-        at_us: 0,
         idempotent,
-        body_us: None,
-        outgrows_buffer: false,
-        early_response: false,
-        informational: 0,
         wire: RequestWire { client, answer_bytes: 300, ..RequestWire::default() },
+        ..RequestPlan::plain(id)
     };
     let mut put = RequestPlan { body_us: Some(10), ..request(2, true, 0) };
     put.wire.body_bytes = 100;

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::answer::Answering;
 use super::state::{HealthChecks, State};
-use crate::plan::{Moment, RequestPlan, RequestWire};
+use crate::plan::{Moment, RequestPlan};
 use crate::proxy::content::{Body, Seen};
 use crate::proxy::hub::Hub;
 use crate::proxy::ledger::{self, Execution};
@@ -246,14 +246,5 @@ async fn close(
 /// answer has nothing special.
 fn plan_of(hub: &Hub, request: u32) -> RequestPlan {
     let planned = hub.plan.requests.iter().find(|planned| planned.id == request);
-    planned.copied().unwrap_or(RequestPlan {
-        id: request,
-        at_us: 0,
-        idempotent: true,
-        body_us: None,
-        outgrows_buffer: false,
-        early_response: false,
-        informational: 0,
-        wire: RequestWire::default(),
-    })
+    planned.copied().unwrap_or(RequestPlan::plain(request))
 }
