@@ -264,9 +264,9 @@ fn reconfiguration(aim: &mut Aim<'_>) -> Injection {
     }
 }
 
-/// A backend answers several requests in a row with this status.
+/// A backend answers several requests in a row with this status: a failure, or one without content.
 fn gateway_failures(aim: &mut Aim<'_>) -> Injection {
-    let status = aim.stream.pick(&[502, 503, 503, 504, 500]);
+    let status = aim.stream.pick(&[502, 503, 503, 504, 500, 204, 304]);
     let (backend, connection) = (aim.backend(), aim.connection());
     let first = 1 + aim.stream.wide(0, 6) as u32;
     let count = aim.stream.between(1, 6) as u32;
