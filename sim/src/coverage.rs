@@ -7,6 +7,8 @@ mod counts;
 mod deed;
 #[cfg(feature = "proxy")]
 mod ends;
+#[cfg(feature = "proxy")]
+mod expected;
 mod marks;
 #[cfg(feature = "proxy")]
 mod phase;

@@ -154,8 +154,7 @@ pub fn upstream_request(
     });
     add_forwarded(&mut headers, client, &host);
     add_via(&mut headers, parts.version);
-    let path = parts.uri.path_and_query().cloned();
-    let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let path = origin_form(parts);
     let (uri, version) = match protocol {
         Protocol::Http1 => {
             headers.insert(HOST, host);
@@ -202,10 +201,25 @@ pub fn content_length(headers: &HeaderMap) -> Option<u64> {
 /// True if the connection closes after an HTTP/1 response (RFC 9112, 9.3).
 #[must_use]
 pub fn closes_connection(head: &response::Parts) -> bool {
-    let has = |option: &str| {
+    let has = |option: &[u8]| {
         list_members(&head.headers, CONNECTION).any(|member| member.eq_ignore_ascii_case(option))
     };
-    has("close") || (head.version == Version::HTTP_10 && !has("keep-alive"))
+    has(b"close") || (head.version == Version::HTTP_10 && !has(b"keep-alive"))
+}
+
+/// Returns the target of a request without its authority. The path of a target in absolute form may
+/// be empty (RFC 9112, 3.2.1).
+///
+/// # Panics
+/// Never: a valid query is one behind any path.
+fn origin_form(parts: &request::Parts) -> PathAndQuery {
+    match (parts.uri.path_and_query(), parts.uri.query()) {
+        (Some(target), Some(query)) if target.as_str().starts_with('?') => {
+            format!("/?{query}").parse().expect("a path and a query")
+        }
+        (Some(target), _) => target.clone(),
+        (None, _) => PathAndQuery::from_static("/"),
+    }
 }
 
 fn absolute(authority: &Authority, path: PathAndQuery, scheme: Scheme) -> Uri {
@@ -216,20 +230,20 @@ fn absolute(authority: &Authority, path: PathAndQuery, scheme: Scheme) -> Uri {
     Uri::from_parts(parts).expect("scheme, authority and path make a URI")
 }
 
-/// Returns the members of a comma-separated list, over all its field lines (RFC 9110, 5.6.1).
-fn list_members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &str> {
+/// Returns the members of a comma-separated list, over all its field lines (RFC 9110, 5.6.1). A
+/// member may have bytes that are not ASCII, which does not change the others.
+fn list_members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
     headers
         .get_all(name)
         .into_iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
         .filter(|member| !member.is_empty())
 }
 
 /// True if TE has `trailers`, the only member that may be forwarded (RFC 9110, 10.1.4).
 fn wants_trailers(headers: &HeaderMap) -> bool {
-    list_members(headers, TE).any(|member| member.eq_ignore_ascii_case("trailers"))
+    list_members(headers, TE).any(|member| member.eq_ignore_ascii_case(b"trailers"))
 }
 
 /// Removes the fields for Baton. Returns true if the sender accepts trailers. Most heads have no
@@ -240,7 +254,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) -> bool {
     }
     let trailers = wants_trailers(headers);
     let named: Vec<HeaderName> = list_members(headers, CONNECTION)
-        .filter_map(|name| HeaderName::try_from(name).ok())
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
         .filter(|name| !PROTECTED.contains(name))
         .collect();
     for name in named.iter().chain(&HOP_BY_HOP) {
@@ -249,11 +263,20 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) -> bool {
     trailers
 }
 
+/// Removes the fields that trailers must not have: those for Baton, and those about the framing or
+/// the routing of the message (RFC 9110, 6.5.1; RFC 9113, 8.2.2).
+pub fn filter_trailers(trailers: &mut HeaderMap) {
+    remove_hop_by_hop(trailers);
+    for name in [CONTENT_LENGTH, HOST, TRAILER] {
+        trailers.remove(name);
+    }
+}
+
 fn add_forwarded(headers: &mut HeaderMap, client: ClientFacts<'_>, host: &HeaderValue) {
     if headers.keys().any(|name| name == X_FORWARDED_FOR) {
-        let mut list: Vec<&str> = list_members(headers, X_FORWARDED_FOR).collect();
-        list.extend(client.address.to_str());
-        let list = list.join(", ");
+        let mut list: Vec<&[u8]> = list_members(headers, X_FORWARDED_FOR).collect();
+        list.push(client.address.as_bytes());
+        let list = list.join(&b", "[..]);
         let list = HeaderValue::try_from(list).expect("members of valid values are valid");
         headers.insert(X_FORWARDED_FOR, list);
     } else {

@@ -14,6 +14,7 @@ use h2::{RecvStream, SendStream};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
+use super::headers;
 use super::limits::RESPONSE_FINISH_TIMEOUT;
 use super::progress::Progress;
 use super::relay::RelayedRequest;
@@ -59,10 +60,16 @@ impl UpstreamBody {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Polled {
-        match self {
+        let mut polled = match self {
             Self::Http2 { body, data_done, .. } => poll_http2(body, data_done, context),
             Self::Http1(body) => body.poll(context),
+        };
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            headers::filter_trailers(trailers);
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

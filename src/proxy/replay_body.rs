@@ -11,6 +11,7 @@ use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 
 use super::driver::Driver;
+use super::headers;
 use super::progress::Progress;
 use crate::pool::{Input, Instant, RequestId, StreamToken};
 
@@ -163,7 +164,12 @@ impl Upload {
             return Poll::Pending;
         }
         let frame = match ready!(Pin::new(&mut body.incoming).poll_frame(context)) {
-            Some(Ok(frame)) => frame,
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::filter_trailers(trailers);
+                }
+                frame
+            }
             None if !body.is_reset() => return Poll::Ready(None),
             None | Some(Err(_)) => {
                 body.is_broken = true;

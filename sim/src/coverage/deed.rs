@@ -1,7 +1,7 @@
 //! The acts of directives as the catalogue of the proxy's world lists them, and the phases in which
 //! they cannot happen.
 
-use super::ends::Expected::{self, Always, Never};
+use super::expected::Expected::{self, Always, Never};
 use super::phase::Phase;
 use crate::plan::{Act, Change, Direction, ProcessAct, Stage, WireEffect};
 

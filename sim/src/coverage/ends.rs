@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use self::Expected::{Always, ByFault};
 use super::deed::Side;
+use super::expected::Expected::{self, Always, ByFault};
 
 baton::words! {
     /// The outcome in a line of the access log.
@@ -73,17 +73,6 @@ impl fmt::Display for Ending {
         let client = if self.client_http2 { "HTTP/2" } else { "HTTP/1.1" };
         write!(formatter, "{} × {client} × {}", self.outcome, self.backend)
     }
-}
-
-/// If a long run meets a cell of the catalogue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Expected {
-    /// It must be met.
-    Always,
-    /// Only the known fault of this name leads to it, and that is rare: see [`crate::known`].
-    ByFault(&'static str),
-    /// It cannot be met, for this reason.
-    Never(&'static str),
 }
 
 /// A reason, and if it is met.

@@ -3,8 +3,8 @@
 
 use super::counts::{Counts, Entry};
 use super::deed::{Deed, ProcessDeed, Side};
-use super::ends::Expected::{self, Always};
 use super::ends::{CodeUse, Ending, REASONS, codes, reason_place};
+use super::expected::Expected::{self, Always};
 use super::phase::{Phase, Phases};
 
 /// Counts of everything in the catalogue of the proxy's world.

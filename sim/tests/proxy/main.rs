@@ -32,6 +32,7 @@ mod hardening_translation;
 mod header_rules;
 mod health;
 mod http1_backend;
+mod http1_messages;
 mod metrics;
 mod multiplex;
 mod parked;

@@ -194,3 +194,52 @@ fn a_repeated_length_becomes_one() {
     downstream_response(&mut head, Version::HTTP_11);
     assert_eq!(head.headers.get_all("content-length").iter().collect::<Vec<_>>(), ["5"]);
 }
+
+/// RFC 9112, 3.2.1: a target in absolute form may have no path.
+#[test]
+fn a_target_without_a_path_gets_one() {
+    for (method, target, path) in [
+        (Method::GET, "http://a.test", "/"),
+        (Method::GET, "http://a.test?x=1", "/?x=1"),
+        (Method::GET, "http://a.test/?x=1", "/?x=1"),
+        (Method::GET, "http://a.test/b?", "/b?"),
+        (Method::OPTIONS, "http://a.test?x", "/?x"),
+        (Method::OPTIONS, "*", "*"),
+    ] {
+        for protocol in [Protocol::Http1, Protocol::Http2] {
+            let request = Request::builder().method(&method).uri(target).header("host", "a.test");
+            let sent = sent(request, protocol);
+            let seen = sent.uri().path_and_query().map(PathAndQuery::as_str);
+            assert_eq!(seen, Some(path), "{method} {target} {protocol}");
+        }
+    }
+}
+
+/// A byte that is not ASCII changes nothing about the other members of its field.
+#[test]
+fn lists_may_have_bytes_that_are_not_ascii() {
+    let value = |bytes: &[u8]| HeaderValue::from_bytes(bytes).expect("obs-text is valid");
+    let request = get("/")
+        .header("connection", value(b"x-secret, \xfc"))
+        .header("x-secret", "1")
+        .header("x-forwarded-for", value(b"10.0.0.1, \xfc"));
+    let request = sent(request, Protocol::Http1);
+    assert_eq!(text(&request, "x-secret"), None);
+    let forwarded = &request.headers()["x-forwarded-for"];
+    assert_eq!(forwarded.as_bytes(), b"10.0.0.1, \xfc, 192.0.2.7");
+}
+
+#[test]
+fn trailers_have_no_fields_about_the_connection_or_the_framing() {
+    let mut trailers = HeaderMap::new();
+    for name in
+        ["connection", "keep-alive", "te", "transfer-encoding", "upgrade", "content-length", "host"]
+    {
+        trailers.insert(HeaderName::from_static(name), HeaderValue::from_static("x-named"));
+    }
+    for name in ["x-named", "x-sum"] {
+        trailers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
+    }
+    filter_trailers(&mut trailers);
+    assert_eq!(trailers.keys().collect::<Vec<_>>(), ["x-sum"]);
+}

@@ -46,7 +46,7 @@ impl Task<'_> {
         task_context: &mut TaskContext<'_>,
         orders: &mut Receiver<ConnectionOrder>,
     ) -> Poll<Ended> {
-        // The exchange has reported it to the pool, whose orders about the connection come too late.
+        // The exchange has found it: orders of the pool about the connection come too late.
         if let Some(reason) = self.link.borrow().ended() {
             return Poll::Ready(self.closed(reason));
         }

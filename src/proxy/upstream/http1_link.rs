@@ -45,7 +45,7 @@ pub(super) struct Link {
     is_busy: bool,
     /// True once the socket took a byte of the present exchange.
     has_written: bool,
-    /// Why the connection has ended, if the exchange on it or a read between two has found it ended.
+    /// Why the connection has ended, if the exchange on it or a read between two has found that.
     ended: Option<String>,
     /// How the exchange on it fails then.
     failure: StreamFailure,

@@ -212,7 +212,7 @@ impl Ran {
         let (received, execution) = (self.received(request), self.execution(request));
         assert_eq!(received.end, End::Complete, "{received:?}");
         let answer = execution.answer.expect("it was answered");
-        assert!(answer.complete, "{answer:?}");
+        assert!(answer.ended.is_some(), "{answer:?}");
         assert_eq!(received.status, Some(answer.status));
         assert_eq!(received.body.length, answer.length, "{received:?}");
         assert_eq!(received.body.wrong_at, None, "{received:?}");

@@ -418,3 +418,19 @@ fn another_parser_reads_the_same_heads() {
     });
     assert!(accepted > 500, "{accepted} heads were compared");
 }
+
+/// The fuzzer starts from these files.
+#[test]
+fn the_corpus_of_the_fuzzer_passes() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/http1");
+    let mut count = 0;
+    for entry in std::fs::read_dir(directory).expect("it is part of the repository") {
+        let bytes = std::fs::read(entry.expect("it can be read").path()).expect("it can be read");
+        let _ = stable(requests, &bytes);
+        let _ = stable(|| responses(Expected::Other), &bytes);
+        compared::request(&bytes, LIMITS);
+        compared::response(&bytes, LIMITS);
+        count += 1;
+    }
+    assert!(count > 0, "the corpus is empty");
+}

@@ -121,7 +121,7 @@ async fn what_pools_cannot_know_is_not_asked_of_them() {
 /// on.
 fn cut(scene: &mut Scene, still: Duration, waits: bool) {
     let answer = scene.executions[0].answer.as_mut().expect("it answered");
-    (answer.complete, answer.waits) = (false, waits);
+    (answer.ended, answer.waits) = (None, waits);
     let at = answer.at + still.as_nanos() as u64;
     // Another possible reason, which this judge does not ask for.
     scene.plan.pool.config.max_requests_per_connection = Some(100);

@@ -66,7 +66,7 @@ async fn answers_at_clients() {
         (FaithfulResponse, "complete without its trailers", |scene| scene.end(2).trailer = None),
         (FaithfulResponse, "that was cut short", |scene| {
             let answer = scene.executions[2].answer.as_mut().expect("it has answered");
-            (answer.complete, answer.trailers) = (false, false);
+            (answer.ended, answer.trailers) = (None, false);
             scene.end(2).trailer = None;
         }),
         (FaithfulResponse, "an answer of None, begun in second 1", |scene| {
@@ -120,7 +120,7 @@ async fn answers_of_the_proxy() {
 async fn what_may_look_like_a_violation() {
     all_are_allowed(&[
         ("every byte of a stated length, but no end of the stream", |scene| {
-            scene.executions[0].answer.as_mut().expect("it has answered").complete = false;
+            scene.executions[0].answer.as_mut().expect("it has answered").ended = None;
             scene.line(1)["outcome"] = "cut_short".into();
             let counted = "requests_total{$C,$0,status_class=\"2xx\",outcome=\"completed\"}";
             scene.sample(counted, 0.0);
@@ -129,7 +129,7 @@ async fn what_may_look_like_a_violation() {
         ("an answer until the connection ends, which ends early", |scene| {
             scene.plan.requests[1].wire.framing = Framing::Close;
             let answer = scene.executions[2].answer.as_mut().expect("it has answered");
-            (answer.complete, answer.trailers) = (false, false);
+            (answer.ended, answer.trailers) = (None, false);
             scene.end(2).trailer = None;
         }),
         ("a complete answer that was cut on its way to the client", |scene| {

@@ -299,7 +299,7 @@ fn ends() -> Vec<(u32, Received)> {
 
 fn executions() -> Vec<Execution> {
     let mut answer = Answer::begun(200, false, SECOND);
-    (answer.length, answer.complete) = (300, true);
+    (answer.length, answer.ended) = (300, Some(answer.at));
     let first = Execution {
         request: 1,
         backend: 0,

@@ -103,7 +103,7 @@ async fn what_the_log_calls_completed_has_arrived() {
 #[tokio::test(flavor = "local", start_paused = true)]
 async fn outcomes_need_reasons() {
     fn cut(scene: &mut Scene) {
-        scene.executions[0].answer.as_mut().expect("it has answered").complete = false;
+        scene.executions[0].answer.as_mut().expect("it has answered").ended = None;
         let line = scene.line(1);
         (line["outcome"], line["ended_by"]) = ("cut_short".into(), "proxy".into());
         let counted = "requests_total{$C,$0,status_class=\"2xx\",outcome=\"completed\"}";

@@ -56,7 +56,7 @@ fn the_plan_of_the_backend_is_in_its_settings() {
         assert!(settings.contains(&(setting::MAX_CONCURRENT_STREAMS, 3)), "{settings:?}");
         assert!(settings.contains(&(setting::INITIAL_WINDOW_SIZE, 1_000)), "{settings:?}");
         assert_eq!(statuses(&frames(&mut client).await, 1), [200]);
-        assert!(scene.execution().answer.is_some_and(|answer| answer.complete));
+        assert!(scene.execution().answer.is_some_and(|answer| answer.ended.is_some()));
     });
 }
 
@@ -156,7 +156,7 @@ fn an_order_at_the_moment_of_the_head_comes_before_the_body() {
         let frames = frames(&mut client).await;
         assert_eq!((statuses(&frames, 1), reset_code(&frames, 1)), (vec![200], Some(2)));
         assert!(!ended(&frames, 1));
-        assert!(scene.execution().answer.is_some_and(|answer| !answer.complete));
+        assert!(scene.execution().answer.is_some_and(|answer| !answer.ended.is_some()));
     });
 }
 
@@ -176,7 +176,7 @@ fn an_early_answer_and_an_expectation() {
             client.body(stream, id, 0, 10, true).await;
             settle().await;
             let record = scene.hub.ledger.executions().remove(id as usize);
-            assert!(record.answer.is_some_and(|answer| answer.complete));
+            assert!(record.answer.is_some_and(|answer| answer.ended.is_some()));
             match reset_code(&frames, stream) {
                 Some(code) => {
                     assert_eq!((code, record.body.length), (0, 0));
@@ -201,7 +201,7 @@ fn an_early_answer_and_an_expectation() {
         client.body(1, 0, 0, 5, true).await;
         assert_eq!(statuses(&frames(&mut client).await, 1), [200]);
         let answer = scene.execution().answer.expect("an answer");
-        assert_eq!((answer.status, answer.complete), (200, true));
+        assert_eq!((answer.status, answer.ended.is_some()), (200, true));
     });
 }
 

@@ -84,7 +84,7 @@ fn a_lying_goaway_also_disowns_what_was_answered() {
         scene.order(Act::GoAway { last: LastId::Zero, code: Code::NoError });
         let _ = client.go_away().await;
         let record = scene.execution();
-        assert!(record.disowned && record.answer.is_some_and(|answer| answer.complete));
+        assert!(record.disowned && record.answer.is_some_and(|answer| answer.ended.is_some()));
     });
 }
 
@@ -156,7 +156,7 @@ fn an_order_at_the_moment_of_the_head_comes_before_the_body() {
         assert_eq!(reset_code(&frames, 1), Some(2));
         assert!(!ended(&frames, 1) && body(&frames, 1).1 == 0);
         let answer = scene.execution().answer.expect("a head");
-        assert!(!answer.complete && answer.length == 0);
+        assert!(!answer.ended.is_some() && answer.length == 0);
     });
 }
 
@@ -218,7 +218,7 @@ fn an_answer_that_never_finishes_goes_on_when_faults_stop() {
         let frames = client.frames().await;
         assert!(ended(&frames, 1));
         assert_eq!(client.next().await, None);
-        assert!(scene.execution().answer.is_some_and(|answer| answer.complete));
+        assert!(scene.execution().answer.is_some_and(|answer| answer.ended.is_some()));
     });
 }
 

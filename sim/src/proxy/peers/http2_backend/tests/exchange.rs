@@ -45,7 +45,7 @@ fn the_windows_of_the_client_are_obeyed() {
         let frames = client.frames().await;
         assert_eq!(body(&frames, 1).0.len(), 30);
         assert!(ended(&frames, 1));
-        assert!(scene.execution().answer.is_some_and(|answer| answer.complete));
+        assert!(scene.execution().answer.is_some_and(|answer| answer.ended.is_some()));
     });
 }
 
@@ -129,10 +129,10 @@ fn work_and_body_take_their_time() {
         let frames = client.frames_in(SECOND / 2).await;
         assert_eq!(statuses(&frames, 1), [103, 103, 200]);
         assert!(body(&frames, 1).0.len() <= 5 && !ended(&frames, 1));
-        assert!(!scene.execution().answer.expect("an answer").complete);
+        assert!(scene.execution().answer.expect("an answer").ended.is_none());
         let frames = client.frames_in(SECOND).await;
         assert!(ended(&frames, 1));
-        assert!(scene.execution().answer.expect("an answer").complete);
+        assert!(scene.execution().answer.expect("an answer").ended.is_some());
     });
 }
 
@@ -153,7 +153,7 @@ fn an_early_answer_comes_before_the_end_of_the_request() {
             client.body(stream, id, 0, 10, true).await;
             settle().await;
             let record = scene.hub.ledger.executions().remove(id as usize);
-            assert!(record.answer.is_some_and(|answer| answer.complete));
+            assert!(record.answer.is_some_and(|answer| answer.ended.is_some()));
             if let Some(code) = reset_code(&frames, stream) {
                 assert_eq!((code, record.body.length), (0, 0));
                 resets += 1;
@@ -193,11 +193,14 @@ fn what_was_not_handed_to_the_network_is_not_recorded() {
         client.request(1, 0, true).await;
         settle().await;
         let answer = scene.execution().answer;
-        assert!(answer.is_none_or(|answer| answer.length == 0 && !answer.complete), "{answer:?}");
+        assert!(
+            answer.is_none_or(|answer| answer.length == 0 && !answer.ended.is_some()),
+            "{answer:?}"
+        );
         let frames = client.frames().await;
         assert_eq!(body(&frames, 1).0.len(), 30_000);
         let answer = scene.execution().answer.expect("an answer");
-        assert!(answer.complete && answer.length == 30_000);
+        assert!(answer.ended.is_some() && answer.length == 30_000);
     });
 }
 

@@ -1,0 +1,12 @@
+//! The expectation that a long run meets a cell of the catalogue.
+
+/// If a long run meets a cell of the catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// It must be met.
+    Always,
+    /// Only the known fault of this name leads to it, and that is rare: see [`crate::known`].
+    ByFault(&'static str),
+    /// It cannot be met, for this reason.
+    Never(&'static str),
+}
