@@ -267,7 +267,7 @@ words! {
         Info = "info",
         /// Failed handshakes and clients that closed early.
         Debug = "debug",
-        /// Everything, including the libraries.
+        /// Everything, including the libraries. Release builds have no trace points of their own.
         Trace = "trace",
     }
 }

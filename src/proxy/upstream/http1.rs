@@ -112,8 +112,14 @@ impl Task<'_> {
             );
         });
         let encoder = framing.map(BodyEncoder::new);
-        let exchange = Http1Exchange::new(Rc::clone(&self.link), number, encoder);
-        request.send(context.opened(*order, stream_id, Exchange::Http1(exchange)));
+        let mut exchange = Http1Exchange::new(Rc::clone(&self.link), number, encoder);
+        // An attempt without a body to send and without an earlier attempt to drop needs no wake-up
+        // before its response arrives.
+        let sleeps_on = order.number == 1
+            && !head.has_body
+            && request.waiting().is_some_and(|waker| exchange.will_wake(&waker));
+        let opened = context.opened(*order, stream_id, Exchange::Http1(exchange));
+        if sleeps_on { request.send_quietly(opened) } else { request.send(opened) }
     }
 }
 

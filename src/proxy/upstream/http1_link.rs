@@ -188,6 +188,14 @@ impl Link {
         io.poll_flush(context).map_err(|error| error.to_string())
     }
 
+    /// Writes the head of a request without a body, as far as the socket takes it. Without the
+    /// whole head there is no response.
+    fn flush_head(&mut self, context: &mut Context<'_>) {
+        if let Poll::Ready(Err(reason)) = self.poll_flush(context) {
+            self.end(StreamFailure::ConnectionLost, reason);
+        }
+    }
+
     /// Reads the next event.
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Result<Event, StreamFailure>> {
         self.note_user(READER, context);
@@ -239,11 +247,29 @@ pub struct Http1Exchange {
     number: u64,
     /// How the request body is framed; `None` if there is none.
     encoder: Option<BodyEncoder>,
+    /// An event that arrived before the request's task first polled for it.
+    early: Option<Result<Event, StreamFailure>>,
 }
 
 impl Http1Exchange {
     pub(super) fn new(link: SharedLink, number: u64, encoder: Option<BodyEncoder>) -> Self {
-        Self { link, number, encoder }
+        Self { link, number, encoder, early: None }
+    }
+
+    /// Writes the head of a request without a body, and registers the waker for the response.
+    /// Returns false if something is there already.
+    pub(super) fn will_wake(&mut self, waker: &Waker) -> bool {
+        assert!(self.encoder.is_none(), "the task that sends a body writes the head as well");
+        let context = &mut Context::from_waker(waker);
+        let mut link = self.link.borrow_mut();
+        link.flush_head(context);
+        match link.poll_event(context) {
+            Poll::Pending => true,
+            Poll::Ready(early) => {
+                self.early = Some(early);
+                false
+            }
+        }
     }
 
     /// Polls for the head of the final response. Must not be called again once it is ready.
@@ -255,14 +281,15 @@ impl Http1Exchange {
         if link.exchange != self.number {
             return Poll::Ready(Err(StreamFailure::ConnectionLost));
         }
-        if self.encoder.is_none()
-            && let Poll::Ready(Err(reason)) = link.poll_flush(context)
-        {
-            // Without the whole head there is no response.
-            link.end(StreamFailure::ConnectionLost, reason);
+        if self.encoder.is_none() {
+            link.flush_head(context);
         }
         loop {
-            match ready!(link.poll_event(context))? {
+            let event = match self.early.take() {
+                Some(early) => early,
+                None => ready!(link.poll_event(context)),
+            };
+            match event? {
                 Event::Interim => {}
                 Event::Head => break,
                 event => unreachable!("a response begins with a head: {event:?}"),

@@ -23,7 +23,7 @@ fn a_client_cancels_at_any_moment() {
             assert_eq!(ran.received(2).end, End::Cancelled, "{when:?}");
             assert_eq!(ran.hub.injected().len(), 1, "{when:?}");
             for execution in ran.executions(2) {
-                assert!(!execution.answer.is_some_and(|answer| answer.ended.is_some()), "{when:?}");
+                assert!(execution.answer.is_none_or(|answer| answer.ended.is_none()), "{when:?}");
             }
             let began = ran.received(2).status.is_some();
             assert_eq!(began, moment == Moment::Answered, "{when:?}");
@@ -67,7 +67,7 @@ fn a_broken_connection_cuts_every_answer_visibly_short() {
             let ran = run(plan);
             assert_eq!(ran.received(2).end, End::Broken);
             let answer = ran.execution(2).answer.expect("its head was written");
-            assert!(!answer.ended.is_some() && answer.length == 60, "{answer:?}");
+            assert!(answer.ended.is_none() && answer.length == 60, "{answer:?}");
             assert_eq!(ran.received(2).body.length, 60);
         }
     }
@@ -91,7 +91,7 @@ fn an_answer_does_not_finish_until_faults_stop() {
             sleep(Duration::from_secs(9)).await;
             let begun = hub.ledger.executions()[0].answer;
             assert_eq!(begun.is_some(), moment == Moment::Answered);
-            assert!(!begun.is_some_and(|answer| answer.ended.is_some()));
+            assert!(begun.is_none_or(|answer| answer.ended.is_none()));
             hub.heal();
         });
         ran.check_complete(2);

@@ -156,7 +156,7 @@ fn an_order_at_the_moment_of_the_head_comes_before_the_body() {
         let frames = frames(&mut client).await;
         assert_eq!((statuses(&frames, 1), reset_code(&frames, 1)), (vec![200], Some(2)));
         assert!(!ended(&frames, 1));
-        assert!(scene.execution().answer.is_some_and(|answer| !answer.ended.is_some()));
+        assert!(scene.execution().answer.is_some_and(|answer| answer.ended.is_none()));
     });
 }
 

@@ -156,7 +156,7 @@ fn an_order_at_the_moment_of_the_head_comes_before_the_body() {
         assert_eq!(reset_code(&frames, 1), Some(2));
         assert!(!ended(&frames, 1) && body(&frames, 1).1 == 0);
         let answer = scene.execution().answer.expect("a head");
-        assert!(!answer.ended.is_some() && answer.length == 0);
+        assert!(answer.ended.is_none() && answer.length == 0);
     });
 }
 

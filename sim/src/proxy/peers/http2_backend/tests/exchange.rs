@@ -194,7 +194,7 @@ fn what_was_not_handed_to_the_network_is_not_recorded() {
         settle().await;
         let answer = scene.execution().answer;
         assert!(
-            answer.is_none_or(|answer| answer.length == 0 && !answer.ended.is_some()),
+            answer.is_none_or(|answer| answer.length == 0 && answer.ended.is_none()),
             "{answer:?}"
         );
         let frames = client.frames().await;
