@@ -18,9 +18,9 @@ use crate::pool::Instant;
 use crate::proxy::client_limits::ClientLimit;
 use crate::proxy::limits::HTTP1_BUFFER_BYTES;
 use crate::proxy::linger::Unread;
-use crate::proxy::message_guard::machine::{HeadLimits, Messages};
 use crate::proxy::message_guard::{GuardFacts, Guarded};
 use crate::proxy::seams;
+use crate::wire::http1::HeadLimits;
 
 /// The response to a head that took too long (RFC 9110, 15.5.9), without its date.
 const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\
@@ -37,7 +37,7 @@ where
 {
     let limits = &client.downstream.limits;
     let head = HeadLimits { bytes: limits.head_bytes, fields: limits.head_fields };
-    let (mut io, facts) = Guarded::new(io, Messages::Requests, head, client.downstream.clock());
+    let (mut io, facts) = Guarded::new(io, head, client.downstream.clock());
     // An `async fn` would reserve space for its arguments twice.
     async move {
         let expired = serve_while_busy(&client, &facts, &mut io).await;

@@ -9,7 +9,7 @@ use http_body_util::Full;
 use crate::proxy::client_limits::ClientLimit;
 use crate::proxy::error_response;
 use crate::proxy::http2_wire::Flood;
-use crate::proxy::message_guard::machine::Violation;
+use crate::wire::http1::Violation;
 
 /// Logs connections that were refused before a byte was read. `client` is the last of `count`.
 pub(super) fn connections(limit: ClientLimit, client: SocketAddr, count: u64) {

@@ -1,24 +1,18 @@
 //! The health check of kind `http`: a GET, and an expected status code.
 
-use ::http::header::{CONNECTION, HOST, USER_AGENT};
 use ::http::uri::{Authority, PathAndQuery};
-use ::http::{HeaderValue, Method, Request, StatusCode};
-use bytes::Bytes;
+use ::http::{Method, StatusCode};
+use bytes::BytesMut;
 use h2::RecvStream;
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::Builder;
-use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::connection::{Http2, Kept};
+use super::connection::Http2;
 use super::{AGENT, Answered, Check, HealthCheckResult, Unanswered};
 use crate::proxy::dial::BoxedIo;
 use crate::proxy::limits::{
-    HEALTH_CHECK_BODY_BYTES_MAX, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX,
+    HEALTH_CHECK_BODY_BYTES_MAX, HTTP1_READ_BYTES, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX,
 };
-use crate::proxy::message_guard::Guarded;
-use crate::proxy::message_guard::machine::{Expected, HeadLimits, Messages};
-use crate::proxy::seams::Clock;
+use crate::wire::http1::{self, Decoder, EndOfInput, Event, Expected, HeadLimits, Role};
 
 pub(super) async fn over_http2(check: &Check, io: BoxedIo) -> Result<Answered, Unanswered> {
     let request = check.request(Method::GET, &check.settings.path);
@@ -36,37 +30,62 @@ pub(super) async fn over_http2(check: &Check, io: BoxedIo) -> Result<Answered, U
     Ok(Answered { verdict, rest: Box::pin(rest) })
 }
 
-pub(super) async fn over_http1(check: &Check, io: BoxedIo) -> Result<Answered, Unanswered> {
-    let failed = |error: String| Unanswered::Failed(format!("HTTP/1.1: {error}"));
+pub(super) async fn over_http1(check: &Check, mut io: BoxedIo) -> Result<Answered, Unanswered> {
     let request = http1_request(check).map_err(Unanswered::Failed)?;
     check.step.set("waiting for the response");
     let limits = HeadLimits { bytes: RESPONSE_HEAD_BYTES_MAX, fields: RESPONSE_FIELDS_MAX };
-    let (guarded, facts) = Guarded::new(io, Messages::Responses, limits, Clock::start());
-    facts.expect(Expected::Other);
-    let handshake = Builder::new()
-        .max_headers(RESPONSE_FIELDS_MAX)
-        .max_header_size(RESPONSE_HEAD_BYTES_MAX as usize)
-        .max_buf_size(2 * RESPONSE_HEAD_BYTES_MAX as usize)
-        .handshake::<_, Empty<Bytes>>(TokioIo::new(guarded));
-    let (mut sender, connection) = handshake.await.map_err(|error| failed(error.to_string()))?;
-    let kept = Kept::spawn(async move {
-        // The response future reports the error.
-        let _ = connection.await;
-    });
-    let response = sender.send_request(request).await.map_err(|error| {
-        let violation = facts.violation.get().map(|violation| violation.to_string());
-        failed(violation.unwrap_or_else(|| error.to_string()))
-    })?;
-    let verdict = judge(check, response.status());
+    let mut decoder = Decoder::new(Role::Client, limits);
+    decoder.expect(Expected::Other);
+    let status = respond(&mut io, &request, &mut decoder).await;
+    let status = status.map_err(|error| Unanswered::Failed(format!("HTTP/1.1: {error}")))?;
+    let verdict = judge(check, status);
     let rest = async move {
-        read_http1(response.into_body()).await;
-        drop(sender);
-        kept.ended().await;
+        read_http1(&mut io, &mut decoder).await;
+        // The backend may have left.
+        let _ = io.shutdown().await;
     };
     Ok(Answered { verdict, rest: Box::pin(rest) })
 }
 
-fn http1_request(check: &Check) -> Result<Request<Empty<Bytes>>, String> {
+/// Sends a request. Returns the status of the final response.
+async fn respond(
+    io: &mut BoxedIo,
+    request: &[u8],
+    decoder: &mut Decoder,
+) -> Result<StatusCode, String> {
+    // A backend that closes at once may have responded.
+    let written = async {
+        io.write_all(request).await?;
+        io.flush().await
+    };
+    let written = written.await;
+    loop {
+        match next_event(io, decoder).await {
+            Ok(Event::Head) => break,
+            Ok(_) => {}
+            Err(error) => return Err(written.err().map_or(error, |error| error.to_string())),
+        }
+    }
+    let status = decoder.head().status();
+    StatusCode::from_u16(status).map_err(|_| format!("status {status:03} has no meaning"))
+}
+
+/// Reads the next event.
+async fn next_event(io: &mut BoxedIo, decoder: &mut Decoder) -> Result<Event, String> {
+    loop {
+        if let Some(event) = decoder.next_event().map_err(|violation| violation.to_string())? {
+            return Ok(event);
+        }
+        let buffer = decoder.buffer();
+        buffer.reserve(HTTP1_READ_BYTES);
+        let read = io.read_buf(buffer).await.map_err(|error| error.to_string())?;
+        if read == 0 && decoder.end_of_input() != EndOfInput::EndsContent {
+            return Err("closed by the backend".to_owned());
+        }
+    }
+}
+
+fn http1_request(check: &Check) -> Result<BytesMut, String> {
     let path: PathAndQuery = check
         .settings
         .path
@@ -74,14 +93,16 @@ fn http1_request(check: &Check) -> Result<Request<Empty<Bytes>>, String> {
         .map_err(|error| format!("health_check.path '{}': {error}", check.settings.path))?;
     let authority = check.authority();
     let parsed: Result<Authority, _> = authority.parse();
-    let host = parsed.ok().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
-    let host = host.ok_or_else(|| format!("health_check.host '{authority}': not a host"))?;
-    let mut request = Request::new(Empty::new());
-    *request.uri_mut() = path.into();
-    let headers = request.headers_mut();
-    headers.insert(HOST, host);
-    headers.insert(USER_AGENT, AGENT);
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    let host = parsed.map_err(|_| format!("health_check.host '{authority}': not a host"))?;
+    let agent = AGENT;
+    let fields = [
+        ("host", host.as_str().as_bytes()),
+        ("user-agent", agent.as_bytes()),
+        ("connection", b"close"),
+    ];
+    let fields = fields.iter().map(|(name, value)| (name.as_bytes(), *value));
+    let mut request = BytesMut::new();
+    http1::request_head(&mut request, b"GET", path.as_str().as_bytes(), fields);
     Ok(request)
 }
 
@@ -104,11 +125,13 @@ async fn read_http2(mut body: RecvStream) {
     }
 }
 
-async fn read_http1(mut body: Incoming) {
+async fn read_http1(io: &mut BoxedIo, decoder: &mut Decoder) {
     let mut read = 0;
-    while read <= HEALTH_CHECK_BODY_BYTES_MAX
-        && let Some(Ok(frame)) = body.frame().await
-    {
-        read += frame.data_ref().map_or(0, Bytes::len);
+    while read <= HEALTH_CHECK_BODY_BYTES_MAX {
+        match next_event(io, decoder).await {
+            Ok(Event::Data(data)) => read += data.len(),
+            Ok(Event::End) | Err(_) => return,
+            Ok(_) => {}
+        }
     }
 }

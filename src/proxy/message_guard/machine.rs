@@ -1,4 +1,4 @@
-//! Follows the framing of HTTP/1.1 messages byte by byte (RFC 9112) and finds the first byte that
+//! Follows the framing of HTTP/1.1 requests byte by byte (RFC 9112) and finds the first byte that
 //! is not HTTP. It is stricter than most parsers: anything that two recipients could read
 //! differently is an error.
 //!
@@ -6,7 +6,6 @@
 //! |---|---|
 //! | before a request | one empty line |
 //! | request line | `token SP target SP HTTP/1.0-or-1 CRLF`, single spaces, no control characters |
-//! | status line | `HTTP/1.0-or-1 SP 3DIGIT [SP reason] CRLF` |
 //! | field line | `token ":" value CRLF`; no folding, no space before ":", no controls but HTAB |
 //! | length | one Content-Length of digits, or one `Transfer-Encoding: chunked`, or neither |
 //! | chunk | `1*16HEXDIG [";" extension] CRLF data CRLF`; no spaces around the size |
@@ -18,7 +17,7 @@ mod lines;
 
 use crate::wire::http1::lexemes::{Kept, is_in_target, is_text, is_token, number};
 use crate::wire::http1::{CHUNK_EXTENSION_BYTES_MAX, CHUNK_SIZE_DIGITS_MAX, CONTENT_BYTES_MAX};
-pub use crate::wire::http1::{Expected, HeadLimits, Violation};
+use crate::wire::http1::{HeadLimits, Violation};
 
 /// Bytes of `HTTP/1.1`.
 const VERSION_LENGTH: u32 = 8;
@@ -30,23 +29,12 @@ const NAME_KEPT: usize = TRANSFER_ENCODING.len();
 /// An upper bound of the length of the values that these fields may have.
 const VALUE_KEPT: usize = 20;
 
-/// The direction of the messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Messages {
-    /// Requests.
-    Requests,
-    /// Responses; [`Machine::expect`] sets the request of each.
-    Responses,
-}
-
 /// A part of a start line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Method,
     Target,
     Version,
-    Status,
-    Reason,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +56,6 @@ enum State {
     EndLf,
     /// Content of which this many bytes are left.
     Content(u64),
-    /// Content until the connection closes.
-    UntilClose,
     ChunkSize {
         digits: u8,
         size: u64,
@@ -91,7 +77,6 @@ enum State {
 struct Head {
     bytes: u32,
     fields: usize,
-    status: u16,
     content_length: Option<u64>,
     chunked: bool,
 }
@@ -99,51 +84,34 @@ struct Head {
 /// The state of one direction of a connection.
 #[derive(Debug)]
 pub struct Machine {
-    messages: Messages,
     limits: HeadLimits,
     state: State,
     head: Head,
     trailers: bool,
-    expected: Expected,
     name: Kept<NAME_KEPT>,
     value: Kept<VALUE_KEPT>,
     begun: u64,
-    answers: u64,
 }
 
 impl Machine {
     /// Starts before the first message.
     #[must_use]
-    pub fn new(messages: Messages, limits: HeadLimits) -> Self {
+    pub fn new(limits: HeadLimits) -> Self {
         Self {
-            messages,
             limits,
             state: State::Start,
             head: Head::default(),
             trailers: false,
-            expected: Expected::Nothing,
             name: Kept::default(),
             value: Kept::default(),
             begun: 0,
-            answers: 0,
         }
-    }
-
-    /// Notes that a request was sent whose response is to be read next.
-    pub fn expect(&mut self, expected: Expected) {
-        self.expected = expected;
     }
 
     /// The number of heads begun so far.
     #[must_use]
     pub fn begun(&self) -> u64 {
         self.begun
-    }
-
-    /// The number of heads of final responses that are complete.
-    #[must_use]
-    pub fn answers(&self) -> u64 {
-        self.answers
     }
 
     /// True if no byte of the next message was read.
@@ -162,7 +130,6 @@ impl Machine {
             }
             State::Start
             | State::Content(_)
-            | State::UntilClose
             | State::ChunkSize { .. }
             | State::Extension { .. }
             | State::ChunkSizeLf { .. }
@@ -195,16 +162,13 @@ impl Machine {
 
     /// Skips content. Returns how many of the available bytes were content.
     fn skip(&mut self, available: usize) -> usize {
-        if self.state == State::UntilClose {
-            return available;
-        }
         let (State::Content(left) | State::ChunkData(left)) = self.state else { return 0 };
         let chunk = matches!(self.state, State::ChunkData(_));
         let skipped = usize::try_from(left).map_or(available, |left| left.min(available));
         let left = left - skipped as u64;
         self.state = match (left, chunk) {
             (0, true) => State::ChunkDataCr,
-            (0, false) => self.message_ends(),
+            (0, false) => State::Start,
             (left, true) => State::ChunkData(left),
             (left, false) => State::Content(left),
         };
@@ -220,7 +184,7 @@ impl Machine {
             }
             State::Line(part, length) => {
                 self.count_byte()?;
-                self.line(part, length, byte)
+                line(part, length, byte)
             }
             State::LineLf => {
                 self.count_byte()?;
@@ -238,7 +202,7 @@ impl Machine {
                 let next = State::ChunkSize { digits: 0, size: 0 };
                 expect(byte, b'\n', Violation::Chunk, next)
             }
-            State::Content(_) | State::ChunkData(_) | State::UntilClose => {
+            State::Content(_) | State::ChunkData(_) => {
                 unreachable!("content is skipped")
             }
         }
@@ -246,48 +210,14 @@ impl Machine {
 
     /// Reads the first byte of a message.
     fn begin(&mut self, byte: u8) -> Result<State, Violation> {
-        let part = match (self.messages, self.expected) {
-            (Messages::Requests, _) => Part::Method,
-            (Messages::Responses, Expected::Nothing) => return Err(Violation::Unsolicited),
-            (Messages::Responses, Expected::Head | Expected::Other) => Part::Version,
-        };
         self.begun += 1;
         self.head = Head { bytes: 1, ..Head::default() };
         self.trailers = false;
-        if self.messages == Messages::Requests && byte == b'\r' {
+        if byte == b'\r' {
             // RFC 9112, 2.2: one empty line before a request is ignored.
             return Ok(State::BlankLf);
         }
-        self.line(part, 0, byte)
-    }
-
-    fn line(&mut self, part: Part, length: u32, byte: u8) -> Result<State, Violation> {
-        let position = length as usize;
-        let request = self.messages == Messages::Requests;
-        let next = match (part, byte) {
-            (Part::Method, b' ') if length > 0 => State::Line(Part::Target, 0),
-            (Part::Method, _) if is_token(byte) => State::Line(part, length + 1),
-            (Part::Target, b' ') if length > 0 => State::Line(Part::Version, 0),
-            (Part::Target, _) if is_in_target(byte) => State::Line(part, length + 1),
-            (Part::Version, b'\r') if request && length == VERSION_LENGTH => State::LineLf,
-            (Part::Version, b' ') if !request && length == VERSION_LENGTH => {
-                State::Line(Part::Status, 0)
-            }
-            (Part::Version, b'0' | b'1') if length == 7 => State::Line(part, 8),
-            (Part::Version, _) if b"HTTP/1.".get(position) == Some(&byte) => {
-                State::Line(part, length + 1)
-            }
-            (Part::Status, b'0'..=b'9') if length < 3 => {
-                self.head.status = self.head.status * 10 + u16::from(byte - b'0');
-                State::Line(part, length + 1)
-            }
-            (Part::Status, b' ') if length == 3 => State::Line(Part::Reason, 0),
-            (Part::Status, b'\r') if length == 3 => State::LineLf,
-            (Part::Reason, b'\r') => State::LineLf,
-            (Part::Reason, _) if is_text(byte) => State::Line(part, length),
-            _ => return Err(Violation::StartLine),
-        };
-        Ok(next)
+        line(Part::Method, 0, byte)
     }
 
     fn field(&mut self, byte: u8) -> Result<State, Violation> {
@@ -338,13 +268,7 @@ impl Machine {
         }
         if length {
             let value = self.value.bytes().and_then(number).ok_or(Violation::Framing)?;
-            // RFC 9110, 8.6 lets a response repeat its length; in a request a repetition is an
-            // error.
-            let repeats = match self.messages {
-                Messages::Requests => self.head.content_length.is_some(),
-                Messages::Responses => self.head.content_length.is_some_and(|known| known != value),
-            };
-            if repeats || self.head.chunked {
+            if self.head.content_length.is_some() || self.head.chunked {
                 return Err(Violation::Framing);
             }
             self.head.content_length = Some(value);
@@ -355,31 +279,13 @@ impl Machine {
     /// Ends a head or the trailers. Returns the state that follows.
     fn head_ends(&mut self) -> State {
         if self.trailers {
-            return self.message_ends();
+            return State::Start;
         }
-        let bodiless = match (self.messages, self.head.status) {
-            (Messages::Requests, _) => false,
-            (Messages::Responses, 101) => return State::UntilClose,
-            // An interim response: the final one is still to come.
-            (Messages::Responses, 100..=199) => return State::Start,
-            (Messages::Responses, status) => {
-                self.answers += 1;
-                self.expected == Expected::Head || status == 204 || status == 304
-            }
-        };
         match (self.head.chunked, self.head.content_length) {
-            _ if bodiless => self.message_ends(),
             (true, _) => State::ChunkSize { digits: 0, size: 0 },
-            (false, Some(0)) => self.message_ends(),
-            (false, Some(length)) => State::Content(length),
-            (false, None) if self.messages == Messages::Requests => self.message_ends(),
-            (false, None) => State::UntilClose,
+            (false, Some(length @ 1..)) => State::Content(length),
+            (false, Some(0) | None) => State::Start,
         }
-    }
-
-    fn message_ends(&mut self) -> State {
-        self.expected = Expected::Nothing;
-        State::Start
     }
 
     fn chunk_head(&mut self, byte: u8) -> Result<State, Violation> {
@@ -421,6 +327,23 @@ impl Machine {
         let wrong = if self.trailers { Violation::Trailer } else { Violation::HeadBytes };
         if self.head.bytes > self.limits.bytes { Err(wrong) } else { Ok(()) }
     }
+}
+
+fn line(part: Part, length: u32, byte: u8) -> Result<State, Violation> {
+    let position = length as usize;
+    let next = match (part, byte) {
+        (Part::Method, b' ') if length > 0 => State::Line(Part::Target, 0),
+        (Part::Method, _) if is_token(byte) => State::Line(part, length + 1),
+        (Part::Target, b' ') if length > 0 => State::Line(Part::Version, 0),
+        (Part::Target, _) if is_in_target(byte) => State::Line(part, length + 1),
+        (Part::Version, b'\r') if length == VERSION_LENGTH => State::LineLf,
+        (Part::Version, b'0' | b'1') if length == 7 => State::Line(part, 8),
+        (Part::Version, _) if b"HTTP/1.".get(position) == Some(&byte) => {
+            State::Line(part, length + 1)
+        }
+        _ => return Err(Violation::StartLine),
+    };
+    Ok(next)
 }
 
 fn expect(byte: u8, wanted: u8, wrong: Violation, next: State) -> Result<State, Violation> {

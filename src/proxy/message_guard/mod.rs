@@ -1,11 +1,10 @@
-//! Checks the bytes that `hyper` reads from an HTTP/1.1 connection: only bytes that are HTTP in the
-//! strict reading of [`machine`] pass. `hyper` accepts more (bare LF, spaces after a chunk size, a
+//! Checks the bytes that `hyper` reads from a client's HTTP/1.1 connection: only bytes that are HTTP
+//! in the strict reading of [`machine`] pass. `hyper` accepts more (bare LF, spaces after a chunk size, a
 //! length beside a transfer coding), and requests can be smuggled if two recipients read the same
 //! bytes differently (RFC 9112, 11.2).
 //!
-//! Nothing passes from the first wrong byte on. On a client's connection `hyper` then reads a few
-//! bytes that no parser can accept, so that it sends the responses that are still due, sends a 400,
-//! and closes. On a backend's connection it reads an error.
+//! Nothing passes from the first wrong byte on. `hyper` then reads a few bytes that no parser can
+//! accept, so that it sends the responses that are still due, sends a 400, and closes.
 
 pub mod machine;
 
@@ -20,7 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::seams::Clock;
 use crate::pool::Instant;
 
-use self::machine::{Expected, HeadLimits, Machine, Messages, Violation};
+use self::machine::Machine;
+use crate::wire::http1::{HeadLimits, Violation};
 
 /// A bare CR and a NUL: an error wherever a violation can be found. The end of a head follows,
 /// because `hyper` parses an incomplete head only once.
@@ -41,17 +41,6 @@ pub struct GuardFacts {
 }
 
 impl GuardFacts {
-    /// Notes that a request was sent whose response is to be read next.
-    pub fn expect(&self, expected: Expected) {
-        self.machine.borrow_mut().expect(expected);
-    }
-
-    /// The number of heads of final responses that are complete. Interim ones do not count.
-    #[must_use]
-    pub fn answers(&self) -> u64 {
-        self.machine.borrow().answers()
-    }
-
     /// True if every message read so far is complete.
     #[must_use]
     pub fn is_between_messages(&self) -> bool {
@@ -68,15 +57,12 @@ enum GuardVerdict {
     Poison(&'static [u8]),
     /// A violation: nothing more is passed on.
     Stopped,
-    /// A violation: reads fail with it.
-    Error(Violation),
 }
 
 /// A byte stream from which only valid HTTP/1.1 is read.
 #[derive(Debug)]
 pub struct Guarded<Io> {
     io: Io,
-    messages: Messages,
     facts: Rc<GuardFacts>,
     clock: Clock,
     verdict: GuardVerdict,
@@ -84,20 +70,15 @@ pub struct Guarded<Io> {
 
 impl<Io> Guarded<Io> {
     /// Guards a connection from its first byte on.
-    pub fn new(
-        io: Io,
-        messages: Messages,
-        limits: HeadLimits,
-        clock: Clock,
-    ) -> (Self, Rc<GuardFacts>) {
+    pub fn new(io: Io, limits: HeadLimits, clock: Clock) -> (Self, Rc<GuardFacts>) {
         let facts = Rc::new(GuardFacts {
             violation: Cell::new(None),
             heads_begun: Cell::new(0),
             head_open_since: Cell::new(None),
-            machine: RefCell::new(Machine::new(messages, limits)),
+            machine: RefCell::new(Machine::new(limits)),
         });
         let verdict = GuardVerdict::Clean;
-        let guarded = Self { io, messages, facts: Rc::clone(&facts), clock, verdict };
+        let guarded = Self { io, facts: Rc::clone(&facts), clock, verdict };
         (guarded, facts)
     }
 
@@ -121,12 +102,11 @@ impl<Io> Guarded<Io> {
         buffer.set_filled(before + right);
         self.facts.violation.set(Some(violation));
         self.facts.head_open_since.set(None);
-        self.verdict = match (self.messages, violation) {
-            (Messages::Responses, _) => GuardVerdict::Error(violation),
+        self.verdict = match violation {
             // hyper counts the same bytes, and responds with 431 to those it has received.
-            (Messages::Requests, Violation::HeadBytes) => GuardVerdict::Stopped,
-            (Messages::Requests, Violation::HeadFields) => GuardVerdict::Poison(FIELD_TOO_MANY),
-            (Messages::Requests, _) => GuardVerdict::Poison(POISON),
+            Violation::HeadBytes => GuardVerdict::Stopped,
+            Violation::HeadFields => GuardVerdict::Poison(FIELD_TOO_MANY),
+            _ => GuardVerdict::Poison(POISON),
         };
     }
 }
@@ -173,9 +153,6 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Guarded<Io> {
                 Poll::Ready(Ok(()))
             }
             GuardVerdict::Stopped => this.poll_discard(context),
-            GuardVerdict::Error(violation) => {
-                Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, violation)))
-            }
         }
     }
 }

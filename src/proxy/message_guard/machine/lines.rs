@@ -1,7 +1,7 @@
 //! A faster path for whole lines of a head. It does not change any result: a result does not depend
 //! on how the bytes are split, and single bytes all go through [`Machine::step`].
 
-use super::{CONTENT_LENGTH, Head, Machine, Messages, State, TRANSFER_ENCODING, VERSION_LENGTH};
+use super::{CONTENT_LENGTH, Head, Machine, State, TRANSFER_ENCODING, VERSION_LENGTH};
 use crate::wire::http1::lexemes::{Kept, is_in_target, is_text, is_token};
 
 /// The end of a head, or of trailers.
@@ -15,7 +15,7 @@ impl Machine {
     /// why.
     pub(super) fn whole_line(&mut self, bytes: &[u8]) -> usize {
         match self.state {
-            State::Start if self.messages == Messages::Requests => {
+            State::Start => {
                 let length = whole_request_line(bytes).unwrap_or(0);
                 if length == 0 || length > self.limits.bytes as usize {
                     return 0;
