@@ -277,7 +277,7 @@ impl Machine {
     }
 
     /// Ends a head or the trailers. Returns the state that follows.
-    fn head_ends(&mut self) -> State {
+    fn head_ends(&self) -> State {
         if self.trailers {
             return State::Start;
         }

@@ -213,7 +213,10 @@ impl Link {
                 };
             };
             let buffer = self.decoder.buffer();
-            buffer.reserve(self.read_size);
+            if buffer.capacity() - buffer.len() < self.read_size / 2 {
+                buffer.reserve(self.read_size);
+            }
+            let room = buffer.capacity() - buffer.len();
             let read = ready!(pin!(io.read_buf(buffer)).poll(context));
             match read {
                 Ok(0) => {
@@ -223,7 +226,7 @@ impl Link {
                 }
                 Ok(length) => {
                     // A response that fills the buffer is large.
-                    if length >= self.read_size {
+                    if length == room {
                         self.read_size = (2 * self.read_size).min(HTTP1_READ_BYTES_MAX);
                     }
                 }
@@ -236,6 +239,8 @@ impl Link {
     fn finish(&mut self) {
         self.is_busy = false;
         self.read_size = HTTP1_READ_BYTES;
+        self.decoder.shrink(HTTP1_READ_BYTES);
+        self.outgoing.shrink(HTTP1_READ_BYTES);
         self.users = [None, None];
         self.wake_owner();
     }

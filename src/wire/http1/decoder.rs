@@ -126,6 +126,13 @@ impl Decoder {
         &mut self.buffer
     }
 
+    /// Frees the buffer if it is empty and has room for more than `most` bytes.
+    pub fn shrink(&mut self, most: usize) {
+        if self.buffer.is_empty() && self.buffer.capacity() > most {
+            self.buffer = BytesMut::new();
+        }
+    }
+
     /// Announces a response: the request that it belongs to was sent, or is about to be.
     ///
     /// # Panics
@@ -449,7 +456,18 @@ impl Decoder {
             State::ChunkData(_) => self.state = State::ChunkData(left),
             _ => {}
         }
-        Some(Event::Data(self.buffer.split_to(taken).freeze()))
+        Some(Event::Data(self.take(taken)))
+    }
+
+    /// Takes bytes from the buffer. A small piece is copied: as a part of the buffer, it would keep
+    /// all of it in memory for as long as its consumer waits.
+    fn take(&mut self, length: usize) -> Bytes {
+        if length >= self.buffer.capacity() / 2 {
+            return self.buffer.split_to(length).freeze();
+        }
+        let piece = Bytes::copy_from_slice(&self.buffer[..length]);
+        self.buffer.advance(length);
+        piece
     }
 }
 

@@ -78,9 +78,9 @@ impl Outgoing {
         }
     }
 
-    /// Frees memory that is not needed while nothing is sent.
-    pub fn shrink(&mut self) {
-        if self.is_empty() {
+    /// Frees the memory if nothing waits and there is room for more than `most` small bytes.
+    pub fn shrink(&mut self, most: usize) {
+        if self.is_empty() && self.small.capacity() > most {
             *self = Self::default();
         }
     }

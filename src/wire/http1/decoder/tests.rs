@@ -434,3 +434,36 @@ fn the_corpus_of_the_fuzzer_passes() {
     }
     assert!(count > 0, "the corpus is empty");
 }
+
+/// Pieces that wait for a slow consumer keep about as much memory as they have bytes.
+#[test]
+fn small_pieces_do_not_keep_the_buffer() {
+    let mut decoder = requests();
+    decoder.buffer().extend_from_slice(b"PUT / HTTP/1.1\r\ncontent-length: 1000\r\n\r\n");
+    assert!(matches!(decoder.next_event(), Ok(Some(Event::Head))));
+    decoder.buffer().reserve(8192);
+    let place = decoder.buffer().as_ptr();
+    let mut pieces = Vec::new();
+    for _ in 0..100 {
+        decoder.buffer().extend_from_slice(b"x");
+        let Ok(Some(Event::Data(piece))) = decoder.next_event() else { panic!("data is there") };
+        pieces.push(piece);
+        decoder.buffer().reserve(8192);
+    }
+    assert_eq!(decoder.buffer().as_ptr(), place, "the buffer is used again");
+    assert!(pieces.iter().all(|piece| &piece[..] == b"x"));
+}
+
+#[test]
+fn a_large_buffer_is_freed_once_it_is_empty() {
+    let mut decoder = requests();
+    decoder.buffer().reserve(100_000);
+    decoder.shrink(100_000);
+    assert!(decoder.buffer().capacity() >= 100_000);
+    decoder.buffer().extend_from_slice(b"G");
+    decoder.shrink(10);
+    assert_eq!(&decoder.buffer()[..], b"G");
+    decoder.buffer().clear();
+    decoder.shrink(10);
+    assert_eq!(decoder.buffer().capacity(), 0);
+}
