@@ -13,7 +13,7 @@ use super::line::{AccessLine, nanoseconds};
 use super::own_answer::{REASONS, Reason, error_of};
 use super::standstill::may_be_held_back;
 use crate::checker::{Invariant, Verdict, fail, require};
-use crate::plan::{Act, ClientProtocol};
+use crate::plan::{Act, ClientProtocol, Health};
 use crate::proxy::ledger::{End, Received};
 use crate::proxy::settings::CLUSTER;
 
@@ -322,7 +322,8 @@ fn is_ended(case: &Case<'_>, request: &Request, line: &AccessLine) -> bool {
             u128::from(line.at.saturating_sub(at)) >= RESPONSE_FINISH_TIMEOUT.as_nanos()
         });
         let is_lost = |act: &Act| matches!(act, Act::Unreachable { .. } | Act::BlackHole { .. });
-        let may_be_lost = case.was_injected(line.at, is_lost);
+        let heals = case.plan.heal.backends.get(usize::from(execution.backend));
+        let may_be_lost = case.was_injected(line.at, is_lost) || heals != Some(&Health::Well);
         in_time && !may_be_lost && !may_be_held_back(case, execution.backend, line.at)
     })
 }
