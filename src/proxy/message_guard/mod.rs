@@ -1,7 +1,7 @@
-//! Checks the bytes that `hyper` reads from a client's HTTP/1.1 connection: only bytes that are HTTP
-//! in the strict reading of [`machine`] pass. `hyper` accepts more (bare LF, spaces after a chunk size, a
-//! length beside a transfer coding), and requests can be smuggled if two recipients read the same
-//! bytes differently (RFC 9112, 11.2).
+//! Checks the bytes that `hyper` reads from a client's HTTP/1.1 connection: only bytes that are
+//! HTTP in the strict reading of [`machine`] pass. `hyper` accepts more (bare LF, spaces after a
+//! chunk size, a length beside a transfer coding), and requests can be smuggled if two recipients
+//! read the same bytes differently (RFC 9112, 11.2).
 //!
 //! Nothing passes from the first wrong byte on. `hyper` then reads a few bytes that no parser can
 //! accept, so that it sends the responses that are still due, sends a 400, and closes.
