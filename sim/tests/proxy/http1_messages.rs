@@ -2,12 +2,13 @@
 //! trailers pass, and an early response reaches its client.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::client::{connect, head, send_all};
+use crate::support::client::{connect, head, read_answer, send_all};
 use crate::support::raw::RawBackend;
 use crate::support::{Backend, Baton, Behaviour, Exchange, Http2, within};
 use crate::system::{TcpStream, run};
@@ -173,5 +174,35 @@ fn an_early_response_over_http1_reaches_its_client() {
         assert!(lines.iter().all(|line| line["status"] == 413), "{lines:?}");
         let ejected = baton.all_lines().iter().any(|line| line["state"] == "ejected");
         assert!(!ejected, "{:?}", baton.all_lines());
+    });
+}
+
+/// A backend that responds within an upload and reads no more of it: the response takes its time.
+#[test]
+fn an_early_response_may_take_its_time() {
+    run(async {
+        let server = RawBackend::accepting(move |mut tcp, _| {
+            Box::pin(async move {
+                let _ = tcp.read(&mut [0; 1000]).await;
+                let head = "HTTP/1.1 413 Content Too Large\r\ncontent-length: 4\r\n\r\n";
+                let _ = tcp.write_all(head.as_bytes()).await;
+                for piece in [b"a", b"b", b"c", b"d"] {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                    let _ = tcp.write_all(piece).await;
+                }
+            })
+        })
+        .await;
+        let baton = Baton::start(&[format!("http://{}", server.address)], &[]).await;
+        let client = Http2::connect(baton.address).await;
+        let begun = client.begin(head(Method::POST, "/", "r"), false).await;
+        let (response, mut stream) = begun.expect("a stream");
+        let upload = send_all(&mut stream, Bytes::from(vec![b'u'; 1 << 20]), true);
+        let answered = async {
+            let response = response.await.expect("it is answered");
+            read_answer(response).await.expect("it is whole")
+        };
+        let (answer, _) = tokio::join!(answered, upload);
+        assert_eq!(&answer.body[..], b"abcd");
     });
 }

@@ -45,6 +45,8 @@ pub(super) struct Link {
     is_busy: bool,
     /// True once the socket took a byte of the present exchange.
     has_written: bool,
+    /// True once the head of the present exchange's response was read.
+    has_response: bool,
     /// Why the connection has ended, if the exchange on it or a read between two has found that.
     ended: Option<String>,
     /// How the exchange on it fails then.
@@ -75,6 +77,7 @@ impl Link {
             exchange: 0,
             is_busy: false,
             has_written: false,
+            has_response: false,
             ended: None,
             failure: StreamFailure::ConnectionLost,
             is_reported: false,
@@ -125,6 +128,7 @@ impl Link {
         assert!(self.is_free(), "one exchange at a time");
         self.is_busy = true;
         self.has_written = false;
+        self.has_response = false;
         self.exchange += 1;
         self.decoder.expect(expected);
         write(&mut self.outgoing);
@@ -307,6 +311,7 @@ impl Http1Exchange {
             link.end(StreamFailure::Malformed, "malformed response head".to_owned());
             return Poll::Pending;
         };
+        link.has_response = true;
         let is_complete = link.decoder.take_end();
         if is_complete {
             link.finish();
@@ -391,10 +396,10 @@ impl Http1Sender {
         poll_fn(|context| self.poll_flush(context)).await
     }
 
-    /// Ends the connection: the backend takes no more of the body, and has not responded.
+    /// The backend takes no more of the body: ends the connection, unless it has responded.
     pub fn give_up(&self) {
         let mut link = self.link.borrow_mut();
-        if link.exchange == self.number {
+        if link.exchange == self.number && !link.has_response {
             let reason = "the backend takes no more of a request".to_owned();
             link.end(StreamFailure::ConnectionLost, reason);
         }
