@@ -116,6 +116,9 @@ fn refuse_target(parts: &request::Parts, host: Option<&HeaderValue>) -> Option<&
     if !path.is_empty() && !path.starts_with('/') && !asterisk {
         return Some("the target is not a path");
     }
+    if origin_form(parts).is_none() {
+        return Some("the target is too long");
+    }
     // RFC 9113, 8.3.1. In HTTP/1.1 a target with an authority replaces Host (RFC 9112, 3.2.2).
     if parts.version == Version::HTTP_2
         && let (Some(authority), Some(host)) = (authority, host)
@@ -154,7 +157,7 @@ pub fn upstream_request(
     });
     add_forwarded(&mut headers, client, &host);
     add_via(&mut headers, parts.version);
-    let path = origin_form(parts);
+    let path = origin_form(parts).expect("`authority` has refused others");
     let (uri, version) = match protocol {
         Protocol::Http1 => {
             headers.insert(HOST, host);
@@ -208,17 +211,14 @@ pub fn closes_connection(head: &response::Parts) -> bool {
 }
 
 /// Returns the target of a request without its authority. The path of a target in absolute form may
-/// be empty (RFC 9112, 3.2.1).
-///
-/// # Panics
-/// Never: a valid query is one behind any path.
-fn origin_form(parts: &request::Parts) -> PathAndQuery {
+/// be empty (RFC 9112, 3.2.1). `None` if the path that is added makes it too long.
+fn origin_form(parts: &request::Parts) -> Option<PathAndQuery> {
     match (parts.uri.path_and_query(), parts.uri.query()) {
         (Some(target), Some(query)) if target.as_str().starts_with('?') => {
-            format!("/?{query}").parse().expect("a path and a query")
+            format!("/?{query}").parse().ok()
         }
-        (Some(target), _) => target.clone(),
-        (None, _) => PathAndQuery::from_static("/"),
+        (Some(target), _) => Some(target.clone()),
+        (None, _) => Some(PathAndQuery::from_static("/")),
     }
 }
 

@@ -206,3 +206,47 @@ fn an_early_response_may_take_its_time() {
         assert_eq!(&answer.body[..], b"abcd");
     });
 }
+
+/// A change of protocol that was not asked for, and a status without a meaning, with bytes behind.
+#[test]
+fn statuses_that_cannot_be_are_a_bad_gateway() {
+    run(async {
+        for answer in [
+            "HTTP/1.1 101 Switching Protocols\r\n\r\nxyz",
+            "HTTP/1.1 101 Switching Protocols\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 099 Early\r\ncontent-length: 0\r\n\r\n",
+        ] {
+            let (url, _) = answering("\r\n\r\n", answer).await;
+            let baton = Baton::start(&[url], &[]).await;
+            let client = Http2::connect(baton.address).await;
+            for method in [Method::POST, Method::GET] {
+                let answer = client.send(head(method, "/", "r"), "").await.expect("answered");
+                assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
+            }
+        }
+    });
+}
+
+/// A response until the close is the last on its connection: no waiting request is given to it.
+#[test]
+fn a_response_until_the_close_costs_no_attempt_of_others() {
+    run(async {
+        let server = RawBackend::accepting(move |mut tcp, _| {
+            Box::pin(async move {
+                if read_until(&mut tcp, "\r\n\r\n").await.is_some() {
+                    let _ = tcp.write_all(b"HTTP/1.1 200 OK\r\n\r\nok").await;
+                }
+            })
+        })
+        .await;
+        let url = format!("http://{}", server.address);
+        let baton = Baton::start(&[url], &[]).await;
+        let client = Http2::connect(baton.address).await;
+        let requests = (0..60).map(|_| client.send(head(Method::POST, "/", "r"), ""));
+        for answer in futures_util::future::join_all(requests).await {
+            assert_eq!(answer.expect("it is answered").status, StatusCode::OK);
+        }
+        let lines = baton.wait_for_requests(60).await;
+        assert!(lines.iter().all(|line| line["attempts"] == 1), "{lines:?}");
+    });
+}

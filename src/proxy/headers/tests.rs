@@ -243,3 +243,14 @@ fn trailers_have_no_fields_about_the_connection_or_the_framing() {
     filter_trailers(&mut trailers);
     assert_eq!(trailers.keys().collect::<Vec<_>>(), ["x-sum"]);
 }
+
+/// `http` accepts targets of 65534 bytes, and the path that is added is one more.
+#[test]
+fn a_target_that_its_path_makes_too_long_is_refused() {
+    let long = |length: usize| {
+        let target = format!("http://a.test?{}", "q".repeat(length - 1));
+        authority(&parts(Request::get(target)))
+    };
+    assert!(long(65_533).is_ok());
+    assert_eq!(long(65_534), Err((StatusCode::BAD_REQUEST, "the target is too long")));
+}

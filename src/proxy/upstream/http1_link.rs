@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, response};
+use http::{HeaderMap, response};
 use http_body::Frame;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
 
@@ -25,7 +25,8 @@ use crate::proxy::limits::{
     RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX,
 };
 use crate::wire::http1::{
-    BodyEncoder, BodyError, Decoder, Event, Expected, HeadLimits, Outgoing, Role,
+    BodyEncoder, BodyError, Decoder, Event, Expected, Framing, HeadLimits, Outgoing, Role,
+    Violation,
 };
 
 /// The reason of a connection that its backend closes.
@@ -228,6 +229,10 @@ impl Link {
                     let _ = self.decoder.end_of_input();
                     self.end(StreamFailure::ConnectionLost, CLOSED.to_owned());
                 }
+                // It cannot be the response to a request of which nothing was sent.
+                Ok(_) if self.is_busy && !self.has_written => {
+                    self.end(StreamFailure::ConnectionLost, Violation::Unsolicited.to_string());
+                }
                 Ok(length) => {
                     // A response that fills the buffer is large.
                     if length == room {
@@ -305,19 +310,15 @@ impl Http1Exchange {
             }
         }
         let head = link.decoder.head();
-        // An unsolicited change of protocol (RFC 9110, 15.2.2).
-        let is_switch = head.status() == StatusCode::SWITCHING_PROTOCOLS.as_u16();
-        let Some(parts) = heads::response(head).filter(|_| !is_switch) else {
-            link.end(StreamFailure::Malformed, "malformed response head".to_owned());
-            return Poll::Pending;
-        };
+        let parts = heads::response(head);
+        // RFC 9112, 6.3 (8) and 9.3.
+        let closes = head.framing() == Framing::UntilClose || headers::closes_connection(&parts);
         link.has_response = true;
         let is_complete = link.decoder.take_end();
         if is_complete {
             link.finish();
         }
         drop(link);
-        let closes = headers::closes_connection(&parts);
         let body =
             Http1Body { link: Rc::clone(&self.link), number: self.number, closes, is_complete };
         Poll::Ready(Ok((parts, body)))

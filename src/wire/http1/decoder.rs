@@ -332,6 +332,11 @@ impl Decoder {
             }
             Role::Client => {
                 let Some(line) = lines::status_line(line).map_err(wrong)? else { return Ok(None) };
+                // No status below 100 has a meaning (RFC 9110, 15), and a change of protocol was not
+                // asked for (15.2.2).
+                if line.status < 100 || line.status == 101 {
+                    return Err(Violation::StartLine);
+                }
                 self.head.version = line.version;
                 self.head.status = line.status;
                 line.length
@@ -378,10 +383,10 @@ impl Decoder {
             return Err(Violation::Trailer);
         }
         if is_coding {
-            // An unknown coding hides where the message ends. A request in HTTP/1.0 has none (RFC
+            // An unknown coding hides where the message ends. A message in HTTP/1.0 has none (RFC
             // 9112, 6.1).
             let is_known = value.eq_ignore_ascii_case(b"chunked");
-            let is_old = self.role == Role::Server && self.head.version == Version::Http10;
+            let is_old = self.head.version == Version::Http10;
             if !is_known || is_old || self.is_chunked || self.content_length.is_some() {
                 return Err(Violation::Framing);
             }
@@ -406,8 +411,7 @@ impl Decoder {
     /// Ends a head. Sets what follows it.
     fn head_ends(&mut self) -> Event {
         let status = self.head.status;
-        // A change of protocol is final: nothing of HTTP/1.1 follows (RFC 9110, 15.2.2).
-        if self.role == Role::Client && (100..200).contains(&status) && status != 101 {
+        if self.role == Role::Client && (100..200).contains(&status) {
             self.state = State::Start;
             return Event::Interim;
         }

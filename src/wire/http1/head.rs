@@ -87,7 +87,7 @@ impl Head {
         self.bytes.slice(self.target.range())
     }
 
-    /// The status of a response, 000 to 999; 0 for a request.
+    /// The status of a response, 100 to 999 and not 101; 0 for a request.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.status
