@@ -332,7 +332,7 @@ impl Decoder {
             }
             Role::Client => {
                 let Some(line) = lines::status_line(line).map_err(wrong)? else { return Ok(None) };
-                // No status below 100 has a meaning (RFC 9110, 15), and a change of protocol was not
+                // No status below 100 has a meaning (RFC 9110, 15), and no change of protocol was
                 // asked for (15.2.2).
                 if line.status < 100 || line.status == 101 {
                     return Err(Violation::StartLine);
