@@ -162,16 +162,16 @@ mod tests {
     #[test]
     fn the_bound_follows_from_what_is_open() {
         let mut open = Open { pools: 2, ..Open::default() };
-        assert_eq!(open.bound(), (256 + 2 * 192) * KIB);
+        assert_eq!(open.bound(), (320 + 2 * 192) * KIB);
         open.held = Held { clients: 1, backends: 2, others: 1 };
         (open.requests, open.live) = (3, 4);
-        assert_eq!(open.bound(), (640 + 4 * 128 + 7 * 256) * KIB);
+        assert_eq!(open.bound(), (704 + 4 * 128 + 7 * 256) * KIB);
         (open.requests, open.live) = (4, 3);
-        assert_eq!(open.bound(), (640 + 5 * 128 + 7 * 256) * KIB);
+        assert_eq!(open.bound(), (704 + 5 * 128 + 7 * 256) * KIB);
         open.left = 2;
-        assert_eq!(open.bound(), (640 + 5 * 128 + 7 * 256 + 2 * 384) * KIB);
+        assert_eq!(open.bound(), (704 + 5 * 128 + 7 * 256 + 2 * 384) * KIB);
         open.held.clients = 0;
-        assert_eq!(open.bound(), (640 + 4 * 128 + 7 * 256) * KIB);
+        assert_eq!(open.bound(), (704 + 4 * 128 + 7 * 256) * KIB);
         assert_eq!(open.max(Open::default()), open);
         assert_eq!(Open::default().max(open), open);
     }
