@@ -19,22 +19,12 @@ pub struct Known {
 }
 
 /// All known faults.
-pub const KNOWN: [Known; 2] = [
-    Known {
-        name: "stream-behind-a-goaway",
-        invariant: Invariant::Protocol,
-        says: &["is opened after a GOAWAY"],
-        about: "a request that h2 had queued is written after the GOAWAY of its backend was read",
-    },
-    Known {
-        name: "trailers-behind-a-reset",
-        invariant: Invariant::AccessLog,
-        says: &["closed for malformed_frames, but no client did that: unspecific protocol error"],
-        about: "trailers that arrive a second after the proxy reset their stream close the \
-                connection of the client: h2 has forgotten the stream, and hyper cannot set for \
-                how long h2 remembers it",
-    },
-];
+pub const KNOWN: [Known; 1] = [Known {
+    name: "stream-behind-a-goaway",
+    invariant: Invariant::Protocol,
+    says: &["is opened after a GOAWAY"],
+    about: "a request that h2 had queued is written after the GOAWAY of its backend was read",
+}];
 
 /// The known fault that a violation is, if it is one.
 #[must_use]

@@ -15,16 +15,16 @@ pub mod report;
 mod sums;
 
 use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::Poll;
 
-use http::{Request, StatusCode};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use bytes::Bytes;
+use http::{Request, StatusCode, request};
+use http_body_util::Full;
 
 use self::endpoints::{Endpoint, Missing};
 use self::order::Parameters;
@@ -33,14 +33,18 @@ use crate::proxy::access_log::AccessLog;
 use crate::proxy::control::{self, Command, Commands, WorkerSnapshot};
 use crate::proxy::date::Dates;
 use crate::proxy::drain::Drain;
+use crate::proxy::http1_server::{Ended, Http1RequestBody, Server, Service};
 use crate::proxy::limits::{
     ACCEPT_PAUSE, ADMIN_CONNECTION_TIMEOUT, ADMIN_CONNECTIONS_MAX, ADMIN_FIELDS_MAX,
     ADMIN_HEAD_BYTES_MAX, ADMIN_READ_TIMEOUT, WORKER_ANSWER_TIMEOUT,
 };
+use crate::proxy::linger;
 use crate::proxy::operator::Order;
 use crate::proxy::reload::counts::Counts;
 use crate::proxy::reload::{self, Refusal, Trigger};
+use crate::proxy::request_body::RequestBody;
 use crate::proxy::seams::{self, Clock, Listener, ListeningSocket, NetworkStream};
+use crate::wire::http1::{HeadLimits, Violation};
 
 /// The parts of the process that the admin interface needs.
 pub struct Process {
@@ -96,14 +100,55 @@ struct Admin {
     /// The last snapshot of each worker: counters must not fall when a worker is late.
     known: RefCell<Vec<Option<WorkerSnapshot>>>,
     connections: Cell<usize>,
+    clock: Clock,
     dates: Dates,
+}
+
+/// Answers the requests of one connection.
+struct AdminService(Rc<Admin>);
+
+impl Service for AdminService {
+    type Body = Full<Bytes>;
+    type Answer = Pin<Box<dyn Future<Output = Reply>>>;
+
+    fn answer(&self, request: Request<Option<Http1RequestBody>>) -> Self::Answer {
+        let admin = Rc::clone(&self.0);
+        Box::pin(async move {
+            let answered = admin.answer(request.map(RequestBody::http1)).await;
+            let reply = answered.unwrap_or_else(|(status, what)| reply::error(status, &what));
+            admin.dated(reply)
+        })
+    }
+
+    fn unserved(&self, _: request::Parts) {
+        // An order of a client that has left is not carried out.
+    }
+
+    fn refuse(&self, violation: Violation) -> Reply {
+        let status = match violation {
+            Violation::HeadBytes | Violation::HeadFields => {
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+            }
+            _ => StatusCode::BAD_REQUEST,
+        };
+        self.0.dated(reply::error(status, &violation.to_string()))
+    }
+
+    fn body_refused(&self, _: Violation) {
+        // The order that the body belongs to is refused.
+    }
 }
 
 impl Admin {
     fn new(process: Process) -> Self {
         let known = RefCell::new(vec![None; process.workers.len()]);
-        let dates = Dates::new(Clock::start());
-        Self { process, known, connections: Cell::new(0), dates }
+        let clock = Clock::start();
+        Self { process, known, connections: Cell::new(0), clock, dates: Dates::new(clock) }
+    }
+
+    fn dated(&self, mut reply: Reply) -> Reply {
+        self.dates.add(reply.headers_mut());
+        reply
     }
 
     async fn accept(self: Rc<Self>, listener: Listener) {
@@ -123,31 +168,20 @@ impl Admin {
     }
 
     async fn connection(self: Rc<Self>, stream: NetworkStream) {
-        let service = service_fn(|request| {
-            let admin = Rc::clone(&self);
-            async move {
-                let answered = admin.answer(request).await;
-                let mut reply =
-                    answered.unwrap_or_else(|(status, what)| reply::error(status, &what));
-                admin.dates.add(reply.headers_mut());
-                Ok::<_, Infallible>(reply)
+        let limits = HeadLimits { bytes: ADMIN_HEAD_BYTES_MAX, fields: ADMIN_FIELDS_MAX };
+        let service = AdminService(Rc::clone(&self));
+        let mut server = Server::new(stream, limits, self.clock, service);
+        let served = async {
+            if serve(&mut server).await == Some(Ended::Closing) {
+                linger::close(&mut server.into_io()).await;
             }
-        });
-        let mut builder = http1::Builder::new();
-        builder
-            .timer(TokioTimer::new())
-            .auto_date_header(seams::LIBRARY_DATES)
-            .header_read_timeout(ADMIN_READ_TIMEOUT)
-            .max_buf_size(ADMIN_HEAD_BYTES_MAX)
-            .max_headers(ADMIN_FIELDS_MAX)
-            .half_close(false);
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        };
         // The client sees how the connection ended.
-        let _ = seams::timeout(ADMIN_CONNECTION_TIMEOUT, connection).await;
+        let _ = seams::timeout(ADMIN_CONNECTION_TIMEOUT, served).await;
         self.connections.set(self.connections.get() - 1);
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Result<Reply, Refused> {
+    async fn answer(&self, request: Request<RequestBody>) -> Result<Reply, Refused> {
         let (head, body) = request.into_parts();
         let entry = match endpoints::find(&head.method, head.uri.path()) {
             Ok(entry) => entry,
@@ -231,6 +265,29 @@ impl Admin {
             Answer { snapshot: answered.or_else(|| known.clone()), in_time }
         });
         answers.collect()
+    }
+}
+
+/// Serves a connection until it ends. `None` if no head arrives for too long.
+async fn serve(server: &mut Server<NetworkStream, AdminService>) -> Option<Ended> {
+    let facts = server.facts();
+    loop {
+        let (heads, is_answering) = (facts.heads_begun.get(), server.is_answering());
+        let step = poll_fn(|context| match server.poll(context) {
+            Poll::Ready(ended) => Poll::Ready(Some(ended)),
+            Poll::Pending => {
+                let now = (facts.heads_begun.get(), server.is_answering());
+                if now == (heads, is_answering) { Poll::Pending } else { Poll::Ready(None) }
+            }
+        });
+        let ended = if is_answering {
+            step.await
+        } else {
+            seams::timeout(ADMIN_READ_TIMEOUT, step).await.ok()?
+        };
+        if ended.is_some() {
+            return ended;
+        }
     }
 }
 

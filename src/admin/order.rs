@@ -1,16 +1,17 @@
 //! Requests that carry an order. Pages in a browser are refused, the body is ignored, and the query
 //! has the parameters.
 
-use std::error::Error;
+use std::future::poll_fn;
 
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::Incoming;
 
 use super::reply::Refused;
 use crate::config::value::{Field, Kind};
+use crate::proxy::http1_server::Broken;
 use crate::proxy::limits::{ADMIN_BODY_BYTES_MAX, ADMIN_READ_TIMEOUT};
+use crate::proxy::request_body::RequestBody;
 use crate::proxy::seams;
 
 /// Parameters of an order, each at most once.
@@ -52,31 +53,35 @@ impl Parameters {
 }
 
 /// Admits a request that changes something, and discards its body.
-pub(super) async fn admit(head: &Parts, body: Incoming) -> Result<(), Refused> {
+pub(super) async fn admit(head: &Parts, body: RequestBody) -> Result<(), Refused> {
     if is_from_a_page(&head.headers) {
         let text = "refused: sent by a page in a browser; expected a request without 'Origin'";
         return Err((StatusCode::FORBIDDEN, text.to_owned()));
     }
-    let mut body = Limited::new(body, ADMIN_BODY_BYTES_MAX);
-    let discarded = async {
-        while let Some(frame) = body.frame().await {
-            frame?;
-        }
-        Ok::<_, Box<dyn Error + Send + Sync>>(())
-    };
-    match seams::timeout(ADMIN_READ_TIMEOUT, discarded).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+    match seams::timeout(ADMIN_READ_TIMEOUT, length(body)).await {
+        Ok(Ok(length)) if length > ADMIN_BODY_BYTES_MAX => {
             let most = ADMIN_BODY_BYTES_MAX;
             let text = format!("the body is too long; expected none, or at most {most} bytes");
             Err((StatusCode::PAYLOAD_TOO_LARGE, text))
         }
-        Ok(Err(_)) => Err((StatusCode::BAD_REQUEST, "the body cannot be read".to_owned())),
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(Broken)) => Err((StatusCode::BAD_REQUEST, "the body cannot be read".to_owned())),
         Err(_) => {
             let text = format!("the body did not end within {ADMIN_READ_TIMEOUT:?}");
             Err((StatusCode::REQUEST_TIMEOUT, text))
         }
     }
+}
+
+/// Reads a body to its end, or until it is too long. Returns the bytes read.
+async fn length(mut body: RequestBody) -> Result<usize, Broken> {
+    let mut length = 0;
+    while length <= ADMIN_BODY_BYTES_MAX
+        && let Some(frame) = poll_fn(|context| body.poll_frame(context)).await
+    {
+        length += frame?.data_ref().map_or(0, Bytes::len);
+    }
+    Ok(length)
 }
 
 /// True if a browser sent the request for a page. Any page that a user opens can send requests to

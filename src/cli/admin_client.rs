@@ -1,15 +1,16 @@
 //! A client of the admin interface of a running Baton: one request over HTTP/1.1, one whole reply.
 
-use bytes::Bytes;
-use http::header::HOST;
-use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use bytes::{Bytes, BytesMut};
+use http::{Method, StatusCode};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::proxy::addresses;
-use crate::proxy::limits::{COMMAND_ANSWER_BYTES_MAX, COMMAND_TIMEOUT};
+use crate::proxy::limits::{
+    COMMAND_ANSWER_BYTES_MAX, COMMAND_TIMEOUT, HTTP1_READ_BYTES_MAX, RESPONSE_FIELDS_MAX,
+    RESPONSE_HEAD_BYTES_MAX,
+};
 use crate::proxy::seams;
+use crate::wire::http1::{self, Decoder, EndOfInput, Event, Expected, HeadLimits, Role};
 
 /// The default address of the admin interface. `baton run` has none without `--admin`.
 pub const DEFAULT_ADMIN: &str = "127.0.0.1:9901";
@@ -76,23 +77,42 @@ pub async fn ask(
 
 async fn exchange(
     address: &AdminAddress,
-    tcp: seams::NetworkStream,
+    mut tcp: seams::NetworkStream,
     method: Method,
     target: &str,
 ) -> Result<(StatusCode, Bytes), String> {
     let failed = |error: &dyn std::fmt::Display| format!("no answer from {address}: {error}");
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(tcp)).await.map_err(|error| failed(&error))?;
-    let _connection = seams::spawn_bound(async {
-        // If the connection fails, the exchange fails too and reports the error.
-        let _ = connection.await;
-    });
-    let request = Request::builder().method(method).uri(target).header(HOST, address.to_string());
-    let request = request.body(Empty::<Bytes>::new()).map_err(|error| failed(&error))?;
-    let response = sender.send_request(request).await.map_err(|error| failed(&error))?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), COMMAND_ANSWER_BYTES_MAX).collect().await;
-    Ok((status, body.map_err(|error| failed(&error))?.to_bytes()))
+    let host = address.to_string();
+    let fields: [(&[u8], &[u8]); 2] = [(b"host", host.as_bytes()), (b"connection", b"close")];
+    let mut request = BytesMut::new();
+    let method = method.as_str().as_bytes();
+    http1::request_head(&mut request, method, target.as_bytes(), fields.into_iter());
+    tcp.write_all(&request).await.map_err(|error| failed(&error))?;
+    let limits = HeadLimits { bytes: RESPONSE_HEAD_BYTES_MAX, fields: RESPONSE_FIELDS_MAX };
+    let mut decoder = Decoder::new(Role::Client, limits);
+    decoder.expect(Expected::Other);
+    let (mut status, mut body) = (0, BytesMut::new());
+    loop {
+        match decoder.next_event().map_err(|violation| failed(&violation))? {
+            Some(Event::Data(data)) if body.len() + data.len() > COMMAND_ANSWER_BYTES_MAX => {
+                return Err(failed(&"the reply is too long"));
+            }
+            Some(Event::Data(data)) => body.extend_from_slice(&data),
+            Some(Event::End) => break,
+            Some(Event::Head) => status = decoder.head().status(),
+            Some(Event::Interim | Event::Trailers) => {}
+            None => {
+                let buffer = decoder.buffer();
+                buffer.reserve(HTTP1_READ_BYTES_MAX);
+                let read = tcp.read_buf(buffer).await.map_err(|error| failed(&error))?;
+                if read == 0 && decoder.end_of_input() != EndOfInput::EndsContent {
+                    return Err(failed(&"the connection was closed"));
+                }
+            }
+        }
+    }
+    let status = StatusCode::from_u16(status).map_err(|error| failed(&error))?;
+    Ok((status, body.freeze()))
 }
 
 #[cfg(test)]

@@ -55,7 +55,13 @@ pub fn refused(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
     response
 }
 
-/// Returns the response to a request that no route matches (RFC 9209, 2.3.2).
+/// Marks the response to a request that is no HTTP (RFC 9209, 2.3.16).
+pub fn note_error(response: &mut Response<Full<Bytes>>) {
+    let error = HeaderValue::from_static("baton; error=http_request_error");
+    response.headers_mut().insert(PROXY_STATUS, error);
+}
+
+/// Returns the response to a request that no route matches (RFC 9209, 2.3.3).
 pub fn unrouted() -> Response<Full<Bytes>> {
     let unrouted = HeaderValue::from_static(
         "baton; error=destination_not_found; details=\"no route for this host and path\"",

@@ -185,8 +185,6 @@ pub fn downstream_response(head: &mut response::Parts, client: Version) {
     }
     add_via(&mut head.headers, received);
     head.version = client;
-    // hyper's notes about the backend's connection do not apply to the client's.
-    head.extensions.clear();
 }
 
 /// True if a response never has content, whatever its head says (RFC 9110, 6.4.1).
@@ -201,13 +199,21 @@ pub fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// True if the connection closes after an HTTP/1 response (RFC 9112, 9.3).
+/// True if the connection closes after an HTTP/1 message with these fields (RFC 9112, 9.3).
 #[must_use]
-pub fn closes_connection(head: &response::Parts) -> bool {
+pub fn closes_connection(fields: &HeaderMap, version: Version) -> bool {
     let has = |option: &[u8]| {
-        list_members(&head.headers, CONNECTION).any(|member| member.eq_ignore_ascii_case(option))
+        list_members(fields, CONNECTION).any(|member| member.eq_ignore_ascii_case(option))
     };
-    has(b"close") || (head.version == Version::HTTP_10 && !has(b"keep-alive"))
+    has(b"close") || (version == Version::HTTP_10 && !has(b"keep-alive"))
+}
+
+/// True if the client may wait for 100 (Continue) before it sends the body (RFC 9110, 10.1.1). A
+/// client that speaks HTTP/1.0 does not.
+#[must_use]
+pub fn expects_continue(head: &request::Parts) -> bool {
+    let expects = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    head.version != Version::HTTP_10 && head.headers.get(EXPECT).is_some_and(expects)
 }
 
 /// Returns the target of a request without its authority. The path of a target in absolute form may

@@ -1,7 +1,9 @@
 //! Heads between the wire and the types of `http`.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, response};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, request, response,
+};
 
 use crate::wire::http1::{Head, Version as WireVersion};
 
@@ -20,6 +22,20 @@ pub fn map(head: &Head) -> HeaderMap {
     fields
 }
 
+/// The head of a request that was read; `None` if its target is none that `http` can hold.
+///
+/// # Panics
+/// If it is a response. The decoder accepts only methods that `http` accepts.
+#[must_use]
+pub fn request(head: &Head) -> Option<request::Parts> {
+    let (mut parts, ()) = http::Request::new(()).into_parts();
+    parts.uri = Uri::from_maybe_shared(head.target()).ok()?;
+    parts.method = Method::from_bytes(head.method()).expect("the decoder accepts only tokens");
+    parts.version = version(head);
+    parts.headers = map(head);
+    Some(parts)
+}
+
 /// The head of a response that was read.
 ///
 /// # Panics
@@ -28,12 +44,16 @@ pub fn map(head: &Head) -> HeaderMap {
 pub fn response(head: &Head) -> response::Parts {
     let (mut parts, ()) = http::Response::new(()).into_parts();
     parts.status = StatusCode::from_u16(head.status()).expect("100 to 999");
-    parts.version = match head.version() {
-        WireVersion::Http10 => Version::HTTP_10,
-        WireVersion::Http11 => Version::HTTP_11,
-    };
+    parts.version = version(head);
     parts.headers = map(head);
     parts
+}
+
+fn version(head: &Head) -> Version {
+    match head.version() {
+        WireVersion::Http10 => Version::HTTP_10,
+        WireVersion::Http11 => Version::HTTP_11,
+    }
 }
 
 /// The fields of a map, to be written.

@@ -64,6 +64,11 @@ pub const BACKEND_SEND_BUFFER_BYTES: usize = 128 * 1024;
 pub const DATA_FRAMES_AT_ONCE: usize = 256;
 /// Streams reset by Baton, per connection to a backend, whose late frames are still expected.
 pub const RESET_STREAMS_MAX: usize = 4096;
+/// The same for a connection of a client. Late frames of a stream that is no longer remembered end
+/// the connection.
+pub const CLIENT_RESET_STREAMS_MAX: usize = 1024;
+/// Time for which a stream of a client that Baton has reset is remembered.
+pub const RESET_STREAM_TIME: Duration = Duration::from_secs(60);
 /// Streams of one connection that may end because of an error of the peer. The budget
 /// [`provoked_resets`](super::client_limits::FrameBudgets::provoked_resets), which applies to a
 /// window of time, is meant to be exceeded first; this limit bounds the resets that wait to be
@@ -79,18 +84,16 @@ pub const FRAME_PAYLOAD_KEPT_BYTES: usize = 40;
 pub const RESPONSE_HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// Field lines of a response head. A head with more is malformed.
 pub const RESPONSE_FIELDS_MAX: usize = 128;
-/// Bytes of a body read ahead of its consumer over HTTP/1.1, and of a response kept for a client
-/// that does not read.
-pub const HTTP1_BUFFER_BYTES: usize = 128 * 1024;
-const _: () = assert!(HTTP1_BUFFER_BYTES >= RESPONSE_HEAD_BYTES_MAX as usize);
-
-/// Bytes that one read of a backend's HTTP/1.1 connection takes at first. Reads of a response that
-/// fills them become larger.
+/// Bytes that one read of an HTTP/1.1 connection takes at first. Reads of a message that fills them
+/// become larger. Also the bytes of a request body that are read before anyone asks for it.
 pub const HTTP1_READ_BYTES: usize = 8 * 1024;
 /// Bytes that one read takes at most.
 pub const HTTP1_READ_BYTES_MAX: usize = 64 * 1024;
 const _: () = assert!(HTTP1_READ_BYTES <= HTTP1_READ_BYTES_MAX);
-/// Bytes of a request body that wait to be written before no more is taken from the client.
+/// Bytes of a request body that were received and wait for who reads it, before no more is read.
+pub const HTTP1_UNREAD_BYTES: usize = 64 * 1024;
+/// Bytes that wait to be written to an HTTP/1.1 connection before no more is taken from the other
+/// side.
 pub const HTTP1_UNSENT_BYTES: usize = 64 * 1024;
 /// Pieces that one write takes.
 pub const HTTP1_SLICES_MAX: usize = 16;
@@ -218,7 +221,7 @@ pub const ADMIN_CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time to finish a request head, and the same again to finish its body.
 pub const ADMIN_READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a request head.
-pub const ADMIN_HEAD_BYTES_MAX: usize = 16 * 1024;
+pub const ADMIN_HEAD_BYTES_MAX: u32 = 16 * 1024;
 /// Field lines of a request head.
 pub const ADMIN_FIELDS_MAX: usize = 64;
 /// Bytes of a request body, which is read and ignored.

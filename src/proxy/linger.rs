@@ -2,10 +2,11 @@
 //! are read and discarded. Otherwise the system would reset the connection, and the peer might lose
 //! what was sent last.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use super::limits::{UNREAD_BYTES_MAX, UNREAD_PIECE_BYTES};
 use super::seams::{self, Point};
@@ -40,6 +41,16 @@ impl Unread {
             self.small = seams::buggify(Point::SmallBuffer);
         }
         Poll::Ready(())
+    }
+}
+
+/// Closes a connection: says that nothing more is sent, then discards what the peer still sends.
+/// The caller has a deadline.
+pub async fn close(io: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+    // The peer may have left.
+    if io.shutdown().await.is_ok() {
+        let mut unread = Unread::default();
+        poll_fn(|context| unread.poll_discard(io, context)).await;
     }
 }
 

@@ -9,10 +9,11 @@
 //! | [`clusters`], [`route`] | a worker's clusters, and routing of requests to them |
 //! | [`driver`] | owns a pool: one for each cluster of each worker |
 //! | [`downstream`] | client connections |
+//! | [`http1_server`] | one client over HTTP/1.1: requests, and the responses of a service |
 //! | [`relay`], [`relay_body`], [`replay_body`], [`upload`], [`coalesce`], [`progress`] | one request |
+//! | [`request_body`], [`http2_body`] | content, as a connection delivers it |
 //! | [`upstream`], [`dial`], [`addresses`] | backend connections |
 //! | [`http2_wire`] | the HTTP/2 wire: reads, counts and merges frames |
-//! | [`message_guard`] | strict checks of HTTP/1.1 messages |
 //! | [`drain`] | the order to drain, within a worker |
 //! | [`linger`] | the lingering close of a client's connection |
 //! | [`client_limits`] | limits of clients |
@@ -48,6 +49,8 @@ pub mod error_response;
 pub mod headers;
 pub mod heads;
 pub mod health_check;
+pub mod http1_server;
+pub mod http2_body;
 pub mod http2_wire;
 mod json;
 pub mod limits;
@@ -59,7 +62,6 @@ pub mod line_writer;
 pub mod linger;
 pub mod log;
 pub mod memory;
-pub mod message_guard;
 pub mod metrics;
 pub mod operator;
 pub mod progress;
@@ -67,6 +69,7 @@ pub mod relay;
 pub mod relay_body;
 pub mod reload;
 pub mod replay_body;
+pub mod request_body;
 pub mod route;
 pub mod run;
 pub mod seams;

@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::uri::Authority;
 use http::{Method, Request, Response, StatusCode, request};
+use http_body::Body as _;
 use http_body_util::Full;
-use hyper::body::{Body as _, Incoming};
 
 use super::access_log::{AccessRecord, Arrival, AttemptRecord, EndedBy, Unrouted};
 use super::backend_url::Scheme;
@@ -24,6 +24,7 @@ use super::headers::{self, ClientFacts};
 use super::limits::RESPONSE_FIELDS_MAX;
 use super::relay_body::{RelayBody, UpstreamBody};
 use super::replay_body::{ReplayBody, Upload};
+use super::request_body::RequestBody;
 use super::seams::{self, Task};
 use super::telemetry::Telemetry;
 use super::upload;
@@ -181,7 +182,11 @@ pub fn answered(response: Response<RelayBody>) -> Relaying {
 }
 
 /// Serves one request of a client.
-pub fn serve(clusters: &Clusters, arrival: &Rc<Arrival>, request: Request<Incoming>) -> Relaying {
+pub fn serve(
+    clusters: &Clusters,
+    arrival: &Rc<Arrival>,
+    request: Request<RequestBody>,
+) -> Relaying {
     let (mut parts, incoming) = request.into_parts();
     let telemetry = clusters.telemetry();
     let mut record = Box::new(AccessRecord::new(&parts, arrival, telemetry.now()));
@@ -201,14 +206,13 @@ pub fn serve(clusters: &Clusters, arrival: &Rc<Arrival>, request: Request<Incomi
     };
     record.cluster = Some(Rc::clone(driver.cluster()));
     let limit = driver.config(|config| config.retry.replay_buffer_bytes);
-    let multiplexed = parts.version == http::Version::HTTP_2;
     let head = Rc::new(RequestHead {
         idempotent: headers::is_idempotent(&parts.method),
         has_body: !incoming.is_end_stream(),
         parts,
         authority,
         arrival: Rc::clone(arrival),
-        body: Rc::new(RefCell::new(ReplayBody::new(incoming, limit, multiplexed))),
+        body: Rc::new(RefCell::new(ReplayBody::new(incoming, limit))),
     });
     let (sender, orders) = channel();
     match driver.arrive(Rc::clone(&head), sender) {
@@ -228,8 +232,7 @@ pub fn serve(clusters: &Clusters, arrival: &Rc<Arrival>, request: Request<Incomi
 }
 
 /// Logs and counts a request whose client was gone before the request was served.
-pub fn unserved(clusters: &Clusters, arrival: &Rc<Arrival>, request: Request<Incoming>) {
-    let (mut parts, _) = request.into_parts();
+pub fn unserved(clusters: &Clusters, arrival: &Rc<Arrival>, mut parts: request::Parts) {
     let telemetry = clusters.telemetry();
     let mut record = AccessRecord::new(&parts, arrival, telemetry.now());
     record.trace = Some(telemetry.adopt_trace(&mut parts.headers));

@@ -15,6 +15,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
 use super::headers;
+use super::http2_body::Http2Body;
 use super::limits::RESPONSE_FINISH_TIMEOUT;
 use super::progress::Progress;
 use super::relay::RelayedRequest;
@@ -37,15 +38,13 @@ impl Error for CutShort {}
 
 /// A response body as the backend's connection delivers it.
 pub enum UpstreamBody {
-    /// Over HTTP/2: data, then trailers.
+    /// Over HTTP/2.
     Http2 {
-        /// The incoming data.
-        body: RecvStream,
+        /// The content.
+        body: Http2Body,
         /// Kept so that the stream is reset by the pool's order, with the right code, and not by
         /// dropping this half.
         _request: Rc<RefCell<SendStream<Bytes>>>,
-        /// True once all data arrived; trailers may follow.
-        data_done: bool,
     },
     /// Over HTTP/1.1.
     Http1(Http1Body),
@@ -56,12 +55,15 @@ type Polled = Poll<Option<Result<Frame<Bytes>, StreamFailure>>>;
 impl UpstreamBody {
     /// A response body over HTTP/2.
     pub fn http2(body: RecvStream, request: Rc<RefCell<SendStream<Bytes>>>) -> Self {
-        Self::Http2 { body, _request: request, data_done: false }
+        Self::Http2 { body: Http2Body::new(body), _request: request }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Polled {
         let mut polled = match self {
-            Self::Http2 { body, data_done, .. } => poll_http2(body, data_done, context),
+            // RFC 9113, 8.1: NO_ERROR after a complete response only ends the upload.
+            Self::Http2 { body, .. } => {
+                body.poll_frame(context).map_err(|error| upstream::http2_failure(&error))
+            }
             Self::Http1(body) => body.poll(context),
         };
         if let Poll::Ready(Some(Ok(frame))) = &mut polled
@@ -78,31 +80,6 @@ impl UpstreamBody {
             Self::Http1(body) => body.is_complete(),
         }
     }
-}
-
-fn poll_http2(body: &mut RecvStream, data_done: &mut bool, context: &mut Context<'_>) -> Polled {
-    while !*data_done {
-        match body.poll_data(context) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(None) => *data_done = true,
-            Poll::Ready(Some(Err(error))) => {
-                // RFC 9113, 8.1: NO_ERROR after a complete response only ends the upload.
-                return Poll::Ready(Some(Err(upstream::http2_failure(&error))));
-            }
-            Poll::Ready(Some(Ok(data))) => {
-                // The client's side polled for the data: release its flow-control window.
-                let _ = body.flow_control().release_capacity(data.len());
-                if !data.is_empty() {
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-            }
-        }
-    }
-    body.poll_trailers(context).map(|trailers| match trailers {
-        Ok(None) => None,
-        Ok(Some(trailers)) => Some(Ok(Frame::trailers(trailers))),
-        Err(error) => Some(Err(upstream::http2_failure(&error))),
-    })
 }
 
 struct Relayed {
@@ -131,7 +108,7 @@ impl Relayed {
                 self.live.record.backend_response_bytes += length;
                 self.remaining = self.remaining.map(|remaining| remaining.saturating_sub(length));
                 self.tell_progress(length);
-                // Trailers end a message, and hyper does not poll a body after them.
+                // Trailers end a message, and no body is polled after them.
                 if frame.is_trailers() || self.body.is_end_stream() {
                     self.tell_end();
                 }
@@ -276,8 +253,8 @@ impl Body for RelayBody {
 
 impl Drop for RelayBody {
     fn drop(&mut self) {
-        // hyper drops a body as soon as its declared length is written (at once if that is 0, as
-        // for HEAD), possibly before the backend has ended the stream.
+        // A body is dropped as soon as its declared length is written (at once if that is 0, as for
+        // HEAD), possibly before the backend has ended the stream.
         if let Source::Upstream(relayed) = std::mem::replace(&mut self.0, Source::Over)
             && relayed.remaining == Some(0)
             && !relayed.is_over()

@@ -1,18 +1,18 @@
 //! A request body that can be sent again from its first byte while it fits the replay buffer.
 
 use std::cell::RefCell;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::{Body as _, Frame};
-use hyper::body::Incoming;
+use http_body::Frame;
 
 use super::driver::Driver;
 use super::headers;
+use super::http1_server::Broken;
 use super::progress::Progress;
+use super::request_body::RequestBody;
 use crate::pool::{Input, Instant, RequestId, StreamToken};
 
 enum Kept {
@@ -30,7 +30,7 @@ enum Replay {
 
 /// The client's request body, and what was kept of it for another attempt.
 pub struct ReplayBody {
-    incoming: Incoming,
+    incoming: RequestBody,
     /// True if it ended before it was complete.
     is_broken: bool,
     kept: Vec<Kept>,
@@ -46,13 +46,11 @@ pub struct ReplayBody {
     sent_at: Option<Instant>,
     /// The attempt that reads the body; uploads of earlier attempts get nothing more.
     reader: Option<StreamToken>,
-    /// True if the client speaks HTTP/2.
-    multiplexed: bool,
 }
 
 impl ReplayBody {
-    /// Keeps up to `limit` bytes for replay. `multiplexed` is true if the body arrives over HTTP/2.
-    pub fn new(incoming: Incoming, limit: usize, multiplexed: bool) -> Self {
+    /// Keeps up to `limit` bytes for replay.
+    pub fn new(incoming: RequestBody, limit: usize) -> Self {
         Self {
             incoming,
             is_broken: false,
@@ -64,14 +62,7 @@ impl ReplayBody {
             sent: 0,
             sent_at: None,
             reader: None,
-            multiplexed,
         }
-    }
-
-    /// True if the end of the data is not that of the body: hyper reports it also for a stream that
-    /// the client reset with NO_ERROR, which leaves the request incomplete.
-    fn is_reset(&self) -> bool {
-        self.multiplexed && !self.incoming.is_end_stream()
     }
 
     /// Sets the request to report under.
@@ -143,8 +134,7 @@ impl Upload {
     }
 
     /// Polls for the next frame, kept or new. A body that breaks off cancels its request at once,
-    /// and then it is never ready again: `hyper` tells an error only once and the end after it, so
-    /// that a further attempt would take what was kept for the whole body.
+    /// and then it is never ready again: no attempt may take what was kept for the whole body.
     pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
         let mut body = self.body.borrow_mut();
         if body.reader != Some(self.stream) {
@@ -163,15 +153,15 @@ impl Upload {
         if body.is_broken {
             return Poll::Pending;
         }
-        let frame = match ready!(Pin::new(&mut body.incoming).poll_frame(context)) {
+        let frame = match ready!(body.incoming.poll_frame(context)) {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
                     headers::filter_trailers(trailers);
                 }
                 frame
             }
-            None if !body.is_reset() => return Poll::Ready(None),
-            None | Some(Err(_)) => {
+            None => return Poll::Ready(None),
+            Some(Err(Broken)) => {
                 body.is_broken = true;
                 drop(body);
                 self.client_failed();

@@ -30,10 +30,9 @@ use simulated as system;
 use sockets as system;
 
 pub use system::{
-    DrivenPool, LIBRARY_DATES, Listener, ListeningSocket, NetworkStream, Signals, WorkerThread,
-    accept, adopt, buggify, certificate_clock, check_unused, close_listener, connect,
-    crypto_provider, drive, entropy, file_stamp, listen, name_next, read_file, resolve,
-    start_worker, wall_clock,
+    DrivenPool, Listener, ListeningSocket, NetworkStream, Signals, WorkerThread, accept, adopt,
+    buggify, certificate_clock, check_unused, close_listener, connect, crypto_provider, drive,
+    entropy, file_stamp, listen, name_next, read_file, resolve, start_worker, wall_clock,
 };
 
 use crate::pool::Instant;

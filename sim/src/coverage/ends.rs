@@ -79,7 +79,6 @@ impl fmt::Display for Ending {
 type Reason = (&'static str, Expected);
 
 const OBEDIENT: Expected = Expected::Never("the clients of plans keep to the protocol and limits");
-const LATE_TRAILERS: Expected = ByFault("trailers-behind-a-reset");
 const LATE_STREAM: Expected = ByFault("stream-behind-a-goaway");
 
 /// The reasons of answers that the proxy makes itself, and of client connections that it closes.
@@ -108,7 +107,7 @@ pub(super) const REASONS: [Reason; 35] = [
     ("malformed_head", OBEDIENT),
     ("malformed_framing", OBEDIENT),
     ("malformed_body", Always),
-    ("malformed_frames", LATE_TRAILERS),
+    ("malformed_frames", OBEDIENT),
     ("reset_flood", OBEDIENT),
     ("provoked_reset_flood", OBEDIENT),
     ("refused_head_flood", OBEDIENT),
@@ -200,8 +199,7 @@ impl CodeUse {
             (Side::Backend, false, true) => &["NO_ERROR", "INTERNAL_ERROR", "ENHANCE_YOUR_CALM"],
             (Side::Backend, true, false) => &["NO_ERROR", "CANCEL"],
             (Side::Client, false, false) => &["NO_ERROR", "INTERNAL_ERROR", "CANCEL"],
-            // `h2` forgets the streams that it has reset after a second.
-            (Side::Client, true, false) => &["NO_ERROR", "INTERNAL_ERROR", "STREAM_CLOSED"],
+            (Side::Client, true, false) => &["NO_ERROR", "INTERNAL_ERROR"],
             (Side::Client, true, true) => &["NO_ERROR", "SETTINGS_TIMEOUT", "ENHANCE_YOUR_CALM"],
             // `h2` answers so a GOAWAY that names a later stream than the one before it.
             (Side::Backend, true, true) => &["NO_ERROR", "PROTOCOL_ERROR"],
@@ -215,7 +213,6 @@ impl CodeUse {
             return Always;
         }
         match (self.side, self.written, self.go_away, name) {
-            (Side::Client, true, true, "PROTOCOL_ERROR") => LATE_TRAILERS,
             (Side::Backend, false, true, "PROTOCOL_ERROR") => LATE_STREAM,
             (_, true, ..) => Expected::Never("no peer of a plan breaks a rule that is answered so"),
             (_, false, ..) => Expected::Never("no peer of a plan sends it"),

@@ -9,13 +9,11 @@ use super::{Reached, Resource};
 
 /// The callers that may read the simulated clock or draw simulated entropy: how the names of their
 /// functions begin.
-const ALLOWED: [(Resource, &str); 9] = [
+const ALLOWED: [(Resource, &str); 8] = [
     // The timestamps of log lines: this library has no other way to format a time.
     (Resource::Clock, "tracing_subscriber::fmt::time::"),
     // The time after which h2 forgets a stream that was reset.
     (Resource::Clock, "h2::proto::streams::"),
-    // The field `date`.
-    (Resource::Clock, "hyper::common::date::"),
     // The start of a paused clock, and how long the runtime was busy.
     (Resource::Clock, "tokio::time::clock::"),
     (Resource::Clock, "tokio::runtime::metrics::"),

@@ -143,7 +143,7 @@ pub(crate) fn left() -> Option<Violation> {
 mod tests {
     use baton::proxy::limits::{
         BACKEND_FRAME_BYTES_MAX, BACKEND_SEND_BUFFER_BYTES, CLIENT_SEND_BUFFER_BYTES,
-        HTTP1_BUFFER_BYTES, STREAM_WINDOW_BYTES,
+        HTTP1_READ_BYTES_MAX, HTTP1_UNREAD_BYTES, HTTP1_UNSENT_BYTES, STREAM_WINDOW_BYTES,
     };
 
     use super::*;
@@ -152,7 +152,10 @@ mod tests {
     #[test]
     fn the_table_is_that_of_the_limits() {
         let [frame, window] = [BACKEND_FRAME_BYTES_MAX, STREAM_WINDOW_BYTES].map(u64::from);
-        let sizes = [HTTP1_BUFFER_BYTES, CLIENT_SEND_BUFFER_BYTES, BACKEND_SEND_BUFFER_BYTES];
+        // Over HTTP/1.1 one read is added to what is there, and to what is not yet written.
+        assert_eq!(HTTP1_UNREAD_BYTES, HTTP1_UNSENT_BYTES);
+        let buffer = HTTP1_UNREAD_BYTES + HTTP1_READ_BYTES_MAX;
+        let sizes = [buffer, CLIENT_SEND_BUFFER_BYTES, BACKEND_SEND_BUFFER_BYTES];
         let [buffer, answer, body] = sizes.map(|size| size as u64);
         assert_eq!(2 * frame, CONNECTION);
         assert_eq!((window + answer, 2 * buffer), (FOR_CLIENT, FOR_CLIENT));

@@ -1,24 +1,24 @@
 //! One client's connection, for either protocol: its addresses, its deadlines and its requests.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::Incoming;
+use http_body_util::Full;
 
-use super::deadlines::{Tracked, Watch};
+use super::deadlines::{InFlight, Tracked, Watch};
 use super::{Downstream, refusal};
 use crate::pool::Instant;
 use crate::proxy::access_log::Arrival;
 use crate::proxy::client_limits::ClientLimit;
 use crate::proxy::http2_wire::Flood;
 use crate::proxy::relay::{self, Relaying};
-
-/// A response to come.
-pub(super) type Answering = Pin<Box<dyn Future<Output = Result<Response<Tracked>, Infallible>>>>;
+use crate::proxy::relay_body::RelayBody;
+use crate::proxy::request_body::RequestBody;
 
 /// One client's connection.
 #[derive(Clone)]
@@ -38,23 +38,22 @@ impl Client {
         Self { downstream, arrival, accepted, watch }
     }
 
-    /// Answers a request. Does nothing until the future is polled. `hyper` creates the future when
-    /// it has read the head, and then may find that the client is gone. Before it polls the future,
-    /// it also reads from the body; if the whole body has arrived by then, the connection can be
-    /// kept even if the request is refused.
-    pub(super) fn answer(&self, request: Request<Incoming>) -> Answering {
+    /// Answers a request.
+    pub(super) fn answer(&self, request: Request<RequestBody>) -> Answering {
         let in_flight = self.watch.enter();
         let downstream = Rc::clone(&self.downstream);
-        let unserved = Unserved { client: self.clone(), request: Some(request) };
-        Box::pin(async move {
-            let mut response = unserved.begin().await;
-            downstream.clusters.telemetry().dates().add(response.headers_mut());
-            Ok(response.map(|body| Tracked::new(body, in_flight)))
-        })
+        Answering { relaying: self.begin(request), in_flight: Some(in_flight), downstream }
+    }
+
+    /// A response of Baton's own to what is no request.
+    pub(super) fn own_response(&self, response: Response<Full<Bytes>>) -> Response<Tracked> {
+        let mut response = response.map(RelayBody::local);
+        self.downstream.clusters.telemetry().dates().add(response.headers_mut());
+        response.map(|body| Tracked::new(body, self.watch.enter()))
     }
 
     /// Starts to serve a request, or refuses it if it has too many fields.
-    fn begin(&self, request: Request<Incoming>) -> Relaying {
+    fn begin(&self, request: Request<RequestBody>) -> Relaying {
         let limits = &self.downstream.limits;
         if request.headers().len() > limits.head_fields {
             let (parts, _) = request.into_parts();
@@ -78,8 +77,7 @@ impl Client {
         self.downstream.draining.is_ordered()
     }
 
-    /// Logs and counts a refused request that `hyper` did not hand over. `status` is 0 if no
-    /// response was sent.
+    /// Logs and counts a request whose head was refused. `status` is 0 if no response was sent.
     pub(super) fn refused(&self, limit: ClientLimit, status: u16, details: &str) {
         self.note_refused(limit, status, details);
         self.downstream.clusters.telemetry().unseen(&self.arrival, status, limit.name());
@@ -119,25 +117,20 @@ impl Client {
     }
 }
 
-/// A request that `hyper` has read and not yet asked to answer. If `hyper` drops it because the
-/// client is gone, it has a line in the access log like any other that was cancelled.
-struct Unserved {
-    client: Client,
-    request: Option<Request<Incoming>>,
+/// A response to come. The request is in flight until the body of the response is dropped.
+pub(super) struct Answering {
+    relaying: Relaying,
+    in_flight: Option<InFlight>,
+    downstream: Rc<Downstream>,
 }
 
-impl Unserved {
-    fn begin(mut self) -> Relaying {
-        let request = self.request.take().expect("it begins once");
-        self.client.begin(request)
-    }
-}
+impl Future for Answering {
+    type Output = Response<Tracked>;
 
-impl Drop for Unserved {
-    fn drop(&mut self) {
-        if let Some(request) = self.request.take() {
-            let Client { downstream, arrival, .. } = &self.client;
-            relay::unserved(&downstream.clusters, arrival, request);
-        }
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response<Tracked>> {
+        let mut response = ready!(self.relaying.as_mut().poll(context));
+        self.downstream.clusters.telemetry().dates().add(response.headers_mut());
+        let in_flight = self.in_flight.take().expect("a future is ready once");
+        Poll::Ready(response.map(|body| Tracked::new(body, in_flight)))
     }
 }

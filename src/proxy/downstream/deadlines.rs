@@ -29,6 +29,10 @@ pub(super) enum Expired {
     WriteStall,
     /// The client has not closed the connection after GOAWAY.
     Closing,
+    /// Nothing was received from the client: a PING is due.
+    Silent,
+    /// The client has not answered a PING.
+    Unanswered,
 }
 
 /// The state that a connection's deadlines depend on, in times of the worker's clock.
@@ -40,6 +44,10 @@ pub(super) struct Watch {
     idle_since: Cell<Instant>,
     write_blocked_since: Cell<Option<Instant>>,
     closing_since: Cell<Option<Instant>>,
+    /// When anything was last received over HTTP/2; `None` before that.
+    received_at: Cell<Option<Instant>>,
+    /// When the PING was sent that is not yet answered.
+    pinged_at: Cell<Option<Instant>>,
 }
 
 impl Watch {
@@ -51,6 +59,8 @@ impl Watch {
             idle_since: Cell::new(clock.now()),
             write_blocked_since: Cell::new(None),
             closing_since: Cell::new(None),
+            received_at: Cell::new(None),
+            pinged_at: Cell::new(None),
         })
     }
 
@@ -72,7 +82,7 @@ impl Watch {
     }
 
     /// Returns when the connection became idle; `None` if a request is in flight or a write is
-    /// blocked. hyper drops a response body before its last bytes are written.
+    /// blocked: a response body is dropped before its last bytes are written.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         let idle = !self.is_busy() && self.write_blocked_since.get().is_none();
         idle.then(|| self.idle_since.get())
@@ -88,6 +98,17 @@ impl Watch {
     /// Stops the deadline of `close_soon`: a request is still in flight.
     pub(super) fn stay(&self) {
         self.closing_since.set(None);
+    }
+
+    /// Records that something was received over HTTP/2: the client is alive.
+    pub(super) fn note_received(&self) {
+        self.received_at.set(Some(self.clock.now()));
+        self.pinged_at.set(None);
+    }
+
+    /// Records that a PING was sent to a silent client.
+    pub(super) fn note_pinged(&self) {
+        self.pinged_at.set(Some(self.clock.now()));
     }
 
     /// Records the result of a write or flush: blocked or not.
@@ -119,6 +140,7 @@ impl Watch {
             let now = self.clock.now();
             let mut wait = Duration::MAX;
             let closing = self.closing_since.get();
+            let silent_since = self.received_at.get().filter(|_| self.pinged_at.get().is_none());
             if let Some(since) = closing {
                 let left = limits.lingering_close_timeout.saturating_sub(now.since(since));
                 if left.is_zero() {
@@ -131,6 +153,8 @@ impl Watch {
                 (Expired::Head, head_since(), limits.head_timeout),
                 (Expired::Idle, idle_since(), idle_timeout),
                 (Expired::Parked, parkable_since(), PARK_AFTER),
+                (Expired::Silent, silent_since, limits.keepalive_interval),
+                (Expired::Unanswered, self.pinged_at.get(), limits.keepalive_timeout),
             ] {
                 if closing.is_some() && what != Expired::WriteStall {
                     continue;

@@ -1,30 +1,56 @@
-//! Serves a client over HTTP/1.1: `hyper` behind a [`Guarded`] socket, with deadlines.
+//! Serves a client over HTTP/1.1, with deadlines.
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::Pin;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use http::{Request, Response, request};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-use super::client::Client;
+use super::client::{Answering, Client};
 use super::client_io::ClientIo;
-use super::deadlines::Expired;
+use super::deadlines::{Expired, Tracked};
 use super::refusal;
 use super::waits::{Waited, Waits};
 use crate::pool::Instant;
 use crate::proxy::client_limits::ClientLimit;
-use crate::proxy::limits::HTTP1_BUFFER_BYTES;
-use crate::proxy::linger::Unread;
-use crate::proxy::message_guard::{GuardFacts, Guarded};
-use crate::proxy::seams;
-use crate::wire::http1::HeadLimits;
+use crate::proxy::http1_server::{Ended, Facts, Http1RequestBody, Server, Service};
+use crate::proxy::request_body::RequestBody;
+use crate::proxy::{linger, relay, seams};
+use crate::wire::http1::{HeadLimits, Violation};
 
 /// The response to a head that took too long (RFC 9110, 15.5.9), without its date.
 const TIMED_OUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n\
     content-length: 0\r\nproxy-status: baton; error=http_request_error\r\ndate: ";
+
+impl Service for Client {
+    type Body = Tracked;
+    type Answer = Answering;
+
+    fn answer(&self, request: Request<Option<Http1RequestBody>>) -> Answering {
+        Self::answer(self, request.map(RequestBody::http1))
+    }
+
+    fn unserved(&self, head: request::Parts) {
+        relay::unserved(&self.downstream.clusters, &self.arrival, head);
+    }
+
+    fn refuse(&self, violation: Violation) -> Response<Tracked> {
+        let (limit, status) = refusal::of_violation(violation);
+        self.refused(limit, status, &violation.to_string());
+        self.own_response(refusal::of_head(status))
+    }
+
+    fn body_refused(&self, violation: Violation) {
+        // The request has begun and gets its own access log line.
+        self.count(refusal::of_violation(violation).0);
+    }
+}
+
+/// The event that ended the service of a connection.
+enum Event {
+    Ended(Ended),
+    Expired(Expired),
+}
 
 /// Serves a client until its connection closes. Returns the connection if it is idle, to be
 /// parked.
@@ -36,103 +62,88 @@ where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let limits = &client.downstream.limits;
-    let head = HeadLimits { bytes: limits.head_bytes, fields: limits.head_fields };
-    let (mut io, facts) = Guarded::new(io, head, client.downstream.clock());
+    let limits = HeadLimits { bytes: limits.head_bytes, fields: limits.head_fields };
+    let mut server = Server::new(io, limits, client.downstream.clock(), client.clone());
     // An `async fn` would reserve space for its arguments twice.
     async move {
-        let expired = serve_while_busy(&client, &facts, &mut io).await;
-        if expired == Some(Expired::Parked) {
-            return Some((client, io.into_inner()));
+        match serve_while_busy(&client, &mut server).await {
+            Event::Expired(Expired::Parked) => return Some((client, server.into_io())),
+            Event::Ended(Ended::CutShort) => {}
+            event => {
+                // The socket is closed afterwards, also if the deadline passes.
+                let ending = end(&client, &event, &mut server);
+                let timeout = client.downstream.limits.lingering_close_timeout;
+                let _ = seams::timeout(timeout, ending).await;
+            }
         }
-        // The socket is closed afterwards, also if the deadline passes.
-        let ending = end(&client, &facts, expired, &mut io);
-        let _ = seams::timeout(client.downstream.limits.lingering_close_timeout, ending).await;
         None
     }
 }
 
-/// Closes the connection: sends a 408 if a head took too long, and lingers after an error or within
-/// a request body, so that the client can read the response.
+/// Closes the connection: sends a 408 if a head took too long, and lingers within a request, so
+/// that the client can read the response.
 async fn end<Io>(
     client: &Client,
-    facts: &GuardFacts,
-    expired: Option<Expired>,
-    io: &mut Guarded<ClientIo<Io>>,
+    event: &Event,
+    server: &mut Server<ClientIo<Io>, Client>,
 ) -> io::Result<()>
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    match expired {
-        Some(Expired::Head) => {
+    let lingers = server.is_within_request();
+    let io = server.io();
+    match event {
+        Event::Expired(Expired::Head) => {
             client.refused(ClientLimit::HeadTimeout, 408, "head incomplete after the head timeout");
             let date = client.downstream.clusters.telemetry().dates().present();
             io.write_all(&[TIMED_OUT, date.as_bytes(), b"\r\n\r\n"].concat()).await?;
         }
-        Some(Expired::Idle) => client.count(ClientLimit::IdleTimeout),
-        Some(Expired::WriteStall) => {
+        Event::Expired(Expired::Idle) => client.count(ClientLimit::IdleTimeout),
+        Event::Expired(Expired::WriteStall) => {
             client.closed(ClientLimit::WriteStall, "the client does not read");
             return Ok(());
         }
-        // Neither happens here: HTTP/1.1 has no GOAWAY, and a parked connection stays open.
-        Some(Expired::Closing | Expired::Parked) | None => {}
+        Event::Ended(Ended::Left { within_head: true }) => client.left(),
+        Event::Ended(_) => {}
+        Event::Expired(expired) => unreachable!("not of HTTP/1.1: {expired:?}"),
     }
-    io.shutdown().await?;
-    // Within a message the client may still be sending.
-    if !facts.is_between_messages() {
-        let mut unread = Unread::default();
-        poll_fn(|context| unread.poll_discard(io, context)).await;
+    if lingers {
+        linger::close(io).await;
+        return Ok(());
     }
-    Ok(())
+    io.shutdown().await
 }
 
-/// Serves a client's requests until the connection closes or a deadline passes. Returns that
-/// deadline.
-async fn serve_while_busy<Io>(
-    client: &Client,
-    facts: &GuardFacts,
-    io: &mut Guarded<ClientIo<Io>>,
-) -> Option<Expired>
+/// Serves a client's requests until the connection ends or a deadline passes.
+async fn serve_while_busy<Io>(client: &Client, server: &mut Server<ClientIo<Io>, Client>) -> Event
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let limits = &client.downstream.limits;
-    let service = service_fn(|request| client.answer(request));
-    let mut drained = client.draining();
-    let mut builder = http1::Builder::new();
-    builder
-        .header_read_timeout(None)
-        // Only its own responses to malformed heads come without one.
-        .auto_date_header(seams::LIBRARY_DATES)
-        .max_headers(limits.head_fields)
-        .max_header_size(limits.head_bytes as usize)
-        .max_buf_size(HTTP1_BUFFER_BYTES.max(limits.head_bytes as usize))
-        .half_close(false)
-        .keep_alive(!drained);
-    let mut connection = builder.serve_connection(TokioIo::new(io), service);
+    let facts = server.facts();
+    let mut is_drained = client.draining();
+    if is_drained {
+        server.drain();
+    }
     loop {
-        let expired = expired(client, facts);
-        let mut waits = Waits::new(client.downstream.draining.clone(), drained, expired);
+        let expired = expired(client, &facts);
+        let mut waits = Waits::new(client.downstream.draining.clone(), is_drained, expired);
         let waited = tokio::select! {
             biased;
-            // It ends once everything is written; `poll_without_shutdown` would drop what is not.
-            served = &mut connection => {
-                report(client, facts, served);
-                return None;
-            }
+            ended = poll_fn(|context| server.poll(context)) => return Event::Ended(ended),
             waited = waits.next() => waited,
         };
         match waited {
             Waited::Drain => {
-                drained = true;
-                Pin::new(&mut connection).graceful_shutdown();
+                is_drained = true;
+                server.drain();
             }
-            Waited::Expired(expired) => return Some(expired),
+            Waited::Expired(expired) => return Event::Expired(expired),
         }
     }
 }
 
 /// Waits for a deadline of the connection.
-fn expired(client: &Client, facts: &GuardFacts) -> impl Future<Output = Expired> {
+fn expired(client: &Client, facts: &Facts) -> impl Future<Output = Expired> {
     let limits = &client.downstream.limits;
     client.watch.expired(
         limits,
@@ -143,48 +154,18 @@ fn expired(client: &Client, facts: &GuardFacts) -> impl Future<Output = Expired>
     )
 }
 
-/// Returns when the connection became parkable: every head was answered, no body is in flight, and
-/// no byte of a next request was read. Only then does `hyper` hold no state that matters.
-fn parkable_since(client: &Client, facts: &GuardFacts) -> Option<Instant> {
-    let answered = facts.heads_begun.get() == client.watch.served();
-    let ended = client.arrival.open_requests() == 0;
-    client.watch.idle_since().filter(|_| answered && ended && facts.is_between_messages())
+/// Returns when the connection became parkable: nothing of it is unfinished, and its last request
+/// has its line in the log.
+fn parkable_since(client: &Client, facts: &Facts) -> Option<Instant> {
+    let has_ended = client.arrival.open_requests() == 0;
+    client.watch.idle_since().filter(|_| has_ended && facts.is_quiet.get())
 }
 
 /// Returns when the head deadline started; `None` if it does not run. It does not run for the next
 /// head while a response is due.
-fn head_since(client: &Client, facts: &GuardFacts) -> Option<Instant> {
+fn head_since(client: &Client, facts: &Facts) -> Option<Instant> {
     let since = facts.head_open_since.get()?;
     let idle_since = client.watch.idle_since()?;
     let first = facts.heads_begun.get() <= 1;
     Some(if first { client.accepted } else { since.max(idle_since) })
-}
-
-/// Logs why a connection ended, unless it ended without an error.
-fn report(client: &Client, facts: &GuardFacts, served: hyper::Result<()>) {
-    if let Some(violation) = facts.violation.get() {
-        let (limit, status) = refusal::of_violation(violation);
-        match limit {
-            // The request has begun and gets its own access log line.
-            ClientLimit::MalformedBody => client.count(limit),
-            _ => client.refused(limit, status, &violation.to_string()),
-        }
-        return;
-    }
-    match served {
-        Ok(()) => {}
-        Err(error) if error.is_parse_too_large() => {
-            client.refused(ClientLimit::HeadBytes, 431, "head too large");
-        }
-        // Errors that the message guard does not detect, such as a target that is not a URI.
-        Err(error) if error.is_parse() => {
-            client.refused(ClientLimit::MalformedHead, 400, &error.to_string());
-        }
-        Err(error) => {
-            if error.is_incomplete_message() && facts.heads_begun.get() > client.watch.served() {
-                client.left();
-            }
-            tracing::debug!(target: "baton", client = %client.peer(), %error, "client connection ended");
-        }
-    }
 }

@@ -1,33 +1,108 @@
-//! Serves a client over HTTP/2: `hyper` behind a [`Http2Wire`] socket, with deadlines and frame
+//! Serves a client over HTTP/2: `h2` behind a [`Http2Wire`] socket, with deadlines and frame
 //! budgets.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use bytes::Bytes;
+use h2::server::{Builder, Connection, Handshake};
+use h2::{Ping, PingPong, Reason};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::client::Client;
 use super::client_io::ClientIo;
 use super::deadlines::Expired;
 use super::waits::{Waited, Waits};
-use super::{LocalExecutor, refusal};
+use super::{http2_stream, refusal};
 use crate::pool::Instant;
 use crate::proxy::client_limits::{ClientLimit, ClientLimits};
 use crate::proxy::http2_wire::{Facts, Http2Wire, Side};
 use crate::proxy::limits::{
-    CLIENT_CONNECTION_WINDOW_BYTES, CLIENT_SEND_BUFFER_BYTES, PROVOKED_RESETS_MAX,
-    STREAM_WINDOW_BYTES,
+    CLIENT_CONNECTION_WINDOW_BYTES, CLIENT_RESET_STREAMS_MAX, CLIENT_SEND_BUFFER_BYTES,
+    PROVOKED_RESETS_MAX, RESET_STREAM_TIME, STREAM_WINDOW_BYTES,
 };
 
 enum Step {
     Ending,
-    Served(hyper::Result<()>),
+    Served(Result<(), h2::Error>),
     Waited(Waited),
+}
+
+type Wire<Io> = Http2Wire<ClientIo<Io>>;
+
+/// The connection, before and after its preface was exchanged.
+enum Stage<Io> {
+    Handshake(Handshake<Wire<Io>, Bytes>),
+    Serving(Connection<Wire<Io>, Bytes>),
+}
+
+/// A connection that hands each request to a task of its own.
+struct Server<Io> {
+    stage: Stage<Io>,
+    ping_pong: Option<PingPong>,
+    is_closing: bool,
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin + 'static> Server<Io> {
+    fn new(wire: Wire<Io>, limits: &ClientLimits) -> Self {
+        let handshake = builder(limits).handshake(wire);
+        Self { stage: Stage::Handshake(handshake), ping_pong: None, is_closing: false }
+    }
+
+    /// Serves until the connection ends.
+    fn poll(&mut self, client: &Client, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        loop {
+            match &mut self.stage {
+                Stage::Handshake(handshake) => {
+                    let mut connection = ready!(Pin::new(handshake).poll(context))?;
+                    self.ping_pong = connection.ping_pong();
+                    if self.is_closing {
+                        connection.graceful_shutdown();
+                    }
+                    self.stage = Stage::Serving(connection);
+                }
+                Stage::Serving(connection) => {
+                    let accepted = connection.poll_accept(context);
+                    if let Some(ping_pong) = &mut self.ping_pong {
+                        // Makes room for the next PING. The answer is a frame like any other.
+                        let _ = ping_pong.poll_pong(context);
+                    }
+                    match ready!(accepted) {
+                        Some(accepted) => {
+                            let (request, respond) = accepted?;
+                            http2_stream::start(client, request, respond);
+                        }
+                        None => return Poll::Ready(Ok(())),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends GOAWAY, and closes after the last request.
+    fn close(&mut self) {
+        self.is_closing = true;
+        if let Stage::Serving(connection) = &mut self.stage {
+            connection.graceful_shutdown();
+        }
+    }
+
+    /// Sends GOAWAY and closes.
+    fn close_now(&mut self) {
+        if let Stage::Serving(connection) = &mut self.stage {
+            connection.abrupt_shutdown(Reason::NO_ERROR);
+        }
+    }
+
+    /// Sends PING to a client that is silent.
+    fn ping(&mut self) {
+        if let Some(ping_pong) = &mut self.ping_pong {
+            // It fails if the last one was not answered, which is waited for then.
+            let _ = ping_pong.send_ping(Ping::opaque());
+        }
+    }
 }
 
 /// Serves a client until its connection closes.
@@ -38,10 +113,7 @@ where
     let limits = &client.downstream.limits;
     let clock = client.downstream.clock();
     let (wire, facts) = Http2Wire::new(io, Side::Server, limits.frames, clock);
-    let answering = client.clone();
-    let service = service_fn(move |request| answering.answer(request));
-    let builder = builder(limits);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(wire), service));
+    let mut server = Server::new(wire, limits);
     let refused = Refused::default();
     let (mut drained, mut ending) = (false, false);
     loop {
@@ -49,11 +121,8 @@ where
         let step = tokio::select! {
             biased;
             step = poll_fn(|context| {
-                let polled = connection.as_mut().poll(context);
-                refused.settle(&client, &facts, polled.is_ready());
-                if let Some(ends) = facts.borrow_mut().take_ends() {
-                    client.downstream.clusters.telemetry().client_frames(&ends);
-                }
+                let polled = server.poll(&client, context);
+                settle(&client, &facts, &refused, polled.is_ready());
                 match polled {
                     Poll::Ready(served) => Poll::Ready(Step::Served(served)),
                     Poll::Pending if !ending && facts.borrow().is_ending() => {
@@ -68,7 +137,7 @@ where
         match step {
             Step::Waited(Waited::Drain) => {
                 drained = true;
-                connection.as_mut().graceful_shutdown();
+                server.close();
             }
             Step::Ending => {
                 ending = true;
@@ -79,7 +148,17 @@ where
             Step::Served(served) => return report(&client, &facts, served),
             Step::Waited(Waited::Expired(Expired::Idle)) => {
                 client.count(ClientLimit::IdleTimeout);
-                connection.as_mut().graceful_shutdown();
+                server.close();
+                client.watch.close_soon();
+            }
+            Step::Waited(Waited::Expired(Expired::Silent)) => {
+                server.ping();
+                client.watch.note_pinged();
+            }
+            Step::Waited(Waited::Expired(Expired::Unanswered)) => {
+                client.closed(ClientLimit::KeepaliveTimeout, "the client does not answer PING");
+                ending = true;
+                server.close_now();
                 client.watch.close_soon();
             }
             Step::Waited(Waited::Expired(Expired::Parked)) => unreachable!("HTTP/2 is not parked"),
@@ -101,23 +180,32 @@ where
     }
 }
 
-fn builder(limits: &ClientLimits) -> http2::Builder<LocalExecutor> {
-    let mut builder = http2::Builder::new(LocalExecutor);
+fn builder(limits: &ClientLimits) -> Builder {
+    let mut builder = Builder::new();
     builder
-        .auto_date_header(false)
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CLIENT_CONNECTION_WINDOW_BYTES)
-        .max_send_buf_size(CLIENT_SEND_BUFFER_BYTES)
+        .max_send_buffer_size(CLIENT_SEND_BUFFER_BYTES)
         .max_concurrent_streams(limits.streams_per_connection)
         .max_header_list_size(limits.head_bytes)
         // A burst of requests that is cancelled before the worker accepts them is not an attack by
         // itself.
         .max_pending_accept_reset_streams(limits.streams_per_connection as usize)
-        .max_local_error_reset_streams(PROVOKED_RESETS_MAX)
-        .keep_alive_interval(limits.keepalive_interval)
-        .keep_alive_timeout(limits.keepalive_timeout);
+        .max_local_error_reset_streams(Some(PROVOKED_RESETS_MAX))
+        .max_concurrent_reset_streams(CLIENT_RESET_STREAMS_MAX)
+        .reset_stream_duration(RESET_STREAM_TIME);
     builder
+}
+
+/// Takes the facts that a poll of the connection has found. `over` is true if it has ended.
+fn settle(client: &Client, facts: &RefCell<Facts>, refused: &Refused, over: bool) {
+    if std::mem::take(&mut facts.borrow_mut().frame_seen) {
+        client.watch.note_received();
+    }
+    refused.settle(client, facts, over);
+    if let Some(ends) = facts.borrow_mut().take_ends() {
+        client.downstream.clusters.telemetry().client_frames(&ends);
+    }
 }
 
 /// Waits for the drain order or a deadline of the connection.
@@ -142,8 +230,8 @@ fn head_since(client: &Client, facts: &RefCell<Facts>) -> Option<Instant> {
     if facts.settings_seen { facts.block_open_since } else { Some(client.accepted) }
 }
 
-/// Counts requests that never reached the service although each opened a stream: `h2` refused them
-/// by itself, or the client took them back before `h2` handed them over.
+/// Counts requests that were never accepted although each opened a stream: `h2` refused them by
+/// itself, or the client took them back before `h2` handed them over.
 #[derive(Default)]
 struct Refused {
     reported: Cell<u64>,
@@ -188,7 +276,7 @@ impl Refused {
 }
 
 /// Logs why a connection ended, unless it ended without an error.
-fn report(client: &Client, facts: &RefCell<Facts>, served: hyper::Result<()>) {
+fn report(client: &Client, facts: &RefCell<Facts>, served: Result<(), h2::Error>) {
     let facts = facts.borrow();
     if let Some(flood) = facts.flood() {
         return client.flooded(flood);
@@ -199,9 +287,6 @@ fn report(client: &Client, facts: &RefCell<Facts>, served: hyper::Result<()>) {
     }
     match served {
         Ok(()) => {}
-        Err(error) if error.is_timeout() => {
-            client.closed(ClientLimit::KeepaliveTimeout, "the client does not answer PING");
-        }
         Err(error) => {
             tracing::debug!(target: "baton", client = %client.peer(), %error, "client connection ended");
         }

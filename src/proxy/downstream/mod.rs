@@ -5,6 +5,7 @@
 //! | [`admission`] | the limits on the number of connections |
 //! | `client`, `client_io` | one client's connection, for either protocol |
 //! | `http1`, `http2` | serving each protocol, with its deadlines |
+//! | `http2_stream` | one request over HTTP/2 |
 //! | `parked` | parked HTTP/1.1 connections |
 //! | `deadlines`, `waits` | deadlines of a connection, its requests in flight, and the drain order |
 //! | `refusal` | the limit and the response for each error of a client |
@@ -15,6 +16,7 @@ mod client_io;
 mod deadlines;
 mod http1;
 mod http2;
+mod http2_stream;
 mod parked;
 mod refusal;
 mod waits;
@@ -105,16 +107,6 @@ impl Downstream {
     /// The worker's clock.
     fn clock(&self) -> Clock {
         self.clusters.telemetry().clock()
-    }
-}
-
-/// Runs hyper's tasks on this thread.
-#[derive(Clone, Copy)]
-struct LocalExecutor;
-
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor {
-    fn execute(&self, future: F) {
-        seams::spawn(future);
     }
 }
 

@@ -22,6 +22,17 @@ pub(super) fn too_many_fields() -> Response<Full<Bytes>> {
     error_response::refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many fields")
 }
 
+/// Returns the response to an HTTP/1.1 head that cannot be read.
+///
+/// # Panics
+/// If it is no status.
+pub(super) fn of_head(status: u16) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+    error_response::note_error(&mut response);
+    response
+}
+
 /// Maps a malformed HTTP/1.1 message to its limit and the status of the response.
 pub(super) fn of_violation(violation: Violation) -> (ClientLimit, u16) {
     match violation {

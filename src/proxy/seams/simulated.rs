@@ -279,9 +279,6 @@ pub fn certificate_clock() -> Arc<dyn TimeProvider> {
     system().certificate_clock()
 }
 
-/// False: libraries keep a date longer than a run lasts.
-pub const LIBRARY_DATES: bool = false;
-
 /// The time of day.
 #[must_use]
 pub fn wall_clock() -> SystemTime {

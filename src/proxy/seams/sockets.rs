@@ -173,10 +173,6 @@ pub fn certificate_clock() -> Arc<dyn TimeProvider> {
     Arc::new(DefaultTimeProvider)
 }
 
-/// True if libraries may add a date to their own responses, for which they read the clock of the
-/// system.
-pub const LIBRARY_DATES: bool = true;
-
 /// The time of day.
 #[must_use]
 pub fn wall_clock() -> SystemTime {

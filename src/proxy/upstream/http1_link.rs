@@ -312,7 +312,8 @@ impl Http1Exchange {
         let head = link.decoder.head();
         let parts = heads::response(head);
         // RFC 9112, 6.3 (8) and 9.3.
-        let closes = head.framing() == Framing::UntilClose || headers::closes_connection(&parts);
+        let closes = head.framing() == Framing::UntilClose
+            || headers::closes_connection(&parts.headers, parts.version);
         link.has_response = true;
         let is_complete = link.decoder.take_end();
         if is_complete {

@@ -4,7 +4,7 @@ use super::case::{Case, Request};
 use crate::checker::{Invariant, Verdict, require};
 use crate::plan::{Act, When, WireEffect};
 use crate::proxy::ledger::{End, Execution};
-use crate::proxy::reported::Stalled;
+use crate::proxy::reported::{Reported, Stalled};
 
 /// Judges every such response.
 pub(super) fn judge(case: &Case<'_>) -> Verdict {
@@ -22,12 +22,21 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
 
 fn one(case: &Case<'_>, request: &Request, stalled: &Stalled, execution: &Execution) -> Verdict {
     let Some(answer) = execution.answer else { return Ok(()) };
+    // What a lost connection has left ends at its drain deadline.
+    let place = (execution.backend, execution.connection);
+    let reports = case.records.reported.connections.get(&place);
+    let closed =
+        |(when, report): &(u64, Reported)| *report == Reported::Closed && *when < stalled.at;
+    if reports.is_some_and(|reports| reports.iter().any(closed)) {
+        return Ok(());
+    }
     let received = request.end().map_or(0, |received| received.body.length);
     if received != answer.length || received == 0 || answer.at > stalled.at {
         return Ok(());
     }
-    if request.end().is_some_and(|received| received.end == End::Complete) {
-        // What the proxy had of it passed after the order to cut it.
+    let is_complete = request.end().is_some_and(|received| received.end == End::Complete);
+    if is_complete || case.plan.wire.rare_percent > 0 {
+        // What the proxy had of it can pass after the order to cut it, above all if that is late.
         return Ok(());
     }
     // The client has all that was written, so all of it passed, and the last of it after it was
