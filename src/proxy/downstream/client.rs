@@ -32,8 +32,13 @@ pub(super) struct Client {
 impl Client {
     /// Creates the state of a connection that was just accepted.
     pub(super) fn new(downstream: Rc<Downstream>, peer: SocketAddr) -> Self {
-        let arrival = Arrival::new(peer, downstream.address, downstream.tls.is_some());
         let watch = Watch::new(downstream.clock());
+        Self::resumed(downstream, peer, watch)
+    }
+
+    /// Creates the state of a connection that was idle.
+    pub(super) fn resumed(downstream: Rc<Downstream>, peer: SocketAddr, watch: Rc<Watch>) -> Self {
+        let arrival = Arrival::new(peer, downstream.address, downstream.tls.is_some());
         let accepted = downstream.clock().now();
         Self { downstream, arrival, accepted, watch }
     }

@@ -1,15 +1,11 @@
-//! A client's byte stream. It replays the bytes that were read to detect the protocol, and reports
-//! to the deadlines whether writes make progress.
+//! A client's byte stream. It replays the bytes that were read to detect the protocol.
 
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-
-use super::deadlines::Watch;
 
 /// The connection preface of an HTTP/2 client (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -44,17 +40,16 @@ pub(super) async fn listen(io: &mut (impl AsyncRead + Unpin)) -> io::Result<Spok
     }
 }
 
-/// A client's byte stream.
+/// A client's byte stream that replays its first bytes.
 pub(super) struct ClientIo<Io> {
     io: Io,
     first_bytes: Bytes,
-    watch: Rc<Watch>,
 }
 
 impl<Io: AsyncRead + Unpin> ClientIo<Io> {
     /// Wraps `io`. `first_bytes` is read again before the rest.
-    pub(super) fn new(io: Io, first_bytes: Bytes, watch: Rc<Watch>) -> Self {
-        Self { io, first_bytes, watch }
+    pub(super) fn new(io: Io, first_bytes: Bytes) -> Self {
+        Self { io, first_bytes }
     }
 
     /// Returns the wrapped stream. The bytes to replay must have been read.
@@ -85,9 +80,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for ClientIo<Io> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write(context, bytes);
-        self.watch.note_write(polled.is_pending());
-        polled
+        Pin::new(&mut self.io).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -95,9 +88,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for ClientIo<Io> {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write_vectored(context, buffers);
-        self.watch.note_write(polled.is_pending());
-        polled
+        Pin::new(&mut self.io).poll_write_vectored(context, buffers)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -105,9 +96,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for ClientIo<Io> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.io).poll_flush(context);
-        self.watch.note_write(polled.is_pending());
-        polled
+        Pin::new(&mut self.io).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

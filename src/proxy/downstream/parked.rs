@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::client::Client;
 use super::client_io::ClientIo;
+use super::deadlines::Watch;
 use super::{ConnectionPhase, Downstream};
 use crate::pool::Instant;
 use crate::proxy::client_limits::ClientLimit;
@@ -35,13 +36,14 @@ where
 {
     let Client { downstream, arrival, watch, .. } = client;
     let idle_since = watch.idle_since().unwrap_or_else(|| downstream.clock().now());
-    ConnectionPhase::new(park(downstream, arrival.client, io.into_inner(), idle_since))
+    ConnectionPhase::new(park(downstream, arrival.client, watch, io.into_inner(), idle_since))
 }
 
 /// Parks the idle connection, holding only its socket.
 fn park<Io>(
     downstream: Rc<Downstream>,
     peer: SocketAddr,
+    watch: Rc<Watch>,
     mut io: Io,
     idle_since: Instant,
 ) -> impl Future<Output = Option<ConnectionPhase>>
@@ -61,9 +63,9 @@ where
         };
         match event {
             ParkedEvent::Bytes(Ok(read @ 1..)) => {
-                let client = Client::new(downstream, peer);
+                let client = Client::resumed(downstream, peer, watch);
                 let first_bytes = Bytes::copy_from_slice(&first[..read]);
-                let io = ClientIo::new(io, first_bytes, Rc::clone(&client.watch));
+                let io = ClientIo::new(io, first_bytes);
                 return Some(ConnectionPhase::http1(client, io));
             }
             ParkedEvent::Bytes(_) | ParkedEvent::Drain => {}
