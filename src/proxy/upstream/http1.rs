@@ -16,7 +16,7 @@ use crate::proxy::heads;
 use crate::proxy::limits::POLITE_CLOSE_TIMEOUT;
 use crate::proxy::relay::Exchange;
 use crate::proxy::seams;
-use crate::wire::http1::{BodyEncoder, BodyFraming, Expected, request_head};
+use crate::wire::http1::{BodyFraming, Expected, request_head};
 
 struct Task<'a> {
     context: &'a Context,
@@ -111,8 +111,7 @@ impl Task<'_> {
                 heads::fields(upstream.headers()),
             );
         });
-        let encoder = framing.map(BodyEncoder::new);
-        let mut exchange = Http1Exchange::new(Rc::clone(&self.link), number, encoder);
+        let mut exchange = Http1Exchange::new(Rc::clone(&self.link), number, framing);
         // An attempt without a body to send and without an earlier attempt to drop needs no wake-up
         // before its response arrives.
         let sleeps_on = order.number == 1

@@ -25,8 +25,8 @@ use crate::proxy::limits::{
     RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX,
 };
 use crate::wire::http1::{
-    BodyEncoder, BodyError, Decoder, Event, Expected, Framing, HeadLimits, Outgoing, Role,
-    Violation,
+    BodyEncoder, BodyError, BodyFraming, Decoder, Event, Expected, Framing, HeadLimits, Outgoing,
+    Role, Violation,
 };
 
 /// The reason of a connection that its backend closes.
@@ -260,20 +260,20 @@ pub struct Http1Exchange {
     link: SharedLink,
     number: u64,
     /// How the request body is framed; `None` if there is none.
-    encoder: Option<BodyEncoder>,
+    framing: Option<BodyFraming>,
     /// An event that arrived before the request's task first polled for it.
     early: Option<Result<Event, StreamFailure>>,
 }
 
 impl Http1Exchange {
-    pub(super) fn new(link: SharedLink, number: u64, encoder: Option<BodyEncoder>) -> Self {
-        Self { link, number, encoder, early: None }
+    pub(super) fn new(link: SharedLink, number: u64, framing: Option<BodyFraming>) -> Self {
+        Self { link, number, framing, early: None }
     }
 
     /// Writes the head of a request without a body, and registers the waker for the response.
     /// Returns false if something is there already.
     pub(super) fn will_wake(&mut self, waker: &Waker) -> bool {
-        assert!(self.encoder.is_none(), "the task that sends a body writes the head as well");
+        assert!(self.framing.is_none(), "the task that sends a body writes the head as well");
         let context = &mut Context::from_waker(waker);
         let mut link = self.link.borrow_mut();
         link.flush_head(context);
@@ -295,7 +295,7 @@ impl Http1Exchange {
         if link.exchange != self.number {
             return Poll::Ready(Err(StreamFailure::ConnectionLost));
         }
-        if self.encoder.is_none() {
+        if self.framing.is_none() {
             link.flush_head(context);
         }
         loop {
@@ -326,10 +326,8 @@ impl Http1Exchange {
     }
 
     /// Takes the part that sends the request body; `None` if there is no body.
-    pub fn take_sender(&mut self) -> Option<Http1Sender> {
-        // The exchange must know that it has a body, so the encoder stays.
-        let framing = self.encoder.as_ref()?.framing();
-        let encoder = BodyEncoder::new(framing);
+    pub fn take_sender(&self) -> Option<Http1Sender> {
+        let encoder = BodyEncoder::new(self.framing?);
         Some(Http1Sender { link: Rc::clone(&self.link), number: self.number, encoder })
     }
 }

@@ -5,7 +5,7 @@ use super::{CHUNK_EXTENSION_BYTES_MAX, CHUNK_SIZE_DIGITS_MAX, CONTENT_BYTES_MAX,
 
 /// A chunk's line that is read byte by byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ChunkLine {
+pub(crate) enum ChunkLine {
     /// After this many digits of the size.
     Size { digits: u8, size: u64 },
     /// After this many bytes of extensions.
@@ -15,7 +15,7 @@ pub(super) enum ChunkLine {
 }
 
 /// The part of the message that follows a byte of the line.
-pub(super) enum Next {
+pub(crate) enum Next {
     /// More of the line.
     Line(ChunkLine),
     /// The chunk, with this many bytes.
@@ -24,10 +24,10 @@ pub(super) enum Next {
 
 impl ChunkLine {
     /// The line before its first byte.
-    pub(super) const START: Self = Self::Size { digits: 0, size: 0 };
+    pub(crate) const START: Self = Self::Size { digits: 0, size: 0 };
 
     /// Reads a byte.
-    pub(super) fn step(self, byte: u8) -> Result<Next, Violation> {
+    pub(crate) fn step(self, byte: u8) -> Result<Next, Violation> {
         let line = match (self, byte) {
             (Self::Size { digits, size }, _) if byte.is_ascii_hexdigit() => {
                 let digit = char::from(byte).to_digit(16).map_or(0, u64::from);

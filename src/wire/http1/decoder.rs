@@ -5,11 +5,8 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use super::chunk::{ChunkLine, Next};
 use super::head::{Framing, Head, Span, Version};
 use super::lexemes::number;
-use super::lines::{self, EMPTY_LINE_LENGTH, FieldLine};
+use super::lines::{self, EMPTY_LINE, FieldLine};
 use super::{HEAD_BYTES_MAX, HeadLimits, Violation};
-
-/// Bytes of an empty line.
-const EMPTY_LINE: &[u8] = b"\r\n";
 
 /// The direction of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +58,10 @@ pub enum EndOfInput {
 enum State {
     /// Before the first byte of a message.
     Start,
-    /// Within a head.
-    Head,
+    /// Within a head, before the end of its start line.
+    StartLine,
+    /// Within a head, behind its start line.
+    Fields,
     /// Content of which this many bytes are left, at least one.
     Content(u64),
     UntilClose,
@@ -91,11 +90,18 @@ pub struct Decoder {
     head: Head,
     /// Bytes of the open head that were understood: whole lines.
     understood: usize,
-    /// True once the start line of the open head was understood.
-    has_start_line: bool,
     content_length: Option<u64>,
     is_chunked: bool,
-    begun: u64,
+}
+
+/// A line of a head, or of trailers.
+enum Line {
+    /// It is not there as a whole.
+    Incomplete,
+    /// It was understood, and more follow.
+    Understood,
+    /// The empty one behind the fields.
+    Last,
 }
 
 impl Decoder {
@@ -114,10 +120,8 @@ impl Decoder {
             buffer: BytesMut::new(),
             head: Head::default(),
             understood: 0,
-            has_start_line: false,
             content_length: None,
             is_chunked: false,
-            begun: 0,
         }
     }
 
@@ -149,12 +153,6 @@ impl Decoder {
         &self.head
     }
 
-    /// The number of heads begun so far.
-    #[must_use]
-    pub fn begun(&self) -> u64 {
-        self.begun
-    }
-
     /// True if the last message was read up to its end, and no byte of the next one was received.
     #[must_use]
     pub fn is_between_messages(&self) -> bool {
@@ -173,12 +171,6 @@ impl Decoder {
 
     fn is_complete(&self) -> bool {
         matches!(self.state, State::Start | State::Complete) && self.expected == Expected::Nothing
-    }
-
-    /// True if a head has begun and is incomplete.
-    #[must_use]
-    pub fn is_in_head(&self) -> bool {
-        self.state == State::Head
     }
 
     /// Reads the next event from the buffer; `None` if it needs more bytes.
@@ -216,18 +208,15 @@ impl Decoder {
                 }
                 State::Start if self.buffer.is_empty() => return Ok(None),
                 State::Start => self.begin()?,
-                State::Head => {
-                    return Ok(self.read_fields()?.then(|| self.head_ends()));
-                }
-                State::Trailers => {
-                    if !self.read_fields()? {
-                        return Ok(None);
+                State::StartLine | State::Fields | State::Trailers => match self.read_line()? {
+                    Line::Incomplete => return Ok(None),
+                    Line::Understood => {}
+                    Line::Last => {
+                        if let Some(event) = self.fields_end() {
+                            return Ok(Some(event));
+                        }
                     }
-                    self.message_ends();
-                    if self.head.field_count() > 0 {
-                        return Ok(Some(Event::Trailers));
-                    }
-                }
+                },
                 State::Content(_) | State::UntilClose | State::ChunkData(_) => {
                     return Ok(self.data());
                 }
@@ -237,7 +226,10 @@ impl Decoder {
                     self.buffer.advance(1);
                     self.state = match next {
                         Next::Line(line) => State::Chunk(line),
-                        Next::Chunk(0) => self.trailers_begin(),
+                        Next::Chunk(0) => {
+                            self.begin_fields();
+                            State::Trailers
+                        }
                         Next::Chunk(size) => State::ChunkData(size),
                     };
                 }
@@ -258,16 +250,9 @@ impl Decoder {
         if self.role == Role::Client && self.expected == Expected::Nothing {
             return Err(Violation::Unsolicited);
         }
-        self.begun += 1;
         self.begin_fields();
-        self.has_start_line = false;
-        self.state = State::Head;
+        self.state = State::StartLine;
         Ok(())
-    }
-
-    fn trailers_begin(&mut self) -> State {
-        self.begin_fields();
-        State::Trailers
     }
 
     fn begin_fields(&mut self) {
@@ -277,47 +262,40 @@ impl Decoder {
         self.is_chunked = false;
     }
 
-    /// Reads lines up to the empty one. Returns true once that was read: then the head is complete,
-    /// and no longer in the buffer.
-    fn read_fields(&mut self) -> Result<bool, Violation> {
-        let is_trailers = self.state == State::Trailers;
+    /// Reads the next line of a head or of trailers.
+    fn read_line(&mut self) -> Result<Line, Violation> {
         let limit = self.limits.bytes as usize;
-        loop {
-            // What is beyond the limit is not looked at, so that a violation before it wins.
-            let length = if is_trailers || self.has_start_line {
-                self.read_field(limit)?
-            } else {
-                self.read_start_line(limit)?
-            };
-            match length {
-                Some(length) => self.understood += length,
-                None if self.buffer.len() > limit => {
-                    let wrong = if is_trailers { Violation::Trailer } else { Violation::HeadBytes };
-                    return Err(wrong);
-                }
-                None => return Ok(false),
+        // What is beyond the limit is not looked at, so that a violation before it wins.
+        let end = self.buffer.len().min(limit);
+        let (length, line) = match self.state {
+            State::StartLine => (self.read_start_line(end)?, Line::Understood),
+            _ => match self.read_field(end)? {
+                Some(FieldLine::Field { length, .. }) => (Some(length), Line::Understood),
+                Some(FieldLine::Empty) => (Some(EMPTY_LINE.len()), Line::Last),
+                None => (None, Line::Incomplete),
+            },
+        };
+        match length {
+            Some(length) => self.understood += length,
+            None if self.buffer.len() > limit && self.state == State::Trailers => {
+                return Err(Violation::Trailer);
             }
-            if length == Some(EMPTY_LINE_LENGTH) && self.is_empty_line_last() {
-                self.head.bytes = self.buffer.split_to(self.understood).freeze();
-                return Ok(true);
-            }
+            None if self.buffer.len() > limit => return Err(Violation::HeadBytes),
+            None => return Ok(Line::Incomplete),
         }
+        Ok(line)
     }
 
-    /// True if the last line that was understood is the empty one behind the fields.
-    fn is_empty_line_last(&self) -> bool {
-        self.state == State::Trailers || self.has_start_line
-    }
-
-    /// Reads the start line, or the empty line before it. Returns its length.
-    fn read_start_line(&mut self, limit: usize) -> Result<Option<usize>, Violation> {
+    /// Reads the start line, or the empty line before it, from the bytes up to `end`. Returns its
+    /// length.
+    fn read_start_line(&mut self, end: usize) -> Result<Option<usize>, Violation> {
         let offset = self.understood;
-        let line = &self.buffer[offset..self.buffer.len().min(limit)];
+        let line = &self.buffer[offset..end];
         let wrong = |_| Violation::StartLine;
         if self.role == Role::Server && offset == 0 && line.first() == Some(&b'\r') {
             // RFC 9112, 2.2: one empty line before a request is ignored.
             return match line {
-                [b'\r', b'\n', ..] => Ok(Some(EMPTY_LINE_LENGTH)),
+                [b'\r', b'\n', ..] => Ok(Some(EMPTY_LINE.len())),
                 [b'\r'] => Ok(None),
                 _ => Err(Violation::StartLine),
             };
@@ -342,36 +320,29 @@ impl Decoder {
                 line.length
             }
         };
-        self.has_start_line = true;
+        self.state = State::Fields;
         Ok(Some(length))
     }
 
-    /// Reads a field line, or the empty line. Returns its length.
-    fn read_field(&mut self, limit: usize) -> Result<Option<usize>, Violation> {
+    /// Reads a field line, or the empty line, from the bytes up to `end`, and keeps the field.
+    fn read_field(&mut self, end: usize) -> Result<Option<FieldLine>, Violation> {
         let offset = self.understood;
-        let is_trailers = self.state == State::Trailers;
-        let wrong = if is_trailers { Violation::Trailer } else { Violation::Field };
-        let line = &self.buffer[offset..self.buffer.len().min(limit)];
+        let (wrong, too_many) = match self.state {
+            State::Trailers => (Violation::Trailer, Violation::Trailer),
+            _ => (Violation::Field, Violation::HeadFields),
+        };
+        let line = &self.buffer[offset..end];
         let is_field = line.first().is_some_and(|byte| *byte != b'\r');
-        let field = lines::field_line(line).map_err(|_| wrong);
+        let field = lines::field_line(line).map_err(|_| wrong)?;
         if is_field && self.head.fields.len() == self.limits.fields {
-            // Anything but a field is malformed, whatever the number of fields.
-            return Err(field.err().unwrap_or(if is_trailers {
-                Violation::Trailer
-            } else {
-                Violation::HeadFields
-            }));
+            return Err(too_many);
         }
-        match field? {
-            None => Ok(None),
-            Some(FieldLine::Empty) => Ok(Some(EMPTY_LINE_LENGTH)),
-            Some(FieldLine::Field { length, name, value }) => {
-                let (name, value) = (Span::new(&name, offset), Span::new(&value, offset));
-                self.note_framing(name, value)?;
-                self.head.fields.push((name, value));
-                Ok(Some(length))
-            }
+        if let Some(FieldLine::Field { name, value, .. }) = &field {
+            let (name, value) = (Span::new(name, offset), Span::new(value, offset));
+            self.note_framing(name, value)?;
+            self.head.fields.push((name, value));
         }
+        Ok(field)
     }
 
     /// Notes what a field says about the framing.
@@ -406,6 +377,16 @@ impl Decoder {
             self.content_length = Some(value);
         }
         Ok(())
+    }
+
+    /// Takes a head or trailers from the buffer, and ends them. Returns the event, if there is one.
+    fn fields_end(&mut self) -> Option<Event> {
+        self.head.bytes = self.buffer.split_to(self.understood).freeze();
+        if self.state != State::Trailers {
+            return Some(self.head_ends());
+        }
+        self.message_ends();
+        (self.head.field_count() > 0).then_some(Event::Trailers)
     }
 
     /// Ends a head. Sets what follows it.

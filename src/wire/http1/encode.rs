@@ -95,12 +95,6 @@ impl BodyEncoder {
         Self { framing }
     }
 
-    /// The content that is still to be sent.
-    #[must_use]
-    pub fn framing(&self) -> BodyFraming {
-        self.framing
-    }
-
     /// True if all content was written that the head announced. False for content whose end must be
     /// written.
     #[must_use]

@@ -13,39 +13,39 @@ const BLOCK: usize = 16;
 
 /// The line is malformed.
 #[derive(Debug)]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 /// A line, or a part of one: where it ends, and what it says. `None` if it is incomplete.
 type Read<T> = Result<Option<T>, Malformed>;
 
 /// A request line; ranges are positions in it.
-pub(super) struct RequestLine {
+pub(crate) struct RequestLine {
     /// Bytes of the line with its CRLF.
-    pub(super) length: usize,
-    pub(super) method: Range<usize>,
-    pub(super) target: Range<usize>,
-    pub(super) version: Version,
+    pub(crate) length: usize,
+    pub(crate) method: Range<usize>,
+    pub(crate) target: Range<usize>,
+    pub(crate) version: Version,
 }
 
 /// A status line.
-pub(super) struct StatusLine {
+pub(crate) struct StatusLine {
     /// Bytes of the line with its CRLF.
-    pub(super) length: usize,
-    pub(super) status: u16,
-    pub(super) version: Version,
+    pub(crate) length: usize,
+    pub(crate) status: u16,
+    pub(crate) version: Version,
 }
 
 /// A field line, or the empty line behind the last one.
-pub(super) enum FieldLine {
+pub(crate) enum FieldLine {
     Field { length: usize, name: Range<usize>, value: Range<usize> },
     Empty,
 }
 
-/// Bytes of an empty line.
-pub(super) const EMPTY_LINE_LENGTH: usize = 2;
+/// The line behind the fields of a head, or of trailers.
+pub(crate) const EMPTY_LINE: &[u8] = b"\r\n";
 
 /// Reads a request line.
-pub(super) fn request_line(bytes: &[u8]) -> Read<RequestLine> {
+pub(crate) fn request_line(bytes: &[u8]) -> Read<RequestLine> {
     let method = run_of(bytes, is_token);
     let Some(target_start) = literal(bytes, method, b" ", method > 0)? else { return Ok(None) };
     let target = long_run_of(&bytes[target_start..], is_in_target);
@@ -57,7 +57,7 @@ pub(super) fn request_line(bytes: &[u8]) -> Read<RequestLine> {
 }
 
 /// Reads a status line.
-pub(super) fn status_line(bytes: &[u8]) -> Read<StatusLine> {
+pub(crate) fn status_line(bytes: &[u8]) -> Read<StatusLine> {
     let Some((at, version)) = version(bytes, 0)? else { return Ok(None) };
     let Some(at) = literal(bytes, at, b" ", true)? else { return Ok(None) };
     let digits = run_of(&bytes[at..bytes.len().min(at + 3)], |byte| byte.is_ascii_digit());
@@ -78,7 +78,7 @@ pub(super) fn status_line(bytes: &[u8]) -> Read<StatusLine> {
 }
 
 /// Reads a field line, or the empty line. The value is without the white space around it.
-pub(super) fn field_line(bytes: &[u8]) -> Read<FieldLine> {
+pub(crate) fn field_line(bytes: &[u8]) -> Read<FieldLine> {
     if bytes.first() == Some(&b'\r') {
         return Ok(literal(bytes, 0, b"\r\n", true)?.map(|_| FieldLine::Empty));
     }

@@ -22,14 +22,14 @@
 //!
 //! A bare CR or a bare LF is an error everywhere but in content.
 
-mod chunk;
+pub(crate) mod chunk;
 #[cfg(test)]
 mod compared;
 mod decoder;
 mod encode;
 mod head;
-pub mod lexemes;
-mod lines;
+pub(crate) mod lexemes;
+pub(crate) mod lines;
 mod outgoing;
 
 pub use decoder::{Decoder, EndOfInput, Event, Expected, Role};
