@@ -6,8 +6,9 @@ use std::task::{Context as TaskContext, Poll};
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, Request};
+use tokio::io::AsyncWriteExt as _;
 
-use super::http1_link::{Http1Exchange, Link, SharedLink, shut_down};
+use super::http1_link::{Http1Exchange, Link, SharedLink};
 use super::{BoxedIo, ConnectionOrder, Context, Ended, NewAttempt, report};
 use crate::pool::{Handled, Input, Protocol};
 use crate::proxy::channel::Receiver;
@@ -35,8 +36,9 @@ pub(super) async fn run(context: &Context, io: BoxedIo, orders: &mut Receiver<Co
     report(context, ended);
     let idle = link.borrow_mut().take_idle();
     link.borrow_mut().fail_exchange();
-    if let Some(io) = idle {
-        let _ = seams::timeout(POLITE_CLOSE_TIMEOUT, shut_down(io)).await;
+    if let Some(mut io) = idle {
+        // This sends `close_notify` if it is TLS (RFC 8446, 6.1). The backend may have left.
+        let _ = seams::timeout(POLITE_CLOSE_TIMEOUT, io.shutdown()).await;
     }
 }
 
@@ -62,7 +64,7 @@ impl Task<'_> {
                 }
                 // HTTP/1.1 cannot abort a request without closing its connection.
                 Some(ConnectionOrder::Reset { .. }) => {
-                    return Poll::Ready(self.closed("a request was reset".to_owned()));
+                    return Poll::Ready(self.closed("a request was reset"));
                 }
                 Some(ConnectionOrder::Ping) => {}
                 Some(ConnectionOrder::Close { reason }) => {
@@ -71,8 +73,7 @@ impl Task<'_> {
                 None => return Poll::Ready(Ended::Dropped),
             }
         }
-        let ended = self.link.borrow_mut().poll_ended(task_context);
-        if let Poll::Ready(reason) = ended {
+        if let Poll::Ready(reason) = self.link.borrow_mut().poll_ended(task_context) {
             return Poll::Ready(self.closed(reason));
         }
         if self.link.borrow().is_free()
@@ -83,8 +84,8 @@ impl Task<'_> {
         Poll::Pending
     }
 
-    fn closed(&self, reason: String) -> Ended {
-        Ended::Closed { sent_through: self.sent_through, reason }
+    fn closed(&self, reason: &str) -> Ended {
+        Ended::Closed { sent_through: self.sent_through, reason: reason.to_owned() }
     }
 
     /// Hands the connection to a request, unless the pool no longer wants it. The request's task

@@ -4,7 +4,7 @@
 //! is handed from task to task. The connection's own task reads it only between two requests, and
 //! otherwise waits for orders and for the end of the exchange.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::future::{Future as _, poll_fn};
 use std::io::IoSlice;
 use std::pin::{Pin, pin};
@@ -14,7 +14,7 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::Bytes;
 use http::{HeaderMap, response};
 use http_body::Frame;
-use tokio::io::{AsyncReadExt as _, AsyncWrite as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 
 use super::BoxedIo;
 use crate::pool::StreamFailure;
@@ -32,6 +32,24 @@ use crate::wire::http1::{
 /// The reason of a connection that its backend closes.
 const CLOSED: &str = "closed by the backend";
 
+/// How far a connection has come, and the exchange on it.
+enum Phase {
+    /// No exchange uses the connection.
+    Free,
+    /// An exchange uses it, and the socket has taken no byte of that.
+    Announced,
+    /// The socket has taken a byte of the exchange.
+    Sent,
+    /// The head of its response was read.
+    Responding,
+    /// The connection has ended, as the exchange on it has found, or a read between two. The
+    /// connection's task has not reported it: until then the exchange does not fail, so that the
+    /// pool does not take the connection for one that is free.
+    Ended { reason: String, failure: StreamFailure },
+    /// The connection's task has reported the end. The exchange on it fails.
+    Over { failure: StreamFailure },
+}
+
 /// A connection. Shared by the tasks of one worker.
 pub(super) struct Link {
     /// `None` once the connection has ended.
@@ -40,21 +58,9 @@ pub(super) struct Link {
     outgoing: Outgoing,
     /// Bytes that the next read may take.
     read_size: usize,
-    /// The number of the exchange that uses the connection, from 1; 0 before the first one.
+    /// The number of the last exchange that has begun, from 1; 0 before the first one.
     exchange: u64,
-    /// True while that exchange uses it.
-    is_busy: bool,
-    /// True once the socket took a byte of the present exchange.
-    has_written: bool,
-    /// True once the head of the present exchange's response was read.
-    has_response: bool,
-    /// Why the connection has ended, if the exchange on it or a read between two has found that.
-    ended: Option<String>,
-    /// How the exchange on it fails then.
-    failure: StreamFailure,
-    /// True once the connection's task has reported the end. The exchange fails after that, so that
-    /// the pool does not take the connection for one that is free.
-    is_reported: bool,
+    phase: Phase,
     /// The connection's task.
     owner: Option<Waker>,
     /// The task that reads, and the one that writes.
@@ -76,12 +82,7 @@ impl Link {
             outgoing: Outgoing::default(),
             read_size: HTTP1_READ_BYTES,
             exchange: 0,
-            is_busy: false,
-            has_written: false,
-            has_response: false,
-            ended: None,
-            failure: StreamFailure::ConnectionLost,
-            is_reported: false,
+            phase: Phase::Free,
             owner: None,
             users: [None, None],
         }))
@@ -89,35 +90,44 @@ impl Link {
 
     /// Polls for the end of the connection: as the exchange on it has found it, or between two
     /// exchanges by reading. `Pending` also if the connection has become free for an exchange.
-    pub(super) fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<String> {
+    pub(super) fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<&str> {
         match &mut self.owner {
             Some(waker) => waker.clone_from(context.waker()),
             none => *none = Some(context.waker().clone()),
         }
-        if !self.is_busy && self.ended.is_none() {
+        if self.is_free() {
             // The decoder takes everything for unsolicited here.
             let polled = self.poll_event(context);
             assert!(polled.is_pending(), "no response is expected: {polled:?}");
         }
-        self.ended.clone().map_or(Poll::Pending, Poll::Ready)
+        self.ended().map_or(Poll::Pending, Poll::Ready)
     }
 
     /// The connection's task has reported the end, or has ended the connection by order of the
     /// pool: the exchange on it fails.
     pub(super) fn fail_exchange(&mut self) {
+        let failure = match self.phase {
+            Phase::Ended { failure, .. } | Phase::Over { failure } => failure,
+            Phase::Free | Phase::Announced | Phase::Sent | Phase::Responding => {
+                StreamFailure::ConnectionLost
+            }
+        };
         self.io = None;
-        self.is_reported = true;
+        self.phase = Phase::Over { failure };
         self.wake_users();
     }
 
-    /// The reason for which the connection has ended, if the exchange on it has found it ended.
-    pub(super) fn ended(&self) -> Option<String> {
-        self.ended.clone()
+    /// The reason for which the connection has ended, until that is reported.
+    pub(super) fn ended(&self) -> Option<&str> {
+        match &self.phase {
+            Phase::Ended { reason, .. } => Some(reason),
+            _ => None,
+        }
     }
 
     /// True if a request can be sent.
     pub(super) fn is_free(&self) -> bool {
-        !self.is_busy && self.ended.is_none()
+        matches!(self.phase, Phase::Free)
     }
 
     /// Begins an exchange with this request head, which [`Link::poll_flush`] writes. Returns its
@@ -127,9 +137,7 @@ impl Link {
     /// If the connection is not free.
     pub(super) fn begin(&mut self, expected: Expected, write: impl FnOnce(&mut Outgoing)) -> u64 {
         assert!(self.is_free(), "one exchange at a time");
-        self.is_busy = true;
-        self.has_written = false;
-        self.has_response = false;
+        self.phase = Phase::Announced;
         self.exchange += 1;
         self.decoder.expect(expected);
         write(&mut self.outgoing);
@@ -145,10 +153,11 @@ impl Link {
     /// The connection is of no further use.
     fn end(&mut self, failure: StreamFailure, reason: String) {
         if self.io.take().is_some() {
-            let is_lost = failure == StreamFailure::ConnectionLost;
-            self.failure =
-                if is_lost && !self.has_written { StreamFailure::NotSent } else { failure };
-            self.ended = Some(reason);
+            let failure = match (&self.phase, failure) {
+                (Phase::Announced, StreamFailure::ConnectionLost) => StreamFailure::NotSent,
+                _ => failure,
+            };
+            self.phase = Phase::Ended { reason, failure };
             self.wake_owner();
         }
     }
@@ -184,7 +193,9 @@ impl Link {
             match ready!(io.as_mut().poll_write_vectored(context, &slices[..count])) {
                 Ok(0) => return Poll::Ready(Err(CLOSED.to_owned())),
                 Ok(written) => {
-                    self.has_written = true;
+                    if matches!(self.phase, Phase::Announced) {
+                        self.phase = Phase::Sent;
+                    }
                     self.outgoing.advance(written);
                 }
                 Err(error) => return Poll::Ready(Err(error.to_string())),
@@ -210,13 +221,10 @@ impl Link {
                 Ok(None) => {}
                 Err(violation) => self.end(StreamFailure::Malformed, violation.to_string()),
             }
-            let Some(io) = &mut self.io else {
-                return if self.is_reported {
-                    Poll::Ready(Err(self.failure))
-                } else {
-                    Poll::Pending
-                };
-            };
+            if let Phase::Over { failure } = self.phase {
+                return Poll::Ready(Err(failure));
+            }
+            let Some(io) = &mut self.io else { return Poll::Pending };
             let buffer = self.decoder.buffer();
             if buffer.capacity() - buffer.len() < self.read_size / 2 {
                 buffer.reserve(self.read_size);
@@ -230,7 +238,7 @@ impl Link {
                     self.end(StreamFailure::ConnectionLost, CLOSED.to_owned());
                 }
                 // It cannot be the response to a request of which nothing was sent.
-                Ok(_) if self.is_busy && !self.has_written => {
+                Ok(_) if matches!(self.phase, Phase::Announced) => {
                     self.end(StreamFailure::ConnectionLost, Violation::Unsolicited.to_string());
                 }
                 Ok(length) => {
@@ -244,14 +252,33 @@ impl Link {
         }
     }
 
-    /// The exchange has read its response to the end.
-    fn finish(&mut self) {
-        self.is_busy = false;
+    /// The exchange has read the head of its response.
+    fn responds(&mut self) {
+        match self.phase {
+            Phase::Sent => self.phase = Phase::Responding,
+            // The head was read before the end.
+            Phase::Ended { .. } | Phase::Over { .. } => {}
+            Phase::Free | Phase::Announced | Phase::Responding => {
+                unreachable!("a request that was sent has one response")
+            }
+        }
+    }
+
+    /// Finishes the exchange if its response was read to the end. Returns true then.
+    fn finish_if_complete(&mut self) -> bool {
+        if !self.decoder.take_end() {
+            return false;
+        }
+        // A connection that has ended meanwhile stays so, perhaps by the end of this response.
+        if matches!(self.phase, Phase::Responding) {
+            self.phase = Phase::Free;
+        }
         self.read_size = HTTP1_READ_BYTES;
         self.decoder.shrink(HTTP1_READ_BYTES);
         self.outgoing.shrink(HTTP1_READ_BYTES);
         self.users = [None, None];
         self.wake_owner();
+        true
     }
 }
 
@@ -292,9 +319,7 @@ impl Http1Exchange {
         context: &mut Context<'_>,
     ) -> Poll<Result<(response::Parts, Http1Body), StreamFailure>> {
         let mut link = self.link.borrow_mut();
-        if link.exchange != self.number {
-            return Poll::Ready(Err(StreamFailure::ConnectionLost));
-        }
+        assert_eq!(link.exchange, self.number, "the next exchange waits for this response");
         if self.framing.is_none() {
             link.flush_head(context);
         }
@@ -314,11 +339,8 @@ impl Http1Exchange {
         // RFC 9112, 6.3 (8) and 9.3.
         let closes = head.framing() == Framing::UntilClose
             || headers::closes_connection(&parts.headers, parts.version);
-        link.has_response = true;
-        let is_complete = link.decoder.take_end();
-        if is_complete {
-            link.finish();
-        }
+        link.responds();
+        let is_complete = link.finish_if_complete();
         drop(link);
         let body =
             Http1Body { link: Rc::clone(&self.link), number: self.number, closes, is_complete };
@@ -345,10 +367,7 @@ impl Http1Sender {
     /// # Errors
     /// If the exchange is over, or the body longer than announced.
     pub fn send(&mut self, data: Bytes) -> Result<(), SendError> {
-        let mut link = self.link.borrow_mut();
-        if link.exchange != self.number || link.io.is_none() {
-            return Err(SendError);
-        }
+        let mut link = usable(&self.link, self.number)?;
         self.encoder.data(&mut link.outgoing, data).map_err(|error| mismatch(&mut link, error))
     }
 
@@ -357,10 +376,7 @@ impl Http1Sender {
     /// # Errors
     /// If the exchange is over, or the body shorter than announced.
     pub fn end(&mut self, trailers: &HeaderMap) -> Result<(), SendError> {
-        let mut link = self.link.borrow_mut();
-        if link.exchange != self.number || link.io.is_none() {
-            return Err(SendError);
-        }
+        let mut link = usable(&self.link, self.number)?;
         self.encoder
             .end(&mut link.outgoing, heads::fields(trailers))
             .map_err(|error| mismatch(&mut link, error))
@@ -381,11 +397,7 @@ impl Http1Sender {
     /// # Errors
     /// If the exchange is over, or nothing can be written any more.
     pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        let mut link = self.link.borrow_mut();
-        if link.exchange != self.number {
-            return Poll::Ready(Err(SendError));
-        }
-        link.poll_flush(context).map_err(|_| SendError)
+        usable(&self.link, self.number)?.poll_flush(context).map_err(|_| SendError)
     }
 
     /// Waits until nothing waits to be written.
@@ -398,8 +410,9 @@ impl Http1Sender {
 
     /// The backend takes no more of the body: ends the connection, unless it has responded.
     pub fn give_up(&self) {
-        let mut link = self.link.borrow_mut();
-        if link.exchange == self.number && !link.has_response {
+        if let Ok(mut link) = usable(&self.link, self.number)
+            && matches!(link.phase, Phase::Announced | Phase::Sent)
+        {
             let reason = "the backend takes no more of a request".to_owned();
             link.end(StreamFailure::ConnectionLost, reason);
         }
@@ -409,6 +422,12 @@ impl Http1Sender {
 /// Nothing more of a request can be sent.
 #[derive(Clone, Copy, Debug)]
 pub struct SendError;
+
+/// Borrows a connection if the exchange with this number can still write on it.
+fn usable(link: &SharedLink, number: u64) -> Result<RefMut<'_, Link>, SendError> {
+    let link = link.borrow_mut();
+    if link.exchange == number && link.io.is_some() { Ok(link) } else { Err(SendError) }
+}
 
 /// The body does not fit its head, so the message must look cut short.
 fn mismatch(link: &mut Link, error: BodyError) -> SendError {
@@ -446,9 +465,7 @@ impl Http1Body {
             return Poll::Ready(None);
         }
         let mut link = self.link.borrow_mut();
-        if link.exchange != self.number {
-            return Poll::Ready(Some(Err(StreamFailure::ConnectionLost)));
-        }
+        assert_eq!(link.exchange, self.number, "the next exchange waits for this response");
         let frame = match ready!(link.poll_event(context)) {
             Err(failure) => return Poll::Ready(Some(Err(failure))),
             Ok(Event::Data(data)) => Some(Frame::data(data)),
@@ -456,16 +473,7 @@ impl Http1Body {
             Ok(Event::End) => None,
             Ok(event) => unreachable!("a response has one head: {event:?}"),
         };
-        self.is_complete = link.decoder.take_end();
-        if self.is_complete {
-            link.finish();
-        }
+        self.is_complete = link.finish_if_complete();
         Poll::Ready(frame.map(Ok))
     }
-}
-
-/// Closes a stream politely: with `close_notify` if it is TLS (RFC 8446, 6.1).
-pub(super) async fn shut_down(mut io: BoxedIo) {
-    // The backend may have left.
-    let _ = io.shutdown().await;
 }
