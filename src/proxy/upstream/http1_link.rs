@@ -239,6 +239,8 @@ impl Link {
                 }
                 // It cannot be the response to a request of which nothing was sent.
                 Ok(_) if matches!(self.phase, Phase::Announced) => {
+                    // It must not be read as one either.
+                    self.decoder.buffer().clear();
                     self.end(StreamFailure::ConnectionLost, Violation::Unsolicited.to_string());
                 }
                 Ok(length) => {
@@ -477,3 +479,6 @@ impl Http1Body {
         Poll::Ready(frame.map(Ok))
     }
 }
+
+#[cfg(test)]
+mod tests;
