@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn, ready};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::uri::Authority;
@@ -99,6 +99,17 @@ pub enum Exchange {
     Http2(Http2Exchange),
     /// Over HTTP/1.1.
     Http1(Http1Exchange),
+}
+
+impl Exchange {
+    /// Registers the waker for the response. Returns false if something is there already. Only for
+    /// requests without a body.
+    pub fn will_wake(&mut self, waker: &Waker) -> bool {
+        match self {
+            Self::Http2(exchange) => exchange.will_wake(waker),
+            Self::Http1(exchange) => exchange.will_wake(waker),
+        }
+    }
 }
 
 /// A request that the pool knows. Dropping it before its end cancels it: the client is gone.

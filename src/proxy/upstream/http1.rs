@@ -91,7 +91,7 @@ impl Task<'_> {
     /// Hands the connection to a request, unless the pool no longer wants it. The request's task
     /// writes it.
     fn send(&mut self, attempt: &NewAttempt) {
-        let NewAttempt { order, head, request } = attempt;
+        let NewAttempt { order, head, .. } = attempt;
         let stream = order.stream;
         let stream_id = if self.sent_through == 0 { 1 } else { self.sent_through + 2 };
         let context = self.context;
@@ -112,14 +112,8 @@ impl Task<'_> {
                 heads::fields(upstream.headers()),
             );
         });
-        let mut exchange = Http1Exchange::new(Rc::clone(&self.link), number, framing);
-        // An attempt without a body to send and without an earlier attempt to drop needs no wake-up
-        // before its response arrives.
-        let sleeps_on = order.number == 1
-            && !head.has_body
-            && request.waiting().is_some_and(|waker| exchange.will_wake(&waker));
-        let opened = context.opened(*order, stream_id, Exchange::Http1(exchange));
-        if sleeps_on { request.send_quietly(opened) } else { request.send(opened) }
+        let exchange = Http1Exchange::new(Rc::clone(&self.link), number, framing);
+        context.hand_over(attempt, stream_id, Exchange::Http1(exchange));
     }
 }
 

@@ -301,7 +301,7 @@ impl Http1Exchange {
 
     /// Writes the head of a request without a body, and registers the waker for the response.
     /// Returns false if something is there already.
-    pub(super) fn will_wake(&mut self, waker: &Waker) -> bool {
+    pub fn will_wake(&mut self, waker: &Waker) -> bool {
         assert!(self.framing.is_none(), "the task that sends a body writes the head as well");
         let context = &mut Context::from_waker(waker);
         let mut link = self.link.borrow_mut();

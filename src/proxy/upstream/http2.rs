@@ -47,7 +47,7 @@ impl Http2Exchange {
     }
 
     /// Registers the waker for the response. Returns false if the response is there already.
-    fn will_wake(&mut self, waker: &Waker) -> bool {
+    pub fn will_wake(&mut self, waker: &Waker) -> bool {
         match Pin::new(&mut self.response).poll(&mut TaskContext::from_waker(waker)) {
             Poll::Pending => true,
             Poll::Ready(early) => {
@@ -153,7 +153,7 @@ impl Task<'_> {
     }
 
     fn open(&mut self, attempt: &NewAttempt) {
-        let NewAttempt { order, head, request } = attempt;
+        let NewAttempt { order, head, .. } = attempt;
         let stream = order.stream;
         let driver = &self.context.driver;
         // A request that was cancelled meanwhile must not be sent: `h2` sends what it has accepted,
@@ -176,15 +176,9 @@ impl Task<'_> {
         assert_eq!(handled, Handled::Done, "the pool has had no other fact since it was asked");
         let body = Rc::new(RefCell::new(body));
         self.streams.insert(stream.stream, (stream, Rc::downgrade(&body)));
-        let mut exchange = Http2Exchange { response, early: None, body };
-        // An attempt without a body to send and without an earlier attempt to drop needs no wake-up
-        // before its response arrives.
-        let sleeps_on = order.number == 1
-            && !head.has_body
-            && request.waiting().is_some_and(|waker| exchange.will_wake(&waker));
+        let exchange = Http2Exchange { response, early: None, body };
         // If the request has ended, dropping the exchange resets the stream.
-        let opened = self.context.opened(*order, stream_id, Exchange::Http2(exchange));
-        if sleeps_on { request.send_quietly(opened) } else { request.send(opened) }
+        self.context.hand_over(attempt, stream_id, Exchange::Http2(exchange));
     }
 
     fn reset(&mut self, stream: StreamToken, code: u32) {

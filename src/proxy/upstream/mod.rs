@@ -96,10 +96,18 @@ impl Context {
     }
 
     /// Hands an exchange to its request: the attempt is now on a stream.
-    fn opened(&self, order: AttemptOrder, stream_id: u32, exchange: Exchange) -> RequestOrder {
+    fn hand_over(&self, attempt: &NewAttempt, stream_id: u32, mut exchange: Exchange) {
+        let NewAttempt { order, head, request } = attempt;
+        // An attempt without a body to send and without an earlier attempt to drop needs no wake-up
+        // before its response arrives.
+        let sleeps_on = order.number == 1
+            && !head.has_body
+            && request.waiting().is_some_and(|waker| exchange.will_wake(&waker));
         let at = self.driver.now();
         let backend = (self.backend.token, Rc::clone(&self.backend.name));
-        RequestOrder::Opened(Opened { order, stream_id, at, backend }, exchange)
+        let opened = Opened { order: *order, stream_id, at, backend };
+        let opened = RequestOrder::Opened(opened, exchange);
+        if sleeps_on { request.send_quietly(opened) } else { request.send(opened) }
     }
 }
 
