@@ -116,7 +116,8 @@ fn refuse_target(parts: &request::Parts, host: Option<&HeaderValue>) -> Option<&
     if !path.is_empty() && !path.starts_with('/') && !asterisk {
         return Some("the target is not a path");
     }
-    if origin_form(parts).is_none() {
+    let lacks_path = parts.uri.path_and_query().is_some_and(is_query_alone);
+    if lacks_path && origin_form(parts).is_none() {
         return Some("the target is too long");
     }
     // RFC 9113, 8.3.1. In HTTP/1.1 a target with an authority replaces Host (RFC 9112, 3.2.2).
@@ -220,12 +221,14 @@ pub fn expects_continue(head: &request::Parts) -> bool {
 /// be empty (RFC 9112, 3.2.1). `None` if the path that is added makes it too long.
 fn origin_form(parts: &request::Parts) -> Option<PathAndQuery> {
     match (parts.uri.path_and_query(), parts.uri.query()) {
-        (Some(target), Some(query)) if target.as_str().starts_with('?') => {
-            format!("/?{query}").parse().ok()
-        }
+        (Some(target), Some(query)) if is_query_alone(target) => format!("/?{query}").parse().ok(),
         (Some(target), _) => Some(target.clone()),
         (None, _) => Some(PathAndQuery::from_static("/")),
     }
+}
+
+fn is_query_alone(target: &PathAndQuery) -> bool {
+    target.as_str().starts_with('?')
 }
 
 fn absolute(authority: &Authority, path: PathAndQuery, scheme: Scheme) -> Uri {
