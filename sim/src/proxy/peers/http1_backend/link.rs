@@ -140,9 +140,9 @@ impl<'a> Link<'a> {
             answer: None,
         });
         state.moment(request, Moment::Written).await;
-        state.note_read();
-        state.moment(request, Moment::Read).await;
         let request = plan_of(hub, request);
+        state.note_read(request.wire.framing);
+        state.moment(request.id, Moment::Read).await;
         let has_body = content != Content::Length(0);
         let mut upload = Upload { request, execution, content, has_body };
         let answering = Answering {

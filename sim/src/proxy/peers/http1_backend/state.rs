@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::yield_now;
 
-use crate::plan::{Act, BackendPlan, Moment, When};
+use crate::plan::{Act, BackendPlan, Framing, Moment, When};
 use crate::proxy::hub::{Hub, Order, Target};
 use crate::proxy::peers::timing::{Changes, Gate, after};
 
@@ -38,6 +38,17 @@ pub(super) enum Break {
     End,
 }
 
+impl Break {
+    /// A break that cuts an answer in this framing visibly short. Content until the close would be
+    /// complete where the stream ends.
+    fn within(framing: Framing) -> Self {
+        match framing {
+            Framing::Length | Framing::Chunked => Self::End,
+            Framing::Close => Self::Reset,
+        }
+    }
+}
+
 /// The state of one connection.
 pub(super) struct State {
     pub(super) hub: Rc<Hub>,
@@ -59,8 +70,8 @@ struct Stream {
     /// Its number, from 1.
     number: u32,
     orders: UnboundedReceiver<Order>,
-    /// True once the head was read.
-    read: bool,
+    /// The framing of its answer, once its head was read.
+    framing: Option<Framing>,
     /// True once half of the body was read.
     half_read: bool,
     /// True once the whole request was read.
@@ -80,7 +91,7 @@ impl Stream {
         Self {
             number,
             orders,
-            read: false,
+            framing: None,
             half_read: false,
             body_ended: false,
             answered: false,
@@ -143,15 +154,15 @@ impl State {
         match act {
             Act::Break | Act::BreakAtPreface => return Some(Break::Reset),
             // HTTP/1.1 has no reset of one request: a backend that fails closes within its answer.
-            Act::Reset { .. } if stream.read && !(stream.answered && stream.body_ended) => {
-                return Some(Break::End);
+            Act::Reset { .. } if !(stream.answered && stream.body_ended) => {
+                return stream.framing.map(Break::within);
             }
             Act::GoAway { .. } => self.close_when_idle(),
             Act::StopReading { for_us } => self.gate.close_for(for_us),
             Act::StarveUpload { for_us } if !stream.body_ended => {
                 let until = for_us.map_or(u64::MAX, |time| after(&self.hub, time));
                 stream.starved_until = until.max(stream.starved_until);
-                if stream.read {
+                if stream.framing.is_some() {
                     self.gate.close_until(until);
                 }
             }
@@ -193,10 +204,10 @@ impl State {
         yield_now().await;
     }
 
-    /// The head of the request was read.
-    pub(super) fn note_read(&self) {
+    /// The head of the request was read. Its answer will be framed like this.
+    pub(super) fn note_read(&self, framing: Framing) {
         let mut stream = self.stream.borrow_mut();
-        stream.read = true;
+        stream.framing = Some(framing);
         self.gate.close_until(stream.starved_until);
     }
 
