@@ -6,7 +6,7 @@
 //!
 //! | thing | KiB | what it is for |
 //! |---|--:|---|
-//! | the process | 320 | configuration, certificates, both twice during a reload, the text of an answer to the operator |
+//! | the process | 256 | configuration, certificates, the text of an answer to the operator |
 //! | a pool | 192 | its tables; see `pool::limits` |
 //! | a connection | 128 | the tables and buffers that it keeps between requests: over HTTP/2 two frames of a backend |
 //! | a request, for its client | 256 | over HTTP/2 the window for its body and the send buffer for its answer, over HTTP/1.1 two buffers |
@@ -30,7 +30,7 @@ use crate::checker::{Invariant, Violation};
 use crate::memory;
 
 const KIB: u64 = 1024;
-const PROCESS: u64 = 320 * KIB;
+const PROCESS: u64 = 256 * KIB;
 const POOL: u64 = 192 * KIB;
 const CONNECTION: u64 = 128 * KIB;
 const FOR_CLIENT: u64 = 256 * KIB;
@@ -165,16 +165,16 @@ mod tests {
     #[test]
     fn the_bound_follows_from_what_is_open() {
         let mut open = Open { pools: 2, ..Open::default() };
-        assert_eq!(open.bound(), (320 + 2 * 192) * KIB);
+        assert_eq!(open.bound(), (256 + 2 * 192) * KIB);
         open.held = Held { clients: 1, backends: 2, others: 1 };
         (open.requests, open.live) = (3, 4);
-        assert_eq!(open.bound(), (704 + 4 * 128 + 7 * 256) * KIB);
+        assert_eq!(open.bound(), (640 + 4 * 128 + 7 * 256) * KIB);
         (open.requests, open.live) = (4, 3);
-        assert_eq!(open.bound(), (704 + 5 * 128 + 7 * 256) * KIB);
+        assert_eq!(open.bound(), (640 + 5 * 128 + 7 * 256) * KIB);
         open.left = 2;
-        assert_eq!(open.bound(), (704 + 5 * 128 + 7 * 256 + 2 * 384) * KIB);
+        assert_eq!(open.bound(), (640 + 5 * 128 + 7 * 256 + 2 * 384) * KIB);
         open.held.clients = 0;
-        assert_eq!(open.bound(), (704 + 4 * 128 + 7 * 256) * KIB);
+        assert_eq!(open.bound(), (640 + 4 * 128 + 7 * 256) * KIB);
         assert_eq!(open.max(Open::default()), open);
         assert_eq!(Open::default().max(open), open);
     }
