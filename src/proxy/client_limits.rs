@@ -51,6 +51,7 @@ settings! {
             client_frames.settings, "client-frames-settings";
 
         /// DATA without payload that does not end its stream.
+        /// Every HEADERS frame that is read adds one.
         empty_data: u32 = 100, MANY,
             client_frames.empty_data, "client-frames-empty-data";
 

@@ -62,9 +62,11 @@ pub const BACKEND_SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// Maximum number of DATA frames read before their consumer runs. `h2` bounds the tiny frames that
 /// it keeps, even if they would be consumed at once.
 pub const DATA_FRAMES_AT_ONCE: usize = 256;
+/// Sessions of TLS that are kept for a backend: each allows one abbreviated handshake.
+pub const BACKEND_SESSIONS: usize = 8;
 /// Streams reset by Baton, per connection to a backend, whose late frames are still expected.
 pub const RESET_STREAMS_MAX: usize = 4096;
-/// The same for a connection of a client. Late frames of a stream that is no longer remembered end
+/// The same for a connection of a client. Late trailers of a stream that is no longer remembered end
 /// the connection.
 pub const CLIENT_RESET_STREAMS_MAX: usize = 1024;
 /// Time for which a stream of a client that Baton has reset is remembered.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::{self, PemObject};
@@ -15,7 +16,7 @@ use rustls::{
 
 use super::backend_url::Scheme;
 use super::config::{BackendSettings, CertificateFiles, ProxyConfig};
-use super::limits::CERTIFICATE_FILE_BYTES_MAX;
+use super::limits::{BACKEND_SESSIONS, CERTIFICATE_FILE_BYTES_MAX};
 use super::seams;
 
 /// HTTP/2 in ALPN (RFC 9113, 3.2).
@@ -137,6 +138,7 @@ impl UpstreamTls {
                     .map_err(|error| not_together(files, &error))?
             }
         };
+        config.resumption = Resumption::in_memory_sessions(BACKEND_SESSIONS);
         config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP1.to_vec()];
         Ok(config)
     }

@@ -84,7 +84,8 @@ impl Account {
         let (counts, budgets) = (&mut self.counts, &self.budgets);
         let (count, budget, flood) = match kind {
             DATA if length == 0 && flags & END_STREAM == 0 => {
-                (&mut counts.empty_data, budgets.empty_data, Flood::EmptyData)
+                let budget = budgets.empty_data.saturating_add(counts.headers_read);
+                (&mut counts.empty_data, budget, Flood::EmptyData)
             }
             DATA => return,
             HEADERS | PUSH_PROMISE => {
@@ -211,6 +212,7 @@ mod tests {
         }
         for _ in 0..100_000 {
             account.read(HEADERS, END_HEADERS, 9);
+            account.read(DATA, 0, 0);
             account.written(HEADERS);
             account.read(HEADERS, END_HEADERS, 9);
             account.written(HEADERS);

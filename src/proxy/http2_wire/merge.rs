@@ -2,13 +2,15 @@
 //! 9113, 6.1), but `h2` stores each frame apart, closes the connection if it holds too many tiny
 //! ones, and forwards each as its own frame to the next `h2`, which limits them again. A burst of
 //! small messages, as gRPC sends them, would close connections that carry many other requests.
+//! Empty DATA frames are dropped: `h2` accepts only a hundred of them in the life of a connection,
+//! and honest servers send one before the trailers of each response.
 
 use super::scanner::{DATA, END_STREAM, FRAME_HEAD};
 use crate::proxy::limits::FRAME_BYTES_DEFAULT;
 
 /// Merges, in place, consecutive DATA frames of one stream; the first frame starts at `start`.
-/// Padded frames and an incomplete last frame stay as they are. Returns the number of bytes and of
-/// DATA frames that remain.
+/// Drops those without content that do not end their stream. Padded frames and an incomplete last
+/// frame stay as they are. Returns the number of bytes and of DATA frames that remain.
 pub(super) fn merge(bytes: &mut [u8], start: usize) -> (usize, usize) {
     let (mut from, mut to) = (start, start);
     let mut count = 0;
@@ -20,6 +22,10 @@ pub(super) fn merge(bytes: &mut [u8], start: usize) -> (usize, usize) {
             break;
         }
         let plain = head.kind == DATA && head.flags & !END_STREAM == 0;
+        if plain && head.length == 0 && head.flags == 0 && head.stream != [0; 4] {
+            from = end;
+            continue;
+        }
         let grown = open.filter(|_| plain).and_then(|at| {
             let grown = Head::at(bytes, at)?;
             let length = grown.length + head.length;
@@ -100,6 +106,17 @@ mod tests {
         ] {
             assert_eq!(merged(&frames, 0), frames.concat(), "{frames:?}");
         }
+    }
+
+    #[test]
+    fn frames_without_content_are_dropped_unless_they_end_their_stream() {
+        let head = frame(1, 4, 1, b"a");
+        let trailers = frame(1, 5, 1, b"b");
+        let frames = [head.clone(), frame(DATA, 0, 1, b""), trailers.clone()];
+        assert_eq!(merged(&frames, 0), [&head[..], &trailers].concat());
+        assert_eq!(merged(&[frame(DATA, 0, 1, b"")], 0), b"");
+        let kept = [frame(DATA, END_STREAM, 1, b""), frame(DATA, 0, 0, b"")];
+        assert_eq!(merged(&kept, 0), kept.concat());
     }
 
     #[test]

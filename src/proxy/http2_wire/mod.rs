@@ -274,6 +274,27 @@ impl<Io> Http2Wire<Io> {
         (wire, facts)
     }
 
+    /// Reads the frames of the bytes behind `before`, and merges them.
+    fn note_read(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
+        let bytes = &buffer.filled()[before..];
+        let mut facts = self.facts.borrow_mut();
+        facts.now = self.clock.now();
+        // A large frame can take long on a slow path: each part shows that the peer is alive.
+        facts.frame_seen = true;
+        let now = facts.now;
+        facts.account.at(now);
+        let first = self.read.scan(bytes, |seen| facts.record(seen));
+        if facts.goaway_code.is_some() {
+            // Bytes that arrived with the frame that exceeded the budget are dropped.
+            buffer.set_filled(before);
+        } else if let Some(first) = first {
+            let (length, data) = merge::merge(&mut buffer.filled_mut()[before..], first);
+            buffer.set_filled(before + length);
+            let few = data > 0 && seams::buggify(Point::FewFrames);
+            self.unread += if few { DATA_FRAMES_AT_ONCE } else { data };
+        }
+    }
+
     /// Reads the frames of what was written of `buffers`.
     fn note_written(&mut self, buffers: &[io::IoSlice<'_>], result: &Poll<io::Result<usize>>) {
         let mut facts = self.facts.borrow_mut();
@@ -293,44 +314,28 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Http2Wire<Io> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.facts.borrow().goaway_code.is_some() {
-            return self.poll_close(context);
+        loop {
+            if self.facts.borrow().goaway_code.is_some() {
+                return self.poll_close(context);
+            }
+            if self.unread >= DATA_FRAMES_AT_ONCE {
+                self.unread = 0;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let before = buffer.filled().len();
+            let result = Pin::new(&mut self.io).poll_read(context, buffer);
+            if buffer.filled().len() == before {
+                // Nothing more to read: the consumer runs now.
+                self.unread = 0;
+                return result;
+            }
+            self.note_read(buffer, before);
+            // Without a byte the stream would look ended.
+            if buffer.filled().len() > before {
+                return result;
+            }
         }
-        if self.unread >= DATA_FRAMES_AT_ONCE {
-            self.unread = 0;
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let before = buffer.filled().len();
-        let result = Pin::new(&mut self.io).poll_read(context, buffer);
-        if buffer.filled().len() == before {
-            // Nothing more to read: the consumer runs now.
-            self.unread = 0;
-            return result;
-        }
-        let this = &mut *self;
-        let bytes = &buffer.filled()[before..];
-        let mut facts = this.facts.borrow_mut();
-        facts.now = this.clock.now();
-        // A large frame can take long on a slow path: each part shows that the peer is alive.
-        facts.frame_seen = true;
-        let now = facts.now;
-        facts.account.at(now);
-        let first = this.read.scan(bytes, |seen| facts.record(seen));
-        let ends = facts.goaway_code.is_some();
-        drop(facts);
-        if ends {
-            // Bytes that arrived with the frame that exceeded the budget are dropped.
-            buffer.set_filled(before);
-            return this.poll_close(context);
-        }
-        if let Some(first) = first {
-            let (length, data) = merge::merge(&mut buffer.filled_mut()[before..], first);
-            buffer.set_filled(before + length);
-            let few = data > 0 && seams::buggify(Point::FewFrames);
-            this.unread += if few { DATA_FRAMES_AT_ONCE } else { data };
-        }
-        result
     }
 }
 
