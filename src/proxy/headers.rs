@@ -111,6 +111,13 @@ fn refuse_target(parts: &request::Parts, host: Option<&HeaderValue>) -> Option<&
     if authority.is_some() && parts.uri.scheme().is_none() {
         return Some("the target is an authority");
     }
+    // RFC 9113, 8.3.1. Over HTTP/1.1 the path of an absolute form may be empty.
+    if parts.version == Version::HTTP_2 && parts.uri.path().is_empty() {
+        return Some("no :path");
+    }
+    if parts.version == Version::HTTP_2 && has_padded_value(&parts.headers) {
+        return Some("white space around a field value");
+    }
     let path = parts.uri.path();
     let asterisk = path == "*" && parts.method == Method::OPTIONS;
     if !path.is_empty() && !path.starts_with('/') && !asterisk {
@@ -128,6 +135,17 @@ fn refuse_target(parts: &request::Parts, host: Option<&HeaderValue>) -> Option<&
         return Some(":authority and Host disagree");
     }
     None
+}
+
+/// True if white space surrounds the value of a field, which makes a message over HTTP/2 malformed
+/// (RFC 9113, 8.2.1). Over HTTP/1.1 it is not part of the value.
+#[must_use]
+pub fn has_padded_value(fields: &HeaderMap) -> bool {
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    fields
+        .values()
+        .map(HeaderValue::as_bytes)
+        .any(|value| is_space(value.first()) || is_space(value.last()))
 }
 
 /// Returns the head to send to a backend: the client's, without the fields for Baton and with those

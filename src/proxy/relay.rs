@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::uri::Authority;
-use http::{Method, Request, Response, StatusCode, request};
+use http::{HeaderMap, Method, Request, Response, StatusCode, request};
 use http_body::Body as _;
 use http_body_util::Full;
 
@@ -359,7 +359,7 @@ impl Attempt {
         match &mut self.exchange {
             Exchange::Http2(exchange) => {
                 exchange.poll_response(context).map(|result| match result {
-                    Ok(response) if response.headers().len() > RESPONSE_FIELDS_MAX => {
+                    Ok(response) if is_malformed(response.headers()) => {
                         Err((stream, StreamFailure::Malformed))
                     }
                     Ok(response) => {
@@ -378,6 +378,11 @@ impl Attempt {
             }
         }
     }
+}
+
+/// True if a response over HTTP/2 with these fields is malformed although `h2` accepts it.
+fn is_malformed(fields: &HeaderMap) -> bool {
+    fields.len() > RESPONSE_FIELDS_MAX || headers::has_padded_value(fields)
 }
 
 /// Starts an attempt, and the upload if the request has a body.

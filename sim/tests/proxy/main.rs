@@ -33,6 +33,7 @@ mod header_rules;
 mod health;
 mod http1_backend;
 mod http1_messages;
+mod http2_messages;
 mod metrics;
 mod multiplex;
 mod parked;

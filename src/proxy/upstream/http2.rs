@@ -13,17 +13,18 @@ use bytes::Bytes;
 use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, RecvStream, SendStream};
 
-use super::{BoxedIo, ConnectionOrder, Context, Ended, NewAttempt, ordered_end};
+use super::{BoxedIo, ConnectionOrder, Context, Ended, NewAttempt, ordered_end, report};
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure, StreamToken, limits};
 use crate::proxy::channel::Receiver;
 use crate::proxy::client_limits::FrameBudgets;
 use crate::proxy::http2_wire::{Facts, Http2Wire, Side};
 use crate::proxy::limits::{
-    BACKEND_FRAME_BYTES_MAX, BACKEND_SEND_BUFFER_BYTES, PROVOKED_RESETS_MAX, RESET_STREAMS_MAX,
-    RESPONSE_HEAD_BYTES_MAX, STREAM_WINDOW_BYTES, WINDOW_BYTES_MAX,
+    BACKEND_FRAME_BYTES_MAX, BACKEND_SEND_BUFFER_BYTES, POLITE_CLOSE_TIMEOUT, PROVOKED_RESETS_MAX,
+    RESET_STREAMS_MAX, RESPONSE_HEAD_BYTES_MAX, STREAM_WINDOW_BYTES, WINDOW_BYTES_MAX,
 };
 use crate::proxy::metrics::Merge as _;
 use crate::proxy::relay::Exchange;
+use crate::proxy::seams;
 
 /// The response head of a request, or the error that ended its stream.
 type Answer = Result<http::Response<RecvStream>, h2::Error>;
@@ -73,11 +74,26 @@ struct Task<'a> {
     resets: Vec<StreamToken>,
 }
 
-pub(super) async fn run(
-    context: &Context,
+/// Serves the connection until it ends, and reports the end.
+pub(super) async fn run(context: &Context, io: BoxedIo, orders: &mut Receiver<ConnectionOrder>) {
+    let mut task = match start(context, io, orders).await {
+        Ok(task) => task,
+        Err(ended) => return report(context, ended),
+    };
+    let ended = poll_fn(|task_context| task.poll(task_context, orders)).await;
+    let is_idle = matches!(ended, Ended::Ordered(_)) && !task.has_streams();
+    report(context, ended);
+    if is_idle {
+        let _ = seams::timeout(POLITE_CLOSE_TIMEOUT, task.close()).await;
+    }
+}
+
+/// Sends the preface.
+async fn start<'a>(
+    context: &'a Context,
     io: BoxedIo,
     orders: &mut Receiver<ConnectionOrder>,
-) -> Ended {
+) -> Result<Task<'a>, Ended> {
     let clock = context.driver.telemetry().clock();
     let (wire, facts) = Http2Wire::new(io, Side::Client, FrameBudgets::BACKEND, clock);
     let streams = context.driver.config(|config| config.limits.streams_per_connection);
@@ -99,15 +115,15 @@ pub(super) async fn run(
     // It ends once the preface is written, for which the backend must read.
     let handshake = tokio::select! {
         biased;
-        ended = ordered_end(orders) => return ended,
+        ended = ordered_end(orders) => return Err(ended),
         handshake = builder.handshake(wire) => handshake,
     };
     let (sender, mut connection) = match handshake {
         Ok(parts) => parts,
-        Err(error) => return Ended::Dial(ConnectFailure::Protocol, error.to_string()),
+        Err(error) => return Err(Ended::Dial(ConnectFailure::Protocol, error.to_string())),
     };
     let ping_pong = connection.ping_pong();
-    let mut task = Task {
+    Ok(Task {
         context,
         sender,
         connection,
@@ -116,8 +132,7 @@ pub(super) async fn run(
         connected: false,
         streams: BTreeMap::new(),
         resets: Vec::new(),
-    };
-    poll_fn(|task_context| task.poll(task_context, orders)).await
+    })
 }
 
 impl Task<'_> {
@@ -150,6 +165,25 @@ impl Task<'_> {
             Poll::Pending => Poll::Pending,
             Poll::Ready(result) => Poll::Ready(self.ended(result)),
         }
+    }
+
+    /// True if a request still uses a stream.
+    fn has_streams(&self) -> bool {
+        self.streams.values().any(|(_, body)| body.strong_count() > 0)
+    }
+
+    /// Says goodbye: GOAWAY, and `close_notify` if it is TLS (RFC 9113, 6.8; RFC 8446, 6.1).
+    async fn close(self) {
+        let Self { context, sender, mut connection, facts, .. } = self;
+        // `h2` sends GOAWAY and closes once it has neither streams nor senders.
+        drop(sender);
+        poll_fn(|task_context| {
+            let closed = Pin::new(&mut connection).poll(task_context);
+            count_ends(context, &facts);
+            // The backend may have left.
+            closed.map(drop)
+        })
+        .await;
     }
 
     fn open(&mut self, attempt: &NewAttempt) {
@@ -215,7 +249,7 @@ impl Task<'_> {
             let go_aways = std::mem::take(&mut facts.go_aways);
             (facts.max_streams.take(), go_aways, std::mem::take(&mut facts.frame_seen))
         };
-        self.count_ends();
+        count_ends(self.context, &self.facts);
         let driver = &self.context.driver;
         let connection = self.context.connection;
         if received && self.connected {
@@ -248,12 +282,6 @@ impl Task<'_> {
         }
     }
 
-    fn count_ends(&self) {
-        if let Some(ends) = self.facts.borrow_mut().take_ends() {
-            self.context.count(|metrics| metrics.frames.merge(&ends));
-        }
-    }
-
     /// Reports resets that are on the wire: `h2` was polled and the socket took everything.
     fn tell_resets(&mut self) {
         if self.facts.borrow().blocked {
@@ -275,6 +303,13 @@ impl Task<'_> {
         }
         let sent_through = self.facts.borrow().sent_through;
         Ended::Closed { sent_through, reason }
+    }
+}
+
+/// Counts the frames that ended streams and the connection.
+fn count_ends(context: &Context, facts: &RefCell<Facts>) {
+    if let Some(ends) = facts.borrow_mut().take_ends() {
+        context.count(|metrics| metrics.frames.merge(&ends));
     }
 }
 

@@ -127,12 +127,11 @@ async fn run(context: Context, mut orders: Receiver<ConnectionOrder>) {
         ended = ordered_end(&mut orders) => Err(ended),
         dialled = dialled(&context) => dialled,
     };
-    let ended = match dialled {
+    match dialled {
         Ok((io, true)) => http2::run(&context, io, &mut orders).await,
-        Ok((io, false)) => return http1::run(&context, io, &mut orders).await,
-        Err(ended) => ended,
-    };
-    report(&context, ended);
+        Ok((io, false)) => http1::run(&context, io, &mut orders).await,
+        Err(ended) => report(&context, ended),
+    }
 }
 
 /// Waits for the order that ends a dial. The pool orders nothing else of a dial.
