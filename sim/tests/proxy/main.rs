@@ -23,6 +23,7 @@ mod goaway;
 mod grpc;
 mod hardening_backends;
 mod hardening_floods;
+mod hardening_framing;
 mod hardening_honest;
 mod hardening_number;
 mod hardening_size;
