@@ -2,6 +2,7 @@
 //! the code. Each failure names file and line, and says what is expected.
 
 mod commands;
+mod conformance;
 mod documents;
 mod imports;
 mod packages;
