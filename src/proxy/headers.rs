@@ -1,5 +1,7 @@
 //! The changes that an intermediary makes to requests and responses (RFC 9110, 7.6).
 
+mod target;
+
 use std::net::IpAddr;
 
 use http::header::{
@@ -9,6 +11,9 @@ use http::header::{
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, request, response};
 
+pub use self::target::authority;
+
+use self::target::origin_form;
 use super::backend_url::Scheme;
 use crate::pool::Protocol;
 
@@ -66,75 +71,6 @@ pub fn client_address(address: IpAddr) -> HeaderValue {
 pub fn is_idempotent(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS, Method::TRACE]
         .contains(method)
-}
-
-/// Returns the authority that a request is for: its target's, or else that of its `Host` (RFC 9112,
-/// 3.2.2).
-///
-/// # Errors
-/// The status and the reason if the request cannot be forwarded.
-pub fn authority(parts: &request::Parts) -> Result<Authority, (StatusCode, &'static str)> {
-    if parts.method == Method::CONNECT {
-        return Err((StatusCode::METHOD_NOT_ALLOWED, "CONNECT is not supported"));
-    }
-    let bad = |line| (StatusCode::BAD_REQUEST, line);
-    let mut hosts = parts.headers.get_all(HOST).iter();
-    let host = hosts.next();
-    if hosts.next().is_some() {
-        return Err(bad("more than one Host field"));
-    }
-    let of_host = host.map(|host| Authority::try_from(host.as_bytes())).transpose();
-    let of_host = of_host.map_err(|_| bad("Host is not an authority"))?;
-    // RFC 9112, 3.2: HTTP/1.1 requires Host; RFC 9113, 8.3.1: HTTP/2 requires one of the two.
-    // HTTP/1.0 requires neither, but a request without an authority cannot be forwarded over
-    // HTTP/2.
-    let authority = parts.uri.authority().cloned().or(of_host);
-    let authority = authority.ok_or_else(|| bad("no authority: expected Host or :authority"))?;
-    match refuse_target(parts, host) {
-        None => Ok(authority),
-        Some(line) => Err(bad(line)),
-    }
-}
-
-/// Returns what is wrong with the target of a request, if anything. Refuses what the next recipient
-/// could read differently, above all after a change of protocol.
-fn refuse_target(parts: &request::Parts, host: Option<&HeaderValue>) -> Option<&'static str> {
-    let authority = parts.uri.authority().map(Authority::as_str);
-    // RFC 9110, 4.2.4; RFC 9113, 8.3.1.
-    let host = host.map(HeaderValue::as_bytes);
-    if authority.is_some_and(|authority| authority.contains('@'))
-        || host.is_some_and(|host| host.contains(&b'@'))
-    {
-        return Some("user information in the authority");
-    }
-    // RFC 9112, 3.2.3: the authority form is for CONNECT.
-    if authority.is_some() && parts.uri.scheme().is_none() {
-        return Some("the target is an authority");
-    }
-    // RFC 9113, 8.3.1. Over HTTP/1.1 the path of an absolute form may be empty.
-    if parts.version == Version::HTTP_2 && parts.uri.path().is_empty() {
-        return Some("no :path");
-    }
-    if parts.version == Version::HTTP_2 && has_padded_value(&parts.headers) {
-        return Some("white space around a field value");
-    }
-    let path = parts.uri.path();
-    let asterisk = path == "*" && parts.method == Method::OPTIONS;
-    if !path.is_empty() && !path.starts_with('/') && !asterisk {
-        return Some("the target is not a path");
-    }
-    let lacks_path = parts.uri.path_and_query().is_some_and(is_query_alone);
-    if lacks_path && origin_form(parts).is_none() {
-        return Some("the target is too long");
-    }
-    // RFC 9113, 8.3.1. In HTTP/1.1 a target with an authority replaces Host (RFC 9112, 3.2.2).
-    if parts.version == Version::HTTP_2
-        && let (Some(authority), Some(host)) = (authority, host)
-        && !authority.as_bytes().eq_ignore_ascii_case(host)
-    {
-        return Some(":authority and Host disagree");
-    }
-    None
 }
 
 /// True if white space surrounds the value of a field, which makes a message over HTTP/2 malformed
@@ -233,20 +169,6 @@ pub fn closes_connection(fields: &HeaderMap, version: Version) -> bool {
 pub fn expects_continue(head: &request::Parts) -> bool {
     let expects = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
     head.version != Version::HTTP_10 && head.headers.get(EXPECT).is_some_and(expects)
-}
-
-/// Returns the target of a request without its authority. The path of a target in absolute form may
-/// be empty (RFC 9112, 3.2.1). `None` if the path that is added makes it too long.
-fn origin_form(parts: &request::Parts) -> Option<PathAndQuery> {
-    match (parts.uri.path_and_query(), parts.uri.query()) {
-        (Some(target), Some(query)) if is_query_alone(target) => format!("/?{query}").parse().ok(),
-        (Some(target), _) => Some(target.clone()),
-        (None, _) => Some(PathAndQuery::from_static("/")),
-    }
-}
-
-fn is_query_alone(target: &PathAndQuery) -> bool {
-    target.as_str().starts_with('?')
 }
 
 fn absolute(authority: &Authority, path: PathAndQuery, scheme: Scheme) -> Uri {
