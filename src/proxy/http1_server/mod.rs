@@ -155,7 +155,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
 
     /// Serves until the connection ends. Must not be polled after that.
     pub fn poll(&mut self, context: &mut Context<'_>) -> Poll<Ended> {
-        loop {
+        let is_flushed = loop {
             if let Err(ended) = self.poll_exchange(context) {
                 return Poll::Ready(ended);
             }
@@ -171,11 +171,11 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
                 Poll::Ready(Err(ended)) => return Poll::Ready(ended),
                 // The client is still there.
                 Poll::Pending if self.start() => {}
-                Poll::Pending => break,
+                Poll::Pending => break flushed.is_ready(),
             }
-        }
-        let is_quiet =
-            !self.is_answering() && self.outgoing.is_empty() && self.decoder.is_between_messages();
+        };
+        // A stream of TLS can hold bytes that `outgoing` no longer has.
+        let is_quiet = !self.is_answering() && is_flushed && self.decoder.is_between_messages();
         self.facts.is_quiet.set(is_quiet);
         if self.is_draining && is_quiet { Poll::Ready(Ended::Closing) } else { Poll::Pending }
     }
