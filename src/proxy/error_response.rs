@@ -2,12 +2,15 @@
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 
 use crate::pool::{Evidence, Rejection};
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+/// The methods that are forwarded, and others.
+const ALLOWED: HeaderValue =
+    HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH");
 
 /// Returns the error type (RFC 9209, 2.3) and the line of text for a rejection.
 fn words(rejection: Rejection, evidence: Option<Evidence>) -> (&'static str, &'static str) {
@@ -48,10 +51,19 @@ pub fn refused(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
     let mut response = line_response(status, line, denied);
     if status == StatusCode::METHOD_NOT_ALLOWED {
         // RFC 9110, 15.5.6: a 405 lists the allowed methods.
-        let allowed =
-            HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS, TRACE, PATCH");
-        response.headers_mut().insert(ALLOW, allowed);
+        response.headers_mut().insert(ALLOW, ALLOWED);
     }
+    response
+}
+
+/// Returns the response to an OPTIONS or TRACE request that may not be forwarded any more (RFC 9110,
+/// 7.6.2). Baton itself supports no TRACE.
+pub fn last_recipient(method: &Method) -> Response<Full<Bytes>> {
+    if method == Method::TRACE {
+        return refused(StatusCode::METHOD_NOT_ALLOWED, "Max-Forwards is 0");
+    }
+    let mut response = Response::new(Full::default());
+    response.headers_mut().insert(ALLOW, ALLOWED);
     response
 }
 

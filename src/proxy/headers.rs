@@ -5,8 +5,8 @@ mod target;
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, PROXY_AUTHORIZATION,
-    TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, MAX_FORWARDS,
+    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, request, response};
@@ -110,6 +110,10 @@ pub fn upstream_request(
     let host = host.unwrap_or_else(|| {
         HeaderValue::from_str(authority.as_str()).expect("authorities are ASCII")
     });
+    if let Some(left) = max_forwards(parts) {
+        headers.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
+    }
+    repeat_no_length(&mut headers);
     add_forwarded(&mut headers, client, &host);
     add_via(&mut headers, parts.version);
     let path = origin_form(parts).expect("`authority` has refused others");
@@ -133,13 +137,35 @@ pub fn upstream_request(
 pub fn downstream_response(head: &mut response::Parts, client: Version) {
     let received = head.version;
     remove_hop_by_hop(&mut head.headers);
-    // RFC 9110, 8.6: a repeated length is replaced by a single one.
-    let mut lengths = head.headers.get_all(CONTENT_LENGTH).iter();
-    if let (Some(length), Some(_)) = (lengths.next().cloned(), lengths.next()) {
-        head.headers.insert(CONTENT_LENGTH, length);
-    }
+    repeat_no_length(&mut head.headers);
     add_via(&mut head.headers, received);
     head.version = client;
+}
+
+/// Replaces a repeated length by a single one (RFC 9110, 8.6).
+fn repeat_no_length(headers: &mut HeaderMap) {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    if let (Some(length), Some(_)) = (lengths.next().cloned(), lengths.next()) {
+        headers.insert(CONTENT_LENGTH, length);
+    }
+}
+
+/// True if a message has two lengths that differ. `h2` looks at the first one only.
+#[must_use]
+pub fn has_different_lengths(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let first = lengths.next();
+    lengths.any(|length| Some(length) != first)
+}
+
+/// Returns how often an OPTIONS or TRACE request may still be forwarded, if that is limited (RFC
+/// 9110, 7.6.2).
+#[must_use]
+pub fn max_forwards(head: &request::Parts) -> Option<u64> {
+    if ![Method::OPTIONS, Method::TRACE].contains(&head.method) {
+        return None;
+    }
+    head.headers.get(MAX_FORWARDS)?.to_str().ok()?.trim().parse().ok()
 }
 
 /// True if a response never has content, whatever its head says (RFC 9110, 6.4.1).
@@ -167,8 +193,8 @@ pub fn closes_connection(fields: &HeaderMap, version: Version) -> bool {
 /// client that speaks HTTP/1.0 does not.
 #[must_use]
 pub fn expects_continue(head: &request::Parts) -> bool {
-    let expects = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-    head.version != Version::HTTP_10 && head.headers.get(EXPECT).is_some_and(expects)
+    let expects = |member: &[u8]| member.eq_ignore_ascii_case(b"100-continue");
+    head.version != Version::HTTP_10 && list_members(&head.headers, EXPECT).any(expects)
 }
 
 fn absolute(authority: &Authority, path: PathAndQuery, scheme: Scheme) -> Uri {
@@ -202,21 +228,27 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) -> bool {
         return false;
     }
     let trailers = wants_trailers(headers);
-    let named: Vec<HeaderName> = list_members(headers, CONNECTION)
-        .filter_map(|name| HeaderName::from_bytes(name).ok())
-        .filter(|name| !PROTECTED.contains(name))
-        .collect();
+    let named = connection_options(headers);
     for name in named.iter().chain(&HOP_BY_HOP) {
         headers.remove(name);
     }
     trailers
 }
 
-/// Removes the fields that trailers must not have: those for Baton, and those about the framing or
-/// the routing of the message (RFC 9110, 6.5.1; RFC 9113, 8.2.2).
-pub fn filter_trailers(trailers: &mut HeaderMap) {
+/// Returns the fields that `Connection` names: they are for Baton (RFC 9110, 7.6.1).
+#[must_use]
+pub fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
+    list_members(headers, CONNECTION)
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        .filter(|name| !PROTECTED.contains(name))
+        .collect()
+}
+
+/// Removes the fields that trailers must not have: those for Baton, which the head may have `named`,
+/// and those about the framing or the routing of the message (RFC 9110, 6.5.1; RFC 9113, 8.2.2).
+pub fn filter_trailers(trailers: &mut HeaderMap, named: &[HeaderName]) {
     remove_hop_by_hop(trailers);
-    for name in [CONTENT_LENGTH, HOST, TRAILER] {
+    for name in named.iter().chain(&[CONTENT_LENGTH, HOST, TRAILER]) {
         trailers.remove(name);
     }
 }

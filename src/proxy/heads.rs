@@ -1,6 +1,7 @@
 //! Heads between the wire and the types of `http`.
 
 use bytes::Bytes;
+use http::uri::PathAndQuery;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, request, response,
 };
@@ -29,8 +30,21 @@ pub fn map(head: &Head) -> HeaderMap {
 #[must_use]
 pub fn request(head: &Head) -> Option<request::Parts> {
     let (mut parts, ()) = http::Request::new(()).into_parts();
-    parts.uri = Uri::from_maybe_shared(head.target()).ok()?;
     parts.method = Method::from_bytes(head.method()).expect("the decoder accepts only tokens");
+    let target = head.target();
+    // RFC 9112, 3.2: no form of a target has a fragment. `http` would drop it.
+    if target.contains(&b'#') {
+        return None;
+    }
+    parts.uri = match Uri::from_maybe_shared(target.clone()) {
+        Ok(uri) if parts.method == Method::OPTIONS && is_server_wide(&target) => asterisk(uri),
+        Ok(uri) => uri,
+        Err(_) => {
+            let uri = Uri::from_maybe_shared(escaped(&target)?).ok()?;
+            parts.extensions.insert(RawTarget(origin_form(target)));
+            uri
+        }
+    };
     parts.version = version(head);
     parts.headers = map(head);
     Some(parts)
@@ -47,6 +61,66 @@ pub fn response(head: &Head) -> response::Parts {
     parts.version = version(head);
     parts.headers = map(head);
     parts
+}
+
+/// The target of a request in origin form, as the client sent it. It has characters that `http` does
+/// not accept: in the URI they are percent-encoded.
+#[derive(Clone, Debug)]
+pub struct RawTarget(pub Bytes);
+
+/// Percent-encodes the characters of a query that browsers send and `http` does not accept. `None` if
+/// there are none.
+fn escaped(target: &[u8]) -> Option<Bytes> {
+    let query = target.iter().position(|byte| *byte == b'?')?;
+    let (path, query) = target.split_at(query);
+    let is_wrong = |byte: &u8| matches!(byte, b'"' | b'<' | b'>');
+    if !query.iter().any(is_wrong) {
+        return None;
+    }
+    let mut escaped = path.to_vec();
+    for byte in query {
+        if is_wrong(byte) {
+            escaped.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        } else {
+            escaped.push(*byte);
+        }
+    }
+    Some(escaped.into())
+}
+
+/// Returns the part of a target behind its scheme and authority, if it has them. The path that an
+/// absolute form lacks is added.
+fn origin_form(target: Bytes) -> Bytes {
+    let Some(authority) = behind_scheme(&target) else { return target };
+    let rest = &target[authority..];
+    let path = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+    match rest.get(path) {
+        Some(b'/') => target.slice(authority + path..),
+        _ => [b"/", &rest[path..]].concat().into(),
+    }
+}
+
+/// Returns the position of the authority in a target in absolute form.
+fn behind_scheme(target: &[u8]) -> Option<usize> {
+    const SCHEME_END: &[u8] = b"://";
+    let is_absolute = target.first().is_some_and(u8::is_ascii_alphabetic);
+    let found = target.windows(SCHEME_END.len()).position(|bytes| bytes == SCHEME_END);
+    found.filter(|_| is_absolute).map(|at| at + SCHEME_END.len())
+}
+
+/// True if a target in absolute form has neither path nor query: an OPTIONS request for it is about
+/// the server as a whole (RFC 9112, 3.2.4).
+fn is_server_wide(target: &[u8]) -> bool {
+    behind_scheme(target).is_some_and(|authority| {
+        !target[authority..].iter().any(|byte| matches!(byte, b'/' | b'?'))
+    })
+}
+
+/// Replaces the path of a URI in absolute form by `*`.
+fn asterisk(uri: Uri) -> Uri {
+    let mut parts = uri.into_parts();
+    parts.path_and_query = Some(PathAndQuery::from_static("*"));
+    Uri::from_parts(parts).expect("the URI has a scheme and an authority")
 }
 
 fn version(head: &Head) -> Version {
@@ -93,5 +167,44 @@ mod tests {
         assert_eq!(parts.headers.len(), decoder.head().field_count());
         let kept = fields(&parts.headers).filter(|(name, _)| *name == b"y").count();
         assert_eq!(kept, (0..=255_u8).filter(text).count());
+    }
+
+    fn requested(line: &str) -> Option<request::Parts> {
+        let mut decoder = Decoder::new(Role::Server, HeadLimits { bytes: 65_536, fields: 512 });
+        decoder.buffer().extend_from_slice(format!("{line} HTTP/1.1\r\n\r\n").as_bytes());
+        assert!(matches!(decoder.next_event(), Ok(Some(Event::Head))), "{line}");
+        request(decoder.head())
+    }
+
+    /// Browsers send these characters in queries.
+    #[test]
+    fn a_query_with_characters_that_http_refuses_is_kept_beside_its_encoded_form() {
+        for (line, encoded, raw) in [
+            ("GET /a?q=\"<b>\"", "/a?q=%22%3Cb%3E%22", Some("/a?q=\"<b>\"")),
+            ("GET http://a.test?\"", "http://a.test/?%22", Some("/?\"")),
+            ("GET http://a.test/b?\"", "http://a.test/b?%22", Some("/b?\"")),
+            ("GET /a?q=%22", "/a?q=%22", None),
+        ] {
+            let parts = requested(line).expect(line);
+            assert_eq!(parts.uri.to_string(), encoded);
+            let kept = parts.extensions.get().map(|RawTarget(target)| &target[..]);
+            assert_eq!(kept, raw.map(str::as_bytes), "{line}");
+        }
+        for line in ["GET /<a>", "GET /a#b", "GET http://b/a#b", "GET /a?\"#"] {
+            assert!(requested(line).is_none(), "{line}");
+        }
+    }
+
+    #[test]
+    fn options_of_a_server_are_asked_with_an_asterisk() {
+        for (line, path) in [
+            ("OPTIONS http://a.test", "*"),
+            ("OPTIONS http://a.test/", "/"),
+            ("OPTIONS http://a.test?x", ""),
+            ("OPTIONS *", "*"),
+            ("GET http://a.test", "/"),
+        ] {
+            assert_eq!(requested(line).expect(line).uri.path(), path, "{line}");
+        }
     }
 }

@@ -210,6 +210,11 @@ pub fn serve(
             return answered(without_cluster(telemetry, &mut record, reason, response));
         }
     };
+    if headers::max_forwards(&parts) == Some(0) {
+        let response = error_response::last_recipient(&parts.method);
+        let reason = Unrouted::Refused.name();
+        return answered(without_cluster(telemetry, &mut record, reason, response));
+    }
     let Some(driver) = clusters.find(&parts) else {
         let response = error_response::unrouted();
         let reason = Unrouted::NoRoute.name();
@@ -217,13 +222,15 @@ pub fn serve(
     };
     record.cluster = Some(Rc::clone(driver.cluster()));
     let limit = driver.config(|config| config.retry.replay_buffer_bytes);
+    let has_body = !incoming.is_end_stream();
+    let named = if has_body { headers::connection_options(&parts.headers) } else { Vec::new() };
     let head = Rc::new(RequestHead {
         idempotent: headers::is_idempotent(&parts.method),
-        has_body: !incoming.is_end_stream(),
+        has_body,
         parts,
         authority,
         arrival: Rc::clone(arrival),
-        body: Rc::new(RefCell::new(ReplayBody::new(incoming, limit))),
+        body: Rc::new(RefCell::new(ReplayBody::new(incoming, named, limit))),
     });
     let (sender, orders) = channel();
     match driver.arrive(Rc::clone(&head), sender) {
@@ -382,7 +389,9 @@ impl Attempt {
 
 /// True if a response over HTTP/2 with these fields is malformed although `h2` accepts it.
 fn is_malformed(fields: &HeaderMap) -> bool {
-    fields.len() > RESPONSE_FIELDS_MAX || headers::has_padded_value(fields)
+    fields.len() > RESPONSE_FIELDS_MAX
+        || headers::has_padded_value(fields)
+        || headers::has_different_lengths(fields)
 }
 
 /// Starts an attempt, and the upload if the request has a body.

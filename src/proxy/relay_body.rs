@@ -69,7 +69,12 @@ impl UpstreamBody {
         if let Poll::Ready(Some(Ok(frame))) = &mut polled
             && let Some(trailers) = frame.trailers_mut()
         {
-            headers::filter_trailers(trailers);
+            let named = match self {
+                // Only HTTP/1.1 has `Connection`.
+                Self::Http2 { .. } => &[],
+                Self::Http1(body) => body.connection_options(),
+            };
+            headers::filter_trailers(trailers, named);
         }
         polled
     }

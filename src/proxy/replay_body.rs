@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use http_body::Frame;
 
 use super::driver::Driver;
@@ -31,6 +31,8 @@ enum Replay {
 /// The client's request body, and what was kept of it for another attempt.
 pub struct ReplayBody {
     incoming: RequestBody,
+    /// The fields that `Connection` of the head names: trailers lose them, too.
+    named: Vec<HeaderName>,
     /// True if it ended before it was complete.
     is_broken: bool,
     kept: Vec<Kept>,
@@ -49,10 +51,11 @@ pub struct ReplayBody {
 }
 
 impl ReplayBody {
-    /// Keeps up to `limit` bytes for replay.
-    pub fn new(incoming: RequestBody, limit: usize) -> Self {
+    /// Keeps up to `limit` bytes for replay. Trailers lose the fields that are `named`.
+    pub fn new(incoming: RequestBody, named: Vec<HeaderName>, limit: usize) -> Self {
         Self {
             incoming,
+            named,
             is_broken: false,
             kept: Vec::new(),
             replay: Replay::Keeping { bytes: 0 },
@@ -156,7 +159,7 @@ impl Upload {
         let frame = match ready!(body.incoming.poll_frame(context)) {
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {
-                    headers::filter_trailers(trailers);
+                    headers::filter_trailers(trailers, &body.named);
                 }
                 frame
             }

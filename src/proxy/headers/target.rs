@@ -4,7 +4,7 @@ use http::header::HOST;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, StatusCode, Version, request};
 
-use super::has_padded_value;
+use super::{has_different_lengths, has_padded_value};
 
 /// Returns the authority that a request is for: its target's, or else that of its `Host` (RFC 9112,
 /// 3.2.2).
@@ -26,8 +26,12 @@ pub fn authority(parts: &request::Parts) -> Result<Authority, (StatusCode, &'sta
     // RFC 9112, 3.2: HTTP/1.1 requires Host; RFC 9113, 8.3.1: HTTP/2 requires one of the two.
     // HTTP/1.0 requires neither, but a request without an authority cannot be forwarded over
     // HTTP/2.
-    let authority = parts.uri.authority().cloned().or(of_host);
+    let is_due = parts.version == Version::HTTP_11 && host.is_none();
+    let authority = parts.uri.authority().cloned().or(of_host).filter(|_| !is_due);
     let authority = authority.ok_or_else(|| bad("no authority: expected Host or :authority"))?;
+    if !is_host_and_port(&authority) {
+        return Err(bad("the authority is not a host and a port"));
+    }
     match refuse_target(parts, host) {
         None => Ok(authority),
         Some(line) => Err(bad(line)),
@@ -45,6 +49,11 @@ fn refuse_target(parts: &request::Parts, host: Option<&HeaderValue>) -> Option<&
     {
         return Some("user information in the authority");
     }
+    // RFC 9110, 7.4.
+    let is_http = |scheme: &str| ["http", "https"].iter().any(|it| it.eq_ignore_ascii_case(scheme));
+    if parts.uri.scheme_str().is_some_and(|scheme| !is_http(scheme)) {
+        return Some("the scheme is not http or https");
+    }
     // RFC 9112, 3.2.3: the authority form is for CONNECT.
     if authority.is_some() && parts.uri.scheme().is_none() {
         return Some("the target is an authority");
@@ -55,6 +64,9 @@ fn refuse_target(parts: &request::Parts, host: Option<&HeaderValue>) -> Option<&
     }
     if parts.version == Version::HTTP_2 && has_padded_value(&parts.headers) {
         return Some("white space around a field value");
+    }
+    if has_different_lengths(&parts.headers) {
+        return Some("lengths that differ");
     }
     let path = parts.uri.path();
     let asterisk = path == "*" && parts.method == Method::OPTIONS;
@@ -73,6 +85,17 @@ fn refuse_target(parts: &request::Parts, host: Option<&HeaderValue>) -> Option<&
         return Some(":authority and Host disagree");
     }
     None
+}
+
+/// True if an authority has a host, and its port is none or a number (RFC 9110, 4.2.1; RFC 3986,
+/// 3.2.3).
+fn is_host_and_port(authority: &Authority) -> bool {
+    let (_, host_and_port) =
+        authority.as_str().rsplit_once('@').unwrap_or(("", authority.as_str()));
+    let host = authority.host();
+    let port = host_and_port.strip_prefix(host).unwrap_or_default();
+    let port = port.strip_prefix(':').unwrap_or(port);
+    !host.is_empty() && (port.is_empty() || port.parse::<u16>().is_ok())
 }
 
 /// Returns the target of a request without its authority. The path of a target in absolute form may

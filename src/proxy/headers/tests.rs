@@ -130,7 +130,26 @@ fn what_cannot_be_forwarded_is_refused() {
     assert_eq!(status(get("/").header("host", "two.example")), Some(400));
     assert_eq!(status(Request::get("/").header("host", "a b")), Some(400));
     assert_eq!(status(get("/")), None);
-    assert_eq!(status(Request::get("http://example.com/")), None);
+    assert_eq!(status(Request::get("http://example.com/")), Some(400), "no Host");
+    let without_host = Request::get("http://example.com/");
+    assert_eq!(status(without_host.version(Version::HTTP_10)), None);
+    assert_eq!(status(get("ftp://front.test/")), Some(400));
+    for (host, refused) in [
+        ("a:80", false),
+        ("a:", false),
+        ("[::1]:80", false),
+        ("[::1]", false),
+        ("a:b", true),
+        (":80", true),
+        ("a:65536", true),
+    ] {
+        let expected = refused.then_some(400);
+        assert_eq!(status(Request::get("/").header("host", host)), expected, "{host}");
+    }
+    let twice =
+        |first, second| get("/").header("content-length", first).header("content-length", second);
+    assert_eq!(status(twice("4", "5")), Some(400));
+    assert_eq!(status(twice("4", "4")), None);
 }
 
 #[test]
@@ -240,7 +259,8 @@ fn trailers_have_no_fields_about_the_connection_or_the_framing() {
     for name in ["x-named", "x-sum"] {
         trailers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
     }
-    filter_trailers(&mut trailers);
+    trailers.insert("x-of-the-head", HeaderValue::from_static("1"));
+    filter_trailers(&mut trailers, &[HeaderName::from_static("x-of-the-head")]);
     assert_eq!(trailers.keys().collect::<Vec<_>>(), ["x-sum"]);
 }
 
@@ -252,7 +272,8 @@ fn a_target_that_its_path_makes_too_long_is_refused() {
         uri.scheme = Some(http::uri::Scheme::HTTP);
         uri.authority = Some(Authority::from_static("a.test"));
         uri.path_and_query = format!("?{}", "q".repeat(length - 1)).parse().ok();
-        authority(&parts(Request::get(Uri::from_parts(uri).expect("valid parts"))))
+        let request = Request::get(Uri::from_parts(uri).expect("valid parts"));
+        authority(&parts(request.header("host", "a.test")))
     };
     assert!(long(65_533).is_ok());
     assert_eq!(long(65_534), Err((StatusCode::BAD_REQUEST, "the target is too long")));

@@ -13,7 +13,7 @@ use super::{BoxedIo, ConnectionOrder, Context, Ended, NewAttempt, report};
 use crate::pool::{Handled, Input, Protocol};
 use crate::proxy::channel::Receiver;
 use crate::proxy::headers::content_length;
-use crate::proxy::heads;
+use crate::proxy::heads::{self, RawTarget};
 use crate::proxy::limits::POLITE_CLOSE_TIMEOUT;
 use crate::proxy::relay::Exchange;
 use crate::proxy::seams;
@@ -104,11 +104,13 @@ impl Task<'_> {
         let is_head = head.parts.method == Method::HEAD;
         let expected = if is_head { Expected::Head } else { Expected::Other };
         let number = self.link.borrow_mut().begin(expected, |outgoing| {
-            let target = upstream.uri().path_and_query().map_or("/", |target| target.as_str());
+            let raw = head.parts.extensions.get().map(|RawTarget(target)| &target[..]);
+            let known = upstream.uri().path_and_query().map_or("/", |target| target.as_str());
+            let target = raw.unwrap_or(known.as_bytes());
             request_head(
                 outgoing.small(),
                 upstream.method().as_str().as_bytes(),
-                target.as_bytes(),
+                target,
                 heads::fields(upstream.headers()),
             );
         });

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
-use http::{HeaderMap, response};
+use http::{HeaderMap, HeaderName, response};
 use http_body::Frame;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 
@@ -341,11 +341,17 @@ impl Http1Exchange {
         // RFC 9112, 6.3 (8) and 9.3.
         let closes = head.framing() == Framing::UntilClose
             || headers::closes_connection(&parts.headers, parts.version);
+        let named = headers::connection_options(&parts.headers);
         link.responds();
         let is_complete = link.finish_if_complete();
         drop(link);
-        let body =
-            Http1Body { link: Rc::clone(&self.link), number: self.number, closes, is_complete };
+        let body = Http1Body {
+            link: Rc::clone(&self.link),
+            number: self.number,
+            named,
+            closes,
+            is_complete,
+        };
         Poll::Ready(Ok((parts, body)))
     }
 
@@ -442,6 +448,7 @@ fn mismatch(link: &mut Link, error: BodyError) -> SendError {
 pub struct Http1Body {
     link: SharedLink,
     number: u64,
+    named: Vec<HeaderName>,
     /// True if the connection closes after this response.
     closes: bool,
     is_complete: bool,
@@ -451,6 +458,11 @@ impl Http1Body {
     /// True if the connection closes after this response.
     pub fn closes(&self) -> bool {
         self.closes
+    }
+
+    /// The fields that `Connection` of the response names: trailers lose them, too.
+    pub fn connection_options(&self) -> &[HeaderName] {
+        &self.named
     }
 
     /// True if the response was read to its end.

@@ -141,4 +141,11 @@ pub(super) const CASES: &[Case] = &[
         "GET /a HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n",
         &["GET /a a none "],
     ),
+    passes(
+        "a trailer that Connection of the head names",
+        "RFC 9110, 7.6.1",
+        "POST /a HTTP/1.1\r\nhost: a\r\nconnection: x\r\ntransfer-encoding: chunked\r\n\r\n\
+         1\r\na\r\n0\r\nx: 1\r\ny: 2\r\n\r\n",
+        &["POST /a a chunked a +y: 2"],
+    ),
 ];

@@ -359,15 +359,16 @@ const VALID: &[Case] = &[
         "HTTP/1.1 999 X\r\ncontent-length: 2\r\n\r\nok",
         "999 length=2 ok",
     ),
+    whole(
+        "a trailer that Connection of the head names",
+        "RFC 9110, 7.6.1",
+        ok!(
+            "connection: x\r\ntransfer-encoding: chunked\r\n",
+            "2\r\nok\r\n0\r\nx: 1\r\ny: 2\r\n\r\n"
+        ),
+        "200 chunked ok +y: 2",
+    ),
 ];
-
-/// Cases in which Baton breaks the rule, as in `faults`.
-const FAULTS: &[Case] = &[whole(
-    "a trailer that Connection of the head names",
-    "RFC 9110, 7.6.1",
-    ok!("connection: x\r\ntransfer-encoding: chunked\r\n", "2\r\nok\r\n0\r\nx: 1\r\ny: 2\r\n\r\n"),
-    "200 chunked ok +y: 2",
-)];
 
 /// A backend that answers its first request with these bytes and closes, and the next ones with
 /// `next`.
@@ -467,10 +468,4 @@ fn responses_that_no_client_gets() {
 #[test]
 fn where_a_response_ends() {
     judge(VALID);
-}
-
-#[test]
-#[ignore = "these faults are not mended yet"]
-fn known_faults_of_responses() {
-    judge(FAULTS);
 }

@@ -1,6 +1,6 @@
 //! Request targets and hosts.
 
-use super::{Case, HEAD, denied, passes, refused};
+use super::{Case, HEAD, Outcome, case, denied, passes, refused};
 
 /// A GET with this target and these field lines.
 macro_rules! get {
@@ -142,5 +142,41 @@ pub(super) const CASES: &[Case] = &[
         "RFC 9110, 4.2.1",
         get!("/a", "host: [::1]:80\r\n"),
         &["GET /a [::1]:80 none "],
+    ),
+    refused(
+        "a fragment, which is dropped",
+        "RFC 9112, 3.2",
+        "GET /a#b HTTP/1.1\r\nhost: a\r\n\r\n",
+        HEAD,
+    ),
+    refused(
+        "a fragment of an absolute target, which is dropped",
+        "RFC 9112, 3.2",
+        "GET http://b/a#b HTTP/1.1\r\nhost: b\r\n\r\n",
+        HEAD,
+    ),
+    denied(
+        "a host with a port that is no number",
+        "RFC 9112, 3.2",
+        "GET /a HTTP/1.1\r\nhost: a:b\r\n\r\n",
+    ),
+    denied("a host without a name", "RFC 9110, 4.2.1", "GET /a HTTP/1.1\r\nhost: :80\r\n\r\n"),
+    denied("an absolute target without Host", "RFC 9112, 3.2", "GET http://b/a HTTP/1.1\r\n\r\n"),
+    denied(
+        "a scheme that is not HTTP",
+        "RFC 9110, 7.4",
+        "GET ftp://b/a HTTP/1.1\r\nhost: b\r\n\r\n",
+    ),
+    passes(
+        "OPTIONS with an absolute target without a path",
+        "RFC 9112, 3.2.4",
+        "OPTIONS http://b HTTP/1.1\r\nhost: b\r\n\r\n",
+        &["OPTIONS * b none "],
+    ),
+    case(
+        "OPTIONS with Max-Forwards: 0, which Baton must answer",
+        "RFC 9110, 7.6.2",
+        "OPTIONS /a HTTP/1.1\r\nhost: a\r\nmax-forwards: 0\r\n\r\n",
+        Outcome::Denied(200),
     ),
 ];

@@ -304,10 +304,6 @@ const CASES: &[Case] = &[
         trailers: &[("x", "1")],
         seen: Some("POST /a a length=4 body"),
     },
-];
-
-/// Cases in which Baton breaks the rule, as in `faults`.
-const FAULTS: &[Case] = &[
     passes(
         "two equal lengths become one",
         "RFC 9110, 8.6",
@@ -315,6 +311,12 @@ const FAULTS: &[Case] = &[
         Some("body"),
         "POST /a a length=4 body",
     ),
+    refused("a value that begins with a space", VALUE, &[("x", " 1")]),
+    refused("a value that ends with a tab", VALUE, &[("x", "1\t")]),
+];
+
+/// Cases in which Baton breaks the rule. A case whose fault is mended belongs into the other table.
+const FAULTS: &[Case] = &[
     passes(
         "the host again, with the default port",
         "RFC 9113, 8.3.1",
@@ -322,8 +324,6 @@ const FAULTS: &[Case] = &[
         None,
         "POST /a a length=0 ",
     ),
-    refused("a value that begins with a space", VALUE, &[("x", " 1")]),
-    refused("a value that ends with a tab", VALUE, &[("x", "1\t")]),
     refused(
         "a path with a fragment",
         "RFC 9113, 8.3.1",
