@@ -56,8 +56,8 @@ pub fn refused(status: StatusCode, line: &str) -> Response<Full<Bytes>> {
     response
 }
 
-/// Returns the response to an OPTIONS or TRACE request that may not be forwarded any more (RFC 9110,
-/// 7.6.2). Baton itself supports no TRACE.
+/// Returns the response to an OPTIONS or TRACE request that may not be forwarded any more (RFC
+/// 9110, 7.6.2). Baton itself supports no TRACE.
 pub fn last_recipient(method: &Method) -> Response<Full<Bytes>> {
     if method == Method::TRACE {
         return refused(StatusCode::METHOD_NOT_ALLOWED, "Max-Forwards is 0");

@@ -1,5 +1,6 @@
 //! The changes that an intermediary makes to requests and responses (RFC 9110, 7.6).
 
+mod malformed;
 mod target;
 
 use std::net::IpAddr;
@@ -11,6 +12,7 @@ use http::header::{
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, request, response};
 
+pub use self::malformed::{has_different_lengths, has_padded_value};
 pub use self::target::authority;
 
 use self::target::origin_form;
@@ -71,17 +73,6 @@ pub fn client_address(address: IpAddr) -> HeaderValue {
 pub fn is_idempotent(method: &Method) -> bool {
     [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS, Method::TRACE]
         .contains(method)
-}
-
-/// True if white space surrounds the value of a field, which makes a message over HTTP/2 malformed
-/// (RFC 9113, 8.2.1). Over HTTP/1.1 it is not part of the value.
-#[must_use]
-pub fn has_padded_value(fields: &HeaderMap) -> bool {
-    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    fields
-        .values()
-        .map(HeaderValue::as_bytes)
-        .any(|value| is_space(value.first()) || is_space(value.last()))
 }
 
 /// Returns the head to send to a backend: the client's, without the fields for Baton and with those
@@ -148,14 +139,6 @@ fn repeat_no_length(headers: &mut HeaderMap) {
     if let (Some(length), Some(_)) = (lengths.next().cloned(), lengths.next()) {
         headers.insert(CONTENT_LENGTH, length);
     }
-}
-
-/// True if a message has two lengths that differ. `h2` looks at the first one only.
-#[must_use]
-pub fn has_different_lengths(headers: &HeaderMap) -> bool {
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let first = lengths.next();
-    lengths.any(|length| Some(length) != first)
 }
 
 /// Returns how often an OPTIONS or TRACE request may still be forwarded, if that is limited (RFC
@@ -244,8 +227,9 @@ pub fn connection_options(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// Removes the fields that trailers must not have: those for Baton, which the head may have `named`,
-/// and those about the framing or the routing of the message (RFC 9110, 6.5.1; RFC 9113, 8.2.2).
+/// Removes the fields that trailers must not have: those for Baton, which the head may have
+/// `named`, and those about the framing or the routing of the message (RFC 9110, 6.5.1; RFC 9113,
+/// 8.2.2).
 pub fn filter_trailers(trailers: &mut HeaderMap, named: &[HeaderName]) {
     remove_hop_by_hop(trailers);
     for name in named.iter().chain(&[CONTENT_LENGTH, HOST, TRAILER]) {

@@ -63,13 +63,13 @@ pub fn response(head: &Head) -> response::Parts {
     parts
 }
 
-/// The target of a request in origin form, as the client sent it. It has characters that `http` does
-/// not accept: in the URI they are percent-encoded.
+/// The target of a request in origin form, as the client sent it. It has characters that `http`
+/// does not accept: in the URI they are percent-encoded.
 #[derive(Clone, Debug)]
 pub struct RawTarget(pub Bytes);
 
-/// Percent-encodes the characters of a query that browsers send and `http` does not accept. `None` if
-/// there are none.
+/// Percent-encodes the characters of a query that browsers send and `http` does not accept. `None`
+/// if there are none.
 fn escaped(target: &[u8]) -> Option<Bytes> {
     let query = target.iter().position(|byte| *byte == b'?')?;
     let (path, query) = target.split_at(query);

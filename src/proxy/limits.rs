@@ -66,8 +66,8 @@ pub const DATA_FRAMES_AT_ONCE: usize = 256;
 pub const BACKEND_SESSIONS: usize = 8;
 /// Streams reset by Baton, per connection to a backend, whose late frames are still expected.
 pub const RESET_STREAMS_MAX: usize = 4096;
-/// The same for a connection of a client. Late trailers of a stream that is no longer remembered end
-/// the connection.
+/// The same for a connection of a client. Late trailers of a stream that is no longer remembered
+/// end the connection.
 pub const CLIENT_RESET_STREAMS_MAX: usize = 1024;
 /// Time for which a stream of a client that Baton has reset is remembered.
 pub const RESET_STREAM_TIME: Duration = Duration::from_secs(60);

@@ -4,7 +4,7 @@ use http::header::HOST;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, StatusCode, Version, request};
 
-use super::{has_different_lengths, has_padded_value};
+use super::malformed::{has_different_lengths, has_padded_value};
 
 /// Returns the authority that a request is for: its target's, or else that of its `Host` (RFC 9112,
 /// 3.2.2).

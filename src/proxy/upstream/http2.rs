@@ -172,7 +172,7 @@ impl Task<'_> {
         self.streams.values().any(|(_, body)| body.strong_count() > 0)
     }
 
-    /// Says goodbye: GOAWAY, and `close_notify` if it is TLS (RFC 9113, 6.8; RFC 8446, 6.1).
+    /// Sends GOAWAY, and `close_notify` if it is TLS (RFC 9113, 6.8; RFC 8446, 6.1).
     async fn close(self) {
         let Self { context, sender, mut connection, facts, .. } = self;
         // `h2` sends GOAWAY and closes once it has neither streams nor senders.
