@@ -113,6 +113,31 @@ fn a_response_with_white_space_around_a_value_is_malformed() {
     });
 }
 
+/// Some servers and clients fill frames of 1 KiB. `h2` accepts only 5 CONTINUATION frames.
+#[test]
+fn a_head_in_many_small_frames_is_a_head() {
+    run(async {
+        let backend = Backend::healthy().await;
+        let baton = Baton::start(&[backend.url()], &[]).await;
+        let mut client = RawClient::connect(baton.address).await;
+        let value = "v".repeat(1000);
+        let names: Vec<String> = (0..12).map(|number| format!("x-{number}")).collect();
+        let fields: Vec<(&str, &str)> = names.iter().map(|name| (&**name, &*value)).collect();
+        let block = block("GET", &fields);
+        let pieces: Vec<&[u8]> = block.chunks(1024).collect();
+        assert!(pieces.len() > 10);
+        let mut frames = frame(kind::HEADERS, flag::END_STREAM, 1, pieces[0]);
+        for (place, piece) in pieces.iter().enumerate().skip(1) {
+            let flags = if place + 1 == pieces.len() { flag::END_HEADERS } else { 0 };
+            frames.extend(frame(kind::CONTINUATION, flags, 1, piece));
+        }
+        client.write(&frames).await;
+        assert!(client.next_of(kind::HEADERS).await.payload.len() > 1, "a response");
+        backend.seen(|seen| assert_eq!(seen.heads[0].headers()["x-11"], value));
+        assert!(client.get(3).await.is_some(), "the connection goes on");
+    });
+}
+
 /// Sends a head and then 1 MiB without reading meanwhile. Returns the response.
 async fn uploaded(baton: &Baton, path: &str) -> String {
     let mut tcp = connect(baton.address).await;

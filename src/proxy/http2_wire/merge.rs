@@ -2,13 +2,15 @@
 //! 9113, 6.1), but `h2` stores each frame apart, closes the connection if it holds too many tiny
 //! ones, and forwards each as its own frame to the next `h2`, which limits them again. A burst of
 //! small messages, as gRPC sends them, would close connections that carry many other requests.
-//! Empty DATA frames are dropped: `h2` accepts only a hundred of them in the life of a connection,
+//! The frames of a header block are merged for the same reason: `h2` accepts only a few of them, and
+//! some servers fill frames of 1 KiB. Empty DATA frames are dropped: `h2` accepts only a hundred of them in the life of a connection,
 //! and honest servers send one before the trailers of each response.
 
-use super::scanner::{DATA, END_STREAM, FRAME_HEAD};
+use super::scanner::{CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME_HEAD, HEADERS};
 use crate::proxy::limits::FRAME_BYTES_DEFAULT;
 
-/// Merges, in place, consecutive DATA frames of one stream; the first frame starts at `start`.
+/// Merges, in place, consecutive DATA frames of one stream, and the frames of a header block; the
+/// first frame starts at `start`.
 /// Drops those without content that do not end their stream. Padded frames and an incomplete last
 /// frame stay as they are. Returns the number of bytes and of DATA frames that remain.
 pub(super) fn merge(bytes: &mut [u8], start: usize) -> (usize, usize) {
@@ -26,10 +28,10 @@ pub(super) fn merge(bytes: &mut [u8], start: usize) -> (usize, usize) {
             from = end;
             continue;
         }
-        let grown = open.filter(|_| plain).and_then(|at| {
+        let grown = open.and_then(|at| {
             let grown = Head::at(bytes, at)?;
             let length = grown.length + head.length;
-            (grown.stream == head.stream && length <= FRAME_BYTES_DEFAULT).then_some((at, length))
+            (grown.takes(&head) && length <= FRAME_BYTES_DEFAULT).then_some((at, length))
         });
         if let Some((at, length)) = grown {
             bytes.copy_within(from + FRAME_HEAD..end, to);
@@ -41,11 +43,11 @@ pub(super) fn merge(bytes: &mut [u8], start: usize) -> (usize, usize) {
             if to != from {
                 bytes.copy_within(from..end, to);
             }
-            open = plain.then_some(to);
+            open = (plain || head.is_open_block()).then_some(to);
             count += usize::from(head.kind == DATA);
             to += FRAME_HEAD + head.length;
         }
-        if head.flags & END_STREAM != 0 {
+        if head.kind == DATA && head.flags & END_STREAM != 0 {
             open = None;
         }
         from = end;
@@ -64,12 +66,34 @@ struct Head {
 }
 
 impl Head {
+    /// True if the rest of the header block follows, and nothing in this frame is behind its part.
+    fn is_open_block(&self) -> bool {
+        match self.kind {
+            HEADERS => self.flags & (END_HEADERS | PADDED) == 0,
+            CONTINUATION => self.flags & END_HEADERS == 0,
+            _ => false,
+        }
+    }
+
+    /// True if the payload of the next frame can go on in this one.
+    fn takes(&self, next: &Self) -> bool {
+        let goes_on = match next.kind {
+            DATA => self.kind == DATA && next.flags & !END_STREAM == 0,
+            CONTINUATION => self.is_open_block(),
+            _ => false,
+        };
+        goes_on && self.stream == next.stream
+    }
+
     fn at(bytes: &[u8], at: usize) -> Option<Self> {
         let [a, b, c, kind, flags, stream @ ..] = *bytes.get(at..)?.first_chunk::<FRAME_HEAD>()?;
         let length = u32::from_be_bytes([0, a, b, c]) as usize;
         Some(Self { length, kind, flags, stream })
     }
 }
+
+/// A flag of HEADERS (RFC 9113, 6.2).
+const PADDED: u8 = 0x8;
 
 #[cfg(test)]
 mod tests {
@@ -103,6 +127,29 @@ mod tests {
             vec![frame(DATA, END_STREAM, 1, b"a"), frame(DATA, 0, 1, b"late")],
             vec![frame(DATA, 0, 1, &[7; 16_000]), frame(DATA, 0, 1, &[8; 400])],
             vec![frame(1, 4, 1, b"a"), frame(1, 5, 1, b"b"), frame(4, 0, 0, b"")],
+        ] {
+            assert_eq!(merged(&frames, 0), frames.concat(), "{frames:?}");
+        }
+    }
+
+    /// Tomcat sends heads in frames of 1 KiB or less.
+    #[test]
+    fn the_frames_of_a_header_block_become_one() {
+        let frames = [frame(1, 1, 1, b"ab"), frame(9, 0, 1, b"c"), frame(9, 4, 1, b"d")];
+        assert_eq!(merged(&frames, 0), frame(1, 5, 1, b"abcd"), "flags of both");
+        assert_eq!(merged(&frames[1..], 0), frame(9, 4, 1, b"cd"), "the rest of a block");
+        let first = frame(1, 1, 1, b"abc");
+        let rest = &frame(9, 4, 1, b"d")[..9];
+        assert_eq!(merged(&frames, 1), [&first[..], rest].concat(), "an incomplete frame");
+        let data = frame(DATA, 0, 1, b"data");
+        let all = [frame(1, 0, 1, b"a"), frame(9, 4, 1, b"b"), data.clone(), frame(1, 5, 1, b"c")];
+        assert_eq!(merged(&all, 0), [frame(1, 4, 1, b"ab"), data, frame(1, 5, 1, b"c")].concat());
+        for frames in [
+            [frame(1, 8, 1, &[1, 7, 0]), frame(9, 4, 1, b"b")],
+            [frame(1, 0, 1, b"a"), frame(9, 4, 3, b"b")],
+            [frame(1, 4, 1, b"a"), frame(9, 4, 1, b"b")],
+            [frame(1, 0, 1, b"a"), frame(DATA, 0, 1, b"b")],
+            [frame(1, 0, 1, &[0; 16_000]), frame(9, 4, 1, &[0; 400])],
         ] {
             assert_eq!(merged(&frames, 0), frames.concat(), "{frames:?}");
         }
