@@ -200,7 +200,7 @@ mod tests {
         for (line, path) in [
             ("OPTIONS http://a.test", "*"),
             ("OPTIONS http://a.test/", "/"),
-            ("OPTIONS http://a.test?x", ""),
+            ("OPTIONS http://a.test?x", "/"),
             ("OPTIONS *", "*"),
             ("GET http://a.test", "/"),
         ] {
