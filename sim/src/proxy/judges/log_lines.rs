@@ -322,8 +322,9 @@ fn is_ended(case: &Case<'_>, request: &Request, line: &AccessLine) -> bool {
             u128::from(line.at.saturating_sub(at)) >= RESPONSE_FINISH_TIMEOUT.as_nanos()
         });
         let is_lost = |act: &Act| matches!(act, Act::Unreachable { .. } | Act::BlackHole { .. });
-        let heals = case.plan.heal.backends.get(usize::from(execution.backend));
-        let may_be_lost = case.was_injected(line.at, is_lost) || heals != Some(&Health::Well);
+        let healed = case.plan.heal.backends.get(usize::from(execution.backend));
+        let is_well = healed == Some(&Health::Well) || line.at < case.plan.heal.at_us * 1000;
+        let may_be_lost = case.was_injected(line.at, is_lost) || !is_well;
         in_time && !may_be_lost && !may_be_held_back(case, execution.backend, line.at)
     })
 }
