@@ -53,13 +53,18 @@ impl Process {
     /// Stops the process until [`Process::resume`].
     pub(crate) async fn pause(&self) {
         self.signal("-STOP");
-        let path = format!("/proc/{}/stat", self.child.id());
-        let is_stopped = || {
-            let stat = std::fs::read_to_string(&path).expect("the process lives");
+        // Its threads stop one after the other.
+        let threads = format!("/proc/{}/task", self.child.id());
+        let is_stopped = |thread: std::io::Result<std::fs::DirEntry>| {
+            let path = thread.expect("it can be listed").path().join("stat");
+            // A thread that has ended meanwhile does nothing either.
+            let Ok(stat) = std::fs::read_to_string(path) else { return true };
             let (_, rest) = stat.rsplit_once(')').expect("the name is in parentheses");
             rest.starts_with(" T")
         };
-        eventually("it is stopped", is_stopped).await;
+        let all_are_stopped =
+            || std::fs::read_dir(&threads).expect("the process lives").all(is_stopped);
+        eventually("it is stopped", all_are_stopped).await;
     }
 
     /// Continues the process.
