@@ -272,15 +272,15 @@ impl Admin {
 async fn serve(server: &mut Server<NetworkStream, AdminService>) -> Option<Ended> {
     let facts = server.facts();
     loop {
-        let (heads, is_answering) = (facts.heads_begun.get(), server.is_answering());
+        let (heads, is_busy) = (facts.heads_begun.get(), server.is_busy());
         let step = poll_fn(|context| match server.poll(context) {
             Poll::Ready(ended) => Poll::Ready(Some(ended)),
             Poll::Pending => {
-                let now = (facts.heads_begun.get(), server.is_answering());
-                if now == (heads, is_answering) { Poll::Pending } else { Poll::Ready(None) }
+                let now = (facts.heads_begun.get(), server.is_busy());
+                if now == (heads, is_busy) { Poll::Pending } else { Poll::Ready(None) }
             }
         });
-        let ended = if is_answering {
+        let ended = if is_busy {
             step.await
         } else {
             seams::timeout(ADMIN_READ_TIMEOUT, step).await.ok()?

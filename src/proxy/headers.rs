@@ -12,7 +12,7 @@ use http::header::{
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, request, response};
 
-pub use self::malformed::{has_different_lengths, has_padded_value};
+pub use self::malformed::{has_padded_value, has_wrong_length};
 pub use self::target::authority;
 
 use self::target::origin_form;

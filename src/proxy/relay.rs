@@ -391,7 +391,7 @@ impl Attempt {
 fn is_malformed(fields: &HeaderMap) -> bool {
     fields.len() > RESPONSE_FIELDS_MAX
         || headers::has_padded_value(fields)
-        || headers::has_different_lengths(fields)
+        || headers::has_wrong_length(fields)
 }
 
 /// Starts an attempt, and the upload if the request has a body.

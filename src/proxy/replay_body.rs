@@ -4,20 +4,33 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName};
 use http_body::Frame;
 
 use super::driver::Driver;
 use super::headers;
 use super::http1_server::Broken;
+use super::limits::COALESCE_BELOW_BYTES;
 use super::progress::Progress;
 use super::request_body::RequestBody;
 use crate::pool::{Input, Instant, RequestId, StreamToken};
 
 enum Kept {
     Data(Bytes),
+    /// Small pieces, together: each would cost as much memory as a large one.
+    Small(BytesMut),
     Trailers(HeaderMap),
+}
+
+impl Kept {
+    fn frame(&self) -> Frame<Bytes> {
+        match self {
+            Self::Data(data) => Frame::data(data.clone()),
+            Self::Small(data) => Frame::data(Bytes::copy_from_slice(data)),
+            Self::Trailers(trailers) => Frame::trailers(trailers.clone()),
+        }
+    }
 }
 
 /// The state of the kept bytes: either every received byte is kept, so that another attempt can
@@ -99,11 +112,6 @@ impl ReplayBody {
         let Replay::Keeping { bytes } = self.replay else {
             return false;
         };
-        let kept = match (frame.data_ref(), frame.trailers_ref()) {
-            (Some(data), _) => Kept::Data(data.clone()),
-            (None, Some(trailers)) => Kept::Trailers(trailers.clone()),
-            (None, None) => return false,
-        };
         let bytes = bytes + frame.data_ref().map_or(0, Bytes::len);
         if bytes > self.limit {
             // From here on only the present attempt has the whole body; the caller reports that to
@@ -112,9 +120,25 @@ impl ReplayBody {
             self.kept = Vec::new();
             return true;
         }
-        self.kept.push(kept);
         self.replay = Replay::Keeping { bytes };
+        match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(data), _) if data.len() < COALESCE_BELOW_BYTES => self.keep_small(data),
+            (Some(data), _) => self.kept.push(Kept::Data(data.clone())),
+            (None, Some(trailers)) => self.kept.push(Kept::Trailers(trailers.clone())),
+            (None, None) => {}
+        }
         false
+    }
+
+    /// Keeps a small piece with those before it. An attempt has read them, or begins with the
+    /// first byte.
+    fn keep_small(&mut self, data: &Bytes) {
+        match self.kept.last_mut() {
+            Some(Kept::Small(kept)) if kept.len() < COALESCE_BELOW_BYTES => {
+                kept.extend_from_slice(data);
+            }
+            _ => self.kept.push(Kept::Small(BytesMut::from(&data[..]))),
+        }
     }
 }
 
@@ -146,10 +170,7 @@ impl Upload {
         }
         if let Some(kept) = body.kept.get(self.replayed) {
             self.replayed += 1;
-            let frame = match kept {
-                Kept::Data(data) => Frame::data(data.clone()),
-                Kept::Trailers(trailers) => Frame::trailers(trailers.clone()),
-            };
+            let frame = kept.frame();
             body.sent += frame.data_ref().map_or(0, Bytes::len) as u64;
             return Poll::Ready(Some(frame));
         }

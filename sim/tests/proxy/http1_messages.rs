@@ -251,3 +251,37 @@ fn a_response_until_the_close_costs_no_attempt_of_others() {
         assert!(lines.iter().all(|line| line["attempts"] == 1), "{lines:?}");
     });
 }
+
+/// `http` holds names of 65 535 bytes. A head may be larger.
+#[test]
+fn a_field_name_that_is_too_long_is_refused() {
+    run(async {
+        let (url, _) = answering("\r\n\r\n", OK).await;
+        let baton = Baton::start(&[url], &["--client-head-bytes", "1MiB"]).await;
+        let name = "n".repeat(70_000);
+        let head = format!("GET / HTTP/1.1\r\nhost: a\r\n{name}: 1\r\n\r\n");
+        assert!(raw(&baton, &head, "\r\n\r\n").await.starts_with("HTTP/1.1 431 "));
+        let chunked = "POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\n";
+        let trailers = format!("{chunked}{name}: 1\r\n\r\n");
+        assert!(raw(&baton, &trailers, "malformed body\n").await.starts_with("HTTP/1.1 400 "));
+        assert!(raw(&baton, "GET / HTTP/1.1\r\nhost: a\r\n\r\n", "ok").await.contains(" 200 "));
+    });
+}
+
+/// Requests that wait behind others when their client leaves have lines of their own.
+#[test]
+fn requests_that_were_not_begun_are_logged() {
+    run(async {
+        let (url, received) = answering("\r\n\r\n", OK).await;
+        let baton = Baton::start(&[url], &[]).await;
+        let mut tcp = connect(baton.address).await;
+        let requests: String =
+            (1..=3).map(|number| format!("GET /{number} HTTP/1.1\r\nhost: a\r\n\r\n")).collect();
+        tcp.write_all(requests.as_bytes()).await.expect("Baton reads");
+        tcp.shutdown().await.expect("Baton is there");
+        let lines = baton.wait_for_requests(3).await;
+        let served = received.lock().expect("the lock is not poisoned").len();
+        let cancelled = lines.iter().filter(|line| line["outcome"] == "cancelled").count();
+        assert_eq!(served + cancelled, 3, "{lines:?}");
+    });
+}

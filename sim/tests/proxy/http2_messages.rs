@@ -83,14 +83,30 @@ fn malformed_heads_that_h2_accepts_are_refused() {
         without_path.push(0x86);
         without_path.extend(literal("host", "front.test"));
         let padded = block("GET", &[("x-padded", " a")]);
+        // `h2` takes it for 0.
+        let without_length = block("GET", &[("content-length", "")]);
         let flags = flag::END_HEADERS | flag::END_STREAM;
-        for (stream, block) in [(1, without_path), (3, padded)] {
+        for (stream, block) in [(1, without_path), (3, padded), (5, without_length)] {
             client.write(&frame(kind::HEADERS, flags, stream, &block)).await;
         }
-        let lines = baton.wait_for_requests(2).await;
+        let lines = baton.wait_for_requests(3).await;
         assert!(lines.iter().all(|line| line["status"] == 400), "{lines:?}");
-        assert!(client.get(5).await.is_some(), "the connection goes on");
+        assert!(client.get(7).await.is_some(), "the connection goes on");
         backend.seen(|seen| assert_eq!(seen.heads.len(), 1, "only the last one"));
+    });
+}
+
+/// RFC 9110, 9.3.2, also for the responses that Baton makes itself.
+#[test]
+fn a_response_to_head_has_no_content() {
+    run(async {
+        let baton = Baton::start(&[Backend::healthy().await.url()], &[]).await;
+        let mut client = RawClient::connect(baton.address).await;
+        let refused = block("HEAD", &[("host", "elsewhere.test")]);
+        let flags = flag::END_HEADERS | flag::END_STREAM;
+        client.write(&frame(kind::HEADERS, flags, 1, &refused)).await;
+        assert!(client.next_of(kind::HEADERS).await.ends_stream());
+        assert_eq!(baton.wait_for_requests(1).await[0]["status"], 400);
     });
 }
 

@@ -90,7 +90,8 @@ async fn end<Io>(
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let lingers = server.is_within_request();
+    // The client may still send after a response, and not on an idle connection.
+    let lingers = server.is_within_request() || !server.facts().is_quiet.get();
     let io = server.io();
     match event {
         Event::Expired(Expired::Head) => {

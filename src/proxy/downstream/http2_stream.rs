@@ -43,7 +43,8 @@ async fn serve(
     let Some(response) = response.await else { return };
     drop(answering);
     let (mut head, body) = response.into_parts();
-    if !headers::has_no_body(&method, head.status) {
+    let has_no_body = headers::has_no_body(&method, head.status);
+    if !has_no_body {
         if let Some(length) = body.size_hint().exact()
             && !head.headers.contains_key(CONTENT_LENGTH)
         {
@@ -53,7 +54,8 @@ async fn serve(
         // RFC 9110, 8.6.
         head.headers.remove(CONTENT_LENGTH);
     }
-    let is_over = body.is_end_stream();
+    // A response of Baton's own has a text also where none may be sent.
+    let is_over = body.is_end_stream() || (has_no_body && body.size_hint().lower() > 0);
     // It fails only if the stream has ended.
     let Ok(stream) = respond.send_response(Response::from_parts(head, ()), is_over) else { return };
     if !is_over {

@@ -4,7 +4,7 @@ use http::header::HOST;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderValue, Method, StatusCode, Version, request};
 
-use super::malformed::{has_different_lengths, has_padded_value};
+use super::malformed::{has_padded_value, has_wrong_length};
 
 /// Returns the authority that a request is for: its target's, or else that of its `Host` (RFC 9112,
 /// 3.2.2).
@@ -65,8 +65,8 @@ fn refuse_target(parts: &request::Parts, host: Option<&HeaderValue>) -> Option<&
     if parts.version == Version::HTTP_2 && has_padded_value(&parts.headers) {
         return Some("white space around a field value");
     }
-    if has_different_lengths(&parts.headers) {
-        return Some("lengths that differ");
+    if has_wrong_length(&parts.headers) {
+        return Some("the length is not one number");
     }
     let path = parts.uri.path();
     let asterisk = path == "*" && parts.method == Method::OPTIONS;

@@ -6,11 +6,11 @@ use std::mem;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Frame;
 
-use crate::proxy::limits::{HTTP1_READ_BYTES, HTTP1_UNREAD_BYTES};
+use crate::proxy::limits::{COALESCE_BELOW_BYTES, HTTP1_READ_BYTES, HTTP1_UNREAD_BYTES};
 
 /// A body ended before it was whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ enum State {
 #[derive(Debug)]
 struct Received {
     data: VecDeque<Bytes>,
+    /// Small pieces behind them: each would cost as much memory as a large one.
+    small: BytesMut,
     bytes: usize,
     trailers: Option<HeaderMap>,
     state: State,
@@ -53,6 +55,7 @@ pub struct Http1RequestBody(Rc<RefCell<Received>>);
 pub(super) fn incoming() -> (Incoming, Http1RequestBody) {
     let received = Rc::new(RefCell::new(Received {
         data: VecDeque::new(),
+        small: BytesMut::new(),
         bytes: 0,
         trailers: None,
         state: State::Open,
@@ -90,7 +93,7 @@ impl Incoming {
         let mut received = self.0.borrow_mut();
         received.has_begun = true;
         received.bytes += data.len();
-        received.data.push_back(data);
+        received.push(data);
         received.wake_reader();
     }
 
@@ -123,6 +126,23 @@ impl Drop for Incoming {
 }
 
 impl Received {
+    fn push(&mut self, data: Bytes) {
+        if data.len() < COALESCE_BELOW_BYTES {
+            return self.small.extend_from_slice(&data);
+        }
+        if !self.small.is_empty() {
+            self.data.push_back(self.small.split().freeze());
+        }
+        self.data.push_back(data);
+    }
+
+    fn pop(&mut self) -> Option<Bytes> {
+        let small = || (!self.small.is_empty()).then(|| self.small.split().freeze());
+        let data = self.data.pop_front().or_else(small)?;
+        self.bytes -= data.len();
+        Some(data)
+    }
+
     fn wake_reader(&mut self) {
         if let Some(reader) = self.reader.take() {
             reader.wake();
@@ -146,8 +166,7 @@ impl Http1RequestBody {
         if !mem::replace(&mut received.is_wanted, true) {
             received.wake_connection();
         }
-        if let Some(data) = received.data.pop_front() {
-            received.bytes -= data.len();
+        if let Some(data) = received.pop() {
             if received.bytes == 0 {
                 received.wake_connection();
             }
@@ -170,7 +189,7 @@ impl Http1RequestBody {
     #[must_use]
     pub fn is_end_stream(&self) -> bool {
         let received = self.0.borrow();
-        received.state == State::Whole && received.data.is_empty() && received.trailers.is_none()
+        received.state == State::Whole && received.bytes == 0 && received.trailers.is_none()
     }
 }
 
@@ -178,6 +197,7 @@ impl Drop for Http1RequestBody {
     fn drop(&mut self) {
         let mut received = self.0.borrow_mut();
         received.data.clear();
+        received.small = BytesMut::new();
         received.bytes = 0;
         received.wake_connection();
     }

@@ -139,8 +139,13 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
     }
 
     /// True if a request is being answered.
-    pub fn is_answering(&self) -> bool {
+    fn is_answering(&self) -> bool {
         !matches!(self.exchange, Exchange::None)
+    }
+
+    /// True if a request is being answered, or bytes wait to be written.
+    pub fn is_busy(&self) -> bool {
+        self.is_answering() || !self.outgoing.is_empty()
     }
 
     /// Returns the byte stream.
@@ -331,12 +336,26 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
             Exchange::None if self.incoming.is_some() => Ended::Lost,
             Exchange::None => Ended::Left { within_head: !self.decoder.is_between_messages() },
             Exchange::Begun => {
-                if let Some(head) = heads::request(self.decoder.head()) {
-                    self.service.unserved(head);
-                }
+                self.leave_unserved();
                 Ended::Lost
             }
             Exchange::Answering(..) | Exchange::Sending(_) => Ended::Lost,
+        }
+    }
+
+    /// Reports the request whose head was read last, and those that wait behind it.
+    fn leave_unserved(&mut self) {
+        loop {
+            if let Some(head) = heads::request(self.decoder.head()) {
+                self.service.unserved(head);
+            }
+            loop {
+                match self.decoder.next_event() {
+                    Ok(Some(Event::Head)) => break,
+                    Ok(Some(_)) => {}
+                    Ok(None) | Err(_) => return,
+                }
+            }
         }
     }
 

@@ -85,6 +85,8 @@ fn frame(
         fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
         return BodyFraming::Length(length);
     }
+    // It is no number: a message has never both fields.
+    fields.remove(CONTENT_LENGTH);
     if request.is_http10 {
         return BodyFraming::UntilClose;
     }

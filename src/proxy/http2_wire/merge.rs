@@ -2,9 +2,10 @@
 //! 9113, 6.1), but `h2` stores each frame apart, closes the connection if it holds too many tiny
 //! ones, and forwards each as its own frame to the next `h2`, which limits them again. A burst of
 //! small messages, as gRPC sends them, would close connections that carry many other requests.
-//! The frames of a header block are merged for the same reason: `h2` accepts only a few of them, and
-//! some servers fill frames of 1 KiB. Empty DATA frames are dropped: `h2` accepts only a hundred of them in the life of a connection,
-//! and honest servers send one before the trailers of each response.
+//! The frames of a header block are merged for the same reason: `h2` accepts only a few of them,
+//! and some servers fill frames of 1 KiB. Empty DATA frames are dropped: `h2` accepts only a hundred
+//! of them in the life of a connection, and honest servers send one before the trailers of each
+//! response.
 
 use super::scanner::{CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME_HEAD, HEADERS};
 use crate::proxy::limits::FRAME_BYTES_DEFAULT;
@@ -24,7 +25,8 @@ pub(super) fn merge(bytes: &mut [u8], start: usize) -> (usize, usize) {
             break;
         }
         let plain = head.kind == DATA && head.flags & !END_STREAM == 0;
-        if plain && head.length == 0 && head.flags == 0 && head.stream != [0; 4] {
+        let in_block = open.and_then(|at| Head::at(bytes, at)).is_some_and(|it| it.is_open_block());
+        if plain && head.is_empty() && !in_block {
             from = end;
             continue;
         }
@@ -38,7 +40,9 @@ pub(super) fn merge(bytes: &mut [u8], start: usize) -> (usize, usize) {
             to += head.length;
             let [.., a, b, c] = length.to_be_bytes();
             bytes[at..at + 3].copy_from_slice(&[a, b, c]);
-            bytes[at + 4] |= head.flags;
+            // Other flags of CONTINUATION have no meaning (RFC 9113, 4.1).
+            let kept = if head.kind == CONTINUATION { END_HEADERS } else { END_STREAM };
+            bytes[at + 4] |= head.flags & kept;
         } else {
             if to != from {
                 bytes.copy_within(from..end, to);
@@ -66,6 +70,13 @@ struct Head {
 }
 
 impl Head {
+    /// True if the frame does nothing to its stream.
+    fn is_empty(&self) -> bool {
+        let [first, rest @ ..] = self.stream;
+        let has_stream = first & 0x7f != 0 || rest != [0; 3];
+        self.length == 0 && self.flags == 0 && has_stream
+    }
+
     /// True if the rest of the header block follows, and nothing in this frame is behind its part.
     fn is_open_block(&self) -> bool {
         match self.kind {
@@ -138,6 +149,8 @@ mod tests {
         let frames = [frame(1, 1, 1, b"ab"), frame(9, 0, 1, b"c"), frame(9, 4, 1, b"d")];
         assert_eq!(merged(&frames, 0), frame(1, 5, 1, b"abcd"), "flags of both");
         assert_eq!(merged(&frames[1..], 0), frame(9, 4, 1, b"cd"), "the rest of a block");
+        let undefined = [frame(1, 0, 1, b"ab"), frame(9, 0xff, 1, b"c")];
+        assert_eq!(merged(&undefined, 0), frame(1, 4, 1, b"abc"), "flags without a meaning");
         let first = frame(1, 1, 1, b"abc");
         let rest = &frame(9, 4, 1, b"d")[..9];
         assert_eq!(merged(&frames, 1), [&first[..], rest].concat(), "an incomplete frame");
@@ -149,6 +162,7 @@ mod tests {
             [frame(1, 0, 1, b"a"), frame(9, 4, 3, b"b")],
             [frame(1, 4, 1, b"a"), frame(9, 4, 1, b"b")],
             [frame(1, 0, 1, b"a"), frame(DATA, 0, 1, b"b")],
+            [frame(1, 0, 1, b"a"), frame(DATA, 0, 1, b"")],
             [frame(1, 0, 1, &[0; 16_000]), frame(9, 4, 1, &[0; 400])],
         ] {
             assert_eq!(merged(&frames, 0), frames.concat(), "{frames:?}");

@@ -127,6 +127,8 @@ fn frame(request: &mut Request<()>, has_body: bool) -> Option<BodyFraming> {
     match (has_body, content_length(headers)) {
         (true, Some(length)) => Some(BodyFraming::Length(length)),
         (true, None) => {
+            // It is no number: a message has never both fields.
+            headers.remove(CONTENT_LENGTH);
             headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             Some(BodyFraming::Chunked)
         }

@@ -6,7 +6,7 @@ use super::chunk::{ChunkLine, Next};
 use super::head::{Framing, Head, Span, Version};
 use super::lexemes::number;
 use super::lines::{self, EMPTY_LINE, FieldLine};
-use super::{HEAD_BYTES_MAX, HeadLimits, Violation};
+use super::{HEAD_BYTES_MAX, HeadLimits, NAME_BYTES_MAX, Violation};
 
 /// The direction of the messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +92,8 @@ pub struct Decoder {
     understood: usize,
     content_length: Option<u64>,
     is_chunked: bool,
+    /// True if an empty line was ignored since the last message.
+    has_skipped_line: bool,
 }
 
 /// A line of a head, or of trailers.
@@ -122,6 +124,7 @@ impl Decoder {
             understood: 0,
             content_length: None,
             is_chunked: false,
+            has_skipped_line: false,
         }
     }
 
@@ -207,6 +210,15 @@ impl Decoder {
                     return Ok(Some(Event::End));
                 }
                 State::Start if self.buffer.is_empty() => return Ok(None),
+                State::Start if self.may_skip_line() => match self.buffer.as_ref() {
+                    // RFC 9112, 2.2: one empty line before a request is ignored.
+                    [b'\r', b'\n', ..] => {
+                        self.buffer.advance(EMPTY_LINE.len());
+                        self.has_skipped_line = true;
+                    }
+                    [b'\r'] => return Ok(None),
+                    _ => return Err(Violation::StartLine),
+                },
                 State::Start => self.begin()?,
                 State::StartLine | State::Fields | State::Trailers => match self.read_line()? {
                     Line::Incomplete => return Ok(None),
@@ -245,12 +257,18 @@ impl Decoder {
         }
     }
 
+    /// True if an empty line seems to come before the next request, and none did so far.
+    fn may_skip_line(&self) -> bool {
+        self.role == Role::Server && !self.has_skipped_line && self.buffer.first() == Some(&b'\r')
+    }
+
     /// Begins a head with the first byte of the buffer.
     fn begin(&mut self) -> Result<(), Violation> {
         if self.role == Role::Client && self.expected == Expected::Nothing {
             return Err(Violation::Unsolicited);
         }
         self.begin_fields();
+        self.has_skipped_line = false;
         self.state = State::StartLine;
         Ok(())
     }
@@ -286,20 +304,11 @@ impl Decoder {
         Ok(line)
     }
 
-    /// Reads the start line, or the empty line before it, from the bytes up to `end`. Returns its
-    /// length.
+    /// Reads the start line from the bytes up to `end`. Returns its length.
     fn read_start_line(&mut self, end: usize) -> Result<Option<usize>, Violation> {
         let offset = self.understood;
         let line = &self.buffer[offset..end];
         let wrong = |_| Violation::StartLine;
-        if self.role == Role::Server && offset == 0 && line.first() == Some(&b'\r') {
-            // RFC 9112, 2.2: one empty line before a request is ignored.
-            return match line {
-                [b'\r', b'\n', ..] => Ok(Some(EMPTY_LINE.len())),
-                [b'\r'] => Ok(None),
-                _ => Err(Violation::StartLine),
-            };
-        }
         let length = match self.role {
             Role::Server => {
                 let Some(line) = lines::request_line(line).map_err(wrong)? else { return Ok(None) };
@@ -338,6 +347,10 @@ impl Decoder {
             return Err(too_many);
         }
         if let Some(FieldLine::Field { name, value, .. }) = &field {
+            if name.len() > NAME_BYTES_MAX {
+                let is_head = self.state != State::Trailers;
+                return Err(if is_head { Violation::HeadBytes } else { Violation::Trailer });
+            }
             let (name, value) = (Span::new(name, offset), Span::new(value, offset));
             self.note_framing(name, value)?;
             self.head.fields.push((name, value));

@@ -45,6 +45,8 @@ pub const CONTENT_BYTES_MAX: u64 = i64::MAX as u64;
 pub const CHUNK_EXTENSION_BYTES_MAX: u16 = 256;
 /// Hexadecimal digits of a chunk size.
 pub const CHUNK_SIZE_DIGITS_MAX: u8 = 16;
+/// Bytes of a field name. The types of `http` hold no longer one.
+pub const NAME_BYTES_MAX: usize = (1 << 16) - 1;
 /// Bytes of a head that a [`Decoder`] can be asked to accept: offsets in it are 32 bits wide.
 pub const HEAD_BYTES_MAX: u32 = 1 << 24;
 
