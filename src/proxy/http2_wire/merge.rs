@@ -3,8 +3,8 @@
 //! ones, and forwards each as its own frame to the next `h2`, which limits them again. A burst of
 //! small messages, as gRPC sends them, would close connections that carry many other requests.
 //! The frames of a header block are merged for the same reason: `h2` accepts only a few of them,
-//! and some servers fill frames of 1 KiB. Empty DATA frames are dropped: `h2` accepts only a hundred
-//! of them in the life of a connection, and honest servers send one before the trailers of each
+//! and some servers fill frames of 1 KiB. Empty DATA frames are dropped: `h2` accepts only 100 of
+//! them in the life of a connection, and honest servers send one before the trailers of each
 //! response.
 
 use super::scanner::{CONTINUATION, DATA, END_HEADERS, END_STREAM, FRAME_HEAD, HEADERS};
