@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::server::{Builder, Connection};
-use http::Response;
+use http::{Method, Response};
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -198,14 +198,17 @@ impl DemoBackend {
         connection: &mut Connection<TlsStream<NetworkStream>, Bytes>,
         number: u32,
     ) -> bool {
-        let Some(Ok((_request, mut respond))) = connection.accept().await else {
+        let Some(Ok((request, mut respond))) = connection.accept().await else {
             return false;
         };
         let stream = u32::from(respond.stream_id());
         let text =
             format!("hello from backend {}: connection {number}, stream {stream}\n", self.name);
         // This fails only if the stream or the connection has ended.
-        if let Ok(mut body) = respond.send_response(Response::new(()), false) {
+        let is_head = request.method() == Method::HEAD;
+        if let Ok(mut body) = respond.send_response(Response::new(()), is_head)
+            && !is_head
+        {
             let _ = body.send_data(Bytes::from(text), true);
         }
         true

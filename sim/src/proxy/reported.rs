@@ -24,8 +24,10 @@ pub(crate) enum Reported {
     ResetSent(u32),
     /// The order to reset the stream.
     ResetOrdered(u32),
-    /// The connection is closed, or the pool has ordered that: it learns nothing more about it.
+    /// The connection is closed.
     Closed,
+    /// The order to close it: the pool learns nothing more about it.
+    CloseOrdered,
     /// The order to send PING, and the silence after which the settings allow one.
     Ping { silence: Duration },
 }
@@ -95,7 +97,7 @@ impl Listener {
             .iter()
             .filter_map(|order| match order {
                 Output::Ping { connection } => Some((*connection, Reported::Ping { silence })),
-                Output::Close { connection, .. } => Some((*connection, Reported::Closed)),
+                Output::Close { connection, .. } => Some((*connection, Reported::CloseOrdered)),
                 Output::ResetStream { stream, .. } => {
                     let id = id(&conversation, *stream)?;
                     Some((stream.connection, Reported::ResetOrdered(id)))

@@ -19,8 +19,9 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
         };
         let up = at(|reported| matches!(reported, Reported::Connected(_)));
         let closed = at(|reported| *reported == Reported::Closed);
+        let ordered = at(|reported| *reported == Reported::CloseOrdered);
         let name = format!("connection {number} of backend {backend}");
-        let subject = Subject { name, wire, reported, up, closed };
+        let subject = Subject { name, wire, reported, up, closed, ordered };
         subject.pings()?;
         subject.go_aways()?;
         subject.limits()?;
@@ -41,9 +42,12 @@ struct Subject<'a> {
     name: String,
     wire: &'a Connection,
     reported: &'a [(u64, Reported)],
-    /// When the pool learned that it is up, and that it is closed; the end of time if never.
+    /// When the pool learned that it is up, and that it is closed; the end of time if never, as
+    /// below.
     up: u64,
     closed: u64,
+    /// When the pool has ordered to close it.
+    ordered: u64,
 }
 
 impl Subject<'_> {
@@ -66,7 +70,7 @@ impl Subject<'_> {
 
     /// True if it is reported to the pool at once.
     fn is_up(&self, at: u64) -> bool {
-        self.up < at && at <= self.closed
+        self.up < at && at <= self.closed && at < self.ordered
     }
 
     /// Every GOAWAY decides about streams (RFC 9113, 6.8).
