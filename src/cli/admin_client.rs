@@ -2,15 +2,15 @@
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::proxy::addresses;
+use crate::proxy::http1_io::next_event;
 use crate::proxy::limits::{
-    COMMAND_ANSWER_BYTES_MAX, COMMAND_TIMEOUT, HTTP1_READ_BYTES_MAX, RESPONSE_FIELDS_MAX,
-    RESPONSE_HEAD_BYTES_MAX,
+    COMMAND_ANSWER_BYTES_MAX, COMMAND_TIMEOUT, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX,
 };
 use crate::proxy::seams;
-use crate::wire::http1::{self, Decoder, EndOfInput, Event, Expected, HeadLimits, Role};
+use crate::wire::http1::{self, Decoder, Event, Expected, HeadLimits, Role};
 
 /// The default address of the admin interface. `baton run` has none without `--admin`.
 pub const DEFAULT_ADMIN: &str = "127.0.0.1:9901";
@@ -93,22 +93,14 @@ async fn exchange(
     decoder.expect(Expected::Other);
     let (mut status, mut body) = (0, BytesMut::new());
     loop {
-        match decoder.next_event().map_err(|violation| failed(&violation))? {
-            Some(Event::Data(data)) if body.len() + data.len() > COMMAND_ANSWER_BYTES_MAX => {
+        match next_event(&mut decoder, &mut tcp).await.map_err(|why| failed(&why))? {
+            Event::Data(data) if body.len() + data.len() > COMMAND_ANSWER_BYTES_MAX => {
                 return Err(failed(&"the reply is too long"));
             }
-            Some(Event::Data(data)) => body.extend_from_slice(&data),
-            Some(Event::End) => break,
-            Some(Event::Head) => status = decoder.head().status(),
-            Some(Event::Interim | Event::Trailers) => {}
-            None => {
-                let buffer = decoder.buffer();
-                buffer.reserve(HTTP1_READ_BYTES_MAX);
-                let read = tcp.read_buf(buffer).await.map_err(|error| failed(&error))?;
-                if read == 0 && decoder.end_of_input() != EndOfInput::EndsContent {
-                    return Err(failed(&"the connection was closed"));
-                }
-            }
+            Event::Data(data) => body.extend_from_slice(&data),
+            Event::End => break,
+            Event::Head => status = decoder.head().status(),
+            Event::Interim | Event::Trailers => {}
         }
     }
     let status = StatusCode::from_u16(status).map_err(|error| failed(&error))?;

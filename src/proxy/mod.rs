@@ -10,6 +10,7 @@
 //! | [`driver`] | owns a pool: one for each cluster of each worker |
 //! | [`downstream`] | client connections |
 //! | [`http1_server`] | one client over HTTP/1.1: requests, and the responses of a service |
+//! | [`http1_io`] | moves bytes between a connection and the HTTP/1.1 codec |
 //! | [`relay`], [`relay_body`], [`replay_body`], [`upload`], [`coalesce`], [`progress`] | one request |
 //! | [`request_body`], [`http2_body`] | content, as a connection delivers it |
 //! | [`upstream`], [`dial`], [`addresses`] | backend connections |
@@ -49,6 +50,7 @@ pub mod error_response;
 pub mod headers;
 pub mod heads;
 pub mod health_check;
+pub mod http1_io;
 pub mod http1_server;
 pub mod http2_body;
 pub mod http2_wire;

@@ -4,15 +4,16 @@ use ::http::uri::{Authority, PathAndQuery};
 use ::http::{Method, StatusCode};
 use bytes::BytesMut;
 use h2::RecvStream;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 
 use super::connection::Http2;
 use super::{AGENT, Answered, Check, HealthCheckResult, Unanswered};
 use crate::proxy::dial::BoxedIo;
+use crate::proxy::http1_io::next_event;
 use crate::proxy::limits::{
-    HEALTH_CHECK_BODY_BYTES_MAX, HTTP1_READ_BYTES, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX,
+    HEALTH_CHECK_BODY_BYTES_MAX, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX,
 };
-use crate::wire::http1::{self, Decoder, EndOfInput, Event, Expected, HeadLimits, Role};
+use crate::wire::http1::{self, Decoder, Event, Expected, HeadLimits, Role};
 
 pub(super) async fn over_http2(check: &Check, io: BoxedIo) -> Result<Answered, Unanswered> {
     let request = check.request(Method::GET, &check.settings.path);
@@ -60,7 +61,7 @@ async fn respond(
     };
     let written = written.await;
     loop {
-        match next_event(io, decoder).await {
+        match next_event(decoder, io).await {
             Ok(Event::Head) => break,
             Ok(_) => {}
             Err(error) => return Err(written.err().map_or(error, |error| error.to_string())),
@@ -68,21 +69,6 @@ async fn respond(
     }
     let status = decoder.head().status();
     StatusCode::from_u16(status).map_err(|_| format!("status {status:03} has no meaning"))
-}
-
-/// Reads the next event.
-async fn next_event(io: &mut BoxedIo, decoder: &mut Decoder) -> Result<Event, String> {
-    loop {
-        if let Some(event) = decoder.next_event().map_err(|violation| violation.to_string())? {
-            return Ok(event);
-        }
-        let buffer = decoder.buffer();
-        buffer.reserve(HTTP1_READ_BYTES);
-        let read = io.read_buf(buffer).await.map_err(|error| error.to_string())?;
-        if read == 0 && decoder.end_of_input() != EndOfInput::EndsContent {
-            return Err("closed by the backend".to_owned());
-        }
-    }
 }
 
 fn http1_request(check: &Check) -> Result<BytesMut, String> {
@@ -128,7 +114,7 @@ async fn read_http2(mut body: RecvStream) {
 async fn read_http1(io: &mut BoxedIo, decoder: &mut Decoder) {
     let mut read = 0;
     while read <= HEALTH_CHECK_BODY_BYTES_MAX {
-        match next_event(io, decoder).await {
+        match next_event(decoder, io).await {
             Ok(Event::Data(data)) => read += data.len(),
             Ok(Event::End) | Err(_) => return,
             Ok(_) => {}

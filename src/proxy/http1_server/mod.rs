@@ -7,19 +7,19 @@ mod response;
 
 use std::cell::Cell;
 use std::future::Future;
-use std::io::IoSlice;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, Version, request};
 use http_body::Body;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::incoming::{Incoming, incoming};
 use self::response::{Answered, CONTINUE, CutShort, Sending};
-use super::limits::{HTTP1_READ_BYTES, HTTP1_READ_BYTES_MAX, HTTP1_SLICES_MAX, HTTP1_UNSENT_BYTES};
+use super::http1_io::{self, ReadSize};
+use super::limits::{HTTP1_READ_BYTES, HTTP1_UNSENT_BYTES};
 use super::seams::Clock;
 use super::{headers, heads};
 use crate::pool::Instant;
@@ -95,8 +95,7 @@ pub struct Server<Io, S: Service> {
     facts: Rc<Facts>,
     decoder: Decoder,
     outgoing: Outgoing,
-    /// Bytes that the next read may take.
-    read_size: usize,
+    read_size: ReadSize,
     exchange: Exchange<S>,
     /// The body of the present request, until it is whole.
     incoming: Option<Incoming>,
@@ -115,7 +114,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
             facts: Rc::default(),
             decoder: Decoder::new(Role::Server, limits),
             outgoing: Outgoing::default(),
-            read_size: HTTP1_READ_BYTES,
+            read_size: ReadSize::default(),
             exchange: Exchange::None,
             incoming: None,
             is_draining: false,
@@ -193,16 +192,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
 
     /// Writes what waits.
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Ended>> {
-        let mut io = Pin::new(&mut self.io);
-        while !self.outgoing.is_empty() {
-            let mut slices = [IoSlice::new(&[]); HTTP1_SLICES_MAX];
-            let count = self.outgoing.slices(&mut slices);
-            match ready!(io.as_mut().poll_write_vectored(context, &slices[..count])) {
-                Ok(0) | Err(_) => return Poll::Ready(Err(Ended::Lost)),
-                Ok(written) => self.outgoing.advance(written),
-            }
-        }
-        io.poll_flush(context).map_err(|_| Ended::Lost)
+        let written = http1_io::poll_write(&mut self.outgoing, &mut self.io, context);
+        written.map_err(|_| Ended::Lost)
     }
 
     /// Goes on with the present request until it must wait.
@@ -267,7 +258,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
         }
         self.decoder.shrink(HTTP1_READ_BYTES);
         self.outgoing.shrink(HTTP1_READ_BYTES);
-        self.read_size = HTTP1_READ_BYTES;
+        self.read_size = ReadSize::default();
     }
 
     /// Reads until there is something to do or nothing to read.
@@ -314,18 +305,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
 
     /// Reads what the client has sent.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Ended>> {
-        let buffer = self.decoder.buffer();
-        if buffer.capacity() - buffer.len() < self.read_size / 2 {
-            buffer.reserve(self.read_size);
-        }
-        let room = buffer.capacity() - buffer.len();
-        match ready!(pin!(self.io.read_buf(buffer)).poll(context)) {
-            Ok(length @ 1..) => {
-                if length == room {
-                    self.read_size = (2 * self.read_size).min(HTTP1_READ_BYTES_MAX);
-                }
-                Poll::Ready(Ok(()))
-            }
+        match ready!(self.read_size.poll_read(self.decoder.buffer(), &mut self.io, context)) {
+            Ok(1..) => Poll::Ready(Ok(())),
             Ok(0) | Err(_) => Poll::Ready(Err(self.client_left())),
         }
     }

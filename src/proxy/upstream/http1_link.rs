@@ -5,24 +5,21 @@
 //! otherwise waits for orders and for the end of the exchange.
 
 use std::cell::{RefCell, RefMut};
-use std::future::{Future as _, poll_fn};
-use std::io::IoSlice;
-use std::pin::{Pin, pin};
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, response};
 use http_body::Frame;
-use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 
 use super::BoxedIo;
 use crate::pool::StreamFailure;
 use crate::proxy::headers;
 use crate::proxy::heads;
+use crate::proxy::http1_io::{self, ReadSize};
 use crate::proxy::limits::{
-    HTTP1_READ_BYTES, HTTP1_READ_BYTES_MAX, HTTP1_SLICES_MAX, HTTP1_UNSENT_BYTES,
-    RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX,
+    HTTP1_READ_BYTES, HTTP1_UNSENT_BYTES, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX,
 };
 use crate::wire::http1::{
     BodyEncoder, BodyError, BodyFraming, Decoder, Event, Expected, Framing, HeadLimits, Outgoing,
@@ -56,8 +53,7 @@ pub(super) struct Link {
     io: Option<BoxedIo>,
     decoder: Decoder,
     outgoing: Outgoing,
-    /// Bytes that the next read may take.
-    read_size: usize,
+    read_size: ReadSize,
     /// The number of the last exchange that has begun, from 1; 0 before the first one.
     exchange: u64,
     phase: Phase,
@@ -80,7 +76,7 @@ impl Link {
             io: Some(io),
             decoder: Decoder::new(Role::Client, limits),
             outgoing: Outgoing::default(),
-            read_size: HTTP1_READ_BYTES,
+            read_size: ReadSize::default(),
             exchange: 0,
             phase: Phase::Free,
             owner: None,
@@ -186,22 +182,12 @@ impl Link {
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), String>> {
         self.note_user(WRITER, context);
         let Some(io) = &mut self.io else { return Poll::Ready(Err(CLOSED.to_owned())) };
-        let mut io = Pin::new(io);
-        while !self.outgoing.is_empty() {
-            let mut slices = [IoSlice::new(&[]); HTTP1_SLICES_MAX];
-            let count = self.outgoing.slices(&mut slices);
-            match ready!(io.as_mut().poll_write_vectored(context, &slices[..count])) {
-                Ok(0) => return Poll::Ready(Err(CLOSED.to_owned())),
-                Ok(written) => {
-                    if matches!(self.phase, Phase::Announced) {
-                        self.phase = Phase::Sent;
-                    }
-                    self.outgoing.advance(written);
-                }
-                Err(error) => return Poll::Ready(Err(error.to_string())),
-            }
+        let waiting = self.outgoing.len();
+        let written = http1_io::poll_write(&mut self.outgoing, io, context);
+        if self.outgoing.len() < waiting && matches!(self.phase, Phase::Announced) {
+            self.phase = Phase::Sent;
         }
-        io.poll_flush(context).map_err(|error| error.to_string())
+        written.map_err(|error| error.to_string())
     }
 
     /// Writes the head of a request without a body, as far as the socket takes it. Without the
@@ -225,13 +211,7 @@ impl Link {
                 return Poll::Ready(Err(failure));
             }
             let Some(io) = &mut self.io else { return Poll::Pending };
-            let buffer = self.decoder.buffer();
-            if buffer.capacity() - buffer.len() < self.read_size / 2 {
-                buffer.reserve(self.read_size);
-            }
-            let room = buffer.capacity() - buffer.len();
-            let read = ready!(pin!(io.read_buf(buffer)).poll(context));
-            match read {
+            match ready!(self.read_size.poll_read(self.decoder.buffer(), io, context)) {
                 Ok(0) => {
                     // If the content ends here, its end is the next event.
                     let _ = self.decoder.end_of_input();
@@ -243,12 +223,7 @@ impl Link {
                     self.decoder.buffer().clear();
                     self.end(StreamFailure::ConnectionLost, Violation::Unsolicited.to_string());
                 }
-                Ok(length) => {
-                    // A response that fills the buffer is large.
-                    if length == room {
-                        self.read_size = (2 * self.read_size).min(HTTP1_READ_BYTES_MAX);
-                    }
-                }
+                Ok(_) => {}
                 Err(error) => self.end(StreamFailure::ConnectionLost, error.to_string()),
             }
         }
@@ -275,7 +250,7 @@ impl Link {
         if matches!(self.phase, Phase::Responding) {
             self.phase = Phase::Free;
         }
-        self.read_size = HTTP1_READ_BYTES;
+        self.read_size = ReadSize::default();
         self.decoder.shrink(HTTP1_READ_BYTES);
         self.outgoing.shrink(HTTP1_READ_BYTES);
         self.users = [None, None];

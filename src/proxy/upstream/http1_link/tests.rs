@@ -1,5 +1,7 @@
 //! Tests of the phases of a connection.
 
+use std::pin::pin;
+
 use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
 
 use super::*;
