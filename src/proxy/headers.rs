@@ -151,10 +151,45 @@ pub fn max_forwards(head: &request::Parts) -> Option<u64> {
     head.headers.get(MAX_FORWARDS)?.to_str().ok()?.trim().parse().ok()
 }
 
-/// True if a response never has content, whatever its head says (RFC 9110, 6.4.1).
+/// True if a response never has content, whatever its head says (RFC 9110, 6.4.1). `to_head` is
+/// true if it answers a HEAD request.
 #[must_use]
-pub fn has_no_body(method: &Method, status: StatusCode) -> bool {
-    method == Method::HEAD || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
+pub fn has_no_body(to_head: bool, status: StatusCode) -> bool {
+    to_head || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
+}
+
+/// The length of a response's content, as its head says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContentLength {
+    /// There is no content, whatever the head says.
+    NoContent,
+    /// This many bytes.
+    Bytes(u64),
+    /// Nothing: the framing marks the end.
+    Unknown,
+}
+
+/// Makes the head of a response to a client say the length of its content, in bytes, if its own
+/// length or `known` gives it. `to_head` is true if it answers a HEAD request.
+pub fn set_length(head: &mut response::Parts, to_head: bool, known: Option<u64>) -> ContentLength {
+    let fields = &mut head.headers;
+    if has_no_body(to_head, head.status) {
+        if head.status == StatusCode::NO_CONTENT {
+            // RFC 9110, 8.6.
+            fields.remove(CONTENT_LENGTH);
+        }
+        return ContentLength::NoContent;
+    }
+    if let Some(length) = content_length(fields) {
+        return ContentLength::Bytes(length);
+    }
+    let Some(length) = known else {
+        // A value that is no number says nothing, and may contradict the framing.
+        fields.remove(CONTENT_LENGTH);
+        return ContentLength::Unknown;
+    };
+    fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    ContentLength::Bytes(length)
 }
 
 /// Returns the value of Content-Length, in bytes.

@@ -421,7 +421,7 @@ fn respond(
     live.record.first_byte = Some(live.driver.now());
     live.record.status = head.status.as_u16();
     live.head.body.borrow_mut().stop_keeping();
-    let bodiless = headers::has_no_body(&live.head.parts.method, head.status);
+    let bodiless = headers::has_no_body(live.head.parts.method == Method::HEAD, head.status);
     let length = if bodiless { Some(0) } else { headers::content_length(&head.headers) };
     headers::downstream_response(&mut head, live.head.parts.version);
     Response::from_parts(head, RelayBody::upstream(live, stream, body, length))

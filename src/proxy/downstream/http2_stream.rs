@@ -8,15 +8,15 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::header::CONTENT_LENGTH;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::{Body as _, Frame};
 
 use super::client::{Answering, Client};
 use super::deadlines::Tracked;
+use crate::proxy::headers::{self, ContentLength};
 use crate::proxy::relay_body::CutShort;
 use crate::proxy::request_body::{RequestBody, Wanted};
-use crate::proxy::{headers, seams};
+use crate::proxy::seams;
 
 /// A frame of a body; `None` at its end.
 type NextFrame = Option<Result<Frame<Bytes>, CutShort>>;
@@ -25,17 +25,17 @@ type NextFrame = Option<Result<Frame<Bytes>, CutShort>>;
 pub(super) fn start(client: &Client, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
     let (parts, stream) = request.into_parts();
     let wanted: Option<Rc<Wanted>> = headers::expects_continue(&parts).then(Rc::default);
-    let method = parts.method.clone();
+    let to_head = parts.method == Method::HEAD;
     let body = RequestBody::http2(stream, wanted.clone());
     let answering = client.answer(Request::from_parts(parts, body));
-    seams::spawn(serve(answering, respond, method, wanted));
+    seams::spawn(serve(answering, respond, to_head, wanted));
 }
 
 /// Sends the response. Dropping it before its end cancels the request: the client is gone.
 async fn serve(
     mut answering: Answering,
     mut respond: SendResponse<Bytes>,
-    method: Method,
+    to_head: bool,
     wanted: Option<Rc<Wanted>>,
 ) {
     let response =
@@ -43,19 +43,10 @@ async fn serve(
     let Some(response) = response.await else { return };
     drop(answering);
     let (mut head, body) = response.into_parts();
-    let has_no_body = headers::has_no_body(&method, head.status);
-    if !has_no_body {
-        if let Some(length) = body.size_hint().exact()
-            && !head.headers.contains_key(CONTENT_LENGTH)
-        {
-            head.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-        }
-    } else if head.status == StatusCode::NO_CONTENT {
-        // RFC 9110, 8.6.
-        head.headers.remove(CONTENT_LENGTH);
-    }
+    let length = headers::set_length(&mut head, to_head, body.size_hint().exact());
     // A response of Baton's own has a text also where none may be sent.
-    let is_over = body.is_end_stream() || (has_no_body && body.size_hint().lower() > 0);
+    let has_text = length == ContentLength::NoContent && body.size_hint().lower() > 0;
+    let is_over = body.is_end_stream() || has_text;
     // It fails only if the stream has ended.
     let Ok(stream) = respond.send_response(Response::from_parts(head, ()), is_over) else { return };
     if !is_over {

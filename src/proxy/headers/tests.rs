@@ -278,3 +278,28 @@ fn a_target_that_its_path_makes_too_long_is_refused() {
     assert!(long(65_533).is_ok());
     assert_eq!(long(65_534), Err((StatusCode::BAD_REQUEST, "the target is too long")));
 }
+
+#[test]
+fn a_response_says_the_length_of_its_content_if_it_is_known() {
+    use ContentLength::{Bytes, NoContent, Unknown};
+    for (status, to_head, own, known, length, says) in [
+        (200, false, None, Some(3), Bytes(3), Some("3")),
+        (200, false, None, None, Unknown, None),
+        (200, false, Some("5"), Some(3), Bytes(5), Some("5")),
+        (200, false, Some("x"), Some(3), Bytes(3), Some("3")),
+        (200, false, Some("x"), None, Unknown, None),
+        (200, true, Some("5"), Some(0), NoContent, Some("5")),
+        (200, true, None, Some(0), NoContent, None),
+        (304, false, Some("5"), Some(0), NoContent, Some("5")),
+        (204, false, Some("5"), Some(0), NoContent, None),
+    ] {
+        let response = http::Response::builder().status(status);
+        let response =
+            own.into_iter().fold(response, |response, own| response.header("content-length", own));
+        let mut head = response.body(()).expect("valid").into_parts().0;
+        let case = format!("{status} {to_head} {own:?} {known:?}");
+        assert_eq!(set_length(&mut head, to_head, known), length, "{case}");
+        let said = head.headers.get("content-length").map(|said| said.to_str().expect("ASCII"));
+        assert_eq!(said, says, "{case}");
+    }
+}

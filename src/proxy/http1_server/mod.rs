@@ -210,8 +210,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
                         }
                         return Ok(());
                     };
-                    let answered = answered.clone();
-                    self.respond(&answered, response);
+                    let answered = *answered;
+                    self.respond(answered, response);
                 }
                 Exchange::Sending(sending) => {
                     if self.outgoing.len() >= HTTP1_UNSENT_BYTES {
@@ -237,7 +237,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
     }
 
     /// Writes the head of the response to the present request; its body is next.
-    fn respond(&mut self, answered: &Answered, response: Response<S::Body>) {
+    fn respond(&mut self, answered: Answered, response: Response<S::Body>) {
         let is_last = self.is_draining
             || !answered.keeps_alive
             || self.incoming.is_some()
@@ -380,7 +380,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
             is_http10: parts.version == Version::HTTP_10,
             keeps_alive: !headers::closes_connection(&parts.headers, parts.version),
             expects_continue: self.incoming.is_some() && headers::expects_continue(&parts),
-            method: Some(parts.method.clone()),
+            is_head: parts.method == Method::HEAD,
         };
         let answer = self.service.answer(Request::from_parts(parts, body));
         self.exchange = Exchange::Answering(answered, answer);
@@ -394,9 +394,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
             is_http10: false,
             keeps_alive: false,
             expects_continue: false,
-            method: None::<Method>,
+            is_head: false,
         };
-        self.respond(&refused, response);
+        self.respond(refused, response);
     }
 
     /// Hands over what is there of the present request's body.

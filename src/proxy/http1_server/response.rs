@@ -4,21 +4,22 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::header::TRANSFER_ENCODING;
+use http::{HeaderValue, Response, response};
 use http_body::Body;
 
-use crate::proxy::{headers, heads};
+use crate::proxy::headers::{self, ContentLength};
+use crate::proxy::heads;
 use crate::wire::http1::{self, BodyEncoder, BodyError, BodyFraming, Outgoing, Version};
 
 /// The interim response to a client that waits for it before it sends its body (RFC 9110, 15.2.1).
 pub(super) const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// A request, as far as its response depends on it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Answered {
-    /// The method; `None` if the head could not be read.
-    pub(super) method: Option<Method>,
+    /// True if it is a HEAD request.
+    pub(super) is_head: bool,
     /// True if the client speaks HTTP/1.0: it knows no chunks.
     pub(super) is_http10: bool,
     /// True if the client can send another request on the connection.
@@ -41,12 +42,12 @@ pub(super) struct Sending<B> {
 /// Writes the head of a response. `is_last` is true if the connection closes after it.
 pub(super) fn begin<B: Body<Data = Bytes> + Unpin>(
     outgoing: &mut Outgoing,
-    request: &Answered,
+    request: Answered,
     response: Response<B>,
     is_last: bool,
 ) -> Sending<B> {
     let (mut head, body) = response.into_parts();
-    let framing = frame(request, head.status, &mut head.headers, &body);
+    let framing = frame(request, &mut head, &body);
     let is_until_close = framing == BodyFraming::UntilClose;
     let connection: Option<(&[u8], &[u8])> = match (is_last || is_until_close, request.is_http10) {
         (true, _) => Some((b"connection", b"close")),
@@ -62,36 +63,17 @@ pub(super) fn begin<B: Body<Data = Bytes> + Unpin>(
 }
 
 /// Decides how a response is framed (RFC 9112, 6.3), and makes its fields say so.
-fn frame(
-    request: &Answered,
-    status: StatusCode,
-    fields: &mut HeaderMap,
-    body: &impl Body,
-) -> BodyFraming {
-    let has_no_body =
-        request.method.as_ref().is_some_and(|method| headers::has_no_body(method, status));
-    if has_no_body {
-        if status == StatusCode::NO_CONTENT {
-            // RFC 9110, 8.6.
-            fields.remove(CONTENT_LENGTH);
+fn frame(request: Answered, head: &mut response::Parts, body: &impl Body) -> BodyFraming {
+    let known = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
+    match headers::set_length(head, request.is_head, known) {
+        ContentLength::NoContent => BodyFraming::Length(0),
+        ContentLength::Bytes(length) => BodyFraming::Length(length),
+        ContentLength::Unknown if request.is_http10 => BodyFraming::UntilClose,
+        ContentLength::Unknown => {
+            head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            BodyFraming::Chunked
         }
-        return BodyFraming::Length(0);
     }
-    if let Some(length) = headers::content_length(fields) {
-        return BodyFraming::Length(length);
-    }
-    let length = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
-    if let Some(length) = length {
-        fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
-        return BodyFraming::Length(length);
-    }
-    // It is no number: a message has never both fields.
-    fields.remove(CONTENT_LENGTH);
-    if request.is_http10 {
-        return BodyFraming::UntilClose;
-    }
-    fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    BodyFraming::Chunked
 }
 
 impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
