@@ -316,7 +316,11 @@ impl Http1Exchange {
         // RFC 9112, 6.3 (8) and 9.3.
         let closes = head.framing() == Framing::UntilClose
             || headers::closes_connection(&parts.headers, parts.version);
-        let named = headers::connection_options(&parts.headers);
+        // Only chunks have trailers behind them.
+        let named = match head.framing() {
+            Framing::Chunked => headers::connection_options(&parts.headers),
+            Framing::Nothing | Framing::Length(_) | Framing::UntilClose => Vec::new(),
+        };
         link.responds();
         let is_complete = link.finish_if_complete();
         drop(link);
@@ -423,6 +427,7 @@ fn mismatch(link: &mut Link, error: BodyError) -> SendError {
 pub struct Http1Body {
     link: SharedLink,
     number: u64,
+    /// The fields that `Connection` names, if there may be trailers.
     named: Vec<HeaderName>,
     /// True if the connection closes after this response.
     closes: bool,
@@ -435,7 +440,8 @@ impl Http1Body {
         self.closes
     }
 
-    /// The fields that `Connection` of the response names: trailers lose them, too.
+    /// The fields that `Connection` of the response names, if there may be trailers: those lose
+    /// them, too.
     pub fn connection_options(&self) -> &[HeaderName] {
         &self.named
     }
