@@ -1,11 +1,15 @@
-//! A client's byte stream. It replays the bytes that were read to detect the protocol.
+//! A client's socket, and the detection of the protocol that the client speaks.
 
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use super::deadlines::Watch;
+use crate::proxy::seams::NetworkStream;
 
 /// The connection preface of an HTTP/2 client (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -40,47 +44,39 @@ pub(super) async fn listen(io: &mut (impl AsyncRead + Unpin)) -> io::Result<Spok
     }
 }
 
-/// A client's byte stream that replays its first bytes.
-pub(super) struct ClientIo<Io> {
-    io: Io,
-    first_bytes: Bytes,
+/// A client's socket, which reports to the deadlines whether writes make progress. It is below TLS,
+/// which takes bytes into a buffer of its own.
+pub(super) struct ClientIo {
+    socket: NetworkStream,
+    watch: Rc<Watch>,
 }
 
-impl<Io: AsyncRead + Unpin> ClientIo<Io> {
-    /// Wraps `io`. `first_bytes` is read again before the rest.
-    pub(super) fn new(io: Io, first_bytes: Bytes) -> Self {
-        Self { io, first_bytes }
-    }
-
-    /// Returns the wrapped stream. The bytes to replay must have been read.
-    pub(super) fn into_inner(self) -> Io {
-        debug_assert!(self.first_bytes.is_empty(), "bytes would be lost");
-        self.io
+impl ClientIo {
+    /// Reports to `watch`.
+    pub(super) fn new(socket: NetworkStream, watch: Rc<Watch>) -> Self {
+        Self { socket, watch }
     }
 }
 
-impl<Io: AsyncRead + Unpin> AsyncRead for ClientIo<Io> {
+impl AsyncRead for ClientIo {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.first_bytes.is_empty() {
-            return Pin::new(&mut self.io).poll_read(context, buffer);
-        }
-        let length = self.first_bytes.len().min(buffer.remaining());
-        buffer.put_slice(&self.first_bytes.split_to(length));
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.socket).poll_read(context, buffer)
     }
 }
 
-impl<Io: AsyncWrite + Unpin> AsyncWrite for ClientIo<Io> {
+impl AsyncWrite for ClientIo {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, bytes)
+        let polled = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.watch.note_write(polled.is_pending());
+        polled
     }
 
     fn poll_write_vectored(
@@ -88,18 +84,20 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for ClientIo<Io> {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(context, buffers)
+        let polled = Pin::new(&mut self.socket).poll_write_vectored(context, buffers);
+        self.watch.note_write(polled.is_pending());
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        self.socket.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
+        Pin::new(&mut self.socket).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
+        Pin::new(&mut self.socket).poll_shutdown(context)
     }
 }

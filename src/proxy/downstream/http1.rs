@@ -7,7 +7,6 @@ use http::{Request, Response, request};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::client::{Answering, Client};
-use super::client_io::ClientIo;
 use super::deadlines::{Expired, Tracked};
 use super::refusal;
 use super::waits::{Waited, Waits};
@@ -52,22 +51,27 @@ enum Event {
     Expired(Expired),
 }
 
-/// Serves a client until its connection closes. Returns the connection if it is idle, to be
-/// parked.
+/// Serves a client until its connection closes; these bytes of it were received. Returns the
+/// connection if it is idle, to be parked.
 pub(super) fn serve<Io>(
     client: Client,
-    io: ClientIo<Io>,
-) -> impl Future<Output = Option<(Client, ClientIo<Io>)>>
+    io: Io,
+    first_bytes: &[u8],
+) -> impl Future<Output = Option<(Client, Io)>> + use<Io>
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let limits = &client.downstream.limits;
     let limits = HeadLimits { bytes: limits.head_bytes, fields: limits.head_fields };
     let mut server = Server::new(io, limits, client.downstream.clock(), client.clone());
+    server.receive(first_bytes);
     // An `async fn` would reserve space for its arguments twice.
     async move {
         match serve_while_busy(&client, &mut server).await {
-            Event::Expired(Expired::Parked) => return Some((client, server.into_io())),
+            Event::Expired(Expired::Parked) => {
+                debug_assert!(!server.is_within_request(), "bytes would be lost");
+                return Some((client, server.into_io()));
+            }
             Event::Ended(Ended::CutShort) => {}
             event => {
                 // The socket is closed afterwards, also if the deadline passes.
@@ -82,11 +86,7 @@ where
 
 /// Closes the connection: sends a 408 if a head took too long, and lingers within a request, so
 /// that the client can read the response.
-async fn end<Io>(
-    client: &Client,
-    event: &Event,
-    server: &mut Server<ClientIo<Io>, Client>,
-) -> io::Result<()>
+async fn end<Io>(client: &Client, event: &Event, server: &mut Server<Io, Client>) -> io::Result<()>
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
@@ -116,7 +116,7 @@ where
 }
 
 /// Serves a client's requests until the connection ends or a deadline passes.
-async fn serve_while_busy<Io>(client: &Client, server: &mut Server<ClientIo<Io>, Client>) -> Event
+async fn serve_while_busy<Io>(client: &Client, server: &mut Server<Io, Client>) -> Event
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {

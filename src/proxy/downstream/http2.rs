@@ -12,7 +12,6 @@ use h2::{Ping, PingPong, Reason};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::client::Client;
-use super::client_io::ClientIo;
 use super::deadlines::Expired;
 use super::waits::{Waited, Waits};
 use super::{http2_stream, refusal};
@@ -30,12 +29,10 @@ enum Step {
     Waited(Waited),
 }
 
-type Wire<Io> = Http2Wire<ClientIo<Io>>;
-
 /// The connection, before and after its preface was exchanged.
 enum Stage<Io> {
-    Handshake(Handshake<Wire<Io>, Bytes>),
-    Serving(Connection<Wire<Io>, Bytes>),
+    Handshake(Handshake<Http2Wire<Io>, Bytes>),
+    Serving(Connection<Http2Wire<Io>, Bytes>),
 }
 
 /// A connection that hands each request to a task of its own.
@@ -46,7 +43,7 @@ struct Server<Io> {
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin + 'static> Server<Io> {
-    fn new(wire: Wire<Io>, limits: &ClientLimits) -> Self {
+    fn new(wire: Http2Wire<Io>, limits: &ClientLimits) -> Self {
         let handshake = builder(limits).handshake(wire);
         Self { stage: Stage::Handshake(handshake), ping_pong: None, is_closing: false }
     }
@@ -105,14 +102,15 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + 'static> Server<Io> {
     }
 }
 
-/// Serves a client until its connection closes.
-pub(super) async fn serve<Io>(client: Client, io: ClientIo<Io>)
+/// Serves a client until its connection closes; these bytes of it were received.
+pub(super) async fn serve<Io>(client: Client, io: Io, first_bytes: Bytes)
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let limits = &client.downstream.limits;
     let clock = client.downstream.clock();
-    let (wire, facts) = Http2Wire::new(io, Side::Server, limits.frames, clock);
+    let (mut wire, facts) = Http2Wire::new(io, Side::Server, limits.frames, clock);
+    wire.replay(first_bytes);
     let mut server = Server::new(wire, limits);
     let refused = Refused::default();
     let (mut drained, mut ending) = (false, false);

@@ -3,7 +3,7 @@
 //! | module | contents |
 //! |---|---|
 //! | [`admission`] | the limits on the number of connections |
-//! | `client`, `client_io`, `watched` | one client's connection, for either protocol |
+//! | `client`, `client_io` | one client's connection, for either protocol |
 //! | `http1`, `http2` | serving each protocol, with its deadlines |
 //! | `http2_stream` | one request over HTTP/2 |
 //! | `parked` | parked HTTP/1.1 connections |
@@ -20,7 +20,6 @@ mod http2_stream;
 mod parked;
 mod refusal;
 mod waits;
-mod watched;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -38,7 +37,6 @@ use tokio_rustls::TlsAcceptor;
 use self::admission::{Admission, Admitted};
 use self::client::Client;
 use self::client_io::{ClientIo, Spoken};
-use self::watched::Watched;
 use super::client_limits::{ClientLimit, ClientLimits, ClientStats};
 use super::clusters::Clusters;
 use super::drain::Drain;
@@ -201,12 +199,13 @@ impl ConnectionPhase {
         Self::new(phase.map(|()| None))
     }
 
-    /// Serves a client over HTTP/1.1; when it is idle, it is parked next.
-    fn http1<Io>(client: Client, io: ClientIo<Io>) -> Self
+    /// Serves a client over HTTP/1.1, of which these bytes were received; when it is idle, it is
+    /// parked next.
+    fn http1<Io>(client: Client, io: Io, first_bytes: &[u8]) -> Self
     where
         Io: AsyncRead + AsyncWrite + Unpin + 'static,
     {
-        let idle = http1::serve(client, io);
+        let idle = http1::serve(client, io, first_bytes);
         Self::new(idle.map(|idle| idle.map(|(client, io)| parked::begin(client, io))))
     }
 }
@@ -220,7 +219,7 @@ fn serve_accepted(
 ) -> impl Future<Output = ()> {
     let counted = downstream.clusters.telemetry().client_connected();
     let client = Client::new(downstream, peer);
-    let stream = Watched::new(stream, Rc::clone(&client.watch));
+    let stream = ClientIo::new(stream, Rc::clone(&client.watch));
     let first = match client.downstream.tls.clone() {
         None => ConnectionPhase::new(serve(client, stream, false)),
         Some(config) => ConnectionPhase::new(secure(client, stream, config)),
@@ -238,7 +237,7 @@ fn serve_accepted(
 /// Performs the TLS handshake.
 async fn secure(
     mut client: Client,
-    stream: Watched<seams::NetworkStream>,
+    stream: ClientIo,
     config: Arc<rustls::ServerConfig>,
 ) -> Option<ConnectionPhase> {
     let handshake = TlsAcceptor::from(config).accept(stream);
@@ -284,10 +283,10 @@ where
     };
     match spoken {
         Ok(Ok(Spoken::Http2(first_bytes))) if client.downstream.http2 => {
-            Some(ConnectionPhase::last(http2::serve(client, ClientIo::new(io, first_bytes))))
+            Some(ConnectionPhase::last(http2::serve(client, io, first_bytes)))
         }
         Ok(Ok(Spoken::Http1(first_bytes) | Spoken::Http2(first_bytes))) => {
-            Some(ConnectionPhase::http1(client, ClientIo::new(io, first_bytes)))
+            Some(ConnectionPhase::http1(client, io, &first_bytes))
         }
         Ok(Ok(Spoken::Nothing) | Err(_)) => None,
         Err(_) => {

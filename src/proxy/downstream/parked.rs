@@ -8,11 +8,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::client::Client;
-use super::client_io::ClientIo;
 use super::deadlines::Watch;
 use super::{ConnectionPhase, Downstream};
 use crate::pool::Instant;
@@ -30,13 +28,13 @@ enum ParkedEvent {
 }
 
 /// Parks a connection. Everything read must have been answered, and all responses written.
-pub(super) fn begin<Io>(client: Client, io: ClientIo<Io>) -> ConnectionPhase
+pub(super) fn begin<Io>(client: Client, io: Io) -> ConnectionPhase
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let Client { downstream, arrival, watch, .. } = client;
     let idle_since = watch.idle_since().unwrap_or_else(|| downstream.clock().now());
-    ConnectionPhase::new(park(downstream, arrival.client, watch, io.into_inner(), idle_since))
+    ConnectionPhase::new(park(downstream, arrival.client, watch, io, idle_since))
 }
 
 /// Parks the idle connection, holding only its socket.
@@ -64,9 +62,7 @@ where
         match event {
             ParkedEvent::Bytes(Ok(read @ 1..)) => {
                 let client = Client::resumed(downstream, peer, watch);
-                let first_bytes = Bytes::copy_from_slice(&first[..read]);
-                let io = ClientIo::new(io, first_bytes);
-                return Some(ConnectionPhase::http1(client, io));
+                return Some(ConnectionPhase::http1(client, io, &first[..read]));
             }
             ParkedEvent::Bytes(_) | ParkedEvent::Drain => {}
             ParkedEvent::Nothing => downstream.stats().count(ClientLimit::IdleTimeout),

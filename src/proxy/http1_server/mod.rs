@@ -105,7 +105,8 @@ pub struct Server<Io, S: Service> {
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
-    /// Serves a connection from its first byte on.
+    /// Serves a connection from its first byte on, or from the next one after those of
+    /// [`Server::receive`].
     pub fn new(io: Io, limits: HeadLimits, clock: Clock, service: S) -> Self {
         Self {
             io,
@@ -120,6 +121,14 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
             is_draining: false,
             ends_with: None,
         }
+    }
+
+    /// Takes bytes that were received before.
+    pub fn receive(&mut self, first_bytes: &[u8]) {
+        let buffer = self.decoder.buffer();
+        // The first read has room behind them.
+        buffer.reserve(HTTP1_READ_BYTES);
+        buffer.extend_from_slice(first_bytes);
     }
 
     /// The facts about the connection, which change while it is served.

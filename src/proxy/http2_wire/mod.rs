@@ -17,6 +17,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -247,6 +248,8 @@ enum Ending {
 #[derive(Debug)]
 pub struct Http2Wire<Io> {
     io: Io,
+    /// Bytes that were received before, and are read first.
+    first_bytes: Bytes,
     read: Scanner,
     written: Scanner,
     facts: Rc<RefCell<Facts>>,
@@ -269,9 +272,22 @@ impl<Io> Http2Wire<Io> {
             Side::Client => (Scanner::new(0), Scanner::new(PREFACE)),
             Side::Server => (Scanner::new(PREFACE), Scanner::new(0)),
         };
-        let ending = Ending::NotYet;
-        let wire = Self { io, read, written, facts: Rc::clone(&facts), clock, ending, unread: 0 };
+        let wire = Self {
+            io,
+            first_bytes: Bytes::new(),
+            read,
+            written,
+            facts: Rc::clone(&facts),
+            clock,
+            ending: Ending::NotYet,
+            unread: 0,
+        };
         (wire, facts)
+    }
+
+    /// Takes bytes that were received before, which are read first.
+    pub fn replay(&mut self, first_bytes: Bytes) {
+        self.first_bytes = first_bytes;
     }
 
     /// Reads the frames of the bytes behind `before`, and merges them.
@@ -324,7 +340,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Http2Wire<Io> {
                 return Poll::Pending;
             }
             let before = buffer.filled().len();
-            let result = Pin::new(&mut self.io).poll_read(context, buffer);
+            let result = self.poll_bytes(context, buffer);
             if buffer.filled().len() == before {
                 // Nothing more to read: the consumer runs now.
                 self.unread = 0;
@@ -385,6 +401,20 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Http2Wire<Io> {
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin> Http2Wire<Io> {
+    /// Reads what the peer has sent.
+    fn poll_bytes(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.first_bytes.is_empty() {
+            return Pin::new(&mut self.io).poll_read(context, buffer);
+        }
+        let length = self.first_bytes.len().min(buffer.remaining());
+        buffer.put_slice(&self.first_bytes.split_to(length));
+        Poll::Ready(Ok(()))
+    }
+
     /// Closes the connection, then ends the byte stream for `h2`. If `h2` is within a frame, it
     /// must write the rest first; it does so before it shuts down.
     fn poll_close(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
