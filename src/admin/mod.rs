@@ -134,6 +134,10 @@ impl Service for AdminService {
         self.0.dated(reply::error(status, &violation.to_string()))
     }
 
+    fn until_close(&self) {
+        // The length of a reply is always known.
+    }
+
     fn body_refused(&self, _: Violation) {
         // The order that the body belongs to is refused.
     }

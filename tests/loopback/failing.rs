@@ -1,12 +1,17 @@
 //! Tests failing backends, beside a healthy one or alone: killed, silent, never ready.
 
+use std::io::ErrorKind;
 use std::rc::Rc;
 
 use http::Method;
-use tokio::sync::Mutex;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{Mutex, Notify};
 
-use crate::support::client::head;
-use crate::support::{Backend, Baton, Http2, run_load, unique_id};
+use crate::support::certificate::{certificate, connector};
+use crate::support::client::{connect, head};
+use crate::support::raw::RawBackend;
+use crate::support::{Backend, Baton, Http2, run_load, unique_id, within};
 
 /// One of two backends is killed under load: no GET fails.
 #[tokio::test(flavor = "local")]
@@ -32,4 +37,72 @@ async fn backend_killed_beside_a_healthy_one_fails_no_get() {
     .await;
     assert!(victim.lock().await.seen(|seen| !seen.heads.is_empty()), "it served before");
     assert!(healthy.seen(|seen| seen.heads.len()) > 450, "the other one served the rest");
+}
+
+/// A backend without TLS that dies within the body of its first response, which has no length.
+async fn dying(dies: Rc<Notify>) -> RawBackend {
+    RawBackend::accepting(move |mut tcp, _| {
+        let dies = Rc::clone(&dies);
+        Box::pin(async move {
+            let _ = tcp.read(&mut [0; 4096]).await;
+            let begun = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nbegun\r\n";
+            let _ = tcp.write_all(begun).await;
+            dies.notified().await;
+        })
+    })
+    .await
+}
+
+/// Reads a response that is cut short once it has begun. Returns what the client sees of the end.
+async fn end_of_cut(mut io: impl AsyncRead + AsyncWrite + Unpin, dies: &Notify) -> ErrorKind {
+    let request = b"GET / HTTP/1.0\r\nhost: front.test\r\n\r\n";
+    within("sending", io.write_all(request)).await.expect("Baton reads");
+    let mut received = Vec::new();
+    while !received.ends_with(b"begun") {
+        let read = within("reading", io.read_buf(&mut received)).await.expect("no reset");
+        assert_ne!(read, 0, "not ended yet");
+    }
+    let text = String::from_utf8_lossy(&received).to_ascii_lowercase();
+    assert!(!text.contains("content-length") && !text.contains("chunked"), "{text}");
+    dies.notify_one();
+    let end = within("the end", io.read_to_end(&mut received)).await;
+    end.expect_err("a response cut short must not look complete").kind()
+}
+
+/// Only the end of the connection ends a response to an HTTP/1.0 client that has no length: if it
+/// is cut short, the client sees an error.
+#[tokio::test(flavor = "local")]
+async fn a_cut_response_without_a_length_ends_in_an_error_for_an_http10_client() {
+    let dies = Rc::new(Notify::new());
+    let backend = dying(Rc::clone(&dies)).await;
+    let url = format!("http://{}", backend.address);
+    let baton = Baton::start(&[&url], &[]).await;
+    let tcp = connect(baton.address).await;
+    assert_eq!(end_of_cut(tcp, &dies).await, ErrorKind::ConnectionReset);
+
+    let certificate = certificate();
+    let file = certificate.certificate_file.to_str().expect("UTF-8");
+    let key = certificate.key_file.to_str().expect("UTF-8");
+    let baton = Baton::start(&[&url], &["--tls-cert", file, "--tls-key", key]).await;
+    let tcp = connect(baton.address).await;
+    let name = ServerName::try_from("127.0.0.1").expect("an address");
+    let tls = within("TLS with Baton", connector(&["http/1.1"]).connect(name, tcp)).await;
+    let tls = tls.expect("Baton's certificate is valid");
+    assert_eq!(end_of_cut(tls, &dies).await, ErrorKind::UnexpectedEof);
+}
+
+/// It is an error as well if Baton itself dies.
+#[tokio::test(flavor = "local")]
+async fn a_response_without_a_length_does_not_end_well_when_baton_is_killed() {
+    let never = Rc::new(Notify::new());
+    let backend = dying(never).await;
+    let baton = Baton::start(&[format!("http://{}", backend.address)], &[]).await;
+    let tcp = connect(baton.address).await;
+    let killed = Notify::new();
+    let kill = async {
+        killed.notified().await;
+        drop(baton);
+    };
+    let (end, ()) = tokio::join!(end_of_cut(tcp, &killed), kill);
+    assert_eq!(end, ErrorKind::ConnectionReset);
 }

@@ -194,10 +194,12 @@ impl Sockets {
     fn open(&self, stream: Stream) -> NetworkStream {
         let number = self.opened.get();
         self.opened.set(number + 1);
+        let resets = stream.resets();
         if self.percent == 0 {
-            return NetworkStream::new(stream);
+            return NetworkStream::resettable(stream, resets);
         }
-        NetworkStream::new(Short::new(stream, self.draws, self.percent, number))
+        let stream = Short::new(stream, self.draws, self.percent, number);
+        NetworkStream::resettable(stream, resets)
     }
 }
 

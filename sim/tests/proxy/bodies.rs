@@ -86,7 +86,34 @@ fn a_reset_in_the_body_is_an_unfinished_body_to_an_http1_client() {
     });
 }
 
-/// The same when the whole connection to the backend is lost.
+/// HTTP/1.0 has no chunks, so only the close of the connection ends this response. An orderly close
+/// would complete it.
+#[test]
+fn a_reset_in_the_body_resets_the_connection_of_an_http10_client() {
+    run(async {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let reached = Arc::new(Notify::new());
+        let reaching = Arc::clone(&reached);
+        let handler = move |exchange| break_off(exchange, Arc::clone(&reached));
+        let backend = Backend::start(Behaviour::default(), handler).await;
+        let baton = Baton::start(&[backend.url()], &[]).await;
+        let mut tcp = crate::support::client::connect(baton.address).await;
+        let request = b"GET /cut HTTP/1.0\r\nhost: front.test\r\nx-request-id: cut\r\n\r\n";
+        within("sending", tcp.write_all(request)).await.expect("Baton reads");
+        let mut received = Vec::new();
+        while received.iter().filter(|byte| **byte == b'x').count() < 10_000 {
+            let read = within("reading", tcp.read_buf(&mut received)).await.expect("no reset");
+            assert_ne!(read, 0, "not ended yet");
+        }
+        reaching.notify_one();
+        let end = within("the end", tcp.read_to_end(&mut received)).await;
+        let error = end.expect_err("a response cut short must not look complete");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        expect_cut_short(&baton, &backend).await;
+    });
+}
+
+/// A response is cut short as well when the whole connection to the backend is lost.
 #[test]
 fn a_lost_connection_cuts_the_body_short() {
     run(async {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::deadlines::Watch;
-use crate::proxy::seams::NetworkStream;
+use crate::proxy::seams::{self, NetworkStream};
 
 /// The connection preface of an HTTP/2 client (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -49,12 +49,24 @@ pub(super) async fn listen(io: &mut (impl AsyncRead + Unpin)) -> io::Result<Spok
 pub(super) struct ClientIo {
     socket: NetworkStream,
     watch: Rc<Watch>,
+    /// True if closing the socket resets the connection.
+    resets: bool,
 }
 
 impl ClientIo {
     /// Reports to `watch`.
     pub(super) fn new(socket: NetworkStream, watch: Rc<Watch>) -> Self {
-        Self { socket, watch }
+        Self { socket, watch, resets: false }
+    }
+
+    /// However the connection comes to an end, even with the process: that must not complete a
+    /// response that is cut short.
+    fn prepare_close(&mut self) {
+        let resets = self.watch.is_until_close();
+        if self.resets != resets {
+            self.resets = resets;
+            seams::reset_on_close(&self.socket, resets);
+        }
     }
 }
 
@@ -74,6 +86,7 @@ impl AsyncWrite for ClientIo {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.prepare_close();
         let polled = Pin::new(&mut self.socket).poll_write(context, bytes);
         self.watch.note_write(polled.is_pending());
         polled
@@ -84,6 +97,7 @@ impl AsyncWrite for ClientIo {
         context: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.prepare_close();
         let polled = Pin::new(&mut self.socket).poll_write_vectored(context, buffers);
         self.watch.note_write(polled.is_pending());
         polled
@@ -98,6 +112,7 @@ impl AsyncWrite for ClientIo {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.prepare_close();
         Pin::new(&mut self.socket).poll_shutdown(context)
     }
 }

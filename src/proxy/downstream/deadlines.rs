@@ -48,6 +48,8 @@ pub(super) struct Watch {
     received_at: Cell<Option<Instant>>,
     /// When the PING was sent that is not yet answered.
     pinged_at: Cell<Option<Instant>>,
+    /// True while an orderly close of the connection would complete a response.
+    is_until_close: Cell<bool>,
 }
 
 impl Watch {
@@ -61,6 +63,7 @@ impl Watch {
             closing_since: Cell::new(None),
             received_at: Cell::new(None),
             pinged_at: Cell::new(None),
+            is_until_close: Cell::new(false),
         })
     }
 
@@ -109,6 +112,17 @@ impl Watch {
     /// Records that a PING was sent to a silent client.
     pub(super) fn note_pinged(&self) {
         self.pinged_at.set(Some(self.clock.now()));
+    }
+
+    /// Records that a response has begun (`true`) whose end only the close of the connection marks,
+    /// or that all of it was written (`false`).
+    pub(super) fn note_until_close(&self, until_close: bool) {
+        self.is_until_close.set(until_close);
+    }
+
+    /// True if a response would look complete that is not, if the connection closed in order.
+    pub(super) fn is_until_close(&self) -> bool {
+        self.is_until_close.get()
     }
 
     /// Records the result of a write or flush: blocked or not.

@@ -39,6 +39,11 @@ impl Service for Client {
         self.own_response(refusal::of_head(status))
     }
 
+    fn until_close(&self) {
+        // TLS marks the end of an orderly close itself (RFC 8446, 6.1).
+        self.watch.note_until_close(self.downstream.tls.is_none());
+    }
+
     fn body_refused(&self, violation: Violation) {
         // The request has begun and gets its own access log line.
         self.count(refusal::of_violation(violation).0);
@@ -105,6 +110,7 @@ where
             return Ok(());
         }
         Event::Ended(Ended::Left { within_head: true }) => client.left(),
+        Event::Ended(Ended::Closing) => client.watch.note_until_close(false),
         Event::Ended(_) => {}
         Event::Expired(expired) => unreachable!("not of HTTP/1.1: {expired:?}"),
     }

@@ -43,6 +43,10 @@ pub trait Service {
     /// Returns the response to a head that breaks a rule. The connection closes after it.
     fn refuse(&self, violation: Violation) -> Response<Self::Body>;
 
+    /// A response begins whose end only the close of the connection marks. Unless the connection
+    /// ends with [`Ended::Closing`], its close must not look like an orderly one.
+    fn until_close(&self);
+
     /// The body of the present request breaks a rule: it is incomplete for who reads it, and the
     /// connection closes after the response.
     fn body_refused(&self, violation: Violation);
@@ -252,6 +256,9 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
             || self.incoming.is_some()
             || self.ends_with.is_some();
         let sending = response::begin(&mut self.outgoing, answered, response, is_last);
+        if sending.is_until_close() {
+            self.service.until_close();
+        }
         if is_last || sending.is_until_close() {
             self.ends_with = Some(Ended::Closing);
         }
@@ -423,7 +430,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
                 Err(violation) => {
                     self.service.body_refused(violation);
                     self.incoming = None;
-                    self.ends_with = Some(Ended::Closing);
+                    // The response may have been cut short.
+                    self.ends_with.get_or_insert(Ended::Closing);
                 }
             }
         }

@@ -227,6 +227,12 @@ pub fn close_listener(listener: Listener) -> Vec<(NetworkStream, SocketAddr)> {
     listener.0.close()
 }
 
+/// Makes the close of a connection a reset, which drops what the system has not sent, or an orderly
+/// one again.
+pub fn reset_on_close(stream: &NetworkStream, resets: bool) {
+    stream.reset_on_close(resets);
+}
+
 /// Resolves a host name; an address is its own.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::Uri;
 use rustls::crypto::{CryptoProvider, ring};
@@ -83,6 +83,13 @@ pub fn close_listener(listener: Listener) -> Vec<(NetworkStream, SocketAddr)> {
         }
     }
     waiting
+}
+
+/// Makes the close of a connection a reset, which drops what the system has not sent, or an orderly
+/// one again. It is a reset also if the process dies.
+pub fn reset_on_close(stream: &NetworkStream, resets: bool) {
+    // It fails only if the connection is gone, which the peer sees as well.
+    let _ = SockRef::from(stream).set_linger(resets.then_some(Duration::ZERO));
 }
 
 /// Sets the socket options of every connection: small writes are sent at once, and a connection

@@ -61,6 +61,12 @@ impl State {
 
     /// No process has this end any more.
     pub(crate) fn detach(&mut self, id: Id, side: Side) {
+        self.close(id, side, false);
+    }
+
+    /// A process closes its end. That resets the connection if it asks for it, or if it leaves
+    /// bytes unread.
+    pub(crate) fn close(&mut self, id: Id, side: Side, resets: bool) {
         let now = self.now();
         let Some(connection) = self.connection(id) else { return };
         let is_of_peer = !matches!(connection.key, Key::Other(_));
@@ -72,7 +78,7 @@ impl State {
         let incoming = connection.lane(side.other());
         incoming.reader = None;
         if !connection.end(side).gone {
-            if connection.lane(side.other()).unread() > 0 {
+            if resets || connection.lane(side.other()).unread() > 0 {
                 self.send_reset(id, side);
             } else {
                 if let Some(connection) = self.connection(id) {

@@ -1,8 +1,10 @@
 //! A connection as a process has it.
 
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -20,6 +22,8 @@ pub(crate) struct Stream {
     peer: SocketAddr,
     /// True if a process of the proxy's machine has it.
     at_proxy: bool,
+    /// True if closing it resets the connection, as with `SO_LINGER` of no time.
+    resets: Rc<Cell<bool>>,
 }
 
 impl Stream {
@@ -32,8 +36,14 @@ impl Stream {
             if at_proxy {
                 state.note_held(key, true);
             }
-            Some(Self { network: network.clone(), id, side, key, peer, at_proxy })
+            let (network, resets) = (network.clone(), Rc::default());
+            Some(Self { network, id, side, key, peer, at_proxy, resets })
         })
+    }
+
+    /// Determines, while it is open, if closing it resets the connection.
+    pub(crate) fn resets(&self) -> Rc<Cell<bool>> {
+        Rc::clone(&self.resets)
     }
 
     /// The connection's name.
@@ -121,7 +131,7 @@ impl Drop for Stream {
             if self.at_proxy {
                 state.note_held(self.key, false);
             }
-            state.detach(self.id, self.side);
+            state.close(self.id, self.side, self.resets.get());
         });
     }
 }

@@ -1,8 +1,10 @@
 //! The connections of the simulated network, as the shell sees them.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -13,13 +15,28 @@ pub trait ByteStream: AsyncRead + AsyncWrite {}
 impl<T: AsyncRead + AsyncWrite> ByteStream for T {}
 
 /// A connection, dialled or accepted.
-pub struct NetworkStream(Pin<Box<dyn ByteStream>>);
+pub struct NetworkStream {
+    stream: Pin<Box<dyn ByteStream>>,
+    /// True if closing the connection resets it.
+    resets: Rc<Cell<bool>>,
+}
 
 impl NetworkStream {
     /// A connection over this byte stream.
     #[must_use]
     pub fn new(stream: impl ByteStream + 'static) -> Self {
-        Self(Box::pin(stream))
+        Self::resettable(stream, Rc::default())
+    }
+
+    /// A connection over this byte stream, which resets it when it is dropped if `resets` says so.
+    #[must_use]
+    pub fn resettable(stream: impl ByteStream + 'static, resets: Rc<Cell<bool>>) -> Self {
+        Self { stream: Box::pin(stream), resets }
+    }
+
+    /// Makes the close of the connection a reset, or an orderly one again.
+    pub(super) fn reset_on_close(&self, resets: bool) {
+        self.resets.set(resets);
     }
 }
 
@@ -35,7 +52,7 @@ impl AsyncRead for NetworkStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.0.as_mut().poll_read(context, buffer)
+        self.stream.as_mut().poll_read(context, buffer)
     }
 }
 
@@ -45,7 +62,7 @@ impl AsyncWrite for NetworkStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.0.as_mut().poll_write(context, bytes)
+        self.stream.as_mut().poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -53,18 +70,18 @@ impl AsyncWrite for NetworkStream {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.0.as_mut().poll_write_vectored(context, slices)
+        self.stream.as_mut().poll_write_vectored(context, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.as_mut().poll_flush(context)
+        self.stream.as_mut().poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.as_mut().poll_shutdown(context)
+        self.stream.as_mut().poll_shutdown(context)
     }
 }
