@@ -69,6 +69,9 @@ pub(super) fn add(plan: &mut Plan, profile: Profile) {
         delayed_polls_percent: if stream.chance(50) { stream.pick(&[1, 5, 20, 50]) } else { 0 },
         clients: (0..stream.between(1, 4)).map(|_| client(&mut stream)).collect(),
     };
+    // The draw is apart, as it is younger than the others.
+    let mut old = draws.stream(Domain::WirePlan, 4);
+    plan.wire.clients.iter_mut().for_each(|client| client.http10 = old.chance(10));
     let by_library = calm || stream.chance(25);
     for (index, backend) in plan.backends.iter_mut().enumerate() {
         let mut stream = draws.stream(Domain::WirePlan, 1_000 + index as u64);
@@ -114,6 +117,7 @@ fn client(stream: &mut RandomStream) -> ClientPlan {
         ]),
         pipelines: stream.chance(15),
         half_closes: stream.chance(15),
+        http10: false,
     }
 }
 

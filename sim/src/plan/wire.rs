@@ -49,6 +49,16 @@ pub struct ClientPlan {
     pub pipelines: bool,
     /// True if an HTTP/1.1 client closes its sending side after its last request.
     pub half_closes: bool,
+    /// True if an HTTP/1.1 client sends requests without a body over HTTP/1.0.
+    pub http10: bool,
+}
+
+impl ClientPlan {
+    /// True if it sends such a request over HTTP/1.0.
+    #[must_use]
+    pub fn sends_http10(&self, has_body: bool) -> bool {
+        self.http10 && self.protocol == ClientProtocol::Http1 && !has_body
+    }
 }
 
 /// The protocol of a client, and the code that speaks it.

@@ -58,6 +58,8 @@ pub(super) struct Sent {
     pub(super) client: Option<(u8, ClientProtocol)>,
     /// True if its client closes its sending side after its last request.
     pub(super) half_closes: bool,
+    /// True if it is sent over HTTP/1.0.
+    pub(super) http10: bool,
 }
 
 impl Sent {
@@ -74,6 +76,7 @@ impl Sent {
             informational: request.informational.into(),
             client: Some((index as u8, client.protocol)),
             half_closes: client.half_closes,
+            http10: client.sends_http10(request.body_us.is_some()),
         }
     }
 
@@ -87,6 +90,7 @@ impl Sent {
             informational: 0,
             client: None,
             half_closes: false,
+            http10: false,
         }
     }
 

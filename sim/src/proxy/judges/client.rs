@@ -220,6 +220,13 @@ fn answer_of(
     if received.end != End::Complete {
         return Ok(());
     }
+    // The network can end a connection in the name of the proxy, and nothing else may end an answer
+    // to HTTP/1.0.
+    let client = request.sent.client.map(|(client, _)| client);
+    let is_disturbed = client.is_some_and(|it| case.client_is_disturbed(it, received.at));
+    if request.sent.http10 && is_disturbed {
+        return Ok(());
+    }
     require(looks_complete(case, request, execution, answer), faithful, || {
         format!("request {id}: complete after {length} bytes of an answer that was cut short")
     })?;
@@ -229,6 +236,7 @@ fn answer_of(
     // HTTP/1.1 has trailers only if the head announces them, as HTTP/1.1 backends do.
     let passes = request.sent.is_http2()
         || (request.sent.is_http1() && case.is_http1(execution.backend) == Some(true));
+    let passes = passes && !request.sent.http10;
     require(seen.is_some() || expected.is_none() || !passes, faithful, || {
         format!("request {id}: complete without its trailers")
     })

@@ -127,6 +127,7 @@ fn names(case: &Case<'_>, request: &Request, line: &AccessLine) -> Verdict {
     let idempotent = IDEMPOTENT.contains(&&*line.method);
     wrong(idempotent == request.sent.idempotent, id, "method", &line.method, "as it was sent")?;
     let protocol = match request.sent.client {
+        Some((_, ClientProtocol::Http1)) if request.sent.http10 => "HTTP/1.0",
         Some((_, ClientProtocol::Http1)) => "HTTP/1.1",
         Some((_, ClientProtocol::Http2 | ClientProtocol::Frames)) => "HTTP/2",
         None => &line.protocol,

@@ -36,7 +36,7 @@ pub(super) fn count(records: &Records, counts: &mut ProxyCoverage) {
 /// The end of a request; `None` if its protocol could not be read.
 fn ending(line: &AccessLine) -> Option<Ending> {
     let client_http2 = match &*line.protocol {
-        "HTTP/1.1" => false,
+        "HTTP/1.0" | "HTTP/1.1" => false,
         "HTTP/2" => true,
         _ => return None,
     };

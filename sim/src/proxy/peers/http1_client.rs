@@ -109,7 +109,7 @@ where
         let number = self.opened.get() + 1;
         self.opened.set(number);
         let (hub, client) = (&self.hub, self.index);
-        let connection = Connection::new(hub, (client, number), self.plan.pipelines);
+        let connection = Connection::new(hub, (client, number), self.plan);
         connections.push(Rc::clone(&connection));
         let opening = (self.connect)(number);
         let task = Rc::clone(&connection);

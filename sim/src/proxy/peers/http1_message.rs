@@ -131,6 +131,20 @@ impl Head {
         Ok(Some(Self { line, fields: Fields::parse(fields)? }))
     }
 
+    /// Takes a response to a request over HTTP/1.0 for one over HTTP/1.1.
+    ///
+    /// # Errors
+    /// If the client of such a request does not know its framing.
+    pub(crate) fn accept_http10(&mut self) -> Result<(), String> {
+        if self.fields.get("transfer-encoding").is_some() {
+            return Err("transfer-encoding in a response to HTTP/1.0".to_owned());
+        }
+        if let Some(rest) = self.line.strip_prefix("HTTP/1.0 ") {
+            self.line = format!("HTTP/1.1 {rest}");
+        }
+        Ok(())
+    }
+
     /// The method and the target of a request.
     pub(crate) fn request(&self) -> Result<(&str, &str), String> {
         let mut parts = self.line.split(' ');

@@ -14,7 +14,7 @@ use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 use super::exchange::{Exchange, Fate, Job};
-use crate::plan::{Act, Moment};
+use crate::plan::{Act, ClientPlan, Moment};
 use crate::proxy::content::Body;
 use crate::proxy::hub::Hub;
 use crate::proxy::ledger::{End, TRAILER};
@@ -36,7 +36,7 @@ pub(super) struct Connection {
     hub: Rc<Hub>,
     /// The client, and the connection's number there.
     place: (u8, u32),
-    pipelines: bool,
+    plan: ClientPlan,
     jobs: RefCell<VecDeque<Job>>,
     /// Requests that were begun and have no whole response.
     in_flight: RefCell<VecDeque<Rc<Exchange>>>,
@@ -75,11 +75,11 @@ impl From<io::Error> for Unsent {
 
 impl Connection {
     /// A connection that is being opened.
-    pub(super) fn new(hub: &Rc<Hub>, place: (u8, u32), pipelines: bool) -> Rc<Self> {
+    pub(super) fn new(hub: &Rc<Hub>, place: (u8, u32), plan: ClientPlan) -> Rc<Self> {
         Rc::new(Self {
             hub: Rc::clone(hub),
             place,
-            pipelines,
+            plan,
             jobs: RefCell::default(),
             in_flight: RefCell::default(),
             sending: Cell::new(false),
@@ -111,7 +111,13 @@ impl Connection {
     /// True if it takes another request.
     pub(super) fn has_room(&self) -> bool {
         let load = self.jobs.borrow().len() + self.in_flight.borrow().len();
-        !self.full.get() && self.pipelines && load < PIPELINED_MAX
+        !self.full.get() && self.pipelines() && load < PIPELINED_MAX
+    }
+
+    /// True if it may send a request before the response to the last one has ended. A response over
+    /// HTTP/1.0 ends the connection.
+    fn pipelines(&self) -> bool {
+        self.plan.pipelines && !self.plan.http10
     }
 
     /// Gives it a request to send.
@@ -253,7 +259,10 @@ impl Connection {
         exchange: &Exchange,
     ) -> Result<bool, Failure> {
         let (head, mut content) = loop {
-            let head = reader.head().await?.ok_or(Failure::Ended)?;
+            let mut head = reader.head().await?.ok_or(Failure::Ended)?;
+            if exchange.http10 {
+                head.accept_http10()?;
+            }
             let content = head.response_content(exchange.method)?;
             match head.status()? {
                 status @ 100..200 => exchange.note_informational(status)?,
@@ -288,7 +297,9 @@ impl Connection {
             self.sending.set(true);
             let (client, number) = self.place;
             self.hub.carries(job.request.id, client, number);
-            let exchange = Exchange::begin(&self.hub, job, !self.begun.replace(true));
+            let http10 = self.plan.sends_http10(job.request.body_us.is_some());
+            let first = !self.begun.replace(true);
+            let exchange = Exchange::begin(&self.hub, job, first, http10);
             self.in_flight.borrow_mut().push_back(Rc::clone(&exchange));
             self.changes.note();
             // The orders about it are awaited from now on.
@@ -315,7 +326,7 @@ impl Connection {
     /// idempotent.
     fn may_begin(&self) -> bool {
         let in_flight = self.in_flight.borrow();
-        let free = if self.pipelines {
+        let free = if self.pipelines() {
             in_flight.iter().all(|exchange| exchange.request.idempotent)
         } else {
             in_flight.is_empty()

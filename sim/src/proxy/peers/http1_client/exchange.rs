@@ -46,6 +46,8 @@ pub(super) struct Exchange {
     pub(super) method: &'static str,
     /// True if it is the first on its connection.
     first: bool,
+    /// True if it is sent over HTTP/1.0.
+    pub(super) http10: bool,
     pub(super) orders: RefCell<UnboundedReceiver<Order>>,
     fate: Cell<Option<oneshot::Sender<Fate>>>,
     /// True once the first byte was sent.
@@ -66,7 +68,7 @@ pub(super) struct Exchange {
 
 impl Exchange {
     /// Begins to send a request.
-    pub(super) fn begin(hub: &Rc<Hub>, job: Job, first: bool) -> Rc<Self> {
+    pub(super) fn begin(hub: &Rc<Hub>, job: Job, first: bool, http10: bool) -> Rc<Self> {
         let Job { request, last, fate } = job;
         hub.ledger.begin(request.id, hub.now());
         let received = Received {
@@ -86,6 +88,7 @@ impl Exchange {
             last,
             method: method(hub.draws, &request),
             first,
+            http10,
             orders: RefCell::new(hub.mailbox(Target::Request(request.id))),
             fate: Cell::new(Some(fate)),
             arrived: Cell::new(false),
@@ -107,8 +110,12 @@ impl Exchange {
     /// The head of the request.
     pub(super) fn head(&self) -> String {
         let (method, wire) = (self.method, &self.request.wire);
-        let mut head = format!("{method} {} HTTP/1.1\r\n", ledger::path(self.request.id));
-        head += "host: simulated.test\r\nconnection: te\r\nte: trailers\r\n";
+        let version = if self.http10 { "HTTP/1.0" } else { "HTTP/1.1" };
+        let mut head = format!("{method} {} {version}\r\n", ledger::path(self.request.id));
+        head += "host: simulated.test\r\n";
+        if !self.http10 {
+            head += "connection: te\r\nte: trailers\r\n";
+        }
         if self.has_body() {
             if wire.chunked {
                 head += "transfer-encoding: chunked\r\n";

@@ -267,6 +267,22 @@ fn a_reset_is_no_end_of_a_response() {
 }
 
 #[test]
+fn a_client_over_http10_takes_the_end_of_the_connection_for_that_of_the_response() {
+    let later = RequestPlan { at_us: 500_000, ..request(3) };
+    let mut plan = plan(vec![request(2), later]);
+    plan.wire.clients[0].http10 = true;
+    let ran = against(plan, |number, mut io| async move {
+        let head = read_heads(&mut io, 1).await;
+        assert!(head.contains(" HTTP/1.0\r\n") && !head.contains("connection:"), "{head}");
+        let chunked = if number == 1 { "" } else { "transfer-encoding: chunked\r\n" };
+        write(&mut io, &format!("HTTP/1.0 200 OK\r\n{chunked}\r\nabc")).await;
+    });
+    assert_eq!((ran.received(2).end, ran.received(2).body.length), (End::Complete, 3));
+    assert_eq!(ran.received(3).end, End::Broken);
+    assert!(ran.hub.ledger.faults()[0].contains("transfer-encoding in a response to HTTP/1.0"));
+}
+
+#[test]
 fn a_client_notes_what_it_could_not_send() {
     let ran = simulate(async {
         let hub = Hub::start(plan(Vec::new()));
