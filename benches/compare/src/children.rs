@@ -74,14 +74,24 @@ impl Running {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Asks a server to end and waits briefly. A server that ends by itself stops its workers; a
-    /// killed one may leave them behind.
-    fn ask_to_end(&mut self) {
+    /// Ends a server that has something to write before it ends. The error has the end of its log.
+    pub(crate) fn end_within(mut self, limit: Duration) -> Outcome<()> {
+        self.ask_to_end(limit);
+        match self.child.try_wait()? {
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(format!("it ended with {status}:\n{}", self.goaway_frame()).into()),
+            None => Err(format!("it did not end within {limit:?}").into()),
+        }
+    }
+
+    /// Asks a server to end and waits. A server that ends by itself stops its workers; a killed one
+    /// may leave them behind.
+    fn ask_to_end(&mut self, limit: Duration) {
         if let Some(id) = Pid::from_raw(self.child.id() as i32).filter(|_| self.is_alive()) {
             let _ = kill_process(id, Signal::TERM);
         }
         let begin = Instant::now();
-        while self.is_alive() && begin.elapsed() < LINGERING_CLOSE {
+        while self.is_alive() && begin.elapsed() < limit {
             sleep(Duration::from_millis(5));
         }
     }
@@ -97,7 +107,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.ask_to_end();
+        self.ask_to_end(LINGERING_CLOSE);
         let mut groups = GROUPS.lock().unwrap_or_else(PoisonError::into_inner);
         Pid::from_raw(self.child.id() as i32).into_iter().for_each(kill);
         let _ = self.child.wait();

@@ -3,7 +3,8 @@
 //!
 //! Modules: `options` is the command line; `scenario` defines the measurements; `peers` are the
 //! proxies; `origin` and `floor` are servers that this program also runs as; `relay`, `idle` and
-//! `scaling` are the three kinds of measurement; `report` is the output.
+//! `scaling` are the three kinds of measurement; `report` is the output. `crates` and `train` run
+//! Baton alone, with `pairing`.
 
 #![allow(
     clippy::disallowed_methods,
@@ -11,9 +12,11 @@
     reason = "a measurement reads the clock, and uses a real network"
 )]
 
+mod callgrind;
 mod certificates;
 mod cgroup;
 mod children;
+mod crates;
 mod floor;
 mod idle;
 mod load;
@@ -21,6 +24,7 @@ mod machine;
 mod markdown;
 mod options;
 mod origin;
+mod pairing;
 mod peers;
 mod ports;
 mod process;
@@ -32,6 +36,7 @@ mod scratch;
 mod stage;
 mod statistics;
 mod system_calls;
+mod train;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -43,7 +48,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::certificates::Certificates;
 use crate::load::Load;
 use crate::machine::Cores;
-use crate::options::{Arguments, Options, Part};
+use crate::options::{Arguments, CratesOptions, Options, Part, TrainOptions};
 use crate::report::Section;
 use crate::scenario::Scenario;
 use crate::scratch::Scratch;
@@ -57,6 +62,8 @@ fn main() -> ExitCode {
     let outcome = match arguments.part {
         Some(Part::Origin(options)) => serve(origin::run(&options)),
         Some(Part::Floor(options)) => serve(floor::run(&options)),
+        Some(Part::Crates(options)) => count_by_crate(&options),
+        Some(Part::Train(options)) => train(&options),
         None if arguments.options.list => {
             scenario::ALL.iter().for_each(|scenario| println!("{}", scenario.name()));
             Ok(())
@@ -86,11 +93,7 @@ fn compare(options: Options) -> Outcome<()> {
     end_on_signal()?;
     let cores = Cores::of_this_machine();
     let load = Load::find(scratch.path(), cores.load)?;
-    let baton = match &options.baton {
-        Some(path) if path.is_file() => path.clone(),
-        Some(path) => return Err(format!("--baton {}: no such file", path.display()).into()),
-        None => build_baton()?,
-    };
+    let baton = find_baton(options.baton.as_deref())?;
     let peers = peers::installed(&options.peers, &baton)?;
     let certificates = Certificates::write(scratch.path())?;
     let origin = Origin::start(scratch.path(), cores.load)?;
@@ -114,6 +117,27 @@ fn compare(options: Options) -> Outcome<()> {
     }
     println!("### Where Baton loses\n\n{}", report::losses(&stage, &sections));
     Ok(())
+}
+
+fn count_by_crate(options: &CratesOptions) -> Outcome<()> {
+    let baton = find_baton(options.baton.as_deref())?;
+    let scratch = Scratch::make()?;
+    end_on_signal()?;
+    crates::run(options, &baton, scratch.path())
+}
+
+fn train(options: &TrainOptions) -> Outcome<()> {
+    let scratch = Scratch::make()?;
+    end_on_signal()?;
+    train::run(options, scratch.path())
+}
+
+fn find_baton(option: Option<&Path>) -> Outcome<PathBuf> {
+    match option {
+        Some(path) if path.is_file() => Ok(path.to_owned()),
+        Some(path) => Err(format!("--baton {}: no such file", path.display()).into()),
+        None => build_baton(),
+    }
 }
 
 fn save(options: &Options, header: &str, sections: &[Section]) -> Outcome<()> {

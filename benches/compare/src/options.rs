@@ -18,13 +18,17 @@ pub(crate) struct Arguments {
     pub(crate) options: Options,
 }
 
-/// Servers that a measurement starts from this program.
+/// Servers that a measurement starts from this program, and runs of Baton alone.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Part {
     /// The server behind every proxy (started by a measurement)
     Origin(OriginOptions),
     /// The smallest possible relay of hyper and h2 (started by a measurement)
     Floor(FloorOptions),
+    /// Count the instructions of one request by crate, with valgrind and h2load
+    Crates(CratesOptions),
+    /// Send Baton the load under which a profile is recorded; see benches/profile-guided
+    Train(TrainOptions),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -98,4 +102,36 @@ pub(crate) struct FloorOptions {
     /// Directory with the certificates of the run
     #[arg(long)]
     pub(crate) certificates: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CratesOptions {
+    /// Requests that are counted
+    #[arg(long, value_name = "N", default_value_t = 6_400,
+        value_parser = clap::value_parser!(u32).range(64..=1_000_000))]
+    pub(crate) requests: u32,
+
+    /// Only this pair of protocols; repeat for more
+    #[arg(long, value_name = "PAIR")]
+    pub(crate) only: Vec<String>,
+
+    /// A `baton` with debug information, instead of one built from this workspace
+    #[arg(long, value_name = "FILE")]
+    pub(crate) baton: Option<PathBuf>,
+
+    /// Leave the files of callgrind in this directory, for `callgrind_annotate --inclusive=yes`
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TrainOptions {
+    /// The instrumented `baton`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) baton: PathBuf,
+
+    /// Seconds for each of 36 kinds of load
+    #[arg(long, value_name = "SECONDS", default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=60))]
+    pub(crate) seconds: u32,
 }

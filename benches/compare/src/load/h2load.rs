@@ -23,6 +23,14 @@ pub(super) fn parse(text: &str, log: &str) -> Option<Burst> {
     })
 }
 
+/// Good responses, and requests with another response or none.
+pub(crate) fn responses(text: &str) -> Option<(u64, u64)> {
+    let after = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+    let good = count(after("status codes: ")?, "2xx")?;
+    let done = count(after("requests: ")?, "done")?;
+    Some((good, done - good.min(done)))
+}
+
 /// The number before a word in `100 total, 100 started, …`.
 fn count(list: &str, word: &str) -> Option<u64> {
     list.split(", ").find_map(|part| part.strip_suffix(word)?.trim().parse().ok())
@@ -78,6 +86,7 @@ req/s           :    1050.24     1076.62     1063.43       18.66   100.00%
             p99_us: 2_201.0,
         };
         assert_eq!(parse(TEXT, LOG), Some(burst));
+        assert_eq!(responses(TEXT), Some((20, 0)));
     }
 
     #[test]
@@ -85,6 +94,7 @@ req/s           :    1050.24     1076.62     1063.43       18.66   100.00%
         let text = TEXT
             .replace("20 done, 20 succeeded, 0 failed", "18 done, 15 succeeded, 3 failed")
             .replace("20 2xx, 0 3xx, 0 4xx, 0 5xx", "15 2xx, 0 3xx, 0 4xx, 3 5xx");
+        assert_eq!(responses(&text), Some((15, 3)));
         let burst = parse(&text, LOG);
         assert_eq!(burst.map(|burst| (burst.completed, burst.failed)), Some((18, 5)));
     }

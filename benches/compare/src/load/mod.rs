@@ -5,6 +5,8 @@
 mod h2load;
 mod wrk;
 
+pub(crate) use h2load::responses;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
