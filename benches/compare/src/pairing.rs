@@ -19,7 +19,7 @@ use crate::stage::Origin;
 /// Time until Baton listens. Valgrind makes its start fifty times slower.
 const START: Duration = Duration::from_secs(60);
 
-/// What one side of Baton speaks.
+/// The protocol of one side of Baton.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
     Http1,
@@ -68,7 +68,7 @@ pub(crate) enum Amount {
     Seconds(u32),
 }
 
-/// What Baton needs apart from its binary: an origin, certificates and h2load.
+/// An origin, certificates and h2load: all that Baton needs apart from its binary.
 pub(crate) struct Surroundings {
     directory: PathBuf,
     origin: Origin,
