@@ -113,6 +113,10 @@ impl World {
             }
             10 => Input::MaxStreamsChanged { connection, max_streams: code },
             11 => Input::GoAwayReceived { connection, last_stream_id: code, code },
+            12 if code > 7 => {
+                let timeout = Duration::from_millis(u64::from(code));
+                Input::KeepAliveAnnounced { connection, timeout }
+            }
             12 => Input::FrameReceived { connection },
             13 => Input::Pong { connection },
             14 => Input::ConnectionClosed { connection, sent_through: code },

@@ -7,6 +7,7 @@
 
 mod backend;
 mod backends;
+mod blame;
 mod choices;
 mod compare;
 mod dials;

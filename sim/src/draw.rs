@@ -25,6 +25,8 @@ pub enum Domain {
     Deviations = 6,
     /// The state of the backends once faults stop.
     Heal = 7,
+    /// Poisoned requests.
+    Poison = 8,
     /// Delays of frames on the wire.
     Wire = 20,
     /// Delays between an event and the fact given to the pool.

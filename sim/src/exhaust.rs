@@ -308,6 +308,7 @@ impl Search<'_> {
             | Input::RequestCancelled { .. }
             | Input::ConnectFailed { .. }
             | Input::MaxStreamsChanged { .. }
+            | Input::KeepAliveAnnounced { .. }
             | Input::GoAwayReceived { .. }
             | Input::FrameReceived { .. }
             | Input::Pong { .. }

@@ -7,6 +7,7 @@ mod common;
 mod generate;
 mod inject;
 mod operation;
+mod poison;
 mod profile;
 mod situations;
 mod wire;
@@ -102,6 +103,8 @@ baton::words! {
         Addresses = "X8 addresses",
         /// Bodies larger than all buffers, whose readers stop. Only in the proxy's world.
         Hoard = "X9 hoard",
+        /// Requests that every backend fails. Only in the pool's world.
+        Poison = "X10 poison",
     }
 
     /// Workloads for `--profile`.
@@ -125,6 +128,12 @@ impl Family {
             self,
             Self::SplitFrames | Self::Wire | Self::Operation | Self::Addresses | Self::Hoard
         )
+    }
+
+    /// True if a plan has these faults by a draw of their own, apart from the swarm's.
+    #[must_use]
+    pub fn is_drawn_apart(self) -> bool {
+        matches!(self, Self::Poison)
     }
 
     /// True if only the world of the pool has these faults: they are about the order of facts,

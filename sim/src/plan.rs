@@ -182,9 +182,21 @@ pub struct RequestPlan {
     pub early_response: bool,
     /// 1xx heads before the response (F24).
     pub informational: u8,
+    /// How every backend fails it, if it does. Only the world of the pool has these.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub poison: Option<Poison>,
     /// The part that only the world of the proxy uses.
     #[serde(default, skip_serializing_if = "is_default")]
     pub wire: RequestWire,
+}
+
+/// The way in which every backend fails a poisoned request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
+pub enum Poison {
+    /// It resets the stream.
+    Reset(Code),
+    /// It closes the connection.
+    Close,
 }
 
 impl RequestPlan {
@@ -199,6 +211,7 @@ impl RequestPlan {
             outgrows_buffer: false,
             early_response: false,
             informational: 0,
+            poison: None,
             wire: RequestWire::PLAIN,
         }
     }
@@ -253,6 +266,35 @@ impl Plan {
     #[must_use]
     pub fn backends_at_start(&self) -> usize {
         self.backends.iter().filter(|backend| !backend.spare).count()
+    }
+
+    /// True if poisoned requests, which could go to another backend, are the only fault, and there
+    /// is room and time for all requests.
+    #[must_use]
+    pub fn has_only_poison(&self) -> bool {
+        let poisoned = |request: &&RequestPlan| request.poison.is_some();
+        let plain = |backend: &BackendPlan| {
+            let never = backend.max_streams.is_none() && backend.settings_late_us.is_none();
+            never && backend.streams_per_connection.is_none() && backend.ping_strikes.is_none()
+        };
+        let config = &self.pool.config;
+        self.requests.iter().any(|request| request.poison.is_some())
+            && self.requests.iter().filter(poisoned).all(|it| it.idempotent && it.body_us.is_none())
+            && self.directives.is_empty()
+            && self.deviations.is_empty()
+            && self.heal.backends.iter().all(|health| *health == Health::Well)
+            && self.backends.len() > 1
+            && self.backends.iter().all(plain)
+            && self.pool == PoolPlan { config: config.clone(), ..PoolPlan::DEFAULT }
+            && *config == PoolPlan::poisoned(config.retry.attempts)
+            && self.has_room_for_all()
+    }
+
+    /// True if requests arrive one after the other, and the first ones reach every backend.
+    fn has_room_for_all(&self) -> bool {
+        let apart = self.requests.windows(2).all(|pair| pair[1].at_us >= pair[0].at_us + 100_000);
+        let first = 3 * self.backends.len();
+        apart && self.is_patient() && self.requests.iter().take(first).all(|it| it.poison.is_none())
     }
 
     /// The number of elements that shrinking counts: requests, directives and deviations.

@@ -138,6 +138,7 @@ impl<'a> World<'a> {
             self.step()?;
             self.end_healing_early()?;
         }
+        self.check_blame()?;
         self.check_quiescence()
     }
 

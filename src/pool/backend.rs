@@ -144,6 +144,8 @@ pub(crate) struct Backend {
     pub(crate) dial_failures: u32,
     /// Smoothed time from a request's dispatch to its response head, nanoseconds; 0 if unknown.
     pub(crate) response_time: u64,
+    /// When the last response began.
+    pub(crate) answered_at: Option<Instant>,
     /// ENHANCE_YOUR_CALM count: each one doubles the PING interval.
     pub(crate) enhance_your_calm_count: u32,
     /// Streams that the next connection is expected to provide.
@@ -166,6 +168,7 @@ impl Backend {
             weight: 1,
             dial_failures: 0,
             response_time: 0,
+            answered_at: None,
             enhance_your_calm_count: 0,
             expected_streams: 1,
             counted: Counted::default(),

@@ -87,6 +87,11 @@ impl Pool {
             };
             (state, upload.map(|upload| upload as u8)).hash(hasher);
             (request.idempotent, request.has_body, request.replayable).hash(hasher);
+            let doubted = request.doubted.filter(|doubted| self.find_backend(*doubted).is_ok());
+            (doubted.map(|doubted| doubted.backend), request.needs_live).hash(hasher);
+            if let RequestState::Sent { stream, since, .. } = request.state {
+                self.answers_others(now, stream.connection.backend, since).hash(hasher);
+            }
             (request.attempts, request.avoid, request.deadline.map(|at| after(now, at)))
                 .hash(hasher);
             // Only the order of arrival matters, not the time.
@@ -138,6 +143,9 @@ impl Pool {
             self.backends.iter().filter(left).count().hash(hasher);
             let (least, most) = (timeouts.backoff_min, timeouts.backoff_max);
             doubled(least, most, backend.dial_failures).hash(hasher);
+            let silence = timeouts.silence;
+            let answered = backend.answered_at.map(|at| now.since(at));
+            answered.filter(|ago| *ago < silence).hash(hasher);
             (backend.response_time, backend.enhance_your_calm_count, backend.expected_streams)
                 .hash(hasher);
             let armed = |timer| self.timers.armed(timer).map(|at| after(now, at));

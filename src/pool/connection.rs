@@ -9,6 +9,7 @@ mod lifecycle;
 mod tests;
 
 use core::hash::{Hash, Hasher};
+use core::time::Duration;
 
 use super::input::Protocol;
 use super::limits;
@@ -47,6 +48,11 @@ pub(crate) struct Connection {
     pub(crate) last_stream_id: u32,
     /// When the last frame arrived, or when the load last rose from zero or fell to zero.
     pub(crate) quiet_since: Instant,
+    /// When the connection became idle before it last got its first request, until anything arrives
+    /// on it. If it is lost before that, it was stale.
+    pub(crate) idle_before: Option<Instant>,
+    /// How long the backend keeps the connection open while it is idle, as announced.
+    pub(crate) keep_alive: Duration,
     /// The deadline of a draining connection.
     pub(crate) drains_until: Instant,
     /// When the connection reaches its maximum age.
@@ -71,6 +77,8 @@ impl Connection {
             responses: 0,
             last_stream_id: u32::MAX,
             quiet_since: Instant::ZERO,
+            idle_before: None,
+            keep_alive: Duration::MAX,
             drains_until: Instant::ZERO,
             ages_at: Instant::ZERO,
             ping: Ping::Idle,
@@ -117,6 +125,19 @@ impl Connection {
         self.limit = allowed.min(cap);
     }
 
+    /// Returns how long the connection has been ready without a request; `None` if it carries one
+    /// or is not ready.
+    pub(crate) fn idle_for(&self, now: Instant) -> Option<Duration> {
+        let is_idle = self.lifecycle == Lifecycle::Ready && self.load == 0;
+        is_idle.then(|| now.since(self.quiet_since))
+    }
+
+    /// Returns how long the connection had been idle before the request that it was lost under;
+    /// `None` unless it was stale.
+    pub(crate) fn stale_after(&self) -> Option<Duration> {
+        self.idle_before.map(|since| self.quiet_since.since(since))
+    }
+
     /// Makes the transition that the table has for this event.
     ///
     /// # Errors
@@ -159,7 +180,8 @@ impl Connection {
             Lifecycle::Ready => 2_u8.hash(hasher),
             Lifecycle::Suspect => 3_u8.hash(hasher),
             Lifecycle::Draining(DrainCause::Lost) => {
-                (4_u8, self.closed_without_goaway).hash(hasher);
+                (4_u8, self.closed_without_goaway, self.responses > 0).hash(hasher);
+                self.idle_before.is_some().hash(hasher);
             }
             Lifecycle::Draining(cause) => {
                 let left = self.drains_until.0.saturating_sub(now.0);
@@ -170,7 +192,7 @@ impl Connection {
         if matches!(self.lifecycle, Lifecycle::Ready | Lifecycle::Suspect) {
             (self.limit, self.pongs.min(6)).hash(hasher);
             (self.opened > 0, self.responses > 0).hash(hasher);
-            if self.load > 0 { quiet_ago } else { 0 }.hash(hasher);
+            (quiet_ago, self.idle_before.map(ago), self.keep_alive).hash(hasher);
         }
     }
 

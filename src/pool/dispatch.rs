@@ -3,7 +3,7 @@
 use super::balance::Set;
 use super::request::{RequestState, Upload};
 use super::timer::Timer;
-use super::{BackendId, Instant, Output, Pool, backend_id};
+use super::{BackendId, Instant, Output, Pool, backend_id, limits};
 
 impl Pool {
     /// Serves waiting requests, oldest first, while there is capacity. Then orders enough dials for
@@ -30,10 +30,32 @@ impl Pool {
         dialable.or_else(|| self.balancer.pick(Set::SlowDial, None, now, &mut self.random))
     }
 
-    /// Picks a backend with capacity for the request. If the backend that is next in turn has no
-    /// capacity, orders a dial to it, so that its next request finds a stream.
+    /// Picks a backend with capacity for the request.
     fn choose(&mut self, now: Instant, index: u32) -> Option<BackendId> {
-        let avoid = self.requests.get(index).avoid;
+        let request = self.requests.get(index);
+        let avoid = request.avoid;
+        if request.needs_live {
+            self.choose_live(now, avoid)
+        } else {
+            self.choose_in_turn(now, avoid)
+        }
+    }
+
+    /// Picks a backend with capacity for a request that was lost on a stale connection. The long
+    /// idle connections of a backend may be dead, too: they are closed.
+    fn choose_live(&mut self, now: Instant, avoid: Option<BackendId>) -> Option<BackendId> {
+        loop {
+            let backend = self.balancer.pick(Set::WithCapacity, avoid, now, &mut self.random)?;
+            self.close_idle(now, backend, limits::SURELY_ALIVE);
+            if self.balancer.is_member(Set::WithCapacity, backend) {
+                return Some(backend);
+            }
+        }
+    }
+
+    /// Picks a backend with capacity. If the backend that is next in turn has no
+    /// capacity, orders a dial to it, so that its next request finds a stream.
+    fn choose_in_turn(&mut self, now: Instant, avoid: Option<BackendId>) -> Option<BackendId> {
         let turn = self.balancer.pick(Set::Usable, avoid, now, &mut self.random)?;
         if self.balancer.is_member(Set::WithCapacity, turn) {
             return Some(turn);
@@ -63,8 +85,12 @@ impl Pool {
         let stream =
             self.slots.acquire(backend, index).expect("a backend with capacity has a stream");
         let slot = self.slots.index(stream.connection);
-        if self.slots.connection(slot).load() == 1 {
-            self.slots.connection_mut(slot).quiet_since = now;
+        let connection = self.slots.connection_mut(slot);
+        if connection.load() == 1 {
+            let was_idle = connection.quiet_since < now;
+            let idle_since = was_idle.then_some(connection.quiet_since);
+            connection.idle_before = connection.idle_before.or(idle_since);
+            connection.quiet_since = now;
             self.arm_silence(slot, backend);
         }
         self.waiting.remove(index);

@@ -20,6 +20,10 @@ pub mod code {
     pub const ENHANCE_YOUR_CALM: u32 = 0xb;
     /// The peer wants this request over HTTP/1.1.
     pub const HTTP_1_1_REQUIRED: u32 = 0xd;
+    /// Codes that say that the receiver has violated the protocol or asks for too much:
+    /// PROTOCOL_ERROR, FLOW_CONTROL_ERROR, STREAM_CLOSED, FRAME_SIZE_ERROR, COMPRESSION_ERROR,
+    /// ENHANCE_YOUR_CALM and INADEQUATE_SECURITY.
+    pub const ACCUSING: [u32; 7] = [0x1, 0x3, 0x5, 0x6, 0x9, ENHANCE_YOUR_CALM, 0xc];
 }
 
 /// Why a pool shuts down.
@@ -147,6 +151,14 @@ pub enum Input {
         last_stream_id: u32,
         /// Error code of RFC 9113, 7.
         code: u32,
+    },
+    /// A response over HTTP/1.1 announced how long its backend keeps the connection open while no
+    /// request uses it: `Keep-Alive: timeout` (RFC 2068, 19.7.1.1). The last announcement counts.
+    KeepAliveAnnounced {
+        /// The connection concerned.
+        connection: ConnectionToken,
+        /// The time that was announced.
+        timeout: Duration,
     },
     /// A frame of any type arrived: the connection is alive.
     FrameReceived {

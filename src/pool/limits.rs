@@ -1,6 +1,7 @@
 //! Maximum capacities of a pool. A full table rejects new entries and never grows.
 
 use core::ops::RangeInclusive;
+use core::time::Duration;
 
 /// Maximum number of backends of a pool.
 pub const BACKENDS_MAX: usize = 4096;
@@ -32,6 +33,13 @@ pub const STREAMS_BEFORE_SETTINGS: u32 = 100;
 /// A connection drains after this many streams: half of the 2^30 client identifiers of RFC 9113,
 /// 5.1.1, so that it ends well before they run out.
 pub const STREAM_ORDINAL_MAX: u32 = 1 << 29;
+
+/// A backend's `Keep-Alive: timeout` is shortened by this much, but at most by half, so that a
+/// request does not cross the backend's close on the wire.
+pub const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
+/// A connection that has been idle for less than this is taken for one that is alive, after another
+/// one of its backend turned out to be dead.
+pub const SURELY_ALIVE: Duration = Duration::from_secs(1);
 
 /// A draining connection with ongoing responses may last this many times the drain timeout. So may
 /// a pool that is replaced.

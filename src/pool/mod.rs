@@ -18,8 +18,9 @@
 //! connection carried.
 //!
 //! Reading order: [`settings`], [`input`], [`output`], `on_request`, `dispatch`, `on_stream`,
-//! `on_connection`, `on_timer`, `on_backend`, `on_health`. They use the tables `slots`, `request`,
-//! `backend`, `balance`, `health` and `timer`. `invariants` states what holds after every fact.
+//! `on_connection`, `on_timer`, `on_backend`, `on_health`, `blame`. They use the tables `slots`,
+//! `request`, `backend`, `balance`, `health` and `timer`. `invariants` states what holds after
+//! every fact.
 //!
 //! # Glossary
 //!
@@ -44,6 +45,7 @@
 //! | limit | streams that a connection may carry: the peer's limit, at most the operator's |
 //! | capacity | streams that a connection could open now: limit less load while it is ready |
 //! | lifecycle | empty, connecting, ready, suspect or draining; the life of a slot |
+//! | stale connection | turned out to be closed when it was used after being idle |
 //! | suspect | silent for too long with a load: gets no new streams until a frame arrives |
 //! | draining | gets no new streams; what is open may finish until a deadline |
 //! | lost | closed, but the ends of some of its streams are not yet reported |
@@ -53,6 +55,7 @@
 //! | waiting | accepted, but without a stream: in the queue |
 //! | dispatch | gives free streams to waiting requests and orders the dials they need |
 //! | backoff | delay before the next dial of a backend whose dials failed |
+//! | doubt | a failure that may be the request's own fault waits for another backend's answer |
 //! | passive health | ejection of a backend because requests or dials failed |
 //! | ejection | leaving a backend out for some time because of failures |
 //! | ejection overflow | a due ejection that is skipped because enough backends are ejected |
@@ -78,6 +81,7 @@ pub mod time;
 pub mod token;
 
 mod balance;
+mod blame;
 pub mod canonical;
 mod connection;
 mod dispatch;
@@ -306,6 +310,9 @@ impl Pool {
             Input::GoAwayReceived { connection, last_stream_id, code } => {
                 self.on_go_away(now, connection, last_stream_id, code)
             }
+            Input::KeepAliveAnnounced { connection, timeout } => {
+                self.on_keep_alive(connection, timeout)
+            }
             Input::FrameReceived { connection } => self.on_frame(now, connection),
             Input::Pong { connection } => self.on_pong(now, connection),
             Input::ConnectionClosed { connection, sent_through } => {
@@ -456,16 +463,6 @@ impl Pool {
     #[must_use]
     pub fn transitions(&self) -> Transitions {
         self.slots.transitions()
-    }
-
-    /// Returns the number of ready connections of a backend that carry no stream.
-    #[must_use]
-    pub fn idle_connections(&self, backend: BackendId) -> u32 {
-        if usize::from(backend.0) < self.backends.len() {
-            self.slots.count_idle(backend)
-        } else {
-            0
-        }
     }
 
     /// Returns the number of streams that could be opened on a backend now.

@@ -86,6 +86,7 @@ impl Pool {
             return Handled::Stale;
         };
         let connection = self.slots.connection_mut(slot);
+        connection.idle_before = None;
         // RFC 9113, 6.8: the last id must not rise, so a higher one is ignored.
         connection.last_stream_id = connection.last_stream_id.min(last_stream_id);
         let last = connection.last_stream_id;
@@ -142,6 +143,7 @@ impl Pool {
     /// connection stays idle: frames that serve no request do not keep it open.
     pub(super) fn note_frame(&mut self, now: Instant, slot: usize) {
         let connection = self.slots.connection_mut(slot);
+        connection.idle_before = None;
         if connection.load() > 0 {
             connection.quiet_since = now;
         }
@@ -190,7 +192,7 @@ impl Pool {
         let service = self.backends[usize::from(token.backend.0)].service;
         let latest =
             (service != Service::Serving).then(|| self.slots.connection(slot).drains_until);
-        let failed_before_response = abrupt && self.note_failed_before_response(now, slot);
+        let stale_after = self.slots.connection(slot).stale_after().filter(|_| abrupt);
         self.slots
             .apply(token, Event::Drain(DrainCause::Lost))
             .expect("a live connection that is not lost can be lost");
@@ -201,11 +203,45 @@ impl Pool {
         self.fail_streams(now, slot, true, |stream_id| {
             (stream_id == 0 || stream_id > sent_through).then_some(StreamFailure::NotSent)
         });
-        // A server that answers and then closes is healthy. The owners of the streams may hold
-        // complete responses, so they report whether something was cut off.
-        self.slots.connection_mut(slot).closed_without_goaway = abrupt && !failed_before_response;
+        if let Some(idle) = stale_after {
+            self.close_idle(now, token.backend, idle / 2);
+        } else if abrupt && self.slots.carries_request(token) {
+            // A server that answers and then closes is healthy. The owners of the streams may hold
+            // complete responses, so they report whether something was cut off.
+            self.slots.connection_mut(slot).closed_without_goaway = true;
+        } else if abrupt {
+            self.note_failed_before_response(now, slot);
+        }
         self.settle(now, slot);
         Handled::Done
+    }
+
+    /// Closes the connections to a backend that have been idle for at least this long, because
+    /// another one was dead after being idle.
+    pub(super) fn close_idle(&mut self, now: Instant, backend: BackendId, least: Duration) {
+        for slot in self.slots.range(backend) {
+            if self.slots.connection(slot).idle_for(now).is_some_and(|idle| idle >= least) {
+                self.close(now, slot, CloseReason::Stale);
+            }
+        }
+    }
+
+    /// Handles an announcement of how long the backend keeps the connection open while it is idle.
+    pub(super) fn on_keep_alive(&mut self, token: ConnectionToken, timeout: Duration) -> Handled {
+        let Ok(slot) = self.slots.find(token) else {
+            return Handled::Stale;
+        };
+        let connection = self.slots.connection_mut(slot);
+        if matches!(connection.lifecycle(), Lifecycle::Connecting { .. }) {
+            return Handled::Refused;
+        }
+        connection.keep_alive = timeout.saturating_sub(limits::KEEP_ALIVE_MARGIN).max(timeout / 2);
+        Handled::Done
+    }
+
+    /// Returns how long a connection may be idle.
+    pub(super) fn idle_timeout(&self, slot: usize) -> Duration {
+        self.config.timeouts.idle.min(self.slots.connection(slot).keep_alive)
     }
 
     /// Counts a connection that failed before the first response like a failed dial, so that the
@@ -260,7 +296,7 @@ impl Pool {
             match connection.lifecycle() {
                 Lifecycle::Ready => {
                     self.slots.connection_mut(slot).quiet_since = now;
-                    let idle = now.after(self.config.timeouts.idle);
+                    let idle = now.after(self.idle_timeout(slot));
                     self.timers.arm(Timer::Quiet(slot as u32), idle);
                 }
                 Lifecycle::Draining(DrainCause::Lost) => {

@@ -13,17 +13,25 @@ use core::time::Duration;
 const GATEWAY_FAILURES: core::ops::RangeInclusive<u16> = 502..=504;
 
 impl Pool {
-    /// Handles a failed dial, or a connection that failed before the first response. The next dial
-    /// waits; each failure doubles the wait, with 20 % jitter. Dials that were in progress together
-    /// count as one failure, however many of them fail, also for the backend's health.
+    /// Handles a failed dial, or a connection that failed before the first response and without a
+    /// request that may have caused it. The failure counts for the backend's health, and doubles
+    /// the wait before the dial after the next one.
     pub(super) fn dial_failed(&mut self, now: Instant, backend: BackendId) {
+        if self.back_off(now, backend) {
+            let state = &mut self.backends[usize::from(backend.0)];
+            state.dial_failures = state.dial_failures.saturating_add(1);
+            self.backend_failed(now, backend, Blame::TrialOrDial);
+        }
+    }
+
+    /// Lets the next dial wait, with 20 % jitter. Dials that were in progress together count as one
+    /// failure, however many of them fail: returns false if the next dial waits already.
+    pub(super) fn back_off(&mut self, now: Instant, backend: BackendId) -> bool {
         if self.timers.armed(Timer::Backoff(u32::from(backend.0))).is_some() {
             self.refresh(backend);
-            return;
+            return false;
         }
-        let state = &mut self.backends[usize::from(backend.0)];
-        let doublings = state.dial_failures.min(31);
-        state.dial_failures = state.dial_failures.saturating_add(1);
+        let doublings = self.backends[usize::from(backend.0)].dial_failures.min(31);
         let timeouts = &self.config.timeouts;
         let least = timeouts.backoff_min;
         let most = timeouts.backoff_max.max(least);
@@ -31,7 +39,7 @@ impl Pool {
         let drawn = Duration::from_nanos(self.random.jitter(delay, 20)).clamp(least, most);
         self.timers.arm(Timer::Backoff(u32::from(backend.0)), now.after(drawn));
         self.refresh(backend);
-        self.backend_failed(now, backend, Blame::TrialOrDial);
+        true
     }
 
     /// Ends the backoff: the backend may be dialled again.
@@ -72,7 +80,9 @@ impl Pool {
         request: u32,
         status: u16,
     ) {
-        self.backends[usize::from(backend.0)].dial_failures = 0;
+        let state = &mut self.backends[usize::from(backend.0)];
+        state.dial_failures = 0;
+        state.answered_at = Some(now);
         if self.timers.armed(Timer::Backoff(u32::from(backend.0))).is_some() {
             self.on_backoff_over(backend);
         }

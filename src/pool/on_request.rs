@@ -1,5 +1,7 @@
 //! Facts about requests: arrival, cancellation, and the ends of attempts and requests.
 
+use super::blame::Fault;
+use super::health::Blame;
 use super::input::code;
 use super::request::{RequestState, Upload};
 use super::retry::{self, Attempt, Evidence};
@@ -74,14 +76,17 @@ impl Pool {
     }
 
     /// Ends an attempt that has no complete response. Its stream must be released. The request
-    /// waits for another attempt if the table in [`retry`] allows it, and ends otherwise.
+    /// waits for another attempt if the table in [`retry`] allows it, and ends otherwise. `fault`
+    /// is the failure if the request may have caused it, with the time at which it was sent.
     pub(super) fn fail_attempt(
         &mut self,
         now: Instant,
         index: u32,
         backend: BackendId,
         evidence: Evidence,
+        fault: Option<(Fault, Instant)>,
     ) {
+        let seconded = fault.is_some_and(|(fault, _)| self.is_seconded(index, backend, fault));
         // The present retry of this request must not count against its next one.
         let others = self.retrying - u32::from(self.requests.get(index).is_retrying());
         let within_budget = retry::within_budget(&self.config.retry, self.requests.live(), others);
@@ -93,12 +98,21 @@ impl Pool {
             replayable: request.replayable,
             attempts: request.attempts,
             within_budget,
+            is_to_blame: seconded && matches!(fault, Some((Fault::Stream { .. }, _))),
         };
         if retry::may_retry(&self.config.retry, evidence, attempt) && self.phase != PoolPhase::Over
         {
             self.retrying = others + 1;
+            if fault.is_some() {
+                self.doubt(index, backend);
+            }
             self.wait(now, index);
             return;
+        }
+        if let Some((fault, since)) = fault
+            && !seconded
+        {
+            self.blame_alone(now, index, backend, fault, since);
         }
         let outcome = match evidence {
             Evidence::Responding => Outcome::CutShort,
@@ -139,11 +153,15 @@ impl Pool {
                 self.abandon_stream(now, index, code::CANCEL);
                 Rejection::BodyStalled
             }
-            RequestState::Sent { stream, upload: Upload::Done, .. } => {
-                let blame = self.blame(stream.connection.backend, index);
+            RequestState::Sent { stream, upload: Upload::Done, since } => {
+                let backend = stream.connection.backend;
+                let blame = self.blame(backend, index);
                 self.requests.get_mut(index).evidence = Some(Evidence::Unknown);
                 self.abandon_stream(now, index, code::CANCEL);
-                self.backend_failed(now, stream.connection.backend, blame);
+                // A backend that answers others is well: the request takes too long.
+                if blame == Blame::TrialOrDial || !self.answers_others(now, backend, since) {
+                    self.backend_failed(now, backend, blame);
+                }
                 Rejection::ResponseDeadline
             }
             RequestState::Responding { .. } => {

@@ -1,6 +1,8 @@
 //! Facts about streams: opened, sent, answered, ended, failed, reset.
 
+use super::blame::Fault;
 use super::connection::{DrainCause, Lifecycle};
+use super::health::Blame;
 use super::input::code;
 use super::request::{RequestState, Upload};
 use super::retry::{self, Progress};
@@ -34,7 +36,7 @@ impl Pool {
             let backend = stream.connection.backend;
             let evidence = retry::evidence(self.progress(request), StreamFailure::Unprocessed);
             self.abandon_stream(now, request, code::CANCEL);
-            self.fail_attempt(now, request, backend, evidence);
+            self.fail_attempt(now, request, backend, evidence, None);
         }
         Handled::Done
     }
@@ -72,6 +74,7 @@ impl Pool {
         };
         self.requests.get_mut(index).state = RequestState::Responding { stream, upload };
         self.arm_response_stall(now, index);
+        self.end_doubt(now, index, stream.connection.backend);
         let slot = self.slots.index(stream.connection);
         let connection = self.slots.connection_mut(slot);
         connection.responses = connection.responses.saturating_add(1);
@@ -169,29 +172,44 @@ impl Pool {
         };
         let slot = self.slots.index(stream.connection);
         let multiplexed = self.slots.connection(slot).protocol == Protocol::Http2;
-        let (keep, fault) = match failure {
-            StreamFailure::NotSent | StreamFailure::ConnectionLost => (false, false),
-            StreamFailure::Unprocessed => (multiplexed, false),
-            StreamFailure::Malformed => (false, true),
-            StreamFailure::Reset { code } => match code {
-                code::NO_ERROR | code::REFUSED_STREAM | code::CANCEL => (multiplexed, false),
-                code::HTTP_1_1_REQUIRED => (false, false),
-                _ => (multiplexed, true),
-            },
+        let keep = match failure {
+            StreamFailure::NotSent | StreamFailure::ConnectionLost | StreamFailure::Malformed => {
+                false
+            }
+            StreamFailure::Reset { code: code::HTTP_1_1_REQUIRED } => false,
+            StreamFailure::Unprocessed | StreamFailure::Reset { .. } => multiplexed,
         };
         let backend = stream.connection.backend;
         let evidence = retry::evidence(self.progress(index), failure);
-        let lost = &mut self.slots.connection_mut(slot).closed_without_goaway;
-        let cut_off = failure == StreamFailure::ConnectionLost && *lost;
-        *lost &= !(cut_off || fault);
-        let blame = self.blame(backend, index);
+        let fault = self.fault(now, slot, failure);
+        let is_trial = self.blame(backend, index) == Blame::TrialOrDial;
+        let since = self.requests.get(index).sent_at().unwrap_or(now);
+        let is_stale = self.slots.connection(slot).stale_after().is_some();
+        self.requests.get_mut(index).needs_live |=
+            is_stale && failure == StreamFailure::ConnectionLost;
         self.unbind(index, backend);
         self.give_back(now, stream, keep);
-        if fault || cut_off {
-            self.backend_failed(now, backend, blame);
+        if is_trial && fault.is_some() {
+            self.backend_failed(now, backend, Blame::TrialOrDial);
         }
-        self.fail_attempt(now, index, backend, evidence);
+        let fault = fault.filter(|_| !is_trial).map(|fault| (fault, since));
+        self.fail_attempt(now, index, backend, evidence, fault);
         Handled::Done
+    }
+
+    /// Returns the fault that a failed stream is. A lost connection is one fault, however many of
+    /// its streams were cut off. If it failed before its first response, the next dial waits, but
+    /// not longer each time: the request may have caused it.
+    fn fault(&mut self, now: Instant, slot: usize, failure: StreamFailure) -> Option<Fault> {
+        let connection = self.slots.connection_mut(slot);
+        let cut_off = connection.closed_without_goaway;
+        let fault = Fault::of(failure, cut_off);
+        connection.closed_without_goaway &= fault.is_none();
+        let failed_before_response = connection.responses == 0;
+        let counts = fault != Some(Fault::Connection)
+            || !failed_before_response
+            || self.back_off(now, self.slots.token(slot).backend);
+        fault.filter(|_| counts)
     }
 
     pub(super) fn on_reset_sent(&mut self, now: Instant, stream: StreamToken) -> Handled {
@@ -260,6 +278,7 @@ impl Pool {
         failure: impl Fn(u32) -> Option<StreamFailure>,
     ) {
         let token = self.slots.token(slot);
+        let is_stale = self.slots.connection(slot).stale_after().is_some();
         let mut start = 0;
         while let Some((stream, entry)) = self.slots.next_stream(token, start) {
             start = usize::from(stream.stream) + 1;
@@ -268,7 +287,8 @@ impl Pool {
                     if let Some(failure) = failure(stream_id) {
                         let evidence = retry::evidence(self.progress(request), failure);
                         self.lose_stream(request, stream);
-                        self.fail_attempt(now, request, token.backend, evidence);
+                        self.requests.get_mut(request).needs_live |= is_stale;
+                        self.fail_attempt(now, request, token.backend, evidence, None);
                     }
                 }
                 StreamEntry::Resetting { .. } if forget_resets => {

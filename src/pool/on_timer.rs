@@ -86,7 +86,7 @@ impl Pool {
                 self.refresh(token.backend);
             }
             Lifecycle::Ready if connection.load() == 0 => {
-                let at = quiet_since.after(self.config.timeouts.idle);
+                let at = quiet_since.after(self.idle_timeout(slot));
                 if at > now {
                     self.timers.arm(timer, at);
                 } else {
@@ -104,10 +104,14 @@ impl Pool {
             }
             Lifecycle::Suspect => {
                 let blame = self.blame_of_connection(slot);
+                let stale_after = connection.stale_after();
                 let failed_before_response = self.note_failed_before_response(now, slot);
                 self.close(now, slot, CloseReason::Silent);
                 if !failed_before_response {
                     self.backend_failed(now, token.backend, blame);
+                }
+                if let Some(idle) = stale_after {
+                    self.close_idle(now, token.backend, idle / 2);
                 }
             }
         }

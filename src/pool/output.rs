@@ -102,6 +102,9 @@ words! {
         ConnectDeadline = "connect_deadline",
         /// The connection was unused for the idle timeout.
         Idle = "idle",
+        /// Another connection to the backend was dead when it was used after being idle, and this
+        /// one has been idle for as long.
+        Stale = "stale",
         /// The connection drained, and its last stream ended.
         Drained = "drained",
         /// The drain deadline passed while streams were still open.

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use super::retry::Evidence;
 use super::slots::Stale;
 use super::time::Instant;
-use super::token::{BackendId, RequestId, StreamToken};
+use super::token::{BackendId, BackendToken, RequestId, StreamToken};
 
 /// Upload of a request: done once the whole request was passed to the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,11 @@ pub(crate) struct RequestEntry {
     pub(crate) evidence: Option<Evidence>,
     /// The backend of the last failed attempt.
     pub(crate) avoid: Option<BackendId>,
+    /// The backend that failed it last in a way that the request may have caused.
+    pub(crate) doubted: Option<BackendToken>,
+    /// True if an attempt was lost on a stale connection: the next one needs a connection that is
+    /// surely alive.
+    pub(crate) needs_live: bool,
     /// Response-head deadline; set when the request was first sent whole.
     pub(crate) deadline: Option<Instant>,
 }
@@ -58,6 +63,8 @@ impl RequestEntry {
         arrival: 0,
         evidence: None,
         avoid: None,
+        doubted: None,
+        needs_live: false,
         deadline: None,
     };
 
@@ -67,6 +74,17 @@ impl RequestEntry {
             RequestState::Free { .. } | RequestState::Waiting => None,
             RequestState::Sent { stream, .. } | RequestState::Responding { stream, .. } => {
                 Some(stream)
+            }
+        }
+    }
+
+    /// Returns when the request was sent whole, or given to a connection; `None` unless it waits
+    /// for its response.
+    pub(crate) fn sent_at(&self) -> Option<Instant> {
+        match self.state {
+            RequestState::Sent { since, .. } => Some(since),
+            RequestState::Free { .. } | RequestState::Waiting | RequestState::Responding { .. } => {
+                None
             }
         }
     }

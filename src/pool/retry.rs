@@ -9,7 +9,10 @@
 //! | [`Responding`](Evidence::Responding) | never | |
 //!
 //! Every retry also uses one of the attempts, and needs a body that can be replayed from its first
-//! byte. The budget (a share of the live requests) keeps retries from doubling the work of the
+//! byte. A request that two backends have failed, the second one without losing the connection, is
+//! to blame itself and is not repeated on others.
+//!
+//! The budget (a share of the live requests) keeps retries from doubling the work of the
 //! backends. It does not apply to the first two rows: there the backend did no work, so a retry
 //! adds none, and a GOAWAY that strands a hundred streams must not fail eighty of them.
 
@@ -68,6 +71,9 @@ pub struct Attempt {
     pub attempts: u8,
     /// True if the budget allows another retry.
     pub within_budget: bool,
+    /// True if another backend failed it before, and this one has failed its stream but not the
+    /// connection: the request itself is to blame.
+    pub is_to_blame: bool,
 }
 
 /// True if the request is retried. This is the whole rule.
@@ -80,7 +86,8 @@ pub fn may_retry(config: &RetryConfig, evidence: Evidence, attempt: Attempt) -> 
         Evidence::Unknown => attempt.idempotent && attempt.within_budget,
         Evidence::Responding => false,
     };
-    by_evidence && attempt.replayable && attempt.attempts < config.attempts
+    let may_help = attempt.replayable && !attempt.is_to_blame;
+    by_evidence && may_help && attempt.attempts < config.attempts
 }
 
 /// True if one more of `live` requests may be on a second or later attempt, besides `retrying`.
@@ -96,8 +103,13 @@ mod tests {
     use super::*;
 
     const CONFIG: RetryConfig = RetryConfig::DEFAULT;
-    const FIRST: Attempt =
-        Attempt { idempotent: true, replayable: true, attempts: 1, within_budget: true };
+    const FIRST: Attempt = Attempt {
+        idempotent: true,
+        replayable: true,
+        attempts: 1,
+        within_budget: true,
+        is_to_blame: false,
+    };
 
     /// One row of the table: the four answers for (idempotent, budget) in the order
     /// (yes, yes), (no, yes), (yes, no), (no, no).
@@ -146,6 +158,13 @@ mod tests {
     fn a_body_that_cannot_be_replayed_is_never_retried() {
         for evidence in ALL {
             assert!(!may_retry(&CONFIG, evidence, Attempt { replayable: false, ..FIRST }));
+        }
+    }
+
+    #[test]
+    fn a_request_that_two_backends_have_failed_is_not_repeated_on_others() {
+        for evidence in ALL {
+            assert!(!may_retry(&CONFIG, evidence, Attempt { is_to_blame: true, ..FIRST }));
         }
     }
 

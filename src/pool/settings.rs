@@ -82,7 +82,7 @@ settings! {
         response_head: Duration = Duration::from_secs(30), TIME,
             timeouts.response_head, "response-timeout", timeout ResponseHead;
 
-        /// Time after which an unused connection is closed.
+        /// Time after which an unused connection is closed, or less if the backend announces it.
         idle: Duration = Duration::from_secs(60), TIME,
             timeouts.idle, "idle-timeout", timeout Idle;
 

@@ -1,6 +1,7 @@
 //! Whole-pool scenarios, by theme. [`World`] drives a pool step by step and records its orders.
 
 mod backends;
+mod blame;
 mod chaos;
 mod dialling;
 mod draining;
@@ -10,6 +11,7 @@ mod queueing;
 mod recount;
 mod retries;
 mod silence;
+mod stale;
 mod stalls;
 mod views;
 
@@ -305,6 +307,7 @@ fn tokens_that_were_never_given_out_are_stale_and_do_not_panic() {
         Input::ConnectFailed { connection, reason: ConnectFailure::Tcp },
         Input::MaxStreamsChanged { connection, max_streams: 0 },
         Input::GoAwayReceived { connection, last_stream_id: 0, code: 0 },
+        Input::KeepAliveAnnounced { connection, timeout: SECOND },
         Input::FrameReceived { connection },
         Input::Pong { connection },
         Input::ConnectionClosed { connection, sent_through: 0 },
@@ -317,7 +320,7 @@ fn tokens_that_were_never_given_out_are_stale_and_do_not_panic() {
     ] {
         assert_eq!(world.tell(input), Handled::Stale, "{input:?}");
     }
-    assert_eq!(world.pool.stats().counters.stale, 15);
+    assert_eq!(world.pool.stats().counters.stale, 16);
     assert!(world.orders.is_empty());
 }
 

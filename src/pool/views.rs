@@ -8,6 +8,16 @@ use super::token::{BackendId, ConnectionToken, StreamToken};
 use super::{Instant, Pool, SlotState};
 
 impl Pool {
+    /// Returns the number of ready connections of a backend that carry no stream.
+    #[must_use]
+    pub fn idle_connections(&self, backend: BackendId) -> u32 {
+        if usize::from(backend.0) < self.backends.len() {
+            self.slots.count_idle(backend)
+        } else {
+            0
+        }
+    }
+
     /// Returns the connections and dials of a backend, by slot; none if there is no such backend.
     pub fn connections(&self, backend: BackendId) -> impl Iterator<Item = ConnectionToken> + '_ {
         let known = usize::from(backend.0) < self.backends.len();

@@ -27,6 +27,8 @@ pub(super) struct ModelBackend {
     pub(super) backoff: Option<(Instant, Instant)>,
     /// Streams that the next dial is expected to bring.
     pub(super) expected: u32,
+    /// When its last response began.
+    pub(super) answered_at: Option<Instant>,
     /// The longest time to a response head so far.
     pub(super) longest_response: Duration,
     /// ENHANCE_YOUR_CALM count after PINGs.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use baton::pool::{
-    BackendState, BackendToken, Config, HealthChecking, Input, Instant, Output, Setting,
+    BackendId, BackendState, BackendToken, Config, HealthChecking, Input, Instant, Output, Setting,
     StateCause, TimerReason,
 };
 
@@ -30,6 +30,12 @@ impl Model {
     }
 
     /// The slot that a token names, if its backend exists.
+    /// The present token of a backend.
+    pub(super) fn backend_token(&self, backend: BackendId) -> BackendToken {
+        let generation = self.backends[usize::from(backend.0)].generation;
+        BackendToken { backend, generation }
+    }
+
     pub(super) fn backend(&self, token: BackendToken) -> Option<usize> {
         let index = usize::from(token.backend.0);
         let state = self.backends.get(index)?;

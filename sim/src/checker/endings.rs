@@ -128,7 +128,10 @@ impl Model {
             RequestPhase::Sent(stream) => {
                 self.request_mut(index).evidence = Some(Evidence::Unknown);
                 // A stalled body has no known cause, and a shutdown says nothing of the backend.
-                if !stalled && !over {
+                let sent_at = self.requests[index as usize].sent_at;
+                let backend = stream.connection.backend;
+                let alive = !of_trial_request && self.answers_others(now, backend, sent_at);
+                if !stalled && !over && !alive {
                     self.backend_failed(now, stream.connection.backend, of_trial_request);
                 }
             }

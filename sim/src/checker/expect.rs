@@ -308,6 +308,9 @@ fn about_connection(input: Input) -> Option<(ConnectionToken, ConnectionFact)> {
         Input::MaxStreamsChanged { connection, .. } => {
             Some((connection, ConnectionFact::MaxStreamsChanged))
         }
+        Input::KeepAliveAnnounced { connection, .. } => {
+            Some((connection, ConnectionFact::KeepAliveAnnounced))
+        }
         Input::GoAwayReceived { connection, .. } => {
             Some((connection, ConnectionFact::GoAwayReceived))
         }

@@ -2,8 +2,7 @@
 
 use baton::pool::input::code;
 use baton::pool::{
-    ConnectionToken, Evidence, Input, Instant, Protocol, ShutdownCause, StreamFailure, StreamToken,
-    TimerReason,
+    ConnectionToken, Evidence, Input, Instant, Protocol, ShutdownCause, StreamToken, TimerReason,
 };
 
 use super::model::{
@@ -34,6 +33,10 @@ impl Model {
             Input::ConnectFailed { connection, .. } => self.dial_ended(now, connection),
             Input::MaxStreamsChanged { connection, max_streams } => {
                 self.max_streams_changed(connection, max_streams);
+            }
+            Input::KeepAliveAnnounced { connection, timeout } => {
+                let slot = self.known(connection);
+                self.connections[slot].keep_alive = Some(timeout);
             }
             Input::GoAwayReceived { connection, last_stream_id, code } => {
                 self.go_away(now, connection, last_stream_id, code);
@@ -149,6 +152,8 @@ impl Model {
         request.phase = RequestPhase::Responding(stream);
         request.stalls_at = Some(stalls_at);
         let sample = request.sent_whole.then(|| now.since(request.sent_at));
+        let doubted = request.doubted.take();
+        self.confirm(now, doubted, stream);
         let slot = self.known(stream.connection);
         self.connections[slot].pongs = 0;
         self.connections[slot].responses += 1;
@@ -185,6 +190,7 @@ impl Model {
             self.backends[usize::from(token.backend.0)].enhance_your_calm_count += 1;
         }
         let connection = &mut self.connections[slot];
+        connection.idle_before = None;
         connection.last_stream_id = connection.last_stream_id.min(last_stream_id);
         let last = connection.last_stream_id;
         if connection.phase == ConnectionPhase::Connecting {
@@ -209,18 +215,24 @@ impl Model {
             return;
         }
         let abrupt = self.connections[slot].phase == ConnectionPhase::Up && self.carries(slot);
-        let failed_before_response = abrupt && self.note_failed_before_response(now, slot);
+        let stale = self.stale_after(slot).filter(|_| abrupt);
+        self.stale = stale.map(|idle| (token.backend, idle / 2));
         self.connections[slot].resumable = false;
         if self.backends[usize::from(token.backend.0)].is_in_service() {
             self.connections[slot].ends_at = None;
         }
         self.set_phase(now, slot, ConnectionPhase::Lost);
-        self.connections[slot].closed_without_goaway = abrupt && !failed_before_response;
         self.forget_resets(now, slot);
         let unsent = |stream_id: u32| {
             (stream_id == 0 || stream_id > sent_through).then_some(Evidence::NeverSent)
         };
         self.kill(now, slot, unsent, Decision::Either);
+        // What was sent on it may have ended it; otherwise it is as if the dial had failed.
+        let carries = self.carries(slot);
+        self.connections[slot].closed_without_goaway = abrupt && stale.is_none() && carries;
+        if abrupt && stale.is_none() && !carries {
+            self.note_failed_before_response(now, slot);
+        }
         if self.connections[slot].load == 0 {
             self.connections[slot].phase = ConnectionPhase::Gone;
         }
@@ -256,53 +268,6 @@ impl Model {
         if matches!(request.phase, RequestPhase::Sent(_)) {
             request.stalls_at = None;
         }
-    }
-
-    fn failed(&mut self, now: Instant, token: StreamToken, failure: StreamFailure) {
-        let index = self.carried(token);
-        let slot = self.known(token.connection);
-        let http1 = self.connections[slot].http1;
-        let unfit = match failure {
-            StreamFailure::NotSent | StreamFailure::ConnectionLost | StreamFailure::Malformed => {
-                true
-            }
-            StreamFailure::Reset { code } => code == code::HTTP_1_1_REQUIRED,
-            StreamFailure::Unprocessed => false,
-        };
-        if unfit || http1 {
-            self.connections[slot].resumable = false;
-            if self.connections[slot].phase == ConnectionPhase::Up {
-                self.set_phase(now, slot, ConnectionPhase::Draining);
-            }
-        }
-        let evidence = match failure {
-            StreamFailure::NotSent => Evidence::NeverSent,
-            StreamFailure::Unprocessed => Evidence::Unprocessed,
-            StreamFailure::Reset { code: code::REFUSED_STREAM } => Evidence::Refused,
-            StreamFailure::Reset { .. }
-            | StreamFailure::ConnectionLost
-            | StreamFailure::Malformed => Evidence::Unknown,
-        };
-        let cut_off = self.connections[slot].closed_without_goaway;
-        let backend = token.connection.backend;
-        let of_trial_request = self.backends[usize::from(backend.0)].health.is_trial_request(index);
-        self.release(now, token);
-        self.request_unbound(token.connection.backend, index);
-        let fault = match failure {
-            StreamFailure::Malformed => true,
-            StreamFailure::Reset { code } => !matches!(
-                code,
-                code::NO_ERROR | code::REFUSED_STREAM | code::CANCEL | code::HTTP_1_1_REQUIRED
-            ),
-            // One failure per connection, however many of its streams were cut off.
-            StreamFailure::ConnectionLost => cut_off,
-            StreamFailure::NotSent | StreamFailure::Unprocessed => false,
-        };
-        if fault {
-            self.connections[slot].closed_without_goaway = false;
-            self.backend_failed(now, backend, of_trial_request);
-        }
-        self.fail(index, evidence, Decision::Retry);
     }
 
     /// Resets the stream of a request that no longer needs its response. The stream counts until
@@ -346,13 +311,13 @@ impl Model {
         self.pending_outcome.push(index);
     }
 
-    fn release(&mut self, now: Instant, token: StreamToken) {
+    pub(super) fn release(&mut self, now: Instant, token: StreamToken) {
         let (slot, place, _) = self.stream(token).expect("answered Done");
         self.free_stream(now, slot, place);
     }
 
     /// Records that a request's attempt failed with this evidence. `exact` is `Retry` if nothing
-    /// else in the step affects the retry budget.
+    /// else in the step affects the retry budget, and `End` if the request itself is to blame.
     pub(super) fn fail(&mut self, index: u32, evidence: Evidence, exact: Decision) {
         let within_budget = self.within_budget(index);
         let retry = self.config.retry;
@@ -361,10 +326,12 @@ impl Model {
         let was_responding = matches!(request.phase, RequestPhase::Responding(_));
         let evidence = if was_responding { Evidence::Responding } else { evidence };
         request.evidence = Some(evidence);
+        let allowed_by_fault = exact != Decision::End;
         let free = matches!(evidence, Evidence::NeverSent | Evidence::Unprocessed);
         let budgeted =
             evidence == Evidence::Refused || (evidence == Evidence::Unknown && request.idempotent);
-        let allowed = request.replayable && request.attempts < retry.attempts && !over;
+        let allowed =
+            request.replayable && request.attempts < retry.attempts && !over && allowed_by_fault;
         let must_retry = if !allowed || !(free || budgeted) {
             Decision::End
         } else if free {
@@ -396,11 +363,13 @@ impl Model {
         evidence: impl Fn(u32) -> Option<Evidence>,
         exact: Decision,
     ) {
+        let stale = self.connections[slot].idle_before.is_some();
         for place in self.streams_of(slot) {
             if let ModelStream::Open { stream_id, request, .. } = self.streams[place]
                 && let Some(evidence) = evidence(stream_id)
             {
                 let backend = self.token(slot).backend;
+                self.request_mut(request).needs_live |= stale;
                 self.free_stream(now, slot, place);
                 self.request_unbound(backend, request);
                 self.fail(request, evidence, exact);
@@ -424,6 +393,7 @@ impl Model {
             connection.idle_since = now;
         }
         connection.suspect = false;
+        connection.idle_before = None;
         if connection.load > 0 {
             connection.quiet_since = now;
             connection.quiet_latest = connection.quiet_latest.max(now);
@@ -461,12 +431,12 @@ impl Model {
         entries.iter().any(|entry| matches!(entry, ModelStream::Open { .. }))
     }
 
-    fn known(&self, token: ConnectionToken) -> usize {
+    pub(super) fn known(&self, token: ConnectionToken) -> usize {
         self.slot(token).expect("answered Done")
     }
 
     /// The request that an open stream carries.
-    fn carried(&self, token: StreamToken) -> u32 {
+    pub(super) fn carried(&self, token: StreamToken) -> u32 {
         match self.stream(token) {
             Some((_, _, ModelStream::Open { request, .. })) => request,
             _ => unreachable!("answered Done"),

@@ -9,21 +9,34 @@ use super::backend::{Health, ModelBackend};
 use super::model::{ConnectionPhase, Model};
 
 impl Model {
-    /// A dial failed, or a connection failed before the first response: one more round, unless a
-    /// backoff is already running.
+    /// A dial failed, or a connection failed before the first response.
     pub(super) fn dial_failed(&mut self, now: Instant, backend: BackendId) {
+        if self.back_off(now, backend) {
+            self.backends[usize::from(backend.0)].rounds += 1;
+            self.backend_failed(now, backend, true);
+        }
+    }
+
+    /// One more round of failed dials, unless a backoff is already running: then returns false.
+    pub(super) fn back_off(&mut self, now: Instant, backend: BackendId) -> bool {
         let timeouts = &self.config.timeouts;
         let state = &mut self.backends[usize::from(backend.0)];
         if state.backoff.is_some() {
-            return;
+            return false;
         }
         let doubled = timeouts.backoff_min.saturating_mul(1 << state.rounds.min(31));
         let delay = doubled.min(timeouts.backoff_max);
-        state.rounds += 1;
         let least = (delay / 5 * 4).max(timeouts.backoff_min);
         let most = (delay / 5 * 6 + Duration::from_nanos(10)).min(timeouts.backoff_max);
         state.backoff = Some((now.after(least.min(most)), now.after(most)));
-        self.backend_failed(now, backend, true);
+        true
+    }
+
+    /// True if the backend answered a request after `since`, or so recently that its silence means
+    /// nothing yet.
+    pub(super) fn answers_others(&self, now: Instant, backend: BackendId, since: Instant) -> bool {
+        let answered = self.backends[usize::from(backend.0)].answered_at;
+        answered.is_some_and(|at| at > since || now.since(at) < self.config.timeouts.silence)
     }
 
     /// Returns true if one more backend may be ejected: at least one, else up to a share of those
@@ -36,11 +49,14 @@ impl Model {
         ejected < share.max(1)
     }
 
+    pub(super) fn healthy(&self) -> usize {
+        self.backends.iter().filter(|state| state.is_healthy()).count()
+    }
+
     /// Returns true if so few backends are healthy that all in service are used.
     pub(super) fn is_fail_open(&self) -> bool {
         let in_service = self.backends.iter().filter(|state| state.is_in_service()).count();
-        let healthy = self.backends.iter().filter(|state| state.is_healthy()).count();
-        healthy * 100 < in_service * self.config.health.fail_open_percent as usize
+        self.healthy() * 100 < in_service * self.config.health.fail_open_percent as usize
     }
 
     fn eject(&mut self, now: Instant, backend: BackendId) {
@@ -107,6 +123,7 @@ impl Model {
         let gateway = config.gateway_failures > 0 && matches!(status, 502..=504);
         let state = &mut self.backends[usize::from(backend.0)];
         state.rounds = 0;
+        state.answered_at = Some(now);
         state.backoff = None;
         match &mut state.health {
             Health::Healthy { failures, gateway_failures, .. } => {

@@ -113,6 +113,7 @@ impl Checker {
     fn begin(&mut self, now: Instant) {
         self.model.step_at = now;
         self.model.served = 0;
+        self.model.stale = None;
         self.model.extra_dials = 0;
         self.model.passed_over = 0;
     }

@@ -5,6 +5,8 @@ use baton::pool::{
     StreamToken, TimerReason,
 };
 
+use std::time::Duration;
+
 use super::backend::ModelBackend;
 use super::{Invariant, Verdict, fail, require};
 
@@ -25,6 +27,10 @@ pub(super) struct ModelConnection {
     pub(super) up_since: Instant,
     /// When its load last became zero, or when it connected.
     pub(super) idle_since: Instant,
+    /// When it became idle before it last got its first stream, if nothing has arrived since.
+    pub(super) idle_before: Option<Instant>,
+    /// How long its backend keeps it open while it is idle, as announced.
+    pub(super) keep_alive: Option<Duration>,
     /// When a frame last arrived or its load last rose from zero.
     pub(super) quiet_since: Instant,
     /// The latest value of `quiet_since`; the clock may go back.
@@ -74,6 +80,10 @@ pub(super) struct ModelRequest {
     pub(super) idempotent: bool,
     pub(super) has_body: bool,
     pub(super) replayable: bool,
+    /// The backend whose failure another backend's answer would confirm.
+    pub(super) doubted: Option<BackendToken>,
+    /// It was lost on a connection that was dead after being idle.
+    pub(super) needs_live: bool,
     pub(super) sent_whole: bool,
     pub(super) attempts: u8,
     pub(super) arrival: u64,
@@ -154,6 +164,9 @@ pub(super) struct Model {
     pub(super) joining: Option<(BackendToken, u16, bool)>,
     /// The slot whose health check was reported in this step, and true if the check passed.
     pub(super) judgement_due: Option<(usize, bool)>,
+    /// The backend of a connection that turned out in this step to be dead after being idle, and
+    /// how long a connection must have been idle to be closed with it.
+    pub(super) stale: Option<(BackendId, Duration)>,
     /// Streams opened in this step, and dials beyond the waiting requests' need.
     pub(super) served: u32,
     pub(super) extra_dials: u32,
@@ -184,6 +197,7 @@ impl Model {
             backends: vec![ModelBackend::default(); config.limits.backends],
             joining: None,
             judgement_due: None,
+            stale: None,
             served: 0,
             extra_dials: 0,
             passed_over: 0,
@@ -212,6 +226,20 @@ impl Model {
             slot: (slot % self.slots_per_backend) as u16,
             generation: self.connections[slot].generation,
         }
+    }
+
+    /// How long a connection had been idle before the requests on it, if nothing has arrived since.
+    pub(super) fn stale_after(&self, slot: usize) -> Option<Duration> {
+        let connection = &self.connections[slot];
+        connection.idle_before.map(|since| connection.quiet_since.since(since))
+    }
+
+    /// How long a connection has been ready without a stream.
+    pub(super) fn idle_for(&self, slot: usize, now: Instant) -> Option<Duration> {
+        let connection = &self.connections[slot];
+        let idle =
+            connection.phase == ConnectionPhase::Up && connection.load == 0 && !connection.suspect;
+        idle.then(|| now.since(connection.idle_since))
     }
 
     /// The entry that a token names, if it holds that stream.

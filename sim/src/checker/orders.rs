@@ -4,6 +4,7 @@ use baton::pool::{
     CloseReason, ConnectionToken, Input, Instant, Output, RequestId, StreamToken, TimerReason,
 };
 
+use super::blame::SURELY_ALIVE;
 use super::facts::lost_evidence;
 use super::model::{
     ConnectionPhase, Decision, Model, ModelConnection, ModelPhase, ModelStream, RequestPhase,
@@ -117,6 +118,11 @@ impl Model {
         let Some(index) = self.request(id) else {
             return fail(Invariant::Conservation, format!("a stream for {id:?}, which has ended"));
         };
+        let idle = self.idle_for(slot, now).unwrap_or_default();
+        let doubtful = self.requests[index as usize].needs_live && idle >= SURELY_ALIVE;
+        require(!doubtful, Invariant::Retry, || {
+            format!("{id:?} was lost on a stale connection, and now gets one idle for {idle:?}")
+        })?;
         self.take_waiting(index, attempt)?;
         self.take_turn(token.connection.backend, attempt)?;
         let head = now.after(self.config.timeouts.response_head);
@@ -141,6 +147,8 @@ impl Model {
         connection.load += 1;
         connection.opened += 1;
         if connection.load == 1 {
+            let idle_since = (connection.idle_since < now).then_some(connection.idle_since);
+            connection.idle_before = connection.idle_before.or(idle_since);
             connection.quiet_since = now;
             connection.quiet_latest = connection.quiet_latest.max(now);
         }
@@ -235,8 +243,9 @@ impl Model {
                 timed
                     && phase == ConnectionPhase::Up
                     && connection.load == 0
-                    && now >= connection.idle_since.after(timeouts.idle)
+                    && now >= connection.idle_since.after(self.idle_timeout(slot))
             }
+            CloseReason::Stale => self.may_be_stale(slot, now),
             CloseReason::Drained => {
                 let aged = timed && phase == ConnectionPhase::Up && self.is_aged(slot, now);
                 connection.load == 0
@@ -267,6 +276,9 @@ impl Model {
             format!("{token:?} in phase {phase:?} was closed as {reason:?} after {input:?}")
         })?;
         let of_trial_request = self.carries_trial_request(slot);
+        if reason == CloseReason::Silent {
+            self.stale = self.stale_after(slot).map(|idle| (token.backend, idle / 2));
+        }
         let failed_before_response =
             reason == CloseReason::Silent && self.note_failed_before_response(now, slot);
         self.forget_resets(now, slot);

@@ -37,6 +37,8 @@ baton::words! {
         ConnectDeadline = "a dial passed its deadline",
         /// A connection was closed because it was idle.
         IdleClosed = "an idle connection was closed",
+        /// An idle connection was closed because another one was dead.
+        StaleClosed = "an idle connection was closed because another one was dead",
         /// All requests that waited for a dial were cancelled during the dial.
         DialOutlivedItsCause = "every waiting request was cancelled during a dial",
         /// A request waited longer than the queue timeout.

@@ -29,6 +29,8 @@ baton::words! {
         MaxStreamsChanged = "MaxStreamsChanged",
         /// `GoAwayReceived`
         GoAwayReceived = "GoAwayReceived",
+        /// `KeepAliveAnnounced`
+        KeepAliveAnnounced = "KeepAliveAnnounced",
         /// `FrameReceived`
         FrameReceived = "FrameReceived",
         /// `Pong`
@@ -151,7 +153,7 @@ pub(crate) fn connection_answers(state: ConnectionAs, fact: ConnectionFact) -> &
     use ConnectionFact as Fact;
     match (state, fact) {
         (As::Gone, _) => &[Answer::Stale],
-        (As::Connecting, Fact::MaxStreamsChanged | Fact::Pong)
+        (As::Connecting, Fact::MaxStreamsChanged | Fact::KeepAliveAnnounced | Fact::Pong)
         | (As::Lost, Fact::ConnectionClosed) => &[Answer::Refused],
         (As::Connecting, _) => &[Answer::Done],
         (_, Fact::Connected | Fact::ConnectFailed) => &[Answer::Refused],
@@ -161,6 +163,7 @@ pub(crate) fn connection_answers(state: ConnectionAs, fact: ConnectionFact) -> &
         (
             As::Available | As::InUse | As::Suspect | As::Draining | As::Lost,
             Fact::MaxStreamsChanged
+            | Fact::KeepAliveAnnounced
             | Fact::GoAwayReceived
             | Fact::FrameReceived
             | Fact::ConnectionClosed,

@@ -182,6 +182,7 @@ fn request(index: u64, stream: &mut RandomStream, odd: bool) -> RequestPlan {
         outgrows_buffer,
         early_response: odd && stream.chance(20),
         informational: if odd && stream.chance(20) { stream.between(1, 3) as u8 } else { 0 },
+        poison: None,
         wire: RequestWire {
             client: stream.below(12) as u8,
             body_bytes,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use baton::pool::{HealthChecking, Strategy};
 
 use super::inject::{Shape, directives};
-use super::{Family, Profile, Workload, aimed, common, situations, wire};
+use super::{Family, Profile, Workload, aimed, common, poison, situations, wire};
 use crate::draw::{Domain, Draws, RandomStream};
 use crate::plan::{
     BackendPlan, BackendWire, Deviation, FORMAT, Heal, Health, Network, Plan, PoolPlan,
@@ -22,6 +22,9 @@ pub fn plan(seed: u64, profile: Profile, world: WorldName) -> Plan {
         return common::plan(seed, profile);
     }
     let mut plan = plan_of_pool(seed, profile);
+    if world == WorldName::Pool {
+        poison::add(&mut plan, profile);
+    }
     if world == WorldName::Proxy {
         wire::add(&mut plan, profile);
         aimed::add(&mut plan, profile);
@@ -235,6 +238,7 @@ fn request(
         outgrows_buffer: body_us.is_some() && stream.chance(25),
         early_response: odd && stream.chance(20),
         informational: if odd && stream.chance(20) { stream.between(1, 4) as u8 } else { 0 },
+        poison: None,
         wire: RequestWire::default(),
     }
 }

@@ -17,12 +17,13 @@ const CODES: [Code; 7] = [
     Code::Http11Required,
 ];
 
-const STALE_INPUTS: [StaleInput; 14] = [
+const STALE_INPUTS: [StaleInput; 15] = [
     StaleInput::Connected,
     StaleInput::ConnectFailed,
     StaleInput::ConnectionClosed,
     StaleInput::GoAway,
     StaleInput::MaxStreams,
+    StaleInput::KeepAlive,
     StaleInput::Frame,
     StaleInput::Pong,
     StaleInput::StreamOpened,
@@ -198,7 +199,9 @@ fn inject(family: Family, aim: &mut Aim<'_>) -> Injection {
             },
         ),
         Family::ClockJump => clock_jump(aim),
-        Family::PingStrikes | Family::LateSettings | Family::OddResponse => Vec::new(),
+        Family::PingStrikes | Family::LateSettings | Family::OddResponse | Family::Poison => {
+            Vec::new()
+        }
         Family::PrefaceBreak
         | Family::AcceptThenClose
         | Family::StalledDial

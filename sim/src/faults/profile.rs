@@ -60,7 +60,9 @@ impl Profile {
                     | Family::Restart
             ),
         };
-        let of_pool = Family::ALL.iter().filter(|family| !family.is_about_bytes());
+        let of_pool = Family::ALL
+            .iter()
+            .filter(|family| !family.is_about_bytes() && !family.is_drawn_apart());
         let families = of_pool.filter(on).copied().collect();
         if self == Self::Swarm {
             // Family X5 was removed. Its draw stays, so that each later draw keeps its value.

@@ -159,6 +159,8 @@ pub enum StaleInput {
     GoAway,
     /// `MaxStreamsChanged` to the current value, also during the dial.
     MaxStreams,
+    /// `KeepAliveAnnounced` with three seconds, also during the dial.
+    KeepAlive,
     /// `FrameReceived` although no frame arrived.
     Frame,
     /// `Pong`, possibly without a PING in flight.

@@ -1,6 +1,8 @@
 //! The pool's configuration in a plan: a key for each setting of the pool's
 //! [table](baton::pool::settings), and a few more. Times are in milliseconds.
 
+use std::time::Duration;
+
 use std::fmt;
 use std::sync::LazyLock;
 
@@ -89,6 +91,16 @@ impl PoolPlan {
         config.body_rate_min = 0;
         Self { config, weight: 1, exclusive: false, spare_places: 0, generations: None }
     };
+
+    /// The configuration of a pool in which poisoned requests are the only fault.
+    #[must_use]
+    pub fn poisoned(attempts: u8) -> Config {
+        let mut config = Self::DEFAULT.config;
+        config.retry.attempts = attempts;
+        config.timeouts.backoff_min = Duration::from_millis(20);
+        config.timeouts.slow_start = Duration::ZERO;
+        config
+    }
 
     /// Builds the pool and its model, with this many backends.
     ///

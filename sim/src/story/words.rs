@@ -205,6 +205,7 @@ impl<'a> Names<'a> {
             Input::Connected { connection: token, .. }
             | Input::ConnectFailed { connection: token, .. }
             | Input::MaxStreamsChanged { connection: token, .. }
+            | Input::KeepAliveAnnounced { connection: token, .. }
             | Input::GoAwayReceived { connection: token, .. }
             | Input::FrameReceived { connection: token }
             | Input::Pong { connection: token }
@@ -288,6 +289,9 @@ impl<'a> Names<'a> {
             Input::GoAwayReceived { connection, last_stream_id, code } => {
                 let name = self.connection(connection);
                 format!("{name} GOAWAY last={last_stream_id} code={code:#x}")
+            }
+            Input::KeepAliveAnnounced { connection, timeout } => {
+                format!("{} is kept open for {timeout:?} while idle", self.connection(connection))
             }
             Input::FrameReceived { connection } => {
                 format!("{} receives a frame", self.connection(connection))

@@ -73,6 +73,7 @@ impl Key {
             Input::Connected { connection, .. }
             | Input::ConnectFailed { connection, .. }
             | Input::MaxStreamsChanged { connection, .. }
+            | Input::KeepAliveAnnounced { connection, .. }
             | Input::GoAwayReceived { connection, .. }
             | Input::FrameReceived { connection }
             | Input::Pong { connection }

@@ -221,6 +221,24 @@ impl World<'_> {
         Ok(())
     }
 
+    /// Checks that requests which every backend fails cost none of them its place, and no other
+    /// request its answer.
+    pub(super) fn check_blame(&self) -> Verdict {
+        if !self.plan.has_only_poison() {
+            return Ok(());
+        }
+        let ejections = self.pool.stats().counters.ejections;
+        require(ejections == 0, Invariant::Health, || {
+            format!("requests that every backend fails ejected {ejections} healthy backends")
+        })?;
+        let unanswered = self.plan.requests.iter().zip(&self.requests);
+        let unanswered = unanswered.filter(|(plan, _)| plan.poison.is_none());
+        let mut unanswered = unanswered.filter(|(_, request)| !request.completed);
+        require(unanswered.next().is_none(), Invariant::Liveness, || {
+            "an honest request beside poisoned ones was not answered".to_owned()
+        })
+    }
+
     /// Checks that nothing remains after the shutdown.
     pub(super) fn check_quiescence(&self) -> Verdict {
         let stats = self.pool.stats();
@@ -314,6 +332,7 @@ impl World<'_> {
             Output::Close { connection, reason } => match reason {
                 CloseReason::ConnectDeadline => sometimes!(self.coverage, ConnectDeadline, true),
                 CloseReason::Idle => sometimes!(self.coverage, IdleClosed, true),
+                CloseReason::Stale => sometimes!(self.coverage, StaleClosed, true),
                 CloseReason::DrainDeadline => {
                     sometimes!(self.coverage, DrainDeadline, true);
                     let state = self.pool.backend(connection.backend).map(|view| view.state);

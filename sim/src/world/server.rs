@@ -6,7 +6,7 @@ use crate::checker::{Invariant, Verdict, require};
 use crate::coverage::sometimes;
 use crate::draw::Domain;
 use crate::faults::Family;
-use crate::plan::{Code, Moment};
+use crate::plan::{Code, Moment, Poison};
 use crate::trace::What;
 
 impl World<'_> {
@@ -56,6 +56,9 @@ impl World<'_> {
         self.trigger_exchange(exchange, Moment::Read);
         if !self.exchanges[exchange as usize].done {
             self.execute(exchange)?;
+            if self.fails_poisoned(index, exchange) {
+                return Ok(());
+            }
             let request = self.exchanges[exchange as usize].request;
             let plan = self.request_plan(request);
             if plan.body_us.is_none() || plan.early_response {
@@ -67,6 +70,18 @@ impl World<'_> {
         }
         self.go_away_when_spent(index);
         Ok(())
+    }
+
+    /// Fails a request that every backend fails. Returns false for any other.
+    fn fails_poisoned(&mut self, index: u32, exchange: u32) -> bool {
+        let request = self.exchanges[exchange as usize].request;
+        let Some(poison) = self.request_plan(request).poison else { return false };
+        self.injected(Family::Poison, index);
+        match poison {
+            Poison::Reset(code) => self.reset(exchange, code.number()),
+            Poison::Close => self.break_link(index),
+        }
+        true
     }
 
     /// The request reaches the application.

@@ -1,6 +1,8 @@
 //! Stale or misplaced inputs (F18). Each is checked against the shell's knowledge when it is given,
 //! so that none falsely claims that something was not sent or was answered.
 
+use std::time::Duration;
+
 use baton::pool::{
     ConnectFailure, ConnectionToken, Input, Protocol, SlotState, StreamFailure, StreamToken,
 };
@@ -50,6 +52,9 @@ impl World<'_> {
             }
             StaleInput::MaxStreams => {
                 Some(Input::MaxStreamsChanged { connection, max_streams: link.allowed })
+            }
+            StaleInput::KeepAlive => {
+                Some(Input::KeepAliveAnnounced { connection, timeout: Duration::from_secs(3) })
             }
             StaleInput::Frame => Some(Input::FrameReceived { connection }),
             StaleInput::Pong => Some(Input::Pong { connection }),
