@@ -1,5 +1,6 @@
 //! The changes that an intermediary makes to requests and responses (RFC 9110, 7.6).
 
+mod keep_alive;
 mod malformed;
 mod target;
 
@@ -12,6 +13,7 @@ use http::header::{
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, request, response};
 
+pub use self::keep_alive::keep_alive;
 pub use self::malformed::{has_padded_value, has_wrong_length};
 pub use self::target::authority;
 

@@ -418,6 +418,12 @@ fn respond(
     mut head: http::response::Parts,
     body: UpstreamBody,
 ) -> Response<RelayBody> {
+    if let UpstreamBody::Http1(body) = &body
+        && let Some(timeout) = body.keep_alive()
+    {
+        let connection = stream.connection;
+        let _ = live.driver.tell(Input::KeepAliveAnnounced { connection, timeout });
+    }
     live.record.first_byte = Some(live.driver.now());
     live.record.status = head.status.as_u16();
     live.head.body.borrow_mut().stop_keeping();

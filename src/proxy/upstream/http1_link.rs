@@ -8,6 +8,7 @@ use std::cell::{RefCell, RefMut};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, response};
@@ -57,6 +58,8 @@ pub(super) struct Link {
     /// The number of the last exchange that has begun, from 1; 0 before the first one.
     exchange: u64,
     phase: Phase,
+    /// How long the backend keeps the connection open while it is idle, as it announced last.
+    keep_alive: Option<Duration>,
     /// The connection's task.
     owner: Option<Waker>,
     /// The task that reads, and the one that writes.
@@ -79,6 +82,7 @@ impl Link {
             read_size: ReadSize::default(),
             exchange: 0,
             phase: Phase::Free,
+            keep_alive: None,
             owner: None,
             users: [None, None],
         }))
@@ -321,6 +325,9 @@ impl Http1Exchange {
             Framing::Chunked => headers::connection_options(&parts.headers),
             Framing::Nothing | Framing::Length(_) | Framing::UntilClose => Vec::new(),
         };
+        let announced = headers::keep_alive(&parts.headers);
+        let is_news = announced.is_some() && announced != link.keep_alive;
+        link.keep_alive = announced.or(link.keep_alive);
         link.responds();
         let is_complete = link.finish_if_complete();
         drop(link);
@@ -328,6 +335,7 @@ impl Http1Exchange {
             link: Rc::clone(&self.link),
             number: self.number,
             named,
+            keep_alive: announced.filter(|_| is_news),
             closes,
             is_complete,
         };
@@ -431,6 +439,8 @@ pub struct Http1Body {
     named: Vec<HeaderName>,
     /// True if the connection closes after this response.
     closes: bool,
+    /// The announced time, if it is news.
+    keep_alive: Option<Duration>,
     is_complete: bool,
 }
 
@@ -444,6 +454,12 @@ impl Http1Body {
     /// them, too.
     pub fn connection_options(&self) -> &[HeaderName] {
         &self.named
+    }
+
+    /// How long the backend keeps the connection open while it is idle, if this response is the
+    /// first to announce it, or announces another time than the one before it.
+    pub fn keep_alive(&self) -> Option<Duration> {
+        self.keep_alive
     }
 
     /// True if the response was read to its end.
