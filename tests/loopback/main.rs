@@ -13,6 +13,7 @@ mod system;
 mod access_log;
 mod audit;
 mod backend_commands;
+mod blame;
 mod cancel;
 mod clusters;
 mod command_line;
