@@ -247,11 +247,12 @@ impl Session {
 }
 
 fn failure(number: u32) -> StreamFailure {
-    match number % 6 {
+    match number % 7 {
         0 => StreamFailure::NotSent,
         1 => StreamFailure::Unprocessed,
         2 => StreamFailure::ConnectionLost,
         3 => StreamFailure::Malformed,
-        _ => StreamFailure::Reset { code: number / 6 % 14 },
+        4 => StreamFailure::HeadTooLarge,
+        _ => StreamFailure::Reset { code: number / 7 % 14 },
     }
 }

@@ -38,7 +38,9 @@ impl Fault {
     /// was lost in a way that may be the backend's fault.
     pub(crate) fn of(failure: StreamFailure, cut_off: bool) -> Option<Self> {
         match failure {
-            StreamFailure::NotSent | StreamFailure::Unprocessed => None,
+            StreamFailure::NotSent | StreamFailure::HeadTooLarge | StreamFailure::Unprocessed => {
+                None
+            }
             StreamFailure::ConnectionLost => cut_off.then_some(Self::Connection),
             StreamFailure::Malformed => Some(Self::Stream { accuses_request: false }),
             StreamFailure::Reset { code } => match code {

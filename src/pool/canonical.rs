@@ -89,6 +89,7 @@ impl Pool {
             (request.idempotent, request.has_body, request.replayable).hash(hasher);
             let doubted = request.doubted.filter(|doubted| self.find_backend(*doubted).is_ok());
             (doubted.map(|doubted| doubted.backend), request.needs_live).hash(hasher);
+            request.is_too_large.hash(hasher);
             if let RequestState::Sent { stream, since, .. } = request.state {
                 self.answers_others(now, stream.connection.backend, since).hash(hasher);
             }

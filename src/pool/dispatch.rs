@@ -99,6 +99,7 @@ impl Pool {
         let upload = if request.has_body { Upload::Open } else { Upload::Done };
         request.state = RequestState::Sent { stream, upload, since: now };
         request.attempts += 1;
+        request.is_too_large = false;
         let (attempt, evidence) = (request.attempts, request.evidence.take());
         match upload {
             Upload::Open => self.arm_body_stall(now, index),

@@ -63,6 +63,9 @@ words! {
 pub enum StreamFailure {
     /// The request came back unsent: no byte of it reached a socket.
     NotSent,
+    /// The head is larger than the peer's SETTINGS_MAX_HEADER_LIST_SIZE (RFC 9113, 6.5.2), so no
+    /// byte of it was sent.
+    HeadTooLarge,
     /// The peer reset the stream with this RFC 9113 error code.
     Reset {
         /// Error code of RFC 9113, 7.
@@ -83,6 +86,7 @@ impl StreamFailure {
     pub const fn name(self) -> &'static str {
         match self {
             Self::NotSent => "not_sent",
+            Self::HeadTooLarge => "head_too_large",
             Self::Reset { .. } => "reset",
             Self::Unprocessed => "unprocessed",
             Self::ConnectionLost => "connection_lost",

@@ -116,6 +116,9 @@ impl Pool {
         }
         let outcome = match evidence {
             Evidence::Responding => Outcome::CutShort,
+            _ if self.requests.get(index).is_too_large => {
+                Outcome::Rejected(Rejection::HeadTooLarge)
+            }
             Evidence::NeverSent | Evidence::Unprocessed | Evidence::Refused | Evidence::Unknown => {
                 Outcome::Rejected(Rejection::AttemptFailed)
             }

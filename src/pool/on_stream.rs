@@ -177,7 +177,9 @@ impl Pool {
                 false
             }
             StreamFailure::Reset { code: code::HTTP_1_1_REQUIRED } => false,
-            StreamFailure::Unprocessed | StreamFailure::Reset { .. } => multiplexed,
+            StreamFailure::HeadTooLarge
+            | StreamFailure::Unprocessed
+            | StreamFailure::Reset { .. } => multiplexed,
         };
         let backend = stream.connection.backend;
         let evidence = retry::evidence(self.progress(index), failure);
@@ -185,8 +187,9 @@ impl Pool {
         let is_trial = self.blame(backend, index) == Blame::TrialOrDial;
         let since = self.requests.get(index).sent_at().unwrap_or(now);
         let is_stale = self.slots.connection(slot).stale_after().is_some();
-        self.requests.get_mut(index).needs_live |=
-            is_stale && failure == StreamFailure::ConnectionLost;
+        let request = self.requests.get_mut(index);
+        request.needs_live |= is_stale && failure == StreamFailure::ConnectionLost;
+        request.is_too_large = failure == StreamFailure::HeadTooLarge;
         self.unbind(index, backend);
         self.give_back(now, stream, keep);
         if is_trial && fault.is_some() {

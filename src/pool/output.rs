@@ -41,6 +41,8 @@ words! {
         AttemptFailed = "attempt_failed",
         /// The body of the request stalled, or was slower than allowed: 408.
         BodyStalled = "body_stalled",
+        /// The head of the request is larger than the last backend that was asked accepts: 431.
+        HeadTooLarge = "head_too_large",
     }
 }
 
@@ -53,6 +55,7 @@ impl Rejection {
             Self::ResponseDeadline => 504,
             Self::AttemptFailed => 502,
             Self::BodyStalled => 408,
+            Self::HeadTooLarge => 431,
         }
     }
 }

@@ -47,6 +47,8 @@ pub(crate) struct RequestEntry {
     /// True if an attempt was lost on a stale connection: the next one needs a connection that is
     /// surely alive.
     pub(crate) needs_live: bool,
+    /// True if its head was too large for the backend of the last attempt.
+    pub(crate) is_too_large: bool,
     /// Response-head deadline; set when the request was first sent whole.
     pub(crate) deadline: Option<Instant>,
 }
@@ -65,6 +67,7 @@ impl RequestEntry {
         avoid: None,
         doubted: None,
         needs_live: false,
+        is_too_large: false,
         deadline: None,
     };
 

@@ -50,7 +50,9 @@ pub enum Progress {
 pub fn evidence(progress: Progress, failure: StreamFailure) -> Evidence {
     match (progress, failure) {
         (Progress::Responding, _) => Evidence::Responding,
-        (Progress::Sent, StreamFailure::NotSent) => Evidence::NeverSent,
+        (Progress::Sent, StreamFailure::NotSent | StreamFailure::HeadTooLarge) => {
+            Evidence::NeverSent
+        }
         (Progress::Sent, StreamFailure::Unprocessed) => Evidence::Unprocessed,
         (Progress::Sent, StreamFailure::Reset { code: code::REFUSED_STREAM }) => Evidence::Refused,
         (
@@ -180,6 +182,7 @@ mod tests {
     fn every_failure_before_a_response_has_its_evidence() {
         let sent = |failure| evidence(Progress::Sent, failure);
         assert_eq!(sent(StreamFailure::NotSent), Evidence::NeverSent);
+        assert_eq!(sent(StreamFailure::HeadTooLarge), Evidence::NeverSent);
         assert_eq!(sent(StreamFailure::Unprocessed), Evidence::Unprocessed);
         assert_eq!(sent(StreamFailure::ConnectionLost), Evidence::Unknown);
         assert_eq!(sent(StreamFailure::Malformed), Evidence::Unknown);
@@ -194,6 +197,7 @@ mod tests {
     fn every_failure_after_a_response_byte_is_responding() {
         for failure in [
             StreamFailure::NotSent,
+            StreamFailure::HeadTooLarge,
             StreamFailure::Unprocessed,
             StreamFailure::ConnectionLost,
             StreamFailure::Malformed,

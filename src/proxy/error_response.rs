@@ -27,6 +27,9 @@ fn words(rejection: Rejection, evidence: Option<Evidence>) -> (&'static str, &'s
         (Rejection::BodyStalled, _) => {
             ("http_request_error", "the request body was not sent or forwarded in time")
         }
+        (Rejection::HeadTooLarge, _) => {
+            ("http_request_error", "the request head is too large for the backend")
+        }
         (Rejection::AttemptFailed, Some(Evidence::NeverSent)) => {
             ("destination_unavailable", "the backend's connection failed")
         }
@@ -39,7 +42,7 @@ fn words(rejection: Rejection, evidence: Option<Evidence>) -> (&'static str, &'s
 /// Returns the response to a request that the pool rejected.
 pub fn rejected(rejection: Rejection, evidence: Option<Evidence>) -> Response<Full<Bytes>> {
     let (error, line) = words(rejection, evidence);
-    let status = StatusCode::from_u16(rejection.status()).expect("408, 502, 503 or 504");
+    let status = StatusCode::from_u16(rejection.status()).expect("408, 431, 502, 503 or 504");
     let proof = evidence.map_or("-", Evidence::name);
     let details = format!("baton; error={error}; details=\"{line}; evidence={proof}\"");
     line_response(status, line, HeaderValue::try_from(details).expect("plain ASCII"))
@@ -105,6 +108,7 @@ mod tests {
             (Rejection::QueueDeadline, 503, "destination_unavailable"),
             (Rejection::ResponseDeadline, 504, "http_response_timeout"),
             (Rejection::AttemptFailed, 502, "connection_terminated"),
+            (Rejection::HeadTooLarge, 431, "http_request_error"),
         ] {
             let response = rejected(rejection, Some(Evidence::Unknown));
             assert_eq!(response.status(), status);

@@ -23,6 +23,25 @@ pub fn map(head: &Head) -> HeaderMap {
     fields
 }
 
+/// The size of a request's header list as RFC 9113, 6.5.2, counts it: the lengths of names and
+/// values, and 32 bytes for each field.
+#[must_use]
+pub fn list_size(request: &http::Request<()>) -> u64 {
+    let uri = request.uri();
+    let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let pseudo_fields = [
+        (":method", request.method().as_str()),
+        (":scheme", uri.scheme_str().unwrap_or_default()),
+        (":authority", uri.authority().map_or("", |authority| authority.as_str())),
+        (":path", target),
+    ];
+    let size = |name: usize, value: usize| (name + value) as u64 + 32;
+    let pseudo_fields = pseudo_fields.iter().map(|(name, value)| size(name.len(), value.len()));
+    let fields =
+        request.headers().iter().map(|(name, value)| size(name.as_str().len(), value.len()));
+    pseudo_fields.chain(fields).sum()
+}
+
 /// The head of a request that was read; `None` if its target is none that `http` can hold.
 ///
 /// # Panics
@@ -138,6 +157,14 @@ pub fn fields(map: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_size_of_a_list_counts_names_values_and_32_for_each() {
+        let request = http::Request::get("https://a.test/b").header("x-one", "two").body(());
+        let size = list_size(&request.expect("a request"));
+        let lengths = [(7, 3), (7, 5), (10, 6), (5, 2), (5, 3)];
+        assert_eq!(size, lengths.iter().map(|(name, value)| name + value + 32).sum::<u64>());
+    }
     use crate::wire::http1::{Decoder, Event, Expected, HeadLimits, Role};
 
     fn read(bytes: &[u8]) -> Decoder {

@@ -117,3 +117,48 @@ async fn the_response_to_a_malformed_head_has_a_date() {
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert!(answer.contains("\r\ndate: "), "{answer}");
 }
+
+/// A request whose head has about this size.
+fn large(bytes: usize) -> http::Request<()> {
+    let mut request = head(Method::POST, "/", "large");
+    let value = "v".repeat(bytes).parse().expect("a value");
+    request.headers_mut().insert("x-large", value);
+    request
+}
+
+/// A head that is larger than a backend accepts is not sent to it: neither the connection nor the
+/// other requests on it suffer.
+#[tokio::test(flavor = "local")]
+async fn a_head_beyond_the_limit_of_the_backend_gets_431_and_is_not_sent() {
+    let behaviour = Behaviour { cleartext: true, header_list: Some(8192), ..Behaviour::default() };
+    let backend = Backend::start(behaviour, |exchange| exchange.answer(200, "")).await;
+    let baton = Baton::start(&[backend.url()], &[]).await;
+    let client = Http2::connect(baton.address).await;
+    for (bytes, status) in [(20_000, 431), (9_000, 431), (7_000, 200), (10, 200)] {
+        let answer = client.send(large(bytes), "").await.expect("it is answered");
+        assert_eq!(answer.status, status, "{bytes}: {:?}", answer.headers);
+        if status == 431 {
+            assert!(answer.header("proxy-status").contains("error=http_request_error"));
+        }
+    }
+    assert_eq!(backend.seen(|seen| (seen.connections, seen.heads.len())), (1, 2));
+    assert!(baton.lines("backend changed").is_empty());
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_large_head_goes_to_the_backend_that_accepts_it() {
+    let with = |header_list| Behaviour { cleartext: true, header_list, ..Behaviour::default() };
+    let small = Backend::start(with(Some(8192)), |exchange| exchange.answer(200, "")).await;
+    let wide = Backend::start(with(Some(65_536)), |exchange| exchange.answer(200, "")).await;
+    let baton = Baton::start(&[small.url(), wide.url()], &[]).await;
+    let client = Http2::connect(baton.address).await;
+    for _ in 0..8 {
+        client.send(head(Method::POST, "/", "small"), "").await.expect("it is answered");
+    }
+    for _ in 0..8 {
+        let answer = client.send(large(20_000), "").await.expect("it is answered");
+        assert_eq!(answer.status, 200, "{:?}", answer.headers);
+    }
+    assert!(wide.seen(|seen| seen.heads.len()) >= 8);
+    assert_eq!(small.seen(|seen| seen.connections), 1);
+}

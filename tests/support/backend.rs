@@ -54,6 +54,8 @@ pub(crate) struct Behaviour {
     pub(crate) goaway_after: Option<usize>,
     /// Flow-control window of each stream; RFC 9113's default if `None`.
     pub(crate) window: Option<u32>,
+    /// SETTINGS_MAX_HEADER_LIST_SIZE; not announced if `None`.
+    pub(crate) header_list: Option<u32>,
     /// Plain TCP instead of TLS (h2c).
     pub(crate) cleartext: bool,
 }
@@ -223,6 +225,9 @@ where
     let mut builder = h2::server::Builder::new();
     if let Some(max_streams) = behaviour.max_streams {
         builder.max_concurrent_streams(max_streams);
+    }
+    if let Some(most) = behaviour.header_list {
+        builder.max_header_list_size(most);
     }
     if let Some(window) = behaviour.window {
         builder.initial_window_size(window).initial_connection_window_size(window);

@@ -22,7 +22,7 @@ impl Model {
                 true
             }
             StreamFailure::Reset { code } => code == code::HTTP_1_1_REQUIRED,
-            StreamFailure::Unprocessed => false,
+            StreamFailure::HeadTooLarge | StreamFailure::Unprocessed => false,
         };
         if unfit || http1 {
             self.connections[slot].resumable = false;
@@ -31,7 +31,7 @@ impl Model {
             }
         }
         let evidence = match failure {
-            StreamFailure::NotSent => Evidence::NeverSent,
+            StreamFailure::NotSent | StreamFailure::HeadTooLarge => Evidence::NeverSent,
             StreamFailure::Unprocessed => Evidence::Unprocessed,
             StreamFailure::Reset { code: code::REFUSED_STREAM } => Evidence::Refused,
             StreamFailure::Reset { .. }
@@ -57,10 +57,13 @@ impl Model {
             ),
             // One failure per connection, however many of its streams were cut off.
             StreamFailure::ConnectionLost => cut_off,
-            StreamFailure::NotSent | StreamFailure::Unprocessed => false,
+            StreamFailure::NotSent | StreamFailure::HeadTooLarge | StreamFailure::Unprocessed => {
+                false
+            }
         };
         let lost = failure == StreamFailure::ConnectionLost;
         self.request_mut(index).needs_live |= lost && stale;
+        self.request_mut(index).is_too_large = failure == StreamFailure::HeadTooLarge;
         let mut fault = fault;
         if fault {
             self.connections[slot].closed_without_goaway = false;

@@ -11,8 +11,9 @@ use baton::pool::{
 use super::backend::Service;
 use super::model::{ConnectionPhase, Model, ModelPhase, ModelStream, RequestPhase};
 
-const FAILURES: [StreamFailure; 7] = [
+const FAILURES: [StreamFailure; 8] = [
     StreamFailure::NotSent,
+    StreamFailure::HeadTooLarge,
     StreamFailure::Unprocessed,
     StreamFailure::ConnectionLost,
     StreamFailure::Malformed,

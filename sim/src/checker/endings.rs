@@ -32,7 +32,14 @@ impl Model {
                 })?;
             }
             RequestPhase::PendingOutcome { was_responding, must_retry } => {
-                self.ended_with_outcome_pending(now, id, outcome, was_responding, must_retry)?;
+                let failed = if self.requests[index as usize].is_too_large {
+                    Rejection::HeadTooLarge
+                } else {
+                    Rejection::AttemptFailed
+                };
+                let wanted =
+                    if was_responding { Outcome::CutShort } else { Outcome::Rejected(failed) };
+                self.ended_with_outcome_pending(now, id, outcome, wanted, must_retry)?;
             }
             RequestPhase::Waiting | RequestPhase::Sent(_) | RequestPhase::Responding(_) => {
                 self.ended_by_time(now, input, index, outcome)?;
@@ -56,7 +63,7 @@ impl Model {
         now: Instant,
         id: RequestId,
         outcome: Outcome,
-        was_responding: bool,
+        wanted: Outcome,
         must_retry: Decision,
     ) -> Verdict {
         if outcome == Outcome::Rejected(Rejection::ShuttingDown) && self.is_shutdown_due(now) {
@@ -65,11 +72,6 @@ impl Model {
         require(must_retry != Decision::Retry, Invariant::Retry, || {
             format!("{id:?} ended as {outcome:?}, but should have been retried")
         })?;
-        let wanted = if was_responding {
-            Outcome::CutShort
-        } else {
-            Outcome::Rejected(Rejection::AttemptFailed)
-        };
         require(outcome == wanted, Invariant::TruthfulOutcome, || {
             format!("{id:?} ended as {outcome:?}, expected {wanted:?}")
         })

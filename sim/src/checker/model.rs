@@ -84,6 +84,8 @@ pub(super) struct ModelRequest {
     pub(super) doubted: Option<BackendToken>,
     /// It was lost on a connection that was dead after being idle.
     pub(super) needs_live: bool,
+    /// The head was too large for the backend of its last attempt.
+    pub(super) is_too_large: bool,
     pub(super) sent_whole: bool,
     pub(super) attempts: u8,
     pub(super) arrival: u64,

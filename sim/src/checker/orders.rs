@@ -132,6 +132,7 @@ impl Model {
         request.sent_at = now;
         request.attempts = attempt;
         request.evidence = None;
+        request.is_too_large = false;
         request.sent_whole = !request.has_body;
         request.stalls_at = request.has_body.then_some(stalls_at);
         if request.sent_whole {

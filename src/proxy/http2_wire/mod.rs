@@ -35,6 +35,7 @@ use crate::proxy::client_limits::FrameBudgets;
 pub use self::budget::Flood;
 
 const MAX_CONCURRENT_STREAMS: u16 = 0x3;
+const MAX_HEADER_LIST_SIZE: u16 = 0x6;
 
 /// Baton's side of the connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub enum Side {
 pub struct Facts {
     /// The limit of the peer's SETTINGS, until taken; `u32::MAX` if the first SETTINGS had none.
     pub max_streams: Option<u32>,
+    /// The largest header list that the peer accepts (RFC 9113, 6.5.2); `None` if it has not said.
+    pub header_list_max: Option<u32>,
     /// Last stream identifier and error code of each GOAWAY, in order, until taken.
     pub go_aways: Vec<(u32, u32)>,
     /// True if any part of a frame arrived since this was last taken.
@@ -148,6 +151,9 @@ impl Facts {
             Seen::Setting { identifier: MAX_CONCURRENT_STREAMS, value } => {
                 self.max_streams = Some(value);
                 self.settings_seen = true;
+            }
+            Seen::Setting { identifier: MAX_HEADER_LIST_SIZE, value } => {
+                self.header_list_max = Some(value);
             }
             Seen::Setting { .. } => {}
             Seen::Reset { code, .. } => {

@@ -17,6 +17,7 @@ use super::{BoxedIo, ConnectionOrder, Context, Ended, NewAttempt, ordered_end, r
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure, StreamToken, limits};
 use crate::proxy::channel::Receiver;
 use crate::proxy::client_limits::FrameBudgets;
+use crate::proxy::heads;
 use crate::proxy::http2_wire::{Facts, Http2Wire, Side};
 use crate::proxy::limits::{
     BACKEND_FRAME_BYTES_MAX, BACKEND_SEND_BUFFER_BYTES, POLITE_CLOSE_TIMEOUT, PROVOKED_RESETS_MAX,
@@ -197,6 +198,12 @@ impl Task<'_> {
         }
         let scheme = self.context.backend.url.scheme;
         let upstream = head.for_backend(Protocol::Http2, scheme);
+        let header_list_max = self.facts.borrow().header_list_max;
+        if header_list_max.is_some_and(|most| heads::list_size(&upstream) > u64::from(most)) {
+            let failure = StreamFailure::HeadTooLarge;
+            let _ = driver.tell(Input::StreamFailed { stream, failure });
+            return;
+        }
         // A fresh clone has no stream of its own pending, so `h2` never rejects its request for
         // that.
         let opened = self.sender.clone().send_request(upstream, !head.has_body);

@@ -124,6 +124,8 @@ impl Subject<'_> {
         let written = self.wire.first(Out, |sign| sign == Sign::Headers(stream));
         let fits = match failure {
             StreamFailure::NotSent => written.is_none_or(|written| written > at),
+            // No backend of the models announces a limit.
+            StreamFailure::HeadTooLarge => false,
             StreamFailure::Reset { code } => reset == Some(code),
             StreamFailure::Unprocessed => disowned,
             StreamFailure::ConnectionLost => reset.is_none() && !disowned,

@@ -17,7 +17,7 @@ pub(super) struct Reason {
 }
 
 /// The reasons (`docs/metrics-and-log.md`) that there can be without a fault of the client.
-pub(super) const REASONS: [Reason; 7] = [
+pub(super) const REASONS: [Reason; 8] = [
     Reason { name: "requests_full", status: 503, errors: &["proxy_internal_error"] },
     Reason { name: "queue_full", status: 503, errors: &["connection_limit_reached"] },
     Reason { name: "queue_deadline", status: 503, errors: &["destination_unavailable"] },
@@ -29,6 +29,7 @@ pub(super) const REASONS: [Reason; 7] = [
         errors: &["connection_terminated", "destination_unavailable"],
     },
     Reason { name: "body_stalled", status: 408, errors: &["http_request_error"] },
+    Reason { name: "head_too_large", status: 431, errors: &["http_request_error"] },
 ];
 
 /// The error in a `Proxy-Status` of Baton (RFC 9209, 2.1.1).
@@ -92,6 +93,8 @@ fn is_likely(
             // A head that takes too long gets the same status.
             stalled || since >= ClientLimits::DEFAULT.head_timeout
         }
+        // No backend of the models announces a limit.
+        "head_too_large" => false,
         name => unreachable!("{name} is no reason"),
     }
 }
