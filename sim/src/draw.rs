@@ -91,6 +91,8 @@ pub enum Domain {
     Aimed = 50,
     /// Faults that make a situation together.
     Situations = 51,
+    /// Faults of which the pool must tell who is to blame.
+    Doubts = 52,
     /// Plans for both worlds.
     Common = 70,
     /// Entropy of the simulated system; see `outside`.

@@ -4,6 +4,7 @@
 mod addresses;
 mod aimed;
 mod common;
+mod doubts;
 mod generate;
 mod inject;
 mod operation;

@@ -7,19 +7,25 @@
 //! | then | to blame |
 //! |---|---|
 //! | another backend answers the request | the backend in doubt |
+//! | another backend answers with 400, 413, 414, 431 or 5xx | neither |
 //! | another backend fails it, too | the request; unless the connection is lost, it is not tried again |
 //! | it is tried again, but on the same backend although there are others | neither |
 //! | it is not tried again, and the backend says that the request is at fault | the request |
 //! | it is not tried again, and the backend has answered other requests meanwhile | the request |
 //! | it is not tried again, and the backend has answered nothing | the backend |
 //!
-//! A failed trial request of a half-open backend counts at once. So do failed dials, silence, and
+//! A failed trial request of a half-open backend counts at once, unless another backend has failed
+//! it, too. So do failed dials, silence, and
 //! connections that are lost before anything was sent on them: no request can have caused these. A
 //! connection that is dead when it is used after being idle says nothing about the backend.
 
 use super::health::Blame;
 use super::input::{StreamFailure, code};
 use super::{BackendId, BackendToken, Instant, Pool};
+
+/// Statuses by which a backend says that the request is at fault (RFC 9110, 15.5; RFC 6585, 5): it
+/// is no proof that another one should have borne it.
+const NO_PROOF: [u16; 4] = [400, 413, 414, 431];
 
 /// A failure that the request may have caused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +64,8 @@ impl Pool {
     /// it before, or it has cost another connection, which seemed stale.
     pub(super) fn is_seconded(&self, index: u32, backend: BackendId, fault: Fault) -> bool {
         let request = self.requests.get(index);
-        let by_another = request.doubted.is_some_and(|doubted| doubted.backend != backend);
+        let present = self.backend_token_of(backend);
+        let by_another = request.doubted.is_some_and(|doubted| doubted != present);
         by_another || (request.needs_live && fault == Fault::Connection)
     }
 
@@ -68,11 +75,14 @@ impl Pool {
         self.requests.get_mut(index).doubted = Some(doubted);
     }
 
-    /// A backend has begun to answer the request: an earlier backend that failed it is to blame.
-    pub(super) fn end_doubt(&mut self, now: Instant, index: u32, backend: BackendId) {
+    /// A backend has begun to answer the request: an earlier backend that failed it is to blame,
+    /// unless the answer says that the request is at fault, or that this backend fails it, too.
+    pub(super) fn end_doubt(&mut self, now: Instant, index: u32, backend: BackendId, status: u16) {
         let doubted: Option<BackendToken> = self.requests.get_mut(index).doubted.take();
         if let Some(doubted) = doubted
-            && doubted.backend != backend
+            && !NO_PROOF.contains(&status)
+            && status < 500
+            && doubted != self.backend_token_of(backend)
             && self.find_backend(doubted).is_ok()
         {
             self.backend_failed(now, doubted.backend, Blame::Other);

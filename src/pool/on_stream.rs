@@ -74,7 +74,7 @@ impl Pool {
         };
         self.requests.get_mut(index).state = RequestState::Responding { stream, upload };
         self.arm_response_stall(now, index);
-        self.end_doubt(now, index, stream.connection.backend);
+        self.end_doubt(now, index, stream.connection.backend, status);
         let slot = self.slots.index(stream.connection);
         let connection = self.slots.connection_mut(slot);
         connection.responses = connection.responses.saturating_add(1);
@@ -192,10 +192,13 @@ impl Pool {
         request.is_too_large = failure == StreamFailure::HeadTooLarge;
         self.unbind(index, backend);
         self.give_back(now, stream, keep);
-        if is_trial && fault.is_some() {
+        if let Some(fault) = fault
+            && is_trial
+            && !self.is_seconded(index, backend, fault)
+        {
             self.backend_failed(now, backend, Blame::TrialOrDial);
         }
-        let fault = fault.filter(|_| !is_trial).map(|fault| (fault, since));
+        let fault = fault.map(|fault| (fault, since));
         self.fail_attempt(now, index, backend, evidence, fault);
         Handled::Done
     }

@@ -107,11 +107,10 @@ impl Pool {
                 let stale_after = connection.stale_after();
                 let failed_before_response = self.note_failed_before_response(now, slot);
                 self.close(now, slot, CloseReason::Silent);
-                if !failed_before_response {
-                    self.backend_failed(now, token.backend, blame);
-                }
                 if let Some(idle) = stale_after {
                     self.close_idle(now, token.backend, idle / 2);
+                } else if !failed_before_response {
+                    self.backend_failed(now, token.backend, blame);
                 }
             }
         }

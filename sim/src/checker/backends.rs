@@ -29,13 +29,13 @@ impl Model {
         if exclusive { 1 } else { cap.min(100) }
     }
 
-    /// The slot that a token names, if its backend exists.
     /// The present token of a backend.
     pub(super) fn backend_token(&self, backend: BackendId) -> BackendToken {
         let generation = self.backends[usize::from(backend.0)].generation;
         BackendToken { backend, generation }
     }
 
+    /// The slot that a token names, if its backend exists.
     pub(super) fn backend(&self, token: BackendToken) -> Option<usize> {
         let index = usize::from(token.backend.0);
         let state = self.backends.get(index)?;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use baton::pool::input::code;
-use baton::pool::{BackendToken, Evidence, Instant, StreamFailure, StreamToken};
+use baton::pool::{BackendId, BackendToken, Evidence, Instant, StreamFailure, StreamToken};
 
 use super::model::{ConnectionPhase, Decision, Model, ModelRequest, RequestPhase};
 
@@ -70,9 +70,9 @@ impl Model {
             // Connections that fail together before the first response are one failure.
             fault = !lost || was_answered || self.back_off(now, backend);
         }
-        if fault && of_trial_request {
+        // A trial request that another backend has failed, too, proves nothing.
+        if fault && of_trial_request && !self.is_seconded(index, backend, lost) {
             self.backend_failed(now, backend, true);
-            fault = false;
         }
         let accused = matches!(failure, StreamFailure::Reset { code } if accuses(code));
         self.fail_by_fault(now, index, evidence, fault.then_some((token, lost, accused, since)));
@@ -93,9 +93,7 @@ impl Model {
         };
         let backend = token.connection.backend;
         let doubted = self.requests[index as usize].doubted;
-        let by_another = doubted.is_some_and(|doubted| doubted.backend != backend);
-        // It has already cost a connection that seemed to be dead before.
-        let seconded = by_another || (lost && self.requests[index as usize].needs_live);
+        let seconded = self.is_seconded(index, backend, lost);
         let exact = if seconded && !lost { Decision::End } else { Decision::Retry };
         self.fail(index, evidence, exact);
         let phase = self.requests[index as usize].phase;
@@ -111,19 +109,31 @@ impl Model {
         }
     }
 
-    /// A request was answered that another backend had failed: that one is to blame.
+    /// A request was answered that another backend had failed: that one is to blame, unless the
+    /// answer is an error that the request may have caused, too.
     pub(super) fn confirm(
         &mut self,
         now: Instant,
         doubted: Option<BackendToken>,
         stream: StreamToken,
+        status: u16,
     ) {
+        let proves = !matches!(status, 400 | 413 | 414 | 431 | 500..);
         if let Some(doubted) = doubted
-            && doubted.backend != stream.connection.backend
+            && proves
+            && doubted != self.backend_token(stream.connection.backend)
             && self.backend(doubted).is_some()
         {
             self.backend_failed(now, doubted.backend, false);
         }
+    }
+
+    /// True if another backend has failed the request before, or it has cost another connection
+    /// that seemed to be dead before.
+    fn is_seconded(&self, index: u32, backend: BackendId, lost: bool) -> bool {
+        let request = &self.requests[index as usize];
+        let present = self.backend_token(backend);
+        request.doubted.is_some_and(|doubted| doubted != present) || (lost && request.needs_live)
     }
 
     /// True if a connection may be closed because another one was dead: it has been idle for as

@@ -118,7 +118,7 @@ impl Model {
         let allowed = if connection.http1 { 1 } else { max_streams.unwrap_or(100) };
         connection.limit = allowed.min(cap);
         connection.up_since = now;
-        connection.idle_since = now;
+        self.begin_idle(now, slot);
         self.note_limit(slot);
     }
 
@@ -153,7 +153,7 @@ impl Model {
         request.stalls_at = Some(stalls_at);
         let sample = request.sent_whole.then(|| now.since(request.sent_at));
         let doubted = request.doubted.take();
-        self.confirm(now, doubted, stream);
+        self.confirm(now, doubted, stream, status);
         let slot = self.known(stream.connection);
         self.connections[slot].pongs = 0;
         self.connections[slot].responses += 1;
@@ -387,11 +387,11 @@ impl Model {
 
     fn frame(&mut self, now: Instant, token: ConnectionToken) {
         let slot = self.known(token);
-        let connection = &mut self.connections[slot];
-        if connection.suspect && connection.load == 0 {
+        if self.connections[slot].suspect && self.connections[slot].load == 0 {
             // A suspect connection is not idle; one that recovers without streams is idle from now.
-            connection.idle_since = now;
+            self.begin_idle(now, slot);
         }
+        let connection = &mut self.connections[slot];
         connection.suspect = false;
         connection.idle_before = None;
         if connection.load > 0 {

@@ -27,6 +27,8 @@ pub(super) struct ModelConnection {
     pub(super) up_since: Instant,
     /// When its load last became zero, or when it connected.
     pub(super) idle_since: Instant,
+    /// The longest that it may have been idle since then, as settings and announcements were.
+    pub(super) idle_most: Duration,
     /// When it became idle before it last got its first stream, if nothing has arrived since.
     pub(super) idle_before: Option<Instant>,
     /// How long its backend keeps it open while it is idle, as announced.
@@ -306,11 +308,17 @@ impl Model {
         let connection = &mut self.connections[slot];
         connection.load -= 1;
         if connection.load == 0 {
-            connection.idle_since = now;
             if connection.phase == ConnectionPhase::Lost {
                 connection.phase = ConnectionPhase::Gone;
             }
+            self.begin_idle(now, slot);
         }
+    }
+
+    /// A connection carries no stream from now on.
+    pub(super) fn begin_idle(&mut self, now: Instant, slot: usize) {
+        self.connections[slot].idle_since = now;
+        self.connections[slot].idle_most = self.idle_timeout(slot);
     }
 
     /// The indices of a connection's streams in the table.

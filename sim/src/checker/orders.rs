@@ -148,7 +148,9 @@ impl Model {
         connection.load += 1;
         connection.opened += 1;
         if connection.load == 1 {
-            let idle_since = (connection.idle_since < now).then_some(connection.idle_since);
+            let was_idle =
+                connection.responses > 0 && now.since(connection.idle_since) >= SURELY_ALIVE;
+            let idle_since = was_idle.then_some(connection.idle_since);
             connection.idle_before = connection.idle_before.or(idle_since);
             connection.quiet_since = now;
             connection.quiet_latest = connection.quiet_latest.max(now);
@@ -287,7 +289,7 @@ impl Model {
         self.set_phase(now, slot, ConnectionPhase::Gone);
         if reason == CloseReason::ConnectDeadline {
             self.dial_failed(now, token.backend);
-        } else if reason == CloseReason::Silent && !failed_before_response {
+        } else if reason == CloseReason::Silent && self.stale.is_none() && !failed_before_response {
             self.backend_failed(now, token.backend, of_trial_request);
         }
         Ok(())

@@ -22,6 +22,7 @@ impl Model {
             "a stream was released without a reset: the peer still counts it".to_owned()
         })?;
         self.see_shutdown();
+        self.check_siblings()?;
         let (streams, room) = self.sweep_connections(pool)?;
         self.sweep_requests()?;
         self.compare_stats(streams, pool)?;
@@ -38,6 +39,23 @@ impl Model {
         }
     }
 
+    /// Checks that no connection is left of those that were idle for so long that they are dead
+    /// like the one that was found in this step.
+    fn check_siblings(&self) -> Verdict {
+        let Some((backend, least)) = self.stale else {
+            return Ok(());
+        };
+        let own = usize::from(backend.0) * self.slots_per_backend;
+        for slot in own..own + self.slots_per_backend {
+            let idle = self.idle_for(slot, self.step_at).filter(|idle| *idle >= least);
+            require(idle.is_none(), Invariant::Retry, || {
+                let token = self.token(slot);
+                format!("{token:?} stays, idle for {idle:?}; one idle for twice {least:?} was dead")
+            })?;
+        }
+        Ok(())
+    }
+
     /// Checks that every slot has the state that the model implies. Returns the number of streams
     /// in use and a bit set of the backends with capacity.
     fn sweep_connections(&mut self, pool: &Pool) -> Result<(u32, u64), super::Violation> {
@@ -47,6 +65,7 @@ impl Model {
             let token = self.token(slot);
             let state = pool.slot_state(token.backend, token.slot).expect("the slot exists");
             let drained = self.phase != ModelPhase::Running && self.live == 0;
+            let idle = self.idle_timeout(slot);
             let connection = &mut self.connections[slot];
             if drained && connection.phase == ConnectionPhase::Lost && state == SlotState::Empty {
                 connection.phase = ConnectionPhase::Gone;
@@ -65,6 +84,7 @@ impl Model {
                 ConnectionPhase::Draining | ConnectionPhase::Lost => state == SlotState::Draining,
             };
             connection.suspect = state == SlotState::Suspect;
+            connection.idle_most = connection.idle_most.max(idle);
             if connection.phase != ConnectionPhase::Gone {
                 streams += connection.load;
             }
@@ -193,6 +213,9 @@ impl Model {
                 })
             }
             ConnectionPhase::Lost => Some(self.lost_deadline(slot)),
+            ConnectionPhase::Up if connection.load == 0 && !connection.suspect => {
+                Some(connection.idle_since.after(connection.idle_most))
+            }
             ConnectionPhase::Gone | ConnectionPhase::Up => None,
         };
         let connections = self.connections.iter().enumerate().filter_map(end);

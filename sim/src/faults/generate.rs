@@ -7,7 +7,7 @@ use std::time::Duration;
 use baton::pool::{HealthChecking, Strategy};
 
 use super::inject::{Shape, directives};
-use super::{Family, Profile, Workload, aimed, common, poison, situations, wire};
+use super::{Family, Profile, Workload, aimed, common, doubts, poison, situations, wire};
 use crate::draw::{Domain, Draws, RandomStream};
 use crate::plan::{
     BackendPlan, BackendWire, Deviation, FORMAT, Heal, Health, Network, Plan, PoolPlan,
@@ -23,6 +23,7 @@ pub fn plan(seed: u64, profile: Profile, world: WorldName) -> Plan {
     }
     let mut plan = plan_of_pool(seed, profile);
     if world == WorldName::Pool {
+        doubts::add(&mut plan, profile);
         poison::add(&mut plan, profile);
     }
     if world == WorldName::Proxy {

@@ -155,6 +155,55 @@ fn a_failed_trial_request_ejects_at_once() {
 }
 
 #[test]
+fn an_answer_that_is_an_error_confirms_no_doubt() {
+    for (status, ejected) in [(400, 0), (431, 0), (500, 0), (503, 0), (404, 1), (200, 1)] {
+        let mut config = config(2);
+        config.health.gateway_failures = 0;
+        let mut world = World::new(config);
+        for _ in 0..20 {
+            world.get();
+            world.connect_all();
+            while let Some((stream, _)) = world.opens().first().copied() {
+                world.opened(stream);
+                if stream.connection.backend.0 == 0 {
+                    world.fail(stream, FAULT);
+                    world.connect_all();
+                } else {
+                    world.done(Input::ResponseStarted { stream, status });
+                    world.done(Input::ResponseEnded { stream });
+                }
+            }
+        }
+        assert_eq!(ejections(&world), ejected, "{status}");
+    }
+}
+
+#[test]
+fn a_backend_that_closes_every_new_connection_is_ejected_whatever_the_pace() {
+    for pause in [200 * MILLISECOND, SECOND, 4 * SECOND] {
+        let mut world = World::new(config(2));
+        for _ in 0..60 {
+            world.get();
+            for _ in 0..4 {
+                world.connect_all();
+                for (stream, _) in world.opens() {
+                    world.opened(stream);
+                    if stream.connection.backend.0 == 0 {
+                        let connection = stream.connection;
+                        world.done(Input::ConnectionClosed { connection, sent_through: 9999 });
+                        world.fail(stream, StreamFailure::ConnectionLost);
+                    } else {
+                        world.answer(stream);
+                    }
+                }
+            }
+            world.pass(pause);
+        }
+        assert!(ejections(&world) >= 1, "{pause:?}");
+    }
+}
+
+#[test]
 fn a_backend_that_was_removed_is_not_blamed_later() {
     let mut world = warm(2);
     world.get();

@@ -1,0 +1,126 @@
+//! Situations in which the pool must tell who is to blame, in its own world: connections that are
+//! dead after being idle, and a failed request whose backend is gone before another one answers it.
+//! Faults that are drawn one by one hardly ever make them. Their draws are apart from all others.
+
+use super::{Family, Profile};
+use crate::draw::{Domain, Draws, RandomStream};
+use crate::plan::{
+    Act, Change, Code, Directive, LastId, Moment, Plan, RequestPlan, StaleInput, When,
+};
+
+/// Adds to a plan, if it has what is needed.
+type Maker = fn(&mut Plan, &mut RandomStream);
+
+/// The share of plans in percent, and the maker. Never reorder them: their places are keys of
+/// draws.
+const SITUATIONS: [(u64, Maker); 3] =
+    [(20, idle_connections_are_dead), (10, doubted_backend_is_replaced), (15, keep_alive)];
+
+/// Adds the situations of a plan.
+pub(super) fn add(plan: &mut Plan, profile: Profile) {
+    let draws = Draws::new(plan.seed);
+    if !matches!(profile, Profile::Swarm | Profile::Storm | Profile::Dark | Profile::Operate) {
+        return;
+    }
+    for (place, (share, make)) in SITUATIONS.into_iter().enumerate() {
+        let mut stream = draws.stream(Domain::Doubts, place as u64);
+        if stream.chance(share) {
+            plan.origin.push_str(&format!(" doubts {place}"));
+            make(plan, &mut stream);
+        }
+    }
+}
+
+fn next_id(plan: &Plan) -> u32 {
+    plan.requests.last().map_or(0, |request| request.id + 1)
+}
+
+/// Requests make connections, which are idle for a while. Some of those that are used next die
+/// under their first request, with or without a sign of life before that.
+fn idle_connections_are_dead(plan: &mut Plan, stream: &mut RandomStream) {
+    let first_us = stream.below(plan.heal.at_us.max(1));
+    let idle_us = stream.wide(100_000, 8_000_000);
+    let (before, after) = (stream.between(1, 12), stream.between(1, 4));
+    let from = next_id(plan);
+    for number in 0..before + after {
+        let at_us = if number < before { first_us } else { first_us + idle_us + stream.below(3) };
+        let idempotent = stream.chance(75);
+        let id = from + number as u32;
+        plan.requests.push(RequestPlan { at_us, idempotent, ..RequestPlan::plain(id) });
+    }
+    for number in before..before + after {
+        if stream.chance(30) {
+            continue;
+        }
+        let request = from + number as u32;
+        let moment = stream.pick(&[Moment::Ordered, Moment::Written, Moment::Read]);
+        let when = When::Request { request, moment };
+        let later = stream.wide(1, 5_000);
+        let sign = match stream.below(6) {
+            0 => Some(Act::StaleInput { fact: StaleInput::Frame }),
+            1 => Some(Act::StaleInput { fact: StaleInput::GoAway }),
+            2 => Some(Act::GoAway { last: LastId::Greatest, code: Code::NoError }),
+            _ => None,
+        };
+        let end = match stream.below(8) {
+            0 => Act::BlackHole { to_backend: true, from_backend: true },
+            1 => Act::Reset { code: Code::Internal },
+            _ => Act::Break,
+        };
+        let mut inject = |family, after_us, act| {
+            plan.directives.push(Directive { family, when, after_us, act });
+        };
+        let after_us = if sign.is_some() { later } else { 0 };
+        if let Some(act) = sign {
+            inject(Family::GoAway, 0, act);
+        }
+        inject(Family::BodyBreak, after_us, end);
+    }
+    plan.heal.at_us = plan.heal.at_us.max(first_us + idle_us + 1_000_000);
+}
+
+/// A backend fails its first requests and is removed. Another one gets its place in the table
+/// before a third one answers them.
+fn doubted_backend_is_replaced(plan: &mut Plan, stream: &mut RandomStream) {
+    let places = 0..plan.backends.len() as u16;
+    let present: Vec<u16> = places.filter(|it| !plan.backends[usize::from(*it)].spare).collect();
+    if present.len() < 2 {
+        return;
+    }
+    let backend = stream.pick(&present);
+    let at_us = stream.wide(1, plan.heal.at_us.max(1));
+    let count = stream.between(2, 6) as u32;
+    let (number, removed_after_us) = (stream.between(1, 2) as u32, stream.wide(1, 5_000));
+    let added_after_us = removed_after_us + stream.wide(1, 5_000);
+    let from = next_id(plan);
+    let requests = (from..from + count).map(|id| RequestPlan { at_us, ..RequestPlan::plain(id) });
+    plan.requests.extend(requests);
+    let mut inject = |family, when, after_us, act| {
+        plan.directives.push(Directive { family, when, after_us, act });
+    };
+    inject(Family::Reconfiguration, When::Start, 0, Act::Change { change: Change::Failures(1) });
+    for stream in 1..=3 {
+        let when = When::Stream { backend, connection: 1, stream, moment: Moment::Read };
+        inject(Family::Reset, when, 0, Act::Reset { code: Code::Internal });
+        if stream == number {
+            inject(Family::Reconfiguration, when, removed_after_us, Act::Remove { backend });
+            let add = Act::Add { backend, weight: 1 };
+            inject(Family::Reconfiguration, when, added_after_us, add);
+        }
+    }
+}
+
+/// Backends announce how long they keep connections open.
+fn keep_alive(plan: &mut Plan, stream: &mut RandomStream) {
+    for _ in 0..stream.between(1, 4) {
+        let when = When::Stream {
+            backend: stream.below(plan.backends.len() as u64) as u16,
+            connection: stream.between(1, 2) as u32,
+            stream: stream.wide(1, 8) as u32,
+            moment: Moment::Answered,
+        };
+        let act = Act::StaleInput { fact: StaleInput::KeepAlive };
+        let family = Family::StaleFacts;
+        plan.directives.push(Directive { family, when, after_us: 0, act });
+    }
+}
