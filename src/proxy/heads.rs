@@ -8,13 +8,17 @@ use http::{
 
 use crate::wire::http1::{Head, Version as WireVersion};
 
+/// Fields that most heads are given after they were read: of requests the trace, of responses `Via`
+/// and, towards HTTP/1.1, how they are framed.
+const FIELDS_ADDED: usize = 2;
+
 /// The fields of a head, or of trailers, that was read.
 ///
 /// # Panics
 /// Never: the decoder accepts only names and values that `http` accepts.
 #[must_use]
 pub fn map(head: &Head) -> HeaderMap {
-    let mut fields = HeaderMap::with_capacity(head.field_count());
+    let mut fields = HeaderMap::with_capacity(head.field_count() + FIELDS_ADDED);
     for (name, value) in head.fields() {
         let name = HeaderName::from_bytes(name).expect("the decoder accepts only tokens");
         let value: Result<HeaderValue, _> = HeaderValue::from_maybe_shared::<Bytes>(value);
