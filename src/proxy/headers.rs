@@ -7,8 +7,8 @@ mod target;
 use std::net::IpAddr;
 
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, MAX_FORWARDS,
-    PROXY_AUTHORIZATION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED, HOST, HeaderName, MAX_FORWARDS, TE,
+    TRAILER, VIA,
 };
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version, request, response};
@@ -20,25 +20,15 @@ pub use self::target::authority;
 use self::target::origin_form;
 use super::backend_url::Scheme;
 use crate::pool::Protocol;
+use crate::wire::http1::lexemes::number;
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
-/// Fields about one connection, not about the message (RFC 9110, 7.6.1), or for the first proxy
-/// only. That includes `Expect`: Baton sends 100 (Continue) itself when it starts to read the body.
-static HOP_BY_HOP: [HeaderName; 8] = [
-    CONNECTION,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    TE,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    PROXY_AUTHORIZATION,
-    EXPECT,
-];
+/// Fields that most requests do not have before Baton adds them: `Host`, `Via` and three about
+/// forwarding.
+const REQUEST_FIELDS_ADDED: usize = 5;
 /// Fields that `Connection` must not remove: the message is invalid without them, or they say where
 /// it came from.
 static PROTECTED: [HeaderName; 8] = [
@@ -59,6 +49,24 @@ pub struct ClientFacts<'a> {
     pub address: &'a HeaderValue,
     /// True if the client uses TLS.
     pub tls: bool,
+}
+
+/// True for fields about one connection, not about the message (RFC 9110, 7.6.1), or for the first
+/// proxy only. That includes `Expect`: Baton sends 100 (Continue) itself when it starts to read the
+/// body.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    // This is faster than to compare names: most strings differ in length.
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "proxy-authorization"
+            | "expect"
+    )
 }
 
 /// Formats a client's address for `X-Forwarded-For`.
@@ -90,17 +98,16 @@ pub fn upstream_request(
     protocol: Protocol,
     scheme: Scheme,
 ) -> Request<()> {
-    let mut headers = parts.headers.clone();
-    let trailers = remove_hop_by_hop(&mut headers);
-    if trailers {
+    let mut headers = end_to_end_fields(&parts.headers);
+    if wants_trailers(&parts.headers) {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         if protocol == Protocol::Http1 {
             headers.insert(CONNECTION, HeaderValue::from_static("te"));
         }
     }
     // If the target has no authority, `authority` was read from this field.
-    let host = headers.remove(HOST).filter(|_| parts.uri.authority().is_none());
-    let host = host.unwrap_or_else(|| {
+    let host = parts.headers.get(HOST).filter(|_| parts.uri.authority().is_none());
+    let host = host.cloned().unwrap_or_else(|| {
         HeaderValue::from_str(authority.as_str()).expect("authorities are ASCII")
     });
     if let Some(left) = max_forwards(parts) {
@@ -126,6 +133,19 @@ pub fn upstream_request(
     request
 }
 
+/// Copies the fields of a request that are neither for Baton nor `Host`, with room for those that
+/// Baton adds.
+fn end_to_end_fields(received: &HeaderMap) -> HeaderMap {
+    let named = connection_options(received);
+    let mut copied = HeaderMap::with_capacity(received.keys_len() + REQUEST_FIELDS_ADDED);
+    for (name, value) in received {
+        if name != HOST && !is_hop_by_hop(name) && !named.contains(name) {
+            copied.append(name, value.clone());
+        }
+    }
+    copied
+}
+
 /// Removes the fields for Baton from a response head, and adds those that an intermediary adds.
 pub fn downstream_response(head: &mut response::Parts, client: Version) {
     let received = head.version;
@@ -135,8 +155,16 @@ pub fn downstream_response(head: &mut response::Parts, client: Version) {
     head.version = client;
 }
 
+/// True if a field has several lines. Counting them is faster than looking for those of one field.
+fn has_repeated_field(headers: &HeaderMap) -> bool {
+    headers.len() > headers.keys_len()
+}
+
 /// Replaces a repeated length by a single one (RFC 9110, 8.6).
 fn repeat_no_length(headers: &mut HeaderMap) {
+    if !has_repeated_field(headers) {
+        return;
+    }
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     if let (Some(length), Some(_)) = (lengths.next().cloned(), lengths.next()) {
         headers.insert(CONTENT_LENGTH, length);
@@ -197,7 +225,7 @@ pub fn set_length(head: &mut response::Parts, to_head: bool, known: Option<u64>)
 /// Returns the value of Content-Length, in bytes.
 #[must_use]
 pub fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+    number(headers.get(CONTENT_LENGTH)?.as_bytes())
 }
 
 /// True if the connection closes after an HTTP/1 message with these fields (RFC 9112, 9.3).
@@ -241,18 +269,17 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
     list_members(headers, TE).any(|member| member.eq_ignore_ascii_case(b"trailers"))
 }
 
-/// Removes the fields for Baton. Returns true if the sender accepts trailers. Most heads have no
-/// such field, and comparing their few names is faster than looking up each.
-fn remove_hop_by_hop(headers: &mut HeaderMap) -> bool {
-    if !headers.keys().any(|name| HOP_BY_HOP.contains(name)) {
-        return false;
+/// Removes the fields for Baton.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let present = headers.keys().filter(|name| is_hop_by_hop(name));
+    let present: Vec<HeaderName> = present.cloned().collect();
+    if present.is_empty() {
+        return;
     }
-    let trailers = wants_trailers(headers);
     let named = connection_options(headers);
-    for name in named.iter().chain(&HOP_BY_HOP) {
+    for name in named.iter().chain(&present) {
         headers.remove(name);
     }
-    trailers
 }
 
 /// Returns the fields that `Connection` names: they are for Baton (RFC 9110, 7.6.1).
@@ -305,6 +332,9 @@ fn add_via(headers: &mut HeaderMap, received: Version) {
 
 /// RFC 9113, 8.2.3: HTTP/2 may split cookies over field lines; HTTP/1.1 needs a single one.
 fn join_cookies(headers: &mut HeaderMap) {
+    if !has_repeated_field(headers) {
+        return;
+    }
     let values: Vec<&[u8]> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
     if values.len() > 1 {
         let joined = values.join(&b"; "[..]);
