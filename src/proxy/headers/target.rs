@@ -29,13 +29,13 @@ pub fn authority(parts: &request::Parts) -> Result<Authority, (StatusCode, &'sta
     let is_due = parts.version == Version::HTTP_11 && host.is_none();
     let authority = parts.uri.authority().cloned().or(of_host).filter(|_| !is_due);
     let authority = authority.ok_or_else(|| bad("no authority: expected Host or :authority"))?;
+    if let Some(line) = refuse_target(parts, host) {
+        return Err(bad(line));
+    }
     if !is_host_and_port(&authority) {
         return Err(bad("the authority is not a host and a port"));
     }
-    match refuse_target(parts, host) {
-        None => Ok(authority),
-        Some(line) => Err(bad(line)),
-    }
+    Ok(authority)
 }
 
 /// Returns what is wrong with the target of a request, if anything. Refuses what the next recipient
@@ -87,13 +87,17 @@ fn refuse_target(parts: &request::Parts, host: Option<&HeaderValue>) -> Option<&
     None
 }
 
-/// True if an authority has a host, and its port is none or a number (RFC 9110, 4.2.1; RFC 3986,
-/// 3.2.3).
+/// True if an authority without user information has a host, and its port is none or a number (RFC
+/// 9110, 4.2.1; RFC 3986, 3.2.3).
 fn is_host_and_port(authority: &Authority) -> bool {
-    let (_, host_and_port) =
-        authority.as_str().rsplit_once('@').unwrap_or(("", authority.as_str()));
-    let host = authority.host();
-    let port = host_and_port.strip_prefix(host).unwrap_or_default();
+    let authority = authority.as_str();
+    // An IPv6 address has colons, too.
+    let host = if authority.starts_with('[') {
+        authority.find(']').map(|last| last + 1)
+    } else {
+        authority.bytes().position(|byte| byte == b':')
+    };
+    let (host, port) = authority.split_at(host.unwrap_or(authority.len()));
     let port = port.strip_prefix(':').unwrap_or(port);
     !host.is_empty() && (port.is_empty() || port.parse::<u16>().is_ok())
 }
