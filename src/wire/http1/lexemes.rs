@@ -39,9 +39,12 @@ const DIGITS_MAX: usize = 20;
 /// Parses decimal digits; `None` for anything else, for a number above [`CONTENT_BYTES_MAX`] and
 /// for more than 20 digits.
 pub(crate) fn number(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() || digits.len() > DIGITS_MAX || !digits.iter().all(u8::is_ascii_digit) {
+    if digits.is_empty() || digits.len() > DIGITS_MAX {
         return None;
     }
-    let number = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    let number = digits.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| byte - b'0')?;
+        number.checked_mul(10)?.checked_add(digit.into())
+    })?;
     (number <= CONTENT_BYTES_MAX).then_some(number)
 }

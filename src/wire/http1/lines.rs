@@ -107,13 +107,19 @@ fn version(bytes: &[u8], at: usize) -> Read<(usize, Version)> {
 
 /// Reads these bytes at a position. Returns the position behind them. `is_allowed` is false if
 /// something must come before them that is missing.
-fn literal(bytes: &[u8], at: usize, wanted: &[u8], is_allowed: bool) -> Read<usize> {
-    let found = &bytes[at..bytes.len().min(at + wanted.len())];
-    match wanted.strip_prefix(found) {
-        _ if found.is_empty() => Ok(None),
-        Some(missing) if is_allowed => Ok(missing.is_empty().then_some(at + wanted.len())),
-        Some(_) | None => Err(Malformed),
+fn literal<const LENGTH: usize>(
+    bytes: &[u8],
+    at: usize,
+    wanted: &[u8; LENGTH],
+    is_allowed: bool,
+) -> Read<usize> {
+    let rest = &bytes[at..];
+    if is_allowed && rest.starts_with(wanted) {
+        return Ok(Some(at + LENGTH));
     }
+    let found = &rest[..rest.len().min(LENGTH)];
+    let may_follow = found.is_empty() || (is_allowed && wanted.starts_with(found));
+    if may_follow { Ok(None) } else { Err(Malformed) }
 }
 
 /// Returns the number of leading bytes for which `belongs` is true.
