@@ -109,9 +109,18 @@ impl Clock {
 
     /// The present time. It is the same during one poll of a task.
     #[must_use]
+    #[inline]
     pub fn now(&self) -> Instant {
         match MOMENT.get() {
             Moment::At { epoch, since_start } if epoch == self.epoch => since_start,
+            other => self.read(other),
+        }
+    }
+
+    /// The present time, unless this clock was read before during the poll.
+    #[cold]
+    fn read(&self, moment: Moment) -> Instant {
+        match moment {
             // The time was read from another clock, which is rare: convert it.
             Moment::At { epoch, since_start } => {
                 self.since_start(epoch + Duration::from_nanos(since_start.0))
