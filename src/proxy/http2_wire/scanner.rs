@@ -85,9 +85,11 @@ impl Scanner {
         bytes = &bytes[skipped..];
         while !bytes.is_empty() {
             if self.head_length < FRAME_HEAD {
-                self.head[self.head_length] = bytes[0];
-                self.head_length += 1;
-                bytes = &bytes[1..];
+                let missing = &mut self.head[self.head_length..];
+                let length = missing.len().min(bytes.len());
+                missing[..length].copy_from_slice(&bytes[..length]);
+                self.head_length += length;
+                bytes = &bytes[length..];
                 if self.head_length == FRAME_HEAD {
                     self.begin(&mut tell);
                 }
