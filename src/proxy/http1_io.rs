@@ -34,37 +34,63 @@ pub fn poll_write(
     io.poll_flush(context)
 }
 
-/// Bytes that the next read of a connection may take: more while its peer fills the buffer.
+/// Reads a connection, and decides how many bytes a read may take: more while the peer fills the
+/// buffer, and then at once what is missing of content whose length is known.
 #[derive(Debug)]
-pub struct ReadSize(usize);
+pub struct Reader {
+    /// Bytes of the next read if no length is known.
+    size: usize,
+    /// True if the last read has filled the buffer: the peer has probably sent more.
+    is_filled: bool,
+    /// True if the buffer may be part of more memory than its capacity says.
+    has_grown: bool,
+}
 
-impl Default for ReadSize {
+impl Default for Reader {
     fn default() -> Self {
-        Self(HTTP1_READ_BYTES)
+        Self { size: HTTP1_READ_BYTES, is_filled: false, has_grown: false }
     }
 }
 
-impl ReadSize {
-    /// Reads into a buffer. Ready with the number of bytes; 0 at the end of the stream.
+impl Reader {
+    /// Reads into the buffer of a decoder. Ready with the number of bytes; 0 at the end of the
+    /// stream.
     ///
     /// # Errors
     /// If the stream cannot be read.
     pub fn poll_read(
         &mut self,
-        buffer: &mut BytesMut,
+        decoder: &mut Decoder,
         io: &mut (impl AsyncRead + Unpin),
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        if buffer.capacity() - buffer.len() < self.0 / 2 {
-            buffer.reserve(self.0);
+        // A length alone, without bytes, must not take memory. A read that leaves room needs no
+        // further one to find that there is nothing more.
+        let known = if self.is_filled { decoder.missing().saturating_add(1) } else { 0 };
+        let size = known.clamp(self.size, HTTP1_READ_BYTES_MAX);
+        let buffer = decoder.buffer();
+        if buffer.capacity() - buffer.len() < size / 2 {
+            buffer.reserve(size);
+            self.has_grown |= size > HTTP1_READ_BYTES;
         }
         let room = buffer.capacity() - buffer.len();
         let length = ready!(pin!(io.read_buf(buffer)).poll(context))?;
-        if length == room {
-            // A message that fills the buffer is large.
-            self.0 = (2 * self.0).min(HTTP1_READ_BYTES_MAX);
+        self.is_filled = length == room;
+        if self.is_filled {
+            self.size = (2 * self.size).min(HTTP1_READ_BYTES_MAX);
         }
         Poll::Ready(Ok(length))
+    }
+
+    /// A message is over: the next one is read into a small buffer again.
+    pub fn message_ends(&mut self, decoder: &mut Decoder) {
+        self.size = HTTP1_READ_BYTES;
+        self.is_filled = false;
+        let buffer = decoder.buffer();
+        if buffer.is_empty() && (self.has_grown || buffer.capacity() > HTTP1_READ_BYTES) {
+            *buffer = BytesMut::new();
+            self.has_grown = false;
+        }
     }
 }
 
@@ -86,5 +112,53 @@ pub async fn next_event(
         if read == 0 && decoder.end_of_input() != EndOfInput::EndsContent {
             return Err("the connection was closed".to_owned());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+    use crate::wire::http1::{Expected, HeadLimits, Role};
+
+    /// Reads as much as the stream has. Returns the bytes of each read.
+    fn read(reader: &mut Reader, decoder: &mut Decoder, mut stream: &[u8]) -> Vec<usize> {
+        let mut reads = Vec::new();
+        loop {
+            let context = &mut Context::from_waker(Waker::noop());
+            match reader.poll_read(decoder, &mut stream, context) {
+                Poll::Ready(Ok(0)) => return reads,
+                Poll::Ready(Ok(length)) => reads.push(length),
+                other => unreachable!("bytes in memory are always ready: {other:?}"),
+            }
+            while let Ok(Some(_)) = decoder.next_event() {}
+        }
+    }
+
+    fn response(length: usize) -> (Decoder, Vec<u8>) {
+        let mut decoder = Decoder::new(Role::Client, HeadLimits { bytes: 1000, fields: 10 });
+        decoder.expect(Expected::Other);
+        let head = format!("HTTP/1.1 200 \r\ncontent-length: {length}\r\n\r\n");
+        (decoder, head.into_bytes())
+    }
+
+    #[test]
+    fn content_of_a_known_length_is_read_at_once() {
+        let (mut decoder, mut bytes) = response(60_000);
+        bytes.resize(bytes.len() + 60_000, b'a');
+        let mut reader = Reader::default();
+        let rest = bytes.len() - HTTP1_READ_BYTES;
+        assert_eq!(read(&mut reader, &mut decoder, &bytes), [HTTP1_READ_BYTES, rest]);
+        reader.message_ends(&mut decoder);
+        assert_eq!(decoder.buffer().capacity(), 0, "an idle connection has no large buffer");
+    }
+
+    #[test]
+    fn a_length_alone_takes_no_memory() {
+        let (mut decoder, bytes) = response(1_000_000);
+        let mut reader = Reader::default();
+        assert_eq!(read(&mut reader, &mut decoder, &bytes), [bytes.len()]);
+        assert!(decoder.buffer().capacity() <= HTTP1_READ_BYTES);
     }
 }

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::incoming::{Incoming, incoming};
 use self::response::{Answered, CONTINUE, CutShort, Sending};
-use super::http1_io::{self, ReadSize};
+use super::http1_io::{self, Reader};
 use super::limits::{HTTP1_READ_BYTES, HTTP1_UNSENT_BYTES};
 use super::seams::Clock;
 use super::{headers, heads};
@@ -99,7 +99,7 @@ pub struct Server<Io, S: Service> {
     facts: Rc<Facts>,
     decoder: Decoder,
     outgoing: Outgoing,
-    read_size: ReadSize,
+    reader: Reader,
     exchange: Exchange<S>,
     /// The body of the present request, until it is whole.
     incoming: Option<Incoming>,
@@ -119,7 +119,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
             facts: Rc::default(),
             decoder: Decoder::new(Role::Server, limits),
             outgoing: Outgoing::default(),
-            read_size: ReadSize::default(),
+            reader: Reader::default(),
             exchange: Exchange::None,
             incoming: None,
             is_draining: false,
@@ -272,9 +272,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
         if self.incoming.is_some() {
             self.ends_with.get_or_insert(Ended::Closing);
         }
-        self.decoder.shrink(HTTP1_READ_BYTES);
+        self.reader.message_ends(&mut self.decoder);
         self.outgoing.shrink(HTTP1_READ_BYTES);
-        self.read_size = ReadSize::default();
     }
 
     /// Reads until there is something to do or nothing to read.
@@ -321,7 +320,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
 
     /// Reads what the client has sent.
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Ended>> {
-        match ready!(self.read_size.poll_read(self.decoder.buffer(), &mut self.io, context)) {
+        match ready!(self.reader.poll_read(&mut self.decoder, &mut self.io, context)) {
             Ok(1..) => Poll::Ready(Ok(())),
             Ok(0) | Err(_) => Poll::Ready(Err(self.client_left())),
         }

@@ -18,7 +18,7 @@ use super::BoxedIo;
 use crate::pool::StreamFailure;
 use crate::proxy::headers;
 use crate::proxy::heads;
-use crate::proxy::http1_io::{self, ReadSize};
+use crate::proxy::http1_io::{self, Reader};
 use crate::proxy::limits::{
     HTTP1_READ_BYTES, HTTP1_UNSENT_BYTES, RESPONSE_FIELDS_MAX, RESPONSE_HEAD_BYTES_MAX,
 };
@@ -54,7 +54,7 @@ pub(super) struct Link {
     io: Option<BoxedIo>,
     decoder: Decoder,
     outgoing: Outgoing,
-    read_size: ReadSize,
+    reader: Reader,
     /// The number of the last exchange that has begun, from 1; 0 before the first one.
     exchange: u64,
     phase: Phase,
@@ -79,7 +79,7 @@ impl Link {
             io: Some(io),
             decoder: Decoder::new(Role::Client, limits),
             outgoing: Outgoing::default(),
-            read_size: ReadSize::default(),
+            reader: Reader::default(),
             exchange: 0,
             phase: Phase::Free,
             keep_alive: None,
@@ -215,7 +215,7 @@ impl Link {
                 return Poll::Ready(Err(failure));
             }
             let Some(io) = &mut self.io else { return Poll::Pending };
-            match ready!(self.read_size.poll_read(self.decoder.buffer(), io, context)) {
+            match ready!(self.reader.poll_read(&mut self.decoder, io, context)) {
                 Ok(0) => {
                     // If the content ends here, its end is the next event.
                     let _ = self.decoder.end_of_input();
@@ -254,8 +254,7 @@ impl Link {
         if matches!(self.phase, Phase::Responding) {
             self.phase = Phase::Free;
         }
-        self.read_size = ReadSize::default();
-        self.decoder.shrink(HTTP1_READ_BYTES);
+        self.reader.message_ends(&mut self.decoder);
         self.outgoing.shrink(HTTP1_READ_BYTES);
         self.users = [None, None];
         self.wake_owner();

@@ -133,10 +133,14 @@ impl Decoder {
         &mut self.buffer
     }
 
-    /// Frees the buffer if it is empty and has room for more than `most` bytes.
-    pub fn shrink(&mut self, most: usize) {
-        if self.buffer.is_empty() && self.buffer.capacity() > most {
-            self.buffer = BytesMut::new();
+    /// The bytes of announced content, of the message or of the open chunk, that the buffer lacks.
+    #[must_use]
+    pub fn missing(&self) -> usize {
+        match self.state {
+            State::Content(left) | State::ChunkData(left) => {
+                usize::try_from(left).unwrap_or(usize::MAX).saturating_sub(self.buffer.len())
+            }
+            _ => 0,
         }
     }
 
