@@ -161,6 +161,7 @@ pub fn fields(map: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::http1::{Decoder, Event, Expected, HeadLimits, Role};
 
     #[test]
     fn the_size_of_a_list_counts_names_values_and_32_for_each() {
@@ -169,7 +170,6 @@ mod tests {
         let lengths = [(7, 3), (7, 5), (10, 6), (5, 2), (5, 3)];
         assert_eq!(size, lengths.iter().map(|(name, value)| name + value + 32).sum::<u64>());
     }
-    use crate::wire::http1::{Decoder, Event, Expected, HeadLimits, Role};
 
     fn read(bytes: &[u8]) -> Decoder {
         let mut decoder = Decoder::new(Role::Client, HeadLimits { bytes: 65_536, fields: 512 });
