@@ -1,6 +1,7 @@
 //! Situations in which the pool must tell who is to blame, in its own world: connections that are
-//! dead after being idle, and a failed request whose backend is gone before another one answers it.
-//! Faults that are drawn one by one hardly ever make them. Their draws are apart from all others.
+//! dead after being idle, and a failed request whose backend is gone before another one answers it,
+//! or that another one answers with an error. Faults that are drawn one by one hardly ever make
+//! them. Their draws are apart from all others.
 
 use super::{Family, Profile};
 use crate::draw::{Domain, Draws, RandomStream};
@@ -13,8 +14,12 @@ type Maker = fn(&mut Plan, &mut RandomStream);
 
 /// The share of plans in percent, and the maker. Never reorder them: their places are keys of
 /// draws.
-const SITUATIONS: [(u64, Maker); 3] =
-    [(20, idle_connections_are_dead), (10, doubted_backend_is_replaced), (15, keep_alive)];
+const SITUATIONS: [(u64, Maker); 4] = [
+    (20, idle_connections_are_dead),
+    (10, doubted_backend_is_replaced),
+    (15, keep_alive),
+    (5, doubt_meets_an_error),
+];
 
 /// Adds the situations of a plan.
 pub(super) fn add(plan: &mut Plan, profile: Profile) {
@@ -106,6 +111,38 @@ fn doubted_backend_is_replaced(plan: &mut Plan, stream: &mut RandomStream) {
             inject(Family::Reconfiguration, when, removed_after_us, Act::Remove { backend });
             let add = Act::Add { backend, weight: 1 };
             inject(Family::Reconfiguration, when, added_after_us, add);
+        }
+    }
+}
+
+/// A backend fails its first requests. The others answer theirs, and its, with an error, which says
+/// nothing about the one that failed.
+fn doubt_meets_an_error(plan: &mut Plan, stream: &mut RandomStream) {
+    let places = 0..plan.backends.len() as u16;
+    let present: Vec<u16> = places.filter(|it| !plan.backends[usize::from(*it)].spare).collect();
+    if present.len() < 2 {
+        return;
+    }
+    let failing = stream.pick(&present);
+    let status = stream.pick(&[400, 413, 414, 431, 500, 501]);
+    let at_us = stream.wide(1, plan.heal.at_us.max(1));
+    let count = stream.between(2, 6) as u32;
+    let from = next_id(plan);
+    let requests = (from..from + count).map(|id| RequestPlan { at_us, ..RequestPlan::plain(id) });
+    plan.requests.extend(requests);
+    let mut inject = |family, when, act| {
+        plan.directives.push(Directive { family, when, after_us: 0, act });
+    };
+    inject(Family::Reconfiguration, When::Start, Act::Change { change: Change::Failures(1) });
+    for backend in present {
+        for stream in 1..=3 {
+            let when = When::Stream { backend, connection: 1, stream, moment: Moment::Read };
+            let (family, act) = if backend == failing {
+                (Family::Reset, Act::Reset { code: Code::Internal })
+            } else {
+                (Family::GatewayFailures, Act::Status { status })
+            };
+            inject(family, when, act);
         }
     }
 }
