@@ -126,6 +126,7 @@ impl World {
             18 => Input::ResponseEnded { stream },
             19 => Input::StreamFailed { stream, failure: StreamFailure::Reset { code } },
             20 => Input::ResetSent { stream },
+            21 if code > 7 => Input::UploadBlocked { stream },
             21 => Input::BodyProgressed { stream, bytes: 100 * code },
             22 => self.operator_input(code),
             _ => {

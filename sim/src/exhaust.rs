@@ -315,6 +315,7 @@ impl Search<'_> {
             | Input::ConnectionClosed { .. }
             | Input::StreamFailed { .. }
             | Input::BodyProgressed { .. }
+            | Input::UploadBlocked { .. }
             | Input::BackendAdded { .. }
             | Input::BackendRemoved { .. }
             | Input::DrainRequested { .. }

@@ -176,7 +176,7 @@ impl Session {
         let number = u32::from(raw.number);
         let last = if raw.yes { u32::MAX >> 1 } else { number };
         let (backend, health_check) = self.health_checks[pick(self.health_checks.len())];
-        match raw.kind % 29 {
+        match raw.kind % 30 {
             0..=2 => {
                 Input::RequestArrived { idempotent: raw.yes, has_body: number.is_multiple_of(2) }
             }
@@ -212,6 +212,7 @@ impl Session {
             24 => Input::DrainCancelled { backend },
             25 => Input::WeightChanged { backend, weight: u16::from(raw.which) * 4 },
             26 => Input::HealthCheckFinished { backend, number: health_check, passed: raw.yes },
+            28 => Input::UploadBlocked { stream },
             27 => Input::KeepAliveAnnounced {
                 connection,
                 timeout: Duration::from_millis(u64::from(number) * 20),

@@ -12,7 +12,7 @@ use core::time::Duration;
 
 use super::backend::{Backend, Service};
 use super::health::{Circumstances, Health};
-use super::request::RequestState;
+use super::request::{RequestState, Upload};
 use super::slots::StreamEntry;
 use super::timer::Timer;
 use super::{Instant, Pool, PoolPhase};
@@ -85,7 +85,11 @@ impl Pool {
                 RequestState::Sent { upload, .. } => (2, Some(upload)),
                 RequestState::Responding { upload, .. } => (3, Some(upload)),
             };
-            (state, upload.map(|upload| upload as u8)).hash(hasher);
+            let upload = upload.map(|upload| match upload {
+                Upload::Open { blocked } => (0_u8, blocked),
+                Upload::Done => (1, false),
+            });
+            (state, upload).hash(hasher);
             (request.idempotent, request.has_body, request.replayable).hash(hasher);
             let doubted = request.doubted.filter(|doubted| self.find_backend(*doubted).is_ok());
             (doubted.map(|doubted| doubted.backend), request.needs_live).hash(hasher);

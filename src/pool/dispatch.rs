@@ -98,13 +98,13 @@ impl Pool {
         self.waiting.remove(index);
         let request = self.requests.get_mut(index);
         assert_eq!(request.state, RequestState::Waiting, "only a waiting request is bound");
-        let upload = if request.has_body { Upload::Open } else { Upload::Done };
+        let upload = if request.has_body { Upload::Open { blocked: false } } else { Upload::Done };
         request.state = RequestState::Sent { stream, upload, since: now };
         request.attempts += 1;
         request.is_too_large = false;
         let (attempt, evidence) = (request.attempts, request.evidence.take());
         match upload {
-            Upload::Open => self.arm_body_stall(now, index),
+            Upload::Open { .. } => self.arm_body_stall(now, index),
             Upload::Done => self.arm_response_deadline(now, index),
         }
         self.balancer.charge(backend, now);

@@ -223,12 +223,18 @@ pub enum Input {
         stream: StreamToken,
     },
     /// Bytes of the request or response body passed since the last such fact. Report this at least
-    /// once a second while a body passes.
+    /// once a second while a body passes, and at once after `UploadBlocked`.
     BodyProgressed {
         /// The stream concerned.
         stream: StreamToken,
         /// Number of bytes.
         bytes: u32,
+    },
+    /// The backend takes no more of the request body for now: the rest waits for its flow-control
+    /// window or its socket. The next `BodyProgressed`, also one of no bytes, says that it goes on.
+    UploadBlocked {
+        /// The stream concerned.
+        stream: StreamToken,
     },
     /// A backend was added to the configuration. The pool answers with
     /// [`Handled::Added`](super::Handled::Added), or with `Refused` if the limit of backends is

@@ -329,6 +329,7 @@ impl Pool {
             Input::StreamFailed { stream, failure } => self.on_stream_failed(now, stream, failure),
             Input::ResetSent { stream } => self.on_reset_sent(now, stream),
             Input::BodyProgressed { stream, bytes } => self.on_body_progressed(now, stream, bytes),
+            Input::UploadBlocked { stream } => self.on_upload_blocked(stream),
             Input::BackendAdded { weight, exclusive } => {
                 self.on_backend_added(now, weight, exclusive)
             }

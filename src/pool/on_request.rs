@@ -150,21 +150,17 @@ impl Pool {
                 Rejection::ResponseDeadline
             }
             RequestState::Waiting => Rejection::QueueDeadline,
-            // The pool cannot tell whether the client or the backend stalls the body.
-            RequestState::Sent { upload: Upload::Open, .. } => {
+            RequestState::Sent { upload: Upload::Open { blocked: false }, .. } => {
                 self.requests.get_mut(index).evidence = Some(Evidence::Unknown);
                 self.abandon_stream(now, index, code::CANCEL);
                 Rejection::BodyStalled
             }
+            RequestState::Sent { stream, upload: Upload::Open { blocked: true }, since } => {
+                self.give_up(now, index, stream.connection.backend, since);
+                Rejection::UploadBlocked
+            }
             RequestState::Sent { stream, upload: Upload::Done, since } => {
-                let backend = stream.connection.backend;
-                let blame = self.blame(backend, index);
-                self.requests.get_mut(index).evidence = Some(Evidence::Unknown);
-                self.abandon_stream(now, index, code::CANCEL);
-                // A backend that answers others is well: the request takes too long.
-                if blame == Blame::TrialOrDial || !self.answers_others(now, backend, since) {
-                    self.backend_failed(now, backend, blame);
-                }
+                self.give_up(now, index, stream.connection.backend, since);
                 Rejection::ResponseDeadline
             }
             RequestState::Responding { .. } => {
@@ -175,6 +171,17 @@ impl Pool {
             RequestState::Free { .. } => unreachable!("the timer of a request ends with it"),
         };
         self.end_request(index, Outcome::Rejected(rejection));
+    }
+
+    /// Abandons an attempt because the backend takes too long for it. A backend that answers others
+    /// is well: it is the request that takes long.
+    fn give_up(&mut self, now: Instant, index: u32, backend: BackendId, since: Instant) {
+        let blame = self.blame(backend, index);
+        self.requests.get_mut(index).evidence = Some(Evidence::Unknown);
+        self.abandon_stream(now, index, code::CANCEL);
+        if blame == Blame::TrialOrDial || !self.answers_others(now, backend, since) {
+            self.backend_failed(now, backend, blame);
+        }
     }
 
     pub(super) fn on_shutdown(&mut self, now: Instant, cause: ShutdownCause) -> Handled {

@@ -46,7 +46,7 @@ impl Pool {
             return Handled::Stale;
         };
         match &mut self.requests.get_mut(index).state {
-            RequestState::Sent { upload: upload @ Upload::Open, since, .. } => {
+            RequestState::Sent { upload: upload @ Upload::Open { .. }, since, .. } => {
                 *upload = Upload::Done;
                 *since = now;
                 self.arm_response_deadline(now, index);
@@ -115,10 +115,11 @@ impl Pool {
         let Ok(StreamEntry::Open { request: index, .. }) = self.slots.get(stream) else {
             return Handled::Stale;
         };
-        match self.requests.get(index).state {
+        match &mut self.requests.get_mut(index).state {
             RequestState::Responding { .. } => self.arm_response_stall(now, index),
-            RequestState::Sent { upload: Upload::Open, .. } => {
+            RequestState::Sent { upload: Upload::Open { blocked }, .. } => {
                 let timer = Timer::Request(index);
+                *blocked = false;
                 let full = now.after(self.config.timeouts.body_stall);
                 let at = match self.config.body_rate_min {
                     0 => full,
@@ -138,6 +139,24 @@ impl Pool {
         Handled::Done
     }
 
+    /// Notes that the backend takes no more of a request body.
+    pub(super) fn on_upload_blocked(&mut self, stream: StreamToken) -> Handled {
+        let Ok(StreamEntry::Open { request: index, .. }) = self.slots.get(stream) else {
+            return Handled::Stale;
+        };
+        match &mut self.requests.get_mut(index).state {
+            RequestState::Responding { .. } => Handled::Done,
+            RequestState::Sent { upload: Upload::Open { blocked }, .. } => {
+                *blocked = true;
+                Handled::Done
+            }
+            RequestState::Sent { upload: Upload::Done, .. } => Handled::Refused,
+            RequestState::Waiting | RequestState::Free { .. } => {
+                unreachable!("a stream carries a request that was sent")
+            }
+        }
+    }
+
     pub(super) fn on_response_ended(&mut self, now: Instant, stream: StreamToken) -> Handled {
         let Ok(StreamEntry::Open { request: index, .. }) = self.slots.get(stream) else {
             return Handled::Stale;
@@ -149,7 +168,7 @@ impl Pool {
             }
             // RFC 9113, 8.1: the response is complete before the request, so the rest of the
             // request is not wanted.
-            RequestState::Responding { upload: Upload::Open, .. } => {
+            RequestState::Responding { upload: Upload::Open { .. }, .. } => {
                 self.abandon_stream(now, index, code::NO_ERROR);
             }
             RequestState::Sent { .. } => return Handled::Refused,

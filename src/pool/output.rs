@@ -41,6 +41,8 @@ words! {
         AttemptFailed = "attempt_failed",
         /// The body of the request stalled, or was slower than allowed: 408.
         BodyStalled = "body_stalled",
+        /// The backend took no more of the request body: 504.
+        UploadBlocked = "upload_blocked",
         /// The head of the request is larger than the last backend that was asked accepts: 431.
         HeadTooLarge = "head_too_large",
     }
@@ -52,7 +54,7 @@ impl Rejection {
     pub fn status(self) -> u16 {
         match self {
             Self::RequestsFull | Self::QueueFull | Self::QueueDeadline | Self::ShuttingDown => 503,
-            Self::ResponseDeadline => 504,
+            Self::ResponseDeadline | Self::UploadBlocked => 504,
             Self::AttemptFailed => 502,
             Self::BodyStalled => 408,
             Self::HeadTooLarge => 431,

@@ -10,7 +10,10 @@ use super::token::{BackendId, BackendToken, RequestId, StreamToken};
 /// Upload of a request: done once the whole request was passed to the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Upload {
-    Open,
+    /// The client sends. `blocked` is true while the backend takes no more.
+    Open {
+        blocked: bool,
+    },
     Done,
 }
 

@@ -75,6 +75,11 @@ impl Coalesce {
         }
     }
 
+    /// As [`Upload::note_blocked`].
+    pub fn note_blocked(&mut self, is_blocked: bool) {
+        self.upload.note_blocked(is_blocked);
+    }
+
     /// Reports that the whole request was handed to the connection. Reports only once.
     pub fn tell_sent(&mut self) {
         self.upload.tell_sent();

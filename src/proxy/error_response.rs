@@ -25,7 +25,10 @@ fn words(rejection: Rejection, evidence: Option<Evidence>) -> (&'static str, &'s
             ("http_response_timeout", "the backend did not answer in time")
         }
         (Rejection::BodyStalled, _) => {
-            ("http_request_error", "the request body was not sent or forwarded in time")
+            ("http_request_error", "the request body was not sent in time")
+        }
+        (Rejection::UploadBlocked, _) => {
+            ("connection_write_timeout", "the backend did not take the request body in time")
         }
         (Rejection::HeadTooLarge, _) => {
             ("http_request_error", "the request head is too large for the backend")
@@ -109,6 +112,7 @@ mod tests {
             (Rejection::ResponseDeadline, 504, "http_response_timeout"),
             (Rejection::AttemptFailed, 502, "connection_terminated"),
             (Rejection::HeadTooLarge, 431, "http_request_error"),
+            (Rejection::UploadBlocked, 504, "connection_write_timeout"),
         ] {
             let response = rejected(rejection, Some(Evidence::Unknown));
             assert_eq!(response.status(), status);

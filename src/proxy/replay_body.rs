@@ -149,6 +149,8 @@ pub struct Upload {
     body: Rc<RefCell<ReplayBody>>,
     replayed: usize,
     done: bool,
+    /// True if the pool has the report that the backend takes no more for now.
+    is_blocked: bool,
     progress: Progress,
 }
 
@@ -157,7 +159,7 @@ impl Upload {
     pub fn new(driver: Rc<Driver>, stream: StreamToken, body: Rc<RefCell<ReplayBody>>) -> Self {
         body.borrow_mut().reader = Some(stream);
         let progress = Progress::start(&driver);
-        Self { driver, stream, body, replayed: 0, done: false, progress }
+        Self { driver, stream, body, replayed: 0, done: false, is_blocked: false, progress }
     }
 
     /// Polls for the next frame, kept or new. A body that breaks off cancels its request at once,
@@ -218,6 +220,18 @@ impl Upload {
         let request = self.body.borrow().request;
         if let Some(request) = request {
             let _ = self.driver.tell(Input::RequestCancelled { request });
+        }
+    }
+
+    /// Reports that the backend takes no more of the body for now, or goes on; only if that has
+    /// changed.
+    pub fn note_blocked(&mut self, is_blocked: bool) {
+        if std::mem::replace(&mut self.is_blocked, is_blocked) != is_blocked {
+            let stream = self.stream;
+            let _ = self.driver.tell(match is_blocked {
+                true => Input::UploadBlocked { stream },
+                false => Input::BodyProgressed { stream, bytes: 0 },
+            });
         }
     }
 

@@ -45,10 +45,20 @@ async fn send_http1(upload: &mut Coalesce, sender: &mut Http1Sender) -> Result<(
             }
         }
         if sender.is_full() {
-            sender.flush().await?;
+            flush(upload, sender).await?;
         }
     }
-    sender.flush().await
+    flush(upload, sender).await
+}
+
+/// Waits until the backend has taken what was appended.
+async fn flush(upload: &mut Coalesce, sender: &mut Http1Sender) -> Result<(), SendError> {
+    poll_fn(|context| {
+        let flushed = sender.poll_flush(context);
+        upload.note_blocked(flushed.is_pending());
+        flushed
+    })
+    .await
 }
 
 /// Polls for the next piece, and writes what is there until it comes.
@@ -79,7 +89,7 @@ pub async fn over_http2(upload: Upload, stream: Rc<RefCell<SendStream<Bytes>>>) 
         let sent = match frame.into_data() {
             Ok(data) => {
                 let last = upload.is_at_end();
-                send_data(&stream, data, last).await.map(|()| last)
+                send_data(&mut upload, &stream, data, last).await.map(|()| last)
             }
             Err(frame) => match frame.into_trailers() {
                 Ok(trailers) => {
@@ -99,6 +109,7 @@ pub async fn over_http2(upload: Upload, stream: Rc<RefCell<SendStream<Bytes>>>) 
 
 /// Sends one chunk, in as many parts as the flow-control window requires.
 async fn send_data(
+    upload: &mut Coalesce,
     stream: &RefCell<SendStream<Bytes>>,
     mut data: Bytes,
     last: bool,
@@ -115,7 +126,10 @@ async fn send_data(
             if stream.poll_reset(context).is_ready() {
                 return Poll::Ready(None);
             }
-            stream.poll_capacity(context)
+            let capacity = stream.poll_capacity(context);
+            drop(stream);
+            upload.note_blocked(capacity.is_pending());
+            capacity
         });
         let Some(Ok(capacity)) = capacity.await else {
             return Err(());

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, Notify};
 use crate::support::certificate::{certificate, connector};
 use crate::support::client::{connect, head};
 use crate::support::raw::RawBackend;
-use crate::support::{Backend, Baton, Http2, run_load, unique_id, within};
+use crate::support::{Backend, Baton, Behaviour, Http2, run_load, unique_id, within};
 
 /// One of two backends is killed under load: no GET fails.
 #[tokio::test(flavor = "local")]
@@ -105,4 +105,29 @@ async fn a_response_without_a_length_does_not_end_well_when_baton_is_killed() {
     };
     let (end, ()) = tokio::join!(end_of_cut(tcp, &killed), kill);
     assert_eq!(end, ErrorKind::ConnectionReset);
+}
+
+/// A backend that takes no more of a request body is to blame, not the client.
+#[tokio::test(flavor = "local")]
+async fn a_backend_that_takes_no_body_costs_the_client_a_504() {
+    let behaviour = Behaviour { cleartext: true, window: Some(1024), ..Behaviour::default() };
+    let deaf = Backend::start(behaviour, |exchange| exchange.wait_for_reset()).await;
+    let silent = RawBackend::accepting(|mut tcp, _| {
+        Box::pin(async move {
+            let _ = tcp.read(&mut [0; 10]).await;
+            std::future::pending::<()>().await;
+        })
+    })
+    .await;
+    for url in [deaf.url(), format!("http://{}", silent.address)] {
+        let flags = ["--body-stall-timeout", "1s", "--body-rate-min", "0"];
+        let baton = Baton::start(&[&url], &flags).await;
+        let client = Http2::connect(baton.address).await;
+        // More than all buffers on the way.
+        let sent = client.send(head(Method::POST, "/", "large"), "x".repeat(30 << 20));
+        let answer = within("the answer", sent).await.expect("it is answered");
+        assert_eq!(answer.status, 504, "{url}: {:?}", answer.headers);
+        let error = answer.header("proxy-status");
+        assert!(error.contains("error=connection_write_timeout"), "{error}");
+    }
 }

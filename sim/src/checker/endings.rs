@@ -108,7 +108,10 @@ impl Model {
                     head_passed && request.sent_whole
                 }
                 (RequestPhase::Sent(_), Outcome::Rejected(Rejection::BodyStalled)) => {
-                    stalled && !request.sent_whole
+                    stalled && !request.sent_whole && !request.is_blocked
+                }
+                (RequestPhase::Sent(_), Outcome::Rejected(Rejection::UploadBlocked)) => {
+                    stalled && !request.sent_whole && request.is_blocked
                 }
                 _ => false,
             };
@@ -129,11 +132,12 @@ impl Model {
         match phase {
             RequestPhase::Sent(stream) => {
                 self.request_mut(index).evidence = Some(Evidence::Unknown);
-                // A stalled body has no known cause, and a shutdown says nothing of the backend.
+                // A client that stalls its body, or a shutdown, says nothing of the backend.
+                let of_client = stalled && !self.requests[index as usize].is_blocked;
                 let sent_at = self.requests[index as usize].sent_at;
                 let backend = stream.connection.backend;
                 let alive = !of_trial_request && self.answers_others(now, backend, sent_at);
-                if !stalled && !over && !alive {
+                if !of_client && !over && !alive {
                     self.backend_failed(now, stream.connection.backend, of_trial_request);
                 }
             }

@@ -51,6 +51,11 @@ impl Model {
                 let answer = self.expect_stream(stream, StreamFact::BodyProgressed, coverage);
                 if answer == Answer::Done && sent { Answer::Refused } else { answer }
             }
+            Input::UploadBlocked { stream } => {
+                let sent = self.is_sent_without_answer(stream);
+                let answer = self.expect_stream(stream, StreamFact::UploadBlocked, coverage);
+                if answer == Answer::Done && sent { Answer::Refused } else { answer }
+            }
             Input::ReplayBufferExceeded { request, .. } => {
                 self.expect_request(request, RequestFact::ReplayBufferExceeded, coverage)
             }

@@ -35,8 +35,7 @@ impl Model {
                 self.max_streams_changed(connection, max_streams);
             }
             Input::KeepAliveAnnounced { connection, timeout } => {
-                let slot = self.known(connection);
-                self.connections[slot].keep_alive = Some(timeout);
+                self.keep_alive_announced(connection, timeout);
             }
             Input::GoAwayReceived { connection, last_stream_id, code } => {
                 self.go_away(now, connection, last_stream_id, code);
@@ -58,6 +57,7 @@ impl Model {
                 self.response_started(now, index, stream, status);
             }
             Input::BodyProgressed { stream, bytes } => self.progressed(now, stream, bytes),
+            Input::UploadBlocked { stream } => self.upload_blocked(stream),
             Input::BackendAdded { .. } => unreachable!("answered Added or Refused"),
             Input::BackendRemoved { backend }
             | Input::DrainRequested { backend, .. }
@@ -84,6 +84,16 @@ impl Model {
             Input::Timeout => self.timer_fired(now)?,
         }
         Ok(())
+    }
+
+    fn keep_alive_announced(&mut self, connection: ConnectionToken, timeout: Duration) {
+        let slot = self.known(connection);
+        self.connections[slot].keep_alive = Some(timeout);
+    }
+
+    fn upload_blocked(&mut self, stream: StreamToken) {
+        let index = self.carried(stream);
+        self.request_mut(index).is_blocked = true;
     }
 
     fn shut_down(&mut self, now: Instant, cause: ShutdownCause) {
@@ -171,6 +181,7 @@ impl Model {
         let timeouts = self.config.timeouts;
         let rate = u64::from(self.config.body_rate_min);
         let request = self.request_mut(index);
+        request.is_blocked = false;
         let stalls_at = match request.phase {
             RequestPhase::Responding(_) => now.after(timeouts.response_stall),
             _ if rate == 0 => now.after(timeouts.body_stall),

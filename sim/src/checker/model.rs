@@ -89,6 +89,8 @@ pub(super) struct ModelRequest {
     /// The head was too large for the backend of its last attempt.
     pub(super) is_too_large: bool,
     pub(super) sent_whole: bool,
+    /// The backend takes no more of its body.
+    pub(super) is_blocked: bool,
     pub(super) attempts: u8,
     pub(super) arrival: u64,
     pub(super) evidence: Option<Evidence>,

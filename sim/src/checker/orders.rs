@@ -133,6 +133,7 @@ impl Model {
         request.attempts = attempt;
         request.evidence = None;
         request.is_too_large = false;
+        request.is_blocked = false;
         request.sent_whole = !request.has_body;
         request.stalls_at = request.has_body.then_some(stalls_at);
         if request.sent_whole {

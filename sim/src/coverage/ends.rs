@@ -82,7 +82,7 @@ const OBEDIENT: Expected = Expected::Never("the clients of plans keep to the pro
 const LATE_STREAM: Expected = ByFault("stream-behind-a-goaway");
 
 /// The reasons of answers that the proxy makes itself, and of client connections that it closes.
-pub(super) const REASONS: [Reason; 36] = [
+pub(super) const REASONS: [Reason; 37] = [
     ("requests_full", Always),
     ("queue_full", Always),
     ("queue_deadline", Always),
@@ -90,6 +90,7 @@ pub(super) const REASONS: [Reason; 36] = [
     ("response_deadline", Always),
     ("attempt_failed", Always),
     ("body_stalled", Always),
+    ("upload_blocked", Always),
     ("head_too_large", Expected::Never("no backend of the models announces a limit of heads")),
     ("refused", OBEDIENT),
     ("no_route", Expected::Never("there is one route, and it is for everything")),

@@ -67,6 +67,8 @@ baton::words! {
         PlaceReused = "a backend slot was used again",
         /// A request body made no progress until its deadline.
         BodyStalled = "a request body stalled until its deadline",
+        /// A backend took no more of a request body until the deadline.
+        UploadBlocked = "a backend took no more of a request body until the deadline",
         /// A response made no progress until its deadline.
         ResponseStalled = "a response stalled until its deadline",
         /// A backend in slow start got a stream.

@@ -69,6 +69,8 @@ baton::words! {
         ResetSent = "ResetSent",
         /// `BodyProgressed`
         BodyProgressed = "BodyProgressed",
+        /// `UploadBlocked`
+        UploadBlocked = "UploadBlocked",
     }
 
     /// The state of a backend that a fact meets.
@@ -182,7 +184,10 @@ pub(crate) fn stream_answer(state: StreamAs, fact: StreamFact) -> Answer {
         (_, Fact::ResetSent) => Answer::Refused,
         (As::Ordered, Fact::StreamOpened) => Answer::Done,
         (As::Opened | As::Responding, Fact::StreamOpened) => Answer::Refused,
-        (_, Fact::RequestSent | Fact::StreamFailed | Fact::BodyProgressed) => Answer::Done,
+        (
+            _,
+            Fact::RequestSent | Fact::StreamFailed | Fact::BodyProgressed | Fact::UploadBlocked,
+        ) => Answer::Done,
         (As::Ordered | As::Opened, Fact::ResponseStarted) => Answer::Done,
         (As::Responding, Fact::ResponseStarted) => Answer::Refused,
         (As::Ordered | As::Opened, Fact::ResponseEnded) => Answer::Refused,

@@ -17,7 +17,7 @@ const CODES: [Code; 7] = [
     Code::Http11Required,
 ];
 
-const STALE_INPUTS: [StaleInput; 15] = [
+const STALE_INPUTS: [StaleInput; 16] = [
     StaleInput::Connected,
     StaleInput::ConnectFailed,
     StaleInput::ConnectionClosed,
@@ -31,6 +31,7 @@ const STALE_INPUTS: [StaleInput; 15] = [
     StaleInput::ResponseStarted,
     StaleInput::ResponseEnded,
     StaleInput::BodyProgressed,
+    StaleInput::UploadBlocked,
     StaleInput::NotSent,
     StaleInput::ResetSent,
 ];

@@ -175,6 +175,8 @@ pub enum StaleInput {
     ResponseEnded,
     /// `BodyProgressed`, possibly before the stream is open.
     BodyProgressed,
+    /// `UploadBlocked`, possibly before the stream is open.
+    UploadBlocked,
     /// `StreamFailed` for a stream that was ordered and is not open.
     NotSent,
     /// `ResetSent` for a stream without a reset.

@@ -216,6 +216,7 @@ impl<'a> Names<'a> {
             | Input::ResponseEnded { stream }
             | Input::StreamFailed { stream, .. }
             | Input::BodyProgressed { stream, .. }
+            | Input::UploadBlocked { stream }
             | Input::ResetSent { stream } => {
                 let mut about = connection(stream.connection);
                 let own = self.trace.exchanges.iter().find(|exchange| exchange.token == stream);
@@ -313,6 +314,9 @@ impl<'a> Names<'a> {
                 format!("{} failed: {}", self.stream(stream), how(failure))
             }
             Input::ResetSent { stream } => format!("{} reset is sent", self.stream(stream)),
+            Input::UploadBlocked { stream } => {
+                format!("{} takes no more of the body", self.stream(stream))
+            }
             Input::BodyProgressed { stream, bytes } => {
                 format!("{} body progress: {bytes} bytes", self.stream(stream))
             }

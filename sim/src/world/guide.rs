@@ -85,7 +85,8 @@ impl Key {
             | Input::ResponseEnded { stream }
             | Input::StreamFailed { stream, .. }
             | Input::ResetSent { stream }
-            | Input::BodyProgressed { stream, .. } => Subject::Stream(stream),
+            | Input::BodyProgressed { stream, .. }
+            | Input::UploadBlocked { stream } => Subject::Stream(stream),
             Input::BackendRemoved { backend }
             | Input::DrainRequested { backend, .. }
             | Input::DrainCancelled { backend }
@@ -210,7 +211,12 @@ impl World<'_> {
     /// Schedules a fact when the guide has it, if there is a guide. Returns the time.
     pub(super) fn tell_guided(&mut self, lane: Lane, input: Input) -> Option<u64> {
         // The models merge frames and parts of bodies.
-        let is_alike = !matches!(input, Input::FrameReceived { .. } | Input::BodyProgressed { .. });
+        let is_alike = !matches!(
+            input,
+            Input::FrameReceived { .. }
+                | Input::BodyProgressed { .. }
+                | Input::UploadBlocked { .. }
+        );
         self.schedule_guided(lane, Some(input).filter(|_| is_alike), Event::Tell(input))
     }
 

@@ -119,8 +119,12 @@ impl World<'_> {
             }
             Act::StarveUpload { for_us } if scope.exchange != NONE => {
                 let until = until(for_us);
-                let from = &mut self.exchanges[scope.exchange as usize].upload_from;
-                *from = until.max(*from);
+                let state = &mut self.exchanges[scope.exchange as usize];
+                state.upload_from = until.max(state.upload_from);
+                let (stream, over) = (state.token, state.reported || state.sent);
+                if !over {
+                    self.tell_stream(scope.exchange, Input::UploadBlocked { stream });
+                }
             }
             Act::NeverFinish if scope.exchange != NONE => {
                 self.exchanges[scope.exchange as usize].never_finishes = true;

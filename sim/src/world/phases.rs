@@ -390,6 +390,8 @@ impl World<'_> {
         sometimes!(coverage, NoneInService, queue && none);
         let stalled = outcome == Outcome::Rejected(Rejection::BodyStalled);
         sometimes!(coverage, BodyStalled, stalled);
+        let blocked = outcome == Outcome::Rejected(Rejection::UploadBlocked);
+        sometimes!(coverage, UploadBlocked, blocked);
         let cut_by_time = outcome == Outcome::CutShort && input == Input::Timeout;
         sometimes!(coverage, ResponseStalled, cut_by_time && self.shutdown.is_none());
         sometimes!(

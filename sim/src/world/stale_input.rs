@@ -75,6 +75,7 @@ impl World<'_> {
             }
             StaleInput::RequestSent => Some(Input::RequestSent { stream }),
             StaleInput::BodyProgressed => Some(Input::BodyProgressed { stream, bytes: 1 }),
+            StaleInput::UploadBlocked => Some(Input::UploadBlocked { stream }),
             // Repeated, or too early; the true fact still follows.
             StaleInput::ResponseStarted => {
                 state.response_start_reported = true;

@@ -5,7 +5,6 @@
 //! otherwise waits for orders and for the end of the exchange.
 
 use std::cell::{RefCell, RefMut};
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -392,14 +391,6 @@ impl Http1Sender {
     /// If the exchange is over, or nothing can be written any more.
     pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         usable(&self.link, self.number)?.poll_flush(context).map_err(|_| SendError)
-    }
-
-    /// Waits until nothing waits to be written.
-    ///
-    /// # Errors
-    /// As [`Http1Sender::poll_flush`].
-    pub async fn flush(&mut self) -> Result<(), SendError> {
-        poll_fn(|context| self.poll_flush(context)).await
     }
 
     /// The backend takes no more of the body: ends the connection, unless it has responded.

@@ -270,7 +270,7 @@ fn since_long_enough(case: &Case<'_>, line: &AccessLine, reason: &Reason) -> Opt
     let timeout = match reason.name {
         "queue_deadline" => timeouts.queue,
         "response_deadline" => timeouts.response_head,
-        "body_stalled" => timeouts.body_stall,
+        "body_stalled" | "upload_blocked" => timeouts.body_stall,
         _ => return None,
     };
     Some(u128::from(nanoseconds(line.total_ms) + ROUNDING) >= timeout.as_nanos())

@@ -17,7 +17,7 @@ pub(super) struct Reason {
 }
 
 /// The reasons (`docs/metrics-and-log.md`) that there can be without a fault of the client.
-pub(super) const REASONS: [Reason; 8] = [
+pub(super) const REASONS: [Reason; 9] = [
     Reason { name: "requests_full", status: 503, errors: &["proxy_internal_error"] },
     Reason { name: "queue_full", status: 503, errors: &["connection_limit_reached"] },
     Reason { name: "queue_deadline", status: 503, errors: &["destination_unavailable"] },
@@ -29,6 +29,7 @@ pub(super) const REASONS: [Reason; 8] = [
         errors: &["connection_terminated", "destination_unavailable"],
     },
     Reason { name: "body_stalled", status: 408, errors: &["http_request_error"] },
+    Reason { name: "upload_blocked", status: 504, errors: &["connection_write_timeout"] },
     Reason { name: "head_too_large", status: 431, errors: &["http_request_error"] },
 ];
 
@@ -92,6 +93,11 @@ fn is_likely(
                 && case.may_send_slowly(request, at);
             // A head that takes too long gets the same status.
             stalled || since >= ClientLimits::DEFAULT.head_timeout
+        }
+        "upload_blocked" => {
+            request.sent.body.is_some()
+                && since >= timeouts.body_stall
+                && case.may_be_late(request, at)
         }
         // No backend of the models announces a limit.
         "head_too_large" => false,
