@@ -15,9 +15,10 @@
 //! | it is not tried again, and the backend has answered nothing | the backend |
 //!
 //! A failed trial request of a half-open backend counts at once, unless another backend has failed
-//! it, too. So do failed dials, silence, and
-//! connections that are lost before anything was sent on them: no request can have caused these. A
-//! connection that is dead when it is used after being idle says nothing about the backend.
+//! it, too. So do failed dials, silence, and connections that are lost before anything was sent on
+//! them: no request can have caused these. A connection that is dead when it is used after being
+//! idle says nothing about the backend. A backend that takes too long, for its response or for the
+//! request body, is to blame unless it has answered other requests meanwhile.
 
 use super::health::Blame;
 use super::input::{StreamFailure, code};

@@ -42,7 +42,8 @@ impl Pool {
     }
 
     /// Picks a backend with capacity for a request that was lost on a stale connection. The long
-    /// idle connections of a backend may be dead, too: they are closed.
+    /// idle connections of each backend that is considered may be dead, too: they are closed. If
+    /// there are no other connections, the request waits for a dial.
     fn choose_live(&mut self, now: Instant, avoid: Option<BackendId>) -> Option<BackendId> {
         loop {
             let backend = self.balancer.pick(Set::WithCapacity, avoid, now, &mut self.random)?;
@@ -53,8 +54,8 @@ impl Pool {
         }
     }
 
-    /// Picks a backend with capacity. If the backend that is next in turn has no
-    /// capacity, orders a dial to it, so that its next request finds a stream.
+    /// Picks a backend with capacity. If the backend that is next in turn has no capacity, orders a
+    /// dial to it, so that its next request finds a stream.
     fn choose_in_turn(&mut self, now: Instant, avoid: Option<BackendId>) -> Option<BackendId> {
         let turn = self.balancer.pick(Set::Usable, avoid, now, &mut self.random)?;
         if self.balancer.is_member(Set::WithCapacity, turn) {

@@ -136,12 +136,15 @@ pub fn upstream_request(
 /// Copies the fields of a request that are neither for Baton nor `Host`, with room for those that
 /// Baton adds.
 fn end_to_end_fields(received: &HeaderMap) -> HeaderMap {
-    let named = connection_options(received);
     let mut copied = HeaderMap::with_capacity(received.keys_len() + REQUEST_FIELDS_ADDED);
     for (name, value) in received {
-        if name != HOST && !is_hop_by_hop(name) && !named.contains(name) {
+        if name != HOST && !is_hop_by_hop(name) {
             copied.append(name, value.clone());
         }
+    }
+    // A client may name as many as fit its head.
+    for name in connection_options(received) {
+        copied.remove(name);
     }
     copied
 }

@@ -30,10 +30,15 @@ impl Progress {
         if now.since(self.reported) < self.interval {
             return false;
         }
-        self.reported = now;
+        self.report(driver, stream);
+        true
+    }
+
+    /// Reports the bytes that passed since the last report.
+    pub fn report(&mut self, driver: &Rc<Driver>, stream: StreamToken) {
+        self.reported = driver.now();
         let bytes = u32::try_from(std::mem::take(&mut self.bytes)).unwrap_or(u32::MAX);
         // The pool decides if the report still matters.
         let _ = driver.tell(Input::BodyProgressed { stream, bytes });
-        true
     }
 }

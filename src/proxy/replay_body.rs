@@ -226,12 +226,14 @@ impl Upload {
     /// Reports that the backend takes no more of the body for now, or goes on; only if that has
     /// changed.
     pub fn note_blocked(&mut self, is_blocked: bool) {
-        if std::mem::replace(&mut self.is_blocked, is_blocked) != is_blocked {
-            let stream = self.stream;
-            let _ = self.driver.tell(match is_blocked {
-                true => Input::UploadBlocked { stream },
-                false => Input::BodyProgressed { stream, bytes: 0 },
-            });
+        if std::mem::replace(&mut self.is_blocked, is_blocked) == is_blocked {
+            return;
+        }
+        // What the client has sent counts for it before the backend is waited for.
+        let stream = self.stream;
+        self.progress.report(&self.driver, stream);
+        if is_blocked {
+            let _ = self.driver.tell(Input::UploadBlocked { stream });
         }
     }
 

@@ -80,6 +80,19 @@ async fn a_cut_response_without_a_length_ends_in_an_error_for_an_http10_client()
     let tcp = connect(baton.address).await;
     assert_eq!(end_of_cut(tcp, &dies).await, ErrorKind::ConnectionReset);
 
+    // A client that closes its sending side may still read.
+    let mut tcp = connect(baton.address).await;
+    let request = b"GET / HTTP/1.0\r\nhost: front.test\r\n\r\n";
+    within("sending", tcp.write_all(request)).await.expect("Baton reads");
+    let mut received = Vec::new();
+    while !received.ends_with(b"begun") {
+        within("reading", tcp.read_buf(&mut received)).await.expect("no reset");
+    }
+    tcp.shutdown().await.expect("it is connected");
+    dies.notify_one();
+    let end = within("the end", tcp.read_to_end(&mut received)).await;
+    assert_eq!(end.expect_err("it is cut short").kind(), ErrorKind::ConnectionReset);
+
     let certificate = certificate();
     let file = certificate.certificate_file.to_str().expect("UTF-8");
     let key = certificate.key_file.to_str().expect("UTF-8");

@@ -98,8 +98,11 @@ fn is_host_and_port(authority: &Authority) -> bool {
         authority.bytes().position(|byte| byte == b':')
     };
     let (host, port) = authority.split_at(host.unwrap_or(authority.len()));
-    let port = port.strip_prefix(':').unwrap_or(port);
-    !host.is_empty() && (port.is_empty() || port.parse::<u16>().is_ok())
+    let is_port = |port: &str| {
+        let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+        is_number && (port.is_empty() || port.parse::<u16>().is_ok())
+    };
+    !host.is_empty() && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }
 
 /// Returns the target of a request without its authority. The path of a target in absolute form may

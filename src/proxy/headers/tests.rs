@@ -187,6 +187,8 @@ fn an_ambiguous_target_or_authority_is_refused() {
         (http2("http://user@a.test/"), "user information in the authority"),
         (get("/").header("x", "y").uri("http://user:word@a.test/"), "user information"),
         (Request::get("/").header("host", "user@a.test"), "user information in the authority"),
+        (Request::get("/").header("host", "a.test:+80"), "the authority is not"),
+        (Request::get("/").header("host", "[::1]80"), "the authority is not"),
         (Request::get("a.test:80").header("host", "a.test"), "the target is an authority"),
         (Request::get("*").header("host", "a.test"), "the target is not a path"),
     ] {
