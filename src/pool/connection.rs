@@ -125,11 +125,14 @@ impl Connection {
         self.limit = allowed.min(cap);
     }
 
-    /// Returns how long the connection has been ready without a request; `None` if it carries one
-    /// or is not ready.
+    /// True if the connection is ready and carries nothing.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.lifecycle == Lifecycle::Ready && self.load == 0
+    }
+
+    /// Returns how long the connection has been idle; `None` if it is not.
     pub(crate) fn idle_for(&self, now: Instant) -> Option<Duration> {
-        let is_idle = self.lifecycle == Lifecycle::Ready && self.load == 0;
-        is_idle.then(|| now.since(self.quiet_since))
+        self.is_idle().then(|| now.since(self.quiet_since))
     }
 
     /// Returns how long the connection had been idle before the request that it was lost under;

@@ -236,9 +236,8 @@ impl Pool {
             return Handled::Refused;
         }
         connection.keep_alive = timeout.saturating_sub(limits::KEEP_ALIVE_MARGIN).max(timeout / 2);
-        let is_idle = connection.lifecycle() == Lifecycle::Ready && connection.load() == 0;
         let since = connection.quiet_since;
-        if is_idle {
+        if connection.is_idle() {
             self.timers.arm(Timer::Quiet(slot as u32), since.after(self.idle_timeout(slot)));
         }
         Handled::Done

@@ -3,8 +3,8 @@
 //! or that another one answers with an error. Faults that are drawn one by one hardly ever make
 //! them. Their draws are apart from all others.
 
-use super::{Family, Profile};
-use crate::draw::{Domain, Draws, RandomStream};
+use super::{Family, Profile, situations};
+use crate::draw::{Domain, RandomStream};
 use crate::plan::{
     Act, Change, Code, Directive, LastId, Moment, Plan, RequestPlan, StaleInput, When,
 };
@@ -23,21 +23,23 @@ const SITUATIONS: [(u64, Maker); 4] = [
 
 /// Adds the situations of a plan.
 pub(super) fn add(plan: &mut Plan, profile: Profile) {
-    let draws = Draws::new(plan.seed);
-    if !matches!(profile, Profile::Swarm | Profile::Storm | Profile::Dark | Profile::Operate) {
-        return;
-    }
-    for (place, (share, make)) in SITUATIONS.into_iter().enumerate() {
-        let mut stream = draws.stream(Domain::Doubts, place as u64);
-        if stream.chance(share) {
-            plan.origin.push_str(&format!(" doubts {place}"));
-            make(plan, &mut stream);
-        }
+    for (place, make, mut stream) in situations::drawn(plan, profile, Domain::Doubts, &SITUATIONS) {
+        plan.origin.push_str(&format!(" doubts {place}"));
+        make(plan, &mut stream);
     }
 }
 
 fn next_id(plan: &Plan) -> u32 {
     plan.requests.last().map_or(0, |request| request.id + 1)
+}
+
+/// Adds a few requests that arrive at the same time.
+fn add_requests_at_once(plan: &mut Plan, stream: &mut RandomStream) {
+    let at_us = stream.wide(1, plan.heal.at_us.max(1));
+    let count = stream.between(2, 6) as u32;
+    let from = next_id(plan);
+    let requests = (from..from + count).map(|id| RequestPlan { at_us, ..RequestPlan::plain(id) });
+    plan.requests.extend(requests);
 }
 
 /// Requests make connections, which are idle for a while. Some of those that are used next die
@@ -87,19 +89,14 @@ fn idle_connections_are_dead(plan: &mut Plan, stream: &mut RandomStream) {
 /// A backend fails its first requests and is removed. Another one gets its place in the table
 /// before a third one answers them.
 fn doubted_backend_is_replaced(plan: &mut Plan, stream: &mut RandomStream) {
-    let places = 0..plan.backends.len() as u16;
-    let present: Vec<u16> = places.filter(|it| !plan.backends[usize::from(*it)].spare).collect();
-    if present.len() < 2 {
+    let present = plan.backends_at_start() as u16;
+    if present < 2 {
         return;
     }
-    let backend = stream.pick(&present);
-    let at_us = stream.wide(1, plan.heal.at_us.max(1));
-    let count = stream.between(2, 6) as u32;
+    let backend = stream.below(present.into()) as u16;
+    add_requests_at_once(plan, stream);
     let (number, removed_after_us) = (stream.between(1, 2) as u32, stream.wide(1, 5_000));
     let added_after_us = removed_after_us + stream.wide(1, 5_000);
-    let from = next_id(plan);
-    let requests = (from..from + count).map(|id| RequestPlan { at_us, ..RequestPlan::plain(id) });
-    plan.requests.extend(requests);
     let mut inject = |family, when, after_us, act| {
         plan.directives.push(Directive { family, when, after_us, act });
     };
@@ -118,23 +115,18 @@ fn doubted_backend_is_replaced(plan: &mut Plan, stream: &mut RandomStream) {
 /// A backend fails its first requests. The others answer theirs, and its, with an error, which says
 /// nothing about the one that failed.
 fn doubt_meets_an_error(plan: &mut Plan, stream: &mut RandomStream) {
-    let places = 0..plan.backends.len() as u16;
-    let present: Vec<u16> = places.filter(|it| !plan.backends[usize::from(*it)].spare).collect();
-    if present.len() < 2 {
+    let present = plan.backends_at_start() as u16;
+    if present < 2 {
         return;
     }
-    let failing = stream.pick(&present);
+    let failing = stream.below(present.into()) as u16;
     let status = stream.pick(&[400, 413, 414, 431, 500, 501]);
-    let at_us = stream.wide(1, plan.heal.at_us.max(1));
-    let count = stream.between(2, 6) as u32;
-    let from = next_id(plan);
-    let requests = (from..from + count).map(|id| RequestPlan { at_us, ..RequestPlan::plain(id) });
-    plan.requests.extend(requests);
+    add_requests_at_once(plan, stream);
     let mut inject = |family, when, act| {
         plan.directives.push(Directive { family, when, after_us: 0, act });
     };
     inject(Family::Reconfiguration, When::Start, Act::Change { change: Change::Failures(1) });
-    for backend in present {
+    for backend in 0..present {
         for stream in 1..=3 {
             let when = When::Stream { backend, connection: 1, stream, moment: Moment::Read };
             let (family, act) = if backend == failing {

@@ -51,15 +51,7 @@ const UNREACHABLE_US: u64 = 20_000_000;
 
 /// Adds the situations of a plan.
 pub(super) fn add(plan: &mut Plan, profile: Profile) {
-    let draws = Draws::new(plan.seed);
-    if !matches!(profile, Profile::Swarm | Profile::Storm | Profile::Dark | Profile::Operate) {
-        return;
-    }
-    for (place, (share, make)) in SITUATIONS.into_iter().enumerate() {
-        let mut stream = draws.stream(Domain::Situations, place as u64);
-        if !stream.chance(share) {
-            continue;
-        }
+    for (place, make, mut stream) in drawn(plan, profile, Domain::Situations, &SITUATIONS) {
         if let Some(situation) = make(plan, &mut stream) {
             plan.origin.push_str(&format!(" situation {place}"));
             plan.requests.extend(situation.request);
@@ -67,6 +59,25 @@ pub(super) fn add(plan: &mut Plan, profile: Profile) {
             plan.heal.at_us = plan.heal.at_us.max(situation.lasts_until_us);
         }
     }
+}
+
+/// Draws which of these situations, each with its share of plans in percent, a plan has. Returns
+/// each one's place, its maker, and the draws for it.
+pub(super) fn drawn<T: Copy>(
+    plan: &Plan,
+    profile: Profile,
+    domain: Domain,
+    situations: &[(u64, T)],
+) -> Vec<(usize, T, RandomStream)> {
+    let draws = Draws::new(plan.seed);
+    if !matches!(profile, Profile::Swarm | Profile::Storm | Profile::Dark | Profile::Operate) {
+        return Vec::new();
+    }
+    let drawn = situations.iter().enumerate().filter_map(|(place, (share, make))| {
+        let mut stream = draws.stream(domain, place as u64);
+        stream.chance(*share).then_some((place, *make, stream))
+    });
+    drawn.collect()
 }
 
 /// One of the requests of which something holds.

@@ -1,13 +1,15 @@
 //! Tests truncated responses, early responses, and uploads.
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use h2::Reason;
 use http::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
-use crate::support::client::{head, read_chunk, send_all};
+use crate::support::client::{connect, head, read_chunk, send_all};
 use crate::support::{Backend, Baton, Behaviour, Exchange, Http1, Http2, unique_id, within};
 use crate::system::run;
 
@@ -58,31 +60,37 @@ async fn expect_cut_short(baton: &Baton, backend: &Backend) {
     assert_eq!(backend.seen(|seen| seen.executed["cut"]), 1, "never repeated");
 }
 
+/// Has a response cut short that a client reads over HTTP/1.1 or 1.0. Returns what the client has
+/// received, and how its connection ended.
+async fn cut_over_http1(version: &str) -> (Vec<u8>, io::Result<usize>) {
+    let reached = Arc::new(Notify::new());
+    let reaching = Arc::clone(&reached);
+    let handler = move |exchange| break_off(exchange, Arc::clone(&reached));
+    let backend = Backend::start(Behaviour::default(), handler).await;
+    let baton = Baton::start(&[backend.url()], &[]).await;
+    let mut tcp = connect(baton.address).await;
+    let request = format!("GET /cut {version}\r\nhost: front.test\r\nx-request-id: cut\r\n\r\n");
+    within("sending", tcp.write_all(request.as_bytes())).await.expect("Baton reads");
+    let mut received = Vec::new();
+    while received.iter().filter(|byte| **byte == b'x').count() < 10_000 {
+        let read = within("reading", tcp.read_buf(&mut received)).await.expect("no reset");
+        assert_ne!(read, 0, "not ended yet");
+    }
+    reaching.notify_one();
+    let end = within("the end", tcp.read_to_end(&mut received)).await;
+    expect_cut_short(&baton, &backend).await;
+    (received, end)
+}
+
 #[test]
 fn a_reset_in_the_body_is_an_unfinished_body_to_an_http1_client() {
     run(async {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let reached = Arc::new(Notify::new());
-        let reaching = Arc::clone(&reached);
-        let handler = move |exchange| break_off(exchange, Arc::clone(&reached));
-        let backend = Backend::start(Behaviour::default(), handler).await;
-        let baton = Baton::start(&[backend.url()], &[]).await;
-        let mut tcp = crate::support::client::connect(baton.address).await;
-        let request = b"GET /cut HTTP/1.1\r\nhost: front.test\r\nx-request-id: cut\r\n\r\n";
-        within("sending", tcp.write_all(request)).await.expect("Baton reads");
-        let mut received = Vec::new();
-        while received.iter().filter(|byte| **byte == b'x').count() < 10_000 {
-            let read = within("reading", tcp.read_buf(&mut received)).await.expect("no reset");
-            assert_ne!(read, 0, "not ended yet");
-        }
-        reaching.notify_one();
         // The last chunk, which would complete the body, must never arrive.
-        let _ = within("the end", tcp.read_to_end(&mut received)).await;
+        let (received, _) = cut_over_http1("HTTP/1.1").await;
         let text = String::from_utf8_lossy(&received);
         assert!(text.starts_with("HTTP/1.1 200"), "{text}");
         assert!(text.to_ascii_lowercase().contains("transfer-encoding: chunked"), "{text}");
         assert!(!text.ends_with("0\r\n\r\n"), "a response cut short must not look complete");
-        expect_cut_short(&baton, &backend).await;
     });
 }
 
@@ -91,25 +99,9 @@ fn a_reset_in_the_body_is_an_unfinished_body_to_an_http1_client() {
 #[test]
 fn a_reset_in_the_body_resets_the_connection_of_an_http10_client() {
     run(async {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let reached = Arc::new(Notify::new());
-        let reaching = Arc::clone(&reached);
-        let handler = move |exchange| break_off(exchange, Arc::clone(&reached));
-        let backend = Backend::start(Behaviour::default(), handler).await;
-        let baton = Baton::start(&[backend.url()], &[]).await;
-        let mut tcp = crate::support::client::connect(baton.address).await;
-        let request = b"GET /cut HTTP/1.0\r\nhost: front.test\r\nx-request-id: cut\r\n\r\n";
-        within("sending", tcp.write_all(request)).await.expect("Baton reads");
-        let mut received = Vec::new();
-        while received.iter().filter(|byte| **byte == b'x').count() < 10_000 {
-            let read = within("reading", tcp.read_buf(&mut received)).await.expect("no reset");
-            assert_ne!(read, 0, "not ended yet");
-        }
-        reaching.notify_one();
-        let end = within("the end", tcp.read_to_end(&mut received)).await;
+        let (_, end) = cut_over_http1("HTTP/1.0").await;
         let error = end.expect_err("a response cut short must not look complete");
-        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
-        expect_cut_short(&baton, &backend).await;
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     });
 }
 

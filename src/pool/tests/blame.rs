@@ -74,23 +74,29 @@ fn a_request_that_costs_every_connection_ejects_no_backend() {
     assert_eq!(ejections(&world), 0);
 }
 
+/// Serves requests that the first backend fails and the others answer with this status.
+fn failed_by_the_first(world: &mut World, failure: StreamFailure, status: u16) {
+    for _ in 0..20 {
+        world.get();
+        world.connect_all();
+        while let Some((stream, _)) = world.opens().first().copied() {
+            world.opened(stream);
+            if stream.connection.backend.0 == 0 {
+                world.fail(stream, failure);
+                world.connect_all();
+            } else {
+                world.done(Input::ResponseStarted { stream, status });
+                world.done(Input::ResponseEnded { stream });
+            }
+        }
+    }
+}
+
 #[test]
 fn a_backend_whose_requests_another_one_answers_is_ejected() {
     for failure in [FAULT, ACCUSED, StreamFailure::Malformed] {
         let mut world = warm(2);
-        for _ in 0..20 {
-            world.get();
-            world.connect_all();
-            while let Some((stream, _)) = world.opens().first().copied() {
-                world.opened(stream);
-                if stream.connection.backend.0 == 0 {
-                    world.fail(stream, failure);
-                    world.connect_all();
-                } else {
-                    world.answer(stream);
-                }
-            }
-        }
+        failed_by_the_first(&mut world, failure, 200);
         assert_eq!(ejections(&world), 1, "{failure:?}");
         assert!(!world.pool.is_healthy(BackendId(0)), "{failure:?}");
     }
@@ -160,20 +166,7 @@ fn an_answer_that_is_an_error_confirms_no_doubt() {
         let mut config = config(2);
         config.health.gateway_failures = 0;
         let mut world = World::new(config);
-        for _ in 0..20 {
-            world.get();
-            world.connect_all();
-            while let Some((stream, _)) = world.opens().first().copied() {
-                world.opened(stream);
-                if stream.connection.backend.0 == 0 {
-                    world.fail(stream, FAULT);
-                    world.connect_all();
-                } else {
-                    world.done(Input::ResponseStarted { stream, status });
-                    world.done(Input::ResponseEnded { stream });
-                }
-            }
-        }
+        failed_by_the_first(&mut world, FAULT, status);
         assert_eq!(ejections(&world), ejected, "{status}");
     }
 }

@@ -323,9 +323,8 @@ impl Http1Exchange {
             Framing::Chunked => headers::connection_options(&parts.headers),
             Framing::Nothing | Framing::Length(_) | Framing::UntilClose => Vec::new(),
         };
-        let announced = headers::keep_alive(&parts.headers);
-        let is_news = announced.is_some() && announced != link.keep_alive;
-        link.keep_alive = announced.or(link.keep_alive);
+        let news = headers::keep_alive(&parts.headers).filter(|it| Some(*it) != link.keep_alive);
+        link.keep_alive = news.or(link.keep_alive);
         link.responds();
         let is_complete = link.finish_if_complete();
         drop(link);
@@ -333,7 +332,7 @@ impl Http1Exchange {
             link: Rc::clone(&self.link),
             number: self.number,
             named,
-            keep_alive: announced.filter(|_| is_news),
+            keep_alive: news,
             closes,
             is_complete,
         };
