@@ -8,9 +8,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use h2::Reason;
 use http::StatusCode;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
 
+use crate::support::baton::message;
 use crate::support::raw::RawBackend;
 use crate::support::{Backend, Baton, Behaviour, Exchange, Http2, within};
 use crate::system::TcpStream;
@@ -155,6 +157,6 @@ async fn dead_idle_connections_cost_no_get() {
         assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.headers);
     }
     assert_none_is_ejected(&baton);
-    let stale = |line: &serde_json::Value| line["reason"] == "stale";
-    assert!(baton.lines("connection closed").iter().any(stale));
+    let stale = |line: &Value| message(line) == "connection closed" && line["reason"] == "stale";
+    baton.wait_for_log("an idle connection is closed with the dead ones", stale).await;
 }

@@ -2,6 +2,7 @@
 //! Baton verifies it with `--ca`.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use rustls::pki_types::pem::PemObject as _;
@@ -55,10 +56,13 @@ pub(crate) fn certificate_files(names: &[&str]) -> (PathBuf, PathBuf) {
     (certificate, key)
 }
 
-/// The path of a scratch file, unique to this test run.
+/// The path of a scratch file that no other call returns: tests run at the same time, and two may
+/// choose the same name.
 pub(crate) fn scratch_file(name: &str) -> PathBuf {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    directory.join(format!("{}-{name}", std::process::id()))
+    directory.join(format!("{}-{number}-{name}", std::process::id()))
 }
 
 /// A TLS acceptor that offers these protocols by ALPN; no ALPN if empty.
