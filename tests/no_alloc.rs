@@ -146,7 +146,7 @@ impl World {
         match self.draw() % 14 {
             0 => Input::BackendAdded { weight, exclusive: code == 1 },
             1 => Input::BackendRemoved { backend },
-            2 => Input::DrainRequested { backend, within: Duration::from_secs(code.into()) },
+            2 => Input::DrainRequested { backend, within: Some(Duration::from_secs(code.into())) },
             3 | 4 => Input::DrainCancelled { backend },
             5 => Input::WeightChanged { backend, weight },
             6 => setting(Setting::Timeout(Timeout::Queue, Duration::from_secs(code.into()))),

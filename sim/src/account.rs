@@ -26,7 +26,7 @@ pub(crate) struct Account {
     pub(crate) evidence: String,
     /// How often it was given to a connection.
     pub(crate) attempts: usize,
-    /// The attempts whose stream was opened.
+    /// The attempts whose stream was opened, and those that failed before.
     pub(crate) list: Vec<AttemptAccount>,
 }
 
@@ -72,24 +72,20 @@ struct Draft {
 
 impl Draft {
     /// Notes where an attempt stood when it failed.
-    fn note_evidence(&mut self, number: u8, evidence: Option<Evidence>) {
-        if evidence.is_none() {
-            return;
-        }
-        self.evidence = evidence;
+    fn note_evidence(&mut self, number: u8, evidence: Evidence) {
+        self.evidence = Some(evidence);
         if let Some(attempt) = self.attempts.iter_mut().rfind(|attempt| attempt.number == number) {
-            attempt.evidence = evidence;
+            attempt.evidence = Some(evidence);
         }
     }
 
-    fn end(mut self, outcome: Outcome, attempts: u8, evidence: Option<Evidence>) -> Account {
-        self.note_evidence(attempts, evidence);
+    fn end(self, outcome: Outcome, attempts: u8) -> Account {
         let rejection = match outcome {
             Outcome::Rejected(rejection) => Some(rejection),
             Outcome::Completed | Outcome::Cancelled | Outcome::CutShort => None,
         };
-        let opened = self.attempts.iter().filter(|attempt| attempt.opened);
-        let list = opened.map(|attempt| AttemptAccount {
+        let known = |attempt: &&AttemptDraft| attempt.opened || attempt.evidence.is_some();
+        let list = self.attempts.iter().filter(known).map(|attempt| AttemptAccount {
             backend: attempt.backend,
             evidence: name(attempt.evidence).to_owned(),
         });
@@ -148,7 +144,7 @@ impl<'a> Reader<'a> {
             }
             (Handled::Rejected(rejection), Some(request)) => {
                 let outcome = Outcome::Rejected(rejection);
-                self.accounts.insert(request, Draft::default().end(outcome, 0, None));
+                self.accounts.insert(request, Draft::default().end(outcome, 0));
             }
             _ => {}
         }
@@ -186,18 +182,22 @@ impl<'a> Reader<'a> {
 
     fn order(&mut self, order: Output) {
         match order {
-            Output::OpenStream { stream, request, attempt: number, evidence } => {
+            Output::OpenStream { stream, request, attempt: number } => {
                 if let Some(draft) = self.draft(request) {
-                    draft.note_evidence(number.saturating_sub(1), evidence);
                     let backend = stream.connection.backend.0;
                     let (evidence, opened) = (None, false);
                     draft.attempts.push(AttemptDraft { number, backend, evidence, opened });
                 }
             }
-            Output::RequestEnded { request, outcome, attempts, evidence } => {
+            Output::AttemptFailed { request, attempt, evidence, .. } => {
+                if let Some(draft) = self.draft(request) {
+                    draft.note_evidence(attempt, evidence);
+                }
+            }
+            Output::RequestEnded { request, outcome, attempts, .. } => {
                 let place = self.live.iter().position(|(known, ..)| *known == request);
                 if let Some((_, request, draft)) = place.map(|place| self.live.remove(place)) {
-                    self.accounts.insert(request, draft.end(outcome, attempts, evidence));
+                    self.accounts.insert(request, draft.end(outcome, attempts));
                 }
             }
             _ => {}

@@ -14,6 +14,7 @@ mod dials;
 mod endings;
 mod expect;
 mod facts;
+mod failed;
 mod health;
 mod judge;
 mod model;

@@ -207,7 +207,8 @@ impl Session {
             21 => Input::BackendAdded { weight: u16::from(raw.which), exclusive: raw.yes },
             22 => Input::BackendRemoved { backend },
             23 => {
-                Input::DrainRequested { backend, within: Duration::from_millis(u64::from(number)) }
+                let within = (number > 0).then(|| Duration::from_millis(u64::from(number)));
+                Input::DrainRequested { backend, within }
             }
             24 => Input::DrainCancelled { backend },
             25 => Input::WeightChanged { backend, weight: u16::from(raw.which) * 4 },

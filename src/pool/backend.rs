@@ -19,6 +19,7 @@
 use super::health::Health;
 use super::settings::HealthConfig;
 use super::time::Instant;
+use super::token::{BackendId, BackendToken};
 use crate::words;
 
 /// Service state of a backend, independent of its health.
@@ -28,8 +29,9 @@ pub(crate) enum Service {
     Vacant,
     /// The backend gets streams.
     Serving,
-    /// The operator drains the backend: it gets no new streams.
-    Draining,
+    /// The operator drains the backend: it gets no new streams, and at this time its streams are
+    /// cut.
+    Draining { until: Instant },
     /// The backend was removed, but still has connections.
     Removed,
 }
@@ -74,7 +76,7 @@ words! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackendView {
     /// Its token.
-    pub token: super::BackendToken,
+    pub token: BackendToken,
     /// Its state.
     pub state: BackendState,
     /// When the backend entered this state.
@@ -85,6 +87,8 @@ pub struct BackendView {
     pub weight: u16,
     /// Requests on its connections.
     pub requests: u32,
+    /// When its remaining requests are cut; `None` if no operator drains it.
+    pub drain_deadline: Option<Instant>,
 }
 
 /// Result of the health checks of a backend.
@@ -220,11 +224,30 @@ impl Backend {
         }
     }
 
+    /// Returns the public view; `None` if the table entry is vacant.
+    pub(crate) fn view(&self, backend: BackendId, requests: u32) -> Option<BackendView> {
+        let (state, since, cause) = self.reported?;
+        let token = BackendToken { backend, generation: self.generation };
+        let drain_deadline = match self.service {
+            Service::Draining { until } => Some(until),
+            Service::Vacant | Service::Serving | Service::Removed => None,
+        };
+        Some(BackendView {
+            token,
+            state,
+            since,
+            cause,
+            weight: self.weight,
+            requests,
+            drain_deadline,
+        })
+    }
+
     /// Returns the public state, or `None` if the table entry is vacant.
     pub(crate) fn state(&self) -> Option<BackendState> {
         match self.service {
             Service::Vacant => None,
-            Service::Draining => Some(BackendState::Draining),
+            Service::Draining { .. } => Some(BackendState::Draining),
             Service::Removed => Some(BackendState::Removed),
             Service::Serving if !self.is_up() => Some(BackendState::Down),
             Service::Serving => Some(match self.health {

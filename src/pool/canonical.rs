@@ -93,7 +93,6 @@ impl Pool {
             (request.idempotent, request.has_body, request.replayable).hash(hasher);
             let doubted = request.doubted.filter(|doubted| self.find_backend(*doubted).is_ok());
             (doubted.map(|doubted| doubted.backend), request.needs_live).hash(hasher);
-            request.is_too_large.hash(hasher);
             if let RequestState::Sent { stream, since, .. } = request.state {
                 self.answers_others(now, stream.connection.backend, since).hash(hasher);
             }
@@ -138,8 +137,13 @@ impl Pool {
                 }
             }
             .hash(hasher);
-            (backend.service, backend.health_checks, backend.check_in_flight.is_some())
-                .hash(hasher);
+            let service = match backend.service {
+                Service::Vacant => (0_u8, None),
+                Service::Serving => (1, None),
+                Service::Draining { until } => (2, Some(after(now, until))),
+                Service::Removed => (3, None),
+            };
+            (service, backend.health_checks, backend.check_in_flight.is_some()).hash(hasher);
             // The order of removal matters: the backend removed first is freed first.
             let since = |backend: &Backend| backend.reported.map(|(_, since, _)| since);
             let left = |other: &&Backend| {

@@ -102,8 +102,7 @@ impl Pool {
         let upload = if request.has_body { Upload::Open { blocked: false } } else { Upload::Done };
         request.state = RequestState::Sent { stream, upload, since: now };
         request.attempts += 1;
-        request.is_too_large = false;
-        let (attempt, evidence) = (request.attempts, request.evidence.take());
+        let attempt = request.attempts;
         match upload {
             Upload::Open { .. } => self.arm_body_stall(now, index),
             Upload::Done => self.arm_response_deadline(now, index),
@@ -116,7 +115,7 @@ impl Pool {
             self.refresh(backend);
         }
         let id = self.requests.id(index);
-        self.order(Output::OpenStream { stream, request: id, attempt, evidence });
+        self.order(Output::OpenStream { stream, request: id, attempt });
         self.drain_when_spent(now, slot);
         self.refresh_room(backend);
     }

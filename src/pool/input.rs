@@ -251,12 +251,14 @@ pub enum Input {
         /// The backend concerned.
         backend: BackendToken,
     },
-    /// The operator drains the backend: it gets no new streams, and open streams finish.
+    /// The operator drains the backend: it gets no new streams, and open streams finish. If it
+    /// drains already, an earlier deadline replaces the present one, and anything else is refused.
     DrainRequested {
         /// The backend concerned.
         backend: BackendToken,
-        /// After this time, connections that still have streams are closed.
-        within: Duration,
+        /// After this time, connections that still have streams are closed. `None`:
+        /// [`Timeouts::drain`](super::Timeouts::drain).
+        within: Option<Duration>,
     },
     /// The operator wants the backend back in service.
     DrainCancelled {

@@ -108,7 +108,7 @@ impl Pool {
             same(health, timed, "an ejection has a timer that ends it", index)?;
             let checks_ordered = self.config.health_checking == HealthChecking::Ordered
                 && self.phase == PoolPhase::Running
-                && matches!(backend.service, Service::Serving | Service::Draining);
+                && matches!(backend.service, Service::Serving | Service::Draining { .. });
             let health_check = armed(Timer::HealthCheck(place));
             same(health_check, checks_ordered, "a backend has a health check timer", index)?;
             let backoff = armed(Timer::Backoff(place));
@@ -136,7 +136,7 @@ impl Pool {
             let fits = match backend.service {
                 Service::Vacant => connections == 0,
                 Service::Removed => connections > 0,
-                Service::Serving | Service::Draining => true,
+                Service::Serving | Service::Draining { .. } => true,
             };
             expect(fits, "connections of a backend that was removed", index)?;
             let reported = backend.reported.map(|(state, ..)| state);

@@ -83,6 +83,7 @@ pub mod token;
 mod balance;
 mod blame;
 pub mod canonical;
+pub mod cause;
 mod connection;
 mod dispatch;
 mod health;
@@ -107,6 +108,7 @@ mod views;
 mod words;
 
 pub use backend::{BackendState, BackendView, StateCause};
+pub use cause::{EndedBy, FailureCause, Limit};
 pub use config::{BackendConfig, HealthChecking, Strategy};
 pub use connection::{DrainCause, SlotState};
 pub use input::{ConnectFailure, Input, Protocol, ShutdownCause, StreamFailure};
@@ -194,10 +196,10 @@ impl Pool {
         let number = |size: usize| u32::try_from(size).expect("bounded by the limits");
         let timers =
             Timers::new(number(slots.len()), number(config.limits.requests), number(count));
-        // One input can end or open each request once, reset each stream of one connection, dial or
-        // close each slot once, and report two changes of each backend. The rest is for single
-        // orders.
-        let outputs_max = config.limits.requests
+        // One input can fail one attempt of each request, end or open each request once, reset each
+        // stream of one connection, dial or close each slot once, and report two changes of each
+        // backend. The rest is for single orders.
+        let outputs_max = 2 * config.limits.requests
             + config.limits.streams_per_connection
             + 2 * slots.len()
             + 2 * count
@@ -418,10 +420,7 @@ impl Pool {
     #[must_use]
     pub fn backend(&self, backend: BackendId) -> Option<BackendView> {
         let place = self.backends.get(usize::from(backend.0))?;
-        let (state, since, cause) = place.reported?;
-        let token = BackendToken { backend, generation: place.generation };
-        let requests = self.balancer.load(backend);
-        Some(BackendView { token, state, since, cause, weight: place.weight, requests })
+        place.view(backend, self.balancer.load(backend))
     }
 
     /// Returns the percentage of its full share that a backend gets: less than 100 during slow

@@ -106,19 +106,24 @@ impl Pool {
         &mut self,
         now: Instant,
         token: BackendToken,
-        within: Duration,
+        within: Option<Duration>,
     ) -> Handled {
         let Ok(backend) = self.find_backend(token) else {
             return Handled::Stale;
         };
+        let until = now.after(within.unwrap_or(self.config.timeouts.drain));
         let place = &mut self.backends[usize::from(backend.0)];
         match place.service {
             Service::Vacant => unreachable!("a token never names a vacant entry"),
             Service::Removed => return Handled::Refused,
-            // An earlier deadline replaces the present one; a later one is ignored.
-            Service::Serving | Service::Draining => place.service = Service::Draining,
+            Service::Draining { until: known } if within.is_none() || until >= known => {
+                return Handled::Refused;
+            }
+            Service::Serving | Service::Draining { .. } => {
+                place.service = Service::Draining { until };
+            }
         }
-        self.retire(now, backend, now.after(within), StateCause::Operator);
+        self.retire(now, backend, until, StateCause::Operator);
         Handled::Done
     }
 
@@ -127,7 +132,7 @@ impl Pool {
             return Handled::Stale;
         };
         let place = &mut self.backends[usize::from(backend.0)];
-        if place.service != Service::Draining {
+        if !matches!(place.service, Service::Draining { .. }) {
             return Handled::Refused;
         }
         // The backend's failures from before the drain say nothing about it now.
@@ -256,7 +261,7 @@ impl Pool {
             let backend = backend_id(index);
             self.stop_health_checks(backend);
             let place = &mut self.backends[index];
-            let there = matches!(place.service, Service::Serving | Service::Draining);
+            let there = matches!(place.service, Service::Serving | Service::Draining { .. });
             if health_checking == HealthChecking::Off {
                 let was_down = !place.is_up();
                 place.health_checks = HealthChecks::NEW;

@@ -3,6 +3,7 @@
 use super::backend::Service;
 use super::connection::{DrainCause, Event, Lifecycle, Ping};
 use super::input::code;
+use super::on_stream::ConnectionEnd;
 use super::output::CloseReason;
 use super::slots::Stale;
 use super::time::nanoseconds;
@@ -122,7 +123,7 @@ impl Pool {
             }
             Lifecycle::Draining(_) => {}
         }
-        self.fail_streams(now, slot, false, |stream_id| {
+        self.fail_streams(now, slot, ConnectionEnd::GoAway, |stream_id| {
             (stream_id > last).then_some(StreamFailure::Unprocessed)
         });
         self.settle(now, slot);
@@ -200,7 +201,7 @@ impl Pool {
         if let Some(latest) = latest {
             self.hasten_drain(slot, latest);
         }
-        self.fail_streams(now, slot, true, |stream_id| {
+        self.fail_streams(now, slot, ConnectionEnd::Lost, |stream_id| {
             (stream_id == 0 || stream_id > sent_through).then_some(StreamFailure::NotSent)
         });
         if let Some(idle) = stale_after {
@@ -324,7 +325,7 @@ impl Pool {
         let event = match lifecycle {
             Lifecycle::Connecting { .. } => Event::DialEnded,
             Lifecycle::Ready | Lifecycle::Suspect | Lifecycle::Draining(_) => {
-                self.fail_streams(now, slot, true, |stream_id| {
+                self.fail_streams(now, slot, ConnectionEnd::Ordered(reason), |stream_id| {
                     Some(if stream_id == 0 {
                         StreamFailure::NotSent
                     } else {

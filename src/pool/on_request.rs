@@ -1,15 +1,28 @@
 //! Facts about requests: arrival, cancellation, and the ends of attempts and requests.
 
 use super::blame::Fault;
+use super::cause::{FailureCause, Limit, ended_by};
 use super::health::Blame;
 use super::input::code;
 use super::request::{RequestState, Upload};
-use super::retry::{self, Attempt, Evidence};
+use super::retry::{self, Attempt, Evidence, Progress};
+use super::slots::StreamEntry;
 use super::timer::Timer;
 use super::{
-    BackendId, Handled, Instant, Outcome, Output, Pool, PoolPhase, Rejection, ShutdownCause,
-    StreamToken,
+    BackendId, CloseReason, Handled, Instant, Outcome, Output, Pool, PoolPhase, Rejection,
+    ShutdownCause, StreamFailure, StreamToken,
 };
+
+/// An attempt that ended without a complete response.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Failed {
+    /// The stream that carried it, which is released or being reset.
+    pub(super) stream: StreamToken,
+    /// The stream identifier; 0 if the stream was never opened.
+    pub(super) stream_id: u32,
+    pub(super) evidence: Evidence,
+    pub(super) cause: FailureCause,
+}
 
 impl Pool {
     pub(super) fn on_request_arrived(
@@ -54,15 +67,55 @@ impl Pool {
                 Outcome::Rejected(Rejection::AttemptFailed)
             }
         };
-        self.abandon_stream(now, index, code::CANCEL);
-        self.end_request(index, outcome);
+        self.end_by(now, index, Limit::NotReplayable, outcome);
         Handled::Done
     }
 
     pub(super) fn on_request_cancelled(&mut self, now: Instant, index: u32) -> Handled {
         self.abandon_stream(now, index, code::CANCEL);
-        self.end_request(index, Outcome::Cancelled);
+        self.end_request(index, Outcome::Cancelled, None);
         Handled::Done
+    }
+
+    /// Ends a request because of a limit, and the attempt that it is on, if any.
+    fn end_by(&mut self, now: Instant, index: u32, limit: Limit, outcome: Outcome) {
+        let stream = self.requests.get(index).stream();
+        let cause = stream.map(|stream| {
+            let cause = FailureCause::Limit(limit);
+            let failed = self.failed(index, stream, cause);
+            self.report_failed(index, failed, false);
+            cause
+        });
+        self.abandon_stream(now, index, code::CANCEL);
+        self.end_request(index, outcome, cause);
+    }
+
+    /// Returns the failure of the attempt that a stream carries. That the pool ends an attempt
+    /// proves nothing about the work of the backend.
+    fn failed(&self, index: u32, stream: StreamToken, cause: FailureCause) -> Failed {
+        let evidence = match self.progress(index) {
+            Progress::Sent => Evidence::Unknown,
+            Progress::Responding => Evidence::Responding,
+        };
+        let Ok(StreamEntry::Open { stream_id, .. }) = self.slots.get(stream) else {
+            unreachable!("a request with a stream token has a stream")
+        };
+        Failed { stream, stream_id, evidence, cause }
+    }
+
+    /// Orders what is to be known of an attempt that ended without a complete response.
+    fn report_failed(&mut self, index: u32, failed: Failed, retried: bool) {
+        let Failed { stream, stream_id, evidence, cause } = failed;
+        let (request, attempt) = (self.requests.id(index), self.requests.get(index).attempts);
+        self.order(Output::AttemptFailed {
+            stream,
+            stream_id,
+            request,
+            attempt,
+            evidence,
+            cause,
+            retried,
+        });
     }
 
     /// Queues a request and arms its queue deadline.
@@ -82,16 +135,16 @@ impl Pool {
         &mut self,
         now: Instant,
         index: u32,
-        backend: BackendId,
-        evidence: Evidence,
+        failed: Failed,
         fault: Option<(Fault, Instant)>,
     ) {
+        let Failed { evidence, cause, .. } = failed;
+        let backend = failed.stream.connection.backend;
         let seconded = fault.is_some_and(|(fault, _)| self.is_seconded(index, backend, fault));
         // The present retry of this request must not count against its next one.
         let others = self.retrying - u32::from(self.requests.get(index).is_retrying());
         let within_budget = retry::within_budget(&self.config.retry, self.requests.live(), others);
         let request = self.requests.get_mut(index);
-        request.evidence = Some(evidence);
         request.avoid = Some(backend);
         let attempt = Attempt {
             idempotent: request.idempotent,
@@ -100,8 +153,10 @@ impl Pool {
             within_budget,
             is_to_blame: seconded && matches!(fault, Some((Fault::Stream { .. }, _))),
         };
-        if retry::may_retry(&self.config.retry, evidence, attempt) && self.phase != PoolPhase::Over
-        {
+        let retried = retry::may_retry(&self.config.retry, evidence, attempt)
+            && self.phase != PoolPhase::Over;
+        self.report_failed(index, failed, retried);
+        if retried {
             self.retrying = others + 1;
             if fault.is_some() {
                 self.doubt(index, backend);
@@ -116,18 +171,24 @@ impl Pool {
         }
         let outcome = match evidence {
             Evidence::Responding => Outcome::CutShort,
-            _ if self.requests.get(index).is_too_large => {
+            _ if cause == FailureCause::Stream(StreamFailure::HeadTooLarge) => {
                 Outcome::Rejected(Rejection::HeadTooLarge)
             }
             Evidence::NeverSent | Evidence::Unprocessed | Evidence::Refused | Evidence::Unknown => {
                 Outcome::Rejected(Rejection::AttemptFailed)
             }
         };
-        self.end_request(index, outcome);
+        self.end_request(index, outcome, Some(cause));
     }
 
-    /// Ends a request. Its stream must be released or being reset.
-    pub(super) fn end_request(&mut self, index: u32, outcome: Outcome) {
+    /// Ends a request. Its stream must be released or being reset. `cause` is about an attempt that
+    /// has just failed.
+    pub(super) fn end_request(
+        &mut self,
+        index: u32,
+        outcome: Outcome,
+        cause: Option<FailureCause>,
+    ) {
         let request = *self.requests.get(index);
         self.retrying -= u32::from(request.is_retrying());
         self.waiting.remove(index);
@@ -138,47 +199,47 @@ impl Pool {
             request: id,
             outcome,
             attempts: request.attempts,
-            evidence: request.evidence,
+            by: ended_by(outcome, cause),
         });
     }
 
     /// Handles the queue or response-head deadline of a request, or a stalled body.
     pub(super) fn on_request_deadline(&mut self, now: Instant, index: u32) {
         let request = *self.requests.get(index);
-        let rejection = match request.state {
-            RequestState::Waiting if request.deadline.is_some_and(|deadline| deadline <= now) => {
-                Rejection::ResponseDeadline
+        let (limit, rejection) = match request.state {
+            RequestState::Waiting => {
+                let is_late = request.deadline.is_some_and(|deadline| deadline <= now);
+                let rejection =
+                    if is_late { Rejection::ResponseDeadline } else { Rejection::QueueDeadline };
+                return self.end_request(index, Outcome::Rejected(rejection), None);
             }
-            RequestState::Waiting => Rejection::QueueDeadline,
             RequestState::Sent { upload: Upload::Open { blocked: false }, .. } => {
-                self.requests.get_mut(index).evidence = Some(Evidence::Unknown);
-                self.abandon_stream(now, index, code::CANCEL);
-                Rejection::BodyStalled
+                (Limit::BodyStalled, Rejection::BodyStalled)
             }
-            RequestState::Sent { stream, upload: Upload::Open { blocked: true }, since } => {
-                self.give_up(now, index, stream.connection.backend, since);
-                Rejection::UploadBlocked
+            RequestState::Sent { upload: Upload::Open { blocked: true }, .. } => {
+                (Limit::UploadBlocked, Rejection::UploadBlocked)
             }
-            RequestState::Sent { stream, upload: Upload::Done, since } => {
-                self.give_up(now, index, stream.connection.backend, since);
-                Rejection::ResponseDeadline
+            RequestState::Sent { upload: Upload::Done, .. } => {
+                (Limit::ResponseDeadline, Rejection::ResponseDeadline)
             }
             RequestState::Responding { .. } => {
-                self.requests.get_mut(index).evidence = Some(Evidence::Responding);
-                self.abandon_stream(now, index, code::CANCEL);
-                return self.end_request(index, Outcome::CutShort);
+                return self.end_by(now, index, Limit::ResponseStalled, Outcome::CutShort);
             }
             RequestState::Free { .. } => unreachable!("the timer of a request ends with it"),
         };
-        self.end_request(index, Outcome::Rejected(rejection));
+        // A client that stalls says nothing about the backend.
+        let slow = request.stream().filter(|_| limit != Limit::BodyStalled);
+        let slow = slow.map(|stream| (stream, self.blame(stream.connection.backend, index)));
+        self.end_by(now, index, limit, Outcome::Rejected(rejection));
+        if let Some((stream, blame)) = slow {
+            let since = request.sent_at().unwrap_or(now);
+            self.was_too_slow(now, stream.connection.backend, blame, since);
+        }
     }
 
-    /// Abandons an attempt because the backend takes too long for it. A backend that answers others
-    /// is well: it is the request that takes long.
-    fn give_up(&mut self, now: Instant, index: u32, backend: BackendId, since: Instant) {
-        let blame = self.blame(backend, index);
-        self.requests.get_mut(index).evidence = Some(Evidence::Unknown);
-        self.abandon_stream(now, index, code::CANCEL);
+    /// Notes that a backend took too long for a request. A backend that answers others is well: it
+    /// is the request that takes long.
+    fn was_too_slow(&mut self, now: Instant, backend: BackendId, blame: Blame, since: Instant) {
         if blame == Blame::TrialOrDial || !self.answers_others(now, backend, since) {
             self.backend_failed(now, backend, blame);
         }
@@ -210,21 +271,19 @@ impl Pool {
         let mut start = 0;
         while let Some(index) = self.requests.next_live(start) {
             let request = *self.requests.get(index);
-            if let Some(stream) = request.stream() {
+            let cause = request.stream().map(|stream| {
+                let cause = FailureCause::Closed(CloseReason::Shutdown);
+                self.report_failed(index, self.failed(index, stream, cause), false);
                 self.unbind(index, stream.connection.backend);
-            }
-            // The attempt that is cut has evidence of its own, as at other deadlines.
-            let (outcome, evidence) = match request.state {
-                RequestState::Responding { .. } => (Outcome::CutShort, Some(Evidence::Responding)),
-                RequestState::Sent { .. } => {
-                    (Outcome::Rejected(Rejection::ShuttingDown), Some(Evidence::Unknown))
-                }
-                RequestState::Waiting | RequestState::Free { .. } => {
-                    (Outcome::Rejected(Rejection::ShuttingDown), request.evidence)
+                cause
+            });
+            let outcome = match request.state {
+                RequestState::Responding { .. } => Outcome::CutShort,
+                RequestState::Waiting | RequestState::Sent { .. } | RequestState::Free { .. } => {
+                    Outcome::Rejected(Rejection::ShuttingDown)
                 }
             };
-            self.requests.get_mut(index).evidence = evidence;
-            self.end_request(index, outcome);
+            self.end_request(index, outcome, cause);
             start = index + 1;
         }
     }

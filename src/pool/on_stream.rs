@@ -1,18 +1,32 @@
 //! Facts about streams: opened, sent, answered, ended, failed, reset.
 
 use super::blame::Fault;
+use super::cause::FailureCause;
 use super::connection::{DrainCause, Lifecycle};
 use super::health::Blame;
 use super::input::code;
+use super::on_request::Failed;
 use super::request::{RequestState, Upload};
 use super::retry::{self, Progress};
 use super::slots::StreamEntry;
 use super::time::nanoseconds;
 use super::timer::Timer;
 use super::{
-    BackendId, Handled, Instant, Outcome, Output, Pool, Protocol, StreamFailure, StreamToken,
+    BackendId, CloseReason, Handled, Instant, Outcome, Output, Pool, Protocol, StreamFailure,
+    StreamToken,
 };
 use core::time::Duration;
+
+/// How a connection ends, on which streams fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ConnectionEnd {
+    /// The peer sent GOAWAY; the streams below its last identifier go on.
+    GoAway,
+    /// It is closed, and the owners of the streams that were sent report their end.
+    Lost,
+    /// The pool closes it.
+    Ordered(CloseReason),
+}
 
 impl Pool {
     pub(super) fn on_stream_opened(
@@ -33,10 +47,11 @@ impl Pool {
         let slot = self.slots.index(stream.connection);
         if stream_id > self.slots.connection(slot).last_stream_id {
             // The order and a GOAWAY crossed: the peer will not process the stream (RFC 9113, 6.8).
-            let backend = stream.connection.backend;
-            let evidence = retry::evidence(self.progress(request), StreamFailure::Unprocessed);
+            let failure = StreamFailure::Unprocessed;
+            let evidence = retry::evidence(self.progress(request), failure);
+            let cause = FailureCause::Stream(failure);
             self.abandon_stream(now, request, code::CANCEL);
-            self.fail_attempt(now, request, backend, evidence, None);
+            self.fail_attempt(now, request, Failed { stream, stream_id, evidence, cause }, None);
         }
         Handled::Done
     }
@@ -176,7 +191,7 @@ impl Pool {
                 unreachable!("a stream carries a request that was sent")
             }
         }
-        self.end_request(index, Outcome::Completed);
+        self.end_request(index, Outcome::Completed, None);
         Handled::Done
     }
 
@@ -186,7 +201,7 @@ impl Pool {
         stream: StreamToken,
         failure: StreamFailure,
     ) -> Handled {
-        let Ok(StreamEntry::Open { request: index, .. }) = self.slots.get(stream) else {
+        let Ok(StreamEntry::Open { request: index, stream_id, .. }) = self.slots.get(stream) else {
             return Handled::Stale;
         };
         let slot = self.slots.index(stream.connection);
@@ -208,7 +223,6 @@ impl Pool {
         let is_stale = self.slots.connection(slot).stale_after().is_some();
         let request = self.requests.get_mut(index);
         request.needs_live |= is_stale && failure == StreamFailure::ConnectionLost;
-        request.is_too_large = failure == StreamFailure::HeadTooLarge;
         self.unbind(index, backend);
         self.give_back(now, stream, keep);
         if let Some(fault) = fault
@@ -218,7 +232,8 @@ impl Pool {
             self.backend_failed(now, backend, Blame::TrialOrDial);
         }
         let fault = fault.map(|fault| (fault, since));
-        self.fail_attempt(now, index, backend, evidence, fault);
+        let cause = FailureCause::Stream(failure);
+        self.fail_attempt(now, index, Failed { stream, stream_id, evidence, cause }, fault);
         Handled::Done
     }
 
@@ -293,13 +308,14 @@ impl Pool {
         }
     }
 
-    /// Fails those streams of a connection for whose identifier `failure` returns a failure. If
-    /// `forget_resets`, also releases the streams whose reset is not yet on the wire.
+    /// Fails those streams of a connection for whose identifier `failure` returns a failure.
+    /// Unless the connection goes on after GOAWAY, also releases the streams whose reset is not yet
+    /// on the wire.
     pub(super) fn fail_streams(
         &mut self,
         now: Instant,
         slot: usize,
-        forget_resets: bool,
+        end: ConnectionEnd,
         failure: impl Fn(u32) -> Option<StreamFailure>,
     ) {
         let token = self.slots.token(slot);
@@ -311,12 +327,19 @@ impl Pool {
                 StreamEntry::Open { request, stream_id, .. } => {
                     if let Some(failure) = failure(stream_id) {
                         let evidence = retry::evidence(self.progress(request), failure);
+                        let cause = match end {
+                            ConnectionEnd::Ordered(reason) => FailureCause::Closed(reason),
+                            ConnectionEnd::GoAway | ConnectionEnd::Lost => {
+                                FailureCause::Stream(failure)
+                            }
+                        };
                         self.lose_stream(request, stream);
                         self.requests.get_mut(request).needs_live |= is_stale;
-                        self.fail_attempt(now, request, token.backend, evidence, None);
+                        let failed = Failed { stream, stream_id, evidence, cause };
+                        self.fail_attempt(now, request, failed, None);
                     }
                 }
-                StreamEntry::Resetting { .. } if forget_resets => {
+                StreamEntry::Resetting { .. } if end != ConnectionEnd::GoAway => {
                     self.slots.release(stream, true).expect("found just now");
                 }
                 StreamEntry::Resetting { .. } | StreamEntry::Free { .. } => {}

@@ -1,6 +1,7 @@
 //! Orders that the pool gives. The driver carries them out and decides nothing.
 
 use super::backend::{BackendState, StateCause};
+use super::cause::{EndedBy, FailureCause};
 use super::retry::Evidence;
 use super::token::{BackendToken, ConnectionToken, RequestId, StreamToken};
 use crate::words;
@@ -140,8 +141,25 @@ pub enum Output {
         request: RequestId,
         /// 1 for the first attempt.
         attempt: u8,
-        /// The evidence of the previous attempt, if there was one.
-        evidence: Option<Evidence>,
+    },
+    /// The request's present attempt ended without a complete response. For logs; the order for
+    /// another attempt or the end of the request follows. An attempt has none if it was completed,
+    /// or if the client cancelled the request.
+    AttemptFailed {
+        /// The stream that carried the attempt; its token is stale from here on.
+        stream: StreamToken,
+        /// Its stream identifier; 0 if it was never opened.
+        stream_id: u32,
+        /// The request concerned.
+        request: RequestId,
+        /// 1 for the first attempt.
+        attempt: u8,
+        /// The evidence about work done by the backend.
+        evidence: Evidence,
+        /// Why the attempt ended.
+        cause: FailureCause,
+        /// True if the request is to be repeated.
+        retried: bool,
     },
     /// Reset the stream if it is still open. Report `ResetSent` once the reset is on the wire, or
     /// at once if the stream is closed already. The request no longer uses the stream.
@@ -200,8 +218,7 @@ pub enum Output {
         outcome: Outcome,
         /// Number of times that the request was given to a connection.
         attempts: u8,
-        /// The evidence of the last attempt, if it failed. `None` if it was completed or still in
-        /// flight; the evidence of an earlier attempt came with the order for the next one.
-        evidence: Option<Evidence>,
+        /// The party that ended it.
+        by: EndedBy,
     },
 }

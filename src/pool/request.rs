@@ -2,7 +2,6 @@
 
 use alloc::vec::Vec;
 
-use super::retry::Evidence;
 use super::slots::Stale;
 use super::time::Instant;
 use super::token::{BackendId, BackendToken, RequestId, StreamToken};
@@ -41,8 +40,6 @@ pub(crate) struct RequestEntry {
     pub(crate) attempts: u8,
     /// Arrival number: the lowest is served first.
     pub(crate) arrival: u64,
-    /// The evidence of the last attempt, once it has failed.
-    pub(crate) evidence: Option<Evidence>,
     /// The backend of the last failed attempt.
     pub(crate) avoid: Option<BackendId>,
     /// The backend that failed it last in a way that the request may have caused.
@@ -50,8 +47,6 @@ pub(crate) struct RequestEntry {
     /// True if an attempt was lost on a stale connection: the next one needs a connection that is
     /// surely alive.
     pub(crate) needs_live: bool,
-    /// True if its head was too large for the backend of the last attempt.
-    pub(crate) is_too_large: bool,
     /// Response-head deadline; set when the request was first sent whole.
     pub(crate) deadline: Option<Instant>,
 }
@@ -66,11 +61,9 @@ impl RequestEntry {
         replayable: false,
         attempts: 0,
         arrival: 0,
-        evidence: None,
         avoid: None,
         doubted: None,
         needs_live: false,
-        is_too_large: false,
         deadline: None,
     };
 

@@ -50,6 +50,8 @@ struct World {
     now: Instant,
     orders: Vec<Output>,
     outcomes: BTreeMap<RequestId, (Outcome, u8, Option<Evidence>)>,
+    /// The evidence of the last attempt of each request, if it has failed.
+    failed: BTreeMap<RequestId, Evidence>,
     next_stream_id: u32,
 }
 
@@ -57,19 +59,42 @@ impl World {
     fn new(config: Config) -> Self {
         let pool = Pool::new(config, 42).expect("the configuration is valid");
         let now = Instant(1_000_000_000);
-        Self { pool, now, orders: Vec::new(), outcomes: BTreeMap::new(), next_stream_id: 1 }
+        Self {
+            pool,
+            now,
+            orders: Vec::new(),
+            outcomes: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            next_stream_id: 1,
+        }
     }
 
     fn tell(&mut self, input: Input) -> Handled {
         let handled = self.pool.handle(self.now, input);
         while let Some(order) = self.pool.poll_output() {
-            if let Output::RequestEnded { request, outcome, attempts, evidence } = order {
-                let ended = self.outcomes.insert(request, (outcome, attempts, evidence));
-                assert_eq!(ended, None, "a request ends once");
-            }
+            self.note(order);
             self.orders.push(order);
         }
         handled
+    }
+
+    /// Records what became of attempts and requests.
+    fn note(&mut self, order: Output) {
+        match order {
+            Output::OpenStream { request, .. } => {
+                self.failed.remove(&request);
+            }
+            Output::AttemptFailed { request, evidence, .. } => {
+                let failed = self.failed.insert(request, evidence);
+                assert_eq!(failed, None, "an attempt fails once");
+            }
+            Output::RequestEnded { request, outcome, attempts, .. } => {
+                let evidence = self.failed.remove(&request);
+                let ended = self.outcomes.insert(request, (outcome, attempts, evidence));
+                assert_eq!(ended, None, "a request ends once");
+            }
+            _ => {}
+        }
     }
 
     fn done(&mut self, input: Input) {

@@ -18,7 +18,7 @@ use super::line_writer::{LineWriter, NO_PANIC};
 use super::trace_context::TraceId;
 use super::{headers, log};
 use crate::pool::{
-    BackendToken, Evidence, Instant, Outcome, OutcomeKind, Rejection, StreamFailure, StreamToken,
+    BackendToken, EndedBy, Evidence, FailureCause, Instant, Outcome, OutcomeKind, StreamToken,
 };
 use crate::words;
 
@@ -204,16 +204,6 @@ impl Drop for Open {
 }
 
 words! {
-    /// The party that ended a request.
-    pub enum EndedBy {
-        /// The client closed the connection, reset the stream or sent an invalid body.
-        Client = "client",
-        /// The backend responded or failed.
-        Backend = "backend",
-        /// Baton applied a limit or a deadline, or shut down.
-        Proxy = "proxy",
-    }
-
     /// Why a request that exceeded no limit was refused before a cluster was chosen.
     pub enum Unrouted {
         /// No intermediary may forward the request.
@@ -236,12 +226,11 @@ pub struct AttemptRecord {
     pub backend_name: Rc<str>,
     /// The connection and its stream.
     pub stream: StreamToken,
-    /// The stream identifier (RFC 9113, 5.1.1); a running number over HTTP/1.1.
+    /// The stream identifier (RFC 9113, 5.1.1); a running number over HTTP/1.1; 0 if the connection
+    /// returned the request before it had one.
     pub stream_id: u32,
-    /// The state of the attempt when it failed; `None` if it did not fail.
-    pub evidence: Option<Evidence>,
-    /// The failure that the stream's owner reported, if it reported one.
-    pub failure: Option<StreamFailure>,
+    /// How far the attempt had come when it failed, and why it failed; `None` if it did not fail.
+    pub failed: Option<(Evidence, FailureCause)>,
 }
 
 impl AttemptRecord {
@@ -253,7 +242,7 @@ impl AttemptRecord {
         stream: StreamToken,
         stream_id: u32,
     ) -> Self {
-        Self { number, backend, backend_name, stream, stream_id, evidence: None, failure: None }
+        Self { number, backend, backend_name, stream, stream_id, failed: None }
     }
 }
 
@@ -284,8 +273,8 @@ pub struct AccessRecord {
     pub first_byte: Option<Instant>,
     /// The attempts, in order.
     pub attempts: Vec<AttemptRecord>,
-    /// The pool's count of attempts. It is higher than the length of `attempts` if a connection
-    /// returned one unsent.
+    /// The pool's count of attempts. It is higher than the length of `attempts` if the client left
+    /// before the last one was on a stream.
     pub attempts_ordered: u8,
     /// The status of the response to the client; 0 if there was none.
     pub status: u16,
@@ -358,44 +347,24 @@ impl AccessRecord {
         self.outcome.map_or(OutcomeKind::Rejected, Outcome::kind)
     }
 
-    /// Records how an attempt failed, as the owner of its stream saw it.
-    pub fn attempt_failed(&mut self, stream: StreamToken, failure: StreamFailure) {
-        if let Some(attempt) = self.attempts.iter_mut().rfind(|known| known.stream == stream) {
-            attempt.failure = Some(failure);
+    /// Records that an attempt failed. It may be one that its connection returned unsent.
+    pub fn attempt_failed(&mut self, failed: &AttemptRecord) {
+        self.evidence = failed.failed.map(|(evidence, _)| evidence);
+        match self.attempts.last_mut() {
+            Some(known) if known.number == failed.number => known.failed = failed.failed,
+            Some(_) | None => self.attempts.push(failed.clone()),
         }
     }
 
-    /// Records where an attempt stood when it failed. An attempt that its connection returned
-    /// unsent is not in the list.
-    pub fn note_evidence(&mut self, number: u8, evidence: Evidence) {
-        self.evidence = Some(evidence);
-        if let Some(attempt) = self.attempts.iter_mut().rfind(|known| known.number == number) {
-            attempt.evidence = Some(evidence);
-        }
-    }
-
-    /// Records the end. `evidence` is about the last attempt, if it failed.
-    pub fn ended(&mut self, outcome: Outcome, attempts: u8, evidence: Option<Evidence>) {
+    /// Records the end.
+    pub fn ended(&mut self, outcome: Outcome, attempts: u8, by: EndedBy) {
         self.outcome = Some(outcome);
         self.attempts_ordered = attempts;
+        self.ended_by = by;
         // The client may leave before its response is made.
         if let Outcome::Rejected(rejection) = outcome {
             self.status = rejection.status();
             self.reason = rejection.name();
         }
-        if let Some(evidence) = evidence {
-            self.note_evidence(attempts, evidence);
-        }
-        let last = self.attempts.last();
-        self.ended_by = match outcome {
-            Outcome::Completed | Outcome::Rejected(Rejection::AttemptFailed) => EndedBy::Backend,
-            Outcome::Cancelled => EndedBy::Client,
-            Outcome::Rejected(_) => EndedBy::Proxy,
-            // Without a reported failure, the pool ended the attempt with its connection.
-            Outcome::CutShort if last.is_some_and(|attempt| attempt.failure.is_some()) => {
-                EndedBy::Backend
-            }
-            Outcome::CutShort => EndedBy::Proxy,
-        };
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use self::orders::CutNow;
 use super::access_log::AccessRecord;
 use super::audit;
 use super::backends::{BackendEntry, Backends};
@@ -19,7 +20,7 @@ use super::config::{BackendSettings, ClusterConfig};
 use super::control::Peers;
 use super::health_check::{self, HealthCheckFound, HealthChecker};
 use super::metrics::ClusterMetrics;
-use super::operator::Drains;
+use super::operator::Cuts;
 use super::relay::{RequestHead, RequestOrder};
 use super::seams::{self, Clock, DrivenPool, Point};
 use super::telemetry::Telemetry;
@@ -37,6 +38,8 @@ struct DriverRequest {
     head: Rc<RequestHead>,
     /// When the request arrived or was last given to a stream.
     since: Cell<Instant>,
+    /// The backend of the present attempt; `None` while the request waits for a stream.
+    on: RefCell<Option<Rc<BackendEntry>>>,
 }
 
 /// The pool, and the channels that its orders go to.
@@ -61,7 +64,8 @@ pub struct Driver {
     telemetry: Rc<Telemetry>,
     metrics: RefCell<ClusterMetrics>,
     health_checks: HealthChecker,
-    drains: RefCell<Drains>,
+    /// The requests that the deadlines of drains have cut.
+    cuts: RefCell<BTreeMap<BackendToken, Cuts>>,
 }
 
 impl Driver {
@@ -107,7 +111,7 @@ impl Driver {
             telemetry,
             metrics: RefCell::new(ClusterMetrics::new()),
             health_checks: HealthChecker::new(&cluster.health_check, peers),
-            drains: RefCell::default(),
+            cuts: RefCell::default(),
         });
         seams::spawn(Rc::clone(&driver).keep_time());
         seams::spawn(audit::run(Rc::clone(&driver), seed));
@@ -304,7 +308,8 @@ impl Driver {
         let result = match handled {
             Handled::Accepted(request) => {
                 let since = Cell::new(self.clock.now());
-                let live = DriverRequest { generation: request.generation, orders, head, since };
+                let (generation, on) = (request.generation, RefCell::default());
+                let live = DriverRequest { generation, orders, head, since, on };
                 let place = request.index as usize;
                 if core.requests.len() <= place {
                     core.requests.resize_with(place + 1, || None);
@@ -337,20 +342,17 @@ impl Driver {
     }
 
     fn carry_out(self: &Rc<Self>, core: &mut Core) {
+        let mut cut = CutNow::default();
         while let Some(output) = core.pool.poll_output() {
             match output {
                 Output::Connect { connection } => {
                     let orders = upstream::dial(Rc::clone(self), connection);
                     core.connections.insert(connection, orders);
                 }
-                Output::OpenStream { stream, request, attempt, evidence } => {
+                Output::OpenStream { stream, request, attempt } => {
                     let Some(live) = core.live(request) else { continue };
                     live.since.set(self.clock.now());
-                    if let Some(evidence) = evidence {
-                        let failed = RequestOrder::Failed { number: attempt - 1, evidence };
-                        // The opening of the stream, or the end, wakes the request's task.
-                        live.orders.send_quietly(failed);
-                    }
+                    live.on.replace(Some(self.backend(stream.connection.backend)));
                     let attempt = NewAttempt {
                         order: AttemptOrder { stream, number: attempt },
                         head: Rc::clone(&live.head),
@@ -388,18 +390,20 @@ impl Driver {
                 Output::BackendGone { backend } => {
                     self.backends.borrow_mut().remove(backend);
                     self.health_checks.forget(backend);
-                    self.drains.borrow_mut().remove(&backend);
+                    self.cuts.borrow_mut().remove(&backend);
                 }
-                Output::RequestEnded { request, outcome, attempts, evidence } => {
+                Output::AttemptFailed { .. } => self.attempt_failed(core, &mut cut, output),
+                Output::RequestEnded { request, outcome, attempts, by } => {
                     if let Some(live) = core.live(request) {
-                        let ended = RequestOrder::Ended { outcome, attempts, evidence };
+                        self.note_cut_in_queue(&mut cut, live, outcome);
                         // The request's task may have ended already; then the order is dropped.
-                        live.orders.send(ended);
+                        live.orders.send(RequestOrder::Ended { outcome, attempts, by });
                         core.requests[request.index as usize] = None;
                     }
                 }
             }
         }
+        self.note_further(&cut);
     }
 
     /// Removes the order channel of a connection whose task has ended by itself.
@@ -443,7 +447,9 @@ impl Driver {
             }
             self.wakes_at.set(next.map(|(at, _)| at));
             match next {
-                Some((at, reason)) if at <= self.clock.now() => self.time_passed(reason),
+                Some((at, _)) if at <= self.clock.now() => {
+                    let _ = self.tell(Input::Timeout);
+                }
                 Some((at, _)) => {
                     let at = if seams::buggify(Point::EarlyTimer) { self.half_way(at) } else { at };
                     tokio::select! {

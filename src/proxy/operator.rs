@@ -1,7 +1,7 @@
 //! An operator's queries and orders about a backend, and a worker's replies: which connections and
 //! requests the backend still has, and which requests the drain deadline cut.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::backends::BackendEntry;
 use super::clusters::Clusters;
 use super::driver::Driver;
 use super::limits::CUT_REQUESTS_LISTED_MAX;
-use crate::pool::{BackendState, BackendToken, Instant, SlotState, StateCause};
+use crate::pool::{BackendState, SlotState, StateCause};
 
 /// Selects a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,18 +141,16 @@ pub struct CutStream {
     pub retried: bool,
 }
 
-/// The drain of one backend.
+/// The requests that the deadline of one backend's drain has cut.
 #[derive(Clone, Debug, Default)]
-pub struct Drain {
-    /// When the remaining requests are cut.
-    pub deadline: Instant,
+pub struct Cuts {
     /// The requests that were cut, at most [`CUT_REQUESTS_LISTED_MAX`].
     pub cut: Vec<CutStream>,
     /// The number of all requests that were cut.
     pub cut_total: u64,
 }
 
-impl Drain {
+impl Cuts {
     /// Adds a request that was cut.
     pub fn note(&mut self, cut: CutStream) {
         self.cut_total += 1;
@@ -161,9 +159,6 @@ impl Drain {
         }
     }
 }
-
-/// The drains that an operator started and has not cancelled.
-pub type Drains = BTreeMap<BackendToken, Drain>;
 
 /// Finds the backend that `query` selects and carries out the order. Does nothing if several match.
 pub fn carry_out(clusters: &Clusters, query: &Query, order: Order) -> Found {

@@ -13,7 +13,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, request};
 use http_body::Body as _;
 use http_body_util::Full;
 
-use super::access_log::{AccessRecord, Arrival, AttemptRecord, EndedBy, Unrouted};
+use super::access_log::{AccessRecord, Arrival, AttemptRecord, Unrouted};
 use super::backend_url::Scheme;
 use super::channel::{Receiver, channel};
 use super::client_limits::ClientLimit;
@@ -30,7 +30,7 @@ use super::telemetry::Telemetry;
 use super::upload;
 use super::upstream::{self, AttemptOrder, Http1Exchange, Http2Exchange};
 use crate::pool::{
-    BackendToken, Evidence, Handled, Input, Instant, Outcome, Protocol, Rejection, RequestId,
+    BackendToken, EndedBy, Handled, Input, Instant, Outcome, Protocol, Rejection, RequestId,
     StreamFailure, StreamToken,
 };
 
@@ -61,13 +61,8 @@ impl RequestHead {
 
 /// An order for a request's task.
 pub enum RequestOrder {
-    /// An attempt has failed, and another one is ordered.
-    Failed {
-        /// The number of the attempt that failed.
-        number: u8,
-        /// Its state when it failed.
-        evidence: Evidence,
-    },
+    /// An attempt has failed; another one or the end follows.
+    Failed(AttemptRecord),
     /// The request is on a stream; an earlier attempt is over.
     Opened(Opened, Exchange),
     /// The pool has ended the request.
@@ -76,8 +71,8 @@ pub enum RequestOrder {
         outcome: Outcome,
         /// The number of times that the request was given to a connection.
         attempts: u8,
-        /// The state of the last attempt when it failed; `None` if it did not fail.
-        evidence: Option<Evidence>,
+        /// The party that ended the request.
+        by: EndedBy,
     },
 }
 
@@ -142,23 +137,17 @@ impl RelayedRequest {
                 self.record.opened.get_or_insert(*at);
                 self.record.attempts.push(attempt);
             }
-            RequestOrder::Failed { number, evidence } => {
-                self.record.note_evidence(*number, *evidence);
-            }
-            RequestOrder::Ended { outcome, attempts, evidence } => {
-                self.record.ended(*outcome, *attempts, *evidence);
+            RequestOrder::Failed(attempt) => self.record.attempt_failed(attempt),
+            RequestOrder::Ended { outcome, attempts, by } => {
+                self.record.ended(*outcome, *attempts, *by);
             }
         }
     }
 
-    /// Reports to the pool that an attempt failed. The pool decides what that proves; its decision
-    /// comes with the order for the next attempt or with the end.
-    pub(super) fn fail(&mut self, stream: StreamToken, failure: StreamFailure) {
-        let handled = self.driver.tell(Input::StreamFailed { stream, failure });
-        // Otherwise the pool had already given up this attempt, for another reason.
-        if handled == Handled::Done {
-            self.record.attempt_failed(stream, failure);
-        }
+    /// Reports to the pool that an attempt failed. The pool decides what that proves and what
+    /// follows, unless it has already given up the attempt for another reason.
+    pub(super) fn fail(&self, stream: StreamToken, failure: StreamFailure) {
+        let _ = self.driver.tell(Input::StreamFailed { stream, failure });
     }
 }
 
@@ -240,7 +229,7 @@ pub fn serve(
             Box::pin(relay(live))
         }
         Err(rejection) => {
-            record.ended(Outcome::Rejected(rejection), 0, None);
+            record.ended(Outcome::Rejected(rejection), 0, EndedBy::Proxy);
             let response = error_response::rejected(rejection, None);
             note_own(&mut record, rejection.name(), &response);
             driver.request_ended(&record);
@@ -254,7 +243,7 @@ pub fn unserved(clusters: &Clusters, arrival: &Rc<Arrival>, mut parts: request::
     let telemetry = clusters.telemetry();
     let mut record = AccessRecord::new(&parts, arrival, telemetry.now());
     record.trace = Some(telemetry.adopt_trace(&mut parts.headers));
-    record.ended(Outcome::Cancelled, 0, None);
+    record.ended(Outcome::Cancelled, 0, EndedBy::Client);
     let Some(driver) = clusters.find(&parts) else {
         record.reason = Unrouted::NoRoute.name();
         return telemetry.refused(&record);
@@ -315,7 +304,7 @@ async fn relay(mut live: RelayedRequest) -> Response<RelayBody> {
             Step::Ordered(Some(RequestOrder::Ended { outcome, .. })) => {
                 return without_response(live, outcome);
             }
-            Step::Ordered(Some(RequestOrder::Failed { .. })) => {}
+            Step::Ordered(Some(RequestOrder::Failed(_))) => {}
             Step::Ordered(None) => {
                 unreachable!("the driver keeps the channel until it has sent the end")
             }

@@ -99,11 +99,11 @@ struct Relayed {
 impl Relayed {
     fn poll(&mut self, context: &mut Context<'_>) -> Polled {
         // The pool may have ended the request, for instance because its connection was closed.
-        if let Poll::Ready(Some(order)) = self.live.orders.poll_recv(context) {
+        while let Poll::Ready(Some(order)) = self.live.orders.poll_recv(context) {
             self.live.note(&order);
-            if self.is_cut() {
-                return Poll::Ready(Some(Err(StreamFailure::ConnectionLost)));
-            }
+        }
+        if self.is_cut() {
+            return Poll::Ready(Some(Err(StreamFailure::ConnectionLost)));
         }
         let polled = self.body.poll(context);
         match &polled {

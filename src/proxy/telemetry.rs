@@ -6,13 +6,13 @@ use std::rc::Rc;
 
 use http::HeaderMap;
 
-use super::access_log::{AccessLog, AccessRecord, Arrival, EndedBy, Unrouted};
+use super::access_log::{AccessLog, AccessRecord, Arrival, Unrouted};
 use super::client_limits::ClientStats;
 use super::date::Dates;
 use super::metrics::{EndFrames, Merge as _, WorkerMetrics};
 use super::seams::Clock;
 use super::trace_context::{TraceId, TraceIds};
-use crate::pool::{Instant, Outcome};
+use crate::pool::{EndedBy, Instant, Outcome};
 
 /// The telemetry of one worker.
 pub struct Telemetry {

@@ -9,7 +9,8 @@ pub(super) enum Service {
     #[default]
     Vacant,
     Serving,
-    Draining,
+    /// Its remaining streams end at this instant.
+    Draining(Instant),
     /// Removed at this instant.
     Removed(Instant),
 }
@@ -64,7 +65,7 @@ impl ModelBackend {
     pub(super) fn state(&self) -> Option<BackendState> {
         Some(match self.service {
             Service::Vacant => return None,
-            Service::Draining => BackendState::Draining,
+            Service::Draining(_) => BackendState::Draining,
             Service::Removed(_) => BackendState::Removed,
             Service::Serving if self.health_checks.down => BackendState::Down,
             Service::Serving => match self.health {

@@ -62,7 +62,7 @@ impl Model {
         }
         let left = |(index, state): (usize, &ModelBackend)| match state.service {
             Service::Removed(since) => Some((since, index)),
-            Service::Vacant | Service::Serving | Service::Draining => None,
+            Service::Vacant | Service::Serving | Service::Draining(_) => None,
         };
         self.backends.iter().enumerate().filter_map(left).min().map(|(_, index)| index)
     }
@@ -136,8 +136,9 @@ impl Model {
                 self.retire(now, index, now.after(self.longest_drain()));
             }
             Input::DrainRequested { within, .. } => {
-                state.service = Service::Draining;
-                self.retire(now, index, now.after(within));
+                let until = now.after(within.unwrap_or(self.config.timeouts.drain));
+                state.service = Service::Draining(until);
+                self.retire(now, index, until);
             }
             Input::DrainCancelled { .. } => {
                 state.service = Service::Serving;
@@ -230,7 +231,7 @@ impl Model {
                     && self.phase == ModelPhase::Running
                     && self.has_fired(TimerReason::HealthCheck);
                 let state = &mut self.backends[index];
-                let there = matches!(state.service, Service::Serving | Service::Draining);
+                let there = matches!(state.service, Service::Serving | Service::Draining(_));
                 let due =
                     state.health_checks.out.is_none() && now >= state.health_checks.not_before;
                 state.health_checks.out = Some((number, now));

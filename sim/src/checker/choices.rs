@@ -64,11 +64,11 @@ impl Model {
             match state.service {
                 Service::Vacant => continue,
                 Service::Serving => {
-                    let within = Duration::from_nanos(1);
+                    let within = Some(Duration::from_nanos(1));
                     all.push(Input::DrainRequested { backend, within });
                     all.push(Input::BackendRemoved { backend });
                 }
-                Service::Draining => {
+                Service::Draining(_) => {
                     all.push(Input::DrainCancelled { backend });
                     all.push(Input::BackendRemoved { backend });
                 }

@@ -1,6 +1,6 @@
 //! Checks that a request may end as the pool reports.
 
-use baton::pool::{Evidence, Input, Instant, Outcome, Rejection, RequestId};
+use baton::pool::{EndedBy, Evidence, Input, Instant, Outcome, Rejection, RequestId};
 
 use super::model::{ConnectionPhase, Decision, Ending, Model, ModelStream, RequestPhase};
 use super::{Invariant, Verdict, fail, require};
@@ -13,7 +13,7 @@ impl Model {
         id: RequestId,
         outcome: Outcome,
         attempts: u8,
-        evidence: Option<Evidence>,
+        by: EndedBy,
     ) -> Verdict {
         let Some(index) = self.request(id) else {
             return fail(Invariant::Conservation, format!("{id:?} ended twice"));
@@ -46,16 +46,25 @@ impl Model {
             }
             RequestPhase::None => unreachable!("looked up just now"),
         }
-        let request = self.request_mut(index);
-        let truthful = attempts == request.attempts && evidence == request.evidence;
-        let reported = (request.attempts, request.evidence);
-        require(truthful, Invariant::TruthfulOutcome, || {
-            format!("{id:?} ended with {attempts} attempts and {evidence:?}, expected {reported:?}")
+        let made = self.requests[index as usize].attempts;
+        require(attempts == made, Invariant::TruthfulOutcome, || {
+            format!("{id:?} ended with {attempts} attempts, expected {made}")
         })?;
+        self.expect_evidence(index)?;
+        self.expect_ended_by(input, index, outcome, by)?;
         self.request_mut(index).phase = RequestPhase::None;
         self.pending_outcome.retain(|other| *other != index);
         self.live -= 1;
         Ok(())
+    }
+
+    /// Checks that the pool has reported how far the last attempt had come when it failed.
+    pub(super) fn expect_evidence(&self, index: u32) -> Verdict {
+        let request = &self.requests[index as usize];
+        let reported = request.reported.map(|reported| reported.evidence);
+        require(reported == request.evidence, Invariant::TruthfulOutcome, || {
+            format!("request {index} failed with {reported:?}, expected {:?}", request.evidence)
+        })
     }
 
     fn ended_with_outcome_pending(

@@ -40,7 +40,7 @@ impl Model {
             return answered(self.expect_connection(token, fact, pool, coverage));
         }
         if let Some((token, fact)) = about_backend(input) {
-            return answered(self.expect_backend(input, token, fact, coverage));
+            return answered(self.expect_backend(now, input, token, fact, coverage));
         }
         let answer = match input {
             Input::RequestArrived { .. } => return self.expect_arrival(coverage),
@@ -210,6 +210,7 @@ impl Model {
 
     fn expect_backend(
         &self,
+        now: Instant,
         input: Input,
         token: BackendToken,
         fact: BackendFact,
@@ -219,7 +220,7 @@ impl Model {
         let state = match place.map(|index| self.backends[index].service) {
             None | Some(Service::Vacant) => BackendAs::Gone,
             Some(Service::Serving) => BackendAs::InService,
-            Some(Service::Draining) => BackendAs::Draining,
+            Some(Service::Draining(_)) => BackendAs::Draining,
             Some(Service::Removed(_)) => BackendAs::Removed,
         };
         let answer = match (state, input) {
@@ -245,6 +246,15 @@ impl Model {
             }
             (BackendAs::InService, Input::DrainCancelled { .. }) | (BackendAs::Removed, _) => {
                 Answer::Refused
+            }
+            (BackendAs::Draining, Input::DrainRequested { within, .. }) => {
+                let asked = within.map(|within| now.after(within));
+                match place.map(|index| self.backends[index].service) {
+                    Some(Service::Draining(known)) if asked.is_some_and(|asked| asked < known) => {
+                        Answer::Done
+                    }
+                    _ => Answer::Refused,
+                }
             }
             (BackendAs::InService | BackendAs::Draining, _) => Answer::Done,
         };

@@ -15,6 +15,8 @@ impl Model {
     /// Applies a fact that the pool answered as current.
     pub(super) fn apply(&mut self, now: Instant, input: Input) -> Verdict {
         self.resets_due = 0;
+        self.step += 1;
+        self.closed_now = None;
         match input {
             Input::RequestArrived { .. } => {}
             Input::ReplayBufferExceeded { request, stream } => {
@@ -255,6 +257,7 @@ impl Model {
             unreachable!("answered Done");
         };
         self.streams[place] = ModelStream::Open { ordinal, stream_id: id, request };
+        self.request_mut(request).last_stream_id = id;
         if id > self.connections[slot].last_stream_id {
             self.streams[place] = ModelStream::Resetting { ordinal };
             self.resets_due = 1;
@@ -309,7 +312,14 @@ impl Model {
         request.replayable = false;
         match request.phase {
             RequestPhase::Sent(own) | RequestPhase::Responding(own) if own == stream => {}
-            RequestPhase::Responding(_) => self.abandon(now, index, Ending::CutShort),
+            RequestPhase::Responding(_) => {
+                request.evidence = Some(Evidence::Responding);
+                self.abandon(now, index, Ending::CutShort);
+            }
+            RequestPhase::Sent(_) => {
+                request.evidence = Some(Evidence::Unknown);
+                self.abandon(now, index, Ending::AttemptFailed);
+            }
             _ => self.abandon(now, index, Ending::AttemptFailed),
         }
     }

@@ -1,8 +1,8 @@
 //! The model's tables: connections, streams and requests as the facts and orders so far imply them.
 
 use baton::pool::{
-    BackendId, BackendToken, Config, ConnectionToken, Evidence, Input, Instant, RequestId,
-    StreamToken, TimerReason,
+    BackendId, BackendToken, CloseReason, Config, ConnectionToken, Evidence, FailureCause, Input,
+    Instant, RequestId, StreamToken, TimerReason,
 };
 
 use std::time::Duration;
@@ -94,12 +94,29 @@ pub(super) struct ModelRequest {
     pub(super) attempts: u8,
     pub(super) arrival: u64,
     pub(super) evidence: Option<Evidence>,
+    /// The pool's report of its last attempt, once that has failed.
+    pub(super) reported: Option<ReportedFailure>,
+    /// The stream of its last attempt.
+    pub(super) last_stream: Option<StreamToken>,
+    /// The identifier of that stream; 0 until it is known.
+    pub(super) last_stream_id: u32,
     pub(super) waiting_since: Instant,
     /// When it was sent whole, or given to a connection.
     pub(super) sent_at: Instant,
     pub(super) response_deadline: Option<Instant>,
     /// Deadline of the next progress of its body.
     pub(super) stalls_at: Option<Instant>,
+}
+
+/// The pool's report of a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ReportedFailure {
+    pub(super) evidence: Evidence,
+    pub(super) cause: FailureCause,
+    /// The request is to be repeated.
+    pub(super) retried: bool,
+    /// The step in which it was reported.
+    pub(super) step: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -160,6 +177,10 @@ pub(super) struct Model {
     pub(super) pending_outcome: Vec<u32>,
     /// Streams whose reset the fact requires.
     pub(super) resets_due: u32,
+    /// The number of facts applied so far.
+    pub(super) step: u64,
+    /// The connection that was closed last in this step, and why.
+    pub(super) closed_now: Option<(ConnectionToken, CloseReason)>,
     /// Consecutive timeouts at the same instant.
     pub(super) timeouts: (Instant, u32),
     /// The time of the current step, and the timer that is due in it.
@@ -197,6 +218,8 @@ impl Model {
             phase: ModelPhase::Running,
             pending_outcome: Vec::new(),
             resets_due: 0,
+            step: 0,
+            closed_now: None,
             timeouts: (Instant::ZERO, 0),
             step_at: Instant::ZERO,
             fired: None,

@@ -16,19 +16,15 @@ impl Model {
     pub(super) fn order(&mut self, now: Instant, input: Input, order: Output) -> Verdict {
         match order {
             Output::Connect { connection } => self.connect(now, connection),
-            Output::OpenStream { stream, request, attempt, evidence } => {
-                self.resolve_pending_outcomes()?;
-                let own = self.request(request).map(|index| self.requests[index as usize].evidence);
-                require(own.is_none_or(|own| own == evidence), Invariant::TruthfulOutcome, || {
-                    format!("{request:?} is retried after {evidence:?}, expected {own:?}")
-                })?;
+            Output::OpenStream { stream, request, attempt } => {
                 self.open_stream(now, stream, request, attempt)
             }
+            Output::AttemptFailed { .. } => self.attempt_failed(input, order),
             Output::ResetStream { stream, .. } => self.reset_stream(stream),
             Output::Ping { connection } => self.ping(now, connection),
             Output::Close { connection, reason } => self.close(now, input, connection, reason),
-            Output::RequestEnded { request, outcome, attempts, evidence } => {
-                self.request_ended(now, input, request, outcome, attempts, evidence)
+            Output::RequestEnded { request, outcome, attempts, by } => {
+                self.request_ended(now, input, request, outcome, attempts, by)
             }
             Output::CheckHealth { .. }
             | Output::HealthCheckJudged { .. }
@@ -123,6 +119,8 @@ impl Model {
         require(!doubtful, Invariant::Retry, || {
             format!("{id:?} was lost on a stale connection, and now gets one idle for {idle:?}")
         })?;
+        self.expect_evidence(index)?;
+        self.expect_repeated(index)?;
         self.take_waiting(index, attempt)?;
         self.take_turn(token.connection.backend, attempt)?;
         let head = now.after(self.config.timeouts.response_head);
@@ -131,7 +129,8 @@ impl Model {
         request.phase = RequestPhase::Sent(token);
         request.sent_at = now;
         request.attempts = attempt;
-        request.evidence = None;
+        (request.evidence, request.reported) = (None, None);
+        (request.last_stream, request.last_stream_id) = (Some(token), 0);
         request.is_too_large = false;
         request.is_blocked = false;
         request.sent_whole = !request.has_body;
@@ -279,6 +278,7 @@ impl Model {
         require(legal, Invariant::CommandLegality, || {
             format!("{token:?} in phase {phase:?} was closed as {reason:?} after {input:?}")
         })?;
+        self.closed_now = Some((token, reason));
         let of_trial_request = self.carries_trial_request(slot);
         if reason == CloseReason::Silent {
             self.stale = self.stale_after(slot).map(|idle| (token.backend, idle / 2));

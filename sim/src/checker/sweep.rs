@@ -178,7 +178,7 @@ impl Model {
     fn health_check_deadline(&self, state: &ModelBackend) -> Option<Instant> {
         let checks_ordered = self.config.health_checking == HealthChecking::Ordered
             && self.phase == ModelPhase::Running
-            && matches!(state.service, Service::Serving | Service::Draining);
+            && matches!(state.service, Service::Serving | Service::Draining(_));
         let timeout = self.config.timeouts.health_check_timeout;
         checks_ordered.then(|| match state.health_checks.out {
             Some((_, since)) => since.after(timeout),

@@ -209,6 +209,7 @@ pub(super) fn backend_answers(state: BackendAs, fact: BackendFact) -> &'static [
         | (As::Removed, Fact::BackendRemoved | Fact::DrainRequested | Fact::DrainCancelled) => {
             &[Answer::Refused]
         }
+        (As::Draining, Fact::DrainRequested) => &[Answer::Done, Answer::Refused],
         (
             As::InService | As::Draining,
             Fact::BackendRemoved | Fact::DrainRequested | Fact::DrainCancelled,

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use baton::pool::{Handled, Input, Outcome, Output, Pool, StreamFailure, StreamToken};
+use baton::pool::{FailureCause, Handled, Input, Limit, Output, Pool, StreamFailure, StreamToken};
 
 use super::orders::Orders;
 
@@ -108,9 +108,7 @@ impl Listener {
         for (connection, reported) in reported.into_iter().chain(ordered) {
             conversation.add(at, names.place_of(number, connection), reported);
         }
-        if input == Input::Timeout {
-            conversation.note_stalls(at, (number, pool), orders, names);
-        }
+        conversation.note_stalls(at, (number, pool), orders, names);
     }
 
     /// Takes what was reported so far.
@@ -135,15 +133,13 @@ impl Conversation {
         orders: &[Output],
         names: &Orders,
     ) {
-        if orders.iter().any(|order| matches!(order, Output::Close { .. })) {
-            return;
-        }
         let timeouts = &pool.config().timeouts;
         // Progress is reported four times in the shortest of these times, and every second.
         let late = timeouts.body_stall.min(timeouts.response_stall) / 4;
         let after = timeouts.response_stall.saturating_sub(late.min(Duration::from_secs(1)));
         for order in orders {
-            if let Output::RequestEnded { request, outcome: Outcome::CutShort, .. } = order
+            if let Output::AttemptFailed { request, cause, .. } = order
+                && *cause == FailureCause::Limit(Limit::ResponseStalled)
                 && let Some(request) = names.request_of(number, *request)
             {
                 self.stalled.push(Stalled { at, request, after });

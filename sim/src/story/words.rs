@@ -247,6 +247,9 @@ impl<'a> Names<'a> {
                 vec![backend(stream.connection), self.id(request)]
             }
             Output::ResetStream { stream, .. } => vec![backend(stream.connection)],
+            Output::AttemptFailed { stream, request, .. } => {
+                vec![backend(stream.connection), self.id(request)]
+            }
             Output::RequestEnded { request, .. } => vec![self.id(request)],
             _ => Vec::new(),
         }
@@ -358,15 +361,18 @@ impl<'a> Names<'a> {
                 format!("{} is {state} ({cause})", place(backend))
             }
             Output::BackendGone { backend } => format!("{} is freed", place(backend)),
-            Output::RequestEnded { request, outcome, evidence, .. } => {
+            Output::AttemptFailed { request, attempt, evidence, cause, retried, .. } => {
+                let (name, cause) = (self.id(request), cause.name());
+                let then = if retried { "to be repeated" } else { "not repeated" };
+                format!("{name} attempt {attempt} fails: {cause} (evidence {evidence}), {then}")
+            }
+            Output::RequestEnded { request, outcome, by, .. } => {
                 let name = self.id(request);
                 let outcome = match outcome {
                     Outcome::Rejected(rejection) => format!("{rejection} {}", rejection.status()),
                     other => other.kind().to_string(),
                 };
-                let evidence =
-                    evidence.map_or(String::new(), |evidence| format!(" (evidence {evidence})"));
-                format!("{name} ends: {outcome}{evidence}")
+                format!("{name} ends: {outcome}, by the {by}")
             }
         }
     }
@@ -418,7 +424,8 @@ fn operator(input: Input) -> String {
         Input::BackendAdded { weight, .. } => format!("a backend is added, weight {weight}"),
         Input::BackendRemoved { backend } => format!("{} is removed", place(backend)),
         Input::DrainRequested { backend, within } => {
-            format!("{} drains, deadline in {within:?}", place(backend))
+            let deadline = within.map_or("as configured".to_owned(), |it| format!("in {it:?}"));
+            format!("{} drains, deadline {deadline}", place(backend))
         }
         Input::DrainCancelled { backend } => format!("{} is undrained", place(backend)),
         Input::WeightChanged { backend, weight } => {

@@ -41,7 +41,7 @@ impl World<'_> {
             }
             Act::Drain { backend, within_us } => self
                 .token_of(backend)
-                .map(|backend| Input::DrainRequested { backend, within: time(within_us) }),
+                .map(|backend| Input::DrainRequested { backend, within: Some(time(within_us)) }),
             Act::Undrain { backend } => {
                 self.token_of(backend).map(|backend| Input::DrainCancelled { backend })
             }

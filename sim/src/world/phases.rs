@@ -343,8 +343,13 @@ impl World<'_> {
                 CloseReason::Silent => sometimes!(self.coverage, SuspectClosed, true),
                 CloseReason::Drained | CloseReason::BackendDrained | CloseReason::Shutdown => {}
             },
-            Output::RequestEnded { request, outcome, attempts, evidence } => {
+            Output::AttemptFailed { request, evidence, .. } => {
                 let index = self.request_of(request);
+                self.requests[index as usize].evidence = Some(evidence);
+            }
+            Output::RequestEnded { request, outcome, attempts, .. } => {
+                let index = self.request_of(request);
+                let evidence = self.requests[index as usize].evidence;
                 self.note_outcome(index, input, outcome, attempts, evidence);
             }
             Output::HealthCheckJudged { passed, .. } => {

@@ -33,7 +33,8 @@ impl World<'_> {
                 self.queue_order(connection, order);
             }
             Output::CheckHealth { backend, number } => self.send_health_check(backend, number),
-            Output::HealthCheckJudged { .. }
+            Output::AttemptFailed { .. }
+            | Output::HealthCheckJudged { .. }
             | Output::BackendChanged { .. }
             | Output::BackendGone { .. } => {}
         }

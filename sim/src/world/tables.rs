@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use baton::pool::{BackendToken, ConnectionToken, Input, Output, RequestId, Setting, StreamToken};
+use baton::pool::{
+    BackendToken, ConnectionToken, Evidence, Input, Output, RequestId, Setting, StreamToken,
+};
 
 use crate::plan::{BackendPlan, Stage, StaleInput};
 
@@ -235,6 +237,8 @@ pub(super) struct SimulatedRequest {
     pub(super) ended: bool,
     pub(super) cancelled: bool,
     pub(super) exchange: Option<u32>,
+    /// How far its last attempt that failed had come.
+    pub(super) evidence: Option<Evidence>,
     pub(super) executions: u32,
     /// True if a backend claimed not to have processed the request although it executed it.
     pub(super) lied_to: bool,

@@ -118,7 +118,7 @@ fn a_drained_backend_gets_no_new_streams_until_the_drain_is_cancelled() {
     let mut world = World::new(config(2));
     world.shares(10);
     let backend = world.token(0);
-    world.done(Input::DrainRequested { backend, within: SECOND * 60 });
+    world.done(Input::DrainRequested { backend, within: Some(SECOND * 60) });
     assert_eq!(world.closes().len(), 1, "its idle connection");
     assert_eq!(world.shares(10), [0, 10, 0, 0]);
     world.done(Input::DrainCancelled { backend });
@@ -137,7 +137,7 @@ fn the_deadline_of_a_drain_ends_what_is_left_and_not_before() {
     let stream = world.open_one();
     world.done(Input::ResponseStarted { stream, status: 200 });
     let backend = world.token(0);
-    world.done(Input::DrainRequested { backend, within: SECOND * 100 });
+    world.done(Input::DrainRequested { backend, within: Some(SECOND * 100) });
     world.pass(SECOND * 99);
     assert_eq!(world.outcome(request), None, "a silence longer than the drain timeout is allowed");
     world.pass(SECOND);

@@ -62,6 +62,9 @@ impl Chaos {
                 }
                 Output::Ping { connection } => assert!(!self.closed.contains(&connection)),
                 Output::RequestEnded { request, .. } => self.ended.push(request),
+                Output::AttemptFailed { request, .. } => {
+                    assert!(!self.ended.contains(&request), "failed after its end");
+                }
                 Output::BackendChanged { .. } => {}
                 Output::CheckHealth { .. }
                 | Output::HealthCheckJudged { .. }

@@ -115,7 +115,7 @@ fn after_a_cancelled_drain_a_backend_keeps_its_connections() {
         let stream = world.open_one();
         world.done(Input::ResponseStarted { stream, status: 200 });
         let backend = world.token(0);
-        world.done(Input::DrainRequested { backend, within: SECOND * 3600 });
+        world.done(Input::DrainRequested { backend, within: Some(SECOND * 3600) });
         world.done(Input::DrainCancelled { backend });
     }
     assert_eq!(world.dialled(), 1);
@@ -126,7 +126,7 @@ fn a_cancelled_drain_cuts_no_response_short() {
     let mut world = World::new(config(1));
     let (request, stream) = world.begin();
     let backend = world.token(0);
-    world.done(Input::DrainRequested { backend, within: SECOND * 10 });
+    world.done(Input::DrainRequested { backend, within: Some(SECOND * 10) });
     world.pass(SECOND * 2);
     world.done(Input::DrainCancelled { backend });
     for _ in 0..20 {
@@ -174,7 +174,7 @@ fn after_a_cancelled_drain_a_backend_is_healthy_until_it_fails_again() {
     let mut world = World::new(config);
     fail_on(&mut world, 0);
     let backend = world.token(0);
-    world.done(Input::DrainRequested { backend, within: SECOND });
+    world.done(Input::DrainRequested { backend, within: Some(SECOND) });
     fail_on(&mut world, 1);
     world.done(Input::DrainCancelled { backend });
     let usable = (0..2).filter(|index| world.pool.may_be_used(BackendId(*index))).count();
@@ -259,9 +259,13 @@ fn a_drain_deadline_can_be_brought_forward() {
     let mut world = World::new(config(1));
     let (request, _) = world.begin();
     let backend = world.token(0);
-    world.done(Input::DrainRequested { backend, within: SECOND * 600 });
-    world.done(Input::DrainRequested { backend, within: SECOND });
-    world.done(Input::DrainRequested { backend, within: SECOND * 600 });
+    world.done(Input::DrainRequested { backend, within: Some(SECOND * 600) });
+    world.done(Input::DrainRequested { backend, within: Some(SECOND) });
+    for within in [Some(SECOND * 600), Some(SECOND), None] {
+        assert_eq!(world.tell(Input::DrainRequested { backend, within }), Handled::Refused);
+    }
+    let deadline = world.pool.backend(BackendId(0)).and_then(|view| view.drain_deadline);
+    assert_eq!(deadline, Some(world.now.after(SECOND)));
     world.pass(SECOND);
     assert_eq!(world.outcome(request), Some(Outcome::CutShort), "the earliest deadline counts");
 }
@@ -272,7 +276,7 @@ fn a_lost_connection_ends_at_the_drain_deadline_of_its_backend() {
     let (_, stream) = world.begin();
     let connection = stream.connection;
     let backend = world.token(0);
-    world.done(Input::DrainRequested { backend, within: SECOND * 2 });
+    world.done(Input::DrainRequested { backend, within: Some(SECOND * 2) });
     world.pass(SECOND);
     world.done(Input::ConnectionClosed { connection, sent_through: 9 });
     world.pass(SECOND * 2);

@@ -10,7 +10,7 @@ use http::Version;
 use serde::{Serialize, Serializer};
 
 use super::{AccessRecord, AttemptRecord};
-use crate::pool::{ConnectionToken, Evidence, Instant, StreamFailure};
+use crate::pool::{ConnectionToken, Evidence, FailureCause, Instant, StreamFailure};
 use crate::proxy::metrics::code_name;
 
 /// The fields, in order. An unknown value is `-` for text, and `null` or absent for a number.
@@ -102,10 +102,10 @@ impl<'a> Attempt<'a> {
             backend: &record.backend_name,
             connection: ConnectionName(Some(record.stream.connection)),
             stream: record.stream_id,
-            evidence: record.evidence.map_or("-", Evidence::name),
-            failure: match record.failure {
-                Some(StreamFailure::Reset { code }) => code_name(code),
-                failure => failure.map_or("-", StreamFailure::name),
+            evidence: record.failed.map_or("-", |(evidence, _)| evidence.name()),
+            failure: match record.failed {
+                Some((_, FailureCause::Stream(StreamFailure::Reset { code }))) => code_name(code),
+                failed => failed.map_or("-", |(_, cause)| cause.name()),
             },
         }
     }
@@ -179,7 +179,7 @@ impl<'a> Line<'a> {
         write!(line, " reason={} ended_by={}", self.reason, self.ended_by)?;
         write!(line, " evidence={} attempts={}", self.evidence, self.attempts)?;
         let attempts = self.attempt_list.0;
-        if attempts.len() > 1 || attempts.iter().any(|attempt| attempt.evidence.is_some()) {
+        if attempts.len() > 1 || attempts.iter().any(|attempt| attempt.failed.is_some()) {
             write!(line, " attempt_list={}", Quoted(&self.attempt_list.to_string()))?;
         }
         for (name, value) in [
@@ -272,7 +272,8 @@ mod tests {
             let backend = (backend, "https://a:1".into());
             record.attempts.push(AttemptRecord::new(number, backend, stream, stream_id));
         }
-        record.attempts[0].evidence = Some(Evidence::Refused);
+        let cause = FailureCause::Stream(StreamFailure::Reset { code: 7 });
+        record.attempts[0].failed = Some((Evidence::Refused, cause));
         record
     }
 
@@ -312,7 +313,10 @@ mod tests {
         Line::new(&record, 1, "now", Instant(2_500_000)).append_text(&mut line);
         let line = String::from_utf8(line).expect("ASCII");
         assert!(line.starts_with("now  INFO request method=GET scheme=https "), "{line}");
-        assert!(line.contains(" attempt_list=\"https://a:1 b1/s2/g3 1 refused -, "), "{line}");
+        assert!(
+            line.contains(" attempt_list=\"https://a:1 b1/s2/g3 1 refused REFUSED_STREAM, "),
+            "{line}"
+        );
         assert_eq!(line.lines().count(), 1);
     }
 }

@@ -9,7 +9,7 @@ mod merge;
 use std::iter;
 use std::time::Duration;
 
-use super::access_log::{AccessRecord, Unrouted};
+use super::access_log::{AccessRecord, AttemptRecord, Unrouted};
 use super::client_limits::ClientLimit;
 use crate::pool::{
     BackendToken, CloseReason, ConnectFailure, Evidence, Outcome, OutcomeKind, Rejection,
@@ -172,13 +172,9 @@ impl ClusterMetrics {
             Some(last) => self.count_at(last.backend, |metrics| metrics.requests.add(record)),
             None => self.without_backend.add(record),
         }
-        for [failed, _] in record.attempts.array_windows() {
-            self.retries.add(failed.evidence.map_or("-", Evidence::name));
-        }
-        // Attempts that a connection returned before they had a stream.
-        let further = usize::from(record.attempts_ordered).saturating_sub(1);
-        for _ in record.attempts.len().saturating_sub(1)..further {
-            self.retries.add(Evidence::NeverSent.name());
+        let repeated = |attempt: &&AttemptRecord| attempt.number < record.attempts_ordered;
+        for failed in record.attempts.iter().filter(repeated) {
+            self.retries.add(failed.failed.map_or("-", |(evidence, _)| evidence.name()));
         }
         if let Some(Outcome::Rejected(rejection)) = record.outcome {
             self.rejections.add(rejection.name());

@@ -27,6 +27,23 @@ const ACCUSING: [&str; 6] = [
     "CONNECT_ERROR",
 ];
 
+/// Failures by a decision of the proxy: it closed the connection, or a limit was reached.
+const BY_PROXY: [&str; 8] = [
+    "drain_deadline",
+    "silent",
+    "shutdown",
+    "response_deadline",
+    "response_stalled",
+    "body_stalled",
+    "upload_blocked",
+    "not_replayable",
+];
+
+/// True if the proxy itself ended the last attempt.
+pub(super) fn is_last_by_proxy(line: &AccessLine) -> bool {
+    line.attempt_list.last().is_some_and(|attempt| BY_PROXY.contains(&&*attempt.failure))
+}
+
 /// Judges the attempts of a line.
 pub(super) fn judge(case: &Case<'_>, request: &Request, line: &AccessLine) -> Verdict {
     let (id, list) = (request.id, &line.attempt_list);
@@ -46,9 +63,7 @@ pub(super) fn judge(case: &Case<'_>, request: &Request, line: &AccessLine) -> Ve
     }
     let failed = list.iter().rev().find(|attempt| attempt.evidence != NONE);
     let failed = failed.map_or(NONE, |attempt| &*attempt.evidence);
-    // An attempt that was returned unsent is not in the list.
-    let unlisted = line.attempts > list.len() && line.evidence == NEVER_SENT;
-    wrong(line.evidence == failed || unlisted, id, "evidence", &line.evidence, failed)?;
+    wrong(line.evidence == failed, id, "evidence", &line.evidence, failed)?;
     for backend in 0..case.plan.backends.len() as u16 {
         at_backend(case, request, line, backend)?;
     }
@@ -62,11 +77,13 @@ fn failure(case: &Case<'_>, request: &Request, line: &AccessLine, attempt: &Atte
     let code_refused = failure == "REFUSED_STREAM";
     let fits = match &**evidence {
         NONE => failure == NONE,
-        NEVER_SENT => ["not_sent", "connection_lost", NONE].contains(&&**failure),
-        UNPROCESSED => ["unprocessed", "connection_lost", NONE].contains(&&**failure),
+        NEVER_SENT => {
+            ["not_sent", "head_too_large", "drain_deadline", "silent"].contains(&&**failure)
+        }
+        UNPROCESSED => failure == "unprocessed",
         REFUSED => code_refused,
-        UNKNOWN => !code_refused && failure != "not_sent",
-        RESPONDING => true,
+        UNKNOWN => !code_refused && !["not_sent", "unprocessed", NONE].contains(&&**failure),
+        RESPONDING => failure != NONE,
         _ => false,
     };
     wrong(fits, id, "evidence and failure", (evidence, failure), "both of one failure")?;

@@ -156,7 +156,7 @@ fn times(request: &Request, line: &AccessLine) -> Verdict {
     let uploads = [opened, uploaded, Some(line.at + ROUNDING)];
     let uploads: Vec<u64> = uploads.into_iter().flatten().collect();
     wrong(uploads.is_sorted(), id, "upload_ms", &uploads, "in order")?;
-    let attempted = !line.attempt_list.is_empty();
+    let attempted = line.attempt_list.iter().any(|attempt| attempt.stream != 0);
     wrong(opened.is_some() == attempted, id, "wait_ms", line.wait_ms, "given with attempts")?;
     wrong(attempted || uploaded.is_none(), id, "upload_ms", line.upload_ms, "none: no attempt")
 }
@@ -221,7 +221,7 @@ fn outcome(
             wrong(complete.is_none() || whole, id, "outcome", &line.outcome, "completed")?;
             let due = line.ended_by != "proxy" || case.may_cut(request, line);
             wrong(due, id, "outcome", &line.outcome, "completed: the proxy had no reason")?;
-            &["backend", "proxy"]
+            if attempts::is_last_by_proxy(line) { &["proxy"] } else { &["backend"] }
         }
         other => return fail(Invariant::AccessLog, format!("request {id}: outcome {other}")),
     };
@@ -242,7 +242,8 @@ fn rejected(
         return fail(Invariant::AccessLog, what);
     };
     wrong(line.status == reason.status, id, "status", line.status, reason.status)?;
-    let ended_by = if reason.name == "attempt_failed" { "backend" } else { "proxy" };
+    let of_backend = reason.name == "attempt_failed" && !attempts::is_last_by_proxy(line);
+    let ended_by = if of_backend { "backend" } else { "proxy" };
     wrong(line.ended_by == ended_by, id, "ended_by", &line.ended_by, ended_by)?;
     wrong(line.first_byte_ms.is_none(), id, "first_byte_ms", line.first_byte_ms, "none")?;
     if let Some(named) = ended.and_then(|end| end.proxy_status.as_deref()) {

@@ -129,6 +129,10 @@ fn cut(scene: &mut Scene, still: Duration, waits: bool) {
     scene.end(1).end = crate::proxy::ledger::End::Broken;
     let line = scene.line(1);
     (line["outcome"], line["ended_by"]) = ("cut_short".into(), "proxy".into());
+    line["evidence"] = "responding".into();
+    let attempt = &mut line["attempt_list"][0];
+    attempt["evidence"] = "responding".into();
+    attempt["failure"] = "response_stalled".into();
     let changed = scene.metrics.iter_mut().find(|(series, _)| {
         series.contains("outcome=\"completed\"") && series.contains("10.1.0.0")
     });

@@ -180,6 +180,7 @@ async fn attempts() {
             let first = scene.line(1)["attempt_list"][0].clone();
             let list = scene.line(1)["attempt_list"].as_array_mut().expect("a list");
             list[0]["evidence"] = "unknown".into();
+            list[0]["failure"] = "connection_lost".into();
             list.push(first);
             list[1]["backend"] = other.into();
             set!(1, "evidence": "unknown")(scene);
@@ -204,6 +205,12 @@ async fn attempts() {
         }),
         ("an attempt that its connection returned unsent", |scene| {
             set!(1, "attempts": 2, "evidence": "never_sent")(scene);
+            let list = scene.line(1)["attempt_list"].as_array_mut().expect("a list");
+            let mut unsent = list[0].clone();
+            unsent["stream"] = 0.into();
+            unsent["evidence"] = "never_sent".into();
+            unsent["failure"] = "not_sent".into();
+            list.insert(0, unsent);
             scene.sample("retries_total{$C,evidence=\"never_sent\"}", 1.0);
         }),
     ]);

@@ -106,6 +106,10 @@ async fn outcomes_need_reasons() {
         scene.executions[0].answer.as_mut().expect("it has answered").ended = None;
         let line = scene.line(1);
         (line["outcome"], line["ended_by"]) = ("cut_short".into(), "proxy".into());
+        line["evidence"] = "responding".into();
+        let attempt = &mut line["attempt_list"][0];
+        attempt["evidence"] = "responding".into();
+        attempt["failure"] = "response_stalled".into();
         let counted = "requests_total{$C,$0,status_class=\"2xx\",outcome=\"completed\"}";
         scene.sample(counted, 0.0);
         scene.sample("requests_total{$C,$0,status_class=\"2xx\",outcome=\"cut_short\"}", 1.0);
