@@ -12,11 +12,14 @@ use super::{Invariant, Verdict, require};
 use std::time::Duration;
 
 impl Model {
+    fn begin_step(&mut self) {
+        self.step += 1;
+        (self.resets_due, self.closed_now) = (0, None);
+    }
+
     /// Applies a fact that the pool answered as current.
     pub(super) fn apply(&mut self, now: Instant, input: Input) -> Verdict {
-        self.resets_due = 0;
-        self.step += 1;
-        self.closed_now = None;
+        self.begin_step();
         match input {
             Input::RequestArrived { .. } => {}
             Input::ReplayBufferExceeded { request, stream } => {

@@ -119,7 +119,6 @@ impl Model {
         require(!doubtful, Invariant::Retry, || {
             format!("{id:?} was lost on a stale connection, and now gets one idle for {idle:?}")
         })?;
-        self.expect_evidence(index)?;
         self.expect_repeated(index)?;
         self.take_waiting(index, attempt)?;
         self.take_turn(token.connection.backend, attempt)?;
