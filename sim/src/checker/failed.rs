@@ -62,6 +62,7 @@ impl Model {
 
     /// Checks that a request was reported to be repeated, if one of its attempts has failed.
     pub(super) fn expect_repeated(&self, index: u32) -> Verdict {
+        self.expect_evidence(index)?;
         let reported = self.requests[index as usize].reported;
         require(
             reported.is_none_or(|reported| reported.retried),
