@@ -1,7 +1,7 @@
 //! Why an attempt ended without a complete response, and which party ended a request.
 
 use super::input::StreamFailure;
-use super::output::{CloseReason, Outcome, Rejection};
+use super::outcome::{CloseReason, Outcome, Rejection};
 use crate::words;
 
 words! {

@@ -6,7 +6,7 @@ use super::config::HealthChecking;
 use super::connection::{DrainCause, Event, Lifecycle};
 use super::health::Health;
 use super::limits::WEIGHTS;
-use super::output::CloseReason;
+use super::outcome::CloseReason;
 use super::reconfigure::Setting;
 use super::settings::Timeout;
 use super::slots::Stale;

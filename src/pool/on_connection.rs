@@ -4,7 +4,7 @@ use super::backend::Service;
 use super::connection::{DrainCause, Event, Lifecycle, Ping};
 use super::input::code;
 use super::on_stream::ConnectionEnd;
-use super::output::CloseReason;
+use super::outcome::CloseReason;
 use super::slots::Stale;
 use super::time::nanoseconds;
 use super::timer::Timer;

@@ -2,7 +2,7 @@
 //! the orders that follow are bounded. Every timer that fires is disarmed or moved into the future.
 
 use super::connection::{DrainCause, Event, Lifecycle, Ping};
-use super::output::CloseReason;
+use super::outcome::CloseReason;
 use super::timer::Timer;
 use super::{Handled, Instant, Output, Pool, Protocol, backend_id};
 

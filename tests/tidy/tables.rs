@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use baton::config::setting::Setting;
 use baton::config::settings::{BACKEND, CLUSTER, LISTENER, ROUTE, UPSTREAM_TLS, of_process};
-use baton::pool::{BackendState, Evidence, Rejection};
+use baton::pool::{BackendState, CloseReason, Evidence, Limit, Rejection, StreamFailure};
 use baton::proxy::client_limits::{ClientLimit, FrameBudgets};
 use baton::proxy::config::{
     BackendSettings, ClusterConfig, ListenerConfig, ProxyConfig, UpstreamTlsSettings,
@@ -154,6 +154,18 @@ fn enums_that_people_see_are_documented() {
     compare_names("reasons", Rejection::NAMES.iter().copied());
     compare_names("states", BackendState::NAMES.iter().copied());
     compare_names("evidence", Evidence::NAMES.iter().copied());
+    let of_streams = [
+        StreamFailure::NotSent,
+        StreamFailure::HeadTooLarge,
+        StreamFailure::Unprocessed,
+        StreamFailure::ConnectionLost,
+        StreamFailure::Malformed,
+    ];
+    // The other reasons close connections that carry nothing.
+    let closed = [CloseReason::DrainDeadline, CloseReason::Silent, CloseReason::Shutdown];
+    let failures = of_streams.map(StreamFailure::name).into_iter();
+    let failures = failures.chain(closed.map(CloseReason::name));
+    compare_names("failures", failures.chain(Limit::NAMES.iter().copied()));
 }
 
 #[test]
