@@ -11,7 +11,7 @@
 //! | [`downstream`] | client connections |
 //! | [`http1_server`] | one client over HTTP/1.1: requests, and the responses of a service |
 //! | [`http1_io`] | moves bytes between a connection and the HTTP/1.1 codec |
-//! | [`relay`], [`relay_body`], [`replay_body`], [`upload`], [`coalesce`], [`progress`] | one request |
+//! | [`exchange`] | one request, from its head to its end |
 //! | [`request_body`], [`http2_body`] | content, as a connection delivers it |
 //! | [`upstream`], [`dial`], [`addresses`] | backend connections |
 //! | [`http2_wire`] | the HTTP/2 wire: reads, counts and merges frames |
@@ -38,7 +38,6 @@ pub mod backends;
 pub mod channel;
 pub mod client_limits;
 pub mod clusters;
-pub mod coalesce;
 pub mod config;
 pub mod control;
 pub mod date;
@@ -47,6 +46,7 @@ pub mod downstream;
 pub mod drain;
 pub mod driver;
 pub mod error_response;
+pub mod exchange;
 pub mod headers;
 pub mod heads;
 pub mod health_check;
@@ -66,11 +66,7 @@ pub mod log;
 pub mod memory;
 pub mod metrics;
 pub mod operator;
-pub mod progress;
-pub mod relay;
-pub mod relay_body;
 pub mod reload;
-pub mod replay_body;
 pub mod request_body;
 pub mod route;
 pub mod run;
@@ -78,7 +74,6 @@ pub mod seams;
 pub mod telemetry;
 pub mod tls;
 pub mod trace_context;
-pub mod upload;
 pub mod upstream;
 pub mod worker;
 pub mod worker_state;

@@ -190,7 +190,7 @@ mod tests {
         assert!(!is_allowed(Resource::Entropy, "h2::proto::streams::recv::Recv::enqueue"));
         assert!(!is_allowed(
             Resource::Clock,
-            "baton_simulated::proxy::relay::h2::proto::streams::"
+            "baton_simulated::proxy::exchange::h2::proto::streams::"
         ));
         assert!(!is_allowed(Resource::Thread, "ring::"));
     }

@@ -15,9 +15,9 @@ use super::{Downstream, refusal};
 use crate::pool::Instant;
 use crate::proxy::access_log::Arrival;
 use crate::proxy::client_limits::ClientLimit;
+use crate::proxy::exchange::response_body::RelayBody;
+use crate::proxy::exchange::{self, Relaying};
 use crate::proxy::http2_wire::Flood;
-use crate::proxy::relay::{self, Relaying};
-use crate::proxy::relay_body::RelayBody;
 use crate::proxy::request_body::RequestBody;
 
 /// One client's connection.
@@ -66,10 +66,11 @@ impl Client {
             self.note_refused(limit, 431, "too many fields");
             let response = refusal::too_many_fields();
             let telemetry = self.downstream.clusters.telemetry();
-            let response = relay::refused(telemetry, &self.arrival, &parts, limit.name(), response);
-            return relay::answered(response);
+            let response =
+                exchange::refused(telemetry, &self.arrival, &parts, limit.name(), response);
+            return exchange::answered(response);
         }
-        relay::serve(&self.downstream.clusters, &self.arrival, request)
+        exchange::serve(&self.downstream.clusters, &self.arrival, request)
     }
 
     /// The client's address.

@@ -12,8 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::pool::Instant;
 use crate::proxy::client_limits::ClientLimits;
+use crate::proxy::exchange::response_body::{CutShort, RelayBody};
 use crate::proxy::limits::PARK_AFTER;
-use crate::proxy::relay_body::{CutShort, RelayBody};
 use crate::proxy::seams::{self, Clock, Point};
 
 /// The deadline that passed.

@@ -14,7 +14,7 @@ use crate::pool::Instant;
 use crate::proxy::client_limits::ClientLimit;
 use crate::proxy::http1_server::{Ended, Facts, Http1RequestBody, Server, Service};
 use crate::proxy::request_body::RequestBody;
-use crate::proxy::{linger, relay, seams};
+use crate::proxy::{exchange, linger, seams};
 use crate::wire::http1::{HeadLimits, Violation};
 
 /// The response to a head that took too long (RFC 9110, 15.5.9), without its date.
@@ -30,7 +30,7 @@ impl Service for Client {
     }
 
     fn unserved(&self, head: request::Parts) {
-        relay::unserved(&self.downstream.clusters, &self.arrival, head);
+        exchange::unserved(&self.downstream.clusters, &self.arrival, head);
     }
 
     fn refuse(&self, violation: Violation) -> Response<Tracked> {

@@ -13,8 +13,8 @@ use http_body::{Body as _, Frame};
 
 use super::client::{Answering, Client};
 use super::deadlines::Tracked;
+use crate::proxy::exchange::response_body::CutShort;
 use crate::proxy::headers::{self, ContentLength};
-use crate::proxy::relay_body::CutShort;
 use crate::proxy::request_body::{RequestBody, Wanted};
 use crate::proxy::seams;
 

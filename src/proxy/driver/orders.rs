@@ -11,9 +11,9 @@ use crate::pool::{
 use crate::proxy::access_log::AttemptRecord;
 use crate::proxy::backends::BackendEntry;
 use crate::proxy::control::milliseconds;
+use crate::proxy::exchange::RequestOrder;
 use crate::proxy::limits::{CUT_REQUESTS_LISTED_MAX, REPORTED_PATH_CHARS_MAX};
 use crate::proxy::operator::{CutStream, HeldConnection, HeldStream, Order, WorkerReport};
-use crate::proxy::relay::RequestOrder;
 
 /// The number of requests that one fact has cut.
 #[derive(Default)]

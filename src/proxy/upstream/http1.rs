@@ -12,10 +12,10 @@ use super::http1_link::{Http1Exchange, Link, SharedLink};
 use super::{BoxedIo, ConnectionOrder, Context, Ended, NewAttempt, report};
 use crate::pool::{Handled, Input, Protocol};
 use crate::proxy::channel::Receiver;
+use crate::proxy::exchange::Exchange;
 use crate::proxy::headers::content_length;
 use crate::proxy::heads::{self, RawTarget};
 use crate::proxy::limits::POLITE_CLOSE_TIMEOUT;
-use crate::proxy::relay::Exchange;
 use crate::proxy::seams;
 use crate::wire::http1::{BodyFraming, Expected, request_head};
 

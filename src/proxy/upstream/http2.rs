@@ -17,6 +17,7 @@ use super::{BoxedIo, ConnectionOrder, Context, Ended, NewAttempt, ordered_end, r
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure, StreamToken, limits};
 use crate::proxy::channel::Receiver;
 use crate::proxy::client_limits::FrameBudgets;
+use crate::proxy::exchange::Exchange;
 use crate::proxy::heads;
 use crate::proxy::http2_wire::{Facts, Http2Wire, Side};
 use crate::proxy::limits::{
@@ -24,7 +25,6 @@ use crate::proxy::limits::{
     RESET_STREAMS_MAX, RESPONSE_HEAD_BYTES_MAX, STREAM_WINDOW_BYTES, WINDOW_BYTES_MAX,
 };
 use crate::proxy::metrics::Merge as _;
-use crate::proxy::relay::Exchange;
 use crate::proxy::seams;
 
 /// The response head of a request, or the error that ended its stream.

@@ -12,8 +12,8 @@ use super::backends::BackendEntry;
 use super::channel::{Receiver, Sender, channel};
 use super::dial::{BoxedIo, connect};
 use super::driver::Driver;
+use super::exchange::{Exchange, Opened, RequestHead, RequestOrder};
 use super::metrics::{self, BackendMetrics};
-use super::relay::{Exchange, Opened, RequestHead, RequestOrder};
 use super::seams;
 use crate::pool::{CloseReason, ConnectFailure, ConnectionToken, Input, Protocol, StreamToken};
 

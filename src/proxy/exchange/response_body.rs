@@ -14,14 +14,14 @@ use h2::{RecvStream, SendStream};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
-use super::headers;
-use super::http2_body::Http2Body;
-use super::limits::RESPONSE_FINISH_TIMEOUT;
+use super::RelayedRequest;
 use super::progress::Progress;
-use super::relay::RelayedRequest;
-use super::upstream::Http1Body;
-use super::{seams, upstream};
 use crate::pool::{Input, Outcome, StreamFailure, StreamToken};
+use crate::proxy::headers;
+use crate::proxy::http2_body::Http2Body;
+use crate::proxy::limits::RESPONSE_FINISH_TIMEOUT;
+use crate::proxy::upstream::Http1Body;
+use crate::proxy::{seams, upstream};
 
 /// The response is incomplete: the client's connection or stream must not end as if it were
 /// complete.

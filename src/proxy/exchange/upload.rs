@@ -11,14 +11,14 @@ use http::HeaderMap;
 use http_body::Frame;
 
 use super::coalesce::Coalesce;
-use super::limits::EARLY_RESPONSE_TIMEOUT;
 use super::replay_body::Upload;
-use super::seams;
-use super::upstream::{Http1Sender, SendError};
+use crate::proxy::limits::EARLY_RESPONSE_TIMEOUT;
+use crate::proxy::seams;
+use crate::proxy::upstream::{Http1Sender, SendError};
 
 /// Sends the body over HTTP/1.1. If the backend takes no more of it, the backend has some time to
 /// respond; then its connection ends.
-pub async fn over_http1(upload: Upload, mut sender: Http1Sender) {
+pub(super) async fn over_http1(upload: Upload, mut sender: Http1Sender) {
     let mut upload = Coalesce::new(upload);
     match send_http1(&mut upload, &mut sender).await {
         Ok(()) => upload.tell_sent(),
@@ -77,7 +77,7 @@ fn poll_next_or_flush(
 }
 
 /// Sends the body over HTTP/2.
-pub async fn over_http2(upload: Upload, stream: Rc<RefCell<SendStream<Bytes>>>) {
+pub(super) async fn over_http2(upload: Upload, stream: Rc<RefCell<SendStream<Bytes>>>) {
     let mut upload = Coalesce::new(upload);
     loop {
         let Some(frame) = poll_fn(|context| upload.poll_next(context)).await else {

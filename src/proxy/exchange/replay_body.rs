@@ -8,13 +8,13 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName};
 use http_body::Frame;
 
-use super::driver::Driver;
-use super::headers;
-use super::http1_server::Broken;
-use super::limits::COALESCE_BELOW_BYTES;
 use super::progress::Progress;
-use super::request_body::RequestBody;
 use crate::pool::{Input, Instant, RequestId, StreamToken};
+use crate::proxy::driver::Driver;
+use crate::proxy::headers;
+use crate::proxy::http1_server::Broken;
+use crate::proxy::limits::COALESCE_BELOW_BYTES;
+use crate::proxy::request_body::RequestBody;
 
 enum Kept {
     Data(Bytes),
@@ -42,7 +42,7 @@ enum Replay {
 }
 
 /// The client's request body, and what was kept of it for another attempt.
-pub struct ReplayBody {
+pub(super) struct ReplayBody {
     incoming: RequestBody,
     /// The fields that `Connection` of the head names: trailers lose them, too.
     named: Vec<HeaderName>,
@@ -65,7 +65,7 @@ pub struct ReplayBody {
 
 impl ReplayBody {
     /// Keeps up to `limit` bytes for replay. Trailers lose the fields that are `named`.
-    pub fn new(incoming: RequestBody, named: Vec<HeaderName>, limit: usize) -> Self {
+    pub(super) fn new(incoming: RequestBody, named: Vec<HeaderName>, limit: usize) -> Self {
         Self {
             incoming,
             named,
@@ -82,28 +82,28 @@ impl ReplayBody {
     }
 
     /// Sets the request to report under.
-    pub fn belongs_to(&mut self, request: RequestId) {
+    pub(super) fn belongs_to(&mut self, request: RequestId) {
         self.request = Some(request);
     }
 
     /// Stops keeping: no further attempt will be made. Data kept so far stays for the present
     /// attempt.
-    pub fn stop_keeping(&mut self) {
+    pub(super) fn stop_keeping(&mut self) {
         self.replay = Replay::GivenUp;
     }
 
     /// Bytes of data received from the client.
-    pub fn received(&self) -> u64 {
+    pub(super) fn received(&self) -> u64 {
         self.received
     }
 
     /// Bytes of data given to attempts, summed over all of them.
-    pub fn sent(&self) -> u64 {
+    pub(super) fn sent(&self) -> u64 {
         self.sent
     }
 
     /// When an attempt last had the whole body; `None` before that.
-    pub fn sent_at(&self) -> Option<Instant> {
+    pub(super) fn sent_at(&self) -> Option<Instant> {
         self.sent_at
     }
 
@@ -143,7 +143,7 @@ impl ReplayBody {
 }
 
 /// One attempt's read of a [`ReplayBody`]: first what was kept, then what still arrives.
-pub struct Upload {
+pub(super) struct Upload {
     driver: Rc<Driver>,
     stream: StreamToken,
     body: Rc<RefCell<ReplayBody>>,
@@ -156,7 +156,11 @@ pub struct Upload {
 
 impl Upload {
     /// Starts at the first byte. Takes the body from any earlier attempt.
-    pub fn new(driver: Rc<Driver>, stream: StreamToken, body: Rc<RefCell<ReplayBody>>) -> Self {
+    pub(super) fn new(
+        driver: Rc<Driver>,
+        stream: StreamToken,
+        body: Rc<RefCell<ReplayBody>>,
+    ) -> Self {
         body.borrow_mut().reader = Some(stream);
         let progress = Progress::start(&driver);
         Self { driver, stream, body, replayed: 0, done: false, is_blocked: false, progress }
@@ -164,7 +168,7 @@ impl Upload {
 
     /// Polls for the next frame, kept or new. A body that breaks off cancels its request at once,
     /// and then it is never ready again: no attempt may take what was kept for the whole body.
-    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
+    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
         let mut body = self.body.borrow_mut();
         if body.reader != Some(self.stream) {
             // Another attempt reads the body now; this one is about to be dropped.
@@ -210,7 +214,7 @@ impl Upload {
     }
 
     /// True if the whole body was read.
-    pub fn is_at_end(&self) -> bool {
+    pub(super) fn is_at_end(&self) -> bool {
         let body = self.body.borrow();
         self.replayed >= body.kept.len() && body.incoming.is_end_stream()
     }
@@ -225,7 +229,7 @@ impl Upload {
 
     /// Reports that the backend takes no more of the body for now, or goes on; only if that has
     /// changed.
-    pub fn note_blocked(&mut self, is_blocked: bool) {
+    pub(super) fn note_blocked(&mut self, is_blocked: bool) {
         if std::mem::replace(&mut self.is_blocked, is_blocked) == is_blocked {
             return;
         }
@@ -238,7 +242,7 @@ impl Upload {
     }
 
     /// Reports that the whole request was handed to the connection. Reports only once.
-    pub fn tell_sent(&mut self) {
+    pub(super) fn tell_sent(&mut self) {
         if !std::mem::replace(&mut self.done, true) {
             self.body.borrow_mut().sent_at = Some(self.driver.now());
             let _ = self.driver.tell(Input::RequestSent { stream: self.stream });

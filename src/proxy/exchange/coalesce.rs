@@ -7,13 +7,13 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use http_body::Frame;
 
-use super::limits::{COALESCE_BELOW_BYTES, FRAME_BYTES_DEFAULT};
 use super::replay_body::Upload;
+use crate::proxy::limits::{COALESCE_BELOW_BYTES, FRAME_BYTES_DEFAULT};
 
 type Piece = Option<Frame<Bytes>>;
 
 /// An [`Upload`] in fewer pieces.
-pub struct Coalesce {
+pub(super) struct Coalesce {
     upload: Upload,
     /// The frame or end that followed the last piece and was not merged into it.
     held: Option<Piece>,
@@ -21,13 +21,13 @@ pub struct Coalesce {
 
 impl Coalesce {
     /// Coalesces the pieces of an upload.
-    pub fn new(upload: Upload) -> Self {
+    pub(super) fn new(upload: Upload) -> Self {
         Self { upload, held: None }
     }
 
     /// Polls for the next piece, coalesced from what is available. Waits only until its first part
     /// is available.
-    pub fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Piece> {
+    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Piece> {
         if let Some(held) = self.held.take() {
             return Poll::Ready(held);
         }
@@ -67,7 +67,7 @@ impl Coalesce {
     }
 
     /// True if the whole body was read.
-    pub fn is_at_end(&self) -> bool {
+    pub(super) fn is_at_end(&self) -> bool {
         match &self.held {
             Some(None) => true,
             Some(Some(_)) => false,
@@ -76,12 +76,12 @@ impl Coalesce {
     }
 
     /// As [`Upload::note_blocked`].
-    pub fn note_blocked(&mut self, is_blocked: bool) {
+    pub(super) fn note_blocked(&mut self, is_blocked: bool) {
         self.upload.note_blocked(is_blocked);
     }
 
     /// Reports that the whole request was handed to the connection. Reports only once.
-    pub fn tell_sent(&mut self) {
+    pub(super) fn tell_sent(&mut self) {
         self.upload.tell_sent();
     }
 }

@@ -1,6 +1,12 @@
 //! Serves one request from its head to its end: runs the attempts that the pool orders, sends the
 //! request body, returns the response, and reports facts about each to the pool.
 
+mod coalesce;
+mod progress;
+mod replay_body;
+pub mod response_body;
+mod upload;
+
 use std::cell::RefCell;
 use std::future::{Future, poll_fn, ready};
 use std::pin::Pin;
@@ -13,26 +19,25 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, request};
 use http_body::Body as _;
 use http_body_util::Full;
 
-use super::access_log::{AccessRecord, Arrival, AttemptRecord, Unrouted};
-use super::backend_url::Scheme;
-use super::channel::{Receiver, channel};
-use super::client_limits::ClientLimit;
-use super::clusters::Clusters;
-use super::driver::Driver;
-use super::error_response;
-use super::headers::{self, ClientFacts};
-use super::limits::RESPONSE_FIELDS_MAX;
-use super::relay_body::{RelayBody, UpstreamBody};
-use super::replay_body::{ReplayBody, Upload};
-use super::request_body::RequestBody;
-use super::seams::{self, Task};
-use super::telemetry::Telemetry;
-use super::upload;
-use super::upstream::{self, AttemptOrder, Http1Exchange, Http2Exchange};
+use self::replay_body::{ReplayBody, Upload};
+use self::response_body::{RelayBody, UpstreamBody};
 use crate::pool::{
     BackendToken, EndedBy, Handled, Input, Instant, Outcome, Protocol, Rejection, RequestId,
     StreamFailure, StreamToken,
 };
+use crate::proxy::access_log::{AccessRecord, Arrival, AttemptRecord, Unrouted};
+use crate::proxy::backend_url::Scheme;
+use crate::proxy::channel::{Receiver, channel};
+use crate::proxy::client_limits::ClientLimit;
+use crate::proxy::clusters::Clusters;
+use crate::proxy::driver::Driver;
+use crate::proxy::error_response;
+use crate::proxy::headers::{self, ClientFacts};
+use crate::proxy::limits::RESPONSE_FIELDS_MAX;
+use crate::proxy::request_body::RequestBody;
+use crate::proxy::seams::{self, Task};
+use crate::proxy::telemetry::Telemetry;
+use crate::proxy::upstream::{self, AttemptOrder, Http1Exchange, Http2Exchange};
 
 /// The request, as every attempt at it needs it.
 pub struct RequestHead {

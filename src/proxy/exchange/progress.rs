@@ -3,12 +3,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::driver::Driver;
-use super::limits::{PROGRESS_INTERVAL_MAX, PROGRESS_REPORTS_PER_STALL};
 use crate::pool::{Input, Instant, StreamToken};
+use crate::proxy::driver::Driver;
+use crate::proxy::limits::{PROGRESS_INTERVAL_MAX, PROGRESS_REPORTS_PER_STALL};
 
 /// The bytes that passed since the last report.
-pub struct Progress {
+pub(super) struct Progress {
     interval: Duration,
     reported: Instant,
     bytes: u64,
@@ -16,7 +16,7 @@ pub struct Progress {
 
 impl Progress {
     /// Starts without bytes.
-    pub fn start(driver: &Driver) -> Self {
+    pub(super) fn start(driver: &Driver) -> Self {
         let stall =
             driver.config(|config| config.timeouts.body_stall.min(config.timeouts.response_stall));
         let interval = PROGRESS_INTERVAL_MAX.min(stall / PROGRESS_REPORTS_PER_STALL);
@@ -24,7 +24,7 @@ impl Progress {
     }
 
     /// Adds bytes that passed, and reports them if a report is due. Returns true if it reported.
-    pub fn note(&mut self, driver: &Rc<Driver>, stream: StreamToken, bytes: u64) -> bool {
+    pub(super) fn note(&mut self, driver: &Rc<Driver>, stream: StreamToken, bytes: u64) -> bool {
         self.bytes += bytes;
         let now = driver.now();
         if now.since(self.reported) < self.interval {
@@ -35,7 +35,7 @@ impl Progress {
     }
 
     /// Reports the bytes that passed since the last report.
-    pub fn report(&mut self, driver: &Rc<Driver>, stream: StreamToken) {
+    pub(super) fn report(&mut self, driver: &Rc<Driver>, stream: StreamToken) {
         self.reported = driver.now();
         let bytes = u32::try_from(std::mem::take(&mut self.bytes)).unwrap_or(u32::MAX);
         // The pool decides if the report still matters.
