@@ -30,7 +30,7 @@ use self::endpoints::{Endpoint, Missing};
 use self::order::Parameters;
 use self::reply::{Refused, Reply};
 use crate::proxy::access_log::AccessLog;
-use crate::proxy::control::{self, Command, Commands, WorkerSnapshot};
+use crate::proxy::control::{self, Command, Commands};
 use crate::proxy::date::Dates;
 use crate::proxy::drain::Drain;
 use crate::proxy::http1_server::{Ended, Http1RequestBody, Server, Service};
@@ -44,6 +44,7 @@ use crate::proxy::reload::counts::Counts;
 use crate::proxy::reload::{self, Refusal, Trigger};
 use crate::proxy::request_body::RequestBody;
 use crate::proxy::seams::{self, Clock, Listener, ListeningSocket, NetworkStream};
+use crate::proxy::snapshot::WorkerSnapshot;
 use crate::wire::http1::{HeadLimits, Violation};
 
 /// The parts of the process that the admin interface needs.
@@ -311,8 +312,8 @@ mod tests {
     use super::*;
     use crate::pool::{BackendConfig, Config, ConnectFailure, Input, Output, Pool};
     use crate::proxy::config::{AccessLogFormat, AccessLogSettings};
-    use crate::proxy::control::{ClusterSnapshot, ConnectionsNow, RequestsNow};
     use crate::proxy::metrics::{ClusterMetrics, WorkerMetrics};
+    use crate::proxy::snapshot::{ClusterSnapshot, ConnectionsNow, RequestsNow};
     use tokio::sync::mpsc;
 
     /// A cluster whose pool received one stale fact and one impossible fact.

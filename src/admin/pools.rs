@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::Answer;
-use crate::proxy::control::ClusterSnapshot;
+use crate::proxy::snapshot::ClusterSnapshot;
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Pools<'a> {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::Answer;
 use crate::pool::{BackendState, Counters, SlotState};
-use crate::proxy::control::{BackendSnapshot, ClusterSnapshot, RequestsNow};
 use crate::proxy::metrics::{
     BackendMetrics, ClusterMetrics, Merge as _, WorkerMetrics, merge_fields,
 };
+use crate::proxy::snapshot::{BackendSnapshot, ClusterSnapshot, RequestsNow};
 
 /// The sums over all workers, by name: after a reload the workers' tables may differ.
 #[derive(Default)]

@@ -6,24 +6,24 @@
 //! and `benches/recount.rs` measures it.
 
 use std::fmt::Write as _;
-use std::rc::Rc;
+use std::time::Duration;
 
-use super::driver::Driver;
 use super::limits::{
     AUDIT_CONNECTIONS_LISTED_MAX, AUDIT_INTERVAL, AUDIT_STAGGER, AUDIT_TIME_SHARE,
 };
 use super::seams;
 use crate::pool::{BackendId, Mismatch, Pool};
 
-/// Audits a pool until its driver is finished. `number` sets the delay of the first recount; the
-/// pools of a worker have different numbers.
-pub async fn run(driver: Rc<Driver>, number: u64) {
+/// Has a pool recounted by `audit`, which returns how long that took, until it returns `None`.
+/// `number` sets the delay of the first recount; the pools of a worker have different numbers.
+pub async fn run(number: u64, audit: impl Fn() -> Option<Duration>) {
     let parts = (AUDIT_INTERVAL.as_millis() / AUDIT_STAGGER.as_millis()) as u64;
     seams::sleep(AUDIT_STAGGER * (number % parts) as u32).await;
     let mut pause = AUDIT_INTERVAL;
-    while !driver.is_finished() {
+    loop {
         seams::sleep(pause).await;
-        pause = AUDIT_INTERVAL.max(driver.audit() * AUDIT_TIME_SHARE);
+        let Some(taken) = audit() else { return };
+        pause = AUDIT_INTERVAL.max(taken * AUDIT_TIME_SHARE);
     }
 }
 

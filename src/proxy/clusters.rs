@@ -10,7 +10,7 @@ use super::access_log::AccessLog;
 use super::config::ProxyConfig;
 use super::control::Peers;
 use super::driver::Driver;
-use super::health_check::HealthCheckFound;
+use super::health_check::found::HealthCheckFound;
 use super::limits::SEEDS_PER_CLUSTER;
 use super::route::RouteTable;
 use super::seams::Clock;

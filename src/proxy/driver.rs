@@ -1,35 +1,36 @@
 //! Owns one worker's [`Pool`] for one cluster: reports facts to it, carries out its orders and
 //! keeps its timer. Makes no decisions.
 
+mod carry_out;
 mod orders;
 mod snapshot;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use self::orders::CutNow;
 use super::access_log::AccessRecord;
 use super::audit;
 use super::backends::{BackendEntry, Backends};
 use super::channel::Sender;
 use super::config::{BackendSettings, ClusterConfig};
 use super::control::Peers;
-use super::exchange::{RequestHead, RequestOrder};
-use super::health_check::{self, HealthCheckFound, HealthChecker};
+use super::health_check::HealthChecker;
+use super::health_check::found::HealthCheckFound;
 use super::metrics::ClusterMetrics;
 use super::operator::Cuts;
+use super::pool_handle::{PoolHandle, TakesFacts};
 use super::seams::{self, Clock, DrivenPool, Point};
 use super::telemetry::Telemetry;
 use super::tls::BackendTls;
-use super::upstream::{self, AttemptOrder, ConnectionOrder, NewAttempt};
+use super::upstream::ConnectionOrder;
+use super::upstream::attempt::{RequestHead, RequestOrder};
 use crate::pool::{
-    BackendId, BackendState, BackendToken, ConfigError, ConnectionToken, Handled, HealthChecking,
-    Input, Instant, Output, Pool, Rejection, RequestId, Setting, ShutdownCause, StateCause,
-    StreamToken,
+    BackendId, BackendToken, ConfigError, ConnectionToken, Handled, HealthChecking, Input, Instant,
+    Pool, Rejection, RequestId, Setting, ShutdownCause, StreamToken,
 };
 
 struct DriverRequest {
@@ -62,8 +63,11 @@ pub struct Driver {
     /// True once the cluster was removed or another driver has replaced this one.
     retired: Cell<bool>,
     telemetry: Rc<Telemetry>,
-    metrics: RefCell<ClusterMetrics>,
-    health_checks: HealthChecker,
+    metrics: Rc<RefCell<ClusterMetrics>>,
+    health_checks: Rc<HealthChecker>,
+    streams_per_connection: usize,
+    /// This driver, for the tasks that it starts.
+    me: Weak<Self>,
     /// The requests that the deadlines of drains have cut.
     cuts: RefCell<BTreeMap<BackendToken, Cuts>>,
 }
@@ -100,7 +104,7 @@ impl Driver {
             let token = core.pool.backend(place).expect("it is configured").token;
             backends.put(token, settings, tls.clone());
         }
-        let driver = Rc::new(Self {
+        let driver = Rc::new_cyclic(|me| Self {
             cluster: cluster.name.as_str().into(),
             core: RefCell::new(core),
             clock,
@@ -109,12 +113,16 @@ impl Driver {
             wakes_at: Cell::new(None),
             retired: Cell::new(false),
             telemetry,
-            metrics: RefCell::new(ClusterMetrics::new()),
-            health_checks: HealthChecker::new(&cluster.health_check, peers),
+            metrics: Rc::new(RefCell::new(ClusterMetrics::new())),
+            health_checks: Rc::new(HealthChecker::new(&cluster.health_check, peers)),
+            streams_per_connection: cluster.pool.limits.streams_per_connection,
+            me: Weak::clone(me),
             cuts: RefCell::default(),
         });
         seams::spawn(Rc::clone(&driver).keep_time());
-        seams::spawn(audit::run(Rc::clone(&driver), seed));
+        let audited = Rc::clone(&driver);
+        let recount = move || (!audited.is_finished()).then(|| audited.audit());
+        seams::spawn(audit::run(seed, recount));
         Ok(driver)
     }
 
@@ -134,7 +142,7 @@ impl Driver {
     /// If the configuration was not checked, or `settings` is not the difference to the present
     /// one.
     pub fn reconfigure(
-        self: &Rc<Self>,
+        &self,
         cluster: &ClusterConfig,
         tls: &[Option<BackendTls>],
         settings: &[Setting],
@@ -160,7 +168,7 @@ impl Driver {
         }
     }
 
-    fn change_settings(self: &Rc<Self>, settings: &[Setting], health_checking: HealthChecking) {
+    fn change_settings(&self, settings: &[Setting], health_checking: HealthChecking) {
         let mut settings = settings.to_vec();
         settings.push(Setting::HealthChecking(health_checking));
         let mut core = self.core.borrow_mut();
@@ -171,7 +179,7 @@ impl Driver {
     }
 
     /// Adds a backend, and registers its token before the pool's orders about it are carried out.
-    fn add(self: &Rc<Self>, settings: &BackendSettings, tls: &Option<BackendTls>) -> bool {
+    fn add(&self, settings: &BackendSettings, tls: &Option<BackendTls>) -> bool {
         let exclusive = settings.is_exclusive();
         let input = Input::BackendAdded { weight: settings.weight, exclusive };
         let mut core = self.core.borrow_mut();
@@ -186,7 +194,7 @@ impl Driver {
 
     /// Ends the driver: the cluster was removed or another driver has replaced this one. Requests
     /// that were accepted are finished.
-    pub fn retire(self: &Rc<Self>) {
+    pub fn retire(&self) {
         self.retired.set(true);
         let _ = self.tell(Input::ShutdownRequested { cause: ShutdownCause::PoolReplaced });
         self.timer_changed.notify_one();
@@ -194,7 +202,7 @@ impl Driver {
 
     /// Ends the pool because the process is about to end. Requests that were accepted are finished.
     /// Returns the deadline for that, if there is one.
-    pub fn shut_down(self: &Rc<Self>) -> Option<Instant> {
+    pub fn shut_down(&self) -> Option<Instant> {
         let _ = self.tell(Input::ShutdownRequested { cause: ShutdownCause::ProcessEnds });
         self.core.borrow().pool.shutdown_deadline()
     }
@@ -209,7 +217,7 @@ impl Driver {
     /// # Panics
     /// If the pool is inconsistent, after logging its state. That is a bug in the pool, and its
     /// next orders cannot be trusted.
-    pub fn audit(self: &Rc<Self>) -> Duration {
+    pub fn audit(&self) -> Duration {
         let begun = self.clock.look();
         let recounted = self.core.borrow().pool.recount();
         let taken = self.clock.look().since(begun);
@@ -233,7 +241,7 @@ impl Driver {
 
     /// Applies the result of another worker's health check. The backend may be unknown to this
     /// worker; then nothing happens.
-    pub fn health_check_found(self: &Rc<Self>, found: &HealthCheckFound) {
+    pub fn health_check_found(&self, found: &HealthCheckFound) {
         let known = self.backends.borrow().identified(&found.backend);
         if let Some(backend) = known {
             self.health_checks.note(backend.token, found.failure.as_ref(), self.now());
@@ -278,13 +286,20 @@ impl Driver {
         read(self.core.borrow().pool.config())
     }
 
-    /// True if the pool still wants the stream to be opened that it has ordered.
-    pub fn is_to_be_opened(&self, stream: StreamToken) -> bool {
-        self.core.borrow().pool.is_to_be_opened(stream)
+    /// The pool, as the tasks of its connections and health checks see it.
+    fn handle(&self) -> PoolHandle {
+        PoolHandle {
+            facts: self.me.upgrade().expect("it is in use"),
+            cluster: Rc::clone(&self.cluster),
+            worker: self.worker(),
+            clock: self.clock,
+            metrics: Rc::clone(&self.metrics),
+            streams_per_connection: self.streams_per_connection,
+        }
     }
 
     /// Reports a fact to the pool and carries out the orders that follow.
-    pub fn tell(self: &Rc<Self>, input: Input) -> Handled {
+    pub fn tell(&self, input: Input) -> Handled {
         let mut core = self.core.borrow_mut();
         let handled = core.pool.handle(self.clock.now(), input);
         self.carry_out(&mut core);
@@ -297,7 +312,7 @@ impl Driver {
     /// # Errors
     /// The pool's reason for rejecting the request.
     pub fn arrive(
-        self: &Rc<Self>,
+        &self,
         head: Rc<RequestHead>,
         orders: Sender<RequestOrder>,
     ) -> Result<RequestId, Rejection> {
@@ -341,98 +356,6 @@ impl Driver {
         }
     }
 
-    fn carry_out(self: &Rc<Self>, core: &mut Core) {
-        let mut cut = CutNow::default();
-        while let Some(output) = core.pool.poll_output() {
-            match output {
-                Output::Connect { connection } => {
-                    let orders = upstream::dial(Rc::clone(self), connection);
-                    core.connections.insert(connection, orders);
-                }
-                Output::OpenStream { stream, request, attempt } => {
-                    let Some(live) = core.live(request) else { continue };
-                    live.since.set(self.clock.now());
-                    live.on.replace(Some(self.backend(stream.connection.backend)));
-                    let attempt = NewAttempt {
-                        order: AttemptOrder { stream, number: attempt },
-                        head: Rc::clone(&live.head),
-                        request: live.orders.clone(),
-                    };
-                    core.order(stream.connection, ConnectionOrder::Open(attempt));
-                }
-                Output::ResetStream { stream, code } => {
-                    core.order(stream.connection, ConnectionOrder::Reset { stream, code });
-                }
-                Output::Ping { connection } => core.order(connection, ConnectionOrder::Ping),
-                Output::Close { connection, reason } => {
-                    core.order(connection, ConnectionOrder::Close { reason });
-                    core.connections.remove(&connection);
-                }
-                Output::CheckHealth { backend, number } => {
-                    let time = core.pool.config().timeouts.health_check_timeout;
-                    health_check::start(
-                        Rc::clone(self),
-                        self.backend(backend.backend),
-                        number,
-                        time,
-                    );
-                }
-                Output::HealthCheckJudged { backend, passed } => {
-                    self.count(|metrics| {
-                        metrics.count_at(backend, |metrics| metrics.health_check_finished(passed));
-                    });
-                    let backend = self.backend(backend.backend);
-                    self.health_checks.judged(&self.cluster, &backend, passed, self.now());
-                }
-                Output::BackendChanged { backend, state, cause } => {
-                    self.log_state(backend, state, cause);
-                }
-                Output::BackendGone { backend } => {
-                    self.backends.borrow_mut().remove(backend);
-                    self.health_checks.forget(backend);
-                    self.cuts.borrow_mut().remove(&backend);
-                }
-                Output::AttemptFailed { .. } => self.attempt_failed(core, &mut cut, output),
-                Output::RequestEnded { request, outcome, attempts, by } => {
-                    if let Some(live) = core.live(request) {
-                        self.note_cut_in_queue(&mut cut, live, outcome);
-                        // The request's task may have ended already; then the order is dropped.
-                        live.orders.send(RequestOrder::Ended { outcome, attempts, by });
-                        core.requests[request.index as usize] = None;
-                    }
-                }
-            }
-        }
-        self.note_further(&cut);
-    }
-
-    /// Removes the order channel of a connection whose task has ended by itself.
-    pub fn forget_connection(&self, connection: ConnectionToken) {
-        self.core.borrow_mut().connections.remove(&connection);
-    }
-
-    fn log_state(&self, backend: BackendToken, state: BackendState, cause: StateCause) {
-        let known = self.backends.borrow().find(backend);
-        let name = known.as_ref().map_or("-", |backend| &*backend.name);
-        let (cluster, worker) = (&*self.cluster, self.worker());
-        match state {
-            BackendState::Up
-            | BackendState::HalfOpen
-            | BackendState::Draining
-            | BackendState::Removed => {
-                tracing::info!(target: "baton", cluster, worker, backend = name, %state, %cause, "backend changed");
-            }
-            BackendState::Ejected => {
-                tracing::warn!(target: "baton", cluster, worker, backend = name, %state, %cause, "backend changed");
-            }
-            BackendState::Down => {
-                let failure = self.health_checks.failure(backend);
-                let reason = failure.as_ref().map(|failure| &*failure.reason);
-                tracing::warn!(target: "baton", cluster, worker, backend = name, %state, %cause, reason, "backend changed");
-            }
-        }
-    }
-
     /// The time in the middle between now and another time.
     fn half_way(&self, at: Instant) -> Instant {
         let now = self.clock.now();
@@ -461,6 +384,20 @@ impl Driver {
                 None => self.timer_changed.notified().await,
             }
         }
+    }
+}
+
+impl TakesFacts for Driver {
+    fn tell(&self, input: Input) -> Handled {
+        Driver::tell(self, input)
+    }
+
+    fn is_to_be_opened(&self, stream: StreamToken) -> bool {
+        self.core.borrow().pool.is_to_be_opened(stream)
+    }
+
+    fn forget_connection(&self, connection: ConnectionToken) {
+        self.core.borrow_mut().connections.remove(&connection);
     }
 }
 

@@ -14,6 +14,7 @@
 //! | [`exchange`] | one request, from its head to its end |
 //! | [`request_body`], [`http2_body`] | content, as a connection delivers it |
 //! | [`upstream`], [`dial`], [`addresses`] | backend connections |
+//! | [`pool_handle`] | a pool, as connections and health checks report to it |
 //! | [`http2_wire`] | the HTTP/2 wire: reads, counts and merges frames |
 //! | [`drain`] | the order to drain, within a worker |
 //! | [`linger`] | the lingering close of a client's connection |
@@ -25,7 +26,8 @@
 //! | [`tls`], [`backend_url`], [`backends`], [`config`] | TLS, backends, the configuration |
 //! | [`access_log`], [`log`], [`line_writer`] | logs |
 //! | [`trace_context`] | trace ids |
-//! | [`metrics`], [`telemetry`], [`control`] | a worker's counters, and snapshots of them |
+//! | [`metrics`], [`telemetry`], [`snapshot`] | a worker's counters, and copies of its state |
+//! | [`control`], [`worker_commands`] | commands to a worker |
 //! | [`operator`] | an operator's orders about a backend |
 //! | [`channel`] | channels between tasks of a worker |
 //! | [`seams`] | tasks, connections, time, entropy: all access to the system |
@@ -66,14 +68,17 @@ pub mod log;
 pub mod memory;
 pub mod metrics;
 pub mod operator;
+pub mod pool_handle;
 pub mod reload;
 pub mod request_body;
 pub mod route;
 pub mod run;
 pub mod seams;
+pub mod snapshot;
 pub mod telemetry;
 pub mod tls;
 pub mod trace_context;
 pub mod upstream;
 pub mod worker;
+pub mod worker_commands;
 pub mod worker_state;

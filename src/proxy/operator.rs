@@ -1,15 +1,10 @@
 //! An operator's queries and orders about a backend, and a worker's replies: which connections and
 //! requests the backend still has, and which requests the drain deadline cut.
 
-use std::collections::BTreeSet;
-use std::rc::Rc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::backends::BackendEntry;
-use super::clusters::Clusters;
-use super::driver::Driver;
 use super::limits::CUT_REQUESTS_LISTED_MAX;
 use crate::pool::{BackendState, SlotState, StateCause};
 
@@ -158,48 +153,4 @@ impl Cuts {
             self.cut.push(cut);
         }
     }
-}
-
-/// Finds the backend that `query` selects and carries out the order. Does nothing if several match.
-pub fn carry_out(clusters: &Clusters, query: &Query, order: Order) -> Found {
-    let drivers = clusters.drivers();
-    let all = |backends: fn(&Driver) -> Vec<Rc<BackendEntry>>| {
-        drivers.iter().flat_map(move |driver| {
-            backends(driver).into_iter().map(move |backend| (driver, backend))
-        })
-    };
-    let meant = |(driver, backend): &(&Rc<Driver>, Rc<BackendEntry>)| {
-        query.cluster.as_deref().is_none_or(|cluster| *cluster == **driver.cluster())
-            && backend.url.is_called(&query.backend)
-    };
-    let mut found: Vec<_> = all(Driver::configured).filter(meant).collect();
-    if found.is_empty() && order == Order::Show {
-        // A removed backend can be shown until its last connection is closed.
-        found = all(Driver::all_backends).filter(meant).collect();
-    }
-    let Some((driver, _)) = found.first() else {
-        return Found::None(names(all(Driver::configured)));
-    };
-    let mut names = names(found.iter().cloned());
-    if names.len() > 1 {
-        return Found::Several(names);
-    }
-    // The same URL may be configured twice with different TLS names: it is one backend to an
-    // operator.
-    let backends: Vec<_> = found.iter().map(|(_, backend)| Rc::clone(backend)).collect();
-    let mut changed = false;
-    for backend in &backends {
-        changed |= driver.carry_out_order(backend.token, order);
-    }
-    let named = names.pop().expect("a backend was found");
-    Found::One(named, driver.report(&backends, changed))
-}
-
-/// The names of backends, sorted, each once.
-fn names<'a>(backends: impl Iterator<Item = (&'a Rc<Driver>, Rc<BackendEntry>)>) -> Vec<Named> {
-    let named = backends.map(|(driver, backend)| Named {
-        cluster: driver.cluster().to_string(),
-        backend: backend.name.to_string(),
-    });
-    named.collect::<BTreeSet<_>>().into_iter().collect()
 }

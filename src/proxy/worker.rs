@@ -8,14 +8,14 @@ use tokio::sync::{Notify, mpsc};
 use super::access_log::AccessLog;
 use super::clusters::Clusters;
 use super::config::ProxyConfig;
-use super::control::{self, Command, Peers};
+use super::control::{Command, Peers};
 use super::downstream::admission::Admission;
 use super::drain::Drain;
 use super::limits::SHUTDOWN_GRACE;
 use super::reload::sockets::Socket;
 use super::tls::Certificates;
 use super::worker_state::WorkerState;
-use super::{memory, seams};
+use super::{memory, seams, worker_commands};
 
 /// The arguments of a worker.
 pub struct Worker {
@@ -53,7 +53,7 @@ pub async fn serve(worker: Worker) {
     let stop = Rc::new(Notify::new());
     let drain = Drain::default();
     let (state, stopping, draining) = (Rc::clone(&worker_state), Rc::clone(&stop), drain.clone());
-    let control = control::serve(worker.commands, state, stopping, draining);
+    let control = worker_commands::serve(worker.commands, state, stopping, draining);
     seams::spawn(control);
     seams::spawn(memory::run());
     drain.ordered().await;

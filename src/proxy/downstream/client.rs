@@ -11,7 +11,8 @@ use http::{Request, Response};
 use http_body_util::Full;
 
 use super::deadlines::{InFlight, Tracked, Watch};
-use super::{Downstream, refusal};
+use super::listener::Downstream;
+use super::refusal;
 use crate::pool::Instant;
 use crate::proxy::access_log::Arrival;
 use crate::proxy::client_limits::ClientLimit;

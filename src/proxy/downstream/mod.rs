@@ -6,7 +6,8 @@
 //! | `client`, `client_io` | one client's connection, for either protocol |
 //! | `http1`, `http2` | serving each protocol, with its deadlines |
 //! | `http2_stream` | one request over HTTP/2 |
-//! | `parked` | parked HTTP/1.1 connections |
+//! | [`listener`] | what the connections of one listener share |
+//! | `phase` | the phases of a connection, and parked HTTP/1.1 connections |
 //! | `deadlines`, `waits` | deadlines of a connection, its requests in flight, and the drain order |
 //! | `refusal` | the limit and the response for each error of a client |
 
@@ -17,98 +18,31 @@ mod deadlines;
 mod http1;
 mod http2;
 mod http2_stream;
-mod parked;
+pub mod listener;
+mod phase;
 mod refusal;
 mod waits;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 
-use self::admission::{Admission, Admitted};
+use self::admission::Admitted;
 use self::client::Client;
 use self::client_io::{ClientIo, Spoken};
-use super::client_limits::{ClientLimit, ClientLimits, ClientStats};
-use super::clusters::Clusters;
-use super::drain::Drain;
+use self::listener::{Downstream, Entered};
+use self::phase::ConnectionPhase;
+use super::client_limits::ClientLimit;
 use super::limits::{ACCEPT_LOG_INTERVAL, ACCEPT_PAUSE};
-use super::seams::{self, Clock, Listener};
+use super::seams::{self, Listener};
 use super::tls;
 use crate::pool::Instant;
-
-/// Counts open connections, and notifies when the last one closes.
-#[derive(Default)]
-pub struct OpenConnections {
-    count: Cell<usize>,
-    none: Notify,
-}
-
-impl OpenConnections {
-    /// Waits until no connection is open and no listener has connections left to accept.
-    pub async fn none(&self) {
-        while self.count.get() > 0 {
-            self.none.notified().await;
-        }
-    }
-
-    fn enter(self: &Rc<Self>) -> Entered {
-        self.count.set(self.count.get() + 1);
-        Entered(Rc::clone(self))
-    }
-}
-
-struct Entered(Rc<OpenConnections>);
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        self.0.count.set(self.0.count.get() - 1);
-        if self.0.count.get() == 0 {
-            self.0.none.notify_one();
-        }
-    }
-}
-
-/// State shared by the connections of one listener on one worker.
-#[derive(Clone)]
-pub struct Downstream {
-    /// The worker's pools.
-    pub clusters: Rc<Clusters>,
-    /// The address of the listener.
-    pub address: SocketAddr,
-    /// TLS towards clients; `None` for cleartext.
-    pub tls: Option<Arc<rustls::ServerConfig>>,
-    /// True if clients may use HTTP/2.
-    pub http2: bool,
-    /// Becomes true once, when the listener is to stop.
-    pub draining: Drain,
-    /// The open connections of this worker.
-    pub open: Rc<OpenConnections>,
-    /// The limits of each client.
-    pub limits: ClientLimits,
-    /// The open connections of the process.
-    pub admission: Arc<Admission>,
-}
-
-impl Downstream {
-    /// The counters of exceeded client limits on this worker.
-    fn stats(&self) -> &ClientStats {
-        self.clusters.telemetry().client_stats()
-    }
-
-    /// The worker's clock.
-    fn clock(&self) -> Clock {
-        self.clusters.telemetry().clock()
-    }
-}
 
 /// Accepts connections until the listener is to stop, then those that the system has already
 /// accepted. Each connection keeps the value of `downstream` at the time it is accepted.
@@ -183,30 +117,6 @@ impl RateLimited {
         }
         self.said = Some(now);
         Some(std::mem::take(&mut self.count))
-    }
-}
-
-/// One part of a connection's life; resolves to the next. Each part is boxed, so that a connection
-/// takes only the memory of its present part: most connections are idle most of the time.
-struct ConnectionPhase(Pin<Box<dyn Future<Output = Option<ConnectionPhase>>>>);
-
-impl ConnectionPhase {
-    fn new(phase: impl Future<Output = Option<Self>> + 'static) -> Self {
-        Self(Box::pin(phase))
-    }
-
-    fn last(phase: impl Future<Output = ()> + 'static) -> Self {
-        Self::new(phase.map(|()| None))
-    }
-
-    /// Serves a client over HTTP/1.1, of which these bytes were received; when it is idle, it is
-    /// parked next.
-    fn http1<Io>(client: Client, io: Io, first_bytes: &[u8]) -> Self
-    where
-        Io: AsyncRead + AsyncWrite + Unpin + 'static,
-    {
-        let idle = http1::serve(client, io, first_bytes);
-        Self::new(idle.map(|idle| idle.map(|(client, io)| parked::begin(client, io))))
     }
 }
 

@@ -5,19 +5,13 @@ use std::rc::Rc;
 
 use super::{Core, Driver, DriverRequest};
 use crate::pool::{
-    BackendState, BackendToken, CloseReason, ConnectionToken, Evidence, FailureCause, Handled,
-    Input, Instant, Outcome, Output, Rejection, SlotState, Strategy, StreamView,
+    BackendState, BackendToken, ConnectionToken, Handled, Input, Instant, SlotState, Strategy,
+    StreamView,
 };
-use crate::proxy::access_log::AttemptRecord;
 use crate::proxy::backends::BackendEntry;
-use crate::proxy::control::milliseconds;
-use crate::proxy::exchange::RequestOrder;
 use crate::proxy::limits::{CUT_REQUESTS_LISTED_MAX, REPORTED_PATH_CHARS_MAX};
-use crate::proxy::operator::{CutStream, HeldConnection, HeldStream, Order, WorkerReport};
-
-/// The number of requests that one fact has cut.
-#[derive(Default)]
-pub(super) struct CutNow(usize);
+use crate::proxy::operator::{HeldConnection, HeldStream, Order, WorkerReport};
+use crate::proxy::snapshot::milliseconds;
 
 impl Driver {
     /// The backends of the present configuration.
@@ -31,7 +25,7 @@ impl Driver {
     }
 
     /// Carries out an operator's order about a backend. Returns true if that changed anything.
-    pub fn carry_out_order(self: &Rc<Self>, backend: BackendToken, order: Order) -> bool {
+    pub fn carry_out_order(&self, backend: BackendToken, order: Order) -> bool {
         match order {
             Order::Show => false,
             Order::Drain { within } => {
@@ -60,7 +54,7 @@ impl Driver {
 
     /// Takes over the operator's orders (drains with their deadlines, and weights) from `before`,
     /// the previous driver of the same cluster.
-    pub fn inherit(self: &Rc<Self>, before: &Self) {
+    pub fn inherit(&self, before: &Self) {
         let known = before.backends.borrow();
         for backend in self.configured() {
             for old in known.named(&backend.name) {
@@ -115,90 +109,6 @@ impl Driver {
             changed,
             deadline_ms: deadline.map(|deadline| milliseconds(deadline.since(now))),
         }
-    }
-
-    /// Reports to a request that its attempt has failed. Logs it if a drain deadline or a shutdown
-    /// cut it.
-    pub(super) fn attempt_failed(&self, core: &Core, cut: &mut CutNow, order: Output) {
-        let Output::AttemptFailed { stream, stream_id, request, attempt, evidence, cause, retried } =
-            order
-        else {
-            unreachable!("only called for that order")
-        };
-        let Some(live) = core.live(request) else { return };
-        let connection = stream.connection;
-        let backend = live.on.borrow().clone().expect("the attempt was ordered");
-        if let FailureCause::Closed(by @ (CloseReason::DrainDeadline | CloseReason::Shutdown)) =
-            cause
-        {
-            let begun = evidence == Evidence::Responding;
-            let held = live.held(self.now(), stream_id, begun);
-            let lost = CutStream { connection: connection.to_string(), stream: held, retried };
-            self.log_cut(cut, Some(&backend), &lost, by);
-            let view = core.pool.backend(connection.backend);
-            if view.is_some_and(|view| view.drain_deadline.is_some()) {
-                self.cuts.borrow_mut().entry(backend.token).or_default().note(lost);
-            }
-        }
-        if retried {
-            live.on.take();
-        }
-        let backend = (backend.token, Rc::clone(&backend.name));
-        let mut record = AttemptRecord::new(attempt, backend, stream, stream_id);
-        record.failed = Some((evidence, cause));
-        // The opening of another stream, or the end, wakes the request's task.
-        live.orders.send_quietly(RequestOrder::Failed(record));
-    }
-
-    /// Logs a request that a shutdown has ended while it waited for a stream.
-    pub(super) fn note_cut_in_queue(
-        &self,
-        cut: &mut CutNow,
-        live: &DriverRequest,
-        outcome: Outcome,
-    ) {
-        if outcome == Outcome::Rejected(Rejection::ShuttingDown) && live.on.borrow().is_none() {
-            let held = live.held(self.now(), 0, false);
-            let lost = CutStream { connection: "-".to_owned(), stream: held, retried: false };
-            self.log_cut(cut, None, &lost, CloseReason::Shutdown);
-        }
-    }
-
-    /// Logs the number of requests that were cut, if not each of them was logged.
-    pub(super) fn note_further(&self, cut: &CutNow) {
-        if cut.0 > CUT_REQUESTS_LISTED_MAX {
-            let (cluster, count) = (&**self.cluster(), cut.0 - CUT_REQUESTS_LISTED_MAX);
-            tracing::warn!(target: "baton", cluster, count, "further requests cut");
-        }
-    }
-
-    fn log_cut(
-        &self,
-        count: &mut CutNow,
-        backend: Option<&BackendEntry>,
-        cut: &CutStream,
-        by: CloseReason,
-    ) {
-        count.0 += 1;
-        if count.0 > CUT_REQUESTS_LISTED_MAX {
-            return;
-        }
-        let HeldStream { stream, age_ms, method, path, response_begun } = &cut.stream;
-        tracing::warn!(
-            target: "baton",
-            cluster = &**self.cluster(),
-            worker = self.worker(),
-            backend = backend.map_or("-", |backend| &*backend.name),
-            connection = cut.connection,
-            stream,
-            age_ms,
-            method,
-            path,
-            response_begun,
-            retried = cut.retried,
-            %by,
-            "request cut"
-        );
     }
 }
 

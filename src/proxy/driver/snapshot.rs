@@ -3,7 +3,7 @@
 use super::Driver;
 use crate::pool::{ConnectionToken, Pool, SlotView, Stats};
 use crate::proxy::backends::BackendEntry;
-use crate::proxy::control::{
+use crate::proxy::snapshot::{
     BackendSnapshot, ClusterSnapshot, ConnectionSnapshot, ConnectionsNow, LastHealthCheckFailure,
     RequestsNow, milliseconds,
 };

@@ -19,6 +19,7 @@ use tokio::task::LocalSet;
 
 use super::*;
 use crate::config::difference::Difference;
+use crate::pool::BackendState;
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::backends::BackendIdentity;
 use crate::proxy::client_limits::ClientLimits;
@@ -26,7 +27,8 @@ use crate::proxy::clusters::Clusters;
 use crate::proxy::config::{
     AccessLogFormat, AccessLogSettings, HealthCheckKind, ProxyConfig, UpstreamTlsSettings,
 };
-use crate::proxy::downstream::{self, Downstream, OpenConnections};
+use crate::proxy::downstream;
+use crate::proxy::downstream::listener::{Downstream, OpenConnections};
 use crate::proxy::drain::Drain;
 use crate::proxy::tls::Certificates;
 

@@ -1,182 +1,37 @@
 //! Serves one request from its head to its end: runs the attempts that the pool orders, sends the
 //! request body, returns the response, and reports facts about each to the pool.
 
+mod answer;
 mod coalesce;
 mod progress;
+mod relayed;
 mod replay_body;
 pub mod response_body;
 mod upload;
 
 use std::cell::RefCell;
-use std::future::{Future, poll_fn, ready};
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::uri::Authority;
-use http::{HeaderMap, Method, Request, Response, StatusCode, request};
+use http::{Method, Request, Response, StatusCode, request, response};
 use http_body::Body as _;
 use http_body_util::Full;
 
-use self::replay_body::{ReplayBody, Upload};
+use self::answer::{Answer, PresentAttempt, answer};
+use self::relayed::RelayedRequest;
+use self::replay_body::ReplayBody;
 use self::response_body::{RelayBody, UpstreamBody};
-use crate::pool::{
-    BackendToken, EndedBy, Handled, Input, Instant, Outcome, Protocol, Rejection, RequestId,
-    StreamFailure, StreamToken,
-};
-use crate::proxy::access_log::{AccessRecord, Arrival, AttemptRecord, Unrouted};
-use crate::proxy::backend_url::Scheme;
-use crate::proxy::channel::{Receiver, channel};
+use crate::pool::{EndedBy, Handled, Input, Outcome, Rejection, StreamToken};
+use crate::proxy::access_log::{AccessRecord, Arrival, Unrouted};
+use crate::proxy::channel::channel;
 use crate::proxy::client_limits::ClientLimit;
 use crate::proxy::clusters::Clusters;
-use crate::proxy::driver::Driver;
-use crate::proxy::error_response;
-use crate::proxy::headers::{self, ClientFacts};
-use crate::proxy::limits::RESPONSE_FIELDS_MAX;
 use crate::proxy::request_body::RequestBody;
-use crate::proxy::seams::{self, Task};
 use crate::proxy::telemetry::Telemetry;
-use crate::proxy::upstream::{self, AttemptOrder, Http1Exchange, Http2Exchange};
-
-/// The request, as every attempt at it needs it.
-pub struct RequestHead {
-    /// The client's request head.
-    pub parts: request::Parts,
-    /// The authority that the request is for (RFC 9110, 7.1).
-    pub authority: Authority,
-    /// The connection that the request came over.
-    pub arrival: Rc<Arrival>,
-    /// True if the method is idempotent (RFC 9110, 9.2.2).
-    pub idempotent: bool,
-    /// True if the request has a body.
-    pub has_body: bool,
-    /// The request body.
-    pub body: Rc<RefCell<ReplayBody>>,
-}
-
-impl RequestHead {
-    /// Returns the request head to send to a backend.
-    pub fn for_backend(&self, protocol: Protocol, scheme: Scheme) -> Request<()> {
-        let Arrival { client_address, tls, .. } = &*self.arrival;
-        let client = ClientFacts { address: client_address, tls: *tls };
-        headers::upstream_request(&self.parts, &self.authority, client, protocol, scheme)
-    }
-}
-
-/// An order for a request's task.
-pub enum RequestOrder {
-    /// An attempt has failed; another one or the end follows.
-    Failed(AttemptRecord),
-    /// The request is on a stream; an earlier attempt is over.
-    Opened(Opened, Exchange),
-    /// The pool has ended the request.
-    Ended {
-        /// The outcome.
-        outcome: Outcome,
-        /// The number of times that the request was given to a connection.
-        attempts: u8,
-        /// The party that ended the request.
-        by: EndedBy,
-    },
-}
-
-/// An attempt that has begun.
-pub struct Opened {
-    /// The stream token and the number of the attempt.
-    pub order: AttemptOrder,
-    /// The stream identifier, for the log.
-    pub stream_id: u32,
-    /// When the attempt began.
-    pub at: Instant,
-    /// The backend and its name. It may have been removed since.
-    pub backend: (BackendToken, Rc<str>),
-}
-
-/// One attempt's request on a connection.
-pub enum Exchange {
-    /// Over HTTP/2.
-    Http2(Http2Exchange),
-    /// Over HTTP/1.1.
-    Http1(Http1Exchange),
-}
-
-impl Exchange {
-    /// Registers the waker for the response. Returns false if something is there already. Only for
-    /// requests without a body.
-    pub fn will_wake(&mut self, waker: &Waker) -> bool {
-        match self {
-            Self::Http2(exchange) => exchange.will_wake(waker),
-            Self::Http1(exchange) => exchange.will_wake(waker),
-        }
-    }
-}
-
-/// A request that the pool knows. Dropping it before its end cancels it: the client is gone.
-pub struct RelayedRequest {
-    pub(super) driver: Rc<Driver>,
-    pub(super) request: RequestId,
-    pub(super) orders: Receiver<RequestOrder>,
-    pub(super) record: Box<AccessRecord>,
-    pub(super) head: Rc<RequestHead>,
-    /// The task that sends the body of the present attempt.
-    pub(super) upload: Option<Task>,
-}
-
-impl RelayedRequest {
-    /// Records attempts and the end that were ordered but not yet received.
-    pub(super) fn note_end(&mut self) {
-        while self.record.outcome.is_none()
-            && let Some(order) = self.orders.try_recv()
-        {
-            self.note(&order);
-        }
-    }
-
-    /// Records an order for the access log.
-    pub(super) fn note(&mut self, order: &RequestOrder) {
-        match order {
-            RequestOrder::Opened(Opened { order, stream_id, at, backend }, _) => {
-                let AttemptOrder { stream, number } = *order;
-                let attempt = AttemptRecord::new(number, backend.clone(), stream, *stream_id);
-                self.record.opened.get_or_insert(*at);
-                self.record.attempts.push(attempt);
-            }
-            RequestOrder::Failed(attempt) => self.record.attempt_failed(attempt),
-            RequestOrder::Ended { outcome, attempts, by } => {
-                self.record.ended(*outcome, *attempts, *by);
-            }
-        }
-    }
-
-    /// Reports to the pool that an attempt failed. The pool decides what that proves and what
-    /// follows, unless it has already given up the attempt for another reason.
-    pub(super) fn fail(&self, stream: StreamToken, failure: StreamFailure) {
-        let _ = self.driver.tell(Input::StreamFailed { stream, failure });
-    }
-}
-
-impl Drop for RelayedRequest {
-    fn drop(&mut self) {
-        self.upload = None;
-        self.note_end();
-        if self.record.outcome.is_none() {
-            let _ = self.driver.tell(Input::RequestCancelled { request: self.request });
-            self.note_end();
-            if self.driver.telemetry().is_stopping() {
-                self.record.ended_by = EndedBy::Proxy;
-                self.record.reason = Rejection::ShuttingDown.name();
-            }
-        }
-        let body = self.head.body.borrow();
-        self.record.request_bytes = body.received();
-        self.record.backend_request_bytes = body.sent();
-        let sent_at = if self.head.has_body { body.sent_at() } else { self.record.opened };
-        self.record.uploaded = sent_at;
-        drop(body);
-        self.driver.request_ended(&self.record);
-    }
-}
+use crate::proxy::upstream::attempt::{RequestHead, RequestOrder};
+use crate::proxy::{error_response, headers};
 
 /// A response to come.
 pub type Relaying = Pin<Box<dyn Future<Output = Response<RelayBody>>>>;
@@ -224,13 +79,13 @@ pub fn serve(
         parts,
         authority,
         arrival: Rc::clone(arrival),
-        body: Rc::new(RefCell::new(ReplayBody::new(incoming, named, limit))),
     });
+    let body = Rc::new(RefCell::new(ReplayBody::new(incoming, named, limit)));
     let (sender, orders) = channel();
     match driver.arrive(Rc::clone(&head), sender) {
         Ok(request) => {
-            head.body.borrow_mut().belongs_to(request);
-            let live = RelayedRequest { driver, request, orders, record, head, upload: None };
+            body.borrow_mut().belongs_to(request);
+            let live = RelayedRequest { driver, request, orders, record, head, body, upload: None };
             Box::pin(relay(live))
         }
         Err(rejection) => {
@@ -292,7 +147,7 @@ fn note_own(record: &mut AccessRecord, reason: &'static str, response: &Response
 
 /// Follows the pool's orders until a response head can go to the client or the request ends.
 async fn relay(mut live: RelayedRequest) -> Response<RelayBody> {
-    let mut attempt: Option<Attempt> = None;
+    let mut attempt: Option<PresentAttempt> = None;
     loop {
         let step = tokio::select! {
             biased;
@@ -303,8 +158,9 @@ async fn relay(mut live: RelayedRequest) -> Response<RelayBody> {
             live.note(order);
         }
         match step {
-            Step::Ordered(Some(RequestOrder::Opened(opened, exchange))) => {
-                attempt = Some(begin(&mut live, opened.order.stream, exchange));
+            Step::Ordered(Some(RequestOrder::Opened(opened, begun))) => {
+                let stream = opened.order.stream;
+                attempt = Some(PresentAttempt::begin(&mut live, stream, begun));
             }
             Step::Ordered(Some(RequestOrder::Ended { outcome, .. })) => {
                 return without_response(live, outcome);
@@ -336,80 +192,11 @@ enum Step {
     Answered(Answer),
 }
 
-type Answer =
-    Result<(StreamToken, http::response::Parts, UpstreamBody), (StreamToken, StreamFailure)>;
-
-struct Attempt {
-    stream: StreamToken,
-    exchange: Exchange,
-}
-
-/// Waits for the response head of the present attempt, or its failure. Never ready without an
-/// attempt.
-async fn answer(attempt: &mut Option<Attempt>) -> Answer {
-    poll_fn(|context| match attempt {
-        None => Poll::Pending,
-        Some(attempt) => attempt.poll(context),
-    })
-    .await
-}
-
-impl Attempt {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Answer> {
-        let stream = self.stream;
-        match &mut self.exchange {
-            Exchange::Http2(exchange) => {
-                exchange.poll_response(context).map(|result| match result {
-                    Ok(response) if is_malformed(response.headers()) => {
-                        Err((stream, StreamFailure::Malformed))
-                    }
-                    Ok(response) => {
-                        let (head, body) = response.into_parts();
-                        let keep = Rc::clone(&exchange.body);
-                        Ok((stream, head, UpstreamBody::http2(body, keep)))
-                    }
-                    Err(error) => Err((stream, upstream::http2_failure(&error))),
-                })
-            }
-            Exchange::Http1(exchange) => {
-                exchange.poll_response(context).map(|result| match result {
-                    Ok((head, body)) => Ok((stream, head, UpstreamBody::Http1(body))),
-                    Err(failure) => Err((stream, failure)),
-                })
-            }
-        }
-    }
-}
-
-/// True if a response over HTTP/2 with these fields is malformed although `h2` accepts it.
-fn is_malformed(fields: &HeaderMap) -> bool {
-    fields.len() > RESPONSE_FIELDS_MAX
-        || headers::has_padded_value(fields)
-        || headers::has_wrong_length(fields)
-}
-
-/// Starts an attempt, and the upload if the request has a body.
-fn begin(live: &mut RelayedRequest, stream: StreamToken, mut exchange: Exchange) -> Attempt {
-    live.upload = live.head.has_body.then(|| {
-        let upload = Upload::new(Rc::clone(&live.driver), stream, Rc::clone(&live.head.body));
-        match &mut exchange {
-            Exchange::Http2(exchange) => {
-                seams::spawn_bound(upload::over_http2(upload, Rc::clone(&exchange.body)))
-            }
-            Exchange::Http1(exchange) => {
-                let sender = exchange.take_sender().expect("the request has a body");
-                seams::spawn_bound(upload::over_http1(upload, sender))
-            }
-        }
-    });
-    Attempt { stream, exchange }
-}
-
 /// Returns the response with its head; the body follows as it arrives.
 fn respond(
     mut live: RelayedRequest,
     stream: StreamToken,
-    mut head: http::response::Parts,
+    mut head: response::Parts,
     body: UpstreamBody,
 ) -> Response<RelayBody> {
     if let UpstreamBody::Http1(body) = &body
@@ -420,7 +207,7 @@ fn respond(
     }
     live.record.first_byte = Some(live.driver.now());
     live.record.status = head.status.as_u16();
-    live.head.body.borrow_mut().stop_keeping();
+    live.body.borrow_mut().stop_keeping();
     let bodiless = headers::has_no_body(live.head.parts.method == Method::HEAD, head.status);
     let length = if bodiless { Some(0) } else { headers::content_length(&head.headers) };
     headers::downstream_response(&mut head, live.head.parts.version);

@@ -14,8 +14,8 @@ use h2::{RecvStream, SendStream};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 
-use super::RelayedRequest;
 use super::progress::Progress;
+use super::relayed::RelayedRequest;
 use crate::pool::{Input, Outcome, StreamFailure, StreamToken};
 use crate::proxy::headers;
 use crate::proxy::http2_body::Http2Body;

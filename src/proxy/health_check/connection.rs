@@ -12,7 +12,7 @@ use h2::RecvStream;
 use h2::client::{Builder, Connection, SendRequest};
 use tokio::sync::oneshot;
 
-use super::Unanswered;
+use super::check::Unanswered;
 use crate::pool::input::code;
 use crate::proxy::client_limits::FrameBudgets;
 use crate::proxy::dial::BoxedIo;

@@ -10,8 +10,8 @@ use ::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::RecvStream;
 
+use super::check::{Answered, Check, HealthCheckResult, Unanswered};
 use super::connection::Http2;
-use super::{Answered, Check, HealthCheckResult, Unanswered};
 use crate::proxy::dial::BoxedIo;
 use crate::proxy::limits::HEALTH_CHECK_GRPC_BYTES_MAX;
 use crate::words;

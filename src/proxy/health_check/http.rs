@@ -6,8 +6,8 @@ use bytes::BytesMut;
 use h2::RecvStream;
 use tokio::io::AsyncWriteExt as _;
 
+use super::check::{AGENT, Answered, Check, HealthCheckResult, Unanswered};
 use super::connection::Http2;
-use super::{AGENT, Answered, Check, HealthCheckResult, Unanswered};
 use crate::proxy::dial::BoxedIo;
 use crate::proxy::http1_io::next_event;
 use crate::proxy::limits::{

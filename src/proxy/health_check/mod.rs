@@ -13,49 +13,34 @@
 //! check holds at most the buffers of one connection with one stream, for as long as the pool waits
 //! for it.
 
+mod check;
 mod connection;
+pub mod found;
 mod grpc;
 mod http;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::header::USER_AGENT;
-use ::http::{HeaderValue, Method, Request, Uri};
 use tokio::io::AsyncWriteExt as _;
 
-use super::backends::{BackendEntry, BackendIdentity};
+use self::check::{Answered, Check, Unanswered};
+use self::found::HealthCheckFound;
+use super::backends::BackendEntry;
 use super::config::{HealthCheckKind, HealthCheckSettings};
 use super::control::{Command, Peers};
-use super::driver::Driver;
 use super::limits::{
     HEALTH_CHECK_MARGIN_MAX, HEALTH_CHECK_MARGIN_SHARE, HEALTH_CHECK_REASON_CHARS_MAX,
 };
+use super::pool_handle::PoolHandle;
 use super::{dial, seams};
 use crate::pool::{BackendToken, ConnectFailure, Input, Instant};
 
 /// The reason of a failed check whose report did not arrive.
 const NO_REPORT: &str = "no answer in time";
-/// The User-Agent of health checks.
-const AGENT: HeaderValue =
-    HeaderValue::from_static(concat!("baton/", env!("CARGO_PKG_VERSION"), " (health check)"));
-
-/// The result of a health check that one worker ordered, for the other workers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HealthCheckFound {
-    /// The name of the cluster.
-    pub cluster: String,
-    /// The backend; tokens are valid in one pool only.
-    pub backend: BackendIdentity,
-    /// The reason of the failure; `None` if the check passed.
-    pub failure: Option<Arc<str>>,
-}
-
 /// A failed health check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheckFailure {
@@ -144,32 +129,37 @@ impl HealthChecker {
 }
 
 /// Starts a health check of a backend; `time` is how long the pool waits for it.
-pub fn start(driver: Rc<Driver>, backend: Rc<BackendEntry>, number: u32, time: Duration) {
-    let health_checks = driver.health_checks();
-    let settings = Rc::clone(&health_checks.settings.borrow());
+pub fn start(
+    checker: Rc<HealthChecker>,
+    pool: PoolHandle,
+    backend: Rc<BackendEntry>,
+    number: u32,
+    time: Duration,
+) {
+    let settings = Rc::clone(&checker.settings.borrow());
     let token = backend.token;
     let check = Rc::new(Check { backend, settings, time, step: Cell::new("connecting") });
-    health_checks.running.borrow_mut().insert(token, Rc::clone(&check));
-    seams::spawn(async move { report(&driver, &check, number).await });
+    checker.running.borrow_mut().insert(token, Rc::clone(&check));
+    seams::spawn(async move { report(&checker, &pool, &check, number).await });
 }
 
-async fn report(driver: &Rc<Driver>, check: &Rc<Check>, number: u32) {
+async fn report(checker: &HealthChecker, pool: &PoolHandle, check: &Rc<Check>, number: u32) {
     let time = check.time;
-    let begun = driver.now();
+    let begun = pool.now();
     let margin = HEALTH_CHECK_MARGIN_MAX.min(time / HEALTH_CHECK_MARGIN_SHARE);
-    let finished = seams::timeout(time - margin, check.run()).await;
+    let finished = seams::timeout(time - margin, run(check)).await;
     let Answered { verdict, rest } = finished.unwrap_or_else(|_| Answered::failed(check.late()));
     let backend = check.backend.token;
     if let Err(reason) = &verdict {
         let reason = bounded(reason);
-        let (cluster, name) = (&**driver.cluster(), &*check.backend.name);
+        let (cluster, name) = (&*pool.cluster, &*check.backend.name);
         tracing::debug!(target: "baton", cluster, backend = name, number, reason, "health check failed");
-        driver.health_checks().reported.replace(Some(reason.into()));
+        checker.reported.replace(Some(reason.into()));
     }
     let passed = verdict.is_ok();
-    let _ = driver.tell(Input::HealthCheckFinished { backend, number, passed });
-    driver.health_checks().reported_on(check);
-    let left = time.saturating_sub(driver.now().since(begun));
+    let _ = pool.tell(Input::HealthCheckFinished { backend, number, passed });
+    checker.reported_on(check);
+    let left = time.saturating_sub(pool.now().since(begun));
     // It does not matter if the connection closes gracefully or the time runs out.
     let _ = seams::timeout(left, rest).await;
 }
@@ -182,98 +172,42 @@ fn bounded(reason: &str) -> String {
         .collect()
 }
 
-/// The result of a check: `Err` with the reason if it failed.
-type HealthCheckResult = Result<(), String>;
-type Rest = Pin<Box<dyn Future<Output = ()>>>;
-
-/// The result of a check, and the work left to close its connection gracefully.
-struct Answered {
-    verdict: HealthCheckResult,
-    rest: Rest,
-}
-
-impl Answered {
-    fn failed(reason: String) -> Self {
-        Self { verdict: Err(reason), rest: Box::pin(async {}) }
+/// Runs the check. After a graceful GOAWAY it is tried once more, on another connection.
+async fn run(check: &Check) -> Answered {
+    let mut result = attempt(check).await;
+    if matches!(result, Err(Unanswered::GoingAway)) {
+        result = attempt(check).await;
     }
-}
-
-/// The reason why there is no response to judge.
-enum Unanswered {
-    /// The backend failed.
-    Failed(String),
-    /// The backend closes this connection gracefully, which is no failure (RFC 9113, 6.8).
-    GoingAway,
-}
-
-/// One health check of one backend.
-struct Check {
-    backend: Rc<BackendEntry>,
-    settings: Rc<HealthCheckSettings>,
-    /// The time that the check may take.
-    time: Duration,
-    /// The step that the check is waiting for.
-    step: Cell<&'static str>,
-}
-
-impl Check {
-    /// Runs the check. After a graceful GOAWAY it is tried once more, on another connection.
-    async fn run(&self) -> Answered {
-        let mut attempt = self.attempt().await;
-        if matches!(attempt, Err(Unanswered::GoingAway)) {
-            attempt = self.attempt().await;
-        }
-        match attempt {
-            Ok(answered) => answered,
-            Err(Unanswered::Failed(reason)) => Answered::failed(reason),
-            Err(Unanswered::GoingAway) => {
-                Answered::failed("GOAWAY on two connections in a row".to_owned())
-            }
+    match result {
+        Ok(answered) => answered,
+        Err(Unanswered::Failed(reason)) => Answered::failed(reason),
+        Err(Unanswered::GoingAway) => {
+            Answered::failed("GOAWAY on two connections in a row".to_owned())
         }
     }
+}
 
-    async fn attempt(&self) -> Result<Answered, Unanswered> {
-        self.step.set("connecting");
-        let connected = dial::connect(&self.backend, || self.step.set("TLS handshake")).await;
-        let (mut io, http2) = connected.map_err(|(failure, error)| {
-            let step = if failure == ConnectFailure::Tls { "TLS" } else { "cannot connect" };
-            Unanswered::Failed(format!("{step}: {error}"))
-        })?;
-        match self.settings.kind {
-            HealthCheckKind::Off => Err(Unanswered::Failed("health checks are off".to_owned())),
-            HealthCheckKind::Tcp => {
-                let rest = async move {
-                    // It fails only if the connection is gone already.
-                    let _ = io.shutdown().await;
-                };
-                Ok(Answered { verdict: Ok(()), rest: Box::pin(rest) })
-            }
-            HealthCheckKind::Http if http2 => http::over_http2(self, io).await,
-            HealthCheckKind::Http => http::over_http1(self, io).await,
-            HealthCheckKind::Grpc if http2 => grpc::check(self, io).await,
-            HealthCheckKind::Grpc => Err(Unanswered::Failed(
-                "gRPC needs HTTP/2, and the backend chose HTTP/1.1".to_owned(),
-            )),
+async fn attempt(check: &Check) -> Result<Answered, Unanswered> {
+    check.step.set("connecting");
+    let connected = dial::connect(&check.backend, || check.step.set("TLS handshake")).await;
+    let (mut io, http2) = connected.map_err(|(failure, error)| {
+        let step = if failure == ConnectFailure::Tls { "TLS" } else { "cannot connect" };
+        Unanswered::Failed(format!("{step}: {error}"))
+    })?;
+    match check.settings.kind {
+        HealthCheckKind::Off => Err(Unanswered::Failed("health checks are off".to_owned())),
+        HealthCheckKind::Tcp => {
+            let rest = async move {
+                // It fails only if the connection is gone already.
+                let _ = io.shutdown().await;
+            };
+            Ok(Answered { verdict: Ok(()), rest: Box::pin(rest) })
         }
-    }
-
-    /// The reason of a check that ran out of time.
-    fn late(&self) -> String {
-        format!("no answer within {:?}: {}", self.time, self.step.get())
-    }
-
-    /// The authority of the request: as configured, or else host and port of the backend.
-    fn authority(&self) -> String {
-        self.settings.host.clone().unwrap_or_else(|| self.backend.url.authority())
-    }
-
-    /// The head of a request over HTTP/2.
-    fn request(&self, method: Method, path: &str) -> Result<Request<()>, ::http::Error> {
-        let uri = Uri::builder()
-            .scheme(self.backend.url.scheme.of_requests())
-            .authority(self.authority())
-            .path_and_query(path)
-            .build()?;
-        Request::builder().method(method).uri(uri).header(USER_AGENT, AGENT).body(())
+        HealthCheckKind::Http if http2 => http::over_http2(check, io).await,
+        HealthCheckKind::Http => http::over_http1(check, io).await,
+        HealthCheckKind::Grpc if http2 => grpc::check(check, io).await,
+        HealthCheckKind::Grpc => {
+            Err(Unanswered::Failed("gRPC needs HTTP/2, and the backend chose HTTP/1.1".to_owned()))
+        }
     }
 }

@@ -8,11 +8,12 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, Request};
 use tokio::io::AsyncWriteExt as _;
 
-use super::http1_link::{Http1Exchange, Link, SharedLink};
-use super::{BoxedIo, ConnectionOrder, Context, Ended, NewAttempt, report};
+use super::attempt::{Attempt, NewAttempt};
+use super::connection::{ConnectionOrder, Context, Ended, report};
+use super::http1_link::{Http1Attempt, Link, SharedLink};
 use crate::pool::{Handled, Input, Protocol};
 use crate::proxy::channel::Receiver;
-use crate::proxy::exchange::Exchange;
+use crate::proxy::dial::BoxedIo;
 use crate::proxy::headers::content_length;
 use crate::proxy::heads::{self, RawTarget};
 use crate::proxy::limits::POLITE_CLOSE_TIMEOUT;
@@ -35,7 +36,7 @@ pub(super) async fn run(context: &Context, io: BoxedIo, orders: &mut Receiver<Co
     let ended = poll_fn(|task_context| task.poll(task_context, orders)).await;
     report(context, ended);
     let idle = link.borrow_mut().take_idle();
-    link.borrow_mut().fail_exchange();
+    link.borrow_mut().fail_attempt();
     if let Some(mut io) = idle {
         // This sends `close_notify` if it is TLS (RFC 8446, 6.1). The backend may have left.
         let _ = seams::timeout(POLITE_CLOSE_TIMEOUT, io.shutdown()).await;
@@ -48,7 +49,7 @@ impl Task<'_> {
         task_context: &mut TaskContext<'_>,
         orders: &mut Receiver<ConnectionOrder>,
     ) -> Poll<Ended> {
-        // The exchange has found it: orders of the pool about the connection come too late.
+        // The attempt has found it: orders of the pool about the connection come too late.
         if let Some(reason) = self.link.borrow().ended() {
             return Poll::Ready(self.closed(reason));
         }
@@ -60,7 +61,7 @@ impl Task<'_> {
                 {
                     // Nothing of it was sent: the connection can carry another request.
                     self.next = None;
-                    let _ = self.context.driver.tell(Input::ResetSent { stream });
+                    let _ = self.context.pool.tell(Input::ResetSent { stream });
                 }
                 // HTTP/1.1 cannot abort a request without closing its connection.
                 Some(ConnectionOrder::Reset { .. }) => {
@@ -95,7 +96,7 @@ impl Task<'_> {
         let stream = order.stream;
         let stream_id = if self.sent_through == 0 { 1 } else { self.sent_through + 2 };
         let context = self.context;
-        if context.driver.tell(Input::StreamOpened { stream, stream_id }) != Handled::Done {
+        if context.pool.tell(Input::StreamOpened { stream, stream_id }) != Handled::Done {
             return;
         }
         self.sent_through = stream_id;
@@ -114,8 +115,8 @@ impl Task<'_> {
                 heads::fields(upstream.headers()),
             );
         });
-        let exchange = Http1Exchange::new(Rc::clone(&self.link), number, framing);
-        context.hand_over(attempt, stream_id, Exchange::Http1(exchange));
+        let begun = Http1Attempt::new(Rc::clone(&self.link), number, framing);
+        context.hand_over(attempt, stream_id, Attempt::Http1(begun));
     }
 }
 

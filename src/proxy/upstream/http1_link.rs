@@ -1,8 +1,8 @@
-//! An HTTP/1.1 connection to a backend, as its task and the exchange on it share it.
+//! An HTTP/1.1 connection to a backend, as its task and the attempt on it share it.
 //!
 //! While a request uses the connection, the request's tasks read and write it themselves: nothing
 //! is handed from task to task. The connection's own task reads it only between two requests, and
-//! otherwise waits for orders and for the end of the exchange.
+//! otherwise waits for orders and for the end of the attempt.
 
 use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
@@ -13,8 +13,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, response};
 use http_body::Frame;
 
-use super::BoxedIo;
 use crate::pool::StreamFailure;
+use crate::proxy::dial::BoxedIo;
 use crate::proxy::headers;
 use crate::proxy::heads;
 use crate::proxy::http1_io::{self, Reader};
@@ -29,21 +29,21 @@ use crate::wire::http1::{
 /// The reason of a connection that its backend closes.
 const CLOSED: &str = "closed by the backend";
 
-/// How far a connection has come, and the exchange on it.
+/// How far a connection has come, and the attempt on it.
 enum Phase {
-    /// No exchange uses the connection.
+    /// No attempt uses the connection.
     Free,
-    /// An exchange uses it, and the socket has taken no byte of that.
+    /// An attempt uses it, and the socket has taken no byte of that.
     Announced,
-    /// The socket has taken a byte of the exchange.
+    /// The socket has taken a byte of the attempt.
     Sent,
     /// The head of its response was read.
     Responding,
-    /// The connection has ended, as the exchange on it has found, or a read between two. The
-    /// connection's task has not reported it: until then the exchange does not fail, so that the
+    /// The connection has ended, as the attempt on it has found, or a read between two. The
+    /// connection's task has not reported it: until then the attempt does not fail, so that the
     /// pool does not take the connection for one that is free.
     Ended { reason: String, failure: StreamFailure },
-    /// The connection's task has reported the end. The exchange on it fails.
+    /// The connection's task has reported the end. The attempt on it fails.
     Over { failure: StreamFailure },
 }
 
@@ -54,8 +54,8 @@ pub(super) struct Link {
     decoder: Decoder,
     outgoing: Outgoing,
     reader: Reader,
-    /// The number of the last exchange that has begun, from 1; 0 before the first one.
-    exchange: u64,
+    /// The number of the last attempt that has begun, from 1; 0 before the first one.
+    attempt: u64,
     phase: Phase,
     /// How long the backend keeps the connection open while it is idle, as it announced last.
     keep_alive: Option<Duration>,
@@ -79,7 +79,7 @@ impl Link {
             decoder: Decoder::new(Role::Client, limits),
             outgoing: Outgoing::default(),
             reader: Reader::default(),
-            exchange: 0,
+            attempt: 0,
             phase: Phase::Free,
             keep_alive: None,
             owner: None,
@@ -87,8 +87,8 @@ impl Link {
         }))
     }
 
-    /// Polls for the end of the connection: as the exchange on it has found it, or between two
-    /// exchanges by reading. `Pending` also if the connection has become free for an exchange.
+    /// Polls for the end of the connection: as the attempt on it has found it, or between two
+    /// attempts by reading. `Pending` also if the connection has become free for an attempt.
     pub(super) fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<&str> {
         match &mut self.owner {
             Some(waker) => waker.clone_from(context.waker()),
@@ -103,8 +103,8 @@ impl Link {
     }
 
     /// The connection's task has reported the end, or has ended the connection by order of the
-    /// pool: the exchange on it fails.
-    pub(super) fn fail_exchange(&mut self) {
+    /// pool: the attempt on it fails.
+    pub(super) fn fail_attempt(&mut self) {
         let failure = match self.phase {
             Phase::Ended { failure, .. } | Phase::Over { failure } => failure,
             Phase::Free | Phase::Announced | Phase::Sent | Phase::Responding => {
@@ -129,18 +129,18 @@ impl Link {
         matches!(self.phase, Phase::Free)
     }
 
-    /// Begins an exchange with this request head, which [`Link::poll_flush`] writes. Returns its
+    /// Begins an attempt with this request head, which [`Link::poll_flush`] writes. Returns its
     /// number.
     ///
     /// # Panics
     /// If the connection is not free.
     pub(super) fn begin(&mut self, expected: Expected, write: impl FnOnce(&mut Outgoing)) -> u64 {
-        assert!(self.is_free(), "one exchange at a time");
+        assert!(self.is_free(), "one attempt at a time");
         self.phase = Phase::Announced;
-        self.exchange += 1;
+        self.attempt += 1;
         self.decoder.expect(expected);
         write(&mut self.outgoing);
-        self.exchange
+        self.attempt
     }
 
     /// Takes the stream of an idle connection, to be closed; `None` if it is not idle.
@@ -232,7 +232,7 @@ impl Link {
         }
     }
 
-    /// The exchange has read the head of its response.
+    /// The attempt has read the head of its response.
     fn responds(&mut self) {
         match self.phase {
             Phase::Sent => self.phase = Phase::Responding,
@@ -244,7 +244,7 @@ impl Link {
         }
     }
 
-    /// Finishes the exchange if its response was read to the end. Returns true then.
+    /// Finishes the attempt if its response was read to the end. Returns true then.
     fn finish_if_complete(&mut self) -> bool {
         if !self.decoder.take_end() {
             return false;
@@ -262,7 +262,7 @@ impl Link {
 }
 
 /// A request on a connection.
-pub struct Http1Exchange {
+pub struct Http1Attempt {
     link: SharedLink,
     number: u64,
     /// How the request body is framed; `None` if there is none.
@@ -271,7 +271,7 @@ pub struct Http1Exchange {
     early: Option<Result<Event, StreamFailure>>,
 }
 
-impl Http1Exchange {
+impl Http1Attempt {
     pub(super) fn new(link: SharedLink, number: u64, framing: Option<BodyFraming>) -> Self {
         Self { link, number, framing, early: None }
     }
@@ -298,7 +298,7 @@ impl Http1Exchange {
         context: &mut Context<'_>,
     ) -> Poll<Result<(response::Parts, Http1Body), StreamFailure>> {
         let mut link = self.link.borrow_mut();
-        assert_eq!(link.exchange, self.number, "the next exchange waits for this response");
+        assert_eq!(link.attempt, self.number, "the next attempt waits for this response");
         if self.framing.is_none() {
             link.flush_head(context);
         }
@@ -357,7 +357,7 @@ impl Http1Sender {
     /// Appends a part of the body. What is appended must be flushed.
     ///
     /// # Errors
-    /// If the exchange is over, or the body longer than announced.
+    /// If the attempt is over, or the body longer than announced.
     pub fn send(&mut self, data: Bytes) -> Result<(), SendError> {
         let mut link = usable(&self.link, self.number)?;
         self.encoder.data(&mut link.outgoing, data).map_err(|error| mismatch(&mut link, error))
@@ -366,7 +366,7 @@ impl Http1Sender {
     /// Appends the end of the body, with trailers if the framing has room for them.
     ///
     /// # Errors
-    /// If the exchange is over, or the body shorter than announced.
+    /// If the attempt is over, or the body shorter than announced.
     pub fn end(&mut self, trailers: &HeaderMap) -> Result<(), SendError> {
         let mut link = usable(&self.link, self.number)?;
         self.encoder
@@ -387,7 +387,7 @@ impl Http1Sender {
     /// Writes what waits. Ready once nothing does.
     ///
     /// # Errors
-    /// If the exchange is over, or nothing can be written any more.
+    /// If the attempt is over, or nothing can be written any more.
     pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         usable(&self.link, self.number)?.poll_flush(context).map_err(|_| SendError)
     }
@@ -407,10 +407,10 @@ impl Http1Sender {
 #[derive(Clone, Copy, Debug)]
 pub struct SendError;
 
-/// Borrows a connection if the exchange with this number can still write on it.
+/// Borrows a connection if the attempt with this number can still write on it.
 fn usable(link: &SharedLink, number: u64) -> Result<RefMut<'_, Link>, SendError> {
     let link = link.borrow_mut();
-    if link.exchange == number && link.io.is_some() { Ok(link) } else { Err(SendError) }
+    if link.attempt == number && link.io.is_some() { Ok(link) } else { Err(SendError) }
 }
 
 /// The body does not fit its head, so the message must look cut short.
@@ -465,7 +465,7 @@ impl Http1Body {
             return Poll::Ready(None);
         }
         let mut link = self.link.borrow_mut();
-        assert_eq!(link.exchange, self.number, "the next exchange waits for this response");
+        assert_eq!(link.attempt, self.number, "the next attempt waits for this response");
         let frame = match ready!(link.poll_event(context)) {
             Err(failure) => return Poll::Ready(Some(Err(failure))),
             Ok(Event::Data(data)) => Some(Frame::data(data)),

@@ -6,18 +6,20 @@ use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
-use h2::{Ping, PingPong, RecvStream, SendStream};
+use h2::client::{Builder, Connection, SendRequest};
+use h2::{Ping, PingPong, SendStream};
 
-use super::{BoxedIo, ConnectionOrder, Context, Ended, NewAttempt, ordered_end, report};
+use super::attempt::{Attempt, NewAttempt};
+use super::connection::{ConnectionOrder, Context, Ended, ordered_end, report};
+use super::http2_attempt::Http2Attempt;
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure, StreamToken, limits};
 use crate::proxy::channel::Receiver;
 use crate::proxy::client_limits::FrameBudgets;
-use crate::proxy::exchange::Exchange;
+use crate::proxy::dial::BoxedIo;
 use crate::proxy::heads;
 use crate::proxy::http2_wire::{Facts, Http2Wire, Side};
 use crate::proxy::limits::{
@@ -26,39 +28,6 @@ use crate::proxy::limits::{
 };
 use crate::proxy::metrics::Merge as _;
 use crate::proxy::seams;
-
-/// The response head of a request, or the error that ended its stream.
-type Answer = Result<http::Response<RecvStream>, h2::Error>;
-
-/// A request on a stream: the response to come, and the stream to send the body on.
-pub struct Http2Exchange {
-    response: ResponseFuture,
-    /// A result that arrived before the request's task first polled for it.
-    early: Option<Box<Answer>>,
-    /// The stream that the request body is sent on.
-    pub body: Rc<RefCell<SendStream<Bytes>>>,
-}
-
-impl Http2Exchange {
-    /// Polls for the response head. Must not be called again once it is ready.
-    pub fn poll_response(&mut self, context: &mut TaskContext<'_>) -> Poll<Answer> {
-        match self.early.take() {
-            Some(early) => Poll::Ready(*early),
-            None => Pin::new(&mut self.response).poll(context),
-        }
-    }
-
-    /// Registers the waker for the response. Returns false if the response is there already.
-    pub fn will_wake(&mut self, waker: &Waker) -> bool {
-        match Pin::new(&mut self.response).poll(&mut TaskContext::from_waker(waker)) {
-            Poll::Pending => true,
-            Poll::Ready(early) => {
-                self.early = Some(Box::new(early));
-                false
-            }
-        }
-    }
-}
 
 type WeakBody = Weak<RefCell<SendStream<Bytes>>>;
 
@@ -69,7 +38,7 @@ struct Task<'a> {
     facts: Rc<RefCell<Facts>>,
     ping_pong: Option<PingPong>,
     connected: bool,
-    /// Keyed by `StreamToken::stream`. The references are weak: the owner of the exchange keeps the
+    /// Keyed by `StreamToken::stream`. The references are weak: the owner of the attempt keeps the
     /// stream.
     streams: BTreeMap<u16, (StreamToken, WeakBody)>,
     resets: Vec<StreamToken>,
@@ -95,9 +64,9 @@ async fn start<'a>(
     io: BoxedIo,
     orders: &mut Receiver<ConnectionOrder>,
 ) -> Result<Task<'a>, Ended> {
-    let clock = context.driver.telemetry().clock();
+    let clock = context.pool.clock;
     let (wire, facts) = Http2Wire::new(io, Side::Client, FrameBudgets::BACKEND, clock);
-    let streams = context.driver.config(|config| config.limits.streams_per_connection);
+    let streams = context.pool.streams_per_connection;
     let window = (u64::from(STREAM_WINDOW_BYTES) * streams as u64).min(WINDOW_BYTES_MAX);
     let mut builder = Builder::new();
     builder
@@ -190,10 +159,10 @@ impl Task<'_> {
     fn open(&mut self, attempt: &NewAttempt) {
         let NewAttempt { order, head, .. } = attempt;
         let stream = order.stream;
-        let driver = &self.context.driver;
+        let pool = &self.context.pool;
         // A request that was cancelled meanwhile must not be sent: `h2` sends what it has accepted,
         // and the reset behind it.
-        if !driver.is_to_be_opened(stream) {
+        if !pool.facts.is_to_be_opened(stream) {
             return;
         }
         let scheme = self.context.backend.url.scheme;
@@ -201,7 +170,7 @@ impl Task<'_> {
         let header_list_max = self.facts.borrow().header_list_max;
         if header_list_max.is_some_and(|most| heads::list_size(&upstream) > u64::from(most)) {
             let failure = StreamFailure::HeadTooLarge;
-            let _ = driver.tell(Input::StreamFailed { stream, failure });
+            let _ = pool.tell(Input::StreamFailed { stream, failure });
             return;
         }
         // A fresh clone has no stream of its own pending, so `h2` never rejects its request for
@@ -209,17 +178,17 @@ impl Task<'_> {
         let opened = self.sender.clone().send_request(upstream, !head.has_body);
         let Ok((response, body)) = opened else {
             let failure = StreamFailure::NotSent;
-            let _ = driver.tell(Input::StreamFailed { stream, failure });
+            let _ = pool.tell(Input::StreamFailed { stream, failure });
             return;
         };
         let stream_id = body.stream_id().into();
-        let handled = driver.tell(Input::StreamOpened { stream, stream_id });
+        let handled = pool.tell(Input::StreamOpened { stream, stream_id });
         assert_eq!(handled, Handled::Done, "the pool has had no other fact since it was asked");
         let body = Rc::new(RefCell::new(body));
         self.streams.insert(stream.stream, (stream, Rc::downgrade(&body)));
-        let exchange = Http2Exchange { response, early: None, body };
-        // If the request has ended, dropping the exchange resets the stream.
-        self.context.hand_over(attempt, stream_id, Exchange::Http2(exchange));
+        let begun = Http2Attempt::new(response, body);
+        // If the request has ended, dropping the attempt resets the stream.
+        self.context.hand_over(attempt, stream_id, Attempt::Http2(begun));
     }
 
     fn reset(&mut self, stream: StreamToken, code: u32) {
@@ -245,7 +214,7 @@ impl Task<'_> {
             && let Poll::Ready(Ok(_)) = ping_pong.poll_pong(task_context)
         {
             let connection = self.context.connection;
-            let _ = self.context.driver.tell(Input::Pong { connection });
+            let _ = self.context.pool.tell(Input::Pong { connection });
         }
     }
 
@@ -257,14 +226,14 @@ impl Task<'_> {
             (facts.max_streams.take(), go_aways, std::mem::take(&mut facts.frame_seen))
         };
         count_ends(self.context, &self.facts);
-        let driver = &self.context.driver;
+        let pool = &self.context.pool;
         let connection = self.context.connection;
         if received && self.connected {
-            let _ = driver.tell(Input::FrameReceived { connection });
+            let _ = pool.tell(Input::FrameReceived { connection });
         }
         match max_streams {
             Some(max_streams) if self.connected => {
-                let _ = driver.tell(Input::MaxStreamsChanged { connection, max_streams });
+                let _ = pool.tell(Input::MaxStreamsChanged { connection, max_streams });
             }
             Some(_) if !go_aways.is_empty() => {}
             Some(max_streams) => {
@@ -277,15 +246,15 @@ impl Task<'_> {
             let backend = &*self.context.backend.name;
             tracing::info!(
                 target: "baton",
-                cluster = &**driver.cluster(),
-                worker = driver.worker(),
+                cluster = &*pool.cluster,
+                worker = pool.worker,
                 backend,
                 %connection,
                 last_stream_id,
                 code,
                 "goaway received"
             );
-            let _ = driver.tell(Input::GoAwayReceived { connection, last_stream_id, code });
+            let _ = pool.tell(Input::GoAwayReceived { connection, last_stream_id, code });
         }
     }
 
@@ -295,7 +264,7 @@ impl Task<'_> {
             return;
         }
         for stream in std::mem::take(&mut self.resets) {
-            let _ = self.context.driver.tell(Input::ResetSent { stream });
+            let _ = self.context.pool.tell(Input::ResetSent { stream });
         }
     }
 
@@ -317,19 +286,5 @@ impl Task<'_> {
 fn count_ends(context: &Context, facts: &RefCell<Facts>) {
     if let Some(ends) = facts.borrow_mut().take_ends() {
         context.count(|metrics| metrics.frames.merge(&ends));
-    }
-}
-
-/// Classifies an error of `h2` that ended a stream.
-pub fn failure(error: &h2::Error) -> StreamFailure {
-    if error.is_go_away() && error.is_remote() {
-        return StreamFailure::Unprocessed;
-    }
-    match error.reason() {
-        Some(reason) if error.is_reset() && error.is_remote() => {
-            StreamFailure::Reset { code: reason.into() }
-        }
-        Some(_) if error.is_library() => StreamFailure::Malformed,
-        Some(_) | None => StreamFailure::ConnectionLost,
     }
 }

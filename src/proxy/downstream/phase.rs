@@ -1,4 +1,5 @@
-//! Parked client connections: idle HTTP/1.1 connections that keep as little memory as possible.
+//! The phases of a client's connection. An idle HTTP/1.1 connection is parked, so that it keeps as
+//! little memory as possible.
 //!
 //! A parked connection holds only its socket, its addresses and its idle deadline. What serves
 //! requests is dropped and rebuilt for the next request.
@@ -6,16 +7,45 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 
+use futures_util::FutureExt as _;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::client::Client;
 use super::deadlines::Watch;
-use super::{ConnectionPhase, Downstream};
+use super::http1;
+use super::listener::Downstream;
 use crate::pool::Instant;
 use crate::proxy::client_limits::ClientLimit;
 use crate::proxy::seams;
+
+/// One part of a connection's life; resolves to the next. Each part is boxed, so that a connection
+/// takes only the memory of its present part: most connections are idle most of the time.
+pub(super) struct ConnectionPhase(
+    pub(super) Pin<Box<dyn Future<Output = Option<ConnectionPhase>>>>,
+);
+
+impl ConnectionPhase {
+    pub(super) fn new(phase: impl Future<Output = Option<Self>> + 'static) -> Self {
+        Self(Box::pin(phase))
+    }
+
+    pub(super) fn last(phase: impl Future<Output = ()> + 'static) -> Self {
+        Self::new(phase.map(|()| None))
+    }
+
+    /// Serves a client over HTTP/1.1, of which these bytes were received; when it is idle, it is
+    /// parked next.
+    pub(super) fn http1<Io>(client: Client, io: Io, first_bytes: &[u8]) -> Self
+    where
+        Io: AsyncRead + AsyncWrite + Unpin + 'static,
+    {
+        let idle = http1::serve(client, io, first_bytes);
+        Self::new(idle.map(|idle| idle.map(|(client, io)| park_when_idle(client, io))))
+    }
+}
 
 /// The event that ended the wait.
 enum ParkedEvent {
@@ -28,7 +58,7 @@ enum ParkedEvent {
 }
 
 /// Parks a connection. Everything read must have been answered, and all responses written.
-pub(super) fn begin<Io>(client: Client, io: Io) -> ConnectionPhase
+fn park_when_idle<Io>(client: Client, io: Io) -> ConnectionPhase
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
