@@ -126,14 +126,11 @@ fn contributions(line: &AccessLine) -> Vec<(Key, u64)> {
     if line.outcome == "rejected" {
         all.push((key("baton_rejections_total", &[cluster, reason]), 1));
     }
-    let list = &line.attempt_list;
-    for failed in list.iter().take(list.len().saturating_sub(1)) {
+    // The client may leave before the last attempt has a stream: it is not in the list then.
+    for failed in line.attempt_list.iter().take(line.attempts.saturating_sub(1)) {
         let evidence = ("evidence", &*failed.evidence);
         all.push((key("baton_retries_total", &[cluster, evidence]), 1));
     }
-    let unlisted = line.attempts.saturating_sub(1) - list.len().saturating_sub(1);
-    let never_sent = [cluster, ("evidence", "never_sent")];
-    all.push((key("baton_retries_total", &never_sent), unlisted as u64));
     for (side, direction, bytes) in [
         ("client", "received", line.request_bytes),
         ("client", "sent", line.response_bytes),
