@@ -31,7 +31,7 @@ fn some_small_frames_that_wait_end_the_connection() {
 }
 
 #[test]
-fn small_frames_that_are_ignored_spend_the_budget_as_if_they_waited() {
+fn small_frames_that_are_ignored_spend_no_budget() {
     let mut client = Client::new();
     // Each round cancels a response while small frames are on their way.
     for round in 0..16 {
@@ -49,8 +49,7 @@ fn small_frames_that_are_ignored_spend_the_budget_as_if_they_waited() {
     client.poll();
     client.answers(&headers(33, 0, &block(&OK)));
     let _body = now(response).expect("a head");
-    // Nothing waits to be read, and still the first small frame is one too many.
-    assert_eq!(client.answers(&data(33, 0, b"a")), ["GOAWAY ENHANCE_YOUR_CALM"]);
+    assert!(client.answers(&data(33, 0, b"a")).is_empty());
 }
 
 #[test]

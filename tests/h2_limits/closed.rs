@@ -45,11 +45,14 @@ fn late_data_of_a_forgotten_stream_is_reset_again_and_late_trailers_end_the_conn
 }
 
 #[test]
-fn the_newest_reset_stream_is_the_first_to_be_forgotten() {
+fn the_oldest_reset_stream_is_the_first_to_be_forgotten() {
     let mut builder = Builder::new();
     builder.max_concurrent_reset_streams(1);
-    assert!(reset(&builder, &[1, 3]).answers(&trailers(1)).is_empty());
-    assert_eq!(reset(&builder, &[1, 3]).answers(&trailers(3)), ["GOAWAY PROTOCOL_ERROR"]);
+    assert!(reset(&builder, &[1, 3]).answers(&trailers(3)).is_empty());
+    assert_eq!(reset(&builder, &[1, 3]).answers(&trailers(1)), ["GOAWAY PROTOCOL_ERROR"]);
+    builder.max_concurrent_reset_streams(2);
+    let mut server = reset(&builder, &[1, 3, 5, 7]);
+    assert!(server.answers(&[data(5, 0, b"late"), trailers(7)].concat()).is_empty());
 }
 
 #[test]
@@ -61,44 +64,69 @@ fn a_reset_stream_is_forgotten_by_the_clock_of_the_system() {
 }
 
 #[test]
-fn data_after_the_end_of_a_stream_ends_the_connection() {
-    let mut server = Server::new();
-    let _open = server.receive(&get(1));
-    let answers = server.answers(&data(1, END_STREAM, b"x"));
-    assert_eq!(answers, ["GOAWAY PROTOCOL_ERROR"]);
+fn frames_after_the_end_of_a_stream_end_that_stream_only() {
+    for late in [data(1, END_STREAM, b"x"), data(1, 0, b""), trailers(1)] {
+        let mut server = Server::new();
+        let _open = server.receive(&get(1));
+        assert_eq!(server.answers(&late), ["RST_STREAM 1 STREAM_CLOSED"]);
+        assert_eq!(server.receive(&get(3)).len(), 1);
+    }
 
-    // A client resets the stream, unless its request goes on.
-    for (is_over, end) in [(true, "RST_STREAM 1 STREAM_CLOSED"), (false, "GOAWAY PROTOCOL_ERROR")] {
+    for is_over in [true, false] {
         let mut client = Client::new();
         let request = http::Request::post("http://a/").body(()).expect("valid");
         let _exchange = client.request(request, is_over);
         client.poll();
         client.answers(&headers(1, END_STREAM, &block(&OK)));
-        assert_eq!(client.answers(&data(1, END_STREAM, b"x")), [end]);
+        let answers = client.answers(&data(1, END_STREAM, b"x"));
+        assert_eq!(answers, ["RST_STREAM 1 STREAM_CLOSED"]);
+        let _next = client.get();
+        client.poll();
+        assert_eq!(client.peer.seen(), ["HEADERS 3"]);
     }
 }
 
 #[test]
-fn a_window_update_of_zero_ends_the_connection() {
+fn data_that_is_not_expected_counts_for_flow_control() {
     let mut server = Server::new();
-    let _open = server.receive(&post(1));
-    let answers = server.answers(&frame(WINDOW_UPDATE, 0, 1, &[0; 4]));
-    assert_eq!(answers, ["GOAWAY PROTOCOL_ERROR"]);
+    let _open = server.receive(&get(1));
+    // More than the connection's window of 65 535 bytes, in all.
+    for stream in (3..13).step_by(2) {
+        let _other = server.receive(&get(stream));
+        server.receive(&data(stream, 0, &[0; 16_000]));
+        let frames = server.peer.frames();
+        let ends: Vec<_> = frames.iter().filter(|frame| frame.kind != WINDOW_UPDATE).collect();
+        assert_eq!(ends.len(), 1, "{frames:?}");
+        assert_eq!(ends[0].to_string(), format!("RST_STREAM {stream} STREAM_CLOSED"));
+    }
 }
 
 #[test]
-fn a_refused_stream_is_not_remembered() {
+fn a_window_update_of_zero_ends_its_stream_only() {
+    let update = |stream| frame(WINDOW_UPDATE, 0, stream, &[0; 4]);
+    let mut server = Server::new();
+    let _open = server.receive(&post(1));
+    assert_eq!(server.answers(&update(1)), ["RST_STREAM 1 PROTOCOL_ERROR"]);
+    assert!(server.answers(&update(1)).is_empty(), "it is closed");
+    assert_eq!(server.receive(&get(3)).len(), 1);
+    assert_eq!(server.answers(&update(0)), ["GOAWAY PROTOCOL_ERROR"], "of the connection");
+
+    let answers = Server::new().answers(&update(1));
+    assert_eq!(answers, ["GOAWAY PROTOCOL_ERROR"], "an idle stream");
+}
+
+#[test]
+fn a_refused_stream_is_remembered() {
     let mut builder = Builder::new();
     builder.max_concurrent_streams(1);
     let mut server = Server::with(&builder);
     let _open = server.receive(&get(1));
     let refused = server.answers(&post(3));
     assert_eq!(refused, ["RST_STREAM 3 REFUSED_STREAM"]);
-    let late = server.answers(&data(3, 0, b"late"));
-    assert_eq!(late, ["RST_STREAM 3 STREAM_CLOSED"], "a second reset");
+    assert!(server.answers(&[data(3, 0, b"late"), trailers(3)].concat()).is_empty());
 
     let mut server = Server::with(&builder);
     let _open = server.receive(&get(1));
     let answers = server.answers(&[post(3), trailers(3)].concat());
-    assert_eq!(answers, ["RST_STREAM 3 REFUSED_STREAM", "GOAWAY PROTOCOL_ERROR"]);
+    assert_eq!(answers, ["RST_STREAM 3 REFUSED_STREAM"]);
 }

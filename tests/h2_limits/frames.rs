@@ -6,6 +6,7 @@ use h2::Reason;
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY_FRAME: u8 = 2;
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const GOAWAY: u8 = 7;
@@ -16,7 +17,11 @@ pub(crate) const CONTINUATION: u8 = 9;
 pub(crate) const ACK: u8 = 0x1;
 pub(crate) const END_STREAM: u8 = 0x1;
 pub(crate) const END_HEADERS: u8 = 0x4;
+/// The flag PRIORITY of HEADERS.
 pub(crate) const PRIORITY: u8 = 0x20;
+
+/// A parameter of SETTINGS.
+pub(crate) const MAX_CONCURRENT_STREAMS: u16 = 3;
 
 /// A request without content.
 pub(crate) const GET: [(&str, &str); 4] =

@@ -2,33 +2,41 @@
 
 use h2::client::Builder;
 
-use super::frames::{END_STREAM, OK, block, goaway, headers, setting};
-use super::setup::Client;
+use super::frames::{END_STREAM, MAX_CONCURRENT_STREAMS, OK, block, goaway, headers, setting};
+use super::setup::{Client, now};
 
 /// The greatest stream identifier: a server that shuts down gracefully sends it first.
 const GREATEST: u32 = u32::MAX >> 1;
-const MAX_CONCURRENT_STREAMS: u16 = 3;
 
 fn one_stream_at_once() -> Client {
     Client::with(&Builder::new(), &setting(MAX_CONCURRENT_STREAMS, 1))
 }
 
 #[test]
-fn a_request_that_waits_for_a_stream_is_written_after_a_goaway() {
+fn a_request_that_waits_for_a_stream_fails_with_a_goaway() {
     let mut client = one_stream_at_once();
-    let (_first, _second) = (client.get(), client.get());
+    let (first, second) = (client.get(), client.get());
+    // One that was cancelled waits too, and its reset.
+    let third = client.get();
     client.poll();
     assert_eq!(client.peer.seen(), ["HEADERS 1"]);
+    drop(third);
     assert!(client.answers(&goaway(GREATEST)).is_empty());
+    let error = now(second).expect_err("nothing of it was written");
+    assert!(error.is_go_away() && error.is_remote());
     let answers = client.answers(&headers(1, END_STREAM, &block(&OK)));
-    assert_eq!(answers, ["HEADERS 3"], "opened after the GOAWAY");
+    // Nothing is left that would keep the connection.
+    assert_eq!(answers, ["GOAWAY NO_ERROR"], "no stream is opened after the GOAWAY");
+    assert!(now(first).is_ok(), "it went on");
 }
 
 #[test]
-fn a_request_that_was_not_written_is_written_after_a_goaway() {
+fn a_request_that_was_not_written_fails_with_a_goaway() {
     let mut client = Client::new();
-    let _first = client.get();
-    assert_eq!(client.answers(&goaway(GREATEST)), ["HEADERS 1"]);
+    let first = client.get();
+    let answers = client.answers(&goaway(GREATEST));
+    assert!(!answers.contains(&"HEADERS 1".to_owned()), "{answers:?}");
+    assert!(now(first).is_err_and(|error| error.is_go_away() && error.is_remote()));
     let mut sender = client.sender.clone().expect("not dropped");
     let request = http::Request::get("http://a/").body(()).expect("valid");
     assert!(sender.send_request(request, true).is_err(), "a new request is refused");

@@ -2,10 +2,8 @@
 
 use h2::client::Builder;
 
-use super::frames::{ACK, SETTINGS, frame, goaway, setting};
+use super::frames::{ACK, MAX_CONCURRENT_STREAMS, SETTINGS, frame, goaway, setting};
 use super::setup::{Client, now, waits};
-
-const MAX_CONCURRENT_STREAMS: u16 = 3;
 
 #[test]
 fn an_error_hides_the_last_stream_of_a_goaway() {
