@@ -1,6 +1,5 @@
 //! Runs many seeds on several threads.
 
-use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -59,8 +58,6 @@ pub struct Summary {
     pub took: Duration,
     /// Table cells and rare situations that were met.
     pub coverage: Coverage,
-    /// The seeds that met a known fault, in the order they ran, by the fault's name.
-    pub known: BTreeMap<&'static str, Vec<u64>>,
     /// Seeds that failed.
     pub failures: u64,
     /// Requests whose accounts agree in both worlds, if these were compared.
@@ -122,9 +119,6 @@ fn run_chunk(batch: &Batch, places: std::ops::Range<u64>, own: &mut Summary) -> 
         own.seeds += 1;
         own.facts += run.facts;
         own.time_ns += u128::from(run.time_ns);
-        if let Some(known) = run.known {
-            own.known.entry(known).or_default().push(seed);
-        }
         own.compared += run.compared;
         if let Some(violation) = run.violation {
             own.failures += 1;
@@ -144,9 +138,6 @@ impl Summary {
         self.time_ns += other.time_ns;
         self.coverage.merge(&other.coverage);
         self.failures += other.failures;
-        for (name, seeds) in other.known {
-            self.known.entry(name).or_default().extend(seeds);
-        }
         self.compared += other.compared;
         if let Some(failure) = other.failure {
             self.keep(failure);

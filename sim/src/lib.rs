@@ -14,7 +14,6 @@
 //! | [`coverage`] | the table cells and rare situations that were met |
 //! | [`run`], [`batch`] | one run: from a plan to a verdict; many runs, on several threads |
 //! | `panics` | panics of the code under test, which become findings |
-//! | `known` | faults that the proxy's world has found and that are not mended yet |
 //! | `memory` | what the proxy of a run has allocated |
 //! | `outside` | the clock and the entropy of a run; what code may not reach past the seams |
 //! | [`shrink`], [`trace`], [`story`], [`html`], [`report`] | from a failure to what a person reads |
@@ -36,7 +35,6 @@ pub mod faults;
 pub mod fuzz;
 pub mod html;
 #[cfg(feature = "proxy")]
-pub mod known;
 #[cfg(feature = "proxy")]
 mod memory;
 pub mod mutants;

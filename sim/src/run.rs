@@ -16,8 +16,6 @@ use crate::coverage::Coverage;
 #[cfg(feature = "proxy")]
 use crate::faults::narrow;
 #[cfg(feature = "proxy")]
-use crate::known::known;
-#[cfg(feature = "proxy")]
 use crate::outside::Tripwire;
 use crate::panics::catch_panics;
 #[cfg(feature = "proxy")]
@@ -35,8 +33,6 @@ use crate::world::{Guide, play};
 pub struct Run {
     /// The first invariant that did not hold, if any.
     pub violation: Option<Violation>,
-    /// The name of the known fault that the run met instead, if any; see `known`.
-    pub known: Option<&'static str>,
     /// Facts given to the pool.
     pub facts: u64,
     /// Virtual time, nanoseconds.
@@ -89,10 +85,9 @@ fn run_both(
         time_ns: model.time_ns + real.time_ns,
         hash: model.hash.rotate_left(1) ^ real.hash,
         violation: real.violation.or(model.violation),
-        known: real.known,
         compared: 0,
     };
-    if run.violation.is_none() && run.known.is_none() {
+    if run.violation.is_none() {
         match compare(&plan, trace, &log) {
             Ok(compared) => run.compared = compared,
             Err(violation) => run.violation = Some(violation),
@@ -151,10 +146,8 @@ pub(crate) fn run_proxy(
         Ok(ended) => {
             let hash = trace.hash() ^ ended.bytes_hash;
             let (violation, time_ns) = (ended.violation, ended.time_ns);
-            let known = violation.as_ref().and_then(known).map(|known| known.name);
-            let violation = violation.filter(|_| known.is_none());
             let facts = trace.fact_count();
-            (Run { violation, known, facts, time_ns, hash, ..Run::default() }, ended.log)
+            (Run { violation, facts, time_ns, hash, ..Run::default() }, ended.log)
         }
         Err(_) => {
             let violation = Violation { invariant: Invariant::PoolAssert, what: take_panic() };

@@ -3,8 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-#[cfg(feature = "proxy")]
-use sim::known::KNOWN;
 use sim::{fuzz, plan, run};
 
 fn root() -> PathBuf {
@@ -33,20 +31,6 @@ fn every_plan_that_once_failed_passes() {
         let violation = run::judge(&plan).violation;
         assert_eq!(violation, None, "{}", path.display());
     }
-}
-
-/// An entry of the list goes with the fault: a plan that no longer meets it fails here.
-#[cfg(feature = "proxy")]
-#[test]
-fn each_known_fault_is_met_by_its_plan() {
-    for known in &KNOWN {
-        let path = root().join(format!("sim/known/{}.ron", known.name));
-        let text = fs::read_to_string(&path).expect("each known fault has a plan");
-        let plan = plan::read(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let run = run::judge(&plan);
-        assert_eq!((run.violation, run.known), (None, Some(known.name)));
-    }
-    assert_eq!(files("sim/known", None).len(), KNOWN.len(), "plans without an entry");
 }
 
 #[test]

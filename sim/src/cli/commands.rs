@@ -99,10 +99,6 @@ pub(super) fn run(arguments: &RunArguments) -> Outcome {
             println!("{}", json(&summary, None));
         } else {
             println!("PASS  {}", figures(&summary));
-            for (name, seeds) in &summary.known {
-                let (count, first) = (seeds.len(), seeds.iter().min().copied().unwrap_or_default());
-                println!("      {count} seeds met the known fault {name}, the first is {first}");
-            }
             if batch.world == WorldName::Both {
                 println!("      {} requests agree in both worlds", summary.compared);
             }
@@ -186,7 +182,6 @@ fn json(
         "facts": summary.facts,
         "seconds": seconds(summary),
         "virtual_seconds": summary.time_ns as f64 / 1e9,
-        "known": summary.known,
         "compared": summary.compared,
         "failure": failure,
     })
@@ -210,9 +205,6 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Outcome {
     let (run, lines) = report::replay(&plan);
     let verdict = match &run.violation {
         Some(violation) => report::headline(violation, plan.seed, &run),
-        None if run.known.is_some() => {
-            format!("KNOWN {}", run.known.unwrap_or_default())
-        }
         None => format!(
             "PASS  {} facts, t={:.3} ms, trace {:016x}",
             run.facts,

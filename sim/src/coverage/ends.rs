@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::deed::Side;
-use super::expected::Expected::{self, Always, ByFault};
+use super::expected::Expected::{self, Always};
 
 baton::words! {
     /// The outcome in a line of the access log.
@@ -79,7 +79,6 @@ impl fmt::Display for Ending {
 type Reason = (&'static str, Expected);
 
 const OBEDIENT: Expected = Expected::Never("the clients of plans keep to the protocol and limits");
-const LATE_STREAM: Expected = ByFault("stream-behind-a-goaway");
 
 /// The reasons of answers that the proxy makes itself, and of client connections that it closes.
 pub(super) const REASONS: [Reason; 37] = [
@@ -214,10 +213,10 @@ impl CodeUse {
         if self.possible().contains(&name) {
             return Always;
         }
-        match (self.side, self.written, self.go_away, name) {
-            (Side::Backend, false, true, "PROTOCOL_ERROR") => LATE_STREAM,
-            (_, true, ..) => Expected::Never("no peer of a plan breaks a rule that is answered so"),
-            (_, false, ..) => Expected::Never("no peer of a plan sends it"),
+        if self.written {
+            Expected::Never("no peer of a plan breaks a rule that is answered so")
+        } else {
+            Expected::Never("no peer of a plan sends it")
         }
     }
 }

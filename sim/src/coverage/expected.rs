@@ -5,8 +5,6 @@
 pub(super) enum Expected {
     /// It must be met.
     Always,
-    /// Only the known fault of this name leads to it, and that is rare: see [`crate::known`].
-    ByFault(&'static str),
     /// It cannot be met, for this reason.
     Never(&'static str),
 }

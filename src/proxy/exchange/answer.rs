@@ -13,7 +13,7 @@ use super::upload;
 use crate::pool::{StreamFailure, StreamToken};
 use crate::proxy::limits::RESPONSE_FIELDS_MAX;
 use crate::proxy::upstream::attempt::Attempt;
-use crate::proxy::{headers, seams, upstream};
+use crate::proxy::{headers, seams};
 
 /// The head and body of a response, or the failure of its attempt.
 pub(super) type Answer = Result<(StreamToken, response::Parts, UpstreamBody), Failure>;
@@ -70,7 +70,7 @@ impl PresentAttempt {
                     let keep = Rc::clone(&attempt.body);
                     Ok((stream, head, UpstreamBody::http2(body, keep)))
                 }
-                Err(error) => Err((stream, upstream::http2_failure(&error))),
+                Err(failure) => Err((stream, failure)),
             }),
             Attempt::Http1(attempt) => attempt.poll_response(context).map(|result| match result {
                 Ok((head, body)) => Ok((stream, head, UpstreamBody::Http1(body))),

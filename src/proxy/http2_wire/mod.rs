@@ -56,6 +56,8 @@ pub struct Facts {
     pub header_list_max: Option<u32>,
     /// Last stream identifier and error code of each GOAWAY, in order, until taken.
     pub go_aways: Vec<(u32, u32)>,
+    /// Last stream identifier of the last GOAWAY that was received.
+    pub last_stream_id: Option<u32>,
     /// True if any part of a frame arrived since this was last taken.
     pub frame_seen: bool,
     /// The highest stream identifier whose HEADERS frame header was written.
@@ -162,6 +164,7 @@ impl Facts {
             }
             Seen::GoAway { last_stream_id, code, .. } => {
                 self.go_aways.push((last_stream_id, code));
+                self.last_stream_id = Some(last_stream_id);
                 self.ends.go_aways_received.add(code);
             }
             Seen::End { kind: SETTINGS, flags } if flags & ACK == 0 && !self.settings_seen => {

@@ -186,7 +186,7 @@ impl Task<'_> {
         assert_eq!(handled, Handled::Done, "the pool has had no other fact since it was asked");
         let body = Rc::new(RefCell::new(body));
         self.streams.insert(stream.stream, (stream, Rc::downgrade(&body)));
-        let begun = Http2Attempt::new(response, body);
+        let begun = Http2Attempt::new(response, body, Rc::clone(&self.facts));
         // If the request has ended, dropping the attempt resets the stream.
         self.context.hand_over(attempt, stream_id, Attempt::Http2(begun));
     }

@@ -12,6 +12,7 @@ use h2::SendStream;
 use h2::client::ResponseFuture;
 
 use crate::pool::StreamFailure;
+use crate::proxy::http2_wire::Facts;
 
 /// The response head of a request, or the error that ended its stream.
 type Answer = Result<http::Response<RecvStream>, h2::Error>;
@@ -23,20 +24,39 @@ pub struct Http2Attempt {
     early: Option<Box<Answer>>,
     /// The stream that the request body is sent on.
     pub body: Rc<RefCell<SendStream<Bytes>>>,
+    facts: Rc<RefCell<Facts>>,
 }
 
 impl Http2Attempt {
     /// The attempt whose request was just handed to `h2`.
-    pub(super) fn new(response: ResponseFuture, body: Rc<RefCell<SendStream<Bytes>>>) -> Self {
-        Self { response, early: None, body }
+    pub(super) fn new(
+        response: ResponseFuture,
+        body: Rc<RefCell<SendStream<Bytes>>>,
+        facts: Rc<RefCell<Facts>>,
+    ) -> Self {
+        Self { response, early: None, body, facts }
     }
 
     /// Polls for the response head. Must not be called again once it is ready.
-    pub fn poll_response(&mut self, context: &mut Context<'_>) -> Poll<Answer> {
-        match self.early.take() {
+    pub fn poll_response(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<http::Response<RecvStream>, StreamFailure>> {
+        let polled = match self.early.take() {
             Some(early) => Poll::Ready(*early),
             None => Pin::new(&mut self.response).poll(context),
-        }
+        };
+        polled.map_err(|error| match failure(&error) {
+            StreamFailure::Unprocessed if self.is_spared() => StreamFailure::NotSent,
+            failure => failure,
+        })
+    }
+
+    /// True if a GOAWAY was received that lets this stream go on. If it makes `h2` fail the stream
+    /// even so, the stream was not opened yet.
+    fn is_spared(&self) -> bool {
+        let stream_id = u32::from(self.body.borrow().stream_id());
+        self.facts.borrow().last_stream_id.is_some_and(|last| stream_id <= last)
     }
 
     /// Registers the waker for the response. Returns false if the response is there already.
