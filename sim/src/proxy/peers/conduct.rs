@@ -82,6 +82,8 @@ pub(crate) struct Conduct {
     unacknowledged: VecDeque<Bounds>,
     /// PINGs without an answer, and whether they were sent after a GOAWAY.
     pings: Vec<([u8; 8], bool)>,
+    /// True once this peer has sent SETTINGS.
+    greeted: bool,
     /// True once this peer has sent GOAWAY, and once the proxy knows it.
     go_away_sent: bool,
     go_away_known: bool,
@@ -108,6 +110,7 @@ impl Conduct {
             bounds: Bounds { window: WINDOW, streams: None, after_go_away: false },
             unacknowledged: VecDeque::new(),
             pings: Vec::new(),
+            greeted: false,
             go_away_sent: false,
             go_away_known: false,
             last_id: None,
@@ -123,7 +126,9 @@ impl Conduct {
     /// This peer sends SETTINGS.
     pub(crate) fn sent_settings(&mut self, settings: &[(u16, u32)]) {
         let mut bounds = *self.unacknowledged.back().unwrap_or(&self.bounds);
-        bounds.after_go_away = self.go_away_sent;
+        // The first ones are the first frame, also if a GOAWAY waited for them (RFC 9113, 3.4).
+        bounds.after_go_away = self.go_away_sent && self.greeted;
+        self.greeted = true;
         for (identifier, value) in settings {
             match *identifier {
                 setting::INITIAL_WINDOW_SIZE => bounds.window = *value,
