@@ -25,6 +25,7 @@ mod goaway;
 mod hardening_floods;
 mod hardening_honest;
 mod hardening_number;
+mod malformed_heads;
 mod memory;
 mod metrics;
 mod multiplex;

@@ -1,0 +1,97 @@
+//! Tests malformed messages over HTTP/2 (RFC 9113, 8.1.1): each costs its own stream, and nothing of
+//! the others on its connection.
+
+use futures_util::future::join_all;
+use http::{Method, StatusCode};
+
+use crate::support::client::head;
+use crate::support::raw::{Bodies, RawBackend, RawConnection, flag, kind};
+use crate::support::raw_client::{RawClient, block, frame, literal};
+use crate::support::{Backend, Baton, Behaviour, Http2, within};
+
+const PROTOCOL_ERROR: [u8; 4] = [0, 0, 0, 1];
+/// Requests that share a connection with a malformed message.
+const OTHERS: usize = 3;
+
+/// A response head that no message may have, by the name of its fault.
+fn malformed(fault: &str) -> Vec<u8> {
+    let field = match fault {
+        "upper case" => literal("X-Upper", "1"),
+        "LF" => literal("x", "a\nb"),
+        "pseudo-header" => literal(":new", "1"),
+        _ => panic!("no such fault: {fault}"),
+    };
+    // `:status: 200` is in the static table.
+    [&[0x88][..], &field].concat()
+}
+
+/// Answers the requests that wait only behind a malformed response to another one.
+async fn serve(mut connection: RawConnection) {
+    let (mut bodies, mut waiting, mut poisoned) = (Bodies::default(), Vec::new(), None);
+    while let Some((stream, body)) = connection.request(&mut bodies).await {
+        match &*body {
+            "good" => connection.answer(stream, "ok").await,
+            "waits" => waiting.push(stream),
+            fault => poisoned = Some((stream, malformed(fault))),
+        }
+        if let Some((stream, block)) = &poisoned
+            && waiting.len() == OTHERS
+        {
+            let flags = flag::END_HEADERS | flag::END_STREAM;
+            connection.write(kind::HEADERS, flags, *stream, block).await;
+            for stream in waiting.drain(..) {
+                connection.answer(stream, "ok").await;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_malformed_response_costs_its_own_request_only() {
+    let backend = RawBackend::start(100, serve).await;
+    let baton = Baton::start(&[backend.url()], &["--max-connections", "1"]).await;
+    let client = Http2::connect(baton.address).await;
+    let post = async |body: &'static str| {
+        let answer = client.send(head(Method::POST, "/", body), body).await;
+        answer.expect("it is answered").status
+    };
+    for fault in ["upper case", "LF", "pseudo-header"] {
+        let all = join_all([fault, "waits", "waits", "waits"].map(&post)).await;
+        assert_eq!(all[0], StatusCode::BAD_GATEWAY, "{fault}");
+        assert_eq!(all[1..], [StatusCode::OK; OTHERS], "{fault}");
+        assert_eq!(post("good").await, StatusCode::OK, "{fault}");
+    }
+    let changed = baton.lines("backend changed");
+    assert!(changed.is_empty(), "{changed:?}");
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_malformed_request_costs_its_own_stream_only() {
+    let backend = Backend::start(Behaviour::default(), |exchange| exchange.echo()).await;
+    let baton = Baton::start(&[backend.url()], &[]).await;
+    let path = [&[0, 5][..], b":path", &[2], b"/\xff"].concat();
+    let raw_path = [&literal(":method", "GET")[..], &[0x86], &path].concat();
+    let upper = block("GET", &[("X-Upper", "1")]);
+    for malformed in [raw_path, upper] {
+        let mut client = RawClient::connect(baton.address).await;
+        // An upload that goes on.
+        client.write(&frame(kind::HEADERS, flag::END_HEADERS, 1, &block("POST", &[]))).await;
+        let flags = flag::END_HEADERS | flag::END_STREAM;
+        client.write(&frame(kind::HEADERS, flags, 3, &malformed)).await;
+        let reset = client.next_of(kind::RST_STREAM).await;
+        assert_eq!((reset.stream, &reset.payload[..]), (3, &PROTOCOL_ERROR[..]));
+        let head = client.get(5).await.expect("the connection goes on");
+        assert_eq!(head.kind, kind::HEADERS);
+        client.write(&frame(kind::DATA, flag::END_STREAM, 1, b"the rest")).await;
+        let end = within("the answer to the upload", async {
+            loop {
+                let frame = client.next().await.expect("the connection goes on");
+                if frame.stream == 1 && frame.ends_stream() {
+                    return frame.kind;
+                }
+            }
+        });
+        assert_ne!(end.await, kind::RST_STREAM);
+    }
+    baton.wait_for_lines("request refused", 2).await;
+}
