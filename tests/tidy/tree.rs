@@ -7,6 +7,8 @@ use walkdir::{DirEntry, WalkDir};
 
 /// Directories that hold nothing written by hand.
 const SKIPPED: [&str; 4] = ["target", ".git", "corpus", "artifacts"];
+/// A directory that others wrote.
+const FOREIGN: &str = "third_party/h2";
 
 /// A text file of the repository.
 pub(crate) struct SourceFile {
@@ -33,7 +35,8 @@ pub(crate) fn files(under: &str, endings: &[&str]) -> Vec<SourceFile> {
     let root = root();
     let skipped = |entry: &DirEntry| {
         let name = entry.file_name().to_string_lossy();
-        entry.depth() > 0 && entry.file_type().is_dir() && SKIPPED.contains(&&*name)
+        let is_skipped = SKIPPED.contains(&&*name) || relative(&root, entry.path()) == FOREIGN;
+        entry.depth() > 0 && entry.file_type().is_dir() && is_skipped
     };
     let walk = WalkDir::new(root.join(under)).sort_by_file_name();
     let entries = walk.into_iter().filter_entry(|entry| !skipped(entry));

@@ -47,14 +47,14 @@ impl Http2Attempt {
             None => Pin::new(&mut self.response).poll(context),
         };
         polled.map_err(|error| match failure(&error) {
-            StreamFailure::Unprocessed if self.is_spared() => StreamFailure::NotSent,
+            StreamFailure::Unprocessed if self.is_below_go_away() => StreamFailure::NotSent,
             failure => failure,
         })
     }
 
     /// True if a GOAWAY was received that lets this stream go on. If it makes `h2` fail the stream
     /// even so, the stream was not opened yet.
-    fn is_spared(&self) -> bool {
+    fn is_below_go_away(&self) -> bool {
         let stream_id = u32::from(self.body.borrow().stream_id());
         self.facts.borrow().last_stream_id.is_some_and(|last| stream_id <= last)
     }
