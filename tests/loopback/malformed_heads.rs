@@ -1,5 +1,5 @@
-//! Tests malformed messages over HTTP/2 (RFC 9113, 8.1.1): each costs its own stream, and nothing of
-//! the others on its connection.
+//! Tests malformed messages over HTTP/2 (RFC 9113, 8.1.1): each costs its own stream, and nothing
+//! of the others on its connection.
 
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
