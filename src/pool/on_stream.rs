@@ -207,11 +207,11 @@ impl Pool {
         let slot = self.slots.index(stream.connection);
         let multiplexed = self.slots.connection(slot).protocol == Protocol::Http2;
         let keep = match failure {
-            StreamFailure::NotSent | StreamFailure::ConnectionLost | StreamFailure::Malformed => {
-                false
-            }
+            StreamFailure::NotSent | StreamFailure::ConnectionLost => false,
             StreamFailure::Reset { code: code::HTTP_1_1_REQUIRED } => false,
+            // RFC 9113, 8.1.1: a malformed message is an error of its stream.
             StreamFailure::HeadTooLarge
+            | StreamFailure::Malformed
             | StreamFailure::Unprocessed
             | StreamFailure::Reset { .. } => multiplexed,
         };

@@ -63,6 +63,8 @@ async fn a_malformed_response_costs_its_own_request_only() {
     }
     let changed = baton.lines("backend changed");
     assert!(changed.is_empty(), "{changed:?}");
+    let connected = baton.lines("connected");
+    assert_eq!(connected.len(), 1, "the connection stays in use: {connected:?}");
 }
 
 #[tokio::test(flavor = "local")]

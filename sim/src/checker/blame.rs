@@ -18,11 +18,11 @@ impl Model {
         let slot = self.known(token.connection);
         let http1 = self.connections[slot].http1;
         let unfit = match failure {
-            StreamFailure::NotSent | StreamFailure::ConnectionLost | StreamFailure::Malformed => {
-                true
-            }
+            StreamFailure::NotSent | StreamFailure::ConnectionLost => true,
             StreamFailure::Reset { code } => code == code::HTTP_1_1_REQUIRED,
-            StreamFailure::HeadTooLarge | StreamFailure::Unprocessed => false,
+            StreamFailure::HeadTooLarge | StreamFailure::Malformed | StreamFailure::Unprocessed => {
+                false
+            }
         };
         if unfit || http1 {
             self.connections[slot].resumable = false;
