@@ -40,7 +40,6 @@ pub(super) enum Expired {
 pub(super) struct Watch {
     clock: Clock,
     in_flight: Cell<u32>,
-    served: Cell<u64>,
     idle_since: Cell<Instant>,
     write_blocked_since: Cell<Option<Instant>>,
     closing_since: Cell<Option<Instant>>,
@@ -57,7 +56,6 @@ impl Watch {
         Rc::new(Self {
             clock,
             in_flight: Cell::new(0),
-            served: Cell::new(0),
             idle_since: Cell::new(clock.now()),
             write_blocked_since: Cell::new(None),
             closing_since: Cell::new(None),
@@ -70,13 +68,7 @@ impl Watch {
     /// Counts a request as in flight until the result is dropped.
     pub(super) fn enter(self: &Rc<Self>) -> InFlight {
         self.in_flight.set(self.in_flight.get() + 1);
-        self.served.set(self.served.get() + 1);
         InFlight(Rc::clone(self))
-    }
-
-    /// The number of requests ever received on this connection.
-    pub(super) fn served(&self) -> u64 {
-        self.served.get()
     }
 
     /// True if a request is in flight.

@@ -1,7 +1,7 @@
 //! Serves a client over HTTP/2: `h2` behind a [`Http2Wire`] socket, with deadlines and frame
 //! budgets.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -17,7 +17,7 @@ use super::waits::{Waited, Waits};
 use super::{http2_stream, refusal};
 use crate::pool::Instant;
 use crate::proxy::client_limits::{ClientLimit, ClientLimits};
-use crate::proxy::http2_wire::{Facts, Http2Wire, Side};
+use crate::proxy::http2_wire::{Facts, Http2Wire, NotServed, Side};
 use crate::proxy::limits::{
     CLIENT_CONNECTION_WINDOW_BYTES, CLIENT_RESET_STREAMS_MAX, CLIENT_SEND_BUFFER_BYTES,
     PROVOKED_RESETS_MAX, RESET_STREAM_TIME, STREAM_WINDOW_BYTES,
@@ -49,7 +49,12 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + 'static> Server<Io> {
     }
 
     /// Serves until the connection ends.
-    fn poll(&mut self, client: &Client, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+    fn poll(
+        &mut self,
+        client: &Client,
+        facts: &RefCell<Facts>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<(), h2::Error>> {
         loop {
             match &mut self.stage {
                 Stage::Handshake(handshake) => {
@@ -69,6 +74,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + 'static> Server<Io> {
                     match ready!(accepted) {
                         Some(accepted) => {
                             let (request, respond) = accepted?;
+                            facts.borrow_mut().arriving.serve(respond.stream_id().into());
                             http2_stream::start(client, request, respond);
                         }
                         None => return Poll::Ready(Ok(())),
@@ -112,15 +118,14 @@ where
     let (mut wire, facts) = Http2Wire::new(io, Side::Server, limits.frames, clock);
     wire.replay(first_bytes);
     let mut server = Server::new(wire, limits);
-    let refused = Refused::default();
     let (mut drained, mut ending) = (false, false);
     loop {
         let mut waits = waits(&client, &facts, drained);
         let step = tokio::select! {
             biased;
             step = poll_fn(|context| {
-                let polled = server.poll(&client, context);
-                settle(&client, &facts, &refused, polled.is_ready());
+                let polled = server.poll(&client, &facts, context);
+                settle(&client, &facts, polled.is_ready());
                 match polled {
                     Poll::Ready(served) => Poll::Ready(Step::Served(served)),
                     Poll::Pending if !ending && facts.borrow().is_ending() => {
@@ -196,11 +201,11 @@ fn builder(limits: &ClientLimits) -> Builder {
 }
 
 /// Takes the facts that a poll of the connection has found. `over` is true if it has ended.
-fn settle(client: &Client, facts: &RefCell<Facts>, refused: &Refused, over: bool) {
+fn settle(client: &Client, facts: &RefCell<Facts>, over: bool) {
     if std::mem::take(&mut facts.borrow_mut().frame_seen) {
         client.watch.note_received();
     }
-    refused.settle(client, facts, over);
+    report_unserved(client, &mut facts.borrow_mut(), over);
     if let Some(ends) = facts.borrow_mut().take_ends() {
         client.downstream.clusters.telemetry().client_frames(&ends);
     }
@@ -228,49 +233,31 @@ fn head_since(client: &Client, facts: &RefCell<Facts>) -> Option<Instant> {
     if facts.settings_seen { facts.block_open_since } else { Some(client.accepted) }
 }
 
-/// Counts requests that were never accepted although each opened a stream: `h2` refused them by
-/// itself, or the client took them back before `h2` handed them over.
-#[derive(Default)]
-struct Refused {
-    reported: Cell<u64>,
-    streams: Cell<u64>,
-    resets: Cell<u64>,
-    cancelled: Cell<u64>,
-}
-
-impl Refused {
-    /// Reports requests that `h2` refused since the last call. Call after polling the connection: a
-    /// request that the poll did not hand over never will be. `over` is true if the connection has
-    /// ended: then the client has left with its requests.
-    fn settle(&self, client: &Client, facts: &RefCell<Facts>, over: bool) {
-        let mut facts = facts.borrow_mut();
-        if facts.going_away || facts.is_ending() || (facts.blocked && !over) {
-            return;
-        }
-        let refused = facts.opened.saturating_sub(client.watch.served());
-        while self.reported.get() < refused {
-            self.reported.set(self.reported.get() + 1);
-            if self.streams.get() < facts.streams_refused {
-                self.streams.set(self.streams.get() + 1);
-                client.refused(ClientLimit::StreamsPerConnection, 0, "REFUSED_STREAM");
-            } else if self.resets.get() < facts.resets_unanswered {
-                self.resets.set(self.resets.get() + 1);
-                client.refused(ClientLimit::MalformedHead, 0, "PROTOCOL_ERROR");
-            } else if over || self.cancelled.get() < facts.resets_received {
-                self.cancelled.set(self.cancelled.get() + 1);
+/// Reports requests that were never handed over. Call after polling the connection: a request that
+/// has ended and that the poll did not hand over never will be. `over` is true if the connection
+/// has ended: then the client has left with its requests.
+fn report_unserved(client: &Client, facts: &mut Facts, over: bool) {
+    if facts.going_away || facts.is_ending() {
+        return;
+    }
+    while let Some(how) = facts.arriving.take_ended() {
+        match how {
+            NotServed::TakenBack => {
                 client.took_back();
                 continue;
-            } else {
-                client.refused(ClientLimit::HeadBytes, 431, "head too large");
             }
-            facts.note_refused_head();
+            NotServed::Refused => {
+                client.refused(ClientLimit::StreamsPerConnection, 0, "REFUSED_STREAM");
+            }
+            NotServed::Malformed => {
+                client.refused(ClientLimit::MalformedHead, 0, "PROTOCOL_ERROR");
+            }
+            NotServed::Answered => client.refused(ClientLimit::HeadBytes, 431, "head too large"),
         }
-        // Forget resets that had another reason, so that they are not taken for refused requests
-        // later.
-        self.streams.set(facts.streams_refused);
-        self.resets.set(facts.resets_unanswered);
-        self.cancelled.set(facts.resets_received);
+        facts.note_refused_head();
     }
+    let left = if over { facts.arriving.take_waiting() } else { 0 };
+    (0..left).for_each(|_| client.took_back());
 }
 
 /// Logs why a connection ended, unless it ended without an error.

@@ -7,6 +7,7 @@
 //! GOAWAY with the reason is written between two frames, the connection is shut down, and `h2` sees
 //! the end of the stream.
 
+mod arriving;
 mod budget;
 mod merge;
 mod scanner;
@@ -32,6 +33,7 @@ use super::seams::{self, Clock, Point};
 use crate::pool::Instant;
 use crate::proxy::client_limits::FrameBudgets;
 
+pub use self::arriving::{Arriving, NotServed};
 pub use self::budget::Flood;
 
 const MAX_CONCURRENT_STREAMS: u16 = 0x3;
@@ -68,18 +70,10 @@ pub struct Facts {
     pub blocked: bool,
     /// The highest stream identifier that the peer has opened.
     pub opened_through: u32,
-    /// Streams whose first header block arrived whole from the peer, in total.
-    pub opened: u64,
-    /// Streams refused because too many were open, in total.
-    pub streams_refused: u64,
+    /// The peer's requests that `h2` has not handed over.
+    pub arriving: Arriving,
     /// Resets sent for errors of the peer, in total.
     pub resets_provoked: u64,
-    /// The stream of the last HEADERS written: a reset of that stream follows a response.
-    answered: u32,
-    /// Provoked resets of streams without a response, in total.
-    pub resets_unanswered: u64,
-    /// Resets by the peer, in total.
-    pub resets_received: u64,
     /// Error code and start of the debug data of a GOAWAY with an error that `h2` has written.
     pub h2_goaway: Option<(Reason, Vec<u8>)>,
     /// When the open header block began; `None` if none is open.
@@ -88,8 +82,6 @@ pub struct Facts {
     pub settings_seen: bool,
     /// True once a GOAWAY with a last stream identifier was written: later streams may be ignored.
     pub going_away: bool,
-    /// True if the open header block starts a new stream.
-    opening: bool,
     side: Side,
     account: Account,
     goaway_code: Option<Reason>,
@@ -146,7 +138,8 @@ impl Facts {
                 self.account.read(kind, flags, length);
                 if kind == HEADERS {
                     self.block_open_since = Some(self.now);
-                    self.opening = stream_id > self.opened_through;
+                    let is_new = self.side == Side::Server && stream_id > self.opened_through;
+                    self.arriving.begin(is_new.then_some(stream_id));
                     self.opened_through = self.opened_through.max(stream_id);
                 }
             }
@@ -158,8 +151,8 @@ impl Facts {
                 self.header_list_max = Some(value);
             }
             Seen::Setting { .. } => {}
-            Seen::Reset { code, .. } => {
-                self.resets_received += 1;
+            Seen::Reset { stream_id, code } => {
+                self.arriving.end(stream_id, NotServed::TakenBack);
                 self.ends.resets_received.add(code);
             }
             Seen::GoAway { last_stream_id, code, .. } => {
@@ -173,7 +166,7 @@ impl Facts {
             }
             Seen::End { kind: HEADERS | CONTINUATION, flags } if flags & END_HEADERS != 0 => {
                 self.block_open_since = None;
-                self.opened += u64::from(std::mem::take(&mut self.opening));
+                self.arriving.complete();
             }
             Seen::End { .. } => {}
         }
@@ -185,7 +178,7 @@ impl Facts {
             Seen::Head { kind, stream_id, .. } => {
                 self.account.written(kind);
                 if kind == HEADERS {
-                    self.answered = stream_id;
+                    self.arriving.end(stream_id, NotServed::Answered);
                     self.sent_through = self.sent_through.max(stream_id);
                 }
             }
@@ -210,15 +203,12 @@ impl Facts {
             Reason::NO_ERROR | Reason::INTERNAL_ERROR | Reason::CANCEL => return,
             // An honest peer may cause these before it has read the first SETTINGS.
             Reason::REFUSED_STREAM => {
-                self.streams_refused += 1;
+                self.arriving.end(stream_id, NotServed::Refused);
                 return;
             }
-            _ => {}
+            _ => self.arriving.end(stream_id, NotServed::Malformed),
         }
         self.resets_provoked += 1;
-        if stream_id != self.answered {
-            self.resets_unanswered += 1;
-        }
         self.account.provoked();
         self.end_if_spent();
     }
