@@ -17,6 +17,7 @@ use crate::proxy::upstream::attempt::{AttemptOrder, NewAttempt, RequestOrder};
 use crate::proxy::upstream::{self, ConnectionOrder};
 
 /// The number of requests that one fact has cut.
+/// The number of requests that one fact has cut.
 #[derive(Default)]
 struct CutNow(usize);
 
@@ -27,10 +28,8 @@ impl Driver {
         while let Some(output) = core.pool.poll_output() {
             match output {
                 Output::Connect { connection } => {
-                    let orders = {
-                        let backend = self.backend(connection.backend);
-                        upstream::dial(self.handle(), backend, connection)
-                    };
+                    let backend = self.backend(connection.backend);
+                    let orders = upstream::dial(self.handle(), backend, connection);
                     core.connections.insert(connection, orders);
                 }
                 Output::OpenStream { stream, request, attempt } => {
