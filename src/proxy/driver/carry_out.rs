@@ -17,7 +17,6 @@ use crate::proxy::upstream::attempt::{AttemptOrder, NewAttempt, RequestOrder};
 use crate::proxy::upstream::{self, ConnectionOrder};
 
 /// The number of requests that one fact has cut.
-/// The number of requests that one fact has cut.
 #[derive(Default)]
 struct CutNow(usize);
 
