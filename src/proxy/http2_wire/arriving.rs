@@ -21,10 +21,11 @@ pub enum NotServed {
 pub struct Arriving {
     /// The stream whose first header block is open.
     opening: Option<u32>,
-    /// Streams whose first header block has arrived whole, in order.
+    /// Streams whose first header block has arrived whole. Identifiers only grow (RFC 9113, 5.1.1),
+    /// so they are in order.
     waiting: VecDeque<u32>,
-    /// Those that have ended, in order.
-    ended: Vec<(u32, NotServed)>,
+    /// Those that have ended, in the order of their ends.
+    ended: VecDeque<(u32, NotServed)>,
 }
 
 impl Arriving {
@@ -43,29 +44,28 @@ impl Arriving {
     pub(super) fn end(&mut self, stream_id: u32, how: NotServed) {
         if self.opening == Some(stream_id) {
             self.opening = None;
-            self.ended.push((stream_id, how));
-        } else if let Some(place) = self.waiting.iter().position(|waiting| *waiting == stream_id) {
-            self.waiting.remove(place);
-            self.ended.push((stream_id, how));
+            self.ended.push_back((stream_id, how));
+        } else if self.leave(stream_id) {
+            self.ended.push_back((stream_id, how));
         }
     }
 
     /// Notes that `h2` has handed over a request.
     pub fn serve(&mut self, stream_id: u32) {
-        match self.waiting.front() {
-            Some(first) if *first == stream_id => {
-                self.waiting.pop_front();
-            }
-            _ => {
-                self.waiting.retain(|waiting| *waiting != stream_id);
-                self.ended.retain(|(ended, _)| *ended != stream_id);
-            }
+        if !self.leave(stream_id) {
+            self.ended.retain(|(ended, _)| *ended != stream_id);
         }
+    }
+
+    /// Returns true if the request waited. It does no longer.
+    fn leave(&mut self, stream_id: u32) -> bool {
+        let place = self.waiting.binary_search(&stream_id);
+        place.is_ok_and(|place| self.waiting.remove(place).is_some())
     }
 
     /// Takes the next request that has ended without being handed over.
     pub fn take_ended(&mut self) -> Option<NotServed> {
-        if self.ended.is_empty() { None } else { Some(self.ended.remove(0).1) }
+        self.ended.pop_front().map(|(_, how)| how)
     }
 
     /// Takes the requests that still wait, because the connection is over: the client has left with
