@@ -188,7 +188,10 @@ impl World<'_> {
             Act::StaleInput { fact } => self.schedule(self.now, Event::StaleInput(fact, scope)),
             Act::ClockForward { by_us } => self.now += by_us * 1_000,
             Act::ClockBack { by_us, for_us } => {
-                self.clock_back = (self.now + for_us * 1_000, by_us * 1_000);
+                // Not before its beginning: a clock that stands still there makes the next deadline
+                // due at each microsecond.
+                let by = (by_us * 1_000).min(self.now);
+                self.clock_back = (self.now + for_us * 1_000, by);
                 sometimes!(self.coverage, ClockBack, true);
             }
             Act::Shutdown => {
