@@ -60,6 +60,8 @@ pub(crate) struct Connection {
     pub(crate) ping: Ping,
     /// PINGs answered since the last response; each doubles the silence before the next PING.
     pub(crate) pongs: u32,
+    /// Malformed responses so far.
+    pub(crate) malformed: u32,
     /// True if the connection was closed without GOAWAY while it carried requests. If one of them
     /// turns out to be cut off, that is a failure of the backend.
     pub(crate) closed_without_goaway: bool,
@@ -83,6 +85,7 @@ impl Connection {
             ages_at: Instant::ZERO,
             ping: Ping::Idle,
             pongs: 0,
+            malformed: 0,
             closed_without_goaway: false,
         }
     }
@@ -193,7 +196,7 @@ impl Connection {
         }
         (self.protocol, self.ping).hash(hasher);
         if matches!(self.lifecycle, Lifecycle::Ready | Lifecycle::Suspect) {
-            (self.limit, self.pongs.min(6)).hash(hasher);
+            (self.limit, self.pongs.min(6), self.malformed).hash(hasher);
             (self.opened > 0, self.responses > 0).hash(hasher);
             (quiet_ago, self.idle_before.map(ago), self.keep_alive).hash(hasher);
         }

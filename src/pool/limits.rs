@@ -34,6 +34,9 @@ pub const STREAMS_BEFORE_SETTINGS: u32 = 100;
 /// 5.1.1, so that it ends well before they run out.
 pub const STREAM_ORDINAL_MAX: u32 = 1 << 29;
 
+/// A connection on which this many malformed responses have come takes no further streams.
+pub const MALFORMED_PER_CONNECTION_MAX: u32 = 100;
+
 /// A backend's `Keep-Alive: timeout` is shortened by this much, but at most by half, so that a
 /// request does not cross the backend's close on the wire.
 pub const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);

@@ -13,7 +13,7 @@ use super::time::nanoseconds;
 use super::timer::Timer;
 use super::{
     BackendId, CloseReason, Handled, Instant, Outcome, Output, Pool, Protocol, StreamFailure,
-    StreamToken,
+    StreamToken, limits,
 };
 use core::time::Duration;
 
@@ -210,8 +210,8 @@ impl Pool {
             StreamFailure::NotSent | StreamFailure::ConnectionLost => false,
             StreamFailure::Reset { code: code::HTTP_1_1_REQUIRED } => false,
             // RFC 9113, 8.1.1: a malformed message is an error of its stream.
+            StreamFailure::Malformed => multiplexed && !self.note_malformed(slot),
             StreamFailure::HeadTooLarge
-            | StreamFailure::Malformed
             | StreamFailure::Unprocessed
             | StreamFailure::Reset { .. } => multiplexed,
         };
@@ -235,6 +235,14 @@ impl Pool {
         let cause = FailureCause::Stream(failure);
         self.fail_attempt(now, index, Failed { stream, stream_id, evidence, cause }, fault);
         Handled::Done
+    }
+
+    /// Counts a malformed response. Returns true if the connection has had too many: their resets
+    /// count for limits whose excess ends it, with all that is on it.
+    fn note_malformed(&mut self, slot: usize) -> bool {
+        let malformed = &mut self.slots.connection_mut(slot).malformed;
+        *malformed = malformed.saturating_add(1);
+        *malformed >= limits::MALFORMED_PER_CONNECTION_MAX
     }
 
     /// Returns the fault that a failed stream is. A lost connection is one fault, however many of

@@ -5,7 +5,7 @@
 //!
 //! Sending never waits, so the queue has no bound of its own; the pool bounds what is sent. A
 //! connection's queue holds an open and a reset for each stream that counts as load, one PING and
-//! one close; a request's holds a stream for each attempt, and one end.
+//! one close; a request's holds a stream and a failure for each attempt, and one end.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -66,7 +66,7 @@ settings! {
             client_frames.window_updates, "client-frames-window-updates";
 
         /// CONTINUATION of one header block.
-        /// Their total size is bounded by the limit of the head in any case.
+        /// Their total size is bounded by four times the limit of the head in any case.
         continuations: u32 = 20, MANY,
             client_frames.continuations, "client-frames-continuations";
 

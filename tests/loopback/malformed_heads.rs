@@ -97,3 +97,66 @@ async fn a_malformed_request_costs_its_own_stream_only() {
     }
     baton.wait_for_lines("request refused", 2).await;
 }
+
+#[tokio::test(flavor = "local")]
+async fn an_error_of_a_connection_is_one_failure_of_its_backend() {
+    let broken = RawBackend::start(100, |mut connection: RawConnection| async move {
+        let mut bodies = Bodies::default();
+        while let Some((stream, body)) = connection.request(&mut bodies).await {
+            if body == "poison" {
+                // Index 0 names no field (RFC 7541, 6.1): the connection ends.
+                connection.write(kind::HEADERS, flag::END_HEADERS, stream, &[0x80]).await;
+            }
+        }
+    })
+    .await;
+    let good = Backend::start(Behaviour::default(), |exchange| exchange.echo()).await;
+    let baton = Baton::start(&[broken.url(), good.url()], &[]).await;
+    let client = Http2::connect(baton.address).await;
+    let get = async || client.send(head(Method::GET, "/", ""), "").await.expect("an answer").status;
+    let gets = async { join_all((0..8).map(|_| get())).await };
+    let poison = async {
+        // Each backend gets one of them; the other one echoes it.
+        let posts = [(); 2].map(|()| client.send(head(Method::POST, "/", "poison"), "poison"));
+        join_all(posts).await
+    };
+    let (answers, _) = tokio::join!(gets, poison);
+    assert!(answers.iter().all(|status| *status == StatusCode::OK), "{answers:?}");
+    let changed = baton.lines("backend changed");
+    assert!(changed.is_empty(), "{changed:?}");
+}
+
+#[tokio::test(flavor = "local")]
+async fn every_malformed_request_of_a_flood_is_logged() {
+    let backend = Backend::start(Behaviour::default(), |exchange| exchange.echo()).await;
+    let baton = Baton::start(&[backend.url()], &[]).await;
+    let mut client = RawClient::connect(baton.address).await;
+    let (upper, flags) = (block("GET", &[("X-Upper", "1")]), flag::END_HEADERS | flag::END_STREAM);
+    let heads = (0..600).flat_map(|number| frame(kind::HEADERS, flags, 2 * number + 1, &upper));
+    client.write(&heads.collect::<Vec<_>>()).await;
+    // That is the budget of resets that a client may provoke.
+    baton.wait_for_lines("request refused", 500).await;
+    baton.wait_for_lines("client connection closed", 1).await;
+}
+
+#[tokio::test(flavor = "local")]
+async fn content_of_a_response_that_has_none_is_malformed() {
+    let backend = RawBackend::start(100, |mut connection: RawConnection| async move {
+        let mut bodies = Bodies::default();
+        while let Some((stream, _)) = connection.request(&mut bodies).await {
+            // `:status: 204` is in the static table.
+            connection.write(kind::HEADERS, flag::END_HEADERS, stream, &[0x89]).await;
+            connection.write(kind::DATA, flag::END_STREAM, stream, b"hello").await;
+        }
+    })
+    .await;
+    let baton = Baton::start(&[backend.url()], &[]).await;
+    let mut client = RawClient::connect(baton.address).await;
+    // The head may have been sent before the content arrived.
+    let first = client.get(1).await.expect("an answer");
+    let end =
+        if first.kind == kind::RST_STREAM { first } else { client.next_of(kind::RST_STREAM).await };
+    assert_eq!((end.kind, end.stream), (kind::RST_STREAM, 1));
+    let line = baton.wait_for_lines("request", 1).await;
+    assert_eq!(line[0]["attempt_list"][0]["failure"], "malformed");
+}

@@ -11,6 +11,9 @@ use super::model::{ConnectionPhase, Decision, Model, ModelRequest, RequestPhase}
 /// A connection that was used this recently is taken for one that is alive.
 pub(super) const SURELY_ALIVE: Duration = Duration::from_secs(1);
 
+/// Malformed responses after which a connection takes no further requests.
+const MALFORMED_MAX: u32 = 100;
+
 impl Model {
     /// Applies the failure of a stream.
     pub(super) fn failed(&mut self, now: Instant, token: StreamToken, failure: StreamFailure) {
@@ -20,9 +23,11 @@ impl Model {
         let unfit = match failure {
             StreamFailure::NotSent | StreamFailure::ConnectionLost => true,
             StreamFailure::Reset { code } => code == code::HTTP_1_1_REQUIRED,
-            StreamFailure::HeadTooLarge | StreamFailure::Malformed | StreamFailure::Unprocessed => {
-                false
+            StreamFailure::Malformed => {
+                self.connections[slot].malformed += 1;
+                self.connections[slot].malformed >= MALFORMED_MAX
             }
+            StreamFailure::HeadTooLarge | StreamFailure::Unprocessed => false,
         };
         if unfit || http1 {
             self.connections[slot].resumable = false;

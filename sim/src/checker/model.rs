@@ -40,6 +40,8 @@ pub(super) struct ModelConnection {
     pub(super) ping_out: bool,
     /// PINGs answered since the last response.
     pub(super) pongs: u32,
+    /// Malformed responses so far.
+    pub(super) malformed: u32,
     /// True if the pool considered it suspect after the last step and no frame has arrived since.
     pub(super) suspect: bool,
     /// Streams that its dial is expected to bring; 0 once the dial is slow.

@@ -163,3 +163,18 @@ fn a_lost_connection_whose_streams_never_report_ends_at_the_drain_deadline() {
         "it was closed already"
     );
 }
+
+#[test]
+fn a_connection_takes_no_streams_after_too_many_malformed_responses() {
+    let mut world = World::new(config(1));
+    for number in 1..=limits::MALFORMED_PER_CONNECTION_MAX {
+        world.post();
+        if number == 1 {
+            world.connect_one(100);
+        }
+        let stream = world.open_one();
+        world.done(Input::StreamFailed { stream, failure: StreamFailure::Malformed });
+        let is_in_use = world.pool.is_current(stream.connection);
+        assert_eq!(is_in_use, number < limits::MALFORMED_PER_CONNECTION_MAX, "after {number}");
+    }
+}

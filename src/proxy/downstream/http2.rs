@@ -237,9 +237,6 @@ fn head_since(client: &Client, facts: &RefCell<Facts>) -> Option<Instant> {
 /// has ended and that the poll did not hand over never will be. `over` is true if the connection
 /// has ended: then the client has left with its requests.
 fn report_unserved(client: &Client, facts: &mut Facts, over: bool) {
-    if facts.going_away || facts.is_ending() {
-        return;
-    }
     while let Some(how) = facts.arriving.take_ended() {
         match how {
             NotServed::TakenBack => {
@@ -256,7 +253,9 @@ fn report_unserved(client: &Client, facts: &mut Facts, over: bool) {
         }
         facts.note_refused_head();
     }
-    let left = if over { facts.arriving.take_waiting() } else { 0 };
+    // If the connection has ended with an error, `h2` may have ignored those that wait.
+    let may_count = over && !facts.is_ending();
+    let left = if may_count { facts.arriving.take_waiting() } else { 0 };
     (0..left).for_each(|_| client.took_back());
 }
 

@@ -1,5 +1,4 @@
-//! Carries out an operator's orders about backends, reports the requests in flight, and logs those
-//! that a drain deadline or a shutdown cuts.
+//! Carries out an operator's orders about backends, and reports the requests in flight.
 
 use std::rc::Rc;
 

@@ -105,7 +105,12 @@ impl Relayed {
         if self.is_cut() {
             return Poll::Ready(Some(Err(StreamFailure::ConnectionLost)));
         }
-        let polled = self.body.poll(context);
+        let mut polled = self.body.poll(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && self.is_too_long(frame)
+        {
+            polled = Poll::Ready(Some(Err(StreamFailure::Malformed)));
+        }
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 let length = frame.data_ref().map_or(0, Bytes::len) as u64;
@@ -134,6 +139,13 @@ impl Relayed {
             }
             polled => polled,
         }
+    }
+
+    /// True if the response has more content than its head allows. That is malformed (RFC 9113,
+    /// 8.1.1), and `h2` accepts it of a 204 or 304 without a length.
+    fn is_too_long(&self, frame: &Frame<Bytes>) -> bool {
+        let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+        self.remaining.is_some_and(|remaining| length > remaining)
     }
 
     /// Reports progress, so that the pool does not cut a response that goes on, nor its connection

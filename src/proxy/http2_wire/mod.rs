@@ -138,7 +138,9 @@ impl Facts {
                 self.account.read(kind, flags, length);
                 if kind == HEADERS {
                     self.block_open_since = Some(self.now);
-                    let is_new = self.side == Side::Server && stream_id > self.opened_through;
+                    // `h2` ignores streams beyond the last one of the GOAWAY that it has sent.
+                    let may_open = self.side == Side::Server && !self.going_away;
+                    let is_new = may_open && stream_id > self.opened_through;
                     self.arriving.begin(is_new.then_some(stream_id));
                     self.opened_through = self.opened_through.max(stream_id);
                 }

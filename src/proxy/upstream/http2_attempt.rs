@@ -7,9 +7,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use h2::RecvStream;
-use h2::SendStream;
 use h2::client::ResponseFuture;
+use h2::{RecvStream, SendStream};
 
 use crate::pool::StreamFailure;
 use crate::proxy::http2_wire::Facts;
@@ -80,7 +79,8 @@ pub fn failure(error: &h2::Error) -> StreamFailure {
         Some(reason) if error.is_reset() && error.is_remote() => {
             StreamFailure::Reset { code: reason.into() }
         }
-        Some(_) if error.is_library() => StreamFailure::Malformed,
+        // An error that `h2` has found on the connection is one of no stream.
+        Some(_) if error.is_reset() && error.is_library() => StreamFailure::Malformed,
         Some(_) | None => StreamFailure::ConnectionLost,
     }
 }
