@@ -271,6 +271,8 @@ fn clients(text: &mut Text, sums: &Sums<'_>) {
         .sample(&[], sums.workers.clients_open);
     text.counter("baton_client_connections_accepted_total", "Connections accepted from clients.")
         .sample(&[], sums.workers.clients_accepted);
+    let help = "Bytes of responses that wait for clients, at most.";
+    text.gauge("baton_client_buffered_bytes", help).sample(&[], sums.workers.client_buffered_bytes);
     let help = "Limits that clients reached, and rules that they broke.";
     let family = text.counter("baton_client_limit_hits_total", help);
     by("limit", family, &sums.workers.client_limits);

@@ -13,6 +13,7 @@ use std::sync::{Arc, RwLock};
 use http::header::HOST;
 use http::{HeaderValue, Method, Uri, Version, request};
 
+use super::client_limits::ClientLimit;
 use super::config::{AccessLogFormat, AccessLogSettings};
 use super::line_writer::{LineWriter, NO_PANIC};
 use super::trace_context::TraceId;
@@ -170,6 +171,8 @@ pub struct Arrival {
     pub tls: bool,
     /// Requests on the connection that have not ended.
     open: Cell<usize>,
+    /// The limit for which Baton closes the connection with its requests.
+    cut_by: Cell<Option<ClientLimit>>,
 }
 
 impl Arrival {
@@ -177,13 +180,31 @@ impl Arrival {
     #[must_use]
     pub fn new(client: SocketAddr, listener: SocketAddr, tls: bool) -> Rc<Self> {
         let client_address = headers::client_address(client.ip());
-        Rc::new(Self { client, client_address, listener, tls, open: Cell::new(0) })
+        Rc::new(Self {
+            client,
+            client_address,
+            listener,
+            tls,
+            open: Cell::new(0),
+            cut_by: Cell::new(None),
+        })
     }
 
     /// The number of requests on the connection that have not ended.
     #[must_use]
     pub fn open_requests(&self) -> usize {
         self.open.get()
+    }
+
+    /// Records that Baton closes the connection, with its requests, for this limit.
+    pub fn cut(&self, limit: ClientLimit) {
+        self.cut_by.set(Some(limit));
+    }
+
+    /// The limit for which Baton closes the connection with its requests, if it does.
+    #[must_use]
+    pub fn cut_by(&self) -> Option<ClientLimit> {
+        self.cut_by.get()
     }
 
     fn enter(self: &Rc<Self>) -> Open {

@@ -177,6 +177,8 @@ words! {
         KeepaliveTimeout = "keepalive_timeout",
         /// A client did not read.
         WriteStall = "write_stall",
+        /// Too many bytes waited for clients, and this one was the most stalled.
+        BufferedBytes = "buffered_bytes",
         /// More streams than a connection may have.
         StreamsPerConnection = "streams_per_connection",
         /// A head with too many bytes.

@@ -306,6 +306,9 @@ pub struct ProxyConfig {
     pub routes: Vec<Route>,
     /// The limits of clients.
     pub client_limits: ClientLimits,
+    /// The bytes of responses that may wait for all clients of the process; a quarter of the memory
+    /// if `None`.
+    pub buffered_bytes: Option<u64>,
     /// The address of the admin interface; none if `None`.
     pub admin: Option<SocketAddr>,
     /// The access log.

@@ -47,6 +47,11 @@ impl Http2Body {
         Poll::Ready(trailers.transpose().map(|trailers| trailers.map(Frame::trailers)))
     }
 
+    /// Bytes that the peer has sent and that were not polled for yet.
+    pub fn unread(&mut self) -> usize {
+        self.stream.flow_control().used_capacity()
+    }
+
     /// True if the peer has ended its side of the stream and everything was read.
     #[must_use]
     pub fn is_end_stream(&self) -> bool {

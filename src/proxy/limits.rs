@@ -57,6 +57,20 @@ const _: () = assert!(COALESCE_BELOW_BYTES <= FRAME_BYTES_DEFAULT);
 
 /// Bytes kept for a client's stream while the client does not read.
 pub const CLIENT_SEND_BUFFER_BYTES: usize = 128 * 1024;
+/// Bytes that may wait for one connection of a client before its next request waits: what one
+/// response can fill, and one MiB.
+pub const CLIENT_BUFFERED_BYTES_MAX: u64 =
+    STREAM_WINDOW_BYTES as u64 + CLIENT_SEND_BUFFER_BYTES as u64 + 1024 * 1024;
+/// Change of a worker's bytes that wait for clients after which it is published to the process.
+pub const BUFFERED_STEP_BYTES: u64 = 64 * 1024;
+/// Time between two looks at the connections of clients while too many bytes wait for them.
+pub const BUFFERED_ROUND: Duration = Duration::from_millis(20);
+/// Shortest time over which it is observed how much a client takes.
+pub const BUFFERED_OBSERVED_TIME: Duration = Duration::from_secs(1);
+/// The part of the memory that may hold bytes that wait for clients, unless configured.
+pub const BUFFERED_MEMORY_SHARE: u64 = 4;
+/// Fewest bytes that may be configured for that.
+pub const BUFFERED_BYTES_MIN: u64 = 1024 * 1024;
 /// Bytes of a request body kept for a backend's stream while the backend does not read.
 pub const BACKEND_SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// Maximum number of DATA frames read before their consumer runs. `h2` bounds the tiny frames that

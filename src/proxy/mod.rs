@@ -22,7 +22,7 @@
 //! | [`headers`], [`heads`], [`date`], [`error_response`] | changes to heads; Baton's own responses |
 //! | [`health_check`] | active health checks |
 //! | [`audit`] | consistency checks of the pools |
-//! | [`memory`] | returns unused memory to the system |
+//! | [`memory`], `system_memory` | returns unused memory to the system; the memory there is |
 //! | [`tls`], [`backend_url`], [`backends`], [`config`] | TLS, backends, the configuration |
 //! | [`access_log`], [`log`], [`line_writer`] | logs |
 //! | [`trace_context`] | trace ids |
@@ -75,6 +75,7 @@ pub mod route;
 pub mod run;
 pub mod seams;
 pub mod snapshot;
+mod system_memory;
 pub mod telemetry;
 pub mod tls;
 pub mod trace_context;

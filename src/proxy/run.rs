@@ -11,14 +11,15 @@ use super::access_log::AccessLog;
 use super::config::ProxyConfig;
 use super::control::{self, Command, Commands, Peers};
 use super::downstream::admission::Admission;
+use super::downstream::buffered::process::ProcessBuffered;
 use super::drain::Drain;
-use super::limits::{FORCED_STOP_TIMEOUT, IN_FLIGHT_COUNT_TIMEOUT};
-use super::log;
+use super::limits::{BUFFERED_MEMORY_SHARE, FORCED_STOP_TIMEOUT, IN_FLIGHT_COUNT_TIMEOUT};
 use super::reload::sockets::{self, Sockets};
 use super::reload::source::{Loaded, Source};
 use super::reload::{self, Failure, Reloader, Trigger};
 use super::seams::{self, Signal, Signals, WorkerThread};
 use super::worker::{self, Worker};
+use super::{log, system_memory};
 use crate::admin::{self, Process};
 
 /// The reasons why the proxy did not start, one per line.
@@ -132,12 +133,16 @@ fn start_workers(
     let config = &loaded.config;
     let seed = config.seed.unwrap_or_else(seams::entropy);
     let admission = Arc::new(Admission::default());
+    let default_bound = system_memory::bytes() / BUFFERED_MEMORY_SHARE;
+    let buffered = Arc::new(ProcessBuffered::new(config.worker_count(), default_bound));
+    buffered.configure(config.buffered_bytes);
     let (workers, received): (Vec<_>, Vec<_>) =
         (0..config.worker_count()).map(|_| mpsc::unbounded_channel()).unzip();
     let start = |(number, commands)| {
         let worker = Worker {
             access_log: access_log.clone(),
             admission: Arc::clone(&admission),
+            buffered: Arc::clone(&buffered),
             peers: Peers::of(number, &workers),
             commands,
             listeners: listeners.of_worker(number),

@@ -10,6 +10,8 @@ use super::clusters::Clusters;
 use super::config::ProxyConfig;
 use super::control::{Command, Peers};
 use super::downstream::admission::Admission;
+use super::downstream::buffered::process::ProcessBuffered;
+use super::downstream::buffered::worker::WorkerBuffered;
 use super::drain::Drain;
 use super::limits::SHUTDOWN_GRACE;
 use super::reload::sockets::Socket;
@@ -31,6 +33,8 @@ pub struct Worker {
     pub access_log: AccessLog,
     /// The client connections of all workers.
     pub admission: Arc<Admission>,
+    /// The bytes of responses that wait for the clients of all workers.
+    pub buffered: Arc<ProcessBuffered>,
     /// The worker's number, and the command channels of the others.
     pub peers: Peers,
     /// Receives commands.
@@ -44,9 +48,12 @@ pub struct Worker {
 pub async fn serve(worker: Worker) {
     let (config, certificates) = (&worker.config, &worker.certificates);
     let (access_log, peers) = (worker.access_log, worker.peers);
+    let number = peers.worker();
     let clusters = Clusters::start(config, certificates, worker.seed, access_log, peers)
         .expect("the configuration was checked");
-    let worker_state = WorkerState::new(Rc::clone(&clusters), worker.admission);
+    let buffered = WorkerBuffered::new(worker.buffered, number, clusters.telemetry().clock());
+    let worker_state =
+        WorkerState::new(Rc::clone(&clusters), worker.admission, Rc::clone(&buffered));
     if let Err(error) = worker_state.listen(config, certificates, worker.listeners) {
         tracing::error!(target: "baton", error);
     }
@@ -56,6 +63,7 @@ pub async fn serve(worker: Worker) {
     let control = worker_commands::serve(worker.commands, state, stopping, draining);
     seams::spawn(control);
     seams::spawn(memory::run());
+    seams::spawn(buffered.run());
     drain.ordered().await;
     let deadline = worker_state.shut_down() + SHUTDOWN_GRACE;
     tokio::select! {

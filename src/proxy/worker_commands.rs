@@ -11,6 +11,7 @@ use super::clusters::Clusters;
 use super::control::{Command, Reload};
 use super::drain::Drain;
 use super::driver::Driver;
+use super::metrics::WorkerMetrics;
 use super::operator::{Found, Named, Order, Query};
 use super::snapshot::WorkerSnapshot;
 use super::worker_state::WorkerState;
@@ -26,8 +27,12 @@ pub async fn serve(
     while let Some(command) = commands.recv().await {
         match command {
             Command::Snapshot(answer) => {
+                let client_buffered_bytes = worker_state.buffered_bytes();
                 let snapshot = WorkerSnapshot {
-                    metrics: clusters.telemetry().metrics(),
+                    metrics: WorkerMetrics {
+                        client_buffered_bytes,
+                        ..clusters.telemetry().metrics()
+                    },
                     clusters: clusters.drivers().iter().map(|driver| driver.snapshot()).collect(),
                 };
                 // The requester may have given up.

@@ -10,6 +10,7 @@ use super::clusters::Clusters;
 use super::config::{ListenerConfig, ProxyConfig};
 use super::downstream;
 use super::downstream::admission::Admission;
+use super::downstream::buffered::worker::WorkerBuffered;
 use super::downstream::listener::{Downstream, OpenConnections};
 use super::drain::Drain;
 use super::reload::sockets::Socket;
@@ -31,18 +32,24 @@ pub struct WorkerState {
     listeners: RefCell<Vec<Open>>,
     connections: Rc<OpenConnections>,
     admission: Arc<Admission>,
+    buffered: Rc<WorkerBuffered>,
     stopping: Cell<bool>,
 }
 
 impl WorkerState {
     /// Creates the state without listeners.
     #[must_use]
-    pub fn new(clusters: Rc<Clusters>, admission: Arc<Admission>) -> Rc<Self> {
+    pub fn new(
+        clusters: Rc<Clusters>,
+        admission: Arc<Admission>,
+        buffered: Rc<WorkerBuffered>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             clusters,
             listeners: RefCell::default(),
             connections: Rc::default(),
             admission,
+            buffered,
             stopping: Cell::new(false),
         })
     }
@@ -50,6 +57,11 @@ impl WorkerState {
     /// The worker's clusters.
     pub fn clusters(&self) -> &Rc<Clusters> {
         &self.clusters
+    }
+
+    /// The most bytes of responses that may wait for the worker's clients.
+    pub fn buffered_bytes(&self) -> u64 {
+        self.buffered.at_most()
     }
 
     /// Starts to accept. `sockets` has a new socket for each listener of the configuration.
@@ -83,6 +95,7 @@ impl WorkerState {
         }
         // First, and in any case: the next difference starts from this configuration.
         self.clusters.reconfigure(config, certificates, difference);
+        self.buffered.configure(config.buffered_bytes);
         self.change_listeners(config, certificates, adopt(sockets)?);
         Ok(())
     }
@@ -136,6 +149,7 @@ impl WorkerState {
             open: Rc::clone(&self.connections),
             limits,
             admission: Arc::clone(&self.admission),
+            buffered: Rc::clone(&self.buffered),
         })));
         seams::spawn(downstream::accept(Rc::clone(&downstream), listener));
         Open { downstream, drain }

@@ -34,5 +34,6 @@ mod reload;
 mod reload_load;
 mod reload_tls;
 mod shutdown;
+mod slow_readers;
 mod transports;
 mod upstream_tls;

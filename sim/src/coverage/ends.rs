@@ -81,7 +81,7 @@ type Reason = (&'static str, Expected);
 const OBEDIENT: Expected = Expected::Never("the clients of plans keep to the protocol and limits");
 
 /// The reasons of answers that the proxy makes itself, and of client connections that it closes.
-pub(super) const REASONS: [Reason; 37] = [
+pub(super) const REASONS: [Reason; 38] = [
     ("requests_full", Always),
     ("queue_full", Always),
     ("queue_deadline", Always),
@@ -100,6 +100,7 @@ pub(super) const REASONS: [Reason; 37] = [
     ("idle_timeout", Always),
     ("keepalive_timeout", Always),
     ("write_stall", Always),
+    ("buffered_bytes", Expected::Never("no plan bounds what waits for clients")),
     ("streams_per_connection", OBEDIENT),
     ("head_bytes", OBEDIENT),
     ("head_fields", OBEDIENT),

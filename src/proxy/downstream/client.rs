@@ -101,9 +101,14 @@ impl Client {
         self.downstream.clusters.telemetry().incomplete(&self.arrival);
     }
 
-    /// Logs a request that the client cancelled before it was served.
+    /// Logs a request that the client cancelled before it was served, or that ends with the
+    /// connection.
     pub(super) fn took_back(&self) {
-        self.downstream.clusters.telemetry().unserved(&self.arrival);
+        let telemetry = self.downstream.clusters.telemetry();
+        match self.arrival.cut_by() {
+            Some(limit) => telemetry.unseen(&self.arrival, 0, limit.name()),
+            None => telemetry.unserved(&self.arrival),
+        }
     }
 
     /// Logs and counts that the connection is closed for a limit. Called once per connection.
@@ -111,6 +116,14 @@ impl Client {
         self.count(limit);
         let (client, reason) = (self.peer(), limit.name());
         tracing::info!(target: "baton", %client, reason, details, "client connection closed");
+    }
+
+    /// Logs and counts that the connection is closed with its requests, because too much waits for
+    /// clients that are stalled.
+    pub(super) fn shed(&self) {
+        let limit = ClientLimit::BufferedBytes;
+        self.arrival.cut(limit);
+        self.closed(limit, "too much waits for clients, and this one is the most stalled");
     }
 
     /// Logs and counts that the connection is closed for a flood.

@@ -12,7 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::pool::Instant;
 use crate::proxy::client_limits::ClientLimits;
-use crate::proxy::exchange::response_body::{CutShort, RelayBody};
+use crate::proxy::exchange::response_body::{CutShort, RelayBody, Waiting};
 use crate::proxy::limits::PARK_AFTER;
 use crate::proxy::seams::{self, Clock, Point};
 
@@ -25,7 +25,7 @@ pub(super) enum Expired {
     Idle,
     /// No next request for a short time: the connection may be parked until there is one.
     Parked,
-    /// The client does not read.
+    /// The client does not read, or opens no window although much waits for it.
     WriteStall,
     /// The client has not closed the connection after GOAWAY.
     Closing,
@@ -130,7 +130,8 @@ impl Watch {
 
     /// Waits until a deadline passes, and returns it. The functions return when a wait began, or
     /// `None` if it has not: `head_since` the wait for a head, `idle_since` the wait for the next
-    /// request, and `parkable_since` the same wait on a connection that could be parked.
+    /// request, `parkable_since` the same wait on a connection that could be parked, and
+    /// `stalled_since` the wait for a client that takes no content.
     ///
     /// A wait that begins while this function sleeps has its full timeout left, so it is enough to
     /// sleep until the first of the present deadlines, or for the shortest timeout if that is less.
@@ -141,6 +142,7 @@ impl Watch {
         head_since: impl Fn() -> Option<Instant>,
         idle_since: impl Fn() -> Option<Instant>,
         parkable_since: impl Fn() -> Option<Instant>,
+        stalled_since: impl Fn() -> Option<Instant>,
     ) -> Expired {
         loop {
             let now = self.clock.now();
@@ -156,6 +158,7 @@ impl Watch {
             }
             for (what, since, timeout) in [
                 (Expired::WriteStall, self.write_blocked_since.get(), limits.write_stall_timeout),
+                (Expired::WriteStall, stalled_since(), limits.write_stall_timeout),
                 (Expired::Head, head_since(), limits.head_timeout),
                 (Expired::Idle, idle_since(), idle_timeout),
                 (Expired::Parked, parkable_since(), PARK_AFTER),
@@ -198,6 +201,11 @@ pub(super) struct Tracked {
 impl Tracked {
     pub(super) fn new(body: RelayBody, in_flight: InFlight) -> Self {
         Self { body, _in_flight: in_flight }
+    }
+
+    /// The body, for the time in which it waits for the client and is not polled.
+    pub(super) fn waiting(&self) -> Waiting {
+        self.body.waiting()
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use http::{Request, Response, request};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
+use super::buffered::{Buffered, ResponseWaits};
 use super::client::{Answering, Client};
 use super::deadlines::{Expired, Tracked};
 use super::refusal;
@@ -53,6 +56,7 @@ impl Service for Client {
 /// The event that ended the service of a connection.
 enum Event {
     Ended(Ended),
+    Shed,
     Expired(Expired),
 }
 
@@ -78,6 +82,7 @@ where
                 return Some((client, server.into_io()));
             }
             Event::Ended(Ended::CutShort) => {}
+            Event::Shed => client.shed(),
             event => {
                 // The socket is closed afterwards, also if the deadline passes.
                 let ending = end(&client, &event, &mut server);
@@ -112,6 +117,7 @@ where
         Event::Ended(Ended::Left { within_head: true }) => client.left(),
         Event::Ended(Ended::Closing) => client.watch.note_until_close(false),
         Event::Ended(_) => {}
+        Event::Shed => unreachable!("closed at once"),
         Event::Expired(expired) => unreachable!("not of HTTP/1.1: {expired:?}"),
     }
     if lingers {
@@ -127,6 +133,7 @@ where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let facts = server.facts();
+    let mut waiting = None;
     let mut is_drained = client.draining();
     if is_drained {
         server.drain();
@@ -136,7 +143,15 @@ where
         let mut waits = Waits::new(client.downstream.draining.clone(), is_drained, expired);
         let waited = tokio::select! {
             biased;
-            ended = poll_fn(|context| server.poll(context)) => return Event::Ended(ended),
+            event = poll_fn(|context| {
+                let polled = server.poll(context);
+                note_waiting(client, server, &mut waiting, context);
+                match polled {
+                    Poll::Ready(ended) => Poll::Ready(Event::Ended(ended)),
+                    Poll::Pending if is_shed(waiting.as_ref()) => Poll::Ready(Event::Shed),
+                    Poll::Pending => Poll::Pending,
+                }
+            }) => return event,
             waited = waits.next() => waited,
         };
         match waited {
@@ -149,6 +164,46 @@ where
     }
 }
 
+/// The bytes that wait for a client, which is only known while there are any.
+struct Waiting {
+    buffered: Rc<Buffered>,
+    /// The value of [`Server::written`] when it was last noted.
+    written: u64,
+    response: Option<ResponseWaits>,
+}
+
+/// True if the connection is to close at once, because it is the most stalled one.
+fn is_shed(waiting: Option<&Waiting>) -> bool {
+    waiting.is_some_and(|waiting| waiting.buffered.is_closed())
+}
+
+/// Notes what waits for the client, after a poll of the connection.
+fn note_waiting<Io: AsyncRead + AsyncWrite + Unpin>(
+    client: &Client,
+    server: &Server<Io, Client>,
+    waiting: &mut Option<Waiting>,
+    context: &Context<'_>,
+) {
+    let unsent = server.unsent();
+    if unsent == 0 {
+        *waiting = None;
+        return;
+    }
+    let Waiting { buffered, written, response } = waiting.get_or_insert_with(|| {
+        let worker = Rc::clone(&client.downstream.buffered);
+        let buffered = Buffered::new(worker, context.waker().clone());
+        Waiting { buffered, written: server.written(), response: None }
+    });
+    let now_written = server.written();
+    let progress = now_written - std::mem::replace(written, now_written);
+    buffered.set_unsent(unsent as u64, progress);
+    if progress > 0 || response.is_none() {
+        // The body may be another one than before.
+        *response = None;
+        *response = server.waiting_body().map(|body| buffered.wait(body.waiting()));
+    }
+}
+
 /// Waits for a deadline of the connection.
 fn expired(client: &Client, facts: &Facts) -> impl Future<Output = Expired> {
     let limits = &client.downstream.limits;
@@ -158,6 +213,7 @@ fn expired(client: &Client, facts: &Facts) -> impl Future<Output = Expired> {
         || head_since(client, facts),
         || client.watch.idle_since().filter(|_| facts.head_open_since.get().is_none()),
         || parkable_since(client, facts),
+        || None,
     )
 }
 

@@ -4,13 +4,16 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::server::{Builder, Connection, Handshake};
-use h2::{Ping, PingPong, Reason};
+use h2::server::{Builder, Connection, Handshake, SendResponse};
+use h2::{Ping, PingPong, Reason, RecvStream};
+use http::Request;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::buffered::{Buffered, Piece};
 use super::client::Client;
 use super::deadlines::Expired;
 use super::waits::{Waited, Waits};
@@ -25,14 +28,15 @@ use crate::proxy::limits::{
 
 enum Step {
     Ending,
+    Shed,
     Served(Result<(), h2::Error>),
     Waited(Waited),
 }
 
 /// The connection, before and after its preface was exchanged.
 enum Stage<Io> {
-    Handshake(Handshake<Http2Wire<Io>, Bytes>),
-    Serving(Connection<Http2Wire<Io>, Bytes>),
+    Handshake(Handshake<Http2Wire<Io>, Piece>),
+    Serving(Connection<Http2Wire<Io>, Piece>),
 }
 
 /// A connection that hands each request to a task of its own.
@@ -40,12 +44,15 @@ struct Server<Io> {
     stage: Stage<Io>,
     ping_pong: Option<PingPong>,
     is_closing: bool,
+    /// The bytes that wait for the client.
+    buffered: Rc<Buffered>,
 }
 
 impl<Io: AsyncRead + AsyncWrite + Unpin + 'static> Server<Io> {
-    fn new(wire: Http2Wire<Io>, limits: &ClientLimits) -> Self {
+    fn new(wire: Http2Wire<Io>, limits: &ClientLimits, buffered: Rc<Buffered>) -> Self {
         let handshake = builder(limits).handshake(wire);
-        Self { stage: Stage::Handshake(handshake), ping_pong: None, is_closing: false }
+        let stage = Stage::Handshake(handshake);
+        Self { stage, ping_pong: None, is_closing: false, buffered }
     }
 
     /// Serves until the connection ends.
@@ -66,7 +73,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + 'static> Server<Io> {
                     self.stage = Stage::Serving(connection);
                 }
                 Stage::Serving(connection) => {
-                    let accepted = connection.poll_accept(context);
+                    let accepted = poll_accept(connection, &self.buffered, context);
                     if let Some(ping_pong) = &mut self.ping_pong {
                         // Makes room for the next PING. The answer is a frame like any other.
                         let _ = ping_pong.poll_pong(context);
@@ -75,7 +82,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + 'static> Server<Io> {
                         Some(accepted) => {
                             let (request, respond) = accepted?;
                             facts.borrow_mut().arriving.serve(respond.stream_id().into());
-                            http2_stream::start(client, request, respond);
+                            http2_stream::start(client, &self.buffered, request, respond);
                         }
                         None => return Poll::Ready(Ok(())),
                     }
@@ -99,6 +106,13 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + 'static> Server<Io> {
         }
     }
 
+    /// Has the wire close the connection. It writes what the socket takes at once.
+    async fn end(&mut self) {
+        if let Stage::Serving(connection) = &mut self.stage {
+            poll_fn(|context| Poll::Ready(connection.poll_closed(context).is_ready())).await;
+        }
+    }
+
     /// Sends PING to a client that is silent.
     fn ping(&mut self) {
         if let Some(ping_pong) = &mut self.ping_pong {
@@ -106,6 +120,28 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + 'static> Server<Io> {
             let _ = ping_pong.send_ping(Ping::opaque());
         }
     }
+}
+
+/// A request and the means to respond to it.
+type Accepted = (Request<RecvStream>, SendResponse<Piece>);
+
+/// Accepts the next request. While too much waits for the client, its requests wait in `h2`.
+fn poll_accept<Io: AsyncRead + AsyncWrite + Unpin>(
+    connection: &mut Connection<Http2Wire<Io>, Piece>,
+    buffered: &Buffered,
+    context: &mut Context<'_>,
+) -> Poll<Option<Result<Accepted, h2::Error>>> {
+    if !buffered.may_take_up() {
+        let closed = connection.poll_closed(context);
+        match closed {
+            Poll::Ready(Ok(())) => return Poll::Ready(None),
+            Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+            // The client may just have taken something.
+            Poll::Pending if buffered.may_take_up() => {}
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+    connection.poll_accept(context)
 }
 
 /// Serves a client until its connection closes; these bytes of it were received.
@@ -117,17 +153,21 @@ where
     let clock = client.downstream.clock();
     let (mut wire, facts) = Http2Wire::new(io, Side::Server, limits.frames, clock);
     wire.replay(first_bytes);
-    let mut server = Server::new(wire, limits);
+    let task = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
+    let buffered = Buffered::new(Rc::clone(&client.downstream.buffered), task);
+    let mut server = Server::new(wire, limits, Rc::clone(&buffered));
     let (mut drained, mut ending) = (false, false);
     loop {
-        let mut waits = waits(&client, &facts, drained);
+        let mut waits = waits(&client, &facts, &buffered, drained);
         let step = tokio::select! {
             biased;
             step = poll_fn(|context| {
                 let polled = server.poll(&client, &facts, context);
-                settle(&client, &facts, polled.is_ready());
+                let all_accepted = polled.is_ready() || !buffered.holds_back();
+                settle(&client, &facts, all_accepted, polled.is_ready());
                 match polled {
                     Poll::Ready(served) => Poll::Ready(Step::Served(served)),
+                    Poll::Pending if buffered.is_closed() => Poll::Ready(Step::Shed),
                     Poll::Pending if !ending && facts.borrow().is_ending() => {
                         Poll::Ready(Step::Ending)
                     }
@@ -146,6 +186,12 @@ where
                 ending = true;
                 client.watch.close_soon();
                 report(&client, &facts, Ok(()));
+            }
+            Step::Shed => {
+                client.shed();
+                settle(&client, &facts, Some(&refused), true);
+                facts.borrow_mut().close_for_calm();
+                return server.end().await;
             }
             Step::Served(_) if ending => return,
             Step::Served(served) => return report(&client, &facts, served),
@@ -200,19 +246,27 @@ fn builder(limits: &ClientLimits) -> Builder {
     builder
 }
 
-/// Takes the facts that a poll of the connection has found. `over` is true if it has ended.
-fn settle(client: &Client, facts: &RefCell<Facts>, over: bool) {
+/// Takes the facts that a poll of the connection has found. `over` is true if it has ended;
+/// `all_accepted` is false if requests wait to be accepted.
+fn settle(client: &Client, facts: &RefCell<Facts>, all_accepted: bool, over: bool) {
     if std::mem::take(&mut facts.borrow_mut().frame_seen) {
         client.watch.note_received();
     }
-    report_unserved(client, &mut facts.borrow_mut(), over);
+    if all_accepted {
+        report_unserved(client, &mut facts.borrow_mut(), over);
+    }
     if let Some(ends) = facts.borrow_mut().take_ends() {
         client.downstream.clusters.telemetry().client_frames(&ends);
     }
 }
 
 /// Waits for the drain order or a deadline of the connection.
-fn waits<'a>(client: &'a Client, facts: &'a RefCell<Facts>, drained: bool) -> Waits<'a> {
+fn waits<'a>(
+    client: &'a Client,
+    facts: &'a RefCell<Facts>,
+    buffered: &'a Buffered,
+    drained: bool,
+) -> Waits<'a> {
     let limits = &client.downstream.limits;
     let expired = client.watch.expired(
         limits,
@@ -220,6 +274,7 @@ fn waits<'a>(client: &'a Client, facts: &'a RefCell<Facts>, drained: bool) -> Wa
         || head_since(client, facts),
         || client.watch.idle_since(),
         || None,
+        || buffered.stalled_since(),
     );
     Waits::new(client.downstream.draining.clone(), drained, expired)
 }

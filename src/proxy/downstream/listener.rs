@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use super::admission::Admission;
+use super::buffered::worker::WorkerBuffered;
 use crate::proxy::client_limits::{ClientLimits, ClientStats};
 use crate::proxy::clusters::Clusters;
 use crate::proxy::drain::Drain;
@@ -64,6 +65,8 @@ pub struct Downstream {
     pub limits: ClientLimits,
     /// The open connections of the process.
     pub admission: Arc<Admission>,
+    /// The bytes of responses that wait for the clients of this worker.
+    pub buffered: Rc<WorkerBuffered>,
 }
 
 impl Downstream {

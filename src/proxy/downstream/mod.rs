@@ -3,6 +3,7 @@
 //! | module | contents |
 //! |---|---|
 //! | [`admission`] | the limits on the number of connections |
+//! | [`buffered`] | bytes of responses that wait for clients, and their bounds |
 //! | `client`, `client_io` | one client's connection, for either protocol |
 //! | `http1`, `http2` | serving each protocol, with its deadlines |
 //! | `http2_stream` | one request over HTTP/2 |
@@ -12,6 +13,7 @@
 //! | `refusal` | the limit and the response for each error of a client |
 
 pub mod admission;
+pub mod buffered;
 mod client;
 mod client_io;
 mod deadlines;

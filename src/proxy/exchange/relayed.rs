@@ -66,6 +66,9 @@ impl Drop for RelayedRequest {
             if self.driver.telemetry().is_stopping() {
                 self.record.ended_by = EndedBy::Proxy;
                 self.record.reason = Rejection::ShuttingDown.name();
+            } else if let Some(limit) = self.record.arrival.cut_by() {
+                self.record.ended_by = EndedBy::Proxy;
+                self.record.reason = limit.name();
             }
         }
         let body = self.body.borrow();

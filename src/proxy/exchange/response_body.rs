@@ -6,7 +6,7 @@ use std::error::Error;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use super::relayed::RelayedRequest;
 use crate::pool::{Input, Outcome, StreamFailure, StreamToken};
 use crate::proxy::headers;
 use crate::proxy::http2_body::Http2Body;
-use crate::proxy::limits::RESPONSE_FINISH_TIMEOUT;
+use crate::proxy::limits::{HTTP1_READ_BYTES_MAX, RESPONSE_FINISH_TIMEOUT, STREAM_WINDOW_BYTES};
 use crate::proxy::upstream::Http1Body;
 use crate::proxy::{seams, upstream};
 
@@ -83,6 +83,23 @@ impl UpstreamBody {
         match self {
             Self::Http2 { body, .. } => body.is_end_stream(),
             Self::Http1(body) => body.is_complete(),
+        }
+    }
+
+    /// Bytes that the backend has sent and that were not polled for yet.
+    fn unread(&mut self) -> usize {
+        match self {
+            Self::Http2 { body, .. } => body.unread(),
+            Self::Http1(body) if body.is_complete() => 0,
+            Self::Http1(body) => body.unread(),
+        }
+    }
+
+    /// The most bytes that can be unread.
+    fn unread_at_most(&self) -> u64 {
+        match self {
+            Self::Http2 { .. } => STREAM_WINDOW_BYTES.into(),
+            Self::Http1(_) => HTTP1_READ_BYTES_MAX as u64,
         }
     }
 }
@@ -199,8 +216,31 @@ impl Relayed {
 
 enum Source {
     Local(Full<Bytes>),
-    Upstream(Box<Relayed>),
+    /// Shared only with [`Waiting`].
+    Upstream(Rc<RefCell<Relayed>>),
     Over,
+}
+
+/// The body of a response that waits for its client.
+#[derive(Debug)]
+pub struct Waiting {
+    relayed: Weak<RefCell<Relayed>>,
+    at_most: u64,
+}
+
+impl Waiting {
+    /// The most bytes that its backend may have sent.
+    #[must_use]
+    pub fn at_most(&self) -> u64 {
+        self.at_most
+    }
+
+    /// The bytes that its backend has sent and that wait.
+    #[must_use]
+    pub fn held(&self) -> u64 {
+        let relayed = self.relayed.upgrade();
+        relayed.map_or(0, |relayed| relayed.borrow_mut().body.unread() as u64)
+    }
 }
 
 /// The body of a response to a client.
@@ -224,7 +264,20 @@ impl RelayBody {
         if relayed.body.is_end_stream() {
             relayed.tell_end();
         }
-        Self(Source::Upstream(Box::new(relayed)))
+        Self(Source::Upstream(Rc::new(RefCell::new(relayed))))
+    }
+
+    /// The body, for the time in which it waits for the client and is not polled.
+    pub fn waiting(&self) -> Waiting {
+        match &self.0 {
+            Source::Upstream(relayed) => {
+                let (present, weak) = (relayed.borrow(), Rc::downgrade(relayed));
+                let most = present.body.unread_at_most();
+                let at_most = present.remaining.map_or(most, |remaining| remaining.min(most));
+                Waiting { relayed: weak, at_most }
+            }
+            Source::Local(_) | Source::Over => Waiting { relayed: Weak::new(), at_most: 0 },
+        }
     }
 }
 
@@ -240,11 +293,15 @@ impl Body for RelayBody {
             Source::Local(body) => {
                 Pin::new(body).poll_frame(context).map_err(|never| match never {})
             }
-            Source::Upstream(relayed) if relayed.body.is_end_stream() && relayed.is_over() => {
-                self.0 = Source::Over;
-                Poll::Ready(None)
+            Source::Upstream(shared) => {
+                let mut relayed = shared.borrow_mut();
+                if relayed.body.is_end_stream() && relayed.is_over() {
+                    drop(relayed);
+                    self.0 = Source::Over;
+                    return Poll::Ready(None);
+                }
+                relayed.poll(context).map_err(|_| CutShort)
             }
-            Source::Upstream(relayed) => relayed.poll(context).map_err(|_| CutShort),
             Source::Over => Poll::Ready(None),
         }
     }
@@ -252,7 +309,7 @@ impl Body for RelayBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Source::Local(body) => body.is_end_stream(),
-            Source::Upstream(relayed) => relayed.body.is_end_stream(),
+            Source::Upstream(relayed) => relayed.borrow().body.is_end_stream(),
             Source::Over => true,
         }
     }
@@ -261,7 +318,8 @@ impl Body for RelayBody {
         match &self.0 {
             Source::Local(body) => body.size_hint(),
             Source::Upstream(relayed) => {
-                relayed.remaining.map_or_else(SizeHint::new, SizeHint::with_exact)
+                let remaining = relayed.borrow().remaining;
+                remaining.map_or_else(SizeHint::new, SizeHint::with_exact)
             }
             Source::Over => SizeHint::with_exact(0),
         }
@@ -272,11 +330,13 @@ impl Drop for RelayBody {
     fn drop(&mut self) {
         // A body is dropped as soon as its declared length is written (at once if that is 0, as for
         // HEAD), possibly before the backend has ended the stream.
-        if let Source::Upstream(relayed) = std::mem::replace(&mut self.0, Source::Over)
-            && relayed.remaining == Some(0)
-            && !relayed.is_over()
-        {
-            seams::spawn(relayed.finish());
+        let Source::Upstream(shared) = std::mem::replace(&mut self.0, Source::Over) else { return };
+        let is_unfinished = {
+            let relayed = shared.borrow();
+            relayed.remaining == Some(0) && !relayed.is_over()
+        };
+        if is_unfinished && let Some(relayed) = Rc::into_inner(shared) {
+            seams::spawn(relayed.into_inner().finish());
         }
     }
 }

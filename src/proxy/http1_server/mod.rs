@@ -99,6 +99,8 @@ pub struct Server<Io, S: Service> {
     facts: Rc<Facts>,
     decoder: Decoder,
     outgoing: Outgoing,
+    /// Bytes written in total.
+    written: u64,
     reader: Reader,
     exchange: Exchange<S>,
     /// The body of the present request, until it is whole.
@@ -119,6 +121,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
             facts: Rc::default(),
             decoder: Decoder::new(Role::Server, limits),
             outgoing: Outgoing::default(),
+            written: 0,
             reader: Reader::default(),
             exchange: Exchange::None,
             incoming: None,
@@ -158,6 +161,26 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
     /// True if a request is being answered, or bytes wait to be written.
     pub fn is_busy(&self) -> bool {
         self.is_answering() || !self.outgoing.is_empty()
+    }
+
+    /// Bytes that wait to be written.
+    pub fn unsent(&self) -> usize {
+        self.outgoing.len()
+    }
+
+    /// Bytes written in total.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// The body of the response that waits until the client has taken what was written before.
+    pub fn waiting_body(&self) -> Option<&S::Body> {
+        match &self.exchange {
+            Exchange::Sending(sending) if self.outgoing.len() >= HTTP1_UNSENT_BYTES => {
+                Some(sending.body())
+            }
+            _ => None,
+        }
     }
 
     /// Returns the byte stream.
@@ -205,8 +228,10 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
 
     /// Writes what waits.
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Ended>> {
-        let written = http1_io::poll_write(&mut self.outgoing, &mut self.io, context);
-        written.map_err(|_| Ended::Lost)
+        let waiting = self.outgoing.len();
+        let polled = http1_io::poll_write(&mut self.outgoing, &mut self.io, context);
+        self.written += (waiting - self.outgoing.len()) as u64;
+        polled.map_err(|_| Ended::Lost)
     }
 
     /// Goes on with the present request until it must wait.

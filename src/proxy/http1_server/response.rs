@@ -82,6 +82,11 @@ impl<B: Body<Data = Bytes> + Unpin> Sending<B> {
         self.is_until_close
     }
 
+    /// The rest of the body.
+    pub(super) fn body(&self) -> &B {
+        &self.body
+    }
+
     /// Appends the next piece of the body, or its end. Returns true at the end.
     pub(super) fn poll(
         &mut self,

@@ -114,6 +114,11 @@ impl Facts {
         });
     }
 
+    /// Closes the connection because the peer takes too little of what it asks for.
+    pub fn close_for_calm(&mut self) {
+        self.close_with_goaway(Reason::ENHANCE_YOUR_CALM);
+    }
+
     /// True if the connection is about to close with an error of the peer.
     #[must_use]
     pub fn is_ending(&self) -> bool {

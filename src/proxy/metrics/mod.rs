@@ -28,14 +28,15 @@ pub const CLOSED_BY_PEER: &str = "peer";
 const DEADLINE: &str = "deadline";
 /// The label of dials that the pool gave up for another reason.
 const GIVEN_UP: &str = "given_up";
-/// The limits that a request can exceed before a cluster is chosen.
-const REFUSED_BY: [ClientLimit; 6] = [
+/// The limits for which a request can end before a cluster is chosen.
+const REFUSED_BY: [ClientLimit; 7] = [
     ClientLimit::MalformedHead,
     ClientLimit::MalformedFraming,
     ClientLimit::HeadBytes,
     ClientLimit::HeadFields,
     ClientLimit::HeadTimeout,
     ClientLimit::StreamsPerConnection,
+    ClientLimit::BufferedBytes,
 ];
 
 /// The label of a dial that the pool gave up.
@@ -225,6 +226,8 @@ pub struct WorkerMetrics {
     pub clients_open: u64,
     /// Client connections accepted since the start.
     pub clients_accepted: u64,
+    /// The most bytes of responses that may wait for clients.
+    pub client_buffered_bytes: u64,
     /// Requests refused before a cluster was chosen.
     pub refused: Requests,
     /// The reasons for these refusals.
@@ -241,6 +244,7 @@ impl Default for WorkerMetrics {
         Self {
             clients_open: 0,
             clients_accepted: 0,
+            client_buffered_bytes: 0,
             refused: Requests::default(),
             refusals: Counts::of(Unrouted::NAMES.iter().copied().chain(limits)),
             client_limits: Counts::default(),
@@ -267,6 +271,7 @@ merge_fields! {
         audit
     } except { backends };
     WorkerMetrics {
-        clients_open, clients_accepted, refused, refusals, client_limits, client_frames
+        clients_open, clients_accepted, client_buffered_bytes, refused, refusals, client_limits,
+        client_frames
     };
 }

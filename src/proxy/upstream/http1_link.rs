@@ -451,6 +451,11 @@ impl Http1Body {
         self.keep_alive
     }
 
+    /// Bytes that were received and not polled for yet.
+    pub fn unread(&self) -> usize {
+        self.link.borrow_mut().decoder.buffer().len()
+    }
+
     /// True if the response was read to its end.
     pub fn is_complete(&self) -> bool {
         self.is_complete

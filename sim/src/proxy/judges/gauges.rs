@@ -10,6 +10,9 @@ use crate::proxy::scrapes::Scrape;
 const WORKERS: &str = "baton_worker_up";
 const CLIENTS: &str = "baton_client_connections";
 const CONNECTIONS: &str = "baton_connections";
+/// Bytes that wait for clients, and the most that can wait for one.
+const BUFFERED: &str = "baton_client_buffered_bytes";
+const BUFFERED_BYTES_MAX: u64 = 32 << 20;
 const LIVE: &str = "baton_requests_live";
 
 /// States of connections to backends in which there may be no socket: the dial has not ended, or
@@ -30,7 +33,8 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
 }
 
 fn compare(case: &Case<'_>, scrape: &Scrape) -> Verdict {
-    let samples = Samples::read_only(&scrape.text, &[WORKERS, CLIENTS, CONNECTIONS, LIVE])?;
+    let samples =
+        Samples::read_only(&scrape.text, &[WORKERS, CLIENTS, BUFFERED, CONNECTIONS, LIVE])?;
     let [least, most] = scrape.held;
     let within = |name: &str, value: f64, least: u64, most: u64| {
         let fits = least as f64 <= value && value <= most as f64;
@@ -44,6 +48,8 @@ fn compare(case: &Case<'_>, scrape: &Scrape) -> Verdict {
     let complete = samples.sum(WORKERS, &[]) == workers;
     let at_least = |count: u64| if complete { count } else { 0 };
     within(CLIENTS, samples.sum(CLIENTS, &[]), at_least(least.clients), most.clients)?;
+    let buffered_at_most = most.clients * BUFFERED_BYTES_MAX;
+    within(BUFFERED, samples.sum(BUFFERED, &[]), 0, buffered_at_most)?;
     let without = WITHOUT_SOCKET.map(|state| samples.sum(CONNECTIONS, &[("state", state)]));
     let connected = samples.sum(CONNECTIONS, &[]) - without.iter().sum::<f64>();
     // The connections of health checks are not the pool's.
