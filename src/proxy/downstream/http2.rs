@@ -73,7 +73,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + 'static> Server<Io> {
                     self.stage = Stage::Serving(connection);
                 }
                 Stage::Serving(connection) => {
-                    let accepted = poll_accept(connection, &self.buffered, context);
+                    let accepted = poll_accept(connection, &self.buffered, facts, context);
                     if let Some(ping_pong) = &mut self.ping_pong {
                         // Makes room for the next PING. The answer is a frame like any other.
                         let _ = ping_pong.poll_pong(context);
@@ -129,16 +129,18 @@ type Accepted = (Request<RecvStream>, SendResponse<Piece>);
 fn poll_accept<Io: AsyncRead + AsyncWrite + Unpin>(
     connection: &mut Connection<Http2Wire<Io>, Piece>,
     buffered: &Buffered,
+    facts: &RefCell<Facts>,
     context: &mut Context<'_>,
 ) -> Poll<Option<Result<Accepted, h2::Error>>> {
-    if !buffered.may_take_up() {
-        let closed = connection.poll_closed(context);
-        match closed {
+    if !buffered.may_surely_take_up() {
+        match connection.poll_closed(context) {
             Poll::Ready(Ok(())) => return Poll::Ready(None),
             Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
             // The client may just have taken something.
-            Poll::Pending if buffered.may_take_up() => {}
-            Poll::Pending => return Poll::Pending,
+            Poll::Pending if facts.borrow().arriving.is_waiting() && !buffered.may_take_up() => {
+                return Poll::Pending;
+            }
+            Poll::Pending => {}
         }
     }
     connection.poll_accept(context)
@@ -189,7 +191,7 @@ where
             }
             Step::Shed => {
                 client.shed();
-                settle(&client, &facts, Some(&refused), true);
+                settle(&client, &facts, true, true);
                 facts.borrow_mut().close_for_calm();
                 return server.end().await;
             }

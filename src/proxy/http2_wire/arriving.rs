@@ -63,6 +63,11 @@ impl Arriving {
         place.is_ok_and(|place| self.waiting.remove(place).is_some())
     }
 
+    /// True if `h2` may still hand over a request whose head has arrived.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty() || !self.ended.is_empty()
+    }
+
     /// Takes the next request that has ended without being handed over.
     pub fn take_ended(&mut self) -> Option<NotServed> {
         self.ended.pop_front().map(|(_, how)| how)

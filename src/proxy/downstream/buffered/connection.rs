@@ -143,14 +143,23 @@ impl Buffered {
         self.unsent.get() + held
     }
 
-    /// True if the connection may begin another request.
+    /// True if the connection may begin another request, whatever the responses that wait hold.
+    pub(in super::super) fn may_surely_take_up(&self) -> bool {
+        let may = decide::may_take_up(self.at_most());
+        if may {
+            self.holds_back.set(false);
+        }
+        may
+    }
+
+    /// True if the connection may begin the request that is there. Asks each response that waits.
     pub(in super::super) fn may_take_up(&self) -> bool {
-        let may = decide::may_take_up(self.at_most()) || decide::may_take_up(self.bytes());
+        let may = decide::may_take_up(self.bytes());
         self.holds_back.set(!may);
         may
     }
 
-    /// True if the last request that was about to begin had to wait.
+    /// True if the last request that was about to begin has to wait.
     pub(in super::super) fn holds_back(&self) -> bool {
         self.holds_back.get()
     }

@@ -31,12 +31,13 @@ pub(super) struct Candidate {
     pub(super) stall: u128,
 }
 
-/// Chooses the connections to close so that `excess` bytes become free: the most stalled ones, and
-/// no more of them than necessary.
+/// Chooses the connections to close so that `excess` bytes become free: the most stalled ones, no
+/// more of them than necessary, and none that is not stalled.
 pub(super) fn to_close(mut candidates: Vec<Candidate>, excess: u64) -> Vec<Candidate> {
     candidates.sort_unstable_by_key(|candidate| {
         (Reverse(candidate.stall), candidate.worker, candidate.number)
     });
+    candidates.retain(|candidate| candidate.stall > 0);
     let mut left = excess;
     let needed = |candidate: &Candidate| {
         let is_needed = left > 0;
@@ -94,6 +95,11 @@ mod tests {
         assert_eq!(numbers(&to_close(all.clone(), 10)), [2]);
         assert_eq!(numbers(&to_close(all.clone(), 11)), [2, 3]);
         assert_eq!(numbers(&to_close(all, 1000)), [2, 3, 1]);
+    }
+
+    #[test]
+    fn a_client_that_was_not_observed_yet_is_not_closed() {
+        assert_eq!(numbers(&to_close(vec![candidate(1, 10, 0)], 10)), [0_u64; 0]);
     }
 
     #[test]

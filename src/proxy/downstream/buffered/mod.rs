@@ -4,9 +4,9 @@
 //! Two kinds of bytes wait: those that were handed to a client's connection and not yet written to
 //! its socket, which are counted; and those that a backend has sent for a response that waits for
 //! its client. The latter lie in the buffers of the backend's connection. Only responses that wait
-//! are known here, each with the most that its backend may have sent. How much it has sent is asked
-//! only when a bound may be exceeded. So the sums are never less than what waits, and a response that
-//! never waits costs two additions for each piece.
+//! are known here, each with the most that its backend may have sent. How much it has sent is
+//! asked only when a bound may be exceeded. So the sums are never less than what waits, and a
+//! response that never waits costs two additions for each piece.
 //!
 //! | module | contents |
 //! |---|---|

@@ -1,4 +1,5 @@
-//! The sum of all workers, its bound, and the reports of workers to each other while it is exceeded.
+//! The sum of all workers, its bound, and the reports of workers to each other while they exceed
+//! it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
