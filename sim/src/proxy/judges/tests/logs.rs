@@ -261,6 +261,11 @@ async fn the_log() {
             let reason = "malformed_frames";
             scene.log(AT, json!({"message": "client connection closed", "reason": reason}));
         }),
+        (AccessLog, "for buffered_bytes", |scene| {
+            scene.inject(When::Start, Act::ClientStopsReading { for_us: None });
+            let reason = "buffered_bytes";
+            scene.log(AT, json!({"message": "client connection closed", "reason": reason}));
+        }),
         (AccessLog, "/r9 was cut, but was not requested", |scene| {
             scene.log(AT, json!({"message": "request cut", "path": "/r9", "retried": false}));
         }),
