@@ -4,12 +4,13 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 
+use super::buffered::Buffered;
 use super::deadlines::{InFlight, Tracked, Watch};
 use super::listener::Downstream;
 use super::refusal;
@@ -116,6 +117,11 @@ impl Client {
         self.count(limit);
         let (client, reason) = (self.peer(), limit.name());
         tracing::info!(target: "baton", %client, reason, details, "client connection closed");
+    }
+
+    /// The bytes that wait for the client, of whose connection this is the task.
+    pub(super) fn buffered(&self, task: Waker) -> Rc<Buffered> {
+        Buffered::new(Rc::clone(&self.downstream.buffered), task)
     }
 
     /// Logs and counts that the connection is closed with its requests, because too much waits for

@@ -190,8 +190,7 @@ fn note_waiting<Io: AsyncRead + AsyncWrite + Unpin>(
         return;
     }
     let Waiting { buffered, written, response } = waiting.get_or_insert_with(|| {
-        let worker = Rc::clone(&client.downstream.buffered);
-        let buffered = Buffered::new(worker, context.waker().clone());
+        let buffered = client.buffered(context.waker().clone());
         Waiting { buffered, written: server.written(), response: None }
     });
     let now_written = server.written();

@@ -155,8 +155,7 @@ where
     let clock = client.downstream.clock();
     let (mut wire, facts) = Http2Wire::new(io, Side::Server, limits.frames, clock);
     wire.replay(first_bytes);
-    let task = poll_fn(|context| Poll::Ready(context.waker().clone())).await;
-    let buffered = Buffered::new(Rc::clone(&client.downstream.buffered), task);
+    let buffered = client.buffered(poll_fn(|context| Poll::Ready(context.waker().clone())).await);
     let mut server = Server::new(wire, limits, Rc::clone(&buffered));
     let (mut drained, mut ending) = (false, false);
     loop {
@@ -164,17 +163,7 @@ where
         let step = tokio::select! {
             biased;
             step = poll_fn(|context| {
-                let polled = server.poll(&client, &facts, context);
-                let all_accepted = polled.is_ready() || !buffered.holds_back();
-                settle(&client, &facts, all_accepted, polled.is_ready());
-                match polled {
-                    Poll::Ready(served) => Poll::Ready(Step::Served(served)),
-                    Poll::Pending if buffered.is_closed() => Poll::Ready(Step::Shed),
-                    Poll::Pending if !ending && facts.borrow().is_ending() => {
-                        Poll::Ready(Step::Ending)
-                    }
-                    Poll::Pending => Poll::Pending,
-                }
+                poll_step(&mut server, &client, &facts, ending, context)
             }) => step,
             waited = waits.next() => Step::Waited(waited),
         };
@@ -189,12 +178,7 @@ where
                 client.watch.close_soon();
                 report(&client, &facts, Ok(()));
             }
-            Step::Shed => {
-                client.shed();
-                settle(&client, &facts, true, true);
-                facts.borrow_mut().close_for_calm();
-                return server.end().await;
-            }
+            Step::Shed => return shed(&client, &facts, &mut server).await,
             Step::Served(_) if ending => return,
             Step::Served(served) => return report(&client, &facts, served),
             Step::Waited(Waited::Expired(Expired::Idle)) => {
@@ -228,6 +212,37 @@ where
             }
             Step::Waited(Waited::Expired(Expired::Closing)) => return,
         }
+    }
+}
+
+/// Closes the connection with its requests, because it is the most stalled one.
+async fn shed<Io: AsyncRead + AsyncWrite + Unpin + 'static>(
+    client: &Client,
+    facts: &RefCell<Facts>,
+    server: &mut Server<Io>,
+) {
+    client.shed();
+    settle(client, facts, true, true);
+    facts.borrow_mut().close_for_calm();
+    server.end().await;
+}
+
+/// Polls the connection, and takes the facts that this has found.
+fn poll_step<Io: AsyncRead + AsyncWrite + Unpin + 'static>(
+    server: &mut Server<Io>,
+    client: &Client,
+    facts: &RefCell<Facts>,
+    ending: bool,
+    context: &mut Context<'_>,
+) -> Poll<Step> {
+    let polled = server.poll(client, facts, context);
+    let all_accepted = polled.is_ready() || !server.buffered.holds_back();
+    settle(client, facts, all_accepted, polled.is_ready());
+    match polled {
+        Poll::Ready(served) => Poll::Ready(Step::Served(served)),
+        Poll::Pending if server.buffered.is_closed() => Poll::Ready(Step::Shed),
+        Poll::Pending if !ending && facts.borrow().is_ending() => Poll::Ready(Step::Ending),
+        Poll::Pending => Poll::Pending,
     }
 }
 

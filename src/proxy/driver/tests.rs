@@ -28,6 +28,8 @@ use crate::proxy::config::{
     AccessLogFormat, AccessLogSettings, HealthCheckKind, ProxyConfig, UpstreamTlsSettings,
 };
 use crate::proxy::downstream;
+use crate::proxy::downstream::buffered::process::ProcessBuffered;
+use crate::proxy::downstream::buffered::worker::WorkerBuffered;
 use crate::proxy::downstream::listener::{Downstream, OpenConnections};
 use crate::proxy::drain::Drain;
 use crate::proxy::tls::Certificates;
@@ -111,7 +113,10 @@ impl Proxy {
         let clusters = Clusters::start(&config, &certificates, 1, access_log, Peers::default());
         let clusters = clusters.expect("the configuration is good");
         let (listener, address) = listen();
+        let process = Arc::new(ProcessBuffered::new(1, u64::MAX));
+        let buffered = WorkerBuffered::new(process, 0, clusters.telemetry().clock());
         let downstream = Downstream {
+            buffered,
             clusters: Rc::clone(&clusters),
             address,
             tls: None,

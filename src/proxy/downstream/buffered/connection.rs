@@ -109,7 +109,7 @@ impl Buffered {
     /// A response waits for its client until the result is dropped.
     pub(in super::super) fn wait(self: &Rc<Self>, response: Waiting) -> ResponseWaits {
         self.begin();
-        self.observe();
+        self.observe(self.worker.clock.now());
         let number = self.next_response.get();
         self.next_response.set(number.wrapping_add(1));
         let most = response.at_most();
@@ -166,8 +166,7 @@ impl Buffered {
 
     /// Begins a new observation if nothing has waited for a time, or if the client has taken bytes
     /// in the present one and that is long enough.
-    fn observe(&self) {
-        let now = self.worker.clock.now();
+    fn observe(&self, now: Instant) {
         let has_taken = self.taken.get() != self.taken_before.get();
         let is_over = has_taken && now.since(self.observed_since.get()) >= BUFFERED_OBSERVED_TIME;
         if self.is_fresh.take() || is_over {
@@ -179,12 +178,30 @@ impl Buffered {
     /// Returns since when a client has taken nothing for which more waits than a connection may
     /// have; `None` if there is no such stall.
     pub(in super::super) fn stalled_since(&self) -> Option<Instant> {
+        self.stalled_at(self.worker.clock.now())
+    }
+
+    fn stalled_at(&self, now: Instant) -> Option<Instant> {
         if decide::may_take_up(self.at_most()) {
             return None;
         }
-        self.observe();
+        self.observe(now);
         let has_taken = self.taken.get() != self.taken_before.get();
         (!has_taken && !decide::may_take_up(self.bytes())).then(|| self.observed_since.get())
+    }
+
+    fn look_at(&self, now: Instant) -> Option<(u64, u128)> {
+        if self.is_closed.get() || self.at_most() == 0 {
+            return None;
+        }
+        if self.is_fresh.get() {
+            self.observe(now);
+        }
+        let bytes = self.bytes();
+        let taken = self.taken.get() - self.taken_before.get();
+        let observed = now.since(self.observed_since.get());
+        self.observe(now);
+        (bytes > 0).then(|| (bytes, decide::stall(bytes, taken, observed)))
     }
 
     /// True if the connection is to close at once, because it is the most stalled one.
@@ -195,18 +212,7 @@ impl Buffered {
 
 impl Connection for Buffered {
     fn look(&self) -> Option<(u64, u128)> {
-        if self.is_closed.get() || self.at_most() == 0 {
-            return None;
-        }
-        let now = self.worker.clock.now();
-        let bytes = self.bytes();
-        if self.is_fresh.get() {
-            self.observe();
-        }
-        let taken = self.taken.get() - self.taken_before.get();
-        let observed = now.since(self.observed_since.get());
-        self.observe();
-        (bytes > 0).then(|| (bytes, decide::stall(bytes, taken, observed)))
+        self.look_at(self.worker.clock.now())
     }
 
     fn close(&self) {
@@ -283,5 +289,106 @@ impl Drop for Piece {
         {
             buffered.dropped(self.bytes.len() as u64);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::proxy::downstream::buffered::process::ProcessBuffered;
+    use crate::proxy::seams::Clock;
+
+    const LENGTH: usize = 100_000;
+
+    fn connection() -> (Arc<ProcessBuffered>, Rc<WorkerBuffered>, Rc<Buffered>) {
+        let process = Arc::new(ProcessBuffered::new(1, 0));
+        let worker = WorkerBuffered::new(Arc::clone(&process), 0, Clock::start());
+        let connection = Buffered::new(Rc::clone(&worker), Waker::noop().clone());
+        (process, worker, connection)
+    }
+
+    fn at(seconds: u64) -> Instant {
+        Instant::default().after(Duration::from_secs(seconds))
+    }
+
+    fn piece(connection: &Rc<Buffered>) -> Piece {
+        connection.piece(Bytes::from(vec![b'x'; LENGTH]))
+    }
+
+    #[test]
+    fn a_piece_counts_until_it_is_written_or_dropped() {
+        let (process, worker, connection) = connection();
+        let (mut written, dropped) = (piece(&connection), piece(&connection));
+        assert_eq!((worker.at_most(), process.excess()), (200_000, 200_000));
+        written.advance(40_000);
+        assert_eq!((worker.at_most(), connection.taken.get()), (160_000, 40_000));
+        assert_eq!(process.excess(), 200_000, "small changes are not published");
+        written.advance(60_000);
+        assert_eq!((written.remaining(), process.excess()), (0, 100_000));
+        drop(dropped);
+        drop(written);
+        assert_eq!((worker.at_most(), connection.taken.get()), (0, 100_000));
+        assert_eq!(process.excess(), 0);
+    }
+
+    #[test]
+    fn unsent_bytes_of_http1_are_gone_with_their_connection() {
+        let (_process, worker, connection) = connection();
+        connection.set_unsent(70_000, 10);
+        connection.set_unsent(60_000, 10_000);
+        assert_eq!((worker.at_most(), connection.taken.get()), (60_000, 10_010));
+        drop(connection);
+        assert_eq!(worker.at_most(), 0);
+    }
+
+    #[test]
+    fn a_stall_lasts_from_the_first_byte_that_waits() {
+        let (_process, _worker, connection) = connection();
+        drop(piece(&connection));
+        assert_eq!(connection.look_at(at(100)), None, "nothing waits");
+        let mut first = piece(&connection);
+        assert_eq!(connection.look_at(at(100)), Some((100_000, 0)), "it was not observed yet");
+        let second = piece(&connection);
+        assert_eq!(connection.look_at(at(102)), Some((200_000, 200_000 * 2_000_000)));
+        first.advance(50_000);
+        let slow = 150_000 * 2_000_000 / 50_000;
+        assert_eq!(connection.look_at(at(102)), Some((150_000, slow)), "it takes bytes again");
+        assert_eq!(
+            connection.look_at(at(103)),
+            Some((150_000, 150_000 * 1_000_000)),
+            "and none since"
+        );
+        drop((first, second));
+        assert_eq!(connection.look(), None);
+    }
+
+    #[test]
+    fn a_connection_is_stalled_only_while_much_waits() {
+        let (_process, _worker, connection) = connection();
+        let few: Vec<_> = (0..10).map(|_| piece(&connection)).collect();
+        assert!(connection.may_surely_take_up());
+        assert_eq!(connection.stalled_at(at(1)), None);
+        let more: Vec<_> = (0..10).map(|_| piece(&connection)).collect();
+        assert!(!connection.may_surely_take_up() && !connection.may_take_up());
+        assert!(connection.holds_back());
+        assert_eq!(connection.stalled_at(at(1)), Some(at(1)));
+        assert_eq!(connection.stalled_at(at(6)), Some(at(1)));
+        drop(more);
+        assert!(connection.may_surely_take_up());
+        assert!(!connection.holds_back());
+        assert_eq!(connection.stalled_at(at(6)), None);
+        drop(few);
+    }
+
+    #[test]
+    fn a_connection_that_is_about_to_close_is_not_chosen_again() {
+        let (_process, _worker, connection) = connection();
+        let _piece = piece(&connection);
+        connection.close();
+        assert!(connection.is_closed());
+        assert_eq!(connection.look(), None);
     }
 }

@@ -95,25 +95,23 @@ impl WorkerBuffered {
     pub async fn run(self: Rc<Self>) {
         loop {
             self.process.exceeded(self.worker).await;
-            loop {
-                let excess = self.process.excess();
-                if excess == 0 {
-                    break;
-                }
-                self.process.report(self.worker, self.look(excess));
-                // In the meantime the other workers do the same.
-                seams::sleep(BUFFERED_ROUND).await;
+            self.report();
+            // In the meantime the other workers report, too.
+            seams::sleep(BUFFERED_ROUND).await;
+            while self.process.excess() > 0 {
+                self.report();
                 for candidate in self.process.verdict(self.worker) {
                     self.close(candidate.number);
                 }
+                seams::sleep(BUFFERED_ROUND).await;
             }
             self.process.report(self.worker, Report::default());
         }
     }
 
-    /// Asks each connection. Returns their sum, and as many of the most stalled ones as can be
+    /// Asks each connection, and reports their sum and as many of the most stalled ones as can be
     /// needed.
-    fn look(&self, excess: u64) -> Report {
+    fn report(&self) {
         let connections = self.connections.borrow();
         let mut bytes = 0;
         let mut candidates = Vec::new();
@@ -130,7 +128,9 @@ impl WorkerBuffered {
                 });
             }
         }
-        Report { bytes, candidates: decide::to_close(candidates, excess) }
+        // The bytes that really wait exceed the bound by no more than this.
+        let candidates = decide::to_close(candidates, self.process.excess());
+        self.process.report(self.worker, Report { bytes, candidates });
     }
 
     fn close(&self, number: u64) {
