@@ -146,7 +146,8 @@ async fn http1_clients_that_never_read_are_closed_when_too_much_waits_for_them()
     }
     baton.wait_for_hits("buffered_bytes", 1).await;
     let waits = "baton_client_buffered_bytes";
-    let most = ((2 << 20) + STEP_BYTES) as f64;
+    // The metric counts a whole window for the end of a response whose length is not known.
+    let most = (4 << 20) as f64;
     baton.metrics_until("little waits", |it| it.sum(waits, &[]) <= most).await;
     ask_honestly(baton.address).await;
     let lines = baton.lines("request");
