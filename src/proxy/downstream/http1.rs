@@ -145,7 +145,9 @@ where
             biased;
             event = poll_fn(|context| {
                 let polled = server.poll(context);
-                note_waiting(client, server, &mut waiting, context);
+                if waiting.is_some() || server.unsent() > 0 {
+                    note_waiting(client, server, &mut waiting, context);
+                }
                 match polled {
                     Poll::Ready(ended) => Poll::Ready(Event::Ended(ended)),
                     Poll::Pending if is_shed(waiting.as_ref()) => Poll::Ready(Event::Shed),
@@ -178,6 +180,7 @@ fn is_shed(waiting: Option<&Waiting>) -> bool {
 }
 
 /// Notes what waits for the client, after a poll of the connection.
+#[cold]
 fn note_waiting<Io: AsyncRead + AsyncWrite + Unpin>(
     client: &Client,
     server: &Server<Io, Client>,

@@ -99,8 +99,6 @@ pub struct Server<Io, S: Service> {
     facts: Rc<Facts>,
     decoder: Decoder,
     outgoing: Outgoing,
-    /// Bytes written in total.
-    written: u64,
     reader: Reader,
     exchange: Exchange<S>,
     /// The body of the present request, until it is whole.
@@ -121,7 +119,6 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
             facts: Rc::default(),
             decoder: Decoder::new(Role::Server, limits),
             outgoing: Outgoing::default(),
-            written: 0,
             reader: Reader::default(),
             exchange: Exchange::None,
             incoming: None,
@@ -170,7 +167,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
 
     /// Bytes written in total.
     pub fn written(&self) -> u64 {
-        self.written
+        self.outgoing.written()
     }
 
     /// The body of the response that waits until the client has taken what was written before.
@@ -228,10 +225,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin, S: Service> Server<Io, S> {
 
     /// Writes what waits.
     fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Ended>> {
-        let waiting = self.outgoing.len();
-        let polled = http1_io::poll_write(&mut self.outgoing, &mut self.io, context);
-        self.written += (waiting - self.outgoing.len()) as u64;
-        polled.map_err(|_| Ended::Lost)
+        let written = http1_io::poll_write(&mut self.outgoing, &mut self.io, context);
+        written.map_err(|_| Ended::Lost)
     }
 
     /// Goes on with the present request until it must wait.

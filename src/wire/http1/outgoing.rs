@@ -15,6 +15,7 @@ pub struct Outgoing {
     /// Small bytes behind the pieces.
     small: BytesMut,
     length: usize,
+    written: u64,
 }
 
 impl Outgoing {
@@ -42,6 +43,12 @@ impl Outgoing {
         self.length + self.small.len()
     }
 
+    /// Bytes that were removed in total, because they were written.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
     /// True if nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -61,6 +68,7 @@ impl Outgoing {
     /// If they are more than those that wait.
     pub fn advance(&mut self, mut written: usize) {
         assert!(written <= self.len(), "only bytes that wait can be written");
+        self.written += written as u64;
         while let Some(piece) = self.pieces.front_mut().filter(|_| written > 0) {
             let taken = piece.len().min(written);
             piece.advance(taken);
@@ -81,7 +89,7 @@ impl Outgoing {
     /// Frees the memory if nothing waits and there is room for more than `most` small bytes.
     pub fn shrink(&mut self, most: usize) {
         if self.is_empty() && self.small.capacity() > most {
-            *self = Self::default();
+            *self = Self { written: self.written, ..Self::default() };
         }
     }
 }
@@ -117,6 +125,7 @@ mod tests {
                 all.extend(written(&mut out, most));
             }
             assert_eq!(all, wanted, "at most {most} at once");
+            assert_eq!(out.written(), wanted.len() as u64);
             assert_eq!(out.slices(&mut [IoSlice::new(&[])]), 0);
         }
     }
