@@ -116,6 +116,9 @@ fn of_file(file: &str) -> Option<&str> {
     if file.contains("/library/") || file.starts_with("/rust/deps/") || matches!(file, "" | "???") {
         return None;
     }
+    if let Some((_, path)) = file.split_once("/third_party/") {
+        return path.split('/').next();
+    }
     // The paths of its C and assembler files are cut off when it is built.
     if file.starts_with("/aws-lc/") {
         return Some("aws-lc-sys");
@@ -174,6 +177,10 @@ fl=(2)
 fn=(3) core::ptr::drop_in_place
 1 50
 
+fl=(6) /home/me/baton/third_party/h2/src/hpack/table.rs
+fn=(6) h2::hpack::table::Table::index
+3 60
+
 fl=(5) ???
 fn=(4) ring_core_0_17_aes_gcm
 0 7
@@ -187,6 +194,7 @@ totals: 5000
     fn costs_count_where_the_line_was_written() {
         let expected = [
             ("baton::proxy", 28),
+            ("h2", 60),
             ("libc", 4_000),
             ("ring", 7),
             ("std", 50),
