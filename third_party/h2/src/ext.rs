@@ -2,7 +2,6 @@
 
 use crate::hpack::BytesStr;
 
-use bytes::Bytes;
 use std::fmt;
 
 /// Represents the `:protocol` pseudo-header used by
@@ -25,12 +24,6 @@ impl Protocol {
     /// Returns a str representation of the header.
     pub fn as_str(&self) -> &str {
         self.value.as_str()
-    }
-
-    pub(crate) fn try_from(bytes: Bytes) -> Result<Self, std::str::Utf8Error> {
-        Ok(Self {
-            value: BytesStr::try_from(bytes)?,
-        })
     }
 }
 

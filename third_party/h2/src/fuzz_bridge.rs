@@ -21,9 +21,9 @@ pub mod fuzz_logic {
         }
     }
 
-    fn encode(e: &mut hpack::Encoder, hdrs: Vec<hpack::Header<Option<HeaderName>>>) -> BytesMut {
-        let mut dst = BytesMut::with_capacity(1024);
-        e.encode(&mut hdrs.into_iter(), &mut dst);
+    fn encode(e: &mut hpack::Encoder, hdrs: Vec<hpack::Header<Option<HeaderName>>>) -> Vec<u8> {
+        let mut dst = Vec::new();
+        e.encode(hpack::header::borrow_all(&hdrs), &mut dst);
         dst
     }
 }

@@ -1,7 +1,7 @@
 use super::{util, StreamDependency, StreamId};
 use crate::ext::Protocol;
 use crate::frame::{Error, Frame, Head, Kind};
-use crate::hpack::{self, BytesStr};
+use crate::hpack::{self, BytesStr, HeaderRef};
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{uri, HeaderMap, Method, Request, StatusCode, Uri};
@@ -27,8 +27,8 @@ pub struct Headers {
     /// The stream dependency information, if any.
     stream_dep: Option<StreamDependency>,
 
-    /// The header block fragment
-    header_block: HeaderBlock,
+    /// The header block fragment, which is large: frames are moved often
+    header_block: Box<HeaderBlock>,
 
     /// The associated flags
     flags: HeadersFlag,
@@ -45,8 +45,8 @@ pub struct PushPromise {
     /// The ID of the stream being reserved by this PushPromise.
     promised_id: StreamId,
 
-    /// The header block fragment
-    header_block: HeaderBlock,
+    /// The header block fragment, which is large: frames are moved often
+    header_block: Box<HeaderBlock>,
 
     /// The associated flags
     flags: PushPromiseFlag,
@@ -77,15 +77,6 @@ pub struct Pseudo {
     pub status: Option<StatusCode>,
 }
 
-#[derive(Debug)]
-pub struct Iter {
-    /// Pseudo headers
-    pseudo: Option<Pseudo>,
-
-    /// Header fields
-    fields: header::IntoIter<HeaderValue>,
-}
-
 #[derive(Debug, PartialEq, Eq)]
 struct HeaderBlock {
     /// The decoded header fields
@@ -114,7 +105,7 @@ struct HeaderBlock {
 
 #[derive(Debug)]
 struct EncodingHeaderBlock {
-    hpack: BytesMut,
+    hpack: Vec<u8>,
 }
 
 const END_STREAM: u8 = 0x1;
@@ -131,13 +122,13 @@ impl Headers {
         Headers {
             stream_id,
             stream_dep: None,
-            header_block: HeaderBlock {
+            header_block: Box::new(HeaderBlock {
                 fields,
                 decoded_size: 0,
                 is_over_size: false,
                 is_malformed: false,
                 pseudo,
-            },
+            }),
             flags: HeadersFlag::default(),
         }
     }
@@ -149,13 +140,13 @@ impl Headers {
         Headers {
             stream_id,
             stream_dep: None,
-            header_block: HeaderBlock {
+            header_block: Box::new(HeaderBlock {
                 fields,
                 decoded_size: 0,
                 is_over_size: false,
                 is_malformed: false,
                 pseudo: Pseudo::default(),
-            },
+            }),
             flags,
         }
     }
@@ -213,13 +204,13 @@ impl Headers {
         let headers = Headers {
             stream_id: head.stream_id(),
             stream_dep,
-            header_block: HeaderBlock {
+            header_block: Box::new(HeaderBlock {
                 fields: HeaderMap::new(),
                 decoded_size: 0,
                 is_over_size: false,
                 is_malformed: false,
                 pseudo: Pseudo::default(),
-            },
+            }),
             flags,
         };
 
@@ -265,7 +256,8 @@ impl Headers {
     }
 
     pub fn into_parts(self) -> (Pseudo, HeaderMap) {
-        (self.header_block.pseudo, self.header_block.fields)
+        let block = *self.header_block;
+        (block.pseudo, block.fields)
     }
 
     #[cfg(feature = "unstable")]
@@ -302,7 +294,7 @@ impl Headers {
         let head = self.head();
 
         self.header_block
-            .into_encoding(encoder)
+            .to_encoding(encoder)
             .encode(&head, dst, Some(encoder), |_| {})
     }
 
@@ -362,6 +354,15 @@ pub fn parse_u64(src: &[u8]) -> Result<u64, ParseU64Error> {
     Ok(ret)
 }
 
+/// Whether it is a field of a connection, which a message must not have.
+pub(crate) fn is_connection_specific(name: &HeaderName, value: &HeaderValue) -> bool {
+    match *name {
+        header::CONNECTION | header::TRANSFER_ENCODING | header::UPGRADE => true,
+        header::TE => value != "trailers",
+        _ => matches!(name.as_str(), "keep-alive" | "proxy-connection"),
+    }
+}
+
 // ===== impl PushPromise =====
 
 #[derive(Debug)]
@@ -379,13 +380,13 @@ impl PushPromise {
     ) -> Self {
         PushPromise {
             flags: PushPromiseFlag::default(),
-            header_block: HeaderBlock {
+            header_block: Box::new(HeaderBlock {
                 fields,
                 decoded_size: 0,
                 is_over_size: false,
                 is_malformed: false,
                 pseudo,
-            },
+            }),
             promised_id,
             stream_id,
         }
@@ -471,13 +472,13 @@ impl PushPromise {
 
         let frame = PushPromise {
             flags,
-            header_block: HeaderBlock {
+            header_block: Box::new(HeaderBlock {
                 fields: HeaderMap::new(),
                 decoded_size: 0,
                 is_over_size: false,
                 is_malformed: false,
                 pseudo: Pseudo::default(),
-            },
+            }),
             promised_id,
             stream_id: head.stream_id(),
         };
@@ -530,7 +531,7 @@ impl PushPromise {
         let promised_id = self.promised_id;
 
         self.header_block
-            .into_encoding(encoder)
+            .to_encoding(encoder)
             .encode(&head, dst, Some(encoder), |dst| {
                 dst.put_u32(promised_id.into());
             })
@@ -542,7 +543,8 @@ impl PushPromise {
 
     /// Consume `self`, returning the parts of the frame
     pub fn into_parts(self) -> (Pseudo, HeaderMap) {
-        (self.header_block.pseudo, self.header_block.fields)
+        let block = *self.header_block;
+        (block.pseudo, block.fields)
     }
 }
 
@@ -637,6 +639,20 @@ impl Pseudo {
         }
     }
 
+    fn iter(&self) -> impl Iterator<Item = HeaderRef<'_>> {
+        // They come before all fields.
+        [
+            self.method.as_ref().map(HeaderRef::Method),
+            self.scheme.as_ref().map(HeaderRef::Scheme),
+            self.authority.as_ref().map(HeaderRef::Authority),
+            self.path.as_ref().map(HeaderRef::Path),
+            self.protocol.as_ref().map(HeaderRef::Protocol),
+            self.status.as_ref().map(HeaderRef::Status),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
     #[cfg(feature = "unstable")]
     pub fn set_status(&mut self, value: StatusCode) {
         self.status = Some(value);
@@ -693,8 +709,9 @@ impl EncodingHeaderBlock {
 
         // Now, encode the header payload
         let continuation = if self.hpack.len() > dst.remaining_mut() {
-            let head_part = self.hpack.split_to(dst.remaining_mut());
-            dst.put_slice(&head_part);
+            let rest = self.hpack.split_off(dst.remaining_mut());
+            dst.put_slice(&self.hpack);
+            self.hpack = rest;
 
             Some(Continuation {
                 stream_id: head.stream_id(),
@@ -728,48 +745,6 @@ impl EncodingHeaderBlock {
         }
 
         continuation
-    }
-}
-
-// ===== impl Iter =====
-
-impl Iterator for Iter {
-    type Item = hpack::Header<Option<HeaderName>>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        use crate::hpack::Header::*;
-
-        if let Some(ref mut pseudo) = self.pseudo {
-            if let Some(method) = pseudo.method.take() {
-                return Some(Method(method));
-            }
-
-            if let Some(scheme) = pseudo.scheme.take() {
-                return Some(Scheme(scheme));
-            }
-
-            if let Some(authority) = pseudo.authority.take() {
-                return Some(Authority(authority));
-            }
-
-            if let Some(path) = pseudo.path.take() {
-                return Some(Path(path));
-            }
-
-            if let Some(protocol) = pseudo.protocol.take() {
-                return Some(Protocol(protocol));
-            }
-
-            if let Some(status) = pseudo.status.take() {
-                return Some(Status(status));
-            }
-        }
-
-        self.pseudo = None;
-
-        self.fields
-            .next()
-            .map(|(name, value)| Field { name, value })
     }
 }
 
@@ -948,19 +923,8 @@ impl HeaderBlock {
                     // Connection level header fields are not supported and must
                     // result in a protocol error.
 
-                    if name == header::CONNECTION
-                        || name == header::TRANSFER_ENCODING
-                        || name == header::UPGRADE
-                        || name == "keep-alive"
-                        || name == "proxy-connection"
-                    {
+                    if is_connection_specific(&name, &value) {
                         tracing::trace!("load_hpack; connection level header");
-                        self.is_malformed = true;
-                    } else if name == header::TE && value != "trailers" {
-                        tracing::trace!(
-                            "load_hpack; TE header not set to trailers; val={:?}",
-                            value
-                        );
                         self.is_malformed = true;
                     } else {
                         reg = true;
@@ -1002,15 +966,16 @@ impl HeaderBlock {
         Ok(())
     }
 
-    fn into_encoding(self, encoder: &mut hpack::Encoder) -> EncodingHeaderBlock {
+    fn to_encoding(&self, encoder: &mut hpack::Encoder) -> EncodingHeaderBlock {
         let mut hpack = encoder.take_scratch();
         hpack.clear();
-        let headers = Iter {
-            pseudo: Some(self.pseudo),
-            fields: self.fields.into_iter(),
-        };
+        let fields = self.fields.iter();
 
-        encoder.encode(headers, &mut hpack);
+        encoder.encode(self.pseudo.iter(), &mut hpack);
+        encoder.encode(
+            fields.map(|(name, value)| HeaderRef::Field { name, value }),
+            &mut hpack,
+        );
 
         EncodingHeaderBlock { hpack }
     }
@@ -1079,7 +1044,8 @@ mod test {
 
     fn huff_decode(src: &[u8]) -> BytesMut {
         let mut buf = BytesMut::new();
-        huffman::decode(src, &mut buf).unwrap()
+        huffman::decode(src, &mut buf).unwrap();
+        buf
     }
 
     #[test]

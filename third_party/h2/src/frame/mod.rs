@@ -51,7 +51,7 @@ mod window_update;
 pub use self::data::Data;
 pub use self::go_away::GoAway;
 pub use self::head::{Head, Kind};
-pub(crate) use self::headers::MAX_HEADER_LIST_ABUSE_MULTIPLIER;
+pub(crate) use self::headers::{is_connection_specific, MAX_HEADER_LIST_ABUSE_MULTIPLIER};
 pub use self::headers::{
     parse_u64, Continuation, Headers, Pseudo, PushPromise, PushPromiseHeaderError,
 };

@@ -1,14 +1,17 @@
 use super::{header::BytesStr, huffman, Header};
 use crate::frame;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use http::header;
 use http::{Method, StatusCode};
 
 use std::cmp;
 use std::collections::VecDeque;
 use std::io::Cursor;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
+
+/// The room for decoded strings that a connection keeps.
+const BUFFER_CAPACITY: usize = 4096;
 
 /// Decodes headers using HPACK
 #[derive(Debug)]
@@ -17,6 +20,7 @@ pub struct Decoder {
     max_size_update: Option<usize>,
     last_max_update: usize,
     table: Table,
+    // The strings of the last header that had a Huffman coded one
     buffer: BytesMut,
 }
 
@@ -138,10 +142,10 @@ struct Table {
     max_size: usize,
 }
 
-struct StringMarker {
-    offset: usize,
-    len: usize,
-    string: Option<Bytes>,
+/// A string in the block, as it was encoded
+struct RawString {
+    huffman: bool,
+    range: Range<usize>,
 }
 
 // ===== impl Decoder =====
@@ -153,7 +157,7 @@ impl Decoder {
             max_size_update: None,
             last_max_update: size,
             table: Table::new(size),
-            buffer: BytesMut::with_capacity(4096),
+            buffer: BytesMut::with_capacity(BUFFER_CAPACITY),
         }
     }
 
@@ -291,78 +295,45 @@ impl Decoder {
         // Extract the table index for the name, or 0 if not indexed
         let table_idx = decode_int(buf, prefix)?;
 
+        self.buffer.clear();
+
         // First, read the header name
-        if table_idx == 0 {
-            let old_pos = buf.position();
+        let header = if table_idx == 0 {
             // A block may arrive in many frames, and each of them gets here
             // again. So nothing is decoded before both strings are there.
-            skip_string(buf)?;
-            skip_string(buf)?;
-            buf.set_position(old_pos);
-            let name_marker = self.try_decode_string(buf)?;
-            let value_marker = self.try_decode_string(buf)?;
-            buf.set_position(old_pos);
-            // Read the name as a literal
-            let name = name_marker.consume(buf);
-            let value = value_marker.consume(buf);
-            Ok(Header::new(name, value))
+            let name = read_string(buf)?;
+            let value = read_string(buf)?;
+            let block: &[u8] = buf.get_ref();
+
+            // Both are behind one another in the buffer, if they are there.
+            let name_len = name.decode(block, &mut self.buffer)?;
+            value.decode(block, &mut self.buffer)?;
+            let (decoded_name, decoded_value) = self.buffer.split_at(name_len);
+            Header::new(
+                name.resolve(block, decoded_name),
+                value.resolve(block, decoded_value),
+            )
         } else {
-            let e = self.table.get(table_idx)?;
-            let value = self.decode_string(buf)?;
+            let from_static;
+            let entry = if table_idx <= 61 {
+                from_static = get_static(table_idx);
+                &from_static
+            } else {
+                self.table.get_dynamic(table_idx)?
+            };
+            let value = read_string(buf)?;
+            let block: &[u8] = buf.get_ref();
 
-            Ok(e.name().into_entry(value))
-        }
-    }
-
-    fn try_decode_string(
-        &mut self,
-        buf: &mut Cursor<&mut BytesMut>,
-    ) -> Result<StringMarker, DecoderError> {
-        let old_pos = buf.position();
-        const HUFF_FLAG: u8 = 0b1000_0000;
-
-        // The first bit in the first byte contains the huffman encoded flag.
-        let huff = match peek_u8(buf) {
-            Some(hdr) => (hdr & HUFF_FLAG) == HUFF_FLAG,
-            None => return Err(DecoderError::NeedMore(NeedMore::UnexpectedEndOfStream)),
+            value.decode(block, &mut self.buffer)?;
+            entry.name().into_entry(value.resolve(block, &self.buffer))
         };
 
-        // Decode the string length using 7 bit prefix
-        let len = decode_int(buf, 7)?;
-
-        if len > buf.remaining() {
-            tracing::trace!(len, remaining = buf.remaining(), "decode_string underflow",);
-            return Err(DecoderError::NeedMore(NeedMore::StringUnderflow));
+        // A long string does not hold its memory for the life of a connection.
+        if self.buffer.capacity() > BUFFER_CAPACITY {
+            self.buffer = BytesMut::with_capacity(BUFFER_CAPACITY);
         }
 
-        let offset = (buf.position() - old_pos) as usize;
-        if huff {
-            let ret = {
-                let raw = &buf.chunk()[..len];
-                huffman::decode(raw, &mut self.buffer).map(|buf| StringMarker {
-                    offset,
-                    len,
-                    string: Some(BytesMut::freeze(buf)),
-                })
-            };
-
-            buf.advance(len);
-            ret
-        } else {
-            buf.advance(len);
-            Ok(StringMarker {
-                offset,
-                len,
-                string: None,
-            })
-        }
-    }
-
-    fn decode_string(&mut self, buf: &mut Cursor<&mut BytesMut>) -> Result<Bytes, DecoderError> {
-        let old_pos = buf.position();
-        let marker = self.try_decode_string(buf)?;
-        buf.set_position(old_pos);
-        Ok(marker.consume(buf))
+        Ok(header)
     }
 }
 
@@ -461,16 +432,29 @@ fn decode_int<B: Buf>(buf: &mut B, prefix_size: u8) -> Result<usize, DecoderErro
 }
 
 /// Advances beyond a string, if it is complete.
-fn skip_string<B: Buf>(buf: &mut B) -> Result<(), DecoderError> {
-    if !buf.has_remaining() {
-        return Err(DecoderError::NeedMore(NeedMore::UnexpectedEndOfStream));
-    }
+fn read_string(buf: &mut Cursor<&mut BytesMut>) -> Result<RawString, DecoderError> {
+    const HUFF_FLAG: u8 = 0b1000_0000;
+
+    // The first bit in the first byte contains the huffman encoded flag.
+    let huffman = match peek_u8(buf) {
+        Some(hdr) => (hdr & HUFF_FLAG) == HUFF_FLAG,
+        None => return Err(DecoderError::NeedMore(NeedMore::UnexpectedEndOfStream)),
+    };
+
+    // Decode the string length using 7 bit prefix
     let len = decode_int(buf, 7)?;
+
     if len > buf.remaining() {
+        tracing::trace!(len, remaining = buf.remaining(), "read_string underflow",);
         return Err(DecoderError::NeedMore(NeedMore::StringUnderflow));
     }
+
+    let start = buf.position() as usize;
     buf.advance(len);
-    Ok(())
+    Ok(RawString {
+        huffman,
+        range: start..start + len,
+    })
 }
 
 fn peek_u8<B: Buf>(buf: &B) -> Option<u8> {
@@ -481,23 +465,22 @@ fn peek_u8<B: Buf>(buf: &B) -> Option<u8> {
     }
 }
 
-fn take(buf: &mut Cursor<&mut BytesMut>, n: usize) -> Bytes {
-    let pos = buf.position() as usize;
-    let mut head = buf.get_mut().split_to(pos + n);
-    buf.set_position(0);
-    head.advance(pos);
-    head.freeze()
-}
+impl RawString {
+    /// Appends the string to the buffer if it is Huffman coded, and returns
+    /// the length of the buffer.
+    fn decode(&self, block: &[u8], buffer: &mut BytesMut) -> Result<usize, DecoderError> {
+        if self.huffman {
+            huffman::decode(&block[self.range.clone()], buffer)?;
+        }
+        Ok(buffer.len())
+    }
 
-impl StringMarker {
-    fn consume(self, buf: &mut Cursor<&mut BytesMut>) -> Bytes {
-        buf.advance(self.offset);
-        match self.string {
-            Some(string) => {
-                buf.advance(self.len);
-                string
-            }
-            None => take(buf, self.len),
+    /// The string, which is in the block unless it was decoded.
+    fn resolve<'a>(&self, block: &'a [u8], decoded: &'a [u8]) -> &'a [u8] {
+        if self.huffman {
+            decoded
+        } else {
+            &block[self.range.clone()]
         }
     }
 }
@@ -506,7 +489,9 @@ fn consume(buf: &mut Cursor<&mut BytesMut>) {
     // remove bytes from the internal BytesMut when they have been successfully
     // decoded. This is a more permanent cursor position, which will be
     // used to resume if decoding was only partial.
-    take(buf, 0);
+    let len = buf.position() as usize;
+    buf.get_mut().advance(len);
+    buf.set_position(0);
 }
 
 // ===== impl Table =====
@@ -541,11 +526,15 @@ impl Table {
             return Ok(get_static(index));
         }
 
+        self.get_dynamic(index).cloned()
+    }
+
+    /// Returns the entry of the dynamic table, whose first index is 62.
+    fn get_dynamic(&self, index: usize) -> Result<&Header, DecoderError> {
         // Convert the index for lookup in the entries structure.
-        match self.entries.get(index - 62) {
-            Some(e) => Ok(e.clone()),
-            None => Err(DecoderError::InvalidTableIndex),
-        }
+        self.entries
+            .get(index - 62)
+            .ok_or(DecoderError::InvalidTableIndex)
     }
 
     fn insert(&mut self, entry: Header) {
@@ -820,6 +809,7 @@ pub fn get_static(idx: usize) -> Header {
 #[cfg(test)]
 mod test {
     use super::*;
+    use bytes::Bytes;
 
     #[test]
     fn test_peek_u8() {
@@ -831,10 +821,9 @@ mod test {
     }
 
     #[test]
-    fn test_decode_string_empty() {
-        let mut de = Decoder::new(0);
+    fn test_read_string_empty() {
         let mut buf = BytesMut::new();
-        let err = de.decode_string(&mut Cursor::new(&mut buf)).unwrap_err();
+        let err = read_string(&mut Cursor::new(&mut buf)).err().unwrap();
         assert_eq!(err, DecoderError::NeedMore(NeedMore::UnexpectedEndOfStream));
     }
 
@@ -878,8 +867,8 @@ mod test {
         }
     }
 
-    fn huff_encode(src: &[u8]) -> BytesMut {
-        let mut buf = BytesMut::new();
+    fn huff_encode(src: &[u8]) -> Vec<u8> {
+        let mut buf = Vec::new();
         huffman::encode(src, &mut buf);
         buf
     }

@@ -1,8 +1,7 @@
 use super::table::{Index, Table};
-use super::{huffman, Header};
+use super::{huffman, HeaderRef};
 
-use bytes::{BufMut, BytesMut};
-use http::header::{HeaderName, HeaderValue};
+use http::header::HeaderName;
 
 const DEFAULT_MAX_ALLOWED_SIZE: usize = 4 * 1024;
 
@@ -17,7 +16,7 @@ pub struct Encoder {
     /// connection write buffer, so the buffer that holds it can be reused
     /// across frames instead of being allocated and freed per frame. See
     /// `take_scratch` / `return_scratch`.
-    scratch: BytesMut,
+    scratch: Vec<u8>,
 }
 
 #[derive(Debug, Copy, Clone, Eq, PartialEq)]
@@ -34,7 +33,7 @@ impl Encoder {
             table: Table::new(max_size, capacity),
             max_allowed_size: DEFAULT_MAX_ALLOWED_SIZE,
             size_update: None,
-            scratch: BytesMut::new(),
+            scratch: Vec::new(),
         }
     }
 
@@ -53,12 +52,12 @@ impl Encoder {
     /// been copied into the write buffer. If it is not returned - the
     /// CONTINUATION path keeps it, since the remainder is still needed - the
     /// next call simply starts from a fresh buffer.
-    pub(crate) fn take_scratch(&mut self) -> BytesMut {
+    pub(crate) fn take_scratch(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.scratch)
     }
 
     /// Returns a fully-written header block buffer for reuse.
-    pub(crate) fn return_scratch(&mut self, scratch: BytesMut) {
+    pub(crate) fn return_scratch(&mut self, scratch: Vec<u8>) {
         self.scratch = scratch;
     }
 
@@ -98,45 +97,40 @@ impl Encoder {
     }
 
     /// Encode a set of headers into the provide buffer
-    pub fn encode<I>(&mut self, headers: I, dst: &mut BytesMut)
+    pub fn encode<'a, I>(&mut self, headers: I, dst: &mut Vec<u8>)
     where
-        I: IntoIterator<Item = Header<Option<HeaderName>>>,
+        I: IntoIterator<Item = HeaderRef<'a>>,
     {
         let span = tracing::trace_span!("hpack::encode");
         let _e = span.enter();
 
         self.encode_size_updates(dst);
 
-        let mut last_index = None;
+        let mut last: Option<(&HeaderName, Index)> = None;
 
         for header in headers {
-            match header.reify() {
-                // The header has an associated name. In which case, try to
-                // index it in the table.
-                Ok(header) => {
-                    let index = self.table.index(header);
-                    self.encode_header(&index, dst);
-
-                    last_index = Some(index);
-                }
-                // The header does not have an associated name. This means that
-                // the name is the same as the previously yielded header. In
+            match (header, &last) {
+                // The name is the same as that of the previous header. In
                 // which case, we skip table lookup and just use the same index
                 // as the previous entry.
-                Err(value) => {
-                    self.encode_header_without_name(
-                        last_index.as_ref().unwrap_or_else(|| {
-                            panic!("encoding header without name, but no previous index to use for name");
-                        }),
-                        &value,
-                        dst,
-                    );
+                (HeaderRef::Field { name, .. }, Some((last_name, index))) if name == *last_name => {
+                    encode_value(header, self.table.resolve_idx(index), dst);
+                }
+                // Otherwise, try to index it in the table.
+                _ => {
+                    let index = self.table.index(header);
+                    encode_header(header, &index, dst);
+
+                    last = match header {
+                        HeaderRef::Field { name, .. } => Some((name, index)),
+                        _ => None,
+                    };
                 }
             }
         }
     }
 
-    fn encode_size_updates(&mut self, dst: &mut BytesMut) {
+    fn encode_size_updates(&mut self, dst: &mut Vec<u8>) {
         match self.size_update.take() {
             Some(SizeUpdate::One(val)) => {
                 self.table.resize(val);
@@ -151,75 +145,6 @@ impl Encoder {
             None => {}
         }
     }
-
-    fn encode_header(&mut self, index: &Index, dst: &mut BytesMut) {
-        match *index {
-            Index::Indexed(idx, _) => {
-                encode_int(idx, 7, 0x80, dst);
-            }
-            Index::Name(idx, _) => {
-                let header = self.table.resolve(index);
-
-                encode_not_indexed(idx, header.value_slice(), header.is_sensitive(), dst);
-            }
-            Index::Inserted(_) => {
-                let header = self.table.resolve(index);
-
-                assert!(!header.is_sensitive());
-
-                dst.put_u8(0b0100_0000);
-
-                encode_str(header.name().as_slice(), dst);
-                encode_str(header.value_slice(), dst);
-            }
-            Index::InsertedValue(idx, _) => {
-                let header = self.table.resolve(index);
-
-                assert!(!header.is_sensitive());
-
-                encode_int(idx, 6, 0b0100_0000, dst);
-                encode_str(header.value_slice(), dst);
-            }
-            Index::NotIndexed(_) => {
-                let header = self.table.resolve(index);
-
-                encode_not_indexed2(
-                    header.name().as_slice(),
-                    header.value_slice(),
-                    header.is_sensitive(),
-                    dst,
-                );
-            }
-        }
-    }
-
-    fn encode_header_without_name(
-        &mut self,
-        last: &Index,
-        value: &HeaderValue,
-        dst: &mut BytesMut,
-    ) {
-        match *last {
-            Index::Indexed(..)
-            | Index::Name(..)
-            | Index::Inserted(..)
-            | Index::InsertedValue(..) => {
-                let idx = self.table.resolve_idx(last);
-
-                encode_not_indexed(idx, value.as_ref(), value.is_sensitive(), dst);
-            }
-            Index::NotIndexed(_) => {
-                let last = self.table.resolve(last);
-
-                encode_not_indexed2(
-                    last.name().as_slice(),
-                    value.as_ref(),
-                    value.is_sensitive(),
-                    dst,
-                );
-            }
-        }
-    }
 }
 
 impl Default for Encoder {
@@ -228,87 +153,69 @@ impl Default for Encoder {
     }
 }
 
-fn encode_size_update(val: usize, dst: &mut BytesMut) {
+fn encode_size_update(val: usize, dst: &mut Vec<u8>) {
     encode_int(val, 5, 0b0010_0000, dst)
 }
 
-fn encode_not_indexed(name: usize, value: &[u8], sensitive: bool, dst: &mut BytesMut) {
-    if sensitive {
-        encode_int(name, 4, 0b10000, dst);
-    } else {
-        encode_int(name, 4, 0, dst);
-    }
+fn encode_header(header: HeaderRef<'_>, index: &Index, dst: &mut Vec<u8>) {
+    match *index {
+        Index::Indexed(idx) => encode_int(idx, 7, 0x80, dst),
+        Index::Name(idx) => encode_value(header, Some(idx), dst),
+        Index::Inserted => {
+            assert!(!header.is_sensitive());
 
-    encode_str(value, dst);
-}
+            dst.push(0b0100_0000);
 
-fn encode_not_indexed2(name: &[u8], value: &[u8], sensitive: bool, dst: &mut BytesMut) {
-    if sensitive {
-        dst.put_u8(0b10000);
-    } else {
-        dst.put_u8(0);
-    }
-
-    encode_str(name, dst);
-    encode_str(value, dst);
-}
-
-fn encode_str(val: &[u8], dst: &mut BytesMut) {
-    if !val.is_empty() {
-        let idx = position(dst);
-
-        // Push a placeholder byte for the length header
-        dst.put_u8(0);
-
-        // Encode with huffman
-        huffman::encode(val, dst);
-
-        let huff_len = position(dst) - (idx + 1);
-
-        if encode_int_one_byte(huff_len, 7) {
-            // Write the string head
-            dst[idx] = 0x80 | huff_len as u8;
-        } else {
-            // Write the head to a placeholder
-            const PLACEHOLDER_LEN: usize = 8;
-            let mut buf = [0u8; PLACEHOLDER_LEN];
-
-            let head_len = {
-                let mut head_dst = &mut buf[..];
-                encode_int(huff_len, 7, 0x80, &mut head_dst);
-                PLACEHOLDER_LEN - head_dst.remaining_mut()
-            };
-
-            // This is just done to reserve space in the destination
-            dst.put_slice(&buf[1..head_len]);
-
-            // Shift the header forward
-            for i in 0..huff_len {
-                let src_i = idx + 1 + (huff_len - (i + 1));
-                let dst_i = idx + head_len + (huff_len - (i + 1));
-                dst[dst_i] = dst[src_i];
-            }
-
-            // Copy in the head
-            for i in 0..head_len {
-                dst[idx + i] = buf[i];
-            }
+            encode_str(header.name().as_slice(), dst);
+            encode_str(header.value_slice(), dst);
         }
+        Index::InsertedValue(idx) => {
+            assert!(!header.is_sensitive());
+
+            encode_int(idx, 6, 0b0100_0000, dst);
+            encode_str(header.value_slice(), dst);
+        }
+        Index::NotIndexed => encode_value(header, None, dst),
+    }
+}
+
+/// Encodes a header that is not indexed. Its name may be.
+fn encode_value(header: HeaderRef<'_>, name: Option<usize>, dst: &mut Vec<u8>) {
+    let first_byte = if header.is_sensitive() { 0b10000 } else { 0 };
+
+    match name {
+        Some(name) => encode_int(name, 4, first_byte, dst),
+        None => {
+            dst.push(first_byte);
+            encode_str(header.name().as_slice(), dst);
+        }
+    }
+
+    encode_str(header.value_slice(), dst);
+}
+
+/// Encodes a string with Huffman, unless that makes it longer.
+fn encode_str(val: &[u8], dst: &mut Vec<u8>) {
+    let huffman_len = huffman::encoded_len(val);
+
+    if val.is_empty() || huffman_len > val.len() {
+        encode_int(val.len(), 7, 0, dst);
+        dst.extend_from_slice(val);
     } else {
-        // Write an empty string
-        dst.put_u8(0);
+        encode_int(huffman_len, 7, 0x80, dst);
+        huffman::encode(val, dst);
     }
 }
 
 /// Encode an integer into the given destination buffer
-fn encode_int<B: BufMut>(
+fn encode_int(
     mut value: usize,   // The integer to encode
     prefix_bits: usize, // The number of bits in the prefix
     first_byte: u8,     // The base upon which to start encoding the int
-    dst: &mut B,
+    dst: &mut Vec<u8>,
 ) {
     if encode_int_one_byte(value, prefix_bits) {
-        dst.put_u8(first_byte | value as u8);
+        dst.push(first_byte | value as u8);
         return;
     }
 
@@ -316,15 +223,15 @@ fn encode_int<B: BufMut>(
 
     value -= low;
 
-    dst.put_u8(first_byte | low as u8);
+    dst.push(first_byte | low as u8);
 
     while value >= 128 {
-        dst.put_u8(0b1000_0000 | value as u8);
+        dst.push(0b1000_0000 | value as u8);
 
         value >>= 7;
     }
 
-    dst.put_u8(value as u8);
+    dst.push(value as u8);
 }
 
 /// Returns true if the in the int can be fully encoded in the first byte.
@@ -332,13 +239,12 @@ fn encode_int_one_byte(value: usize, prefix_bits: usize) -> bool {
     value < (1 << prefix_bits) - 1
 }
 
-fn position(buf: &BytesMut) -> usize {
-    buf.len()
-}
-
 #[cfg(test)]
 mod test {
     use super::*;
+    use crate::hpack::{header::borrow_all, Header};
+    use bytes::BytesMut;
+    use http::header::HeaderValue;
     use http::*;
 
     #[test]
@@ -572,6 +478,56 @@ mod test {
     }
 
     #[test]
+    fn test_strings_are_not_longer_than_without_huffman() {
+        let mut encoder = Encoder::default();
+
+        let res = encode(&mut encoder, vec![header("x", "<>{}")]);
+        assert_eq!([0x40, 0x80 | 1, 0xf3, 4, b'<', b'>', b'{', b'}'], *res);
+
+        // The length has more than one byte.
+        let res = encode(&mut encoder, vec![header("location", &"<".repeat(200))]);
+        assert_eq!([15, 31, 127, 73, b'<'], res[..5]);
+        let res = encode(&mut encoder, vec![header("location", &"0".repeat(400))]);
+        assert_eq!([15, 31, 255, 123, 0], res[..5]);
+        assert_eq!(4 + 250, res.len());
+    }
+
+    #[test]
+    fn test_values_that_change_each_time_are_not_inserted() {
+        let mut encoder = Encoder::default();
+
+        // The first two are inserted, the others only have the name indexed.
+        for (n, value) in ["1", "2", "3", "4", "5"].iter().enumerate() {
+            let res = encode(&mut encoder, vec![header("traceparent", value)]);
+            let expected = [&[0x40, 0x80 | 8][..], &[0x40 | 62], &[15, 47]];
+            assert!(res.starts_with(expected[n.min(2)]), "{:?}", res);
+        }
+        assert_eq!(2, encoder.table.len());
+
+        // One that comes twice in a row is inserted the second time.
+        let res = encode(&mut encoder, vec![header("traceparent", "5")]);
+        assert_eq!(0x40 | 62, res[0]);
+        let res = encode(&mut encoder, vec![header("traceparent", "5")]);
+        assert_eq!(&[0x80 | 62], &res[..]);
+
+        // It was of use, so the next one is inserted at once.
+        let res = encode(&mut encoder, vec![header("traceparent", "6")]);
+        assert_eq!(0x40 | 62, res[0]);
+        let res = encode(&mut encoder, vec![header("traceparent", "7")]);
+        assert_eq!(&[15, 47], &res[..2]);
+        let res = encode(&mut encoder, vec![header("traceparent", "1")]);
+        assert_eq!(&[0x80 | 65], &res[..]);
+        assert_eq!(4, encoder.table.len());
+
+        // A name of the static table is that of the literal.
+        for (n, value) in ["1", "2", "3"].iter().enumerate() {
+            let res = encode(&mut encoder, vec![header("date", value)]);
+            let expected = [&[0x40 | 33][..], &[0x40 | 33], &[15, 18]];
+            assert!(res.starts_with(expected[n]), "{:?}", res);
+        }
+    }
+
+    #[test]
     fn test_evicting_headers_when_multiple_of_same_name_are_in_table() {
         // The encoder only has space for 2 headers
         let mut encoder = Encoder::new(76, 0);
@@ -724,7 +680,7 @@ mod test {
         encoder.update_max_size(1912930560);
         assert_eq!(Some(SizeUpdate::One(1912930560)), encoder.size_update);
 
-        let mut dst = BytesMut::with_capacity(6);
+        let mut dst = Vec::new();
         encoder.encode_size_updates(&mut dst);
         assert_eq!([63, 225, 129, 148, 144, 7], &dst[..]);
     }
@@ -739,7 +695,7 @@ mod test {
             encoder.size_update
         );
 
-        let mut dst = BytesMut::with_capacity(3);
+        let mut dst = Vec::new();
         encoder.encode_size_updates(&mut dst);
         assert_eq!([63, 225, 31], &dst[..]);
         assert_eq!(DEFAULT_MAX_ALLOWED_SIZE, encoder.table.max_size());
@@ -751,9 +707,9 @@ mod test {
         // Not sure what the best way to do this is.
     }
 
-    fn encode(e: &mut Encoder, hdrs: Vec<Header<Option<HeaderName>>>) -> BytesMut {
-        let mut dst = BytesMut::with_capacity(1024);
-        e.encode(hdrs, &mut dst);
+    fn encode(e: &mut Encoder, hdrs: Vec<Header<Option<HeaderName>>>) -> Vec<u8> {
+        let mut dst = Vec::new();
+        e.encode(borrow_all(&hdrs), &mut dst);
         dst
     }
 
@@ -773,6 +729,7 @@ mod test {
 
     fn huff_decode(src: &[u8]) -> BytesMut {
         let mut buf = BytesMut::new();
-        huffman::decode(src, &mut buf).unwrap()
+        huffman::decode(src, &mut buf).unwrap();
+        buf
     }
 }

@@ -27,6 +27,25 @@ pub enum Header<T = HeaderName> {
     },
 }
 
+/// A `Header` that is borrowed, from the message that is encoded.
+#[derive(Debug, Clone, Copy)]
+pub enum HeaderRef<'a> {
+    Field {
+        name: &'a HeaderName,
+        value: &'a HeaderValue,
+    },
+    Authority(&'a BytesStr),
+    Method(&'a Method),
+    Scheme(&'a BytesStr),
+    Path(&'a BytesStr),
+    Protocol(&'a Protocol),
+    Status(&'a StatusCode),
+    Malformed {
+        name: &'a Bytes,
+        value: &'a Bytes,
+    },
+}
+
 /// The header field name
 #[derive(Debug, Clone, Eq, PartialEq, Hash)]
 pub enum Name<'a> {
@@ -50,6 +69,7 @@ pub fn len(name: &HeaderName, value: &HeaderValue) -> usize {
     32 + n.len() + value.len()
 }
 
+#[cfg(test)]
 impl Header<Option<HeaderName>> {
     pub fn reify(self) -> Result<Header, HeaderValue> {
         use self::Header::*;
@@ -74,18 +94,21 @@ impl Header<Option<HeaderName>> {
 impl Header {
     /// The header of a decoded name and value. They come from the peer, and
     /// the decoder has to go on whatever they are: see `Header::Malformed`.
-    pub fn new(name: Bytes, value: Bytes) -> Header {
-        Header::well_formed(&name, &value).unwrap_or(Header::Malformed { name, value })
+    pub fn new(name: &[u8], value: &[u8]) -> Header {
+        Header::well_formed(name, value).unwrap_or_else(|| Header::Malformed {
+            name: Bytes::copy_from_slice(name),
+            value: Bytes::copy_from_slice(value),
+        })
     }
 
-    fn well_formed(name: &[u8], value: &Bytes) -> Option<Header> {
-        let string = || BytesStr::try_from(value.clone()).ok();
+    fn well_formed(name: &[u8], value: &[u8]) -> Option<Header> {
+        let string = || std::str::from_utf8(value).ok();
         match name {
-            b":authority" => string().map(Header::Authority),
+            b":authority" => string().map(BytesStr::from).map(Header::Authority),
             b":method" => Method::from_bytes(value).ok().map(Header::Method),
-            b":scheme" => string().map(Header::Scheme),
-            b":path" => string().map(Header::Path),
-            b":protocol" => Protocol::try_from(value.clone()).ok().map(Header::Protocol),
+            b":scheme" => string().map(BytesStr::from).map(Header::Scheme),
+            b":path" => string().map(BytesStr::from).map(Header::Path),
+            b":protocol" => string().map(Protocol::from).map(Header::Protocol),
             b":status" => StatusCode::from_bytes(value).ok().map(Header::Status),
             // An unknown pseudo-header field, or a name without a character.
             [] | [b':', ..] => None,
@@ -97,105 +120,113 @@ impl Header {
         }
     }
 
-    pub fn len(&self) -> usize {
+    /// The same, borrowed
+    pub fn borrow(&self) -> HeaderRef<'_> {
         match *self {
             Header::Field {
                 ref name,
                 ref value,
-            } => len(name, value),
-            Header::Authority(ref v) => 32 + 10 + v.len(),
-            Header::Method(ref v) => 32 + 7 + v.as_ref().len(),
-            Header::Scheme(ref v) => 32 + 7 + v.len(),
-            Header::Path(ref v) => 32 + 5 + v.len(),
-            Header::Protocol(ref v) => 32 + 9 + v.as_str().len(),
-            Header::Status(_) => 32 + 7 + 3,
+            } => HeaderRef::Field { name, value },
+            Header::Authority(ref v) => HeaderRef::Authority(v),
+            Header::Method(ref v) => HeaderRef::Method(v),
+            Header::Scheme(ref v) => HeaderRef::Scheme(v),
+            Header::Path(ref v) => HeaderRef::Path(v),
+            Header::Protocol(ref v) => HeaderRef::Protocol(v),
+            Header::Status(ref v) => HeaderRef::Status(v),
             Header::Malformed {
                 ref name,
                 ref value,
-            } => 32 + name.len() + value.len(),
+            } => HeaderRef::Malformed { name, value },
         }
+    }
+
+    pub fn len(&self) -> usize {
+        self.borrow().len()
     }
 
     /// Returns the header name
     pub fn name(&self) -> Name<'_> {
-        match *self {
-            Header::Field { ref name, .. } => Name::Field(name),
-            Header::Authority(..) => Name::Authority,
-            Header::Method(..) => Name::Method,
-            Header::Scheme(..) => Name::Scheme,
-            Header::Path(..) => Name::Path,
-            Header::Protocol(..) => Name::Protocol,
-            Header::Status(..) => Name::Status,
-            Header::Malformed { ref name, .. } => Name::Malformed(name),
-        }
+        self.borrow().name()
     }
 
     pub fn value_slice(&self) -> &[u8] {
-        match *self {
-            Header::Field { ref value, .. } => value.as_ref(),
-            Header::Authority(ref v) => v.as_ref(),
-            Header::Method(ref v) => v.as_ref().as_ref(),
-            Header::Scheme(ref v) => v.as_ref(),
-            Header::Path(ref v) => v.as_ref(),
-            Header::Protocol(ref v) => v.as_ref(),
-            Header::Status(ref v) => v.as_str().as_ref(),
-            Header::Malformed { ref value, .. } => value,
-        }
+        self.borrow().value_slice()
     }
+}
 
-    pub fn value_eq(&self, other: &Header) -> bool {
-        match *self {
-            Header::Field { ref value, .. } => {
-                let a = value;
-                match *other {
-                    Header::Field { ref value, .. } => a == value,
-                    _ => false,
-                }
-            }
-            Header::Authority(ref a) => match *other {
-                Header::Authority(ref b) => a == b,
-                _ => false,
+impl<'a> HeaderRef<'a> {
+    pub fn to_owned(self) -> Header {
+        match self {
+            HeaderRef::Field { name, value } => Header::Field {
+                name: name.clone(),
+                value: value.clone(),
             },
-            Header::Method(ref a) => match *other {
-                Header::Method(ref b) => a == b,
-                _ => false,
-            },
-            Header::Scheme(ref a) => match *other {
-                Header::Scheme(ref b) => a == b,
-                _ => false,
-            },
-            Header::Path(ref a) => match *other {
-                Header::Path(ref b) => a == b,
-                _ => false,
-            },
-            Header::Protocol(ref a) => match *other {
-                Header::Protocol(ref b) => a == b,
-                _ => false,
-            },
-            Header::Status(ref a) => match *other {
-                Header::Status(ref b) => a == b,
-                _ => false,
-            },
-            Header::Malformed { value: ref a, .. } => match *other {
-                Header::Malformed { value: ref b, .. } => a == b,
-                _ => false,
+            HeaderRef::Authority(v) => Header::Authority(v.clone()),
+            HeaderRef::Method(v) => Header::Method(v.clone()),
+            HeaderRef::Scheme(v) => Header::Scheme(v.clone()),
+            HeaderRef::Path(v) => Header::Path(v.clone()),
+            HeaderRef::Protocol(v) => Header::Protocol(v.clone()),
+            HeaderRef::Status(v) => Header::Status(*v),
+            HeaderRef::Malformed { name, value } => Header::Malformed {
+                name: name.clone(),
+                value: value.clone(),
             },
         }
     }
 
-    pub fn is_sensitive(&self) -> bool {
-        match *self {
-            Header::Field { ref value, .. } => value.is_sensitive(),
+    pub fn len(self) -> usize {
+        match self {
+            HeaderRef::Field { name, value } => len(name, value),
+            HeaderRef::Authority(v) => 32 + 10 + v.len(),
+            HeaderRef::Method(v) => 32 + 7 + v.as_ref().len(),
+            HeaderRef::Scheme(v) => 32 + 7 + v.len(),
+            HeaderRef::Path(v) => 32 + 5 + v.len(),
+            HeaderRef::Protocol(v) => 32 + 9 + v.as_str().len(),
+            HeaderRef::Status(_) => 32 + 7 + 3,
+            HeaderRef::Malformed { name, value } => 32 + name.len() + value.len(),
+        }
+    }
+
+    /// Returns the header name
+    pub fn name(self) -> Name<'a> {
+        match self {
+            HeaderRef::Field { name, .. } => Name::Field(name),
+            HeaderRef::Authority(..) => Name::Authority,
+            HeaderRef::Method(..) => Name::Method,
+            HeaderRef::Scheme(..) => Name::Scheme,
+            HeaderRef::Path(..) => Name::Path,
+            HeaderRef::Protocol(..) => Name::Protocol,
+            HeaderRef::Status(..) => Name::Status,
+            HeaderRef::Malformed { name, .. } => Name::Malformed(name),
+        }
+    }
+
+    pub fn value_slice(self) -> &'a [u8] {
+        match self {
+            HeaderRef::Field { value, .. } => value.as_ref(),
+            HeaderRef::Authority(v) => v.as_ref(),
+            HeaderRef::Method(v) => v.as_ref().as_ref(),
+            HeaderRef::Scheme(v) => v.as_ref(),
+            HeaderRef::Path(v) => v.as_ref(),
+            HeaderRef::Protocol(v) => v.as_ref(),
+            HeaderRef::Status(v) => v.as_str().as_ref(),
+            HeaderRef::Malformed { value, .. } => value,
+        }
+    }
+
+    pub fn is_sensitive(self) -> bool {
+        match self {
+            HeaderRef::Field { value, .. } => value.is_sensitive(),
             // TODO: Technically these other header values can be sensitive too.
             _ => false,
         }
     }
 
-    pub fn skip_value_index(&self) -> bool {
+    pub fn skip_value_index(self) -> bool {
         use http::header;
 
-        match *self {
-            Header::Field { ref name, .. } => matches!(
+        match self {
+            HeaderRef::Field { name, .. } => matches!(
                 *name,
                 header::AGE
                     | header::AUTHORIZATION
@@ -207,10 +238,42 @@ impl Header {
                     | header::COOKIE
                     | header::SET_COOKIE
             ),
-            Header::Path(..) => true,
+            HeaderRef::Path(..) => true,
             _ => false,
         }
     }
+}
+
+/// The headers as the encoder takes them: one without a name has the name of
+/// the one before.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn borrow_all(headers: &[Header<Option<HeaderName>>]) -> Vec<HeaderRef<'_>> {
+    let mut last = None;
+    headers
+        .iter()
+        .map(|header| match *header {
+            Header::Field {
+                ref name,
+                ref value,
+            } => {
+                last = name.as_ref().or(last);
+                HeaderRef::Field {
+                    name: last.expect("a header without name has one before"),
+                    value,
+                }
+            }
+            Header::Authority(ref v) => HeaderRef::Authority(v),
+            Header::Method(ref v) => HeaderRef::Method(v),
+            Header::Scheme(ref v) => HeaderRef::Scheme(v),
+            Header::Path(ref v) => HeaderRef::Path(v),
+            Header::Protocol(ref v) => HeaderRef::Protocol(v),
+            Header::Status(ref v) => HeaderRef::Status(v),
+            Header::Malformed {
+                ref name,
+                ref value,
+            } => HeaderRef::Malformed { name, value },
+        })
+        .collect()
 }
 
 // Mostly for tests
@@ -234,28 +297,19 @@ impl From<Header> for Header<Option<HeaderName>> {
 
 impl<'a> Name<'a> {
     /// The header of this name and a decoded value.
-    pub fn into_entry(self, value: Bytes) -> Header {
-        match self {
+    pub fn into_entry(self, value: &[u8]) -> Header {
+        if let Name::Field(name) = self {
             // The name was checked when it entered the table.
-            Name::Field(name) => match HeaderValue::from_bytes(&value) {
-                Ok(value) => Header::Field {
+            if let Ok(value) = HeaderValue::from_bytes(value) {
+                return Header::Field {
                     name: name.clone(),
                     value,
-                },
-                Err(_) => Header::Malformed {
-                    name: Bytes::copy_from_slice(name.as_ref()),
-                    value,
-                },
-            },
-            // The name may be right, and the value that came with it wrong.
-            Name::Malformed(name) => Header::new(name.clone(), value),
-            Name::Authority => Header::new(Bytes::from_static(b":authority"), value),
-            Name::Method => Header::new(Bytes::from_static(b":method"), value),
-            Name::Scheme => Header::new(Bytes::from_static(b":scheme"), value),
-            Name::Path => Header::new(Bytes::from_static(b":path"), value),
-            Name::Protocol => Header::new(Bytes::from_static(b":protocol"), value),
-            Name::Status => Header::new(Bytes::from_static(b":status"), value),
+                };
+            }
         }
+        // That of a malformed field may be right, and the value that came with
+        // it wrong.
+        Header::new(self.as_slice(), value)
     }
 
     pub fn as_slice(&self) -> &[u8] {
@@ -281,12 +335,6 @@ impl BytesStr {
 
     pub(crate) fn from(value: &str) -> Self {
         BytesStr(Bytes::copy_from_slice(value.as_bytes()))
-    }
-
-    #[doc(hidden)]
-    pub fn try_from(bytes: Bytes) -> Result<Self, std::str::Utf8Error> {
-        std::str::from_utf8(bytes.as_ref())?;
-        Ok(BytesStr(bytes))
     }
 
     pub(crate) fn as_str(&self) -> &str {

@@ -1,4 +1,4 @@
-use super::Header;
+use super::{Header, HeaderRef};
 
 use fnv::FnvHasher;
 use http::header;
@@ -23,19 +23,19 @@ pub struct Table {
 #[derive(Debug)]
 pub enum Index {
     // The header is already fully indexed
-    Indexed(usize, Header),
+    Indexed(usize),
 
     // The name is indexed, but not the value
-    Name(usize, Header),
+    Name(usize),
 
     // The full header has been inserted into the table.
-    Inserted(usize),
+    Inserted,
 
-    // Only the value has been inserted (hpack table idx, slots idx)
-    InsertedValue(usize, usize),
+    // Only the value has been inserted (hpack table idx of the name)
+    InsertedValue(usize),
 
     // The header is not indexed by this table
-    NotIndexed(Header),
+    NotIndexed,
 }
 
 #[derive(Debug)]
@@ -43,6 +43,10 @@ struct Slot {
     hash: HashValue,
     header: Header,
     next: Option<usize>,
+    // Whether a header was encoded as a reference to this one
+    used: bool,
+    // The value that was encoded without being inserted after this one
+    passed: Option<HashValue>,
 }
 
 #[derive(Debug, Clone, Copy, Eq, PartialEq)]
@@ -105,35 +109,22 @@ impl Table {
         self.max_size
     }
 
-    /// Gets the header stored in the table
-    pub fn resolve<'a>(&'a self, index: &'a Index) -> &'a Header {
+    /// The index of the name of the header that was indexed last
+    pub fn resolve_idx(&self, index: &Index) -> Option<usize> {
         use self::Index::*;
 
         match *index {
-            Indexed(_, ref h) => h,
-            Name(_, ref h) => h,
-            Inserted(idx) => &self.slots[idx].header,
-            InsertedValue(_, idx) => &self.slots[idx].header,
-            NotIndexed(ref h) => h,
-        }
-    }
-
-    pub fn resolve_idx(&self, index: &Index) -> usize {
-        use self::Index::*;
-
-        match *index {
-            Indexed(idx, ..) => idx,
-            Name(idx, ..) => idx,
-            Inserted(idx) => idx + DYN_OFFSET,
-            InsertedValue(_name_idx, slot_idx) => slot_idx + DYN_OFFSET,
-            NotIndexed(_) => panic!("cannot resolve index"),
+            Indexed(idx) => Some(idx),
+            Name(idx) => Some(idx),
+            Inserted | InsertedValue(_) => Some(DYN_OFFSET),
+            NotIndexed => None,
         }
     }
 
     /// Index the header in the HPACK table.
-    pub fn index(&mut self, header: Header) -> Index {
+    pub fn index(&mut self, header: HeaderRef<'_>) -> Index {
         // Check the static table
-        let statik = index_static(&header);
+        let statik = index_static(header);
 
         // Don't index certain headers. This logic is borrowed from nghttp2.
         if header.skip_value_index() {
@@ -141,23 +132,23 @@ impl Table {
             // static table. At some point in the future, this might not be true
             // and this logic will need to be updated.
             debug_assert!(statik.is_some(), "skip_value_index requires a static name",);
-            return Index::new(statik, header);
+            return Index::new(statik);
         }
 
         // If the header is already indexed by the static table, return that
         if let Some((n, true)) = statik {
-            return Index::Indexed(n, header);
+            return Index::Indexed(n);
         }
 
         // Don't index large headers
         if header.len() * 4 > self.max_size * 3 {
-            return Index::new(statik, header);
+            return Index::new(statik);
         }
 
         self.index_dynamic(header, statik)
     }
 
-    fn index_dynamic(&mut self, header: Header, statik: Option<(usize, bool)>) -> Index {
+    fn index_dynamic(&mut self, header: HeaderRef<'_>, statik: Option<(usize, bool)>) -> Index {
         debug_assert!(self.assert_valid_state("one"));
 
         if header.len() + self.size < self.max_size || !header.is_sensitive() {
@@ -169,10 +160,10 @@ impl Table {
             // If `indices` is not empty, then it is impossible for all
             // `indices` entries to be `Some`. So, we only need to check for the
             // empty case.
-            return Index::new(statik, header);
+            return Index::new(statik);
         }
 
-        let hash = hash_header(&header);
+        let hash = hash_header(header);
 
         let desired_pos = desired_pos(self.mask, hash);
         let mut probe = desired_pos;
@@ -204,7 +195,7 @@ impl Table {
 
     fn index_occupied(
         &mut self,
-        header: Header,
+        header: HeaderRef<'_>,
         hash: HashValue,
         mut index: usize,
         statik: Option<usize>,
@@ -214,24 +205,40 @@ impl Table {
         // There already is a match for the given header name. Check if a value
         // matches. The header will also only be inserted if the table is not at
         // capacity.
+        let mut is_first = true;
+
         loop {
             // Compute the real index into the VecDeque
             let real_idx = index.wrapping_add(self.inserted);
+            let slot = &mut self.slots[real_idx];
 
-            if self.slots[real_idx].header.value_eq(&header) {
+            // Of the same name, so the value is all that can differ.
+            if slot.header.value_slice() == header.value_slice() {
                 // We have a full match!
-                return Index::Indexed(real_idx + DYN_OFFSET, header);
+                slot.used = true;
+                return Index::Indexed(real_idx + DYN_OFFSET);
             }
 
-            if let Some(next) = self.slots[real_idx].next {
+            if let Some(next) = slot.next {
                 index = next;
+                is_first = false;
                 continue;
             }
 
             if header.is_sensitive() {
                 // Should we assert this?
                 // debug_assert!(statik.is_none());
-                return Index::Name(real_idx + DYN_OFFSET, header);
+                return Index::Name(real_idx + DYN_OFFSET);
+            }
+
+            // Each value of this name may be new, like that of `traceparent`
+            // or `date`. To insert it would only evict others, until the last
+            // one was of use, or the same value comes again.
+            if !is_first && !slot.used {
+                let value = hash_value(header);
+                if slot.passed.replace(value) != Some(value) {
+                    return Index::Name(statik.unwrap_or(real_idx + DYN_OFFSET));
+                }
             }
 
             self.update_size(header.len(), Some(index));
@@ -256,23 +263,23 @@ impl Table {
             // it when inserting the new one...
             return if let Some(n) = statik {
                 // If name is in static table, use it instead
-                Index::InsertedValue(n, 0)
+                Index::InsertedValue(n)
             } else {
-                Index::InsertedValue(real_idx + DYN_OFFSET, 0)
+                Index::InsertedValue(real_idx + DYN_OFFSET)
             };
         }
     }
 
     fn index_vacant(
         &mut self,
-        header: Header,
+        header: HeaderRef<'_>,
         hash: HashValue,
         mut dist: usize,
         mut probe: usize,
         statik: Option<(usize, bool)>,
     ) -> Index {
         if header.is_sensitive() {
-            return Index::new(statik, header);
+            return Index::new(statik);
         }
 
         debug_assert!(self.assert_valid_state("top"));
@@ -328,19 +335,21 @@ impl Table {
         debug_assert!(self.assert_valid_state("bottom"));
 
         if let Some((n, _)) = statik {
-            Index::InsertedValue(n, 0)
+            Index::InsertedValue(n)
         } else {
-            Index::Inserted(0)
+            Index::Inserted
         }
     }
 
-    fn insert(&mut self, header: Header, hash: HashValue) {
+    fn insert(&mut self, header: HeaderRef<'_>, hash: HashValue) {
         self.inserted = self.inserted.wrapping_add(1);
 
         self.slots.push_front(Slot {
             hash,
-            header,
+            header: header.to_owned(),
             next: None,
+            used: false,
+            passed: None,
         });
     }
 
@@ -630,11 +639,11 @@ impl Table {
 }
 
 impl Index {
-    fn new(v: Option<(usize, bool)>, e: Header) -> Index {
+    fn new(v: Option<(usize, bool)>) -> Index {
         match v {
-            None => Index::NotIndexed(e),
-            Some((n, true)) => Index::Indexed(n, e),
-            Some((n, false)) => Index::Name(n, e),
+            None => Index::NotIndexed,
+            Some((n, true)) => Index::Indexed(n),
+            Some((n, false)) => Index::Name(n),
         }
     }
 }
@@ -659,7 +668,7 @@ fn probe_distance(mask: usize, hash: HashValue, current: usize) -> usize {
     current.wrapping_sub(desired_pos(mask, hash)) & mask
 }
 
-fn hash_header(header: &Header) -> HashValue {
+fn hash_header(header: HeaderRef<'_>) -> HashValue {
     const MASK: u64 = (MAX_SIZE as u64) - 1;
 
     let mut h = FnvHasher::default();
@@ -667,14 +676,18 @@ fn hash_header(header: &Header) -> HashValue {
     HashValue((h.finish() & MASK) as usize)
 }
 
+/// A hash of the end of the value, to guess whether it is the same again.
+fn hash_value(header: HeaderRef<'_>) -> HashValue {
+    let mut h = FnvHasher::default();
+    h.write(header.value_slice().rchunks(16).next().unwrap_or(&[]));
+    HashValue(h.finish() as usize)
+}
+
 /// Checks the static table for the header. If found, returns the index and a
 /// boolean representing if the value matched as well.
-fn index_static(header: &Header) -> Option<(usize, bool)> {
-    match *header {
-        Header::Field {
-            ref name,
-            ref value,
-        } => match *name {
+fn index_static(header: HeaderRef<'_>) -> Option<(usize, bool)> {
+    match header {
+        HeaderRef::Field { name, value } => match *name {
             header::ACCEPT_CHARSET => Some((15, false)),
             header::ACCEPT_ENCODING => {
                 if value == "gzip, deflate" {
@@ -730,26 +743,26 @@ fn index_static(header: &Header) -> Option<(usize, bool)> {
             header::WWW_AUTHENTICATE => Some((61, false)),
             _ => None,
         },
-        Header::Authority(_) => Some((1, false)),
-        Header::Method(ref v) => match *v {
+        HeaderRef::Authority(_) => Some((1, false)),
+        HeaderRef::Method(v) => match *v {
             Method::GET => Some((2, true)),
             Method::POST => Some((3, true)),
             _ => Some((2, false)),
         },
-        Header::Scheme(ref v) => match &**v {
+        HeaderRef::Scheme(v) => match &**v {
             "http" => Some((6, true)),
             "https" => Some((7, true)),
             _ => Some((6, false)),
         },
-        Header::Path(ref v) => match &**v {
+        HeaderRef::Path(v) => match &**v {
             "/" => Some((4, true)),
             "/index.html" => Some((5, true)),
             _ => Some((4, false)),
         },
-        Header::Protocol(..) => None,
+        HeaderRef::Protocol(..) => None,
         // Never sent; it has no static entry in any case.
-        Header::Malformed { .. } => None,
-        Header::Status(ref v) => match u16::from(*v) {
+        HeaderRef::Malformed { .. } => None,
+        HeaderRef::Status(v) => match u16::from(*v) {
             200 => Some((8, true)),
             204 => Some((9, true)),
             206 => Some((10, true)),

@@ -129,8 +129,8 @@ fn decode_code_slow(
     }
 }
 
-// Decodes a Huffman encoded string into the provided buffer.
-pub fn decode(src: &[u8], buf: &mut BytesMut) -> Result<BytesMut, DecoderError> {
+// Decodes a Huffman encoded string and appends it to the provided buffer.
+pub fn decode(src: &[u8], buf: &mut BytesMut) -> Result<(), DecoderError> {
     let len = src.len();
     let base_len = buf.len();
 
@@ -202,7 +202,7 @@ pub fn decode(src: &[u8], buf: &mut BytesMut) -> Result<BytesMut, DecoderError> 
     }
 
     buf.truncate(base_len + o);
-    Ok(buf.split())
+    Ok(())
 }
 
 #[cfg(test)]
@@ -215,7 +215,7 @@ mod test {
 
     fn decode(src: &[u8]) -> Result<BytesMut, DecoderError> {
         let mut buf = BytesMut::new();
-        super::decode(src, &mut buf)
+        super::decode(src, &mut buf).map(|()| buf)
     }
 
     // The simplest decoder we can write, used to double-check the real

@@ -1,8 +1,15 @@
 use crate::hpack::huffman::table::{ENCODE_CODES, ENCODE_CODE_LENGTHS};
 
-use bytes::{BufMut, BytesMut};
+/// Returns the number of bytes that `encode` writes.
+pub fn encoded_len(src: &[u8]) -> usize {
+    let bits: usize = src
+        .iter()
+        .map(|&b| ENCODE_CODE_LENGTHS[b as usize] as usize)
+        .sum();
+    (bits + 7) / 8
+}
 
-pub fn encode(src: &[u8], dst: &mut BytesMut) {
+pub fn encode(src: &[u8], dst: &mut Vec<u8>) {
     let mut bits = 0u64;
     let mut bits_len = 0;
 
@@ -15,7 +22,7 @@ pub fn encode(src: &[u8], dst: &mut BytesMut) {
 
         if bits_len >= 32 {
             let remaining = bits_len - 32;
-            dst.put_u32((bits >> remaining) as u32);
+            dst.extend_from_slice(&((bits >> remaining) as u32).to_be_bytes());
 
             bits_len = remaining;
             if remaining == 0 {
@@ -35,7 +42,7 @@ pub fn encode(src: &[u8], dst: &mut BytesMut) {
 
         while bits_len != 0 {
             bits_len -= 8;
-            dst.put_u8((bits >> bits_len) as u8);
+            dst.push((bits >> bits_len) as u8);
         }
     }
 }
@@ -46,7 +53,7 @@ mod test {
 
     #[test]
     fn encode_single_byte() {
-        let mut dst = BytesMut::with_capacity(1);
+        let mut dst = Vec::new();
 
         encode(b"o", &mut dst);
         assert_eq!(&dst[..], &[0b00111111]);
@@ -62,7 +69,7 @@ mod test {
 
     #[test]
     fn encode_rfc_example() {
-        let mut dst = BytesMut::new();
+        let mut dst = Vec::new();
 
         encode(b"www.example.com", &mut dst);
 
@@ -83,7 +90,7 @@ mod bench {
     use super::*;
 
     fn encode_input(b: &mut Bencher, input: &[u8]) {
-        let mut encoded = BytesMut::new();
+        let mut encoded = Vec::new();
         encode(input, &mut encoded);
 
         b.bytes = input.len() as u64;

@@ -3,7 +3,7 @@ mod encode;
 mod table;
 
 pub use self::decode::decode;
-pub use self::encode::encode;
+pub use self::encode::{encode, encoded_len};
 
 #[cfg(test)]
 mod test {
@@ -15,7 +15,8 @@ mod test {
 
     fn decode(src: &[u8]) -> BytesMut {
         let mut buf = BytesMut::new();
-        super::decode(src, &mut buf).unwrap()
+        super::decode(src, &mut buf).unwrap();
+        buf
     }
 
     #[test]
@@ -45,7 +46,7 @@ mod test {
         ];
 
         for s in DATA {
-            let mut dst = BytesMut::with_capacity(s.len());
+            let mut dst = Vec::new();
             encode(s.as_bytes(), &mut dst);
             let decoded = decode(&dst);
             assert_eq!(&decoded[..], s.as_bytes());
@@ -57,7 +58,7 @@ mod test {
         const DATA: &[&[u8]] = &[b"\0", b"\0\0\0", b"\0\x01\x02\x03\x04\x05", b"\xFF\xF8"];
 
         for s in DATA {
-            let mut dst = BytesMut::with_capacity(s.len());
+            let mut dst = Vec::new();
             encode(s, &mut dst);
             let decoded = decode(&dst);
             assert_eq!(&decoded[..], &s[..]);
@@ -67,7 +68,7 @@ mod test {
     #[test]
     fn encode_decode_all_octets() {
         let src: Vec<_> = (0..=u8::MAX).collect();
-        let mut encoded = BytesMut::new();
+        let mut encoded = Vec::new();
         encode(&src, &mut encoded);
         assert_eq!(decode(&encoded), src);
     }
@@ -79,7 +80,7 @@ mod test {
     fn encode_decode_max_expansion() {
         for len in 0..100 {
             let src = vec![b'0'; len];
-            let mut encoded = BytesMut::new();
+            let mut encoded = Vec::new();
             encode(&src, &mut encoded);
             assert_eq!(&decode(&encoded)[..], &src[..], "len={}", len);
         }
@@ -92,8 +93,9 @@ mod test {
 
         for len in 0..600 {
             let src: Vec<u8> = (0..len).map(|_| rng.gen()).collect();
-            let mut encoded = BytesMut::new();
+            let mut encoded = Vec::new();
             encode(&src, &mut encoded);
+            assert_eq!(encoded_len(&src), encoded.len());
             assert_eq!(&decode(&encoded)[..], &src[..], "len={}", len);
         }
     }

@@ -1,4 +1,4 @@
-use crate::hpack::{Decoder, Encoder, Header};
+use crate::hpack::{header::borrow_all, Decoder, Encoder, Header};
 
 use http::header::{HeaderName, HeaderValue};
 
@@ -153,7 +153,7 @@ impl FuzzHpack {
                 }
             }
 
-            let mut buf = BytesMut::new();
+            let mut buf = Vec::new();
 
             if let Some(max) = frame.resizes.iter().max() {
                 decoder.queue_size_update(*max);
@@ -164,7 +164,8 @@ impl FuzzHpack {
                 encoder.update_max_size(*resize);
             }
 
-            encoder.encode(frame.headers, &mut buf);
+            encoder.encode(borrow_all(&frame.headers), &mut buf);
+            let mut buf = BytesMut::from(&buf[..]);
 
             // Decode the chunk!
             decoder

@@ -2,8 +2,10 @@ use super::*;
 
 use indexmap::{self, IndexMap};
 
+use std::collections::hash_map::RandomState;
 use std::convert::Infallible;
 use std::fmt;
+use std::hash::{BuildHasher, Hasher};
 use std::marker::PhantomData;
 use std::ops;
 
@@ -11,7 +13,20 @@ use std::ops;
 #[derive(Debug)]
 pub(super) struct Store {
     slab: slab::Slab<Stream>,
-    ids: IndexMap<StreamId, SlabIndex>,
+    ids: IndexMap<StreamId, SlabIndex, IdHashes>,
+}
+
+/// Hashes stream identifiers: multiplies them by a random number, so that the
+/// peer cannot choose some that collide.
+#[derive(Debug, Clone)]
+struct IdHashes {
+    factor: u64,
+}
+
+#[derive(Debug)]
+struct IdHasher {
+    factor: u64,
+    hash: u64,
 }
 
 /// "Pointer" to an entry in the store
@@ -76,13 +91,53 @@ pub(super) trait Resolve {
     fn resolve(&mut self, key: Key) -> Ptr<'_>;
 }
 
+// ===== impl IdHashes =====
+
+impl IdHashes {
+    fn new() -> Self {
+        // An odd factor maps no two identifiers to the same product.
+        let factor = RandomState::new().build_hasher().finish() | 1;
+        IdHashes { factor }
+    }
+}
+
+impl BuildHasher for IdHashes {
+    type Hasher = IdHasher;
+
+    fn build_hasher(&self) -> IdHasher {
+        IdHasher {
+            factor: self.factor,
+            hash: 0,
+        }
+    }
+}
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32(u32::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        let product = (self.hash ^ u64::from(id)).wrapping_mul(self.factor);
+        // The upper bits depend on more of the factor than the lower ones,
+        // and a table uses both ends.
+        self.hash = product ^ (product >> 32);
+    }
+
+    fn finish(&self) -> u64 {
+        self.hash
+    }
+}
+
 // ===== impl Store =====
 
 impl Store {
     pub fn new() -> Self {
         Store {
             slab: slab::Slab::new(),
-            ids: IndexMap::new(),
+            ids: IndexMap::with_hasher(IdHashes::new()),
         }
     }
 
