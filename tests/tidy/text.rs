@@ -72,7 +72,12 @@ fn words() -> Vec<(String, String)> {
 fn look_for_words(file: &SourceFile, words: &[(String, String)], findings: &mut Vec<String>) {
     let all = file.text.to_lowercase();
     let words: Vec<_> = words.iter().filter(|(word, _)| all.contains(word)).collect();
-    for (number, line) in file.lines() {
+    // The lines that a patch changes or stands between are not ours.
+    let foreign = |line: &str| {
+        file.path.ends_with(".patch")
+            && [" ", "-", "@@"].iter().any(|start| line.starts_with(start))
+    };
+    for (number, line) in file.lines().filter(|(_, line)| !foreign(line)) {
         for (word, replacement) in &words {
             if has_word(line, word) {
                 let path = &file.path;
