@@ -111,7 +111,8 @@ impl Model {
                 | Input::StreamOpened { .. }
                 | Input::ResponseEnded { .. }
         );
-        let too_large = outcome == Outcome::Rejected(Rejection::HeadTooLarge);
+        let too_large =
+            matches!(input, Input::StreamFailed { failure: StreamFailure::HeadTooLarge, .. });
         let in_queue = matches!(input, Input::ReplayBufferExceeded { .. }) && cause.is_none();
         let wanted = match input {
             Input::RequestCancelled { .. } => EndedBy::Client,
