@@ -309,7 +309,11 @@ fn head_since(client: &Client, facts: &RefCell<Facts>) -> Option<Instant> {
 /// has ended and that the poll did not hand over never will be. `over` is true if the connection
 /// has ended: then the client has left with its requests.
 fn report_unserved(client: &Client, facts: &mut Facts, over: bool) {
-    while let Some(how) = facts.arriving.take_ended() {
+    // A flood that has ended the connection has as many lines as its budget.
+    let budget = client.downstream.limits.frames.provoked_resets as usize;
+    let most = if facts.is_ending() { budget } else { usize::MAX };
+    for _ in 0..most {
+        let Some(how) = facts.arriving.take_ended() else { break };
         match how {
             NotServed::TakenBack => {
                 client.took_back();
@@ -325,9 +329,11 @@ fn report_unserved(client: &Client, facts: &mut Facts, over: bool) {
         }
         facts.note_refused_head();
     }
-    // If the connection has ended with an error, `h2` may have ignored those that wait.
-    let may_count = over && !facts.is_ending();
-    let left = if may_count { facts.arriving.take_waiting() } else { 0 };
+    if facts.is_ending() {
+        // `h2` may have ignored those that wait.
+        return facts.arriving.close();
+    }
+    let left = if over { facts.arriving.take_waiting() } else { 0 };
     (0..left).for_each(|_| client.took_back());
 }
 

@@ -26,12 +26,14 @@ pub struct Arriving {
     waiting: VecDeque<u32>,
     /// Those that have ended, in the order of their ends.
     ended: VecDeque<(u32, NotServed)>,
+    /// True once nothing more is to be noted.
+    is_closed: bool,
 }
 
 impl Arriving {
     /// Notes that the first header block of a stream has begun; `None` for another header block.
     pub(super) fn begin(&mut self, stream_id: Option<u32>) {
-        self.opening = stream_id;
+        self.opening = stream_id.filter(|_| !self.is_closed);
     }
 
     /// Notes that the open header block is complete.
@@ -71,6 +73,11 @@ impl Arriving {
     /// Takes the next request that has ended without being handed over.
     pub fn take_ended(&mut self) -> Option<NotServed> {
         self.ended.pop_front().map(|(_, how)| how)
+    }
+
+    /// Forgets all requests, and notes no more: the connection is about to end with an error.
+    pub fn close(&mut self) {
+        *self = Self { is_closed: true, ..Self::default() };
     }
 
     /// Takes the requests that still wait, because the connection is over: the client has left with
