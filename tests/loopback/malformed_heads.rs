@@ -152,11 +152,12 @@ async fn content_of_a_response_that_has_none_is_malformed() {
     .await;
     let baton = Baton::start(&[backend.url()], &[]).await;
     let mut client = RawClient::connect(baton.address).await;
-    // The head may have been sent before the content arrived.
-    let first = client.get(1).await.expect("an answer");
-    let end =
-        if first.kind == kind::RST_STREAM { first } else { client.next_of(kind::RST_STREAM).await };
-    assert_eq!((end.kind, end.stream), (kind::RST_STREAM, 1));
+    // The head may have gone to the client before the content came.
+    let mut frame = client.get(1).await.expect("an answer");
+    while frame.kind != kind::RST_STREAM && !frame.ends_stream() {
+        frame = client.next().await.expect("the end of the stream");
+    }
+    assert!(frame.kind != kind::DATA || frame.payload.is_empty(), "{frame:?}");
     let line = baton.wait_for_lines("request", 1).await;
     assert_eq!(line[0]["attempt_list"][0]["failure"], "malformed");
 }
