@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use baton::pool::{Evidence, Handled, Input, Outcome, Output, Rejection, RequestId};
+use baton::pool::{Evidence, FailedAttempt, Handled, Input, Outcome, Output, Rejection, RequestId};
 
 use crate::plan::Plan;
 use crate::trace::{Trace, TracedFact, What};
@@ -189,9 +189,9 @@ impl<'a> Reader<'a> {
                     draft.attempts.push(AttemptDraft { number, backend, evidence, opened });
                 }
             }
-            Output::AttemptFailed { request, attempt, evidence, .. } => {
+            Output::AttemptFailed(FailedAttempt { request, number, evidence, .. }) => {
                 if let Some(draft) = self.draft(request) {
-                    draft.note_evidence(attempt, evidence);
+                    draft.note_evidence(number, evidence);
                 }
             }
             Output::RequestEnded { request, outcome, attempts, .. } => {

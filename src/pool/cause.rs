@@ -2,6 +2,8 @@
 
 use super::input::StreamFailure;
 use super::outcome::{CloseReason, Outcome, Rejection};
+use super::retry::Evidence;
+use super::token::{RequestId, StreamToken};
 use crate::words;
 
 words! {
@@ -29,6 +31,37 @@ words! {
         /// it from its first byte.
         NotReplayable = "not_replayable",
     }
+}
+
+impl Limit {
+    /// Returns the reason for the response to the client, if no response has started.
+    pub(super) const fn rejection(self) -> Rejection {
+        match self {
+            Self::ResponseDeadline | Self::ResponseStalled => Rejection::ResponseDeadline,
+            Self::BodyStalled => Rejection::BodyStalled,
+            Self::UploadBlocked => Rejection::UploadBlocked,
+            Self::NotReplayable => Rejection::AttemptFailed,
+        }
+    }
+}
+
+/// An attempt that ended without a complete response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FailedAttempt {
+    /// The stream that carried the attempt; its token is stale from here on.
+    pub stream: StreamToken,
+    /// Its stream identifier; 0 if it was never opened.
+    pub stream_id: u32,
+    /// The request concerned.
+    pub request: RequestId,
+    /// 1 for the first attempt.
+    pub number: u8,
+    /// The evidence about work done by the backend.
+    pub evidence: Evidence,
+    /// Why the attempt ended.
+    pub cause: FailureCause,
+    /// True if the request is to be repeated.
+    pub retried: bool,
 }
 
 /// Why an attempt ended without a complete response.

@@ -109,7 +109,7 @@ mod views;
 mod words;
 
 pub use backend::{BackendState, BackendView, StateCause};
-pub use cause::{EndedBy, FailureCause, Limit};
+pub use cause::{EndedBy, FailedAttempt, FailureCause, Limit};
 pub use config::{BackendConfig, HealthChecking, Strategy};
 pub use connection::{DrainCause, SlotState};
 pub use input::{ConnectFailure, Input, Protocol, ShutdownCause, StreamFailure};

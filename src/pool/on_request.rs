@@ -1,28 +1,17 @@
 //! Facts about requests: arrival, cancellation, and the ends of attempts and requests.
 
 use super::blame::Fault;
-use super::cause::{FailureCause, Limit, ended_by};
+use super::cause::{FailedAttempt, FailureCause, Limit, ended_by};
 use super::health::Blame;
 use super::input::code;
 use super::request::{RequestState, Upload};
-use super::retry::{self, Attempt, Evidence, Progress};
+use super::retry::{self, Attempt, Evidence};
 use super::slots::StreamEntry;
 use super::timer::Timer;
 use super::{
     BackendId, CloseReason, Handled, Instant, Outcome, Output, Pool, PoolPhase, Rejection,
     ShutdownCause, StreamFailure, StreamToken,
 };
-
-/// An attempt that ended without a complete response.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Failed {
-    /// The stream that carried it, which is released or being reset.
-    pub(super) stream: StreamToken,
-    /// The stream identifier; 0 if the stream was never opened.
-    pub(super) stream_id: u32,
-    pub(super) evidence: Evidence,
-    pub(super) cause: FailureCause,
-}
 
 impl Pool {
     pub(super) fn on_request_arrived(
@@ -61,13 +50,7 @@ impl Pool {
         if request.stream() == Some(stream) {
             return Handled::Done;
         }
-        let outcome = match request.state {
-            RequestState::Responding { .. } => Outcome::CutShort,
-            RequestState::Waiting | RequestState::Sent { .. } | RequestState::Free { .. } => {
-                Outcome::Rejected(Rejection::AttemptFailed)
-            }
-        };
-        self.end_by(now, index, Limit::NotReplayable, outcome);
+        self.end_by(now, index, Limit::NotReplayable);
         Handled::Done
     }
 
@@ -78,44 +61,49 @@ impl Pool {
     }
 
     /// Ends a request because of a limit, and the attempt that it is on, if any.
-    fn end_by(&mut self, now: Instant, index: u32, limit: Limit, outcome: Outcome) {
-        let stream = self.requests.get(index).stream();
-        let cause = stream.map(|stream| {
-            let cause = FailureCause::Limit(limit);
-            let failed = self.failed(index, stream, cause);
-            self.report_failed(index, failed, false);
-            cause
-        });
+    fn end_by(&mut self, now: Instant, index: u32, limit: Limit) {
+        let request = self.requests.get(index);
+        let outcome = if request.response_began() {
+            Outcome::CutShort
+        } else {
+            Outcome::Rejected(limit.rejection())
+        };
+        let cause =
+            request.stream().map(|stream| self.cut(index, stream, FailureCause::Limit(limit)));
         self.abandon_stream(now, index, code::CANCEL);
         self.end_request(index, outcome, cause);
     }
 
-    /// Returns the failure of the attempt that a stream carries. That the pool ends an attempt
-    /// proves nothing about the work of the backend.
-    fn failed(&self, index: u32, stream: StreamToken, cause: FailureCause) -> Failed {
-        let evidence = match self.progress(index) {
-            Progress::Sent => Evidence::Unknown,
-            Progress::Responding => Evidence::Responding,
-        };
+    /// Reports that the pool ends the attempt on a stream, and its request with it. Returns the
+    /// cause.
+    fn cut(&mut self, index: u32, stream: StreamToken, cause: FailureCause) -> FailureCause {
         let Ok(StreamEntry::Open { stream_id, .. }) = self.slots.get(stream) else {
             unreachable!("a request with a stream token has a stream")
         };
-        Failed { stream, stream_id, evidence, cause }
+        // It proves as little about the work of the backend as the loss of the connection.
+        let failure = StreamFailure::ConnectionLost;
+        let failed = self.failed_attempt(index, stream, stream_id, failure);
+        self.order(Output::AttemptFailed(FailedAttempt { cause, ..failed }));
+        cause
     }
 
-    /// Orders what is to be known of an attempt that ended without a complete response.
-    fn report_failed(&mut self, index: u32, failed: Failed, retried: bool) {
-        let Failed { stream, stream_id, evidence, cause } = failed;
-        let (request, attempt) = (self.requests.id(index), self.requests.get(index).attempts);
-        self.order(Output::AttemptFailed {
+    /// Describes the present attempt of a request, whose stream has failed.
+    pub(super) fn failed_attempt(
+        &self,
+        index: u32,
+        stream: StreamToken,
+        stream_id: u32,
+        failure: StreamFailure,
+    ) -> FailedAttempt {
+        FailedAttempt {
             stream,
             stream_id,
-            request,
-            attempt,
-            evidence,
-            cause,
-            retried,
-        });
+            request: self.requests.id(index),
+            number: self.requests.get(index).attempts,
+            evidence: retry::evidence(self.progress(index), failure),
+            cause: FailureCause::Stream(failure),
+            retried: false,
+        }
     }
 
     /// Queues a request and arms its queue deadline.
@@ -135,10 +123,10 @@ impl Pool {
         &mut self,
         now: Instant,
         index: u32,
-        failed: Failed,
+        failed: FailedAttempt,
         fault: Option<(Fault, Instant)>,
     ) {
-        let Failed { evidence, cause, .. } = failed;
+        let FailedAttempt { evidence, cause, .. } = failed;
         let backend = failed.stream.connection.backend;
         let seconded = fault.is_some_and(|(fault, _)| self.is_seconded(index, backend, fault));
         // The present retry of this request must not count against its next one.
@@ -155,7 +143,7 @@ impl Pool {
         };
         let retried = retry::may_retry(&self.config.retry, evidence, attempt)
             && self.phase != PoolPhase::Over;
-        self.report_failed(index, failed, retried);
+        self.order(Output::AttemptFailed(FailedAttempt { retried, ..failed }));
         if retried {
             self.retrying = others + 1;
             if fault.is_some() {
@@ -206,7 +194,7 @@ impl Pool {
     /// Handles the queue or response-head deadline of a request, or a stalled body.
     pub(super) fn on_request_deadline(&mut self, now: Instant, index: u32) {
         let request = *self.requests.get(index);
-        let (limit, rejection) = match request.state {
+        let limit = match request.state {
             RequestState::Waiting => {
                 let is_late = request.deadline.is_some_and(|deadline| deadline <= now);
                 let rejection =
@@ -214,23 +202,20 @@ impl Pool {
                 return self.end_request(index, Outcome::Rejected(rejection), None);
             }
             RequestState::Sent { upload: Upload::Open { blocked: false }, .. } => {
-                (Limit::BodyStalled, Rejection::BodyStalled)
+                Limit::BodyStalled
             }
             RequestState::Sent { upload: Upload::Open { blocked: true }, .. } => {
-                (Limit::UploadBlocked, Rejection::UploadBlocked)
+                Limit::UploadBlocked
             }
-            RequestState::Sent { upload: Upload::Done, .. } => {
-                (Limit::ResponseDeadline, Rejection::ResponseDeadline)
-            }
-            RequestState::Responding { .. } => {
-                return self.end_by(now, index, Limit::ResponseStalled, Outcome::CutShort);
-            }
+            RequestState::Sent { upload: Upload::Done, .. } => Limit::ResponseDeadline,
+            RequestState::Responding { .. } => Limit::ResponseStalled,
             RequestState::Free { .. } => unreachable!("the timer of a request ends with it"),
         };
-        // A client that stalls says nothing about the backend.
-        let slow = request.stream().filter(|_| limit != Limit::BodyStalled);
+        // A stalled client, or a response that has begun, says nothing about the backend.
+        let says_nothing = matches!(limit, Limit::BodyStalled | Limit::ResponseStalled);
+        let slow = request.stream().filter(|_| !says_nothing);
         let slow = slow.map(|stream| (stream, self.blame(stream.connection.backend, index)));
-        self.end_by(now, index, limit, Outcome::Rejected(rejection));
+        self.end_by(now, index, limit);
         if let Some((stream, blame)) = slow {
             let since = request.sent_at().unwrap_or(now);
             self.was_too_slow(now, stream.connection.backend, blame, since);
@@ -272,8 +257,7 @@ impl Pool {
         while let Some(index) = self.requests.next_live(start) {
             let request = *self.requests.get(index);
             let cause = request.stream().map(|stream| {
-                let cause = FailureCause::Closed(CloseReason::Shutdown);
-                self.report_failed(index, self.failed(index, stream, cause), false);
+                let cause = self.cut(index, stream, FailureCause::Closed(CloseReason::Shutdown));
                 self.unbind(index, stream.connection.backend);
                 cause
             });

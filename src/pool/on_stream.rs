@@ -5,9 +5,8 @@ use super::cause::FailureCause;
 use super::connection::{DrainCause, Lifecycle};
 use super::health::Blame;
 use super::input::code;
-use super::on_request::Failed;
 use super::request::{RequestState, Upload};
-use super::retry::{self, Progress};
+use super::retry::Progress;
 use super::slots::StreamEntry;
 use super::time::nanoseconds;
 use super::timer::Timer;
@@ -48,10 +47,9 @@ impl Pool {
         if stream_id > self.slots.connection(slot).last_stream_id {
             // The order and a GOAWAY crossed: the peer will not process the stream (RFC 9113, 6.8).
             let failure = StreamFailure::Unprocessed;
-            let evidence = retry::evidence(self.progress(request), failure);
-            let cause = FailureCause::Stream(failure);
+            let failed = self.failed_attempt(request, stream, stream_id, failure);
             self.abandon_stream(now, request, code::CANCEL);
-            self.fail_attempt(now, request, Failed { stream, stream_id, evidence, cause }, None);
+            self.fail_attempt(now, request, failed, None);
         }
         Handled::Done
     }
@@ -216,7 +214,7 @@ impl Pool {
             | StreamFailure::Reset { .. } => multiplexed,
         };
         let backend = stream.connection.backend;
-        let evidence = retry::evidence(self.progress(index), failure);
+        let failed = self.failed_attempt(index, stream, stream_id, failure);
         let fault = self.fault(now, slot, failure);
         let is_trial = self.blame(backend, index) == Blame::TrialOrDial;
         let since = self.requests.get(index).sent_at().unwrap_or(now);
@@ -232,8 +230,7 @@ impl Pool {
             self.backend_failed(now, backend, Blame::TrialOrDial);
         }
         let fault = fault.map(|fault| (fault, since));
-        let cause = FailureCause::Stream(failure);
-        self.fail_attempt(now, index, Failed { stream, stream_id, evidence, cause }, fault);
+        self.fail_attempt(now, index, failed, fault);
         Handled::Done
     }
 
@@ -334,16 +331,12 @@ impl Pool {
             match entry {
                 StreamEntry::Open { request, stream_id, .. } => {
                     if let Some(failure) = failure(stream_id) {
-                        let evidence = retry::evidence(self.progress(request), failure);
-                        let cause = match end {
-                            ConnectionEnd::Ordered(reason) => FailureCause::Closed(reason),
-                            ConnectionEnd::GoAway | ConnectionEnd::Lost => {
-                                FailureCause::Stream(failure)
-                            }
-                        };
+                        let mut failed = self.failed_attempt(request, stream, stream_id, failure);
+                        if let ConnectionEnd::Ordered(reason) = end {
+                            failed.cause = FailureCause::Closed(reason);
+                        }
                         self.lose_stream(request, stream);
                         self.requests.get_mut(request).needs_live |= is_stale;
-                        let failed = Failed { stream, stream_id, evidence, cause };
                         self.fail_attempt(now, request, failed, None);
                     }
                 }

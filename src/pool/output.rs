@@ -1,9 +1,8 @@
 //! Orders that the pool gives. The driver carries them out and decides nothing.
 
 use super::backend::{BackendState, StateCause};
-use super::cause::{EndedBy, FailureCause};
+use super::cause::{EndedBy, FailedAttempt};
 use super::outcome::{CloseReason, Outcome, Rejection};
-use super::retry::Evidence;
 use super::token::{BackendToken, ConnectionToken, RequestId, StreamToken};
 
 /// Result of [`Pool::handle`](super::Pool::handle) for the fact itself.
@@ -46,22 +45,7 @@ pub enum Output {
     /// The request's present attempt ended without a complete response. For logs; the order for
     /// another attempt or the end of the request follows. An attempt has none if it was completed,
     /// or if the client cancelled the request.
-    AttemptFailed {
-        /// The stream that carried the attempt; its token is stale from here on.
-        stream: StreamToken,
-        /// Its stream identifier; 0 if it was never opened.
-        stream_id: u32,
-        /// The request concerned.
-        request: RequestId,
-        /// 1 for the first attempt.
-        attempt: u8,
-        /// The evidence about work done by the backend.
-        evidence: Evidence,
-        /// Why the attempt ended.
-        cause: FailureCause,
-        /// True if the request is to be repeated.
-        retried: bool,
-    },
+    AttemptFailed(FailedAttempt),
     /// Reset the stream if it is still open. Report `ResetSent` once the reset is on the wire, or
     /// at once if the stream is closed already. The request no longer uses the stream.
     ResetStream {

@@ -84,7 +84,7 @@ impl World {
             Output::OpenStream { request, .. } => {
                 self.failed.remove(&request);
             }
-            Output::AttemptFailed { request, evidence, .. } => {
+            Output::AttemptFailed(FailedAttempt { request, evidence, .. }) => {
                 let failed = self.failed.insert(request, evidence);
                 assert_eq!(failed, None, "an attempt fails once");
             }

@@ -2,8 +2,8 @@
 //! that ended a request. Each is compared with the fact that the pool was given.
 
 use baton::pool::{
-    CloseReason, EndedBy, FailureCause, Input, Limit, Outcome, Output, Rejection, StreamFailure,
-    StreamToken,
+    CloseReason, EndedBy, FailedAttempt, FailureCause, Input, Limit, Outcome, Rejection,
+    StreamFailure, StreamToken,
 };
 
 use super::model::{Model, ReportedFailure};
@@ -11,19 +11,9 @@ use super::{Invariant, Verdict, fail, require};
 
 impl Model {
     /// Checks the order that an attempt has failed.
-    pub(super) fn attempt_failed(&mut self, input: Input, order: Output) -> Verdict {
-        let Output::AttemptFailed {
-            stream,
-            stream_id,
-            request: id,
-            attempt,
-            evidence,
-            cause,
-            retried,
-        } = order
-        else {
-            unreachable!("only called for that order")
-        };
+    pub(super) fn attempt_failed(&mut self, input: Input, failed: FailedAttempt) -> Verdict {
+        let FailedAttempt { stream, stream_id, request: id, number, evidence, cause, retried } =
+            failed;
         let truthful = Invariant::TruthfulOutcome;
         let Some(index) = self.request(id) else {
             return fail(truthful, format!("an attempt of {id:?} failed after its end"));
@@ -33,8 +23,8 @@ impl Model {
             format!("{id:?} failed twice on {stream:?}")
         })?;
         let own = (request.attempts, request.last_stream, request.last_stream_id);
-        require(own == (attempt, Some(stream), stream_id), truthful, || {
-            format!("attempt {attempt} of {id:?} failed on {stream:?} as {stream_id}, not {own:?}")
+        require(own == (number, Some(stream), stream_id), truthful, || {
+            format!("attempt {number} of {id:?} failed on {stream:?} as {stream_id}, not {own:?}")
         })?;
         let shutting_down = cause == FailureCause::Closed(CloseReason::Shutdown);
         let possible = match cause {

@@ -19,7 +19,7 @@ impl Model {
             Output::OpenStream { stream, request, attempt } => {
                 self.open_stream(now, stream, request, attempt)
             }
-            Output::AttemptFailed { .. } => self.attempt_failed(input, order),
+            Output::AttemptFailed(failed) => self.attempt_failed(input, failed),
             Output::ResetStream { stream, .. } => self.reset_stream(stream),
             Output::Ping { connection } => self.ping(now, connection),
             Output::Close { connection, reason } => self.close(now, input, connection, reason),

@@ -5,7 +5,9 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use baton::pool::{FailureCause, Handled, Input, Limit, Output, Pool, StreamFailure, StreamToken};
+use baton::pool::{
+    FailedAttempt, FailureCause, Handled, Input, Limit, Output, Pool, StreamFailure, StreamToken,
+};
 
 use super::orders::Orders;
 
@@ -138,7 +140,7 @@ impl Conversation {
         let late = timeouts.body_stall.min(timeouts.response_stall) / 4;
         let after = timeouts.response_stall.saturating_sub(late.min(Duration::from_secs(1)));
         for order in orders {
-            if let Output::AttemptFailed { request, cause, .. } = order
+            if let Output::AttemptFailed(FailedAttempt { request, cause, .. }) = order
                 && *cause == FailureCause::Limit(Limit::ResponseStalled)
                 && let Some(request) = names.request_of(number, *request)
             {

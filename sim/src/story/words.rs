@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use baton::pool::{
-    BackendToken, ConnectionToken, Handled, Input, Outcome, Output, RequestId, Setting,
-    ShutdownCause, SlotView, StreamFailure, StreamToken,
+    BackendToken, ConnectionToken, FailedAttempt, Handled, Input, Outcome, Output, RequestId,
+    Setting, ShutdownCause, SlotView, StreamFailure, StreamToken,
 };
 
 use crate::plan::Plan;
@@ -247,7 +247,7 @@ impl<'a> Names<'a> {
                 vec![backend(stream.connection), self.id(request)]
             }
             Output::ResetStream { stream, .. } => vec![backend(stream.connection)],
-            Output::AttemptFailed { stream, request, .. } => {
+            Output::AttemptFailed(FailedAttempt { stream, request, .. }) => {
                 vec![backend(stream.connection), self.id(request)]
             }
             Output::RequestEnded { request, .. } => vec![self.id(request)],
@@ -361,10 +361,17 @@ impl<'a> Names<'a> {
                 format!("{} is {state} ({cause})", place(backend))
             }
             Output::BackendGone { backend } => format!("{} is freed", place(backend)),
-            Output::AttemptFailed { request, attempt, evidence, cause, retried, .. } => {
+            Output::AttemptFailed(FailedAttempt {
+                request,
+                number,
+                evidence,
+                cause,
+                retried,
+                ..
+            }) => {
                 let (name, cause) = (self.id(request), cause.name());
                 let then = if retried { "to be repeated" } else { "not repeated" };
-                format!("{name} attempt {attempt} fails: {cause} (evidence {evidence}), {then}")
+                format!("{name} attempt {number} fails: {cause} (evidence {evidence}), {then}")
             }
             Output::RequestEnded { request, outcome, by, .. } => {
                 let name = self.id(request);

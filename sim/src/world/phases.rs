@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use baton::pool::input::code;
 use baton::pool::{
-    BackendState, CloseReason, Evidence, HealthChecking, Input, Outcome, Output, Rejection,
-    ShutdownCause, SlotState, TimerReason,
+    BackendState, CloseReason, Evidence, FailedAttempt, HealthChecking, Input, Outcome, Output,
+    Rejection, ShutdownCause, SlotState, TimerReason,
 };
 
 use super::World;
@@ -343,7 +343,7 @@ impl World<'_> {
                 CloseReason::Silent => sometimes!(self.coverage, SuspectClosed, true),
                 CloseReason::Drained | CloseReason::BackendDrained | CloseReason::Shutdown => {}
             },
-            Output::AttemptFailed { request, evidence, .. } => {
+            Output::AttemptFailed(FailedAttempt { request, evidence, .. }) => {
                 let index = self.request_of(request);
                 self.requests[index as usize].evidence = Some(evidence);
             }

@@ -33,7 +33,7 @@ impl World<'_> {
                 self.queue_order(connection, order);
             }
             Output::CheckHealth { backend, number } => self.send_health_check(backend, number),
-            Output::AttemptFailed { .. }
+            Output::AttemptFailed(_)
             | Output::HealthCheckJudged { .. }
             | Output::BackendChanged { .. }
             | Output::BackendGone { .. } => {}

@@ -62,7 +62,7 @@ impl Chaos {
                 }
                 Output::Ping { connection } => assert!(!self.closed.contains(&connection)),
                 Output::RequestEnded { request, .. } => self.ended.push(request),
-                Output::AttemptFailed { request, .. } => {
+                Output::AttemptFailed(FailedAttempt { request, .. }) => {
                     assert!(!self.ended.contains(&request), "failed after its end");
                 }
                 Output::BackendChanged { .. } => {}

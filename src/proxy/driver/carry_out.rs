@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use super::{Core, Driver, DriverRequest};
 use crate::pool::{
-    BackendState, BackendToken, CloseReason, Evidence, FailureCause, Outcome, Output, Rejection,
-    StateCause,
+    BackendState, BackendToken, CloseReason, Evidence, FailedAttempt, FailureCause, Outcome,
+    Output, Rejection, StateCause,
 };
 use crate::proxy::access_log::AttemptRecord;
 use crate::proxy::backends::BackendEntry;
@@ -71,7 +71,7 @@ impl Driver {
                     self.health_checks.forget(backend);
                     self.cuts.borrow_mut().remove(&backend);
                 }
-                Output::AttemptFailed { .. } => self.attempt_failed(core, &mut cut, output),
+                Output::AttemptFailed(failed) => self.attempt_failed(core, &mut cut, failed),
                 Output::RequestEnded { request, outcome, attempts, by } => {
                     if let Some(live) = core.live(request) {
                         self.note_cut_in_queue(&mut cut, live, outcome);
@@ -87,12 +87,8 @@ impl Driver {
 
     /// Reports to a request that its attempt has failed. Logs it if a drain deadline or a shutdown
     /// cut it.
-    fn attempt_failed(&self, core: &Core, cut: &mut CutNow, order: Output) {
-        let Output::AttemptFailed { stream, stream_id, request, attempt, evidence, cause, retried } =
-            order
-        else {
-            unreachable!("only called for that order")
-        };
+    fn attempt_failed(&self, core: &Core, cut: &mut CutNow, failed: FailedAttempt) {
+        let FailedAttempt { stream, stream_id, request, number, evidence, cause, retried } = failed;
         let Some(live) = core.live(request) else { return };
         let connection = stream.connection;
         let backend = live.on.borrow().clone().expect("the attempt was ordered");
@@ -112,7 +108,7 @@ impl Driver {
             live.on.take();
         }
         let backend = (backend.token, Rc::clone(&backend.name));
-        let mut record = AttemptRecord::new(attempt, backend, stream, stream_id);
+        let mut record = AttemptRecord::new(number, backend, stream, stream_id);
         record.failed = Some((evidence, cause));
         // The opening of another stream, or the end, wakes the request's task.
         live.orders.send_quietly(RequestOrder::Failed(record));
