@@ -65,7 +65,6 @@ pub struct Driver {
     telemetry: Rc<Telemetry>,
     metrics: Rc<RefCell<ClusterMetrics>>,
     health_checks: Rc<HealthChecker>,
-    streams_per_connection: usize,
     /// This driver, for the tasks that it starts.
     me: Weak<Self>,
     /// The requests that the deadlines of drains have cut.
@@ -115,7 +114,6 @@ impl Driver {
             telemetry,
             metrics: Rc::new(RefCell::new(ClusterMetrics::new())),
             health_checks: Rc::new(HealthChecker::new(&cluster.health_check, peers)),
-            streams_per_connection: cluster.pool.limits.streams_per_connection,
             me: Weak::clone(me),
             cuts: RefCell::default(),
         });
@@ -287,14 +285,14 @@ impl Driver {
     }
 
     /// The pool, as the tasks of its connections and health checks see it.
-    fn handle(&self) -> PoolHandle {
+    fn handle(&self, core: &Core) -> PoolHandle {
         PoolHandle {
             facts: self.me.upgrade().expect("it is in use"),
             cluster: Rc::clone(&self.cluster),
             worker: self.worker(),
             clock: self.clock,
             metrics: Rc::clone(&self.metrics),
-            streams_per_connection: self.streams_per_connection,
+            streams_per_connection: core.pool.config().limits.streams_per_connection,
         }
     }
 

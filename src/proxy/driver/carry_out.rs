@@ -28,7 +28,7 @@ impl Driver {
             match output {
                 Output::Connect { connection } => {
                     let backend = self.backend(connection.backend);
-                    let orders = upstream::dial(self.handle(), backend, connection);
+                    let orders = upstream::dial(self.handle(core), backend, connection);
                     core.connections.insert(connection, orders);
                 }
                 Output::OpenStream { stream, request, attempt } => {
@@ -54,7 +54,7 @@ impl Driver {
                     let time = core.pool.config().timeouts.health_check_timeout;
                     let checker = Rc::clone(&self.health_checks);
                     let backend = self.backend(backend.backend);
-                    health_check::start(checker, self.handle(), backend, number, time);
+                    health_check::start(checker, self.handle(core), backend, number, time);
                 }
                 Output::HealthCheckJudged { backend, passed } => {
                     self.count(|metrics| {
