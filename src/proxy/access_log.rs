@@ -233,6 +233,9 @@ words! {
         NoRoute = "no_route",
         /// The client closed the connection before the request head was complete.
         IncompleteHead = "incomplete_head",
+        /// The client reset the stream, or closed the connection, after the request head and before
+        /// Baton had begun to serve the request.
+        LeftUnserved = "left_unserved",
     }
 }
 

@@ -85,16 +85,17 @@ impl Telemetry {
     /// is in flight on the connection, that request has its own line instead.
     pub fn incomplete(&self, arrival: &Rc<Arrival>) {
         if arrival.open_requests() == 0 {
-            self.unserved(arrival);
+            self.unserved(arrival, Unrouted::IncompleteHead);
         }
     }
 
-    /// Logs and counts a request whose client cancelled it before it was served.
-    pub fn unserved(&self, arrival: &Rc<Arrival>) {
+    /// Logs and counts a request whose client cancelled it before it was served. `reason` says
+    /// when.
+    pub fn unserved(&self, arrival: &Rc<Arrival>, reason: Unrouted) {
         let mut record = AccessRecord::unreadable(arrival, self.now());
         record.outcome = Some(Outcome::Cancelled);
         record.ended_by = EndedBy::Client;
-        record.reason = Unrouted::IncompleteHead.name();
+        record.reason = reason.name();
         self.refused(&record);
     }
 

@@ -81,7 +81,7 @@ type Reason = (&'static str, Expected);
 const OBEDIENT: Expected = Expected::Never("the clients of plans keep to the protocol and limits");
 
 /// The reasons of answers that the proxy makes itself, and of client connections that it closes.
-pub(super) const REASONS: [Reason; 38] = [
+pub(super) const REASONS: [Reason; 39] = [
     ("requests_full", Always),
     ("queue_full", Always),
     ("queue_deadline", Always),
@@ -94,6 +94,7 @@ pub(super) const REASONS: [Reason; 38] = [
     ("refused", OBEDIENT),
     ("no_route", Expected::Never("there is one route, and it is for everything")),
     ("incomplete_head", Always),
+    ("left_unserved", Always),
     ("tls_handshake", Always),
     ("tls_handshake_timeout", Always),
     ("head_timeout", Always),

@@ -15,7 +15,7 @@ use super::deadlines::{InFlight, Tracked, Watch};
 use super::listener::Downstream;
 use super::refusal;
 use crate::pool::Instant;
-use crate::proxy::access_log::Arrival;
+use crate::proxy::access_log::{Arrival, Unrouted};
 use crate::proxy::client_limits::ClientLimit;
 use crate::proxy::exchange::response_body::RelayBody;
 use crate::proxy::exchange::{self, Relaying};
@@ -102,13 +102,13 @@ impl Client {
         self.downstream.clusters.telemetry().incomplete(&self.arrival);
     }
 
-    /// Logs a request that the client cancelled before it was served, or that ends with the
-    /// connection.
-    pub(super) fn took_back(&self) {
+    /// Logs a request of which nothing was served, because the client cancelled it or the connection
+    /// ends. `reason` says how far it had come.
+    pub(super) fn left_with(&self, reason: Unrouted) {
         let telemetry = self.downstream.clusters.telemetry();
         match self.arrival.cut_by() {
             Some(limit) => telemetry.unseen(&self.arrival, 0, limit.name()),
-            None => telemetry.unserved(&self.arrival),
+            None => telemetry.unserved(&self.arrival, reason),
         }
     }
 

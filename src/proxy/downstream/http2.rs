@@ -19,6 +19,7 @@ use super::deadlines::Expired;
 use super::waits::{Waited, Waits};
 use super::{http2_stream, refusal};
 use crate::pool::Instant;
+use crate::proxy::access_log::Unrouted;
 use crate::proxy::client_limits::{ClientLimit, ClientLimits};
 use crate::proxy::http2_wire::{Facts, Http2Wire, NotServed, Side};
 use crate::proxy::limits::{
@@ -316,7 +317,7 @@ fn report_unserved(client: &Client, facts: &mut Facts, over: bool) {
         let Some(how) = facts.arriving.take_ended() else { break };
         match how {
             NotServed::TakenBack => {
-                client.took_back();
+                client.left_with(Unrouted::LeftUnserved);
                 continue;
             }
             NotServed::Refused => {
@@ -333,8 +334,13 @@ fn report_unserved(client: &Client, facts: &mut Facts, over: bool) {
         // `h2` may have ignored those that wait.
         return facts.arriving.close();
     }
-    let left = if over { facts.arriving.take_waiting() } else { 0 };
-    (0..left).for_each(|_| client.took_back());
+    if over {
+        let left = facts.arriving.take_waiting();
+        (0..left).for_each(|_| client.left_with(Unrouted::LeftUnserved));
+        if facts.arriving.take_opening() {
+            client.left_with(Unrouted::IncompleteHead);
+        }
+    }
 }
 
 /// Logs why a connection ended, unless it ended without an error.

@@ -80,6 +80,12 @@ impl Arriving {
         *self = Self { is_closed: true, ..Self::default() };
     }
 
+    /// Takes the request whose head is incomplete, because the connection is over. Returns true if
+    /// there was one.
+    pub fn take_opening(&mut self) -> bool {
+        self.opening.take().is_some()
+    }
+
     /// Takes the requests that still wait, because the connection is over: the client has left with
     /// them. Returns their number.
     pub fn take_waiting(&mut self) -> usize {

@@ -68,8 +68,11 @@ fn is_left_unserved(case: &Case<'_>, request: &Request) -> bool {
 /// the way from it is the reason that the head is incomplete; a client that closes its sending side
 /// behind a whole request is none.
 fn headless(case: &Case<'_>) -> Verdict {
-    let known =
-        [("incomplete_head", 0, "cancelled", "client"), ("head_timeout", 408, "rejected", "proxy")];
+    let known = [
+        ("incomplete_head", 0, "cancelled", "client"),
+        ("left_unserved", 0, "cancelled", "client"),
+        ("head_timeout", 408, "rejected", "proxy"),
+    ];
     for line in &case.headless {
         let seen = (&*line.reason, line.status, &*line.outcome, &*line.ended_by);
         require(known.contains(&seen), Invariant::AccessLog, || {
@@ -92,6 +95,13 @@ fn headless(case: &Case<'_>) -> Verdict {
     let lines = case.headless.len();
     require(lines <= most, Invariant::AccessLog, || {
         format!("{lines} lines without a head, but at most {most} heads can be incomplete")
+    })?;
+    // Over HTTP/1.1 a whole head is served at once, and its line has its path.
+    let http2 = |request: &&Request| request.sent.is_http2();
+    let most = case.requests.values().filter(cut).filter(http2).count();
+    let lines = case.headless.iter().filter(|line| &*line.reason == "left_unserved").count();
+    require(lines <= most, Invariant::AccessLog, || {
+        format!("{lines} requests left unserved over HTTP/2, but at most {most} were")
     })
 }
 
