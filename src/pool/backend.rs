@@ -32,8 +32,18 @@ pub(crate) enum Service {
     /// The operator drains the backend: it gets no new streams, and at this time its streams are
     /// cut.
     Draining { until: Instant },
-    /// The backend was removed, but still has connections.
-    Removed,
+    /// The backend was removed, but still has connections; at this time their streams are cut.
+    Removed { until: Instant },
+}
+
+impl Service {
+    /// Returns when the streams of the backend are cut; `None` if it may keep them.
+    pub(crate) fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Vacant | Self::Serving => None,
+            Self::Draining { until } | Self::Removed { until } => Some(until),
+        }
+    }
 }
 
 words! {
@@ -197,7 +207,7 @@ impl Backend {
 
     /// Frees the table entry.
     pub(crate) fn vacate(&mut self) {
-        assert_eq!(self.service, Service::Removed, "only a removed backend is freed");
+        assert!(matches!(self.service, Service::Removed { .. }), "only a removed backend is freed");
         *self = Self {
             generation: self.generation,
             checks_ordered: self.checks_ordered,
@@ -230,7 +240,7 @@ impl Backend {
         let token = BackendToken { backend, generation: self.generation };
         let drain_deadline = match self.service {
             Service::Draining { until } => Some(until),
-            Service::Vacant | Service::Serving | Service::Removed => None,
+            Service::Vacant | Service::Serving | Service::Removed { .. } => None,
         };
         Some(BackendView {
             token,
@@ -248,7 +258,7 @@ impl Backend {
         match self.service {
             Service::Vacant => None,
             Service::Draining { .. } => Some(BackendState::Draining),
-            Service::Removed => Some(BackendState::Removed),
+            Service::Removed { .. } => Some(BackendState::Removed),
             Service::Serving if !self.is_up() => Some(BackendState::Down),
             Service::Serving => Some(match self.health {
                 Health::Healthy { .. } => BackendState::Up,
@@ -292,7 +302,7 @@ mod tests {
         assert_eq!(backend.state(), None);
         backend.occupy(7, 100);
         assert_eq!((backend.generation, backend.state()), (1, Some(BackendState::Up)));
-        backend.service = Service::Removed;
+        backend.service = Service::Removed { until: Instant::ZERO };
         assert!(!backend.is_usable() && !backend.is_healthy());
         backend.vacate();
         backend.occupy(1, 1);

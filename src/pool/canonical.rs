@@ -141,13 +141,13 @@ impl Pool {
                 Service::Vacant => (0_u8, None),
                 Service::Serving => (1, None),
                 Service::Draining { until } => (2, Some(after(now, until))),
-                Service::Removed => (3, None),
+                Service::Removed { until } => (3, Some(after(now, until))),
             };
             (service, backend.health_checks, backend.check_in_flight.is_some()).hash(hasher);
             // The order of removal matters: the backend removed first is freed first.
             let since = |backend: &Backend| backend.reported.map(|(_, since, _)| since);
             let left = |other: &&Backend| {
-                other.service == Service::Removed && since(other) < since(backend)
+                matches!(other.service, Service::Removed { .. }) && since(other) < since(backend)
             };
             self.backends.iter().filter(left).count().hash(hasher);
             let (least, most) = (timeouts.backoff_min, timeouts.backoff_max);

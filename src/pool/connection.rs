@@ -53,8 +53,8 @@ pub(crate) struct Connection {
     pub(crate) idle_before: Option<Instant>,
     /// How long the backend keeps the connection open while it is idle, as announced.
     pub(crate) keep_alive: Duration,
-    /// The deadline of a draining connection.
-    pub(crate) drains_until: Instant,
+    /// When the connection began to drain, or was lost.
+    pub(crate) drains_since: Instant,
     /// When the connection reaches its maximum age.
     pub(crate) ages_at: Instant,
     pub(crate) ping: Ping,
@@ -81,7 +81,7 @@ impl Connection {
             quiet_since: Instant::ZERO,
             idle_before: None,
             keep_alive: Duration::MAX,
-            drains_until: Instant::ZERO,
+            drains_since: Instant::ZERO,
             ages_at: Instant::ZERO,
             ping: Ping::Idle,
             pongs: 0,
@@ -190,12 +190,18 @@ impl Connection {
                 self.idle_before.is_some().hash(hasher);
             }
             Lifecycle::Draining(cause) => {
-                let left = self.drains_until.0.saturating_sub(now.0);
-                (5_u8, cause == DrainCause::Backend, quiet_ago, left).hash(hasher);
+                (5_u8, cause == DrainCause::Backend, quiet_ago).hash(hasher);
             }
         }
+        if matches!(self.lifecycle, Lifecycle::Draining(_)) {
+            ago(self.drains_since).hash(hasher);
+        }
         (self.protocol, self.ping).hash(hasher);
-        if matches!(self.lifecycle, Lifecycle::Ready | Lifecycle::Suspect) {
+        let may_take_streams = matches!(
+            self.lifecycle,
+            Lifecycle::Ready | Lifecycle::Suspect | Lifecycle::Draining(DrainCause::Backend)
+        );
+        if may_take_streams {
             (self.limit, self.pongs.min(6), self.malformed).hash(hasher);
             (self.opened > 0, self.responses > 0).hash(hasher);
             (quiet_ago, self.idle_before.map(ago), self.keep_alive).hash(hasher);

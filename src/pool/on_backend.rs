@@ -72,7 +72,8 @@ impl Pool {
         if let Some((index, _)) = vacant {
             return Some(backend_id(index));
         }
-        let removed = places().filter(|(_, place)| place.service == Service::Removed);
+        let removed =
+            places().filter(|(_, place)| matches!(place.service, Service::Removed { .. }));
         let (index, _) =
             removed.min_by_key(|(_, place)| place.reported.map(|(_, since, _)| since))?;
         let backend = backend_id(index);
@@ -90,15 +91,16 @@ impl Pool {
             return Handled::Stale;
         };
         let place = &mut self.backends[usize::from(backend.0)];
-        if place.service == Service::Removed {
+        if matches!(place.service, Service::Removed { .. }) {
             return Handled::Refused;
         }
-        place.service = Service::Removed;
+        let latest = now.after(self.config.timeouts.longest_drain());
+        let until = place.service.deadline().map_or(latest, |until| until.min(latest));
+        place.service = Service::Removed { until };
         self.removed += 1;
         self.removal_pending = true;
         self.stop_health_checks(backend);
-        let deadline = now.after(self.config.timeouts.longest_drain());
-        self.retire(now, backend, deadline, StateCause::Configured);
+        self.retire(now, backend, until, StateCause::Configured);
         Handled::Done
     }
 
@@ -115,7 +117,7 @@ impl Pool {
         let place = &mut self.backends[usize::from(backend.0)];
         match place.service {
             Service::Vacant => unreachable!("a token never names a vacant entry"),
-            Service::Removed => return Handled::Refused,
+            Service::Removed { .. } => return Handled::Refused,
             Service::Draining { until: known } if within.is_none() || until >= known => {
                 return Handled::Refused;
             }
@@ -141,9 +143,13 @@ impl Pool {
         self.timers.disarm(Timer::Health(u32::from(backend.0)));
         self.balancer.start_slowly(backend, now);
         for slot in self.slots.range(backend) {
-            let drained = Lifecycle::Draining(DrainCause::Backend);
-            if self.slots.connection(slot).lifecycle() == drained {
-                self.resume(slot);
+            match self.slots.connection(slot).lifecycle() {
+                Lifecycle::Draining(DrainCause::Backend) => self.resume(slot),
+                Lifecycle::Draining(_) => self.arm_drain_deadline(slot),
+                Lifecycle::Empty
+                | Lifecycle::Connecting { .. }
+                | Lifecycle::Ready
+                | Lifecycle::Suspect => {}
             }
         }
         self.refresh(backend);
@@ -164,13 +170,13 @@ impl Pool {
     }
 
     /// Stops new streams to a backend. Its dials are given up; its connections finish what they
-    /// carry and are closed at `deadline`.
-    fn retire(&mut self, now: Instant, backend: BackendId, deadline: Instant, cause: StateCause) {
+    /// carry and are closed at `until`.
+    fn retire(&mut self, now: Instant, backend: BackendId, until: Instant, cause: StateCause) {
         self.refresh(backend);
         self.report_state(now, backend, cause);
         for slot in self.slots.range(backend) {
             match self.slots.connection(slot).lifecycle() {
-                Lifecycle::Empty | Lifecycle::Draining(DrainCause::Lost) => {}
+                Lifecycle::Empty => {}
                 Lifecycle::Connecting { .. } => {
                     self.close(now, slot, CloseReason::BackendDrained);
                 }
@@ -178,10 +184,11 @@ impl Pool {
                     let token = self.slots.token(slot);
                     let drain = Event::Drain(DrainCause::Backend);
                     self.slots.apply(token, drain).expect("a ready connection can drain");
-                    self.arm_drain_until(slot, deadline);
+                    self.arm_drain(now, slot);
+                    self.arm_drain_deadline(slot);
                     self.settle(now, slot);
                 }
-                Lifecycle::Draining(_) => self.hasten_drain(slot, deadline),
+                Lifecycle::Draining(_) => self.hasten_drain(slot, until),
             }
         }
     }
@@ -195,12 +202,9 @@ impl Pool {
         self.arm_silence(slot, token.backend);
     }
 
-    /// Brings the deadline of a draining connection forward to `deadline`.
-    pub(super) fn hasten_drain(&mut self, slot: usize, deadline: Instant) {
+    /// Brings the timer of a draining connection forward to the deadline of its backend.
+    pub(super) fn hasten_drain(&mut self, slot: usize, until: Instant) {
         let timer = Timer::Life(slot as u32);
-        let until = &mut self.slots.connection_mut(slot).drains_until;
-        *until = deadline.min(*until);
-        let until = *until;
         let armed = self.timers.armed(timer).expect("a connection in use has a deadline");
         self.timers.arm(timer, armed.min(until));
     }
@@ -212,7 +216,7 @@ impl Pool {
         }
         for index in 0..self.backends.len() {
             let backend = backend_id(index);
-            let removed = self.backends[index].service == Service::Removed;
+            let removed = matches!(self.backends[index].service, Service::Removed { .. });
             if removed && self.slots.count(backend) == 0 {
                 self.free(backend);
             }

@@ -114,7 +114,7 @@ impl Pool {
                 self.arm_drain(now, slot);
             }
             // The connection must not take streams again if the drain of its backend is cancelled.
-            // Its deadline stays.
+            // Its timer stays.
             Lifecycle::Draining(DrainCause::Backend) => {
                 let drained = self.slots.apply(token, Event::Drain(DrainCause::GoAway));
                 drained.expect(
@@ -189,17 +189,14 @@ impl Pool {
             Lifecycle::Draining(_) => false,
             Lifecycle::Ready | Lifecycle::Suspect => self.slots.carries_request(token),
         };
-        // The deadline of a draining or removed backend applies to its lost connections, too.
-        let service = self.backends[usize::from(token.backend.0)].service;
-        let latest =
-            (service != Service::Serving).then(|| self.slots.connection(slot).drains_until);
         let stale_after = self.slots.connection(slot).stale_after().filter(|_| abrupt);
         self.slots
             .apply(token, Event::Drain(DrainCause::Lost))
             .expect("a live connection that is not lost can be lost");
         self.arm_drain(now, slot);
-        if let Some(latest) = latest {
-            self.hasten_drain(slot, latest);
+        // The deadline of a draining or removed backend applies to its lost connections, too.
+        if let Some(until) = self.backends[usize::from(token.backend.0)].service.deadline() {
+            self.hasten_drain(slot, until);
         }
         self.fail_streams(now, slot, ConnectionEnd::Lost, |stream_id| {
             (stream_id == 0 || stream_id > sent_through).then_some(StreamFailure::NotSent)
@@ -260,19 +257,38 @@ impl Pool {
         failed_before_response
     }
 
-    /// Arms the deadlines of a connection that has just started draining: `drain` without a frame,
-    /// and the longest drain in all.
+    /// Arms the deadline of a connection that has just started draining.
     pub(super) fn arm_drain(&mut self, now: Instant, slot: usize) {
-        let timeouts = self.config.timeouts;
-        self.arm_drain_until(slot, now.after(timeouts.longest_drain()));
-        self.timers.arm(Timer::Life(slot as u32), now.after(timeouts.drain));
+        self.slots.connection_mut(slot).drains_since = now;
+        self.timers.disarm(Timer::Quiet(slot as u32));
+        self.timers.arm(Timer::Life(slot as u32), now.after(self.config.timeouts.drain));
     }
 
-    /// Arms `deadline` as the only deadline of a connection that has just started draining.
-    pub(super) fn arm_drain_until(&mut self, slot: usize, deadline: Instant) {
-        self.slots.connection_mut(slot).drains_until = deadline;
-        self.timers.disarm(Timer::Quiet(slot as u32));
-        self.timers.arm(Timer::Life(slot as u32), deadline);
+    /// Arms the present deadline of a draining connection.
+    pub(super) fn arm_drain_deadline(&mut self, slot: usize) {
+        let at = self.drain_deadline(slot);
+        self.timers.arm(Timer::Life(slot as u32), at);
+    }
+
+    /// Returns when a draining connection is closed: after `drain` without a frame, at the latest
+    /// after the longest drain, but not after the deadline of its backend. If it drains only because
+    /// of its backend, nothing else counts.
+    pub(super) fn drain_deadline(&self, slot: usize) -> Instant {
+        let connection = self.slots.connection(slot);
+        let (timeouts, since) = (&self.config.timeouts, connection.drains_since);
+        let backend = self.slots.token(slot).backend;
+        let latest = self.backends[usize::from(backend.0)].service.deadline();
+        let own = match connection.lifecycle() {
+            Lifecycle::Draining(DrainCause::Backend) => {
+                return latest.expect("its backend drains or was removed");
+            }
+            Lifecycle::Draining(DrainCause::Lost) => since.after(timeouts.drain),
+            _ => {
+                let quiet = since.max(connection.quiet_since).after(timeouts.drain);
+                quiet.min(since.after(timeouts.longest_drain()))
+            }
+        };
+        latest.map_or(own, |latest| latest.min(own))
     }
 
     /// Drains a connection that reached its maximum age or number of requests.
@@ -344,7 +360,8 @@ impl Pool {
         self.timers.disarm(Timer::Life(slot as u32));
         self.timers.disarm(Timer::Quiet(slot as u32));
         let backend = self.slots.token(slot).backend;
-        self.removal_pending |= self.backends[usize::from(backend.0)].service == Service::Removed;
+        let service = self.backends[usize::from(backend.0)].service;
+        self.removal_pending |= matches!(service, Service::Removed { .. });
         self.refresh(backend);
     }
 

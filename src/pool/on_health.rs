@@ -213,7 +213,9 @@ impl Pool {
         let place = &mut self.backends[usize::from(backend.0)];
         match self.config.health_checking {
             HealthChecking::Off => Handled::Refused,
-            HealthChecking::Reported if place.service == Service::Removed => Handled::Refused,
+            HealthChecking::Reported if matches!(place.service, Service::Removed { .. }) => {
+                Handled::Refused
+            }
             HealthChecking::Reported => {
                 self.count_health_check(now, backend, passed);
                 Handled::Done

@@ -45,28 +45,10 @@ impl Pool {
             Lifecycle::Ready | Lifecycle::Suspect => {
                 self.begin_drain(now, slot, DrainCause::MaxAge);
             }
-            Lifecycle::Draining(DrainCause::Lost) => {
-                self.close(now, slot, CloseReason::DrainDeadline);
+            Lifecycle::Draining(_) if self.drain_deadline(slot) > now => {
+                self.arm_drain_deadline(slot);
             }
-            Lifecycle::Draining(cause) => {
-                // The connection is closed after a silence, or at `drains_until` if responses are
-                // ongoing. If its backend drains or was removed, only `drains_until` counts.
-                let connection = self.slots.connection(slot);
-                let quiet = connection.quiet_since.after(self.config.timeouts.drain);
-                let at = match cause {
-                    DrainCause::Backend => connection.drains_until,
-                    DrainCause::GoAway
-                    | DrainCause::MaxAge
-                    | DrainCause::MaxRequests
-                    | DrainCause::Unfit
-                    | DrainCause::Lost => quiet.min(connection.drains_until),
-                };
-                if at > now {
-                    self.timers.arm(Timer::Life(slot as u32), at);
-                } else {
-                    self.close(now, slot, CloseReason::DrainDeadline);
-                }
-            }
+            Lifecycle::Draining(_) => self.close(now, slot, CloseReason::DrainDeadline),
         }
     }
 

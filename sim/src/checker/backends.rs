@@ -167,27 +167,24 @@ impl Model {
                     self.connections[slot].only_then = true;
                     self.connections[slot].resumable = true;
                 }
-                ConnectionPhase::Draining => {
-                    let most = self.longest_drain();
+                ConnectionPhase::Draining | ConnectionPhase::Lost => {
                     let connection = &mut self.connections[slot];
-                    let own = match connection.ends_at {
-                        Some(before) => before,
-                        None => connection.since.after(most),
-                    };
-                    connection.ends_at = Some(own.min(deadline));
+                    let before = connection.ends_at.unwrap_or(deadline);
+                    connection.ends_at = Some(before.min(deadline));
                 }
-                ConnectionPhase::Gone | ConnectionPhase::Connecting | ConnectionPhase::Lost => {}
+                ConnectionPhase::Gone | ConnectionPhase::Connecting => {}
             }
         }
     }
 
-    /// Connections that drained only because of their backend accept streams again.
+    /// Connections that drained only because of their backend accept streams again. The others have
+    /// the deadlines that they would have had without it.
     fn resume(&mut self, now: Instant, index: usize) {
         for slot in self.slots_of(index) {
             let connection = &mut self.connections[slot];
+            connection.ends_at = None;
+            connection.only_then = false;
             if connection.phase == ConnectionPhase::Draining && connection.resumable {
-                connection.ends_at = None;
-                connection.only_then = false;
                 connection.resumable = false;
                 self.set_phase(now, slot, ConnectionPhase::Up);
             }

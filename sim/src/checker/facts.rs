@@ -234,9 +234,6 @@ impl Model {
         let stale = self.stale_after(slot).filter(|_| abrupt);
         self.stale = stale.map(|idle| (token.backend, idle / 2));
         self.connections[slot].resumable = false;
-        if self.backends[usize::from(token.backend.0)].is_in_service() {
-            self.connections[slot].ends_at = None;
-        }
         self.set_phase(now, slot, ConnectionPhase::Lost);
         self.forget_resets(now, slot);
         let unsent = |stream_id: u32| {

@@ -136,6 +136,29 @@ fn a_cancelled_drain_cuts_no_response_short() {
 }
 
 #[test]
+fn a_cancelled_drain_cuts_no_connection_that_drains_for_another_cause() {
+    let go_away = |connection| Input::GoAwayReceived { connection, last_stream_id: 9, code: 0 };
+    let closed = |connection| Input::ConnectionClosed { connection, sent_through: 9 };
+    for (fact, drains_before) in [(go_away as fn(_) -> _, true), (go_away, false), (closed, true)] {
+        let mut world = World::new(config(1));
+        let (request, stream) = world.begin();
+        let backend = world.token(0);
+        if drains_before {
+            world.done(fact(stream.connection));
+        }
+        world.done(Input::DrainRequested { backend, within: Some(SECOND * 10) });
+        if !drains_before {
+            world.done(fact(stream.connection));
+        }
+        world.done(Input::DrainCancelled { backend });
+        world.pass(SECOND * 29);
+        assert_eq!(world.outcome(request), None, "{:?}", world.closes());
+        world.pass(SECOND * 2);
+        assert!(world.outcome(request).is_some(), "the connection is silent for too long");
+    }
+}
+
+#[test]
 fn a_new_backend_does_not_inherit_the_turn_of_the_one_before() {
     let mut config = config(2);
     config.strategy = Strategy::Weighted;
