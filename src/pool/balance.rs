@@ -4,7 +4,8 @@
 //!
 //! A backend's virtual time advances when it is chosen, by a stride that is the inverse of its
 //! weight (stride scheduling, Waldspurger 1995). With equal strides this is round robin. A backend
-//! that comes back continues at the present virtual time instead of catching up on missed turns.
+//! that comes back, or has capacity again, continues at the present virtual time instead of catching
+//! up on missed turns.
 //! During slow start its strides are longer: its share grows with the time since it came back.
 //!
 //! Queues are updated lazily: a queue may hold an earlier virtual time for a backend than the true
@@ -151,7 +152,9 @@ impl Balancer {
             heap.remove(index);
         } else if !heap.contains(index) {
             let turn = &mut self.turns[usize::from(backend.0)];
-            *turn = self.now.max(*turn);
+            if matches!(set, Set::Usable | Set::WithCapacity) {
+                *turn = self.now.max(*turn);
+            }
             heap.set(index, *turn);
         }
     }
@@ -203,7 +206,14 @@ impl Balancer {
         Some(backend_id(index as usize))
     }
 
-    /// Advances the virtual time of a backend that was chosen.
+    /// Advances the present virtual time to that of a backend that gets a request in its turn.
+    pub(crate) fn reach(&mut self, backend: BackendId) {
+        self.now = self.now.max(self.turns[usize::from(backend.0)]);
+    }
+
+    /// Advances the virtual time of a backend that gets a request, is dialled, or has no room when
+    /// it is its turn. What it gets out of turn does not advance the present virtual time: others
+    /// that are full for a moment would lose all the turns that this one has used up in advance.
     pub(crate) fn charge(&mut self, backend: BackendId, now: Instant) {
         let index = usize::from(backend.0);
         let weight = match self.strategy {
@@ -211,7 +221,6 @@ impl Balancer {
             Strategy::RoundRobin => 1,
             Strategy::Random | Strategy::LeastLoaded => return,
         };
-        self.now = self.now.max(self.turns[index]);
         let share = self.share(u32::from(backend.0), now);
         self.turns[index] += STRIDE / u64::from(weight) * 100 / share;
     }
@@ -283,6 +292,7 @@ mod tests {
         let mut random = Random::new(3);
         let mut pick = || {
             let backend = balancer.pick(Set::Usable, None, now, &mut random).expect("not empty");
+            balancer.reach(backend);
             balancer.charge(backend, now);
             backend.0
         };
@@ -373,6 +383,26 @@ mod tests {
             balancer.set_member(Set::Usable, BackendId(0), false);
             assert_eq!(balancer.pick(Set::Usable, avoid, NOW, &mut random), None);
         }
+    }
+
+    #[test]
+    fn turns_used_up_in_advance_cost_others_none() {
+        let mut balancer = balancer(Strategy::RoundRobin, &[1, 1, 1]);
+        for index in 0..3 {
+            balancer.set_member(Set::WithCapacity, BackendId(index), true);
+        }
+        // In slow start, it is dialled and passed over: twenty turns of the others.
+        balancer.start_slowly(BackendId(0), NOW);
+        balancer.charge(BackendId(0), NOW);
+        balancer.charge(BackendId(0), NOW);
+        let mut all = Vec::new();
+        for _ in 0..6 {
+            all.extend(picks(&mut balancer, 1));
+            // It is full for a moment.
+            balancer.set_member(Set::WithCapacity, BackendId(2), false);
+            balancer.set_member(Set::WithCapacity, BackendId(2), true);
+        }
+        assert_eq!(all, [1, 2, 1, 2, 1, 2]);
     }
 
     #[test]
