@@ -85,19 +85,7 @@ impl Pool {
         let RequestState::Sent { upload, since, .. } = self.requests.get(index).state else {
             return Handled::Refused;
         };
-        self.requests.get_mut(index).state = RequestState::Responding { stream, upload };
-        self.arm_response_stall(now, index);
-        self.end_doubt(now, index, stream.connection.backend, status);
-        let slot = self.slots.index(stream.connection);
-        let connection = self.slots.connection_mut(slot);
-        connection.responses = connection.responses.saturating_add(1);
-        let pongs = core::mem::take(&mut connection.pongs);
-        self.note_frame(now, slot);
         let backend = stream.connection.backend;
-        if pongs > 0 && self.slots.connection(slot).lifecycle() == Lifecycle::Ready {
-            // The timer was armed for a longer silence than is allowed after a response.
-            self.arm_silence(slot, backend);
-        }
         if upload == Upload::Done {
             // The time that a client takes to send its request says nothing about the backend.
             let state = &mut self.backends[usize::from(backend.0)];
@@ -106,6 +94,18 @@ impl Pool {
                 0 => sample,
                 before => before - before / 8 + sample / 8,
             };
+        }
+        self.requests.get_mut(index).state = RequestState::Responding { stream, upload };
+        self.arm_response_stall(now, index);
+        self.end_doubt(now, index, backend, status);
+        let slot = self.slots.index(stream.connection);
+        let connection = self.slots.connection_mut(slot);
+        connection.responses = connection.responses.saturating_add(1);
+        let pongs = core::mem::take(&mut connection.pongs);
+        self.note_frame(now, slot);
+        if pongs > 0 && self.slots.connection(slot).lifecycle() == Lifecycle::Ready {
+            // The timer was armed for a longer silence than is allowed after a response.
+            self.arm_silence(slot, backend);
         }
         self.backend_answered(now, backend, index, status);
         Handled::Done
