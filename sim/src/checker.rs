@@ -8,6 +8,7 @@
 mod backend;
 mod backends;
 mod blame;
+mod choice;
 mod choices;
 mod compare;
 mod dials;
@@ -19,8 +20,11 @@ mod health;
 mod judge;
 mod model;
 mod orders;
+mod reference;
+mod settings;
 mod silent;
 mod sweep;
+mod told;
 
 pub use judge::Checker;
 
@@ -59,6 +63,10 @@ baton::words! {
         PingBudget = "ping-budget",
         /// The request that has waited longest is served first.
         Fairness = "fairness",
+        /// A backend is chosen as the strategy says, and a connection by first fit.
+        Choice = "choice",
+        /// Codes of resets, causes of states and counters are what happened.
+        Told = "told",
         /// Once faults stop, everything pending ends within a bound.
         Liveness = "liveness",
         /// Once faults stop and a backend is healthy, new requests succeed.
@@ -114,6 +122,29 @@ pub struct Violation {
     pub what: String,
 }
 
+impl Violation {
+    /// True if the other one is the same failure: the same invariant with the same message, apart
+    /// from numbers and from what is in brackets.
+    #[must_use]
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.invariant == other.invariant && self.words().eq(other.words())
+    }
+
+    /// The words of the message, without numbers and without what is in brackets.
+    fn words(&self) -> impl Iterator<Item = &str> {
+        let mut depth = 0_u32;
+        let ends = move |letter: char| {
+            let opens = matches!(letter, '(' | '[' | '{');
+            let closes = matches!(letter, ')' | ']' | '}');
+            depth += u32::from(opens);
+            let inside = depth > 0;
+            depth = depth.saturating_sub(u32::from(closes));
+            inside || !letter.is_alphabetic()
+        };
+        self.what.split(ends).filter(|word| !word.is_empty())
+    }
+}
+
 /// `Ok`, or the invariant that does not hold.
 pub type Verdict = Result<(), Violation>;
 
@@ -125,4 +156,22 @@ pub(crate) fn require(holds: bool, invariant: Invariant, what: impl FnOnce() -> 
 /// An invariant does not hold.
 pub(crate) fn fail<T>(invariant: Invariant, what: String) -> Result<T, Violation> {
     Err(Violation { invariant, what })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timers(what: &str) -> Violation {
+        Violation { invariant: Invariant::Timers, what: what.to_owned() }
+    }
+
+    #[test]
+    fn failures_are_alike_if_only_numbers_differ() {
+        let one = timers("slot 3 of b0: armed at Some(Instant(5)), due at 7");
+        assert!(one.is_like(&timers("slot 12 of b1: armed at Some(Instant(900)), due at 1")));
+        assert!(!one.is_like(&timers("slot 3 of b0: not armed, due at 7")));
+        let other = Violation { invariant: Invariant::Limits, ..one.clone() };
+        assert!(!one.is_like(&other));
+    }
 }

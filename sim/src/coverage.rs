@@ -2,6 +2,7 @@
 //! reachable cell must be met: legal facts, and those that must be answered `Stale` or `Refused`.
 //! Each rare situation has a mark. The world of the proxy has a catalogue of its own, in `proxy`.
 
+mod chances;
 mod counts;
 #[cfg(feature = "proxy")]
 mod deed;
@@ -22,6 +23,7 @@ use baton::pool::{Rejection, TimerReason, Transitions};
 
 use crate::faults::Family;
 use crate::plan::WorldName;
+pub(crate) use chances::{Chance, Chances};
 use counts::Counts;
 pub use counts::Entry;
 #[cfg(feature = "proxy")]
@@ -64,6 +66,7 @@ pub struct Coverage {
     /// Injected faults of each family, by the state of the connection they hit.
     faults: Counts,
     transitions: Transitions,
+    chances: Chances,
     /// Counts of the catalogue of the proxy's world, if they are asked for.
     #[cfg(feature = "proxy")]
     proxy: Option<ProxyCoverage>,
@@ -164,10 +167,21 @@ impl Coverage {
         self.marks.merge(&other.marks);
         self.faults.merge(&other.faults);
         self.transitions.merge(other.transitions);
+        self.chances.merge(&other.chances);
         #[cfg(feature = "proxy")]
         if let Some(other) = &other.proxy {
             self.proxy.get_or_insert_default().merge(other);
         }
+    }
+
+    pub(crate) fn chances(&mut self, chances: &Chances) {
+        self.chances.merge(chances);
+    }
+
+    /// Returns what is wrong with the random choices of all runs together, if anything is.
+    #[must_use]
+    pub fn wrong_choices(&self) -> Option<String> {
+        self.chances.judge()
     }
 
     /// Number of times a rare situation was met.

@@ -93,6 +93,12 @@ pub enum Domain {
     Situations = 51,
     /// Faults of which the pool must tell who is to blame.
     Doubts = 52,
+    /// Large tables, and health that is told.
+    Sizes = 53,
+    /// Changes of any setting.
+    Changes = 54,
+    /// Pairs of faults and orders of the operator.
+    Combined = 55,
     /// Plans for both worlds.
     Common = 70,
     /// Entropy of the simulated system; see `outside`.

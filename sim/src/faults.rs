@@ -3,6 +3,8 @@
 
 mod addresses;
 mod aimed;
+mod changes;
+mod combined;
 mod common;
 mod doubts;
 mod generate;
@@ -11,6 +13,7 @@ mod operation;
 mod poison;
 mod profile;
 mod situations;
+mod sizes;
 mod wire;
 
 use arbitrary::Arbitrary;

@@ -14,7 +14,7 @@ pub use crate::faults::Family;
 pub use crate::plan::directive::{
     Act, Change, Code, Directive, LastId, Moment, Stage, StaleInput, When,
 };
-pub use crate::plan::pool::{PoolPlan, StrategyPlan};
+pub use crate::plan::pool::{LiveName, PoolPlan, StrategyPlan};
 pub use crate::plan::process::{CertificateFiles, ProcessAct, Wrong};
 pub use crate::plan::text::{read, write};
 pub use crate::plan::wire::{
@@ -197,6 +197,8 @@ pub enum Poison {
     Reset(Code),
     /// It closes the connection.
     Close,
+    /// Its response is malformed.
+    Malformed,
 }
 
 impl RequestPlan {

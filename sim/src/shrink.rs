@@ -3,7 +3,7 @@
 
 use baton::pool::Config;
 
-use crate::checker::Invariant;
+use crate::checker::Violation;
 use crate::plan::{BackendPlan, Health, Plan, PoolPlan, Span, Ties};
 use crate::run::judge;
 
@@ -23,10 +23,10 @@ pub struct Shrunk {
     pub runs: u32,
 }
 
-/// Shrinks a plan that breaks `invariant`; every step breaks the same invariant.
+/// Shrinks a plan that fails; every step fails [alike](Violation::is_like).
 #[must_use]
-pub fn shrink(plan: &Plan, invariant: Invariant) -> Shrunk {
-    let mut search = Search { best: plan.clone(), invariant, runs: 0 };
+pub fn shrink(plan: &Plan, violation: &Violation) -> Shrunk {
+    let mut search = Search { best: plan.clone(), violation: violation.clone(), runs: 0 };
     loop {
         let before = search.best.clone();
         search.remove(|plan| &mut plan.directives);
@@ -44,19 +44,19 @@ pub fn shrink(plan: &Plan, invariant: Invariant) -> Shrunk {
 
 struct Search {
     best: Plan,
-    invariant: Invariant,
+    violation: Violation,
     runs: u32,
 }
 
 impl Search {
-    /// Keeps a candidate if it breaks the same invariant.
+    /// Keeps a candidate if it fails alike.
     fn accept(&mut self, candidate: Plan) -> bool {
         if candidate == self.best || self.runs >= RUNS_MAX || candidate.check().is_err() {
             return false;
         }
         self.runs += 1;
-        let broken = judge(&candidate).violation.map(|violation| violation.invariant);
-        let same = broken == Some(self.invariant);
+        let broken = judge(&candidate).violation;
+        let same = broken.is_some_and(|broken| broken.is_like(&self.violation));
         if same {
             self.best = candidate;
         }
@@ -155,6 +155,7 @@ impl Search {
             exclusive,
             spare_places,
             generations,
+            told,
         );
         for small in 1..4 {
             self.change(|plan| {

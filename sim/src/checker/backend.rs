@@ -1,7 +1,5 @@
 //! The model of one backend: whether it is in service, and what health and checks say about it.
 
-use std::time::Duration;
-
 use baton::pool::{BackendState, Instant};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,8 +28,9 @@ pub(super) struct ModelBackend {
     pub(super) expected: u32,
     /// When its last response began.
     pub(super) answered_at: Option<Instant>,
-    /// The longest time to a response head so far.
-    pub(super) longest_response: Duration,
+    /// The smoothed time to a response head, nanoseconds; 0 if unknown. A new one counts for an
+    /// eighth.
+    pub(super) response_time: u64,
     /// ENHANCE_YOUR_CALM count after PINGs.
     pub(super) enhance_your_calm_count: u32,
     /// Requests on its connections.
@@ -133,7 +132,7 @@ impl Health {
 pub(super) struct HealthChecks {
     pub(super) down: bool,
     pub(super) against: u32,
-    /// The number of the check in flight, and when it was ordered.
+    /// The number of the check in flight, and when it fails without a result.
     pub(super) out: Option<(u32, Instant)>,
     /// Bounds within which the next check is due.
     pub(super) not_before: Instant,

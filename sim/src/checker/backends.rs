@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use baton::pool::{
     BackendId, BackendState, BackendToken, Config, HealthChecking, Input, Instant, Output, Setting,
-    StateCause, TimerReason,
+    TimerReason,
 };
 
 use super::backend::{Health, HealthChecks, ModelBackend, Service};
 use super::facts::lost_evidence;
 use super::model::{ConnectionPhase, Decision, Model, ModelPhase};
-use super::{Invariant, Verdict, Violation, fail, require};
+use super::{Invariant, Verdict, Violation, fail, require, settings};
 
 impl Model {
     /// Adds the backends of the configuration, in service from the start.
@@ -117,6 +117,7 @@ impl Model {
         let state = &mut self.backends[index];
         state.occupy(token.generation, weight, expected);
         state.returned = Some(now);
+        self.reference.weigh(index, weight);
         (state.health_checks.not_before, state.health_checks.not_after) = (now, now);
         Ok(())
     }
@@ -146,7 +147,10 @@ impl Model {
                 state.returned = Some(now);
                 self.resume(now, index);
             }
-            Input::WeightChanged { weight, .. } => state.weight = weight,
+            Input::WeightChanged { weight, .. } => {
+                state.weight = weight;
+                self.reference.weigh(index, weight);
+            }
             Input::HealthCheckFinished { passed, .. } => match self.config.health_checking {
                 HealthChecking::Ordered => self.judgement_due = Some((index, passed)),
                 HealthChecking::Reported | HealthChecking::Off => {
@@ -192,14 +196,18 @@ impl Model {
     }
 
     /// Applies settings that changed together: only what differs in the end has changed.
-    pub(super) fn change(&mut self, now: Instant, settings: &[Setting]) {
+    pub(super) fn change(&mut self, now: Instant, changes: &[Setting]) {
         let before = self.config.health_checking;
-        for setting in settings {
-            self.config.set(*setting).expect("answered Done");
+        for setting in changes {
+            if matches!(setting, Setting::Strategy(_)) {
+                self.reference.begin_equal();
+            }
+            settings::set(&mut self.config, *setting);
         }
         if self.config.health_checking == before {
             return;
         }
+        self.reference.doubt();
         for state in &mut self.backends {
             let was_down = state.health_checks.down;
             state.health_checks.out = None;
@@ -231,7 +239,8 @@ impl Model {
                 let there = matches!(state.service, Service::Serving | Service::Draining(_));
                 let due =
                     state.health_checks.out.is_none() && now >= state.health_checks.not_before;
-                state.health_checks.out = Some((number, now));
+                let until = now.after(self.config.timeouts.health_check_timeout);
+                state.health_checks.out = Some((number, until));
                 require(ordered && there && due, legal, || {
                     format!("{order:?} though {:?} and {:?}", state.service, state.health_checks)
                 })
@@ -240,10 +249,9 @@ impl Model {
                 let index = self.known_backend(backend)?;
                 let reported = self.judgement_due.take() == Some((index, passed));
                 let out = self.backends[index].health_checks.out.take();
-                let timeout = self.config.timeouts.health_check_timeout;
                 let late = input == Input::Timeout
                     && !passed
-                    && out.is_some_and(|(_, since)| now >= since.after(timeout));
+                    && out.is_some_and(|(_, until)| now >= until);
                 require((reported && out.is_some()) || late, legal, || {
                     format!("{order:?} for health check {out:?}")
                 })?;
@@ -258,11 +266,9 @@ impl Model {
             Output::BackendChanged { backend, state, cause } => {
                 let index = self.known_backend(backend)?;
                 let before = self.backends[index].reported.replace((state, now));
-                let news = before.is_none_or(|(before, _)| before != state);
-                require(news, legal, || format!("{order:?} was reported before"))?;
-                require(is_likely(state, cause), Invariant::Health, || {
-                    format!("{order:?}: this cause does not fit the state")
-                })
+                let before = before.map(|(before, _)| before);
+                require(before != Some(state), legal, || format!("{order:?} was reported before"))?;
+                self.expect_cause(input, backend, before, state, cause)
             }
             Output::BackendGone { backend } => self.backend_gone(now, backend),
             _ => unreachable!("not about a backend"),
@@ -287,35 +293,10 @@ impl Model {
         })?;
         let generation = self.backends[index].generation;
         self.backends[index] = ModelBackend { generation, ..ModelBackend::default() };
+        self.reference.forget(index);
         if self.joining.is_some_and(|(joining, ..)| joining.backend == token.backend) {
             return self.join(now);
         }
         Ok(())
-    }
-}
-
-/// Returns true if a state can have this cause.
-fn is_likely(state: BackendState, cause: StateCause) -> bool {
-    match state {
-        BackendState::Down => matches!(cause, StateCause::HealthChecks | StateCause::Operator),
-        BackendState::Draining => cause == StateCause::Operator,
-        BackendState::Removed => cause == StateCause::Configured,
-        // These states show again when a backend is no longer down: a check passed, or checks are
-        // off.
-        BackendState::Ejected => matches!(
-            cause,
-            StateCause::Failures
-                | StateCause::GatewayFailures
-                | StateCause::HealthChecks
-                | StateCause::Configured
-        ),
-        BackendState::HalfOpen => matches!(
-            cause,
-            StateCause::EjectionOver
-                | StateCause::Answered
-                | StateCause::HealthChecks
-                | StateCause::Configured
-        ),
-        BackendState::Up => !matches!(cause, StateCause::Failures | StateCause::GatewayFailures),
     }
 }

@@ -82,6 +82,19 @@ impl Model {
         }
     }
 
+    /// Adds the results of health checks that another worker can tell.
+    pub(super) fn told_choices(&self, all: &mut Vec<Input>) {
+        for (index, state) in self.backends.iter().enumerate() {
+            let backend =
+                BackendToken { backend: BackendId(index as u16), generation: state.generation };
+            if matches!(state.service, Service::Serving | Service::Draining(_)) {
+                for passed in [true, false] {
+                    all.push(Input::HealthCheckFinished { backend, number: 0, passed });
+                }
+            }
+        }
+    }
+
     fn connection_choices(&self, slot: usize, all: &mut Vec<Input>) {
         let connection = self.token(slot);
         let reason = ConnectFailure::Tcp;

@@ -2,7 +2,7 @@
 
 use baton::pool::{BackendId, Instant, Pool, Strategy};
 
-use super::model::{ConnectionPhase, Model};
+use super::model::Model;
 use super::{Invariant, Verdict, require};
 
 /// The number of times that a backend with capacity may be passed over, for each configured
@@ -32,14 +32,6 @@ impl Model {
             })?;
         }
         Ok(())
-    }
-
-    fn has_room(&self, backend: usize) -> bool {
-        self.connections[self.slots_of(backend)].iter().any(|connection| {
-            connection.phase == ConnectionPhase::Up
-                && !connection.suspect
-                && connection.load < connection.limit
-        })
     }
 
     /// Checks that the pool's view of its backends equals the model.
@@ -95,7 +87,7 @@ impl Model {
     }
 
     /// A returned backend gets a tenth of its share at first, and more as time passes.
-    fn share(&self, now: Instant, index: usize) -> u64 {
+    pub(super) fn share(&self, now: Instant, index: usize) -> u64 {
         let whole = self.config.timeouts.slow_start.as_nanos();
         match self.backends[index].returned {
             Some(returned) if now.since(returned).as_nanos() < whole => {

@@ -49,7 +49,7 @@ impl Model {
     }
 
     /// Returns true if limits and health allow a dial; the pool alone knows the backoff.
-    fn has_place_for_dial(&self, index: usize) -> bool {
+    pub(super) fn has_place_for_dial(&self, index: usize) -> bool {
         let left = self.connections[self.slots_of(index)].iter().any(|connection| {
             connection.phase == ConnectionPhase::Gone && connection.generation < self.generation_max
         });
@@ -59,7 +59,7 @@ impl Model {
             && (self.backends[index].is_usable() || !dialling)
     }
 
-    fn has_slow_dial(&self, index: usize) -> bool {
+    pub(super) fn has_slow_dial(&self, index: usize) -> bool {
         self.dials(index).any(|expected| expected == 0)
     }
 

@@ -95,7 +95,7 @@ impl Model {
         outcome: Outcome,
     ) -> Verdict {
         let request = &self.requests[index as usize];
-        let queue = request.waiting_since.after(self.config.timeouts.queue);
+        let queue = request.queued_until;
         let head_passed = request.response_deadline.is_some_and(|deadline| now >= deadline);
         let over = self.is_shutdown_due(now);
         let stalled = request.stalls_at.is_some_and(|at| now >= at) && !over;

@@ -127,12 +127,14 @@ impl Model {
         let slot = self.known(token);
         self.set_phase(now, slot, ConnectionPhase::Up);
         let cap = self.config.limits.streams_per_connection as u32;
+        let max_age = self.config.timeouts.max_age;
         let connection = &mut self.connections[slot];
         connection.http1 = protocol == Protocol::Http1;
         // RFC 9113, 6.5.2: 100 is the recommended minimum that a peer should allow.
         let allowed = if connection.http1 { 1 } else { max_streams.unwrap_or(100) };
         connection.limit = allowed.min(cap);
-        connection.up_since = now;
+        let (least, most) = (max_age / 10 * 9, max_age / 10 * 11 + Duration::from_nanos(10));
+        connection.ages_between = Some((now.after(least), now.after(most)));
         self.begin_idle(now, slot);
         self.note_limit(slot);
     }
@@ -170,12 +172,20 @@ impl Model {
         let doubted = request.doubted.take();
         self.confirm(now, doubted, stream, status);
         let slot = self.known(stream.connection);
+        if self.connections[slot].pongs > 0 {
+            self.connections[slot].silence_most = Duration::ZERO;
+        }
         self.connections[slot].pongs = 0;
         self.connections[slot].responses += 1;
         self.frame(now, stream.connection);
         let backend = stream.connection.backend;
         let state = &mut self.backends[usize::from(backend.0)];
-        state.longest_response = state.longest_response.max(sample.unwrap_or_default());
+        if let Some(sample) = sample {
+            let sample = u64::try_from(sample.as_nanos()).expect("a time of the run");
+            let before = state.response_time;
+            let smoothed = before - before / 8 + sample / 8;
+            state.response_time = if before == 0 { sample } else { smoothed };
+        }
         self.backend_answered(now, backend, index, status);
     }
 
@@ -413,6 +423,9 @@ impl Model {
             self.begin_idle(now, slot);
         }
         let connection = &mut self.connections[slot];
+        if connection.suspect {
+            connection.silence_most = Duration::ZERO;
+        }
         connection.suspect = false;
         connection.idle_before = None;
         if connection.load > 0 {

@@ -24,10 +24,12 @@ impl Model {
         if state.backoff.is_some() {
             return false;
         }
+        // One of the two may change before the other.
+        let longest = timeouts.backoff_max.max(timeouts.backoff_min);
         let doubled = timeouts.backoff_min.saturating_mul(1 << state.rounds.min(31));
-        let delay = doubled.min(timeouts.backoff_max);
+        let delay = doubled.min(longest);
         let least = (delay / 5 * 4).max(timeouts.backoff_min);
-        let most = (delay / 5 * 6 + Duration::from_nanos(10)).min(timeouts.backoff_max);
+        let most = (delay / 5 * 6 + Duration::from_nanos(10)).min(longest);
         state.backoff = Some((now.after(least.min(most)), now.after(most)));
         true
     }
@@ -59,7 +61,17 @@ impl Model {
         self.healthy() * 100 < in_service * self.config.health.fail_open_percent as usize
     }
 
+    /// Ejects a backend, unless enough are ejected.
+    fn eject_if(&mut self, now: Instant, backend: BackendId, may_eject: bool) {
+        if may_eject {
+            self.eject(now, backend);
+        } else {
+            self.counters.ejection_overflow += 1;
+        }
+    }
+
     fn eject(&mut self, now: Instant, backend: BackendId) {
+        self.counters.ejections += 1;
         let timeouts = &self.config.timeouts;
         let state = &mut self.backends[usize::from(backend.0)];
         let times = match state.health {
@@ -68,7 +80,8 @@ impl Model {
             | Health::HalfOpen { times, .. }
             | Health::Ejected { times, .. } => times + 1,
         };
-        let time = timeouts.ejection_min.saturating_mul(times).min(timeouts.ejection_max);
+        let longest = timeouts.ejection_max.max(timeouts.ejection_min);
+        let time = timeouts.ejection_min.saturating_mul(times).min(longest);
         state.health = Health::Ejected { times, until: now.after(time) };
         self.lose_dials(usize::from(backend.0));
     }
@@ -96,16 +109,15 @@ impl Model {
         let needed = self.config.health.failures;
         let may_eject = self.may_eject();
         let state = &mut self.backends[usize::from(backend.0)];
-        let out = match &mut state.health {
+        match &mut state.health {
             Health::Healthy { failures, .. } => {
                 *failures = (*failures + 1).min(needed);
-                *failures >= needed && may_eject
+                if *failures >= needed {
+                    self.eject_if(now, backend, may_eject);
+                }
             }
-            Health::HalfOpen { .. } => of_trial_request,
-            Health::Ejected { .. } => false,
-        };
-        if out {
-            self.eject(now, backend);
+            Health::HalfOpen { .. } if of_trial_request => self.eject(now, backend),
+            Health::HalfOpen { .. } | Health::Ejected { .. } => {}
         }
     }
 
@@ -130,8 +142,8 @@ impl Model {
                 *failures = 0;
                 let one_more = (*gateway_failures + 1).min(config.gateway_failures);
                 *gateway_failures = if gateway { one_more } else { 0 };
-                if gateway && *gateway_failures >= config.gateway_failures && may_eject {
-                    self.eject(now, backend);
+                if gateway && *gateway_failures >= config.gateway_failures {
+                    self.eject_if(now, backend, may_eject);
                 }
             }
             Health::HalfOpen { trial_request, .. }

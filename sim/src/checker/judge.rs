@@ -41,6 +41,11 @@ impl Checker {
         self.model.operator_choices(all);
     }
 
+    /// Adds every result of a health check that another worker could tell now.
+    pub fn told_choices(&self, all: &mut Vec<Input>) {
+        self.model.told_choices(all);
+    }
+
     /// Adds ineffective facts (stale or impossible); each must change nothing.
     pub fn ineffective_choices(&self, all: &mut Vec<Input>) {
         self.model.ineffective_choices(all);
@@ -69,9 +74,12 @@ impl Checker {
         fetch(pool, orders);
         seen(handled, orders, pool);
         compare(expected, handled)?;
-        self.begin(now);
+        self.begin(now, handled);
         self.model.fired = fired.filter(|_| input == Input::Timeout);
         self.judge(now, input, handled, orders, pool)?;
+        if let Some(chances) = self.model.chances.take() {
+            coverage.chances(&chances);
+        }
         Ok(handled)
     }
 
@@ -98,7 +106,7 @@ impl Checker {
         fetch(pool, orders);
         seen(handled, orders, pool);
         compare(expected, handled)?;
-        self.begin(now);
+        self.begin(now, handled);
         self.model.fired = None;
         if handled == Handled::Done {
             self.model.change(now, settings);
@@ -110,8 +118,9 @@ impl Checker {
         Ok(handled)
     }
 
-    fn begin(&mut self, now: Instant) {
+    fn begin(&mut self, now: Instant, handled: Handled) {
         self.model.step_at = now;
+        self.model.count_answer(handled);
         self.model.served = 0;
         self.model.stale = None;
         self.model.extra_dials = 0;
@@ -141,8 +150,11 @@ impl Checker {
 
     /// Applies the orders that follow from a fact, and compares the model with the pool's own view.
     fn follow(&mut self, now: Instant, input: Input, orders: &[Output], pool: &Pool) -> Verdict {
-        for order in orders {
-            self.model.order(now, input, *order)?;
+        self.model.see_backoff(now, pool)?;
+        self.model.note_places();
+        for (place, order) in orders.iter().enumerate() {
+            self.model.order(now, input, *order, orders.get(place + 1))?;
+            self.model.note_places_after(input, *order);
         }
         self.model.resolve_pending_outcomes()?;
         self.model.sweep(pool)?;

@@ -1,14 +1,16 @@
 //! The model's tables: connections, streams and requests as the facts and orders so far imply them.
 
 use baton::pool::{
-    BackendId, BackendToken, CloseReason, Config, ConnectionToken, Evidence, FailureCause, Input,
-    Instant, RequestId, StreamToken, TimerReason,
+    BackendId, BackendToken, CloseReason, Config, ConnectionToken, Counters, Evidence,
+    FailureCause, Input, Instant, RequestId, StreamToken, TimerReason,
 };
 
 use std::time::Duration;
 
 use super::backend::ModelBackend;
+use super::reference::Reference;
 use super::{Invariant, Verdict, fail, require};
+use crate::coverage::Chances;
 
 /// A connection slot.
 #[derive(Clone, Debug, Default)]
@@ -23,8 +25,8 @@ pub(super) struct ModelConnection {
     pub(super) last_stream_id: u32,
     /// When the current phase began.
     pub(super) since: Instant,
-    /// When it was reported connected.
-    pub(super) up_since: Instant,
+    /// Bounds within which it reaches its maximum age, once it is connected.
+    pub(super) ages_between: Option<(Instant, Instant)>,
     /// When its load last became zero, or when it connected.
     pub(super) idle_since: Instant,
     /// The longest that it may have been idle since then, as settings and announcements were.
@@ -44,6 +46,13 @@ pub(super) struct ModelConnection {
     pub(super) malformed: u32,
     /// True if the pool considered it suspect after the last step and no frame has arrived since.
     pub(super) suspect: bool,
+    /// When it is closed if it stays suspect.
+    pub(super) suspect_until: Option<Instant>,
+    /// The longest that it might be silent at any time since its load rose from zero, or since a
+    /// response after PINGs.
+    pub(super) silence_most: Duration,
+    /// When its dial is given up.
+    pub(super) dials_until: Instant,
     /// Streams that its dial is expected to bring; 0 once the dial is slow.
     pub(super) expected: u32,
     /// Responses started on it.
@@ -102,7 +111,8 @@ pub(super) struct ModelRequest {
     pub(super) last_stream: Option<StreamToken>,
     /// The identifier of that stream; 0 until it is known.
     pub(super) last_stream_id: u32,
-    pub(super) waiting_since: Instant,
+    /// When it is rejected if it still waits.
+    pub(super) queued_until: Instant,
     /// When it was sent whole, or given to a connection.
     pub(super) sent_at: Instant,
     pub(super) response_deadline: Option<Instant>,
@@ -196,6 +206,11 @@ pub(super) struct Model {
     /// The backend of a connection that turned out in this step to be dead after being idle, and
     /// how long a connection must have been idle to be closed with it.
     pub(super) stale: Option<(BackendId, Duration)>,
+    /// What the pool must have counted.
+    pub(super) counters: Counters,
+    pub(super) reference: Reference,
+    /// Random choices of this step.
+    pub(super) chances: Option<Chances>,
     /// Streams opened in this step, and dials beyond the waiting requests' need.
     pub(super) served: u32,
     pub(super) extra_dials: u32,
@@ -229,6 +244,9 @@ impl Model {
             joining: None,
             judgement_due: None,
             stale: None,
+            counters: Counters::default(),
+            reference: Reference::new(config.limits.backends),
+            chances: None,
             served: 0,
             extra_dials: 0,
             passed_over: 0,
@@ -321,7 +339,7 @@ impl Model {
             replayable: true,
             sent_whole: !has_body,
             arrival: self.arrivals,
-            waiting_since: now,
+            queued_until: now.after(self.config.timeouts.queue),
             sent_at: now,
             ..ModelRequest::default()
         };

@@ -1,5 +1,7 @@
 //! Checks that an order is legal, and applies it.
 
+use std::time::Duration;
+
 use baton::pool::{
     CloseReason, ConnectionToken, Input, Instant, Output, RequestId, StreamToken, TimerReason,
 };
@@ -12,15 +14,24 @@ use super::model::{
 use super::{Invariant, Verdict, fail, require};
 
 impl Model {
-    /// Applies one order of the current step.
-    pub(super) fn order(&mut self, now: Instant, input: Input, order: Output) -> Verdict {
+    /// Applies one order of the current step; `next` is the order after it.
+    pub(super) fn order(
+        &mut self,
+        now: Instant,
+        input: Input,
+        order: Output,
+        next: Option<&Output>,
+    ) -> Verdict {
         match order {
-            Output::Connect { connection } => self.connect(now, connection),
+            Output::Connect { connection } => self.connect(now, connection, next),
             Output::OpenStream { stream, request, attempt } => {
                 self.open_stream(now, stream, request, attempt)
             }
             Output::AttemptFailed(failed) => self.attempt_failed(input, failed),
-            Output::ResetStream { stream, .. } => self.reset_stream(stream),
+            Output::ResetStream { stream, code } => {
+                self.expect_reset_code(input, stream, code)?;
+                self.reset_stream(stream)
+            }
             Output::Ping { connection } => self.ping(now, connection),
             Output::Close { connection, reason } => self.close(now, input, connection, reason),
             Output::RequestEnded { request, outcome, attempts, by } => {
@@ -33,7 +44,7 @@ impl Model {
         }
     }
 
-    fn connect(&mut self, now: Instant, token: ConnectionToken) -> Verdict {
+    fn connect(&mut self, now: Instant, token: ConnectionToken, next: Option<&Output>) -> Verdict {
         self.resolve_pending_outcomes()?;
         let legal = Invariant::CommandLegality;
         let (backend, slot) = (usize::from(token.backend.0), usize::from(token.slot));
@@ -68,12 +79,18 @@ impl Model {
                 format!("a second dial to backend {backend} that no waiting request needs")
             })?;
         }
+        let serves = match next {
+            Some(Output::OpenStream { request, .. }) => self.request(*request),
+            _ => None,
+        };
+        self.expect_dial(now, backend, serves)?;
         let expected = if usable { self.backends[backend].expected } else { 0 };
         self.note_repeated_dial(backend);
         self.connections[index] = ModelConnection {
             phase: ConnectionPhase::Connecting,
             generation: token.generation,
             since: now,
+            dials_until: now.after(self.config.timeouts.connect),
             last_stream_id: u32::MAX,
             expected,
             ..ModelConnection::default()
@@ -121,7 +138,7 @@ impl Model {
         })?;
         self.expect_repeated(index)?;
         self.take_waiting(index, attempt)?;
-        self.take_turn(token.connection.backend, attempt)?;
+        self.judge_choice(now, token, index, attempt)?;
         let head = now.after(self.config.timeouts.response_head);
         let stalls_at = now.after(self.config.timeouts.body_stall);
         let request = self.request_mut(index);
@@ -153,6 +170,7 @@ impl Model {
             connection.idle_before = connection.idle_before.or(idle_since);
             connection.quiet_since = now;
             connection.quiet_latest = connection.quiet_latest.max(now);
+            connection.silence_most = Duration::ZERO;
         }
         if connection.opened >= most {
             self.set_phase(now, slot, ConnectionPhase::Draining);
@@ -167,7 +185,8 @@ impl Model {
         require(waits, Invariant::ExclusiveOwnership, || {
             format!("a stream for request {index}, which is {:?}", request.phase)
         })?;
-        let next = attempt == request.attempts + 1 && attempt <= self.config.retry.attempts;
+        // That it may have another attempt was judged when the last one failed.
+        let next = attempt == request.attempts + 1;
         require(next, Invariant::Retry, || {
             format!("attempt {attempt} after {} of request {index}", request.attempts)
         })?;
@@ -205,14 +224,14 @@ impl Model {
                 format!("a PING on {token:?}, which is not ready"),
             );
         };
+        let due = self.connections[slot].quiet_since.after(self.silence(slot));
         let connection = &mut self.connections[slot];
-        let silence = self.config.timeouts.silence.saturating_mul(1 << connection.pongs.min(6));
-        let due = connection.quiet_since.after(silence);
         let legal = !connection.ping_out && connection.load > 0 && now >= due;
         require(legal, Invariant::PingBudget, || {
             format!("a PING on {token:?} at {now:?}, due at {due:?}")
         })?;
         connection.ping_out = true;
+        self.counters.pings += 1;
         Ok(())
     }
 
@@ -229,7 +248,6 @@ impl Model {
                 format!("{token:?} was closed, but it is gone"),
             );
         };
-        let timeouts = &self.config.timeouts;
         let connection = &self.connections[slot];
         let phase = connection.phase;
         let timed = input == Input::Timeout;
@@ -237,9 +255,7 @@ impl Model {
             if connection == token);
         let legal = match reason {
             CloseReason::ConnectDeadline => {
-                timed
-                    && phase == ConnectionPhase::Connecting
-                    && now >= connection.since.after(timeouts.connect)
+                timed && phase == ConnectionPhase::Connecting && now >= connection.dials_until
             }
             CloseReason::Idle => {
                 timed
@@ -265,8 +281,8 @@ impl Model {
                 phase == ConnectionPhase::Connecting && !self.backends[index].is_in_service()
             }
             CloseReason::Silent => {
-                let since = connection.quiet_since.after(timeouts.silence);
-                timed && phase == ConnectionPhase::Up && now >= since.after(timeouts.suspect)
+                let due = connection.suspect_until.is_some_and(|until| now >= until);
+                timed && phase == ConnectionPhase::Up && connection.suspect && due
             }
             CloseReason::Shutdown => {
                 self.phase != ModelPhase::Running
@@ -316,8 +332,19 @@ impl Model {
 
     /// Returns true if a connection may have reached its max age, which varies by a tenth.
     pub(super) fn is_aged(&self, slot: usize, now: Instant) -> bool {
-        let least = self.config.timeouts.max_age / 10 * 9;
-        now >= self.connections[slot].up_since.after(least)
+        let aged = self.connections[slot].ages_between;
+        aged.is_some_and(|(least, _)| now >= least)
+    }
+
+    /// How long a connection with streams may be silent before a PING: the configured time, or four
+    /// times the smoothed response time if that is longer; twice as long for each PING answered
+    /// since the last response and for each ENHANCE_YOUR_CALM of the backend, at most 64 times.
+    pub(super) fn silence(&self, slot: usize) -> Duration {
+        let backend = &self.backends[slot / self.slots_per_backend];
+        let measured = Duration::from_nanos(backend.response_time).saturating_mul(4);
+        let pongs = self.connections[slot].pongs;
+        let doublings = pongs.saturating_add(backend.enhance_your_calm_count).min(6);
+        self.config.timeouts.silence.max(measured).saturating_mul(1 << doublings)
     }
 
     /// Streams expected from all dials in flight.
@@ -347,7 +374,8 @@ impl Model {
                         format!("request {index} waits again after {evidence:?}; it may not")
                     })?;
                     self.request_mut(index).phase = RequestPhase::Waiting;
-                    self.request_mut(index).waiting_since = self.step_at;
+                    let until = self.step_at.after(self.config.timeouts.queue);
+                    self.request_mut(index).queued_until = until;
                     self.waiting += 1;
                 }
                 RequestPhase::Ending(_) => {

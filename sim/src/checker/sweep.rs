@@ -1,11 +1,9 @@
 //! Checks at the end of a step that the pool's own view equals the model.
 
-use baton::pool::{BackendId, HealthChecking, Instant, Pool, SlotState, TimerReason};
+use baton::pool::{BackendId, HealthChecking, Instant, Pool, SlotState, Stats, TimerReason};
 
 use super::backend::{Health, ModelBackend, Service};
-use super::model::{
-    ConnectionPhase, Model, ModelConnection, ModelPhase, ModelStream, RequestPhase,
-};
+use super::model::{ConnectionPhase, Model, ModelPhase, ModelStream, RequestPhase};
 use super::{Invariant, Verdict, Violation, require};
 
 /// Checks the pool's own recount, which a driver makes once a second, after every fact.
@@ -25,8 +23,11 @@ impl Model {
         self.check_siblings()?;
         let (streams, room) = self.sweep_connections(pool)?;
         self.sweep_requests()?;
-        self.compare_stats(streams, pool)?;
+        let stats = pool.stats();
+        self.compare_stats(streams, &stats)?;
+        self.check_emptiness()?;
         self.compare_backends(self.step_at, pool)?;
+        self.compare_counters(stats.counters)?;
         self.check_progress(room, pool)?;
         self.check_dials(pool)?;
         self.check_timers(pool)
@@ -83,6 +84,7 @@ impl Model {
                 },
                 ConnectionPhase::Draining | ConnectionPhase::Lost => state == SlotState::Draining,
             };
+            let silent = state == SlotState::Suspect && !connection.suspect;
             connection.suspect = state == SlotState::Suspect;
             connection.idle_most = connection.idle_most.max(idle);
             if connection.phase != ConnectionPhase::Gone {
@@ -95,8 +97,45 @@ impl Model {
             require(same, Invariant::DerivedCounts, || {
                 format!("{token:?} is {state:?}, expected {phase:?} with {load} of {limit} streams")
             })?;
+            self.watch_silence(slot, silent)?;
         }
         Ok((streams, room))
+    }
+
+    /// Checks that a connection became suspect only after the silence that is allowed, and notes how
+    /// long it may be silent, or suspect.
+    fn watch_silence(&mut self, slot: usize, silent: bool) -> Verdict {
+        if !silent && !self.is_watched(slot) {
+            return Ok(());
+        }
+        let now = self.step_at;
+        let silence = self.silence(slot);
+        let due = self.connections[slot].quiet_since.after(silence);
+        if silent {
+            require(now >= due, Invariant::PingBudget, || {
+                format!("{:?} is suspect at {now:?}, due at {due:?}", self.token(slot))
+            })?;
+            let until = now.after(self.config.timeouts.suspect);
+            self.connections[slot].suspect_until = Some(until);
+            self.note_place(slot / self.slots_per_backend);
+        } else {
+            let connection = &mut self.connections[slot];
+            connection.silence_most = connection.silence_most.max(silence);
+        }
+        Ok(())
+    }
+
+    /// Checks that a shutdown with nothing left has closed all connections.
+    fn check_emptiness(&self) -> Verdict {
+        if self.phase == ModelPhase::Running || self.live > 0 {
+            return Ok(());
+        }
+        let left = (0..self.connections.len())
+            .find(|slot| self.connections[*slot].phase != ConnectionPhase::Gone);
+        require(left.is_none(), Invariant::Quiescence, || {
+            let left = left.map(|slot| self.token(slot));
+            format!("no request is left at a shutdown, but {left:?} stays")
+        })
     }
 
     /// Checks that each sent request and its stream refer to each other.
@@ -124,8 +163,7 @@ impl Model {
         Ok(())
     }
 
-    fn compare_stats(&self, streams: u32, pool: &Pool) -> Verdict {
-        let stats = pool.stats();
+    fn compare_stats(&self, streams: u32, stats: &Stats) -> Verdict {
         let reported = (stats.requests, stats.waiting, stats.retrying, stats.slots.streams);
         let own = (self.live, self.waiting, self.retrying(), streams);
         require(reported == own, Invariant::DerivedCounts, || {
@@ -160,47 +198,32 @@ impl Model {
         counted.then(|| connection.since.after(self.config.timeouts.silence))
     }
 
-    /// The deadline for a PING on a silent connection with streams.
+    /// The latest deadline for a PING on a silent connection with streams: the pool may learn later
+    /// that the backend is faster than it was.
     fn silence_deadline(&self, slot: usize) -> Option<Instant> {
         let connection = &self.connections[slot];
-        let watched = connection.phase == ConnectionPhase::Up
-            && !connection.http1
-            && connection.load > 0
-            && !connection.suspect;
-        let backend = &self.backends[slot / self.slots_per_backend];
-        let measured = backend.longest_response.saturating_mul(4);
-        let silence = self.config.timeouts.silence.max(measured);
-        let doublings = connection.pongs.saturating_add(backend.enhance_your_calm_count).min(6);
-        watched.then(|| connection.quiet_latest.after(silence.saturating_mul(1 << doublings)))
-    }
-
-    /// The deadline for the next health check, or for the result of the check in flight.
-    fn health_check_deadline(&self, state: &ModelBackend) -> Option<Instant> {
-        let checks_ordered = self.config.health_checking == HealthChecking::Ordered
-            && self.phase == ModelPhase::Running
-            && matches!(state.service, Service::Serving | Service::Draining(_));
-        let timeout = self.config.timeouts.health_check_timeout;
-        checks_ordered.then(|| match state.health_checks.out {
-            Some((_, since)) => since.after(timeout),
-            None => state.health_checks.not_after,
+        self.is_watched(slot).then(|| {
+            let silence = connection.silence_most.max(self.silence(slot));
+            connection.quiet_latest.after(silence)
         })
     }
 
-    /// Checks that the earliest deadline of anything pending is armed.
-    fn check_timers(&self, pool: &Pool) -> Verdict {
+    /// True if the connection gets a PING when it is silent for too long.
+    fn is_watched(&self, slot: usize) -> bool {
+        let connection = &self.connections[slot];
+        connection.phase == ConnectionPhase::Up
+            && !connection.http1
+            && connection.load > 0
+            && !connection.suspect
+    }
+
+    /// The deadline of a connection or dial.
+    fn connection_deadline(&self, slot: usize) -> Option<Instant> {
         let timeouts = &self.config.timeouts;
-        let requests = self.requests.iter().filter_map(|request| match request.phase {
-            RequestPhase::Waiting => {
-                let queue = request.waiting_since.after(timeouts.queue);
-                Some(request.response_deadline.map_or(queue, |deadline| deadline.min(queue)))
-            }
-            RequestPhase::Sent(_) if request.sent_whole => request.response_deadline,
-            RequestPhase::Sent(_) | RequestPhase::Responding(_) => request.stalls_at,
-            _ => None,
-        });
-        let first_request = requests.min();
-        let end = |(slot, connection): (usize, &ModelConnection)| match connection.phase {
-            ConnectionPhase::Connecting => Some(connection.since.after(timeouts.connect)),
+        let connection = &self.connections[slot];
+        match connection.phase {
+            ConnectionPhase::Gone => None,
+            ConnectionPhase::Connecting => Some(connection.dials_until),
             ConnectionPhase::Draining => {
                 // While responses continue, at most twenty times the timeout.
                 let latest = connection.since.after(self.longest_drain());
@@ -213,12 +236,41 @@ impl Model {
                 })
             }
             ConnectionPhase::Lost => Some(self.lost_deadline(slot)),
-            ConnectionPhase::Up if connection.load == 0 && !connection.suspect => {
-                Some(connection.idle_since.after(connection.idle_most))
+            ConnectionPhase::Up => {
+                let aged = connection.ages_between.map(|(_, most)| most);
+                let idle = (connection.load == 0 && !connection.suspect)
+                    .then(|| connection.idle_since.after(connection.idle_most));
+                let closed = connection.suspect_until.filter(|_| connection.suspect);
+                [aged, idle, closed].into_iter().flatten().min()
             }
-            ConnectionPhase::Gone | ConnectionPhase::Up => None,
-        };
-        let connections = self.connections.iter().enumerate().filter_map(end);
+        }
+    }
+
+    /// The deadline for the next health check, or for the result of the check in flight.
+    fn health_check_deadline(&self, state: &ModelBackend) -> Option<Instant> {
+        let checks_ordered = self.config.health_checking == HealthChecking::Ordered
+            && self.phase == ModelPhase::Running
+            && matches!(state.service, Service::Serving | Service::Draining(_));
+        checks_ordered.then(|| match state.health_checks.out {
+            Some((_, until)) => until,
+            None => state.health_checks.not_after,
+        })
+    }
+
+    /// Checks that the earliest deadline of anything pending is armed.
+    fn check_timers(&self, pool: &Pool) -> Verdict {
+        let requests = self.requests.iter().filter_map(|request| match request.phase {
+            RequestPhase::Waiting => {
+                let queue = request.queued_until;
+                Some(request.response_deadline.map_or(queue, |deadline| deadline.min(queue)))
+            }
+            RequestPhase::Sent(_) if request.sent_whole => request.response_deadline,
+            RequestPhase::Sent(_) | RequestPhase::Responding(_) => request.stalls_at,
+            _ => None,
+        });
+        let first_request = requests.min();
+        let slots = 0..self.connections.len();
+        let connections = slots.filter_map(|slot| self.connection_deadline(slot));
         let shutdown = match self.phase {
             ModelPhase::Draining(deadline) => Some(deadline),
             ModelPhase::Running | ModelPhase::Over => None,

@@ -13,7 +13,7 @@ use super::{
     Source,
 };
 use crate::batch::{Batch, Failure, Summary, run_batch};
-use crate::checker::{Invariant, Violation};
+use crate::checker::Invariant;
 use crate::coverage::Entry;
 use crate::faults::{self, Profile};
 use crate::plan::{Plan, WorldName, read, write};
@@ -95,6 +95,9 @@ pub(super) fn run(arguments: &RunArguments) -> Outcome {
     };
     let summary = run_seeds(&batch, arguments.json);
     let Some(failure) = &summary.failure else {
+        if let Some(what) = summary.coverage.wrong_choices() {
+            return Ok(wrong_together(&summary, &what, arguments.json));
+        }
         if arguments.json {
             println!("{}", json(&summary, None));
         } else {
@@ -107,7 +110,7 @@ pub(super) fn run(arguments: &RunArguments) -> Outcome {
     };
     let plan = faults::plan(failure.seed, profile, world);
     let invariant = failure.violation.invariant;
-    let shrunk = smaller::shrink(&plan, invariant);
+    let shrunk = smaller::shrink(&plan, &failure.violation);
     let path = report::keep(&shrunk.plan, invariant, failure.seed, &arguments.keep)
         .map_err(|error| format!("{}: {error}", arguments.keep.display()))?;
     if arguments.json {
@@ -116,6 +119,25 @@ pub(super) fn run(arguments: &RunArguments) -> Outcome {
         println!("{}\n{}", failed(failure, &plan, &shrunk, &path, profile), figures(&summary));
     }
     Ok(code_of(invariant))
+}
+
+/// Reports what only all seeds together show: there is no plan to replay. Returns the exit code.
+fn wrong_together(summary: &Summary, what: &str, is_json: bool) -> u8 {
+    let invariant = Invariant::Choice;
+    if is_json {
+        let mut result = json(summary, None);
+        result["pass"] = false.into();
+        result["failure"] = serde_json::json!({
+            "place": summary.seeds.saturating_sub(1),
+            "invariant": invariant.name(),
+            "what": what,
+        });
+        println!("{result}");
+    } else {
+        println!("FAIL {invariant}  all seeds together  commit {}\n  {what}", report::commit());
+        println!("  run the same seeds again to repeat it\n{}", figures(summary));
+    }
+    code_of(invariant)
 }
 
 /// The report of a failure.
@@ -257,14 +279,15 @@ fn write_records(arguments: &ReplayArguments, plan: &Plan) -> Result<(), String>
 
 pub(super) fn shrink(arguments: &ShrinkArguments) -> Outcome {
     let plan = plan_of(&arguments.source)?;
-    let Some(Violation { invariant, .. }) = judge(&plan).violation else {
+    let Some(violation) = judge(&plan).violation else {
         return Err(format!(
             "{}: the plan passes; there is nothing to shrink",
             arguments.source.what
         ));
     };
-    let shrunk = smaller::shrink(&plan, invariant);
-    eprintln!("{invariant}: {} → {} elements in {} runs", shrunk.before, shrunk.after, shrunk.runs);
+    let shrunk = smaller::shrink(&plan, &violation);
+    let (invariant, before, after) = (violation.invariant, shrunk.before, shrunk.after);
+    eprintln!("{invariant}: {before} → {after} elements in {} runs", shrunk.runs);
     print!("{}", write(&shrunk.plan));
     Ok(code_of(invariant))
 }

@@ -283,7 +283,7 @@ impl ProcessDeed {
             Act::Weight { .. } => Self::Weight,
             Act::Change { change } => match change {
                 // It is refused, and there is no reload.
-                Change::NoAttempts => return None,
+                Change::NoAttempts | Change::Setting { .. } => return None,
                 Change::HealthChecking(_) => Self::ChangeChecks,
                 Change::Strategy(_) => Self::ChangeStrategy,
                 _ => Self::Change,

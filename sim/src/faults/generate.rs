@@ -7,7 +7,10 @@ use std::time::Duration;
 use baton::pool::{HealthChecking, Strategy};
 
 use super::inject::{Shape, directives};
-use super::{Family, Profile, Workload, aimed, common, doubts, poison, situations, wire};
+use super::{
+    Family, Profile, Workload, aimed, changes, combined, common, doubts, poison, situations, sizes,
+    wire,
+};
 use crate::draw::{Domain, Draws, RandomStream};
 use crate::plan::{
     BackendPlan, BackendWire, Deviation, FORMAT, Heal, Health, Network, Plan, PoolPlan,
@@ -25,6 +28,11 @@ pub fn plan(seed: u64, profile: Profile, world: WorldName) -> Plan {
     if world == WorldName::Pool {
         doubts::add(&mut plan, profile);
         poison::add(&mut plan, profile);
+        if !plan.has_only_poison() {
+            combined::add(&mut plan, profile);
+            sizes::add(&mut plan, profile);
+            changes::add(&mut plan);
+        }
     }
     if world == WorldName::Proxy {
         wire::add(&mut plan, profile);

@@ -197,7 +197,7 @@ impl Worker {
             match self.run(program, rest)? {
                 Fate::Dead { seeds, invariant, what, elements } => {
                     passed += seeds;
-                    if self.replay(&self.unchanged)?.is_none() {
+                    if self.passes_unchanged(rest)? {
                         return Ok(Fate::Dead { seeds: passed, invariant, what, elements });
                     }
                 }
@@ -205,6 +205,15 @@ impl Worker {
             }
         }
         Ok(Fate::Alive)
+    }
+
+    /// Returns true if the last failure does not happen without the bug. A failure without a plan is
+    /// one of all seeds together.
+    fn passes_unchanged(&self, seeds: Seeds) -> Result<bool, String> {
+        if self.kept.exists() {
+            return Ok(self.replay(&self.unchanged)?.is_none());
+        }
+        Ok(matches!(self.run(&self.unchanged, seeds)?, Fate::Alive))
     }
 
     /// Runs seeds until one fails.

@@ -183,8 +183,7 @@ pub enum StaleInput {
     ResetSent,
 }
 
-/// A configuration value that the operator changes. Only values whose deadlines are not yet armed
-/// when they change.
+/// A configuration value that the operator changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Arbitrary)]
 pub enum Change {
     /// [`HealthConfig::failures`](baton::pool::HealthConfig::failures)
@@ -201,6 +200,13 @@ pub enum Change {
     HealthChecking(bool),
     /// [`RetryConfig::attempts`](baton::pool::RetryConfig::attempts) to zero, which is refused.
     NoAttempts,
+    /// Any other setting that may change. Only the world of the pool has these.
+    Setting {
+        /// Its key in a plan.
+        name: super::LiveName,
+        /// Its value in the plan's unit: milliseconds for times.
+        value: u32,
+    },
 }
 
 /// The effect of a directive. Effects on a connection apply to the trigger's connection; without

@@ -10,7 +10,7 @@ use arbitrary::{Arbitrary, Unstructured};
 use baton::pool::limits::WEIGHT_MAX;
 use baton::pool::setting::{Entry, Unit};
 use baton::pool::settings::Live;
-use baton::pool::{BackendConfig, Config, HealthChecking, Limits, Pool, Strategy};
+use baton::pool::{BackendConfig, Config, HealthChecking, Limits, Pool, Setting, Strategy};
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
@@ -38,6 +38,8 @@ pub struct PoolPlan {
     pub spare_places: usize,
     /// Generations of each connection slot; the most that a token can count if `None`.
     pub generations: Option<u32>,
+    /// True if another worker checks the health of the backends and tells the pool.
+    pub told: bool,
 }
 
 impl Default for PoolPlan {
@@ -89,7 +91,14 @@ impl PoolPlan {
             ..config.limits
         };
         config.body_rate_min = 0;
-        Self { config, weight: 1, exclusive: false, spare_places: 0, generations: None }
+        Self {
+            config,
+            weight: 1,
+            exclusive: false,
+            spare_places: 0,
+            generations: None,
+            told: false,
+        }
     };
 
     /// The configuration of a pool in which poisoned requests are the only fault.
@@ -126,6 +135,9 @@ impl PoolPlan {
             exclusive: index == 0 && self.exclusive,
         };
         let mut config = self.config.clone();
+        if self.told {
+            config.health_checking = HealthChecking::Reported;
+        }
         config.backends = (0..backends).map(backend).collect();
         config.limits.backends = backends.max(1) + self.spare_places;
         config
@@ -182,6 +194,59 @@ impl Key {
     }
 }
 
+/// The name of a setting that may change while a pool runs: its key in a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveName(&'static str);
+
+impl LiveName {
+    /// All names.
+    fn all() -> impl Iterator<Item = Self> {
+        KEYS.iter().filter(|key| key.entry.live.is_some()).map(|key| Self(&key.name))
+    }
+
+    /// Returns the name that is written like this.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::all().find(|known| known.0 == name)
+    }
+
+    /// Returns the setting with a value in the plan's unit: milliseconds for times.
+    ///
+    /// # Panics
+    /// If the value does not fit 32 bits.
+    #[must_use]
+    pub fn setting(self, value: u64) -> Setting {
+        let key = KEYS.iter().find(|key| key.name == self.0).expect("a name of the table");
+        match key.entry.live.expect("only names of these exist") {
+            Live::Timeout(name) => Setting::Timeout(name, Duration::from_millis(value)),
+            Live::Number(name) => {
+                Setting::Number(name, u32::try_from(value).expect("the plan was checked"))
+            }
+        }
+    }
+}
+
+impl Serialize for LiveName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for LiveName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::parse(&name)
+            .ok_or_else(|| D::Error::custom(format!("{name}: no setting that may change")))
+    }
+}
+
+impl Arbitrary<'_> for LiveName {
+    fn arbitrary(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Self> {
+        let all: Vec<_> = Self::all().collect();
+        Ok(*bytes.choose(&all)?)
+    }
+}
+
 impl Arbitrary<'_> for PoolPlan {
     fn arbitrary(bytes: &mut Unstructured<'_>) -> arbitrary::Result<Self> {
         let mut plan = Self::DEFAULT;
@@ -201,6 +266,7 @@ impl Arbitrary<'_> for PoolPlan {
         plan.exclusive = bytes.arbitrary()?;
         plan.spare_places = bytes.int_in_range(0..=3)?;
         plan.generations = Option::<u32>::arbitrary(bytes)?.map(|most| most.max(1));
+        plan.told = bytes.arbitrary()?;
         Ok(plan)
     }
 }
@@ -227,13 +293,14 @@ impl Serialize for PoolPlan {
         plan.serialize_field("exclusive", &self.exclusive)?;
         plan.serialize_field("spare_places", &self.spare_places)?;
         plan.serialize_field("generations", &self.generations)?;
+        plan.serialize_field("told", &self.told)?;
         plan.end()
     }
 }
 
 /// Keys that are not in the table.
-const OWN: [&str; 6] =
-    ["strategy", "health_checking", "weight", "exclusive", "spare_places", "generations"];
+const OWN: [&str; 7] =
+    ["strategy", "health_checking", "weight", "exclusive", "spare_places", "generations", "told"];
 
 /// All keys of a plan.
 static NAMES: LazyLock<Vec<&'static str>> =
@@ -266,6 +333,7 @@ impl<'de> Visitor<'de> for PlanVisitor {
                 "exclusive" => plan.exclusive = map.next_value()?,
                 "spare_places" => plan.spare_places = map.next_value()?,
                 "generations" => plan.generations = map.next_value()?,
+                "told" => plan.told = map.next_value()?,
                 name => {
                     let key = KEYS.iter().find(|key| key.name == name);
                     let key = key.ok_or_else(|| M::Error::unknown_field(name, &NAMES))?;

@@ -1,6 +1,6 @@
 //! The text format of a plan, and its errors.
 
-use super::{Act, Address, FORMAT, Plan};
+use super::{Act, Address, Change, FORMAT, Plan, WorldName};
 
 /// Reads a plan.
 ///
@@ -87,6 +87,11 @@ impl Plan {
         expect(
             self.directives.iter().all(|directive| directive.is_within_bounds(count)),
             "directives: expected backends that exist and times of at most an hour",
+        )?;
+        let of_pool = self.directives.iter().any(|directive| directive.changes_any_setting());
+        expect(
+            !of_pool || self.world == WorldName::Pool,
+            "directives: expected Setting(name, value) only in the world of the pool",
         )
     }
 }
@@ -95,6 +100,15 @@ impl Plan {
 const MOST_US: u64 = 3_600_000_000;
 
 impl super::Directive {
+    fn changes_any_setting(&self) -> bool {
+        let any = |change: &Change| matches!(change, Change::Setting { .. });
+        match &self.act {
+            Act::Change { change } => any(change),
+            Act::ChangeAll { changes } => changes.iter().any(any),
+            _ => false,
+        }
+    }
+
     fn is_within_bounds(&self, backends: usize) -> bool {
         let (mut known, mut short) = (true, true);
         let mut act = self.act;

@@ -291,6 +291,7 @@ impl Operator {
                     cluster.health_check.kind = settings::health_check_kind(on);
                 }
                 Change::NoAttempts => unreachable!("checked above"),
+                Change::Setting { .. } => unreachable!("only the world of the pool has these"),
             }
         }
         drop(config);

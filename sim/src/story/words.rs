@@ -165,6 +165,7 @@ impl<'a> Names<'a> {
             | DownFrame::Head(exchange)
             | DownFrame::Data(exchange)
             | DownFrame::End(exchange)
+            | DownFrame::Malformed(exchange)
             | DownFrame::Reset(exchange, _) => Some(exchange),
             _ => None,
         };
@@ -177,6 +178,7 @@ impl<'a> Names<'a> {
             DownFrame::Data(_) => format!("response body {whom}"),
             DownFrame::End(_) => format!("response end {whom}"),
             DownFrame::Reset(_, code) => format!("RST_STREAM {whom} code={code:#x}"),
+            DownFrame::Malformed(_) => format!("malformed response {whom}"),
             DownFrame::Pong => format!("PING ack {whom}"),
             DownFrame::Close => format!("closes {whom}"),
         };

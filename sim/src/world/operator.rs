@@ -7,6 +7,7 @@ use baton::pool::{
 
 use super::World;
 use super::guide::Lane;
+use super::phases::RunPhase;
 use super::tables::{Event, NONE, Operation};
 use crate::checker::Verdict;
 use crate::coverage::sometimes;
@@ -112,16 +113,41 @@ impl World<'_> {
         let key = (index as u64) << 32 | u64::from(number) | 1 << 62;
         let dial = self.delay(Domain::Dials, self.plan.network.dial, key, 0);
         let work = self.delay(Domain::Work, self.servers[index].plan.work, key, 1);
-        let server = &self.servers[index];
-        let (until, says) = server.health_check_override;
-        let lies = self.now < until;
-        let is_down = self.now < server.down_until;
-        if (lies && says.is_none()) || (is_down && server.hangs && !lies) {
-            return;
-        }
-        let passed = if lies { says == Some(true) } else { !is_down };
+        let Some(passed) = self.check_health(index) else { return };
         let at = self.now + dial + if passed { work } else { 0 };
         self.schedule(at, Event::Tell(Input::HealthCheckFinished { backend, number, passed }));
+    }
+
+    /// The result of a health check that a backend gets now; `None` if there is none.
+    fn check_health(&self, server: usize) -> Option<bool> {
+        let server = &self.servers[server];
+        let (until, says) = server.health_check_override;
+        if self.now < until {
+            return says;
+        }
+        let is_down = self.now < server.down_until;
+        (!is_down || !server.hangs).then_some(!is_down)
+    }
+
+    /// Another worker tells the result of its health check, and checks again later.
+    pub(super) fn told(&mut self, server: u16) -> Verdict {
+        if matches!(self.phase, RunPhase::Closing | RunPhase::Done) {
+            return Ok(());
+        }
+        let next = self.now + self.health_check_interval();
+        self.schedule(next, Event::Told(server));
+        let passed = self.check_health(usize::from(server));
+        match self.token_of(server).zip(passed) {
+            Some((backend, passed)) => {
+                self.tell(Input::HealthCheckFinished { backend, number: 0, passed }).map(drop)
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn health_check_interval(&self) -> u64 {
+        let interval = self.plan.pool.config.timeouts.health_check_interval;
+        u64::try_from(interval.as_nanos()).expect("the plan was checked")
     }
 
     /// Once faults have stopped, adds or undrains every healthy backend.
@@ -181,6 +207,7 @@ fn setting(change: Change) -> Setting {
         Change::HealthChecking(true) => Setting::HealthChecking(HealthChecking::Ordered),
         Change::HealthChecking(false) => Setting::HealthChecking(HealthChecking::Off),
         Change::NoAttempts => Setting::Number(Number::Attempts, 0),
+        Change::Setting { name, value } => name.setting(u64::from(value)),
     }
 }
 

@@ -80,6 +80,10 @@ impl World<'_> {
         match poison {
             Poison::Reset(code) => self.reset(exchange, code.number()),
             Poison::Close => self.break_link(index),
+            Poison::Malformed => {
+                self.send(index, DownFrame::Malformed(exchange));
+                self.finish_exchange(index, exchange);
+            }
         }
         true
     }

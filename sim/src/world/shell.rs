@@ -248,13 +248,19 @@ impl World<'_> {
                 self.exchanges[exchange as usize].answered = true;
                 self.deliver_end(exchange);
             }
-            DownFrame::Reset(exchange, code) => self.receive_reset(exchange, code),
+            DownFrame::Reset(exchange, code) => {
+                self.receive_failure(exchange, StreamFailure::Reset { code });
+            }
+            DownFrame::Malformed(exchange) => {
+                self.receive_failure(exchange, StreamFailure::Malformed);
+            }
             DownFrame::Pong => self.tell_link(index, Input::Pong { connection }),
             DownFrame::Close => self.lose(index),
         }
     }
 
-    fn receive_reset(&mut self, exchange: u32, code: u32) {
+    /// The backend has failed a stream.
+    fn receive_failure(&mut self, exchange: u32, failure: StreamFailure) {
         let state = &mut self.exchanges[exchange as usize];
         // RFC 9113, 8.1: after a complete response, a reset only ends the upload.
         if state.reported || state.answered {
@@ -262,7 +268,6 @@ impl World<'_> {
         }
         state.reported = true;
         let stream = state.token;
-        let failure = StreamFailure::Reset { code };
         self.tell_stream(exchange, Input::StreamFailed { stream, failure });
     }
 

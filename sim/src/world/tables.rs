@@ -47,6 +47,8 @@ pub(crate) enum DownFrame {
     End(u32),
     /// RST_STREAM with its code.
     Reset(u32, u32),
+    /// A malformed response to an exchange.
+    Malformed(u32),
     /// PING with ACK.
     Pong,
     /// The connection is closed.
@@ -96,6 +98,8 @@ pub(super) enum Event {
     Deadline,
     RecoveryRequest,
     Operate(Operation),
+    /// Another worker tells the result of a health check of this backend.
+    Told(u16),
 }
 
 /// An operator's action.

@@ -1,0 +1,255 @@
+//! A reference balancer for the strategies that take turns. It says exactly which backend gets the
+//! next stream or dial, from what the manual says of turns (stride scheduling, Waldspurger 1995):
+//!
+//! - each stream and each dial uses up a turn, whose length is the inverse of the share;
+//! - so does being passed over for lack of room, and then a dial is due unless one is in progress;
+//! - the earliest turn is next, the lower index if turns are equal;
+//! - a backend that can be used again, or has room again, continues at the time of the last stream
+//!   of a first attempt, and collects no missed turns;
+//! - after a change of the strategy all turns are equal; a raised weight applies at once.
+
+use baton::pool::{BackendId, Input, Instant, Output, Pool, Strategy, TimerReason};
+
+use super::model::Model;
+use super::{Invariant, Verdict, require};
+
+/// The length of a turn of weight 1.
+const TURN: u64 = 1 << 16;
+
+/// The ways in which a backend can be chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Places {
+    /// For a turn.
+    usable: bool,
+    /// For a stream.
+    room: bool,
+    /// For a dial.
+    dial: bool,
+    /// For a dial if there is no other: one in progress is slow.
+    slow_dial: bool,
+}
+
+/// The turns of all backends.
+#[derive(Clone, Debug)]
+pub(super) struct Reference {
+    /// The time of the last stream of a first attempt.
+    now: u64,
+    turns: Vec<u64>,
+    places: Vec<Places>,
+    /// The backend that was dialled because it is its turn and it has no room.
+    dialled_in_turn: Option<usize>,
+    /// False once several backends changed in one step in an order that the model does not know.
+    is_exact: bool,
+}
+
+impl Reference {
+    pub(super) fn new(backends: usize) -> Self {
+        Self {
+            now: 0,
+            turns: vec![0; backends],
+            places: vec![Places::default(); backends],
+            dialled_in_turn: None,
+            is_exact: true,
+        }
+    }
+
+    /// Gives up, until the strategy is changed.
+    pub(super) fn doubt(&mut self) {
+        self.is_exact = false;
+    }
+
+    /// All turns are equal after a change of the strategy.
+    pub(super) fn begin_equal(&mut self) {
+        self.turns.fill(self.now);
+        self.is_exact = true;
+    }
+
+    /// The next turn comes at the latest after one of the new weight.
+    pub(super) fn weigh(&mut self, backend: usize, weight: u16) {
+        let latest = self.now + TURN / u64::from(weight);
+        self.turns[backend] = self.turns[backend].min(latest);
+    }
+
+    /// The entry of a backend that is gone.
+    pub(super) fn forget(&mut self, backend: usize) {
+        self.turns[backend] = self.now;
+    }
+
+    /// The backend with the earliest turn of those in a place; `avoid` only if there is no other.
+    fn first(&self, is: impl Fn(&Places) -> bool, avoid: Option<usize>) -> Option<usize> {
+        let members = (0..self.turns.len()).filter(|index| is(&self.places[*index]));
+        let others = { members.clone() }.filter(|index| Some(*index) != avoid);
+        let first = others.min_by_key(|index| (self.turns[*index], *index));
+        first.or_else(|| { members }.next())
+    }
+}
+
+impl Model {
+    fn takes_turns(&self) -> bool {
+        let turns = matches!(self.config.strategy, Strategy::RoundRobin | Strategy::Weighted);
+        turns && self.reference.is_exact
+    }
+
+    /// Notes how backends can be chosen, after a fact.
+    pub(super) fn note_places(&mut self) {
+        for index in 0..self.backends.len() {
+            self.note_place(index);
+        }
+    }
+
+    /// Notes how backends can be chosen, after an order that may change that.
+    pub(super) fn note_places_after(&mut self, input: Input, order: Output) {
+        match order {
+            Output::Connect { connection } => {
+                self.note_place(usize::from(connection.backend.0));
+            }
+            Output::OpenStream { stream, .. } => {
+                self.note_place(usize::from(stream.connection.backend.0));
+            }
+            // A silent connection may eject its backend, and health is ignored then.
+            Output::Close { .. } | Output::BackendChanged { .. } | Output::BackendGone { .. } => {
+                self.note_places();
+            }
+            Output::RequestEnded { .. } if input == Input::Timeout => self.note_places(),
+            Output::RequestEnded { .. }
+            | Output::AttemptFailed(_)
+            | Output::ResetStream { .. }
+            | Output::Ping { .. }
+            | Output::CheckHealth { .. }
+            | Output::HealthCheckJudged { .. } => {}
+        }
+    }
+
+    pub(super) fn note_place(&mut self, index: usize) {
+        if !matches!(self.config.strategy, Strategy::RoundRobin | Strategy::Weighted) {
+            return;
+        }
+        let is = self.places_of(index);
+        let was = std::mem::replace(&mut self.reference.places[index], is);
+        if (is.usable && !was.usable) || (is.room && !was.room) {
+            let turn = &mut self.reference.turns[index];
+            *turn = self.reference.now.max(*turn);
+        }
+    }
+
+    fn places_of(&self, index: usize) -> Places {
+        let usable = self.may_be_used(index);
+        let waits = self.backends[index].backoff.is_some();
+        if !usable {
+            return Places::default();
+        }
+        let dial = !waits && self.has_place_for_dial(index);
+        let slow = dial && self.has_slow_dial(index);
+        let room = self.has_room(index);
+        Places { usable, room, dial: dial && !slow, slow_dial: slow }
+    }
+
+    /// Judges a dial before it is applied. `serves` is the request that gets the stream of another
+    /// backend, if it is this one's turn and it has no room.
+    pub(super) fn expect_dial(
+        &mut self,
+        now: Instant,
+        backend: usize,
+        serves: Option<u32>,
+    ) -> Verdict {
+        if !self.takes_turns() {
+            return Ok(());
+        }
+        let reference = &self.reference;
+        if let Some(request) = serves {
+            let next = reference.first(|it| it.usable, self.avoided(request));
+            let places = reference.places[backend];
+            let idle = self.dials(backend).next().is_none();
+            let fits = next == Some(backend) && !places.room && places.dial && idle;
+            require(fits, Invariant::Choice, || {
+                format!(
+                    "backend {backend} is dialled for its turn; the turn is of {next:?}: {reference:?}"
+                )
+            })?;
+            self.reference.dialled_in_turn = Some(backend);
+        } else {
+            let first = reference.first(|it| it.dial, None);
+            let next = first.or_else(|| reference.first(|it| it.slow_dial, None));
+            require(next == Some(backend), Invariant::Choice, || {
+                format!("backend {backend} is dialled; the turn is of {next:?}: {reference:?}")
+            })?;
+        }
+        self.charge(now, backend);
+        Ok(())
+    }
+
+    /// Judges the backend of a stream before it is applied.
+    pub(super) fn expect_backend_in_turn(
+        &mut self,
+        now: Instant,
+        chosen: usize,
+        request: u32,
+    ) -> Verdict {
+        if !self.takes_turns() {
+            return Ok(());
+        }
+        let avoid = self.avoided(request);
+        let with_room = self.reference.first(|it| it.room, avoid);
+        let mut next = with_room;
+        if !self.requests[request as usize].needs_live {
+            let dialled = self.reference.dialled_in_turn.take();
+            let turn = dialled.or_else(|| self.reference.first(|it| it.usable, avoid));
+            match turn {
+                Some(turn) if self.reference.places[turn].room => next = Some(turn),
+                Some(turn) => {
+                    let due = dialled.is_none()
+                        && self.reference.places[turn].dial
+                        && self.dials(turn).next().is_none();
+                    require(!due, Invariant::Choice, || {
+                        format!("backend {turn} has no room in its turn, and is not dialled")
+                    })?;
+                    self.charge(now, turn);
+                }
+                None => {}
+            }
+        }
+        require(next == Some(chosen), Invariant::Choice, || {
+            let reference = &self.reference;
+            format!("backend {chosen} gets a stream; the turn is of {next:?}: {reference:?}")
+        })?;
+        if avoid.is_none() {
+            self.reference.now = self.reference.now.max(self.reference.turns[chosen]);
+        }
+        self.charge(now, chosen);
+        Ok(())
+    }
+
+    /// The backend that has just failed the request.
+    fn avoided(&self, request: u32) -> Option<usize> {
+        let request = &self.requests[request as usize];
+        let last = request.last_stream.filter(|_| request.attempts > 0);
+        last.map(|last| usize::from(last.connection.backend.0))
+    }
+
+    /// Uses up a turn.
+    fn charge(&mut self, now: Instant, backend: usize) {
+        let weight = match self.config.strategy {
+            Strategy::Weighted => u64::from(self.backends[backend].weight),
+            Strategy::RoundRobin | Strategy::Random | Strategy::LeastLoaded => 1,
+        };
+        let share = self.share(now, backend);
+        self.reference.turns[backend] += TURN / weight * 100 / share;
+    }
+
+    /// Notes that the wait before a dial is over, which the pool alone knows exactly.
+    pub(super) fn see_backoff(&mut self, now: Instant, pool: &Pool) -> Verdict {
+        if !self.has_fired(TimerReason::Backoff) {
+            return Ok(());
+        }
+        for index in 0..self.backends.len() {
+            let Some((least, _)) = self.backends[index].backoff else { continue };
+            if pool.backoff_until(BackendId(index as u16)).is_none() {
+                require(now >= least, Invariant::Timers, || {
+                    format!("the backoff of backend {index} ended before {least:?}")
+                })?;
+                self.backends[index].backoff = None;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,66 @@
+//! Judges what people and peers are told: codes of resets, causes of states, and counters.
+
+use baton::pool::input::code;
+use baton::pool::{BackendState, BackendToken, Counters, Handled, Input, StateCause, StreamToken};
+
+use super::model::Model;
+use super::{Invariant, Verdict, require};
+
+impl Model {
+    /// A backend whose complete response makes the rest of the request needless is told so without
+    /// an error (RFC 9113, 8.1); in all other cases the response is not wanted any more.
+    pub(super) fn expect_reset_code(&self, input: Input, token: StreamToken, code: u32) -> Verdict {
+        let answered = matches!(input, Input::ResponseEnded { .. });
+        let wanted = if answered { code::NO_ERROR } else { code::CANCEL };
+        require(code == wanted, Invariant::Told, || {
+            format!("{token:?} is reset with code {code} after {input:?}, expected {wanted}")
+        })
+    }
+
+    /// A state has the cause that the fact shows. A state that shows again because its backend is no
+    /// longer down has the cause of that.
+    pub(super) fn expect_cause(
+        &self,
+        input: Input,
+        backend: BackendToken,
+        before: Option<BackendState>,
+        state: BackendState,
+        cause: StateCause,
+    ) -> Verdict {
+        let by_gateway = matches!(input, Input::ResponseStarted { stream, status: 502..=504 }
+            if stream.connection.backend == backend.backend);
+        let by_answer = matches!(input, Input::ResponseStarted { stream, .. }
+            if stream.connection.backend == backend.backend);
+        let again = before == Some(BackendState::Down);
+        let wanted = match (state, input) {
+            (BackendState::Draining, _) => StateCause::Operator,
+            (_, Input::DrainCancelled { .. }) => StateCause::Operator,
+            (BackendState::Removed, _) => StateCause::Configured,
+            (_, Input::SettingChanged { .. } | Input::BackendAdded { .. }) => {
+                StateCause::Configured
+            }
+            (BackendState::Down, _) => StateCause::HealthChecks,
+            _ if again => StateCause::HealthChecks,
+            (BackendState::Ejected, _) if by_gateway => StateCause::GatewayFailures,
+            (BackendState::Ejected, _) => StateCause::Failures,
+            (BackendState::HalfOpen, Input::Timeout) => StateCause::EjectionOver,
+            (BackendState::HalfOpen | BackendState::Up, _) if by_answer => StateCause::Answered,
+            (BackendState::HalfOpen | BackendState::Up, _) => StateCause::EjectionOver,
+        };
+        require(cause == wanted, Invariant::Told, || {
+            format!("{backend:?} is {state} because of {cause} after {input:?}, expected {wanted}")
+        })
+    }
+
+    /// Counts what a fact without effect adds to the counters.
+    pub(super) fn count_answer(&mut self, handled: Handled) {
+        self.counters.stale += u64::from(handled == Handled::Stale);
+        self.counters.refused += u64::from(handled == Handled::Refused);
+    }
+
+    pub(super) fn compare_counters(&self, counters: Counters) -> Verdict {
+        require(counters == self.counters, Invariant::Told, || {
+            format!("the pool counts {counters:?}, expected {:?}", self.counters)
+        })
+    }
+}

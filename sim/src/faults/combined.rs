@@ -1,0 +1,122 @@
+//! Pairs of faults and orders of the operator that hardly ever meet when each is drawn alone, and
+//! malformed responses, in the world of the pool.
+
+use super::{Family, Profile, situations};
+use crate::draw::{Domain, RandomStream};
+use crate::plan::{Act, Code, Directive, LastId, Moment, Plan, Poison, RequestPlan, Span, When};
+
+/// Adds to a plan.
+type Maker = fn(&mut Plan, &mut RandomStream);
+
+/// The share of plans in percent, and the maker. Never reorder them: their places are keys of
+/// draws.
+const SITUATIONS: [(u64, Maker); 4] = [
+    (4, drain_meets_a_fault),
+    (4, goaway_rises),
+    (3, malformed_responses),
+    (1, connection_of_malformed_responses),
+];
+
+/// Adds the situations of a plan.
+pub(super) fn add(plan: &mut Plan, profile: Profile) {
+    for (place, make, mut stream) in situations::drawn(plan, profile, Domain::Combined, &SITUATIONS)
+    {
+        plan.origin.push_str(&format!(" combined {place}"));
+        make(plan, &mut stream);
+    }
+}
+
+/// Adds requests that arrive at the same time. Returns the id of the first.
+fn add_requests(plan: &mut Plan, at_us: u64, count: u32) -> u32 {
+    let from = plan.requests.last().map_or(0, |request| request.id + 1);
+    let requests = (from..from + count).map(|id| RequestPlan { at_us, ..RequestPlan::plain(id) });
+    plan.requests.extend(requests);
+    from
+}
+
+/// An HTTP/2 connection drains with its backend and gets a fault that ends its use, in either order.
+/// Then the drain is cancelled, while a response is still on it.
+fn drain_meets_a_fault(plan: &mut Plan, stream: &mut RandomStream) {
+    let streams = &mut plan.pool.config.limits.streams_per_connection;
+    *streams = (*streams).max(4);
+    for backend in &mut plan.backends {
+        backend.http1 = false;
+    }
+    let at_us = stream.wide(1, plan.heal.at_us.max(1));
+    let first = add_requests(plan, at_us, stream.between(3, 5) as u32);
+    let mut inject = |family, request, moment, after_us, act| {
+        let when = When::Request { request, moment };
+        plan.directives.push(Directive { family, when, after_us, act });
+    };
+    inject(Family::NeverCloses, first, Moment::Answered, 0, Act::NeverFinish);
+    let (family, act) = stream.pick(&[
+        (Family::Reset, Act::Reset { code: Code::Http11Required }),
+        (Family::GoAway, Act::GoAway { last: LastId::Greatest, code: Code::NoError }),
+        (Family::GoAway, Act::GoAway { last: LastId::Read, code: Code::NoError }),
+    ]);
+    let (drains_us, fails_us) = (stream.wide(0, 20_000), stream.wide(0, 20_000));
+    let resumes_us = drains_us.max(fails_us) + stream.wide(1, 2_000_000);
+    inject(family, first + 1, Moment::Read, fails_us, act);
+    for backend in 0..plan.backends.len() as u16 {
+        let within_us = stream.wide(20_000, 60_000_000);
+        let drain = Act::Drain { backend, within_us };
+        let moment = Moment::Read;
+        inject(Family::Reconfiguration, first + 1, moment, drains_us, drain);
+        let undrain = Act::Undrain { backend };
+        inject(Family::Reconfiguration, first + 1, moment, resumes_us, undrain);
+    }
+}
+
+/// A second GOAWAY names more streams than the first one, while streams are being opened.
+fn goaway_rises(plan: &mut Plan, stream: &mut RandomStream) {
+    plan.network.shell = Span { least_us: 0, most_us: stream.wide(100, 50_000) };
+    for backend in &mut plan.backends {
+        backend.http1 = false;
+    }
+    let at_us = stream.wide(1, plan.heal.at_us.max(1));
+    add_requests(plan, at_us, stream.between(3, 6) as u32);
+    let backend = stream.below(plan.backends.len() as u64) as u16;
+    let connection = 1 + stream.wide(0, 3) as u32;
+    let when = When::Stream {
+        backend,
+        connection,
+        stream: stream.between(1, 3) as u32,
+        moment: stream.pick(&[Moment::Ordered, Moment::Written, Moment::Read]),
+    };
+    let low = stream.pick(&[LastId::Read, LastId::Read, LastId::BelowRead, LastId::Zero]);
+    let later = stream.wide(1, 20_000);
+    for (last, after_us) in [(low, 0), (LastId::Greatest, later)] {
+        let act = Act::GoAway { last, code: Code::NoError };
+        plan.directives.push(Directive { family: Family::GoAway, when, after_us, act });
+    }
+}
+
+/// Every backend answers some requests with a malformed response.
+fn malformed_responses(plan: &mut Plan, stream: &mut RandomStream) {
+    for request in &mut plan.requests {
+        if request.poison.is_none() && stream.chance(30) {
+            request.poison = Some(Poison::Malformed);
+        }
+    }
+}
+
+/// So many malformed responses come on one connection that it takes no more requests.
+fn connection_of_malformed_responses(plan: &mut Plan, stream: &mut RandomStream) {
+    let config = &mut plan.pool.config;
+    config.max_requests_per_connection = None;
+    config.limits.connections_per_backend = 1;
+    config.limits.streams_per_connection = config.limits.streams_per_connection.max(2);
+    for backend in &mut plan.backends {
+        (backend.http1, backend.streams_per_connection) = (false, None);
+    }
+    let between_us = stream.wide(1_000, 20_000);
+    let count = stream.between(120, 250) * plan.backends_at_start() as u64;
+    let start_us = stream.below(1_000_000);
+    for place in 0..count {
+        let id = add_requests(plan, start_us + place * between_us, 1);
+        let request = plan.requests.last_mut().expect("added just now");
+        assert_eq!(request.id, id);
+        request.poison = (!stream.chance(10)).then_some(Poison::Malformed);
+    }
+    plan.heal.at_us = plan.heal.at_us.max(start_us + count * between_us);
+}

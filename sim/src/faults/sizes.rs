@@ -1,0 +1,74 @@
+//! Rare plans of the pool's world that differ in kind, not in faults: tables that are larger than a
+//! narrow mask, index or counter could hold, and health checks whose results another worker tells.
+
+use super::Profile;
+use crate::draw::{Domain, Draws, RandomStream};
+use crate::plan::Plan;
+
+/// Percentage of plans whose pool is told of health.
+const TOLD: u64 = 8;
+
+/// Changes some plans.
+pub(super) fn add(plan: &mut Plan, profile: Profile) {
+    let stream = &mut Draws::new(plan.seed).stream(Domain::Sizes, 0);
+    plan.pool.told = profile != Profile::Calm && stream.chance(TOLD);
+    // Checks recount every table after each fact, so these take long.
+    match stream.below(2_000) {
+        0..3 => many_connections(plan, stream),
+        3..6 => many_streams(plan, stream),
+        6 => many_requests(plan, stream),
+        _ => {}
+    }
+}
+
+/// More connections than half of a 32-bit mask has bits: with those that drain, slots above the
+/// 32nd are used.
+fn many_connections(plan: &mut Plan, stream: &mut RandomStream) {
+    let limits = &mut plan.pool.config.limits;
+    limits.connections_per_backend = stream.pick(&[17, 24, 32]);
+    limits.streams_per_connection = 1;
+    // A connection drains with its last request on it, and another one takes its place.
+    plan.pool.config.max_requests_per_connection = stream.chance(70).then_some(1);
+    crowd(plan, stream.between(60, 120), stream.wide(1, 20_000));
+}
+
+/// More streams on a connection than a peer without SETTINGS gets.
+fn many_streams(plan: &mut Plan, stream: &mut RandomStream) {
+    let limits = &mut plan.pool.config.limits;
+    limits.connections_per_backend = stream.pick(&[1, 2]);
+    limits.streams_per_connection = stream.pick(&[101, 128, 256]);
+    plan.pool.config.max_requests_per_connection = None;
+    plan.pool.exclusive = false;
+    for backend in &mut plan.backends {
+        if stream.chance(50) {
+            (backend.http1, backend.max_streams) = (false, None);
+            backend.settings_late_us = Some(stream.wide(1_000, 5_000_000));
+        }
+    }
+    crowd(plan, stream.between(120, 300), stream.wide(1, 5_000));
+}
+
+/// More requests than a 10-bit counter holds.
+fn many_requests(plan: &mut Plan, stream: &mut RandomStream) {
+    let limits = &mut plan.pool.config.limits;
+    limits.streams_per_connection = limits.streams_per_connection.max(4);
+    crowd(plan, stream.between(1_100, 1_400), stream.wide(1, 2_000_000));
+}
+
+/// Repeats the requests until there are so many, all within a time.
+fn crowd(plan: &mut Plan, count: u64, within_us: u64) {
+    let limits = &mut plan.pool.config.limits;
+    limits.requests = limits.requests.max(count as usize);
+    limits.waiting = limits.requests;
+    let models = plan.requests.clone();
+    let next = models.iter().map(|request| request.id).max().map_or(0, |id| id + 1);
+    let new = (0..count.saturating_sub(models.len() as u64)).map(|place| {
+        let mut request = models[place as usize % models.len()].clone();
+        request.id = next + place as u32;
+        request
+    });
+    plan.requests.extend(new);
+    for (place, request) in plan.requests.iter_mut().enumerate() {
+        request.at_us = place as u64 * within_us / count;
+    }
+}
