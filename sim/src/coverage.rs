@@ -11,6 +11,7 @@ mod ends;
 #[cfg(feature = "proxy")]
 mod expected;
 mod marks;
+mod pairs;
 #[cfg(feature = "proxy")]
 mod phase;
 #[cfg(feature = "proxy")]
@@ -32,6 +33,7 @@ pub(crate) use deed::{Deed, ProcessDeed, Side};
 pub(crate) use ends::{Backend, CodeUse, Ending, Outcome, code_name};
 pub use marks::Mark;
 pub(crate) use marks::sometimes;
+use pairs::Pairs;
 #[cfg(feature = "proxy")]
 pub(crate) use phase::{Phase, Phases};
 #[cfg(feature = "proxy")]
@@ -66,6 +68,7 @@ pub struct Coverage {
     /// Injected faults of each family, by the state of the connection they hit.
     faults: Counts,
     transitions: Transitions,
+    pairs: Pairs,
     chances: Chances,
     /// Counts of the catalogue of the proxy's world, if they are asked for.
     #[cfg(feature = "proxy")]
@@ -146,6 +149,17 @@ impl Coverage {
         self.faults.add(family as usize * ConnectionAs::ALL.len() + met as usize, 1);
     }
 
+    /// Counts a fault on a connection that exists, after another one on the same connection.
+    pub(crate) fn pair(
+        &mut self,
+        family: Family,
+        met: ConnectionAs,
+        service: BackendAs,
+        before: Option<Family>,
+    ) {
+        self.pairs.add(family, met, service, before);
+    }
+
     pub(crate) fn mark(&mut self, mark: Mark) {
         self.marks.add(mark as usize, 1);
     }
@@ -167,6 +181,7 @@ impl Coverage {
         self.marks.merge(&other.marks);
         self.faults.merge(&other.faults);
         self.transitions.merge(other.transitions);
+        self.pairs.merge(&other.pairs);
         self.chances.merge(&other.chances);
         #[cfg(feature = "proxy")]
         if let Some(other) = &other.proxy {
@@ -229,18 +244,8 @@ impl Coverage {
             let met = |state: usize| self.faults.get(*family as usize * states + state);
             let (name, count) = (family.to_string(), (0..states).map(met).sum());
             entries.push(Entry { table: "fault", name, count, required: true, never: None });
-            for state in ConnectionAs::ALL {
-                let name = format!("{} on a connection in state {state}", family.code());
-                let count = met(*state as usize);
-                entries.push(Entry {
-                    table: "fault × state",
-                    name,
-                    count,
-                    required: false,
-                    never: None,
-                });
-            }
         }
+        self.pairs.list(&mut entries);
         entries
     }
 

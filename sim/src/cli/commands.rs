@@ -360,6 +360,9 @@ pub(super) fn coverage(arguments: &CoverageArguments) -> Outcome {
         }
         let (met, all) = (required.len() - missing.len(), required.len());
         println!("{met} of {all} were met in {} seeds", summary.seeds);
+        let pairs = entries.iter().filter(|entry| entry.table == "pair");
+        let met = pairs.clone().filter(|entry| entry.count > 0).count();
+        println!("{met} of {} pairs, many of which cannot be", pairs.count());
     }
     if let Some(Failure { seed, violation, .. }) = &summary.failure {
         let (failures, invariant) = (summary.failures, violation.invariant);

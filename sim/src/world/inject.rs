@@ -2,11 +2,11 @@
 
 use super::World;
 use super::tables::{DialFate, Event, NEVER, NONE, Scope};
-use crate::coverage::{ConnectionAs, sometimes};
+use crate::coverage::{BackendAs, ConnectionAs, sometimes};
 use crate::faults::Family;
 use crate::plan::{Act, Code, LastId, When};
 use crate::trace::What;
-use baton::pool::{Input, ShutdownCause, SlotState};
+use baton::pool::{BackendState, Input, ShutdownCause, SlotState};
 
 impl World<'_> {
     /// A moment was reached: injects its directives, now or later.
@@ -285,6 +285,19 @@ impl World<'_> {
             }
         };
         self.coverage.fault(family, met);
+        if met == ConnectionAs::Gone {
+            return;
+        }
+        let link = &mut self.links[link as usize];
+        let before = link.last_fault.replace(family);
+        let view = self.pool.backend(link.token.backend);
+        let service = match view.map(|view| view.state) {
+            None => BackendAs::Gone,
+            Some(BackendState::Draining) => BackendAs::Draining,
+            Some(BackendState::Removed) => BackendAs::Removed,
+            Some(_) => BackendAs::InService,
+        };
+        self.coverage.pair(family, met, service, before);
     }
 }
 

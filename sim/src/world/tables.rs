@@ -6,6 +6,7 @@ use baton::pool::{
     BackendToken, ConnectionToken, Evidence, Input, Output, RequestId, Setting, StreamToken,
 };
 
+use crate::faults::Family;
 use crate::plan::{BackendPlan, Stage, StaleInput};
 
 /// No index.
@@ -173,6 +174,8 @@ pub(super) struct Link {
     /// It closes as soon as it is idle.
     pub(super) closes: bool,
     pub(super) pings: u32,
+    /// The family of the last fault that hit it.
+    pub(super) last_fault: Option<Family>,
 }
 
 impl Link {
