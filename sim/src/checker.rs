@@ -21,10 +21,11 @@ mod judge;
 mod model;
 mod orders;
 mod reference;
+mod reports;
 mod settings;
 mod silent;
 mod sweep;
-mod told;
+mod turns;
 
 pub use judge::Checker;
 
@@ -66,7 +67,7 @@ baton::words! {
         /// A backend is chosen as the strategy says, and a connection by first fit.
         Choice = "choice",
         /// Codes of resets, causes of states and counters are what happened.
-        Told = "told",
+        Reports = "reports",
         /// Once faults stop, everything pending ends within a bound.
         Liveness = "liveness",
         /// Once faults stop and a backend is healthy, new requests succeed.

@@ -93,7 +93,7 @@ pub enum Domain {
     Situations = 51,
     /// Faults of which the pool must tell who is to blame.
     Doubts = 52,
-    /// Large tables, and health that is told.
+    /// Large tables, and health that is reported.
     Sizes = 53,
     /// Changes of any setting.
     Changes = 54,

@@ -46,10 +46,10 @@ pub struct Scope {
     /// of these counts as a fault
     #[arg(long)]
     pub operator: bool,
-    /// Another worker checks the health of the backends, and tells each result at any moment; each
-    /// counts as a fault
+    /// Another worker checks the health of the backends, and reports each result at any moment;
+    /// each counts as a fault
     #[arg(long, conflicts_with = "operator")]
-    pub told: bool,
+    pub reported: bool,
     /// Give up after this many states
     #[arg(long, default_value_t = 50_000_000, value_name = "N")]
     pub states: u64,
@@ -193,8 +193,8 @@ pub fn explore(scope: &Scope, progress: impl Fn(u64, usize)) -> Found {
         if scope.operator {
             node.checker.operator_choices(&mut facts);
         }
-        if scope.told {
-            node.checker.told_choices(&mut facts);
+        if scope.reported {
+            node.checker.reported_choices(&mut facts);
         }
         node.checker.ineffective_choices(&mut void);
         for input in &facts {
@@ -361,7 +361,7 @@ fn config(scope: &Scope) -> Config {
         },
         retry: RetryConfig { attempts: 2, ..RetryConfig::DEFAULT },
         health: HealthConfig { failures: 1, successes: 1, ..HealthConfig::DEFAULT },
-        health_checking: match (scope.operator, scope.told) {
+        health_checking: match (scope.operator, scope.reported) {
             (true, _) => HealthChecking::Ordered,
             (false, true) => HealthChecking::Reported,
             (false, false) => HealthChecking::Off,

@@ -155,7 +155,7 @@ impl Search {
             exclusive,
             spare_places,
             generations,
-            told,
+            health_reported,
         );
         for small in 1..4 {
             self.change(|plan| {

@@ -163,10 +163,10 @@ impl<'a> World<'a> {
             }
         }
         self.schedule(self.plan.heal.at_us * 1_000, Event::Heal);
-        if self.plan.pool.told {
+        if self.plan.pool.health_reported {
             let interval = self.health_check_interval();
             for backend in 0..self.plan.backends.len() {
-                self.schedule(interval, Event::Told(backend as u16));
+                self.schedule(interval, Event::HealthReported(backend as u16));
             }
         }
         self.trigger(crate::plan::When::Start, Scope::NOTHING);
@@ -233,7 +233,7 @@ impl<'a> World<'a> {
             Event::Deadline => return self.deadline(),
             Event::RecoveryRequest => return self.recovery_request(),
             Event::Operate(operation) => return self.operate(operation),
-            Event::Told(backend) => return self.told(backend),
+            Event::HealthReported(backend) => return self.report_health(backend),
         }
         Ok(())
     }

@@ -4,9 +4,9 @@
 //!
 //! A backend's virtual time advances when it is chosen, by a stride that is the inverse of its
 //! weight (stride scheduling, Waldspurger 1995). With equal strides this is round robin. A backend
-//! that comes back, or has capacity again, continues at the present virtual time instead of catching
-//! up on missed turns.
-//! During slow start its strides are longer: its share grows with the time since it came back.
+//! that comes back, or has capacity again, continues at the present virtual time instead of
+//! catching up on missed turns. During slow start its strides are longer: its share grows with the
+//! time since it came back.
 //!
 //! Queues are updated lazily: a queue may hold an earlier virtual time for a backend than the true
 //! one. The first entry of a queue is corrected before it is used. Most requests look at one queue

@@ -271,8 +271,8 @@ impl Pool {
     }
 
     /// Returns when a draining connection is closed: after `drain` without a frame, at the latest
-    /// after the longest drain, but not after the deadline of its backend. If it drains only because
-    /// of its backend, nothing else counts.
+    /// after the longest drain, but not after the deadline of its backend. If it drains only
+    /// because of its backend, nothing else counts.
     pub(super) fn drain_deadline(&self, slot: usize) -> Instant {
         let connection = self.slots.connection(slot);
         let (timeouts, since) = (&self.config.timeouts, connection.drains_since);

@@ -22,6 +22,8 @@ use super::seams;
 /// HTTP/2 in ALPN (RFC 9113, 3.2).
 pub const ALPN_H2: &[u8] = b"h2";
 const ALPN_HTTP1: &[u8] = b"http/1.1";
+/// The name of HTTP/1.0 (IANA, TLS ALPN Protocol IDs). curl offers nothing else for `--http1.0`.
+const ALPN_HTTP10: &[u8] = b"http/1.0";
 
 /// The contents of a configuration's files: what TLS needs on both sides.
 #[derive(Clone, Debug)]
@@ -239,7 +241,7 @@ pub fn server_config(files: &CertificateFiles, http2: bool) -> Result<Arc<Server
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .map_err(|error| not_together(files, &error))?;
-    config.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
+    config.alpn_protocols = vec![ALPN_HTTP1.to_vec(), ALPN_HTTP10.to_vec()];
     if http2 {
         config.alpn_protocols.insert(0, ALPN_H2.to_vec());
     }

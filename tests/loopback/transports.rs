@@ -30,9 +30,11 @@ async fn clients_use_either_protocol_over_tls() {
     let http2 = Http2::over(connect_tls(&baton, "h2").await).await;
     let answer = http2.send(head(Method::POST, "/", "tls-2"), "over TLS").await;
     assert_eq!(answer.expect("it is answered").body, "over TLS");
-    let mut http1 = Http1::over(connect_tls(&baton, "http/1.1").await).await;
-    let answer = http1.send(head(Method::POST, "/", "tls-1"), "over TLS").await;
-    assert_eq!(answer.expect("it is answered").body, "over TLS");
+    for protocol in ["http/1.1", "http/1.0"] {
+        let mut http1 = Http1::over(connect_tls(&baton, protocol).await).await;
+        let answer = http1.send(head(Method::POST, "/", "tls-1"), "over TLS").await;
+        assert_eq!(answer.expect("it is answered").body, "over TLS", "{protocol}");
+    }
     backend.seen(|seen| {
         for head in &seen.heads {
             assert_eq!(head.headers()["x-forwarded-proto"], "https", "{head:?}");

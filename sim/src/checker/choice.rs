@@ -1,5 +1,5 @@
-//! Judges which backend and which connection the pool chooses for a request: random choices by their
-//! chances, turns by a reference, no retry where the request has just failed, and first fit.
+//! Judges which backend and which connection the pool chooses for a request: random choices by
+//! their chances, turns by a reference, no retry where the request has just failed, and first fit.
 
 use baton::pool::{Instant, Strategy, StreamToken};
 

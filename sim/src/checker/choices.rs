@@ -82,8 +82,8 @@ impl Model {
         }
     }
 
-    /// Adds the results of health checks that another worker can tell.
-    pub(super) fn told_choices(&self, all: &mut Vec<Input>) {
+    /// Adds the results of health checks that another worker can report.
+    pub(super) fn reported_choices(&self, all: &mut Vec<Input>) {
         for (index, state) in self.backends.iter().enumerate() {
             let backend =
                 BackendToken { backend: BackendId(index as u16), generation: state.generation };

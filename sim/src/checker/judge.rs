@@ -41,9 +41,9 @@ impl Checker {
         self.model.operator_choices(all);
     }
 
-    /// Adds every result of a health check that another worker could tell now.
-    pub fn told_choices(&self, all: &mut Vec<Input>) {
-        self.model.told_choices(all);
+    /// Adds every result of a health check that another worker could report now.
+    pub fn reported_choices(&self, all: &mut Vec<Input>) {
+        self.model.reported_choices(all);
     }
 
     /// Adds ineffective facts (stale or impossible); each must change nothing.

@@ -8,7 +8,7 @@ use baton::pool::{
 use std::time::Duration;
 
 use super::backend::ModelBackend;
-use super::reference::Reference;
+use super::turns::Turns;
 use super::{Invariant, Verdict, fail, require};
 use crate::coverage::Chances;
 
@@ -206,9 +206,9 @@ pub(super) struct Model {
     /// The backend of a connection that turned out in this step to be dead after being idle, and
     /// how long a connection must have been idle to be closed with it.
     pub(super) stale: Option<(BackendId, Duration)>,
-    /// What the pool must have counted.
+    /// The counters that the pool must have.
     pub(super) counters: Counters,
-    pub(super) reference: Reference,
+    pub(super) reference: Turns,
     /// Random choices of this step.
     pub(super) chances: Option<Chances>,
     /// Streams opened in this step, and dials beyond the waiting requests' need.
@@ -245,7 +245,7 @@ impl Model {
             judgement_due: None,
             stale: None,
             counters: Counters::default(),
-            reference: Reference::new(config.limits.backends),
+            reference: Turns::new(config.limits.backends),
             chances: None,
             served: 0,
             extra_dials: 0,

@@ -159,6 +159,12 @@ impl Model {
         self.request_bound(now, token.connection.backend, index);
         self.streams[place] =
             ModelStream::Open { ordinal: token.ordinal, stream_id: 0, request: index };
+        self.take_up(now, slot);
+        Ok(())
+    }
+
+    /// A connection carries one more stream; it drains after its last one.
+    fn take_up(&mut self, now: Instant, slot: usize) {
         let most = self.config.max_requests_per_connection.unwrap_or(u32::MAX);
         let connection = &mut self.connections[slot];
         connection.load += 1;
@@ -175,7 +181,6 @@ impl Model {
         if connection.opened >= most {
             self.set_phase(now, slot, ConnectionPhase::Draining);
         }
-        Ok(())
     }
 
     /// Checks that the request is the oldest waiting one, and this its next attempt.

@@ -102,8 +102,8 @@ impl Model {
         Ok((streams, room))
     }
 
-    /// Checks that a connection became suspect only after the silence that is allowed, and notes how
-    /// long it may be silent, or suspect.
+    /// Checks that a connection became suspect only after the silence that is allowed, and notes
+    /// how long it may be silent, or suspect.
     fn watch_silence(&mut self, slot: usize, silent: bool) -> Verdict {
         if !silent && !self.is_watched(slot) {
             return Ok(());
@@ -251,7 +251,7 @@ impl Model {
         let checks_ordered = self.config.health_checking == HealthChecking::Ordered
             && self.phase == ModelPhase::Running
             && matches!(state.service, Service::Serving | Service::Draining(_));
-        checks_ordered.then(|| match state.health_checks.out {
+        checks_ordered.then_some(match state.health_checks.out {
             Some((_, until)) => until,
             None => state.health_checks.not_after,
         })

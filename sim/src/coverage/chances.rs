@@ -7,7 +7,7 @@ const DEVIATIONS_MAX: i128 = 6;
 /// One, in the unit of chances.
 const WHOLE: u64 = 1_000_000;
 
-/// What a random choice can hit.
+/// A thing that a random choice can hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Chance {
     RandomFirst,
@@ -21,8 +21,8 @@ pub(crate) enum Chance {
 }
 
 impl Chance {
-    /// What a choice by `random` can hit: the first candidate, the last one, the one with the fewest
-    /// requests, one in slow start.
+    /// Things that a choice by `random` can hit: the first candidate, the last one, the one with
+    /// the fewest requests, one in slow start.
     pub(crate) const RANDOM: [Self; 4] =
         [Self::RandomFirst, Self::RandomLast, Self::RandomLeast, Self::RandomSlow];
     /// The same for a choice by `least_loaded`.

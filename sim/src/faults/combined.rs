@@ -34,8 +34,8 @@ fn add_requests(plan: &mut Plan, at_us: u64, count: u32) -> u32 {
     from
 }
 
-/// An HTTP/2 connection drains with its backend and gets a fault that ends its use, in either order.
-/// Then the drain is cancelled, while a response is still on it.
+/// An HTTP/2 connection drains with its backend and gets a fault that ends its use, in either
+/// order. Then the drain is cancelled, while a response is still on it.
 fn drain_meets_a_fault(plan: &mut Plan, stream: &mut RandomStream) {
     let streams = &mut plan.pool.config.limits.streams_per_connection;
     *streams = (*streams).max(4);

@@ -1,17 +1,17 @@
 //! Rare plans of the pool's world that differ in kind, not in faults: tables that are larger than a
-//! narrow mask, index or counter could hold, and health checks whose results another worker tells.
+//! narrow mask, index or counter could hold, and health checks of another worker.
 
 use super::Profile;
 use crate::draw::{Domain, Draws, RandomStream};
 use crate::plan::Plan;
 
-/// Percentage of plans whose pool is told of health.
-const TOLD: u64 = 8;
+/// Percentage of plans in which another worker reports health.
+const REPORTED: u64 = 8;
 
 /// Changes some plans.
 pub(super) fn add(plan: &mut Plan, profile: Profile) {
     let stream = &mut Draws::new(plan.seed).stream(Domain::Sizes, 0);
-    plan.pool.told = profile != Profile::Calm && stream.chance(TOLD);
+    plan.pool.health_reported = profile != Profile::Calm && stream.chance(REPORTED);
     // Checks recount every table after each fact, so these take long.
     match stream.below(2_000) {
         0..3 => many_connections(plan, stream),
@@ -63,7 +63,7 @@ fn crowd(plan: &mut Plan, count: u64, within_us: u64) {
     let models = plan.requests.clone();
     let next = models.iter().map(|request| request.id).max().map_or(0, |id| id + 1);
     let new = (0..count.saturating_sub(models.len() as u64)).map(|place| {
-        let mut request = models[place as usize % models.len()].clone();
+        let mut request = models[place as usize % models.len()];
         request.id = next + place as u32;
         request
     });

@@ -207,8 +207,8 @@ impl Worker {
         Ok(Fate::Alive)
     }
 
-    /// Returns true if the last failure does not happen without the bug. A failure without a plan is
-    /// one of all seeds together.
+    /// Returns true if the last failure does not happen without the bug. A failure without a plan
+    /// is one of all seeds together.
     fn passes_unchanged(&self, seeds: Seeds) -> Result<bool, String> {
         if self.kept.exists() {
             return Ok(self.replay(&self.unchanged)?.is_none());

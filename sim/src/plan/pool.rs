@@ -38,8 +38,8 @@ pub struct PoolPlan {
     pub spare_places: usize,
     /// Generations of each connection slot; the most that a token can count if `None`.
     pub generations: Option<u32>,
-    /// True if another worker checks the health of the backends and tells the pool.
-    pub told: bool,
+    /// True if another worker checks the health of the backends and reports the results.
+    pub health_reported: bool,
 }
 
 impl Default for PoolPlan {
@@ -97,7 +97,7 @@ impl PoolPlan {
             exclusive: false,
             spare_places: 0,
             generations: None,
-            told: false,
+            health_reported: false,
         }
     };
 
@@ -135,7 +135,7 @@ impl PoolPlan {
             exclusive: index == 0 && self.exclusive,
         };
         let mut config = self.config.clone();
-        if self.told {
+        if self.health_reported {
             config.health_checking = HealthChecking::Reported;
         }
         config.backends = (0..backends).map(backend).collect();
@@ -266,7 +266,7 @@ impl Arbitrary<'_> for PoolPlan {
         plan.exclusive = bytes.arbitrary()?;
         plan.spare_places = bytes.int_in_range(0..=3)?;
         plan.generations = Option::<u32>::arbitrary(bytes)?.map(|most| most.max(1));
-        plan.told = bytes.arbitrary()?;
+        plan.health_reported = bytes.arbitrary()?;
         Ok(plan)
     }
 }
@@ -293,14 +293,21 @@ impl Serialize for PoolPlan {
         plan.serialize_field("exclusive", &self.exclusive)?;
         plan.serialize_field("spare_places", &self.spare_places)?;
         plan.serialize_field("generations", &self.generations)?;
-        plan.serialize_field("told", &self.told)?;
+        plan.serialize_field("health_reported", &self.health_reported)?;
         plan.end()
     }
 }
 
 /// Keys that are not in the table.
-const OWN: [&str; 7] =
-    ["strategy", "health_checking", "weight", "exclusive", "spare_places", "generations", "told"];
+const OWN: [&str; 7] = [
+    "strategy",
+    "health_checking",
+    "weight",
+    "exclusive",
+    "spare_places",
+    "generations",
+    "health_reported",
+];
 
 /// All keys of a plan.
 static NAMES: LazyLock<Vec<&'static str>> =
@@ -333,7 +340,7 @@ impl<'de> Visitor<'de> for PlanVisitor {
                 "exclusive" => plan.exclusive = map.next_value()?,
                 "spare_places" => plan.spare_places = map.next_value()?,
                 "generations" => plan.generations = map.next_value()?,
-                "told" => plan.told = map.next_value()?,
+                "health_reported" => plan.health_reported = map.next_value()?,
                 name => {
                     let key = KEYS.iter().find(|key| key.name == name);
                     let key = key.ok_or_else(|| M::Error::unknown_field(name, &NAMES))?;

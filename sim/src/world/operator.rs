@@ -129,13 +129,13 @@ impl World<'_> {
         (!is_down || !server.hangs).then_some(!is_down)
     }
 
-    /// Another worker tells the result of its health check, and checks again later.
-    pub(super) fn told(&mut self, server: u16) -> Verdict {
+    /// Another worker reports the result of its health check, and checks again later.
+    pub(super) fn report_health(&mut self, server: u16) -> Verdict {
         if matches!(self.phase, RunPhase::Closing | RunPhase::Done) {
             return Ok(());
         }
         let next = self.now + self.health_check_interval();
-        self.schedule(next, Event::Told(server));
+        self.schedule(next, Event::HealthReported(server));
         let passed = self.check_health(usize::from(server));
         match self.token_of(server).zip(passed) {
             Some((backend, passed)) => {

@@ -99,8 +99,8 @@ pub(super) enum Event {
     Deadline,
     RecoveryRequest,
     Operate(Operation),
-    /// Another worker tells the result of a health check of this backend.
-    Told(u16),
+    /// Another worker reports the result of a health check of this backend.
+    HealthReported(u16),
 }
 
 /// An operator's action.

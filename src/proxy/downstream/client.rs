@@ -102,8 +102,8 @@ impl Client {
         self.downstream.clusters.telemetry().incomplete(&self.arrival);
     }
 
-    /// Logs a request of which nothing was served, because the client cancelled it or the connection
-    /// ends. `reason` says how far it had come.
+    /// Logs a request of which nothing was served, because the client cancelled it or the
+    /// connection ends. `reason` says how far it had come.
     pub(super) fn left_with(&self, reason: Unrouted) {
         let telemetry = self.downstream.clusters.telemetry();
         match self.arrival.cut_by() {

@@ -1,4 +1,4 @@
-//! Judges what people and peers are told: codes of resets, causes of states, and counters.
+//! Judges the reports to people and peers: codes of resets, causes of states, and counters.
 
 use baton::pool::input::code;
 use baton::pool::{BackendState, BackendToken, Counters, Handled, Input, StateCause, StreamToken};
@@ -7,18 +7,18 @@ use super::model::Model;
 use super::{Invariant, Verdict, require};
 
 impl Model {
-    /// A backend whose complete response makes the rest of the request needless is told so without
-    /// an error (RFC 9113, 8.1); in all other cases the response is not wanted any more.
+    /// The rest of a request whose response is complete is stopped without an error (RFC 9113,
+    /// 8.1). In all other cases the response is not wanted any more.
     pub(super) fn expect_reset_code(&self, input: Input, token: StreamToken, code: u32) -> Verdict {
         let answered = matches!(input, Input::ResponseEnded { .. });
         let wanted = if answered { code::NO_ERROR } else { code::CANCEL };
-        require(code == wanted, Invariant::Told, || {
+        require(code == wanted, Invariant::Reports, || {
             format!("{token:?} is reset with code {code} after {input:?}, expected {wanted}")
         })
     }
 
-    /// A state has the cause that the fact shows. A state that shows again because its backend is no
-    /// longer down has the cause of that.
+    /// A state has the cause that the fact shows. A state that shows again because its backend is
+    /// no longer down has the cause of that.
     pub(super) fn expect_cause(
         &self,
         input: Input,
@@ -47,7 +47,7 @@ impl Model {
             (BackendState::HalfOpen | BackendState::Up, _) if by_answer => StateCause::Answered,
             (BackendState::HalfOpen | BackendState::Up, _) => StateCause::EjectionOver,
         };
-        require(cause == wanted, Invariant::Told, || {
+        require(cause == wanted, Invariant::Reports, || {
             format!("{backend:?} is {state} because of {cause} after {input:?}, expected {wanted}")
         })
     }
@@ -59,7 +59,7 @@ impl Model {
     }
 
     pub(super) fn compare_counters(&self, counters: Counters) -> Verdict {
-        require(counters == self.counters, Invariant::Told, || {
+        require(counters == self.counters, Invariant::Reports, || {
             format!("the pool counts {counters:?}, expected {:?}", self.counters)
         })
     }
