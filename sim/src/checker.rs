@@ -125,7 +125,7 @@ pub struct Violation {
 
 impl Violation {
     /// True if the other one is the same failure: the same invariant with the same message, apart
-    /// from numbers and from what is in brackets.
+    /// from numbers, their units, and what is in brackets.
     #[must_use]
     pub fn is_like(&self, other: &Self) -> bool {
         self.invariant == other.invariant && self.words().eq(other.words())
@@ -142,7 +142,8 @@ impl Violation {
             depth = depth.saturating_sub(u32::from(closes));
             inside || !letter.is_alphabetic()
         };
-        self.what.split(ends).filter(|word| !word.is_empty())
+        let is_unit = |word: &str| ["s", "ms", "µs", "ns"].contains(&word);
+        self.what.split(ends).filter(move |word| !word.is_empty() && !is_unit(word))
     }
 }
 
@@ -171,6 +172,7 @@ mod tests {
     fn failures_are_alike_if_only_numbers_differ() {
         let one = timers("slot 3 of b0: armed at Some(Instant(5)), due at 7");
         assert!(one.is_like(&timers("slot 12 of b1: armed at Some(Instant(900)), due at 1")));
+        assert!(timers("idle for 1.5s").is_like(&timers("idle for 900ms")));
         assert!(!one.is_like(&timers("slot 3 of b0: not armed, due at 7")));
         let other = Violation { invariant: Invariant::Limits, ..one.clone() };
         assert!(!one.is_like(&other));

@@ -206,14 +206,22 @@ impl Balancer {
         Some(backend_id(index as usize))
     }
 
-    /// Advances the present virtual time to that of a backend that gets a request in its turn.
+    /// A backend that could not be dialled for some time continues at the present virtual time.
+    pub(crate) fn forgive(&mut self, backend: BackendId) {
+        let turn = self.turns[usize::from(backend.0)].max(self.now);
+        self.set_turn(u32::from(backend.0), turn);
+    }
+
+    /// Advances the present virtual time to that of a backend that gets the first attempt of a
+    /// request.
     pub(crate) fn reach(&mut self, backend: BackendId) {
         self.now = self.now.max(self.turns[usize::from(backend.0)]);
     }
 
     /// Advances the virtual time of a backend that gets a request, is dialled, or has no room when
-    /// it is its turn. What it gets out of turn does not advance the present virtual time: others
-    /// that are full for a moment would lose all the turns that this one has used up in advance.
+    /// it is its turn. Dials, turns without room and retries do not advance the present virtual
+    /// time: others that are full for a moment would lose all the turns that this one has used up
+    /// in advance.
     pub(crate) fn charge(&mut self, backend: BackendId, now: Instant) {
         let index = usize::from(backend.0);
         let weight = match self.strategy {

@@ -102,12 +102,12 @@ impl Pool {
         let upload = if request.has_body { Upload::Open { blocked: false } } else { Upload::Done };
         request.state = RequestState::Sent { stream, upload, since: now };
         request.attempts += 1;
-        let (attempt, in_turn) = (request.attempts, request.avoid.is_none());
+        let (attempt, is_retry) = (request.attempts, request.avoid.is_some());
         match upload {
             Upload::Open { .. } => self.arm_body_stall(now, index),
             Upload::Done => self.arm_response_deadline(now, index),
         }
-        if in_turn {
+        if !is_retry {
             self.balancer.reach(backend);
         }
         self.balancer.charge(backend, now);

@@ -185,7 +185,6 @@ impl Pool {
                     let drain = Event::Drain(DrainCause::Backend);
                     self.slots.apply(token, drain).expect("a ready connection can drain");
                     self.arm_drain(now, slot);
-                    self.arm_drain_deadline(slot);
                     self.settle(now, slot);
                 }
                 Lifecycle::Draining(_) => self.hasten_drain(slot, until),

@@ -114,12 +114,12 @@ impl Pool {
                 self.arm_drain(now, slot);
             }
             // The connection must not take streams again if the drain of its backend is cancelled.
-            // Its timer stays.
             Lifecycle::Draining(DrainCause::Backend) => {
                 let drained = self.slots.apply(token, Event::Drain(DrainCause::GoAway));
                 drained.expect(
                     "a connection that drains with its backend can drain for another cause",
                 );
+                self.arm_drain(now, slot);
             }
             Lifecycle::Draining(_) => {}
         }
@@ -194,10 +194,6 @@ impl Pool {
             .apply(token, Event::Drain(DrainCause::Lost))
             .expect("a live connection that is not lost can be lost");
         self.arm_drain(now, slot);
-        // The deadline of a draining or removed backend applies to its lost connections, too.
-        if let Some(until) = self.backends[usize::from(token.backend.0)].service.deadline() {
-            self.hasten_drain(slot, until);
-        }
         self.fail_streams(now, slot, ConnectionEnd::Lost, |stream_id| {
             (stream_id == 0 || stream_id > sent_through).then_some(StreamFailure::NotSent)
         });
@@ -257,11 +253,11 @@ impl Pool {
         failed_before_response
     }
 
-    /// Arms the deadline of a connection that has just started draining.
+    /// Arms the deadline of a connection that drains from now on, or is lost.
     pub(super) fn arm_drain(&mut self, now: Instant, slot: usize) {
         self.slots.connection_mut(slot).drains_since = now;
         self.timers.disarm(Timer::Quiet(slot as u32));
-        self.timers.arm(Timer::Life(slot as u32), now.after(self.config.timeouts.drain));
+        self.arm_drain_deadline(slot);
     }
 
     /// Arms the present deadline of a draining connection.

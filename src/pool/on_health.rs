@@ -42,8 +42,9 @@ impl Pool {
         true
     }
 
-    /// Ends the backoff: the backend may be dialled again.
+    /// Ends the backoff: the backend may be dialled again. It does not catch up on missed dials.
     pub(super) fn on_backoff_over(&mut self, backend: BackendId) {
+        self.balancer.forgive(backend);
         self.timers.disarm(Timer::Backoff(u32::from(backend.0)));
         self.refresh(backend);
     }

@@ -300,9 +300,9 @@ impl Pool {
     /// further streams.
     pub(super) fn give_back(&mut self, now: Instant, stream: StreamToken, keep: bool) {
         let slot = self.slots.index(stream.connection);
-        let drained = matches!(self.slots.connection(slot).lifecycle(), Lifecycle::Draining(_));
+        let before = self.slots.connection(slot).lifecycle();
         self.slots.release(stream, keep).expect("the stream is live");
-        if !keep && !drained {
+        if self.slots.connection(slot).lifecycle() != before {
             self.arm_drain(now, slot);
         }
         let connection = self.slots.connection(slot);

@@ -181,8 +181,8 @@ impl Model {
         }
     }
 
-    /// Connections that drained only because of their backend accept streams again. The others have
-    /// the deadlines that they would have had without it.
+    /// Connections that drained only because of their backend accept streams again. The others keep
+    /// their own deadlines.
     fn resume(&mut self, now: Instant, index: usize) {
         for slot in self.slots_of(index) {
             let connection = &mut self.connections[slot];

@@ -6,7 +6,7 @@ use std::time::Duration;
 use baton::pool::input::code;
 use baton::pool::{BackendId, BackendToken, Evidence, Instant, StreamFailure, StreamToken};
 
-use super::model::{ConnectionPhase, Decision, Model, ModelRequest, RequestPhase};
+use super::model::{Decision, Model, ModelRequest, RequestPhase};
 
 /// A connection that was used this recently is taken for one that is alive.
 pub(super) const SURELY_ALIVE: Duration = Duration::from_secs(1);
@@ -30,10 +30,7 @@ impl Model {
             StreamFailure::HeadTooLarge | StreamFailure::Unprocessed => false,
         };
         if unfit || http1 {
-            self.connections[slot].resumable = false;
-            if self.connections[slot].phase == ConnectionPhase::Up {
-                self.set_phase(now, slot, ConnectionPhase::Draining);
-            }
+            self.drain_for_itself(now, slot);
         }
         let evidence = match failure {
             StreamFailure::NotSent | StreamFailure::HeadTooLarge => Evidence::NeverSent,

@@ -9,6 +9,7 @@ use baton::pool::{
 
 use super::backend::Service;
 use super::model::{ConnectionPhase, Model, ModelPhase, ModelStream, RequestPhase};
+use super::settings;
 use crate::coverage::{
     Answer, BackendAs, BackendFact, ConnectionAs, ConnectionFact, Coverage, PhaseAs, RequestAs,
     RequestFact, StreamAs, StreamFact, connection_answers, stream_answer,
@@ -110,13 +111,8 @@ impl Model {
     }
 
     /// Settings are changed together or, if one does not fit, not at all.
-    pub(super) fn expect_settings(
-        &self,
-        settings: &[Setting],
-        coverage: &mut Coverage,
-    ) -> Expected {
-        let mut config = self.config.clone();
-        let fits = settings.iter().all(|setting| config.set(*setting).is_ok());
+    pub(super) fn expect_settings(&self, changes: &[Setting], coverage: &mut Coverage) -> Expected {
+        let fits = changes.iter().all(|setting| settings::fits(*setting));
         coverage.setting(fits);
         answered(if fits { Answer::Done } else { Answer::Refused })
     }

@@ -223,15 +223,22 @@ impl Model {
             self.dial_failed(now, token.backend);
             return;
         }
-        connection.resumable = false;
-        if connection.phase == ConnectionPhase::Up {
-            if last == 0 {
-                self.note_failed_before_response(now, slot);
-            }
-            self.set_phase(now, slot, ConnectionPhase::Draining);
+        if connection.phase == ConnectionPhase::Up && last == 0 {
+            self.note_failed_before_response(now, slot);
         }
+        self.drain_for_itself(now, slot);
         let above = |stream_id: u32| (stream_id > last).then_some(Evidence::Unprocessed);
         self.kill(now, slot, above, Decision::Either);
+    }
+
+    /// A connection drains for a cause of its own from now on, unless it does already.
+    pub(super) fn drain_for_itself(&mut self, now: Instant, slot: usize) {
+        let connection = &mut self.connections[slot];
+        let with_backend = connection.phase == ConnectionPhase::Draining && connection.resumable;
+        (connection.resumable, connection.only_then) = (false, false);
+        if with_backend || connection.phase == ConnectionPhase::Up {
+            self.set_phase(now, slot, ConnectionPhase::Draining);
+        }
     }
 
     fn closed(&mut self, now: Instant, token: ConnectionToken, sent_through: u32) {

@@ -136,7 +136,10 @@ impl Model {
         let state = &mut self.backends[usize::from(backend.0)];
         state.rounds = 0;
         state.answered_at = Some(now);
-        state.backoff = None;
+        if state.backoff.take().is_some() {
+            self.reference.forgive(usize::from(backend.0));
+        }
+        let state = &mut self.backends[usize::from(backend.0)];
         match &mut state.health {
             Health::Healthy { failures, gateway_failures, .. } => {
                 *failures = 0;

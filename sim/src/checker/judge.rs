@@ -25,6 +25,12 @@ impl Checker {
         self.model.generation_max = most;
     }
 
+    /// The configuration that the pool must have now.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.model.config
+    }
+
     /// Requests accepted and not yet ended.
     #[must_use]
     pub fn live(&self) -> u32 {

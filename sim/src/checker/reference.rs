@@ -178,6 +178,7 @@ impl Model {
                     format!("the backoff of backend {index} ended before {least:?}")
                 })?;
                 self.backends[index].backoff = None;
+                self.reference.forgive(index);
             }
         }
         Ok(())

@@ -1,10 +1,33 @@
-//! The model's own account of settings that the operator changes. It does not use the pool's table,
-//! so that a setting that goes to the wrong place is found.
+//! The model's own account of settings that the operator changes, and of their bounds. It does not
+//! use the pool's table, so that a setting that goes to the wrong place is found.
 
 use std::time::Duration;
 
 use baton::pool::settings::{Number, Timeout};
 use baton::pool::{Config, Setting};
+
+/// True if a value is within the bounds of the manual.
+pub(super) fn fits(setting: Setting) -> bool {
+    let in_a_row = 1..=1_000_000;
+    match setting {
+        Setting::Strategy(_) | Setting::HealthChecking(_) => true,
+        Setting::Timeout(Timeout::SlowStart, _) => true,
+        Setting::Timeout(_, time) => !time.is_zero(),
+        Setting::Number(number, value) => match number {
+            Number::Attempts => (1..=255).contains(&value),
+            Number::BudgetPercent | Number::EjectedPercentMax | Number::FailOpenPercent => {
+                value <= 100
+            }
+            Number::BudgetFloor => value <= 1 << 20,
+            Number::Failures | Number::Successes | Number::Fall | Number::Rise => {
+                in_a_row.contains(&value)
+            }
+            Number::GatewayFailures => value == 0 || in_a_row.contains(&value),
+            Number::MaxRequestsPerConnection => value <= 1 << 29,
+            Number::BodyRateMin => value <= 1 << 30,
+        },
+    }
+}
 
 /// Puts a value into the configuration of the model.
 pub(super) fn set(config: &mut Config, setting: Setting) {

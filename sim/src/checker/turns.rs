@@ -57,6 +57,11 @@ impl Turns {
         self.turns[backend] = self.turns[backend].min(latest);
     }
 
+    /// A backend that could not be dialled for some time does not catch up.
+    pub(super) fn forgive(&mut self, backend: usize) {
+        self.turns[backend] = self.turns[backend].max(self.now);
+    }
+
     /// The entry of a backend that is gone.
     pub(super) fn forget(&mut self, backend: usize) {
         self.turns[backend] = self.now;

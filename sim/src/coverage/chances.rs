@@ -1,8 +1,8 @@
 //! Random choices of the pools of a whole batch. Each is counted with its chance, so that the sum
 //! must be near its mean: a strategy that draws wrongly shows after some thousand seeds.
 
-/// Standard deviations from the mean that are taken for chance: one batch in 500 million is further
-/// away.
+/// Standard deviations from the mean that are taken for chance. With all sums, about one batch in
+/// 60 million is further away; more if a sum has few choices.
 const DEVIATIONS_MAX: i128 = 6;
 /// One, in the unit of chances.
 const WHOLE: u64 = 1_000_000;

@@ -1,5 +1,5 @@
-//! An operator who changes any setting while the pool runs. Times only become shorter, so that the
-//! time within which a run must end still holds.
+//! An operator who changes settings while the pool runs: all that may change, but for two. Times
+//! only become shorter, so that the time within which a run must end still holds.
 
 use super::Family;
 use crate::draw::{Domain, Draws};
@@ -47,6 +47,7 @@ pub(super) fn add(plan: &mut Plan) {
     if !stream.chance(CHANGED) {
         return;
     }
+    plan.origin.push_str(" changes");
     for _ in 0..stream.between(1, 6) {
         let name = |name: &str| LiveName::parse(name).expect("a setting of the table");
         let change = if stream.chance(60) {
@@ -84,8 +85,10 @@ fn time_of(plan: &Plan, key: &str) -> u64 {
         "idle_ms" => timeouts.idle,
         "max_age_ms" => timeouts.max_age,
         "suspect_ms" => timeouts.suspect,
-        "backoff_min_ms" | "backoff_max_ms" => timeouts.backoff_min,
-        "ejection_min_ms" | "ejection_max_ms" => timeouts.ejection_min,
+        "backoff_min_ms" => timeouts.backoff_min,
+        "backoff_max_ms" => timeouts.backoff_max,
+        "ejection_min_ms" => timeouts.ejection_min,
+        "ejection_max_ms" => timeouts.ejection_max,
         "body_stall_ms" => timeouts.body_stall,
         "response_stall_ms" => timeouts.response_stall,
         "slow_start_ms" => timeouts.slow_start,

@@ -13,12 +13,14 @@ pub(super) fn add(plan: &mut Plan, profile: Profile) {
     let stream = &mut Draws::new(plan.seed).stream(Domain::Sizes, 0);
     plan.pool.health_reported = profile != Profile::Calm && stream.chance(REPORTED);
     // Checks recount every table after each fact, so these take long.
-    match stream.below(2_000) {
-        0..3 => many_connections(plan, stream),
-        3..6 => many_streams(plan, stream),
-        6 => many_requests(plan, stream),
-        _ => {}
-    }
+    let make = match stream.below(2_000) {
+        0..3 => many_connections,
+        3..6 => many_streams,
+        6 => many_requests,
+        _ => return,
+    };
+    plan.origin.push_str(" sizes");
+    make(plan, stream);
 }
 
 /// More connections than half of a 32-bit mask has bits: with those that drain, slots above the

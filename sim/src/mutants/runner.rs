@@ -213,7 +213,11 @@ impl Worker {
         if self.kept.exists() {
             return Ok(self.replay(&self.unchanged)?.is_none());
         }
-        Ok(matches!(self.run(&self.unchanged, seeds)?, Fate::Alive))
+        match self.run(&self.unchanged, seeds)? {
+            Fate::Alive => Ok(true),
+            Fate::Dead { .. } => Ok(false),
+            Fate::Broken(text) => Err(format!("without a patch: {text}")),
+        }
     }
 
     /// Runs seeds until one fails.

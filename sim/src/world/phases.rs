@@ -132,7 +132,7 @@ impl World<'_> {
         let network = &self.plan.network;
         let pool = &self.plan.pool;
         let trip = 2 * network.wire.most_us + 4 * network.shell.most_us + network.timer.most_us;
-        let timeouts = &self.pool.config().timeouts;
+        let timeouts = &self.checker.config().timeouts;
         let time = |time: Duration| time.as_micros() as u64;
         let waits = network.dial.most_us + trip;
         let dials = time(timeouts.connect) > waits && time(timeouts.suspect) > trip;

@@ -159,6 +159,25 @@ fn a_cancelled_drain_cuts_no_connection_that_drains_for_another_cause() {
 }
 
 #[test]
+fn a_connection_that_begins_to_drain_for_itself_has_its_own_time_from_then_on() {
+    let mut config = config(1);
+    config.timeouts.drain = SECOND;
+    config.timeouts.response_stall = SECOND * 600;
+    let mut world = World::new(config);
+    let (request, stream) = world.begin();
+    let (connection, backend) = (stream.connection, world.token(0));
+    world.done(Input::DrainRequested { backend, within: Some(SECOND * 60) });
+    world.pass(SECOND * 25);
+    world.done(Input::GoAwayReceived { connection, last_stream_id: 9, code: 0 });
+    world.done(Input::FrameReceived { connection });
+    world.done(Input::DrainCancelled { backend });
+    world.pass(SECOND / 2);
+    assert_eq!(world.outcome(request), None, "{:?}", world.closes());
+    world.pass(SECOND);
+    assert!(world.outcome(request).is_some(), "it is silent for too long");
+}
+
+#[test]
 fn a_new_backend_does_not_inherit_the_turn_of_the_one_before() {
     let mut config = config(2);
     config.strategy = Strategy::Weighted;

@@ -112,6 +112,11 @@ impl Client {
         }
     }
 
+    /// Logs a request whose head did not arrive in time. It gets no response.
+    pub(super) fn unfinished(&self, limit: ClientLimit) {
+        self.downstream.clusters.telemetry().unseen(&self.arrival, 0, limit.name());
+    }
+
     /// Logs and counts that the connection is closed for a limit. Called once per connection.
     pub(super) fn closed(&self, limit: ClientLimit, details: &str) {
         self.count(limit);

@@ -200,9 +200,13 @@ where
             Step::Waited(Waited::Expired(Expired::Parked)) => unreachable!("HTTP/2 is not parked"),
             Step::Waited(Waited::Expired(Expired::Head)) => {
                 client.closed(ClientLimit::HeadTimeout, "incomplete header block or SETTINGS");
+                if facts.borrow_mut().arriving.take_opening() {
+                    client.unfinished(ClientLimit::HeadTimeout);
+                }
                 facts.borrow_mut().close_for_timeout();
             }
             Step::Waited(Waited::Expired(Expired::WriteStall)) => {
+                settle(&client, &facts, true, true);
                 return client.closed(ClientLimit::WriteStall, "the client does not read");
             }
             Step::Waited(Waited::Expired(Expired::Closing))
@@ -211,7 +215,9 @@ where
                 // A request arrived while the GOAWAY was sent: let it finish.
                 client.watch.stay();
             }
-            Step::Waited(Waited::Expired(Expired::Closing)) => return,
+            Step::Waited(Waited::Expired(Expired::Closing)) => {
+                return settle(&client, &facts, true, true);
+            }
         }
     }
 }

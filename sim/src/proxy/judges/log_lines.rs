@@ -72,6 +72,7 @@ fn headless(case: &Case<'_>) -> Verdict {
         ("incomplete_head", 0, "cancelled", "client"),
         ("left_unserved", 0, "cancelled", "client"),
         ("head_timeout", 408, "rejected", "proxy"),
+        ("head_timeout", 0, "rejected", "proxy"),
     ];
     for line in &case.headless {
         let seen = (&*line.reason, line.status, &*line.outcome, &*line.ended_by);
