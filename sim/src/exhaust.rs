@@ -6,9 +6,12 @@
 //! and clients. Time is in ticks and every timeout is one tick; time passes only when a timer is
 //! due.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::hash::Hasher;
 use std::panic::{self, AssertUnwindSafe};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use baton::pool::setting::{Field as _, Unit};
@@ -22,6 +25,9 @@ use crate::checker::{Checker, Invariant, Violation};
 use crate::coverage::Coverage;
 use crate::panics::{catch_panics, take_panic};
 use crate::trace::TraceHasher;
+
+/// States that are explored before any of them is freed.
+const PART: usize = 1 << 14;
 
 /// The size of a scope.
 #[derive(Clone, Copy, Debug, clap::Args)]
@@ -145,7 +151,6 @@ struct Node {
     arrived: usize,
     /// Faults so far.
     faults: usize,
-    depth: u32,
     /// The index, in `ways`, of the step that led to this state.
     way: u32,
 }
@@ -157,86 +162,103 @@ struct Way {
     input: Input,
 }
 
+/// A search, level by level: all states at one distance from the empty pool, then those at the
+/// next.
 struct Search<'a> {
     scope: &'a Scope,
+    shared: Mutex<Shared>,
+    steps: AtomicU64,
+}
+
+/// The part that all threads add to.
+struct Shared {
     seen: HashSet<u128>,
     ways: Vec<Way>,
-    frontier: VecDeque<Node>,
-    found: Found,
-    coverage: Coverage,
-    orders: Vec<Output>,
+    /// The states of the next level.
+    next: Vec<Node>,
+    violation: Option<Counterexample>,
 }
 
-/// Searches a scope. Calls `progress` from time to time with the number of states seen and of
-/// states to continue from.
+/// Searches a scope. Calls `progress` after each level with the number of states seen and of states
+/// to continue from.
 pub fn explore(scope: &Scope, progress: impl Fn(u64, usize)) -> Found {
     catch_panics();
-    let found = Found { states: 0, steps: 0, depth: 0, closed: false, violation: None };
-    let mut search = Search {
-        scope,
-        seen: HashSet::new(),
-        ways: Vec::new(),
-        frontier: VecDeque::new(),
-        found,
-        coverage: Coverage::default(),
-        orders: Vec::new(),
-    };
-    search.start();
-    let (mut facts, mut void) = (Vec::new(), Vec::new());
-    while let Some(node) = search.frontier.pop_front() {
-        if search.found.states > scope.states {
-            return search.found;
+    let mut search = Search::new(scope);
+    let mut found = Found { states: 1, steps: 0, depth: 0, closed: false, violation: None };
+    loop {
+        let shared = search.shared.get_mut().expect("no thread panics");
+        let mut level = std::mem::take(&mut shared.next);
+        let known = shared.seen.len();
+        while !level.is_empty() && !search.has_failed() {
+            // States that were explored are freed part by part.
+            let part = level.split_off(level.len().saturating_sub(PART));
+            search.explore_states(&part);
         }
-        facts.clear();
-        void.clear();
-        node.checker.choices(&mut facts);
-        if scope.operator {
-            node.checker.operator_choices(&mut facts);
-        }
-        if scope.reported {
-            node.checker.reported_choices(&mut facts);
-        }
-        node.checker.ineffective_choices(&mut void);
-        for input in &facts {
-            if !search.step(&node, *input, false) {
-                return search.found;
-            }
-        }
-        for input in &void {
-            if !search.step(&node, *input, true) {
-                return search.found;
-            }
-        }
-        if search.found.steps % 100_000 < 64 {
-            progress(search.found.states, search.frontier.len());
+        let shared = search.shared.get_mut().expect("no thread panics");
+        found.states = shared.seen.len() as u64;
+        found.steps = search.steps.load(Ordering::Relaxed);
+        found.depth += u32::from(shared.seen.len() > known);
+        found.violation = shared.violation.take();
+        found.closed = shared.next.is_empty() && found.violation.is_none();
+        progress(found.states, shared.next.len());
+        if found.closed || found.violation.is_some() || found.states > scope.states {
+            return found;
         }
     }
-    search.found.closed = true;
-    search.found
 }
 
-impl Search<'_> {
-    fn start(&mut self) {
-        let config = config(self.scope);
+impl<'a> Search<'a> {
+    fn new(scope: &'a Scope) -> Self {
+        let config = config(scope);
         let checker = Checker::new(&config);
         let pool = Pool::new(config, 0).expect("the scope is within bounds");
         let now = Instant::ZERO;
-        self.seen.insert(identity(&pool, now, (0, 0)));
-        self.found.states = 1;
-        self.frontier.push_back(Node {
-            pool,
-            checker,
-            now,
-            arrived: 0,
-            faults: 0,
-            depth: 0,
-            way: u32::MAX,
+        let seen = HashSet::from([identity(&pool, now, (0, 0))]);
+        let start = Node { pool, checker, now, arrived: 0, faults: 0, way: u32::MAX };
+        let shared = Shared { seen, ways: Vec::new(), next: vec![start], violation: None };
+        Self { scope, shared: Mutex::new(shared), steps: AtomicU64::new(0) }
+    }
+
+    fn has_failed(&self) -> bool {
+        self.shared.lock().expect("no thread panics").violation.is_some()
+    }
+
+    /// Tries all facts in these states, on all processors.
+    fn explore_states(&self, states: &[Node]) {
+        let place = AtomicUsize::new(0);
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    let mut orders = Vec::new();
+                    while let Some(node) = states.get(place.fetch_add(1, Ordering::Relaxed)) {
+                        if !self.explore_node(node, &mut orders) {
+                            place.store(states.len(), Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
         });
+    }
+
+    /// Tries all facts in a state. Returns false if one breaks an invariant.
+    fn explore_node(&self, node: &Node, orders: &mut Vec<Output>) -> bool {
+        let (mut facts, mut void) = (Vec::new(), Vec::new());
+        node.checker.choices(&mut facts);
+        if self.scope.operator {
+            node.checker.operator_choices(&mut facts);
+        }
+        if self.scope.reported {
+            node.checker.reported_choices(&mut facts);
+        }
+        node.checker.ineffective_choices(&mut void);
+        facts.iter().all(|input| self.step(node, *input, false, orders))
+            && void.iter().all(|input| self.step(node, *input, true, orders))
     }
 
     /// Tries a fact in a state. Returns false if it breaks an invariant. An ineffective fact
     /// (`void`) must change nothing.
-    fn step(&mut self, node: &Node, input: Input, void: bool) -> bool {
+    fn step(&self, node: &Node, input: Input, void: bool, orders: &mut Vec<Output>) -> bool {
         let mut now = node.now;
         let arrives = matches!(input, Input::RequestArrived { .. });
         if arrives && node.arrived == self.scope.requests {
@@ -260,10 +282,11 @@ impl Search<'_> {
                 None => return true,
             }
         }
-        self.found.steps += 1;
+        self.steps.fetch_add(1, Ordering::Relaxed);
         let (mut pool, mut checker) = (node.pool.clone(), node.checker.clone());
+        let mut coverage = Coverage::default();
         let verdict = panic::catch_unwind(AssertUnwindSafe(|| {
-            checker.step(&mut pool, now, input, &mut self.coverage, &mut self.orders, |_, _, _| {})
+            checker.step(&mut pool, now, input, &mut coverage, orders, |_, _, _| {})
         }))
         .unwrap_or_else(|_| {
             Err(Violation { invariant: Invariant::PoolAssert, what: take_panic() })
@@ -277,23 +300,35 @@ impl Search<'_> {
             }
             Ok(())
         });
-        if let Err(violation) = verdict {
-            let facts = self.facts(node.way, now, input);
-            self.found.violation = Some(Counterexample { violation, facts });
-            return false;
-        }
-        if !void && self.seen.insert(identity(&pool, now, (arrived, faults))) {
-            self.found.states += 1;
-            let depth = node.depth + 1;
-            self.found.depth = depth;
-            self.ways.push(Way { from: node.way, at: now, input });
-            let way = self.ways.len() as u32 - 1;
-            // After the last request has ended, nothing can go wrong with one.
-            if arrived < self.scope.requests || checker.live() > 0 {
-                self.frontier.push_back(Node { pool, checker, now, arrived, faults, depth, way });
+        let reached = Node { pool, checker, now, arrived, faults, way: node.way };
+        match verdict {
+            Err(violation) => {
+                self.shared.lock().expect("no thread panics").fail(violation, reached, input);
+                false
+            }
+            Ok(()) => {
+                if !void {
+                    self.keep(reached, input);
+                }
+                true
             }
         }
-        true
+    }
+
+    /// Keeps a state unless it was seen before.
+    fn keep(&self, mut reached: Node, input: Input) {
+        let Node { ref pool, now, arrived, faults, .. } = reached;
+        let identity = identity(pool, now, (arrived, faults));
+        let mut shared = self.shared.lock().expect("no thread panics");
+        if !shared.seen.insert(identity) {
+            return;
+        }
+        shared.ways.push(Way { from: reached.way, at: now, input });
+        reached.way = shared.ways.len() as u32 - 1;
+        // After the last request has ended, nothing can go wrong with one.
+        if arrived < self.scope.requests || reached.checker.live() > 0 {
+            shared.next.push(reached);
+        }
     }
 
     /// Returns true for every fact outside the ordinary life of a request. Timeouts are no faults,
@@ -333,15 +368,19 @@ impl Search<'_> {
             | Input::ShutdownRequested { .. } => true,
         }
     }
+}
 
-    fn facts(&self, mut way: u32, now: Instant, input: Input) -> Vec<(Instant, Input)> {
-        let mut facts = vec![(now, input)];
+impl Shared {
+    /// Keeps the first violation, with the facts that lead to it.
+    fn fail(&mut self, violation: Violation, reached: Node, input: Input) {
+        let mut facts = vec![(reached.now, input)];
+        let mut way = reached.way;
         while let Some(step) = self.ways.get(way as usize) {
             facts.push((step.at, step.input));
             way = step.from;
         }
         facts.reverse();
-        facts
+        self.violation.get_or_insert(Counterexample { violation, facts });
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Wish {
     #[arg(long)]
     pub canary: bool,
     /// Seeds within which each mutant must be found
-    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    #[arg(long, default_value_t = 20_000, value_name = "N")]
     pub seeds: u64,
     /// The first seed
     #[arg(long, default_value_t = 0, value_name = "SEED")]

@@ -14,6 +14,8 @@ use crate::support::baton::message;
 use crate::support::certificate::{certificate, scratch_file};
 use crate::support::client::head;
 use crate::support::http1::{Http1Backend, Reached};
+use crate::support::raw::{flag, kind};
+use crate::support::raw_client::{RawClient, block, frame};
 use crate::support::scripts::access_log::{raw, serve};
 use crate::support::{Backend, Baton, Behaviour, Http1, Http2, eventually, unique_id};
 
@@ -43,6 +45,27 @@ async fn requests_cut_by_a_second_signal_are_logged() {
             (&line["ended_by"], &line["reason"]),
             (&"proxy".into(), &"shutting_down".into())
         );
+    }
+}
+
+/// A head over HTTP/2 of which the rest never comes has a line, however the connection ends.
+#[tokio::test(flavor = "local")]
+async fn half_a_head_over_http2_has_a_line() {
+    let backend = Backend::healthy().await;
+    let soon = ["--client-head-timeout", "300ms"];
+    for (closes, reason) in [(true, "incomplete_head"), (false, "head_timeout")] {
+        let flags = if closes { &[][..] } else { &soon };
+        let baton = Baton::start(&[backend.url()], flags).await;
+        let mut client = RawClient::connect(baton.address).await;
+        client.next_of(kind::SETTINGS).await;
+        client.write(&frame(kind::HEADERS, flag::END_STREAM, 1, &block("GET", &[]))).await;
+        if closes {
+            drop(client);
+        } else {
+            client.all().await;
+        }
+        let lines = baton.wait_for_requests(1).await;
+        assert_eq!((&lines[0]["reason"], &lines[0]["status"]), (&reason.into(), &0.into()));
     }
 }
 
