@@ -25,6 +25,7 @@ mod reports;
 mod settings;
 mod silent;
 mod sweep;
+mod time;
 mod turns;
 
 pub use judge::Checker;

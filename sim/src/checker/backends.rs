@@ -11,6 +11,7 @@ use baton::pool::{
 use super::backend::{Health, HealthChecks, ModelBackend, Service};
 use super::facts::lost_evidence;
 use super::model::{ConnectionPhase, Decision, Model, ModelPhase};
+use super::time::Time as _;
 use super::{Invariant, Verdict, Violation, fail, require, settings};
 
 impl Model {
@@ -134,10 +135,10 @@ impl Model {
                 state.service = Service::Removed(now);
                 state.health_checks.out = None;
                 // A connection that drains may take at most this long.
-                self.retire(now, index, now.after(self.longest_drain()));
+                self.retire(now, index, now.plus(self.longest_drain()));
             }
             Input::DrainRequested { within, .. } => {
-                let until = now.after(within.unwrap_or(self.config.timeouts.drain));
+                let until = now.plus(within.unwrap_or(self.config.timeouts.drain));
                 state.service = Service::Draining(until);
                 self.retire(now, index, until);
             }
@@ -239,7 +240,7 @@ impl Model {
                 let there = matches!(state.service, Service::Serving | Service::Draining(_));
                 let due =
                     state.health_checks.out.is_none() && now >= state.health_checks.not_before;
-                let until = now.after(self.config.timeouts.health_check_timeout);
+                let until = now.plus(self.config.timeouts.health_check_timeout);
                 state.health_checks.out = Some((number, until));
                 require(ordered && there && due, legal, || {
                     format!("{order:?} though {:?} and {:?}", state.service, state.health_checks)
@@ -259,7 +260,7 @@ impl Model {
                 let most = interval / 10 * 11 + Duration::from_nanos(10);
                 let health_checks = &mut self.backends[index].health_checks;
                 (health_checks.not_before, health_checks.not_after) =
-                    (now.after(interval / 10 * 9), now.after(most));
+                    (now.plus(interval / 10 * 9), now.plus(most));
                 self.count_health_check(now, index, passed);
                 Ok(())
             }

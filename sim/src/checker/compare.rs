@@ -3,6 +3,7 @@
 use baton::pool::{BackendId, Instant, Pool, Strategy};
 
 use super::model::Model;
+use super::time::Time as _;
 use super::{Invariant, Verdict, require};
 
 /// The number of times that a backend with capacity may be passed over, for each configured
@@ -90,8 +91,8 @@ impl Model {
     pub(super) fn share(&self, now: Instant, index: usize) -> u64 {
         let whole = self.config.timeouts.slow_start.as_nanos();
         match self.backends[index].returned {
-            Some(returned) if now.since(returned).as_nanos() < whole => {
-                let past = now.since(returned).as_nanos();
+            Some(returned) if now.past(returned).as_nanos() < whole => {
+                let past = now.past(returned).as_nanos();
                 ((past * 100 / whole) as u64).max(10)
             }
             _ => 100,

@@ -10,6 +10,7 @@ use baton::pool::{
 use super::backend::Service;
 use super::model::{ConnectionPhase, Model, ModelPhase, ModelStream, RequestPhase};
 use super::settings;
+use super::time::Time as _;
 use crate::coverage::{
     Answer, BackendAs, BackendFact, ConnectionAs, ConnectionFact, Coverage, PhaseAs, RequestAs,
     RequestFact, StreamAs, StreamFact, connection_answers, stream_answer,
@@ -244,7 +245,7 @@ impl Model {
                 Answer::Refused
             }
             (BackendAs::Draining, Input::DrainRequested { within, .. }) => {
-                let asked = within.map(|within| now.after(within));
+                let asked = within.map(|within| now.plus(within));
                 match place.map(|index| self.backends[index].service) {
                     Some(Service::Draining(known)) if asked.is_some_and(|asked| asked < known) => {
                         Answer::Done
@@ -294,7 +295,7 @@ impl Model {
 
     /// The deadline of a shutdown requested now.
     pub(super) fn shutdown_deadline(&self, now: Instant, cause: ShutdownCause) -> Instant {
-        now.after(match cause {
+        now.plus(match cause {
             ShutdownCause::ProcessEnds => self.config.timeouts.drain,
             ShutdownCause::PoolReplaced => self.longest_drain(),
         })

@@ -8,6 +8,7 @@ use baton::pool::{
 use super::model::{
     ConnectionPhase, Decision, Ending, Model, ModelPhase, ModelStream, RequestPhase,
 };
+use super::time::Time as _;
 use super::{Invariant, Verdict, require};
 use std::time::Duration;
 
@@ -134,7 +135,7 @@ impl Model {
         let allowed = if connection.http1 { 1 } else { max_streams.unwrap_or(100) };
         connection.limit = allowed.min(cap);
         let (least, most) = (max_age / 10 * 9, max_age / 10 * 11 + Duration::from_nanos(10));
-        connection.ages_between = Some((now.after(least), now.after(most)));
+        connection.ages_between = Some((now.plus(least), now.plus(most)));
         self.begin_idle(now, slot);
         self.note_limit(slot);
     }
@@ -164,11 +165,11 @@ impl Model {
     }
 
     fn response_started(&mut self, now: Instant, index: u32, stream: StreamToken, status: u16) {
-        let stalls_at = now.after(self.config.timeouts.response_stall);
+        let stalls_at = now.plus(self.config.timeouts.response_stall);
         let request = self.request_mut(index);
         request.phase = RequestPhase::Responding(stream);
         request.stalls_at = Some(stalls_at);
-        let sample = request.sent_whole.then(|| now.since(request.sent_at));
+        let sample = request.sent_whole.then(|| now.past(request.sent_at));
         let doubted = request.doubted.take();
         self.confirm(now, doubted, stream, status);
         let slot = self.known(stream.connection);
@@ -198,12 +199,12 @@ impl Model {
         let request = self.request_mut(index);
         request.is_blocked = false;
         let stalls_at = match request.phase {
-            RequestPhase::Responding(_) => now.after(timeouts.response_stall),
-            _ if rate == 0 => now.after(timeouts.body_stall),
+            RequestPhase::Responding(_) => now.plus(timeouts.response_stall),
+            _ if rate == 0 => now.plus(timeouts.body_stall),
             _ => {
                 let before = request.stalls_at.expect("its body is being sent");
                 let earned = Duration::from_nanos(u64::from(bytes) * 1_000_000_000 / rate);
-                before.after(earned).min(now.after(timeouts.body_stall))
+                before.plus(earned).min(now.plus(timeouts.body_stall))
             }
         };
         request.stalls_at = Some(stalls_at);
@@ -289,7 +290,7 @@ impl Model {
 
     fn sent(&mut self, now: Instant, token: StreamToken) {
         let index = self.carried(token);
-        let deadline = now.after(self.config.timeouts.response_head);
+        let deadline = now.plus(self.config.timeouts.response_head);
         let request = self.request_mut(index);
         if !request.sent_whole && matches!(request.phase, RequestPhase::Sent(_)) {
             request.response_deadline.get_or_insert(deadline);

@@ -7,6 +7,7 @@ use baton::pool::{BackendId, Instant};
 
 use super::backend::{Health, ModelBackend};
 use super::model::{ConnectionPhase, Model};
+use super::time::Time as _;
 
 impl Model {
     /// A dial failed, or a connection failed before the first response.
@@ -30,7 +31,7 @@ impl Model {
         let delay = doubled.min(longest);
         let least = (delay / 5 * 4).max(timeouts.backoff_min);
         let most = (delay / 5 * 6 + Duration::from_nanos(10)).min(longest);
-        state.backoff = Some((now.after(least.min(most)), now.after(most)));
+        state.backoff = Some((now.plus(least.min(most)), now.plus(most)));
         true
     }
 
@@ -38,7 +39,7 @@ impl Model {
     /// nothing yet.
     pub(super) fn answers_others(&self, now: Instant, backend: BackendId, since: Instant) -> bool {
         let answered = self.backends[usize::from(backend.0)].answered_at;
-        answered.is_some_and(|at| at > since || now.since(at) < self.config.timeouts.silence)
+        answered.is_some_and(|at| at > since || now.past(at) < self.config.timeouts.silence)
     }
 
     /// Returns true if one more backend may be ejected: at least one, else up to a share of those
@@ -75,14 +76,14 @@ impl Model {
         let timeouts = &self.config.timeouts;
         let state = &mut self.backends[usize::from(backend.0)];
         let times = match state.health {
-            Health::Healthy { since, .. } if now.since(since) >= timeouts.ejection_max => 1,
+            Health::Healthy { since, .. } if now.past(since) >= timeouts.ejection_max => 1,
             Health::Healthy { times, .. }
             | Health::HalfOpen { times, .. }
             | Health::Ejected { times, .. } => times + 1,
         };
         let longest = timeouts.ejection_max.max(timeouts.ejection_min);
         let time = timeouts.ejection_min.saturating_mul(times).min(longest);
-        state.health = Health::Ejected { times, until: now.after(time) };
+        state.health = Health::Ejected { times, until: now.plus(time) };
         self.lose_dials(usize::from(backend.0));
     }
 
@@ -178,7 +179,7 @@ impl Model {
     /// Assigns a request to the backend. If the backend is half-open, the request is its trial
     /// request until the timeout for a response head.
     pub(super) fn request_bound(&mut self, now: Instant, backend: BackendId, request: u32) {
-        let until = now.after(self.config.timeouts.response_head);
+        let until = now.plus(self.config.timeouts.response_head);
         let state = &mut self.backends[usize::from(backend.0)];
         state.requests += 1;
         if let Health::HalfOpen { trial_request, .. } = &mut state.health

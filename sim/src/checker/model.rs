@@ -8,6 +8,7 @@ use baton::pool::{
 use std::time::Duration;
 
 use super::backend::ModelBackend;
+use super::time::Time as _;
 use super::turns::Turns;
 use super::{Invariant, Verdict, fail, require};
 use crate::coverage::Chances;
@@ -280,7 +281,7 @@ impl Model {
     /// How long a connection had been idle before the requests on it, if nothing has arrived since.
     pub(super) fn stale_after(&self, slot: usize) -> Option<Duration> {
         let connection = &self.connections[slot];
-        connection.idle_before.map(|since| connection.quiet_since.since(since))
+        connection.idle_before.map(|since| connection.quiet_since.past(since))
     }
 
     /// How long a connection has been ready without a stream.
@@ -288,7 +289,7 @@ impl Model {
         let connection = &self.connections[slot];
         let idle =
             connection.phase == ConnectionPhase::Up && connection.load == 0 && !connection.suspect;
-        idle.then(|| now.since(connection.idle_since))
+        idle.then(|| now.past(connection.idle_since))
     }
 
     /// The entry that a token names, if it holds that stream.
@@ -339,7 +340,7 @@ impl Model {
             replayable: true,
             sent_whole: !has_body,
             arrival: self.arrivals,
-            queued_until: now.after(self.config.timeouts.queue),
+            queued_until: now.plus(self.config.timeouts.queue),
             sent_at: now,
             ..ModelRequest::default()
         };

@@ -11,6 +11,7 @@ use super::facts::lost_evidence;
 use super::model::{
     ConnectionPhase, Decision, Model, ModelConnection, ModelPhase, ModelStream, RequestPhase,
 };
+use super::time::Time as _;
 use super::{Invariant, Verdict, fail, require};
 
 impl Model {
@@ -90,7 +91,7 @@ impl Model {
             phase: ConnectionPhase::Connecting,
             generation: token.generation,
             since: now,
-            dials_until: now.after(self.config.timeouts.connect),
+            dials_until: now.plus(self.config.timeouts.connect),
             last_stream_id: u32::MAX,
             expected,
             ..ModelConnection::default()
@@ -139,8 +140,8 @@ impl Model {
         self.expect_repeated(index)?;
         self.take_waiting(index, attempt)?;
         self.judge_choice(now, token, index, attempt)?;
-        let head = now.after(self.config.timeouts.response_head);
-        let stalls_at = now.after(self.config.timeouts.body_stall);
+        let head = now.plus(self.config.timeouts.response_head);
+        let stalls_at = now.plus(self.config.timeouts.body_stall);
         let request = self.request_mut(index);
         request.phase = RequestPhase::Sent(token);
         request.sent_at = now;
@@ -171,7 +172,7 @@ impl Model {
         connection.opened += 1;
         if connection.load == 1 {
             let was_idle =
-                connection.responses > 0 && now.since(connection.idle_since) >= SURELY_ALIVE;
+                connection.responses > 0 && now.past(connection.idle_since) >= SURELY_ALIVE;
             let idle_since = was_idle.then_some(connection.idle_since);
             connection.idle_before = connection.idle_before.or(idle_since);
             connection.quiet_since = now;
@@ -229,7 +230,7 @@ impl Model {
                 format!("a PING on {token:?}, which is not ready"),
             );
         };
-        let due = self.connections[slot].quiet_since.after(self.silence(slot));
+        let due = self.connections[slot].quiet_since.plus(self.silence(slot));
         let connection = &mut self.connections[slot];
         let legal = !connection.ping_out && connection.load > 0 && now >= due;
         require(legal, Invariant::PingBudget, || {
@@ -266,7 +267,7 @@ impl Model {
                 timed
                     && phase == ConnectionPhase::Up
                     && connection.load == 0
-                    && now >= connection.idle_since.after(self.idle_timeout(slot))
+                    && now >= connection.idle_since.plus(self.idle_timeout(slot))
             }
             CloseReason::Stale => self.may_be_stale(slot, now),
             CloseReason::Drained => {
@@ -329,9 +330,9 @@ impl Model {
         let connection = &self.connections[slot];
         let drain = self.config.timeouts.drain;
         let due = connection.ends_at.is_some_and(|at| now >= at);
-        let quiet = now >= connection.since.after(drain)
-            && (now >= connection.quiet_since.after(drain)
-                || now >= connection.since.after(self.longest_drain()));
+        let quiet = now >= connection.since.plus(drain)
+            && (now >= connection.quiet_since.plus(drain)
+                || now >= connection.since.plus(self.longest_drain()));
         due || (quiet && !connection.only_then)
     }
 
@@ -379,7 +380,7 @@ impl Model {
                         format!("request {index} waits again after {evidence:?}; it may not")
                     })?;
                     self.request_mut(index).phase = RequestPhase::Waiting;
-                    let until = self.step_at.after(self.config.timeouts.queue);
+                    let until = self.step_at.plus(self.config.timeouts.queue);
                     self.request_mut(index).queued_until = until;
                     self.waiting += 1;
                 }

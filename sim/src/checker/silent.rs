@@ -4,6 +4,7 @@ use baton::pool::{Input, Instant, Output, Pool, SlotState, TimerReason};
 
 use super::facts::lost_evidence;
 use super::model::{ConnectionPhase, Decision, Model};
+use super::time::Time as _;
 use super::{Invariant, Verdict, require};
 
 impl Model {
@@ -62,7 +63,7 @@ impl Model {
     /// The deadline at which a lost connection is freed.
     pub(super) fn lost_deadline(&self, slot: usize) -> Instant {
         let connection = &self.connections[slot];
-        let own = connection.since.after(self.config.timeouts.drain);
+        let own = connection.since.plus(self.config.timeouts.drain);
         connection.ends_at.map_or(own, |at| at.min(own))
     }
 
@@ -78,7 +79,7 @@ impl Model {
             let slow = view.is_some_and(|view| {
                 view.connection == token && view.state == SlotState::Connecting && view.limit == 0
             });
-            let due = connection.since.after(self.config.timeouts.silence);
+            let due = connection.since.plus(self.config.timeouts.silence);
             // The backend's ejection in this step also clears the expectation.
             let healthy = pool.is_healthy(token.backend);
             if slow && (now >= due || healthy) {

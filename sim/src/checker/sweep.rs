@@ -1,9 +1,12 @@
 //! Checks at the end of a step that the pool's own view equals the model.
 
-use baton::pool::{BackendId, HealthChecking, Instant, Pool, SlotState, Stats, TimerReason};
+use baton::pool::{
+    BackendId, HealthChecking, Instant, Pool, SlotState, SlotStats, Stats, TimerReason,
+};
 
 use super::backend::{Health, ModelBackend, Service};
 use super::model::{ConnectionPhase, Model, ModelPhase, ModelStream, RequestPhase};
+use super::time::Time as _;
 use super::{Invariant, Verdict, Violation, require};
 
 /// Checks the pool's own recount, which a driver makes once a second, after every fact.
@@ -21,10 +24,10 @@ impl Model {
         })?;
         self.see_shutdown();
         self.check_siblings()?;
-        let (streams, room) = self.sweep_connections(pool)?;
+        let (slots, room) = self.sweep_connections(pool)?;
         self.sweep_requests()?;
         let stats = pool.stats();
-        self.compare_stats(streams, &stats)?;
+        self.compare_stats(slots, &stats)?;
         self.check_emptiness()?;
         self.compare_backends(self.step_at, pool)?;
         self.compare_counters(stats.counters)?;
@@ -57,10 +60,10 @@ impl Model {
         Ok(())
     }
 
-    /// Checks that every slot has the state that the model implies. Returns the number of streams
-    /// in use and a bit set of the backends with capacity.
-    fn sweep_connections(&mut self, pool: &Pool) -> Result<(u32, u64), super::Violation> {
-        let mut streams = 0;
+    /// Checks that every slot has the state that the model implies. Returns the counts of slots and
+    /// streams, and a bit set of the backends with capacity.
+    fn sweep_connections(&mut self, pool: &Pool) -> Result<(SlotStats, u64), super::Violation> {
+        let mut counted = SlotStats::default();
         let mut room = 0_u64;
         for slot in 0..self.connections.len() {
             let token = self.token(slot);
@@ -88,10 +91,21 @@ impl Model {
             connection.suspect = state == SlotState::Suspect;
             connection.idle_most = connection.idle_most.max(idle);
             if connection.phase != ConnectionPhase::Gone {
-                streams += connection.load;
+                counted.streams += connection.load;
             }
-            if state == SlotState::Available {
-                room |= 1 << token.backend.0;
+            match state {
+                SlotState::Empty if connection.generation >= self.generation_max => {
+                    counted.retired += 1;
+                }
+                SlotState::Empty => counted.empty += 1,
+                SlotState::Connecting => counted.connecting += 1,
+                SlotState::Available => {
+                    counted.available += 1;
+                    room |= 1 << token.backend.0;
+                }
+                SlotState::InUse => counted.in_use += 1,
+                SlotState::Suspect => counted.suspect += 1,
+                SlotState::Draining => counted.draining += 1,
             }
             let (phase, load, limit) = (connection.phase, connection.load, connection.limit);
             require(same, Invariant::DerivedCounts, || {
@@ -99,7 +113,7 @@ impl Model {
             })?;
             self.watch_silence(slot, silent)?;
         }
-        Ok((streams, room))
+        Ok((counted, room))
     }
 
     /// Checks that a connection became suspect only after the silence that is allowed, and notes
@@ -110,12 +124,12 @@ impl Model {
         }
         let now = self.step_at;
         let silence = self.silence(slot);
-        let due = self.connections[slot].quiet_since.after(silence);
+        let due = self.connections[slot].quiet_since.plus(silence);
         if silent {
             require(now >= due, Invariant::PingBudget, || {
                 format!("{:?} is suspect at {now:?}, due at {due:?}", self.token(slot))
             })?;
-            let until = now.after(self.config.timeouts.suspect);
+            let until = now.plus(self.config.timeouts.suspect);
             self.connections[slot].suspect_until = Some(until);
             self.note_place(slot / self.slots_per_backend);
         } else {
@@ -163,12 +177,12 @@ impl Model {
         Ok(())
     }
 
-    fn compare_stats(&self, streams: u32, stats: &Stats) -> Verdict {
-        let reported = (stats.requests, stats.waiting, stats.retrying, stats.slots.streams);
-        let own = (self.live, self.waiting, self.retrying(), streams);
+    fn compare_stats(&self, slots: SlotStats, stats: &Stats) -> Verdict {
+        let reported = (stats.requests, stats.waiting, stats.retrying, stats.slots);
+        let own = (self.live, self.waiting, self.retrying(), slots);
         require(reported == own, Invariant::DerivedCounts, || {
             format!(
-                "the pool counts {reported:?} (requests, waiting, retrying, streams), expected {own:?}"
+                "the pool counts {reported:?} (requests, waiting, retrying, slots), expected {own:?}"
             )
         })?;
         let limits = &self.config.limits;
@@ -195,7 +209,7 @@ impl Model {
     fn slow_deadline(&self, slot: usize) -> Option<Instant> {
         let connection = &self.connections[slot];
         let counted = connection.phase == ConnectionPhase::Connecting && connection.expected > 0;
-        counted.then(|| connection.since.after(self.config.timeouts.silence))
+        counted.then(|| connection.since.plus(self.config.timeouts.silence))
     }
 
     /// The latest deadline for a PING on a silent connection with streams: the pool may learn later
@@ -204,7 +218,7 @@ impl Model {
         let connection = &self.connections[slot];
         self.is_watched(slot).then(|| {
             let silence = connection.silence_most.max(self.silence(slot));
-            connection.quiet_latest.after(silence)
+            connection.quiet_latest.plus(silence)
         })
     }
 
@@ -226,9 +240,9 @@ impl Model {
             ConnectionPhase::Connecting => Some(connection.dials_until),
             ConnectionPhase::Draining => {
                 // While responses continue, at most twenty times the timeout.
-                let latest = connection.since.after(self.longest_drain());
+                let latest = connection.since.plus(self.longest_drain());
                 let since = connection.since.max(connection.quiet_latest);
-                let quiet = since.after(timeouts.drain).min(latest);
+                let quiet = since.plus(timeouts.drain).min(latest);
                 Some(match connection.ends_at {
                     Some(at) if connection.only_then => at,
                     Some(at) => at.min(quiet),
@@ -239,7 +253,7 @@ impl Model {
             ConnectionPhase::Up => {
                 let aged = connection.ages_between.map(|(_, most)| most);
                 let idle = (connection.load == 0 && !connection.suspect)
-                    .then(|| connection.idle_since.after(connection.idle_most));
+                    .then(|| connection.idle_since.plus(connection.idle_most));
                 let closed = connection.suspect_until.filter(|_| connection.suspect);
                 [aged, idle, closed].into_iter().flatten().min()
             }
