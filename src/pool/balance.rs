@@ -87,13 +87,15 @@ impl Balancer {
         self.slow_start = slow_start;
     }
 
-    /// Changes a weight. The backend's next turn comes no later than a stride of the new weight
-    /// from now.
+    /// Changes a weight. If it is raised, the backend's next turn comes no later than a stride of
+    /// the new weight from now.
     pub(crate) fn set_weight(&mut self, backend: BackendId, weight: u16) {
         let index = usize::from(backend.0);
-        self.weights[index] = weight;
-        let latest = self.now + STRIDE / u64::from(weight);
-        self.set_turn(u32::from(backend.0), self.turns[index].min(latest));
+        let before = core::mem::replace(&mut self.weights[index], weight);
+        if weight > before {
+            let latest = self.now + STRIDE / u64::from(weight);
+            self.set_turn(u32::from(backend.0), self.turns[index].min(latest));
+        }
     }
 
     fn set_turn(&mut self, index: u32, turn: u64) {

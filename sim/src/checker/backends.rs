@@ -118,7 +118,6 @@ impl Model {
         let state = &mut self.backends[index];
         state.occupy(token.generation, weight, expected);
         state.returned = Some(now);
-        self.reference.weigh(index, weight);
         (state.health_checks.not_before, state.health_checks.not_after) = (now, now);
         Ok(())
     }
@@ -149,8 +148,10 @@ impl Model {
                 self.resume(now, index);
             }
             Input::WeightChanged { weight, .. } => {
-                state.weight = weight;
-                self.reference.weigh(index, weight);
+                let before = std::mem::replace(&mut state.weight, weight);
+                if weight > before {
+                    self.reference.raise_weight(index, weight);
+                }
             }
             Input::HealthCheckFinished { passed, .. } => match self.config.health_checking {
                 HealthChecking::Ordered => self.judgement_due = Some((index, passed)),

@@ -52,7 +52,7 @@ impl Turns {
     }
 
     /// The next turn comes at the latest after one of the new weight.
-    pub(super) fn weigh(&mut self, backend: usize, weight: u16) {
+    pub(super) fn raise_weight(&mut self, backend: usize, weight: u16) {
         let latest = self.now + TURN / u64::from(weight);
         self.turns[backend] = self.turns[backend].min(latest);
     }
