@@ -27,6 +27,7 @@ mod silent;
 mod sweep;
 mod time;
 mod turns;
+mod views;
 
 pub use judge::Checker;
 

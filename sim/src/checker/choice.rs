@@ -109,7 +109,7 @@ impl Model {
         self.slots_of(backend).any(|slot| self.slot_has_room(slot))
     }
 
-    fn slot_has_room(&self, slot: usize) -> bool {
+    pub(super) fn slot_has_room(&self, slot: usize) -> bool {
         let connection = &self.connections[slot];
         connection.phase == ConnectionPhase::Up
             && !connection.suspect

@@ -31,6 +31,7 @@ impl Model {
         self.check_emptiness()?;
         self.compare_backends(self.step_at, pool)?;
         self.compare_counters(stats.counters)?;
+        self.compare_views(pool)?;
         self.check_progress(room, pool)?;
         self.check_dials(pool)?;
         self.check_timers(pool)
