@@ -68,7 +68,7 @@ pub(crate) struct World<'a> {
     clock_back: (u64, u64),
     /// Until `.0`, timeouts are late by `.1` nanoseconds.
     timers_late: (u64, u64),
-    phase: phases::RunPhase,
+    phase: tables::RunPhase,
     /// The shutdown cause given to the pool, if any; the end of the process takes precedence.
     shutdown: Option<ShutdownCause>,
     longest_response: u64,
@@ -118,7 +118,7 @@ impl<'a> World<'a> {
             facts: 0,
             clock_back: (0, 0),
             timers_late: (0, 0),
-            phase: phases::RunPhase::Faults,
+            phase: tables::RunPhase::Faults,
             shutdown: None,
             longest_response: 0,
             handled_orders: Vec::new(),
@@ -134,7 +134,7 @@ impl<'a> World<'a> {
     /// Returns the first invariant that does not hold.
     pub(crate) fn run(&mut self) -> Verdict {
         self.begin();
-        while self.phase != phases::RunPhase::Done {
+        while self.phase != tables::RunPhase::Done {
             self.step()?;
             self.end_healing_early()?;
         }
@@ -185,7 +185,7 @@ impl<'a> World<'a> {
             }
             (None, Some(_)) => self.pop(),
             (None, None) => {
-                self.phase = phases::RunPhase::Done;
+                self.phase = tables::RunPhase::Done;
                 Ok(())
             }
         }
@@ -230,7 +230,7 @@ impl<'a> World<'a> {
             Event::DeadPath(link) => self.dead_path(link),
             Event::BreakAll(backend) => self.break_all(backend),
             Event::Heal => return self.heal(),
-            Event::Deadline => return self.deadline(),
+            Event::Deadline(phase) => return self.deadline(phase),
             Event::RecoveryRequest => return self.recovery_request(),
             Event::Operate(operation) => return self.operate(operation),
             Event::HealthReported(backend) => return self.report_health(backend),

@@ -7,8 +7,7 @@ use baton::pool::{
 
 use super::World;
 use super::guide::Lane;
-use super::phases::RunPhase;
-use super::tables::{Event, NONE, Operation};
+use super::tables::{Event, NONE, Operation, RunPhase};
 use crate::checker::Verdict;
 use crate::coverage::sometimes;
 use crate::draw::Domain;

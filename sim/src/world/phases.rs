@@ -10,7 +10,7 @@ use baton::pool::{
 };
 
 use super::World;
-use super::tables::{Event, NEVER, SimulatedRequest};
+use super::tables::{Event, NEVER, RunPhase, SimulatedRequest};
 use crate::checker::{Invariant, Verdict, require};
 use crate::coverage::sometimes;
 use crate::plan::Health;
@@ -20,21 +20,6 @@ use crate::trace::What;
 const RECOVERY_REQUESTS_IN_A_ROW: u32 = 3;
 /// Maximum recovery requests.
 const RECOVERY_REQUESTS_MAX: u32 = 80;
-
-/// The phase of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RunPhase {
-    /// Directives take effect.
-    Faults,
-    /// No more faults; what is pending ends.
-    Healing,
-    /// Recovery requests, one after the other.
-    Recovering { sent: u32, in_a_row: u32 },
-    /// Shutdown was requested.
-    Closing,
-    /// The run has ended.
-    Done,
-}
 
 impl World<'_> {
     pub(super) fn is_healed(&self) -> bool {
@@ -65,7 +50,7 @@ impl World<'_> {
         self.resume_exchanges();
         self.restore_backends()?;
         let at = self.now + self.plan.bound_ns(self.longest_response);
-        self.schedule(at, Event::Deadline);
+        self.schedule(at, Event::Deadline(RunPhase::Healing));
         Ok(())
     }
 
@@ -105,8 +90,11 @@ impl World<'_> {
         Ok(())
     }
 
-    /// Handles the end of a time bound.
-    pub(super) fn deadline(&mut self) -> Verdict {
+    /// Handles the end of the time bound of a phase, unless the phase ended before.
+    pub(super) fn deadline(&mut self, of: RunPhase) -> Verdict {
+        if self.phase != of {
+            return Ok(());
+        }
         match self.phase {
             RunPhase::Healing => {
                 for (index, request) in self.requests.iter().enumerate() {
@@ -217,7 +205,8 @@ impl World<'_> {
         let network = &self.plan.network;
         let late = self.plan.deviations.iter().map(|deviation| deviation.by_us).sum::<u64>();
         let lag = 1_000 * (4 * (network.timer.most_us + network.shell.most_us) + late);
-        self.schedule(self.now + drain + lag + 1_000_000, Event::Deadline);
+        let at = self.now + drain + lag + 1_000_000;
+        self.schedule(at, Event::Deadline(RunPhase::Closing));
         Ok(())
     }
 

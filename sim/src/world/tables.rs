@@ -75,6 +75,21 @@ impl Scope {
     pub(super) const NOTHING: Self = Self { link: NONE, exchange: NONE, request: NONE };
 }
 
+/// The phase of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RunPhase {
+    /// Directives take effect.
+    Faults,
+    /// No more faults; what is pending ends.
+    Healing,
+    /// Recovery requests, one after the other.
+    Recovering { sent: u32, in_a_row: u32 },
+    /// Shutdown was requested.
+    Closing,
+    /// The run has ended.
+    Done,
+}
+
 /// A scheduled event.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Event {
@@ -96,7 +111,8 @@ pub(super) enum Event {
     DeadPath(u32),
     BreakAll(u16),
     Heal,
-    Deadline,
+    /// The time bound of a phase is over.
+    Deadline(RunPhase),
     RecoveryRequest,
     Operate(Operation),
     /// Another worker reports the result of a health check of this backend.
