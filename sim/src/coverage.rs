@@ -65,7 +65,7 @@ pub struct Coverage {
     arrivals: Counts,
     timeouts: Counts,
     marks: Counts,
-    /// Injected faults of each family, by the state of the connection they hit.
+    /// Injected faults of each family.
     faults: Counts,
     transitions: Transitions,
     pairs: Pairs,
@@ -145,18 +145,20 @@ impl Coverage {
         self.timeouts.add(due.map_or(0, |due| due as usize + 1), 1);
     }
 
-    pub(crate) fn fault(&mut self, family: Family, met: ConnectionAs) {
-        self.faults.add(family as usize * ConnectionAs::ALL.len() + met as usize, 1);
+    /// Counts a fault that hit no connection.
+    pub(crate) fn fault(&mut self, family: Family) {
+        self.faults.add(family as usize, 1);
     }
 
-    /// Counts a fault on a connection that exists, after another one on the same connection.
-    pub(crate) fn pair(
+    /// Counts a fault on a connection, after another one on the same connection.
+    pub(crate) fn fault_on(
         &mut self,
         family: Family,
         met: ConnectionAs,
         service: BackendAs,
         before: Option<Family>,
     ) {
+        self.fault(family);
         self.pairs.add(family, met, service, before);
     }
 
@@ -240,9 +242,7 @@ impl Coverage {
             entries.push(Entry { table: "sometimes", name, count, required: true, never: None });
         }
         for family in Family::ALL.iter().filter(|family| !family.is_about_bytes()) {
-            let states = ConnectionAs::ALL.len();
-            let met = |state: usize| self.faults.get(*family as usize * states + state);
-            let (name, count) = (family.to_string(), (0..states).map(met).sum());
+            let (name, count) = (family.to_string(), self.faults.get(*family as usize));
             entries.push(Entry { table: "fault", name, count, required: true, never: None });
         }
         self.pairs.list(&mut entries);

@@ -170,6 +170,13 @@ struct Search<'a> {
     steps: AtomicU64,
 }
 
+/// What a thread uses again for each step.
+#[derive(Default)]
+struct Scratch {
+    coverage: Coverage,
+    orders: Vec<Output>,
+}
+
 /// The part that all threads add to.
 struct Shared {
     seen: HashSet<u128>,
@@ -179,8 +186,8 @@ struct Shared {
     violation: Option<Counterexample>,
 }
 
-/// Searches a scope. Calls `progress` after each level with the number of states seen and of states
-/// to continue from.
+/// Searches a scope. Calls `progress` from time to time with the number of states seen and of
+/// states to continue from.
 pub fn explore(scope: &Scope, progress: impl Fn(u64, usize)) -> Found {
     catch_panics();
     let mut search = Search::new(scope);
@@ -189,19 +196,23 @@ pub fn explore(scope: &Scope, progress: impl Fn(u64, usize)) -> Found {
         let shared = search.shared.get_mut().expect("no thread panics");
         let mut level = std::mem::take(&mut shared.next);
         let known = shared.seen.len();
-        while !level.is_empty() && !search.has_failed() {
+        while !level.is_empty() {
             // States that were explored are freed part by part.
             let part = level.split_off(level.len().saturating_sub(PART));
             search.explore_states(&part);
+            let shared = search.shared.get_mut().expect("no thread panics");
+            found.states = shared.seen.len() as u64;
+            found.steps = search.steps.load(Ordering::Relaxed);
+            found.violation = shared.violation.take();
+            progress(found.states, level.len() + shared.next.len());
+            if found.violation.is_some() || found.states > scope.states {
+                return found;
+            }
         }
         let shared = search.shared.get_mut().expect("no thread panics");
-        found.states = shared.seen.len() as u64;
-        found.steps = search.steps.load(Ordering::Relaxed);
         found.depth += u32::from(shared.seen.len() > known);
-        found.violation = shared.violation.take();
-        found.closed = shared.next.is_empty() && found.violation.is_none();
-        progress(found.states, shared.next.len());
-        if found.closed || found.violation.is_some() || found.states > scope.states {
+        if shared.next.is_empty() {
+            found.closed = true;
             return found;
         }
     }
@@ -219,10 +230,6 @@ impl<'a> Search<'a> {
         Self { scope, shared: Mutex::new(shared), steps: AtomicU64::new(0) }
     }
 
-    fn has_failed(&self) -> bool {
-        self.shared.lock().expect("no thread panics").violation.is_some()
-    }
-
     /// Tries all facts in these states, on all processors.
     fn explore_states(&self, states: &[Node]) {
         let place = AtomicUsize::new(0);
@@ -230,9 +237,9 @@ impl<'a> Search<'a> {
         thread::scope(|scope| {
             for _ in 0..threads {
                 scope.spawn(|| {
-                    let mut orders = Vec::new();
+                    let mut scratch = Scratch::default();
                     while let Some(node) = states.get(place.fetch_add(1, Ordering::Relaxed)) {
-                        if !self.explore_node(node, &mut orders) {
+                        if !self.explore_node(node, &mut scratch) {
                             place.store(states.len(), Ordering::Relaxed);
                         }
                     }
@@ -242,7 +249,7 @@ impl<'a> Search<'a> {
     }
 
     /// Tries all facts in a state. Returns false if one breaks an invariant.
-    fn explore_node(&self, node: &Node, orders: &mut Vec<Output>) -> bool {
+    fn explore_node(&self, node: &Node, scratch: &mut Scratch) -> bool {
         let (mut facts, mut void) = (Vec::new(), Vec::new());
         node.checker.choices(&mut facts);
         if self.scope.operator {
@@ -252,13 +259,13 @@ impl<'a> Search<'a> {
             node.checker.reported_choices(&mut facts);
         }
         node.checker.ineffective_choices(&mut void);
-        facts.iter().all(|input| self.step(node, *input, false, orders))
-            && void.iter().all(|input| self.step(node, *input, true, orders))
+        facts.iter().all(|input| self.step(node, *input, false, scratch))
+            && void.iter().all(|input| self.step(node, *input, true, scratch))
     }
 
     /// Tries a fact in a state. Returns false if it breaks an invariant. An ineffective fact
     /// (`void`) must change nothing.
-    fn step(&self, node: &Node, input: Input, void: bool, orders: &mut Vec<Output>) -> bool {
+    fn step(&self, node: &Node, input: Input, void: bool, scratch: &mut Scratch) -> bool {
         let mut now = node.now;
         let arrives = matches!(input, Input::RequestArrived { .. });
         if arrives && node.arrived == self.scope.requests {
@@ -284,9 +291,9 @@ impl<'a> Search<'a> {
         }
         self.steps.fetch_add(1, Ordering::Relaxed);
         let (mut pool, mut checker) = (node.pool.clone(), node.checker.clone());
-        let mut coverage = Coverage::default();
+        let Scratch { coverage, orders } = scratch;
         let verdict = panic::catch_unwind(AssertUnwindSafe(|| {
-            checker.step(&mut pool, now, input, &mut coverage, orders, |_, _, _| {})
+            checker.step(&mut pool, now, input, coverage, orders, |_, _, _| {})
         }))
         .unwrap_or_else(|_| {
             Err(Violation { invariant: Invariant::PoolAssert, what: take_panic() })

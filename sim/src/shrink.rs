@@ -155,7 +155,6 @@ impl Search {
             exclusive,
             spare_places,
             generations,
-            health_reported,
         );
         for small in 1..4 {
             self.change(|plan| {

@@ -19,7 +19,9 @@ pub(crate) mod tables;
 
 use std::collections::BTreeMap;
 
-use baton::pool::{BackendId, Handled, Input, Instant, Output, Pool, Setting, ShutdownCause};
+use baton::pool::{
+    BackendId, Handled, HealthChecking, Input, Instant, Output, Pool, Setting, ShutdownCause,
+};
 
 use crate::checker::{Checker, Invariant, Verdict, Violation, require};
 use crate::coverage::{Coverage, sometimes};
@@ -163,7 +165,7 @@ impl<'a> World<'a> {
             }
         }
         self.schedule(self.plan.heal.at_us * 1_000, Event::Heal);
-        if self.plan.pool.health_reported {
+        if self.plan.pool.config.health_checking == HealthChecking::Reported {
             let interval = self.health_check_interval();
             for backend in 0..self.plan.backends.len() {
                 self.schedule(interval, Event::HealthReported(backend as u16));

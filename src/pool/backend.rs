@@ -37,6 +37,10 @@ pub(crate) enum Service {
 }
 
 impl Service {
+    pub(crate) fn is_removed(self) -> bool {
+        matches!(self, Self::Removed { .. })
+    }
+
     /// Returns when the streams of the backend are cut; `None` if it may keep them.
     pub(crate) fn deadline(self) -> Option<Instant> {
         match self {
@@ -207,7 +211,7 @@ impl Backend {
 
     /// Frees the table entry.
     pub(crate) fn vacate(&mut self) {
-        assert!(matches!(self.service, Service::Removed { .. }), "only a removed backend is freed");
+        assert!(self.service.is_removed(), "only a removed backend is freed");
         *self = Self {
             generation: self.generation,
             checks_ordered: self.checks_ordered,

@@ -149,15 +149,13 @@ impl Balancer {
 
     pub(crate) fn set_member(&mut self, set: Set, backend: BackendId, member: bool) {
         let index = u32::from(backend.0);
-        let heap = &mut self.sets[set as usize];
         if !member {
-            heap.remove(index);
-        } else if !heap.contains(index) {
-            let turn = &mut self.turns[usize::from(backend.0)];
+            self.sets[set as usize].remove(index);
+        } else if !self.is_member(set, backend) {
             if matches!(set, Set::Usable | Set::WithCapacity) {
-                *turn = self.now.max(*turn);
+                self.forgive(backend);
             }
-            heap.set(index, *turn);
+            self.sets[set as usize].set(index, self.turns[usize::from(backend.0)]);
         }
     }
 
@@ -208,10 +206,10 @@ impl Balancer {
         Some(backend_id(index as usize))
     }
 
-    /// A backend that could not be dialled for some time continues at the present virtual time.
+    /// Lets a backend that missed turns continue at the present virtual time.
     pub(crate) fn forgive(&mut self, backend: BackendId) {
-        let turn = self.turns[usize::from(backend.0)].max(self.now);
-        self.set_turn(u32::from(backend.0), turn);
+        let turn = &mut self.turns[usize::from(backend.0)];
+        *turn = self.now.max(*turn);
     }
 
     /// Advances the present virtual time to that of a backend that gets the first attempt of a

@@ -146,9 +146,8 @@ impl Pool {
             (service, backend.health_checks, backend.check_in_flight.is_some()).hash(hasher);
             // The order of removal matters: the backend removed first is freed first.
             let since = |backend: &Backend| backend.reported.map(|(_, since, _)| since);
-            let left = |other: &&Backend| {
-                matches!(other.service, Service::Removed { .. }) && since(other) < since(backend)
-            };
+            let left =
+                |other: &&Backend| other.service.is_removed() && since(other) < since(backend);
             self.backends.iter().filter(left).count().hash(hasher);
             let (least, most) = (timeouts.backoff_min, timeouts.backoff_max);
             doubled(least, most, backend.dial_failures).hash(hasher);

@@ -197,11 +197,7 @@ impl Connection {
             ago(self.drains_since).hash(hasher);
         }
         (self.protocol, self.ping).hash(hasher);
-        let may_take_streams = matches!(
-            self.lifecycle,
-            Lifecycle::Ready | Lifecycle::Suspect | Lifecycle::Draining(DrainCause::Backend)
-        );
-        if may_take_streams {
+        if self.lifecycle.may_take_streams() {
             (self.limit, self.pongs.min(6), self.malformed).hash(hasher);
             (self.opened > 0, self.responses > 0).hash(hasher);
             (quiet_ago, self.idle_before.map(ago), self.keep_alive).hash(hasher);

@@ -102,12 +102,12 @@ impl Pool {
         let upload = if request.has_body { Upload::Open { blocked: false } } else { Upload::Done };
         request.state = RequestState::Sent { stream, upload, since: now };
         request.attempts += 1;
-        let (attempt, is_retry) = (request.attempts, request.avoid.is_some());
+        let attempt = request.attempts;
         match upload {
             Upload::Open { .. } => self.arm_body_stall(now, index),
             Upload::Done => self.arm_response_deadline(now, index),
         }
-        if !is_retry {
+        if attempt == 1 {
             self.balancer.reach(backend);
         }
         self.balancer.charge(backend, now);

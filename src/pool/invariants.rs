@@ -130,8 +130,8 @@ impl Pool {
             in_service += u32::from(counted.in_service);
             healthy += u32::from(counted.healthy);
             ejected += u32::from(counted.ejected);
-            removed += u32::from(matches!(backend.service, Service::Removed { .. }));
-            let idle = matches!(backend.service, Service::Vacant | Service::Removed { .. });
+            removed += u32::from(backend.service.is_removed());
+            let idle = backend.service == Service::Vacant || backend.service.is_removed();
             let connections = self.slots.count(backend_id(index));
             let fits = match backend.service {
                 Service::Vacant => connections == 0,

@@ -72,8 +72,7 @@ impl Pool {
         if let Some((index, _)) = vacant {
             return Some(backend_id(index));
         }
-        let removed =
-            places().filter(|(_, place)| matches!(place.service, Service::Removed { .. }));
+        let removed = places().filter(|(_, place)| place.service.is_removed());
         let (index, _) =
             removed.min_by_key(|(_, place)| place.reported.map(|(_, since, _)| since))?;
         let backend = backend_id(index);
@@ -91,7 +90,7 @@ impl Pool {
             return Handled::Stale;
         };
         let place = &mut self.backends[usize::from(backend.0)];
-        if matches!(place.service, Service::Removed { .. }) {
+        if place.service.is_removed() {
             return Handled::Refused;
         }
         let latest = now.after(self.config.timeouts.longest_drain());
@@ -100,7 +99,7 @@ impl Pool {
         self.removed += 1;
         self.removal_pending = true;
         self.stop_health_checks(backend);
-        self.retire(now, backend, until, StateCause::Configured);
+        self.retire(now, backend, StateCause::Configured);
         Handled::Done
     }
 
@@ -125,7 +124,7 @@ impl Pool {
                 place.service = Service::Draining { until };
             }
         }
-        self.retire(now, backend, until, StateCause::Operator);
+        self.retire(now, backend, StateCause::Operator);
         Handled::Done
     }
 
@@ -170,8 +169,8 @@ impl Pool {
     }
 
     /// Stops new streams to a backend. Its dials are given up; its connections finish what they
-    /// carry and are closed at `until`.
-    fn retire(&mut self, now: Instant, backend: BackendId, until: Instant, cause: StateCause) {
+    /// carry and are closed at the deadline of the backend.
+    fn retire(&mut self, now: Instant, backend: BackendId, cause: StateCause) {
         self.refresh(backend);
         self.report_state(now, backend, cause);
         for slot in self.slots.range(backend) {
@@ -187,7 +186,7 @@ impl Pool {
                     self.arm_drain(now, slot);
                     self.settle(now, slot);
                 }
-                Lifecycle::Draining(_) => self.hasten_drain(slot, until),
+                Lifecycle::Draining(_) => self.arm_drain_deadline(slot),
             }
         }
     }
@@ -201,13 +200,6 @@ impl Pool {
         self.arm_silence(slot, token.backend);
     }
 
-    /// Brings the timer of a draining connection forward to the deadline of its backend.
-    pub(super) fn hasten_drain(&mut self, slot: usize, until: Instant) {
-        let timer = Timer::Life(slot as u32);
-        let armed = self.timers.armed(timer).expect("a connection in use has a deadline");
-        self.timers.arm(timer, armed.min(until));
-    }
-
     /// Frees removed backends whose last connection is gone.
     pub(super) fn free_removed(&mut self) {
         if !core::mem::take(&mut self.removal_pending) {
@@ -215,7 +207,7 @@ impl Pool {
         }
         for index in 0..self.backends.len() {
             let backend = backend_id(index);
-            let removed = matches!(self.backends[index].service, Service::Removed { .. });
+            let removed = self.backends[index].service.is_removed();
             if removed && self.slots.count(backend) == 0 {
                 self.free(backend);
             }

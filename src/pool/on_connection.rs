@@ -1,6 +1,5 @@
 //! Facts about connections: established, limited, draining, alive, closed.
 
-use super::backend::Service;
 use super::connection::{DrainCause, Event, Lifecycle, Ping};
 use super::input::code;
 use super::on_stream::ConnectionEnd;
@@ -356,8 +355,7 @@ impl Pool {
         self.timers.disarm(Timer::Life(slot as u32));
         self.timers.disarm(Timer::Quiet(slot as u32));
         let backend = self.slots.token(slot).backend;
-        let service = self.backends[usize::from(backend.0)].service;
-        self.removal_pending |= matches!(service, Service::Removed { .. });
+        self.removal_pending |= self.backends[usize::from(backend.0)].service.is_removed();
         self.refresh(backend);
     }
 

@@ -1,6 +1,6 @@
 //! Effects of requests, dials and health checks on the health and use of backends.
 
-use super::backend::{Service, StateCause};
+use super::backend::StateCause;
 use super::config::HealthChecking;
 use super::health::{Blame, Circumstances, Health, HealthChange};
 use super::time::nanoseconds;
@@ -214,9 +214,7 @@ impl Pool {
         let place = &mut self.backends[usize::from(backend.0)];
         match self.config.health_checking {
             HealthChecking::Off => Handled::Refused,
-            HealthChecking::Reported if matches!(place.service, Service::Removed { .. }) => {
-                Handled::Refused
-            }
+            HealthChecking::Reported if place.service.is_removed() => Handled::Refused,
             HealthChecking::Reported => {
                 self.count_health_check(now, backend, passed);
                 Handled::Done

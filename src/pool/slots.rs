@@ -220,12 +220,7 @@ impl Slots {
         self.streams[place] = StreamEntry::Free { next: self.free_heads[index] };
         self.free_heads[index] = token.stream;
         self.change(index, Event::Released).expect("a live stream is part of the load");
-        let lifecycle = self.connections[index].lifecycle();
-        let takes_streams = matches!(
-            lifecycle,
-            Lifecycle::Ready | Lifecycle::Suspect | Lifecycle::Draining(DrainCause::Backend)
-        );
-        if !keep && takes_streams {
+        if !keep && self.connections[index].lifecycle().may_take_streams() {
             let drained = self.change(index, Event::Drain(DrainCause::Unfit));
             drained.expect("a connection that may take streams can drain");
         }

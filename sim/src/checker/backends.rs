@@ -170,8 +170,7 @@ impl Model {
                 ConnectionPhase::Up => {
                     self.set_phase(now, slot, ConnectionPhase::Draining);
                     self.connections[slot].ends_at = Some(deadline);
-                    self.connections[slot].only_then = true;
-                    self.connections[slot].resumable = true;
+                    self.connections[slot].only_with_backend = true;
                 }
                 ConnectionPhase::Draining | ConnectionPhase::Lost => {
                     let connection = &mut self.connections[slot];
@@ -189,9 +188,8 @@ impl Model {
         for slot in self.slots_of(index) {
             let connection = &mut self.connections[slot];
             connection.ends_at = None;
-            connection.only_then = false;
-            if connection.phase == ConnectionPhase::Draining && connection.resumable {
-                connection.resumable = false;
+            let drained = std::mem::take(&mut connection.only_with_backend);
+            if drained && connection.phase == ConnectionPhase::Draining {
                 self.set_phase(now, slot, ConnectionPhase::Up);
             }
         }

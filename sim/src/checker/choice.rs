@@ -34,7 +34,7 @@ impl Model {
         self.expect_another_backend(chosen, request, attempt)?;
         self.take_turn(token.connection.backend, attempt)?;
         self.expect_backend_in_turn(now, chosen, request)?;
-        if !matches!(self.config.strategy, Strategy::Random | Strategy::LeastLoaded) {
+        if self.is_by_turns() {
             return Ok(());
         }
         let usable = (0..self.backends.len()).filter(|index| self.may_be_used(*index));
@@ -66,10 +66,7 @@ impl Model {
 
     /// A retry goes to the backend that has just failed the request only if no other has room.
     fn expect_another_backend(&self, chosen: usize, request: u32, attempt: u8) -> Verdict {
-        let last = self.requests[request as usize].last_stream;
-        let failed =
-            last.filter(|_| attempt > 1).map(|last| usize::from(last.connection.backend.0));
-        if failed != Some(chosen) {
+        if self.avoided(request) != Some(chosen) {
             return Ok(());
         }
         let others = (0..self.backends.len()).filter(|index| *index != chosen);
@@ -112,7 +109,7 @@ impl Model {
     pub(super) fn slot_has_room(&self, slot: usize) -> bool {
         let connection = &self.connections[slot];
         connection.phase == ConnectionPhase::Up
-            && !connection.suspect
+            && !connection.is_suspect()
             && connection.load < connection.limit
     }
 }

@@ -49,7 +49,7 @@ impl Model {
         })?;
         for index in 0..self.backends.len() {
             self.compare_backend(now, index, pool)?;
-            self.compare_backoff(now, index, pool)?;
+            self.compare_backoff(index, pool)?;
         }
         Ok(())
     }
@@ -99,24 +99,16 @@ impl Model {
         }
     }
 
-    fn compare_backoff(&mut self, now: Instant, index: usize, pool: &Pool) -> Verdict {
-        let backend = BackendId(index as u16);
-        let state = &mut self.backends[index];
-        let until = pool.backoff_until(backend);
-        let fits = match (until, state.backoff) {
+    fn compare_backoff(&self, index: usize, pool: &Pool) -> Verdict {
+        let until = pool.backoff_until(BackendId(index as u16));
+        let backoff = self.backends[index].backoff;
+        let fits = match (until, backoff) {
             (None, None) => true,
             (Some(until), Some((least, most))) => least <= until && until <= most,
-            // A wait ends only when its timer fires.
-            (None, Some((least, _))) => now >= least,
-            (Some(_), None) => false,
+            (Some(_), None) | (None, Some(_)) => false,
         };
-        let backoff = state.backoff;
         require(fits, Invariant::Timers, || {
             format!("backend {index} is in backoff until {until:?}, expected {backoff:?}")
-        })?;
-        if until.is_none() {
-            state.backoff = None;
-        }
-        Ok(())
+        })
     }
 }

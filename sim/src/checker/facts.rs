@@ -235,8 +235,8 @@ impl Model {
     /// A connection drains for a cause of its own from now on, unless it does already.
     pub(super) fn drain_for_itself(&mut self, now: Instant, slot: usize) {
         let connection = &mut self.connections[slot];
-        let with_backend = connection.phase == ConnectionPhase::Draining && connection.resumable;
-        (connection.resumable, connection.only_then) = (false, false);
+        let drained = std::mem::take(&mut connection.only_with_backend);
+        let with_backend = drained && connection.phase == ConnectionPhase::Draining;
         if with_backend || connection.phase == ConnectionPhase::Up {
             self.set_phase(now, slot, ConnectionPhase::Draining);
         }
@@ -251,7 +251,7 @@ impl Model {
         let abrupt = self.connections[slot].phase == ConnectionPhase::Up && self.carries(slot);
         let stale = self.stale_after(slot).filter(|_| abrupt);
         self.stale = stale.map(|idle| (token.backend, idle / 2));
-        self.connections[slot].resumable = false;
+        self.connections[slot].only_with_backend = false;
         self.set_phase(now, slot, ConnectionPhase::Lost);
         self.forget_resets(now, slot);
         let unsent = |stream_id: u32| {
@@ -426,15 +426,14 @@ impl Model {
 
     fn frame(&mut self, now: Instant, token: ConnectionToken) {
         let slot = self.known(token);
-        if self.connections[slot].suspect && self.connections[slot].load == 0 {
+        if self.connections[slot].is_suspect() && self.connections[slot].load == 0 {
             // A suspect connection is not idle; one that recovers without streams is idle from now.
             self.begin_idle(now, slot);
         }
         let connection = &mut self.connections[slot];
-        if connection.suspect {
+        if connection.suspect_until.take().is_some() {
             connection.silence_most = Duration::ZERO;
         }
-        connection.suspect = false;
         connection.idle_before = None;
         if connection.load > 0 {
             connection.quiet_since = now;

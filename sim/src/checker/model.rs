@@ -45,9 +45,8 @@ pub(super) struct ModelConnection {
     pub(super) pongs: u32,
     /// Malformed responses so far.
     pub(super) malformed: u32,
-    /// True if the pool considered it suspect after the last step and no frame has arrived since.
-    pub(super) suspect: bool,
-    /// When it is closed if it stays suspect.
+    /// When it is closed, if the pool considered it suspect after the last step and no frame has
+    /// arrived since.
     pub(super) suspect_until: Option<Instant>,
     /// The longest that it might be silent at any time since its load rose from zero, or since a
     /// response after PINGs.
@@ -63,10 +62,15 @@ pub(super) struct ModelConnection {
     /// The time at which the connection ends at the latest, set when its backend is drained or
     /// removed.
     pub(super) ends_at: Option<Instant>,
-    /// True if the connection must not end before `ends_at`: it drains only because of its backend.
-    pub(super) only_then: bool,
-    /// It would accept streams again if its backend returned.
-    pub(super) resumable: bool,
+    /// True if it drains only because of its backend: it must not end before `ends_at`, and takes
+    /// streams again if the drain is cancelled.
+    pub(super) only_with_backend: bool,
+}
+
+impl ModelConnection {
+    pub(super) fn is_suspect(&self) -> bool {
+        self.suspect_until.is_some()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -287,8 +291,9 @@ impl Model {
     /// How long a connection has been ready without a stream.
     pub(super) fn idle_for(&self, slot: usize, now: Instant) -> Option<Duration> {
         let connection = &self.connections[slot];
-        let idle =
-            connection.phase == ConnectionPhase::Up && connection.load == 0 && !connection.suspect;
+        let idle = connection.phase == ConnectionPhase::Up
+            && connection.load == 0
+            && !connection.is_suspect();
         idle.then(|| now.past(connection.idle_since))
     }
 

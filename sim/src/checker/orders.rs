@@ -116,7 +116,7 @@ impl Model {
         require(connection.phase != ConnectionPhase::Draining, Invariant::GoAway, || {
             format!("{token:?} on a draining connection")
         })?;
-        let ready = connection.phase == ConnectionPhase::Up && !connection.suspect;
+        let ready = connection.phase == ConnectionPhase::Up && !connection.is_suspect();
         require(ready, legal, || {
             format!("{token:?} on a connection that is not ready ({:?})", connection.phase)
         })?;
@@ -288,7 +288,7 @@ impl Model {
             }
             CloseReason::Silent => {
                 let due = connection.suspect_until.is_some_and(|until| now >= until);
-                timed && phase == ConnectionPhase::Up && connection.suspect && due
+                timed && phase == ConnectionPhase::Up && due
             }
             CloseReason::Shutdown => {
                 self.phase != ModelPhase::Running
@@ -333,7 +333,7 @@ impl Model {
         let quiet = now >= connection.since.plus(drain)
             && (now >= connection.quiet_since.plus(drain)
                 || now >= connection.since.plus(self.longest_drain()));
-        due || (quiet && !connection.only_then)
+        due || (quiet && !connection.only_with_backend)
     }
 
     /// Returns true if a connection may have reached its max age, which varies by a tenth.

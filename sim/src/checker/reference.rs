@@ -15,9 +15,13 @@ use super::turns::{Places, TURN};
 use super::{Invariant, Verdict, require};
 
 impl Model {
-    fn takes_turns(&self) -> bool {
-        let turns = matches!(self.config.strategy, Strategy::RoundRobin | Strategy::Weighted);
-        turns && self.reference.is_exact
+    pub(super) fn is_by_turns(&self) -> bool {
+        matches!(self.config.strategy, Strategy::RoundRobin | Strategy::Weighted)
+    }
+
+    /// True if the model knows whose turn it is.
+    fn knows_turns(&self) -> bool {
+        self.is_by_turns() && self.reference.is_exact
     }
 
     /// Notes how backends can be chosen, after a fact.
@@ -51,27 +55,24 @@ impl Model {
     }
 
     pub(super) fn note_place(&mut self, index: usize) {
-        if !matches!(self.config.strategy, Strategy::RoundRobin | Strategy::Weighted) {
+        if !self.is_by_turns() {
             return;
         }
         let is = self.places_of(index);
         let was = std::mem::replace(&mut self.reference.places[index], is);
         if (is.usable && !was.usable) || (is.room && !was.room) {
-            let turn = &mut self.reference.turns[index];
-            *turn = self.reference.now.max(*turn);
+            self.reference.forgive(index);
         }
     }
 
     fn places_of(&self, index: usize) -> Places {
-        let usable = self.may_be_used(index);
-        let waits = self.backends[index].backoff.is_some();
-        if !usable {
+        if !self.may_be_used(index) {
             return Places::default();
         }
-        let dial = !waits && self.has_place_for_dial(index);
-        let slow = dial && self.has_slow_dial(index);
+        let dial = self.backends[index].backoff.is_none() && self.has_place_for_dial(index);
+        let slow_dial = dial && self.has_slow_dial(index);
         let room = self.has_room(index);
-        Places { usable, room, dial: dial && !slow, slow_dial: slow }
+        Places { usable: true, room, dial: dial && !slow_dial, slow_dial }
     }
 
     /// Judges a dial before it is applied. `serves` is the request that gets the stream of another
@@ -82,7 +83,7 @@ impl Model {
         backend: usize,
         serves: Option<u32>,
     ) -> Verdict {
-        if !self.takes_turns() {
+        if !self.knows_turns() {
             return Ok(());
         }
         let reference = &self.reference;
@@ -115,12 +116,11 @@ impl Model {
         chosen: usize,
         request: u32,
     ) -> Verdict {
-        if !self.takes_turns() {
+        if !self.knows_turns() {
             return Ok(());
         }
         let avoid = self.avoided(request);
-        let with_room = self.reference.first(|it| it.room, avoid);
-        let mut next = with_room;
+        let mut next = self.reference.first(|it| it.room, avoid);
         if !self.requests[request as usize].needs_live {
             let dialled = self.reference.dialled_in_turn.take();
             let turn = dialled.or_else(|| self.reference.first(|it| it.usable, avoid));
@@ -150,7 +150,7 @@ impl Model {
     }
 
     /// The backend that has just failed the request.
-    fn avoided(&self, request: u32) -> Option<usize> {
+    pub(super) fn avoided(&self, request: u32) -> Option<usize> {
         let request = &self.requests[request as usize];
         let last = request.last_stream.filter(|_| request.attempts > 0);
         last.map(|last| usize::from(last.connection.backend.0))

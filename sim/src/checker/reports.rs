@@ -27,11 +27,13 @@ impl Model {
         state: BackendState,
         cause: StateCause,
     ) -> Verdict {
-        let by_gateway = matches!(input, Input::ResponseStarted { stream, status: 502..=504 }
-            if stream.connection.backend == backend.backend);
-        let by_answer = matches!(input, Input::ResponseStarted { stream, .. }
-            if stream.connection.backend == backend.backend);
-        let again = before == Some(BackendState::Down);
+        // The status with which the backend has answered.
+        let answered = match input {
+            Input::ResponseStarted { stream, status } => {
+                Some(status).filter(|_| stream.connection.backend == backend.backend)
+            }
+            _ => None,
+        };
         let wanted = match (state, input) {
             (BackendState::Draining, _) => StateCause::Operator,
             (_, Input::DrainCancelled { .. }) => StateCause::Operator,
@@ -40,11 +42,15 @@ impl Model {
                 StateCause::Configured
             }
             (BackendState::Down, _) => StateCause::HealthChecks,
-            _ if again => StateCause::HealthChecks,
-            (BackendState::Ejected, _) if by_gateway => StateCause::GatewayFailures,
+            _ if before == Some(BackendState::Down) => StateCause::HealthChecks,
+            (BackendState::Ejected, _) if matches!(answered, Some(502..=504)) => {
+                StateCause::GatewayFailures
+            }
             (BackendState::Ejected, _) => StateCause::Failures,
             (BackendState::HalfOpen, Input::Timeout) => StateCause::EjectionOver,
-            (BackendState::HalfOpen | BackendState::Up, _) if by_answer => StateCause::Answered,
+            (BackendState::HalfOpen | BackendState::Up, _) if answered.is_some() => {
+                StateCause::Answered
+            }
             (BackendState::HalfOpen | BackendState::Up, _) => StateCause::EjectionOver,
         };
         require(cause == wanted, Invariant::Reports, || {

@@ -88,8 +88,9 @@ impl Model {
                 },
                 ConnectionPhase::Draining | ConnectionPhase::Lost => state == SlotState::Draining,
             };
-            let silent = state == SlotState::Suspect && !connection.suspect;
-            connection.suspect = state == SlotState::Suspect;
+            let silent = state == SlotState::Suspect && !connection.is_suspect();
+            connection.suspect_until =
+                connection.suspect_until.filter(|_| state == SlotState::Suspect);
             connection.idle_most = connection.idle_most.max(idle);
             if connection.phase != ConnectionPhase::Gone {
                 counted.streams += connection.load;
@@ -229,7 +230,7 @@ impl Model {
         connection.phase == ConnectionPhase::Up
             && !connection.http1
             && connection.load > 0
-            && !connection.suspect
+            && !connection.is_suspect()
     }
 
     /// The deadline of a connection or dial.
@@ -245,7 +246,7 @@ impl Model {
                 let since = connection.since.max(connection.quiet_latest);
                 let quiet = since.plus(timeouts.drain).min(latest);
                 Some(match connection.ends_at {
-                    Some(at) if connection.only_then => at,
+                    Some(at) if connection.only_with_backend => at,
                     Some(at) => at.min(quiet),
                     None => quiet,
                 })
@@ -253,10 +254,9 @@ impl Model {
             ConnectionPhase::Lost => Some(self.lost_deadline(slot)),
             ConnectionPhase::Up => {
                 let aged = connection.ages_between.map(|(_, most)| most);
-                let idle = (connection.load == 0 && !connection.suspect)
+                let idle = (connection.load == 0 && !connection.is_suspect())
                     .then(|| connection.idle_since.plus(connection.idle_most));
-                let closed = connection.suspect_until.filter(|_| connection.suspect);
-                [aged, idle, closed].into_iter().flatten().min()
+                [aged, idle, connection.suspect_until].into_iter().flatten().min()
             }
         }
     }

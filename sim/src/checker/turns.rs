@@ -57,7 +57,7 @@ impl Turns {
         self.turns[backend] = self.turns[backend].min(latest);
     }
 
-    /// A backend that could not be dialled for some time does not catch up.
+    /// A backend that missed turns does not catch up.
     pub(super) fn forgive(&mut self, backend: usize) {
         self.turns[backend] = self.turns[backend].max(self.now);
     }

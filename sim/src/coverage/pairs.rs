@@ -24,10 +24,9 @@ impl Pairs {
         service: BackendAs,
         before: Option<Family>,
     ) {
-        let place = family as usize * ConnectionAs::ALL.len() + met as usize;
-        self.services.add(place * BackendAs::ALL.len() + service as usize, 1);
+        self.services.add(beside(family, met, service), 1);
         if let Some(before) = before {
-            self.sequences.add(before as usize * Family::ALL.len() + family as usize, 1);
+            self.sequences.add(after(before, family), 1);
         }
     }
 
@@ -42,25 +41,28 @@ impl Pairs {
         };
         let families = || Family::ALL.iter().filter(|family| !family.is_about_bytes());
         for family in families() {
+            let code = family.code();
             for met in ConnectionAs::ALL.iter().filter(|met| **met != ConnectionAs::Gone) {
                 for service in BackendAs::ALL {
-                    let place = *family as usize * ConnectionAs::ALL.len() + *met as usize;
-                    let count = self.services.get(place * BackendAs::ALL.len() + *service as usize);
-                    let code = family.code();
-                    list(
-                        format!("{code} on a connection in state {met}, backend {service}"),
-                        count,
-                    );
+                    let name = format!("{code} on a connection in state {met}, backend {service}");
+                    list(name, self.services.get(beside(*family, *met, *service)));
                 }
             }
             for before in families() {
-                let place = *before as usize * Family::ALL.len() + *family as usize;
-                let count = self.sequences.get(place);
-                list(
-                    format!("{} before {} on one connection", before.code(), family.code()),
-                    count,
-                );
+                let name = format!("{} before {code} on one connection", before.code());
+                list(name, self.sequences.get(after(*before, *family)));
             }
         }
     }
+}
+
+/// The place of a fault beside the state of its connection and the service of the backend.
+fn beside(family: Family, met: ConnectionAs, service: BackendAs) -> usize {
+    let place = family as usize * ConnectionAs::ALL.len() + met as usize;
+    place * BackendAs::ALL.len() + service as usize
+}
+
+/// The place of a fault after another one.
+fn after(before: Family, family: Family) -> usize {
+    before as usize * Family::ALL.len() + family as usize
 }

@@ -52,16 +52,15 @@ pub(super) fn add(plan: &mut Plan) {
         let name = |name: &str| LiveName::parse(name).expect("a setting of the table");
         let change = if stream.chance(60) {
             let (key, least) = stream.pick(&TIMES);
-            let most = time_of(plan, key);
+            let most = name(key).value(&plan.pool);
             let value = if most > least { stream.wide(least, most) } else { most };
             let value = u32::try_from(value).expect("at most an hour");
             Change::Setting { name: name(key), value }
         } else {
             let (key, values) = stream.pick(&NUMBERS);
-            let most = match key {
-                "attempts" => u32::from(plan.pool.config.retry.attempts),
-                _ => u32::MAX,
-            };
+            // More attempts take longer.
+            let most =
+                if key == "attempts" { plan.pool.config.retry.attempts.into() } else { u32::MAX };
             Change::Setting { name: name(key), value: stream.pick(&values).min(most) }
         };
         let after_us = stream.below(plan.heal.at_us.max(1));
@@ -73,28 +72,4 @@ pub(super) fn add(plan: &mut Plan) {
             act,
         });
     }
-}
-
-/// The value of a time in the plan, in milliseconds.
-fn time_of(plan: &Plan, key: &str) -> u64 {
-    let timeouts = &plan.pool.config.timeouts;
-    let time = match key {
-        "connect_ms" => timeouts.connect,
-        "queue_ms" => timeouts.queue,
-        "response_head_ms" => timeouts.response_head,
-        "idle_ms" => timeouts.idle,
-        "max_age_ms" => timeouts.max_age,
-        "suspect_ms" => timeouts.suspect,
-        "backoff_min_ms" => timeouts.backoff_min,
-        "backoff_max_ms" => timeouts.backoff_max,
-        "ejection_min_ms" => timeouts.ejection_min,
-        "ejection_max_ms" => timeouts.ejection_max,
-        "body_stall_ms" => timeouts.body_stall,
-        "response_stall_ms" => timeouts.response_stall,
-        "slow_start_ms" => timeouts.slow_start,
-        "health_check_interval_ms" => timeouts.health_check_interval,
-        "health_check_timeout_ms" => timeouts.health_check_timeout,
-        other => unreachable!("{other}: not in the table"),
-    };
-    u64::try_from(time.as_millis()).expect("the plan was checked")
 }

@@ -1,16 +1,14 @@
 //! Pairs of faults and orders of the operator that hardly ever meet when each is drawn alone, and
 //! malformed responses, in the world of the pool.
 
-use super::{Family, Profile, situations};
+use super::situations::{Addition, add_drawn, add_requests, next_id};
+use super::{Family, Profile};
 use crate::draw::{Domain, RandomStream};
 use crate::plan::{Act, Code, Directive, LastId, Moment, Plan, Poison, RequestPlan, Span, When};
 
-/// Adds to a plan.
-type Maker = fn(&mut Plan, &mut RandomStream);
-
 /// The share of plans in percent, and the maker. Never reorder them: their places are keys of
 /// draws.
-const SITUATIONS: [(u64, Maker); 4] = [
+const SITUATIONS: [(u64, Addition); 4] = [
     (4, drain_meets_a_fault),
     (4, goaway_rises),
     (3, malformed_responses),
@@ -19,19 +17,7 @@ const SITUATIONS: [(u64, Maker); 4] = [
 
 /// Adds the situations of a plan.
 pub(super) fn add(plan: &mut Plan, profile: Profile) {
-    for (place, make, mut stream) in situations::drawn(plan, profile, Domain::Combined, &SITUATIONS)
-    {
-        plan.origin.push_str(&format!(" combined {place}"));
-        make(plan, &mut stream);
-    }
-}
-
-/// Adds requests that arrive at the same time. Returns the id of the first.
-fn add_requests(plan: &mut Plan, at_us: u64, count: u32) -> u32 {
-    let from = plan.requests.last().map_or(0, |request| request.id + 1);
-    let requests = (from..from + count).map(|id| RequestPlan { at_us, ..RequestPlan::plain(id) });
-    plan.requests.extend(requests);
-    from
+    add_drawn(plan, profile, Domain::Combined, "combined", &SITUATIONS);
 }
 
 /// An HTTP/2 connection drains with its backend and gets a fault that ends its use, in either
@@ -113,10 +99,10 @@ fn connection_of_malformed_responses(plan: &mut Plan, stream: &mut RandomStream)
     let count = stream.between(120, 250) * plan.backends_at_start() as u64;
     let start_us = stream.below(1_000_000);
     for place in 0..count {
-        let id = add_requests(plan, start_us + place * between_us, 1);
-        let request = plan.requests.last_mut().expect("added just now");
-        assert_eq!(request.id, id);
-        request.poison = (!stream.chance(10)).then_some(Poison::Malformed);
+        let poison = (!stream.chance(10)).then_some(Poison::Malformed);
+        let at_us = start_us + place * between_us;
+        let id = next_id(plan);
+        plan.requests.push(RequestPlan { at_us, poison, ..RequestPlan::plain(id) });
     }
     plan.heal.at_us = plan.heal.at_us.max(start_us + count * between_us);
 }

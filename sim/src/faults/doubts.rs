@@ -3,18 +3,16 @@
 //! or that another one answers with an error. Faults that are drawn one by one hardly ever make
 //! them. Their draws are apart from all others.
 
-use super::{Family, Profile, situations};
+use super::situations::{Addition, add_drawn, add_requests, next_id};
+use super::{Family, Profile};
 use crate::draw::{Domain, RandomStream};
 use crate::plan::{
     Act, Change, Code, Directive, LastId, Moment, Plan, RequestPlan, StaleInput, When,
 };
 
-/// Adds to a plan, if it has what is needed.
-type Maker = fn(&mut Plan, &mut RandomStream);
-
 /// The share of plans in percent, and the maker. Never reorder them: their places are keys of
 /// draws.
-const SITUATIONS: [(u64, Maker); 4] = [
+const SITUATIONS: [(u64, Addition); 4] = [
     (20, idle_connections_are_dead),
     (10, doubted_backend_is_replaced),
     (15, keep_alive),
@@ -23,23 +21,13 @@ const SITUATIONS: [(u64, Maker); 4] = [
 
 /// Adds the situations of a plan.
 pub(super) fn add(plan: &mut Plan, profile: Profile) {
-    for (place, make, mut stream) in situations::drawn(plan, profile, Domain::Doubts, &SITUATIONS) {
-        plan.origin.push_str(&format!(" doubts {place}"));
-        make(plan, &mut stream);
-    }
-}
-
-fn next_id(plan: &Plan) -> u32 {
-    plan.requests.last().map_or(0, |request| request.id + 1)
+    add_drawn(plan, profile, Domain::Doubts, "doubts", &SITUATIONS);
 }
 
 /// Adds a few requests that arrive at the same time.
 fn add_requests_at_once(plan: &mut Plan, stream: &mut RandomStream) {
     let at_us = stream.wide(1, plan.heal.at_us.max(1));
-    let count = stream.between(2, 6) as u32;
-    let from = next_id(plan);
-    let requests = (from..from + count).map(|id| RequestPlan { at_us, ..RequestPlan::plain(id) });
-    plan.requests.extend(requests);
+    add_requests(plan, at_us, stream.between(2, 6) as u32);
 }
 
 /// Requests make connections, which are idle for a while. Some of those that are used next die

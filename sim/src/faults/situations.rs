@@ -63,7 +63,7 @@ pub(super) fn add(plan: &mut Plan, profile: Profile) {
 
 /// Draws which of these situations, each with its share of plans in percent, a plan has. Returns
 /// each one's place, its maker, and the draws for it.
-pub(super) fn drawn<T: Copy>(
+fn drawn<T: Copy>(
     plan: &Plan,
     profile: Profile,
     domain: Domain,
@@ -78,6 +78,37 @@ pub(super) fn drawn<T: Copy>(
         stream.chance(*share).then_some((place, *make, stream))
     });
     drawn.collect()
+}
+
+/// Adds to a plan, if it has what is needed.
+pub(super) type Addition = fn(&mut Plan, &mut RandomStream);
+
+/// Carries out the additions that a plan gets, each with its share of plans in percent. `name` is
+/// that of the group in the origin of the plan.
+pub(super) fn add_drawn(
+    plan: &mut Plan,
+    profile: Profile,
+    domain: Domain,
+    name: &str,
+    additions: &[(u64, Addition)],
+) {
+    for (place, make, mut stream) in drawn(plan, profile, domain, additions) {
+        plan.origin.push_str(&format!(" {name} {place}"));
+        make(plan, &mut stream);
+    }
+}
+
+/// The id of the next request that is added.
+pub(super) fn next_id(plan: &Plan) -> u32 {
+    plan.requests.last().map_or(0, |request| request.id + 1)
+}
+
+/// Adds plain requests that arrive at the same time. Returns the id of the first.
+pub(super) fn add_requests(plan: &mut Plan, at_us: u64, count: u32) -> u32 {
+    let from = next_id(plan);
+    let requests = (from..from + count).map(|id| RequestPlan { at_us, ..RequestPlan::plain(id) });
+    plan.requests.extend(requests);
+    from
 }
 
 /// One of the requests of which something holds.

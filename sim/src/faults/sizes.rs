@@ -1,7 +1,9 @@
 //! Rare plans of the pool's world that differ in kind, not in faults: tables that are larger than a
 //! narrow mask, index or counter could hold, and health checks of another worker.
 
-use super::Profile;
+use baton::pool::HealthChecking;
+
+use super::{Profile, situations};
 use crate::draw::{Domain, Draws, RandomStream};
 use crate::plan::Plan;
 
@@ -11,7 +13,9 @@ const REPORTED: u64 = 8;
 /// Changes some plans.
 pub(super) fn add(plan: &mut Plan, profile: Profile) {
     let stream = &mut Draws::new(plan.seed).stream(Domain::Sizes, 0);
-    plan.pool.health_reported = profile != Profile::Calm && stream.chance(REPORTED);
+    if profile != Profile::Calm && stream.chance(REPORTED) {
+        plan.pool.config.health_checking = HealthChecking::Reported;
+    }
     // Checks recount every table after each fact, so these take long.
     let make = match stream.below(2_000) {
         0..3 => many_connections,
@@ -63,7 +67,7 @@ fn crowd(plan: &mut Plan, count: u64, within_us: u64) {
     limits.requests = limits.requests.max(count as usize);
     limits.waiting = limits.requests;
     let models = plan.requests.clone();
-    let next = models.iter().map(|request| request.id).max().map_or(0, |id| id + 1);
+    let next = situations::next_id(plan);
     let new = (0..count.saturating_sub(models.len() as u64)).map(|place| {
         let mut request = models[place as usize % models.len()];
         request.id = next + place as u32;

@@ -38,8 +38,6 @@ pub struct PoolPlan {
     pub spare_places: usize,
     /// Generations of each connection slot; the most that a token can count if `None`.
     pub generations: Option<u32>,
-    /// True if another worker checks the health of the backends and reports the results.
-    pub health_reported: bool,
 }
 
 impl Default for PoolPlan {
@@ -91,14 +89,7 @@ impl PoolPlan {
             ..config.limits
         };
         config.body_rate_min = 0;
-        Self {
-            config,
-            weight: 1,
-            exclusive: false,
-            spare_places: 0,
-            generations: None,
-            health_reported: false,
-        }
+        Self { config, weight: 1, exclusive: false, spare_places: 0, generations: None }
     };
 
     /// The configuration of a pool in which poisoned requests are the only fault.
@@ -135,9 +126,6 @@ impl PoolPlan {
             exclusive: index == 0 && self.exclusive,
         };
         let mut config = self.config.clone();
-        if self.health_reported {
-            config.health_checking = HealthChecking::Reported;
-        }
         config.backends = (0..backends).map(backend).collect();
         config.limits.backends = backends.max(1) + self.spare_places;
         config
@@ -210,14 +198,23 @@ impl LiveName {
         Self::all().find(|known| known.0 == name)
     }
 
+    fn key(self) -> &'static Key {
+        KEYS.iter().find(|key| key.name == self.0).expect("a name of the table")
+    }
+
+    /// Returns the value in a plan, in its unit; 0 if it is off.
+    #[must_use]
+    pub fn value(self, plan: &PoolPlan) -> u64 {
+        self.key().get(&plan.config).unwrap_or(0)
+    }
+
     /// Returns the setting with a value in the plan's unit: milliseconds for times.
     ///
     /// # Panics
     /// If the value does not fit 32 bits.
     #[must_use]
     pub fn setting(self, value: u64) -> Setting {
-        let key = KEYS.iter().find(|key| key.name == self.0).expect("a name of the table");
-        match key.entry.live.expect("only names of these exist") {
+        match self.key().entry.live.expect("only names of these exist") {
             Live::Timeout(name) => Setting::Timeout(name, Duration::from_millis(value)),
             Live::Number(name) => {
                 Setting::Number(name, u32::try_from(value).expect("the plan was checked"))
@@ -261,18 +258,22 @@ impl Arbitrary<'_> for PoolPlan {
         timeouts.backoff_max = timeouts.backoff_max.max(timeouts.backoff_min);
         timeouts.ejection_max = timeouts.ejection_max.max(timeouts.ejection_min);
         plan.config.strategy = StrategyPlan::arbitrary(bytes)?.into();
-        plan.config.health_checking = health_checking(bytes.arbitrary()?);
+        plan.config.health_checking = health_checking(bytes.arbitrary()?, bytes.arbitrary()?);
         plan.weight = bytes.int_in_range(1..=WEIGHT_MAX)?;
         plan.exclusive = bytes.arbitrary()?;
         plan.spare_places = bytes.int_in_range(0..=3)?;
         plan.generations = Option::<u32>::arbitrary(bytes)?.map(|most| most.max(1));
-        plan.health_reported = bytes.arbitrary()?;
         Ok(plan)
     }
 }
 
-fn health_checking(orders: bool) -> HealthChecking {
-    if orders { HealthChecking::Ordered } else { HealthChecking::Off }
+/// The keys `health_checking` and `health_reported` of a plan are one setting.
+fn health_checking(orders: bool, reported: bool) -> HealthChecking {
+    match (orders, reported) {
+        (_, true) => HealthChecking::Reported,
+        (true, false) => HealthChecking::Ordered,
+        (false, false) => HealthChecking::Off,
+    }
 }
 
 impl Serialize for PoolPlan {
@@ -285,15 +286,13 @@ impl Serialize for PoolPlan {
             }
         }
         plan.serialize_field("strategy", &StrategyPlan::from(self.config.strategy))?;
-        plan.serialize_field(
-            "health_checking",
-            &(self.config.health_checking != HealthChecking::Off),
-        )?;
+        let checking = self.config.health_checking;
+        plan.serialize_field("health_checking", &(checking == HealthChecking::Ordered))?;
         plan.serialize_field("weight", &self.weight)?;
         plan.serialize_field("exclusive", &self.exclusive)?;
         plan.serialize_field("spare_places", &self.spare_places)?;
         plan.serialize_field("generations", &self.generations)?;
-        plan.serialize_field("health_reported", &self.health_reported)?;
+        plan.serialize_field("health_reported", &(checking == HealthChecking::Reported))?;
         plan.end()
     }
 }
@@ -330,17 +329,16 @@ impl<'de> Visitor<'de> for PlanVisitor {
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<PoolPlan, M::Error> {
         let mut plan = PoolPlan::DEFAULT;
+        let (mut orders, mut reported) = (false, false);
         while let Some(name) = map.next_key::<String>()? {
             match &*name {
                 "strategy" => plan.config.strategy = map.next_value::<StrategyPlan>()?.into(),
-                "health_checking" => {
-                    plan.config.health_checking = health_checking(map.next_value()?);
-                }
+                "health_checking" => orders = map.next_value()?,
+                "health_reported" => reported = map.next_value()?,
                 "weight" => plan.weight = map.next_value()?,
                 "exclusive" => plan.exclusive = map.next_value()?,
                 "spare_places" => plan.spare_places = map.next_value()?,
                 "generations" => plan.generations = map.next_value()?,
-                "health_reported" => plan.health_reported = map.next_value()?,
                 name => {
                     let key = KEYS.iter().find(|key| key.name == name);
                     let key = key.ok_or_else(|| M::Error::unknown_field(name, &NAMES))?;
@@ -351,6 +349,7 @@ impl<'de> Visitor<'de> for PlanVisitor {
                 }
             }
         }
+        plan.config.health_checking = health_checking(orders, reported);
         Ok(plan)
     }
 }

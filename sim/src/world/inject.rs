@@ -284,9 +284,8 @@ impl World<'_> {
                 Some(SlotState::Draining) => ConnectionAs::Draining,
             }
         };
-        self.coverage.fault(family, met);
         if met == ConnectionAs::Gone {
-            return;
+            return self.coverage.fault(family);
         }
         let link = &mut self.links[link as usize];
         let before = link.last_fault.replace(family);
@@ -297,7 +296,7 @@ impl World<'_> {
             Some(BackendState::Removed) => BackendAs::Removed,
             Some(_) => BackendAs::InService,
         };
-        self.coverage.pair(family, met, service, before);
+        self.coverage.fault_on(family, met, service, before);
     }
 }
 

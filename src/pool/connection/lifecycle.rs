@@ -175,6 +175,11 @@ table! { lifecycle, load:
 }
 
 impl Lifecycle {
+    /// True if the connection takes streams, or may do so again.
+    pub(crate) fn may_take_streams(self) -> bool {
+        matches!(self, Self::Ready | Self::Suspect | Self::Draining(DrainCause::Backend))
+    }
+
     /// Returns the state of a connection with this load and limit.
     pub(super) fn state(self, load: u32, limit: u32) -> ConnectionState {
         match self {

@@ -105,15 +105,14 @@ impl Client {
     /// Logs a request of which nothing was served, because the client cancelled it or the
     /// connection ends. `reason` says how far it had come.
     pub(super) fn left_with(&self, reason: Unrouted) {
-        let telemetry = self.downstream.clusters.telemetry();
         match self.arrival.cut_by() {
-            Some(limit) => telemetry.unseen(&self.arrival, 0, limit.name()),
-            None => telemetry.unserved(&self.arrival, reason),
+            Some(limit) => self.cut_off(limit),
+            None => self.downstream.clusters.telemetry().unserved(&self.arrival, reason),
         }
     }
 
-    /// Logs a request whose head did not arrive in time. It gets no response.
-    pub(super) fn unfinished(&self, limit: ClientLimit) {
+    /// Logs a request that ends by a limit before it is served. It gets no response.
+    pub(super) fn cut_off(&self, limit: ClientLimit) {
         self.downstream.clusters.telemetry().unseen(&self.arrival, 0, limit.name());
     }
 

@@ -201,7 +201,7 @@ where
             Step::Waited(Waited::Expired(Expired::Head)) => {
                 client.closed(ClientLimit::HeadTimeout, "incomplete header block or SETTINGS");
                 if facts.borrow_mut().arriving.take_opening() {
-                    client.unfinished(ClientLimit::HeadTimeout);
+                    client.cut_off(ClientLimit::HeadTimeout);
                 }
                 facts.borrow_mut().close_for_timeout();
             }
