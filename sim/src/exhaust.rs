@@ -170,7 +170,7 @@ struct Search<'a> {
     steps: AtomicU64,
 }
 
-/// What a thread uses again for each step.
+/// Things that a thread uses again for each step.
 #[derive(Default)]
 struct Scratch {
     coverage: Coverage,
