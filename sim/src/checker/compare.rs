@@ -36,7 +36,7 @@ impl Model {
     }
 
     /// Checks that the pool's view of its backends equals the model.
-    pub(super) fn compare_backends(&mut self, now: Instant, pool: &Pool) -> Verdict {
+    pub(super) fn compare_backends(&self, now: Instant, pool: &Pool) -> Verdict {
         require(self.joining.is_none(), Invariant::CommandLegality, || {
             "a backend was added in an occupied slot".to_owned()
         })?;
