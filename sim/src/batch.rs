@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::checker::Violation;
 use crate::coverage::Coverage;
 use crate::faults::{Profile, plan};
-use crate::plan::WorldName;
-use crate::run::run;
+use crate::plan::{Plan, WorldName};
+use crate::run::{Run, run};
 use crate::trace::Trace;
 
 /// Seeds a thread takes at a time.
@@ -43,6 +43,19 @@ pub struct Failure {
     pub place: u64,
     /// The invariant that did not hold.
     pub violation: Violation,
+    /// The plan of the run.
+    pub plan: Box<Plan>,
+}
+
+/// The part that branches had in a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Steered {
+    /// Runs that were branches.
+    pub branches: u64,
+    /// Cells that plans from seeds met.
+    pub cells_of_seeds: u64,
+    /// Cells that only branches met.
+    pub cells_of_branches: u64,
 }
 
 /// The result of a batch.
@@ -64,11 +77,13 @@ pub struct Summary {
     pub compared: u64,
     /// The failing seed with the lowest position, if any. All seeds before it passed.
     pub failure: Option<Failure>,
+    /// The part that branches had, if the runs were steered.
+    pub steered: Option<Steered>,
 }
 
 /// Runs a batch until its end, its time limit or its first failure. Calls `progress` from time to
 /// time with the number of seeds done before and after the last chunk.
-pub fn run_batch(batch: &Batch, progress: impl Fn(u64, u64) + Sync) -> Summary {
+pub fn run_batch(batch: &Batch, progress: &(dyn Fn(u64, u64) + Sync)) -> Summary {
     assert!(batch.jobs >= 1, "a batch needs a thread");
     let start = now();
     let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -111,18 +126,11 @@ pub fn run_batch(batch: &Batch, progress: impl Fn(u64, u64) + Sync) -> Summary {
 fn run_chunk(batch: &Batch, places: std::ops::Range<u64>, own: &mut Summary) -> bool {
     for place in places {
         let seed = batch.from.wrapping_add(place);
-        let run = run(
-            &plan(seed, batch.profile, batch.world),
-            &mut own.coverage,
-            &mut Trace::hash_only(),
-        );
-        own.seeds += 1;
-        own.facts += run.facts;
-        own.time_ns += u128::from(run.time_ns);
-        own.compared += run.compared;
+        let plan = plan(seed, batch.profile, batch.world);
+        let run = run(&plan, &mut own.coverage, &mut Trace::hash_only());
+        own.add(&run);
         if let Some(violation) = run.violation {
-            own.failures += 1;
-            own.keep(Failure { seed, place, violation });
+            own.fail(Failure { seed, place, violation, plan: Box::new(plan) });
             if !batch.counts_everything {
                 return true;
             }
@@ -132,6 +140,20 @@ fn run_chunk(batch: &Batch, places: std::ops::Range<u64>, own: &mut Summary) -> 
 }
 
 impl Summary {
+    /// Adds the size of a run.
+    pub(crate) fn add(&mut self, run: &Run) {
+        self.seeds += 1;
+        self.facts += run.facts;
+        self.time_ns += u128::from(run.time_ns);
+        self.compared += run.compared;
+    }
+
+    /// Adds a seed that failed.
+    pub(crate) fn fail(&mut self, failure: Failure) {
+        self.failures += 1;
+        self.keep(failure);
+    }
+
     fn merge(&mut self, other: Self) {
         self.seeds += other.seeds;
         self.facts += other.facts;
@@ -152,6 +174,6 @@ impl Summary {
 }
 
 #[expect(clippy::disallowed_methods, reason = "measures the simulator; does not affect a run")]
-fn now() -> std::time::Instant {
+pub(crate) fn now() -> std::time::Instant {
     std::time::Instant::now()
 }

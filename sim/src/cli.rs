@@ -85,6 +85,10 @@ struct RunArguments {
     /// Threads [default: the number of processors]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
+    /// Half of the runs are branches: the plan of a run that met a rare cell of the catalogue goes
+    /// on with other faults from that moment on (only the world of the pool)
+    #[arg(long)]
+    steer: bool,
     /// Directory for the plan of a failure; `cargo test` runs the plans in tests/regressions
     #[arg(long, default_value = "tests/regressions", value_name = "DIR")]
     keep: PathBuf,

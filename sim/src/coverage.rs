@@ -75,6 +75,9 @@ pub struct Coverage {
     proxy: Option<ProxyCoverage>,
 }
 
+/// A cell of the catalogue of the pool's world: the number of its table, and its place there.
+pub(crate) type Cell = (usize, usize);
+
 /// Returns the index of a cell in a table whose rows have `facts` facts.
 fn cell(state: usize, facts: usize, fact: usize, answer: Answer) -> usize {
     (state * facts + fact) * Answer::ALL.len() + answer as usize
@@ -95,6 +98,36 @@ impl Coverage {
     #[cfg(feature = "proxy")]
     pub(crate) fn proxy(&mut self) -> Option<&mut ProxyCoverage> {
         self.proxy.as_mut()
+    }
+
+    /// The tables of the catalogue of the pool's world that count.
+    fn tables(&self) -> [&Counts; 12] {
+        let [services, sequences] = self.pairs.tables();
+        [
+            &self.connections,
+            &self.streams,
+            &self.backends,
+            &self.operator,
+            &self.requests,
+            &self.shutdowns,
+            &self.arrivals,
+            &self.timeouts,
+            &self.marks,
+            &self.faults,
+            services,
+            sequences,
+        ]
+    }
+
+    /// The cells of the pool's world that were met.
+    pub(crate) fn met(&self) -> impl Iterator<Item = Cell> {
+        let tables = self.tables().into_iter().enumerate();
+        tables.flat_map(|(table, counts)| counts.met().map(move |place| (table, place)))
+    }
+
+    /// True if a cell was met.
+    pub(crate) fn has_met(&self, (table, place): Cell) -> bool {
+        self.tables()[table].get(place) > 0
     }
 
     pub(crate) fn connection(&mut self, state: ConnectionAs, fact: ConnectionFact, answer: Answer) {
@@ -189,6 +222,11 @@ impl Coverage {
         if let Some(other) = &other.proxy {
             self.proxy.get_or_insert_default().merge(other);
         }
+    }
+
+    /// Forgets the random choices of these runs: they are not independent of those of others.
+    pub(crate) fn forget_choices(&mut self) {
+        self.chances = Chances::default();
     }
 
     pub(crate) fn chances(&mut self, chances: &Chances) {

@@ -99,6 +99,8 @@ pub enum Domain {
     Changes = 54,
     /// Pairs of faults and orders of the operator.
     Combined = 55,
+    /// Branches of plans that met something rare.
+    Branches = 56,
     /// Plans for both worlds.
     Common = 70,
     /// Entropy of the simulated system; see `outside`.

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod aimed;
+mod branch;
 mod changes;
 mod combined;
 mod common;
@@ -19,6 +20,7 @@ mod wire;
 use arbitrary::Arbitrary;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use branch::branch;
 #[cfg(feature = "proxy")]
 pub(crate) use common::narrow;
 pub use generate::plan;

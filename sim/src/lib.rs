@@ -13,6 +13,7 @@
 //! | [`checker`] | an independent model of the pool's facts and orders |
 //! | [`coverage`] | the table cells and rare situations that were met |
 //! | [`run`], [`batch`] | one run: from a plan to a verdict; many runs, on several threads |
+//! | `steer` | runs that branch from what is rarely met |
 //! | `panics` | panics of the code under test, which become findings |
 //! | `memory` | what the proxy of a run has allocated |
 //! | `outside` | the clock and the entropy of a run; what code may not reach past the seams |
@@ -48,6 +49,7 @@ pub mod report;
 pub mod run;
 pub mod seed;
 pub mod shrink;
+mod steer;
 pub mod story;
 pub mod trace;
 mod world;

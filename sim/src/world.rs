@@ -24,12 +24,12 @@ use baton::pool::{
 };
 
 use crate::checker::{Checker, Invariant, Verdict, Violation, require};
-use crate::coverage::{Coverage, sometimes};
+use crate::coverage::{Cell, Coverage, sometimes};
 use crate::draw::{Domain, Draws};
 use crate::plan::{Plan, Span, Ties};
 use crate::trace::{Trace, What};
 pub(crate) use guide::Guide;
-pub(crate) use play::play;
+pub(crate) use play::{first_met, play};
 pub(crate) use tables::{DownFrame, UpFrame};
 use tables::{Event, Exchange, Link, NONE, Scope, Server, SimulatedRequest};
 
@@ -142,6 +142,16 @@ impl<'a> World<'a> {
         }
         self.check_blame()?;
         self.check_quiescence()
+    }
+
+    /// Runs until a cell of the catalogue is met, and returns the time in nanoseconds; `None` if it
+    /// is not met.
+    pub(crate) fn run_until_met(&mut self, cell: Cell) -> Option<u64> {
+        self.begin();
+        while self.phase != tables::RunPhase::Done && !self.coverage.has_met(cell) {
+            self.step().and_then(|()| self.end_healing_early()).ok()?;
+        }
+        self.coverage.has_met(cell).then_some(self.now)
     }
 
     /// Virtual time so far, nanoseconds.

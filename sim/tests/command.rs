@@ -76,6 +76,10 @@ fn wrong_usage_is_explained_and_exits_with_64() {
         (vec!["run".to_owned(), "--seeds".to_owned(), "0".to_owned()], "--seeds"),
         (vec!["run".to_owned(), "--from".to_owned(), "xyz".to_owned()], "40 hexadecimal digits"),
         (vec!["run".to_owned(), "--time".to_owned(), "60".to_owned()], "such as 60s"),
+        (
+            ["run", "--steer", "--world", "proxy"].map(str::to_owned).to_vec(),
+            "--steer: expected the world of the pool, not proxy",
+        ),
         (vec!["replay".to_owned(), "no-such-file".to_owned()], "the name of an existing file"),
         (vec!["replay".to_owned(), path(&broken)], "line 3, column"),
         (vec!["replay".to_owned(), path(&other)], "format: expected 1, found 99"),

@@ -12,13 +12,14 @@ use super::{
     MutantsArguments, NONDETERMINISM, PASS, ReplayArguments, RunArguments, SAFETY, ShrinkArguments,
     Source,
 };
-use crate::batch::{Batch, Failure, Summary, run_batch};
+use crate::batch::{Batch, Failure, Steered, Summary, run_batch};
 use crate::checker::Invariant;
 use crate::coverage::Entry;
 use crate::faults::{self, Profile};
 use crate::plan::{Plan, WorldName, read, write};
 use crate::report;
 use crate::run::judge;
+use crate::steer::run_steered;
 use crate::story::{Filter, timeline};
 use crate::{
     doctor as examination, exhaust as search, html, mutants as bank, seed, shrink as smaller,
@@ -70,9 +71,10 @@ impl Progress {
 }
 
 /// Runs a batch with a progress bar.
-fn run_seeds(batch: &Batch, quiet: bool) -> Summary {
+fn run_seeds(batch: &Batch, steer: bool, quiet: bool) -> Summary {
     let progress = Progress::new(batch.seeds, quiet);
-    let summary = run_batch(batch, |before, done| progress.at(before, done));
+    let run = if steer { run_steered } else { run_batch };
+    let summary = run(batch, &|before, done| progress.at(before, done));
     progress.finish();
     summary
 }
@@ -84,6 +86,9 @@ fn processors() -> usize {
 pub(super) fn run(arguments: &RunArguments) -> Outcome {
     let default = if arguments.time.is_some() { u64::MAX } else { 1_000 };
     let (profile, world) = (arguments.which.profile, arguments.which.world);
+    if arguments.steer && world != WorldName::Pool {
+        return Err(format!("--steer: expected the world of the pool, not {}", world.name()));
+    }
     let batch = Batch {
         from: arguments.which.from,
         seeds: arguments.seeds.unwrap_or(default),
@@ -93,7 +98,7 @@ pub(super) fn run(arguments: &RunArguments) -> Outcome {
         world,
         counts_everything: false,
     };
-    let summary = run_seeds(&batch, arguments.json);
+    let summary = run_seeds(&batch, arguments.steer, arguments.json);
     let Some(failure) = &summary.failure else {
         if let Some(what) = summary.coverage.wrong_choices() {
             return Ok(wrong_together(&summary, &what, arguments.json));
@@ -105,18 +110,25 @@ pub(super) fn run(arguments: &RunArguments) -> Outcome {
             if batch.world == WorldName::Both {
                 println!("      {} requests agree in both worlds", summary.compared);
             }
+            if let Some(steered) = summary.steered {
+                let Steered { branches, cells_of_seeds, cells_of_branches } = steered;
+                println!(
+                    "      {branches} runs were branches: {cells_of_branches} cells of the \
+                     catalogue more than the {cells_of_seeds} of the other runs"
+                );
+            }
         }
         return Ok(PASS);
     };
-    let plan = faults::plan(failure.seed, profile, world);
+    let plan = &*failure.plan;
     let invariant = failure.violation.invariant;
-    let shrunk = smaller::shrink(&plan, &failure.violation);
+    let shrunk = smaller::shrink(plan, &failure.violation);
     let path = report::keep(&shrunk.plan, invariant, failure.seed, &arguments.keep)
         .map_err(|error| format!("{}: {error}", arguments.keep.display()))?;
     if arguments.json {
         println!("{}", json(&summary, Some((failure, &shrunk, &path))));
     } else {
-        println!("{}\n{}", failed(failure, &plan, &shrunk, &path, profile), figures(&summary));
+        println!("{}\n{}", failed(failure, &shrunk, &path, profile), figures(&summary));
     }
     Ok(code_of(invariant))
 }
@@ -141,15 +153,16 @@ fn wrong_together(summary: &Summary, what: &str, is_json: bool) -> u8 {
 }
 
 /// The report of a failure.
-fn failed(
-    failure: &Failure,
-    plan: &Plan,
-    shrunk: &smaller::Shrunk,
-    path: &Path,
-    profile: Profile,
-) -> String {
-    let (seed, path) = (failure.seed, path.display());
+fn failed(failure: &Failure, shrunk: &smaller::Shrunk, path: &Path, profile: Profile) -> String {
+    let (seed, plan, path) = (failure.seed, &*failure.plan, path.display());
     let headline = report::headline(&failure.violation, seed, &judge(plan));
+    let is_of_seed = faults::plan(seed, profile, plan.world) == *plan;
+    let of_seed = if is_of_seed {
+        let world = plan.world.name();
+        format!("   or, at this commit:   sim replay {seed} --profile {profile} --world {world}")
+    } else {
+        String::new()
+    };
     let (before, after, runs) = (shrunk.before, shrunk.after, shrunk.runs);
     let (run, lines) = report::replay(&shrunk.plan);
     let story = timeline(&Filter::default().apply(&lines));
@@ -158,9 +171,7 @@ fn failed(
     });
     format!(
         "{headline}\n  shrunk {before} → {after} elements in {runs} runs\n  \
-         replay: sim replay {path}   or, at this commit:   sim replay {seed} --profile {profile} --world {}\n\n\
-         {}\n{story}{end}",
-        plan.world.name(),
+         replay: sim replay {path}{of_seed}\n\n{}\n{story}{end}",
         write(&shrunk.plan)
     )
 }
@@ -205,6 +216,11 @@ fn json(
         "seconds": seconds(summary),
         "virtual_seconds": summary.time_ns as f64 / 1e9,
         "compared": summary.compared,
+        "steered": summary.steered.map(|steered| serde_json::json!({
+            "branches": steered.branches,
+            "cells_of_seeds": steered.cells_of_seeds,
+            "cells_of_branches": steered.cells_of_branches,
+        })),
         "failure": failure,
     })
 }
@@ -338,7 +354,7 @@ pub(super) fn coverage(arguments: &CoverageArguments) -> Outcome {
         world: arguments.which.world,
         counts_everything: true,
     };
-    let summary = run_seeds(&batch, arguments.json);
+    let summary = run_seeds(&batch, false, arguments.json);
     let entries = summary.coverage.entries(batch.world);
     let required: Vec<_> = entries.iter().filter(|entry| entry.required).collect();
     let missing: Vec<_> = required.iter().filter(|entry| entry.count == 0).collect();

@@ -16,6 +16,11 @@ impl Counts {
         self.0.get(place).copied().unwrap_or_default()
     }
 
+    /// The places that were met.
+    pub(super) fn met(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().enumerate().filter(|(_, count)| **count > 0).map(|(place, _)| place)
+    }
+
     pub(super) fn merge(&mut self, other: &Self) {
         for (place, count) in other.0.iter().enumerate() {
             self.add(place, *count);

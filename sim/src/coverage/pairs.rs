@@ -35,6 +35,10 @@ impl Pairs {
         self.sequences.merge(&other.sequences);
     }
 
+    pub(super) fn tables(&self) -> [&Counts; 2] {
+        [&self.services, &self.sequences]
+    }
+
     pub(super) fn list(&self, entries: &mut Vec<Entry>) {
         let mut list = |name, count| {
             entries.push(Entry { table: "pair", name, count, required: false, never: None });

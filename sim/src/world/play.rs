@@ -4,7 +4,7 @@ use std::panic::{self, AssertUnwindSafe};
 
 use super::{Guide, World};
 use crate::checker::{Invariant, Violation};
-use crate::coverage::Coverage;
+use crate::coverage::{Cell, Coverage};
 use crate::panics::take_panic;
 use crate::plan::Plan;
 use crate::trace::Trace;
@@ -33,4 +33,11 @@ pub(crate) fn play(
         Err(_) => Some(Violation { invariant: Invariant::PoolAssert, what: take_panic() }),
     };
     (violation, time_ns)
+}
+
+/// The time in nanoseconds at which the run of a plan that passes first meets a cell; `None` if it
+/// never does.
+pub(crate) fn first_met(plan: &Plan, cell: Cell) -> Option<u64> {
+    let (coverage, trace) = (&mut Coverage::default(), &mut Trace::hash_only());
+    World::new(plan, coverage, trace).run_until_met(cell)
 }
