@@ -101,6 +101,8 @@ pub enum Domain {
     Combined = 55,
     /// Branches of plans that met something rare.
     Branches = 56,
+    /// Pools of several workers, and the time until one learns what another has found.
+    Workers = 57,
     /// Plans for both worlds.
     Common = 70,
     /// Entropy of the simulated system; see `outside`.

@@ -150,7 +150,7 @@ struct Session {
 
 impl Session {
     fn new(plan: &PoolPlan, backends: usize) -> Self {
-        let (pool, checker) = plan.build(backends, 0);
+        let (pool, checker) = plan.build(backends, 0, false);
         let connection =
             ConnectionToken { backend: BackendId(u16::MAX), slot: u16::MAX, generation: 0 };
         Self {

@@ -155,6 +155,8 @@ impl Search {
             exclusive,
             spare_places,
             generations,
+            replaced_at_us,
+            workers,
         );
         for small in 1..4 {
             self.change(|plan| {

@@ -40,6 +40,26 @@ pub(crate) enum What {
     Healed,
 }
 
+impl What {
+    /// Moves the indices of connections and streams.
+    fn shift(&mut self, links: u32, exchanges: u32) {
+        match self {
+            Self::Sent(link, frame) | Self::Read(link, frame) => {
+                *link += links;
+                frame.shift(exchanges);
+            }
+            Self::Answered(link, frame) | Self::Received(link, frame) => {
+                *link += links;
+                frame.shift(exchanges);
+            }
+            Self::Lost(link) => *link += links,
+            Self::Arrived(_) | Self::TracedFact(_) | Self::Injected(_) | Self::Healed => {}
+            #[cfg(feature = "proxy")]
+            Self::OnWire(_) => {}
+        }
+    }
+}
+
 /// A fact and its consequences.
 #[derive(Clone, Debug)]
 pub(crate) struct TracedFact {
@@ -71,6 +91,8 @@ pub(crate) struct LinkName {
 /// A stream, at its index in the world's list.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ExchangeName {
+    /// The index of its pool.
+    pub(crate) pool: usize,
     pub(crate) token: StreamToken,
     pub(crate) request: u32,
 }
@@ -223,6 +245,48 @@ impl Trace {
         self.entries.sort_by_key(|entry| entry.at);
     }
 
+    /// A record of another pool of the same run, which keeps as much.
+    pub(crate) fn of_pool(&self, pool: usize) -> Self {
+        Self { keeps: self.keeps, pool, ..Self::default() }
+    }
+
+    /// Adds the record of a pool, of a worker. The order of the entries is not that of time until
+    /// [`Self::order`] is called.
+    pub(crate) fn absorb(&mut self, other: Self, worker: usize) {
+        let (links, exchanges) = (self.links.len() as u32, self.exchanges.len() as u32);
+        other.hash().hash(&mut self.hasher);
+        self.facts += other.facts;
+        self.links.extend(other.links);
+        self.exchanges.extend(other.exchanges);
+        let mut entries = other.entries;
+        entries.iter_mut().for_each(|entry| entry.what.shift(links, exchanges));
+        self.entries.append(&mut entries);
+        if self.keeps {
+            self.pools.push(worker);
+        }
+    }
+
+    /// Brings the entries of several pools into the order of time, and counts their steps.
+    pub(crate) fn order(&mut self) {
+        self.entries.sort_by_key(|entry| entry.at);
+        // A fault that is about no connection comes to all pools at once.
+        self.entries.dedup_by(|entry, before| {
+            let same = match (&entry.what, &before.what) {
+                (What::Injected(one), What::Injected(other)) => one == other,
+                (What::Healed, What::Healed) => true,
+                _ => false,
+            };
+            same && entry.at == before.at
+        });
+        let facts = self.entries.iter_mut().filter_map(|entry| match &mut entry.what {
+            What::TracedFact(fact) => Some(fact),
+            _ => None,
+        });
+        for (place, fact) in facts.enumerate() {
+            fact.step = place as u64 + 1;
+        }
+    }
+
     /// The next facts are given to this pool.
     #[cfg(feature = "proxy")]
     pub(crate) fn enter_pool(&mut self, pool: usize) {
@@ -237,7 +301,7 @@ impl Trace {
 
     pub(crate) fn ordered(&mut self, token: StreamToken, request: u32) {
         if self.keeps {
-            self.exchanges.push(ExchangeName { token, request });
+            self.exchanges.push(ExchangeName { pool: self.pool, token, request });
         }
     }
 

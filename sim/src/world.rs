@@ -12,10 +12,12 @@ mod inject;
 mod operator;
 mod phases;
 mod play;
+mod seat;
 mod server;
 mod shell;
 mod stale_input;
 pub(crate) mod tables;
+mod workers;
 
 use std::collections::BTreeMap;
 
@@ -30,17 +32,19 @@ use crate::plan::{Plan, Span, Ties};
 use crate::trace::{Trace, What};
 pub(crate) use guide::Guide;
 pub(crate) use play::{first_met, play};
+use seat::Seat;
 pub(crate) use tables::{DownFrame, UpFrame};
-use tables::{Event, Exchange, Link, NONE, Scope, Server, SimulatedRequest};
+use tables::{Event, Exchange, HealthResult, Link, NEVER, NONE, Scope, Server, SimulatedRequest};
 
 /// A run with more facts than this is considered endless.
 const FACTS_MAX: u64 = 400_000;
 /// Facts kept for repetition.
 const HISTORY_MAX: usize = 512;
 
-/// One run.
+/// One pool, and what surrounds it.
 pub(crate) struct World<'a> {
     plan: &'a Plan,
+    seat: Seat,
     draws: Draws,
     pool: Pool,
     checker: Checker,
@@ -81,16 +85,29 @@ pub(crate) struct World<'a> {
     retrying_before: Option<u32>,
     /// The times of another world, in a comparison.
     guide: Option<Guide>,
+    /// Results of health checks that other workers are yet to learn.
+    judged: Vec<HealthResult>,
+    /// Results that this worker is yet to learn, and when the last of them arrives.
+    results_due: u32,
+    informed_at: u64,
+    /// The worker that checks health has been stopped.
+    is_orphaned: bool,
 }
 
 impl<'a> World<'a> {
     /// Creates a world at its start.
     pub(crate) fn new(plan: &'a Plan, coverage: &'a mut Coverage, trace: &'a mut Trace) -> Self {
+        Self::at(Seat::first(&plan.pool), plan, coverage, trace)
+    }
+
+    /// Creates a world for one of several pools.
+    fn at(seat: Seat, plan: &'a Plan, coverage: &'a mut Coverage, trace: &'a mut Trace) -> Self {
         let config = plan.config();
         let places = config.limits.backends;
         let slots = 2 * config.limits.connections_per_backend * places;
         let at_start = plan.backends_at_start();
-        let (pool, checker) = plan.pool.build(at_start, plan.seed);
+        let seed = plan.seed.wrapping_add(seat.pool as u64);
+        let (pool, checker) = plan.pool.build(at_start, seed, seat.is_informed());
         let owner = |place: usize| if place < at_start { place as u32 } else { NONE };
         let server = |(index, backend)| {
             let view = pool.backend(BackendId(index as u16)).filter(|_| index < at_start);
@@ -99,12 +116,13 @@ impl<'a> World<'a> {
         let servers = plan.backends.iter().enumerate().map(server).collect();
         Self {
             plan,
-            draws: Draws::new(plan.seed),
+            seat,
+            draws: Draws::new(seed),
             checker,
             pool,
             coverage,
             trace,
-            now: 0,
+            now: seat.from,
             queue: BTreeMap::new(),
             scheduled: 0,
             delays: 0,
@@ -127,6 +145,10 @@ impl<'a> World<'a> {
             arriving: NONE,
             retrying_before: None,
             guide: None,
+            judged: Vec::new(),
+            results_due: 0,
+            informed_at: 0,
+            is_orphaned: false,
         }
     }
 
@@ -137,8 +159,7 @@ impl<'a> World<'a> {
     pub(crate) fn run(&mut self) -> Verdict {
         self.begin();
         while self.phase != tables::RunPhase::Done {
-            self.step()?;
-            self.end_healing_early()?;
+            self.turn()?;
         }
         self.check_blame()?;
         self.check_quiescence()
@@ -149,7 +170,7 @@ impl<'a> World<'a> {
     pub(crate) fn run_until_met(&mut self, cell: Cell) -> Option<u64> {
         self.begin();
         while self.phase != tables::RunPhase::Done && !self.coverage.has_met(cell) {
-            self.step().and_then(|()| self.end_healing_early()).ok()?;
+            self.turn().ok()?;
         }
         self.coverage.has_met(cell).then_some(self.now)
     }
@@ -166,19 +187,44 @@ impl<'a> World<'a> {
         sometimes!(self.coverage, EjectionOverflow, ejection_overflow);
     }
 
+    fn turn(&mut self) -> Verdict {
+        self.step()?;
+        self.end_healing_early()
+    }
+
+    /// The time of the next event or timer; `None` if nothing is left to do.
+    fn next_at(&self) -> Option<u64> {
+        let event = self.queue.first_key_value().map(|((at, ..), _)| *at);
+        let timer = self.timer_turn().map(|(at, _)| at);
+        let next = event.into_iter().chain(timer).min().map(|at| at.max(self.now));
+        match self.phase {
+            tables::RunPhase::Done => None,
+            tables::RunPhase::Recovered => next,
+            _ => next.or(Some(self.now)),
+        }
+    }
+
     fn begin(&mut self) {
         for index in 0..self.plan.requests.len() {
             let at = self.plan.requests[index].at_us * 1_000;
+            if !self.seat.serves(index, at) {
+                self.requests[index].ended = true;
+                continue;
+            }
             match self.guided_arrival(index as u32) {
                 Some(turn) => self.schedule_in_turn(turn, Event::Arrive(index as u32)),
                 None => self.schedule(at, Event::Arrive(index as u32)),
             }
         }
-        self.schedule(self.plan.heal.at_us * 1_000, Event::Heal);
+        self.schedule((self.plan.heal.at_us * 1_000).max(self.now), Event::Heal);
+        if self.seat.until != NEVER {
+            self.schedule(self.seat.until, Event::Replaced);
+        }
         if self.plan.pool.config.health_checking == HealthChecking::Reported {
             let interval = self.health_check_interval();
             for backend in 0..self.plan.backends.len() {
-                self.schedule(interval, Event::HealthReported(backend as u16));
+                let event = Event::HealthReported(backend as u16);
+                self.schedule(self.now + interval, event);
             }
         }
         self.trigger(crate::plan::When::Start, Scope::NOTHING);
@@ -246,6 +292,8 @@ impl<'a> World<'a> {
             Event::RecoveryRequest => return self.recovery_request(),
             Event::Operate(operation) => return self.operate(operation),
             Event::HealthReported(backend) => return self.report_health(backend),
+            Event::Informed(result) => return self.learn(result),
+            Event::Replaced => return self.replaced(),
         }
         Ok(())
     }

@@ -59,6 +59,10 @@ baton::words! {
         CheckedUp = "health checks brought a backend up",
         /// A health check was lost.
         HealthCheckLost = "a health check passed its deadline",
+        /// A backend is down in a pool because another worker's checks failed.
+        DownByReport = "a worker took a backend down for the health checks of another",
+        /// A pool that replaced another one served a request.
+        Succeeded = "a pool that replaced another one served a request",
         /// A removed backend with streams finished them.
         GoneAfterWork = "a removed backend finished its streams and was freed",
         /// The drain deadline of a backend ended its streams.

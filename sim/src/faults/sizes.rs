@@ -1,5 +1,5 @@
 //! Rare plans of the pool's world that differ in kind, not in faults: tables that are larger than a
-//! narrow mask, index or counter could hold, and health checks of another worker.
+//! narrow mask, index or counter could hold, health checks of another worker, and several pools.
 
 use baton::pool::HealthChecking;
 
@@ -9,6 +9,8 @@ use crate::plan::Plan;
 
 /// Percentage of plans in which another worker reports health.
 const REPORTED: u64 = 8;
+/// Percentage of plans with several pools.
+const SEVERAL: u64 = 6;
 
 /// Changes some plans.
 pub(super) fn add(plan: &mut Plan, profile: Profile) {
@@ -16,6 +18,7 @@ pub(super) fn add(plan: &mut Plan, profile: Profile) {
     if profile != Profile::Calm && stream.chance(REPORTED) {
         plan.pool.config.health_checking = HealthChecking::Reported;
     }
+    workers(plan, profile);
     // Checks recount every table after each fact, so these take long.
     let make = match stream.below(2_000) {
         0..3 => many_connections,
@@ -25,6 +28,23 @@ pub(super) fn add(plan: &mut Plan, profile: Profile) {
     };
     plan.origin.push_str(" sizes");
     make(plan, stream);
+}
+
+/// Several workers, each with a pool, or a pool that replaces another one.
+fn workers(plan: &mut Plan, profile: Profile) {
+    let stream = &mut Draws::new(plan.seed).stream(Domain::Workers, 0);
+    if profile == Profile::Calm || !stream.chance(SEVERAL) {
+        return;
+    }
+    plan.pool.workers = stream.pick(&[1, 2, 2, 3]);
+    let replaced = plan.pool.workers == 1 || stream.chance(30);
+    if replaced && plan.heal.at_us > 1 {
+        plan.pool.replaced_at_us = Some(stream.between(1, plan.heal.at_us - 1));
+    }
+    if plan.pool.workers > 1 && stream.chance(60) {
+        plan.pool.config.health_checking = HealthChecking::Ordered;
+    }
+    plan.origin.push_str(", several pools");
 }
 
 /// More connections than half of a 32-bit mask has bits: with those that drain, slots above the

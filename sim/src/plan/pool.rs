@@ -38,6 +38,11 @@ pub struct PoolPlan {
     pub spare_places: usize,
     /// Generations of each connection slot; the most that a token can count if `None`.
     pub generations: Option<u32>,
+    /// Workers, each with a pool of its own; the first one orders health checks for all. Only the
+    /// world of the pool uses it: that of the proxy has workers of its own.
+    pub workers: u8,
+    /// When another pool replaces that of the last worker, in microseconds.
+    pub replaced_at_us: Option<u64>,
 }
 
 impl Default for PoolPlan {
@@ -89,7 +94,15 @@ impl PoolPlan {
             ..config.limits
         };
         config.body_rate_min = 0;
-        Self { config, weight: 1, exclusive: false, spare_places: 0, generations: None }
+        Self {
+            config,
+            weight: 1,
+            exclusive: false,
+            spare_places: 0,
+            generations: None,
+            workers: 1,
+            replaced_at_us: None,
+        }
     };
 
     /// The configuration of a pool in which poisoned requests are the only fault.
@@ -102,13 +115,23 @@ impl PoolPlan {
         config
     }
 
-    /// Builds the pool and its model, with this many backends.
+    /// True if the world has one pool from its start to its end.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.workers == 1 && self.replaced_at_us.is_none()
+    }
+
+    /// Builds a pool and its model, with this many backends. Another worker checks their health if
+    /// `is_informed`.
     ///
     /// # Panics
     /// If the plan was not checked.
     #[must_use]
-    pub fn build(&self, backends: usize, seed: u64) -> (Pool, Checker) {
-        let config = self.to_config(backends);
+    pub fn build(&self, backends: usize, seed: u64, is_informed: bool) -> (Pool, Checker) {
+        let mut config = self.to_config(backends);
+        if is_informed && config.health_checking == HealthChecking::Ordered {
+            config.health_checking = HealthChecking::Reported;
+        }
         let mut checker = Checker::new(&config);
         let mut pool = Pool::new(config, seed).expect("the plan was checked");
         if let Some(most) = self.generations {
@@ -202,6 +225,12 @@ impl LiveName {
         KEYS.iter().find(|key| key.name == self.0).expect("a name of the table")
     }
 
+    /// True if it decides what results of health checks mean.
+    #[must_use]
+    pub fn is_of_checks(self) -> bool {
+        ["fall", "rise"].contains(&self.0)
+    }
+
     /// Returns the value in a plan, in its unit; 0 if it is off.
     #[must_use]
     pub fn value(self, plan: &PoolPlan) -> u64 {
@@ -263,6 +292,7 @@ impl Arbitrary<'_> for PoolPlan {
         plan.exclusive = bytes.arbitrary()?;
         plan.spare_places = bytes.int_in_range(0..=3)?;
         plan.generations = Option::<u32>::arbitrary(bytes)?.map(|most| most.max(1));
+        plan.workers = bytes.int_in_range(1..=2)?;
         Ok(plan)
     }
 }
@@ -293,12 +323,14 @@ impl Serialize for PoolPlan {
         plan.serialize_field("spare_places", &self.spare_places)?;
         plan.serialize_field("generations", &self.generations)?;
         plan.serialize_field("health_reported", &(checking == HealthChecking::Reported))?;
+        plan.serialize_field("workers", &self.workers)?;
+        plan.serialize_field("replaced_at_us", &self.replaced_at_us)?;
         plan.end()
     }
 }
 
 /// Keys that are not in the table.
-const OWN: [&str; 7] = [
+const OWN: [&str; 9] = [
     "strategy",
     "health_checking",
     "weight",
@@ -306,6 +338,8 @@ const OWN: [&str; 7] = [
     "spare_places",
     "generations",
     "health_reported",
+    "workers",
+    "replaced_at_us",
 ];
 
 /// All keys of a plan.
@@ -339,6 +373,8 @@ impl<'de> Visitor<'de> for PlanVisitor {
                 "exclusive" => plan.exclusive = map.next_value()?,
                 "spare_places" => plan.spare_places = map.next_value()?,
                 "generations" => plan.generations = map.next_value()?,
+                "workers" => plan.workers = map.next_value()?,
+                "replaced_at_us" => plan.replaced_at_us = map.next_value()?,
                 name => {
                     let key = KEYS.iter().find(|key| key.name == name);
                     let key = key.ok_or_else(|| M::Error::unknown_field(name, &NAMES))?;

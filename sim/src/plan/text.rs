@@ -49,6 +49,7 @@ impl Plan {
         let count = self.backends.len();
         expect(self.heal.backends.len() == count, "heal.backends: expected one per backend")?;
         expect(count <= 64, "backends: expected at most 64")?;
+        expect((1..=4).contains(&self.pool.workers), "pool.workers: expected 1 to 4")?;
         expect(self.pool.spare_places <= 64, "pool.spare_places: expected at most 64")?;
         let spare_last = self.backends.is_sorted_by_key(|backend| backend.spare);
         expect(spare_last, "backends: expected spare ones last")?;
@@ -78,6 +79,7 @@ impl Plan {
         let times = self.requests.iter().map(|request| request.at_us);
         let bodies = self.requests.iter().filter_map(|request| request.body_us);
         let all = times.chain(bodies).chain([self.heal.at_us, network.dead_path_us]);
+        let all = all.chain(self.pool.replaced_at_us);
         let text = format!("times: expected at most {MOST_US}");
         expect(all.max().is_none_or(|most| most <= MOST_US), &text)?;
         let deviations = self.deviations.iter().map(|deviation| deviation.by_us);
@@ -88,6 +90,12 @@ impl Plan {
             self.directives.iter().all(|directive| directive.is_within_bounds(count)),
             "directives: expected backends that exist and times of at most an hour",
         )?;
+        expect(
+            self.pool.is_alone() || self.world == WorldName::Pool,
+            "pool.workers, pool.replaced_at_us: expected one pool unless in the world of the pool",
+        )?;
+        let replaced = self.pool.replaced_at_us.is_none_or(|at| at < self.heal.at_us && at > 0);
+        expect(replaced, "pool.replaced_at_us: expected more than 0 and less than heal.at_us")?;
         let of_pool = self.directives.iter().any(|directive| directive.changes_any_setting());
         expect(
             !of_pool || self.world == WorldName::Pool,

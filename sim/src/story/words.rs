@@ -221,7 +221,11 @@ impl<'a> Names<'a> {
             | Input::UploadBlocked { stream }
             | Input::ResetSent { stream } => {
                 let mut about = connection(stream.connection);
-                let own = self.trace.exchanges.iter().find(|exchange| exchange.token == stream);
+                let own = self
+                    .trace
+                    .exchanges
+                    .iter()
+                    .find(|it| it.pool == self.pool && it.token == stream);
                 let ordered = self.streams.get(&(self.pool, stream)).copied();
                 let request = own.map(|exchange| exchange.request).or(ordered);
                 about.extend(request.map(|request| self.request(request)));

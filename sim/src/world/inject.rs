@@ -19,11 +19,12 @@ impl World<'_> {
             if directive.when != when {
                 continue;
             }
-            if directive.after_us == 0 {
-                self.inject(index as u32, scope);
-            } else {
-                let at = self.now + directive.after_us * 1_000;
+            let since = if when == When::Start { 0 } else { self.now };
+            let at = since + directive.after_us * 1_000;
+            if at > self.now {
                 self.schedule(at, Event::Fire(index as u32, scope));
+            } else if at == self.now {
+                self.inject(index as u32, scope);
             }
         }
     }

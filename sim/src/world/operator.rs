@@ -22,15 +22,17 @@ impl World<'_> {
                 return self.schedule(self.now, Event::Operate(Operation::Add(backend, weight)));
             }
             Act::ChangeAll { changes } => {
-                let operation = Operation::Reconfigure(changes.map(setting));
+                let changes = changes.map(|change| self.setting(change));
+                let operation = Operation::Reconfigure(changes);
                 return self.schedule(self.now, Event::Operate(operation));
             }
             Act::HealthChecks { backend, passed, for_us } => {
                 let until = self.now + for_us * 1_000;
                 self.servers[usize::from(backend)].health_check_override = (until, passed);
-                // An unsolicited result, in addition.
+                // An unsolicited result, in addition, where no other worker reports its own.
                 let number = 0;
-                self.token_of(backend).map(|backend| Input::HealthCheckFinished {
+                let token = self.token_of(backend).filter(|_| !self.seat.is_informed());
+                token.map(|backend| Input::HealthCheckFinished {
                     backend,
                     number,
                     passed: passed.unwrap_or(true),
@@ -48,7 +50,7 @@ impl World<'_> {
             Act::Weight { backend, weight } => {
                 self.token_of(backend).map(|backend| Input::WeightChanged { backend, weight })
             }
-            Act::Change { change } => Some(Input::SettingChanged { setting: setting(change) }),
+            Act::Change { change } => Some(Input::SettingChanged { setting: self.setting(change) }),
             _ => unreachable!("not an act of the operator"),
         };
         if let Some(input) = reported {
@@ -65,7 +67,7 @@ impl World<'_> {
     }
 
     /// The state that the pool reports for a backend, if it has the backend.
-    fn state_of(&self, server: u16) -> Option<BackendState> {
+    pub(super) fn state_of(&self, server: u16) -> Option<BackendState> {
         let token = self.token_of(server)?;
         let view = self.pool.backend(token.backend).filter(|view| view.token == token)?;
         Some(view.state)
@@ -102,7 +104,9 @@ impl World<'_> {
     pub(super) fn note_backend(&mut self, handled: Handled) {
         if let Handled::Added(token) = handled {
             self.owners[usize::from(token.backend.0)] = self.joining;
-            self.servers[self.joining as usize].token = Some(token);
+            let server = &mut self.servers[self.joining as usize];
+            server.token = Some(token);
+            server.added += 1;
         }
     }
 
@@ -186,13 +190,27 @@ impl World<'_> {
         let by_status = ejected && cause == StateCause::GatewayFailures;
         sometimes!(self.coverage, GatewayEjected, by_status);
         let by_health_checks = cause == StateCause::HealthChecks;
-        sometimes!(self.coverage, CheckedDown, by_health_checks && state == BackendState::Down);
+        let is_down = by_health_checks && state == BackendState::Down;
+        sometimes!(self.coverage, CheckedDown, is_down);
+        sometimes!(self.coverage, DownByReport, is_down && self.seat.is_informed());
         sometimes!(self.coverage, CheckedUp, by_health_checks && state != BackendState::Down);
     }
 
     /// The status of an exchange's response.
     pub(super) fn status_of(&self, exchange: u32) -> u16 {
         self.exchanges[exchange as usize].status
+    }
+}
+
+impl World<'_> {
+    /// The setting that this pool gets. Only the first worker orders health checks.
+    fn setting(&self, change: Change) -> Setting {
+        match setting(change) {
+            Setting::HealthChecking(HealthChecking::Ordered) if self.seat.is_informed() => {
+                Setting::HealthChecking(HealthChecking::Reported)
+            }
+            setting => setting,
+        }
     }
 }
 

@@ -110,7 +110,10 @@ impl World<'_> {
                 self.phase = RunPhase::Done;
                 Ok(())
             }
-            RunPhase::Faults | RunPhase::Recovering { .. } | RunPhase::Done => Ok(()),
+            RunPhase::Faults
+            | RunPhase::Recovering { .. }
+            | RunPhase::Recovered
+            | RunPhase::Done => Ok(()),
         }
     }
 
@@ -135,8 +138,10 @@ impl World<'_> {
         let checks_ordered = pool.config.health_checking != HealthChecking::Off
             || self.pool.config().health_checking != HealthChecking::Off;
         // Retired slots do not return.
+        let is_orphaned = checks_ordered && self.is_orphaned;
         dials
             && queues
+            && !is_orphaned
             && pool.generations.is_none()
             && well().next().is_some()
             && well().all(|backend| {
@@ -154,7 +159,7 @@ impl World<'_> {
     fn start_recovery_requests(&mut self) -> Verdict {
         self.restore_backends()?;
         if self.shutdown.is_some() || !self.is_recoverable() {
-            return self.start_closing();
+            return self.end_recovery();
         }
         self.phase = RunPhase::Recovering { sent: 0, in_a_row: 0 };
         self.schedule(self.now, Event::RecoveryRequest);
@@ -167,7 +172,7 @@ impl World<'_> {
             return Ok(());
         };
         if in_a_row == RECOVERY_REQUESTS_IN_A_ROW {
-            return self.start_closing();
+            return self.end_recovery();
         }
         require(sent < RECOVERY_REQUESTS_MAX, Invariant::Recovery, || {
             format!(
@@ -194,7 +199,16 @@ impl World<'_> {
         }
     }
 
-    fn start_closing(&mut self) -> Verdict {
+    /// The pool closes now, or together with the other pools of its world.
+    fn end_recovery(&mut self) -> Verdict {
+        if self.plan.pool.is_alone() {
+            return self.start_closing();
+        }
+        self.phase = RunPhase::Recovered;
+        Ok(())
+    }
+
+    pub(super) fn start_closing(&mut self) -> Verdict {
         self.phase = RunPhase::Closing;
         let cause = ShutdownCause::ProcessEnds;
         if self.shutdown != Some(cause) {
@@ -308,6 +322,7 @@ impl World<'_> {
                 sometimes!(self.coverage, FailOpen, out);
                 let slowly = self.pool.share(backend, self.clock_reading(self.now)) < 100;
                 sometimes!(self.coverage, StartedSlowly, slowly);
+                sometimes!(self.coverage, Succeeded, self.seat.from > 0);
             }
             Output::ResetStream { stream, code } => {
                 let draining =

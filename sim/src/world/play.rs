@@ -2,6 +2,7 @@
 
 use std::panic::{self, AssertUnwindSafe};
 
+use super::workers::run_all;
 use super::{Guide, World};
 use crate::checker::{Invariant, Violation};
 use crate::coverage::{Cell, Coverage};
@@ -19,6 +20,11 @@ pub(crate) fn play(
 ) -> (Option<Violation>, u64) {
     let mut time_ns = 0;
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+        if !plan.pool.is_alone() {
+            let (verdict, now) = run_all(plan, coverage, trace);
+            time_ns = now;
+            return verdict;
+        }
         let mut world = World::new(plan, coverage, trace);
         if let Some(guide) = guide {
             world.follow(guide);
@@ -36,8 +42,11 @@ pub(crate) fn play(
 }
 
 /// The time in nanoseconds at which the run of a plan that passes first meets a cell; `None` if it
-/// never does.
+/// never does, or if the plan has several pools.
 pub(crate) fn first_met(plan: &Plan, cell: Cell) -> Option<u64> {
+    if !plan.pool.is_alone() {
+        return None;
+    }
     let (coverage, trace) = (&mut Coverage::default(), &mut Trace::hash_only());
     World::new(plan, coverage, trace).run_until_met(cell)
 }

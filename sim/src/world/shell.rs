@@ -6,7 +6,7 @@ use baton::pool::{
 };
 
 use super::guide::Lane;
-use super::tables::{Event, Exchange, NONE, in_turn};
+use super::tables::{Event, Exchange, HealthResult, NONE, in_turn};
 use super::{DownFrame, Link, UpFrame, World};
 use crate::checker::{Invariant, Verdict, require};
 use crate::draw::Domain;
@@ -33,6 +33,11 @@ impl World<'_> {
                 self.queue_order(connection, order);
             }
             Output::CheckHealth { backend, number } => self.send_health_check(backend, number),
+            Output::HealthCheckJudged { backend, passed } if !self.plan.pool.is_alone() => {
+                let server = self.owners[usize::from(backend.backend.0)] as u16;
+                let added = self.servers[usize::from(server)].added;
+                self.judged.push(HealthResult { server, added, passed });
+            }
             Output::AttemptFailed(_)
             | Output::HealthCheckJudged { .. }
             | Output::BackendChanged { .. }

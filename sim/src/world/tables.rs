@@ -56,6 +56,33 @@ pub(crate) enum DownFrame {
     Close,
 }
 
+impl UpFrame {
+    /// Moves the index of its exchange.
+    pub(crate) fn shift(&mut self, by: u32) {
+        match self {
+            Self::Headers(exchange) | Self::BodyEnd(exchange) | Self::Reset(exchange) => {
+                *exchange += by;
+            }
+            Self::Ping | Self::SettingsAck(_) | Self::Close => {}
+        }
+    }
+}
+
+impl DownFrame {
+    /// Moves the index of its exchange.
+    pub(crate) fn shift(&mut self, by: u32) {
+        match self {
+            Self::Informational(exchange)
+            | Self::Head(exchange)
+            | Self::Data(exchange)
+            | Self::End(exchange)
+            | Self::Reset(exchange, _)
+            | Self::Malformed(exchange) => *exchange += by,
+            Self::Settings(_) | Self::GoAway(..) | Self::Pong | Self::Close => {}
+        }
+    }
+}
+
 /// Returns the time of the next element of a sequence that keeps its order: `earliest`, but later
 /// than the previous element's time, which is in `last`, by `gap` at least.
 pub(super) fn in_turn(last: &mut u64, earliest: u64, gap: u64) -> u64 {
@@ -84,10 +111,21 @@ pub(super) enum RunPhase {
     Healing,
     /// Recovery requests, one after the other.
     Recovering { sent: u32, in_a_row: u32 },
+    /// The pool waits for the other pools of its world to recover.
+    Recovered,
     /// Shutdown was requested.
     Closing,
     /// The run has ended.
     Done,
+}
+
+/// The result of a health check, for another worker.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HealthResult {
+    pub(super) server: u16,
+    /// How often the backend had been added.
+    pub(super) added: u32,
+    pub(super) passed: bool,
 }
 
 /// A scheduled event.
@@ -117,6 +155,10 @@ pub(super) enum Event {
     Operate(Operation),
     /// Another worker reports the result of a health check of this backend.
     HealthReported(u16),
+    /// Another worker, with a pool of this world, tells a result.
+    Informed(HealthResult),
+    /// Another pool replaces this one.
+    Replaced,
 }
 
 /// An operator's action.
@@ -287,6 +329,8 @@ pub(super) struct Server {
     pub(super) token: Option<BackendToken>,
     /// Until `.0`, health checks give the result in `.1`; lost if `None`.
     pub(super) health_check_override: (u64, Option<bool>),
+    /// How often the operator has added it.
+    pub(super) added: u32,
 }
 
 impl Server {
@@ -299,6 +343,7 @@ impl Server {
             hangs: false,
             token,
             health_check_override: (0, None),
+            added: 0,
         }
     }
 

@@ -33,6 +33,7 @@ pub(crate) fn narrow(plan: &mut Plan) {
     plan.network.shell = at(0);
     plan.network.timer = at(0);
     plan.pool.generations = None;
+    (plan.pool.workers, plan.pool.replaced_at_us) = (1, None);
     plan.heal.at_us = plan.heal.at_us.max(HEALS_AT_US);
     narrow_pool(&mut plan.pool.config);
     narrow_directives(plan);
