@@ -11,7 +11,7 @@ use baton::pool::{
 use super::backend::{Health, HealthChecks, ModelBackend, Service};
 use super::facts::lost_evidence;
 use super::model::{ConnectionPhase, Decision, Model, ModelPhase};
-use super::time::Time as _;
+use super::time::{Time as _, longest_drain};
 use super::{Invariant, Verdict, Violation, fail, require, settings};
 
 impl Model {
@@ -134,7 +134,7 @@ impl Model {
                 state.service = Service::Removed(now);
                 state.health_checks.out = None;
                 // A connection that drains may take at most this long.
-                self.retire(now, index, now.plus(self.longest_drain()));
+                self.retire(now, index, now.plus(longest_drain(self.config.timeouts.drain)));
             }
             Input::DrainRequested { within, .. } => {
                 let until = now.plus(within.unwrap_or(self.config.timeouts.drain));
@@ -203,6 +203,10 @@ impl Model {
                 self.reference.begin_equal();
             }
             settings::set(&mut self.config, *setting);
+        }
+        let drain = self.config.timeouts.drain;
+        for connection in &mut self.connections {
+            connection.drain_most = connection.drain_most.max(drain);
         }
         if self.config.health_checking == before {
             return;

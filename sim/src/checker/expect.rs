@@ -1,7 +1,5 @@
 //! Returns the answer that the pool must give to a fact in the current state.
 
-use std::time::Duration;
-
 use baton::pool::{
     BackendToken, ConnectionToken, Handled, HealthChecking, Input, Instant, Pool, Rejection,
     RequestId, Setting, ShutdownCause, SlotState, StreamToken, TimerReason,
@@ -10,7 +8,7 @@ use baton::pool::{
 use super::backend::Service;
 use super::model::{ConnectionPhase, Model, ModelPhase, ModelStream, RequestPhase};
 use super::settings;
-use super::time::Time as _;
+use super::time::{Time as _, longest_drain};
 use crate::coverage::{
     Answer, BackendAs, BackendFact, ConnectionAs, ConnectionFact, Coverage, PhaseAs, RequestAs,
     RequestFact, StreamAs, StreamFact, connection_answers, stream_answer,
@@ -288,16 +286,11 @@ impl Model {
         answer
     }
 
-    /// The longest drain while responses continue.
-    pub(super) fn longest_drain(&self) -> Duration {
-        self.config.timeouts.drain.saturating_mul(20)
-    }
-
     /// The deadline of a shutdown requested now.
     pub(super) fn shutdown_deadline(&self, now: Instant, cause: ShutdownCause) -> Instant {
         now.plus(match cause {
             ShutdownCause::ProcessEnds => self.config.timeouts.drain,
-            ShutdownCause::PoolReplaced => self.longest_drain(),
+            ShutdownCause::PoolReplaced => longest_drain(self.config.timeouts.drain),
         })
     }
 

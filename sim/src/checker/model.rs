@@ -55,6 +55,10 @@ pub(super) struct ModelConnection {
     pub(super) dials_until: Instant,
     /// Streams that its dial is expected to bring; 0 once the dial is slow.
     pub(super) expected: u32,
+    /// When its dial becomes slow.
+    pub(super) slow_at: Instant,
+    /// The longest drain timeout since it began to drain.
+    pub(super) drain_most: Duration,
     /// Responses started on it.
     pub(super) responses: u32,
     /// It was closed without GOAWAY under requests, and no cut-off request has been reported yet.
@@ -382,6 +386,7 @@ impl Model {
         let connection = &mut self.connections[slot];
         connection.phase = phase;
         connection.since = now;
+        connection.drain_most = self.config.timeouts.drain;
     }
 
     /// Requests on a second or later attempt, or waiting for one.

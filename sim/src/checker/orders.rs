@@ -11,7 +11,7 @@ use super::facts::lost_evidence;
 use super::model::{
     ConnectionPhase, Decision, Model, ModelConnection, ModelPhase, ModelStream, RequestPhase,
 };
-use super::time::Time as _;
+use super::time::{Time as _, longest_drain};
 use super::{Invariant, Verdict, fail, require};
 
 impl Model {
@@ -92,6 +92,7 @@ impl Model {
             generation: token.generation,
             since: now,
             dials_until: now.plus(self.config.timeouts.connect),
+            slow_at: now.plus(self.config.timeouts.silence),
             last_stream_id: u32::MAX,
             expected,
             ..ModelConnection::default()
@@ -332,7 +333,7 @@ impl Model {
         let due = connection.ends_at.is_some_and(|at| now >= at);
         let quiet = now >= connection.since.plus(drain)
             && (now >= connection.quiet_since.plus(drain)
-                || now >= connection.since.plus(self.longest_drain()));
+                || now >= connection.since.plus(longest_drain(drain)));
         due || (quiet && !connection.only_with_backend)
     }
 

@@ -1,5 +1,7 @@
 //! Detects changes that the clock causes without an order and that only the pool's own view shows.
 
+use std::time::Duration;
+
 use baton::pool::{Input, Instant, Output, Pool, SlotState, TimerReason};
 
 use super::facts::lost_evidence;
@@ -50,7 +52,7 @@ impl Model {
             if !(dialled || empty) {
                 continue;
             }
-            let deadline = self.lost_deadline(slot);
+            let deadline = self.lost_deadline(slot, self.config.timeouts.drain);
             require(now >= deadline, Invariant::Timers, || {
                 format!("{token:?} was freed before its drain deadline {deadline:?}")
             })?;
@@ -60,10 +62,10 @@ impl Model {
         Ok(())
     }
 
-    /// The deadline at which a lost connection is freed.
-    pub(super) fn lost_deadline(&self, slot: usize) -> Instant {
+    /// The deadline at which a lost connection is freed, with this drain timeout.
+    pub(super) fn lost_deadline(&self, slot: usize, drain: Duration) -> Instant {
         let connection = &self.connections[slot];
-        let own = connection.since.plus(self.config.timeouts.drain);
+        let own = connection.since.plus(drain);
         connection.ends_at.map_or(own, |at| at.min(own))
     }
 
@@ -79,7 +81,7 @@ impl Model {
             let slow = view.is_some_and(|view| {
                 view.connection == token && view.state == SlotState::Connecting && view.limit == 0
             });
-            let due = connection.since.plus(self.config.timeouts.silence);
+            let due = connection.slow_at;
             // The backend's ejection in this step also clears the expectation.
             let healthy = pool.is_healthy(token.backend);
             if slow && (now >= due || healthy) {

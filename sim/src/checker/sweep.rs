@@ -6,7 +6,7 @@ use baton::pool::{
 
 use super::backend::{Health, ModelBackend, Service};
 use super::model::{ConnectionPhase, Model, ModelPhase, ModelStream, RequestPhase};
-use super::time::Time as _;
+use super::time::{Time as _, longest_drain};
 use super::{Invariant, Verdict, Violation, require};
 
 /// Checks the pool's own recount, which a driver makes once a second, after every fact.
@@ -211,7 +211,7 @@ impl Model {
     fn slow_deadline(&self, slot: usize) -> Option<Instant> {
         let connection = &self.connections[slot];
         let counted = connection.phase == ConnectionPhase::Connecting && connection.expected > 0;
-        counted.then(|| connection.since.plus(self.config.timeouts.silence))
+        counted.then_some(connection.slow_at)
     }
 
     /// The latest deadline for a PING on a silent connection with streams: the pool may learn later
@@ -235,23 +235,22 @@ impl Model {
 
     /// The deadline of a connection or dial.
     fn connection_deadline(&self, slot: usize) -> Option<Instant> {
-        let timeouts = &self.config.timeouts;
         let connection = &self.connections[slot];
         match connection.phase {
             ConnectionPhase::Gone => None,
             ConnectionPhase::Connecting => Some(connection.dials_until),
             ConnectionPhase::Draining => {
                 // While responses continue, at most twenty times the timeout.
-                let latest = connection.since.plus(self.longest_drain());
+                let latest = connection.since.plus(longest_drain(connection.drain_most));
                 let since = connection.since.max(connection.quiet_latest);
-                let quiet = since.plus(timeouts.drain).min(latest);
+                let quiet = since.plus(connection.drain_most).min(latest);
                 Some(match connection.ends_at {
                     Some(at) if connection.only_with_backend => at,
                     Some(at) => at.min(quiet),
                     None => quiet,
                 })
             }
-            ConnectionPhase::Lost => Some(self.lost_deadline(slot)),
+            ConnectionPhase::Lost => Some(self.lost_deadline(slot, connection.drain_most)),
             ConnectionPhase::Up => {
                 let aged = connection.ages_between.map(|(_, most)| most);
                 let idle = (connection.load == 0 && !connection.is_suspect())

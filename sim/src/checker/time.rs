@@ -23,3 +23,8 @@ impl Time for Instant {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
+
+/// The longest drain while responses continue.
+pub(super) fn longest_drain(drain: Duration) -> Duration {
+    drain.saturating_mul(20)
+}

@@ -1,4 +1,4 @@
-//! An operator who changes settings while the pool runs: all that may change, but for two. Times
+//! An operator who changes settings while the pool runs: all that may change. Times
 //! only become shorter, so that the time within which a run must end still holds.
 
 use super::Family;
@@ -8,15 +8,16 @@ use crate::plan::{Act, Change, Directive, LiveName, Plan, When};
 /// Percentage of plans with such changes.
 const CHANGED: u64 = 12;
 
-/// Times, with the least value in milliseconds. `drain_ms` and `silence_ms` are not among them: a
-/// change of these reaches deadlines that are armed, some at once and some later.
-const TIMES: [(&str, u64); 15] = [
+/// Times, with the least value in milliseconds.
+const TIMES: [(&str, u64); 17] = [
     ("connect_ms", 5),
     ("queue_ms", 5),
     ("response_head_ms", 10),
     ("idle_ms", 5),
     ("max_age_ms", 20),
+    ("drain_ms", 10),
     ("suspect_ms", 5),
+    ("silence_ms", 5),
     ("backoff_min_ms", 1),
     ("backoff_max_ms", 1),
     ("ejection_min_ms", 5),
