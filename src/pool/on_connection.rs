@@ -144,6 +144,7 @@ impl Pool {
     pub(super) fn note_frame(&mut self, now: Instant, slot: usize) {
         let connection = self.slots.connection_mut(slot);
         connection.idle_before = None;
+        connection.silent_before = Duration::ZERO;
         if connection.load() > 0 {
             connection.quiet_since = now;
         }
@@ -388,21 +389,22 @@ impl Pool {
         match connection.protocol {
             Protocol::Http1 => self.timers.disarm(Timer::Quiet(slot as u32)),
             Protocol::Http2 => {
-                let at = connection.quiet_since.after(self.silence(slot, backend));
-                self.timers.arm(Timer::Quiet(slot as u32), at);
+                self.timers.arm(Timer::Quiet(slot as u32), self.silent_at(slot, backend));
             }
         }
     }
 
-    /// Returns how long a connection may be silent: the configured time, or four times the smoothed
-    /// response time if that is longer. It doubles for each PING answered since the last response
-    /// and for each ENHANCE_YOUR_CALM of the backend, up to a factor of 64.
-    pub(super) fn silence(&self, slot: usize, backend: BackendId) -> Duration {
+    /// Returns when a connection with requests will have been silent for too long: after the
+    /// configured time, or four times the smoothed response time if that is longer. It doubles for
+    /// each PING answered since the last response and for each ENHANCE_YOUR_CALM of the backend, up
+    /// to a factor of 64. Only time with requests counts.
+    pub(super) fn silent_at(&self, slot: usize, backend: BackendId) -> Instant {
         let state = &self.backends[usize::from(backend.0)];
+        let connection = self.slots.connection(slot);
         let measured = Duration::from_nanos(state.response_time).saturating_mul(4);
-        let doublings =
-            self.slots.connection(slot).pongs.saturating_add(state.enhance_your_calm_count);
+        let doublings = connection.pongs.saturating_add(state.enhance_your_calm_count);
         let doublings = doublings.min(SILENCE_DOUBLINGS_MAX);
-        self.config.timeouts.silence.max(measured).saturating_mul(1 << doublings)
+        let silence = self.config.timeouts.silence.max(measured).saturating_mul(1 << doublings);
+        connection.quiet_since.after(silence.saturating_sub(connection.silent_before))
     }
 }

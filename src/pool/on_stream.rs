@@ -305,7 +305,10 @@ impl Pool {
         if self.slots.connection(slot).lifecycle() != before {
             self.arm_drain(now, slot);
         }
-        let connection = self.slots.connection(slot);
+        let connection = self.slots.connection_mut(slot);
+        if connection.load() == 0 {
+            connection.silent_before += now.since(connection.quiet_since);
+        }
         if connection.lifecycle() == Lifecycle::Ready && connection.load() > 0 {
             self.refresh_room(stream.connection.backend);
         } else {

@@ -77,7 +77,7 @@ impl Pool {
             }
             Lifecycle::Ready => {
                 assert_eq!(connection.protocol, Protocol::Http2, "HTTP/1.1 has no silence timer");
-                let at = quiet_since.after(self.silence(slot, token.backend));
+                let at = self.silent_at(slot, token.backend);
                 if at > now {
                     self.timers.arm(timer, at);
                 } else {

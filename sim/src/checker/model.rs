@@ -40,6 +40,8 @@ pub(super) struct ModelConnection {
     pub(super) quiet_since: Instant,
     /// The latest value of `quiet_since`; the clock may go back.
     pub(super) quiet_latest: Instant,
+    /// How long it had carried requests since the last frame, before its load last became zero.
+    pub(super) silent_before: Duration,
     pub(super) ping_out: bool,
     /// PINGs answered since the last response.
     pub(super) pongs: u32,
@@ -363,6 +365,7 @@ impl Model {
         let connection = &mut self.connections[slot];
         connection.load -= 1;
         if connection.load == 0 {
+            connection.silent_before += now.past(connection.quiet_since);
             if connection.phase == ConnectionPhase::Lost {
                 connection.phase = ConnectionPhase::Gone;
             }

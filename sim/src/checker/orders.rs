@@ -231,7 +231,8 @@ impl Model {
                 format!("a PING on {token:?}, which is not ready"),
             );
         };
-        let due = self.connections[slot].quiet_since.plus(self.silence(slot));
+        let silence = self.silence(slot).saturating_sub(self.connections[slot].silent_before);
+        let due = self.connections[slot].quiet_since.plus(silence);
         let connection = &mut self.connections[slot];
         let legal = !connection.ping_out && connection.load > 0 && now >= due;
         require(legal, Invariant::PingBudget, || {
@@ -343,9 +344,10 @@ impl Model {
         aged.is_some_and(|(least, _)| now >= least)
     }
 
-    /// How long a connection with streams may be silent before a PING: the configured time, or four
-    /// times the smoothed response time if that is longer; twice as long for each PING answered
-    /// since the last response and for each ENHANCE_YOUR_CALM of the backend, at most 64 times.
+    /// How long a connection may be silent in all while it has streams, before a PING: the
+    /// configured time, or four times the smoothed response time if that is longer; twice as long
+    /// for each PING answered since the last response and for each ENHANCE_YOUR_CALM of the
+    /// backend, at most 64 times.
     pub(super) fn silence(&self, slot: usize) -> Duration {
         let backend = &self.backends[slot / self.slots_per_backend];
         let measured = Duration::from_nanos(backend.response_time).saturating_mul(4);

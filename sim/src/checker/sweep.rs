@@ -126,7 +126,8 @@ impl Model {
         }
         let now = self.step_at;
         let silence = self.silence(slot);
-        let due = self.connections[slot].quiet_since.plus(silence);
+        let connection = &self.connections[slot];
+        let due = connection.quiet_since.plus(silence.saturating_sub(connection.silent_before));
         if silent {
             require(now >= due, Invariant::PingBudget, || {
                 format!("{:?} is suspect at {now:?}, due at {due:?}", self.token(slot))
@@ -220,7 +221,7 @@ impl Model {
         let connection = &self.connections[slot];
         self.is_watched(slot).then(|| {
             let silence = connection.silence_most.max(self.silence(slot));
-            connection.quiet_latest.plus(silence)
+            connection.quiet_latest.plus(silence.saturating_sub(connection.silent_before))
         })
     }
 

@@ -30,6 +30,46 @@ fn silence_with_work_outstanding_sends_one_ping_and_takes_no_new_stream() {
     assert!(world.pings().is_empty(), "one PING at most");
 }
 
+/// A client that waits only for a moment for each of its requests.
+fn give_up_after(world: &mut World, time: Duration) {
+    let request = world.get();
+    let stream = world.open_one();
+    world.pass(time);
+    world.done(Input::RequestCancelled { request });
+    world.done(Input::ResetSent { stream });
+}
+
+#[test]
+fn short_requests_do_not_hide_a_dead_connection() {
+    let (mut world, connection, stream) = one_request();
+    world.answer(stream);
+    for _ in 0..3 {
+        give_up_after(&mut world, MILLISECOND * 300);
+        world.pass(SECOND * 10);
+    }
+    assert!(world.pings().is_empty(), "it was silent for 0.9 s with requests on it");
+    world.get();
+    world.pass(MILLISECOND * 99);
+    assert!(world.pings().is_empty());
+    world.pass(MILLISECOND);
+    assert_eq!(world.pings(), [connection]);
+    world.pass(SECOND * 5);
+    assert_eq!(world.closes(), [(connection, CloseReason::Silent)]);
+}
+
+#[test]
+fn a_frame_while_a_connection_is_idle_ends_its_silence() {
+    let (mut world, connection, stream) = one_request();
+    world.answer(stream);
+    give_up_after(&mut world, MILLISECOND * 900);
+    world.done(Input::FrameReceived { connection });
+    give_up_after(&mut world, MILLISECOND * 900);
+    assert!(world.pings().is_empty());
+    world.get();
+    world.pass(MILLISECOND * 100);
+    assert_eq!(world.pings(), [connection]);
+}
+
 #[test]
 fn an_idle_connection_is_never_suspected() {
     let (mut world, _connection, stream) = one_request();
