@@ -10,7 +10,6 @@ mod found;
 mod identity;
 mod scope;
 
-use std::collections::HashSet;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -22,7 +21,7 @@ use crate::checker::{Checker, Invariant, Violation};
 use crate::coverage::Coverage;
 use crate::panics::{catch_panics, take_panic};
 pub use found::{Counterexample, Found};
-use identity::identity;
+use identity::{Seen, identity};
 use scope::config;
 pub use scope::{Faults, Scope};
 
@@ -66,7 +65,7 @@ struct Scratch {
 
 /// The part that all threads add to.
 struct Shared {
-    seen: HashSet<u128>,
+    seen: Seen,
     ways: Vec<Way>,
     /// The states of the next level.
     next: Vec<Node>,
@@ -111,7 +110,7 @@ impl<'a> Search<'a> {
         let checker = Checker::new(&config);
         let pool = Pool::new(config, 0).expect("the scope is within bounds");
         let now = Instant::ZERO;
-        let seen = HashSet::from([identity(&pool, now, (0, 0))]);
+        let seen = Seen::from_iter([identity(&pool, now, (0, 0))]);
         let start = Node { pool, checker, now, arrived: 0, faults: 0, way: u32::MAX };
         let shared = Shared { seen, ways: Vec::new(), next: vec![start], violation: None };
         Self { scope, shared: Mutex::new(shared), steps: AtomicU64::new(0) }

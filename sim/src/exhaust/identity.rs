@@ -1,33 +1,92 @@
-//! The identity of a state in a search.
+//! The identity of a state in a search, and the set of those that were seen.
 
-use std::hash::Hasher;
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use baton::pool::{Instant, Pool};
 
-use crate::trace::TraceHasher;
+/// The identities of the states seen.
+pub(super) type Seen = HashSet<u128, BuildHasherDefault<Mixed>>;
 
 /// The identity of a state in 128 bits, so that two different states do not collide.
 pub(super) fn identity(pool: &Pool, now: Instant, so_far: (usize, usize)) -> u128 {
-    let mut first = TraceHasher::default();
-    let mut second = TraceHasher::default();
-    second.write_u64(0x9e37_79b9_7f4a_7c15);
-    first.write_usize(so_far.0);
-    first.write_usize(so_far.1);
-    second.write_usize(so_far.0);
-    second.write_usize(so_far.1);
-    pool.hash_state(now, &mut Both(&mut first, &mut second));
-    u128::from(first.finish()) << 64 | u128::from(second.finish())
+    let mut hasher = Wide::default();
+    hasher.write_usize(so_far.0);
+    hasher.write_usize(so_far.1);
+    pool.hash_state(now, &mut hasher);
+    u128::from(hasher.first) << 64 | u128::from(hasher.second)
 }
 
-struct Both<'a>(&'a mut TraceHasher, &'a mut TraceHasher);
+/// Two hashes of 64 bits at once, that have nothing in common but the words.
+#[derive(Default)]
+struct Wide {
+    first: u64,
+    second: u64,
+}
 
-impl Hasher for Both<'_> {
+impl Wide {
+    fn word(&mut self, word: u64) {
+        self.first = fold(self.first.rotate_left(23) ^ word, 0x9e37_79b9_7f4a_7c15);
+        self.second = fold(self.second.wrapping_add(word), 0xd6e8_feb8_6659_fd93);
+    }
+}
+
+/// Both halves of a product, so that each bit of the result depends on each bit of the value.
+fn fold(value: u64, factor: u64) -> u64 {
+    let product = u128::from(value ^ 0x2545_f491_4f6c_dd1d) * u128::from(factor);
+    product as u64 ^ (product >> 64) as u64
+}
+
+impl Hasher for Wide {
     fn finish(&self) -> u64 {
-        self.0.finish()
+        self.first
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        self.0.write(bytes);
-        self.1.write(bytes);
+        for byte in bytes {
+            self.word(u64::from(*byte));
+        }
+    }
+
+    fn write_u8(&mut self, value: u8) {
+        self.word(u64::from(value));
+    }
+
+    fn write_u16(&mut self, value: u16) {
+        self.word(u64::from(value));
+    }
+
+    fn write_u32(&mut self, value: u32) {
+        self.word(u64::from(value));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.word(value);
+    }
+
+    fn write_usize(&mut self, value: usize) {
+        self.word(value as u64);
+    }
+
+    fn write_isize(&mut self, value: isize) {
+        self.word(value as u64);
+    }
+}
+
+/// The hash of an identity: half of it, which is a hash already.
+#[derive(Default)]
+pub(super) struct Mixed(u64);
+
+impl Hasher for Mixed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        unreachable!("an identity is one number, not {bytes:?}");
+    }
+
+    fn write_u128(&mut self, value: u128) {
+        self.0 = value as u64;
     }
 }
