@@ -53,7 +53,7 @@ impl Model {
         }
     }
 
-    /// Adds the facts that the operator and health checks can cause.
+    /// Adds the facts that the operator can cause.
     pub(super) fn operator_choices(&self, all: &mut Vec<Input>) {
         if self.has_place() {
             all.push(Input::BackendAdded { weight: 1, exclusive: false });
@@ -74,6 +74,14 @@ impl Model {
                 }
                 Service::Removed(_) => {}
             }
+        }
+    }
+
+    /// Adds the results that the health checks in flight can have.
+    pub(super) fn health_check_choices(&self, all: &mut Vec<Input>) {
+        for (index, state) in self.backends.iter().enumerate() {
+            let backend =
+                BackendToken { backend: BackendId(index as u16), generation: state.generation };
             if let Some((number, _)) = state.health_checks.out {
                 for passed in [true, false] {
                     all.push(Input::HealthCheckFinished { backend, number, passed });

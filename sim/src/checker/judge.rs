@@ -42,9 +42,14 @@ impl Checker {
         self.model.choices(all);
     }
 
-    /// Adds every fact that the operator or a health check could cause now.
+    /// Adds every fact that the operator could cause now.
     pub fn operator_choices(&self, all: &mut Vec<Input>) {
         self.model.operator_choices(all);
+    }
+
+    /// Adds every result that a health check in flight could have now.
+    pub fn health_check_choices(&self, all: &mut Vec<Input>) {
+        self.model.health_check_choices(all);
     }
 
     /// Adds every result of a health check that another worker could report now.

@@ -1,5 +1,7 @@
 //! The result of a search.
 
+use std::fmt::{self, Display, Formatter};
+
 use baton::pool::{Input, Instant};
 
 use crate::checker::Violation;
@@ -10,7 +12,28 @@ pub struct Counterexample {
     /// The broken invariant.
     pub violation: Violation,
     /// The facts, starting with the empty pool.
-    pub facts: Vec<(Instant, Input)>,
+    pub facts: Vec<Fact>,
+}
+
+/// A fact of a search.
+#[derive(Clone, Copy, Debug)]
+pub struct Fact {
+    /// When the pool got it.
+    pub at: Instant,
+    /// The worker whose pool got it; `None` if there is only one.
+    pub worker: Option<usize>,
+    /// The fact.
+    pub input: Input,
+}
+
+impl Display for Fact {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        let Self { at, worker, input } = self;
+        match worker {
+            Some(worker) => write!(formatter, "{:>4}  worker {worker}  {input:?}", at.0),
+            None => write!(formatter, "{:>4}  {input:?}", at.0),
+        }
+    }
 }
 
 /// The result of a search.
@@ -36,8 +59,8 @@ impl Found {
         if let Some(found) = &self.violation {
             let invariant = found.violation.invariant;
             text.push_str(&format!("FAIL {invariant}  {}\n", found.violation.what));
-            for (at, input) in &found.facts {
-                text.push_str(&format!("  {:>4}  {input:?}\n", at.0));
+            for fact in &found.facts {
+                text.push_str(&format!("  {fact}\n"));
             }
         }
         let end = match (&self.violation, self.closed) {
@@ -61,8 +84,7 @@ impl Found {
             "violation": self.violation.as_ref().map(|found| serde_json::json!({
                 "invariant": found.violation.invariant.name(),
                 "what": found.violation.what,
-                "facts": found.facts.iter().map(|(at, input)| format!("{} {input:?}", at.0))
-                    .collect::<Vec<_>>(),
+                "facts": found.facts.iter().map(|fact| fact.to_string().trim_start().to_owned()).collect::<Vec<_>>(),
             })),
         })
     }

@@ -5,16 +5,28 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use baton::pool::{Instant, Pool};
 
+use super::scope::Spent;
+
 /// The identities of the states seen.
 pub(super) type Seen = HashSet<u128, BuildHasherDefault<Mixed>>;
 
-/// The identity of a state in 128 bits, so that two different states do not collide.
-pub(super) fn identity(pool: &Pool, now: Instant, so_far: (usize, usize)) -> u128 {
+/// The identity of a pool in 128 bits, so that two different ones do not collide.
+pub(super) fn of_pool(pool: &Pool, now: Instant) -> u128 {
     let mut hasher = Wide::default();
-    hasher.write_usize(so_far.0);
-    hasher.write_usize(so_far.1);
     pool.hash_state(now, &mut hasher);
-    u128::from(hasher.first) << 64 | u128::from(hasher.second)
+    hasher.both()
+}
+
+/// The identity of a state: of its pools and of what was spent.
+pub(super) fn identity(pools: &[u128], spent: Spent) -> u128 {
+    let mut hasher = Wide::default();
+    for pool in pools {
+        hasher.write_u64((pool >> 64) as u64);
+        hasher.write_u64(*pool as u64);
+    }
+    hasher.write_usize(spent.requests);
+    hasher.write_usize(spent.faults);
+    hasher.both()
 }
 
 /// Two hashes of 64 bits at once, that have nothing in common but the words.
@@ -25,6 +37,10 @@ struct Wide {
 }
 
 impl Wide {
+    fn both(&self) -> u128 {
+        u128::from(self.first) << 64 | u128::from(self.second)
+    }
+
     fn word(&mut self, word: u64) {
         self.first = fold(self.first.rotate_left(23) ^ word, 0x9e37_79b9_7f4a_7c15);
         self.second = fold(self.second.wrapping_add(word), 0xd6e8_feb8_6659_fd93);

@@ -60,7 +60,7 @@ fn up_to(most: i64) -> impl TypedValueParser<Value = usize> {
 impl Scope {
     /// Returns true for every fact outside the ordinary life of a request. Timeouts are no faults,
     /// because any operation may take too long.
-    pub(super) fn is_fault(&self, input: Input) -> bool {
+    fn is_fault(&self, input: Input) -> bool {
         match input {
             Input::RequestArrived { .. }
             | Input::StreamOpened { .. }
@@ -94,6 +94,28 @@ impl Scope {
             | Input::SettingChanged { .. }
             | Input::ShutdownRequested { .. } => true,
         }
+    }
+}
+
+/// What the facts of a run have used up of the scope.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spent {
+    /// Requests that have arrived.
+    pub(super) requests: usize,
+    /// Faults, if there may not be any number of them.
+    pub(super) faults: usize,
+}
+
+impl Spent {
+    /// Returns what is spent with one more fact, unless it is beyond the scope.
+    pub(super) fn after(self, scope: &Scope, input: Input) -> Option<Self> {
+        let arrives = matches!(input, Input::RequestArrived { .. });
+        let requests = self.requests + usize::from(arrives);
+        let (faults, most) = match scope.faults.0 {
+            None => (0, 0),
+            Some(most) => (self.faults + usize::from(scope.is_fault(input)), most),
+        };
+        (requests <= scope.requests && faults <= most).then_some(Self { requests, faults })
     }
 }
 
