@@ -12,12 +12,20 @@ mod judged;
 mod scope;
 mod search;
 mod single;
+mod workers;
 
 pub use found::{Counterexample, Fact, Found};
 pub use scope::{Faults, Scope};
+use search::search;
+use single::Single;
+use workers::Workers;
 
 /// Searches a scope. Calls `progress` from time to time with the number of states seen and of
 /// states to continue from.
 pub fn explore(scope: &Scope, progress: impl Fn(u64, usize)) -> Found {
-    search::search(&single::Single(scope), scope.states, progress)
+    if scope.workers == 1 {
+        search(&Single(scope), scope.states, progress)
+    } else {
+        search(&Workers::new(scope), scope.states, progress)
+    }
 }

@@ -1,7 +1,7 @@
 //! The identity of a state in a search, and the set of those that were seen.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use baton::pool::{Instant, Pool};
 
@@ -17,8 +17,8 @@ pub(super) fn of_pool(pool: &Pool, now: Instant) -> u128 {
     hasher.both()
 }
 
-/// The identity of a state: of its pools and of what was spent.
-pub(super) fn identity(pools: &[u128], spent: Spent) -> u128 {
+/// The identity of a state: of its pools, of what was spent, and of the rest.
+pub(super) fn identity(pools: &[u128], spent: Spent, rest: &impl Hash) -> u128 {
     let mut hasher = Wide::default();
     for pool in pools {
         hasher.write_u64((pool >> 64) as u64);
@@ -26,6 +26,7 @@ pub(super) fn identity(pools: &[u128], spent: Spent) -> u128 {
     }
     hasher.write_usize(spent.requests);
     hasher.write_usize(spent.faults);
+    rest.hash(&mut hasher);
     hasher.both()
 }
 

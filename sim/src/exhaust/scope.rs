@@ -35,6 +35,14 @@ pub struct Scope {
     /// each counts as a fault
     #[arg(long, conflicts_with = "operator")]
     pub reported: bool,
+    /// Workers with a pool each: the first of two checks the health of the backends, and tells the
+    /// other each result, which arrives at any moment in its order; no backend is added, and no
+    /// result counts as a fault
+    #[arg(long, default_value_t = 1, value_parser = up_to(2), conflicts_with = "reported")]
+    pub workers: usize,
+    /// Health checks in all, with two workers: a run ends when the next one would begin
+    #[arg(long, default_value_t = 4, value_parser = up_to(8))]
+    pub checks: usize,
     /// Give up after this many states
     #[arg(long, default_value_t = 50_000_000, value_name = "N")]
     pub states: u64,
@@ -69,6 +77,7 @@ impl Scope {
             | Input::ResponseEnded { .. }
             | Input::ResetSent { .. }
             | Input::Timeout => false,
+            Input::HealthCheckFinished { .. } => self.workers == 1,
             Input::Connected { protocol, max_streams, .. } => {
                 let most = self.streams as u32;
                 protocol != Protocol::Http2 || max_streams != Some(most)
@@ -90,7 +99,6 @@ impl Scope {
             | Input::DrainRequested { .. }
             | Input::DrainCancelled { .. }
             | Input::WeightChanged { .. }
-            | Input::HealthCheckFinished { .. }
             | Input::SettingChanged { .. }
             | Input::ShutdownRequested { .. } => true,
         }

@@ -24,7 +24,7 @@ impl Space for Single<'_> {
     fn start(&self) -> (State, u128) {
         let judged = Judged::new(config(self.0));
         let (now, spent) = (Instant::ZERO, Spent::default());
-        let identity = identity(&[of_pool(&judged.pool, now)], spent);
+        let identity = identity(&[of_pool(&judged.pool, now)], spent, &());
         (State { judged, now, spent }, identity)
     }
 
@@ -88,7 +88,7 @@ impl Single<'_> {
         let mut judged = state.judged.clone();
         let handled = judged.step(at, input, &mut trial.scratch);
         let _ = handled.map_err(|violation| Failure { violation, fact })?;
-        let identity = identity(&[of_pool(&judged.pool, at)], spent);
+        let identity = identity(&[of_pool(&judged.pool, at)], spent, &());
         trial.reach(fact, identity, || {
             // After the last request has ended, nothing can go wrong with one.
             let goes_on = spent.requests < self.0.requests || judged.checker.live() > 0;
