@@ -58,17 +58,19 @@ impl Pool {
                 StreamEntry::Resetting { .. } | StreamEntry::Free { .. } => None,
             })
         };
+        let last = self.slots.connection(slot).last_stream_id;
         for (place, entry) in streams() {
             match entry {
-                StreamEntry::Open { stream_id, request, .. } => {
+                StreamEntry::Open { ordinal, stream_id, request } => {
                     let rank = ids().filter(|other| *other < stream_id).count();
                     (1_u8, place, stream_id == 0, rank, request).hash(hasher);
+                    // The identifier that it will have, if streams are opened in their order.
+                    (2 * u64::from(ordinal) < u64::from(last)).hash(hasher);
                 }
                 StreamEntry::Resetting { .. } => (2_u8, place).hash(hasher),
                 StreamEntry::Free { .. } => {}
             }
         }
-        let last = self.slots.connection(slot).last_stream_id;
         let below = ids().filter(|id| *id <= last).count();
         (last >= u32::MAX >> 1, below).hash(hasher);
     }
@@ -93,8 +95,12 @@ impl Pool {
             (request.idempotent, request.has_body, request.replayable).hash(hasher);
             let doubted = request.doubted.filter(|doubted| self.find_backend(*doubted).is_ok());
             (doubted.map(|doubted| doubted.backend), request.needs_live).hash(hasher);
-            if let RequestState::Sent { stream, since, .. } = request.state {
-                self.answers_others(now, stream.connection.backend, since).hash(hasher);
+            if let RequestState::Sent { stream, upload, since } = request.state {
+                // An answer from before counts too, but only for as long as `hash_backends` shows.
+                let answered = self.backends[usize::from(stream.connection.backend.0)].answered_at;
+                (answered.is_some_and(|answered| answered > since), since < now).hash(hasher);
+                // The time to the response is measured from the end of the upload.
+                (upload == Upload::Done).then(|| now.since(since)).hash(hasher);
             }
             (request.attempts, request.avoid, request.deadline.map(|at| after(now, at)))
                 .hash(hasher);
@@ -128,7 +134,7 @@ impl Pool {
                 Health::Healthy { failures, gateway_failures, since, .. } => {
                     let forgotten = since.after(timeouts.ejection_max);
                     let fixed = timeouts.ejection_min == timeouts.ejection_max;
-                    let left = if fixed { 0 } else { after(now, forgotten) };
+                    let left = if fixed { 0 } else { after(now, forgotten.max(now)) };
                     (0_u8, left, failures, Some(gateway_failures))
                 }
                 Health::Ejected { .. } => (1, 0, 0, None),
@@ -140,8 +146,8 @@ impl Pool {
             let service = match backend.service {
                 Service::Vacant => (0_u8, None),
                 Service::Serving => (1, None),
-                Service::Draining { until } => (2, Some(after(now, until))),
-                Service::Removed { until } => (3, Some(after(now, until))),
+                Service::Draining { until } => (2, Some(after(now, until.max(now)))),
+                Service::Removed { until } => (3, Some(after(now, until.max(now)))),
             };
             (service, backend.health_checks, backend.check_in_flight.is_some()).hash(hasher);
             // The order of removal matters: the backend removed first is freed first.
@@ -166,8 +172,8 @@ impl Pool {
     }
 }
 
-/// Returns the time until `at`, or `u64::MAX` if it is beyond [`FAR`].
-fn after(now: Instant, at: Instant) -> u64 {
-    let left = at.0.saturating_sub(now.0);
-    if left > FAR { u64::MAX } else { left }
+/// Returns the time from now to `at`, or the greatest if it is beyond [`FAR`]. It is negative for a
+/// deadline that has passed: the one that passed first is handled first.
+fn after(now: Instant, at: Instant) -> i64 {
+    if at.0.saturating_sub(now.0) > FAR { i64::MAX } else { at.0.wrapping_sub(now.0) as i64 }
 }

@@ -133,7 +133,9 @@ impl Model {
         all.push(go_away(u32::MAX >> 1));
         all.push(Input::FrameReceived { connection });
         // A second PING answer without a response in between only lengthens the next silence.
-        if self.connections[slot].ping_out && self.connections[slot].pongs == 0 {
+        let state = &self.connections[slot];
+        let is_next = state.pongs == 0 || state.phase != ConnectionPhase::Up;
+        if state.ping_out && is_next {
             all.push(Input::Pong { connection });
         }
         self.stream_choices(slot, connection, all);
