@@ -5,6 +5,15 @@
 //! tried in each state and must change nothing. The results therefore hold for all peers, networks
 //! and clients. Time is in ticks and every timeout is one tick; time passes only when a timer is
 //! due.
+//!
+//! | file | content |
+//! |---|---|
+//! | `scope` | how much is searched, and the configuration of the pool |
+//! | `search` | the search by levels, on all processors |
+//! | `single`, `workers` | the states and steps of one pool, and of the pools of two workers |
+//! | `judged` | a pool with its checker |
+//! | `identity` | how a state is recognised |
+//! | `found` | the result |
 
 mod found;
 mod identity;

@@ -347,3 +347,97 @@ fn judge(worker: usize, cause: Cause, handled: Handled, orders: &[Output]) -> Ve
         Cause::Fact(_) | Cause::Command(Command::Checked(..)) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exhaust::scope::Faults;
+    use crate::exhaust::search::{Scratch, search};
+
+    const SCOPE: Scope = Scope {
+        backends: 1,
+        connections: 1,
+        streams: 1,
+        requests: 1,
+        faults: Faults(Some(0)),
+        operator: true,
+        reported: false,
+        workers: 2,
+        checks: 2,
+        states: u64::MAX,
+    };
+    const BACKEND: BackendToken = BackendToken { backend: BackendId(0), generation: 1 };
+
+    fn give(state: &mut State, worker: usize, input: Input) -> Vec<Output> {
+        let mut scratch = Scratch::default();
+        let pool = Arc::make_mut(&mut state.pools[worker]);
+        assert_eq!(pool.step(state.now, input, &mut scratch), Ok(Handled::Done));
+        scratch.orders
+    }
+
+    /// The first pool orders a health check, which fails.
+    fn fail_one(state: &mut State) {
+        state.now = state.due(FIRST).expect("a check is due");
+        let orders = give(state, FIRST, Input::Timeout);
+        let [Output::CheckHealth { backend: BACKEND, number }] = orders[..] else {
+            panic!("a check was due, not {orders:?}");
+        };
+        let finished = Input::HealthCheckFinished { backend: BACKEND, number, passed: false };
+        let _ = give(state, FIRST, finished);
+    }
+
+    #[test]
+    fn a_result_that_did_not_arrive_is_found() {
+        let (mut state, _) = Workers::new(&SCOPE).start();
+        let told = Command::Checked(0, false);
+        for _ in 0..IN_A_ROW {
+            assert_eq!(state.agree(), Ok(()));
+            fail_one(&mut state);
+        }
+        let found = state.agree().map_err(|found| found.invariant);
+        assert_eq!(found, Err(Invariant::Health));
+        state.commands[SECOND].push(told);
+        assert_eq!(state.agree(), Ok(()), "it may still arrive");
+        state.commands[SECOND].clear();
+        for _ in 0..IN_A_ROW {
+            assert!(state.agree().is_err());
+            let _ = give(&mut state, SECOND, told.input());
+        }
+        assert_eq!(state.agree(), Ok(()));
+    }
+
+    #[test]
+    fn an_order_that_one_worker_did_not_carry_out_is_found() {
+        let (mut state, _) = Workers::new(&SCOPE).start();
+        state.ordered[0] = Service::Drained;
+        let _ = give(&mut state, FIRST, Command::Drain(0).input());
+        let found = state.agree().map_err(|found| found.invariant);
+        assert_eq!(found, Err(Invariant::Operation));
+        let _ = give(&mut state, SECOND, Command::Drain(0).input());
+        assert_eq!(state.agree(), Ok(()));
+    }
+
+    #[test]
+    fn a_health_check_of_the_second_worker_is_found() {
+        let timeout = Cause::Fact(Input::Timeout);
+        let orders = [Output::CheckHealth { backend: BACKEND, number: 1 }];
+        assert_eq!(judge(FIRST, timeout, Handled::Done, &orders), Ok(()));
+        assert!(judge(SECOND, timeout, Handled::Done, &orders).is_err());
+    }
+
+    #[test]
+    fn a_result_that_the_first_worker_keeps_to_itself_is_found() {
+        let (backend, passed) = (BACKEND, true);
+        let finished = Cause::Fact(Input::HealthCheckFinished { backend, number: 1, passed });
+        let judged = |passed| Output::HealthCheckJudged { backend, passed };
+        assert_eq!(judge(FIRST, finished, Handled::Done, &[judged(true)]), Ok(()));
+        assert!(judge(FIRST, finished, Handled::Done, &[judged(false)]).is_err());
+        assert!(judge(FIRST, finished, Handled::Done, &[]).is_err());
+    }
+
+    #[test]
+    fn a_small_scope_is_closed() {
+        let found = search(&Workers::new(&SCOPE), SCOPE.states, |_, _| {});
+        assert!(found.closed && found.violation.is_none(), "{}", found.text());
+    }
+}
