@@ -29,7 +29,7 @@ impl Pool {
             PoolPhase::Over => 2,
         }
         .hash(hasher);
-        let armed = |timer| self.timers.armed(timer).map(|at| after(now, at));
+        let armed = |timer| self.timers.armed(timer).map(|at| self.turn(now, at));
         armed(Timer::Shutdown).hash(hasher);
         for slot in 0..self.slots.len() {
             let connection = self.slots.connection(slot);
@@ -40,6 +40,18 @@ impl Pool {
         }
         self.hash_requests(now, hasher);
         self.hash_backends(now, hasher);
+    }
+
+    /// Returns the time until a deadline, and how many were before it if it has passed: those that
+    /// have passed are handled in their order.
+    fn turn(&self, now: Instant, at: Instant) -> (u64, usize) {
+        if at >= now {
+            return (after(now, at), 0);
+        }
+        let requests = (0..self.config.limits.requests as u32)
+            .filter_map(|index| self.requests.peek(index).and_then(|request| request.deadline));
+        let before = requests.filter(|deadline| *deadline < at).count();
+        (0, 1 + before + self.timers.count_before(at))
     }
 
     fn hash_streams(&self, slot: usize, hasher: &mut impl Hasher) {
@@ -102,7 +114,7 @@ impl Pool {
                 // The time to the response is measured from the end of the upload.
                 (upload == Upload::Done).then(|| now.since(since)).hash(hasher);
             }
-            (request.attempts, request.avoid, request.deadline.map(|at| after(now, at)))
+            (request.attempts, request.avoid, request.deadline.map(|at| self.turn(now, at)))
                 .hash(hasher);
             // Only the order of arrival matters, not the time.
             let mut older = 0_u32;
@@ -112,7 +124,7 @@ impl Pool {
                 older += u32::from(self.requests.get(other).arrival < request.arrival);
             }
             older.hash(hasher);
-            self.timers.armed(Timer::Request(index)).map(|at| after(now, at)).hash(hasher);
+            self.timers.armed(Timer::Request(index)).map(|at| self.turn(now, at)).hash(hasher);
         }
     }
 
@@ -134,7 +146,7 @@ impl Pool {
                 Health::Healthy { failures, gateway_failures, since, .. } => {
                     let forgotten = since.after(timeouts.ejection_max);
                     let fixed = timeouts.ejection_min == timeouts.ejection_max;
-                    let left = if fixed { 0 } else { after(now, forgotten.max(now)) };
+                    let left = if fixed { 0 } else { after(now, forgotten) };
                     (0_u8, left, failures, Some(gateway_failures))
                 }
                 Health::Ejected { .. } => (1, 0, 0, None),
@@ -146,8 +158,8 @@ impl Pool {
             let service = match backend.service {
                 Service::Vacant => (0_u8, None),
                 Service::Serving => (1, None),
-                Service::Draining { until } => (2, Some(after(now, until.max(now)))),
-                Service::Removed { until } => (3, Some(after(now, until.max(now)))),
+                Service::Draining { until } => (2, Some(after(now, until))),
+                Service::Removed { until } => (3, Some(after(now, until))),
             };
             (service, backend.health_checks, backend.check_in_flight.is_some()).hash(hasher);
             // The order of removal matters: the backend removed first is freed first.
@@ -162,7 +174,7 @@ impl Pool {
             answered.filter(|ago| *ago < silence).hash(hasher);
             (backend.response_time, backend.enhance_your_calm_count, backend.expected_streams)
                 .hash(hasher);
-            let armed = |timer| self.timers.armed(timer).map(|at| after(now, at));
+            let armed = |timer| self.timers.armed(timer).map(|at| self.turn(now, at));
             armed(Timer::Backoff(index as u32)).hash(hasher);
             armed(Timer::Health(index as u32)).hash(hasher);
             armed(Timer::HealthCheck(index as u32)).hash(hasher);
@@ -172,8 +184,8 @@ impl Pool {
     }
 }
 
-/// Returns the time from now to `at`, or the greatest if it is beyond [`FAR`]. It is negative for a
-/// deadline that has passed: the one that passed first is handled first.
-fn after(now: Instant, at: Instant) -> i64 {
-    if at.0.saturating_sub(now.0) > FAR { i64::MAX } else { at.0.wrapping_sub(now.0) as i64 }
+/// Returns the time until `at`, or `u64::MAX` if it is beyond [`FAR`].
+fn after(now: Instant, at: Instant) -> u64 {
+    let left = at.0.saturating_sub(now.0);
+    if left > FAR { u64::MAX } else { left }
 }

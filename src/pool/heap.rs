@@ -59,6 +59,11 @@ impl IndexedHeap {
         self.place(index).map(|place| key(self.entries[place]))
     }
 
+    /// Returns the keys of all members, in no particular order.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = u64> + '_ {
+        self.entries.iter().map(|entry| key(*entry))
+    }
+
     /// Returns the least key and its index.
     pub(crate) fn peek(&self) -> Option<(u64, u32)> {
         self.entries.first().map(|entry| (key(*entry), index(*entry)))

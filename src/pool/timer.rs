@@ -80,6 +80,11 @@ impl Timers {
         self.heap.peek().map(|(at, place)| (Instant(at), self.timer(place)))
     }
 
+    /// Returns the number of deadlines before this time. It looks at each.
+    pub(crate) fn count_before(&self, at: Instant) -> usize {
+        self.heap.keys().filter(|key| *key < at.0).count()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.heap.len()
     }
