@@ -22,7 +22,7 @@ impl Judged {
         Self { pool: Pool::new(config, 0).expect("the scope is within bounds"), checker }
     }
 
-    /// When the next timer is due that is not as good as never.
+    /// When the next timer is due, unless that is almost never.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         let (at, _) = self.pool.poll_timeout()?;
         (at.0.saturating_sub(now.0) < canonical::FAR).then(|| now.max(at))

@@ -105,7 +105,7 @@ impl Scope {
     }
 }
 
-/// What the facts of a run have used up of the scope.
+/// How much of the scope the facts of a run have used up.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Spent {
     /// Requests that have arrived.

@@ -24,7 +24,7 @@ use super::scope::{Scope, Spent, config};
 use super::search::{Failure, Space, Trial};
 use crate::checker::{Invariant, Verdict, require};
 
-/// The worker whose pool orders the health checks, and the one that is told the results.
+/// The worker whose pool orders the health checks, and the one that gets their results.
 const FIRST: usize = 0;
 const SECOND: usize = 1;
 /// Health checks in a row that take a backend down, or bring it up.
@@ -65,7 +65,7 @@ enum Command {
     Remove(u16),
 }
 
-/// What an operator knows of a backend's service.
+/// The service of a backend, as an operator knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Service {
     In,
@@ -329,7 +329,7 @@ fn judge(worker: usize, cause: Cause, handled: Handled, orders: &[Output]) -> Ve
         .collect();
     if worker == SECOND {
         require(judged.is_empty(), Invariant::CommandLegality, || {
-            format!("{judged:?} in the pool that is only told the results")
+            format!("{judged:?} in the pool that only gets results")
         })?;
     }
     match cause {
@@ -389,19 +389,19 @@ mod tests {
     #[test]
     fn a_result_that_did_not_arrive_is_found() {
         let (mut state, _) = Workers::new(&SCOPE).start();
-        let told = Command::Checked(0, false);
+        let reported = Command::Checked(0, false);
         for _ in 0..IN_A_ROW {
             assert_eq!(state.agree(), Ok(()));
             fail_one(&mut state);
         }
         let found = state.agree().map_err(|found| found.invariant);
         assert_eq!(found, Err(Invariant::Health));
-        state.commands[SECOND].push(told);
+        state.commands[SECOND].push(reported);
         assert_eq!(state.agree(), Ok(()), "it may still arrive");
         state.commands[SECOND].clear();
         for _ in 0..IN_A_ROW {
             assert!(state.agree().is_err());
-            let _ = give(&mut state, SECOND, told.input());
+            let _ = give(&mut state, SECOND, reported.input());
         }
         assert_eq!(state.agree(), Ok(()));
     }
