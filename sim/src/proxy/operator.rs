@@ -177,8 +177,10 @@ impl Operator {
         if self.situations.borrow().last().files == files {
             return;
         }
-        self.machine.write_file(CERTIFICATE_FILE, files.certificate_text().into());
-        self.change_situation(|situation| situation.files.certificate = files.certificate);
+        if self.situations.borrow().last().files.certificate != files.certificate {
+            self.machine.write_file(CERTIFICATE_FILE, files.certificate_text().into());
+            self.change_situation(|situation| situation.files.certificate = files.certificate);
+        }
         if key_after_us == 0 {
             return self.write_key(files);
         }
