@@ -294,7 +294,7 @@ mod tests {
 
     /// A guide with these facts.
     fn guide(facts: &[(u64, Input)]) -> Guide {
-        let (pool, _): (Pool, _) = PoolPlan::DEFAULT.build(1, 1);
+        let (pool, _): (Pool, _) = PoolPlan::DEFAULT.build(1, 1, false);
         let mut trace = Trace::of_facts();
         for (at, input) in facts {
             let now = baton::pool::Instant(*at);
