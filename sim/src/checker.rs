@@ -22,7 +22,9 @@ mod model;
 mod orders;
 mod reference;
 mod reports;
+mod rows;
 mod settings;
+mod side_by_side;
 mod silent;
 mod sweep;
 mod time;
@@ -30,6 +32,7 @@ mod turns;
 mod views;
 
 pub use judge::Checker;
+pub(crate) use side_by_side::{Part, Reached, Row, Said, SideBySide, Thing};
 
 baton::words! {
     /// The rules that must hold. Reports show the name, and shrinking keeps it.

@@ -25,6 +25,7 @@ use crate::plan::Plan;
 use crate::plan::WorldName;
 #[cfg(feature = "proxy")]
 use crate::proxy::capture::Capture;
+use crate::story::{self, State};
 use crate::trace::Trace;
 use crate::world::{Guide, play};
 
@@ -33,6 +34,8 @@ use crate::world::{Guide, play};
 pub struct Run {
     /// The first invariant that did not hold, if any.
     pub violation: Option<Violation>,
+    /// The model and the pool after the step that broke it, if a step of a pool did.
+    pub state: Option<State>,
     /// Facts given to the pool.
     pub facts: u64,
     /// Virtual time, nanoseconds.
@@ -59,9 +62,15 @@ pub fn run(plan: &Plan, coverage: &mut Coverage, trace: &mut Trace) -> Run {
 }
 
 fn run_pool(plan: &Plan, guide: Option<Guide>, coverage: &mut Coverage, trace: &mut Trace) -> Run {
-    let (violation, time_ns) = play(plan, guide, coverage, trace);
-    let (facts, hash) = (trace.fact_count(), trace.hash());
-    Run { violation, time_ns, facts, hash, ..Run::default() }
+    let played = play(plan, guide, coverage, trace);
+    Run {
+        state: played.broken.map(|broken| story::state(plan, trace, &broken)),
+        violation: played.violation,
+        facts: trace.fact_count(),
+        time_ns: played.time_ns,
+        hash: trace.hash(),
+        compared: 0,
+    }
 }
 
 /// Runs a plan in the proxy's world, then in the pool's, and compares. The trace is that of the
@@ -84,6 +93,7 @@ fn run_both(
         facts: model.facts + real.facts,
         time_ns: model.time_ns + real.time_ns,
         hash: model.hash.rotate_left(1) ^ real.hash,
+        state: if real.violation.is_some() { real.state } else { model.state },
         violation: real.violation.or(model.violation),
         compared: 0,
     };
@@ -144,10 +154,15 @@ pub(crate) fn run_proxy(
     let played = AssertUnwindSafe(played);
     match panic::catch_unwind(played) {
         Ok(ended) => {
-            let hash = trace.hash() ^ ended.bytes_hash;
-            let (violation, time_ns) = (ended.violation, ended.time_ns);
-            let facts = trace.fact_count();
-            (Run { violation, facts, time_ns, hash, ..Run::default() }, ended.log)
+            let run = Run {
+                state: ended.broken.map(|broken| story::state(plan, trace, &broken)),
+                violation: ended.violation,
+                facts: trace.fact_count(),
+                time_ns: ended.time_ns,
+                hash: trace.hash() ^ ended.bytes_hash,
+                compared: 0,
+            };
+            (run, ended.log)
         }
         Err(_) => {
             let violation = Violation { invariant: Invariant::PoolAssert, what: take_panic() };

@@ -3,17 +3,20 @@
 mod line;
 #[cfg(feature = "proxy")]
 mod on_wire;
+mod state;
 mod words;
 
 use std::fmt::Write as _;
 
-use baton::pool::{Handled, Input};
+use baton::pool::Input;
 
 use crate::plan::Plan;
 use crate::trace::{Entry, Trace, TracedFact, What};
 use words::Names;
 
 pub use line::{Lane, Line};
+pub(crate) use state::state;
+pub use state::{State, StateRow};
 pub use words::Slot;
 
 /// The story of a run whose whole trace was kept.
@@ -92,15 +95,7 @@ fn line(
 }
 
 fn fact_line(fact: &TracedFact, names: &mut Names<'_>, asked: Option<u32>, line: &mut Line) {
-    names.enter(fact.pool);
-    let accepted = match fact.handled {
-        Handled::Accepted(id) => Some(id),
-        _ => None,
-    };
-    if let (Some(request), Some(id)) = (asked, accepted) {
-        names.accept(id, request);
-    }
-    names.note(&fact.orders);
+    let accepted = names.see(fact, asked);
     line.about = names.about_input(fact.input, accepted);
     for order in &fact.orders {
         line.about.extend(names.about_order(*order));

@@ -25,7 +25,7 @@ use baton::pool::{
     BackendId, Handled, HealthChecking, Input, Instant, Output, Pool, Setting, ShutdownCause,
 };
 
-use crate::checker::{Checker, Invariant, Verdict, Violation, require};
+use crate::checker::{Checker, Invariant, SideBySide, Verdict, Violation, require};
 use crate::coverage::{Cell, Coverage, sometimes};
 use crate::draw::{Domain, Draws};
 use crate::plan::{Plan, Span, Ties};
@@ -92,6 +92,8 @@ pub(crate) struct World<'a> {
     informed_at: u64,
     /// The worker that checks health has been stopped.
     is_orphaned: bool,
+    /// The model and the pool after the step that broke an invariant.
+    broken: Option<SideBySide>,
 }
 
 impl<'a> World<'a> {
@@ -149,6 +151,7 @@ impl<'a> World<'a> {
             results_due: 0,
             informed_at: 0,
             is_orphaned: false,
+            broken: None,
         }
     }
 
@@ -178,6 +181,11 @@ impl<'a> World<'a> {
     /// Virtual time so far, nanoseconds.
     pub(crate) fn now(&self) -> u64 {
         self.now
+    }
+
+    /// The model and the pool after the step that broke an invariant, if one did.
+    pub(crate) fn take_broken(&mut self) -> Option<SideBySide> {
+        self.broken.take()
     }
 
     /// Records the coverage that only the whole run shows.
@@ -315,7 +323,8 @@ impl<'a> World<'a> {
             self.trace.record(self.now, at, input, handled, orders, pool);
         };
         let (pool, coverage) = (&mut self.pool, &mut *self.coverage);
-        let handled = self.checker.step(pool, at, input, coverage, &mut orders, seen)?;
+        let verdict = self.checker.step(pool, at, input, coverage, &mut orders, seen);
+        let handled = self.keep_state_if_broken(verdict)?;
         // A refused fact was impossible; repeated later, it could become possible without being
         // true.
         if handled != Handled::Refused {
@@ -335,9 +344,22 @@ impl<'a> World<'a> {
             self.trace.record_settings(self.now, at, settings, handled, orders, pool);
         };
         let (pool, coverage) = (&mut self.pool, &mut *self.coverage);
-        let _ = self.checker.reconfigure(pool, at, settings, coverage, &mut orders, seen)?;
+        let verdict = self.checker.reconfigure(pool, at, settings, coverage, &mut orders, seen);
+        let _ = self.keep_state_if_broken(verdict)?;
         let setting = settings[settings.len() - 1];
         self.take_all(Input::SettingChanged { setting }, orders)
+    }
+
+    fn keep_state_if_broken(
+        &mut self,
+        verdict: Result<Handled, Violation>,
+    ) -> Result<Handled, Violation> {
+        if verdict.is_err() {
+            let step = self.trace.fact_count();
+            let broken = self.checker.side_by_side(&self.pool);
+            self.broken = Some(SideBySide { step, ..broken });
+        }
+        verdict
     }
 
     /// Carries out the orders that follow from a fact.

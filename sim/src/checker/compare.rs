@@ -101,14 +101,18 @@ impl Model {
 
     fn compare_backoff(&self, index: usize, pool: &Pool) -> Verdict {
         let until = pool.backoff_until(BackendId(index as u16));
-        let backoff = self.backends[index].backoff;
-        let fits = match (until, backoff) {
+        require(self.fits_backoff(index, until), Invariant::Timers, || {
+            let backoff = self.backends[index].backoff;
+            format!("backend {index} is in backoff until {until:?}, expected {backoff:?}")
+        })
+    }
+
+    /// True if a backend may be in backoff until then, or may be in none.
+    pub(super) fn fits_backoff(&self, index: usize, until: Option<Instant>) -> bool {
+        match (until, self.backends[index].backoff) {
             (None, None) => true,
             (Some(until), Some((least, most))) => least <= until && until <= most,
             (Some(_), None) | (None, Some(_)) => false,
-        };
-        require(fits, Invariant::Timers, || {
-            format!("backend {index} is in backoff until {until:?}, expected {backoff:?}")
-        })
+        }
     }
 }

@@ -4,6 +4,7 @@ use baton::pool::{Config, Handled, Input, Instant, Output, Pool, Setting};
 
 use super::expect::{self, Expected};
 use super::model::Model;
+use super::side_by_side::{Reached, SideBySide};
 use super::{Invariant, Verdict, Violation, require, sweep};
 use crate::coverage::Coverage;
 
@@ -11,13 +12,15 @@ use crate::coverage::Coverage;
 #[derive(Clone)]
 pub struct Checker {
     model: Model,
+    /// How far the model has followed the pool in the last step.
+    reached: Reached,
 }
 
 impl Checker {
     /// Creates a model of a new pool with this configuration.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        Self { model: Model::new(config) }
+        Self { model: Model::new(config), reached: Reached::default() }
     }
 
     /// The pool was configured to retire slots after `most` generations.
@@ -35,6 +38,11 @@ impl Checker {
     #[must_use]
     pub fn live(&self) -> u32 {
         self.model.live
+    }
+
+    /// What the model implies beside what the pool shows. Ask after a step that broke an invariant.
+    pub(crate) fn side_by_side(&self, pool: &Pool) -> SideBySide {
+        self.model.side_by_side(self.reached, pool)
     }
 
     /// Adds every fact that any peer, network or client could cause now, true or not.
@@ -84,8 +92,8 @@ impl Checker {
         let handled = pool.handle(now, input);
         fetch(pool, orders);
         seen(handled, orders, pool);
-        compare(expected, handled)?;
         self.begin(now, handled);
+        compare(expected, handled)?;
         self.model.fired = fired.filter(|_| input == Input::Timeout);
         self.judge(now, input, handled, orders, pool)?;
         if let Some(chances) = self.model.chances.take() {
@@ -116,11 +124,12 @@ impl Checker {
         let handled = pool.reconfigure(now, settings);
         fetch(pool, orders);
         seen(handled, orders, pool);
-        compare(expected, handled)?;
         self.begin(now, handled);
+        compare(expected, handled)?;
         self.model.fired = None;
         if handled == Handled::Done {
             self.model.change(now, settings);
+            self.reached = Reached::Fact;
             // The orders are those of a change of settings, whichever it is.
             self.follow(now, Input::SettingChanged { setting }, orders, pool)?;
         } else {
@@ -130,6 +139,7 @@ impl Checker {
     }
 
     fn begin(&mut self, now: Instant, handled: Handled) {
+        self.reached = Reached::Answer;
         self.model.step_at = now;
         self.model.count_answer(handled);
         self.model.served = 0;
@@ -146,6 +156,9 @@ impl Checker {
         orders: &[Output],
         pool: &Pool,
     ) -> Verdict {
+        if !matches!(handled, Handled::Stale | Handled::Refused) {
+            self.reached = Reached::Fact;
+        }
         match handled {
             Handled::Stale | Handled::Refused => return unchanged(handled, orders, pool),
             Handled::Rejected(_) => {}
@@ -164,9 +177,11 @@ impl Checker {
         self.model.see_backoff(now, pool)?;
         self.model.note_places();
         for (place, order) in orders.iter().enumerate() {
+            self.reached = Reached::Order { nth: place as u32 + 1, of: orders.len() as u32 };
             self.model.order(now, input, *order, orders.get(place + 1))?;
             self.model.note_places_after(input, *order);
         }
+        self.reached = Reached::All;
         self.model.resolve_pending_outcomes()?;
         self.model.sweep(pool)?;
         sweep::recount(pool)

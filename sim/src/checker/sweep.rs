@@ -226,7 +226,7 @@ impl Model {
     }
 
     /// True if the connection gets a PING when it is silent for too long.
-    fn is_watched(&self, slot: usize) -> bool {
+    pub(super) fn is_watched(&self, slot: usize) -> bool {
         let connection = &self.connections[slot];
         connection.phase == ConnectionPhase::Up
             && !connection.http1
@@ -235,7 +235,7 @@ impl Model {
     }
 
     /// The deadline of a connection or dial.
-    fn connection_deadline(&self, slot: usize) -> Option<Instant> {
+    pub(super) fn connection_deadline(&self, slot: usize) -> Option<Instant> {
         let connection = &self.connections[slot];
         match connection.phase {
             ConnectionPhase::Gone => None,
@@ -262,7 +262,7 @@ impl Model {
     }
 
     /// The deadline for the next health check, or for the result of the check in flight.
-    fn health_check_deadline(&self, state: &ModelBackend) -> Option<Instant> {
+    pub(super) fn health_check_deadline(&self, state: &ModelBackend) -> Option<Instant> {
         let checks_ordered = self.config.health_checking == HealthChecking::Ordered
             && self.phase == ModelPhase::Running
             && matches!(state.service, Service::Serving | Service::Draining(_));
@@ -272,8 +272,8 @@ impl Model {
         })
     }
 
-    /// Checks that the earliest deadline of anything pending is armed.
-    fn check_timers(&self, pool: &Pool) -> Verdict {
+    /// The earliest deadline of a request.
+    pub(super) fn first_request_deadline(&self) -> Option<Instant> {
         let requests = self.requests.iter().filter_map(|request| match request.phase {
             RequestPhase::Waiting => {
                 let queue = request.queued_until;
@@ -283,7 +283,11 @@ impl Model {
             RequestPhase::Sent(_) | RequestPhase::Responding(_) => request.stalls_at,
             _ => None,
         });
-        let first_request = requests.min();
+        requests.min()
+    }
+
+    /// The latest moment for the earliest deadline of anything pending, with that of the requests.
+    pub(super) fn first_deadline(&self, first_request: Option<Instant>) -> Option<Instant> {
         let slots = 0..self.connections.len();
         let connections = slots.filter_map(|slot| self.connection_deadline(slot));
         let shutdown = match self.phase {
@@ -299,16 +303,21 @@ impl Model {
             | Health::HalfOpen { trial_request: Some((_, until)), .. } => Some(until),
             Health::Healthy { .. } | Health::HalfOpen { trial_request: None, .. } => None,
         });
-        let first = connections
+        connections
             .chain(first_request)
             .chain(trials)
             .chain(shutdown)
             .chain(silences)
             .chain(slow)
             .chain(health_checks)
-            .min();
+            .min()
+    }
+
+    /// Checks that the earliest deadline of anything pending is armed.
+    fn check_timers(&self, pool: &Pool) -> Verdict {
+        let first_request = self.first_request_deadline();
         let armed = pool.poll_timeout();
-        if let Some(first) = first {
+        if let Some(first) = self.first_deadline(first_request) {
             require(armed.is_some_and(|(at, _)| at <= first), Invariant::Timers, || {
                 format!("a deadline at {first:?} is not armed; the next timer is {armed:?}")
             })?;

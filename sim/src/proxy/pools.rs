@@ -7,7 +7,7 @@ use std::time::Duration;
 use baton::pool::{Handled, Input, Instant, Output, Pool, Setting};
 use tokio::sync::Notify;
 
-use crate::checker::{Checker, Invariant, Violation};
+use crate::checker::{Checker, Invariant, SideBySide, Violation};
 use crate::coverage::Coverage;
 use crate::plan::Code;
 use crate::trace::{Trace, What};
@@ -37,6 +37,8 @@ pub(crate) struct Pools {
     /// The least and the most requests that have not ended, since they were last counted.
     live: Cell<[u64; 2]>,
     violation: RefCell<Option<Violation>>,
+    /// The model and the pool after the step that broke the first invariant, if a step did.
+    broken: RefCell<Option<SideBySide>>,
     violated: Notify,
 }
 
@@ -52,6 +54,7 @@ impl Pools {
             trace: RefCell::new(trace),
             live: Cell::default(),
             violation: RefCell::new(None),
+            broken: RefCell::new(None),
             violated: Notify::new(),
         })
     }
@@ -113,7 +116,7 @@ impl Pools {
             let coverage = &mut *self.coverage.borrow_mut();
             let judged = &mut self.judged.borrow_mut()[pool as usize];
             let verdict = judged.checker.step(core, now, input, coverage, orders, seen);
-            self.note(judged, verdict);
+            self.note(pool, judged, core, verdict);
         }
         let (live, [least, most]) = (self.live(), self.live.get());
         self.live.set([least.min(live), most.max(live)]);
@@ -146,7 +149,7 @@ impl Pools {
             let coverage = &mut *self.coverage.borrow_mut();
             let judged = &mut self.judged.borrow_mut()[pool as usize];
             let verdict = judged.checker.reconfigure(core, now, settings, coverage, orders, seen);
-            self.note(judged, verdict);
+            self.note(pool, judged, core, verdict);
         }
         self.count(orders);
         answer.expect("the checker shows the pool's answer")
@@ -184,8 +187,11 @@ impl Pools {
     }
 
     /// Notes the verdict of a pool's checker.
-    fn note(&self, judged: &Judged, verdict: Result<Handled, Violation>) {
+    fn note(&self, pool: u64, judged: &Judged, core: &Pool, verdict: Result<Handled, Violation>) {
         if let Err(violation) = verdict {
+            let (pool, step) = (pool as usize, self.trace.borrow().fact_count());
+            let broken = judged.checker.side_by_side(core);
+            *self.broken.borrow_mut() = Some(SideBySide { pool, step, ..broken });
             let what =
                 format!("worker {}, cluster {}: {}", judged.worker, judged.cluster, violation.what);
             self.violate(Violation { what, ..violation });
@@ -232,6 +238,11 @@ impl Pools {
     /// The first invariant that did not hold, if any.
     pub(crate) fn violation(&self) -> Option<Violation> {
         self.violation.borrow().clone()
+    }
+
+    /// The model and the pool after the step that broke that invariant, if a step did.
+    pub(crate) fn take_broken(&self) -> Option<SideBySide> {
+        self.broken.take()
     }
 
     /// Uses the coverage of the run.

@@ -34,7 +34,7 @@ use super::records::{Open, Records};
 use super::scrapes::Scraper;
 use super::watch::Watch;
 use super::{judges, ledger, settings};
-use crate::checker::{Invariant, Violation};
+use crate::checker::{Invariant, SideBySide, Violation};
 use crate::coverage::Coverage;
 use crate::draw::Domain;
 use crate::memory;
@@ -62,6 +62,8 @@ const LATE_CLIENT_ONE_IN: u64 = 8;
 /// The result of a run.
 pub(crate) struct Ended {
     pub(crate) violation: Option<Violation>,
+    /// The model and the pool after the step that broke it, if a step of a pool did.
+    pub(crate) broken: Option<SideBySide>,
     pub(crate) time_ns: u64,
     /// The lines of the log and the access log, each with its time in nanoseconds.
     pub(crate) log: Vec<(u64, String)>,
@@ -449,12 +451,14 @@ impl Scene {
         self.pools.with_coverage(|coverage| {
             coverage.proxy().map(|counts| judges::count(&records, counts)).unwrap_or_default();
         });
-        let violation = panics::panicked()
+        let panicked = panics::panicked();
+        let broken = self.pools.take_broken().filter(|_| panicked.is_none());
+        let violation = panicked
             .map(|what| Violation { invariant: Invariant::PoolAssert, what })
             .or_else(|| self.pools.violation())
             .or_else(|| judges::judge(&records).err());
-        let log = self.machine.lines();
-        Ended { violation, log, time_ns: self.hub.now(), bytes_hash: self.network.hash() }
+        let (time_ns, bytes_hash) = (self.hub.now(), self.network.hash());
+        Ended { violation, broken, time_ns, log: self.machine.lines(), bytes_hash }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::plan::Plan;
 use crate::plan::WorldName;
 #[cfg(feature = "proxy")]
 use crate::proxy::ledger::RECOVERY;
-use crate::trace::Trace;
+use crate::trace::{Trace, TracedFact};
 use crate::world::{DownFrame, UpFrame};
 
 /// A slot in use, as shown to people.
@@ -54,8 +54,19 @@ impl<'a> Names<'a> {
         Self { plan, trace, links, requests, streams, pool: 0 }
     }
 
-    pub(super) fn accept(&mut self, id: RequestId, request: u32) {
-        self.requests.insert((self.pool, id), request);
+    /// Learns the names that a fact gives; `asked` is the request that arrives with it. The next
+    /// names are those of its pool. Returns the request that it accepts.
+    pub(super) fn see(&mut self, fact: &TracedFact, asked: Option<u32>) -> Option<RequestId> {
+        self.enter(fact.pool);
+        let accepted = match fact.handled {
+            Handled::Accepted(id) => Some(id),
+            _ => None,
+        };
+        if let (Some(request), Some(id)) = (asked, accepted) {
+            self.requests.insert((self.pool, id), request);
+        }
+        self.note(&fact.orders);
+        accepted
     }
 
     /// The next names are those of this pool.
@@ -64,7 +75,7 @@ impl<'a> Names<'a> {
     }
 
     /// Notes the requests that streams are ordered for.
-    pub(super) fn note(&mut self, orders: &[Output]) {
+    fn note(&mut self, orders: &[Output]) {
         for order in orders {
             if let Output::OpenStream { stream, request, .. } = order
                 && let Some(request) = self.requests.get(&(self.pool, *request))
@@ -103,7 +114,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    fn id(&self, id: RequestId) -> String {
+    pub(super) fn id(&self, id: RequestId) -> String {
         match self.requests.get(&(self.pool, id)) {
             Some(request) => self.request(*request),
             None => format!("r?{}/{}", id.index, id.generation),
@@ -126,7 +137,7 @@ impl<'a> Names<'a> {
         link.map_or_else(|| format!("b{}", token.backend.0), |link| self.backend(link as u32))
     }
 
-    fn connection(&self, token: ConnectionToken) -> String {
+    pub(super) fn connection(&self, token: ConnectionToken) -> String {
         match self.links.get(&(self.pool, token)) {
             Some(link) => self.link(*link as u32),
             // The dial was given up before it began.
@@ -134,7 +145,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    fn stream(&self, token: StreamToken) -> String {
+    pub(super) fn stream(&self, token: StreamToken) -> String {
         format!("{}/s{}", self.connection(token.connection), token.ordinal + 1)
     }
 
@@ -403,7 +414,7 @@ impl<'a> Names<'a> {
 }
 
 /// Names a backend as the pool does: by its index in the pool's table and its generation.
-fn place(token: BackendToken) -> String {
+pub(super) fn place(token: BackendToken) -> String {
     format!("backend slot {}/{}", token.backend.0, token.generation)
 }
 

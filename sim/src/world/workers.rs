@@ -9,7 +9,7 @@ use baton::pool::{BackendState, HealthChecking, ShutdownCause};
 use super::seat::Seat;
 use super::tables::{Event, HealthResult, NEVER, RunPhase, in_turn};
 use super::{World, tables};
-use crate::checker::{Invariant, Verdict, Violation, require};
+use crate::checker::{Invariant, SideBySide, Verdict, Violation, require};
 use crate::coverage::Coverage;
 use crate::draw::Domain;
 use crate::plan::{Act, Change, Plan, When};
@@ -18,8 +18,13 @@ use crate::trace::Trace;
 /// The longest time until a worker learns a result, in nanoseconds.
 const INFORMED_LATE_MAX: u64 = 20_000_000;
 
-/// Runs a plan with several pools. Returns the virtual time in nanoseconds as well.
-pub(super) fn run_all(plan: &Plan, coverage: &mut Coverage, trace: &mut Trace) -> (Verdict, u64) {
+/// Runs a plan with several pools. Returns as well the model and the pool after the step that broke
+/// an invariant, and the virtual time in nanoseconds.
+pub(super) fn run_all(
+    plan: &Plan,
+    coverage: &mut Coverage,
+    trace: &mut Trace,
+) -> (Verdict, Option<SideBySide>, u64) {
     let seats = Seat::all(&plan.pool);
     let part = |seat: &Seat| (Coverage::default(), trace.of_pool(seat.pool));
     let mut parts: Vec<_> = seats.iter().map(part).collect();
@@ -28,6 +33,7 @@ pub(super) fn run_all(plan: &Plan, coverage: &mut Coverage, trace: &mut Trace) -
     let mut all = Workers { begun: vec![false; seats.len()], worlds: worlds.collect() };
     let verdict = all.run();
     let now = all.worlds.iter().map(World::now).max().unwrap_or_default();
+    let broken = all.worlds.iter_mut().find_map(World::take_broken);
     all.worlds.iter_mut().for_each(World::finish);
     drop(all);
     for (seat, (own, entries)) in seats.iter().zip(parts) {
@@ -35,7 +41,9 @@ pub(super) fn run_all(plan: &Plan, coverage: &mut Coverage, trace: &mut Trace) -
         trace.absorb(entries, seat.worker);
     }
     trace.order();
-    (verdict, now)
+    // No pool gets another fact after the one that broke it.
+    let broken = broken.map(|broken| SideBySide { step: trace.fact_count(), ..broken });
+    (verdict, broken, now)
 }
 
 struct Workers<'a> {
