@@ -17,7 +17,7 @@
 //! | `panics` | panics of the code under test, which become findings |
 //! | `memory` | what the proxy of a run has allocated |
 //! | `outside` | the clock and the entropy of a run; what code may not reach past the seams |
-//! | [`shrink`], [`trace`], [`story`], [`html`], [`report`] | from a failure to what a person reads |
+//! | [`shrink`], [`nearest`], [`trace`], [`story`], [`html`], [`report`] | from a failure to what a person reads |
 //! | [`doctor`], [`mutants`], [`exhaust`], [`fuzz`] | determinism, mutation test, search of a small scope, fuzzing |
 //! | [`cli`], [`seed`] | the command line |
 
@@ -39,6 +39,7 @@ pub mod html;
 #[cfg(feature = "proxy")]
 mod memory;
 pub mod mutants;
+pub mod nearest;
 #[cfg(feature = "proxy")]
 mod outside;
 mod panics;

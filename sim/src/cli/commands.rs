@@ -16,11 +16,12 @@ use crate::batch::{Batch, Failure, Steered, Summary, run_batch};
 use crate::checker::Invariant;
 use crate::coverage::Entry;
 use crate::faults::{self, Profile};
+use crate::nearest::{Search, nearest};
 use crate::plan::{Plan, WorldName, read, write};
 use crate::report;
-use crate::run::judge;
+use crate::run::{Run, judge};
 use crate::steer::run_steered;
-use crate::story::{Filter, timeline};
+use crate::story::{Filter, Line, timeline};
 use crate::{
     doctor as examination, exhaust as search, html, mutants as bank, seed, shrink as smaller,
 };
@@ -125,10 +126,12 @@ pub(super) fn run(arguments: &RunArguments) -> Outcome {
     let shrunk = smaller::shrink(plan, &failure.violation);
     let path = report::keep(&shrunk.plan, invariant, failure.seed, &arguments.keep)
         .map_err(|error| format!("{}: {error}", arguments.keep.display()))?;
+    let found = Found::new(&shrunk.plan);
     if arguments.json {
-        println!("{}", json(&summary, Some((failure, &shrunk, &path))));
+        println!("{}", json(&summary, Some((failure, &shrunk, &path, &found))));
     } else {
-        println!("{}\n{}", failed(failure, &shrunk, &path, profile), figures(&summary));
+        let report = failed(failure, &shrunk, &path, &found, profile);
+        println!("{report}\n{}", figures(&summary));
     }
     Ok(code_of(invariant))
 }
@@ -152,8 +155,42 @@ fn wrong_together(summary: &Summary, what: &str, is_json: bool) -> u8 {
     code_of(invariant)
 }
 
+/// A plan that was replayed, and what stands beside its story if it fails.
+struct Found {
+    run: Run,
+    lines: Vec<Line>,
+    nearest: Option<Search>,
+}
+
+impl Found {
+    fn new(plan: &Plan) -> Self {
+        let (run, lines) = report::replay(plan);
+        let nearest = run.violation.is_some().then(|| nearest(plan, &lines));
+        Self { run, lines, nearest }
+    }
+
+    /// The state at the failure and the nearest plan that passes, as text.
+    fn text(&self) -> String {
+        let state = self.run.state.as_ref().map(|state| format!("\n{}", state.text()));
+        let nearest = self.nearest.as_ref().map(|search| format!("\n{}", search.text()));
+        state.unwrap_or_default() + &nearest.unwrap_or_default()
+    }
+
+    /// The same as JSON: a state, and what was found near.
+    fn json(&self) -> [serde_json::Value; 2] {
+        let state = serde_json::json!(self.run.state);
+        [state, self.nearest.as_ref().map_or(serde_json::Value::Null, Search::json)]
+    }
+}
+
 /// The report of a failure.
-fn failed(failure: &Failure, shrunk: &smaller::Shrunk, path: &Path, profile: Profile) -> String {
+fn failed(
+    failure: &Failure,
+    shrunk: &smaller::Shrunk,
+    path: &Path,
+    found: &Found,
+    profile: Profile,
+) -> String {
     let (seed, plan, path) = (failure.seed, &*failure.plan, path.display());
     let headline = report::headline(&failure.violation, seed, &judge(plan));
     let is_of_seed = faults::plan(seed, profile, plan.world) == *plan;
@@ -164,15 +201,15 @@ fn failed(failure: &Failure, shrunk: &smaller::Shrunk, path: &Path, profile: Pro
         String::new()
     };
     let (before, after, runs) = (shrunk.before, shrunk.after, shrunk.runs);
-    let (run, lines) = report::replay(&shrunk.plan);
-    let story = timeline(&Filter::default().apply(&lines));
-    let end = run.violation.map_or(String::new(), |violation| {
+    let story = timeline(&Filter::default().apply(&found.lines));
+    let end = found.run.violation.as_ref().map_or(String::new(), |violation| {
         format!("  ✗ {}: {}\n", violation.invariant, violation.what)
     });
     format!(
         "{headline}\n  shrunk {before} → {after} elements in {runs} runs\n  \
-         replay: sim replay {path}{of_seed}\n\n{}\n{story}{end}",
-        write(&shrunk.plan)
+         replay: sim replay {path}{of_seed}\n\n{}\n{story}{end}{}",
+        write(&shrunk.plan),
+        found.text()
     )
 }
 
@@ -196,9 +233,10 @@ fn figures(summary: &Summary) -> String {
 /// The result of a batch as JSON.
 fn json(
     summary: &Summary,
-    failure: Option<(&Failure, &smaller::Shrunk, &Path)>,
+    failure: Option<(&Failure, &smaller::Shrunk, &Path, &Found)>,
 ) -> serde_json::Value {
-    let failure = failure.map(|(failure, shrunk, path)| {
+    let failure = failure.map(|(failure, shrunk, path, found)| {
+        let [state, nearest] = found.json();
         serde_json::json!({
             "seed": failure.seed,
             "place": failure.place,
@@ -207,6 +245,8 @@ fn json(
             "elements_before": shrunk.before,
             "elements": shrunk.after,
             "plan": path,
+            "state": state,
+            "nearest": nearest,
         })
     });
     serde_json::json!({
@@ -240,9 +280,10 @@ fn plan_of(source: &Source) -> Result<Plan, String> {
 
 pub(super) fn replay(arguments: &ReplayArguments) -> Outcome {
     let plan = plan_of(&arguments.source)?;
-    let (run, lines) = report::replay(&plan);
+    let found = Found::new(&plan);
+    let run = &found.run;
     let verdict = match &run.violation {
-        Some(violation) => report::headline(violation, plan.seed, &run),
+        Some(violation) => report::headline(violation, plan.seed, run),
         None => format!(
             "PASS  {} facts, t={:.3} ms, trace {:016x}",
             run.facts,
@@ -253,21 +294,31 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Outcome {
     #[cfg(feature = "proxy")]
     write_records(arguments, &plan)?;
     let filter = Filter { until: arguments.until, only: arguments.only.clone() };
-    let lines = filter.apply(&lines);
+    let lines = filter.apply(&found.lines);
     if let Some(path) = &arguments.html {
         let page = html::page(&arguments.source.what, &verdict, &write(&plan), &lines);
         fs::write(path, page).map_err(|error| format!("{}: {error}", path.display()))?;
     }
     if arguments.json {
-        let story = serde_json::json!({ "verdict": verdict, "lines": lines });
+        let [state, nearest] = found.json();
+        let story = serde_json::json!({
+            "verdict": verdict,
+            "lines": lines,
+            "state": state,
+            "nearest": nearest,
+        });
         println!("{story}");
     } else {
-        println!("{}\n\n{}\n{verdict}", plan.origin, timeline(&lines));
+        let (story, beside) = (timeline(&lines), found.text());
+        println!("{}\n\n{story}\n{verdict}", plan.origin);
+        if !beside.is_empty() {
+            print!("{beside}");
+        }
         if let Some(path) = &arguments.html {
             println!("page: {}", path.display());
         }
     }
-    Ok(run.violation.map_or(PASS, |violation| code_of(violation.invariant)))
+    Ok(run.violation.as_ref().map_or(PASS, |violation| code_of(violation.invariant)))
 }
 
 /// Writes the capture and the log that were asked for.
