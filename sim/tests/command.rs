@@ -52,6 +52,7 @@ fn a_replay_prints_the_story_and_can_be_filtered() {
     let json = sim(&["replay", "7", "--json"]);
     let answer: serde_json::Value = serde_json::from_slice(&json.stdout).expect("one object");
     assert!(answer["lines"].as_array().is_some_and(|lines| lines.len() > 5));
+    assert!(answer["state"].is_null() && answer["nearest"].is_null(), "the run passes");
 }
 
 #[test]
