@@ -40,7 +40,8 @@ impl Checker {
         self.model.live
     }
 
-    /// What the model implies beside what the pool shows. Ask after a step that broke an invariant.
+    /// The state that the model implies beside the one that the pool shows. Ask after a step that
+    /// broke an invariant.
     pub(crate) fn side_by_side(&self, pool: &Pool) -> SideBySide {
         self.model.side_by_side(self.reached, pool)
     }

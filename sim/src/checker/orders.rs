@@ -231,8 +231,7 @@ impl Model {
                 format!("a PING on {token:?}, which is not ready"),
             );
         };
-        let silence = self.silence(slot).saturating_sub(self.connections[slot].silent_before);
-        let due = self.connections[slot].quiet_since.plus(silence);
+        let due = self.silent_at(slot);
         let connection = &mut self.connections[slot];
         let legal = !connection.ping_out && connection.load > 0 && now >= due;
         require(legal, Invariant::PingBudget, || {
@@ -354,6 +353,12 @@ impl Model {
         let pongs = self.connections[slot].pongs;
         let doublings = pongs.saturating_add(backend.enhance_your_calm_count).min(6);
         self.config.timeouts.silence.max(measured).saturating_mul(1 << doublings)
+    }
+
+    /// When a connection with streams will have been silent for too long.
+    pub(super) fn silent_at(&self, slot: usize) -> Instant {
+        let connection = &self.connections[slot];
+        connection.quiet_since.plus(self.silence(slot).saturating_sub(connection.silent_before))
     }
 
     /// Streams expected from all dials in flight.

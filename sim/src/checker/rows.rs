@@ -1,5 +1,5 @@
-//! The rows of [`SideBySide`]: the model's column comes from the model alone, the pool's column from
-//! the public views of the pool alone, and both pass through the same words.
+//! The rows of [`SideBySide`]: the model's column comes from the model alone, the pool's column
+//! from the public views of the pool alone, and both pass through the same words.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,8 @@ use baton::pool::{
 use super::backend::{Health, ModelBackend, Service};
 use super::model::{ConnectionPhase, Model, ModelPhase, ModelRequest, RequestPhase};
 use super::side_by_side::{Reached, Row, Said, SideBySide, Thing, clause, count, time};
-use super::time::Time as _;
 
-/// What both sides know of the pool as a whole.
+/// The facts about the pool as a whole that both sides know.
 #[derive(PartialEq)]
 struct WholePool {
     live: u32,
@@ -24,7 +23,7 @@ struct WholePool {
     shuts_down_by: Option<Instant>,
 }
 
-/// What both sides know of a backend, apart from its backoff.
+/// The facts about a backend that both sides know, apart from its backoff.
 #[derive(PartialEq)]
 struct BackendFacts {
     state: BackendState,
@@ -85,7 +84,7 @@ fn counters_said(counters: &Counters) -> Said {
 }
 
 impl Model {
-    /// What the model implies, beside what the pool shows.
+    /// The state that the model implies, beside the one that the pool shows.
     pub(super) fn side_by_side(&self, reached: Reached, pool: &Pool) -> SideBySide {
         let mut rows = vec![self.pool_row(pool), self.counters_row(pool)];
         rows.extend((0..self.backends.len()).filter_map(|index| self.backend_row(index, pool)));
@@ -187,7 +186,7 @@ impl Model {
         }
     }
 
-    /// What the pool does not show of a backend.
+    /// The facts about a backend that the pool does not show.
     fn more_of_backend(&self, state: &ModelBackend) -> [String; 4] {
         let health = match state.health {
             Health::Healthy { failures, gateway_failures, .. } => {
@@ -263,11 +262,10 @@ impl Model {
 
     /// True if the pool may have found in this step that the connection is silent for too long.
     fn may_be_suspect(&self, slot: usize) -> bool {
-        let since = self.connections[slot].quiet_since;
-        self.is_watched(slot) && self.step_at >= since.plus(self.silence(slot))
+        self.is_watched(slot) && self.step_at >= self.silent_at(slot)
     }
 
-    /// What the pool does not show of a connection.
+    /// The facts about a connection that the pool does not show.
     fn more_of_slot(&self, slot: usize) -> Vec<String> {
         let connection = &self.connections[slot];
         let mut more = vec![clause(connection.http1, "HTTP/1.1")];
@@ -393,7 +391,7 @@ fn streams_said(views: &[StreamView]) -> Said {
     if views.is_empty() { said.text("on no stream") } else { said }
 }
 
-/// What the pool does not show of a request.
+/// The facts about a request that the pool does not show.
 fn more_of_request(request: &ModelRequest) -> Vec<String> {
     let attempt = format!("attempt {}", request.attempts);
     let answer = request.response_deadline;

@@ -124,11 +124,8 @@ impl Model {
         if !silent && !self.is_watched(slot) {
             return Ok(());
         }
-        let now = self.step_at;
-        let silence = self.silence(slot);
-        let connection = &self.connections[slot];
-        let due = connection.quiet_since.plus(silence.saturating_sub(connection.silent_before));
         if silent {
+            let (now, due) = (self.step_at, self.silent_at(slot));
             require(now >= due, Invariant::PingBudget, || {
                 format!("{:?} is suspect at {now:?}, due at {due:?}", self.token(slot))
             })?;
@@ -136,6 +133,7 @@ impl Model {
             self.connections[slot].suspect_until = Some(until);
             self.note_place(slot / self.slots_per_backend);
         } else {
+            let silence = self.silence(slot);
             let connection = &mut self.connections[slot];
             connection.silence_most = connection.silence_most.max(silence);
         }
