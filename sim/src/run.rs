@@ -154,8 +154,13 @@ pub(crate) fn run_proxy(
     let played = AssertUnwindSafe(played);
     match panic::catch_unwind(played) {
         Ok(ended) => {
+            let named = |broken| {
+                // In a comparison this trace still names requests as that of the proxy's world.
+                let plan = Plan { world: WorldName::Proxy, ..plan.clone() };
+                story::state(&plan, trace, &broken)
+            };
             let run = Run {
-                state: ended.broken.map(|broken| story::state(plan, trace, &broken)),
+                state: ended.broken.map(named),
                 violation: ended.violation,
                 facts: trace.fact_count(),
                 time_ns: ended.time_ns,

@@ -26,7 +26,7 @@ pub(crate) enum Part {
     Thing(Thing),
 }
 
-/// What one side says of a thing.
+/// A description of a thing by one side.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Said(pub(crate) Vec<Part>);
 

@@ -24,9 +24,9 @@ pub struct State {
 pub struct StateRow {
     /// The thing.
     pub of: String,
-    /// What the model says. In brackets stands what the pool does not show.
+    /// The state for the model. In brackets stands what the pool does not show.
     pub model: String,
-    /// What the pool says.
+    /// The state for the pool.
     pub pool: String,
     /// True if the pool is not as the model allows.
     pub differs: bool,
