@@ -7,8 +7,10 @@ use crate::checker::Violation;
 use crate::plan::{BackendPlan, Health, Plan, PoolPlan, Span, Ties};
 use crate::run::judge;
 
-/// Maximum runs for shrinking.
+/// Maximum runs for shrinking, and maximum facts in all of them: a failure that repeats something
+/// forever has long runs.
 const RUNS_MAX: u32 = 6_000;
+const FACTS_MAX: u64 = 50_000_000;
 
 /// The result of shrinking.
 #[derive(Clone, Debug)]
@@ -26,7 +28,8 @@ pub struct Shrunk {
 /// Shrinks a plan that fails; every step fails [alike](Violation::is_like).
 #[must_use]
 pub fn shrink(plan: &Plan, violation: &Violation) -> Shrunk {
-    let mut search = Search { best: plan.clone(), violation: violation.clone(), runs: 0 };
+    let (best, violation) = (plan.clone(), violation.clone());
+    let mut search = Search { best, violation, runs: 0, facts: 0 };
     loop {
         let before = search.best.clone();
         search.remove(|plan| &mut plan.directives);
@@ -34,7 +37,7 @@ pub fn shrink(plan: &Plan, violation: &Violation) -> Shrunk {
         search.remove(|plan| &mut plan.deviations);
         search.drop_backends();
         search.simplify();
-        if search.best == before || search.runs >= RUNS_MAX {
+        if search.best == before || search.is_spent() {
             break;
         }
     }
@@ -46,17 +49,24 @@ struct Search {
     best: Plan,
     violation: Violation,
     runs: u32,
+    facts: u64,
 }
 
 impl Search {
+    /// True if no further run is allowed.
+    fn is_spent(&self) -> bool {
+        self.runs >= RUNS_MAX || self.facts >= FACTS_MAX
+    }
+
     /// Keeps a candidate if it fails alike.
     fn accept(&mut self, candidate: Plan) -> bool {
-        if candidate == self.best || self.runs >= RUNS_MAX || candidate.check().is_err() {
+        if candidate == self.best || self.is_spent() || candidate.check().is_err() {
             return false;
         }
+        let run = judge(&candidate);
         self.runs += 1;
-        let broken = judge(&candidate).violation;
-        let same = broken.is_some_and(|broken| broken.is_like(&self.violation));
+        self.facts += run.facts;
+        let same = run.violation.is_some_and(|broken| broken.is_like(&self.violation));
         if same {
             self.best = candidate;
         }
