@@ -21,7 +21,7 @@ use crate::world::first_met;
 
 /// Runs of a round.
 const ROUND: u64 = 128;
-/// Plans kept for each cell, at most.
+/// A cell that this many runs have met is rare no more: their plans are kept.
 const KEPT_MAX: u64 = 3;
 /// Plans drawn to branch from; the one with the rarest cell is taken.
 const DRAWN: u64 = 8;
@@ -148,12 +148,12 @@ impl Steering {
     /// Counts a run, and keeps its plan if it met a rare cell.
     fn learn(&mut self, batch: &Batch, done: Done, summary: &mut Summary) {
         self.branches += u64::from(done.is_branch);
-        let mut rarest = None;
+        let mut rare = Vec::new();
         for cell in done.met {
             let runs = self.runs.entry(cell).or_default();
             *runs += 1;
-            if *runs <= KEPT_MAX && rarest.is_none_or(|(least, _)| *runs < least) {
-                rarest = Some((*runs, cell));
+            if *runs <= KEPT_MAX {
+                rare.push((*runs, cell));
             }
             if !done.is_branch {
                 self.of_seeds.insert(cell);
@@ -165,9 +165,9 @@ impl Steering {
             let plan = Box::new(plan);
             return summary.fail(Failure { seed, place: done.place, violation, plan });
         }
-        if let Some((_, cell)) = rarest
-            && let Some(at) = first_met(&plan, cell)
-        {
+        rare.sort_unstable();
+        let found = rare.iter().find_map(|(_, cell)| Some((*cell, first_met(&plan, *cell)?)));
+        if let Some((cell, at)) = found {
             self.kept.push(Kept { plan, cell, at_us: at / 1_000 });
         }
     }

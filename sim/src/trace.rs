@@ -3,6 +3,7 @@
 #[cfg(feature = "proxy")]
 mod on_wire;
 
+use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 
 use baton::pool::{
@@ -269,14 +270,12 @@ impl Trace {
     /// Brings the entries of several pools into the order of time, and counts their steps.
     pub(crate) fn order(&mut self) {
         self.entries.sort_by_key(|entry| entry.at);
-        // A fault that is about no connection comes to all pools at once.
-        self.entries.dedup_by(|entry, before| {
-            let same = match (&entry.what, &before.what) {
-                (What::Injected(one), What::Injected(other)) => one == other,
-                (What::Healed, What::Healed) => true,
-                _ => false,
-            };
-            same && entry.at == before.at
+        // The same fault of several pools at one time is one entry.
+        let mut seen = HashSet::new();
+        self.entries.retain(|entry| match entry.what {
+            What::Injected(directive) => seen.insert((entry.at, Some(directive))),
+            What::Healed => seen.insert((entry.at, None)),
+            _ => true,
         });
         let facts = self.entries.iter_mut().filter_map(|entry| match &mut entry.what {
             What::TracedFact(fact) => Some(fact),
@@ -285,6 +284,15 @@ impl Trace {
         for (place, fact) in facts.enumerate() {
             fact.step = place as u64 + 1;
         }
+    }
+
+    /// The number of the last fact of a pool, if facts are kept.
+    pub(crate) fn last_step(&self, pool: usize) -> u64 {
+        let facts = self.entries.iter().rev().filter_map(|entry| match &entry.what {
+            What::TracedFact(fact) if fact.pool == pool => Some(fact.step),
+            _ => None,
+        });
+        facts.max().unwrap_or(self.facts)
     }
 
     /// The next facts are given to this pool.

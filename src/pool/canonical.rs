@@ -2,10 +2,10 @@
 //! seen.
 //!
 //! Two states with the same identity behave alike in every future. Times are relative to now,
-//! virtual times relative to the smallest, and stream identifiers are only compared. Generations,
-//! ordinals and counters are left out. The identity is exact only for pools that make no random
-//! choices: a strategy that draws nothing, a fixed backoff, a maximum age beyond [`FAR`], and no
-//! slow start. The search must configure its pools like that.
+//! virtual times relative to the smallest, and stream identifiers are only compared. Generations and
+//! counters are left out. The identity is exact only for pools that make no random choices: a
+//! strategy that draws nothing, a fixed backoff, a maximum age beyond [`FAR`], and no slow start;
+//! and only if streams are opened in the order of their ordinals. The search must see to that.
 
 use core::hash::{Hash, Hasher};
 use core::time::Duration;

@@ -204,7 +204,11 @@ impl Connection {
         if self.lifecycle.may_take_streams() {
             (self.limit, self.pongs.min(6), self.malformed).hash(hasher);
             (self.opened > 0, self.responses > 0).hash(hasher);
-            (quiet_ago, self.silent_before).hash(hasher);
+            let silent_before = match self.protocol {
+                Protocol::Http1 => Duration::ZERO,
+                Protocol::Http2 => self.silent_before,
+            };
+            (quiet_ago, silent_before).hash(hasher);
             (self.idle_before.map(ago), self.keep_alive).hash(hasher);
         }
     }

@@ -88,8 +88,10 @@ impl Pool {
         let slot = self.slots.index(stream.connection);
         let connection = self.slots.connection_mut(slot);
         if connection.load() == 1 {
-            // One that has answered nothing, or was in use a moment ago, is not dead of idleness.
+            // One that has answered nothing, was silent under its last requests, or was in use a
+            // moment ago, is not dead of idleness.
             let was_idle = connection.responses > 0
+                && connection.silent_before.is_zero()
                 && now.since(connection.quiet_since) >= limits::SURELY_ALIVE;
             let idle_since = was_idle.then_some(connection.quiet_since);
             connection.idle_before = connection.idle_before.or(idle_since);

@@ -97,7 +97,7 @@ settings! {
             timeouts.drain, "drain-timeout", timeout Drain;
 
         /// Silence, with requests outstanding, after which a connection gets a PING.
-        /// The time of all requests since the last frame counts.
+        /// It adds up over requests until a frame arrives.
         /// The connection becomes suspect. Four times the smoothed response time applies if that is
         /// longer.
         silence: Duration = Duration::from_secs(1), TIME,

@@ -172,8 +172,9 @@ impl Model {
         connection.load += 1;
         connection.opened += 1;
         if connection.load == 1 {
-            let was_idle =
-                connection.responses > 0 && now.past(connection.idle_since) >= SURELY_ALIVE;
+            let was_idle = connection.responses > 0
+                && connection.silent_before.is_zero()
+                && now.past(connection.idle_since) >= SURELY_ALIVE;
             let idle_since = was_idle.then_some(connection.idle_since);
             connection.idle_before = connection.idle_before.or(idle_since);
             connection.quiet_since = now;

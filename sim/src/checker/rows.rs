@@ -281,6 +281,8 @@ impl Model {
             }
             ConnectionPhase::Up => {
                 more.push(format!("silent since {}", time(connection.quiet_since)));
+                let before = connection.silent_before;
+                more.push(clause(!before.is_zero(), &format!("and {before:?} before")));
             }
             ConnectionPhase::Draining => {
                 more.push(format!("since {}", time(connection.since)));

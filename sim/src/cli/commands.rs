@@ -242,6 +242,7 @@ fn json(
             "place": failure.place,
             "invariant": failure.violation.invariant.name(),
             "what": failure.violation.what,
+            "is_branch": failure.plan.seed != failure.seed,
             "elements_before": shrunk.before,
             "elements": shrunk.after,
             "plan": path,

@@ -20,7 +20,8 @@ pub struct Counterexample {
 pub struct Fact {
     /// When the pool got it.
     pub at: Instant,
-    /// The worker whose pool got it; `None` if there is only one.
+    /// The worker whose pool got it; `None` if there is only one, or if it is an order of the
+    /// operator for all.
     pub worker: Option<usize>,
     /// The fact.
     pub input: Input,
@@ -81,11 +82,14 @@ impl Found {
             "steps": self.steps,
             "depth": self.depth,
             "closed": self.closed,
-            "violation": self.violation.as_ref().map(|found| serde_json::json!({
-                "invariant": found.violation.invariant.name(),
-                "what": found.violation.what,
-                "facts": found.facts.iter().map(|fact| fact.to_string().trim_start().to_owned()).collect::<Vec<_>>(),
-            })),
+            "violation": self.violation.as_ref().map(|found| {
+                let facts = found.facts.iter().map(|fact| fact.to_string().trim_start().to_owned());
+                serde_json::json!({
+                    "invariant": found.violation.invariant.name(),
+                    "what": found.violation.what,
+                    "facts": facts.collect::<Vec<_>>(),
+                })
+            }),
         })
     }
 }

@@ -1,5 +1,6 @@
-//! Branches: plans that go on differently after a moment of another plan. Draws are keyed, so both
-//! runs are alike until then.
+//! Branches: plans that go on differently from a moment of another plan on. Draws are keyed, so both
+//! runs are alike until then; except that a fault at a moment of a request, stream or connection
+//! comes whenever that moment is met.
 
 use super::Family;
 use super::inject::{Shape, directives};
@@ -17,7 +18,7 @@ pub(crate) fn branch(base: &Plan, at_us: u64, stream: &mut RandomStream) -> Opti
     let mut plan = base.clone();
     for _ in 0..stream.between(1, 2) {
         match stream.below(4) {
-            0 if !plan.directives.is_empty() => meet(&mut plan, stream),
+            0 if !plan.directives.is_empty() => meet(&mut plan, at_us, stream),
             1 => repeat(&mut plan, at_us, stream),
             _ => add(&mut plan, at_us, stream),
         }
@@ -50,19 +51,20 @@ fn add(plan: &mut Plan, at_us: u64, stream: &mut RandomStream) {
     plan.directives.append(&mut added);
 }
 
-/// Lets one fault come soon after another one, if both are faults of the same time scale.
-fn meet(plan: &mut Plan, stream: &mut RandomStream) {
+/// Lets a fault that comes later anyway come soon after another one.
+fn meet(plan: &mut Plan, at_us: u64, stream: &mut RandomStream) {
     let place = |stream: &mut RandomStream| stream.below(plan.directives.len() as u64) as usize;
     let (moved, other) = (place(stream), place(stream));
     let Directive { when, after_us, .. } = plan.directives[other];
     let moved = &mut plan.directives[moved];
-    // A fault keeps what it is about; only those at a time of day go elsewhere.
-    if moved.when == When::Start {
-        moved.when = when;
-    } else if moved.when != when {
-        return;
+    // A fault at another moment keeps what it is about.
+    if moved.when == When::Start && moved.after_us >= at_us {
+        let soon = after_us + stream.wide(0, SOON_US);
+        (moved.when, moved.after_us) = (when, soon);
+        if when == When::Start {
+            moved.after_us = soon.max(at_us);
+        }
     }
-    moved.after_us = after_us + stream.wide(0, SOON_US);
 }
 
 /// Lets a fault come once more: at the moment, or soon after the first time.

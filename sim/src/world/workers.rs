@@ -4,6 +4,8 @@
 //! own share of the requests, and its own connections: a directive about "the 2nd connection of
 //! backend 1" is about that of each pool.
 
+use std::panic::{self, AssertUnwindSafe};
+
 use baton::pool::{BackendState, HealthChecking, ShutdownCause};
 
 use super::seat::Seat;
@@ -12,6 +14,7 @@ use super::{World, tables};
 use crate::checker::{Invariant, SideBySide, Verdict, Violation, require};
 use crate::coverage::Coverage;
 use crate::draw::Domain;
+use crate::panics::take_panic;
 use crate::plan::{Act, Change, Plan, When};
 use crate::trace::Trace;
 
@@ -31,9 +34,13 @@ pub(super) fn run_all(
     let worlds = seats.iter().zip(&mut parts);
     let worlds = worlds.map(|(seat, (coverage, trace))| World::at(*seat, plan, coverage, trace));
     let mut all = Workers { begun: vec![false; seats.len()], worlds: worlds.collect() };
-    let verdict = all.run();
+    // What led to a panic is kept, too.
+    let verdict = panic::catch_unwind(AssertUnwindSafe(|| all.run())).unwrap_or_else(|_| {
+        Err(Violation { invariant: Invariant::PoolAssert, what: take_panic() })
+    });
     let now = all.worlds.iter().map(World::now).max().unwrap_or_default();
-    let broken = all.worlds.iter_mut().find_map(World::take_broken);
+    let worlds = all.worlds.iter_mut().enumerate();
+    let broken = worlds.filter_map(|(pool, world)| Some((pool, world.take_broken()?))).next();
     all.worlds.iter_mut().for_each(World::finish);
     drop(all);
     for (seat, (own, entries)) in seats.iter().zip(parts) {
@@ -41,8 +48,7 @@ pub(super) fn run_all(
         trace.absorb(entries, seat.worker);
     }
     trace.order();
-    // No pool gets another fact after the one that broke it.
-    let broken = broken.map(|broken| SideBySide { step: trace.fact_count(), ..broken });
+    let broken = broken.map(|(pool, broken)| SideBySide { step: trace.last_step(pool), ..broken });
     (verdict, broken, now)
 }
 
@@ -90,7 +96,8 @@ impl Workers<'_> {
         Ok(times.min().map(|(_, place)| place))
     }
 
-    /// A pool begins. One that replaces another one has the same backends.
+    /// A pool begins. One that replaces another one finds the backends as they are. Its
+    /// configuration is that at the start: earlier orders of the operator are not repeated.
     fn begin(&mut self, place: usize) {
         let from = self.worlds[place].seat.from;
         if from > 0 {
