@@ -10,7 +10,7 @@ use crate::run::judge;
 /// Maximum runs for shrinking, and maximum facts in all of them: a failure that repeats something
 /// forever has long runs.
 const RUNS_MAX: u32 = 6_000;
-const FACTS_MAX: u64 = 50_000_000;
+const FACTS_MAX: u64 = 5_000_000;
 
 /// The result of shrinking.
 #[derive(Clone, Debug)]

@@ -2,8 +2,8 @@
 //! seen.
 //!
 //! Two states with the same identity behave alike in every future. Times are relative to now,
-//! virtual times relative to the smallest, and stream identifiers are only compared. Generations and
-//! counters are left out. The identity is exact only for pools that make no random choices: a
+//! virtual times relative to the smallest, and stream identifiers are only compared. Generations
+//! and counters are left out. The identity is exact only for pools that make no random choices: a
 //! strategy that draws nothing, a fixed backoff, a maximum age beyond [`FAR`], and no slow start;
 //! and only if streams are opened in the order of their ordinals. The search must see to that.
 

@@ -1,6 +1,6 @@
-//! Branches: plans that go on differently from a moment of another plan on. Draws are keyed, so both
-//! runs are alike until then; except that a fault at a moment of a request, stream or connection
-//! comes whenever that moment is met.
+//! Branches: plans that are another plan until a moment, and then go on differently. Draws are
+//! keyed, so both runs are alike until then; except that a fault at a moment of a request, stream
+//! or connection comes whenever that moment is met.
 
 use super::Family;
 use super::inject::{Shape, directives};
