@@ -164,6 +164,23 @@ fn enhance_your_calm_doubles_the_silence_for_the_backend() {
 }
 
 #[test]
+fn enhance_your_calm_after_an_answered_ping_doubles_the_silence_too() {
+    let (mut world, connection, _stream) = one_request();
+    world.pass(SECOND);
+    assert_eq!(world.pings().len(), 1);
+    world.done(Input::Pong { connection });
+    let code = code::ENHANCE_YOUR_CALM;
+    world.done(Input::GoAwayReceived { connection, last_stream_id: 1, code });
+    world.get();
+    world.connect_all();
+    assert_eq!(world.opens().len(), 1);
+    world.pass(MILLISECOND * 1_999);
+    assert!(world.pings().is_empty());
+    world.pass(MILLISECOND);
+    assert_eq!(world.pings().len(), 1);
+}
+
+#[test]
 fn http1_connections_have_no_ping_and_are_not_suspected() {
     let mut world = World::new(config(1));
     world.get();

@@ -66,3 +66,38 @@ fn unknown_backends_and_tokens_have_no_streams() {
     assert_eq!(world.pool.streams(connection).count(), 0);
     assert!(!world.pool.is_current(connection));
 }
+
+#[test]
+fn a_stream_is_to_be_opened_from_the_order_to_the_report() {
+    let mut world = World::new(config(1));
+    world.get();
+    world.connect_one(4);
+    let (stream, _) = world.opens()[0];
+    assert!(world.pool.is_to_be_opened(stream));
+    world.opened(stream);
+    assert!(!world.pool.is_to_be_opened(stream));
+}
+
+#[test]
+fn a_backend_that_the_pool_never_had_has_its_whole_share() {
+    let world = World::new(config(1));
+    let unknown = BackendId(world.pool.config().limits.backends as u16);
+    assert_eq!(world.pool.share(unknown, world.now), 100);
+}
+
+#[test]
+fn tokens_and_failures_have_names() {
+    let connection = ConnectionToken { backend: BackendId(1), slot: 2, generation: 3 };
+    assert_eq!(connection.to_string(), "b1/s2/g3");
+    let failures = [
+        StreamFailure::NotSent,
+        StreamFailure::HeadTooLarge,
+        StreamFailure::Unprocessed,
+        StreamFailure::ConnectionLost,
+        StreamFailure::Malformed,
+        StreamFailure::Reset { code: 2 },
+    ];
+    let names = failures.map(StreamFailure::name);
+    let all: alloc::collections::BTreeSet<_> = names.into_iter().collect();
+    assert!(all.len() == failures.len() && !all.contains(""), "{names:?}");
+}
