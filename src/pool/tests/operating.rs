@@ -385,3 +385,12 @@ fn while_failing_open_unhealthy_backends_do_not_keep_healthy_ones_from_being_dia
     }
     assert_eq!(failed, 0, "of 40");
 }
+
+#[test]
+fn each_setting_has_a_sentence_of_its_own_for_help() {
+    let sentences: Vec<_> = Config::SETTINGS.iter().map(|entry| entry.sentence).collect();
+    for sentence in &sentences {
+        let others = sentences.iter().filter(|other| *other == sentence).count();
+        assert!(others == 1 && sentence.contains(' ') && !sentence.ends_with('.'), "{sentence}");
+    }
+}
