@@ -29,7 +29,7 @@ impl Pool {
             PoolPhase::Over => 2,
         }
         .hash(hasher);
-        let armed = |timer| self.timers.armed(timer).map(|at| self.turn(now, at));
+        let armed = |timer| self.armed_turn(now, timer);
         armed(Timer::Shutdown).hash(hasher);
         for slot in 0..self.slots.len() {
             let connection = self.slots.connection(slot);
@@ -52,6 +52,10 @@ impl Pool {
             .filter_map(|index| self.requests.peek(index).and_then(|request| request.deadline));
         let before = requests.filter(|deadline| *deadline < at).count();
         (0, 1 + before + self.timers.count_before(at))
+    }
+
+    fn armed_turn(&self, now: Instant, timer: Timer) -> Option<(u64, usize)> {
+        self.timers.armed(timer).map(|at| self.turn(now, at))
     }
 
     fn hash_streams(&self, slot: usize, hasher: &mut impl Hasher) {
@@ -124,7 +128,7 @@ impl Pool {
                 older += u32::from(self.requests.get(other).arrival < request.arrival);
             }
             older.hash(hasher);
-            self.timers.armed(Timer::Request(index)).map(|at| self.turn(now, at)).hash(hasher);
+            self.armed_turn(now, Timer::Request(index)).hash(hasher);
         }
     }
 
@@ -174,7 +178,7 @@ impl Pool {
             answered.filter(|ago| *ago < silence).hash(hasher);
             (backend.response_time, backend.enhance_your_calm_count, backend.expected_streams)
                 .hash(hasher);
-            let armed = |timer| self.timers.armed(timer).map(|at| self.turn(now, at));
+            let armed = |timer| self.armed_turn(now, timer);
             armed(Timer::Backoff(index as u32)).hash(hasher);
             armed(Timer::Health(index as u32)).hash(hasher);
             armed(Timer::HealthCheck(index as u32)).hash(hasher);

@@ -48,9 +48,10 @@ pub(crate) struct Connection {
     pub(crate) last_stream_id: u32,
     /// When the last frame arrived, or when the load last rose from zero or fell to zero.
     pub(crate) quiet_since: Instant,
-    /// How long it carried requests since the last frame, before its load last fell to zero. A
-    /// connection that is dead stays silent, however short its requests are.
-    pub(crate) silent_before: Duration,
+    /// How long it carried requests under which nothing arrived, before its load last rose from
+    /// zero; `None` once anything has arrived since. A connection that is dead stays silent, however
+    /// short its requests are.
+    pub(crate) silent_before: Option<Duration>,
     /// When the connection became idle before it last got its first request, until anything arrives
     /// on it. If it is lost before that, it was stale.
     pub(crate) idle_before: Option<Instant>,
@@ -82,7 +83,7 @@ impl Connection {
             responses: 0,
             last_stream_id: u32::MAX,
             quiet_since: Instant::ZERO,
-            silent_before: Duration::ZERO,
+            silent_before: None,
             idle_before: None,
             keep_alive: Duration::MAX,
             drains_since: Instant::ZERO,
@@ -204,11 +205,7 @@ impl Connection {
         if self.lifecycle.may_take_streams() {
             (self.limit, self.pongs.min(6), self.malformed).hash(hasher);
             (self.opened > 0, self.responses > 0).hash(hasher);
-            let silent_before = match self.protocol {
-                Protocol::Http1 => Duration::ZERO,
-                Protocol::Http2 => self.silent_before,
-            };
-            (quiet_ago, silent_before).hash(hasher);
+            (quiet_ago, self.silent_before).hash(hasher);
             (self.idle_before.map(ago), self.keep_alive).hash(hasher);
         }
     }

@@ -91,11 +91,12 @@ impl Pool {
             // One that has answered nothing, was silent under its last requests, or was in use a
             // moment ago, is not dead of idleness.
             let was_idle = connection.responses > 0
-                && connection.silent_before.is_zero()
+                && connection.silent_before.is_none()
                 && now.since(connection.quiet_since) >= limits::SURELY_ALIVE;
             let idle_since = was_idle.then_some(connection.quiet_since);
             connection.idle_before = connection.idle_before.or(idle_since);
             connection.quiet_since = now;
+            connection.silent_before.get_or_insert_default();
             self.arm_silence(slot, backend);
         }
         self.waiting.remove(index);

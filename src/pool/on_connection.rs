@@ -144,7 +144,7 @@ impl Pool {
     pub(super) fn note_frame(&mut self, now: Instant, slot: usize) {
         let connection = self.slots.connection_mut(slot);
         connection.idle_before = None;
-        connection.silent_before = Duration::ZERO;
+        connection.silent_before = None;
         if connection.load() > 0 {
             connection.quiet_since = now;
         }
@@ -397,7 +397,7 @@ impl Pool {
     /// Returns when a connection with requests will have been silent for too long: after the
     /// configured time, or four times the smoothed response time if that is longer. It doubles for
     /// each PING answered since the last response and for each ENHANCE_YOUR_CALM of the backend, up
-    /// to a factor of 64. Only time with requests counts.
+    /// to a factor of 64. The time of earlier requests under which nothing arrived counts, too.
     pub(super) fn silent_at(&self, slot: usize, backend: BackendId) -> Instant {
         let state = &self.backends[usize::from(backend.0)];
         let connection = self.slots.connection(slot);
@@ -405,6 +405,7 @@ impl Pool {
         let doublings = connection.pongs.saturating_add(state.enhance_your_calm_count);
         let doublings = doublings.min(SILENCE_DOUBLINGS_MAX);
         let silence = self.config.timeouts.silence.max(measured).saturating_mul(1 << doublings);
-        connection.quiet_since.after(silence.saturating_sub(connection.silent_before))
+        let before = connection.silent_before.unwrap_or_default();
+        connection.quiet_since.after(silence.saturating_sub(before))
     }
 }

@@ -306,8 +306,10 @@ impl Pool {
             self.arm_drain(now, slot);
         }
         let connection = self.slots.connection_mut(slot);
-        if connection.load() == 0 {
-            connection.silent_before += now.since(connection.quiet_since);
+        if connection.load() == 0
+            && let Some(silent) = &mut connection.silent_before
+        {
+            *silent += now.since(connection.quiet_since);
         }
         if connection.lifecycle() == Lifecycle::Ready && connection.load() > 0 {
             self.refresh_room(stream.connection.backend);

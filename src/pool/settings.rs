@@ -97,7 +97,7 @@ settings! {
             timeouts.drain, "drain-timeout", timeout Drain;
 
         /// Silence, with requests outstanding, after which a connection gets a PING.
-        /// It adds up over requests until a frame arrives.
+        /// It adds up over requests under which nothing arrives.
         /// The connection becomes suspect. Four times the smoothed response time applies if that is
         /// longer.
         silence: Duration = Duration::from_secs(1), TIME,

@@ -435,7 +435,7 @@ impl Model {
             connection.silence_most = Duration::ZERO;
         }
         connection.idle_before = None;
-        connection.silent_before = Duration::ZERO;
+        connection.silent_before = None;
         if connection.load > 0 {
             connection.quiet_since = now;
             connection.quiet_latest = connection.quiet_latest.max(now);

@@ -40,8 +40,9 @@ pub(super) struct ModelConnection {
     pub(super) quiet_since: Instant,
     /// The latest value of `quiet_since`; the clock may go back.
     pub(super) quiet_latest: Instant,
-    /// How long it had carried requests since the last frame, before its load last became zero.
-    pub(super) silent_before: Duration,
+    /// How long it had carried requests under which nothing arrived, before its load last rose from
+    /// zero; `None` once anything has arrived since.
+    pub(super) silent_before: Option<Duration>,
     pub(super) ping_out: bool,
     /// PINGs answered since the last response.
     pub(super) pongs: u32,
@@ -365,7 +366,8 @@ impl Model {
         let connection = &mut self.connections[slot];
         connection.load -= 1;
         if connection.load == 0 {
-            connection.silent_before += now.past(connection.quiet_since);
+            let silent = now.past(connection.quiet_since);
+            connection.silent_before = connection.silent_before.map(|before| before + silent);
             if connection.phase == ConnectionPhase::Lost {
                 connection.phase = ConnectionPhase::Gone;
             }

@@ -173,11 +173,12 @@ impl Model {
         connection.opened += 1;
         if connection.load == 1 {
             let was_idle = connection.responses > 0
-                && connection.silent_before.is_zero()
+                && connection.silent_before.is_none()
                 && now.past(connection.idle_since) >= SURELY_ALIVE;
             let idle_since = was_idle.then_some(connection.idle_since);
             connection.idle_before = connection.idle_before.or(idle_since);
             connection.quiet_since = now;
+            connection.silent_before.get_or_insert_default();
             connection.quiet_latest = connection.quiet_latest.max(now);
             connection.silence_most = Duration::ZERO;
         }
@@ -358,8 +359,12 @@ impl Model {
 
     /// When a connection with streams will have been silent for too long.
     pub(super) fn silent_at(&self, slot: usize) -> Instant {
-        let connection = &self.connections[slot];
-        connection.quiet_since.plus(self.silence(slot).saturating_sub(connection.silent_before))
+        self.connections[slot].quiet_since.plus(self.silence_left(slot, self.silence(slot)))
+    }
+
+    /// The part of a silence that is left after what was silent before.
+    pub(super) fn silence_left(&self, slot: usize, silence: Duration) -> Duration {
+        silence.saturating_sub(self.connections[slot].silent_before.unwrap_or_default())
     }
 
     /// Streams expected from all dials in flight.

@@ -8,11 +8,12 @@ use crate::plan::{Act, Code, Directive, LastId, Moment, Plan, Poison, RequestPla
 
 /// The share of plans in percent, and the maker. Never reorder them: their places are keys of
 /// draws.
-const SITUATIONS: [(u64, Addition); 4] = [
+const SITUATIONS: [(u64, Addition); 5] = [
     (4, drain_meets_a_fault),
     (4, goaway_rises),
     (3, malformed_responses),
     (1, connection_of_malformed_responses),
+    (6, impatient_clients),
 ];
 
 /// Adds the situations of a plan.
@@ -84,6 +85,34 @@ fn malformed_responses(plan: &mut Plan, stream: &mut RandomStream) {
             request.poison = Some(Poison::Malformed);
         }
     }
+}
+
+/// A connection dies after a response. Its next clients wait only for a moment each, seconds apart;
+/// the first of them may come before the connection has been idle for long.
+fn impatient_clients(plan: &mut Plan, stream: &mut RandomStream) {
+    for backend in &mut plan.backends {
+        backend.http1 = false;
+    }
+    let first_us = stream.below(plan.heal.at_us.max(1));
+    let apart_us = stream.wide(900_000, 4_000_000);
+    let count = stream.between(2, 6);
+    let inject = |plan: &mut Plan, family, request, moment, after_us, act| {
+        let when = When::Request { request, moment };
+        plan.directives.push(Directive { family, when, after_us, act });
+    };
+    let first = add_requests(plan, first_us, 1);
+    let dies = Act::BlackHole { to_backend: true, from_backend: true };
+    inject(plan, Family::SilentDrop, first, Moment::Ended, 0, dies);
+    let soon_us = if stream.chance(30) { apart_us } else { stream.wide(2_000, 300_000) };
+    for number in 1..=count {
+        let after_us = soon_us + (number - 1) * apart_us;
+        let request = add_requests(plan, first_us + after_us, 1);
+        if number < count {
+            let patience_us = stream.wide(10_000, 900_000);
+            inject(plan, Family::Cancel, request, Moment::Written, patience_us, Act::Cancel);
+        }
+    }
+    plan.heal.at_us = plan.heal.at_us.max(first_us + (count + 2) * apart_us);
 }
 
 /// So many malformed responses come on one connection that it takes no more requests.

@@ -58,6 +58,19 @@ fn short_requests_do_not_hide_a_dead_connection() {
 }
 
 #[test]
+fn a_response_whose_end_waits_for_its_client_is_no_silence_for_the_next_request() {
+    let (mut world, connection, stream) = one_request();
+    world.done(Input::ResponseStarted { stream, status: 200 });
+    world.pass(MILLISECOND * 900);
+    world.done(Input::ResponseEnded { stream });
+    world.get();
+    world.pass(MILLISECOND * 999);
+    assert!(world.pings().is_empty());
+    world.pass(MILLISECOND);
+    assert_eq!(world.pings(), [connection]);
+}
+
+#[test]
 fn a_frame_while_a_connection_is_idle_ends_its_silence() {
     let (mut world, connection, stream) = one_request();
     world.answer(stream);
