@@ -47,6 +47,14 @@ pub struct Failure {
     pub plan: Box<Plan>,
 }
 
+impl Failure {
+    /// True if the plan is a branch of that of another seed, so that the seed does not give it.
+    #[must_use]
+    pub fn is_branch(&self) -> bool {
+        self.plan.seed != self.seed
+    }
+}
+
 /// The part that branches had in a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Steered {

@@ -14,6 +14,7 @@
 //! | [`coverage`] | the table cells and rare situations that were met |
 //! | [`run`], [`batch`] | one run: from a plan to a verdict; many runs, on several threads |
 //! | `steer` | runs that branch from what is rarely met |
+//! | `hash` | hashes whose values never change |
 //! | `panics` | panics of the code under test, which become findings |
 //! | `memory` | what the proxy of a run has allocated |
 //! | `outside` | the clock and the entropy of a run; what code may not reach past the seams |
@@ -34,6 +35,7 @@ pub mod draw;
 pub mod exhaust;
 pub mod faults;
 pub mod fuzz;
+mod hash;
 pub mod html;
 #[cfg(feature = "proxy")]
 #[cfg(feature = "proxy")]

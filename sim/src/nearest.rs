@@ -5,8 +5,10 @@ use crate::plan::{Directive, Plan};
 use crate::report::replay;
 use crate::story::{Filter, Line, timeline};
 
-/// Maximum plans to try.
+/// Maximum plans to try, and maximum lines in all their stories if each is as long as that of the
+/// failing plan.
 const RUNS_MAX: usize = 300;
+const STORIES_MAX: usize = 60_000;
 /// Maximum lines to show of the story that passes.
 const LINES_MAX: usize = 10;
 /// A small change of a time is a tenth of it, and at least this.
@@ -62,7 +64,8 @@ pub fn nearest(plan: &Plan, story: &[Line]) -> Search {
 fn nearest_by(plan: &Plan, story: &[Line], passes: impl Fn(&Plan) -> Option<Vec<Line>>) -> Search {
     let mut search = Search { runs: 0, nearest: None };
     let usable = |other: &Neighbour| other.plan != *plan && other.plan.check().is_ok();
-    for other in neighbours(plan).into_iter().filter(usable).take(RUNS_MAX) {
+    let most = RUNS_MAX.min(STORIES_MAX / story.len().max(1));
+    for other in neighbours(plan).into_iter().filter(usable).take(most) {
         search.runs += 1;
         let Some(lines) = passes(&other.plan) else { continue };
         let (same, start) = common(story, &lines, other.request);

@@ -1,8 +1,10 @@
 //! Panics of the code under test, which become findings.
 
 use std::cell::RefCell;
-use std::panic;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
+
+use crate::checker::{Invariant, Violation};
 
 thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
@@ -43,7 +45,11 @@ pub(crate) fn panicked() -> Option<String> {
     PANIC.with(|last| last.borrow_mut().take())
 }
 
-/// The text of the panic that was caught last.
-pub(crate) fn take_panic() -> String {
-    PANIC.with(|last| last.borrow_mut().take()).unwrap_or_else(|| "a panic".to_owned())
+/// Returns what `run` returns; a panic in it breaks an invariant.
+pub(crate) fn caught<T>(run: impl FnOnce() -> Result<T, Violation>) -> Result<T, Violation> {
+    panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+        let text = PANIC.with(|last| last.borrow_mut().take());
+        let what = text.unwrap_or_else(|| "a panic".to_owned());
+        Err(Violation { invariant: Invariant::PoolAssert, what })
+    })
 }

@@ -3,14 +3,10 @@
 #[cfg(feature = "proxy")]
 use std::cell::RefCell;
 #[cfg(feature = "proxy")]
-use std::panic::{self, AssertUnwindSafe};
-#[cfg(feature = "proxy")]
 use std::rc::Rc;
 
 #[cfg(feature = "proxy")]
 use crate::both::{compare, for_pool};
-#[cfg(feature = "proxy")]
-use crate::checker::Invariant;
 use crate::checker::Violation;
 use crate::coverage::Coverage;
 #[cfg(feature = "proxy")]
@@ -19,7 +15,7 @@ use crate::faults::narrow;
 use crate::outside::Tripwire;
 use crate::panics::catch_panics;
 #[cfg(feature = "proxy")]
-use crate::panics::take_panic;
+use crate::panics::caught;
 use crate::plan::Plan;
 #[cfg(feature = "proxy")]
 use crate::plan::WorldName;
@@ -150,9 +146,8 @@ pub(crate) fn run_proxy(
     coverage: &mut Coverage,
     trace: &mut Trace,
 ) -> (Run, Vec<(u64, String)>) {
-    let played = || crate::proxy::run::run(plan, tripwire, capture, coverage, trace);
-    let played = AssertUnwindSafe(played);
-    match panic::catch_unwind(played) {
+    let played = || Ok(crate::proxy::run::run(plan, tripwire, capture, coverage, trace));
+    match caught(played) {
         Ok(ended) => {
             let named = |broken| {
                 // In a comparison this trace still names requests as that of the proxy's world.
@@ -169,10 +164,7 @@ pub(crate) fn run_proxy(
             };
             (run, ended.log)
         }
-        Err(_) => {
-            let violation = Violation { invariant: Invariant::PoolAssert, what: take_panic() };
-            (Run { violation: Some(violation), ..Run::default() }, Vec::new())
-        }
+        Err(violation) => (Run { violation: Some(violation), ..Run::default() }, Vec::new()),
     }
 }
 

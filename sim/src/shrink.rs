@@ -7,10 +7,11 @@ use crate::checker::Violation;
 use crate::plan::{BackendPlan, Health, Plan, PoolPlan, Span, Ties};
 use crate::run::judge;
 
-/// Maximum runs for shrinking, and maximum facts in all of them: a failure that repeats something
-/// forever has long runs.
+/// Maximum runs for shrinking, and maximum work in all of them. A fact is as much work as the table
+/// of requests has entries, since each is recounted: a failure that repeats something forever has
+/// many facts, and one of thousands of requests large tables.
 const RUNS_MAX: u32 = 6_000;
-const FACTS_MAX: u64 = 5_000_000;
+const WORK_MAX: u64 = 200_000_000;
 
 /// The result of shrinking.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ pub struct Shrunk {
 #[must_use]
 pub fn shrink(plan: &Plan, violation: &Violation) -> Shrunk {
     let (best, violation) = (plan.clone(), violation.clone());
-    let mut search = Search { best, violation, runs: 0, facts: 0 };
+    let mut search = Search { best, violation, runs: 0, work: 0 };
     loop {
         let before = search.best.clone();
         search.remove(|plan| &mut plan.directives);
@@ -49,13 +50,13 @@ struct Search {
     best: Plan,
     violation: Violation,
     runs: u32,
-    facts: u64,
+    work: u64,
 }
 
 impl Search {
     /// True if no further run is allowed.
     fn is_spent(&self) -> bool {
-        self.runs >= RUNS_MAX || self.facts >= FACTS_MAX
+        self.runs >= RUNS_MAX || self.work >= WORK_MAX
     }
 
     /// Keeps a candidate if it fails alike.
@@ -65,7 +66,7 @@ impl Search {
         }
         let run = judge(&candidate);
         self.runs += 1;
-        self.facts += run.facts;
+        self.work += run.facts * candidate.pool.config.limits.requests as u64;
         let same = run.violation.is_some_and(|broken| broken.is_like(&self.violation));
         if same {
             self.best = candidate;

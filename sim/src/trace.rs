@@ -4,13 +4,14 @@
 mod on_wire;
 
 use std::collections::HashSet;
-use std::hash::{Hash, Hasher};
+use std::hash::{Hash as _, Hasher as _};
 
 use baton::pool::{
     BackendId, ConnectionToken, Handled, Input, Instant, Output, Pool, Setting, SlotView,
     StreamToken,
 };
 
+use crate::hash::{ByWord, Mix};
 use crate::world::tables::{DownFrame, UpFrame};
 #[cfg(feature = "proxy")]
 pub(crate) use on_wire::{Flow, Glimpse, Kind, OnWire, WireName};
@@ -108,7 +109,7 @@ pub(crate) struct Entry {
 /// The record of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
-    hasher: TraceHasher,
+    hasher: ByWord<Rotating>,
     facts: u64,
     keeps: bool,
     /// Of what is kept, what was on the wire is left out.
@@ -241,7 +242,6 @@ impl Trace {
     }
 
     /// Brings the entries into the order of time.
-    #[cfg(feature = "proxy")]
     pub(crate) fn sort(&mut self) {
         self.entries.sort_by_key(|entry| entry.at);
     }
@@ -269,7 +269,7 @@ impl Trace {
 
     /// Brings the entries of several pools into the order of time, and counts their steps.
     pub(crate) fn order(&mut self) {
-        self.entries.sort_by_key(|entry| entry.at);
+        self.sort();
         // The same fault of several pools at one time is one entry.
         let mut seen = HashSet::new();
         self.entries.retain(|entry| match entry.what {
@@ -288,11 +288,11 @@ impl Trace {
 
     /// The number of the last fact of a pool, if facts are kept.
     pub(crate) fn last_step(&self, pool: usize) -> u64 {
-        let facts = self.entries.iter().rev().filter_map(|entry| match &entry.what {
+        let last = self.entries.iter().rev().find_map(|entry| match &entry.what {
             What::TracedFact(fact) if fact.pool == pool => Some(fact.step),
             _ => None,
         });
-        facts.max().unwrap_or(self.facts)
+        last.unwrap_or(self.facts)
     }
 
     /// The next facts are given to this pool.
@@ -320,49 +320,16 @@ impl Trace {
     }
 }
 
-/// A multiply-and-rotate hash over 64-bit words. Its values never change, unlike those of the
-/// standard library's hasher.
+/// A multiply-and-rotate hash.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct TraceHasher(u64);
+struct Rotating(u64);
 
-impl TraceHasher {
+impl Mix for Rotating {
     fn word(&mut self, word: u64) {
         self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
     }
-}
 
-impl Hasher for TraceHasher {
-    fn finish(&self) -> u64 {
+    fn hash(&self) -> u64 {
         self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.word(u64::from(*byte));
-        }
-    }
-
-    fn write_u8(&mut self, value: u8) {
-        self.word(u64::from(value));
-    }
-
-    fn write_u16(&mut self, value: u16) {
-        self.word(u64::from(value));
-    }
-
-    fn write_u32(&mut self, value: u32) {
-        self.word(u64::from(value));
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.word(value);
-    }
-
-    fn write_usize(&mut self, value: usize) {
-        self.word(value as u64);
-    }
-
-    fn write_isize(&mut self, value: isize) {
-        self.word(value as u64);
     }
 }

@@ -140,7 +140,7 @@ impl<'a> World<'a> {
             facts: 0,
             clock_back: (0, 0),
             timers_late: (0, 0),
-            phase: tables::RunPhase::Faults,
+            phase: tables::RunPhase::Before,
             shutdown: None,
             longest_response: 0,
             handled_orders: Vec::new(),
@@ -206,6 +206,7 @@ impl<'a> World<'a> {
         let timer = self.timer_turn().map(|(at, _)| at);
         let next = event.into_iter().chain(timer).min().map(|at| at.max(self.now));
         match self.phase {
+            tables::RunPhase::Before => Some(self.seat.from),
             tables::RunPhase::Done => None,
             tables::RunPhase::Recovered => next,
             _ => next.or(Some(self.now)),
@@ -213,6 +214,7 @@ impl<'a> World<'a> {
     }
 
     fn begin(&mut self) {
+        self.phase = tables::RunPhase::Faults;
         for index in 0..self.plan.requests.len() {
             let at = self.plan.requests[index].at_us * 1_000;
             if !self.seat.serves(index, at) {
@@ -356,8 +358,7 @@ impl<'a> World<'a> {
     ) -> Result<Handled, Violation> {
         if verdict.is_err() {
             let step = self.trace.fact_count();
-            let broken = self.checker.side_by_side(&self.pool);
-            self.broken = Some(SideBySide { step, ..broken });
+            self.broken = Some(self.checker.side_by_side(&self.pool, self.seat.pool, step));
         }
         verdict
     }

@@ -42,8 +42,9 @@ impl Checker {
 
     /// The state that the model implies beside the one that the pool shows. Ask after a step that
     /// broke an invariant.
-    pub(crate) fn side_by_side(&self, pool: &Pool) -> SideBySide {
-        self.model.side_by_side(self.reached, pool)
+    /// `index` and `step` are those of the pool in the trace.
+    pub(crate) fn side_by_side(&self, pool: &Pool, index: usize, step: u64) -> SideBySide {
+        SideBySide { pool: index, step, reached: self.reached, rows: self.model.rows(pool) }
     }
 
     /// Adds every fact that any peer, network or client could cause now, true or not.

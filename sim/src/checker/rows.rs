@@ -1,5 +1,6 @@
-//! The rows of [`SideBySide`]: the model's column comes from the model alone, the pool's column
-//! from the public views of the pool alone, and both pass through the same words.
+//! The rows of the comparison that [`side_by_side`](super::side_by_side) prints: the model's column
+//! comes from the model alone, the pool's column from the public views of the pool alone, and both
+//! pass through the same words.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use baton::pool::{
 
 use super::backend::{Health, ModelBackend, Service};
 use super::model::{ConnectionPhase, Model, ModelPhase, ModelRequest, RequestPhase};
-use super::side_by_side::{Reached, Row, Said, SideBySide, Thing, clause, count, time};
+use super::side_by_side::{Row, Said, Thing, clause, count, time};
 
 /// The facts about the pool as a whole that both sides know.
 #[derive(PartialEq)]
@@ -85,13 +86,13 @@ fn counters_said(counters: &Counters) -> Said {
 
 impl Model {
     /// The state that the model implies, beside the one that the pool shows.
-    pub(super) fn side_by_side(&self, reached: Reached, pool: &Pool) -> SideBySide {
+    pub(super) fn rows(&self, pool: &Pool) -> Vec<Row> {
         let mut rows = vec![self.pool_row(pool), self.counters_row(pool)];
         rows.extend((0..self.backends.len()).filter_map(|index| self.backend_row(index, pool)));
         rows.extend((0..self.connections.len()).filter_map(|slot| self.slot_row(slot, pool)));
         rows.extend(self.request_rows(pool));
         rows.push(self.deadline_row(pool));
-        SideBySide { pool: 0, step: 0, reached, rows }
+        rows
     }
 
     fn pool_row(&self, pool: &Pool) -> Row {
@@ -281,7 +282,7 @@ impl Model {
             }
             ConnectionPhase::Up => {
                 more.push(format!("silent since {}", time(connection.quiet_since)));
-                let before = connection.silent_before;
+                let before = connection.silent_before.unwrap_or_default();
                 more.push(clause(!before.is_zero(), &format!("and {before:?} before")));
             }
             ConnectionPhase::Draining => {

@@ -71,10 +71,12 @@ impl Progress {
     }
 }
 
+/// A function that runs a batch and reports its progress.
+type Runner = fn(&Batch, &(dyn Fn(u64, u64) + Sync)) -> Summary;
+
 /// Runs a batch with a progress bar.
-fn run_seeds(batch: &Batch, steer: bool, quiet: bool) -> Summary {
+fn run_seeds(run: Runner, batch: &Batch, quiet: bool) -> Summary {
     let progress = Progress::new(batch.seeds, quiet);
-    let run = if steer { run_steered } else { run_batch };
     let summary = run(batch, &|before, done| progress.at(before, done));
     progress.finish();
     summary
@@ -99,7 +101,8 @@ pub(super) fn run(arguments: &RunArguments) -> Outcome {
         world,
         counts_everything: false,
     };
-    let summary = run_seeds(&batch, arguments.steer, arguments.json);
+    let runner = if arguments.steer { run_steered } else { run_batch };
+    let summary = run_seeds(runner, &batch, arguments.json);
     let Some(failure) = &summary.failure else {
         if let Some(what) = summary.coverage.wrong_choices() {
             return Ok(wrong_together(&summary, &what, arguments.json));
@@ -193,12 +196,11 @@ fn failed(
 ) -> String {
     let (seed, plan, path) = (failure.seed, &*failure.plan, path.display());
     let headline = report::headline(&failure.violation, seed, &judge(plan));
-    let is_of_seed = faults::plan(seed, profile, plan.world) == *plan;
-    let of_seed = if is_of_seed {
+    let of_seed = if failure.is_branch() {
+        String::new()
+    } else {
         let world = plan.world.name();
         format!("   or, at this commit:   sim replay {seed} --profile {profile} --world {world}")
-    } else {
-        String::new()
     };
     let (before, after, runs) = (shrunk.before, shrunk.after, shrunk.runs);
     let story = timeline(&Filter::default().apply(&found.lines));
@@ -242,7 +244,7 @@ fn json(
             "place": failure.place,
             "invariant": failure.violation.invariant.name(),
             "what": failure.violation.what,
-            "is_branch": failure.plan.seed != failure.seed,
+            "is_branch": failure.is_branch(),
             "elements_before": shrunk.before,
             "elements": shrunk.after,
             "plan": path,
@@ -312,9 +314,7 @@ pub(super) fn replay(arguments: &ReplayArguments) -> Outcome {
     } else {
         let (story, beside) = (timeline(&lines), found.text());
         println!("{}\n\n{story}\n{verdict}", plan.origin);
-        if !beside.is_empty() {
-            print!("{beside}");
-        }
+        print!("{beside}");
         if let Some(path) = &arguments.html {
             println!("page: {}", path.display());
         }
@@ -406,7 +406,7 @@ pub(super) fn coverage(arguments: &CoverageArguments) -> Outcome {
         world: arguments.which.world,
         counts_everything: true,
     };
-    let summary = run_seeds(&batch, false, arguments.json);
+    let summary = run_seeds(run_batch, &batch, arguments.json);
     let entries = summary.coverage.entries(batch.world);
     let required: Vec<_> = entries.iter().filter(|entry| entry.required).collect();
     let missing: Vec<_> = required.iter().filter(|entry| entry.count == 0).collect();

@@ -1,13 +1,11 @@
 //! A pool and its checker, and what each step of a search does to them.
 
-use std::panic::{self, AssertUnwindSafe};
-
 use baton::pool::{Config, Handled, Input, Instant, Pool, canonical};
 
 use super::identity::of_pool;
 use super::search::Scratch;
 use crate::checker::{Checker, Invariant, Violation};
-use crate::panics::take_panic;
+use crate::panics::caught;
 
 /// A pool and its checker.
 #[derive(Clone)]
@@ -37,10 +35,7 @@ impl Judged {
     ) -> Result<Handled, Violation> {
         let Self { pool, checker } = self;
         let Scratch { coverage, orders, .. } = scratch;
-        let judge = || checker.step(pool, now, input, coverage, orders, |_, _, _| {});
-        panic::catch_unwind(AssertUnwindSafe(judge)).unwrap_or_else(|_| {
-            Err(Violation { invariant: Invariant::PoolAssert, what: take_panic() })
-        })
+        caught(|| checker.step(pool, now, input, coverage, orders, |_, _, _| {}))
     }
 
     /// Gives the pool an ineffective fact, which must change nothing: neither now nor after it is

@@ -33,9 +33,9 @@ const IN_A_ROW: u32 = 2;
 /// The states of two pools.
 pub(super) struct Workers<'a> {
     scope: &'a Scope,
-    /// The identities of the pools in which the ineffective facts were tried. The states of the
-    /// other pool make no difference to that.
-    tried: Mutex<Seen>,
+    /// The identities of each worker's pools in which the ineffective facts were tried. The states
+    /// of the other pool make no difference to that.
+    tried: [Mutex<Seen>; 2],
 }
 
 /// A state of two pools.
@@ -112,8 +112,10 @@ impl Space for Workers<'_> {
             if let Some(command) = state.commands[worker].first() {
                 self.step(&state, worker, Cause::Command(*command), trial)?;
             }
-            let identity = state.identities[worker] ^ worker as u128;
-            if self.tried.lock().expect("no thread panics").insert(identity) {
+            let mut tried = self.tried[worker].lock().expect("no thread panics");
+            let is_new = tried.insert(state.identities[worker]);
+            drop(tried);
+            if is_new {
                 state.try_ineffective(worker, trial)?;
             }
         }
@@ -128,7 +130,7 @@ impl Space for Workers<'_> {
 
 impl<'a> Workers<'a> {
     pub(super) fn new(scope: &'a Scope) -> Self {
-        Self { scope, tried: Mutex::default() }
+        Self { scope, tried: Default::default() }
     }
 
     fn config(&self, worker: usize) -> Config {

@@ -190,8 +190,7 @@ impl Pools {
     fn note(&self, pool: u64, judged: &Judged, core: &Pool, verdict: Result<Handled, Violation>) {
         if let Err(violation) = verdict {
             let (pool, step) = (pool as usize, self.trace.borrow().fact_count());
-            let broken = judged.checker.side_by_side(core);
-            *self.broken.borrow_mut() = Some(SideBySide { pool, step, ..broken });
+            *self.broken.borrow_mut() = Some(judged.checker.side_by_side(core, pool, step));
             let what =
                 format!("worker {}, cluster {}: {}", judged.worker, judged.cluster, violation.what);
             self.violate(Violation { what, ..violation });

@@ -110,7 +110,8 @@ impl World<'_> {
                 self.phase = RunPhase::Done;
                 Ok(())
             }
-            RunPhase::Faults
+            RunPhase::Before
+            | RunPhase::Faults
             | RunPhase::Recovering { .. }
             | RunPhase::Recovered
             | RunPhase::Done => Ok(()),

@@ -105,6 +105,8 @@ impl Scope {
 /// The phase of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RunPhase {
+    /// The pool does not exist yet.
+    Before,
     /// Directives take effect.
     Faults,
     /// No more faults; what is pending ends.

@@ -4,68 +4,32 @@
 //! own share of the requests, and its own connections: a directive about "the 2nd connection of
 //! backend 1" is about that of each pool.
 
-use std::panic::{self, AssertUnwindSafe};
-
 use baton::pool::{BackendState, HealthChecking, ShutdownCause};
 
-use super::seat::Seat;
 use super::tables::{Event, HealthResult, NEVER, RunPhase, in_turn};
 use super::{World, tables};
 use crate::checker::{Invariant, SideBySide, Verdict, Violation, require};
-use crate::coverage::Coverage;
 use crate::draw::Domain;
-use crate::panics::take_panic;
 use crate::plan::{Act, Change, Plan, When};
-use crate::trace::Trace;
 
 /// The longest time until a worker learns a result, in nanoseconds.
 const INFORMED_LATE_MAX: u64 = 20_000_000;
 
-/// Runs a plan with several pools. Returns as well the model and the pool after the step that broke
-/// an invariant, and the virtual time in nanoseconds.
-pub(super) fn run_all(
-    plan: &Plan,
-    coverage: &mut Coverage,
-    trace: &mut Trace,
-) -> (Verdict, Option<SideBySide>, u64) {
-    let seats = Seat::all(&plan.pool);
-    let part = |seat: &Seat| (Coverage::default(), trace.of_pool(seat.pool));
-    let mut parts: Vec<_> = seats.iter().map(part).collect();
-    let worlds = seats.iter().zip(&mut parts);
-    let worlds = worlds.map(|(seat, (coverage, trace))| World::at(*seat, plan, coverage, trace));
-    let mut all = Workers { begun: vec![false; seats.len()], worlds: worlds.collect() };
-    // What led to a panic is kept, too.
-    let verdict = panic::catch_unwind(AssertUnwindSafe(|| all.run())).unwrap_or_else(|_| {
-        Err(Violation { invariant: Invariant::PoolAssert, what: take_panic() })
-    });
-    let now = all.worlds.iter().map(World::now).max().unwrap_or_default();
-    let worlds = all.worlds.iter_mut().enumerate();
-    let broken = worlds.filter_map(|(pool, world)| Some((pool, world.take_broken()?))).next();
-    all.worlds.iter_mut().for_each(World::finish);
-    drop(all);
-    for (seat, (own, entries)) in seats.iter().zip(parts) {
-        coverage.merge(&own);
-        trace.absorb(entries, seat.worker);
-    }
-    trace.order();
-    let broken = broken.map(|(pool, broken)| SideBySide { step: trace.last_step(pool), ..broken });
-    (verdict, broken, now)
-}
-
-struct Workers<'a> {
+/// The pools of all workers, each with what surrounds it.
+pub(super) struct Workers<'a> {
     worlds: Vec<World<'a>>,
-    begun: Vec<bool>,
+    /// True if workers that know the same results must have the same backends down.
+    must_agree: bool,
 }
 
-impl Workers<'_> {
-    fn run(&mut self) -> Verdict {
+impl<'a> Workers<'a> {
+    pub(super) fn new(plan: &Plan, worlds: Vec<World<'a>>) -> Self {
+        Self { worlds, must_agree: has_settled_checks(plan) }
+    }
+
+    pub(super) fn run(&mut self) -> Verdict {
         while let Some(place) = self.next()? {
-            if !std::mem::replace(&mut self.begun[place], true) {
-                self.begin(place);
-                continue;
-            }
-            let world = &mut self.worlds[place];
-            world.turn().map_err(|violation| of_pool(place, violation))?;
+            self.turn(place)?;
             self.pass_on(place);
             self.check_agreement()?;
         }
@@ -73,6 +37,23 @@ impl Workers<'_> {
             world.check_quiescence().map_err(|violation| of_pool(place, violation))?;
         }
         Ok(())
+    }
+
+    /// Records the coverage that only the whole run shows. Returns the model and the pool after the
+    /// step that broke an invariant, if one did, and the virtual time in nanoseconds.
+    pub(super) fn finish(mut self) -> (Option<SideBySide>, u64) {
+        let now = self.worlds.iter().map(World::now).max().unwrap_or_default();
+        self.worlds.iter_mut().for_each(World::finish);
+        (self.worlds.iter_mut().find_map(World::take_broken), now)
+    }
+
+    /// A pool begins, or processes its next event.
+    fn turn(&mut self, place: usize) -> Verdict {
+        if self.worlds[place].phase == RunPhase::Before {
+            self.begin(place);
+            return Ok(());
+        }
+        self.worlds[place].turn().map_err(|violation| of_pool(place, violation))
     }
 
     /// The pool whose next event is the first; `None` if all have ended. All pools close once all
@@ -88,11 +69,8 @@ impl Workers<'_> {
                 }
             }
         }
-        let times = self.worlds.iter().zip(&self.begun).enumerate();
-        let times = times.filter_map(|(place, (world, begun))| {
-            let at = if *begun { world.next_at() } else { Some(world.seat.from) };
-            at.map(|at| (at, place))
-        });
+        let times = self.worlds.iter().enumerate();
+        let times = times.filter_map(|(place, world)| Some((world.next_at()?, place)));
         Ok(times.min().map(|(_, place)| place))
     }
 
@@ -115,8 +93,8 @@ impl Workers<'_> {
         let judged = std::mem::take(&mut self.worlds[from].judged);
         let (now, seat) = (self.worlds[from].now, self.worlds[from].seat);
         let over = self.worlds[from].shutdown.is_some();
-        for (to, world) in self.worlds.iter_mut().enumerate() {
-            if world.seat.worker == seat.worker || !self.begun[to] {
+        for world in &mut self.worlds {
+            if world.seat.worker == seat.worker || world.phase == RunPhase::Before {
                 continue;
             }
             world.is_orphaned |= over && seat.until == NEVER && !seat.is_informed();
@@ -133,7 +111,7 @@ impl Workers<'_> {
         let knows = |world: &World<'_>| {
             world.seat.from == 0 && world.shutdown.is_none() && world.results_due == 0
         };
-        if !checks.orders_checks() || !knows(checks) || !has_settled_checks(checks.plan) {
+        if !self.must_agree || !checks.orders_checks() || !knows(checks) {
             return Ok(());
         }
         for world in self.worlds[1..].iter().filter(|world| knows(world)) {
@@ -161,13 +139,14 @@ fn of_pool(place: usize, violation: Violation) -> Violation {
 /// True if each worker gets each result once, and no setting of health checks changes: workers that
 /// learn a result before and after the change may judge it differently.
 fn has_settled_checks(plan: &Plan) -> bool {
-    let settled = |change: &Change| !matches!(change, Change::Fall(_) | Change::HealthChecking(_));
-    let kept = |change: &Change| {
-        settled(change) && !matches!(change, Change::Setting { name, .. } if name.is_of_checks())
+    let is_of_checks = |change: &Change| match change {
+        Change::Fall(_) | Change::HealthChecking(_) => true,
+        Change::Setting { name, .. } => name.is_of_checks(),
+        _ => false,
     };
     plan.directives.iter().all(|directive| match &directive.act {
-        Act::Change { change } => kept(change),
-        Act::ChangeAll { changes } => changes.iter().all(kept),
+        Act::Change { change } => !is_of_checks(change),
+        Act::ChangeAll { changes } => !changes.iter().any(is_of_checks),
         // A result that one worker gets twice counts twice.
         Act::Replay { .. } => false,
         // Elsewhere the workers meet the moment at different times, between different results.
@@ -226,9 +205,12 @@ impl World<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::seat::Seat;
     use super::*;
+    use crate::coverage::Coverage;
     use crate::faults::{Family, Profile};
     use crate::plan::{Directive, WorldName};
+    use crate::trace::Trace;
 
     /// Two workers, and a backend that cannot be reached for a while.
     fn plan() -> Plan {
@@ -249,22 +231,15 @@ mod tests {
     /// Runs the plan; if `loses`, no worker learns anything. Returns true if the backend was down
     /// in the second worker.
     fn run(plan: &Plan, loses: bool) -> (Verdict, bool) {
-        let mut parts: Vec<_> = Seat::all(&plan.pool)
-            .into_iter()
-            .map(|seat| (seat, Coverage::default(), Trace::hash_only()))
-            .collect();
-        let worlds = parts
-            .iter_mut()
-            .map(|(seat, coverage, trace)| World::at(*seat, plan, coverage, trace))
-            .collect();
-        let mut all = Workers { worlds, begun: vec![false; 2] };
+        let seats = Seat::all(&plan.pool);
+        let mut parts = [(); 2].map(|()| (Coverage::default(), Trace::hash_only()));
+        let worlds = seats.iter().zip(&mut parts);
+        let worlds =
+            worlds.map(|(seat, (coverage, trace))| World::at(*seat, plan, coverage, trace));
+        let mut all = Workers::new(plan, worlds.collect());
         let (mut verdict, mut was_down) = (Ok(()), false);
         while let (Ok(()), Ok(Some(place))) = (&verdict, all.next()) {
-            if !std::mem::replace(&mut all.begun[place], true) {
-                all.begin(place);
-                continue;
-            }
-            verdict = all.worlds[place].turn();
+            verdict = all.turn(place);
             if loses {
                 all.worlds[place].judged.clear();
             }

@@ -40,7 +40,7 @@ impl Both {
     }
 
     fn rows(&self) -> SideBySide {
-        self.checker.side_by_side(&self.pool)
+        self.checker.side_by_side(&self.pool, 0, 0)
     }
 
     /// One request arrives, and the dial that it causes succeeds. Returns its connection.
