@@ -6,9 +6,11 @@
 //! A failure counts only if it is the bug's: the shrunk plan must pass without it.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
+use std::thread;
 use std::time::Duration;
 
 use super::bank::{Bank, Effort};
@@ -239,7 +241,7 @@ impl Worker {
         let Some(output) = within(child, RUN_MAX).map_err(|error| error.to_string())? else {
             return Ok(Fate::Broken(format!("no end within {} s", RUN_MAX.as_secs())));
         };
-        let answer: serde_json::Value = serde_json::from_slice(&output.stdout)
+        let answer: serde_json::Value = serde_json::from_slice(&output)
             .map_err(|error| format!("the mutant's output: {error}"))?;
         let failure = &answer["failure"];
         if failure.is_null() {
@@ -289,16 +291,42 @@ impl Worker {
     }
 }
 
-/// Waits for the end of a process whose output is short; `None` if it had to be stopped.
-fn within(mut child: Child, limit: Duration) -> std::io::Result<Option<Output>> {
+/// Waits for the end of a process and returns what it wrote; `None` if it had to be stopped. A pipe
+/// holds 64 KiB, so the output is read while the process runs.
+fn within(mut child: Child, limit: Duration) -> std::io::Result<Option<Vec<u8>>> {
+    let mut stdout = child.stdout.take().expect("the output is piped");
+    let reader = thread::spawn(move || {
+        let mut output = Vec::new();
+        stdout.read_to_end(&mut output).map(|_| output)
+    });
     let step = Duration::from_millis(5);
     for _ in 0..limit.as_millis() / step.as_millis() {
         if child.try_wait()?.is_some() {
-            return child.wait_with_output().map(Some);
+            return reader.join().expect("the reader does not panic").map(Some);
         }
-        std::thread::sleep(step);
+        thread::sleep(step);
     }
     child.kill()?;
     child.wait()?;
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_longer_than_a_pipe_holds_is_read_whole() {
+        let program =
+            Command::new("head").args(["-c", "300000", "/dev/zero"]).stdout(Stdio::piped()).spawn();
+        let output = within(program.expect("head is installed"), Duration::from_secs(60));
+        assert_eq!(output.expect("the pipe can be read").map(|output| output.len()), Some(300_000));
+    }
+
+    #[test]
+    fn a_process_that_does_not_end_is_stopped() {
+        let program = Command::new("sleep").arg("600").stdout(Stdio::piped()).spawn();
+        let output = within(program.expect("sleep is installed"), Duration::from_millis(20));
+        assert_eq!(output.expect("it can be stopped"), None);
+    }
 }
