@@ -117,7 +117,7 @@ impl World {
                 let timeout = Duration::from_millis(u64::from(code));
                 Input::KeepAliveAnnounced { connection, timeout }
             }
-            12 => Input::FrameReceived { connection },
+            12 => Input::FrameReceived { connection, carries_message: false },
             13 => Input::Pong { connection },
             14 => Input::ConnectionClosed { connection, sent_through: code },
             15 => Input::StreamOpened { stream, stream_id: 1 + 2 * code },

@@ -192,7 +192,7 @@ impl World {
     /// Answers the oldest request.
     fn answer(&mut self) {
         let (_, stream) = self.live.pop_front().expect("a request is in flight");
-        self.tell(Input::FrameReceived { connection: stream.connection });
+        self.tell(Input::FrameReceived { connection: stream.connection, carries_message: true });
         self.tell(Input::ResponseStarted { stream, status: 200 });
         self.tell(Input::ResponseEnded { stream });
     }

@@ -45,6 +45,7 @@ pub mod nearest;
 #[cfg(feature = "proxy")]
 mod outside;
 mod panics;
+mod ping_rule;
 pub mod plan;
 #[cfg(feature = "proxy")]
 pub mod proxy;

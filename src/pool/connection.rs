@@ -62,8 +62,11 @@ pub(crate) struct Connection {
     /// When the connection reaches its maximum age.
     pub(crate) ages_at: Instant,
     pub(crate) ping: Ping,
-    /// PINGs answered since the last response; each doubles the silence before the next PING.
+    /// PINGs answered since HEADERS or DATA last arrived; each doubles the silence before the next
+    /// PING, up to `PINGS_WITHOUT_MESSAGE`.
     pub(crate) pongs: u32,
+    /// When the last of these was answered.
+    pub(crate) ponged_at: Instant,
     /// Malformed responses so far.
     pub(crate) malformed: u32,
     /// True if the connection was closed without GOAWAY while it carried requests. If one of them
@@ -90,6 +93,7 @@ impl Connection {
             ages_at: Instant::ZERO,
             ping: Ping::Idle,
             pongs: 0,
+            ponged_at: Instant::ZERO,
             malformed: 0,
             closed_without_goaway: false,
         }
@@ -203,7 +207,9 @@ impl Connection {
         }
         (self.protocol, self.ping).hash(hasher);
         if self.lifecycle.may_take_streams() {
-            (self.limit, self.pongs.min(6), self.malformed).hash(hasher);
+            (self.limit, self.pongs.min(limits::PINGS_WITHOUT_MESSAGE), self.malformed)
+                .hash(hasher);
+            (self.pongs >= limits::PINGS_WITHOUT_MESSAGE).then(|| ago(self.ponged_at)).hash(hasher);
             (self.opened > 0, self.responses > 0).hash(hasher);
             (quiet_ago, self.silent_before).hash(hasher);
             (self.idle_before.map(ago), self.keep_alive).hash(hasher);

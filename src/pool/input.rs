@@ -164,10 +164,13 @@ pub enum Input {
         /// The time that was announced.
         timeout: Duration,
     },
-    /// A frame of any type arrived: the connection is alive.
+    /// A frame of any type arrived, or part of one: the connection is alive.
     FrameReceived {
         /// The connection concerned.
         connection: ConnectionToken,
+        /// True if HEADERS or DATA were among what arrived since the last such fact. Servers that
+        /// count PINGs begin again when they send one of these.
+        carries_message: bool,
     },
     /// The answer to the pool's PING arrived.
     Pong {

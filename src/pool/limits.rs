@@ -44,6 +44,14 @@ pub const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
 /// one of its backend turned out to be dead.
 pub const SURELY_ALIVE: Duration = Duration::from_secs(1);
 
+/// PINGs that a connection gets while nothing of a message arrives, before they are spaced. A server
+/// that follows gRPC's proposal A8 (client-side keepalive) ends the connection at the third PING
+/// that comes within five minutes of another, and forgets them when it sends HEADERS or DATA.
+pub const PINGS_WITHOUT_MESSAGE: u32 = 2;
+/// Time between the answer to a PING and the next one from then on: gRPC's five minutes, and a
+/// margin for what the network takes.
+pub const PING_INTERVAL: Duration = Duration::from_secs(310);
+
 /// A draining connection with ongoing responses may last this many times the drain timeout. So may
 /// a pool that is replaced.
 pub const DRAIN_EXTENSIONS_MAX: u32 = 20;

@@ -317,7 +317,9 @@ impl Pool {
             Input::KeepAliveAnnounced { connection, timeout } => {
                 self.on_keep_alive(connection, timeout)
             }
-            Input::FrameReceived { connection } => self.on_frame(now, connection),
+            Input::FrameReceived { connection, carries_message } => {
+                self.on_frame(now, connection, carries_message)
+            }
             Input::Pong { connection } => self.on_pong(now, connection),
             Input::ConnectionClosed { connection, sent_through } => {
                 self.on_connection_closed(now, connection, sent_through)

@@ -4,7 +4,6 @@ use super::connection::{DrainCause, Event, Lifecycle, Ping};
 use super::input::code;
 use super::on_stream::ConnectionEnd;
 use super::outcome::CloseReason;
-use super::slots::Stale;
 use super::time::nanoseconds;
 use super::timer::Timer;
 use super::{
@@ -129,14 +128,24 @@ impl Pool {
         Handled::Done
     }
 
-    pub(super) fn on_frame(&mut self, now: Instant, token: ConnectionToken) -> Handled {
-        match self.slots.find(token) {
-            Ok(slot) => {
-                self.note_frame(now, slot);
-                Handled::Done
-            }
-            Err(Stale) => Handled::Stale,
+    pub(super) fn on_frame(
+        &mut self,
+        now: Instant,
+        token: ConnectionToken,
+        carries_message: bool,
+    ) -> Handled {
+        let Ok(slot) = self.slots.find(token) else {
+            return Handled::Stale;
+        };
+        let pongs = &mut self.slots.connection_mut(slot).pongs;
+        let allows_pings = carries_message && core::mem::take(pongs) > 0;
+        self.note_frame(now, slot);
+        let connection = self.slots.connection(slot);
+        if allows_pings && connection.lifecycle() == Lifecycle::Ready && connection.load() > 0 {
+            // The timer was armed for a longer silence than is allowed from now on.
+            self.arm_silence(slot, token.backend);
         }
+        Handled::Done
     }
 
     /// Notes that a connection is alive. A suspect connection takes streams again. An idle
@@ -168,6 +177,7 @@ impl Pool {
         }
         connection.ping = Ping::Idle;
         connection.pongs = connection.pongs.saturating_add(1);
+        connection.ponged_at = now;
         self.note_frame(now, slot);
         Handled::Done
     }
@@ -396,16 +406,22 @@ impl Pool {
 
     /// Returns when a connection with requests will have been silent for too long: after the
     /// configured time, or four times the smoothed response time if that is longer. It doubles for
-    /// each PING answered since the last response and for each ENHANCE_YOUR_CALM of the backend, up
-    /// to a factor of 64. The time of earlier requests under which nothing arrived counts, too.
+    /// each of two PINGs answered since a message last arrived and for each ENHANCE_YOUR_CALM of
+    /// the backend, up to a factor of 64. The time of earlier requests under which nothing arrived
+    /// counts, too. After two such PINGs the next ones are minutes apart.
     pub(super) fn silent_at(&self, slot: usize, backend: BackendId) -> Instant {
         let state = &self.backends[usize::from(backend.0)];
         let connection = self.slots.connection(slot);
         let measured = Duration::from_nanos(state.response_time).saturating_mul(4);
-        let doublings = connection.pongs.saturating_add(state.enhance_your_calm_count);
-        let doublings = doublings.min(SILENCE_DOUBLINGS_MAX);
+        let pongs = connection.pongs.min(limits::PINGS_WITHOUT_MESSAGE);
+        let doublings = (pongs + state.enhance_your_calm_count).min(SILENCE_DOUBLINGS_MAX);
         let silence = self.config.timeouts.silence.max(measured).saturating_mul(1 << doublings);
         let before = connection.silent_before.unwrap_or_default();
-        connection.quiet_since.after(silence.saturating_sub(before))
+        let at = connection.quiet_since.after(silence.saturating_sub(before));
+        if pongs < limits::PINGS_WITHOUT_MESSAGE {
+            return at;
+        }
+        let interval = limits::PING_INTERVAL.saturating_mul(1 << state.enhance_your_calm_count);
+        at.max(connection.ponged_at.after(interval))
     }
 }

@@ -101,12 +101,7 @@ impl Pool {
         let slot = self.slots.index(stream.connection);
         let connection = self.slots.connection_mut(slot);
         connection.responses = connection.responses.saturating_add(1);
-        let pongs = core::mem::take(&mut connection.pongs);
         self.note_frame(now, slot);
-        if pongs > 0 && self.slots.connection(slot).lifecycle() == Lifecycle::Ready {
-            // The timer was armed for a longer silence than is allowed after a response.
-            self.arm_silence(slot, backend);
-        }
         self.backend_answered(now, backend, index, status);
         Handled::Done
     }

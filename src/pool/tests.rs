@@ -333,7 +333,7 @@ fn tokens_that_were_never_given_out_are_stale_and_do_not_panic() {
         Input::MaxStreamsChanged { connection, max_streams: 0 },
         Input::GoAwayReceived { connection, last_stream_id: 0, code: 0 },
         Input::KeepAliveAnnounced { connection, timeout: SECOND },
-        Input::FrameReceived { connection },
+        Input::FrameReceived { connection, carries_message: false },
         Input::Pong { connection },
         Input::ConnectionClosed { connection, sent_through: 0 },
         Input::StreamOpened { stream, stream_id: 1 },

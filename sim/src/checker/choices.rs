@@ -131,7 +131,10 @@ impl Model {
         }
         all.push(go_away(0));
         all.push(go_away(u32::MAX >> 1));
-        all.push(Input::FrameReceived { connection });
+        all.push(Input::FrameReceived { connection, carries_message: false });
+        if self.connections[slot].pongs > 0 {
+            all.push(Input::FrameReceived { connection, carries_message: true });
+        }
         // A second PING answer without a response in between only lengthens the next silence.
         let state = &self.connections[slot];
         let is_next = state.pongs == 0 || state.phase != ConnectionPhase::Up;
@@ -188,7 +191,7 @@ impl Model {
                 }
                 connection.generation -= 1;
             }
-            all.push(Input::FrameReceived { connection });
+            all.push(Input::FrameReceived { connection, carries_message: true });
             all.push(Input::GoAwayReceived { connection, last_stream_id: 0, code: 0 });
             all.push(Input::ConnectionClosed { connection, sent_through: 0 });
             let stream = StreamToken { connection, stream: 0, ordinal: 0 };

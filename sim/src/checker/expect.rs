@@ -319,7 +319,9 @@ fn about_connection(input: Input) -> Option<(ConnectionToken, ConnectionFact)> {
         Input::GoAwayReceived { connection, .. } => {
             Some((connection, ConnectionFact::GoAwayReceived))
         }
-        Input::FrameReceived { connection } => Some((connection, ConnectionFact::FrameReceived)),
+        Input::FrameReceived { connection, .. } => {
+            Some((connection, ConnectionFact::FrameReceived))
+        }
         Input::Pong { connection } => Some((connection, ConnectionFact::Pong)),
         Input::ConnectionClosed { connection, .. } => {
             Some((connection, ConnectionFact::ConnectionClosed))

@@ -46,11 +46,17 @@ impl Model {
             Input::GoAwayReceived { connection, last_stream_id, code } => {
                 self.go_away(now, connection, last_stream_id, code);
             }
-            Input::FrameReceived { connection } => self.frame(now, connection),
+            Input::FrameReceived { connection, carries_message } => {
+                self.frame(now, connection);
+                if carries_message {
+                    self.allow_pings(connection);
+                }
+            }
             Input::Pong { connection } => {
                 let slot = self.known(connection);
                 self.connections[slot].ping_out = false;
                 self.connections[slot].pongs += 1;
+                self.connections[slot].ponged_at = now;
                 self.frame(now, connection);
             }
             Input::ConnectionClosed { connection, sent_through } => {
@@ -173,10 +179,6 @@ impl Model {
         let doubted = request.doubted.take();
         self.confirm(now, doubted, stream, status);
         let slot = self.known(stream.connection);
-        if self.connections[slot].pongs > 0 {
-            self.connections[slot].silence_most = Duration::ZERO;
-        }
-        self.connections[slot].pongs = 0;
         self.connections[slot].responses += 1;
         self.frame(now, stream.connection);
         let backend = stream.connection.backend;
@@ -439,6 +441,15 @@ impl Model {
         if connection.load > 0 {
             connection.quiet_since = now;
             connection.quiet_latest = connection.quiet_latest.max(now);
+        }
+    }
+
+    /// The backend has sent a part of a message: it forgets the PINGs before.
+    fn allow_pings(&mut self, token: ConnectionToken) {
+        let slot = self.known(token);
+        let connection = &mut self.connections[slot];
+        if std::mem::take(&mut connection.pongs) > 0 {
+            connection.silence_most = Duration::ZERO;
         }
     }
 

@@ -44,8 +44,10 @@ pub(super) struct ModelConnection {
     /// zero; `None` once anything has arrived since.
     pub(super) silent_before: Option<Duration>,
     pub(super) ping_out: bool,
-    /// PINGs answered since the last response.
+    /// PINGs answered since a part of a message last arrived.
     pub(super) pongs: u32,
+    /// When the last of these was answered.
+    pub(super) ponged_at: Instant,
     /// Malformed responses so far.
     pub(super) malformed: u32,
     /// When it is closed, if the pool considered it suspect after the last step and no frame has

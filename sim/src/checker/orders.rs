@@ -347,19 +347,29 @@ impl Model {
 
     /// How long a connection may be silent in all while it has streams, before a PING: the
     /// configured time, or four times the smoothed response time if that is longer; twice as long
-    /// for each PING answered since the last response and for each ENHANCE_YOUR_CALM of the
-    /// backend, at most 64 times.
+    /// for each of two PINGs answered since a part of a message last arrived and for each
+    /// ENHANCE_YOUR_CALM of the backend, at most 64 times.
     pub(super) fn silence(&self, slot: usize) -> Duration {
         let backend = &self.backends[slot / self.slots_per_backend];
         let measured = Duration::from_nanos(backend.response_time).saturating_mul(4);
-        let pongs = self.connections[slot].pongs;
+        let pongs = self.connections[slot].pongs.min(2);
         let doublings = pongs.saturating_add(backend.enhance_your_calm_count).min(6);
         self.config.timeouts.silence.max(measured).saturating_mul(1 << doublings)
     }
 
     /// When a connection with streams will have been silent for too long.
     pub(super) fn silent_at(&self, slot: usize) -> Instant {
-        self.connections[slot].quiet_since.plus(self.silence_left(slot, self.silence(slot)))
+        let left = self.silence_left(slot, self.silence(slot));
+        self.spaced(slot, self.connections[slot].quiet_since.plus(left))
+    }
+
+    /// When the next PING is due, if it is due at this time for the silence alone: gRPC servers
+    /// allow one in five minutes, and two more, while they send no part of a message.
+    pub(super) fn spaced(&self, slot: usize, at: Instant) -> Instant {
+        let connection = &self.connections[slot];
+        let calm = self.backends[slot / self.slots_per_backend].enhance_your_calm_count.min(6);
+        let apart = Duration::from_secs(310) * (1 << calm);
+        if connection.pongs < 2 { at } else { at.max(connection.ponged_at.plus(apart)) }
     }
 
     /// The part of a silence that is left after what was silent before.

@@ -219,7 +219,7 @@ impl Model {
         let connection = &self.connections[slot];
         self.is_watched(slot).then(|| {
             let silence = connection.silence_most.max(self.silence(slot));
-            connection.quiet_latest.plus(self.silence_left(slot, silence))
+            self.spaced(slot, connection.quiet_latest.plus(self.silence_left(slot, silence)))
         })
     }
 

@@ -1,6 +1,8 @@
 //! Pairs of faults and orders of the operator that hardly ever meet when each is drawn alone, and
 //! malformed responses, in the world of the pool.
 
+use std::time::Duration;
+
 use super::situations::{Addition, add_drawn, add_requests, next_id};
 use super::{Family, Profile};
 use crate::draw::{Domain, RandomStream};
@@ -8,12 +10,13 @@ use crate::plan::{Act, Code, Directive, LastId, Moment, Plan, Poison, RequestPla
 
 /// The share of plans in percent, and the maker. Never reorder them: their places are keys of
 /// draws.
-const SITUATIONS: [(u64, Addition); 5] = [
+const SITUATIONS: [(u64, Addition); 6] = [
     (4, drain_meets_a_fault),
     (4, goaway_rises),
     (3, malformed_responses),
     (1, connection_of_malformed_responses),
     (6, impatient_clients),
+    (4, silent_responses),
 ];
 
 /// Adds the situations of a plan.
@@ -113,6 +116,41 @@ fn impatient_clients(plan: &mut Plan, stream: &mut RandomStream) {
         }
     }
     plan.heal.at_us = plan.heal.at_us.max(first_us + (count + 2) * apart_us);
+}
+
+/// Responses begin, and then nothing of them comes for up to half an hour, as of a subscription.
+/// Some slow requests come meanwhile.
+fn silent_responses(plan: &mut Plan, stream: &mut RandomStream) {
+    const LONGEST_US: u64 = 1_800_000_000;
+    let config = &mut plan.pool.config;
+    config.limits.streams_per_connection = config.limits.streams_per_connection.max(4);
+    config.max_requests_per_connection = None;
+    let timeouts = &mut config.timeouts;
+    for time in [&mut timeouts.response_stall, &mut timeouts.max_age] {
+        *time = Duration::from_micros(2 * LONGEST_US);
+    }
+    timeouts.response_head = timeouts.response_head.max(Duration::from_secs(20));
+    // Each check is a fact: there would be thousands of them.
+    let interval = &mut timeouts.health_check_interval;
+    *interval = (*interval).max(Duration::from_secs(60));
+    for backend in &mut plan.backends {
+        backend.http1 = false;
+    }
+    let start_us = stream.below(plan.heal.at_us.max(1));
+    let lasts_us = stream.wide(1_000_000, LONGEST_US);
+    let inject = |plan: &mut Plan, family, request, moment, after_us, act| {
+        let when = When::Request { request, moment };
+        plan.directives.push(Directive { family, when, after_us, act });
+    };
+    let silent = add_requests(plan, start_us, stream.between(1, 2) as u32);
+    inject(plan, Family::NeverCloses, silent, Moment::Answered, 0, Act::NeverFinish);
+    for _ in 0..stream.below(4) {
+        let slow = add_requests(plan, start_us + stream.wide(0, lasts_us), 1);
+        inject(plan, Family::NeverCloses, slow, Moment::Read, 0, Act::NeverFinish);
+        let patience_us = stream.wide(100_000, 20_000_000);
+        inject(plan, Family::Cancel, slow, Moment::Written, patience_us, Act::Cancel);
+    }
+    plan.heal.at_us = plan.heal.at_us.max(start_us + lasts_us);
 }
 
 /// So many malformed responses come on one connection that it takes no more requests.

@@ -214,7 +214,7 @@ fn backend(stream: &mut RandomStream, families: &[Family]) -> BackendPlan {
         settings_late_us: (on(Family::LateSettings) && stream.chance(70))
             .then(|| stream.wide(1, 500_000)),
         streams_per_connection: (!calm && stream.chance(25)).then(|| stream.between(1, 20) as u32),
-        ping_strikes: on(Family::PingStrikes).then(|| stream.between(1, 3) as u32),
+        ping_strikes: on(Family::PingStrikes).then(|| stream.pick(&[1, 1, 2, 3])),
         work: Span { least_us: stream.below(work_most), most_us: work_most },
         body: if trailers_only {
             Span { least_us: 0, most_us: 0 }

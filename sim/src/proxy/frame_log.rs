@@ -18,6 +18,8 @@ const MAX_STREAMS: [u8; 2] = [0, 3];
 pub(crate) enum Sign {
     /// A head or trailers on a stream.
     Headers(u32),
+    /// A part of a body on a stream.
+    Data(u32),
     /// A stream ends in this direction.
     End(u32),
     /// RST_STREAM.
@@ -57,9 +59,7 @@ fn tell(frame: FrameBytes<'_>, mut add: impl FnMut(Sign)) {
     let FrameBytes { kind, flags, stream, payload } = frame;
     match kind {
         0 | 1 => {
-            if kind == 1 {
-                add(Sign::Headers(stream));
-            }
+            add(if kind == 1 { Sign::Headers(stream) } else { Sign::Data(stream) });
             if flags & 1 != 0 {
                 add(Sign::End(stream));
             }
@@ -136,7 +136,7 @@ impl FrameLog {
                 let (kind, code) = match sign {
                     Sign::Reset { code, .. } => (Kind::Reset, code),
                     Sign::GoAway { code, .. } => (Kind::GoAway, code),
-                    Sign::Headers(_) | Sign::End(_) | Sign::Streams(_) => continue,
+                    Sign::Headers(_) | Sign::Data(_) | Sign::End(_) | Sign::Streams(_) => continue,
                 };
                 counts.add(Counted { peer, direction, kind, code }, 1);
             }

@@ -18,6 +18,8 @@ pub(crate) enum Reported {
     Connected(Option<u32>),
     /// The number of streams that the backend allows has changed.
     Streams(u32),
+    /// HEADERS or DATA arrived.
+    Message,
     /// The backend has sent GOAWAY.
     GoAway { last: u32, code: u32 },
     /// The attempt on the stream with this identifier failed.
@@ -80,6 +82,9 @@ impl Listener {
             }
             Input::MaxStreamsChanged { connection, max_streams } => {
                 Some((connection, Reported::Streams(max_streams)))
+            }
+            Input::FrameReceived { connection, carries_message: true } => {
+                Some((connection, Reported::Message))
             }
             Input::GoAwayReceived { connection, last_stream_id: last, code } => {
                 Some((connection, Reported::GoAway { last, code }))

@@ -220,7 +220,7 @@ impl<'a> Names<'a> {
             | Input::MaxStreamsChanged { connection: token, .. }
             | Input::KeepAliveAnnounced { connection: token, .. }
             | Input::GoAwayReceived { connection: token, .. }
-            | Input::FrameReceived { connection: token }
+            | Input::FrameReceived { connection: token, .. }
             | Input::Pong { connection: token }
             | Input::ConnectionClosed { connection: token, .. } => connection(token),
             Input::StreamOpened { stream, .. }
@@ -314,8 +314,9 @@ impl<'a> Names<'a> {
             Input::KeepAliveAnnounced { connection, timeout } => {
                 format!("{} is kept open for {timeout:?} while idle", self.connection(connection))
             }
-            Input::FrameReceived { connection } => {
-                format!("{} receives a frame", self.connection(connection))
+            Input::FrameReceived { connection, carries_message } => {
+                let frame = if carries_message { "HEADERS or DATA" } else { "a frame" };
+                format!("{} receives {frame}", self.connection(connection))
             }
             Input::Pong { connection } => format!("{} answers PING", self.connection(connection)),
             Input::ConnectionClosed { connection, sent_through } => {

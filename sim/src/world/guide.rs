@@ -75,7 +75,7 @@ impl Key {
             | Input::MaxStreamsChanged { connection, .. }
             | Input::KeepAliveAnnounced { connection, .. }
             | Input::GoAwayReceived { connection, .. }
-            | Input::FrameReceived { connection }
+            | Input::FrameReceived { connection, .. }
             | Input::Pong { connection }
             | Input::ConnectionClosed { connection, .. } => Subject::Connection(connection),
             Input::ReplayBufferExceeded { stream, .. }

@@ -274,7 +274,7 @@ impl World<'_> {
                 let load = self.links[self.link_of(connection) as usize].open;
                 sometimes!(self.coverage, LimitBelowLoad, max_streams < load);
             }
-            Input::FrameReceived { connection } | Input::Pong { connection } => {
+            Input::FrameReceived { connection, .. } | Input::Pong { connection } => {
                 let state = self.pool.slot_state(connection.backend, connection.slot);
                 let last = self.slots[self.slot_place(connection)];
                 let current = self.link_of(connection) == last;

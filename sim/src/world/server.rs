@@ -6,6 +6,7 @@ use crate::checker::{Invariant, Verdict, require};
 use crate::coverage::sometimes;
 use crate::draw::Domain;
 use crate::faults::Family;
+use crate::ping_rule::{self, PingRule};
 use crate::plan::{Code, Moment, Poison};
 use crate::trace::What;
 
@@ -20,7 +21,7 @@ impl World<'_> {
             UpFrame::Headers(exchange) => return self.read_headers(index, exchange),
             UpFrame::BodyEnd(exchange) => return self.read_body(index, exchange),
             UpFrame::Reset(exchange) => self.read_reset(index, exchange),
-            UpFrame::Ping => self.read_ping(index),
+            UpFrame::Ping => return self.read_ping(index),
             UpFrame::SettingsAck(allowed) => self.links[index as usize].acknowledged = allowed,
             UpFrame::Close => {
                 self.links[index as usize].server_gone = true;
@@ -40,7 +41,6 @@ impl World<'_> {
         link.highest_read = link.highest_read.max(id);
         link.streams_read += 1;
         link.open += 1;
-        link.pings = 0;
         self.exchanges[exchange as usize].read = true;
         let link = &self.links[index as usize];
         // The backends of the proxy's world do not wait for the acknowledgement of a lower limit.
@@ -138,19 +138,24 @@ impl World<'_> {
         }
     }
 
-    fn read_ping(&mut self, index: u32) {
+    fn read_ping(&mut self, index: u32) -> Verdict {
         let link = &mut self.links[index as usize];
-        link.pings += 1;
-        let strikes = self.servers[usize::from(link.backend)].plan.ping_strikes;
-        if strikes.is_some_and(|strikes| link.pings >= strikes) {
-            link.pings = 0;
+        let strikes = link.ping_rule.ping(self.now);
+        let most = self.servers[usize::from(link.backend)].plan.ping_strikes;
+        if most.is_some_and(|most| strikes >= most) {
+            link.ping_rule = PingRule::default();
             let last = link.highest_read;
             sometimes!(self.coverage, EnhanceYourCalm, true);
             self.injected(Family::PingStrikes, index);
             self.go_away(index, last, Code::EnhanceYourCalm.number());
-            return;
+            return Ok(());
         }
+        let complaint = ping_rule::complaint(strikes);
+        require(complaint.is_none(), Invariant::PingBudget, || {
+            format!("connection {index}: {}", complaint.unwrap_or_default())
+        })?;
         self.send(index, DownFrame::Pong);
+        Ok(())
     }
 
     /// Returns the link of an exchange whose response continues now. Marks a response that does
@@ -368,6 +373,9 @@ impl World<'_> {
         let gap = self.gap();
         let delay = self.link_delay(index, Domain::Wire, self.plan.network.wire);
         let link = &mut self.links[index as usize];
+        if frame.carries_message() {
+            link.ping_rule.message_sent();
+        }
         if !link.drops_down {
             let at = in_turn(&mut link.down_at, self.now + delay, gap);
             self.schedule(at, Event::Down(index, frame));

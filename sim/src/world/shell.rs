@@ -224,7 +224,10 @@ impl World<'_> {
         let (connection, http2) = (link.token, !link.http1);
         self.note(What::Received(index, frame));
         if http2 && frame != DownFrame::Close {
-            self.tell_link(index, Input::FrameReceived { connection });
+            self.tell_link(
+                index,
+                Input::FrameReceived { connection, carries_message: frame.carries_message() },
+            );
         }
         match frame {
             DownFrame::Settings(max_streams) => {

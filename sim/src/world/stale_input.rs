@@ -56,7 +56,7 @@ impl World<'_> {
             StaleInput::KeepAlive => {
                 Some(Input::KeepAliveAnnounced { connection, timeout: Duration::from_secs(3) })
             }
-            StaleInput::Frame => Some(Input::FrameReceived { connection }),
+            StaleInput::Frame => Some(Input::FrameReceived { connection, carries_message: false }),
             StaleInput::Pong => Some(Input::Pong { connection }),
             _ => None,
         }

@@ -7,6 +7,7 @@ use baton::pool::{
 };
 
 use crate::faults::Family;
+use crate::ping_rule::PingRule;
 use crate::plan::{BackendPlan, Stage, StaleInput};
 
 /// No index.
@@ -79,6 +80,20 @@ impl DownFrame {
             | Self::Reset(exchange, _)
             | Self::Malformed(exchange) => *exchange += by,
             Self::Settings(_) | Self::GoAway(..) | Self::Pong | Self::Close => {}
+        }
+    }
+
+    /// True for what HEADERS and DATA are.
+    pub(super) fn carries_message(self) -> bool {
+        match self {
+            Self::Informational(_)
+            | Self::Head(_)
+            | Self::Data(_)
+            | Self::End(_)
+            | Self::Malformed(_) => true,
+            Self::Settings(_) | Self::GoAway(..) | Self::Reset(..) | Self::Pong | Self::Close => {
+                false
+            }
         }
     }
 }
@@ -233,7 +248,7 @@ pub(super) struct Link {
     pub(super) go_away_last: Option<u32>,
     /// It closes as soon as it is idle.
     pub(super) closes: bool,
-    pub(super) pings: u32,
+    pub(super) ping_rule: PingRule,
     /// The family of the last fault that hit it.
     pub(super) last_fault: Option<Family>,
 }

@@ -119,7 +119,8 @@ impl Chaos {
                 connection,
                 sent_through: if chance { u32::MAX } else { number * 50 },
             }),
-            52..55 => connection.map(|connection| Input::FrameReceived { connection }),
+            52..55 => connection
+                .map(|connection| Input::FrameReceived { connection, carries_message: false }),
             55..57 => connection.map(|connection| Input::Pong { connection }),
             57..66 => stream.map(|stream| {
                 self.world.next_stream_id += 2;

@@ -198,7 +198,7 @@ fn an_idle_connection_is_closed_and_frames_do_not_keep_it_open() {
     world.answer(stream);
     for _ in 0..59 {
         world.pass(SECOND);
-        world.done(Input::FrameReceived { connection });
+        world.done(Input::FrameReceived { connection, carries_message: false });
     }
     assert!(world.closes().is_empty());
     world.pass(SECOND);
@@ -250,7 +250,7 @@ fn a_replaced_pool_has_as_long_as_a_draining_connection() {
         assert_eq!(world.pool.shutdown_deadline(), Some(world.now.after(left)));
         for _ in 1..left.as_secs() {
             world.pass(SECOND);
-            world.done(Input::FrameReceived { connection });
+            world.done(Input::FrameReceived { connection, carries_message: false });
         }
         assert!(world.outcomes.is_empty(), "{:?}", world.outcomes);
         world.pass(SECOND);

@@ -33,7 +33,8 @@ fn fail_on(world: &mut World, index: u16) {
 /// Lets one second pass in which a body makes progress. The facts are stale if the stream ended.
 fn go_on(world: &mut World, stream: StreamToken, bytes: u32) {
     world.pass(SECOND);
-    let _ = world.tell(Input::FrameReceived { connection: stream.connection });
+    let _ =
+        world.tell(Input::FrameReceived { connection: stream.connection, carries_message: false });
     let _ = world.tell(Input::BodyProgressed { stream, bytes });
 }
 
@@ -169,7 +170,7 @@ fn a_connection_that_begins_to_drain_for_itself_has_its_own_time_from_then_on() 
     world.done(Input::DrainRequested { backend, within: Some(SECOND * 60) });
     world.pass(SECOND * 25);
     world.done(Input::GoAwayReceived { connection, last_stream_id: 9, code: 0 });
-    world.done(Input::FrameReceived { connection });
+    world.done(Input::FrameReceived { connection, carries_message: false });
     world.done(Input::DrainCancelled { backend });
     world.pass(SECOND / 2);
     assert_eq!(world.outcome(request), None, "{:?}", world.closes());

@@ -148,13 +148,13 @@ fn the_response_head_has_a_deadline_that_starts_when_the_request_is_sent() {
     let stream = world.open_one();
     for _ in 0..40 {
         world.pass(SECOND);
-        world.done(Input::FrameReceived { connection });
+        world.done(Input::FrameReceived { connection, carries_message: false });
     }
     assert_eq!(world.outcome(request), None, "a slow upload has no deadline");
     world.done(Input::RequestSent { stream });
     for _ in 0..30 {
         world.pass(SECOND);
-        world.done(Input::FrameReceived { connection });
+        world.done(Input::FrameReceived { connection, carries_message: false });
     }
     let outcome = Outcome::Rejected(Rejection::ResponseDeadline);
     assert_eq!(world.outcomes[&request], (outcome, 1, Some(Evidence::Unknown)));

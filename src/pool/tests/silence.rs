@@ -75,7 +75,7 @@ fn a_frame_while_a_connection_is_idle_ends_its_silence() {
     let (mut world, connection, stream) = one_request();
     world.answer(stream);
     give_up_after(&mut world, MILLISECOND * 900);
-    world.done(Input::FrameReceived { connection });
+    world.done(Input::FrameReceived { connection, carries_message: false });
     give_up_after(&mut world, MILLISECOND * 900);
     assert!(world.pings().is_empty());
     world.get();
@@ -102,7 +102,7 @@ fn any_frame_ends_suspicion_and_serves_waiting_requests() {
     world.opens();
     world.get();
     assert!(world.opens().is_empty());
-    world.done(Input::FrameReceived { connection });
+    world.done(Input::FrameReceived { connection, carries_message: false });
     assert_eq!(state(&world), SlotState::Available);
     assert_eq!(world.opens().len(), 1);
 }
@@ -120,7 +120,7 @@ fn steady_frames_keep_a_connection_from_suspicion() {
     let (mut world, connection, _stream) = one_request();
     for _ in 0..30 {
         world.pass(MILLISECOND * 900);
-        world.done(Input::FrameReceived { connection });
+        world.done(Input::FrameReceived { connection, carries_message: false });
     }
     assert!(world.pings().is_empty());
 }
@@ -130,7 +130,7 @@ fn the_allowed_silence_grows_with_the_response_time() {
     let (mut world, connection, stream) = one_request();
     for _ in 0..3 {
         world.pass(MILLISECOND * 900);
-        world.done(Input::FrameReceived { connection });
+        world.done(Input::FrameReceived { connection, carries_message: false });
     }
     world.answer(stream);
     world.get();
@@ -146,7 +146,7 @@ fn at_most_one_ping_is_unanswered_and_each_answer_doubles_the_silence() {
     let (mut world, connection, _stream) = one_request();
     world.pass(SECOND);
     assert_eq!(world.pings().len(), 1);
-    world.done(Input::FrameReceived { connection });
+    world.done(Input::FrameReceived { connection, carries_message: false });
     world.pass(SECOND);
     assert_eq!(state(&world), SlotState::Suspect);
     assert!(world.pings().is_empty(), "the first PING is still unanswered");
@@ -156,6 +156,57 @@ fn at_most_one_ping_is_unanswered_and_each_answer_doubles_the_silence() {
     assert!(world.pings().is_empty());
     world.pass(MILLISECOND);
     assert_eq!(world.pings().len(), 1, "after twice the silence");
+}
+
+/// Passes time in steps of a second, answers each PING, and returns the seconds at which they came.
+fn seconds_of_pings(world: &mut World, connection: ConnectionToken, most: u64) -> Vec<u64> {
+    let mut seconds = Vec::new();
+    for second in 1..=most {
+        world.pass(SECOND);
+        if !world.pings().is_empty() {
+            world.done(Input::Pong { connection });
+            seconds.push(second);
+        }
+    }
+    seconds
+}
+
+/// A stream whose response has begun, and may be silent for as long as it likes.
+fn silent_stream() -> (World, ConnectionToken, StreamToken) {
+    let mut config = config(1);
+    config.timeouts.response_stall = SECOND * 3_600;
+    let mut world = World::new(config);
+    world.get();
+    let connection = world.connect_one(4);
+    let stream = world.open_one();
+    world.done(Input::ResponseStarted { stream, status: 200 });
+    (world, connection, stream)
+}
+
+#[test]
+fn a_silent_stream_gets_two_pings_and_then_one_in_five_minutes() {
+    let (mut world, connection, _stream) = silent_stream();
+    let seconds = seconds_of_pings(&mut world, connection, 1_000);
+    assert_eq!(seconds, [1, 3, 313, 623, 933]);
+    assert_eq!(state(&world), SlotState::Available);
+}
+
+#[test]
+fn a_frame_of_a_message_allows_two_pings_again() {
+    let (mut world, connection, _stream) = silent_stream();
+    assert_eq!(seconds_of_pings(&mut world, connection, 10), [1, 3]);
+    world.done(Input::FrameReceived { connection, carries_message: false });
+    assert_eq!(seconds_of_pings(&mut world, connection, 60), [0; 0]);
+    world.done(Input::FrameReceived { connection, carries_message: true });
+    assert_eq!(seconds_of_pings(&mut world, connection, 400), [1, 3, 313]);
+}
+
+#[test]
+fn a_progress_that_the_client_makes_allows_no_ping() {
+    let (mut world, connection, stream) = silent_stream();
+    assert_eq!(seconds_of_pings(&mut world, connection, 10), [1, 3]);
+    world.done(Input::BodyProgressed { stream, bytes: 1 });
+    assert_eq!(seconds_of_pings(&mut world, connection, 60), [0; 0]);
 }
 
 #[test]

@@ -24,7 +24,10 @@ impl World {
     fn trickle(&mut self, stream: StreamToken, seconds: u32, bytes: u32) {
         for _ in 0..seconds {
             self.pass(SECOND);
-            let _ = self.tell(Input::FrameReceived { connection: stream.connection });
+            let _ = self.tell(Input::FrameReceived {
+                connection: stream.connection,
+                carries_message: false,
+            });
             let _ = self.tell(Input::BodyProgressed { stream, bytes });
         }
     }
@@ -40,7 +43,7 @@ fn a_stalled_request_body_ends_its_request_and_the_backend_stays_healthy() {
     assert_eq!(world.outcome(request), None, "it makes progress");
     for _ in 0..59 {
         world.pass(SECOND);
-        world.done(Input::FrameReceived { connection: stream.connection });
+        world.done(Input::FrameReceived { connection: stream.connection, carries_message: false });
     }
     assert_eq!(world.outcome(request), None);
     world.pass(SECOND);
@@ -68,7 +71,8 @@ fn after_the_response_started_a_slow_body_is_allowed_and_a_stalled_one_is_not() 
     assert_eq!(world.outcome(request), None);
     for _ in 0..300 {
         world.pass(SECOND);
-        let _ = world.tell(Input::FrameReceived { connection: stream.connection });
+        let _ = world
+            .tell(Input::FrameReceived { connection: stream.connection, carries_message: false });
     }
     assert_eq!(world.outcome(request), Some(Outcome::CutShort));
     assert_eq!(world.resets(), [(stream, code::CANCEL)]);

@@ -172,7 +172,8 @@ impl Relayed {
         let reported = self.progress.note(&self.live.driver, self.stream, bytes);
         if reported && matches!(self.body, UpstreamBody::Http1(_)) {
             let connection = self.stream.connection;
-            let _ = self.live.driver.tell(Input::FrameReceived { connection });
+            let input = Input::FrameReceived { connection, carries_message: true };
+            let _ = self.live.driver.tell(input);
         }
     }
 

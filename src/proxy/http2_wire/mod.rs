@@ -24,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use self::budget::Account;
 use self::scanner::{
-    ACK, CONTINUATION, END_HEADERS, GOAWAY, HEADERS, PREFACE, SETTINGS, Scanner, Seen,
+    ACK, CONTINUATION, DATA, END_HEADERS, GOAWAY, HEADERS, PREFACE, SETTINGS, Scanner, Seen,
 };
 use super::limits::DATA_FRAMES_AT_ONCE;
 use super::linger::Unread;
@@ -62,6 +62,8 @@ pub struct Facts {
     pub last_stream_id: Option<u32>,
     /// True if any part of a frame arrived since this was last taken.
     pub frame_seen: bool,
+    /// True if the head of a HEADERS or DATA frame arrived since this was last taken.
+    pub message_seen: bool,
     /// The highest stream identifier whose HEADERS frame header was written.
     pub sent_through: u32,
     /// RST_STREAM and GOAWAY frames since these were last taken, for the metrics.
@@ -141,6 +143,7 @@ impl Facts {
         match seen {
             Seen::Head { kind, flags, stream_id, length } => {
                 self.account.read(kind, flags, length);
+                self.message_seen |= matches!(kind, DATA | HEADERS);
                 if kind == HEADERS {
                     self.block_open_since = Some(self.now);
                     // `h2` ignores streams beyond the last one of the GOAWAY that it has sent.

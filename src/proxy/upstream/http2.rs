@@ -220,16 +220,18 @@ impl Task<'_> {
 
     /// Reports what the HTTP/2 wire has read; `h2` has already acted on it.
     fn tell_facts(&mut self) {
-        let (max_streams, go_aways, received) = {
+        let (max_streams, go_aways, received, carries_message) = {
             let mut facts = self.facts.borrow_mut();
             let go_aways = std::mem::take(&mut facts.go_aways);
-            (facts.max_streams.take(), go_aways, std::mem::take(&mut facts.frame_seen))
+            let carries_message = std::mem::take(&mut facts.message_seen);
+            let received = std::mem::take(&mut facts.frame_seen);
+            (facts.max_streams.take(), go_aways, received, carries_message)
         };
         count_ends(self.context, &self.facts);
         let pool = &self.context.pool;
         let connection = self.context.connection;
         if received && self.connected {
-            let _ = pool.tell(Input::FrameReceived { connection });
+            let _ = pool.tell(Input::FrameReceived { connection, carries_message });
         }
         match max_streams {
             Some(max_streams) if self.connected => {

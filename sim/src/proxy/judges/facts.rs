@@ -23,6 +23,7 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
         let name = format!("connection {number} of backend {backend}");
         let subject = Subject { name, wire, reported, up, closed, ordered };
         subject.pings()?;
+        subject.messages()?;
         subject.go_aways()?;
         subject.limits()?;
         for (at, reported) in reported {
@@ -64,6 +65,33 @@ impl Subject<'_> {
                 let name = &self.name;
                 format!("{name}: PING {silent} ns after a frame, expected silence of {silence:?}")
             })?;
+        }
+        Ok(())
+    }
+
+    /// The pool spaces its PINGs by what arrives of messages. Each HEADERS and DATA is reported, at
+    /// the latest when it is complete, and nothing else is reported as such.
+    fn messages(&self) -> Verdict {
+        let is_message = |sign| matches!(sign, Sign::Headers(_) | Sign::Data(_));
+        let read = self.wire.signs(In).filter(|(_, sign)| is_message(*sign)).map(|(at, _)| at);
+        let read: Vec<u64> = read.collect();
+        let reported = self.reported.iter().filter(|(_, it)| *it == Reported::Message);
+        let reported: Vec<u64> = reported.map(|(at, _)| *at).collect();
+        let name = &self.name;
+        for (place, at) in reported.iter().enumerate() {
+            // One may be incomplete.
+            let most = read.partition_point(|read| read <= at) + 1;
+            require(place < most, Invariant::PingBudget, || {
+                format!("{name}: {} reports of messages by {at} ns, at most {most}", place + 1)
+            })?;
+        }
+        let mut since = 0;
+        for at in read.into_iter().filter(|at| self.is_up(*at)) {
+            let known = reported.iter().any(|time| (since..=at).contains(time));
+            require(known, Invariant::PingBudget, || {
+                format!("{name}: HEADERS or DATA at {at} ns, and the pool did not learn it")
+            })?;
+            since = at;
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ use super::exchange::Exchange;
 use super::fate::{self, Started};
 use super::frames::{Fault, WINDOW, error};
 use super::service::{Command, Incoming, NEVER, Service};
+use crate::ping_rule;
 use crate::plan::{Act, Code, Moment};
 use crate::proxy::exact::sleep;
 use crate::proxy::exact::spawn;
@@ -87,7 +88,7 @@ pub(crate) async fn serve<Io>(
         Started::Gone => return,
         Started::Fault(fault) => return service.fault(number, &fault),
     };
-    let facts = Rc::new(Facts::default());
+    let facts = Rc::new(Facts::new(&service.hub));
     let late = service.plan.settings_late_us.unwrap_or(0);
     let mut served = Served {
         writes_from: service.hub.now() + late * 1_000,
@@ -221,10 +222,11 @@ impl Served {
     }
 
     fn strike(&mut self) {
-        let strikes = self.service.plan.ping_strikes;
-        if strikes.is_some_and(|strikes| self.facts.pings.get() >= strikes) {
-            self.facts.pings.set(0);
+        let strikes = self.facts.strikes.take();
+        if self.service.plan.ping_strikes.is_some_and(|most| strikes >= most) {
             self.closes = Some(Code::EnhanceYourCalm);
+        } else if let Some(complaint) = ping_rule::complaint(strikes) {
+            self.service.fault(self.connection, &Fault::new(0xb, complaint));
         }
     }
 

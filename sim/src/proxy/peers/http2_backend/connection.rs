@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::answer::answer;
 use super::session::{Session, Stream, Unread};
+use crate::ping_rule;
 use crate::plan::{Act, Code, LastId, Moment};
 use crate::proxy::exact::sleep;
 use crate::proxy::exact::spawn;
@@ -45,8 +46,6 @@ struct Connection<Io> {
     /// The highest id that was opened, and the streams that the backend did not ignore.
     opened: u32,
     read: u32,
-    /// PINGs since the last request.
-    pings: u32,
     /// Nothing is read until then, in nanoseconds since the start.
     reads_from: u64,
     /// The first SETTINGS are sent then.
@@ -79,7 +78,6 @@ pub(crate) async fn serve<Io>(
         ids: BTreeMap::new(),
         opened: 0,
         read: 0,
-        pings: 0,
         reads_from: 0,
         settings_at: None,
     };
@@ -230,14 +228,17 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + 'static> Connection<Io> {
     }
 
     fn read_ping(&mut self, content: [u8; 8]) {
-        self.pings += 1;
-        let strikes = self.session.service.plan.ping_strikes;
-        if strikes.is_some_and(|strikes| self.pings >= strikes) {
-            self.pings = 0;
-            self.session.go_away(LastId::Read, Code::EnhanceYourCalm);
-        } else {
-            self.session.send_pong(content);
+        let session = &self.session;
+        let strikes = session.ping_rule.borrow_mut().ping(session.service.hub.now());
+        if session.service.plan.ping_strikes.is_some_and(|most| strikes >= most) {
+            session.ping_rule.take();
+            session.go_away(LastId::Read, Code::EnhanceYourCalm);
+            return;
         }
+        if let Some(complaint) = ping_rule::complaint(strikes) {
+            session.service.fault(session.connection, &Fault::new(0xb, complaint));
+        }
+        session.send_pong(content);
     }
 
     /// A request begins.
@@ -260,7 +261,6 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + 'static> Connection<Io> {
         }
         session.highest_read.set(id);
         self.read += 1;
-        self.pings = 0;
         if session.conduct.borrow().open_streams() > session.allowed.get() {
             session.send_reset(id, Code::Refused.number());
             self.go_away_when_spent();

@@ -11,6 +11,7 @@ use tokio::task::AbortHandle;
 
 use super::output::{Output, Receipt, Written};
 use crate::draw::Domain;
+use crate::ping_rule::PingRule;
 use crate::plan::{Code, LastId};
 use crate::proxy::peers::conduct::{Conduct, Side};
 use crate::proxy::peers::exchange::Exchange;
@@ -75,6 +76,7 @@ pub(crate) struct Session {
     pub(crate) highest_read: Cell<u32>,
     /// The lowest last id of its GOAWAYs.
     pub(crate) go_away_last: Cell<Option<u32>>,
+    pub(crate) ping_rule: RefCell<PingRule>,
     pings_sent: Cell<u64>,
     consumed: Cell<u32>,
 }
@@ -93,6 +95,7 @@ impl Session {
             allowed: Cell::new(service.plan.max_streams.unwrap_or(u32::MAX)),
             highest_read: Cell::new(0),
             go_away_last: Cell::new(None),
+            ping_rule: RefCell::default(),
             pings_sent: Cell::new(0),
             consumed: Cell::new(0),
         }
@@ -160,6 +163,7 @@ impl Session {
 
     /// Sends a head. Trailers may follow a final one.
     pub(crate) fn send_head(&self, id: u32, fields: &Fields, trailers: bool, end: bool) {
+        self.ping_rule.borrow_mut().message_sent();
         let status = fields.status().unwrap_or_default();
         let written = Written::Head { status, trailers, end };
         let receipt = (status >= 200).then(|| self.receipt(id, written)).flatten();
@@ -170,6 +174,7 @@ impl Session {
     /// Sends DATA, for which there is room, in frames with payloads of at most `crumb` bytes. Each
     /// has its own receipt: a connection may break between two.
     pub(crate) fn send_data(&self, id: u32, data: &[u8], end: bool, crumb: usize) {
+        self.ping_rule.borrow_mut().message_sent();
         self.conduct.borrow_mut().sent_data(id, data.len());
         for (part, ends) in crumbs(data, crumb) {
             let end = end && ends;
@@ -180,6 +185,7 @@ impl Session {
     }
 
     pub(crate) fn send_trailers(&self, id: u32, fields: &Fields) {
+        self.ping_rule.borrow_mut().message_sent();
         let receipt = self.receipt(id, Written::Trailers);
         self.write(receipt, |writer| writer.headers(id, fields, true));
         self.ends(id, true);

@@ -12,6 +12,8 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
+use crate::ping_rule::PingRule;
+use crate::proxy::hub::Hub;
 use crate::proxy::peers::exchange::Exchange;
 use crate::proxy::peers::frames::{PREFACE, flag, kind};
 
@@ -41,8 +43,8 @@ impl Awaited {
 }
 
 /// Facts about the frames of a connection.
-#[derive(Default)]
 pub(super) struct Facts {
+    hub: Rc<Hub>,
     /// Nothing is read.
     pub(super) deaf: Cell<bool>,
     /// Nothing is written.
@@ -51,8 +53,9 @@ pub(super) struct Facts {
     writer: RefCell<Option<Waker>>,
     /// The answers, by stream.
     pub(super) awaited: RefCell<BTreeMap<u32, Rc<Awaited>>>,
-    /// PINGs of the proxy since its last request.
-    pub(super) pings: Cell<u32>,
+    ping_rule: RefCell<PingRule>,
+    /// The strikes of the last PING.
+    pub(super) strikes: Cell<u32>,
     /// The code with which the backend itself ends the connection.
     pub(super) own_code: Cell<Option<u32>>,
     /// Error codes of the frames by which the library itself ended a stream or the connection.
@@ -62,6 +65,22 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    pub(super) fn new(hub: &Rc<Hub>) -> Self {
+        Self {
+            hub: Rc::clone(hub),
+            deaf: Cell::default(),
+            mute: Cell::default(),
+            reader: RefCell::default(),
+            writer: RefCell::default(),
+            awaited: RefCell::default(),
+            ping_rule: RefCell::default(),
+            strikes: Cell::default(),
+            own_code: Cell::default(),
+            verdicts: RefCell::default(),
+            counted: Notify::default(),
+        }
+    }
+
     /// Holds reading or writing back no longer, if that is so.
     pub(super) fn wake(&self) {
         for waker in [&self.reader, &self.writer] {
@@ -72,17 +91,16 @@ impl Facts {
     }
 
     fn passed_in(&self, frame: &Passed) {
-        match frame.kind {
-            kind::HEADERS => self.pings.set(0),
-            kind::PING if frame.flags & flag::ACK == 0 => {
-                self.pings.set(self.pings.get() + 1);
-                self.counted.notify_one();
-            }
-            _ => {}
+        if frame.kind == kind::PING && frame.flags & flag::ACK == 0 {
+            self.strikes.set(self.ping_rule.borrow_mut().ping(self.hub.now()));
+            self.counted.notify_one();
         }
     }
 
     fn passed_out(&self, frame: &Passed) {
+        if matches!(frame.kind, kind::HEADERS | kind::DATA) {
+            self.ping_rule.borrow_mut().message_sent();
+        }
         let awaited = self.awaited.borrow().get(&frame.stream).cloned();
         match (frame.kind, awaited) {
             (kind::HEADERS, Some(awaited)) if awaited.informational.get() > 0 => {
