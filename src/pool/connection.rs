@@ -209,7 +209,7 @@ impl Connection {
         if self.lifecycle.may_take_streams() {
             (self.limit, self.pongs.min(limits::PINGS_WITHOUT_MESSAGE), self.malformed)
                 .hash(hasher);
-            (self.pongs >= limits::PINGS_WITHOUT_MESSAGE).then(|| ago(self.ponged_at)).hash(hasher);
+            (self.pongs > 0).then(|| ago(self.ponged_at)).hash(hasher);
             (self.opened > 0, self.responses > 0).hash(hasher);
             (quiet_ago, self.silent_before).hash(hasher);
             (self.idle_before.map(ago), self.keep_alive).hash(hasher);

@@ -408,7 +408,8 @@ impl Pool {
     /// configured time, or four times the smoothed response time if that is longer. It doubles for
     /// each of two PINGs answered since a message last arrived and for each ENHANCE_YOUR_CALM of
     /// the backend, up to a factor of 64. The time of earlier requests under which nothing arrived
-    /// counts, too. After two such PINGs the next ones are minutes apart.
+    /// counts, too. After two such PINGs, or one after ENHANCE_YOUR_CALM, the next ones are minutes
+    /// apart.
     pub(super) fn silent_at(&self, slot: usize, backend: BackendId) -> Instant {
         let state = &self.backends[usize::from(backend.0)];
         let connection = self.slots.connection(slot);
@@ -418,7 +419,9 @@ impl Pool {
         let silence = self.config.timeouts.silence.max(measured).saturating_mul(1 << doublings);
         let before = connection.silent_before.unwrap_or_default();
         let at = connection.quiet_since.after(silence.saturating_sub(before));
-        if pongs < limits::PINGS_WITHOUT_MESSAGE {
+        // A server that has objected tolerates fewer than those of gRPC do.
+        let unspaced = limits::PINGS_WITHOUT_MESSAGE >> state.enhance_your_calm_count;
+        if pongs < unspaced.max(1) {
             return at;
         }
         let interval = limits::PING_INTERVAL.saturating_mul(1 << state.enhance_your_calm_count);

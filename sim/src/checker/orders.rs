@@ -364,12 +364,14 @@ impl Model {
     }
 
     /// When the next PING is due, if it is due at this time for the silence alone: gRPC servers
-    /// allow one in five minutes, and two more, while they send no part of a message.
+    /// allow one in five minutes, and two more, while they send no part of a message; one that has
+    /// sent ENHANCE_YOUR_CALM allows fewer.
     pub(super) fn spaced(&self, slot: usize, at: Instant) -> Instant {
         let connection = &self.connections[slot];
         let calm = self.backends[slot / self.slots_per_backend].enhance_your_calm_count.min(6);
         let apart = Duration::from_secs(310) * (1 << calm);
-        if connection.pongs < 2 { at } else { at.max(connection.ponged_at.plus(apart)) }
+        let free = if calm == 0 { 2 } else { 1 };
+        if connection.pongs < free { at } else { at.max(connection.ponged_at.plus(apart)) }
     }
 
     /// The part of a silence that is left after what was silent before.

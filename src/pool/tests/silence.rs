@@ -245,6 +245,19 @@ fn enhance_your_calm_after_an_answered_ping_doubles_the_silence_too() {
 }
 
 #[test]
+fn a_backend_that_has_objected_gets_one_ping_and_then_one_in_ten_minutes() {
+    let (mut world, connection, _stream) = silent_stream();
+    assert_eq!(seconds_of_pings(&mut world, connection, 10), [1, 3]);
+    let code = code::ENHANCE_YOUR_CALM;
+    world.done(Input::GoAwayReceived { connection, last_stream_id: 1, code });
+    world.get();
+    let connection = world.connect_one(4);
+    let stream = world.open_one();
+    world.done(Input::ResponseStarted { stream, status: 200 });
+    assert_eq!(seconds_of_pings(&mut world, connection, 700), [2, 622]);
+}
+
+#[test]
 fn http1_connections_have_no_ping_and_are_not_suspected() {
     let mut world = World::new(config(1));
     world.get();
