@@ -130,11 +130,13 @@ fn silent_responses(plan: &mut Plan, stream: &mut RandomStream) {
         *time = Duration::from_micros(2 * LONGEST_US);
     }
     timeouts.response_head = timeouts.response_head.max(Duration::from_secs(20));
-    // Each check is a fact: there would be thousands of them.
+    // A check is a fact: there would be thousands of them.
     let interval = &mut timeouts.health_check_interval;
     *interval = (*interval).max(Duration::from_secs(60));
+    let strict = stream.chance(50);
     for backend in &mut plan.backends {
         backend.http1 = false;
+        backend.ping_strikes = backend.ping_strikes.or(strict.then_some(1));
     }
     let start_us = stream.below(plan.heal.at_us.max(1));
     let lasts_us = stream.wide(1_000_000, LONGEST_US);
@@ -142,8 +144,10 @@ fn silent_responses(plan: &mut Plan, stream: &mut RandomStream) {
         let when = When::Request { request, moment };
         plan.directives.push(Directive { family, when, after_us, act });
     };
-    let silent = add_requests(plan, start_us, stream.between(1, 2) as u32);
-    inject(plan, Family::NeverCloses, silent, Moment::Answered, 0, Act::NeverFinish);
+    for _ in 0..stream.between(1, 3) {
+        let silent = add_requests(plan, start_us + stream.wide(0, lasts_us / 4), 1);
+        inject(plan, Family::NeverCloses, silent, Moment::Answered, 0, Act::NeverFinish);
+    }
     for _ in 0..stream.below(4) {
         let slow = add_requests(plan, start_us + stream.wide(0, lasts_us), 1);
         inject(plan, Family::NeverCloses, slow, Moment::Read, 0, Act::NeverFinish);
