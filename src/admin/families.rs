@@ -139,7 +139,10 @@ fn load(text: &mut Text, sums: &Sums<'_>) {
     by_cluster(family, sums, |sum| sum.requests.live.into());
     let family = text.gauge("baton_requests_waiting", "Requests that wait for a connection.");
     by_cluster(family, sums, |sum| sum.requests.waiting.into());
-    let help = "Requests on a further attempt, or waiting for one.";
+    let help = "Requests that wait for a place in the retry budget.";
+    let family = text.gauge("baton_requests_deferred", help);
+    by_cluster(family, sums, |sum| sum.requests.deferred.into());
+    let help = "Requests on a further attempt, or waiting for a connection for one.";
     let family = text.gauge("baton_requests_retrying", help);
     by_cluster(family, sums, |sum| sum.requests.retrying.into());
     let help = "Events about something that no longer existed; they change nothing.";

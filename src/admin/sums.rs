@@ -66,7 +66,7 @@ impl<'a> ClusterSum<'a> {
 }
 
 merge_fields! {
-    RequestsNow { live, waiting, retrying };
+    RequestsNow { live, waiting, deferred, retrying };
     Counters { stale, refused, pings, ejections, ejection_overflow };
 }
 

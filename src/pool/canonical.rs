@@ -102,6 +102,7 @@ impl Pool {
                 RequestState::Waiting => (1, None),
                 RequestState::Sent { upload, .. } => (2, Some(upload)),
                 RequestState::Responding { upload, .. } => (3, Some(upload)),
+                RequestState::Deferred => (4, None),
             };
             let upload = upload.map(|upload| match upload {
                 Upload::Open { blocked } => (0_u8, blocked),

@@ -2,13 +2,16 @@
 
 use super::balance::Set;
 use super::request::{RequestState, Upload};
+use super::retry;
 use super::timer::Timer;
 use super::{BackendId, Instant, Output, Pool, backend_id, limits};
 
 impl Pool {
-    /// Serves waiting requests, oldest first, while there is capacity. Then orders enough dials for
+    /// Lets retries into the queue. Serves waiting requests, oldest first, while there is capacity.
+    /// Then orders enough dials for
     /// the rest. Afterwards no request waits while a stream that it may use is free.
     pub(super) fn dispatch(&mut self, now: Instant) {
+        self.admit_retries(now);
         while let Some((_, index)) = self.waiting.peek() {
             let Some(backend) = self.choose(now, index) else {
                 break;
@@ -21,6 +24,22 @@ impl Pool {
             };
             self.dial(now, backend);
         }
+    }
+
+    /// Lets deferred requests into the queue, oldest first, while the retry budget has room.
+    pub(super) fn admit_retries(&mut self, now: Instant) {
+        while let Some((_, index)) = self.deferred.peek()
+            && self.has_retry_budget()
+        {
+            self.deferred.remove(index);
+            self.retrying += 1;
+            self.wait(now, index);
+        }
+    }
+
+    /// True if one more request may be on a retry.
+    pub(super) fn has_retry_budget(&self) -> bool {
+        self.retrying < retry::budget(&self.config.retry, self.requests.live())
     }
 
     /// Picks the backend to dial next. Backends with a slow dial come last, so that an unresponsive

@@ -20,6 +20,7 @@ impl Pool {
         self.slots.recount()?;
         self.timers.recount()?;
         self.waiting.recount()?;
+        self.deferred.recount()?;
         self.balancer.recount()?;
         self.recount_requests()?;
         self.recount_streams()?;
@@ -49,7 +50,7 @@ impl Pool {
     }
 
     fn recount_requests(&self) -> Result<(), Mismatch> {
-        let (mut live, mut waiting, mut retrying) = (0, 0, 0);
+        let (mut live, mut waiting, mut deferred, mut retrying) = (0, 0, 0, 0);
         for index in self.live_requests() {
             let place = index as usize;
             let request = self.requests.get(index);
@@ -59,6 +60,10 @@ impl Pool {
             let queued = self.waiting.contains(index);
             same(queued, waits, "a request is queued if and only if it waits", place)?;
             waiting += usize::from(waits);
+            let defers = request.state == RequestState::Deferred;
+            let held = self.deferred.contains(index);
+            same(held, defers, "a request is in the heap of deferred ones if it is one", place)?;
+            deferred += usize::from(defers);
             if let Some(stream) = request.stream() {
                 let held = self.slots.get(stream);
                 let own = matches!(held, Ok(StreamEntry::Open { request, .. }) if request == index);
@@ -67,6 +72,7 @@ impl Pool {
         }
         same(live, self.requests.live(), "live requests", 0)?;
         same(waiting, self.waiting.len(), "waiting requests", 0)?;
+        same(deferred, self.deferred.len(), "deferred requests", 0)?;
         same(retrying, self.retrying, "requests on a retry", 0)
     }
 
@@ -199,6 +205,8 @@ impl Pool {
         };
         let waits = !self.waiting.is_empty();
         expect(!(waits && any(Set::WithCapacity)), "a request waits while a stream is free", 0)?;
+        let defers = !self.deferred.is_empty() && self.has_retry_budget();
+        expect(!defers, "a retry waits although the budget has room", 0)?;
         let covered = self.waiting.len() as u64 <= self.slots.expected_streams();
         let served = covered || !(any(Set::Dialable) || any(Set::SlowDial));
         expect(served, "a request waits without a dial that could be made", 0)?;

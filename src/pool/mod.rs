@@ -53,6 +53,7 @@
 //! | evidence | what the end of an attempt proves about work done by the backend |
 //! | retry budget | how many requests may be on a second or later attempt at once |
 //! | waiting | accepted, but without a stream: in the queue |
+//! | deferred | waiting for a place in the retry budget, before it is in the queue again |
 //! | dispatch | gives free streams to waiting requests and orders the dials they need |
 //! | backoff | delay before the next dial of a backend whose dials failed |
 //! | doubt | a failure that may be the request's own fault waits for another backend's answer |
@@ -162,6 +163,8 @@ pub struct Pool {
     requests: Requests,
     /// Requests in state `Waiting`, oldest first.
     waiting: IndexedHeap,
+    /// Requests that wait for a place in the retry budget, by their arrival.
+    deferred: IndexedHeap,
     timers: Timers,
     balancer: Balancer,
     /// Table of backends, by [`BackendId`]; entries may be vacant.
@@ -210,6 +213,7 @@ impl Pool {
             random: Random::new(seed),
             requests: Requests::new(config.limits.requests),
             waiting: IndexedHeap::new(config.limits.requests),
+            deferred: IndexedHeap::new(config.limits.requests),
             timers,
             balancer: Balancer::new(config.strategy, config.timeouts.slow_start, count),
             backends: (0..count).map(|_| Backend::vacant()).collect(),
@@ -389,6 +393,7 @@ impl Pool {
             slots: self.slots.stats(),
             requests: self.requests.live(),
             waiting: self.waiting.len() as u32,
+            deferred: self.deferred.len() as u32,
             retrying: self.retrying,
             counters: self.counters,
         }

@@ -30,6 +30,8 @@ impl Pool {
         let Some(request) = self.requests.insert(idempotent, has_body) else {
             return Handled::Rejected(Rejection::RequestsFull);
         };
+        // The share of retries is that of a larger number now.
+        self.admit_retries(now);
         if !self.serve_at_once(now, request.index) {
             self.wait(now, request.index);
         }
@@ -107,12 +109,21 @@ impl Pool {
     }
 
     /// Queues a request and arms its queue deadline.
-    fn wait(&mut self, now: Instant, index: u32) {
+    pub(super) fn wait(&mut self, now: Instant, index: u32) {
         let request = self.requests.get_mut(index);
         request.state = RequestState::Waiting;
         let queue = now.after(self.config.timeouts.queue);
         let deadline = request.deadline.map_or(queue, |deadline| deadline.min(queue));
         self.waiting.set(index, request.arrival);
+        self.timers.arm(Timer::Request(index), deadline);
+    }
+
+    /// Lets a request wait for a place in the retry budget, until its response is due.
+    fn defer(&mut self, now: Instant, index: u32) {
+        let request = self.requests.get_mut(index);
+        request.state = RequestState::Deferred;
+        let deadline = request.deadline.unwrap_or(now.after(self.config.timeouts.queue));
+        self.deferred.set(index, request.arrival);
         self.timers.arm(Timer::Request(index), deadline);
     }
 
@@ -129,27 +140,22 @@ impl Pool {
         let FailedAttempt { evidence, cause, .. } = failed;
         let backend = failed.stream.connection.backend;
         let seconded = fault.is_some_and(|(fault, _)| self.is_seconded(index, backend, fault));
-        // The present retry of this request must not count against its next one.
-        let others = self.retrying - u32::from(self.requests.get(index).is_retrying());
-        let within_budget = retry::within_budget(&self.config.retry, self.requests.live(), others);
         let request = self.requests.get_mut(index);
         request.avoid = Some(backend);
         let attempt = Attempt {
             idempotent: request.idempotent,
             replayable: request.replayable,
             attempts: request.attempts,
-            within_budget,
             is_to_blame: seconded && matches!(fault, Some((Fault::Stream { .. }, _))),
         };
         let retried = retry::may_retry(&self.config.retry, evidence, attempt)
             && self.phase != PoolPhase::Over;
         self.order(Output::AttemptFailed(FailedAttempt { retried, ..failed }));
         if retried {
-            self.retrying = others + 1;
             if fault.is_some() {
                 self.doubt(index, backend);
             }
-            self.wait(now, index);
+            self.retry(now, index, evidence);
             return;
         }
         if let Some((fault, since)) = fault
@@ -169,6 +175,17 @@ impl Pool {
         self.end_request(index, outcome, Some(cause));
     }
 
+    /// Lets a request wait for its next attempt. Its present retry does not count against that.
+    fn retry(&mut self, now: Instant, index: u32, evidence: Evidence) {
+        self.retrying -= u32::from(self.requests.get(index).is_retrying());
+        if retry::needs_budget(evidence) {
+            self.defer(now, index);
+        } else {
+            self.retrying += 1;
+            self.wait(now, index);
+        }
+    }
+
     /// Ends a request. Its stream must be released or being reset. `cause` is about an attempt that
     /// has just failed.
     pub(super) fn end_request(
@@ -180,6 +197,7 @@ impl Pool {
         let request = *self.requests.get(index);
         self.retrying -= u32::from(request.is_retrying());
         self.waiting.remove(index);
+        self.deferred.remove(index);
         self.timers.disarm(Timer::Request(index));
         let id = self.requests.id(index);
         self.requests.remove(index);
@@ -195,7 +213,7 @@ impl Pool {
     pub(super) fn on_request_deadline(&mut self, now: Instant, index: u32) {
         let request = *self.requests.get(index);
         let limit = match request.state {
-            RequestState::Waiting => {
+            RequestState::Waiting | RequestState::Deferred => {
                 let is_late = request.deadline.is_some_and(|deadline| deadline <= now);
                 let rejection =
                     if is_late { Rejection::ResponseDeadline } else { Rejection::QueueDeadline };
@@ -263,9 +281,10 @@ impl Pool {
             });
             let outcome = match request.state {
                 RequestState::Responding { .. } => Outcome::CutShort,
-                RequestState::Waiting | RequestState::Sent { .. } | RequestState::Free { .. } => {
-                    Outcome::Rejected(Rejection::ShuttingDown)
-                }
+                RequestState::Waiting
+                | RequestState::Deferred
+                | RequestState::Sent { .. }
+                | RequestState::Free { .. } => Outcome::Rejected(Rejection::ShuttingDown),
             };
             self.end_request(index, outcome, cause);
             start = index + 1;

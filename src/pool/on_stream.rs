@@ -66,7 +66,7 @@ impl Pool {
             }
             RequestState::Responding { upload, .. } => *upload = Upload::Done,
             RequestState::Sent { upload: Upload::Done, .. } => {}
-            RequestState::Waiting | RequestState::Free { .. } => {
+            RequestState::Waiting | RequestState::Deferred | RequestState::Free { .. } => {
                 unreachable!("a stream carries a request that was sent")
             }
         }
@@ -140,7 +140,7 @@ impl Pool {
                 self.timers.arm(timer, at);
             }
             RequestState::Sent { upload: Upload::Done, .. } => return Handled::Refused,
-            RequestState::Waiting | RequestState::Free { .. } => {
+            RequestState::Waiting | RequestState::Deferred | RequestState::Free { .. } => {
                 unreachable!("a stream carries a request that was sent")
             }
         }
@@ -159,7 +159,7 @@ impl Pool {
                 Handled::Done
             }
             RequestState::Sent { upload: Upload::Done, .. } => Handled::Refused,
-            RequestState::Waiting | RequestState::Free { .. } => {
+            RequestState::Waiting | RequestState::Deferred | RequestState::Free { .. } => {
                 unreachable!("a stream carries a request that was sent")
             }
         }
@@ -180,7 +180,7 @@ impl Pool {
                 self.abandon_stream(now, index, code::NO_ERROR);
             }
             RequestState::Sent { .. } => return Handled::Refused,
-            RequestState::Waiting | RequestState::Free { .. } => {
+            RequestState::Waiting | RequestState::Deferred | RequestState::Free { .. } => {
                 unreachable!("a stream carries a request that was sent")
             }
         }
@@ -268,7 +268,7 @@ impl Pool {
         match self.requests.get(index).state {
             RequestState::Sent { .. } => Progress::Sent,
             RequestState::Responding { .. } => Progress::Responding,
-            RequestState::Waiting | RequestState::Free { .. } => {
+            RequestState::Waiting | RequestState::Deferred | RequestState::Free { .. } => {
                 unreachable!("a stream carries a request that was sent")
             }
         }

@@ -1,4 +1,5 @@
-//! The table of live requests: `Waiting` → `Sent` → `Responding` → exactly one outcome.
+//! The table of live requests: `Waiting` → `Sent` → `Responding` → exactly one outcome. A request
+//! whose attempt has failed may be `Deferred` before it is `Waiting` again.
 
 use alloc::vec::Vec;
 
@@ -22,6 +23,8 @@ pub(crate) enum RequestState {
     Free { next: u32 },
     /// Waits for a stream of any backend it may use.
     Waiting,
+    /// Waits for a place in the retry budget.
+    Deferred,
     /// Given to a connection. `since` is when the upload was done, or when the stream was ordered.
     Sent { stream: StreamToken, upload: Upload, since: Instant },
     /// A response byte went to the client.
@@ -70,7 +73,7 @@ impl RequestEntry {
     /// Returns the stream that carries the request now.
     pub(crate) fn stream(&self) -> Option<StreamToken> {
         match self.state {
-            RequestState::Free { .. } | RequestState::Waiting => None,
+            RequestState::Free { .. } | RequestState::Waiting | RequestState::Deferred => None,
             RequestState::Sent { stream, .. } | RequestState::Responding { stream, .. } => {
                 Some(stream)
             }
@@ -82,16 +85,20 @@ impl RequestEntry {
     pub(crate) fn sent_at(&self) -> Option<Instant> {
         match self.state {
             RequestState::Sent { since, .. } => Some(since),
-            RequestState::Free { .. } | RequestState::Waiting | RequestState::Responding { .. } => {
-                None
-            }
+            RequestState::Free { .. }
+            | RequestState::Waiting
+            | RequestState::Deferred
+            | RequestState::Responding { .. } => None,
         }
     }
 
     /// True if a response byte went to the client.
     pub(crate) fn response_began(&self) -> bool {
         match self.state {
-            RequestState::Free { .. } | RequestState::Waiting | RequestState::Sent { .. } => false,
+            RequestState::Free { .. }
+            | RequestState::Waiting
+            | RequestState::Deferred
+            | RequestState::Sent { .. } => false,
             RequestState::Responding { .. } => true,
         }
     }
@@ -99,7 +106,7 @@ impl RequestEntry {
     /// True if the request counts against the retry budget.
     pub(crate) fn is_retrying(&self) -> bool {
         match self.state {
-            RequestState::Free { .. } => false,
+            RequestState::Free { .. } | RequestState::Deferred => false,
             RequestState::Waiting => self.attempts >= 1,
             RequestState::Sent { .. } | RequestState::Responding { .. } => self.attempts >= 2,
         }

@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | [`NeverSent`](Evidence::NeverSent) | any method | RFC 9113, 8.7 |
 //! | [`Unprocessed`](Evidence::Unprocessed) | any method | RFC 9113, 6.8 |
-//! | [`Refused`](Evidence::Refused) | any method, within the budget | RFC 9113, 8.7 |
-//! | [`Unknown`](Evidence::Unknown) | idempotent methods, within the budget | RFC 9110, 9.2.2 |
+//! | [`Refused`](Evidence::Refused) | any method, with a place in the budget | RFC 9113, 8.7 |
+//! | [`Unknown`](Evidence::Unknown) | idempotent methods, with a place in the budget | RFC 9110, 9.2.2 |
 //! | [`Responding`](Evidence::Responding) | never | |
 //!
 //! Every retry also uses one of the attempts, and needs a body that can be replayed from its first
@@ -13,7 +13,8 @@
 //! to blame itself and is not repeated on others.
 //!
 //! The budget (a share of the live requests) keeps retries from doubling the work of the
-//! backends. It does not apply to the first two rows: there the backend did no work, so a retry
+//! backends. A retry that finds no place in it waits for one, until its response is due. The budget
+//! does not apply to the first two rows: there the backend did no work, so a retry
 //! adds none, and a GOAWAY that strands a hundred streams must not fail eighty of them.
 
 use super::input::{StreamFailure, code};
@@ -71,8 +72,6 @@ pub struct Attempt {
     pub replayable: bool,
     /// Attempts made so far, at least 1.
     pub attempts: u8,
-    /// True if the budget allows another retry.
-    pub within_budget: bool,
     /// True if another backend failed it before, and this one has failed its stream but not the
     /// connection: the request itself is to blame.
     pub is_to_blame: bool,
@@ -82,22 +81,34 @@ pub struct Attempt {
 #[must_use]
 pub fn may_retry(config: &RetryConfig, evidence: Evidence, attempt: Attempt) -> bool {
     assert!(attempt.attempts >= 1, "an attempt that was never made cannot fail");
+    // Without any budget there is no place to wait for.
+    let has_budget = config.budget_percent > 0 || config.budget_floor > 0;
     let by_evidence = match evidence {
         Evidence::NeverSent | Evidence::Unprocessed => true,
-        Evidence::Refused => attempt.within_budget,
-        Evidence::Unknown => attempt.idempotent && attempt.within_budget,
+        Evidence::Refused => has_budget,
+        Evidence::Unknown => attempt.idempotent && has_budget,
         Evidence::Responding => false,
     };
     let may_help = attempt.replayable && !attempt.is_to_blame;
     by_evidence && may_help && attempt.attempts < config.attempts
 }
 
-/// True if one more of `live` requests may be on a second or later attempt, besides `retrying`.
+/// True if a retry after this evidence needs a place in the budget: the backend may have worked.
 #[must_use]
-pub fn within_budget(config: &RetryConfig, live: u32, retrying: u32) -> bool {
-    assert!(retrying <= live, "a request on a retry is live");
+pub fn needs_budget(evidence: Evidence) -> bool {
+    match evidence {
+        Evidence::NeverSent | Evidence::Unprocessed => false,
+        Evidence::Refused | Evidence::Unknown | Evidence::Responding => true,
+    }
+}
+
+/// How many of `live` requests may be on a second or later attempt at a time: their share, the
+/// floor if that is more, and at least one unless the share is 0 %.
+#[must_use]
+pub fn budget(config: &RetryConfig, live: u32) -> u32 {
     let share = u64::from(live) * u64::from(config.budget_percent) / 100;
-    u64::from(retrying) < share.max(u64::from(config.budget_floor))
+    let share = u32::try_from(share).expect("at most all of them");
+    share.max(config.budget_floor).max(u32::from(config.budget_percent > 0))
 }
 
 #[cfg(test)]
@@ -105,20 +116,18 @@ mod tests {
     use super::*;
 
     const CONFIG: RetryConfig = RetryConfig::DEFAULT;
-    const FIRST: Attempt = Attempt {
-        idempotent: true,
-        replayable: true,
-        attempts: 1,
-        within_budget: true,
-        is_to_blame: false,
-    };
+    const NOTHING: RetryConfig =
+        RetryConfig { budget_percent: 0, budget_floor: 0, ..RetryConfig::DEFAULT };
+    const FIRST: Attempt =
+        Attempt { idempotent: true, replayable: true, attempts: 1, is_to_blame: false };
 
     /// One row of the table: the four answers for (idempotent, budget) in the order
     /// (yes, yes), (no, yes), (yes, no), (no, no).
     fn row(evidence: Evidence) -> [bool; 4] {
         [(true, true), (false, true), (true, false), (false, false)].map(
-            |(idempotent, within_budget)| {
-                may_retry(&CONFIG, evidence, Attempt { idempotent, within_budget, ..FIRST })
+            |(idempotent, has_budget)| {
+                let config = if has_budget { CONFIG } else { NOTHING };
+                may_retry(&config, evidence, Attempt { idempotent, ..FIRST })
             },
         )
     }
@@ -134,12 +143,12 @@ mod tests {
     }
 
     #[test]
-    fn refused_is_retried_for_any_method_within_the_budget() {
+    fn refused_is_retried_for_any_method_if_there_is_a_budget() {
         assert_eq!(row(Evidence::Refused), [true, true, false, false]);
     }
 
     #[test]
-    fn unknown_is_retried_for_idempotent_methods_within_the_budget() {
+    fn unknown_is_retried_for_idempotent_methods_if_there_is_a_budget() {
         assert_eq!(row(Evidence::Unknown), [true, false, false, false]);
     }
 
@@ -210,11 +219,14 @@ mod tests {
 
     #[test]
     fn the_budget_is_a_share_with_a_floor() {
-        assert!(within_budget(&CONFIG, 10, 9));
-        assert!(!within_budget(&CONFIG, 10, 10));
-        assert!(within_budget(&CONFIG, 100, 19));
-        assert!(!within_budget(&CONFIG, 100, 20));
-        assert!(!within_budget(&CONFIG, 104, 20));
-        assert!(within_budget(&CONFIG, 105, 20));
+        let of_live = [0, 10, 50, 54, 55, 100].map(|live| budget(&CONFIG, live));
+        assert_eq!(of_live, [10, 10, 10, 10, 11, 20]);
+    }
+
+    #[test]
+    fn a_budget_above_nothing_allows_one() {
+        let config = RetryConfig { budget_floor: 0, ..CONFIG };
+        assert_eq!([1, 4, 10].map(|live| budget(&config, live)), [1, 1, 2]);
+        assert_eq!(budget(&NOTHING, 1_000), 0);
     }
 }

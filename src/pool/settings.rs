@@ -154,11 +154,13 @@ settings! {
         attempts: u8 = 3, Bounds::count(u8::MAX as u64),
             retry.attempts, "attempts", number Attempts;
 
-        /// Share of live requests that may be on a retry, in percent.
+        /// Share of live requests that may be on a retry at a time, in percent.
+        /// It is at least one request, unless it is 0. Further retries wait for a place until their
+        /// response is due.
         budget_percent: u32 = 20, PERCENT,
             retry.budget_percent, "retry-budget", number BudgetPercent;
 
-        /// Number of requests that may always be on a retry.
+        /// Number of requests that may always be on a retry at a time.
         budget_floor: u32 = 10, Bounds::count(REQUESTS_MAX as u64).or_zero(),
             retry.budget_floor, "retry-floor", number BudgetFloor;
 

@@ -76,7 +76,10 @@ pub struct Stats {
     pub requests: u32,
     /// Requests waiting for a stream; part of `requests`.
     pub waiting: u32,
-    /// Requests that are on a second or later attempt, or wait for one; part of `requests`.
+    /// Requests that wait for a place in the retry budget; part of `requests`.
+    pub deferred: u32,
+    /// Requests that are on a second or later attempt, or wait for a stream for one; part of
+    /// `requests`.
     pub retrying: u32,
     /// Events since the pool was built.
     pub counters: Counters,

@@ -48,7 +48,9 @@ pub struct RequestsNow {
     pub live: u32,
     /// Those that wait for a stream.
     pub waiting: u32,
-    /// Those on a further attempt, or waiting for one.
+    /// Those waiting for a place in the retry budget.
+    pub deferred: u32,
+    /// Those on a further attempt, or waiting for a connection for one.
     pub retrying: u32,
 }
 

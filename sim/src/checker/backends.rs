@@ -96,7 +96,7 @@ impl Model {
                 for slot in self.slots_of(index) {
                     if self.connections[slot].phase == ConnectionPhase::Lost {
                         let all = |stream_id| Some(lost_evidence(stream_id));
-                        self.kill(now, slot, all, Decision::Either);
+                        self.kill(now, slot, all, Decision::Retry);
                         self.set_phase(now, slot, ConnectionPhase::Gone);
                     }
                 }

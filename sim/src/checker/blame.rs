@@ -148,7 +148,9 @@ impl Model {
             let waits = |request: &ModelRequest| {
                 let waiting = matches!(
                     request.phase,
-                    RequestPhase::Waiting | RequestPhase::PendingOutcome { .. }
+                    RequestPhase::Waiting
+                        | RequestPhase::Deferred
+                        | RequestPhase::PendingOutcome { .. }
                 );
                 request.needs_live && waiting
             };

@@ -41,7 +41,10 @@ impl Model {
                     if was_responding { Outcome::CutShort } else { Outcome::Rejected(failed) };
                 self.ended_with_outcome_pending(now, id, outcome, wanted, must_retry)?;
             }
-            RequestPhase::Waiting | RequestPhase::Sent(_) | RequestPhase::Responding(_) => {
+            RequestPhase::Waiting
+            | RequestPhase::Deferred
+            | RequestPhase::Sent(_)
+            | RequestPhase::Responding(_) => {
                 self.ended_by_time(now, input, index, outcome)?;
             }
             RequestPhase::None => unreachable!("looked up just now"),
@@ -103,16 +106,20 @@ impl Model {
         let legal = input == Input::Timeout
             && match (phase, outcome) {
                 (
-                    RequestPhase::Waiting | RequestPhase::Sent(_),
+                    RequestPhase::Waiting | RequestPhase::Deferred | RequestPhase::Sent(_),
                     Outcome::Rejected(Rejection::ShuttingDown),
                 ) => over,
                 (RequestPhase::Responding(_), Outcome::CutShort) => over || stalled,
                 (RequestPhase::Waiting, Outcome::Rejected(Rejection::QueueDeadline)) => {
                     now >= queue && !head_passed
                 }
-                (RequestPhase::Waiting, Outcome::Rejected(Rejection::ResponseDeadline)) => {
-                    head_passed
+                (RequestPhase::Deferred, Outcome::Rejected(Rejection::QueueDeadline)) => {
+                    now >= queue && request.response_deadline.is_none()
                 }
+                (
+                    RequestPhase::Waiting | RequestPhase::Deferred,
+                    Outcome::Rejected(Rejection::ResponseDeadline),
+                ) => head_passed,
                 (RequestPhase::Sent(_), Outcome::Rejected(Rejection::ResponseDeadline)) => {
                     head_passed && request.sent_whole
                 }
@@ -154,6 +161,7 @@ impl Model {
                 self.request_mut(index).evidence = Some(Evidence::Responding);
             }
             RequestPhase::Waiting
+            | RequestPhase::Deferred
             | RequestPhase::None
             | RequestPhase::Ending(_)
             | RequestPhase::PendingOutcome { .. } => {}

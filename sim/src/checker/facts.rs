@@ -231,7 +231,7 @@ impl Model {
         }
         self.drain_for_itself(now, slot);
         let above = |stream_id: u32| (stream_id > last).then_some(Evidence::Unprocessed);
-        self.kill(now, slot, above, Decision::Either);
+        self.kill(now, slot, above, Decision::Retry);
     }
 
     /// A connection drains for a cause of its own from now on, unless it does already.
@@ -259,7 +259,7 @@ impl Model {
         let unsent = |stream_id: u32| {
             (stream_id == 0 || stream_id > sent_through).then_some(Evidence::NeverSent)
         };
-        self.kill(now, slot, unsent, Decision::Either);
+        self.kill(now, slot, unsent, Decision::Retry);
         // What was sent on it may have ended it; otherwise it is as if the dial had failed.
         let carries = self.carries(slot);
         self.connections[slot].closed_without_goaway = abrupt && stale.is_none() && carries;
@@ -286,7 +286,7 @@ impl Model {
                 self.free_stream(now, slot, place);
             }
             self.request_unbound(token.connection.backend, request);
-            self.fail(request, Evidence::Unprocessed, Decision::Either);
+            self.fail(request, Evidence::Unprocessed, Decision::Retry);
         }
     }
 
@@ -357,43 +357,69 @@ impl Model {
         self.free_stream(now, slot, place);
     }
 
-    /// Records that a request's attempt failed with this evidence. `exact` is `Retry` if nothing
-    /// else in the step affects the retry budget, and `End` if the request itself is to blame.
+    /// Records that a request's attempt failed with this evidence. `exact` is `End` if the request
+    /// itself is to blame.
     pub(super) fn fail(&mut self, index: u32, evidence: Evidence, exact: Decision) {
-        let within_budget = self.within_budget(index);
         let retry = self.config.retry;
         let over = self.phase == ModelPhase::Over;
         let request = self.request_mut(index);
         let was_responding = matches!(request.phase, RequestPhase::Responding(_));
         let evidence = if was_responding { Evidence::Responding } else { evidence };
         request.evidence = Some(evidence);
-        let allowed_by_fault = exact != Decision::End;
-        let free = matches!(evidence, Evidence::NeverSent | Evidence::Unprocessed);
-        let budgeted =
-            evidence == Evidence::Refused || (evidence == Evidence::Unknown && request.idempotent);
-        let allowed =
-            request.replayable && request.attempts < retry.attempts && !over && allowed_by_fault;
-        let must_retry = if !allowed || !(free || budgeted) {
-            Decision::End
-        } else if free {
-            Decision::Retry
-        } else if exact == Decision::Either {
-            Decision::Either
-        } else if within_budget {
-            Decision::Retry
-        } else {
-            Decision::End
-        };
+        let free = is_free(evidence);
+        let budgeted = (retry.budget_percent > 0 || retry.budget_floor > 0)
+            && (evidence == Evidence::Refused
+                || (evidence == Evidence::Unknown && request.idempotent));
+        let allowed = request.replayable && request.attempts < retry.attempts && !over;
+        let retried = allowed && exact == Decision::Retry && (free || budgeted);
+        let must_retry = if retried { Decision::Retry } else { Decision::End };
         request.phase = RequestPhase::PendingOutcome { was_responding, must_retry };
         self.pending_outcome.push(index);
     }
 
-    fn within_budget(&self, index: u32) -> bool {
-        let retry = &self.config.retry;
-        let own = u32::from(self.requests[index as usize].attempts >= 2);
-        let others = self.retrying() - own;
+    /// Lets deferred requests wait for a stream, the oldest first, while fewer requests are on a
+    /// retry than the budget allows: the operator's share of all of them, or the floor.
+    pub(super) fn admit_retries(&mut self) {
+        if self.deferred().next().is_none() {
+            return;
+        }
+        let retry = self.config.retry;
         let share = self.live * retry.budget_percent / 100;
-        others < share.max(retry.budget_floor)
+        let least = u32::from(retry.budget_percent > 0).max(retry.budget_floor);
+        let room = share.max(least).saturating_sub(self.retrying());
+        let mut deferred: Vec<u32> = self.deferred().collect();
+        deferred.sort_by_key(|index| self.requests[*index as usize].arrival);
+        for index in deferred.into_iter().take(room as usize) {
+            self.queue_again(index);
+        }
+    }
+
+    /// The requests that wait for a place in the retry budget.
+    pub(super) fn deferred(&self) -> impl Iterator<Item = u32> {
+        let requests = (0_u32..).zip(&self.requests);
+        let deferred = requests.filter(|(_, request)| request.phase == RequestPhase::Deferred);
+        deferred.map(|(index, _)| index)
+    }
+
+    /// A request waits for a stream again.
+    fn queue_again(&mut self, index: u32) {
+        let until = self.step_at.plus(self.config.timeouts.queue);
+        let request = self.request_mut(index);
+        request.phase = RequestPhase::Waiting;
+        request.queued_until = until;
+        self.waiting += 1;
+    }
+
+    /// An attempt has failed, and the request is tried again.
+    pub(super) fn retry(&mut self, index: u32) {
+        let until = self.step_at.plus(self.config.timeouts.queue);
+        let request = self.request_mut(index);
+        if request.evidence.is_some_and(is_free) {
+            self.queue_again(index);
+        } else {
+            request.phase = RequestPhase::Deferred;
+            request.queued_until = until;
+        }
     }
 
     /// Fails the requests of a connection's streams for which `evidence` returns some.
@@ -499,4 +525,9 @@ impl Model {
 
 pub(super) fn lost_evidence(stream_id: u32) -> Evidence {
     if stream_id == 0 { Evidence::NeverSent } else { Evidence::Unknown }
+}
+
+/// True if a retry after this evidence needs no budget: the backend has done nothing.
+fn is_free(evidence: Evidence) -> bool {
+    matches!(evidence, Evidence::NeverSent | Evidence::Unprocessed)
 }

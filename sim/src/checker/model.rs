@@ -150,6 +150,8 @@ pub(super) enum RequestPhase {
     #[default]
     None,
     Waiting,
+    /// Waits for a place in the retry budget.
+    Deferred,
     Sent(StreamToken),
     Responding(StreamToken),
     /// Its attempt failed in this step; the orders must show whether it is retried or ends.
@@ -174,8 +176,6 @@ pub(super) enum Ending {
 pub(super) enum Decision {
     Retry,
     End,
-    /// Depends on the order in which the pool visited several requests.
-    Either,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -399,7 +399,7 @@ impl Model {
     /// Requests on a second or later attempt, or waiting for one.
     pub(super) fn retrying(&self) -> u32 {
         let retrying = |request: &&ModelRequest| match request.phase {
-            RequestPhase::None | RequestPhase::Ending(_) => false,
+            RequestPhase::None | RequestPhase::Ending(_) | RequestPhase::Deferred => false,
             RequestPhase::Waiting | RequestPhase::PendingOutcome { .. } => request.attempts >= 1,
             RequestPhase::Sent(_) | RequestPhase::Responding(_) => request.attempts >= 2,
         };

@@ -310,7 +310,7 @@ impl Model {
         let failed_before_response =
             reason == CloseReason::Silent && self.note_failed_before_response(now, slot);
         self.forget_resets(now, slot);
-        self.kill(now, slot, |stream_id| Some(lost_evidence(stream_id)), Decision::Either);
+        self.kill(now, slot, |stream_id| Some(lost_evidence(stream_id)), Decision::Retry);
         self.set_phase(now, slot, ConnectionPhase::Gone);
         if reason == CloseReason::ConnectDeadline {
             self.dial_failed(now, token.backend);
@@ -395,7 +395,7 @@ impl Model {
         }
     }
 
-    /// Moves requests whose attempt failed and that did not end back to the queue.
+    /// Lets requests whose attempt failed and that did not end wait for the next one.
     pub(super) fn resolve_pending_outcomes(&mut self) -> Verdict {
         while let Some(index) = self.pending_outcome.pop() {
             let request = &self.requests[index as usize];
@@ -405,10 +405,7 @@ impl Model {
                     require(must_retry != Decision::End, Invariant::Retry, || {
                         format!("request {index} waits again after {evidence:?}; it may not")
                     })?;
-                    self.request_mut(index).phase = RequestPhase::Waiting;
-                    let until = self.step_at.plus(self.config.timeouts.queue);
-                    self.request_mut(index).queued_until = until;
-                    self.waiting += 1;
+                    self.retry(index);
                 }
                 RequestPhase::Ending(_) => {
                     return fail(
@@ -419,6 +416,7 @@ impl Model {
                 _ => {}
             }
         }
+        self.admit_retries();
         Ok(())
     }
 }

@@ -408,6 +408,7 @@ fn more_of_request(request: &ModelRequest) -> Vec<String> {
             clause(request.attempts > 0, &format!("after {attempt}")),
             format!("rejected at {}", time(request.queued_until)),
         ],
+        RequestPhase::Deferred => vec!["waits for a place in the retry budget".to_owned(), answer],
         RequestPhase::Sent(_) => {
             vec![attempt, clause(request.sent_whole, "sent"), answer, body]
         }

@@ -56,7 +56,7 @@ impl Model {
             require(now >= deadline, Invariant::Timers, || {
                 format!("{token:?} was freed before its drain deadline {deadline:?}")
             })?;
-            self.kill(now, slot, |stream_id| Some(lost_evidence(stream_id)), Decision::Either);
+            self.kill(now, slot, |stream_id| Some(lost_evidence(stream_id)), Decision::Retry);
             self.set_phase(now, slot, ConnectionPhase::Gone);
         }
         Ok(())

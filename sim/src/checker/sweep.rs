@@ -160,6 +160,7 @@ impl Model {
             match request.phase {
                 RequestPhase::None => continue,
                 RequestPhase::Waiting => waiting += 1,
+                RequestPhase::Deferred => {}
                 RequestPhase::Sent(stream) | RequestPhase::Responding(stream) => {
                     let entry = self.stream(stream);
                     let own = matches!(entry, Some((_, _, ModelStream::Open { request, .. }))
@@ -179,11 +180,12 @@ impl Model {
     }
 
     fn compare_stats(&self, slots: SlotStats, stats: &Stats) -> Verdict {
-        let reported = (stats.requests, stats.waiting, stats.retrying, stats.slots);
-        let own = (self.live, self.waiting, self.retrying(), slots);
+        let reported = (stats.requests, stats.waiting, stats.deferred, stats.retrying, stats.slots);
+        let deferred = self.deferred().count() as u32;
+        let own = (self.live, self.waiting, deferred, self.retrying(), slots);
         require(reported == own, Invariant::DerivedCounts, || {
             format!(
-                "the pool counts {reported:?} (requests, waiting, retrying, slots), expected {own:?}"
+                "the pool counts {reported:?} (requests, waiting, deferred, retrying, slots), expected {own:?}"
             )
         })?;
         let limits = &self.config.limits;
@@ -277,6 +279,7 @@ impl Model {
                 let queue = request.queued_until;
                 Some(request.response_deadline.map_or(queue, |deadline| deadline.min(queue)))
             }
+            RequestPhase::Deferred => request.response_deadline.or(Some(request.queued_until)),
             RequestPhase::Sent(_) if request.sent_whole => request.response_deadline,
             RequestPhase::Sent(_) | RequestPhase::Responding(_) => request.stalls_at,
             _ => None,

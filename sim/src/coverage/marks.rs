@@ -19,8 +19,8 @@ baton::words! {
         PostNotRetried = "a non-idempotent request was not retried for lack of evidence",
         /// A request used up its attempts.
         AttemptsUsedUp = "a request used up its attempts",
-        /// The retry budget was empty.
-        BudgetEmpty = "the retry budget was empty",
+        /// A retry waited for a place in the budget.
+        BudgetEmpty = "a retry waited for a place in the budget",
         /// The body of a failed attempt could not be replayed.
         NotReplayable = "a failed attempt whose body could not be replayed",
         /// The stream limit was lowered below the load.

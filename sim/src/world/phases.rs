@@ -325,6 +325,10 @@ impl World<'_> {
                 sometimes!(self.coverage, StartedSlowly, slowly);
                 sometimes!(self.coverage, Succeeded, self.seat.from > 0);
             }
+            Output::AttemptFailed(failed) if failed.retried => {
+                let deferred = self.pool.stats().deferred;
+                sometimes!(self.coverage, BudgetEmpty, deferred > 0);
+            }
             Output::ResetStream { stream, code } => {
                 let draining =
                     self.pool.slot_state(stream.connection.backend, stream.connection.slot)
@@ -393,8 +397,6 @@ impl World<'_> {
         sometimes!(coverage, PostNotRetried, failed && post && unknown);
         sometimes!(coverage, AttemptsUsedUp, failed && spent && attempts > 1);
         sometimes!(coverage, NotReplayable, failed && exceeded && !spent);
-        let refused = evidence == Some(Evidence::Refused);
-        sometimes!(coverage, BudgetEmpty, failed && refused && !spent && !exceeded);
         let queue = outcome == Outcome::Rejected(Rejection::QueueDeadline);
         sometimes!(coverage, QueueDeadline, queue);
         sometimes!(coverage, NoneInService, queue && none);

@@ -1,6 +1,7 @@
 //! Retries by evidence on a whole pool; the table itself is tested in `retry`.
 
 use super::*;
+use crate::pool::RetryConfig;
 use crate::pool::input::code;
 
 /// Returns a pool of two backends, and a request on its first attempt.
@@ -100,12 +101,13 @@ fn a_body_that_outgrows_the_buffer_during_its_retry_ends_the_request() {
     assert_eq!(world.outcome(request), Some(outcome));
 }
 
-#[test]
-fn the_retry_budget_limits_retries() {
+/// Thirty requests on one connection, whose backend refuses all of them.
+fn thirty_refused(budget_percent: u32, budget_floor: u32) -> World {
     let mut config = config(1);
     config.limits.streams_per_connection = 30;
     config.limits.waiting = 30;
     config.limits.connections_per_backend = 1;
+    config.retry = RetryConfig { budget_percent, budget_floor, ..config.retry };
     let mut world = World::new(config);
     for _ in 0..30 {
         world.get();
@@ -115,8 +117,76 @@ fn the_retry_budget_limits_retries() {
         world.opened(stream);
         world.fail(stream, StreamFailure::Reset { code: code::REFUSED_STREAM });
     }
-    let failed = world.outcomes.values().filter(|end| end.1 == 1).count();
-    assert_eq!(failed, 20, "ten retries are the floor of the budget, the others fail");
+    world
+}
+
+/// Returns the numbers of requests that wait for a place in the retry budget, and are on a retry.
+fn retries(world: &World) -> (u32, u32) {
+    let stats = world.pool.stats();
+    (stats.deferred, stats.retrying)
+}
+
+#[test]
+fn a_retry_waits_for_a_place_in_the_budget() {
+    let mut world = thirty_refused(20, 10);
+    for deferred in [20, 10, 0] {
+        assert_eq!(retries(&world), (deferred, 10));
+        let opened = world.opens();
+        assert_eq!(opened.len(), 10, "as many as the floor of the budget at a time");
+        for (stream, _) in opened {
+            world.opened(stream);
+            world.answer(stream);
+        }
+    }
+    let completed = world.outcomes.values().filter(|end| end.0 == Outcome::Completed);
+    assert_eq!(completed.count(), 30);
+}
+
+#[test]
+fn the_oldest_retry_gets_the_next_place() {
+    let mut world = thirty_refused(0, 1);
+    let first = world.open_one();
+    world.answer(first);
+    let (_, second) = world.opens()[0];
+    assert_eq!(second.index, 1);
+    world.done(Input::RequestCancelled { request: second });
+    assert_eq!(world.opens()[0].1.index, 2, "a cancelled retry leaves its place");
+}
+
+#[test]
+fn more_requests_make_room_for_a_retry_before_a_new_request() {
+    let mut world = thirty_refused(10, 0);
+    assert_eq!(retries(&world), (27, 3));
+    let opened: Vec<_> = (0..10)
+        .flat_map(|_| {
+            world.get();
+            world.opens()
+        })
+        .collect();
+    assert_eq!(retries(&world), (26, 4));
+    assert_eq!(opened[12].1.index, 3, "after three retries and nine new requests");
+}
+
+#[test]
+fn a_retry_waits_for_its_place_until_the_response_is_due() {
+    let mut world = thirty_refused(0, 1);
+    let connection = world.open_one().connection;
+    for _ in 0..29 {
+        world.pass(SECOND);
+        world.done(Input::FrameReceived { connection, carries_message: false });
+    }
+    assert_eq!(retries(&world), (29, 1));
+    world.pass(SECOND * 2);
+    let late = Outcome::Rejected(Rejection::ResponseDeadline);
+    assert!(world.outcomes.values().all(|end| end.0 == late), "{:?}", world.outcomes);
+    assert_eq!(world.outcomes.len(), 30);
+}
+
+#[test]
+fn without_a_budget_nothing_waits_for_a_place() {
+    let world = thirty_refused(0, 0);
+    let failed = Outcome::Rejected(Rejection::AttemptFailed);
+    assert_eq!(world.outcomes.values().filter(|end| end.0 == failed).count(), 30);
 }
 
 #[test]

@@ -13,11 +13,11 @@ impl Driver {
     pub fn snapshot(&self) -> ClusterSnapshot {
         let (pool, backends) = (&self.core.borrow().pool, self.backends.borrow());
         let backends = backends.iter().filter_map(|backend| self.backend_snapshot(pool, backend));
-        let Stats { slots, requests: live, waiting, retrying, counters } = pool.stats();
+        let Stats { slots, requests: live, waiting, deferred, retrying, counters } = pool.stats();
         ClusterSnapshot {
             name: self.cluster.to_string(),
             fail_open: pool.is_fail_open(),
-            requests: RequestsNow { live, waiting, retrying },
+            requests: RequestsNow { live, waiting, deferred, retrying },
             connections: ConnectionsNow {
                 connecting: slots.connecting,
                 available: slots.available,

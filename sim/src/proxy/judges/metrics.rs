@@ -213,7 +213,7 @@ fn load(case: &Case<'_>, samples: &Samples<'_>, recount: &Recount<'_>) -> Verdic
     let most = recount.lines.iter().filter(open).count() as f64;
     let live = samples.sum("baton_requests_live", &[]);
     holds(live <= most, || format!("baton_requests_live: {live}, expected at most {most}"))?;
-    for name in ["baton_requests_waiting", "baton_requests_retrying"] {
+    for name in ["baton_requests_waiting", "baton_requests_deferred", "baton_requests_retrying"] {
         let value = samples.sum(name, &[]);
         holds(value <= live, || format!("{name}: {value}, but {live} are live"))?;
     }
