@@ -22,6 +22,7 @@ mod model;
 mod orders;
 mod reference;
 mod reports;
+mod retries;
 mod rows;
 mod settings;
 mod side_by_side;

@@ -194,7 +194,7 @@ impl Session {
                 last_stream_id: last,
                 code: u32::from(raw.which) % 14,
             },
-            10 => Input::FrameReceived { connection, carries_message: raw.which % 2 == 0 },
+            10 => Input::FrameReceived { connection, carries_message: raw.which.is_multiple_of(2) },
             11 => Input::Pong { connection },
             12 => Input::ConnectionClosed { connection, sent_through: last },
             13 => Input::StreamOpened { stream, stream_id: 2 * stream.ordinal.min(1 << 20) + 1 },

@@ -29,8 +29,9 @@ impl PingRule {
     }
 }
 
-/// What a server with the defaults of gRPC says of so many strikes: `None` if it tolerates them.
-pub(crate) fn complaint(strikes: u32) -> Option<String> {
+/// Says how so many strikes violate the rule of a server with the defaults of gRPC; `None` if it
+/// tolerates them.
+pub(crate) fn violation(strikes: u32) -> Option<String> {
     (strikes > STRIKES_MAX).then(|| {
         format!("{strikes} PINGs within five minutes of another, and no message: too_many_pings")
     })
@@ -48,7 +49,7 @@ mod tests {
         let strikes = [0, 1, 3, 7].map(|second| rule.ping(second * SECOND));
         assert_eq!(strikes, [0, 1, 2, 3]);
         assert_eq!(
-            strikes.map(|strikes| complaint(strikes).is_some()),
+            strikes.map(|strikes| violation(strikes).is_some()),
             [false, false, false, true]
         );
     }

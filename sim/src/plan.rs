@@ -148,9 +148,9 @@ pub struct BackendPlan {
     pub settings_late_us: Option<u64>,
     /// Sends GOAWAY after this many streams of a connection.
     pub streams_per_connection: Option<u32>,
-    /// Sends GOAWAY(ENHANCE_YOUR_CALM) at this many PINGs of a connection that each come within five
-    /// minutes of another, without a part of a response in between (F2). gRPC servers do at the
-    /// third.
+    /// Sends GOAWAY(ENHANCE_YOUR_CALM) at this many PINGs of a connection that each come within
+    /// five minutes of another, without a part of a response in between (F2). gRPC servers do so
+    /// at the third.
     pub ping_strikes: Option<u32>,
     /// Time before the response head.
     pub work: Span,

@@ -49,8 +49,8 @@ pub(crate) struct Connection {
     /// When the last frame arrived, or when the load last rose from zero or fell to zero.
     pub(crate) quiet_since: Instant,
     /// How long it carried requests under which nothing arrived, before its load last rose from
-    /// zero; `None` once anything has arrived since. A connection that is dead stays silent, however
-    /// short its requests are.
+    /// zero; `None` once anything has arrived since. A dead connection stays silent, however short
+    /// its requests are.
     pub(crate) silent_before: Option<Duration>,
     /// When the connection became idle before it last got its first request, until anything arrives
     /// on it. If it is lost before that, it was stale.

@@ -44,9 +44,9 @@ pub const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
 /// one of its backend turned out to be dead.
 pub const SURELY_ALIVE: Duration = Duration::from_secs(1);
 
-/// PINGs that a connection gets while nothing of a message arrives, before they are spaced. A server
-/// that follows gRPC's proposal A8 (client-side keepalive) ends the connection at the third PING
-/// that comes within five minutes of another, and forgets them when it sends HEADERS or DATA. After
+/// PINGs that a connection gets while nothing of a message arrives, before they are spaced. Servers
+/// that follow gRPC's proposal A8 (client-side keepalive) end the connection at the third PING that
+/// comes within five minutes of another, and forget them when they send HEADERS or DATA. After
 /// ENHANCE_YOUR_CALM it is one.
 pub const PINGS_WITHOUT_MESSAGE: u32 = 2;
 /// Time between the answer to a PING and the next one from then on: gRPC's five minutes, and a

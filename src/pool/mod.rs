@@ -386,19 +386,6 @@ impl Pool {
             && (0..count).all(|index| self.slots.count(backend_id(index)) == 0)
     }
 
-    /// Returns a snapshot. It walks the tables, so do not call it for every request.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        Stats {
-            slots: self.slots.stats(),
-            requests: self.requests.live(),
-            waiting: self.waiting.len() as u32,
-            deferred: self.deferred.len() as u32,
-            retrying: self.retrying,
-            counters: self.counters,
-        }
-    }
-
     /// Returns a slot, or `None` if an index is out of bounds.
     #[must_use]
     pub fn slot(&self, backend: BackendId, slot: u16) -> Option<SlotView> {

@@ -1,13 +1,26 @@
-//! Views of requests in flight: which stream of a backend carries which request, and the deadline
+//! Views of a pool: its counts, which stream of a backend carries which request, and the deadline
 //! of a shutdown. The getters walk the tables: use them for the admin API, not for every request.
 
 use super::slots::StreamEntry;
-use super::stats::StreamView;
+use super::stats::{Stats, StreamView};
 use super::timer::Timer;
 use super::token::{BackendId, ConnectionToken, StreamToken};
 use super::{Instant, Pool, SlotState};
 
 impl Pool {
+    /// Returns a snapshot. It walks the tables, so do not call it for every request.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats {
+            slots: self.slots.stats(),
+            requests: self.requests.live(),
+            waiting: self.waiting.len() as u32,
+            deferred: self.deferred.len() as u32,
+            retrying: self.retrying,
+            counters: self.counters,
+        }
+    }
+
     /// Returns the number of ready connections of a backend that carry no stream.
     #[must_use]
     pub fn idle_connections(&self, backend: BackendId) -> u32 {

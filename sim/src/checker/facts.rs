@@ -47,18 +47,9 @@ impl Model {
                 self.go_away(now, connection, last_stream_id, code);
             }
             Input::FrameReceived { connection, carries_message } => {
-                self.frame(now, connection);
-                if carries_message {
-                    self.allow_pings(connection);
-                }
+                self.frame(now, connection, carries_message);
             }
-            Input::Pong { connection } => {
-                let slot = self.known(connection);
-                self.connections[slot].ping_out = false;
-                self.connections[slot].pongs += 1;
-                self.connections[slot].ponged_at = now;
-                self.frame(now, connection);
-            }
+            Input::Pong { connection } => self.pong(now, connection),
             Input::ConnectionClosed { connection, sent_through } => {
                 self.closed(now, connection, sent_through);
             }
@@ -80,16 +71,7 @@ impl Model {
                 self.apply_to_backend(now, input, index);
             }
             Input::SettingChanged { setting } => self.change(now, &[setting]),
-            Input::ResponseEnded { stream } => {
-                let index = self.carried(stream);
-                if self.requests[index as usize].sent_whole {
-                    self.request_unbound(stream.connection.backend, index);
-                    self.release(now, stream);
-                    self.end(index, Ending::Completed);
-                } else {
-                    self.abandon(now, index, Ending::Completed);
-                }
-            }
+            Input::ResponseEnded { stream } => self.response_ended(now, stream),
             Input::StreamFailed { stream, failure } => self.failed(now, stream, failure),
             Input::ResetSent { stream } => self.release(now, stream),
             Input::ShutdownRequested { cause } => self.shut_down(now, cause),
@@ -180,7 +162,7 @@ impl Model {
         self.confirm(now, doubted, stream, status);
         let slot = self.known(stream.connection);
         self.connections[slot].responses += 1;
-        self.frame(now, stream.connection);
+        self.frame(now, stream.connection, false);
         let backend = stream.connection.backend;
         let state = &mut self.backends[usize::from(backend.0)];
         if let Some(sample) = sample {
@@ -357,71 +339,6 @@ impl Model {
         self.free_stream(now, slot, place);
     }
 
-    /// Records that a request's attempt failed with this evidence. `exact` is `End` if the request
-    /// itself is to blame.
-    pub(super) fn fail(&mut self, index: u32, evidence: Evidence, exact: Decision) {
-        let retry = self.config.retry;
-        let over = self.phase == ModelPhase::Over;
-        let request = self.request_mut(index);
-        let was_responding = matches!(request.phase, RequestPhase::Responding(_));
-        let evidence = if was_responding { Evidence::Responding } else { evidence };
-        request.evidence = Some(evidence);
-        let free = is_free(evidence);
-        let budgeted = (retry.budget_percent > 0 || retry.budget_floor > 0)
-            && (evidence == Evidence::Refused
-                || (evidence == Evidence::Unknown && request.idempotent));
-        let allowed = request.replayable && request.attempts < retry.attempts && !over;
-        let retried = allowed && exact == Decision::Retry && (free || budgeted);
-        let must_retry = if retried { Decision::Retry } else { Decision::End };
-        request.phase = RequestPhase::PendingOutcome { was_responding, must_retry };
-        self.pending_outcome.push(index);
-    }
-
-    /// Lets deferred requests wait for a stream, the oldest first, while fewer requests are on a
-    /// retry than the budget allows: the operator's share of all of them, or the floor.
-    pub(super) fn admit_retries(&mut self) {
-        if self.deferred().next().is_none() {
-            return;
-        }
-        let retry = self.config.retry;
-        let share = self.live * retry.budget_percent / 100;
-        let least = u32::from(retry.budget_percent > 0).max(retry.budget_floor);
-        let room = share.max(least).saturating_sub(self.retrying());
-        let mut deferred: Vec<u32> = self.deferred().collect();
-        deferred.sort_by_key(|index| self.requests[*index as usize].arrival);
-        for index in deferred.into_iter().take(room as usize) {
-            self.queue_again(index);
-        }
-    }
-
-    /// The requests that wait for a place in the retry budget.
-    pub(super) fn deferred(&self) -> impl Iterator<Item = u32> {
-        let requests = (0_u32..).zip(&self.requests);
-        let deferred = requests.filter(|(_, request)| request.phase == RequestPhase::Deferred);
-        deferred.map(|(index, _)| index)
-    }
-
-    /// A request waits for a stream again.
-    fn queue_again(&mut self, index: u32) {
-        let until = self.step_at.plus(self.config.timeouts.queue);
-        let request = self.request_mut(index);
-        request.phase = RequestPhase::Waiting;
-        request.queued_until = until;
-        self.waiting += 1;
-    }
-
-    /// An attempt has failed, and the request is tried again.
-    pub(super) fn retry(&mut self, index: u32) {
-        let until = self.step_at.plus(self.config.timeouts.queue);
-        let request = self.request_mut(index);
-        if request.evidence.is_some_and(is_free) {
-            self.queue_again(index);
-        } else {
-            request.phase = RequestPhase::Deferred;
-            request.queued_until = until;
-        }
-    }
-
     /// Fails the requests of a connection's streams for which `evidence` returns some.
     pub(super) fn kill(
         &mut self,
@@ -452,7 +369,7 @@ impl Model {
         }
     }
 
-    fn frame(&mut self, now: Instant, token: ConnectionToken) {
+    fn frame(&mut self, now: Instant, token: ConnectionToken, carries_message: bool) {
         let slot = self.known(token);
         if self.connections[slot].is_suspect() && self.connections[slot].load == 0 {
             // A suspect connection is not idle; one that recovers without streams is idle from now.
@@ -468,14 +385,29 @@ impl Model {
             connection.quiet_since = now;
             connection.quiet_latest = connection.quiet_latest.max(now);
         }
+        // A backend that sends a part of a message forgets the PINGs before.
+        if carries_message && std::mem::take(&mut connection.pongs) > 0 {
+            connection.silence_most = Duration::ZERO;
+        }
     }
 
-    /// The backend has sent a part of a message: it forgets the PINGs before.
-    fn allow_pings(&mut self, token: ConnectionToken) {
+    fn pong(&mut self, now: Instant, token: ConnectionToken) {
         let slot = self.known(token);
         let connection = &mut self.connections[slot];
-        if std::mem::take(&mut connection.pongs) > 0 {
-            connection.silence_most = Duration::ZERO;
+        connection.ping_out = false;
+        connection.pongs += 1;
+        connection.ponged_at = now;
+        self.frame(now, token, false);
+    }
+
+    fn response_ended(&mut self, now: Instant, stream: StreamToken) {
+        let index = self.carried(stream);
+        if self.requests[index as usize].sent_whole {
+            self.request_unbound(stream.connection.backend, index);
+            self.release(now, stream);
+            self.end(index, Ending::Completed);
+        } else {
+            self.abandon(now, index, Ending::Completed);
         }
     }
 
@@ -525,9 +457,4 @@ impl Model {
 
 pub(super) fn lost_evidence(stream_id: u32) -> Evidence {
     if stream_id == 0 { Evidence::NeverSent } else { Evidence::Unknown }
-}
-
-/// True if a retry after this evidence needs no budget: the backend has done nothing.
-fn is_free(evidence: Evidence) -> bool {
-    matches!(evidence, Evidence::NeverSent | Evidence::Unprocessed)
 }

@@ -150,9 +150,9 @@ impl World<'_> {
             self.go_away(index, last, Code::EnhanceYourCalm.number());
             return Ok(());
         }
-        let complaint = ping_rule::complaint(strikes);
-        require(complaint.is_none(), Invariant::PingBudget, || {
-            format!("connection {index}: {}", complaint.unwrap_or_default())
+        let violation = ping_rule::violation(strikes);
+        require(violation.is_none(), Invariant::PingBudget, || {
+            format!("connection {index}: {}", violation.unwrap_or_default())
         })?;
         self.send(index, DownFrame::Pong);
         Ok(())

@@ -225,8 +225,8 @@ impl Served {
         let strikes = self.facts.strikes.take();
         if self.service.plan.ping_strikes.is_some_and(|most| strikes >= most) {
             self.closes = Some(Code::EnhanceYourCalm);
-        } else if let Some(complaint) = ping_rule::complaint(strikes) {
-            self.service.fault(self.connection, &Fault::new(0xb, complaint));
+        } else if let Some(violation) = ping_rule::violation(strikes) {
+            self.service.fault(self.connection, &Fault::new(0xb, violation));
         }
     }
 

@@ -227,7 +227,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + 'static> Connection<Io> {
         None
     }
 
-    fn read_ping(&mut self, content: [u8; 8]) {
+    fn read_ping(&self, content: [u8; 8]) {
         let session = &self.session;
         let strikes = session.ping_rule.borrow_mut().ping(session.service.hub.now());
         if session.service.plan.ping_strikes.is_some_and(|most| strikes >= most) {
@@ -235,8 +235,8 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + 'static> Connection<Io> {
             session.go_away(LastId::Read, Code::EnhanceYourCalm);
             return;
         }
-        if let Some(complaint) = ping_rule::complaint(strikes) {
-            session.service.fault(session.connection, &Fault::new(0xb, complaint));
+        if let Some(violation) = ping_rule::violation(strikes) {
+            session.service.fault(session.connection, &Fault::new(0xb, violation));
         }
         session.send_pong(content);
     }
