@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use baton::pool::Strategy;
+
 use super::situations::{Addition, add_drawn, add_requests, next_id};
 use super::{Family, Profile};
 use crate::draw::{Domain, RandomStream};
@@ -10,13 +12,14 @@ use crate::plan::{Act, Code, Directive, LastId, Moment, Plan, Poison, RequestPla
 
 /// The share of plans in percent, and the maker. Never reorder them: their places are keys of
 /// draws.
-const SITUATIONS: [(u64, Addition); 6] = [
+const SITUATIONS: [(u64, Addition); 7] = [
     (4, drain_meets_a_fault),
     (4, goaway_rises),
     (3, malformed_responses),
     (1, connection_of_malformed_responses),
     (6, impatient_clients),
     (4, silent_responses),
+    (1, backend_returns_slowly),
 ];
 
 /// Adds the situations of a plan.
@@ -155,6 +158,31 @@ fn silent_responses(plan: &mut Plan, stream: &mut RandomStream) {
         inject(plan, Family::Cancel, slow, Moment::Written, patience_us, Act::Cancel);
     }
     plan.heal.at_us = plan.heal.at_us.max(start_us + lasts_us);
+}
+
+/// A backend comes back while requests are chosen for by chance: it gets more of them as time
+/// passes.
+fn backend_returns_slowly(plan: &mut Plan, stream: &mut RandomStream) {
+    let config = &mut plan.pool.config;
+    config.strategy =
+        stream.pick(&[Strategy::LeastLoaded, Strategy::LeastLoaded, Strategy::Random]);
+    config.timeouts.slow_start = Duration::from_millis(stream.between(5_000, 20_000));
+    config.limits.streams_per_connection = config.limits.streams_per_connection.max(20);
+    for backend in &mut plan.backends {
+        (backend.http1, backend.streams_per_connection) = (false, None);
+    }
+    let start_us = stream.below(plan.heal.at_us.max(1));
+    for (after_us, act) in [
+        (start_us, Act::Drain { backend: 0, within_us: 1_000_000 }),
+        (start_us + 1_000_000, Act::Undrain { backend: 0 }),
+    ] {
+        let (family, when) = (Family::Reconfiguration, When::Start);
+        plan.directives.push(Directive { family, when, after_us, act });
+    }
+    for number in 0..60 {
+        add_requests(plan, start_us + 1_000_000 + number * 80_000, 1);
+    }
+    plan.heal.at_us = plan.heal.at_us.max(start_us + 6_000_000);
 }
 
 /// So many malformed responses come on one connection that it takes no more requests.
