@@ -10,6 +10,7 @@
 //! | another backend answers with 400, 413, 414, 431 or 5xx | neither |
 //! | another backend fails it, too | the request; unless the connection is lost, it is not tried again |
 //! | it is tried again, but on the same backend although there are others | neither |
+//! | it waits for a place in the retry budget | as if it were not tried again |
 //! | it is not tried again, and the backend says that the request is at fault | the request |
 //! | it is not tried again, and the backend has answered other requests meanwhile | the request |
 //! | it is not tried again, and the backend has answered nothing | the backend |

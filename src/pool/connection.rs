@@ -67,6 +67,8 @@ pub(crate) struct Connection {
     pub(crate) pongs: u32,
     /// When the last of these was answered.
     pub(crate) ponged_at: Instant,
+    /// True if a stream was opened since then: one more PING asks on its behalf.
+    pub(crate) opened_since_pong: bool,
     /// Malformed responses so far.
     pub(crate) malformed: u32,
     /// True if the connection was closed without GOAWAY while it carried requests. If one of them
@@ -94,6 +96,7 @@ impl Connection {
             ping: Ping::Idle,
             pongs: 0,
             ponged_at: Instant::ZERO,
+            opened_since_pong: false,
             malformed: 0,
             closed_without_goaway: false,
         }
@@ -207,9 +210,10 @@ impl Connection {
         }
         (self.protocol, self.ping).hash(hasher);
         if self.lifecycle.may_take_streams() {
-            (self.limit, self.pongs.min(limits::PINGS_WITHOUT_MESSAGE), self.malformed)
+            (self.limit, self.pongs.min(limits::PINGS_WITHOUT_MESSAGE + 1), self.malformed)
                 .hash(hasher);
-            (self.pongs > 0).then(|| ago(self.ponged_at)).hash(hasher);
+            let ponged_ago = (self.pongs > 0).then(|| ago(self.ponged_at));
+            (ponged_ago, self.opened_since_pong).hash(hasher);
             (self.opened > 0, self.responses > 0).hash(hasher);
             (quiet_ago, self.silent_before).hash(hasher);
             (self.idle_before.map(ago), self.keep_alive).hash(hasher);

@@ -8,8 +8,8 @@ use super::{BackendId, Instant, Output, Pool, backend_id, limits};
 
 impl Pool {
     /// Lets retries into the queue. Serves waiting requests, oldest first, while there is capacity.
-    /// Then orders enough dials for
-    /// the rest. Afterwards no request waits while a stream that it may use is free.
+    /// Then orders enough dials for the rest. Afterwards no request waits while a stream that it may
+    /// use is free.
     pub(super) fn dispatch(&mut self, now: Instant) {
         self.admit_retries(now);
         while let Some((_, index)) = self.waiting.peek() {
@@ -106,6 +106,8 @@ impl Pool {
             self.slots.acquire(backend, index).expect("a backend with capacity has a stream");
         let slot = self.slots.index(stream.connection);
         let connection = self.slots.connection_mut(slot);
+        let is_asked_again = connection.pongs == limits::PINGS_WITHOUT_MESSAGE;
+        connection.opened_since_pong = true;
         if connection.load() == 1 {
             // One that has answered nothing, was silent under its last requests, or was in use a
             // moment ago, is not dead of idleness.
@@ -116,6 +118,9 @@ impl Pool {
             connection.idle_before = connection.idle_before.or(idle_since);
             connection.quiet_since = now;
             connection.silent_before.get_or_insert_default();
+            self.arm_silence(slot, backend);
+        } else if is_asked_again {
+            // The next PING was minutes away. It need not be for a new stream.
             self.arm_silence(slot, backend);
         }
         self.waiting.remove(index);

@@ -14,6 +14,9 @@ use core::time::Duration;
 
 /// Maximum number of doublings of the silence before a PING: a factor of 64.
 const SILENCE_DOUBLINGS_MAX: u32 = 6;
+/// Maximum number of doublings of the time between PINGs to a server that objects to them: 20
+/// minutes.
+const PING_DOUBLINGS_MAX: u32 = 2;
 
 impl Pool {
     pub(super) fn on_connected(
@@ -178,6 +181,7 @@ impl Pool {
         connection.ping = Ping::Idle;
         connection.pongs = connection.pongs.saturating_add(1);
         connection.ponged_at = now;
+        connection.opened_since_pong = false;
         self.note_frame(now, slot);
         Handled::Done
     }
@@ -408,8 +412,9 @@ impl Pool {
     /// configured time, or four times the smoothed response time if that is longer. It doubles for
     /// each of two PINGs answered since a message last arrived and for each ENHANCE_YOUR_CALM of
     /// the backend, up to a factor of 64. The time of earlier requests under which nothing arrived
-    /// counts, too. After two such PINGs, or one after ENHANCE_YOUR_CALM, the next ones are minutes
-    /// apart.
+    /// counts, too. After two such PINGs the next ones are minutes apart, except for one on behalf
+    /// of a stream that was opened since. A server that has objected gets only one, and no
+    /// exception.
     pub(super) fn silent_at(&self, slot: usize, backend: BackendId) -> Instant {
         let state = &self.backends[usize::from(backend.0)];
         let connection = self.slots.connection(slot);
@@ -419,12 +424,15 @@ impl Pool {
         let silence = self.config.timeouts.silence.max(measured).saturating_mul(1 << doublings);
         let before = connection.silent_before.unwrap_or_default();
         let at = connection.quiet_since.after(silence.saturating_sub(before));
-        // A server that has objected tolerates fewer than those of gRPC do.
-        let unspaced = limits::PINGS_WITHOUT_MESSAGE >> state.enhance_your_calm_count;
-        if pongs < unspaced.max(1) {
+        let objections = state.enhance_your_calm_count;
+        let unspaced = match objections {
+            0 => limits::PINGS_WITHOUT_MESSAGE + u32::from(connection.opened_since_pong),
+            _ => 1,
+        };
+        if connection.pongs < unspaced {
             return at;
         }
-        let interval = limits::PING_INTERVAL.saturating_mul(1 << state.enhance_your_calm_count);
+        let interval = limits::PING_INTERVAL * (1 << objections.min(PING_DOUBLINGS_MAX));
         at.max(connection.ponged_at.after(interval))
     }
 }

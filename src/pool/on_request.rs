@@ -122,9 +122,9 @@ impl Pool {
     fn defer(&mut self, now: Instant, index: u32) {
         let request = self.requests.get_mut(index);
         request.state = RequestState::Deferred;
-        let deadline = request.deadline.unwrap_or(now.after(self.config.timeouts.queue));
+        let due = request.deadline.unwrap_or(now.after(self.config.timeouts.response_head));
         self.deferred.set(index, request.arrival);
-        self.timers.arm(Timer::Request(index), deadline);
+        self.timers.arm(Timer::Request(index), due);
     }
 
     /// Ends an attempt that has no complete response. Its stream must be released. The request
@@ -151,17 +151,17 @@ impl Pool {
         let retried = retry::may_retry(&self.config.retry, evidence, attempt)
             && self.phase != PoolPhase::Over;
         self.order(Output::AttemptFailed(FailedAttempt { retried, ..failed }));
-        if retried {
-            if fault.is_some() {
-                self.doubt(index, backend);
+        // Another backend settles whose fault it is, if it is asked now.
+        let asks_another = retried && self.has_place_at_once(index, evidence);
+        match fault {
+            Some(_) if asks_another => self.doubt(index, backend),
+            Some((fault, since)) if !seconded => {
+                self.blame_alone(now, index, backend, fault, since);
             }
-            self.retry(now, index, evidence);
-            return;
+            Some(_) | None => {}
         }
-        if let Some((fault, since)) = fault
-            && !seconded
-        {
-            self.blame_alone(now, index, backend, fault, since);
+        if retried {
+            return self.retry(now, index, evidence);
         }
         let outcome = match evidence {
             Evidence::Responding => Outcome::CutShort,
@@ -173,6 +173,14 @@ impl Pool {
             }
         };
         self.end_request(index, outcome, Some(cause));
+    }
+
+    /// True if the next attempt of a request, whose present one has failed, needs no wait for a
+    /// place in the retry budget.
+    fn has_place_at_once(&self, index: u32, evidence: Evidence) -> bool {
+        let own = u32::from(self.requests.get(index).is_retrying());
+        let most = retry::budget(&self.config.retry, self.requests.live());
+        !retry::needs_budget(evidence) || (self.deferred.is_empty() && self.retrying - own < most)
     }
 
     /// Lets a request wait for its next attempt. Its present retry does not count against that.
@@ -213,7 +221,11 @@ impl Pool {
     pub(super) fn on_request_deadline(&mut self, now: Instant, index: u32) {
         let request = *self.requests.get(index);
         let limit = match request.state {
-            RequestState::Waiting | RequestState::Deferred => {
+            RequestState::Deferred => {
+                let outcome = Outcome::Rejected(Rejection::ResponseDeadline);
+                return self.end_request(index, outcome, None);
+            }
+            RequestState::Waiting => {
                 let is_late = request.deadline.is_some_and(|deadline| deadline <= now);
                 let rejection =
                     if is_late { Rejection::ResponseDeadline } else { Rejection::QueueDeadline };

@@ -103,12 +103,15 @@ impl RequestEntry {
         }
     }
 
-    /// True if the request counts against the retry budget.
+    /// True if the request counts against the retry budget: until its response begins, which may
+    /// then go on for hours.
     pub(crate) fn is_retrying(&self) -> bool {
         match self.state {
-            RequestState::Free { .. } | RequestState::Deferred => false,
+            RequestState::Free { .. }
+            | RequestState::Deferred
+            | RequestState::Responding { .. } => false,
             RequestState::Waiting => self.attempts >= 1,
-            RequestState::Sent { .. } | RequestState::Responding { .. } => self.attempts >= 2,
+            RequestState::Sent { .. } => self.attempts >= 2,
         }
     }
 }

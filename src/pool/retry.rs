@@ -102,8 +102,8 @@ pub fn needs_budget(evidence: Evidence) -> bool {
     }
 }
 
-/// How many of `live` requests may be on a second or later attempt at a time: their share, the
-/// floor if that is more, and at least one unless the share is 0 %.
+/// How many of `live` requests may be on a second or later attempt at a time, before its response
+/// begins: their share, the floor if that is more, and at least one unless the share is 0 %.
 #[must_use]
 pub fn budget(config: &RetryConfig, live: u32) -> u32 {
     let share = u64::from(live) * u64::from(config.budget_percent) / 100;

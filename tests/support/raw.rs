@@ -6,6 +6,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{Mutex, mpsc};
@@ -38,7 +39,7 @@ pub(crate) mod flag {
 /// RFC 9113, 6.5.2.
 const SETTINGS_MAX_CONCURRENT_STREAMS: u16 = 0x3;
 /// RFC 7541, appendix A: `:status: 200`, indexed.
-const STATUS_200: &[u8] = &[0x88];
+pub(crate) const STATUS_200: &[u8] = &[0x88];
 
 /// One frame.
 #[derive(Debug)]
@@ -95,6 +96,18 @@ impl RawConnection {
     /// The next frame; `None` once the peer has closed the connection.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         within("another frame", self.frames.recv()).await
+    }
+
+    /// Every frame that arrives within this time, however long it is. Waits until it has passed,
+    /// also if the peer closes the connection.
+    pub(crate) async fn all_within(&mut self, time: Duration) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        let end = tokio::time::Instant::now() + time;
+        while let Ok(Some(frame)) = tokio::time::timeout_at(end, self.frames.recv()).await {
+            frames.push(frame);
+        }
+        tokio::time::sleep_until(end).await;
+        frames
     }
 
     /// Every frame up to and including the first for which `wanted` returns true.

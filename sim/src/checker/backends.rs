@@ -10,7 +10,7 @@ use baton::pool::{
 
 use super::backend::{Health, HealthChecks, ModelBackend, Service};
 use super::facts::lost_evidence;
-use super::model::{ConnectionPhase, Decision, Model, ModelPhase};
+use super::model::{ConnectionPhase, Model, ModelPhase};
 use super::time::{Time as _, longest_drain};
 use super::{Invariant, Verdict, Violation, fail, require, settings};
 
@@ -96,7 +96,7 @@ impl Model {
                 for slot in self.slots_of(index) {
                     if self.connections[slot].phase == ConnectionPhase::Lost {
                         let all = |stream_id| Some(lost_evidence(stream_id));
-                        self.kill(now, slot, all, Decision::Retry);
+                        self.kill(now, slot, all);
                         self.set_phase(now, slot, ConnectionPhase::Gone);
                     }
                 }

@@ -100,9 +100,11 @@ impl Model {
         self.fail(index, evidence, exact);
         let phase = self.requests[index as usize].phase;
         if matches!(phase, RequestPhase::PendingOutcome { must_retry: Decision::Retry, .. }) {
-            let doubted = self.backend_token(backend);
-            self.request_mut(index).doubted = Some(doubted);
-            return;
+            if self.has_place_at_once(index) {
+                let doubted = self.backend_token(backend);
+                self.request_mut(index).doubted = Some(doubted);
+                return;
+            }
         }
         let was_not_compared = doubted.is_some() && self.healthy() > 1;
         let excused = seconded || accused || was_not_compared;

@@ -113,13 +113,12 @@ impl Model {
                 (RequestPhase::Waiting, Outcome::Rejected(Rejection::QueueDeadline)) => {
                     now >= queue && !head_passed
                 }
-                (RequestPhase::Deferred, Outcome::Rejected(Rejection::QueueDeadline)) => {
-                    now >= queue && request.response_deadline.is_none()
+                (RequestPhase::Waiting, Outcome::Rejected(Rejection::ResponseDeadline)) => {
+                    head_passed
                 }
-                (
-                    RequestPhase::Waiting | RequestPhase::Deferred,
-                    Outcome::Rejected(Rejection::ResponseDeadline),
-                ) => head_passed,
+                (RequestPhase::Deferred, Outcome::Rejected(Rejection::ResponseDeadline)) => {
+                    now >= queue
+                }
                 (RequestPhase::Sent(_), Outcome::Rejected(Rejection::ResponseDeadline)) => {
                     head_passed && request.sent_whole
                 }

@@ -213,7 +213,7 @@ impl Model {
         }
         self.drain_for_itself(now, slot);
         let above = |stream_id: u32| (stream_id > last).then_some(Evidence::Unprocessed);
-        self.kill(now, slot, above, Decision::Retry);
+        self.kill(now, slot, above);
     }
 
     /// A connection drains for a cause of its own from now on, unless it does already.
@@ -241,7 +241,7 @@ impl Model {
         let unsent = |stream_id: u32| {
             (stream_id == 0 || stream_id > sent_through).then_some(Evidence::NeverSent)
         };
-        self.kill(now, slot, unsent, Decision::Retry);
+        self.kill(now, slot, unsent);
         // What was sent on it may have ended it; otherwise it is as if the dial had failed.
         let carries = self.carries(slot);
         self.connections[slot].closed_without_goaway = abrupt && stale.is_none() && carries;
@@ -345,7 +345,6 @@ impl Model {
         now: Instant,
         slot: usize,
         evidence: impl Fn(u32) -> Option<Evidence>,
-        exact: Decision,
     ) {
         let stale = self.connections[slot].idle_before.is_some();
         for place in self.streams_of(slot) {
@@ -356,7 +355,7 @@ impl Model {
                 self.request_mut(request).needs_live |= stale;
                 self.free_stream(now, slot, place);
                 self.request_unbound(backend, request);
-                self.fail(request, evidence, exact);
+                self.fail(request, evidence, Decision::Retry);
             }
         }
     }
@@ -397,6 +396,7 @@ impl Model {
         connection.ping_out = false;
         connection.pongs += 1;
         connection.ponged_at = now;
+        connection.opened_since_pong = false;
         self.frame(now, token, false);
     }
 

@@ -48,6 +48,8 @@ pub(super) struct ModelConnection {
     pub(super) pongs: u32,
     /// When the last of these was answered.
     pub(super) ponged_at: Instant,
+    /// A stream was opened since then.
+    pub(super) opened_since_pong: bool,
     /// Malformed responses so far.
     pub(super) malformed: u32,
     /// When it is closed, if the pool considered it suspect after the last step and no frame has
@@ -399,9 +401,12 @@ impl Model {
     /// Requests on a second or later attempt, or waiting for one.
     pub(super) fn retrying(&self) -> u32 {
         let retrying = |request: &&ModelRequest| match request.phase {
-            RequestPhase::None | RequestPhase::Ending(_) | RequestPhase::Deferred => false,
+            RequestPhase::None
+            | RequestPhase::Ending(_)
+            | RequestPhase::Deferred
+            | RequestPhase::Responding(_) => false,
             RequestPhase::Waiting | RequestPhase::PendingOutcome { .. } => request.attempts >= 1,
-            RequestPhase::Sent(_) | RequestPhase::Responding(_) => request.attempts >= 2,
+            RequestPhase::Sent(_) => request.attempts >= 2,
         };
         self.requests.iter().filter(retrying).count() as u32
     }

@@ -171,6 +171,7 @@ impl Model {
         let connection = &mut self.connections[slot];
         connection.load += 1;
         connection.opened += 1;
+        connection.opened_since_pong = true;
         if connection.load == 1 {
             let was_idle = connection.responses > 0
                 && connection.silent_before.is_none()
@@ -310,7 +311,7 @@ impl Model {
         let failed_before_response =
             reason == CloseReason::Silent && self.note_failed_before_response(now, slot);
         self.forget_resets(now, slot);
-        self.kill(now, slot, |stream_id| Some(lost_evidence(stream_id)), Decision::Retry);
+        self.kill(now, slot, |stream_id| Some(lost_evidence(stream_id)));
         self.set_phase(now, slot, ConnectionPhase::Gone);
         if reason == CloseReason::ConnectDeadline {
             self.dial_failed(now, token.backend);
@@ -368,9 +369,13 @@ impl Model {
     /// sent ENHANCE_YOUR_CALM allows fewer.
     pub(super) fn spaced(&self, slot: usize, at: Instant) -> Instant {
         let connection = &self.connections[slot];
-        let calm = self.backends[slot / self.slots_per_backend].enhance_your_calm_count.min(6);
+        let calm = self.backends[slot / self.slots_per_backend].enhance_your_calm_count.min(2);
         let apart = Duration::from_secs(310) * (1 << calm);
-        let free = if calm == 0 { 2 } else { 1 };
+        let free = match (calm, connection.opened_since_pong) {
+            (0, false) => 2,
+            (0, true) => 3,
+            _ => 1,
+        };
         if connection.pongs < free { at } else { at.max(connection.ponged_at.plus(apart)) }
     }
 

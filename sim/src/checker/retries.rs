@@ -27,15 +27,12 @@ impl Model {
     }
 
     /// Lets deferred requests wait for a stream, the oldest first, while fewer requests are on a
-    /// retry than the budget allows: the operator's share of all of them, or the floor.
+    /// retry than the budget allows.
     pub(super) fn admit_retries(&mut self) {
         if self.deferred().next().is_none() {
             return;
         }
-        let retry = self.config.retry;
-        let share = self.live * retry.budget_percent / 100;
-        let least = u32::from(retry.budget_percent > 0).max(retry.budget_floor);
-        let room = share.max(least).saturating_sub(self.retrying());
+        let room = self.retry_budget().saturating_sub(self.retrying());
         let mut deferred: Vec<u32> = self.deferred().collect();
         deferred.sort_by_key(|index| self.requests[*index as usize].arrival);
         for index in deferred.into_iter().take(room as usize) {
@@ -61,14 +58,29 @@ impl Model {
 
     /// An attempt has failed, and the request is tried again.
     pub(super) fn retry(&mut self, index: u32) {
-        let until = self.step_at.plus(self.config.timeouts.queue);
+        let due = self.step_at.plus(self.config.timeouts.response_head);
         let request = self.request_mut(index);
         if request.evidence.is_some_and(is_free) {
             self.queue_again(index);
         } else {
             request.phase = RequestPhase::Deferred;
-            request.queued_until = until;
+            request.queued_until = request.response_deadline.unwrap_or(due);
         }
+    }
+
+    /// True if a request whose attempt has just failed need not wait for the retry budget.
+    pub(super) fn has_place_at_once(&self, index: u32) -> bool {
+        let request = &self.requests[index as usize];
+        let others = self.retrying() - u32::from(request.attempts >= 1);
+        request.evidence.is_some_and(is_free)
+            || (self.deferred().next().is_none() && others < self.retry_budget())
+    }
+
+    /// Requests that may be on a retry at a time: the operator's share of all, or the floor.
+    fn retry_budget(&self) -> u32 {
+        let retry = self.config.retry;
+        let share = self.live * retry.budget_percent / 100;
+        share.max(u32::from(retry.budget_percent > 0)).max(retry.budget_floor)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use baton::pool::{Input, Instant, Output, Pool, SlotState, TimerReason};
 
 use super::facts::lost_evidence;
-use super::model::{ConnectionPhase, Decision, Model};
+use super::model::{ConnectionPhase, Model};
 use super::time::Time as _;
 use super::{Invariant, Verdict, require};
 
@@ -56,7 +56,7 @@ impl Model {
             require(now >= deadline, Invariant::Timers, || {
                 format!("{token:?} was freed before its drain deadline {deadline:?}")
             })?;
-            self.kill(now, slot, |stream_id| Some(lost_evidence(stream_id)), Decision::Retry);
+            self.kill(now, slot, |stream_id| Some(lost_evidence(stream_id)));
             self.set_phase(now, slot, ConnectionPhase::Gone);
         }
         Ok(())

@@ -279,7 +279,7 @@ impl Model {
                 let queue = request.queued_until;
                 Some(request.response_deadline.map_or(queue, |deadline| deadline.min(queue)))
             }
-            RequestPhase::Deferred => request.response_deadline.or(Some(request.queued_until)),
+            RequestPhase::Deferred => Some(request.queued_until),
             RequestPhase::Sent(_) if request.sent_whole => request.response_deadline,
             RequestPhase::Sent(_) | RequestPhase::Responding(_) => request.stalls_at,
             _ => None,

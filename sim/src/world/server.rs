@@ -141,6 +141,10 @@ impl World<'_> {
     fn read_ping(&mut self, index: u32) -> Verdict {
         let link = &mut self.links[index as usize];
         let strikes = link.ping_rule.ping(self.now);
+        let violation = ping_rule::violation(strikes);
+        require(violation.is_none(), Invariant::PingBudget, || {
+            format!("connection {index}: {}", violation.unwrap_or_default())
+        })?;
         let most = self.servers[usize::from(link.backend)].plan.ping_strikes;
         if most.is_some_and(|most| strikes >= most) {
             link.ping_rule = PingRule::default();
@@ -150,10 +154,6 @@ impl World<'_> {
             self.go_away(index, last, Code::EnhanceYourCalm.number());
             return Ok(());
         }
-        let violation = ping_rule::violation(strikes);
-        require(violation.is_none(), Invariant::PingBudget, || {
-            format!("connection {index}: {}", violation.unwrap_or_default())
-        })?;
         self.send(index, DownFrame::Pong);
         Ok(())
     }

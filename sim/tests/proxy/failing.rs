@@ -1,7 +1,10 @@
 //! Tests failing backends, beside a healthy one or alone: killed, silent, never ready.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use http::Method;
 use tokio::io::AsyncReadExt;
@@ -73,6 +76,46 @@ fn black_hole_beside_a_healthy_one_fails_no_get() {
             message(line) == "connection closed" && line["backend"] == hole.url()
         };
         baton.wait_for_log("the silent connection is closed", close).await;
+    });
+}
+
+/// One of two backends dies under at least half of sixty requests. The other one gets those, too, but not
+/// all at once: the retry budget is a fifth of all requests.
+#[test]
+fn backend_that_dies_under_many_requests_fails_no_get() {
+    run(async {
+        let dying = RawBackend::start(100, |mut connection| async move {
+            let mut bodies = Bodies::default();
+            for _ in 0..30 {
+                connection.request(&mut bodies).await;
+            }
+        })
+        .await;
+        let most = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&most);
+        let slow = RawBackend::start(100, move |mut connection| {
+            let most = Rc::clone(&counted);
+            async move {
+                let mut bodies = Bodies::default();
+                loop {
+                    let frames = connection.all_within(Duration::from_secs(3)).await;
+                    let requests = frames.iter().filter_map(|frame| bodies.take_in(frame));
+                    let requests: Vec<_> = requests.collect();
+                    most.set(most.get().max(requests.len()));
+                    for (stream, body) in requests {
+                        connection.answer(stream, &body).await;
+                    }
+                }
+            }
+        })
+        .await;
+        let baton = Baton::start(&[dying.url(), slow.url()], &[]).await;
+        let client = Arc::new(Http2::connect(baton.address).await);
+        get_all(&client, 60, 60).await;
+        let lines = baton.wait_for_requests(60).await;
+        let again = lines.iter().filter(|line| line["attempts"] == 2).count();
+        assert!(again >= 30, "{again} were on the one that died");
+        assert!(most.get() <= 60 - again + 12, "{} at once", most.get());
     });
 }
 

@@ -1,10 +1,15 @@
 //! Tests what gRPC needs: trailers in both directions, trailers-only responses, bidirectional
 //! streaming.
 
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response};
 
 use crate::support::client::{head, read_answer, read_chunk};
+use crate::support::raw::{Bodies, Frame, RawBackend, STATUS_200, flag, kind};
 use crate::support::{Backend, Baton, Behaviour, Exchange, Http2, within};
 use crate::system::run;
 
@@ -49,6 +54,37 @@ async fn started() -> (Backend, Baton, Http2) {
     let baton = Baton::start(&[backend.url()], &[]).await;
     let client = Http2::connect(baton.address).await;
     (backend, baton, client)
+}
+
+/// A stream of messages says nothing for ten minutes. The backend is asked as rarely as gRPC's
+/// servers tolerate it: four PINGs, of which the last two come minutes after another.
+#[test]
+fn grpc_stream_that_is_silent_for_ten_minutes_lives() {
+    run(async {
+        let pings = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&pings);
+        let backend = RawBackend::start(100, move |mut connection| {
+            let pings = Rc::clone(&counted);
+            async move {
+                let (stream, _) = connection.request(&mut Bodies::default()).await.expect("a call");
+                connection.write(kind::HEADERS, flag::END_HEADERS, stream, STATUS_200).await;
+                let frames = connection.all_within(Duration::from_secs(640)).await;
+                let is_ping = |frame: &&Frame| frame.kind == kind::PING;
+                pings.set(frames.iter().filter(is_ping).count());
+                connection.write(kind::DATA, flag::END_STREAM, stream, b"at last").await;
+                connection.all_within(Duration::from_secs(1)).await;
+            }
+        })
+        .await;
+        let baton = Baton::start(&[backend.url()], &["--response-stall-timeout", "1h"]).await;
+        let client = Http2::connect(baton.address).await;
+        let (response, _) = client.begin(call("/watch"), true).await.expect("a stream");
+        let response = within("the response head", response).await.expect("it is answered");
+        let mut body = response.into_body();
+        tokio::time::sleep(Duration::from_secs(639)).await;
+        assert_eq!(read_chunk(&mut body).await.expect("it lives"), Some(Bytes::from("at last")));
+        assert_eq!(pings.get(), 4);
+    });
 }
 
 #[test]

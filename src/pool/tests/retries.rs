@@ -143,6 +143,34 @@ fn a_retry_waits_for_a_place_in_the_budget() {
 }
 
 #[test]
+fn a_response_that_begins_leaves_its_place_in_the_budget() {
+    let mut world = thirty_refused(0, 1);
+    let stream = world.open_one();
+    world.done(Input::ResponseStarted { stream, status: 200 });
+    assert_eq!(retries(&world), (28, 1));
+    world.open_one();
+}
+
+#[test]
+fn failures_count_at_once_if_their_retries_wait() {
+    let mut config = config(2);
+    config.retry = RetryConfig { budget_percent: 0, budget_floor: 1, ..config.retry };
+    let mut world = World::new(config);
+    for _ in 0..4 {
+        world.get();
+    }
+    world.connect_one(4);
+    let streams = world.opens();
+    assert_eq!(streams.len(), 4);
+    for (stream, _) in streams {
+        world.opened(stream);
+        world.fail(stream, StreamFailure::Reset { code: 0x2 });
+    }
+    // The first one has asked another backend; the other three wait.
+    assert_eq!(world.pool.stats().counters.ejections, 1);
+}
+
+#[test]
 fn the_oldest_retry_gets_the_next_place() {
     let mut world = thirty_refused(0, 1);
     let first = world.open_one();

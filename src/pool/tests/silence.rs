@@ -192,6 +192,28 @@ fn a_silent_stream_gets_two_pings_and_then_one_in_five_minutes() {
 }
 
 #[test]
+fn a_new_request_on_a_silent_connection_causes_one_more_ping_at_once() {
+    let (mut world, connection, _stream) = silent_stream();
+    assert_eq!(seconds_of_pings(&mut world, connection, 60), [1, 3]);
+    for expected in [&[1][..], &[]] {
+        world.get();
+        world.open_one();
+        assert_eq!(seconds_of_pings(&mut world, connection, 20), expected);
+    }
+}
+
+#[test]
+fn a_connection_that_died_under_a_silent_stream_is_found_with_the_next_request() {
+    let (mut world, connection, _stream) = silent_stream();
+    assert_eq!(seconds_of_pings(&mut world, connection, 60), [1, 3]);
+    world.get();
+    world.open_one();
+    world.pass(SECOND * 6);
+    assert_eq!(world.closes(), [(connection, CloseReason::Silent)]);
+    assert_eq!(world.pool.stats().retrying, 1, "the new one is tried again");
+}
+
+#[test]
 fn a_frame_of_a_message_allows_two_pings_again() {
     let (mut world, connection, _stream) = silent_stream();
     assert_eq!(seconds_of_pings(&mut world, connection, 10), [1, 3]);

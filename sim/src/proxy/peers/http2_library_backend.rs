@@ -223,10 +223,11 @@ impl Served {
 
     fn strike(&mut self) {
         let strikes = self.facts.strikes.take();
+        if let Some(violation) = ping_rule::violation(strikes) {
+            self.service.fault(self.connection, &Fault::new(0xb, violation));
+        }
         if self.service.plan.ping_strikes.is_some_and(|most| strikes >= most) {
             self.closes = Some(Code::EnhanceYourCalm);
-        } else if let Some(violation) = ping_rule::violation(strikes) {
-            self.service.fault(self.connection, &Fault::new(0xb, violation));
         }
     }
 

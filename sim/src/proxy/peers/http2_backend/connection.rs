@@ -230,13 +230,13 @@ impl<Io: AsyncRead + AsyncWrite + Unpin + 'static> Connection<Io> {
     fn read_ping(&self, content: [u8; 8]) {
         let session = &self.session;
         let strikes = session.ping_rule.borrow_mut().ping(session.service.hub.now());
+        if let Some(violation) = ping_rule::violation(strikes) {
+            session.service.fault(session.connection, &Fault::new(0xb, violation));
+        }
         if session.service.plan.ping_strikes.is_some_and(|most| strikes >= most) {
             session.ping_rule.take();
             session.go_away(LastId::Read, Code::EnhanceYourCalm);
             return;
-        }
-        if let Some(violation) = ping_rule::violation(strikes) {
-            session.service.fault(session.connection, &Fault::new(0xb, violation));
         }
         session.send_pong(content);
     }
