@@ -8,8 +8,8 @@ use super::{BackendId, Instant, Output, Pool, backend_id, limits};
 
 impl Pool {
     /// Lets retries into the queue. Serves waiting requests, oldest first, while there is capacity.
-    /// Then orders enough dials for the rest. Afterwards no request waits while a stream that it may
-    /// use is free.
+    /// Then orders enough dials for the rest. Afterwards no request waits while a stream that it
+    /// may use is free.
     pub(super) fn dispatch(&mut self, now: Instant) {
         self.admit_retries(now);
         while let Some((_, index)) = self.waiting.peek() {

@@ -78,8 +78,8 @@ pub struct Stats {
     pub waiting: u32,
     /// Requests that wait for a place in the retry budget; part of `requests`.
     pub deferred: u32,
-    /// Requests that are on a second or later attempt and have no response yet, or wait for a stream
-    /// for one; part of `requests`.
+    /// Requests that are on a second or later attempt and have no response yet, or wait for a
+    /// stream for one; part of `requests`.
     pub retrying: u32,
     /// Events since the pool was built.
     pub counters: Counters,

@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -102,12 +102,13 @@ impl RawConnection {
     /// also if the peer closes the connection.
     pub(crate) async fn all_within(&mut self, time: Duration) -> Vec<Frame> {
         let mut frames = Vec::new();
-        let end = tokio::time::Instant::now() + time;
-        while let Ok(Some(frame)) = tokio::time::timeout_at(end, self.frames.recv()).await {
-            frames.push(frame);
+        let mut over = pin!(tokio::time::sleep(time));
+        loop {
+            tokio::select! {
+                () = &mut over => return frames,
+                Some(frame) = self.frames.recv() => frames.push(frame),
+            }
         }
-        tokio::time::sleep_until(end).await;
-        frames
     }
 
     /// Every frame up to and including the first for which `wanted` returns true.

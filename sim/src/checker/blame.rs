@@ -80,9 +80,9 @@ impl Model {
         self.fail_by_fault(now, index, evidence, fault.then_some((token, lost, accused, since)));
     }
 
-    /// A fault of an attempt that is repeated is settled by the next backend; otherwise it counts
-    /// if neither another backend nor the code says that it is the request's own, and nothing shows
-    /// that the backend is alive.
+    /// A fault of an attempt that is repeated at once is settled by the next backend; otherwise it
+    /// counts if neither another backend nor the code says that it is the request's own, and nothing
+    /// shows that the backend is alive.
     fn fail_by_fault(
         &mut self,
         now: Instant,
@@ -99,12 +99,12 @@ impl Model {
         let exact = if seconded && !lost { Decision::End } else { Decision::Retry };
         self.fail(index, evidence, exact);
         let phase = self.requests[index as usize].phase;
-        if matches!(phase, RequestPhase::PendingOutcome { must_retry: Decision::Retry, .. }) {
-            if self.has_place_at_once(index) {
-                let doubted = self.backend_token(backend);
-                self.request_mut(index).doubted = Some(doubted);
-                return;
-            }
+        let retried =
+            matches!(phase, RequestPhase::PendingOutcome { must_retry: Decision::Retry, .. });
+        if retried && self.has_place_at_once(index) {
+            let doubted = self.backend_token(backend);
+            self.request_mut(index).doubted = Some(doubted);
+            return;
         }
         let was_not_compared = doubted.is_some() && self.healthy() > 1;
         let excused = seconded || accused || was_not_compared;

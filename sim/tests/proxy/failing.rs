@@ -79,8 +79,8 @@ fn black_hole_beside_a_healthy_one_fails_no_get() {
     });
 }
 
-/// One of two backends dies under at least half of sixty requests. The other one gets those, too, but not
-/// all at once: the retry budget is a fifth of all requests.
+/// One of two backends dies under at least half of sixty requests. The other one gets those, too,
+/// but not all at once: the retry budget is a fifth of all requests.
 #[test]
 fn backend_that_dies_under_many_requests_fails_no_get() {
     run(async {
