@@ -13,9 +13,9 @@
 //! to blame itself and is not repeated on others.
 //!
 //! The budget (a share of the live requests) keeps retries from doubling the work of the
-//! backends. A retry that finds no place in it waits for one, until its response is due. The budget
-//! does not apply to the first two rows: there the backend did no work, so a retry
-//! adds none, and a GOAWAY that strands a hundred streams must not fail eighty of them.
+//! backends. A retry that finds no place in it waits for one, until its response is due. The first
+//! two rows need no place: there the backend did no work, so a retry adds none, and a GOAWAY that
+//! strands a hundred streams must not fail eighty of them.
 
 use super::input::{StreamFailure, code};
 use super::settings::RetryConfig;
