@@ -11,7 +11,9 @@ impl Pool {
     /// Then orders enough dials for the rest. Afterwards no request waits while a stream that it
     /// may use is free.
     pub(super) fn dispatch(&mut self, now: Instant) {
-        self.admit_retries(now);
+        if !self.deferred.is_empty() {
+            self.admit_retries(now);
+        }
         while let Some((_, index)) = self.waiting.peek() {
             let Some(backend) = self.choose(now, index) else {
                 break;
@@ -26,7 +28,9 @@ impl Pool {
         }
     }
 
-    /// Lets deferred requests into the queue, oldest first, while the retry budget has room.
+    /// Lets deferred requests into the queue, oldest first, while the retry budget has room. Most
+    /// of the time there are none.
+    #[cold]
     pub(super) fn admit_retries(&mut self, now: Instant) {
         while let Some((_, index)) = self.deferred.peek()
             && self.has_retry_budget()

@@ -141,12 +141,17 @@ impl Pool {
             return Handled::Stale;
         };
         let pongs = &mut self.slots.connection_mut(slot).pongs;
-        let allows_pings = carries_message && core::mem::take(pongs) > 0;
+        let allows_pings = carries_message && *pongs > 0;
+        if allows_pings {
+            *pongs = 0;
+        }
         self.note_frame(now, slot);
-        let connection = self.slots.connection(slot);
-        if allows_pings && connection.lifecycle() == Lifecycle::Ready && connection.load() > 0 {
-            // The timer was armed for a longer silence than is allowed from now on.
-            self.arm_silence(slot, token.backend);
+        if allows_pings {
+            let connection = self.slots.connection(slot);
+            if connection.lifecycle() == Lifecycle::Ready && connection.load() > 0 {
+                // The timer was armed for a longer silence than is allowed from now on.
+                self.arm_silence(slot, token.backend);
+            }
         }
         Handled::Done
     }

@@ -30,8 +30,10 @@ impl Pool {
         let Some(request) = self.requests.insert(idempotent, has_body) else {
             return Handled::Rejected(Rejection::RequestsFull);
         };
-        // The share of retries is that of a larger number now.
-        self.admit_retries(now);
+        if !self.deferred.is_empty() {
+            // The share of retries is that of a larger number now.
+            self.admit_retries(now);
+        }
         if !self.serve_at_once(now, request.index) {
             self.wait(now, request.index);
         }
@@ -205,7 +207,9 @@ impl Pool {
         let request = *self.requests.get(index);
         self.retrying -= u32::from(request.is_retrying());
         self.waiting.remove(index);
-        self.deferred.remove(index);
+        if !self.deferred.is_empty() {
+            self.deferred.remove(index);
+        }
         self.timers.disarm(Timer::Request(index));
         let id = self.requests.id(index);
         self.requests.remove(index);

@@ -168,7 +168,11 @@ impl World<'_> {
                 let from = self.history.len().saturating_sub(back as usize);
                 let to = self.history.len().min(from + count as usize);
                 for place in from..to {
-                    let input = self.history[place];
+                    let mut input = self.history[place];
+                    if let Input::FrameReceived { carries_message, .. } = &mut input {
+                        // The pool would be free to send PINGs that its peer does not tolerate.
+                        *carries_message = false;
+                    }
                     self.schedule(self.now + 1, Event::Tell(input));
                 }
             }
