@@ -80,9 +80,9 @@ impl Model {
         self.fail_by_fault(now, index, evidence, fault.then_some((token, lost, accused, since)));
     }
 
-    /// A fault of an attempt that is repeated at once is settled by the next backend; otherwise it
-    /// counts if neither another backend nor the code says that it is the request's own, and nothing
-    /// shows that the backend is alive.
+    /// A fault of an attempt that is repeated at once is settled by the next backend. Another one
+    /// counts if neither another backend nor the code says that it is the request's own, and
+    /// nothing shows that the backend is alive.
     fn fail_by_fault(
         &mut self,
         now: Instant,
