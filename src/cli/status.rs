@@ -111,7 +111,7 @@ mod tests {
         let worker = |worker: usize, backend: serde_json::Value| {
             let clusters = [serde_json::json!({
                 "cluster": "web", "fail_open": false, "streams": 0, "backends": [backend],
-                "requests": { "live": 0, "waiting": 0, "retrying": 0 },
+                "requests": { "live": 0, "waiting": 0, "deferred": 0, "retrying": 0 },
                 "connections": {
                     "connecting": 0, "available": 0, "in_use": 0, "suspect": 0, "draining": 0,
                     "retired_slots": 0

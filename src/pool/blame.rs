@@ -71,17 +71,22 @@ impl Pool {
         by_another || (request.needs_live && fault == Fault::Connection)
     }
 
-    /// Notes a fault of an attempt whose request is tried again: the next attempt will tell.
-    pub(super) fn doubt(&mut self, index: u32, backend: BackendId) {
+    /// Notes a fault of an attempt whose request is tried again: the next attempt will tell. It
+    /// counts then only if it is `open`: a fault whose retry waits was judged at once.
+    pub(super) fn doubt(&mut self, index: u32, backend: BackendId, open: bool) {
         let doubted = self.backend_token_of(backend);
-        self.requests.get_mut(index).doubted = Some(doubted);
+        let request = self.requests.get_mut(index);
+        (request.doubted, request.is_doubt_open) = (Some(doubted), open);
     }
 
     /// A backend has begun to answer the request: an earlier backend that failed it is to blame,
     /// unless the answer says that the request is at fault, or that this backend fails it, too.
     pub(super) fn end_doubt(&mut self, now: Instant, index: u32, backend: BackendId, status: u16) {
-        let doubted: Option<BackendToken> = self.requests.get_mut(index).doubted.take();
+        let request = self.requests.get_mut(index);
+        let is_open = request.is_doubt_open;
+        let doubted: Option<BackendToken> = request.doubted.take();
         if let Some(doubted) = doubted
+            && is_open
             && !NO_PROOF.contains(&status)
             && status < 500
             && doubted != self.backend_token_of(backend)

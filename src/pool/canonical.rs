@@ -111,7 +111,8 @@ impl Pool {
             (state, upload).hash(hasher);
             (request.idempotent, request.has_body, request.replayable).hash(hasher);
             let doubted = request.doubted.filter(|doubted| self.find_backend(*doubted).is_ok());
-            (doubted.map(|doubted| doubted.backend), request.needs_live).hash(hasher);
+            let open = doubted.is_some() && request.is_doubt_open;
+            (doubted.map(|doubted| doubted.backend), open, request.needs_live).hash(hasher);
             if let RequestState::Sent { stream, upload, since } = request.state {
                 // An answer from before counts too, but only for as long as `hash_backends` shows.
                 let answered = self.backends[usize::from(stream.connection.backend.0)].answered_at;

@@ -24,7 +24,10 @@ pub(crate) use lifecycle::{LEGAL, row};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Ping {
     Idle,
-    InFlight,
+    /// `is_spaced` is true if it came so long after the one before that no server minds it.
+    InFlight {
+        is_spaced: bool,
+    },
 }
 
 /// The event is not legal in the present state. Nothing changed.
@@ -62,13 +65,13 @@ pub(crate) struct Connection {
     /// When the connection reaches its maximum age.
     pub(crate) ages_at: Instant,
     pub(crate) ping: Ping,
-    /// PINGs answered since HEADERS or DATA last arrived; each doubles the silence before the next
-    /// PING, up to `PINGS_WITHOUT_MESSAGE`.
+    /// PINGs answered since HEADERS or DATA last arrived, without the spaced ones; each doubles the
+    /// silence before the next PING, up to `PINGS_WITHOUT_MESSAGE`.
     pub(crate) pongs: u32,
-    /// When the last of these was answered.
+    /// When the last PING was answered.
     pub(crate) ponged_at: Instant,
-    /// True if a stream was opened since then: one more PING asks on its behalf.
-    pub(crate) opened_since_pong: bool,
+    /// True if a stream was opened since the last PING: one more PING asks on its behalf.
+    pub(crate) opened_since_ping: bool,
     /// Malformed responses so far.
     pub(crate) malformed: u32,
     /// True if the connection was closed without GOAWAY while it carried requests. If one of them
@@ -96,7 +99,7 @@ impl Connection {
             ping: Ping::Idle,
             pongs: 0,
             ponged_at: Instant::ZERO,
-            opened_since_pong: false,
+            opened_since_ping: false,
             malformed: 0,
             closed_without_goaway: false,
         }
@@ -213,7 +216,7 @@ impl Connection {
             (self.limit, self.pongs.min(limits::PINGS_WITHOUT_MESSAGE + 1), self.malformed)
                 .hash(hasher);
             let ponged_ago = (self.pongs > 0).then(|| ago(self.ponged_at));
-            (ponged_ago, self.opened_since_pong).hash(hasher);
+            (ponged_ago, self.opened_since_ping).hash(hasher);
             (self.opened > 0, self.responses > 0).hash(hasher);
             (quiet_ago, self.silent_before).hash(hasher);
             (self.idle_before.map(ago), self.keep_alive).hash(hasher);

@@ -111,7 +111,7 @@ impl Pool {
         let slot = self.slots.index(stream.connection);
         let connection = self.slots.connection_mut(slot);
         let is_asked_again = connection.pongs == limits::PINGS_WITHOUT_MESSAGE;
-        connection.opened_since_pong = true;
+        connection.opened_since_ping = true;
         if connection.load() == 1 {
             // One that has answered nothing, was silent under its last requests, or was in use a
             // moment ago, is not dead of idleness.

@@ -92,7 +92,7 @@ impl Pool {
         // RFC 9113, 6.8: the last id must not rise, so a higher one is ignored.
         connection.last_stream_id = connection.last_stream_id.min(last_stream_id);
         let last = connection.last_stream_id;
-        let pinged = connection.ping == Ping::InFlight || connection.pongs > 0;
+        let pinged = connection.ping != Ping::Idle || connection.pongs > 0;
         let state = &mut self.backends[usize::from(token.backend.0)];
         if code == code::ENHANCE_YOUR_CALM && pinged {
             state.enhance_your_calm_count =
@@ -180,13 +180,12 @@ impl Pool {
             return Handled::Stale;
         };
         let connection = self.slots.connection_mut(slot);
-        if connection.ping != Ping::InFlight {
+        let Ping::InFlight { is_spaced } = connection.ping else {
             return Handled::Refused;
-        }
+        };
         connection.ping = Ping::Idle;
-        connection.pongs = connection.pongs.saturating_add(1);
+        connection.pongs = connection.pongs.saturating_add(u32::from(!is_spaced));
         connection.ponged_at = now;
-        connection.opened_since_pong = false;
         self.note_frame(now, slot);
         Handled::Done
     }
@@ -431,7 +430,7 @@ impl Pool {
         let at = connection.quiet_since.after(silence.saturating_sub(before));
         let objections = state.enhance_your_calm_count;
         let unspaced = match objections {
-            0 => limits::PINGS_WITHOUT_MESSAGE + u32::from(connection.opened_since_pong),
+            0 => limits::PINGS_WITHOUT_MESSAGE + u32::from(connection.opened_since_ping),
             _ => 1,
         };
         if connection.pongs < unspaced {

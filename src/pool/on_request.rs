@@ -156,13 +156,15 @@ impl Pool {
         // Another backend settles whose fault it is, if it is asked now.
         let asks_another = retried && self.has_place_at_once(index, evidence);
         match fault {
-            Some(_) if asks_another => self.doubt(index, backend),
-            Some((fault, since)) if !seconded => {
+            Some((fault, since)) if !asks_another && !seconded => {
                 self.blame_alone(now, index, backend, fault, since);
             }
             Some(_) | None => {}
         }
         if retried {
+            if fault.is_some() {
+                self.doubt(index, backend, asks_another);
+            }
             return self.retry(now, index, evidence);
         }
         let outcome = match evidence {
@@ -180,9 +182,12 @@ impl Pool {
     /// True if the next attempt of a request, whose present one has failed, needs no wait for a
     /// place in the retry budget.
     fn has_place_at_once(&self, index: u32, evidence: Evidence) -> bool {
-        let own = u32::from(self.requests.get(index).is_retrying());
-        let most = retry::budget(&self.config.retry, self.requests.live());
-        !retry::needs_budget(evidence) || (self.deferred.is_empty() && self.retrying - own < most)
+        let request = self.requests.get(index);
+        let others = self.retrying - u32::from(request.is_retrying());
+        let has_room = others < retry::budget(&self.config.retry, self.requests.live());
+        let next = self.deferred.peek();
+        let is_next = next.is_none_or(|(arrival, _)| request.arrival < arrival);
+        !retry::needs_budget(evidence) || (has_room && is_next)
     }
 
     /// Lets a request wait for its next attempt. Its present retry does not count against that.

@@ -4,7 +4,7 @@
 use super::connection::{DrainCause, Event, Lifecycle, Ping};
 use super::outcome::CloseReason;
 use super::timer::Timer;
-use super::{Handled, Instant, Output, Pool, Protocol, backend_id};
+use super::{Handled, Instant, Output, Pool, Protocol, backend_id, limits};
 
 impl Pool {
     pub(super) fn on_timeout(&mut self, now: Instant) -> Handled {
@@ -106,7 +106,10 @@ impl Pool {
         self.timers.arm(Timer::Quiet(slot as u32), now.after(self.config.timeouts.suspect));
         let connection = self.slots.connection_mut(slot);
         if connection.ping == Ping::Idle {
-            connection.ping = Ping::InFlight;
+            let spaced_at = connection.ponged_at.after(limits::PING_INTERVAL);
+            let is_spaced = connection.pongs > 0 && now >= spaced_at;
+            connection.ping = Ping::InFlight { is_spaced };
+            connection.opened_since_ping = false;
             self.counters.pings += 1;
             self.order(Output::Ping { connection: token });
         }

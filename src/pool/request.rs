@@ -47,6 +47,8 @@ pub(crate) struct RequestEntry {
     pub(crate) avoid: Option<BackendId>,
     /// The backend that failed it last in a way that the request may have caused.
     pub(crate) doubted: Option<BackendToken>,
+    /// True if that failure counts for the backend if another one answers.
+    pub(crate) is_doubt_open: bool,
     /// True if an attempt was lost on a stale connection: the next one needs a connection that is
     /// surely alive.
     pub(crate) needs_live: bool,
@@ -66,6 +68,7 @@ impl RequestEntry {
         arrival: 0,
         avoid: None,
         doubted: None,
+        is_doubt_open: false,
         needs_live: false,
         deadline: None,
     };

@@ -48,7 +48,8 @@ pub struct RequestsNow {
     pub live: u32,
     /// Those that wait for a stream.
     pub waiting: u32,
-    /// Those waiting for a place in the retry budget.
+    /// Those waiting for a place in the retry budget. Earlier versions do not say it.
+    #[serde(default)]
     pub deferred: u32,
     /// Those on a further attempt, or waiting for a connection for one.
     pub retrying: u32,

@@ -101,9 +101,13 @@ impl Model {
         let phase = self.requests[index as usize].phase;
         let retried =
             matches!(phase, RequestPhase::PendingOutcome { must_retry: Decision::Retry, .. });
-        if retried && self.has_place_at_once(index) {
-            let doubted = self.backend_token(backend);
-            self.request_mut(index).doubted = Some(doubted);
+        let asks_another = retried && self.has_place_at_once(index);
+        if retried {
+            let own = self.backend_token(backend);
+            let request = self.request_mut(index);
+            (request.doubted, request.is_doubt_open) = (Some(own), asks_another);
+        }
+        if asks_another {
             return;
         }
         let was_not_compared = doubted.is_some() && self.healthy() > 1;

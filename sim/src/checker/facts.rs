@@ -158,7 +158,7 @@ impl Model {
         request.phase = RequestPhase::Responding(stream);
         request.stalls_at = Some(stalls_at);
         let sample = request.sent_whole.then(|| now.past(request.sent_at));
-        let doubted = request.doubted.take();
+        let doubted = request.doubted.take().filter(|_| request.is_doubt_open);
         self.confirm(now, doubted, stream, status);
         let slot = self.known(stream.connection);
         self.connections[slot].responses += 1;
@@ -394,9 +394,8 @@ impl Model {
         let slot = self.known(token);
         let connection = &mut self.connections[slot];
         connection.ping_out = false;
-        connection.pongs += 1;
+        connection.pongs += u32::from(!connection.is_ping_spaced);
         connection.ponged_at = now;
-        connection.opened_since_pong = false;
         self.frame(now, token, false);
     }
 

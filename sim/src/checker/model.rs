@@ -48,8 +48,12 @@ pub(super) struct ModelConnection {
     pub(super) pongs: u32,
     /// When the last of these was answered.
     pub(super) ponged_at: Instant,
-    /// A stream was opened since then.
-    pub(super) opened_since_pong: bool,
+    /// A stream was opened since the last PING.
+    pub(super) opened_since_ping: bool,
+    /// The step of the last PING.
+    pub(super) pinged_in: u64,
+    /// The PING in flight came five minutes after the one before.
+    pub(super) is_ping_spaced: bool,
     /// Malformed responses so far.
     pub(super) malformed: u32,
     /// When it is closed, if the pool considered it suspect after the last step and no frame has
@@ -111,6 +115,8 @@ pub(super) struct ModelRequest {
     pub(super) replayable: bool,
     /// The backend whose failure another backend's answer would confirm.
     pub(super) doubted: Option<BackendToken>,
+    /// That failure counts once another backend answers: it was not judged at once.
+    pub(super) is_doubt_open: bool,
     /// It was lost on a connection that was dead after being idle.
     pub(super) needs_live: bool,
     /// The head was too large for the backend of its last attempt.

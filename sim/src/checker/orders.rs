@@ -171,7 +171,7 @@ impl Model {
         let connection = &mut self.connections[slot];
         connection.load += 1;
         connection.opened += 1;
-        connection.opened_since_pong = true;
+        connection.opened_since_ping = true;
         if connection.load == 1 {
             let was_idle = connection.responses > 0
                 && connection.silent_before.is_none()
@@ -241,6 +241,10 @@ impl Model {
             format!("a PING on {token:?} at {now:?}, due at {due:?}")
         })?;
         connection.ping_out = true;
+        connection.pinged_in = self.step;
+        let apart = now.past(connection.ponged_at);
+        connection.is_ping_spaced = connection.pongs > 0 && apart >= Duration::from_secs(310);
+        connection.opened_since_ping = false;
         self.counters.pings += 1;
         Ok(())
     }
@@ -371,7 +375,7 @@ impl Model {
         let connection = &self.connections[slot];
         let calm = self.backends[slot / self.slots_per_backend].enhance_your_calm_count.min(2);
         let apart = Duration::from_secs(310) * (1 << calm);
-        let free = match (calm, connection.opened_since_pong) {
+        let free = match (calm, connection.opened_since_ping) {
             (0, false) => 2,
             (0, true) => 3,
             _ => 1,

@@ -72,8 +72,9 @@ impl Model {
     pub(super) fn has_place_at_once(&self, index: u32) -> bool {
         let request = &self.requests[index as usize];
         let others = self.retrying() - u32::from(request.attempts >= 1);
-        request.evidence.is_some_and(is_free)
-            || (self.deferred().next().is_none() && others < self.retry_budget())
+        let is_next =
+            self.deferred().all(|other| self.requests[other as usize].arrival > request.arrival);
+        request.evidence.is_some_and(is_free) || (is_next && others < self.retry_budget())
     }
 
     /// Requests that may be on a retry at a time: the operator's share of all, or the floor.

@@ -126,7 +126,8 @@ impl Model {
         }
         if silent {
             let (now, due) = (self.step_at, self.silent_at(slot));
-            require(now >= due, Invariant::PingBudget, || {
+            let is_pinged = self.connections[slot].pinged_in == self.step;
+            require(is_pinged || now >= due, Invariant::PingBudget, || {
                 format!("{:?} is suspect at {now:?}, due at {due:?}", self.token(slot))
             })?;
             let until = now.plus(self.config.timeouts.suspect);

@@ -171,6 +171,32 @@ fn failures_count_at_once_if_their_retries_wait() {
 }
 
 #[test]
+fn a_request_that_fails_everywhere_counts_for_one_backend_also_if_it_has_to_wait() {
+    let mut config = config(3);
+    config.retry = RetryConfig { budget_percent: 0, budget_floor: 1, ..config.retry };
+    config.health.failures = 1;
+    let mut world = World::new(config);
+    let (holder, poison) = (world.get(), world.get());
+    world.connect_all();
+    let streams = world.opens();
+    let failure = StreamFailure::Reset { code: 0x2 };
+    for request in [holder, poison] {
+        let (stream, _) = streams.iter().find(|(_, of)| *of == request).expect("both are sent");
+        world.opened(*stream);
+        world.fail(*stream, failure);
+    }
+    assert_eq!(world.pool.stats().counters.ejections, 1, "the failure whose retry waits");
+    world.done(Input::RequestCancelled { request: holder });
+    world.connect_all();
+    let again = world.opens();
+    let (stream, _) = again.iter().find(|(_, of)| *of == poison).expect("it is tried again");
+    world.opened(*stream);
+    world.fail(*stream, failure);
+    assert_eq!(world.pool.stats().counters.ejections, 1, "two backends fail it: it is to blame");
+    assert_eq!(world.outcomes[&poison].1, 2, "it is not tried a third time");
+}
+
+#[test]
 fn the_oldest_retry_gets_the_next_place() {
     let mut world = thirty_refused(0, 1);
     let first = world.open_one();
