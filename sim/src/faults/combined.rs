@@ -142,7 +142,9 @@ fn silent_responses(plan: &mut Plan, stream: &mut RandomStream) {
         backend.ping_strikes = backend.ping_strikes.or(strict.then_some(1));
     }
     let start_us = stream.below(plan.heal.at_us.max(1));
-    let lasts_us = stream.wide(1_000_000, LONGEST_US);
+    // PINGs are spaced by five minutes.
+    let least_us = stream.pick(&[1_000_000, 400_000_000]);
+    let lasts_us = stream.wide(least_us, LONGEST_US);
     let inject = |plan: &mut Plan, family, request, moment, after_us, act| {
         let when = When::Request { request, moment };
         plan.directives.push(Directive { family, when, after_us, act });
@@ -151,7 +153,7 @@ fn silent_responses(plan: &mut Plan, stream: &mut RandomStream) {
         let silent = add_requests(plan, start_us + stream.wide(0, lasts_us / 4), 1);
         inject(plan, Family::NeverCloses, silent, Moment::Answered, 0, Act::NeverFinish);
     }
-    for _ in 0..stream.below(4) {
+    for _ in 0..stream.between(1, 4) {
         let slow = add_requests(plan, start_us + stream.wide(0, lasts_us), 1);
         inject(plan, Family::NeverCloses, slow, Moment::Read, 0, Act::NeverFinish);
         let patience_us = stream.wide(100_000, 20_000_000);
