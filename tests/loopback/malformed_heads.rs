@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 
 use crate::support::client::head;
 use crate::support::raw::{Bodies, RawBackend, RawConnection, flag, kind};
-use crate::support::raw_client::{RawClient, block, frame, literal};
+use crate::support::raw_client::{RawClient, block, frame, get, literal};
 use crate::support::{Backend, Baton, Behaviour, Http2, within};
 
 const PROTOCOL_ERROR: [u8; 4] = [0, 0, 0, 1];
@@ -152,11 +152,14 @@ async fn content_of_a_response_that_has_none_is_malformed() {
     .await;
     let baton = Baton::start(&[backend.url()], &[]).await;
     let mut client = RawClient::connect(baton.address).await;
-    // The head may have gone to the client before the content came.
-    let mut frame = client.get(1).await.expect("an answer");
-    while frame.kind != kind::RST_STREAM && !frame.ends_stream() {
-        frame = client.next().await.expect("the end of the stream");
-    }
+    client.write(&get(1)).await;
+    // The head may go to the client before the content comes.
+    let frame = loop {
+        let frame = client.next().await.expect("the end of the stream");
+        if frame.stream == 1 && (frame.kind == kind::RST_STREAM || frame.ends_stream()) {
+            break frame;
+        }
+    };
     assert!(frame.kind != kind::DATA || frame.payload.is_empty(), "{frame:?}");
     let line = baton.wait_for_lines("request", 1).await;
     assert_eq!(line[0]["attempt_list"][0]["failure"], "malformed");

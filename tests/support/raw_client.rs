@@ -21,6 +21,14 @@ pub(crate) struct RawClient {
     pub(crate) address: SocketAddr,
     writer: WriteHalf<TcpStream>,
     frames: mpsc::UnboundedReceiver<Frame>,
+    reader: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for RawClient {
+    /// Closes the connection: the reader task holds its other half.
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
 }
 
 impl RawClient {
@@ -30,8 +38,8 @@ impl RawClient {
         let address = tcp.local_addr().expect("it is connected");
         let (reader, writer) = tokio::io::split(tcp);
         let (sender, frames) = mpsc::unbounded_channel();
-        spawn(read_frames(reader, sender));
-        Self { address, writer, frames }
+        let reader = spawn(read_frames(reader, sender));
+        Self { address, writer, frames, reader }
     }
 
     /// Connects and sends the preface and SETTINGS.
