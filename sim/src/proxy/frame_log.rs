@@ -233,6 +233,7 @@ mod tests {
                 (1, to, Sign::Headers(1)),
                 (1, to, Sign::End(1)),
                 (30, from, Sign::Streams(7)),
+                (40, from, Sign::Data(1)),
                 (40, from, Sign::End(1)),
                 (50, from, Sign::GoAway { last: 1, code: 2 }),
             ]

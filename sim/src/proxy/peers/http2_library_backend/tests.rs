@@ -103,12 +103,14 @@ fn another_goaway_ends_the_connection() {
 #[test]
 fn pings_and_streams_are_counted() {
     simulate(async || {
-        let scene = scene(|backend| backend.ping_strikes = Some(3));
+        let scene = scene(|backend| backend.ping_strikes = Some(2));
         let mut client = scene.client().await;
         for number in 0..2 {
             client.writer.ping([number; 8]);
         }
         client.request(1, 0, true).await;
+        let frames = client.frames().await;
+        assert!(!frames.iter().any(|frame| matches!(frame, Frame::GoAway { .. })), "{frames:?}");
         for number in 2..5 {
             client.writer.ping([number; 8]);
         }
