@@ -61,38 +61,43 @@ impl Fault {
     }
 }
 
+/// A failure of a backend that the request may have caused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doubt {
+    pub(crate) backend: BackendToken,
+    /// True if it counts once another backend answers. A failure whose retry had to wait was judged
+    /// at once.
+    pub(crate) is_open: bool,
+}
+
 impl Pool {
     /// True if a fault of this backend shows that the request is to blame: another backend failed
     /// it before, or it has cost another connection, which seemed stale.
     pub(super) fn is_seconded(&self, index: u32, backend: BackendId, fault: Fault) -> bool {
         let request = self.requests.get(index);
         let present = self.backend_token_of(backend);
-        let by_another = request.doubted.is_some_and(|doubted| doubted != present);
+        let by_another = request.doubt.is_some_and(|doubt| doubt.backend != present);
         by_another || (request.needs_live && fault == Fault::Connection)
     }
 
-    /// Notes a fault of an attempt whose request is tried again: the next attempt will tell. It
-    /// counts then only if it is `open`: a fault whose retry waits was judged at once.
-    pub(super) fn doubt(&mut self, index: u32, backend: BackendId, open: bool) {
-        let doubted = self.backend_token_of(backend);
-        let request = self.requests.get_mut(index);
-        (request.doubted, request.is_doubt_open) = (Some(doubted), open);
+    /// Notes a fault of an attempt whose request is tried again: the next attempt will tell. With
+    /// `is_open` false the fault was judged already.
+    pub(super) fn doubt(&mut self, index: u32, backend: BackendId, is_open: bool) {
+        let backend = self.backend_token_of(backend);
+        self.requests.get_mut(index).doubt = Some(Doubt { backend, is_open });
     }
 
     /// A backend has begun to answer the request: an earlier backend that failed it is to blame,
     /// unless the answer says that the request is at fault, or that this backend fails it, too.
     pub(super) fn end_doubt(&mut self, now: Instant, index: u32, backend: BackendId, status: u16) {
-        let request = self.requests.get_mut(index);
-        let is_open = request.is_doubt_open;
-        let doubted: Option<BackendToken> = request.doubted.take();
-        if let Some(doubted) = doubted
-            && is_open
+        if let Some(doubt) = self.requests.get_mut(index).doubt.take()
+            && doubt.is_open
             && !NO_PROOF.contains(&status)
             && status < 500
-            && doubted != self.backend_token_of(backend)
-            && self.find_backend(doubted).is_ok()
+            && doubt.backend != self.backend_token_of(backend)
+            && self.find_backend(doubt.backend).is_ok()
         {
-            self.backend_failed(now, doubted.backend, Blame::Other);
+            self.backend_failed(now, doubt.backend.backend, Blame::Other);
         }
     }
 
@@ -111,7 +116,7 @@ impl Pool {
             Fault::Stream { accuses_request } => accuses_request,
         };
         // It failed twice here, and there was no time to ask another backend.
-        let was_not_compared = self.requests.get(index).doubted.is_some() && self.healthy > 1;
+        let was_not_compared = self.requests.get(index).doubt.is_some() && self.healthy > 1;
         let excused = accuses_request || was_not_compared;
         if !excused && !self.answers_others(now, backend, since) {
             self.backend_failed(now, backend, Blame::Other);

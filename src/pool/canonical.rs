@@ -110,9 +110,9 @@ impl Pool {
             });
             (state, upload).hash(hasher);
             (request.idempotent, request.has_body, request.replayable).hash(hasher);
-            let doubted = request.doubted.filter(|doubted| self.find_backend(*doubted).is_ok());
-            let open = doubted.is_some() && request.is_doubt_open;
-            (doubted.map(|doubted| doubted.backend), open, request.needs_live).hash(hasher);
+            let doubt = request.doubt.filter(|doubt| self.find_backend(doubt.backend).is_ok());
+            let doubt = doubt.map(|doubt| (doubt.backend.backend, doubt.is_open));
+            (doubt, request.needs_live).hash(hasher);
             if let RequestState::Sent { stream, upload, since } = request.state {
                 // An answer from before counts too, but only for as long as `hash_backends` shows.
                 let answered = self.backends[usize::from(stream.connection.backend.0)].answered_at;

@@ -13,22 +13,13 @@ use core::time::Duration;
 
 use super::input::Protocol;
 use super::limits;
+use super::pings::Pings;
 use super::time::Instant;
 use lifecycle::next;
 pub(crate) use lifecycle::{ConnectionState, Event, Lifecycle};
 pub use lifecycle::{DrainCause, SlotState};
 #[cfg(any(test, feature = "simulation"))]
 pub(crate) use lifecycle::{LEGAL, row};
-
-/// State of the pool's PING on a connection: none, or one that is unanswered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Ping {
-    Idle,
-    /// `is_spaced` is true if it came so long after the one before that no server minds it.
-    InFlight {
-        is_spaced: bool,
-    },
-}
 
 /// The event is not legal in the present state. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,14 +55,7 @@ pub(crate) struct Connection {
     pub(crate) drains_since: Instant,
     /// When the connection reaches its maximum age.
     pub(crate) ages_at: Instant,
-    pub(crate) ping: Ping,
-    /// PINGs answered since HEADERS or DATA last arrived, without the spaced ones; each doubles the
-    /// silence before the next PING, up to `PINGS_WITHOUT_MESSAGE`.
-    pub(crate) pongs: u32,
-    /// When the last PING was answered.
-    pub(crate) ponged_at: Instant,
-    /// True if a stream was opened since the last PING: one more PING asks on its behalf.
-    pub(crate) opened_since_ping: bool,
+    pub(crate) pings: Pings,
     /// Malformed responses so far.
     pub(crate) malformed: u32,
     /// True if the connection was closed without GOAWAY while it carried requests. If one of them
@@ -96,10 +80,7 @@ impl Connection {
             keep_alive: Duration::MAX,
             drains_since: Instant::ZERO,
             ages_at: Instant::ZERO,
-            ping: Ping::Idle,
-            pongs: 0,
-            ponged_at: Instant::ZERO,
-            opened_since_ping: false,
+            pings: Pings::NONE,
             malformed: 0,
             closed_without_goaway: false,
         }
@@ -211,12 +192,11 @@ impl Connection {
         if matches!(self.lifecycle, Lifecycle::Draining(_)) {
             ago(self.drains_since).hash(hasher);
         }
-        (self.protocol, self.ping).hash(hasher);
+        self.protocol.hash(hasher);
+        self.pings.hash_last(hasher);
         if self.lifecycle.may_take_streams() {
-            (self.limit, self.pongs.min(limits::PINGS_WITHOUT_MESSAGE + 1), self.malformed)
-                .hash(hasher);
-            let ponged_ago = (self.pongs > 0).then(|| ago(self.ponged_at));
-            (ponged_ago, self.opened_since_ping).hash(hasher);
+            (self.limit, self.malformed).hash(hasher);
+            self.pings.hash_next(now, hasher);
             (self.opened > 0, self.responses > 0).hash(hasher);
             (quiet_ago, self.silent_before).hash(hasher);
             (self.idle_before.map(ago), self.keep_alive).hash(hasher);

@@ -11,9 +11,7 @@ impl Pool {
     /// Then orders enough dials for the rest. Afterwards no request waits while a stream that it
     /// may use is free.
     pub(super) fn dispatch(&mut self, now: Instant) {
-        if !self.deferred.is_empty() {
-            self.admit_retries(now);
-        }
+        self.admit_retries(now);
         while let Some((_, index)) = self.waiting.peek() {
             let Some(backend) = self.choose(now, index) else {
                 break;
@@ -28,12 +26,18 @@ impl Pool {
         }
     }
 
-    /// Lets deferred requests into the queue, oldest first, while the retry budget has room. Most
-    /// of the time there are none.
-    #[cold]
+    /// Lets deferred requests into the queue, oldest first, while the retry budget has room.
+    #[inline]
     pub(super) fn admit_retries(&mut self, now: Instant) {
+        if !self.deferred.is_empty() {
+            self.admit_deferred(now);
+        }
+    }
+
+    #[cold]
+    fn admit_deferred(&mut self, now: Instant) {
         while let Some((_, index)) = self.deferred.peek()
-            && self.has_retry_budget()
+            && self.retrying < self.retry_budget()
         {
             self.deferred.remove(index);
             self.retrying += 1;
@@ -41,9 +45,14 @@ impl Pool {
         }
     }
 
-    /// True if one more request may be on a retry.
-    pub(super) fn has_retry_budget(&self) -> bool {
-        self.retrying < retry::budget(&self.config.retry, self.requests.live())
+    /// Returns the number of requests that may be on a retry at a time.
+    pub(super) fn retry_budget(&self) -> u32 {
+        retry::budget(&self.config.retry, self.requests.live())
+    }
+
+    /// Frees the place of a request in the retry budget, if it has one.
+    pub(super) fn leave_retry_budget(&mut self, index: u32) {
+        self.retrying -= u32::from(self.requests.get(index).is_retrying());
     }
 
     /// Picks the backend to dial next. Backends with a slow dial come last, so that an unresponsive
@@ -110,9 +119,9 @@ impl Pool {
             self.slots.acquire(backend, index).expect("a backend with capacity has a stream");
         let slot = self.slots.index(stream.connection);
         let connection = self.slots.connection_mut(slot);
-        let is_asked_again = connection.pongs == limits::PINGS_WITHOUT_MESSAGE;
-        connection.opened_since_ping = true;
-        if connection.load() == 1 {
+        let allows_ping = connection.pings.stream_opened();
+        let begins = connection.load() == 1;
+        if begins {
             // One that has answered nothing, was silent under its last requests, or was in use a
             // moment ago, is not dead of idleness.
             let was_idle = connection.responses > 0
@@ -122,9 +131,8 @@ impl Pool {
             connection.idle_before = connection.idle_before.or(idle_since);
             connection.quiet_since = now;
             connection.silent_before.get_or_insert_default();
-            self.arm_silence(slot, backend);
-        } else if is_asked_again {
-            // The next PING was minutes away. It need not be for a new stream.
+        }
+        if begins || allows_ping {
             self.arm_silence(slot, backend);
         }
         self.waiting.remove(index);

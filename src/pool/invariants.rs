@@ -205,7 +205,7 @@ impl Pool {
         };
         let waits = !self.waiting.is_empty();
         expect(!(waits && any(Set::WithCapacity)), "a request waits while a stream is free", 0)?;
-        let defers = !self.deferred.is_empty() && self.has_retry_budget();
+        let defers = !self.deferred.is_empty() && self.retrying < self.retry_budget();
         expect(!defers, "a retry waits although the budget has room", 0)?;
         let covered = self.waiting.len() as u64 <= self.slots.expected_streams();
         let served = covered || !(any(Set::Dialable) || any(Set::SlowDial));

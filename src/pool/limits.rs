@@ -44,16 +44,6 @@ pub const KEEP_ALIVE_MARGIN: Duration = Duration::from_secs(1);
 /// one of its backend turned out to be dead.
 pub const SURELY_ALIVE: Duration = Duration::from_secs(1);
 
-/// PINGs that a connection gets while nothing of a message arrives, before they are spaced; one
-/// more is left for a new stream. Servers that follow gRPC's proposal A8 (client-side keepalive)
-/// end a connection after more than two PINGs that each come within five minutes of the one before,
-/// and forget all when they send HEADERS or DATA. A server that has sent ENHANCE_YOUR_CALM gets one
-/// PING before they are spaced.
-pub const PINGS_WITHOUT_MESSAGE: u32 = 2;
-/// Time between the answer to a PING and the next one from then on: gRPC's five minutes, and a
-/// margin for clocks that differ.
-pub const PING_INTERVAL: Duration = Duration::from_secs(310);
-
 /// A draining connection with ongoing responses may last this many times the drain timeout. So may
 /// a pool that is replaced.
 pub const DRAIN_EXTENSIONS_MAX: u32 = 20;

@@ -98,6 +98,7 @@ mod on_health;
 mod on_request;
 mod on_stream;
 mod on_timer;
+mod pings;
 mod random;
 mod reconfigure;
 mod request;

@@ -1,9 +1,10 @@
 //! Facts about connections: established, limited, draining, alive, closed.
 
-use super::connection::{DrainCause, Event, Lifecycle, Ping};
+use super::connection::{DrainCause, Event, Lifecycle};
 use super::input::code;
 use super::on_stream::ConnectionEnd;
 use super::outcome::CloseReason;
+use super::pings::SILENCE_DOUBLINGS_MAX;
 use super::time::nanoseconds;
 use super::timer::Timer;
 use super::{
@@ -11,12 +12,6 @@ use super::{
     backend_id, limits,
 };
 use core::time::Duration;
-
-/// Maximum number of doublings of the silence before a PING: a factor of 64.
-const SILENCE_DOUBLINGS_MAX: u32 = 6;
-/// Maximum number of doublings of the time between PINGs to a server that objects to them: 20
-/// minutes.
-const PING_DOUBLINGS_MAX: u32 = 2;
 
 impl Pool {
     pub(super) fn on_connected(
@@ -92,7 +87,7 @@ impl Pool {
         // RFC 9113, 6.8: the last id must not rise, so a higher one is ignored.
         connection.last_stream_id = connection.last_stream_id.min(last_stream_id);
         let last = connection.last_stream_id;
-        let pinged = connection.ping != Ping::Idle || connection.pongs > 0;
+        let pinged = connection.pings.were_sent();
         let state = &mut self.backends[usize::from(token.backend.0)];
         if code == code::ENHANCE_YOUR_CALM && pinged {
             state.enhance_your_calm_count =
@@ -140,11 +135,8 @@ impl Pool {
         let Ok(slot) = self.slots.find(token) else {
             return Handled::Stale;
         };
-        let pongs = &mut self.slots.connection_mut(slot).pongs;
-        let allows_pings = carries_message && *pongs > 0;
-        if allows_pings {
-            *pongs = 0;
-        }
+        let pings = &mut self.slots.connection_mut(slot).pings;
+        let allows_pings = carries_message && pings.message_arrived();
         self.note_frame(now, slot);
         if allows_pings {
             let connection = self.slots.connection(slot);
@@ -179,13 +171,9 @@ impl Pool {
         let Ok(slot) = self.slots.find(token) else {
             return Handled::Stale;
         };
-        let connection = self.slots.connection_mut(slot);
-        let Ping::InFlight { is_spaced } = connection.ping else {
+        if !self.slots.connection_mut(slot).pings.answer(now) {
             return Handled::Refused;
-        };
-        connection.ping = Ping::Idle;
-        connection.pongs = connection.pongs.saturating_add(u32::from(!is_spaced));
-        connection.ponged_at = now;
+        }
         self.note_frame(now, slot);
         Handled::Done
     }
@@ -413,30 +401,18 @@ impl Pool {
     }
 
     /// Returns when a connection with requests will have been silent for too long: after the
-    /// configured time, or four times the smoothed response time if that is longer. It doubles for
-    /// each of two PINGs answered since a message last arrived and for each ENHANCE_YOUR_CALM of
-    /// the backend, up to a factor of 64. The time of earlier requests under which nothing arrived
-    /// counts, too. After two such PINGs the next ones are minutes apart, except for one on behalf
-    /// of a stream that was opened since. A server that has objected gets only one, and no
-    /// exception.
+    /// configured time, or four times the smoothed response time if that is longer, and longer or
+    /// later after [PINGs](super::pings). The time of earlier requests under which nothing arrived
+    /// counts, too.
     pub(super) fn silent_at(&self, slot: usize, backend: BackendId) -> Instant {
         let state = &self.backends[usize::from(backend.0)];
         let connection = self.slots.connection(slot);
         let measured = Duration::from_nanos(state.response_time).saturating_mul(4);
-        let pongs = connection.pongs.min(limits::PINGS_WITHOUT_MESSAGE);
-        let doublings = (pongs + state.enhance_your_calm_count).min(SILENCE_DOUBLINGS_MAX);
-        let silence = self.config.timeouts.silence.max(measured).saturating_mul(1 << doublings);
+        let objections = state.enhance_your_calm_count;
+        let factor = connection.pings.silence_factor(objections);
+        let silence = self.config.timeouts.silence.max(measured).saturating_mul(factor);
         let before = connection.silent_before.unwrap_or_default();
         let at = connection.quiet_since.after(silence.saturating_sub(before));
-        let objections = state.enhance_your_calm_count;
-        let unspaced = match objections {
-            0 => limits::PINGS_WITHOUT_MESSAGE + u32::from(connection.opened_since_ping),
-            _ => 1,
-        };
-        if connection.pongs < unspaced {
-            return at;
-        }
-        let interval = limits::PING_INTERVAL * (1 << objections.min(PING_DOUBLINGS_MAX));
-        at.max(connection.ponged_at.after(interval))
+        connection.pings.spaced(at, objections)
     }
 }

@@ -30,10 +30,8 @@ impl Pool {
         let Some(request) = self.requests.insert(idempotent, has_body) else {
             return Handled::Rejected(Rejection::RequestsFull);
         };
-        if !self.deferred.is_empty() {
-            // The share of retries is that of a larger number now.
-            self.admit_retries(now);
-        }
+        // The share of retries is that of a larger number now.
+        self.admit_retries(now);
         if !self.serve_at_once(now, request.index) {
             self.wait(now, request.index);
         }
@@ -153,18 +151,17 @@ impl Pool {
         let retried = retry::may_retry(&self.config.retry, evidence, attempt)
             && self.phase != PoolPhase::Over;
         self.order(Output::AttemptFailed(FailedAttempt { retried, ..failed }));
-        // Another backend settles whose fault it is, if it is asked now.
         let asks_another = retried && self.has_place_at_once(index, evidence);
-        match fault {
-            Some((fault, since)) if !asks_another && !seconded => {
+        if let Some((fault, since)) = fault {
+            // Another backend settles whose fault it is, if it is asked now.
+            if !asks_another && !seconded {
                 self.blame_alone(now, index, backend, fault, since);
             }
-            Some(_) | None => {}
-        }
-        if retried {
-            if fault.is_some() {
+            if retried {
                 self.doubt(index, backend, asks_another);
             }
+        }
+        if retried {
             return self.retry(now, index, evidence);
         }
         let outcome = match evidence {
@@ -184,15 +181,14 @@ impl Pool {
     fn has_place_at_once(&self, index: u32, evidence: Evidence) -> bool {
         let request = self.requests.get(index);
         let others = self.retrying - u32::from(request.is_retrying());
-        let has_room = others < retry::budget(&self.config.retry, self.requests.live());
         let next = self.deferred.peek();
         let is_next = next.is_none_or(|(arrival, _)| request.arrival < arrival);
-        !retry::needs_budget(evidence) || (has_room && is_next)
+        !retry::needs_budget(evidence) || (is_next && others < self.retry_budget())
     }
 
     /// Lets a request wait for its next attempt. Its present retry does not count against that.
     fn retry(&mut self, now: Instant, index: u32, evidence: Evidence) {
-        self.retrying -= u32::from(self.requests.get(index).is_retrying());
+        self.leave_retry_budget(index);
         if retry::needs_budget(evidence) {
             self.defer(now, index);
         } else {
@@ -209,19 +205,16 @@ impl Pool {
         outcome: Outcome,
         cause: Option<FailureCause>,
     ) {
-        let request = *self.requests.get(index);
-        self.retrying -= u32::from(request.is_retrying());
+        self.leave_retry_budget(index);
         self.waiting.remove(index);
-        if !self.deferred.is_empty() {
-            self.deferred.remove(index);
-        }
+        self.deferred.remove(index);
         self.timers.disarm(Timer::Request(index));
-        let id = self.requests.id(index);
+        let (request, attempts) = (self.requests.id(index), self.requests.get(index).attempts);
         self.requests.remove(index);
         self.order(Output::RequestEnded {
-            request: id,
+            request,
             outcome,
-            attempts: request.attempts,
+            attempts,
             by: ended_by(outcome, cause),
         });
     }

@@ -95,7 +95,7 @@ impl Pool {
                 before => before - before / 8 + sample / 8,
             };
         }
-        self.retrying -= u32::from(self.requests.get(index).is_retrying());
+        self.leave_retry_budget(index);
         self.requests.get_mut(index).state = RequestState::Responding { stream, upload };
         self.arm_response_stall(now, index);
         self.end_doubt(now, index, backend, status);

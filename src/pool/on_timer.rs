@@ -1,10 +1,10 @@
 //! The passing of time. Each `Timeout` handles the one timer that is most overdue, so the work and
 //! the orders that follow are bounded. Every timer that fires is disarmed or moved into the future.
 
-use super::connection::{DrainCause, Event, Lifecycle, Ping};
+use super::connection::{DrainCause, Event, Lifecycle};
 use super::outcome::CloseReason;
 use super::timer::Timer;
-use super::{Handled, Instant, Output, Pool, Protocol, backend_id, limits};
+use super::{Handled, Instant, Output, Pool, Protocol, backend_id};
 
 impl Pool {
     pub(super) fn on_timeout(&mut self, now: Instant) -> Handled {
@@ -104,12 +104,7 @@ impl Pool {
         let token = self.slots.token(slot);
         self.slots.apply(token, Event::Silent).expect("a ready connection can fall silent");
         self.timers.arm(Timer::Quiet(slot as u32), now.after(self.config.timeouts.suspect));
-        let connection = self.slots.connection_mut(slot);
-        if connection.ping == Ping::Idle {
-            let spaced_at = connection.ponged_at.after(limits::PING_INTERVAL);
-            let is_spaced = connection.pongs > 0 && now >= spaced_at;
-            connection.ping = Ping::InFlight { is_spaced };
-            connection.opened_since_ping = false;
+        if self.slots.connection_mut(slot).pings.send(now) {
             self.counters.pings += 1;
             self.order(Output::Ping { connection: token });
         }

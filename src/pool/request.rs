@@ -3,9 +3,10 @@
 
 use alloc::vec::Vec;
 
+use super::blame::Doubt;
 use super::slots::Stale;
 use super::time::Instant;
-use super::token::{BackendId, BackendToken, RequestId, StreamToken};
+use super::token::{BackendId, RequestId, StreamToken};
 
 /// Upload of a request: done once the whole request was passed to the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +46,8 @@ pub(crate) struct RequestEntry {
     pub(crate) arrival: u64,
     /// The backend of the last failed attempt.
     pub(crate) avoid: Option<BackendId>,
-    /// The backend that failed it last in a way that the request may have caused.
-    pub(crate) doubted: Option<BackendToken>,
-    /// True if that failure counts for the backend if another one answers.
-    pub(crate) is_doubt_open: bool,
+    /// The last failure that the request may have caused.
+    pub(crate) doubt: Option<Doubt>,
     /// True if an attempt was lost on a stale connection: the next one needs a connection that is
     /// surely alive.
     pub(crate) needs_live: bool,
@@ -67,8 +66,7 @@ impl RequestEntry {
         attempts: 0,
         arrival: 0,
         avoid: None,
-        doubted: None,
-        is_doubt_open: false,
+        doubt: None,
         needs_live: false,
         deadline: None,
     };

@@ -82,7 +82,7 @@ pub struct Attempt {
 pub fn may_retry(config: &RetryConfig, evidence: Evidence, attempt: Attempt) -> bool {
     assert!(attempt.attempts >= 1, "an attempt that was never made cannot fail");
     // Without any budget there is no place to wait for.
-    let has_budget = config.budget_percent > 0 || config.budget_floor > 0;
+    let has_budget = budget(config, 0) > 0;
     let by_evidence = match evidence {
         Evidence::NeverSent | Evidence::Unprocessed => true,
         Evidence::Refused => has_budget,
