@@ -23,6 +23,7 @@
 
 use super::health::Blame;
 use super::input::{StreamFailure, code};
+use super::request::Doubt;
 use super::{BackendId, BackendToken, Instant, Pool};
 
 /// Statuses by which a backend says that the request is at fault (RFC 9110, 15.5; RFC 6585, 5): it
@@ -59,15 +60,6 @@ impl Fault {
             },
         }
     }
-}
-
-/// A failure of a backend that the request may have caused.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Doubt {
-    pub(crate) backend: BackendToken,
-    /// True if it counts once another backend answers. A failure whose retry had to wait was judged
-    /// at once.
-    pub(crate) is_open: bool,
 }
 
 impl Pool {

@@ -3,10 +3,9 @@
 
 use alloc::vec::Vec;
 
-use super::blame::Doubt;
 use super::slots::Stale;
 use super::time::Instant;
-use super::token::{BackendId, RequestId, StreamToken};
+use super::token::{BackendId, BackendToken, RequestId, StreamToken};
 
 /// Upload of a request: done once the whole request was passed to the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +29,15 @@ pub(crate) enum RequestState {
     Sent { stream: StreamToken, upload: Upload, since: Instant },
     /// A response byte went to the client.
     Responding { stream: StreamToken, upload: Upload },
+}
+
+/// A failure of a backend that the request may have caused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Doubt {
+    pub(crate) backend: BackendToken,
+    /// True if it counts once another backend answers. A failure whose retry had to wait was judged
+    /// at once.
+    pub(crate) is_open: bool,
 }
 
 const NO_REQUEST: u32 = u32::MAX;

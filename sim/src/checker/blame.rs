@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use baton::pool::input::code;
-use baton::pool::{BackendId, BackendToken, Evidence, Instant, StreamFailure, StreamToken};
+use baton::pool::{BackendId, Evidence, Instant, StreamFailure, StreamToken};
 
-use super::model::{Decision, Model, ModelRequest, RequestPhase};
+use super::model::{Model, ModelDoubt, ModelRequest, RequestPhase};
 
 /// A connection that was used this recently is taken for one that is alive.
 pub(super) const SURELY_ALIVE: Duration = Duration::from_secs(1);
@@ -91,21 +91,17 @@ impl Model {
         fault: Option<(StreamToken, bool, bool, Instant)>,
     ) {
         let Some((token, lost, accused, since)) = fault else {
-            return self.fail(index, evidence, Decision::Retry);
+            self.fail(index, evidence, false);
+            return;
         };
         let backend = token.connection.backend;
         let doubted = self.requests[index as usize].doubted;
         let seconded = self.is_seconded(index, backend, lost);
-        let exact = if seconded && !lost { Decision::End } else { Decision::Retry };
-        self.fail(index, evidence, exact);
-        let phase = self.requests[index as usize].phase;
-        let retried =
-            matches!(phase, RequestPhase::PendingOutcome { must_retry: Decision::Retry, .. });
+        let retried = self.fail(index, evidence, seconded && !lost);
         let asks_another = retried && self.has_place_at_once(index);
         if retried {
-            let own = self.backend_token(backend);
-            let request = self.request_mut(index);
-            (request.doubted, request.is_doubt_open) = (Some(own), asks_another);
+            let backend = self.backend_token(backend);
+            self.request_mut(index).doubted = Some(ModelDoubt { backend, is_open: asks_another });
         }
         if asks_another {
             return;
@@ -122,17 +118,17 @@ impl Model {
     pub(super) fn confirm(
         &mut self,
         now: Instant,
-        doubted: Option<BackendToken>,
+        doubt: Option<ModelDoubt>,
         stream: StreamToken,
         status: u16,
     ) {
         let proves = !matches!(status, 400 | 413 | 414 | 431 | 500..);
-        if let Some(doubted) = doubted
+        if let Some(ModelDoubt { backend, is_open: true }) = doubt
             && proves
-            && doubted != self.backend_token(stream.connection.backend)
-            && self.backend(doubted).is_some()
+            && backend != self.backend_token(stream.connection.backend)
+            && self.backend(backend).is_some()
         {
-            self.backend_failed(now, doubted.backend, false);
+            self.backend_failed(now, backend.backend, false);
         }
     }
 
@@ -141,7 +137,8 @@ impl Model {
     fn is_seconded(&self, index: u32, backend: BackendId, lost: bool) -> bool {
         let request = &self.requests[index as usize];
         let present = self.backend_token(backend);
-        request.doubted.is_some_and(|doubted| doubted != present) || (lost && request.needs_live)
+        request.doubted.is_some_and(|doubt| doubt.backend != present)
+            || (lost && request.needs_live)
     }
 
     /// True if a connection may be closed because another one was dead: it has been idle for as

@@ -138,7 +138,7 @@ impl Model {
         // A second PING answer without a response in between only lengthens the next silence.
         let state = &self.connections[slot];
         let is_next = state.pongs == 0 || state.phase != ConnectionPhase::Up;
-        if state.ping_out && is_next {
+        if state.ping.is_some() && is_next {
             all.push(Input::Pong { connection });
         }
         self.stream_choices(slot, connection, all);

@@ -2,7 +2,7 @@
 
 use baton::pool::{EndedBy, Evidence, Input, Instant, Outcome, Rejection, RequestId};
 
-use super::model::{ConnectionPhase, Decision, Ending, Model, ModelStream, RequestPhase};
+use super::model::{ConnectionPhase, Ending, Model, ModelStream, RequestPhase};
 use super::{Invariant, Verdict, fail, require};
 
 impl Model {
@@ -76,12 +76,12 @@ impl Model {
         id: RequestId,
         outcome: Outcome,
         wanted: Outcome,
-        must_retry: Decision,
+        must_retry: bool,
     ) -> Verdict {
         if outcome == Outcome::Rejected(Rejection::ShuttingDown) && self.is_shutdown_due(now) {
             return Ok(());
         }
-        require(must_retry != Decision::Retry, Invariant::Retry, || {
+        require(!must_retry, Invariant::Retry, || {
             format!("{id:?} ended as {outcome:?}, but should have been retried")
         })?;
         require(outcome == wanted, Invariant::TruthfulOutcome, || {

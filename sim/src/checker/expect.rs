@@ -153,7 +153,7 @@ impl Model {
             // Two answers are possible for a pong only: it needs a PING in flight.
             _ => {
                 let slot = self.slot(token).expect("it is not gone");
-                if self.connections[slot].ping_out { Answer::Done } else { Answer::Refused }
+                if self.connections[slot].ping.is_some() { Answer::Done } else { Answer::Refused }
             }
         };
         coverage.connection(state, fact, answer);

@@ -5,9 +5,7 @@ use baton::pool::{
     ConnectionToken, Evidence, Input, Instant, Protocol, ShutdownCause, StreamToken, TimerReason,
 };
 
-use super::model::{
-    ConnectionPhase, Decision, Ending, Model, ModelPhase, ModelStream, RequestPhase,
-};
+use super::model::{ConnectionPhase, Ending, Model, ModelPhase, ModelStream, RequestPhase};
 use super::time::Time as _;
 use super::{Invariant, Verdict, require};
 use std::time::Duration;
@@ -158,8 +156,8 @@ impl Model {
         request.phase = RequestPhase::Responding(stream);
         request.stalls_at = Some(stalls_at);
         let sample = request.sent_whole.then(|| now.past(request.sent_at));
-        let doubted = request.doubted.take().filter(|_| request.is_doubt_open);
-        self.confirm(now, doubted, stream, status);
+        let doubt = request.doubted.take();
+        self.confirm(now, doubt, stream, status);
         let slot = self.known(stream.connection);
         self.connections[slot].responses += 1;
         self.frame(now, stream.connection, false);
@@ -196,7 +194,7 @@ impl Model {
 
     fn go_away(&mut self, now: Instant, token: ConnectionToken, last_stream_id: u32, code: u32) {
         let slot = self.known(token);
-        let pinged = self.connections[slot].ping_out || self.connections[slot].pongs > 0;
+        let pinged = self.connections[slot].ping.is_some() || self.connections[slot].pongs > 0;
         if code == code::ENHANCE_YOUR_CALM && pinged {
             self.backends[usize::from(token.backend.0)].enhance_your_calm_count += 1;
         }
@@ -268,7 +266,7 @@ impl Model {
                 self.free_stream(now, slot, place);
             }
             self.request_unbound(token.connection.backend, request);
-            self.fail(request, Evidence::Unprocessed, Decision::Retry);
+            self.fail(request, Evidence::Unprocessed, false);
         }
     }
 
@@ -355,7 +353,7 @@ impl Model {
                 self.request_mut(request).needs_live |= stale;
                 self.free_stream(now, slot, place);
                 self.request_unbound(backend, request);
-                self.fail(request, evidence, Decision::Retry);
+                self.fail(request, evidence, false);
             }
         }
     }
@@ -393,8 +391,8 @@ impl Model {
     fn pong(&mut self, now: Instant, token: ConnectionToken) {
         let slot = self.known(token);
         let connection = &mut self.connections[slot];
-        connection.ping_out = false;
-        connection.pongs += u32::from(!connection.is_ping_spaced);
+        let ping = connection.ping.take().expect("answered Done");
+        connection.pongs += u32::from(!ping.is_spaced);
         connection.ponged_at = now;
         self.frame(now, token, false);
     }

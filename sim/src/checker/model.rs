@@ -43,17 +43,14 @@ pub(super) struct ModelConnection {
     /// How long it had carried requests under which nothing arrived, before its load last rose from
     /// zero; `None` once anything has arrived since.
     pub(super) silent_before: Option<Duration>,
-    pub(super) ping_out: bool,
+    /// The PING that is unanswered.
+    pub(super) ping: Option<ModelPing>,
     /// PINGs answered since a part of a message last arrived.
     pub(super) pongs: u32,
     /// When the last of these was answered.
     pub(super) ponged_at: Instant,
     /// A stream was opened since the last PING.
     pub(super) opened_since_ping: bool,
-    /// The step of the last PING.
-    pub(super) pinged_in: u64,
-    /// The PING in flight came five minutes after the one before.
-    pub(super) is_ping_spaced: bool,
     /// Malformed responses so far.
     pub(super) malformed: u32,
     /// When it is closed, if the pool considered it suspect after the last step and no frame has
@@ -88,6 +85,15 @@ impl ModelConnection {
     }
 }
 
+/// A PING.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ModelPing {
+    /// The step in which it was sent.
+    pub(super) step: u64,
+    /// It came five minutes after the one before.
+    pub(super) is_spaced: bool,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum ConnectionPhase {
     #[default]
@@ -113,10 +119,8 @@ pub(super) struct ModelRequest {
     pub(super) idempotent: bool,
     pub(super) has_body: bool,
     pub(super) replayable: bool,
-    /// The backend whose failure another backend's answer would confirm.
-    pub(super) doubted: Option<BackendToken>,
-    /// That failure counts once another backend answers: it was not judged at once.
-    pub(super) is_doubt_open: bool,
+    /// Its last failure that it may have caused itself.
+    pub(super) doubted: Option<ModelDoubt>,
     /// It was lost on a connection that was dead after being idle.
     pub(super) needs_live: bool,
     /// The head was too large for the backend of its last attempt.
@@ -142,6 +146,14 @@ pub(super) struct ModelRequest {
     pub(super) stalls_at: Option<Instant>,
 }
 
+/// A failure that another backend's answer would confirm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ModelDoubt {
+    pub(super) backend: BackendToken,
+    /// It counts then: it was not judged at once.
+    pub(super) is_open: bool,
+}
+
 /// The pool's report of a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ReportedFailure {
@@ -165,7 +177,7 @@ pub(super) enum RequestPhase {
     /// Its attempt failed in this step; the orders must show whether it is retried or ends.
     PendingOutcome {
         was_responding: bool,
-        must_retry: Decision,
+        must_retry: bool,
     },
     /// It must end in this step with this ending.
     Ending(Ending),
@@ -177,13 +189,6 @@ pub(super) enum Ending {
     Cancelled,
     CutShort,
     AttemptFailed,
-}
-
-/// The consequence of a failed attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Decision {
-    Retry,
-    End,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,10 +9,13 @@ use baton::pool::{
 use super::blame::SURELY_ALIVE;
 use super::facts::lost_evidence;
 use super::model::{
-    ConnectionPhase, Decision, Model, ModelConnection, ModelPhase, ModelStream, RequestPhase,
+    ConnectionPhase, Model, ModelConnection, ModelPhase, ModelPing, ModelStream, RequestPhase,
 };
 use super::time::{Time as _, longest_drain};
 use super::{Invariant, Verdict, fail, require};
+
+/// The time between PINGs that the manual promises to gRPC servers.
+const APART: Duration = Duration::from_secs(310);
 
 impl Model {
     /// Applies one order of the current step; `next` is the order after it.
@@ -236,14 +239,13 @@ impl Model {
         };
         let due = self.silent_at(slot);
         let connection = &mut self.connections[slot];
-        let legal = !connection.ping_out && connection.load > 0 && now >= due;
+        let legal = connection.ping.is_none() && connection.load > 0 && now >= due;
         require(legal, Invariant::PingBudget, || {
             format!("a PING on {token:?} at {now:?}, due at {due:?}")
         })?;
-        connection.ping_out = true;
-        connection.pinged_in = self.step;
         let apart = now.past(connection.ponged_at);
-        connection.is_ping_spaced = connection.pongs > 0 && apart >= Duration::from_secs(310);
+        let is_spaced = connection.pongs > 0 && apart >= APART;
+        connection.ping = Some(ModelPing { step: self.step, is_spaced });
         connection.opened_since_ping = false;
         self.counters.pings += 1;
         Ok(())
@@ -374,7 +376,7 @@ impl Model {
     pub(super) fn spaced(&self, slot: usize, at: Instant) -> Instant {
         let connection = &self.connections[slot];
         let calm = self.backends[slot / self.slots_per_backend].enhance_your_calm_count.min(2);
-        let apart = Duration::from_secs(310) * (1 << calm);
+        let apart = APART * (1 << calm);
         let free = match (calm, connection.opened_since_ping) {
             (0, false) => 2,
             (0, true) => 3,
@@ -411,7 +413,7 @@ impl Model {
             match request.phase {
                 RequestPhase::PendingOutcome { must_retry, .. } => {
                     let evidence = request.evidence;
-                    require(must_retry != Decision::End, Invariant::Retry, || {
+                    require(must_retry, Invariant::Retry, || {
                         format!("request {index} waits again after {evidence:?}; it may not")
                     })?;
                     self.retry(index);

@@ -2,13 +2,13 @@
 
 use baton::pool::Evidence;
 
-use super::model::{Decision, Model, ModelPhase, RequestPhase};
+use super::model::{Model, ModelPhase, RequestPhase};
 use super::time::Time as _;
 
 impl Model {
-    /// Records that a request's attempt failed with this evidence. `exact` is `End` if the request
-    /// itself is to blame.
-    pub(super) fn fail(&mut self, index: u32, evidence: Evidence, exact: Decision) {
+    /// Records that a request's attempt failed with this evidence. Returns true if the request must
+    /// be tried again.
+    pub(super) fn fail(&mut self, index: u32, evidence: Evidence, is_to_blame: bool) -> bool {
         let retry = self.config.retry;
         let over = self.phase == ModelPhase::Over;
         let request = self.request_mut(index);
@@ -16,14 +16,16 @@ impl Model {
         let evidence = if was_responding { Evidence::Responding } else { evidence };
         request.evidence = Some(evidence);
         let free = is_free(evidence);
-        let budgeted = (retry.budget_percent > 0 || retry.budget_floor > 0)
+        let has_budget = retry.budget_percent > 0 || retry.budget_floor > 0;
+        let budgeted = has_budget
             && (evidence == Evidence::Refused
                 || (evidence == Evidence::Unknown && request.idempotent));
-        let allowed = request.replayable && request.attempts < retry.attempts && !over;
-        let retried = allowed && exact == Decision::Retry && (free || budgeted);
-        let must_retry = if retried { Decision::Retry } else { Decision::End };
+        let allowed =
+            request.replayable && request.attempts < retry.attempts && !over && !is_to_blame;
+        let must_retry = allowed && (free || budgeted);
         request.phase = RequestPhase::PendingOutcome { was_responding, must_retry };
         self.pending_outcome.push(index);
+        must_retry
     }
 
     /// Lets deferred requests wait for a stream, the oldest first, while fewer requests are on a

@@ -291,7 +291,7 @@ impl Model {
             }
             ConnectionPhase::Lost => more.push(format!("lost at {}", time(connection.since))),
         }
-        more.push(clause(connection.ping_out, "a PING is unanswered"));
+        more.push(clause(connection.ping.is_some(), "a PING is unanswered"));
         let last = connection.last_stream_id;
         more.push(clause(last != u32::MAX, &format!("GOAWAY with last stream id {last}")));
         let ends = self.connection_deadline(slot).filter(|at| at.0 != u64::MAX);

@@ -126,7 +126,8 @@ impl Model {
         }
         if silent {
             let (now, due) = (self.step_at, self.silent_at(slot));
-            let is_pinged = self.connections[slot].pinged_in == self.step;
+            let ping = self.connections[slot].ping;
+            let is_pinged = ping.is_some_and(|ping| ping.step == self.step);
             require(is_pinged || now >= due, Invariant::PingBudget, || {
                 format!("{:?} is suspect at {now:?}, due at {due:?}", self.token(slot))
             })?;

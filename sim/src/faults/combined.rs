@@ -27,21 +27,28 @@ pub(super) fn add(plan: &mut Plan, profile: Profile) {
     add_drawn(plan, profile, Domain::Combined, "combined", &SITUATIONS);
 }
 
+/// All backends speak HTTP/2.
+fn speak_http2(plan: &mut Plan) {
+    for backend in &mut plan.backends {
+        backend.http1 = false;
+    }
+}
+
+/// Adds a fault at a moment of a request.
+fn inject(plan: &mut Plan, family: Family, request: u32, moment: Moment, after_us: u64, act: Act) {
+    let when = When::Request { request, moment };
+    plan.directives.push(Directive { family, when, after_us, act });
+}
+
 /// An HTTP/2 connection drains with its backend and gets a fault that ends its use, in either
 /// order. Then the drain is cancelled, while a response is still on it.
 fn drain_meets_a_fault(plan: &mut Plan, stream: &mut RandomStream) {
     let streams = &mut plan.pool.config.limits.streams_per_connection;
     *streams = (*streams).max(4);
-    for backend in &mut plan.backends {
-        backend.http1 = false;
-    }
+    speak_http2(plan);
     let at_us = stream.wide(1, plan.heal.at_us.max(1));
     let first = add_requests(plan, at_us, stream.between(3, 5) as u32);
-    let mut inject = |family, request, moment, after_us, act| {
-        let when = When::Request { request, moment };
-        plan.directives.push(Directive { family, when, after_us, act });
-    };
-    inject(Family::NeverCloses, first, Moment::Answered, 0, Act::NeverFinish);
+    inject(plan, Family::NeverCloses, first, Moment::Answered, 0, Act::NeverFinish);
     let (family, act) = stream.pick(&[
         (Family::Reset, Act::Reset { code: Code::Http11Required }),
         (Family::GoAway, Act::GoAway { last: LastId::Greatest, code: Code::NoError }),
@@ -49,23 +56,21 @@ fn drain_meets_a_fault(plan: &mut Plan, stream: &mut RandomStream) {
     ]);
     let (drains_us, fails_us) = (stream.wide(0, 20_000), stream.wide(0, 20_000));
     let resumes_us = drains_us.max(fails_us) + stream.wide(1, 2_000_000);
-    inject(family, first + 1, Moment::Read, fails_us, act);
+    inject(plan, family, first + 1, Moment::Read, fails_us, act);
     for backend in 0..plan.backends.len() as u16 {
         let within_us = stream.wide(20_000, 60_000_000);
         let drain = Act::Drain { backend, within_us };
         let moment = Moment::Read;
-        inject(Family::Reconfiguration, first + 1, moment, drains_us, drain);
+        inject(plan, Family::Reconfiguration, first + 1, moment, drains_us, drain);
         let undrain = Act::Undrain { backend };
-        inject(Family::Reconfiguration, first + 1, moment, resumes_us, undrain);
+        inject(plan, Family::Reconfiguration, first + 1, moment, resumes_us, undrain);
     }
 }
 
 /// A second GOAWAY names more streams than the first one, while streams are being opened.
 fn goaway_rises(plan: &mut Plan, stream: &mut RandomStream) {
     plan.network.shell = Span { least_us: 0, most_us: stream.wide(100, 50_000) };
-    for backend in &mut plan.backends {
-        backend.http1 = false;
-    }
+    speak_http2(plan);
     let at_us = stream.wide(1, plan.heal.at_us.max(1));
     add_requests(plan, at_us, stream.between(3, 6) as u32);
     let backend = stream.below(plan.backends.len() as u64) as u16;
@@ -96,16 +101,10 @@ fn malformed_responses(plan: &mut Plan, stream: &mut RandomStream) {
 /// A connection dies after a response. Its next clients wait only for a moment each, seconds apart;
 /// the first of them may come before the connection has been idle for long.
 fn impatient_clients(plan: &mut Plan, stream: &mut RandomStream) {
-    for backend in &mut plan.backends {
-        backend.http1 = false;
-    }
+    speak_http2(plan);
     let first_us = stream.below(plan.heal.at_us.max(1));
     let apart_us = stream.wide(900_000, 4_000_000);
     let count = stream.between(2, 6);
-    let inject = |plan: &mut Plan, family, request, moment, after_us, act| {
-        let when = When::Request { request, moment };
-        plan.directives.push(Directive { family, when, after_us, act });
-    };
     let first = add_requests(plan, first_us, 1);
     let dies = Act::BlackHole { to_backend: true, from_backend: true };
     inject(plan, Family::SilentDrop, first, Moment::Ended, 0, dies);
@@ -145,10 +144,6 @@ fn silent_responses(plan: &mut Plan, stream: &mut RandomStream) {
     // PINGs are spaced by five minutes.
     let least_us = stream.pick(&[1_000_000, 400_000_000]);
     let lasts_us = stream.wide(least_us, LONGEST_US);
-    let inject = |plan: &mut Plan, family, request, moment, after_us, act| {
-        let when = When::Request { request, moment };
-        plan.directives.push(Directive { family, when, after_us, act });
-    };
     for _ in 0..stream.between(1, 3) {
         let silent = add_requests(plan, start_us + stream.wide(0, lasts_us / 4), 1);
         inject(plan, Family::NeverCloses, silent, Moment::Answered, 0, Act::NeverFinish);

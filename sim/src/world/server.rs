@@ -2,7 +2,7 @@
 
 use super::tables::{Event, NEVER, in_turn};
 use super::{DownFrame, UpFrame, World};
-use crate::checker::{Invariant, Verdict, require};
+use crate::checker::{Invariant, Verdict, fail, require};
 use crate::coverage::sometimes;
 use crate::draw::Domain;
 use crate::faults::Family;
@@ -141,10 +141,9 @@ impl World<'_> {
     fn read_ping(&mut self, index: u32) -> Verdict {
         let link = &mut self.links[index as usize];
         let strikes = link.ping_rule.ping(self.now);
-        let violation = ping_rule::violation(strikes);
-        require(violation.is_none(), Invariant::PingBudget, || {
-            format!("connection {index}: {}", violation.unwrap_or_default())
-        })?;
+        if let Some(violation) = ping_rule::violation(strikes) {
+            return fail(Invariant::PingBudget, format!("connection {index}: {violation}"));
+        }
         let most = self.servers[usize::from(link.backend)].plan.ping_strikes;
         if most.is_some_and(|most| strikes >= most) {
             link.ping_rule = PingRule::default();
