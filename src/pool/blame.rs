@@ -24,7 +24,7 @@
 use super::health::Blame;
 use super::input::{StreamFailure, code};
 use super::request::Doubt;
-use super::{BackendId, BackendToken, Instant, Pool};
+use super::{BackendId, Instant, Pool};
 
 /// Statuses by which a backend says that the request is at fault (RFC 9110, 15.5; RFC 6585, 5): it
 /// is no proof that another one should have borne it.

@@ -9,7 +9,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -291,24 +291,23 @@ impl Worker {
     }
 }
 
-/// Waits for the end of a process and returns what it wrote; `None` if it had to be stopped. A pipe
-/// holds 64 KiB, so the output is read while the process runs.
+/// Waits for the end of a process's output and returns it; `None` if the process had to be stopped.
+/// A pipe holds 64 KiB, so the output is read while the process runs.
 fn within(mut child: Child, limit: Duration) -> std::io::Result<Option<Vec<u8>>> {
     let mut stdout = child.stdout.take().expect("the output is piped");
-    let reader = thread::spawn(move || {
+    let (sender, outputs) = mpsc::channel();
+    thread::spawn(move || {
         let mut output = Vec::new();
-        stdout.read_to_end(&mut output).map(|_| output)
+        let read = stdout.read_to_end(&mut output).map(|_| output);
+        // The receiver is gone if the process had to be stopped.
+        let _ = sender.send(read);
     });
-    let step = Duration::from_millis(5);
-    for _ in 0..limit.as_millis() / step.as_millis() {
-        if child.try_wait()?.is_some() {
-            return reader.join().expect("the reader does not panic").map(Some);
-        }
-        thread::sleep(step);
+    let read = outputs.recv_timeout(limit);
+    if read.is_err() {
+        child.kill()?;
     }
-    child.kill()?;
     child.wait()?;
-    Ok(None)
+    read.ok().transpose()
 }
 
 #[cfg(test)]

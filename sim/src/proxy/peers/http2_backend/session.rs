@@ -163,32 +163,29 @@ impl Session {
 
     /// Sends a head. Trailers may follow a final one.
     pub(crate) fn send_head(&self, id: u32, fields: &Fields, trailers: bool, end: bool) {
-        self.ping_rule.borrow_mut().message_sent();
         let status = fields.status().unwrap_or_default();
         let written = Written::Head { status, trailers, end };
         let receipt = (status >= 200).then(|| self.receipt(id, written)).flatten();
         self.write(receipt, |writer| writer.headers(id, fields, end));
-        self.ends(id, end);
+        self.sent(id, end);
     }
 
     /// Sends DATA, for which there is room, in frames with payloads of at most `crumb` bytes. Each
     /// has its own receipt: a connection may break between two.
     pub(crate) fn send_data(&self, id: u32, data: &[u8], end: bool, crumb: usize) {
-        self.ping_rule.borrow_mut().message_sent();
         self.conduct.borrow_mut().sent_data(id, data.len());
         for (part, ends) in crumbs(data, crumb) {
             let end = end && ends;
             let receipt = self.receipt(id, Written::Data { length: part.len() as u64, end });
             self.write(receipt, |writer| writer.data(id, part, end));
         }
-        self.ends(id, end);
+        self.sent(id, end);
     }
 
     pub(crate) fn send_trailers(&self, id: u32, fields: &Fields) {
-        self.ping_rule.borrow_mut().message_sent();
         let receipt = self.receipt(id, Written::Trailers);
         self.write(receipt, |writer| writer.headers(id, fields, true));
-        self.ends(id, true);
+        self.sent(id, true);
     }
 
     fn receipt(&self, id: u32, written: Written) -> Option<Receipt> {
@@ -197,7 +194,9 @@ impl Session {
         Some(Receipt { exchange, written })
     }
 
-    fn ends(&self, id: u32, end: bool) {
+    /// A part of a message was sent.
+    fn sent(&self, id: u32, end: bool) {
+        self.ping_rule.borrow_mut().message_sent();
         if end {
             self.conduct.borrow_mut().end(id);
             self.settled.notify_one();
