@@ -68,6 +68,9 @@ baton::words! {
         Progress = "progress",
         /// PINGs are sent only after silence; each interval is twice the previous one.
         PingBudget = "ping-budget",
+        /// A connection is closed as silent only if its host acknowledges nothing: a backend that
+        /// is only busy keeps its requests.
+        Silence = "silence",
         /// The request that has waited longest is served first.
         Fairness = "fairness",
         /// A backend is chosen as the strategy says, and a connection by first fit.

@@ -176,7 +176,7 @@ impl Session {
         let number = u32::from(raw.number);
         let last = if raw.yes { u32::MAX >> 1 } else { number };
         let (backend, health_check) = self.health_checks[pick(self.health_checks.len())];
-        match raw.kind % 30 {
+        match raw.kind % 31 {
             0..=2 => {
                 Input::RequestArrived { idempotent: raw.yes, has_body: number.is_multiple_of(2) }
             }
@@ -218,6 +218,10 @@ impl Session {
                 connection,
                 timeout: Duration::from_millis(u64::from(number) * 20),
             },
+            29 => {
+                let unanswered = raw.yes.then_some(number % 4);
+                Input::DeliveryChecked { connection, unanswered }
+            }
             _ if number == 255 => Input::ShutdownRequested { cause: ShutdownCause::ProcessEnds },
             _ if number == 254 => Input::ShutdownRequested { cause: ShutdownCause::PoolReplaced },
             _ => Input::Timeout,

@@ -50,6 +50,7 @@ pub mod plan;
 #[cfg(feature = "proxy")]
 pub mod proxy;
 pub mod report;
+mod retransmission;
 pub mod run;
 pub mod seed;
 pub mod shrink;

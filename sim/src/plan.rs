@@ -121,6 +121,9 @@ pub struct Network {
     pub dead_path_us: u64,
     /// Order of events at the same instant.
     pub ties: Ties,
+    /// True if the system cannot tell if a host acknowledges what is sent to it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub hides_delivery: bool,
 }
 
 /// The order of events at the same instant. Frames of one direction of a connection, and reports of

@@ -56,6 +56,8 @@ pub(crate) struct Connection {
     /// When the connection reaches its maximum age.
     pub(crate) ages_at: Instant,
     pub(crate) pings: Pings,
+    /// True while a delivery check is unanswered.
+    pub(crate) delivery_check: bool,
     /// Malformed responses so far.
     pub(crate) malformed: u32,
     /// True if the connection was closed without GOAWAY while it carried requests. If one of them
@@ -81,6 +83,7 @@ impl Connection {
             drains_since: Instant::ZERO,
             ages_at: Instant::ZERO,
             pings: Pings::NONE,
+            delivery_check: false,
             malformed: 0,
             closed_without_goaway: false,
         }
@@ -102,6 +105,7 @@ impl Connection {
             Lifecycle::Empty
             | Lifecycle::Connecting { .. }
             | Lifecycle::Suspect
+            | Lifecycle::Busy
             | Lifecycle::Draining(_) => 0,
         }
     }
@@ -122,6 +126,11 @@ impl Connection {
             Protocol::Http2 => max_streams.unwrap_or(limits::STREAMS_BEFORE_SETTINGS),
         };
         self.limit = allowed.min(cap);
+    }
+
+    /// True if the connection gets no new streams until a frame arrives.
+    pub(crate) fn is_suspect(&self) -> bool {
+        matches!(self.lifecycle, Lifecycle::Suspect | Lifecycle::Busy)
     }
 
     /// True if the connection is ready and carries nothing.
@@ -156,6 +165,7 @@ impl Connection {
             Event::Established
             | Event::DialEnded
             | Event::Silent
+            | Event::Acknowledged
             | Event::Alive
             | Event::Drain(_)
             | Event::Resumed
@@ -181,6 +191,7 @@ impl Connection {
             }
             Lifecycle::Ready => 2_u8.hash(hasher),
             Lifecycle::Suspect => 3_u8.hash(hasher),
+            Lifecycle::Busy => 6_u8.hash(hasher),
             Lifecycle::Draining(DrainCause::Lost) => {
                 (4_u8, self.closed_without_goaway, self.responses > 0).hash(hasher);
                 self.idle_before.is_some().hash(hasher);
@@ -194,6 +205,7 @@ impl Connection {
         }
         self.protocol.hash(hasher);
         self.pings.hash_last(hasher);
+        self.delivery_check.hash(hasher);
         if self.lifecycle.may_take_streams() {
             (self.limit, self.malformed).hash(hasher);
             self.pings.hash_next(now, hasher);

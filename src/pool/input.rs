@@ -177,6 +177,16 @@ pub enum Input {
         /// The connection concerned.
         connection: ConnectionToken,
     },
+    /// The order [`CheckDelivery`](super::Output::CheckDelivery) was carried out.
+    DeliveryChecked {
+        /// The connection concerned.
+        connection: ConnectionToken,
+        /// Segments in a row that TCP has repeated without an acknowledgement from the peer's host
+        /// (RFC 9293, 3.8), those that keep the connection alive or ask for room included; 0 if
+        /// it has acknowledged the last ones, or if none were needed. `None` if the system cannot
+        /// tell.
+        unanswered: Option<u32>,
+    },
     /// The connection is closed in both directions. Streams whose identifier is above
     /// `sent_through` were never written to the socket. The owners of the other streams may still
     /// hold received data; each owner reports the end of its own stream.

@@ -18,9 +18,9 @@
 //! connection carried.
 //!
 //! Reading order: [`settings`], [`input`], [`output`], `on_request`, `dispatch`, `on_stream`,
-//! `on_connection`, `on_timer`, `on_backend`, `on_health`, `blame`. They use the tables `slots`,
-//! `request`, `backend`, `balance`, `health` and `timer`. `invariants` states what holds after
-//! every fact.
+//! `on_connection`, `on_timer`, `suspicion`, `on_backend`, `on_health`, `blame`. They use the
+//! tables `slots`, `request`, `backend`, `balance`, `health` and `timer`. `invariants` states what
+//! holds after every fact.
 //!
 //! # Glossary
 //!
@@ -47,6 +47,7 @@
 //! | lifecycle | empty, connecting, ready, suspect or draining; the life of a slot |
 //! | stale connection | turned out to be closed when it was used after being idle |
 //! | suspect | silent for too long with a load: gets no new streams until a frame arrives |
+//! | delivery check | a question to the operating system: does the backend's host acknowledge data? |
 //! | draining | gets no new streams; what is open may finish until a deadline |
 //! | lost | closed, but the ends of some of its streams are not yet reported |
 //! | attempt | one try of a request on one stream |
@@ -104,6 +105,7 @@ mod reconfigure;
 mod request;
 mod slots;
 mod stats;
+mod suspicion;
 mod timer;
 #[cfg(any(test, feature = "simulation"))]
 mod transitions;
@@ -326,6 +328,9 @@ impl Pool {
                 self.on_frame(now, connection, carries_message)
             }
             Input::Pong { connection } => self.on_pong(now, connection),
+            Input::DeliveryChecked { connection, unanswered } => {
+                self.on_delivery_checked(now, connection, unanswered)
+            }
             Input::ConnectionClosed { connection, sent_through } => {
                 self.on_connection_closed(now, connection, sent_through)
             }

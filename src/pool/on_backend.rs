@@ -143,12 +143,13 @@ impl Pool {
         self.balancer.start_slowly(backend, now);
         for slot in self.slots.range(backend) {
             match self.slots.connection(slot).lifecycle() {
-                Lifecycle::Draining(DrainCause::Backend) => self.resume(slot),
+                Lifecycle::Draining(DrainCause::Backend) => self.resume(now, slot),
                 Lifecycle::Draining(_) => self.arm_drain_deadline(slot),
                 Lifecycle::Empty
                 | Lifecycle::Connecting { .. }
                 | Lifecycle::Ready
-                | Lifecycle::Suspect => {}
+                | Lifecycle::Suspect
+                | Lifecycle::Busy => {}
             }
         }
         self.refresh(backend);
@@ -179,7 +180,7 @@ impl Pool {
                 Lifecycle::Connecting { .. } => {
                     self.close(now, slot, CloseReason::BackendDrained);
                 }
-                Lifecycle::Ready | Lifecycle::Suspect => {
+                Lifecycle::Ready | Lifecycle::Suspect | Lifecycle::Busy => {
                     let token = self.slots.token(slot);
                     let drain = Event::Drain(DrainCause::Backend);
                     self.slots.apply(token, drain).expect("a ready connection can drain");
@@ -191,9 +192,13 @@ impl Pool {
         }
     }
 
-    /// Puts a connection that drained with its backend back into use.
-    fn resume(&mut self, slot: usize) {
+    /// Puts a connection that drained with its backend back into use. One that was busy before may
+    /// find that its successors have all places.
+    fn resume(&mut self, now: Instant, slot: usize) {
         let token = self.slots.token(slot);
+        if !self.slots.has_place(token.backend) {
+            return self.begin_drain(now, slot, DrainCause::Replaced);
+        }
         self.slots.apply(token, Event::Resumed).expect("it drains for its backend");
         let ages_at = self.slots.connection(slot).ages_at;
         self.timers.arm(Timer::Life(slot as u32), ages_at);

@@ -100,7 +100,7 @@ impl Pool {
                 self.dial_failed(now, token.backend);
                 return Handled::Done;
             }
-            Lifecycle::Ready | Lifecycle::Suspect => {
+            Lifecycle::Ready | Lifecycle::Suspect | Lifecycle::Busy => {
                 if last == 0 {
                     self.note_failed_before_response(now, slot);
                 }
@@ -157,13 +157,8 @@ impl Pool {
         if connection.load() > 0 {
             connection.quiet_since = now;
         }
-        if connection.lifecycle() == Lifecycle::Suspect {
-            let token = self.slots.token(slot);
-            self.slots.apply(token, Event::Alive).expect("a suspect connection can recover");
-            self.settle(now, slot);
-            if self.slots.connection(slot).load() > 0 {
-                self.arm_silence(slot, token.backend);
-            }
+        if connection.is_suspect() {
+            self.recover(now, slot);
         }
     }
 
@@ -193,7 +188,9 @@ impl Pool {
             Lifecycle::Draining(DrainCause::Lost) => return Handled::Refused,
             // A connection that was draining already did not fail.
             Lifecycle::Draining(_) => false,
-            Lifecycle::Ready | Lifecycle::Suspect => self.slots.carries_request(token),
+            Lifecycle::Ready | Lifecycle::Suspect | Lifecycle::Busy => {
+                self.slots.carries_request(token)
+            }
         };
         let stale_after = self.slots.connection(slot).stale_after().filter(|_| abrupt);
         self.slots
@@ -327,7 +324,10 @@ impl Pool {
                     self.forget_slot(slot);
                 }
                 Lifecycle::Draining(_) => self.close(now, slot, CloseReason::Drained),
-                Lifecycle::Empty | Lifecycle::Connecting { .. } | Lifecycle::Suspect => {}
+                Lifecycle::Empty
+                | Lifecycle::Connecting { .. }
+                | Lifecycle::Suspect
+                | Lifecycle::Busy => {}
             }
         }
         self.refresh(token.backend);
@@ -342,7 +342,7 @@ impl Pool {
         }
         let event = match lifecycle {
             Lifecycle::Connecting { .. } => Event::DialEnded,
-            Lifecycle::Ready | Lifecycle::Suspect | Lifecycle::Draining(_) => {
+            Lifecycle::Ready | Lifecycle::Suspect | Lifecycle::Busy | Lifecycle::Draining(_) => {
                 self.fail_streams(now, slot, ConnectionEnd::Ordered(reason), |stream_id| {
                     Some(if stream_id == 0 {
                         StreamFailure::NotSent

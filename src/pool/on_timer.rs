@@ -1,10 +1,10 @@
 //! The passing of time. Each `Timeout` handles the one timer that is most overdue, so the work and
 //! the orders that follow are bounded. Every timer that fires is disarmed or moved into the future.
 
-use super::connection::{DrainCause, Event, Lifecycle};
+use super::connection::{DrainCause, Lifecycle};
 use super::outcome::CloseReason;
 use super::timer::Timer;
-use super::{Handled, Instant, Output, Pool, Protocol, backend_id};
+use super::{Handled, Instant, Pool, Protocol, backend_id};
 
 impl Pool {
     pub(super) fn on_timeout(&mut self, now: Instant) -> Handled {
@@ -42,7 +42,7 @@ impl Pool {
                 self.close(now, slot, CloseReason::ConnectDeadline);
                 self.dial_failed(now, backend);
             }
-            Lifecycle::Ready | Lifecycle::Suspect => {
+            Lifecycle::Ready | Lifecycle::Suspect | Lifecycle::Busy => {
                 self.begin_drain(now, slot, DrainCause::MaxAge);
             }
             Lifecycle::Draining(_) if self.drain_deadline(slot) > now => {
@@ -84,30 +84,7 @@ impl Pool {
                     self.suspect(now, slot);
                 }
             }
-            Lifecycle::Suspect => {
-                let blame = self.blame_of_connection(slot);
-                let stale_after = connection.stale_after();
-                let failed_before_response = self.note_failed_before_response(now, slot);
-                self.close(now, slot, CloseReason::Silent);
-                if let Some(idle) = stale_after {
-                    self.close_idle(now, token.backend, idle / 2);
-                } else if !failed_before_response {
-                    self.backend_failed(now, token.backend, blame);
-                }
-            }
+            Lifecycle::Suspect | Lifecycle::Busy => self.on_suspicion_due(now, slot),
         }
-    }
-
-    /// Makes a connection suspect: it gets no new streams until a frame arrives. Orders a PING to
-    /// cause one.
-    fn suspect(&mut self, now: Instant, slot: usize) {
-        let token = self.slots.token(slot);
-        self.slots.apply(token, Event::Silent).expect("a ready connection can fall silent");
-        self.timers.arm(Timer::Quiet(slot as u32), now.after(self.config.timeouts.suspect));
-        if self.slots.connection_mut(slot).pings.send(now) {
-            self.counters.pings += 1;
-            self.order(Output::Ping { connection: token });
-        }
-        self.refresh(token.backend);
     }
 }

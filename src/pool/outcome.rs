@@ -92,7 +92,8 @@ words! {
         Drained = "drained",
         /// The drain deadline passed while streams were still open.
         DrainDeadline = "drain_deadline",
-        /// The connection was suspect, and no frame came in time.
+        /// The connection was suspect, and no frame came in time. Its host acknowledges nothing, or
+        /// no request was left on it.
         Silent = "silent",
         /// The backend was drained or removed before the dial was done.
         BackendDrained = "backend_drained",

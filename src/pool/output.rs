@@ -59,6 +59,15 @@ pub enum Output {
         /// The connection concerned.
         connection: ConnectionToken,
     },
+    /// Ask the operating system if what was sent on the connection reaches the peer's host. Report
+    /// `DeliveryChecked` at once; without an answer within [`Timeouts::suspect`] the connection
+    /// counts as dead.
+    ///
+    /// [`Timeouts::suspect`]: super::Timeouts::suspect
+    CheckDelivery {
+        /// The connection concerned.
+        connection: ConnectionToken,
+    },
     /// Close the connection or give up the dial at once. The token is stale from here on.
     Close {
         /// The connection concerned.

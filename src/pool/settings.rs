@@ -103,7 +103,7 @@ settings! {
         silence: Duration = Duration::from_secs(1), TIME,
             timeouts.silence, "silence-timeout", timeout Silence;
 
-        /// Further silence after which that connection is closed.
+        /// Further silence after which that connection is closed, unless its host is alive.
         suspect: Duration = Duration::from_secs(5), TIME,
             timeouts.suspect, "suspect-timeout", timeout Suspect;
 

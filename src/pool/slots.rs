@@ -4,18 +4,21 @@
 //! dialled, so that rows that were never needed use no memory pages. The slots of a backend are
 //! kept in sets by state, one 64-bit word per set, so that finding a slot takes one instruction.
 //! Each backend has twice `connections_per_backend` slots: the second half exists so that draining
-//! connections never block their successors.
+//! and busy connections never block their successors.
 
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::connection::{Connection, DrainCause, Event, Illegal, Lifecycle, SlotState};
+use super::connection::{
+    Connection, ConnectionState, DrainCause, Event, Illegal, Lifecycle, SlotState,
+};
 use super::input::Protocol;
 use super::settings::Limits;
 use super::stats::SlotStats;
 use super::token::{BackendId, ConnectionToken, StreamToken};
 #[cfg(any(test, feature = "simulation"))]
 use super::transitions::Transitions;
+use sets::BackendSlots;
 
 /// The token names something that no longer exists, or never did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,18 +37,6 @@ pub(crate) enum StreamEntry {
 
 const NO_ENTRY: u16 = u16::MAX;
 const NO_ROW: u32 = u32::MAX;
-
-/// The slots of one backend by state, one bit per slot.
-#[derive(Clone, Debug, Default)]
-struct BackendSlots {
-    empty: u64,
-    connecting: u64,
-    /// Ready and below the limit: `Available`.
-    available: u64,
-    /// Ready at the limit, or suspect.
-    occupied: u64,
-    draining: u64,
-}
 
 #[derive(Clone, Debug)]
 pub(crate) struct Slots {
@@ -80,7 +71,7 @@ impl Slots {
             per_backend,
             connections_max: limits.connections_per_backend.try_into().expect("at most 32"),
             streams_per_connection: limits.streams_per_connection,
-            backends: vec![BackendSlots { empty: all, ..BackendSlots::default() }; backends],
+            backends: vec![BackendSlots::new(all); backends],
             connections: vec![Connection::new(); connections],
             streams: Vec::with_capacity(streams),
             rows: vec![NO_ROW; connections],
@@ -138,9 +129,12 @@ impl Slots {
 
     /// True if the backend may have one more connection and has a slot for it.
     pub(crate) fn can_dial(&self, backend: BackendId) -> bool {
-        let slots = &self.backends[usize::from(backend.0)];
-        let active = slots.connecting | slots.available | slots.occupied;
-        slots.empty != 0 && active.count_ones() < self.connections_max
+        self.backends[usize::from(backend.0)].empty != 0 && self.has_place(backend)
+    }
+
+    /// True if the backend may have one more connection that gets requests.
+    pub(crate) fn has_place(&self, backend: BackendId) -> bool {
+        self.backends[usize::from(backend.0)].active() < self.connections_max
     }
 
     /// Marks a dial as established and sets the limit of the connection.
@@ -239,7 +233,7 @@ impl Slots {
         let before = self.connections[index].clone();
         let cap = self.streams_per_connection as u32;
         self.connections[index].set_limit(Some(max_streams), cap);
-        self.sort(index, before.state());
+        self.sort(index, before.exact_state());
     }
 
     /// Marks a dial as slow: no request counts on it any more.
@@ -260,9 +254,9 @@ impl Slots {
     /// Empties every slot at once. All tokens are stale from here on.
     pub(crate) fn close_all(&mut self) {
         for index in 0..self.connections.len() {
-            let before = self.connections[index].state();
+            let before = self.connections[index].exact_state();
             self.expected -= expected(&self.connections[index]);
-            if before != SlotState::Empty {
+            if before != ConnectionState::Empty {
                 self.connections[index].vacate();
                 self.sort(index, before);
             }
@@ -272,19 +266,17 @@ impl Slots {
 
     fn change(&mut self, index: usize, event: Event) -> Result<(), Illegal> {
         let connection = &mut self.connections[index];
-        let before = (connection.state(), expected(connection));
-        #[cfg(any(test, feature = "simulation"))]
-        let exact = connection.exact_state();
+        let before = (connection.exact_state(), expected(connection));
         connection.apply(event)?;
         #[cfg(any(test, feature = "simulation"))]
-        self.transitions.note(exact, event);
+        self.transitions.note(before.0, event);
         self.expected = self.expected - before.1 + expected(connection);
         self.sort(index, before.0);
         Ok(())
     }
 
-    fn sort(&mut self, index: usize, before: SlotState) {
-        let after = self.connections[index].state();
+    fn sort(&mut self, index: usize, before: ConnectionState) {
+        let after = self.connections[index].exact_state();
         if after == before {
             return;
         }
@@ -294,7 +286,7 @@ impl Slots {
         let from = slots.set(before);
         assert!(*from & bit != 0, "a slot is in the set of its state");
         *from &= !bit;
-        if after == SlotState::Empty && self.connections[index].generation >= generation_max {
+        if after == ConnectionState::Empty && self.connections[index].generation >= generation_max {
             self.retired += 1;
             return;
         }
@@ -412,9 +404,7 @@ impl Slots {
 
     /// Number of connections and dials of a backend.
     pub(crate) fn count(&self, backend: BackendId) -> u32 {
-        let slots = &self.backends[usize::from(backend.0)];
-        let live = slots.connecting | slots.available | slots.occupied | slots.draining;
-        live.count_ones()
+        self.backends[usize::from(backend.0)].live()
     }
 
     /// Number of ready connections of a backend that carry no stream.
@@ -460,36 +450,19 @@ impl Slots {
     }
 }
 
-impl BackendSlots {
-    fn set(&mut self, state: SlotState) -> &mut u64 {
-        match state {
-            SlotState::Empty => &mut self.empty,
-            SlotState::Connecting => &mut self.connecting,
-            SlotState::Available => &mut self.available,
-            SlotState::InUse | SlotState::Suspect => &mut self.occupied,
-            SlotState::Draining => &mut self.draining,
-        }
-    }
-
-    fn bits(&self, state: SlotState) -> u64 {
-        match state {
-            SlotState::Empty => self.empty,
-            SlotState::Connecting => self.connecting,
-            SlotState::Available => self.available,
-            SlotState::InUse | SlotState::Suspect => self.occupied,
-            SlotState::Draining => self.draining,
-        }
-    }
-}
-
 fn expected(connection: &Connection) -> u64 {
     match connection.lifecycle() {
         Lifecycle::Connecting { expected } => u64::from(expected),
-        Lifecycle::Empty | Lifecycle::Ready | Lifecycle::Suspect | Lifecycle::Draining(_) => 0,
+        Lifecycle::Empty
+        | Lifecycle::Ready
+        | Lifecycle::Suspect
+        | Lifecycle::Busy
+        | Lifecycle::Draining(_) => 0,
     }
 }
 
 mod recount;
+mod sets;
 mod simulation;
 #[cfg(test)]
 mod tests;

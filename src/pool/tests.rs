@@ -53,6 +53,8 @@ struct World {
     /// The evidence of the last attempt of each request, if it has failed.
     failed: BTreeMap<RequestId, Evidence>,
     next_stream_id: u32,
+    /// The host of every backend is dead, unless a test says otherwise.
+    host: Host,
 }
 
 impl World {
@@ -66,6 +68,7 @@ impl World {
             outcomes: BTreeMap::new(),
             failed: BTreeMap::new(),
             next_stream_id: 1,
+            host: Host::Leaves(Some(2)),
         }
     }
 
@@ -110,8 +113,24 @@ impl World {
             }
             self.now = self.now.max(at);
             self.done(Input::Timeout);
+            self.answer_delivery_checks();
         }
         self.now = end;
+    }
+
+    fn answer_delivery_checks(&mut self) {
+        let Host::Leaves(unanswered) = self.host else { return };
+        for connection in self.delivery_checks() {
+            self.done(Input::DeliveryChecked { connection, unanswered });
+        }
+    }
+
+    /// Returns the delivery checks ordered since the last call.
+    fn delivery_checks(&mut self) -> Vec<ConnectionToken> {
+        self.take(|order| match order {
+            Output::CheckDelivery { connection } => Some(connection),
+            _ => None,
+        })
     }
 
     fn arrive(&mut self, idempotent: bool, has_body: bool) -> RequestId {
@@ -282,6 +301,15 @@ impl World {
     fn token(&self, index: u16) -> BackendToken {
         self.pool.backend(BackendId(index)).expect("the backend exists").token
     }
+}
+
+/// The driver's answer to delivery checks.
+#[derive(Clone, Copy)]
+enum Host {
+    /// So many segments are unanswered.
+    Leaves(Option<u32>),
+    /// None so far.
+    Unanswered,
 }
 
 /// Fate of a stream after it is opened.

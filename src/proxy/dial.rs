@@ -2,16 +2,32 @@
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::backend_url::Scheme;
 use super::backends::BackendEntry;
+use super::seams::{self, NetworkStream};
 use super::{addresses, tls};
 use crate::pool::ConnectFailure;
 
 /// A byte stream with or without TLS.
-pub trait Io: AsyncRead + AsyncWrite + Unpin {}
+pub trait Io: AsyncRead + AsyncWrite + Unpin {
+    /// Returns how many segments in a row the peer's host has left without an acknowledgement;
+    /// `None` if the system cannot tell.
+    fn unanswered(&self) -> Option<u32>;
+}
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Io for T {}
+impl Io for NetworkStream {
+    fn unanswered(&self) -> Option<u32> {
+        seams::unanswered(self)
+    }
+}
+
+impl Io for TlsStream<NetworkStream> {
+    fn unanswered(&self) -> Option<u32> {
+        seams::unanswered(self.get_ref().0)
+    }
+}
 
 /// A boxed [`Io`].
 pub type BoxedIo = Box<dyn Io>;

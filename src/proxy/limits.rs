@@ -10,11 +10,16 @@ use std::time::Duration;
 
 /// Connections that may wait to be accepted on one listener.
 pub const LISTEN_BACKLOG: u32 = 4096;
-/// Silence on a TCP connection after which the system sends a keepalive segment. The system decides
-/// how many unanswered ones end the connection (9 on Linux).
-pub const TCP_KEEPALIVE_TIME: Duration = Duration::from_secs(30);
-/// Time between two unanswered TCP keepalive segments.
-pub const TCP_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// Silence on a TCP connection to a client after which the system sends a keepalive segment. The
+/// system decides how many unanswered ones end the connection (9 on Linux).
+pub const CLIENT_KEEPALIVE_TIME: Duration = Duration::from_secs(30);
+/// Time between two unanswered keepalive segments to a client.
+pub const CLIENT_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// As [`CLIENT_KEEPALIVE_TIME`], for connections to backends: while a request waits and nothing is
+/// sent, only these segments show that the backend's host is dead.
+pub const BACKEND_KEEPALIVE_TIME: Duration = Duration::from_secs(10);
+/// Time between two unanswered keepalive segments to a backend.
+pub const BACKEND_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// Bytes that the system takes from Baton before it can send them.
 pub const TCP_UNSENT_BYTES_MAX: u32 = 128 * 1024;
 /// Pause after an accept failed, for example because file descriptors ran out.

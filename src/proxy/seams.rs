@@ -33,7 +33,7 @@ pub use system::{
     DrivenPool, Listener, ListeningSocket, NetworkStream, Signals, WorkerThread, accept, adopt,
     buggify, certificate_clock, check_unused, close_listener, connect, crypto_provider, drive,
     entropy, file_stamp, listen, name_next, read_file, reset_on_close, resolve, start_worker,
-    wall_clock,
+    unanswered, wall_clock,
 };
 
 use crate::pool::Instant;

@@ -78,7 +78,8 @@ pub(crate) struct RawConnection {
 }
 
 impl RawConnection {
-    async fn greet(tcp: TcpStream, number: usize, max_streams: u32) -> Option<Self> {
+    /// Accepts a connection; `None` if its client leaves before it has sent its preface.
+    pub(crate) async fn greet(tcp: TcpStream, number: usize, max_streams: u32) -> Option<Self> {
         tcp.set_nodelay(true).expect("a connected socket takes the option");
         let mut tls = acceptor(&["h2"]).accept(tcp).await.ok()?;
         let mut preface = [0; 24];
@@ -163,6 +164,13 @@ impl RawConnection {
     /// Sends PING; its acknowledgement arrives among the frames.
     pub(crate) async fn ping(&self) {
         self.write(kind::PING, 0, 0, b"a tester").await;
+    }
+
+    /// Works for this time, as a server with one thread: it answers nothing meanwhile, no PING
+    /// either. Its system takes what arrives.
+    pub(crate) async fn work(&self, time: Duration) {
+        let _writer = self.writer.lock().await;
+        tokio::time::sleep(time).await;
     }
 
     /// Stops reading and answering, and keeps the connection open: a black hole.

@@ -190,7 +190,9 @@ impl Model {
             connection.ends_at = None;
             let drained = std::mem::take(&mut connection.only_with_backend);
             if drained && connection.phase == ConnectionPhase::Draining {
-                self.set_phase(now, slot, ConnectionPhase::Up);
+                let has_place = self.has_connection_place(index);
+                let phase = if has_place { ConnectionPhase::Up } else { ConnectionPhase::Draining };
+                self.set_phase(now, slot, phase);
             }
         }
     }

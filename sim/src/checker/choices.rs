@@ -141,6 +141,12 @@ impl Model {
         if state.ping.is_some() && is_next {
             all.push(Input::Pong { connection });
         }
+        if state.delivery_check {
+            // A second answer that the host acknowledges only lengthens the suspicion.
+            let was_said = state.is_busy && self.carries_request(slot);
+            let answers = [Some(2), Some(0)].into_iter().take(2 - usize::from(was_said));
+            all.extend(answers.map(|unanswered| Input::DeliveryChecked { connection, unanswered }));
+        }
         self.stream_choices(slot, connection, all);
     }
 

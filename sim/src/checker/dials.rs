@@ -2,7 +2,7 @@
 
 use baton::pool::{BackendId, Pool};
 
-use super::model::{ConnectionPhase, Model};
+use super::model::{ConnectionPhase, Model, ModelConnection};
 use super::{Invariant, Verdict, fail, require};
 
 impl Model {
@@ -55,19 +55,26 @@ impl Model {
         });
         // A backend used only because of fail-open gets one dial at a time.
         let dialling = self.dials(index).next().is_some();
-        left && self.active(index) < self.config.limits.connections_per_backend
-            && (self.backends[index].is_usable() || !dialling)
+        left && self.has_connection_place(index) && (self.backends[index].is_usable() || !dialling)
     }
 
     pub(super) fn has_slow_dial(&self, index: usize) -> bool {
         self.dials(index).any(|expected| expected == 0)
     }
 
-    /// Dials and ready connections of a backend.
+    /// Dials and connections of a backend that count for the limit.
     pub(super) fn active(&self, index: usize) -> usize {
-        let active = |phase| matches!(phase, ConnectionPhase::Connecting | ConnectionPhase::Up);
-        let connections = self.connections[self.slots_of(index)].iter();
-        connections.filter(|connection| active(connection.phase)).count()
+        let counts = |connection: &&ModelConnection| match connection.phase {
+            ConnectionPhase::Connecting => true,
+            ConnectionPhase::Up => !connection.is_busy,
+            ConnectionPhase::Gone | ConnectionPhase::Draining | ConnectionPhase::Lost => false,
+        };
+        self.connections[self.slots_of(index)].iter().filter(counts).count()
+    }
+
+    /// True if a backend may have one more connection that gets requests.
+    pub(super) fn has_connection_place(&self, index: usize) -> bool {
+        self.active(index) < self.config.limits.connections_per_backend
     }
 
     /// Streams expected from each dial to a backend.

@@ -150,10 +150,14 @@ impl Model {
         let state = self.connection_as(token, pool);
         let answer = match connection_answers(state, fact) {
             [answer] => *answer,
-            // Two answers are possible for a pong only: it needs a PING in flight.
+            // Two answers are possible only to facts that must have been asked for.
             _ => {
-                let slot = self.slot(token).expect("it is not gone");
-                if self.connections[slot].ping.is_some() { Answer::Done } else { Answer::Refused }
+                let connection = &self.connections[self.slot(token).expect("it is not gone")];
+                let was_asked = match fact {
+                    ConnectionFact::DeliveryChecked => connection.delivery_check,
+                    _ => connection.ping.is_some(),
+                };
+                if was_asked { Answer::Done } else { Answer::Refused }
             }
         };
         coverage.connection(state, fact, answer);
@@ -323,6 +327,9 @@ fn about_connection(input: Input) -> Option<(ConnectionToken, ConnectionFact)> {
             Some((connection, ConnectionFact::FrameReceived))
         }
         Input::Pong { connection } => Some((connection, ConnectionFact::Pong)),
+        Input::DeliveryChecked { connection, .. } => {
+            Some((connection, ConnectionFact::DeliveryChecked))
+        }
         Input::ConnectionClosed { connection, .. } => {
             Some((connection, ConnectionFact::ConnectionClosed))
         }

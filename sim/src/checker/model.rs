@@ -56,6 +56,10 @@ pub(super) struct ModelConnection {
     /// When it is closed, if the pool considered it suspect after the last step and no frame has
     /// arrived since.
     pub(super) suspect_until: Option<Instant>,
+    /// A delivery check was ordered and not answered.
+    pub(super) delivery_check: bool,
+    /// It is suspect and its host has acknowledged since: it does not count for the limit.
+    pub(super) is_busy: bool,
     /// The longest that it might be silent at any time since its load rose from zero, or since a
     /// response after PINGs.
     pub(super) silence_most: Duration,
@@ -405,6 +409,7 @@ impl Model {
     pub(super) fn set_phase(&mut self, now: Instant, slot: usize, phase: ConnectionPhase) {
         let connection = &mut self.connections[slot];
         connection.phase = phase;
+        connection.is_busy = false;
         connection.since = now;
         connection.drain_most = self.config.timeouts.drain;
     }

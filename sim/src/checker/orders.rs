@@ -7,7 +7,7 @@ use baton::pool::{
 };
 
 use super::blame::SURELY_ALIVE;
-use super::facts::lost_evidence;
+use super::facts::{is_dead, lost_evidence};
 use super::model::{
     ConnectionPhase, Model, ModelConnection, ModelPhase, ModelPing, ModelStream, RequestPhase,
 };
@@ -37,6 +37,7 @@ impl Model {
                 self.reset_stream(stream)
             }
             Output::Ping { connection } => self.ping(now, connection),
+            Output::CheckDelivery { connection } => self.check_delivery(now, input, connection),
             Output::Close { connection, reason } => self.close(now, input, connection, reason),
             Output::RequestEnded { request, outcome, attempts, by } => {
                 self.request_ended(now, input, request, outcome, attempts, by)
@@ -251,6 +252,29 @@ impl Model {
         Ok(())
     }
 
+    /// The host of a suspect connection is asked for once its time is over.
+    fn check_delivery(&mut self, now: Instant, input: Input, token: ConnectionToken) -> Verdict {
+        let Some(slot) = self.slot(token) else {
+            return fail(
+                Invariant::CommandLegality,
+                format!("a delivery check of {token:?}, which is gone"),
+            );
+        };
+        let connection = &self.connections[slot];
+        let legal = input == Input::Timeout
+            && connection.phase == ConnectionPhase::Up
+            && connection.suspect_until.is_some_and(|until| now >= until)
+            && !connection.delivery_check;
+        require(legal, Invariant::CommandLegality, || {
+            format!("a delivery check of {token:?} after {input:?}")
+        })?;
+        let until = now.plus(self.config.timeouts.suspect);
+        let connection = &mut self.connections[slot];
+        connection.delivery_check = true;
+        connection.suspect_until = Some(until);
+        Ok(())
+    }
+
     fn close(
         &mut self,
         now: Instant,
@@ -267,6 +291,17 @@ impl Model {
         let connection = &self.connections[slot];
         let phase = connection.phase;
         let timed = input == Input::Timeout;
+        let unanswered = match input {
+            Input::DeliveryChecked { connection, unanswered } if connection == token => {
+                Some(unanswered)
+            }
+            _ => None,
+        };
+        let is_found_dead = match unanswered {
+            Some(unanswered) => is_dead(unanswered),
+            None => timed && connection.delivery_check,
+        };
+        let is_useless = unanswered.is_some() && !self.carries_request(slot);
         let went_away = matches!(input, Input::GoAwayReceived { connection, .. }
             if connection == token);
         let legal = match reason {
@@ -298,7 +333,7 @@ impl Model {
             }
             CloseReason::Silent => {
                 let due = connection.suspect_until.is_some_and(|until| now >= until);
-                timed && phase == ConnectionPhase::Up && due
+                phase == ConnectionPhase::Up && due && (is_found_dead || is_useless)
             }
             CloseReason::Shutdown => {
                 self.phase != ModelPhase::Running
@@ -311,20 +346,26 @@ impl Model {
         })?;
         self.closed_now = Some((token, reason));
         let of_trial_request = self.carries_trial_request(slot);
-        if reason == CloseReason::Silent {
+        let is_dead = reason == CloseReason::Silent && is_found_dead;
+        if is_dead {
             self.stale = self.stale_after(slot).map(|idle| (token.backend, idle / 2));
         }
-        let failed_before_response =
-            reason == CloseReason::Silent && self.note_failed_before_response(now, slot);
+        let failed_before_response = is_dead && self.note_failed_before_response(now, slot);
         self.forget_resets(now, slot);
         self.kill(now, slot, |stream_id| Some(lost_evidence(stream_id)));
         self.set_phase(now, slot, ConnectionPhase::Gone);
         if reason == CloseReason::ConnectDeadline {
             self.dial_failed(now, token.backend);
-        } else if reason == CloseReason::Silent && self.stale.is_none() && !failed_before_response {
+        } else if is_dead && self.stale.is_none() && !failed_before_response {
             self.backend_failed(now, token.backend, of_trial_request);
         }
         Ok(())
+    }
+
+    /// True if a request uses a stream of the connection.
+    pub(super) fn carries_request(&self, slot: usize) -> bool {
+        let streams = &self.streams[self.streams_of(slot)];
+        streams.iter().any(|entry| matches!(entry, ModelStream::Open { .. }))
     }
 
     /// Returns true if the connection carries its backend's trial request.

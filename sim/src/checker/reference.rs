@@ -49,6 +49,7 @@ impl Model {
             | Output::AttemptFailed(_)
             | Output::ResetStream { .. }
             | Output::Ping { .. }
+            | Output::CheckDelivery { .. }
             | Output::CheckHealth { .. }
             | Output::HealthCheckJudged { .. } => {}
         }

@@ -31,6 +31,10 @@ baton::words! {
         SuspectRecovered = "a suspect connection recovered",
         /// A suspect connection was closed.
         SuspectClosed = "a suspect connection was closed",
+        /// The host of a suspect connection acknowledges what it gets.
+        BusyBackend = "a suspect connection has a host that acknowledges",
+        /// A suspect connection was closed because the system cannot tell if its host is alive.
+        DeliveryUnknown = "a suspect connection was closed without knowledge of its host",
         /// A drain deadline passed with streams open.
         DrainDeadline = "a drain deadline passed with streams open",
         /// A dial passed its deadline.

@@ -35,6 +35,8 @@ baton::words! {
         FrameReceived = "FrameReceived",
         /// `Pong`
         Pong = "Pong",
+        /// `DeliveryChecked`
+        DeliveryChecked = "DeliveryChecked",
         /// `ConnectionClosed`
         ConnectionClosed = "ConnectionClosed",
     }
@@ -155,13 +157,16 @@ pub(crate) fn connection_answers(state: ConnectionAs, fact: ConnectionFact) -> &
     use ConnectionFact as Fact;
     match (state, fact) {
         (As::Gone, _) => &[Answer::Stale],
-        (As::Connecting, Fact::MaxStreamsChanged | Fact::KeepAliveAnnounced | Fact::Pong)
+        (
+            As::Connecting,
+            Fact::MaxStreamsChanged | Fact::KeepAliveAnnounced | Fact::Pong | Fact::DeliveryChecked,
+        )
         | (As::Lost, Fact::ConnectionClosed) => &[Answer::Refused],
         (As::Connecting, _) => &[Answer::Done],
         (_, Fact::Connected | Fact::ConnectFailed) => &[Answer::Refused],
         // A suspect connection always has a PING in flight.
         (As::Suspect, Fact::Pong) => &[Answer::Done],
-        (_, Fact::Pong) => &[Answer::Done, Answer::Refused],
+        (_, Fact::Pong | Fact::DeliveryChecked) => &[Answer::Done, Answer::Refused],
         (
             As::Available | As::InUse | As::Suspect | As::Draining | As::Lost,
             Fact::MaxStreamsChanged

@@ -43,6 +43,10 @@ pub struct Scope {
     /// Health checks in all, with two workers: a run ends when the next one would begin
     #[arg(long, default_value_t = 4, value_parser = up_to(8))]
     pub checks: usize,
+    /// Let answers to delivery checks come at any later moment, or never; without this they come at
+    /// once
+    #[arg(long)]
+    pub late_answers: bool,
     /// Give up after this many states
     #[arg(long, default_value_t = 50_000_000, value_name = "N")]
     pub states: u64,
@@ -66,6 +70,28 @@ fn up_to(most: i64) -> impl TypedValueParser<Value = usize> {
 }
 
 impl Scope {
+    /// True if a host acknowledges what its backend does not answer. That is two faults: silence
+    /// without a dead host multiplies the states.
+    fn is_busy(unanswered: Option<u32>) -> bool {
+        unanswered == Some(0)
+    }
+
+    /// The number of faults that a fact is.
+    fn faults_of(&self, input: Input) -> usize {
+        match input {
+            Input::DeliveryChecked { unanswered, .. } if Self::is_busy(unanswered) => 2,
+            _ => usize::from(self.is_fault(input)),
+        }
+    }
+
+    /// Removes the facts that cannot come next, because others come at once.
+    pub(super) fn keep_next(&self, facts: &mut Vec<Input>) {
+        let is_answer = |fact: &Input| matches!(fact, Input::DeliveryChecked { .. });
+        if !self.late_answers && facts.iter().any(is_answer) {
+            facts.retain(is_answer);
+        }
+    }
+
     /// Returns true for every fact outside the ordinary life of a request. Timeouts are no faults,
     /// because any operation may take too long.
     fn is_fault(&self, input: Input) -> bool {
@@ -76,6 +102,7 @@ impl Scope {
             | Input::ResponseStarted { .. }
             | Input::ResponseEnded { .. }
             | Input::ResetSent { .. }
+            | Input::DeliveryChecked { .. }
             | Input::Timeout => false,
             Input::HealthCheckFinished { .. } => self.workers == 1,
             Input::Connected { protocol, max_streams, .. } => {
@@ -121,7 +148,7 @@ impl Spent {
         let requests = self.requests + usize::from(arrives);
         let (faults, most) = match scope.faults.0 {
             None => (0, 0),
-            Some(most) => (self.faults + usize::from(scope.is_fault(input)), most),
+            Some(most) => (self.faults + scope.faults_of(input), most),
         };
         (requests <= scope.requests && faults <= most).then_some(Self { requests, faults })
     }

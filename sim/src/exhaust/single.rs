@@ -64,6 +64,7 @@ impl Single<'_> {
         if self.0.reported {
             checker.reported_choices(facts);
         }
+        self.0.keep_next(facts);
     }
 
     /// Tries a fact in a state, if it is within the scope.

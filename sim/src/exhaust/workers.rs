@@ -106,6 +106,7 @@ impl Space for Workers<'_> {
             if worker == FIRST {
                 state.pools[worker].checker.health_check_choices(&mut facts);
             }
+            self.scope.keep_next(&mut facts);
             for input in facts {
                 self.step(&state, worker, Cause::Fact(input), trial)?;
             }
@@ -366,6 +367,7 @@ mod tests {
         reported: false,
         workers: 2,
         checks: 2,
+        late_answers: false,
         states: u64::MAX,
     };
     const BACKEND: BackendToken = BackendToken { backend: BackendId(0), generation: 1 };

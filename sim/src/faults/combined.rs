@@ -12,7 +12,7 @@ use crate::plan::{Act, Code, Directive, LastId, Moment, Plan, Poison, RequestPla
 
 /// The share of plans in percent, and the maker. Never reorder them: their places are keys of
 /// draws.
-const SITUATIONS: [(u64, Addition); 7] = [
+const SITUATIONS: [(u64, Addition); 9] = [
     (4, drain_meets_a_fault),
     (4, goaway_rises),
     (3, malformed_responses),
@@ -20,6 +20,8 @@ const SITUATIONS: [(u64, Addition); 7] = [
     (6, impatient_clients),
     (4, silent_responses),
     (1, backend_returns_slowly),
+    (6, backend_is_busy),
+    (5, delivery_is_hidden),
 ];
 
 /// Adds the situations of a plan.
@@ -201,4 +203,63 @@ fn connection_of_malformed_responses(plan: &mut Plan, stream: &mut RandomStream)
         plan.requests.push(RequestPlan { at_us, poison, ..RequestPlan::plain(id) });
     }
     plan.heal.at_us = plan.heal.at_us.max(start_us + count * between_us);
+}
+
+/// A backend reads nothing for a while, as one with a single thread that computes, or that is
+/// paused. Its host may die meanwhile.
+fn backend_is_busy(plan: &mut Plan, stream: &mut RandomStream) {
+    speak_http2(plan);
+    let timeouts = &mut plan.pool.config.timeouts;
+    timeouts.response_head = timeouts.response_head.max(Duration::from_secs(20));
+    let start_us = stream.below(plan.heal.at_us.max(1));
+    let busy_us = stream.wide(1_000_000, 30_000_000);
+    let first = add_requests(plan, start_us, stream.between(1, 3) as u32);
+    inject(plan, Family::NeverCloses, first, Moment::Read, 0, Act::NeverFinish);
+    let stops = Act::StopReading { for_us: Some(busy_us) };
+    inject(plan, Family::PeerStopsReading, first, Moment::Read, 0, stops);
+    if stream.chance(30) {
+        let dies = Act::BlackHole { to_backend: true, from_backend: stream.chance(50) };
+        let after_us = stream.below(busy_us);
+        inject(plan, Family::SilentDrop, first, Moment::Read, after_us, dies);
+    }
+    if stream.chance(30) {
+        let gone_us = stream.below(busy_us);
+        inject(plan, Family::Cancel, first, Moment::Read, gone_us, Act::Cancel);
+    }
+    for _ in 0..stream.between(0, 3) {
+        add_requests(plan, start_us + stream.below(busy_us), 1);
+    }
+    if stream.chance(30) {
+        drain_with_a_successor(plan, stream, start_us, busy_us);
+    }
+    plan.heal.at_us = plan.heal.at_us.max(start_us + busy_us);
+}
+
+/// The place of a busy connection is another one's when its backend drains, and when the drain is
+/// cancelled.
+fn drain_with_a_successor(plan: &mut Plan, stream: &mut RandomStream, start_us: u64, busy_us: u64) {
+    let config = &mut plan.pool.config;
+    config.limits.connections_per_backend = 1;
+    config.timeouts.silence = config.timeouts.silence.min(Duration::from_millis(300));
+    config.timeouts.suspect = config.timeouts.suspect.min(Duration::from_millis(300));
+    let next = add_requests(plan, start_us + busy_us / 4, plan.backends.len() as u32);
+    for request in next..next + plan.backends.len() as u32 {
+        inject(plan, Family::NeverCloses, request, Moment::Answered, 0, Act::NeverFinish);
+    }
+    let drains_us = busy_us / 2 + stream.below(busy_us / 4);
+    for backend in 0..plan.backends.len() as u16 {
+        for (after_us, act) in [
+            (drains_us, Act::Drain { backend, within_us: 60_000_000 }),
+            (drains_us + stream.wide(1, 100_000), Act::Undrain { backend }),
+        ] {
+            let (family, when) = (Family::Reconfiguration, When::Start);
+            let after_us = start_us + after_us;
+            plan.directives.push(Directive { family, when, after_us, act });
+        }
+    }
+}
+
+/// The system cannot tell if a host acknowledges.
+fn delivery_is_hidden(plan: &mut Plan, _stream: &mut RandomStream) {
+    plan.network.hides_delivery = true;
 }

@@ -147,6 +147,7 @@ fn network(stream: &mut RandomStream) -> Network {
         dial: at(stream.pick(&[300, 1_000, 5_000])),
         dead_path_us: stream.pick(&[2_213_000, 9_000_000]),
         ties: Ties::Fifo,
+        hides_delivery: false,
     }
 }
 

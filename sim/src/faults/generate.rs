@@ -198,6 +198,7 @@ fn network(stream: &mut RandomStream, unruly: bool) -> Network {
         dial: Span { least_us: 50, most_us: stream.wide(50, 300_000) },
         dead_path_us: stream.wide(1_000_000, 60_000_000),
         ties: stream.pick(&[Ties::Fifo, Ties::Lifo, Ties::Shuffled, Ties::Shuffled]),
+        hides_delivery: false,
     }
 }
 

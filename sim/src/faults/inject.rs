@@ -17,7 +17,7 @@ const CODES: [Code; 7] = [
     Code::Http11Required,
 ];
 
-const STALE_INPUTS: [StaleInput; 16] = [
+const STALE_INPUTS: [StaleInput; 17] = [
     StaleInput::Connected,
     StaleInput::ConnectFailed,
     StaleInput::ConnectionClosed,
@@ -26,6 +26,7 @@ const STALE_INPUTS: [StaleInput; 16] = [
     StaleInput::KeepAlive,
     StaleInput::Frame,
     StaleInput::Pong,
+    StaleInput::DeliveryChecked,
     StaleInput::StreamOpened,
     StaleInput::RequestSent,
     StaleInput::ResponseStarted,
@@ -397,16 +398,18 @@ fn lost_with_late_reports(aim: &mut Aim<'_>, for_us: u64) -> Injection {
     inject
 }
 
-/// A connection falls silent until a PING is in flight, then breaks; a PING answer is reported
-/// afterwards.
+/// A connection falls silent until a PING is in flight, then breaks; answers to a PING and to a
+/// delivery check are reported afterwards.
 fn lost_with_a_ping_out(aim: &mut Aim<'_>, for_us: u64) -> Injection {
     let when = aim.exchange(&[Moment::Written, Moment::Sent]);
     let after_us = aim.stream.wide(10_000, 4_000_000);
+    let answered_us = after_us + aim.stream.wide(1, 100_000);
     vec![
         (when, 0, Act::StopReading { for_us: None }),
         (when, after_us, Act::HoldReports { for_us }),
         (when, after_us, Act::Break),
-        (when, after_us + aim.stream.wide(1, 100_000), Act::StaleInput { fact: StaleInput::Pong }),
+        (when, answered_us, Act::StaleInput { fact: StaleInput::Pong }),
+        (when, answered_us, Act::StaleInput { fact: StaleInput::DeliveryChecked }),
     ]
 }
 

@@ -19,8 +19,8 @@ use super::copy::{fingerprint, succeed, synchronise};
 use super::patch::Patch;
 
 /// The files needed to build the simulator.
-const COPIED: [&str; 7] =
-    ["Cargo.toml", "Cargo.lock", "src", "sim", "fuzz", "benches", "third_party"];
+const COPIED: [&str; 8] =
+    ["Cargo.toml", "Cargo.lock", "src", "sim", "fuzz", "benches", "tcp-delivery", "third_party"];
 /// Changes of the release profile, for builds that are short and run for seconds.
 const QUICK: [&str; 6] = [
     r#"profile.release.lto="off""#,

@@ -25,6 +25,7 @@ fn plan() -> Plan {
             dial: span(1_000),
             dead_path_us: 1_000_000,
             ties: Ties::Fifo,
+            hides_delivery: false,
         },
         backends: vec![BackendPlan {
             http1: false,

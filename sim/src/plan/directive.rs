@@ -165,6 +165,8 @@ pub enum StaleInput {
     Frame,
     /// `Pong`, possibly without a PING in flight.
     Pong,
+    /// `DeliveryChecked` without a check.
+    DeliveryChecked,
     /// `StreamOpened` for a stream that is open.
     StreamOpened,
     /// `RequestSent`, possibly before the stream is open.

@@ -194,12 +194,12 @@ impl Sockets {
     fn open(&self, stream: Stream) -> NetworkStream {
         let number = self.opened.get();
         self.opened.set(number + 1);
-        let resets = stream.resets();
+        let (resets, unanswered) = (stream.resets(), stream.unanswered());
         if self.percent == 0 {
-            return NetworkStream::resettable(stream, resets);
+            return NetworkStream::of_proxy(stream, resets, unanswered);
         }
         let stream = Short::new(stream, self.draws, self.percent, number);
-        NetworkStream::resettable(stream, resets)
+        NetworkStream::of_proxy(stream, resets, unanswered)
     }
 }
 

@@ -59,7 +59,7 @@ pub(crate) use decrypted::Decrypted;
 pub(crate) use hosts::{Reach, client_address};
 pub(crate) use key::{Host, Key, SCRAPER};
 pub(crate) use listening::Listening;
-pub(crate) use state::{AtProxy, ClientReset, Held};
+pub(crate) use state::{AtProxy, ClientReset, Delivery, Held};
 pub(crate) use stream::Stream;
 pub(crate) use tap::{Content, Observer, Packet, Point};
 
@@ -201,6 +201,11 @@ impl Network {
         self.shared.with(|state| state.vanish(host));
     }
 
+    /// Nothing arrives any more on the present connections to an address, in either direction.
+    pub(crate) fn lose_paths(&self, address: SocketAddr) {
+        self.shared.with(|state| state.lose_paths(address));
+    }
+
     /// The processes of a host do not run for a while, or ever again; its system answers.
     #[cfg(test)]
     pub(crate) fn put_to_sleep(&self, host: Host, for_us: Option<u64>) {
@@ -298,6 +303,11 @@ impl Network {
     /// The connections of clients that the proxy's system has reset.
     pub(crate) fn client_resets(&self) -> Vec<ClientReset> {
         self.shared.with(|state| state.client_resets.clone())
+    }
+
+    /// The answers of the proxy's system about the delivery of what was sent.
+    pub(crate) fn deliveries(&self) -> Vec<Delivery> {
+        self.shared.with(|state| state.deliveries.clone())
     }
 
     /// Everything that there is: listeners, connections and their bytes, events.

@@ -9,7 +9,7 @@ use super::frame_count::FrameCounts;
 use super::frame_log;
 use super::hub::Hub;
 use super::idle::IdleClient;
-use super::network::{AtProxy, ClientReset, Key};
+use super::network::{AtProxy, ClientReset, Delivery, Key};
 use super::races::Race;
 use super::reported::Conversation;
 use super::scrapes::Scrape;
@@ -92,6 +92,8 @@ pub(crate) struct Records {
     pub(crate) at_proxy: AtProxy,
     /// The connections of clients that its system has reset.
     pub(crate) client_resets: Vec<ClientReset>,
+    /// The answers of the proxy's system about the delivery of what was sent, and their times.
+    pub(crate) deliveries: Vec<Delivery>,
     /// The times in which backends get no new requests.
     pub(crate) withdrawn: Vec<Withdrawn>,
     /// When faults stopped, in nanoseconds.

@@ -21,9 +21,15 @@ pub(crate) enum Reported {
     /// HEADERS or DATA arrived.
     Message,
     /// The backend has sent GOAWAY.
-    GoAway { last: u32, code: u32 },
+    GoAway {
+        last: u32,
+        code: u32,
+    },
     /// The attempt on the stream with this identifier failed.
-    Failed { stream: u32, failure: StreamFailure },
+    Failed {
+        stream: u32,
+        failure: StreamFailure,
+    },
     /// The reset of the stream is on the wire, or needs not be.
     ResetSent(u32),
     /// The order to reset the stream.
@@ -32,8 +38,13 @@ pub(crate) enum Reported {
     Closed,
     /// The order to close it: the pool learns nothing more about it.
     CloseOrdered,
+    /// The order to ask the system if the backend's host acknowledges, and the answer.
+    DeliveryOrdered,
+    Delivery(Option<u32>),
     /// The order to send PING, and the silence after which the settings allow one.
-    Ping { silence: Duration },
+    Ping {
+        silence: Duration,
+    },
 }
 
 /// A response that a pool has cut because it stood still.
@@ -97,6 +108,9 @@ impl Listener {
                 id(&conversation, stream).map(|id| (stream.connection, Reported::ResetSent(id)))
             }
             Input::ConnectionClosed { connection, .. } => Some((connection, Reported::Closed)),
+            Input::DeliveryChecked { connection, unanswered } => {
+                Some((connection, Reported::Delivery(unanswered)))
+            }
             _ => None,
         };
         let silence = pool.config().timeouts.silence;
@@ -105,6 +119,9 @@ impl Listener {
             .filter_map(|order| match order {
                 Output::Ping { connection } => Some((*connection, Reported::Ping { silence })),
                 Output::Close { connection, .. } => Some((*connection, Reported::CloseOrdered)),
+                Output::CheckDelivery { connection } => {
+                    Some((*connection, Reported::DeliveryOrdered))
+                }
                 Output::ResetStream { stream, .. } => {
                     let id = id(&conversation, *stream)?;
                     Some((stream.connection, Reported::ResetOrdered(id)))

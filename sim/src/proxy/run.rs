@@ -441,6 +441,7 @@ impl Scene {
             network_left: self.network.open_at(Host::Proxy),
             at_proxy: self.network.at_proxy(),
             client_resets: self.network.client_resets(),
+            deliveries: self.network.deliveries(),
             withdrawn: self.operator.withdrawn(),
             healed_at: self.healed_at.get(),
             recovered: self.recovered.get(),

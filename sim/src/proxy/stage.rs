@@ -125,6 +125,15 @@ pub fn run<F: Future<Output = ()> + 'static>(test: F) {
     assert_eq!(panicked, None, "no task panics");
 }
 
+/// Loses the paths of the present connections to an address: nothing arrives any more, in either
+/// direction.
+///
+/// # Panics
+/// Outside of [`run`].
+pub fn lose_paths(address: SocketAddr) {
+    stage().network.lose_paths(address);
+}
+
 /// Runs a task on this thread.
 #[expect(clippy::disallowed_methods, reason = "tasks with an output, for tests only")]
 pub fn spawn<F: Future + 'static>(future: F) -> JoinHandle<F::Output>

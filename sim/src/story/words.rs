@@ -222,6 +222,7 @@ impl<'a> Names<'a> {
             | Input::GoAwayReceived { connection: token, .. }
             | Input::FrameReceived { connection: token, .. }
             | Input::Pong { connection: token }
+            | Input::DeliveryChecked { connection: token, .. }
             | Input::ConnectionClosed { connection: token, .. } => connection(token),
             Input::StreamOpened { stream, .. }
             | Input::RequestSent { stream }
@@ -259,6 +260,7 @@ impl<'a> Names<'a> {
         match order {
             Output::Connect { connection }
             | Output::Ping { connection }
+            | Output::CheckDelivery { connection }
             | Output::Close { connection, .. } => vec![backend(connection)],
             Output::OpenStream { stream, request, .. } => {
                 vec![backend(stream.connection), self.id(request)]
@@ -319,6 +321,13 @@ impl<'a> Names<'a> {
                 format!("{} receives {frame}", self.connection(connection))
             }
             Input::Pong { connection } => format!("{} answers PING", self.connection(connection)),
+            Input::DeliveryChecked { connection, unanswered } => {
+                let name = self.connection(connection);
+                match unanswered {
+                    Some(segments) => format!("{name} has {segments} unanswered segments"),
+                    None => format!("{name} has unknown delivery"),
+                }
+            }
             Input::ConnectionClosed { connection, sent_through } => {
                 let name = self.connection(connection);
                 format!("{name} is closed, sent through {sent_through}")
@@ -365,6 +374,9 @@ impl<'a> Names<'a> {
                 format!("reset {} code={code:#x}", self.stream(stream))
             }
             Output::Ping { connection } => format!("PING {}", self.connection(connection)),
+            Output::CheckDelivery { connection } => {
+                format!("check delivery to {}", self.connection(connection))
+            }
             Output::Close { connection, reason } => {
                 format!("close {}: {reason}", self.connection(connection))
             }

@@ -77,6 +77,7 @@ impl Key {
             | Input::GoAwayReceived { connection, .. }
             | Input::FrameReceived { connection, .. }
             | Input::Pong { connection }
+            | Input::DeliveryChecked { connection, .. }
             | Input::ConnectionClosed { connection, .. } => Subject::Connection(connection),
             Input::ReplayBufferExceeded { stream, .. }
             | Input::StreamOpened { stream, .. }

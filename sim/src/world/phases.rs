@@ -281,6 +281,13 @@ impl World<'_> {
                 let suspect = current && state == Some(SlotState::Suspect);
                 sometimes!(self.coverage, SuspectRecovered, suspect);
             }
+            Input::DeliveryChecked { connection, unanswered } => {
+                let index = self.link_of(connection);
+                self.links[index as usize].delivery_check = false;
+                let state = self.pool.slot_state(connection.backend, connection.slot);
+                let suspect = state == Some(SlotState::Suspect);
+                sometimes!(self.coverage, BusyBackend, suspect && unanswered == Some(0));
+            }
             Input::ResponseStarted { stream, .. } => {
                 let healthy = self.pool.is_healthy(stream.connection.backend);
                 sometimes!(self.coverage, AnsweredWhileHalfOpen, !healthy);
@@ -349,7 +356,10 @@ impl World<'_> {
                         matches!(state, Some(BackendState::Draining | BackendState::Removed));
                     sometimes!(self.coverage, DrainedByForce, forced);
                 }
-                CloseReason::Silent => sometimes!(self.coverage, SuspectClosed, true),
+                CloseReason::Silent => {
+                    sometimes!(self.coverage, SuspectClosed, true);
+                    sometimes!(self.coverage, DeliveryUnknown, self.plan.network.hides_delivery);
+                }
                 CloseReason::Drained | CloseReason::BackendDrained | CloseReason::Shutdown => {}
             },
             Output::AttemptFailed(FailedAttempt { request, evidence, .. }) => {
@@ -372,7 +382,10 @@ impl World<'_> {
                 );
                 sometimes!(self.coverage, GoneAfterWork, !at_once);
             }
-            Output::Connect { .. } | Output::Ping { .. } | Output::CheckHealth { .. } => {}
+            Output::Connect { .. }
+            | Output::Ping { .. }
+            | Output::CheckDelivery { .. }
+            | Output::CheckHealth { .. } => {}
         }
     }
 

@@ -2,7 +2,8 @@
 //! and each stream's task report separately; each keeps only its own order.
 
 use baton::pool::{
-    ConnectFailure, ConnectionToken, Handled, Input, Output, RequestId, StreamFailure, StreamToken,
+    CloseReason, ConnectFailure, ConnectionToken, Handled, Input, Output, RequestId, StreamFailure,
+    StreamToken,
 };
 
 use super::guide::Lane;
@@ -11,6 +12,7 @@ use super::{DownFrame, Link, UpFrame, World};
 use crate::checker::{Invariant, Verdict, require};
 use crate::draw::Domain;
 use crate::plan::Moment;
+use crate::retransmission::repetitions;
 use crate::trace::What;
 
 /// Bytes of a body between two reports of its progress.
@@ -29,7 +31,14 @@ impl World<'_> {
                 self.queue_order(stream.connection, order);
             }
             Output::ResetStream { stream, .. } => self.queue_order(stream.connection, order),
-            Output::Ping { connection } | Output::Close { connection, .. } => {
+            Output::CheckDelivery { connection } => {
+                let index = self.link_of(connection);
+                self.links[index as usize].delivery_check = true;
+                self.queue_order(connection, order);
+            }
+            Output::Ping { connection } => self.queue_order(connection, order),
+            Output::Close { connection, reason } => {
+                self.expect_dead(connection, reason)?;
                 self.queue_order(connection, order);
             }
             Output::CheckHealth { backend, number } => self.send_health_check(backend, number),
@@ -44,6 +53,21 @@ impl World<'_> {
             | Output::BackendGone { .. } => {}
         }
         Ok(())
+    }
+
+    /// A connection with requests is closed as silent only if its host is dead, as far as the
+    /// system knows.
+    fn expect_dead(&self, connection: ConnectionToken, reason: CloseReason) -> Verdict {
+        let link = &self.links[self.link_of(connection) as usize];
+        let is_unknown = self.plan.network.hides_delivery || link.delivery_check;
+        let is_unused = link.exchanges.iter().all(|exchange| {
+            let request = &self.requests[self.exchanges[*exchange as usize].request as usize];
+            request.ended || request.exchange != Some(*exchange)
+        });
+        let may_be_dead = link.is_dead_path() || is_unknown || is_unused;
+        require(reason != CloseReason::Silent || may_be_dead, Invariant::Silence, || {
+            format!("{connection:?} was closed as silent, but its host acknowledges what it gets")
+        })
     }
 
     fn queue_order(&mut self, connection: ConnectionToken, order: Output) {
@@ -67,10 +91,23 @@ impl World<'_> {
             Output::OpenStream { stream, .. } => return self.open_stream(stream),
             Output::ResetStream { stream, .. } => self.reset_stream(stream),
             Output::Ping { connection } => self.write(self.link_of(connection), UpFrame::Ping),
+            Output::CheckDelivery { connection } => self.check_delivery(connection),
             Output::Close { connection, .. } => self.close(connection),
             _ => unreachable!("carried out when taken"),
         }
         Ok(())
+    }
+
+    /// Asks the system if the backend's host acknowledges what was sent to it.
+    fn check_delivery(&mut self, connection: ConnectionToken) {
+        let index = self.link_of(connection);
+        let link = &self.links[index as usize];
+        let patience = self.plan.pool.config.timeouts.suspect.as_nanos() as u64;
+        let waited = link.unacknowledged_since.map_or(0, |since| self.now - since);
+        // The system knows nothing of a connection that is closed.
+        let is_known = !link.over && !self.plan.network.hides_delivery;
+        let unanswered = is_known.then(|| repetitions(waited, patience));
+        self.tell_link(index, Input::DeliveryChecked { connection, unanswered });
     }
 
     fn order_stream(&mut self, stream: StreamToken, id: RequestId) {
@@ -201,7 +238,11 @@ impl World<'_> {
         self.note(What::Sent(index, frame));
         let gap = self.gap();
         let delay = self.link_delay(index, Domain::Wire, self.plan.network.wire);
+        let now = self.now;
         let link = &mut self.links[index as usize];
+        if link.is_dead_path() {
+            link.unacknowledged_since.get_or_insert(now);
+        }
         if !link.drops_up {
             let at = in_turn(&mut link.up_at, self.now + delay, gap);
             self.schedule(at, Event::Up(index, frame));

@@ -58,6 +58,10 @@ impl World<'_> {
             }
             StaleInput::Frame => Some(Input::FrameReceived { connection, carries_message: false }),
             StaleInput::Pong => Some(Input::Pong { connection }),
+            // While a check is unanswered it would be a lie.
+            StaleInput::DeliveryChecked if !link.delivery_check => {
+                Some(Input::DeliveryChecked { connection, unanswered: Some(9) })
+            }
             _ => None,
         }
     }

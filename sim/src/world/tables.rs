@@ -220,6 +220,10 @@ pub(super) struct Link {
     pub(super) server_gone: bool,
     pub(super) drops_up: bool,
     pub(super) drops_down: bool,
+    /// The shell's system has waited since then for an acknowledgement that does not come.
+    pub(super) unacknowledged_since: Option<u64>,
+    /// A delivery check was ordered and not answered.
+    pub(super) delivery_check: bool,
     /// The backend does not read before this time.
     pub(super) reads_from: u64,
     /// Frames that wait for the backend to read.
@@ -264,6 +268,11 @@ impl Link {
             acknowledged: u32::MAX,
             ..Self::default()
         }
+    }
+
+    /// True if the backend's host gets nothing, or its acknowledgements do not arrive.
+    pub(super) fn is_dead_path(&self) -> bool {
+        self.drops_up || self.drops_down
     }
 
     /// The key of its draws.

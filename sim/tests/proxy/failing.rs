@@ -1,6 +1,7 @@
 //! Tests failing backends, beside a healthy one or alone: killed, silent, never ready.
 
 use std::cell::Cell;
+use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,9 +14,9 @@ use tokio::sync::watch;
 use crate::support::baton::message;
 use crate::support::certificate::acceptor;
 use crate::support::client::head;
-use crate::support::raw::{Bodies, RawBackend};
+use crate::support::raw::{Bodies, RawBackend, RawConnection};
 use crate::support::{Backend, Baton, Http2, run_load, unique_id, within};
-use crate::system::run;
+use crate::system::{elapsed, lose_paths, run};
 
 /// Sends GETs, `concurrency` at a time; every one must be answered with 200.
 async fn get_all(client: &Arc<Http2>, count: usize, concurrency: usize) {
@@ -31,16 +32,21 @@ async fn get_all(client: &Arc<Http2>, count: usize, concurrency: usize) {
     .await;
 }
 
-/// One of two backends stops reading and answering without closing: its silent connection is
-/// detected, and its GETs are answered by the other.
+/// The host of one of two backends dies: its silent connection is detected, and its GETs are
+/// answered by the other.
 #[test]
 fn black_hole_beside_a_healthy_one_fails_no_get() {
     run(async {
         let silent = watch::Sender::new(false);
         let silencing = silent.clone();
-        let hole = RawBackend::start(100, move |mut connection| {
+        let hole = RawBackend::accepting(move |tcp, number| {
             let mut silent = silent.subscribe();
-            async move {
+            Box::pin(async move {
+                if *silent.borrow() {
+                    return pending().await;
+                }
+                let connection = RawConnection::greet(tcp, number, 100).await;
+                let mut connection = connection.expect("its client speaks HTTP/2");
                 let mut bodies = Bodies::default();
                 loop {
                     tokio::select! {
@@ -53,7 +59,7 @@ fn black_hole_beside_a_healthy_one_fails_no_get() {
                     }
                 }
                 connection.fall_silent().await;
-            }
+            })
         })
         .await;
         let healthy = Backend::healthy().await;
@@ -71,11 +77,74 @@ fn black_hole_beside_a_healthy_one_fails_no_get() {
         let before = healthy.seen(|seen| seen.heads.len());
         assert!(before < 50, "the other one takes part at first");
         silencing.send_replace(true);
+        lose_paths(hole.address);
         get_all(&client, 200, 8).await;
         let close = |line: &serde_json::Value| {
             message(line) == "connection closed" && line["backend"] == hole.url()
         };
         baton.wait_for_log("the silent connection is closed", close).await;
+    });
+}
+
+/// A backend with one thread that works on each request for twenty seconds, and answers no PING
+/// meanwhile. Counts what it executes.
+async fn busy(executed: &Rc<Cell<usize>>) -> RawBackend {
+    let executed = Rc::clone(executed);
+    RawBackend::start(100, move |mut connection| {
+        let executed = Rc::clone(&executed);
+        async move {
+            let mut bodies = Bodies::default();
+            while let Some((stream, body)) = connection.request(&mut bodies).await {
+                executed.set(executed.get() + 1);
+                connection.work(Duration::from_secs(20)).await;
+                connection.answer(stream, &body).await;
+            }
+        }
+    })
+    .await
+}
+
+/// Its host acknowledges what the busy backend does not answer: no request is repeated or lost.
+#[test]
+fn busy_backend_executes_each_request_once_and_is_not_ejected() {
+    for method in [Method::POST, Method::GET] {
+        run(async move {
+            let executed = Rc::new(Cell::new(0));
+            let (backend, healthy) = (busy(&executed).await, Backend::healthy().await);
+            let baton = Baton::start(&[backend.url(), healthy.url()], &[]).await;
+            let client = Http2::connect(baton.address).await;
+            for _ in 0..3 {
+                let answer = client.send(head(method.clone(), "/", &unique_id()), "").await;
+                assert_eq!(answer.expect("it is answered").status, 200);
+            }
+            let lines = baton.wait_for_requests(3).await;
+            assert!(lines.iter().all(|line| line["attempts"] == 1), "{lines:?}");
+            let here = lines.iter().filter(|line| line["backend"] == backend.url()).count();
+            assert!(here > 0 && executed.get() == here, "{here}, executed {executed:?}");
+            let changed = baton.lines("backend changed");
+            assert!(changed.is_empty(), "{changed:?}");
+        });
+    }
+}
+
+/// The host of the busy backend dies: what may be repeated is elsewhere within seven seconds.
+#[test]
+fn request_on_a_busy_backend_whose_host_dies_is_tried_elsewhere() {
+    run(async {
+        let executed = Rc::new(Cell::new(0));
+        let (backend, healthy) = (busy(&executed).await, Backend::healthy().await);
+        let baton = Baton::start(&[backend.url(), healthy.url()], &[]).await;
+        let client = Arc::new(Http2::connect(baton.address).await);
+        let asking = Arc::clone(&client);
+        let asked = crate::system::spawn(async move { get_all(&asking, 2, 2).await });
+        while executed.get() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let before = elapsed();
+        lose_paths(backend.address);
+        within("both are answered", asked).await.expect("no panic");
+        let taken = elapsed() - before;
+        assert!(taken < Duration::from_secs(7), "{taken:?}");
     });
 }
 

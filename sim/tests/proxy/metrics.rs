@@ -1,17 +1,19 @@
 //! Tests the metrics: each changes with its cause, and all are well-formed.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use h2::Reason;
 use http::Method;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::Notify;
 
 use crate::support::client::{connect, head};
 use crate::support::exposition::Exposition;
 use crate::support::raw::RawBackend;
 use crate::support::scripts::metrics::{answer_by_path, count, start};
 use crate::support::{Backend, Behaviour, Http2, within};
-use crate::system::{run, spawn};
+use crate::system::{lose_paths, run, spawn};
 
 #[test]
 fn requests_are_counted_by_backend_status_and_outcome() {
@@ -253,17 +255,25 @@ fn failed_dials_are_counted_by_phase() {
 #[test]
 fn silence_shows_a_suspect_connection_and_a_ping() {
     run(async {
-        let backend = RawBackend::start(100, |mut connection| async move {
-            let mut bodies = crate::support::raw::Bodies::default();
-            connection.request(&mut bodies).await;
-            connection.fall_silent().await;
+        let asked = Rc::new(Notify::new());
+        let arrived = Rc::clone(&asked);
+        let backend = RawBackend::start(100, move |mut connection| {
+            let arrived = Rc::clone(&arrived);
+            async move {
+                let mut bodies = crate::support::raw::Bodies::default();
+                connection.request(&mut bodies).await;
+                arrived.notify_one();
+                connection.fall_silent().await;
+            }
         })
         .await;
         let flags = ["--silence-timeout", "100ms", "--suspect-timeout", "1s", "--attempts", "1"];
         let baton = start(&backend.url(), &flags).await;
         let client = Arc::new(Http2::connect(baton.address).await);
         let asking = Arc::clone(&client);
-        let asked = spawn(async move { asking.get("/").await });
+        let answered = spawn(async move { asking.get("/").await });
+        within("it is on its way", asked.notified()).await;
+        lose_paths(backend.address);
         let suspect = [("state", "suspect")];
         let metrics = baton
             .metrics_until("it is suspect", |metrics| {
@@ -271,8 +281,10 @@ fn silence_shows_a_suspect_connection_and_a_ping() {
             })
             .await;
         assert_eq!(count(&metrics, "baton_pings_total", &[]), 1);
-        let answer =
-            within("the connection is closed", asked).await.expect("no panic").expect("answered");
+        let answer = within("the connection is closed", answered)
+            .await
+            .expect("no panic")
+            .expect("answered");
         assert_eq!(answer.status, 502);
         let silent = [("reason", "silent")];
         baton

@@ -9,7 +9,9 @@ use clap::Parser;
 use sim::proxy::stage;
 
 pub(crate) use limited::Limited;
-pub(crate) use sim::proxy::stage::{Proxy, TcpListener, TcpStream, elapsed, run, spawn};
+pub(crate) use sim::proxy::stage::{
+    Proxy, TcpListener, TcpStream, elapsed, lose_paths, run, spawn,
+};
 
 use crate::support::baton::{Log, collect};
 use crate::support::command::Ran;

@@ -17,6 +17,8 @@ pub enum DrainCause {
     /// A stream ended in a way that makes the connection unfit for further streams, for example
     /// with a malformed response.
     Unfit,
+    /// The connection was silent, and another one has its place now.
+    Replaced,
     /// The backend of the connection was drained or removed.
     Backend,
     /// The connection is closed, but the owners of its streams have yet to report how each one
@@ -34,6 +36,8 @@ pub(crate) enum Lifecycle {
     },
     Ready,
     Suspect,
+    /// Suspect, but its host acknowledges what is sent to it.
+    Busy,
     Draining(DrainCause),
 }
 
@@ -48,7 +52,7 @@ words! {
         Available = "available",
         /// Ready, and at its limit, or above it after the peer lowered the limit.
         InUse = "in_use",
-        /// Silent for too long with work outstanding; a PING is unanswered.
+        /// Silent for too long with work outstanding; gets no new streams until a frame arrives.
         Suspect = "suspect",
         /// Gets no new streams.
         Draining = "draining",
@@ -64,6 +68,7 @@ pub(crate) enum Event {
     Reserved,
     Released,
     Silent,
+    Acknowledged,
     Alive,
     Drain(DrainCause),
     Resumed,
@@ -80,6 +85,8 @@ words! {
         /// Ready, at its limit or above.
         InUse = "in_use",
         Suspect = "suspect",
+        /// Suspect, but its host acknowledges what is sent to it.
+        Busy = "busy",
         /// Draining; this is final.
         Draining = "draining",
         /// Draining because its backend is drained, which the operator can cancel.
@@ -152,32 +159,40 @@ table! { lifecycle, load:
     reserved: Event::Reserved,
         Available => lifecycle;
     released: Event::Released if load > 0,
-        Available | InUse | Suspect | Draining | DrainingBackend | Lost => lifecycle;
+        Available | InUse | Suspect | Busy | Draining | DrainingBackend | Lost => lifecycle;
     silent: Event::Silent,
         Available | InUse => Lifecycle::Suspect;
+    acknowledged: Event::Acknowledged,
+        Suspect => Lifecycle::Busy;
     alive: Event::Alive,
-        Suspect => Lifecycle::Ready;
+        Suspect | Busy => Lifecycle::Ready;
     drain: Event::Drain(
             cause @ (DrainCause::GoAway
             | DrainCause::MaxAge
             | DrainCause::MaxRequests
-            | DrainCause::Unfit)
+            | DrainCause::Unfit
+            | DrainCause::Replaced)
         ),
-        Available | InUse | Suspect | DrainingBackend => Lifecycle::Draining(cause);
+        Available | InUse | Suspect | Busy | DrainingBackend => Lifecycle::Draining(cause);
     drain_backend: Event::Drain(cause @ DrainCause::Backend),
-        Available | InUse | Suspect => Lifecycle::Draining(cause);
+        Available | InUse | Suspect | Busy => Lifecycle::Draining(cause);
     lost: Event::Drain(cause @ DrainCause::Lost),
-        Available | InUse | Suspect | Draining | DrainingBackend => Lifecycle::Draining(cause);
+        Available | InUse | Suspect | Busy | Draining | DrainingBackend =>
+            Lifecycle::Draining(cause);
     resumed: Event::Resumed,
         DrainingBackend => Lifecycle::Ready;
     closed: Event::Closed if load == 0,
-        Available | InUse | Suspect | Draining | DrainingBackend | Lost => Lifecycle::Empty;
+        Available | InUse | Suspect | Busy | Draining | DrainingBackend | Lost =>
+            Lifecycle::Empty;
 }
 
 impl Lifecycle {
     /// True if the connection takes streams, or may do so again.
     pub(crate) fn may_take_streams(self) -> bool {
-        matches!(self, Self::Ready | Self::Suspect | Self::Draining(DrainCause::Backend))
+        matches!(
+            self,
+            Self::Ready | Self::Suspect | Self::Busy | Self::Draining(DrainCause::Backend)
+        )
     }
 
     /// Returns the state of a connection with this load and limit.
@@ -188,13 +203,15 @@ impl Lifecycle {
             Self::Ready if load < limit => ConnectionState::Available,
             Self::Ready => ConnectionState::InUse,
             Self::Suspect => ConnectionState::Suspect,
+            Self::Busy => ConnectionState::Busy,
             Self::Draining(DrainCause::Backend) => ConnectionState::DrainingBackend,
             Self::Draining(DrainCause::Lost) => ConnectionState::Lost,
             Self::Draining(
                 DrainCause::GoAway
                 | DrainCause::MaxAge
                 | DrainCause::MaxRequests
-                | DrainCause::Unfit,
+                | DrainCause::Unfit
+                | DrainCause::Replaced,
             ) => ConnectionState::Draining,
         }
     }
@@ -207,7 +224,7 @@ impl From<ConnectionState> for SlotState {
             ConnectionState::Connecting => Self::Connecting,
             ConnectionState::Available => Self::Available,
             ConnectionState::InUse => Self::InUse,
-            ConnectionState::Suspect => Self::Suspect,
+            ConnectionState::Suspect | ConnectionState::Busy => Self::Suspect,
             ConnectionState::Draining
             | ConnectionState::DrainingBackend
             | ConnectionState::Lost => Self::Draining,

@@ -2,11 +2,12 @@
 
 use super::*;
 
-const CAUSES: [DrainCause; 6] = [
+const CAUSES: [DrainCause; 7] = [
     DrainCause::GoAway,
     DrainCause::MaxAge,
     DrainCause::MaxRequests,
     DrainCause::Unfit,
+    DrainCause::Replaced,
     DrainCause::Backend,
     DrainCause::Lost,
 ];
@@ -23,6 +24,7 @@ fn events() -> impl Iterator<Item = Event> {
         Event::Reserved,
         Event::Released,
         Event::Silent,
+        Event::Acknowledged,
         Event::Alive,
         Event::Resumed,
         Event::Closed,
@@ -33,7 +35,7 @@ fn events() -> impl Iterator<Item = Event> {
 /// Connections in every state, with loads below, at and above their limit.
 fn connections() -> impl Iterator<Item = Connection> {
     let without_load = [Lifecycle::Empty, Lifecycle::Connecting { expected: 3 }];
-    let live = [Lifecycle::Ready, Lifecycle::Suspect].into_iter();
+    let live = [Lifecycle::Ready, Lifecycle::Suspect, Lifecycle::Busy].into_iter();
     let live = live.chain(CAUSES.map(Lifecycle::Draining));
     let loads = |lifecycle| {
         let loads = (0..4).flat_map(|load| (0..4).map(move |limit| (load, limit)));
@@ -59,6 +61,7 @@ fn moved(before: &Connection, event: Event) -> Connection {
         Event::Reserved => Connection { load: load + 1, opened: opened + 1, ..to(lifecycle) },
         Event::Released => Connection { load: load - 1, ..to(lifecycle) },
         Event::Silent => to(Lifecycle::Suspect),
+        Event::Acknowledged => to(Lifecycle::Busy),
         Event::Drain(cause) => to(Lifecycle::Draining(cause)),
     }
 }
@@ -72,7 +75,11 @@ const EXPECTED: [(ConnectionState, &[&str]); ConnectionState::ALL.len()] = [
         &["reserved", "released", "silent", "drain", "drain_backend", "lost", "closed"],
     ),
     (ConnectionState::InUse, &["released", "silent", "drain", "drain_backend", "lost", "closed"]),
-    (ConnectionState::Suspect, &["released", "alive", "drain", "drain_backend", "lost", "closed"]),
+    (
+        ConnectionState::Suspect,
+        &["released", "acknowledged", "alive", "drain", "drain_backend", "lost", "closed"],
+    ),
+    (ConnectionState::Busy, &["released", "alive", "drain", "drain_backend", "lost", "closed"]),
     (ConnectionState::Draining, &["released", "lost", "closed"]),
     (ConnectionState::DrainingBackend, &["released", "drain", "lost", "resumed", "closed"]),
     (ConnectionState::Lost, &["released", "closed"]),
@@ -120,6 +127,7 @@ fn the_public_state_follows_from_lifecycle_load_and_limit() {
     assert_eq!(state(Lifecycle::Ready, 2, 2), SlotState::InUse);
     assert_eq!(state(Lifecycle::Ready, 4, 2), SlotState::InUse, "the peer lowered the limit");
     assert_eq!(state(Lifecycle::Suspect, 1, 2), SlotState::Suspect);
+    assert_eq!(state(Lifecycle::Busy, 1, 2), SlotState::Suspect);
     for cause in [DrainCause::GoAway, DrainCause::Backend, DrainCause::Lost] {
         assert_eq!(state(Lifecycle::Draining(cause), 1, 2), SlotState::Draining);
     }
@@ -130,6 +138,7 @@ fn only_ready_connections_have_capacity_and_it_is_never_negative() {
     assert_eq!(connection(Lifecycle::Ready, 3, 5).capacity(), 2);
     assert_eq!(connection(Lifecycle::Ready, 5, 2).capacity(), 0);
     assert_eq!(connection(Lifecycle::Suspect, 0, 5).capacity(), 0);
+    assert_eq!(connection(Lifecycle::Busy, 1, 5).capacity(), 0);
     assert_eq!(connection(Lifecycle::Draining(DrainCause::MaxAge), 0, 5).capacity(), 0);
 }
 

@@ -3,7 +3,7 @@
 use super::super::connection::SlotState;
 use super::super::limits;
 use super::super::mismatch::{Mismatch, expect, same};
-use super::{BackendSlots, Slots, StreamEntry, expected};
+use super::{Slots, StreamEntry, expected};
 
 impl Slots {
     /// Checks sets, loads and expected streams against the table entries.
@@ -20,7 +20,7 @@ impl Slots {
                 && connection.generation >= self.generation_max();
             let memberships = slots.memberships(bit);
             same(memberships, u32::from(!retired), "sets that a slot is in", index)?;
-            let sorted = retired || slots.bits(connection.state()) & bit != 0;
+            let sorted = retired || slots.is_in(connection.exact_state(), bit);
             expect(sorted, "set of a slot", index)?;
             if connection.state() == SlotState::Empty {
                 same(connection.load(), 0, "load of an empty slot", index)?;
@@ -34,8 +34,7 @@ impl Slots {
         }
         same(self.expected, expected_streams, "streams that dials are expected to bring", 0)?;
         for (index, slots) in self.backends.iter().enumerate() {
-            let active = slots.connecting | slots.available | slots.occupied;
-            let within = active.count_ones() <= self.connections_max;
+            let within = slots.active() <= self.connections_max;
             expect(within, "connections of a backend", index)?;
         }
         Ok(())
@@ -48,14 +47,5 @@ impl Slots {
         }
         self.row(slot).iter().filter(|entry| matches!(entry, StreamEntry::Open { .. })).count()
             as u32
-    }
-}
-
-impl BackendSlots {
-    fn memberships(&self, bit: u64) -> u32 {
-        [self.empty, self.connecting, self.available, self.occupied, self.draining]
-            .iter()
-            .map(|set| u32::from(set & bit != 0))
-            .sum()
     }
 }

@@ -60,7 +60,9 @@ impl Chaos {
                     assert!(!self.closed.contains(&connection), "closed twice");
                     self.closed.push(connection);
                 }
-                Output::Ping { connection } => assert!(!self.closed.contains(&connection)),
+                Output::Ping { connection } | Output::CheckDelivery { connection } => {
+                    assert!(!self.closed.contains(&connection));
+                }
                 Output::RequestEnded { request, .. } => self.ended.push(request),
                 Output::AttemptFailed(FailedAttempt { request, .. }) => {
                     assert!(!self.ended.contains(&request), "failed after its end");
@@ -121,7 +123,11 @@ impl Chaos {
             }),
             52..55 => connection
                 .map(|connection| Input::FrameReceived { connection, carries_message: false }),
-            55..57 => connection.map(|connection| Input::Pong { connection }),
+            55 => connection.map(|connection| Input::Pong { connection }),
+            56 => connection.map(|connection| Input::DeliveryChecked {
+                connection,
+                unanswered: chance.then_some(number % 4),
+            }),
             57..66 => stream.map(|stream| {
                 self.world.next_stream_id += 2;
                 Input::StreamOpened { stream, stream_id: self.world.next_stream_id }

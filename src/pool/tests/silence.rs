@@ -116,6 +116,110 @@ fn five_more_silent_seconds_close_the_connection_and_retry_its_requests() {
 }
 
 #[test]
+fn a_busy_backend_keeps_its_requests_and_gets_no_new_ones() {
+    let (mut world, connection, stream) = one_request();
+    world.host = Host::Leaves(Some(1));
+    world.pass(SECOND * 25);
+    assert!(world.closes().is_empty());
+    assert_eq!(state(&world), SlotState::Suspect);
+    world.get();
+    assert!(world.opens().is_empty());
+    assert_eq!(world.pings(), [connection], "it is asked once");
+    world.done(Input::FrameReceived { connection, carries_message: true });
+    assert_eq!(world.opens().len(), 1, "it gets requests again");
+    world.answer(stream);
+    assert_eq!(state(&world), SlotState::Available);
+    assert!(world.pool.is_healthy(BackendId(0)));
+}
+
+#[test]
+fn a_host_that_dies_while_its_backend_is_busy_is_found_at_the_next_check() {
+    let (mut world, connection, _stream) = one_request();
+    world.host = Host::Leaves(Some(0));
+    world.pass(SECOND * 12);
+    assert!(world.closes().is_empty());
+    world.host = Host::Leaves(Some(2));
+    world.pass(SECOND * 5);
+    assert_eq!(world.closes(), [(connection, CloseReason::Silent)]);
+}
+
+#[test]
+fn a_host_is_dead_if_the_system_cannot_tell_or_the_answer_is_missing() {
+    for (host, seconds) in [(Host::Leaves(None), 6), (Host::Unanswered, 11)] {
+        let (mut world, connection, _stream) = one_request();
+        world.host = host;
+        world.pass(SECOND * seconds - MILLISECOND);
+        assert!(world.closes().is_empty());
+        world.pass(MILLISECOND);
+        assert_eq!(world.closes(), [(connection, CloseReason::Silent)]);
+    }
+}
+
+#[test]
+fn a_delivery_check_is_answered_once_and_too_late_for_a_connection_that_recovered() {
+    let (mut world, connection, _stream) = one_request();
+    let dead = Input::DeliveryChecked { connection, unanswered: Some(9) };
+    assert_eq!(world.tell(dead), Handled::Refused);
+    world.host = Host::Unanswered;
+    world.pass(SECOND * 6);
+    assert_eq!(world.delivery_checks(), [connection]);
+    world.done(Input::FrameReceived { connection, carries_message: false });
+    world.done(dead);
+    assert_eq!(state(&world), SlotState::Available);
+    assert_eq!(world.tell(dead), Handled::Refused);
+}
+
+#[test]
+fn a_busy_connection_without_requests_is_closed_without_blame() {
+    let (mut world, connection, stream) = one_request();
+    world.host = Host::Leaves(Some(0));
+    world.pass(SECOND * 10);
+    let request = world.pool.requests.id(0);
+    world.done(Input::RequestCancelled { request });
+    world.done(Input::ResetSent { stream });
+    world.pass(SECOND);
+    assert_eq!(world.closes(), [(connection, CloseReason::Silent)]);
+    assert!(world.pool.is_healthy(BackendId(0)));
+}
+
+/// A connection that is busy, and its successor: there may be one connection at a time.
+fn busy_with_a_successor() -> (World, ConnectionToken, StreamToken, ConnectionToken) {
+    let mut config = config(1);
+    config.limits.connections_per_backend = 1;
+    let mut world = World::new(config);
+    world.host = Host::Leaves(Some(0));
+    world.get();
+    let connection = world.connect_one(4);
+    let stream = world.open_one();
+    world.pass(SECOND * 4);
+    world.get();
+    assert!(world.dials().is_empty(), "it may still be alive or dead");
+    world.pass(SECOND * 2);
+    let successor = world.connect_one(4);
+    assert_eq!(world.opens().len(), 1);
+    (world, connection, stream, successor)
+}
+
+#[test]
+fn a_busy_connection_leaves_its_place_to_another_one() {
+    let (mut world, connection, stream, successor) = busy_with_a_successor();
+    world.done(Input::FrameReceived { connection, carries_message: false });
+    assert_eq!(state(&world), SlotState::Draining, "there is no place left");
+    world.get();
+    assert_eq!(world.opens()[0].0.connection, successor);
+    world.answer(stream);
+    assert_eq!(world.closes(), [(connection, CloseReason::Drained)]);
+}
+
+#[test]
+fn a_busy_connection_whose_successor_is_gone_takes_requests_again() {
+    let (mut world, connection, _stream, successor) = busy_with_a_successor();
+    world.done(Input::ConnectionClosed { connection: successor, sent_through: u32::MAX });
+    world.done(Input::FrameReceived { connection, carries_message: false });
+    assert_eq!(state(&world), SlotState::Available);
+}
+
+#[test]
 fn steady_frames_keep_a_connection_from_suspicion() {
     let (mut world, connection, _stream) = one_request();
     for _ in 0..30 {

@@ -46,6 +46,9 @@ impl Driver {
                     core.order(stream.connection, ConnectionOrder::Reset { stream, code });
                 }
                 Output::Ping { connection } => core.order(connection, ConnectionOrder::Ping),
+                Output::CheckDelivery { connection } => {
+                    core.order(connection, ConnectionOrder::CheckDelivery);
+                }
                 Output::Close { connection, reason } => {
                     core.order(connection, ConnectionOrder::Close { reason });
                     core.connections.remove(&connection);

@@ -233,6 +233,13 @@ pub fn reset_on_close(stream: &NetworkStream, resets: bool) {
     stream.reset_on_close(resets);
 }
 
+/// Returns how many segments in a row the peer's host has left without an acknowledgement; `None`
+/// if the system cannot tell.
+#[must_use]
+pub fn unanswered(stream: &NetworkStream) -> Option<u32> {
+    stream.unanswered()
+}
+
 /// Resolves a host name; an address is its own.
 ///
 /// # Errors

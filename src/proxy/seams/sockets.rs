@@ -23,7 +23,10 @@ use tokio::signal::unix::{self, SignalKind};
 
 use super::answers::{FileStamp, Point, Signal};
 use crate::pool::Pool;
-use crate::proxy::limits::{self, LISTEN_BACKLOG, TCP_KEEPALIVE_INTERVAL, TCP_KEEPALIVE_TIME};
+use crate::proxy::limits::{
+    self, BACKEND_KEEPALIVE_INTERVAL, BACKEND_KEEPALIVE_TIME, CLIENT_KEEPALIVE_INTERVAL,
+    CLIENT_KEEPALIVE_TIME, LISTEN_BACKLOG,
+};
 
 /// A TCP connection, dialled or accepted.
 pub type NetworkStream = TcpStream;
@@ -51,7 +54,7 @@ pub async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 /// If nothing accepts there.
 pub async fn connect(address: SocketAddr) -> io::Result<NetworkStream> {
     let stream = TcpStream::connect(address).await?;
-    prepare(&stream)?;
+    prepare(&stream, BACKEND_KEEPALIVE_TIME, BACKEND_KEEPALIVE_INTERVAL)?;
     Ok(stream)
 }
 
@@ -63,7 +66,7 @@ pub async fn accept(listener: &Listener) -> io::Result<(NetworkStream, SocketAdd
     loop {
         let (stream, peer) = listener.accept().await?;
         // It fails if the peer is already gone, which is no reason to pause accepting.
-        if prepare(&stream).is_ok() {
+        if prepare_client(&stream).is_ok() {
             return Ok((stream, peer));
         }
     }
@@ -78,7 +81,7 @@ pub fn close_listener(listener: Listener) -> Vec<(NetworkStream, SocketAddr)> {
     let Ok(listener) = listener.into_std() else { return waiting };
     while let Ok((stream, peer)) = listener.accept() {
         let adopted = stream.set_nonblocking(true).and_then(|()| NetworkStream::from_std(stream));
-        if let Ok(stream) = adopted.and_then(|stream| prepare(&stream).map(|()| stream)) {
+        if let Ok(stream) = adopted.and_then(|stream| prepare_client(&stream).map(|()| stream)) {
             waiting.push((stream, peer));
         }
     }
@@ -92,10 +95,21 @@ pub fn reset_on_close(stream: &NetworkStream, resets: bool) {
     let _ = SockRef::from(stream).set_linger(resets.then_some(Duration::ZERO));
 }
 
+/// Returns how many segments in a row the peer's host has left without an acknowledgement; `None`
+/// if the system cannot tell.
+pub fn unanswered(stream: &NetworkStream) -> Option<u32> {
+    tcp_delivery::unanswered(stream).ok()
+}
+
+fn prepare_client(stream: &NetworkStream) -> io::Result<()> {
+    prepare(stream, CLIENT_KEEPALIVE_TIME, CLIENT_KEEPALIVE_INTERVAL)
+}
+
 /// Sets the socket options of every connection: small writes are sent at once, and a connection
 /// whose peer vanished is closed by TCP keepalive. HTTP/1.1 has no PING, so only the system can
-/// detect that.
-fn prepare(stream: &NetworkStream) -> io::Result<()> {
+/// detect that. The option TCP_USER_TIMEOUT would do it as well, but it also ends a connection
+/// whose peer acknowledges and only has no room for more (RFC 5482, 3.1).
+fn prepare(stream: &NetworkStream, time: Duration, interval: Duration) -> io::Result<()> {
     // Otherwise small frames wait for the peer's delayed acknowledgement.
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
@@ -103,8 +117,7 @@ fn prepare(stream: &NetworkStream) -> io::Result<()> {
     // slow reader looks like one that does not read.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     socket.set_tcp_notsent_lowat(limits::TCP_UNSENT_BYTES_MAX)?;
-    let keepalive =
-        TcpKeepalive::new().with_time(TCP_KEEPALIVE_TIME).with_interval(TCP_KEEPALIVE_INTERVAL);
+    let keepalive = TcpKeepalive::new().with_time(time).with_interval(interval);
     socket.set_tcp_keepalive(&keepalive)
 }
 
@@ -295,10 +308,13 @@ mod tests {
             let listener = Listener::from_std(listener).expect("a listener");
             let connecting = connect(SocketAddr::from(([127, 0, 0, 1], port)));
             let (accepted, connected) = tokio::join!(accept(&listener), connecting);
-            for stream in [accepted.expect("accepted").0, connected.expect("connected")] {
+            for (stream, time) in [
+                (accepted.expect("accepted").0, CLIENT_KEEPALIVE_TIME),
+                (connected.expect("connected"), BACKEND_KEEPALIVE_TIME),
+            ] {
                 let socket = SockRef::from(&stream);
                 assert!(socket.keepalive().expect("an option of the socket"));
-                assert_eq!(socket.tcp_keepalive_time().expect("an option"), TCP_KEEPALIVE_TIME);
+                assert_eq!(socket.tcp_keepalive_time().expect("an option"), time);
                 assert!(stream.nodelay().expect("an option of the socket"));
             }
         });

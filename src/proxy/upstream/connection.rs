@@ -22,6 +22,8 @@ pub enum ConnectionOrder {
     },
     /// Send a PING frame.
     Ping,
+    /// Ask the system if what was sent reaches the backend's host.
+    CheckDelivery,
     /// Close the connection, or give up its dial.
     Close {
         /// The pool's reason, for the log.

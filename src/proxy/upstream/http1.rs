@@ -67,7 +67,8 @@ impl Task<'_> {
                 Some(ConnectionOrder::Reset { .. }) => {
                     return Poll::Ready(self.closed("a request was reset"));
                 }
-                Some(ConnectionOrder::Ping) => {}
+                // The pool has no silence of an HTTP/1.1 connection.
+                Some(ConnectionOrder::Ping | ConnectionOrder::CheckDelivery) => {}
                 Some(ConnectionOrder::Close { reason }) => {
                     return Poll::Ready(Ended::Ordered(reason));
                 }

@@ -16,6 +16,7 @@ use h2::{Ping, PingPong, SendStream};
 use super::attempt::{Attempt, NewAttempt};
 use super::connection::{ConnectionOrder, Context, Ended, ordered_end, report};
 use super::http2_attempt::Http2Attempt;
+use super::shared_io::SharedIo;
 use crate::pool::{ConnectFailure, Handled, Input, Protocol, StreamFailure, StreamToken, limits};
 use crate::proxy::channel::Receiver;
 use crate::proxy::client_limits::FrameBudgets;
@@ -34,7 +35,8 @@ type WeakBody = Weak<RefCell<SendStream<Bytes>>>;
 struct Task<'a> {
     context: &'a Context,
     sender: SendRequest<Bytes>,
-    connection: Connection<Http2Wire<BoxedIo>, Bytes>,
+    connection: Connection<Http2Wire<SharedIo>, Bytes>,
+    io: SharedIo,
     facts: Rc<RefCell<Facts>>,
     ping_pong: Option<PingPong>,
     connected: bool,
@@ -65,7 +67,8 @@ async fn start<'a>(
     orders: &mut Receiver<ConnectionOrder>,
 ) -> Result<Task<'a>, Ended> {
     let clock = context.pool.clock;
-    let (wire, facts) = Http2Wire::new(io, Side::Client, FrameBudgets::BACKEND, clock);
+    let io = SharedIo::new(io);
+    let (wire, facts) = Http2Wire::new(io.clone(), Side::Client, FrameBudgets::BACKEND, clock);
     let streams = context.pool.streams_per_connection;
     let window = (u64::from(STREAM_WINDOW_BYTES) * streams as u64).min(WINDOW_BYTES_MAX);
     let mut builder = Builder::new();
@@ -97,6 +100,7 @@ async fn start<'a>(
         context,
         sender,
         connection,
+        io,
         facts,
         ping_pong,
         connected: false,
@@ -116,6 +120,7 @@ impl Task<'_> {
                 Some(ConnectionOrder::Open(attempt)) => self.open(&attempt),
                 Some(ConnectionOrder::Reset { stream, code }) => self.reset(stream, code),
                 Some(ConnectionOrder::Ping) => self.ping(),
+                Some(ConnectionOrder::CheckDelivery) => self.check_delivery(),
                 Some(ConnectionOrder::Close { reason }) => {
                     let ended = if self.connected { Ended::Ordered } else { Ended::GivenUp };
                     return Poll::Ready(ended(reason));
@@ -207,6 +212,11 @@ impl Task<'_> {
             // It fails only if the connection failed, which the next poll reports.
             let _ = ping_pong.send_ping(Ping::opaque());
         }
+    }
+
+    fn check_delivery(&self) {
+        let (connection, unanswered) = (self.context.connection, self.io.unanswered());
+        let _ = self.context.pool.tell(Input::DeliveryChecked { connection, unanswered });
     }
 
     fn poll_pong(&mut self, task_context: &mut TaskContext<'_>) {

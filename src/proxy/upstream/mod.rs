@@ -6,6 +6,7 @@ mod http1;
 mod http1_link;
 mod http2;
 mod http2_attempt;
+mod shared_io;
 
 use std::cell::Cell;
 use std::rc::Rc;

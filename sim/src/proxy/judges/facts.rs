@@ -13,6 +13,7 @@ use crate::proxy::reported::Reported;
 /// Judges every connection that speaks HTTP/2 without TLS.
 pub(super) fn judge(case: &Case<'_>) -> Verdict {
     for ((backend, number), reported) in &case.records.reported.connections {
+        deliveries(case, Key::Backend(*backend, *number), reported)?;
         let Some(wire) = case.records.wire.get(&Key::Backend(*backend, *number)) else { continue };
         let at = |wanted: fn(&Reported) -> bool| {
             reported.iter().find(|(_, reported)| wanted(reported)).map_or(u64::MAX, |(at, _)| *at)
@@ -33,6 +34,35 @@ pub(super) fn judge(case: &Case<'_>) -> Verdict {
                 Reported::ResetOrdered(stream) => subject.ended(*at, stream)?,
                 _ => {}
             }
+        }
+    }
+    Ok(())
+}
+
+/// A pool learns at once what the system knows of a backend's host: by that it tells a busy backend
+/// from a dead one.
+fn deliveries(case: &Case<'_>, key: Key, reported: &[(u64, Reported)]) -> Verdict {
+    for (at, order) in reported {
+        let answer = reported.iter().find_map(|(time, answer)| match answer {
+            Reported::Delivery(unanswered) if time == at => Some(*unanswered),
+            _ => None,
+        });
+        match (*order, answer) {
+            (Reported::DeliveryOrdered, None) => {
+                let is_over = reported.iter().any(|(time, end)| {
+                    time <= at && matches!(end, Reported::Closed | Reported::CloseOrdered)
+                });
+                require(is_over, Invariant::Silence, || {
+                    format!("{key:?}: a delivery check at {at} ns has no answer")
+                })?;
+            }
+            (Reported::Delivery(unanswered), _) => {
+                let is_true = case.records.deliveries.contains(&(key, *at, unanswered));
+                require(is_true, Invariant::Silence, || {
+                    format!("{key:?}: the system has not said {unanswered:?} at {at} ns")
+                })?;
+            }
+            _ => {}
         }
     }
     Ok(())

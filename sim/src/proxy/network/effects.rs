@@ -1,5 +1,7 @@
 //! The effects of directives on connections and hosts.
 
+use std::net::SocketAddr;
+
 use super::connection::Phase;
 use super::hosts::Reach;
 use super::key::{Host, Key, Side};
@@ -207,6 +209,18 @@ impl State {
     pub(crate) fn vanish(&mut self, host: Host) {
         self.hosts.change(host, |state| state.vanished = true);
         self.lose_connections(host);
+    }
+
+    /// Nothing arrives any more on the present connections to an address, in either direction.
+    pub(crate) fn lose_paths(&mut self, address: SocketAddr) {
+        for id in 0..self.connections.len() {
+            let leads_there = self.connection(id).is_some_and(|connection| {
+                connection.ends[Side::Acceptor as usize].address == address
+            });
+            for side in Side::BOTH.into_iter().filter(|_| leads_there) {
+                self.apply(id, side, WireEffect::Vanish);
+            }
+        }
     }
 
     /// A host cannot be reached for a while. Its connections are dead paths.

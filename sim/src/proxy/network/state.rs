@@ -86,7 +86,12 @@ pub(crate) struct State {
     pub(crate) moments: Vec<(When, Target)>,
     pub(crate) at_proxy: AtProxy,
     pub(crate) client_resets: Vec<ClientReset>,
+    pub(crate) deliveries: Vec<Delivery>,
 }
+
+/// The segments in a row that the other host has left without an acknowledgement on a connection,
+/// as the proxy's system has said at a time; `None` if it cannot tell.
+pub(crate) type Delivery = (Key, u64, Option<u32>);
 
 /// The proxy's system has reset a connection of a client, because a process has closed it and has
 /// not read everything.
@@ -130,6 +135,7 @@ impl State {
             moments: Vec::new(),
             at_proxy: AtProxy::default(),
             client_resets: Vec::new(),
+            deliveries: Vec::new(),
         }
     }
 

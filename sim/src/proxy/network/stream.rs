@@ -46,6 +46,13 @@ impl Stream {
         Rc::clone(&self.resets)
     }
 
+    /// Returns, while it is open, how many segments in a row the other host has left without an
+    /// acknowledgement; `None` if the system cannot tell.
+    pub(crate) fn unanswered(&self) -> impl Fn() -> Option<u32> + use<> {
+        let (network, id, side) = (self.network.clone(), self.id, self.side);
+        move || network.with(|state| state.unanswered(id, side))
+    }
+
     /// The connection's name.
     pub(crate) fn key(&self) -> Key {
         self.key

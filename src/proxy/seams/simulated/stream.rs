@@ -19,19 +19,32 @@ pub struct NetworkStream {
     stream: Pin<Box<dyn ByteStream>>,
     /// True if closing the connection resets it.
     resets: Rc<Cell<bool>>,
+    /// As [`NetworkStream::unanswered`].
+    unanswered: Box<dyn Fn() -> Option<u32>>,
 }
 
 impl NetworkStream {
     /// A connection over this byte stream.
     #[must_use]
     pub fn new(stream: impl ByteStream + 'static) -> Self {
-        Self::resettable(stream, Rc::default())
+        Self::of_proxy(stream, Rc::default(), || None)
     }
 
     /// A connection over this byte stream, which resets it when it is dropped if `resets` says so.
+    /// `unanswered` returns the segments in a row that the peer's host has left without an
+    /// acknowledgement; `None` if the system cannot tell.
     #[must_use]
-    pub fn resettable(stream: impl ByteStream + 'static, resets: Rc<Cell<bool>>) -> Self {
-        Self { stream: Box::pin(stream), resets }
+    pub fn of_proxy(
+        stream: impl ByteStream + 'static,
+        resets: Rc<Cell<bool>>,
+        unanswered: impl Fn() -> Option<u32> + 'static,
+    ) -> Self {
+        Self { stream: Box::pin(stream), resets, unanswered: Box::new(unanswered) }
+    }
+
+    /// Segments in a row without an acknowledgement; `None` if the system cannot tell.
+    pub(super) fn unanswered(&self) -> Option<u32> {
+        (self.unanswered)()
     }
 
     /// Makes the close of the connection a reset, or an orderly one again.

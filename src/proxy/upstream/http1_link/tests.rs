@@ -5,9 +5,16 @@ use std::pin::pin;
 use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
 
 use super::*;
+use crate::proxy::dial::Io;
 
 /// A whole response without content.
 const EMPTY: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
+impl Io for DuplexStream {
+    fn unanswered(&self) -> Option<u32> {
+        None
+    }
+}
 
 /// A connection that carries a request with a body, and the backend's end of it.
 fn requested() -> (Http1Attempt, DuplexStream) {

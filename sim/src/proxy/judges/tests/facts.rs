@@ -7,7 +7,7 @@ use baton::pool::StreamFailure;
 use super::scene::{SECOND, Scene};
 use super::{all_are_allowed, all_are_found};
 use crate::checker::Invariant::{
-    FaithfulResponse, GoAway, Limits, PingBudget, Protocol, Timers, TruthfulOutcome,
+    FaithfulResponse, GoAway, Limits, PingBudget, Protocol, Silence, Timers, TruthfulOutcome,
 };
 use crate::plan::Direction::{self, In, Out};
 use crate::plan::{Act, When, WireEffect};
@@ -45,6 +45,14 @@ async fn pools_learn_what_is_read() {
     all_are_found(&[
         (PingBudget, "PING 9 ns after a frame", |scene| {
             connection(scene, &[LIMIT], &[(5, Reported::Streams(2)), ping(9)]);
+        }),
+        (Silence, "a delivery check at 5 ns has no answer", |scene| {
+            connection(scene, &[], &[(5, Reported::DeliveryOrdered), (6, Reported::Closed)]);
+        }),
+        (Silence, "the system has not said Some(0) at 5 ns", |scene| {
+            let answered = [(5, Reported::DeliveryOrdered), (5, Reported::Delivery(Some(0)))];
+            connection(scene, &[], &answered);
+            scene.deliveries.push((Key::Backend(0, 1), 5, Some(3)));
         }),
         (GoAway, "GOAWAY 1 was read at 6 ns", |scene| {
             connection(scene, &[GO_AWAY], &[(6, Reported::Closed)]);

@@ -23,7 +23,7 @@ use crate::proxy::frame_log::Connection;
 use crate::proxy::hub::Hub;
 use crate::proxy::idle::IdleClient;
 use crate::proxy::ledger::{Answer, Dial, DialEnd, End, Execution, Received, trailer};
-use crate::proxy::network::{AtProxy, ClientReset, Key};
+use crate::proxy::network::{AtProxy, ClientReset, Delivery, Key};
 use crate::proxy::races::Race;
 use crate::proxy::records::{Open, Records, Withdrawn};
 use crate::proxy::reported::Conversation;
@@ -61,6 +61,7 @@ pub(super) struct Scene {
     pub(super) reported: Conversation,
     pub(super) at_proxy: AtProxy,
     pub(super) client_resets: Vec<ClientReset>,
+    pub(super) deliveries: Vec<Delivery>,
     pub(super) idle_ended_at: Vec<(IdleClient, u64)>,
     pub(super) withdrawn: Vec<Withdrawn>,
 }
@@ -94,6 +95,7 @@ impl Scene {
             reported: Conversation::default(),
             at_proxy: AtProxy::default(),
             client_resets: Vec::new(),
+            deliveries: Vec::new(),
             idle_ended_at: Vec::new(),
             withdrawn: Vec::new(),
         }
@@ -186,6 +188,7 @@ impl Scene {
             idle_ended_at: self.idle_ended_at.clone(),
             at_proxy: self.at_proxy,
             client_resets: self.client_resets.clone(),
+            deliveries: self.deliveries.clone(),
             withdrawn: self.withdrawn.clone(),
             healed_at: 90 * SECOND,
             recovered: self.recovered,
