@@ -123,7 +123,7 @@ mod system {
 mod tests {
     use std::io::Write as _;
     use std::net::{TcpListener, TcpStream, UdpSocket};
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use super::*;
 
@@ -145,8 +145,7 @@ mod tests {
         let _peer = listener.accept().expect("a connection");
         client.set_nonblocking(true).expect("a mode of the socket");
         while client.write(&[0; 65_536]).is_ok() {}
-        let until = Instant::now() + Duration::from_secs(2);
-        while Instant::now() < until {
+        for _ in 0..100 {
             let unanswered = unanswered(&client).expect("a TCP socket");
             assert!(unanswered <= 1, "{unanswered} without an answer");
             std::thread::sleep(Duration::from_millis(20));

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::Method;
 use rustls::pki_types::ServerName;
@@ -10,7 +11,7 @@ use tokio::sync::{Mutex, Notify};
 
 use crate::support::certificate::{certificate, connector};
 use crate::support::client::{connect, head};
-use crate::support::raw::RawBackend;
+use crate::support::raw::{Bodies, RawBackend};
 use crate::support::{Backend, Baton, Behaviour, Http2, run_load, unique_id, within};
 
 /// One of two backends is killed under load: no GET fails.
@@ -37,6 +38,29 @@ async fn backend_killed_beside_a_healthy_one_fails_no_get() {
     .await;
     assert!(victim.lock().await.seen(|seen| !seen.heads.is_empty()), "it served before");
     assert!(healthy.seen(|seen| seen.heads.len()) > 450, "the other one served the rest");
+}
+
+/// A backend with one thread answers no PING while it works, for longer than a silent connection is
+/// borne. Its host is this machine, which acknowledges: nothing is lost.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "local")]
+async fn busy_backend_keeps_its_post() {
+    let busy = RawBackend::start(100, |mut connection| async move {
+        while let Some((stream, body)) = connection.request(&mut Bodies::default()).await {
+            connection.work(Duration::from_secs(2)).await;
+            connection.answer(stream, &body).await;
+        }
+    })
+    .await;
+    let flags = ["--silence-timeout", "100ms", "--suspect-timeout", "200ms"];
+    let baton = Baton::start(&[busy.url()], &flags).await;
+    let client = Http2::connect(baton.address).await;
+    let answer = client.send(head(Method::POST, "/", &unique_id()), "whole").await;
+    let answer = answer.expect("it is answered");
+    assert_eq!((answer.status.as_u16(), &answer.body[..]), (200, &b"whole"[..]));
+    let lines = baton.wait_for_requests(1).await;
+    assert_eq!(lines[0]["attempts"], 1);
+    assert!(baton.lines("connection closed").is_empty());
 }
 
 /// A backend without TLS that dies within the body of its first response, which has no length.

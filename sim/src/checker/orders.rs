@@ -14,6 +14,17 @@ use super::model::{
 use super::time::{Time as _, longest_drain};
 use super::{Invariant, Verdict, fail, require};
 
+/// The result of a suspicion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Suspicion {
+    /// The host is dead, as far as the system can tell.
+    Dead,
+    /// The host is alive, and no request is left on the connection.
+    Unused,
+    /// It is not known yet, or the backend is busy.
+    Open,
+}
+
 /// The time between PINGs that the manual promises to gRPC servers.
 const APART: Duration = Duration::from_secs(310);
 
@@ -275,6 +286,23 @@ impl Model {
         Ok(())
     }
 
+    /// The result of the suspicion against a connection, if it is due.
+    fn suspicion(&self, input: Input, token: ConnectionToken, slot: usize) -> Suspicion {
+        match input {
+            Input::Timeout if self.connections[slot].delivery_check => Suspicion::Dead,
+            Input::DeliveryChecked { connection, unanswered } if connection == token => {
+                if is_dead(unanswered) {
+                    Suspicion::Dead
+                } else if self.carries_request(slot) {
+                    Suspicion::Open
+                } else {
+                    Suspicion::Unused
+                }
+            }
+            _ => Suspicion::Open,
+        }
+    }
+
     fn close(
         &mut self,
         now: Instant,
@@ -291,17 +319,7 @@ impl Model {
         let connection = &self.connections[slot];
         let phase = connection.phase;
         let timed = input == Input::Timeout;
-        let unanswered = match input {
-            Input::DeliveryChecked { connection, unanswered } if connection == token => {
-                Some(unanswered)
-            }
-            _ => None,
-        };
-        let is_found_dead = match unanswered {
-            Some(unanswered) => is_dead(unanswered),
-            None => timed && connection.delivery_check,
-        };
-        let is_useless = unanswered.is_some() && !self.carries_request(slot);
+        let suspicion = self.suspicion(input, token, slot);
         let went_away = matches!(input, Input::GoAwayReceived { connection, .. }
             if connection == token);
         let legal = match reason {
@@ -333,7 +351,7 @@ impl Model {
             }
             CloseReason::Silent => {
                 let due = connection.suspect_until.is_some_and(|until| now >= until);
-                phase == ConnectionPhase::Up && due && (is_found_dead || is_useless)
+                phase == ConnectionPhase::Up && due && suspicion != Suspicion::Open
             }
             CloseReason::Shutdown => {
                 self.phase != ModelPhase::Running
@@ -346,7 +364,7 @@ impl Model {
         })?;
         self.closed_now = Some((token, reason));
         let of_trial_request = self.carries_trial_request(slot);
-        let is_dead = reason == CloseReason::Silent && is_found_dead;
+        let is_dead = reason == CloseReason::Silent && suspicion == Suspicion::Dead;
         if is_dead {
             self.stale = self.stale_after(slot).map(|idle| (token.backend, idle / 2));
         }

@@ -281,6 +281,11 @@ impl<'a> Names<'a> {
         format!("{name} arrives: {method}{body}")
     }
 
+    fn delivery(&self, connection: ConnectionToken, unanswered: Option<u32>) -> String {
+        let segments = unanswered.map_or("unknown".to_owned(), |segments| segments.to_string());
+        format!("{} unanswered segments: {segments}", self.connection(connection))
+    }
+
     pub(super) fn input(
         &self,
         input: Input,
@@ -322,11 +327,7 @@ impl<'a> Names<'a> {
             }
             Input::Pong { connection } => format!("{} answers PING", self.connection(connection)),
             Input::DeliveryChecked { connection, unanswered } => {
-                let name = self.connection(connection);
-                match unanswered {
-                    Some(segments) => format!("{name} has {segments} unanswered segments"),
-                    None => format!("{name} has unknown delivery"),
-                }
+                self.delivery(connection, unanswered)
             }
             Input::ConnectionClosed { connection, sent_through } => {
                 let name = self.connection(connection);
