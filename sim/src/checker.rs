@@ -27,6 +27,7 @@ mod rows;
 mod settings;
 mod side_by_side;
 mod silent;
+mod suspicion;
 mod sweep;
 mod time;
 mod turns;

@@ -58,6 +58,8 @@ pub(crate) struct Connection {
     pub(crate) pings: Pings,
     /// True while a delivery check is unanswered.
     pub(crate) delivery_check: bool,
+    /// True if the connection was busy when it began to drain with its backend.
+    pub(crate) drained_busy: bool,
     /// Malformed responses so far.
     pub(crate) malformed: u32,
     /// True if the connection was closed without GOAWAY while it carried requests. If one of them
@@ -84,6 +86,7 @@ impl Connection {
             ages_at: Instant::ZERO,
             pings: Pings::NONE,
             delivery_check: false,
+            drained_busy: false,
             malformed: 0,
             closed_without_goaway: false,
         }
@@ -162,6 +165,9 @@ impl Connection {
                 self.opened += 1;
             }
             Event::Released => self.load -= 1,
+            Event::Drain(DrainCause::Backend) => {
+                self.drained_busy = self.lifecycle == Lifecycle::Busy;
+            }
             Event::Established
             | Event::DialEnded
             | Event::Silent
@@ -169,6 +175,7 @@ impl Connection {
             | Event::Alive
             | Event::Drain(_)
             | Event::Resumed
+            | Event::ResumedBusy
             | Event::Closed => {}
         }
         self.lifecycle = next;
@@ -198,6 +205,7 @@ impl Connection {
             }
             Lifecycle::Draining(cause) => {
                 (5_u8, cause == DrainCause::Backend, quiet_ago).hash(hasher);
+                (cause == DrainCause::Backend && self.drained_busy).hash(hasher);
             }
         }
         if matches!(self.lifecycle, Lifecycle::Draining(_)) {

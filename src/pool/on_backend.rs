@@ -192,17 +192,20 @@ impl Pool {
         }
     }
 
-    /// Puts a connection that drained with its backend back into use. One that was busy before may
-    /// find that its successors have all places.
+    /// Puts a connection that drained with its backend back into use. One that was busy is busy
+    /// again: its successors may have all places.
     fn resume(&mut self, now: Instant, slot: usize) {
         let token = self.slots.token(slot);
-        if !self.slots.has_place(token.backend) {
-            return self.begin_drain(now, slot, DrainCause::Replaced);
-        }
-        self.slots.apply(token, Event::Resumed).expect("it drains for its backend");
-        let ages_at = self.slots.connection(slot).ages_at;
+        let connection = self.slots.connection(slot);
+        let (ages_at, is_busy) = (connection.ages_at, connection.drained_busy);
+        let resumed = if is_busy { Event::ResumedBusy } else { Event::Resumed };
+        self.slots.apply(token, resumed).expect("it drains for its backend");
         self.timers.arm(Timer::Life(slot as u32), ages_at);
-        self.arm_silence(slot, token.backend);
+        if is_busy {
+            self.arm_suspicion(now, slot);
+        } else {
+            self.arm_silence(slot, token.backend);
+        }
     }
 
     /// Frees removed backends whose last connection is gone.

@@ -88,12 +88,12 @@ words! {
         /// Another connection to the backend was dead when it was used after being idle, and this
         /// one has been idle for as long.
         Stale = "stale",
-        /// The connection drained, and its last stream ended.
+        /// The connection drained or was busy, and its last stream ended.
         Drained = "drained",
         /// The drain deadline passed while streams were still open.
         DrainDeadline = "drain_deadline",
-        /// The connection was suspect, and no frame came in time. Its host acknowledges nothing, or
-        /// no request was left on it.
+        /// The connection was suspect, no frame came in time, and its host acknowledges nothing, or
+        /// the system cannot tell.
         Silent = "silent",
         /// The backend was drained or removed before the dial was done.
         BackendDrained = "backend_drained",

@@ -53,6 +53,11 @@ impl Pings {
         self.state != State::Idle || self.answered > 0
     }
 
+    /// True if no PING is unanswered.
+    pub(super) fn is_idle(&self) -> bool {
+        self.state == State::Idle
+    }
+
     /// Notes that a PING is sent. Returns false if one is unanswered: then none is.
     pub(super) fn send(&mut self, now: Instant) -> bool {
         if self.state != State::Idle {

@@ -3,8 +3,8 @@
 //! All tables have a fixed capacity. A slot gets its row of the stream table when it is first
 //! dialled, so that rows that were never needed use no memory pages. The slots of a backend are
 //! kept in sets by state, one 64-bit word per set, so that finding a slot takes one instruction.
-//! Each backend has twice `connections_per_backend` slots: the second half exists so that draining
-//! and busy connections never block their successors.
+//! Each backend has twice `connections_per_backend` slots: as many draining and busy connections
+//! can be there beside their successors.
 
 use alloc::vec;
 use alloc::vec::Vec;

@@ -12,9 +12,10 @@
 //! | as many, or the system cannot tell | is dead: it is closed, and its requests may be tried again |
 //!
 //! A busy connection gets no new requests, and does not count for the limit of connections:
-//! requests that come meanwhile find another one. Without a request of its own it is closed.
+//! requests that come meanwhile find another one. It returns with the first frame, or once it has a
+//! place again. Without a request of its own it is closed.
 
-use super::connection::{DrainCause, Event, Lifecycle};
+use super::connection::{Event, Lifecycle};
 use super::outcome::CloseReason;
 use super::timer::Timer;
 use super::{ConnectionToken, Handled, Instant, Output, Pool};
@@ -36,7 +37,7 @@ impl Pool {
         self.refresh(token.backend);
     }
 
-    fn arm_suspicion(&mut self, now: Instant, slot: usize) {
+    pub(super) fn arm_suspicion(&mut self, now: Instant, slot: usize) {
         self.timers.arm(Timer::Quiet(slot as u32), now.after(self.config.timeouts.suspect));
     }
 
@@ -75,26 +76,32 @@ impl Pool {
         Handled::Done
     }
 
-    /// Handles a suspect connection whose host acknowledges. Without a request it is of no use.
+    /// Handles a suspect connection whose host acknowledges. Without a request it is of no use. One
+    /// that has answered its PING waits only for a place.
     fn note_busy(&mut self, now: Instant, slot: usize) {
         let token = self.slots.token(slot);
         if !self.slots.carries_request(token) {
-            return self.close(now, slot, CloseReason::Silent);
+            return self.close(now, slot, CloseReason::Drained);
         }
-        self.arm_suspicion(now, slot);
-        if self.slots.connection(slot).lifecycle() == Lifecycle::Suspect {
+        let connection = self.slots.connection(slot);
+        if connection.lifecycle() == Lifecycle::Suspect {
+            self.arm_suspicion(now, slot);
             self.slots.apply(token, Event::Acknowledged).expect("it is suspect");
             self.refresh(token.backend);
+        } else if connection.pings.is_idle() {
+            self.recover(now, slot);
+        } else {
+            self.arm_suspicion(now, slot);
         }
     }
 
-    /// Handles a frame on a suspect connection: it takes streams again, unless another connection
-    /// has its place.
+    /// Handles a frame on a suspect connection: it takes streams again, unless other connections
+    /// have all places. Then its requests go on as before.
     pub(super) fn recover(&mut self, now: Instant, slot: usize) {
         let token = self.slots.token(slot);
         let is_busy = self.slots.connection(slot).lifecycle() == Lifecycle::Busy;
         if is_busy && !self.slots.has_place(token.backend) {
-            return self.begin_drain(now, slot, DrainCause::Replaced);
+            return self.arm_suspicion(now, slot);
         }
         self.slots.apply(token, Event::Alive).expect("a suspect connection can recover");
         self.settle(now, slot);

@@ -38,6 +38,7 @@ mod system {
         options: u8,
         window_scales: u8,
         flags: u8,
+        /// Microseconds.
         retransmission_timeout: u32,
         acknowledgement_timeout: u32,
         send_segment_bytes: u32,
@@ -57,9 +58,13 @@ mod system {
 
     impl Information {
         /// A peer whose buffer is full drops data within the window that it has announced. It then
-        /// acknowledges each repetition, but no new byte, so Linux goes on counting.
+        /// acknowledges each repetition, but no new byte, so Linux goes on counting. The timeout
+        /// doubles with each repetition: without an answer, the last acknowledgement is older than
+        /// half of the present one, also if the answer to the last repetition is under way.
         fn repetitions(&self) -> u8 {
-            let was_answered = self.last_acknowledgement_received <= self.last_data_sent;
+            let half_milliseconds = self.retransmission_timeout / 2_000;
+            let was_answered = self.last_acknowledgement_received <= self.last_data_sent
+                || self.last_acknowledgement_received < half_milliseconds;
             if was_answered { 0 } else { self.retransmits }
         }
     }
@@ -105,6 +110,8 @@ mod system {
             assert_eq!(dead.repetitions(), 3);
             let full = Information { last_acknowledgement_received: 99, ..dead };
             assert_eq!(full.repetitions(), 0);
+            let under_way = Information { retransmission_timeout: 1_900_000, ..dead };
+            assert_eq!(under_way.repetitions(), 0);
         }
     }
 }
@@ -150,6 +157,24 @@ mod tests {
             assert!(unanswered <= 1, "{unanswered} without an answer");
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// A filter of the peer's socket drops every segment, as a dead host does.
+    #[test]
+    fn a_peer_that_gets_nothing_leaves_repetitions_unanswered() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("it is bound");
+        let mut client = TcpStream::connect(address).expect("it listens");
+        let (peer, _) = listener.accept().expect("a connection");
+        const RETURN: u16 = 0x06;
+        let nothing = socket2::SockFilter::new(RETURN, 0, 0, 0);
+        socket2::SockRef::from(&peer).attach_filter(&[nothing]).expect("an option of the socket");
+        client.write_all(b"ping").expect("it is taken");
+        let repeated = (0..500).any(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            unanswered(&client).expect("a TCP socket") >= 2
+        });
+        assert!(repeated, "after ten seconds");
     }
 
     #[test]

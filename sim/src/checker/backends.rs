@@ -168,6 +168,7 @@ impl Model {
         for slot in self.slots_of(index) {
             match self.connections[slot].phase {
                 ConnectionPhase::Up => {
+                    self.connections[slot].drained_busy = self.connections[slot].is_busy;
                     self.set_phase(now, slot, ConnectionPhase::Draining);
                     self.connections[slot].ends_at = Some(deadline);
                     self.connections[slot].only_with_backend = true;
@@ -190,9 +191,11 @@ impl Model {
             connection.ends_at = None;
             let drained = std::mem::take(&mut connection.only_with_backend);
             if drained && connection.phase == ConnectionPhase::Draining {
-                let has_place = self.has_connection_place(index);
-                let phase = if has_place { ConnectionPhase::Up } else { ConnectionPhase::Draining };
-                self.set_phase(now, slot, phase);
+                self.set_phase(now, slot, ConnectionPhase::Up);
+                let until = now.plus(self.config.timeouts.suspect);
+                let connection = &mut self.connections[slot];
+                connection.is_busy = connection.drained_busy;
+                connection.suspect_until = connection.is_busy.then_some(until);
             }
         }
     }

@@ -371,20 +371,15 @@ impl Model {
 
     fn frame(&mut self, now: Instant, token: ConnectionToken, carries_message: bool) {
         let slot = self.known(token);
-        if self.connections[slot].is_suspect() && self.connections[slot].load == 0 {
-            // A suspect connection is not idle; one that recovers without streams is idle from now.
-            self.begin_idle(now, slot);
-        }
         let backend = usize::from(token.backend.0);
-        let is_replaced = self.connections[slot].is_busy && !self.has_connection_place(backend);
-        if is_replaced {
-            self.set_phase(now, slot, ConnectionPhase::Draining);
+        let stays = self.connections[slot].is_busy && !self.has_connection_place(backend);
+        if stays {
+            let until = now.plus(self.config.timeouts.suspect);
+            self.connections[slot].suspect_until = Some(until);
+        } else {
+            self.recover(now, slot);
         }
         let connection = &mut self.connections[slot];
-        if connection.suspect_until.take().is_some() {
-            connection.silence_most = Duration::ZERO;
-        }
-        connection.is_busy = false;
         connection.idle_before = None;
         connection.silent_before = None;
         if connection.load > 0 {
@@ -404,21 +399,6 @@ impl Model {
         connection.pongs += u32::from(!ping.is_spaced);
         connection.ponged_at = now;
         self.frame(now, token, false);
-    }
-
-    /// A connection whose host is dead must be closed at once, and so must one without a request;
-    /// the other ones are asked again.
-    fn delivery_checked(&mut self, now: Instant, token: ConnectionToken, unanswered: Option<u32>) {
-        let slot = self.known(token);
-        let patience = self.config.timeouts.suspect;
-        let is_useless = is_dead(unanswered) || !self.carries_request(slot);
-        let connection = &mut self.connections[slot];
-        assert!(std::mem::take(&mut connection.delivery_check), "answered Done");
-        if connection.is_suspect() {
-            connection.is_busy |= !is_useless;
-            let until = if is_useless { now } else { now.plus(patience) };
-            connection.suspect_until = Some(until);
-        }
     }
 
     fn response_ended(&mut self, now: Instant, stream: StreamToken) {
@@ -478,10 +458,4 @@ impl Model {
 
 pub(super) fn lost_evidence(stream_id: u32) -> Evidence {
     if stream_id == 0 { Evidence::NeverSent } else { Evidence::Unknown }
-}
-
-/// True if a host is dead by what its system knows: it has left two segments in a row unanswered,
-/// one of which may have been lost, or the system cannot tell.
-pub(super) fn is_dead(unanswered: Option<u32>) -> bool {
-    unanswered.is_none_or(|segments| segments >= 2)
 }

@@ -60,6 +60,8 @@ pub(super) struct ModelConnection {
     pub(super) delivery_check: bool,
     /// It is suspect and its host has acknowledged since: it does not count for the limit.
     pub(super) is_busy: bool,
+    /// It was busy when its backend began to drain.
+    pub(super) drained_busy: bool,
     /// The longest that it might be silent at any time since its load rose from zero, or since a
     /// response after PINGs.
     pub(super) silence_most: Duration,

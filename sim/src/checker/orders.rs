@@ -7,23 +7,13 @@ use baton::pool::{
 };
 
 use super::blame::SURELY_ALIVE;
-use super::facts::{is_dead, lost_evidence};
+use super::facts::lost_evidence;
 use super::model::{
     ConnectionPhase, Model, ModelConnection, ModelPhase, ModelPing, ModelStream, RequestPhase,
 };
+use super::suspicion::Suspicion;
 use super::time::{Time as _, longest_drain};
 use super::{Invariant, Verdict, fail, require};
-
-/// The result of a suspicion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Suspicion {
-    /// The host is dead, as far as the system can tell.
-    Dead,
-    /// The host is alive, and no request is left on the connection.
-    Unused,
-    /// It is not known yet, or the backend is busy.
-    Open,
-}
 
 /// The time between PINGs that the manual promises to gRPC servers.
 const APART: Duration = Duration::from_secs(310);
@@ -263,46 +253,6 @@ impl Model {
         Ok(())
     }
 
-    /// The host of a suspect connection is asked for once its time is over.
-    fn check_delivery(&mut self, now: Instant, input: Input, token: ConnectionToken) -> Verdict {
-        let Some(slot) = self.slot(token) else {
-            return fail(
-                Invariant::CommandLegality,
-                format!("a delivery check of {token:?}, which is gone"),
-            );
-        };
-        let connection = &self.connections[slot];
-        let legal = input == Input::Timeout
-            && connection.phase == ConnectionPhase::Up
-            && connection.suspect_until.is_some_and(|until| now >= until)
-            && !connection.delivery_check;
-        require(legal, Invariant::CommandLegality, || {
-            format!("a delivery check of {token:?} after {input:?}")
-        })?;
-        let until = now.plus(self.config.timeouts.suspect);
-        let connection = &mut self.connections[slot];
-        connection.delivery_check = true;
-        connection.suspect_until = Some(until);
-        Ok(())
-    }
-
-    /// The result of the suspicion against a connection, if it is due.
-    fn suspicion(&self, input: Input, token: ConnectionToken, slot: usize) -> Suspicion {
-        match input {
-            Input::Timeout if self.connections[slot].delivery_check => Suspicion::Dead,
-            Input::DeliveryChecked { connection, unanswered } if connection == token => {
-                if is_dead(unanswered) {
-                    Suspicion::Dead
-                } else if self.carries_request(slot) {
-                    Suspicion::Open
-                } else {
-                    Suspicion::Unused
-                }
-            }
-            _ => Suspicion::Open,
-        }
-    }
-
     fn close(
         &mut self,
         now: Instant,
@@ -335,10 +285,12 @@ impl Model {
             CloseReason::Stale => self.may_be_stale(slot, now),
             CloseReason::Drained => {
                 let aged = timed && phase == ConnectionPhase::Up && self.is_aged(slot, now);
-                connection.load == 0
-                    && (phase == ConnectionPhase::Draining
-                        || aged
-                        || (went_away && phase == ConnectionPhase::Connecting))
+                let unused = phase == ConnectionPhase::Up && suspicion == Suspicion::Unused;
+                unused && connection.is_suspect()
+                    || connection.load == 0
+                        && (phase == ConnectionPhase::Draining
+                            || aged
+                            || (went_away && phase == ConnectionPhase::Connecting))
             }
             CloseReason::DrainDeadline => {
                 let made_room = self.joining.is_some_and(|(own, ..)| own.backend == token.backend);
@@ -351,7 +303,7 @@ impl Model {
             }
             CloseReason::Silent => {
                 let due = connection.suspect_until.is_some_and(|until| now >= until);
-                phase == ConnectionPhase::Up && due && suspicion != Suspicion::Open
+                phase == ConnectionPhase::Up && due && suspicion == Suspicion::Dead
             }
             CloseReason::Shutdown => {
                 self.phase != ModelPhase::Running

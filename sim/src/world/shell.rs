@@ -55,16 +55,11 @@ impl World<'_> {
         Ok(())
     }
 
-    /// A connection with requests is closed as silent only if its host is dead, as far as the
-    /// system knows.
+    /// A connection is closed as silent only if its host is dead, as far as the system knows.
     fn expect_dead(&self, connection: ConnectionToken, reason: CloseReason) -> Verdict {
         let link = &self.links[self.link_of(connection) as usize];
         let is_unknown = self.plan.network.hides_delivery || link.delivery_check;
-        let is_unused = link.exchanges.iter().all(|exchange| {
-            let request = &self.requests[self.exchanges[*exchange as usize].request as usize];
-            request.ended || request.exchange != Some(*exchange)
-        });
-        let may_be_dead = link.is_dead_path() || is_unknown || is_unused;
+        let may_be_dead = link.is_dead_path() || is_unknown;
         require(reason != CloseReason::Silent || may_be_dead, Invariant::Silence, || {
             format!("{connection:?} was closed as silent, but its host acknowledges what it gets")
         })

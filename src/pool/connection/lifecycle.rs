@@ -17,8 +17,6 @@ pub enum DrainCause {
     /// A stream ended in a way that makes the connection unfit for further streams, for example
     /// with a malformed response.
     Unfit,
-    /// The connection was silent, and another one has its place now.
-    Replaced,
     /// The backend of the connection was drained or removed.
     Backend,
     /// The connection is closed, but the owners of its streams have yet to report how each one
@@ -72,6 +70,7 @@ pub(crate) enum Event {
     Alive,
     Drain(DrainCause),
     Resumed,
+    ResumedBusy,
     Closed,
 }
 
@@ -170,8 +169,7 @@ table! { lifecycle, load:
             cause @ (DrainCause::GoAway
             | DrainCause::MaxAge
             | DrainCause::MaxRequests
-            | DrainCause::Unfit
-            | DrainCause::Replaced)
+            | DrainCause::Unfit)
         ),
         Available | InUse | Suspect | Busy | DrainingBackend => Lifecycle::Draining(cause);
     drain_backend: Event::Drain(cause @ DrainCause::Backend),
@@ -181,6 +179,8 @@ table! { lifecycle, load:
             Lifecycle::Draining(cause);
     resumed: Event::Resumed,
         DrainingBackend => Lifecycle::Ready;
+    resumed_busy: Event::ResumedBusy,
+        DrainingBackend => Lifecycle::Busy;
     closed: Event::Closed if load == 0,
         Available | InUse | Suspect | Busy | Draining | DrainingBackend | Lost =>
             Lifecycle::Empty;
@@ -210,8 +210,7 @@ impl Lifecycle {
                 DrainCause::GoAway
                 | DrainCause::MaxAge
                 | DrainCause::MaxRequests
-                | DrainCause::Unfit
-                | DrainCause::Replaced,
+                | DrainCause::Unfit,
             ) => ConnectionState::Draining,
         }
     }

@@ -2,12 +2,11 @@
 
 use super::*;
 
-const CAUSES: [DrainCause; 7] = [
+const CAUSES: [DrainCause; 6] = [
     DrainCause::GoAway,
     DrainCause::MaxAge,
     DrainCause::MaxRequests,
     DrainCause::Unfit,
-    DrainCause::Replaced,
     DrainCause::Backend,
     DrainCause::Lost,
 ];
@@ -27,6 +26,7 @@ fn events() -> impl Iterator<Item = Event> {
         Event::Acknowledged,
         Event::Alive,
         Event::Resumed,
+        Event::ResumedBusy,
         Event::Closed,
     ];
     single.into_iter().chain(CAUSES.map(Event::Drain))
@@ -60,8 +60,13 @@ fn moved(before: &Connection, event: Event) -> Connection {
         Event::DialEnded | Event::Closed => to(Lifecycle::Empty),
         Event::Reserved => Connection { load: load + 1, opened: opened + 1, ..to(lifecycle) },
         Event::Released => Connection { load: load - 1, ..to(lifecycle) },
+        Event::ResumedBusy => to(Lifecycle::Busy),
         Event::Silent => to(Lifecycle::Suspect),
         Event::Acknowledged => to(Lifecycle::Busy),
+        Event::Drain(DrainCause::Backend) => Connection {
+            drained_busy: lifecycle == Lifecycle::Busy,
+            ..to(Lifecycle::Draining(DrainCause::Backend))
+        },
         Event::Drain(cause) => to(Lifecycle::Draining(cause)),
     }
 }
@@ -81,7 +86,10 @@ const EXPECTED: [(ConnectionState, &[&str]); ConnectionState::ALL.len()] = [
     ),
     (ConnectionState::Busy, &["released", "alive", "drain", "drain_backend", "lost", "closed"]),
     (ConnectionState::Draining, &["released", "lost", "closed"]),
-    (ConnectionState::DrainingBackend, &["released", "drain", "lost", "resumed", "closed"]),
+    (
+        ConnectionState::DrainingBackend,
+        &["released", "drain", "lost", "resumed", "resumed_busy", "closed"],
+    ),
     (ConnectionState::Lost, &["released", "closed"]),
 ];
 

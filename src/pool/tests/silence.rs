@@ -178,7 +178,7 @@ fn a_busy_connection_without_requests_is_closed_without_blame() {
     world.done(Input::RequestCancelled { request });
     world.done(Input::ResetSent { stream });
     world.pass(SECOND);
-    assert_eq!(world.closes(), [(connection, CloseReason::Silent)]);
+    assert_eq!(world.closes(), [(connection, CloseReason::Drained)]);
     assert!(world.pool.is_healthy(BackendId(0)));
 }
 
@@ -201,14 +201,32 @@ fn busy_with_a_successor() -> (World, ConnectionToken, StreamToken, ConnectionTo
 }
 
 #[test]
-fn a_busy_connection_leaves_its_place_to_another_one() {
+fn a_busy_connection_leaves_its_place_and_its_requests_go_on() {
     let (mut world, connection, stream, successor) = busy_with_a_successor();
     world.done(Input::FrameReceived { connection, carries_message: false });
-    assert_eq!(state(&world), SlotState::Draining, "there is no place left");
+    assert_eq!(state(&world), SlotState::Suspect, "there is no place left");
     world.get();
     assert_eq!(world.opens()[0].0.connection, successor);
+    let backend = world.token(0);
+    world.done(Input::DrainRequested { backend, within: None });
+    world.done(Input::DrainCancelled { backend });
+    assert_eq!(state(&world), SlotState::Suspect);
+    world.get();
+    assert_eq!(world.opens()[0].0.connection, successor, "it is not silent");
     world.answer(stream);
+    world.pass(SECOND * 5);
     assert_eq!(world.closes(), [(connection, CloseReason::Drained)]);
+}
+
+#[test]
+fn a_busy_connection_that_has_answered_takes_a_place_that_becomes_free() {
+    let (mut world, connection, _stream, successor) = busy_with_a_successor();
+    world.done(Input::Pong { connection });
+    world.done(Input::ConnectionClosed { connection: successor, sent_through: 0 });
+    assert_eq!(state(&world), SlotState::Suspect);
+    world.dials();
+    world.pass(SECOND * 5);
+    assert_eq!(state(&world), SlotState::Suspect, "the dial has the place");
 }
 
 #[test]
