@@ -1,5 +1,6 @@
-//! Tests that the pool never allocates after it is built: gives it every kind of input, with an
-//! allocator that panics if it is called while sealed.
+//! Tests that the pool never allocates after it is built and every place in its table of backends
+//! was used once: gives it every kind of input, with an allocator that panics if it is called while
+//! sealed.
 
 #![allow(unsafe_code, reason = "an allocator cannot be written without it")]
 
@@ -188,7 +189,7 @@ fn the_pool_does_not_allocate_after_it_is_built() {
     for strategy in
         [Strategy::RoundRobin, Strategy::Weighted, Strategy::Random, Strategy::LeastLoaded]
     {
-        let limits = Limits { requests: 200, waiting: 40, ..Limits::DEFAULT };
+        let limits = Limits { backends: 5, requests: 200, waiting: 40, ..Limits::DEFAULT };
         let backends = vec![BackendConfig::default(); 3];
         let config = Config { backends, limits, strategy, ..Config::default() };
         let pool = Pool::new(config, 1).expect("valid");
@@ -204,7 +205,10 @@ fn the_pool_does_not_allocate_after_it_is_built() {
             health_checks: Vec::with_capacity(20),
             ordered: [0; 3],
         };
-        world.tell(Input::BackendAdded { weight: 1, exclusive: false });
+        // With its first backend, a place gets its table of connections.
+        for exclusive in [false, true] {
+            world.tell(Input::BackendAdded { weight: 1, exclusive });
+        }
         world.tell(Input::RequestArrived { idempotent: true, has_body: false });
         let connection = world.dials[0];
         world.connections.push(connection);

@@ -42,6 +42,8 @@ baton::words! {
         Small = "small",
         /// 64 backends with 32 connections of 100 streams, 20 000 requests.
         Full = "full",
+        /// One backend with as many connections of one stream as requests, like HTTP/1.1.
+        OneStream = "one_stream",
     }
 }
 
@@ -61,6 +63,9 @@ pub(crate) fn cases() -> Vec<Case> {
         for live in [1, 64, 1_024, 16_384] {
             cases.extend([Size::Small, Size::Full].map(|size| Case { scenario, size, live }));
         }
+    }
+    for live in [1, 64, 1_024, 4_095] {
+        cases.push(Case { scenario: Scenario::Request, size: Size::OneStream, live });
     }
     let sizes = [Size::Small, Size::Full];
     cases.extend(sizes.map(|size| Case { scenario: Scenario::GoAway, size, live: STREAMS }));
@@ -82,6 +87,13 @@ impl Case {
                 requests: self.live + 1,
                 waiting: self.live + 1,
             },
+            Size::OneStream => Limits {
+                backends: 1,
+                connections_per_backend: self.live + 1,
+                streams_per_connection: 1,
+                requests: self.live + 1,
+                waiting: self.live + 1,
+            },
             Size::Full => Limits {
                 backends: 64,
                 connections_per_backend: 32,
@@ -93,7 +105,8 @@ impl Case {
     }
 
     fn backends(&self) -> usize {
-        if self.scenario == Scenario::GoAway { 1 } else { BACKENDS }
+        let one = self.scenario == Scenario::GoAway || self.size == Size::OneStream;
+        if one { 1 } else { BACKENDS }
     }
 }
 

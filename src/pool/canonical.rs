@@ -11,6 +11,7 @@ use core::hash::{Hash, Hasher};
 use core::time::Duration;
 
 use super::backend::{Backend, Service};
+use super::connection::Lifecycle;
 use super::health::{Circumstances, Health};
 use super::request::{RequestState, Upload};
 use super::slots::StreamEntry;
@@ -31,8 +32,13 @@ impl Pool {
         .hash(hasher);
         let armed = |timer| self.armed_turn(now, timer);
         armed(Timer::Shutdown).hash(hasher);
-        for slot in 0..self.slots.len() {
+        for slot in self.slots.dialled() {
             let connection = self.slots.connection(slot);
+            // A slot that is empty again is like one that was never dialled.
+            if connection.lifecycle() == Lifecycle::Empty {
+                continue;
+            }
+            slot.hash(hasher);
             connection.hash_state(now, hasher);
             armed(Timer::Life(slot as u32)).hash(hasher);
             armed(Timer::Quiet(slot as u32)).hash(hasher);

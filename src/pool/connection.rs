@@ -156,6 +156,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`Illegal`] if the table has no transition. Nothing changes then.
+    #[inline]
     pub(crate) fn apply(&mut self, event: Event) -> Result<(), Illegal> {
         let next = next(self.lifecycle, self.load, self.limit, event).ok_or(Illegal)?;
         match event {

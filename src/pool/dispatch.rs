@@ -1,8 +1,10 @@
 //! Dispatch: gives streams to requests, orders dials, and decides which backends may be used.
 
 use super::balance::Set;
+use super::lanes::Lane;
 use super::request::{RequestState, Upload};
 use super::retry;
+use super::slots::Slots;
 use super::timer::Timer;
 use super::{BackendId, Instant, Output, Pool, backend_id, limits};
 
@@ -117,7 +119,7 @@ impl Pool {
     fn bind(&mut self, now: Instant, index: u32, backend: BackendId) {
         let stream =
             self.slots.acquire(backend, index).expect("a backend with capacity has a stream");
-        let slot = self.slots.index(stream.connection);
+        let slot = Slots::index(stream.connection);
         let connection = self.slots.connection_mut(slot);
         let allows_ping = connection.pings.stream_opened();
         let begins = connection.load() == 1;
@@ -167,7 +169,7 @@ impl Pool {
         let full = now.after(self.config.timeouts.response_head);
         let request = self.requests.get_mut(index);
         let deadline = *request.deadline.get_or_insert(full);
-        self.timers.arm(Timer::Request(index), deadline);
+        self.timers.arm_in(Lane::ResponseHead, Timer::Request(index), deadline);
     }
 
     /// Arms the stall timeout of a request body.

@@ -6,7 +6,9 @@ use alloc::vec::Vec;
 
 use super::mismatch::{Mismatch, expect, same};
 
-const ABSENT: u32 = u32::MAX;
+/// Position of an index that is not a member. It is zero, and positions start at 1, so that a table
+/// of them takes no memory pages before it is used.
+const ABSENT: u32 = 0;
 /// Children of an entry. Four fit in one cache line, and the heap is half as deep as with two.
 const CHILDREN: usize = 4;
 
@@ -38,7 +40,7 @@ pub(crate) struct IndexedHeap {
 impl IndexedHeap {
     /// Returns an empty heap for the indices below `capacity`. It never allocates again.
     pub(crate) fn new(capacity: usize) -> Self {
-        assert!(capacity < ABSENT as usize);
+        assert!(capacity < u32::MAX as usize);
         Self { entries: Vec::with_capacity(capacity), positions: vec![ABSENT; capacity] }
     }
 
@@ -59,9 +61,9 @@ impl IndexedHeap {
         self.place(index).map(|place| key(self.entries[place]))
     }
 
-    /// Returns the keys of all members, in no particular order.
-    pub(crate) fn keys(&self) -> impl Iterator<Item = u64> + '_ {
-        self.entries.iter().map(|entry| key(*entry))
+    /// Returns all members, in no particular order.
+    pub(crate) fn members(&self) -> impl Iterator<Item = u32> + '_ {
+        self.entries.iter().map(|entry| index(*entry))
     }
 
     /// Returns the least key and its index.
@@ -86,8 +88,7 @@ impl IndexedHeap {
 
     /// Returns the position of a member in the dense list.
     pub(crate) fn place(&self, index: u32) -> Option<usize> {
-        let position = self.positions[index as usize];
-        (position != ABSENT).then_some(position as usize)
+        (self.positions[index as usize] as usize).checked_sub(1)
     }
 
     /// Inserts an index, or changes its key.
@@ -156,24 +157,27 @@ impl IndexedHeap {
         let lesser = |one: (usize, Entry), other: (usize, Entry)| {
             if other.1 < one.1 { other } else { one }
         };
-        // Almost always there are four children: two independent comparisons and a third.
-        if let Some([one, two, three, four]) = children.first_chunk() {
-            let left = lesser((first, *one), (first + 1, *two));
-            return Some(lesser(left, lesser((first + 2, *three), (first + 3, *four))));
+        let at = |place: usize| (first + place, children[place]);
+        // With four children: two independent comparisons and a third.
+        match children.len() {
+            0 => None,
+            1 => Some(at(0)),
+            2 => Some(lesser(at(0), at(1))),
+            3 => Some(lesser(lesser(at(0), at(1)), at(2))),
+            _ => Some(lesser(lesser(at(0), at(1)), lesser(at(2), at(3)))),
         }
-        (first..).zip(children.iter().copied()).reduce(lesser)
     }
 
     fn put(&mut self, position: usize, entry: Entry) {
         self.entries[position] = entry;
-        self.positions[index(entry) as usize] = position as u32;
+        self.positions[index(entry) as usize] = position as u32 + 1;
     }
 
     /// Checks that order and positions agree.
     pub(crate) fn recount(&self) -> Result<(), Mismatch> {
         for (place, entry) in self.entries.iter().enumerate() {
-            let position = self.positions[index(*entry) as usize] as usize;
-            same(position, place, "position in a heap", place)?;
+            let position = self.place(index(*entry));
+            same(position, Some(place), "position in a heap", place)?;
             let in_order = place == 0 || self.entries[(place - 1) / CHILDREN] <= *entry;
             expect(in_order, "order of a heap", place)?;
         }

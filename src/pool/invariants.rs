@@ -77,7 +77,7 @@ impl Pool {
     }
 
     fn recount_streams(&self) -> Result<(), Mismatch> {
-        for slot in 0..self.slots.len() {
+        for slot in self.slots.dialled() {
             let token = self.slots.token(slot);
             let mut start = 0;
             while let Some((stream, entry)) = self.slots.next_stream(token, start) {
@@ -94,7 +94,7 @@ impl Pool {
     fn recount_timers(&self) -> Result<(), Mismatch> {
         let armed = |timer| self.timers.armed(timer).is_some();
         let mut live = 0;
-        for slot in 0..self.slots.len() {
+        for slot in self.slots.dialled() {
             let (life, quiet) = (armed(Timer::Life(slot as u32)), armed(Timer::Quiet(slot as u32)));
             let exists = self.slots.connection(slot).lifecycle() != Lifecycle::Empty;
             same(life, exists, "a slot has a deadline if and only if it is in use", slot)?;
@@ -210,7 +210,7 @@ impl Pool {
         let covered = self.waiting.len() as u64 <= self.slots.expected_streams();
         let served = covered || !(any(Set::Dialable) || any(Set::SlowDial));
         expect(served, "a request waits without a dial that could be made", 0)?;
-        for slot in 0..self.slots.len() {
+        for slot in self.slots.dialled() {
             let connection = self.slots.connection(slot);
             let draining = matches!(connection.lifecycle(), Lifecycle::Draining(_));
             expect(!draining || connection.load() > 0, "a slot drains without a load", slot)?;

@@ -5,9 +5,10 @@ use core::time::Duration;
 
 /// Maximum number of backends of a pool.
 pub const BACKENDS_MAX: usize = 4096;
-/// Maximum number of connections per backend. The same number again may be draining; the slots for
-/// both must fit in one 64-bit word.
-pub const CONNECTIONS_PER_BACKEND_MAX: usize = 32;
+/// Maximum number of connections per backend. The same number again may be draining.
+pub const CONNECTIONS_PER_BACKEND_MAX: usize = 4096;
+/// Maximum number of connections to as many backends as a pool may have.
+pub const CONNECTIONS_MAX: usize = 1 << 22;
 /// Maximum number of streams per connection.
 pub const STREAMS_PER_CONNECTION_MAX: usize = 256;
 /// Maximum number of live requests.
@@ -49,7 +50,7 @@ pub const SURELY_ALIVE: Duration = Duration::from_secs(1);
 pub const DRAIN_EXTENSIONS_MAX: u32 = 20;
 
 const _: () = assert!(DRAIN_EXTENSIONS_MAX >= 1);
-const _: () = assert!(CONNECTIONS_PER_BACKEND_MAX * 2 <= u64::BITS as usize);
+const _: () = assert!(CONNECTIONS_PER_BACKEND_MAX * 2 < u16::MAX as usize);
 const _: () = assert!(STREAMS_PER_CONNECTION_MAX < u16::MAX as usize);
 const _: () = assert!(BACKENDS_MAX < u16::MAX as usize);
 const _: () = assert!(REQUESTS_MAX < u32::MAX as usize);

@@ -5,8 +5,8 @@
 //! orders that follow from that fact; all of them must be fetched before the next fact.
 //! [`Pool::poll_timeout`] returns the deadline for the next call of `handle` with
 //! [`Input::Timeout`]. A reload is a fact too large for an [`Input`]: [`Pool::reconfigure`] takes
-//! it. The pool reads no clock, draws random numbers only from its seed, and allocates nothing
-//! after [`Pool::new`].
+//! it. The pool reads no clock and draws random numbers only from its seed. After [`Pool::new`] it
+//! allocates nothing but the table of a backend that is added at a place that none had before.
 //!
 //! A waiting request is not tied to a dial: it may take a stream of any backend it may use. Every
 //! event that frees capacity serves the oldest waiting request first. All requests take the same
@@ -19,8 +19,8 @@
 //!
 //! Reading order: [`settings`], [`input`], [`output`], `on_request`, `dispatch`, `on_stream`,
 //! `on_connection`, `on_timer`, `suspicion`, `on_backend`, `on_health`, `blame`. They use the
-//! tables `slots`, `request`, `backend`, `balance`, `health` and `timer`. `invariants` states what
-//! holds after every fact.
+//! tables `slots`, `request`, `backend`, `balance`, `health`, `lanes` and `timer`. `invariants`
+//! states what holds after every fact.
 //!
 //! # Glossary
 //!
@@ -92,6 +92,7 @@ mod dispatch;
 mod health;
 mod heap;
 mod invariants;
+mod lanes;
 mod mismatch;
 mod on_backend;
 mod on_connection;
@@ -192,8 +193,9 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Builds a pool and allocates everything it will ever use. A clone allocates its tables as it
-    /// grows. The same configuration, seed and facts give the same orders on every machine.
+    /// Builds a pool and allocates everything that it and its backends will ever use. A clone
+    /// allocates its tables as it grows. The same configuration, seed and facts give the same
+    /// orders on every machine.
     ///
     /// # Errors
     /// The first value of the configuration that is out of bounds.
@@ -203,13 +205,13 @@ impl Pool {
         let slots = Slots::new(count, &config.limits);
         let number = |size: usize| u32::try_from(size).expect("bounded by the limits");
         let timers =
-            Timers::new(number(slots.len()), number(config.limits.requests), number(count));
+            Timers::new(number(slots.per_backend()), number(config.limits.requests), number(count));
         // One input can fail one attempt of each request, end or open each request once, reset each
         // stream of one connection, dial or close each slot once, and report two changes of each
         // backend. The rest is for single orders.
         let outputs_max = 2 * config.limits.requests
             + config.limits.streams_per_connection
-            + 2 * slots.len()
+            + 2 * count * slots.per_backend()
             + 2 * count
             + 8;
         let mut pool = Self {
@@ -281,20 +283,36 @@ impl Pool {
         handled
     }
 
-    /// Counts the result of a fact. Then dispatches requests, and closes connections and frees
-    /// removed backends that are no longer needed.
+    /// Counts the result of a fact, and does what follows from it.
+    #[inline]
     fn follow_up(&mut self, now: Instant, handled: Handled) {
         match handled {
             Handled::Stale => self.counters.stale += 1,
             Handled::Refused => self.counters.refused += 1,
             Handled::Done | Handled::Accepted(_) | Handled::Rejected(_) | Handled::Added(_) => {
-                self.dispatch(now);
-                self.close_when_drained();
-                self.free_removed();
+                if self.has_follow_up() {
+                    self.carry_on(now);
+                }
             }
         }
         #[cfg(test)]
         self.check_invariants();
+    }
+
+    /// False if no request waits and nothing is to be closed or freed, as after most facts.
+    #[inline]
+    fn has_follow_up(&self) -> bool {
+        let waits = !self.waiting.is_empty() || !self.deferred.is_empty();
+        waits || self.phase != PoolPhase::Running || self.removal_pending
+    }
+
+    /// Dispatches requests, and closes connections and frees removed backends that are no longer
+    /// needed.
+    #[inline(never)]
+    fn carry_on(&mut self, now: Instant) {
+        self.dispatch(now);
+        self.close_when_drained();
+        self.free_removed();
     }
 
     fn take_in(&mut self, now: Instant, input: Input) -> Handled {
@@ -390,32 +408,6 @@ impl Pool {
         let count = self.backends.len();
         self.requests.live() == 0
             && (0..count).all(|index| self.slots.count(backend_id(index)) == 0)
-    }
-
-    /// Returns a slot, or `None` if an index is out of bounds.
-    #[must_use]
-    pub fn slot(&self, backend: BackendId, slot: u16) -> Option<SlotView> {
-        let per_backend = self.slots.len() / self.backends.len();
-        let known = usize::from(backend.0) < self.backends.len() && usize::from(slot) < per_backend;
-        known.then(|| {
-            let index = usize::from(backend.0) * per_backend + usize::from(slot);
-            let connection = self.slots.connection(index);
-            SlotView {
-                connection: self.slots.token(index),
-                state: connection.state(),
-                streams: connection.load(),
-                limit: match connection.lifecycle() {
-                    connection::Lifecycle::Connecting { expected } => expected,
-                    _ => connection.limit,
-                },
-            }
-        })
-    }
-
-    /// Returns the state of a slot, or `None` if an index is out of bounds.
-    #[must_use]
-    pub fn slot_state(&self, backend: BackendId, slot: u16) -> Option<SlotState> {
-        self.slot(backend, slot).map(|slot| slot.state)
     }
 
     /// Returns the backend at an index, or `None` if there is none.

@@ -56,6 +56,7 @@ impl Pool {
     ) {
         let cap = u32::try_from(self.config.limits.streams_per_connection).expect("at most 256");
         let streams = if exclusive { 1 } else { limits::STREAMS_BEFORE_SETTINGS.min(cap) };
+        self.slots.reserve(backend);
         self.backends[usize::from(backend.0)].occupy(weight, streams);
         self.balancer.set_weight(backend, weight);
         self.start_health_checks(now, backend);

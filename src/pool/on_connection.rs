@@ -2,6 +2,7 @@
 
 use super::connection::{DrainCause, Event, Lifecycle};
 use super::input::code;
+use super::lanes::Lane;
 use super::on_stream::ConnectionEnd;
 use super::outcome::CloseReason;
 use super::pings::SILENCE_DOUBLINGS_MAX;
@@ -317,7 +318,7 @@ impl Pool {
                 Lifecycle::Ready => {
                     self.slots.connection_mut(slot).quiet_since = now;
                     let idle = now.after(self.idle_timeout(slot));
-                    self.timers.arm(Timer::Quiet(slot as u32), idle);
+                    self.timers.arm_in(Lane::Idle, Timer::Quiet(slot as u32), idle);
                 }
                 Lifecycle::Draining(DrainCause::Lost) => {
                     self.slots.apply(token, Event::Closed).expect("its load is zero");
@@ -371,15 +372,17 @@ impl Pool {
         if self.phase == PoolPhase::Running || self.requests.live() > 0 {
             return;
         }
-        for slot in 0..self.slots.len() {
-            let lifecycle = self.slots.connection(slot).lifecycle();
-            let lost = Lifecycle::Draining(DrainCause::Lost);
-            if lifecycle != Lifecycle::Empty && lifecycle != lost {
-                let connection = self.slots.token(slot);
-                self.order(Output::Close { connection, reason: CloseReason::Shutdown });
+        for index in 0..self.backends.len() {
+            for slot in self.slots.range(backend_id(index)) {
+                let lifecycle = self.slots.connection(slot).lifecycle();
+                let lost = Lifecycle::Draining(DrainCause::Lost);
+                if lifecycle != Lifecycle::Empty && lifecycle != lost {
+                    let connection = self.slots.token(slot);
+                    self.order(Output::Close { connection, reason: CloseReason::Shutdown });
+                }
+                self.timers.disarm(Timer::Life(slot as u32));
+                self.timers.disarm(Timer::Quiet(slot as u32));
             }
-            self.timers.disarm(Timer::Life(slot as u32));
-            self.timers.disarm(Timer::Quiet(slot as u32));
         }
         self.slots.close_all();
         self.removal_pending |= self.removed > 0;

@@ -5,9 +5,10 @@ use super::cause::FailureCause;
 use super::connection::{DrainCause, Lifecycle};
 use super::health::Blame;
 use super::input::code;
+use super::lanes::Lane;
 use super::request::{RequestState, Upload};
 use super::retry::Progress;
-use super::slots::StreamEntry;
+use super::slots::{Slots, StreamEntry};
 use super::time::nanoseconds;
 use super::timer::Timer;
 use super::{
@@ -43,7 +44,7 @@ impl Pool {
         }
         *known = stream_id;
         let request = *request;
-        let slot = self.slots.index(stream.connection);
+        let slot = Slots::index(stream.connection);
         if stream_id > self.slots.connection(slot).last_stream_id {
             // The order and a GOAWAY crossed: the peer will not process the stream (RFC 9113, 6.8).
             let failure = StreamFailure::Unprocessed;
@@ -99,7 +100,7 @@ impl Pool {
         self.requests.get_mut(index).state = RequestState::Responding { stream, upload };
         self.arm_response_stall(now, index);
         self.end_doubt(now, index, backend, status);
-        let slot = self.slots.index(stream.connection);
+        let slot = Slots::index(stream.connection);
         let connection = self.slots.connection_mut(slot);
         connection.responses = connection.responses.saturating_add(1);
         self.note_frame(now, slot);
@@ -109,7 +110,8 @@ impl Pool {
 
     /// Arms the stall timeout of a response.
     fn arm_response_stall(&mut self, now: Instant, index: u32) {
-        self.timers.arm(Timer::Request(index), now.after(self.config.timeouts.response_stall));
+        let at = now.after(self.config.timeouts.response_stall);
+        self.timers.arm_in(Lane::ResponseStall, Timer::Request(index), at);
     }
 
     /// Handles the progress of a body. Progress restarts the stall timeout of a response. A request
@@ -198,7 +200,7 @@ impl Pool {
         let Ok(StreamEntry::Open { request: index, stream_id, .. }) = self.slots.get(stream) else {
             return Handled::Stale;
         };
-        let slot = self.slots.index(stream.connection);
+        let slot = Slots::index(stream.connection);
         let multiplexed = self.slots.connection(slot).protocol == Protocol::Http2;
         let keep = match failure {
             StreamFailure::NotSent | StreamFailure::ConnectionLost => false,
@@ -282,7 +284,7 @@ impl Pool {
         let Some(stream) = self.requests.get(index).stream() else {
             return;
         };
-        let slot = self.slots.index(stream.connection);
+        let slot = Slots::index(stream.connection);
         self.unbind(index, stream.connection.backend);
         if self.slots.connection(slot).lifecycle() == Lifecycle::Draining(DrainCause::Lost) {
             self.give_back(now, stream, true);
@@ -295,7 +297,7 @@ impl Pool {
     /// Releases a stream and settles its connection. With `keep` false the connection gets no
     /// further streams.
     pub(super) fn give_back(&mut self, now: Instant, stream: StreamToken, keep: bool) {
-        let slot = self.slots.index(stream.connection);
+        let slot = Slots::index(stream.connection);
         let before = self.slots.connection(slot).lifecycle();
         self.slots.release(stream, keep).expect("the stream is live");
         if self.slots.connection(slot).lifecycle() != before {

@@ -49,7 +49,7 @@ settings! {
         /// Connections per backend and worker that are not draining.
         /// The same number again may be draining, so that draining connections never block their
         /// successors.
-        connections_per_backend: usize = 16, Bounds::count(CONNECTIONS_PER_BACKEND_MAX as u64),
+        connections_per_backend: usize = 512, Bounds::count(CONNECTIONS_PER_BACKEND_MAX as u64),
             limits.connections_per_backend, "max-connections";
 
         /// Maximum number of streams per connection, whatever the backend allows.
@@ -232,11 +232,17 @@ impl Config {
         Self::SETTINGS.iter().try_for_each(|entry| entry.check(self))?;
         let (limits, timeouts) = (&self.limits, &self.timeouts);
         let backends = (1..=limits.backends).contains(&self.backends.len());
+        let connections = limits.connections_per_backend * limits.backends;
         let weight = |backend: &BackendConfig| WEIGHTS.contains(&backend.weight);
         let weights = Expected::Within(Bounds::count(WEIGHT_MAX as u64));
         let related = Expected::Relation;
         for (holds, value, expected) in [
             (limits.waiting <= limits.requests, "limits.waiting", related("1 to limits.requests")),
+            (
+                connections <= limits::CONNECTIONS_MAX,
+                "limits.connections_per_backend",
+                related("at most 4194304 divided by limits.backends"),
+            ),
             (backends, "backends", related("1 to limits.backends of them")),
             (self.backends.iter().all(weight), "backends.weight", weights),
             (

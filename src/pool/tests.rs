@@ -167,7 +167,7 @@ impl World {
 
     /// Returns the number of all dials ordered: each starts a generation of its slot.
     fn dialled(&self) -> u32 {
-        let slots = 0..self.pool.slots.len();
+        let slots = self.pool.slots.dialled();
         slots.map(|slot| self.pool.slots.connection(slot).generation).sum()
     }
 

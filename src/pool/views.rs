@@ -2,7 +2,7 @@
 //! of a shutdown. The getters walk the tables: use them for the admin API, not for every request.
 
 use super::slots::StreamEntry;
-use super::stats::{Stats, StreamView};
+use super::stats::{SlotView, Stats, StreamView};
 use super::timer::Timer;
 use super::token::{BackendId, ConnectionToken, StreamToken};
 use super::{Instant, Pool, SlotState};
@@ -19,6 +19,20 @@ impl Pool {
             retrying: self.retrying,
             counters: self.counters,
         }
+    }
+
+    /// Returns a slot, or `None` if an index is out of bounds.
+    #[must_use]
+    pub fn slot(&self, backend: BackendId, slot: u16) -> Option<SlotView> {
+        let known = usize::from(backend.0) < self.backends.len()
+            && usize::from(slot) < self.slots.per_backend();
+        known.then(|| self.slots.view(backend, slot))
+    }
+
+    /// Returns the state of a slot, or `None` if an index is out of bounds.
+    #[must_use]
+    pub fn slot_state(&self, backend: BackendId, slot: u16) -> Option<SlotState> {
+        self.slot(backend, slot).map(|slot| slot.state)
     }
 
     /// Returns the number of ready connections of a backend that carry no stream.

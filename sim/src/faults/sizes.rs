@@ -47,11 +47,10 @@ fn workers(plan: &mut Plan, profile: Profile) {
     plan.origin.push_str(", several pools");
 }
 
-/// More connections than half of a 32-bit mask has bits: with those that drain, slots above the
-/// 32nd are used.
+/// More connections than a word has bits, also with those that drain.
 fn many_connections(plan: &mut Plan, stream: &mut RandomStream) {
     let limits = &mut plan.pool.config.limits;
-    limits.connections_per_backend = stream.pick(&[17, 24, 32]);
+    limits.connections_per_backend = stream.pick(&[17, 33, 65, 80]);
     limits.streams_per_connection = 1;
     // A connection drains with its last request on it, and another one takes its place.
     plan.pool.config.max_requests_per_connection = stream.chance(70).then_some(1);

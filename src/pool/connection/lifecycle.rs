@@ -111,6 +111,7 @@ macro_rules! table {
             "| ", stringify!($row), $(" if ", stringify!($condition),)? " | ",
             $(stringify!($state), " ",)+ "| `", stringify!($next), "` |"
         )])+
+        #[inline]
         pub(super) fn next(
             $lifecycle: Lifecycle,
             $load: u32,

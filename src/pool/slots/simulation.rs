@@ -8,7 +8,7 @@ impl Slots {
     #[cfg(any(test, feature = "simulation"))]
     pub(crate) fn narrow_generations(&mut self, most: u32) {
         assert!(most >= 1, "a slot has at least one generation");
-        let unused = self.connections.iter().all(|connection| connection.generation == 0);
+        let unused = self.tables.iter().all(|table| table.connections.is_empty());
         assert!(unused, "generations must be narrowed before the first dial");
         self.generation_max = most;
     }

@@ -176,7 +176,7 @@ fn a_token_for_another_backend_slot_or_entry_is_refused() {
 #[test]
 fn a_token_of_a_slot_or_backend_that_does_not_exist_is_stale() {
     let slots = slots(1, 1);
-    let per_backend = slots.len() as u16 / 2;
+    let per_backend = slots.per_backend() as u16;
     for (backend, slot) in [(OTHER, per_backend), (BackendId(2), 0)] {
         let token = ConnectionToken { backend, slot, generation: 0 };
         assert_eq!(slots.find(token), Err(Stale));

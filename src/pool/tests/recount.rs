@@ -54,7 +54,7 @@ const CASES: [Case; 8] = [
     (
         busy,
         |pool| {
-            let slot = (0..pool.slots.len()).find(|slot| pool.slots.connection(*slot).load() == 2);
+            let slot = pool.slots.dialled().find(|slot| pool.slots.connection(*slot).load() == 2);
             let connection = pool.slots.connection_mut(slot.expect("two streams are in use"));
             // The slot is in use before and after: its state is no mismatch.
             connection.limit = 1;
