@@ -49,7 +49,7 @@ settings! {
         /// Connections per backend and worker that are not draining.
         /// The same number again may be draining, so that draining connections never block their
         /// successors.
-        connections_per_backend: usize = 512, Bounds::count(CONNECTIONS_PER_BACKEND_MAX as u64),
+        connections_per_backend: usize = 16, Bounds::count(CONNECTIONS_PER_BACKEND_MAX as u64),
             limits.connections_per_backend, "max-connections";
 
         /// Maximum number of streams per connection, whatever the backend allows.
