@@ -164,8 +164,6 @@ pub(crate) fn connection_answers(state: ConnectionAs, fact: ConnectionFact) -> &
         | (As::Lost, Fact::ConnectionClosed) => &[Answer::Refused],
         (As::Connecting, _) => &[Answer::Done],
         (_, Fact::Connected | Fact::ConnectFailed) => &[Answer::Refused],
-        // A suspect connection always has a PING in flight.
-        (As::Suspect, Fact::Pong) => &[Answer::Done],
         (_, Fact::Pong | Fact::DeliveryChecked) => &[Answer::Done, Answer::Refused],
         (
             As::Available | As::InUse | As::Suspect | As::Draining | As::Lost,
