@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::section::suggestion;
 use super::settings::CLUSTER;
+use crate::pool::limits::CONNECTIONS_MAX;
 use crate::pool::setting::Entry;
 use crate::proxy::backend_url::Scheme;
 use crate::proxy::client_limits::ClientLimits;
@@ -131,6 +132,14 @@ fn cluster_problems(cluster: &ClusterConfig) -> Vec<Problem> {
         let expected = format!("at most {}, which is limits.backends", limits.backends);
         let problem = Problem::new(path("limits.backends"), what, expected);
         problems.push(problem.depends_on(path("backend")));
+    }
+    let most = CONNECTIONS_MAX / limits.backends.max(1);
+    if limits.connections_per_backend > most {
+        let key = path("limits.connections_per_backend");
+        let what = format!("'{key}' is {}", limits.connections_per_backend);
+        let expected =
+            format!("at most {most}, which is {CONNECTIONS_MAX} divided by limits.backends");
+        problems.push(Problem::new(key, what, expected).depends_on(path("limits.backends")));
     }
     for (key, other, relation) in crossed_bounds(cluster) {
         let value = |key: &str| {

@@ -189,10 +189,7 @@ impl Connection {
         let ago = |at: Instant| now.0.saturating_sub(at.0);
         let quiet_ago = ago(self.quiet_since);
         match self.lifecycle {
-            Lifecycle::Empty => {
-                0_u8.hash(hasher);
-                return;
-            }
+            Lifecycle::Empty => unreachable!("an empty slot has no state"),
             Lifecycle::Connecting { expected } => {
                 (1_u8, expected).hash(hasher);
                 return;

@@ -21,67 +21,71 @@ pub(super) enum Lane {
 }
 
 impl Lane {
-    pub(super) const ALL: [Self; COUNT] = [Self::ResponseHead, Self::ResponseStall, Self::Idle];
+    pub(super) const ALL: [Self; 3] = [Self::ResponseHead, Self::ResponseStall, Self::Idle];
 }
 
-const COUNT: usize = 3;
-
-/// The neighbours of a member. Zeros take no memory pages before a member is linked.
-#[derive(Clone, Copy, Debug, Default)]
-struct Link {
-    previous: u32,
-    next: u32,
-}
+const COUNT: usize = Lane::ALL.len();
 
 /// Doubly linked rings, one for each lane. The first entries of the table are the heads of the
 /// rings; that of number `n` comes `COUNT` entries later.
 #[derive(Clone, Debug)]
 pub(super) struct Lanes {
-    links: Vec<Link>,
+    /// The neighbours of each member: the [previous](PREVIOUS) and the [next](NEXT). They are arrays
+    /// because a table of zeros takes no memory pages before a member is linked.
+    links: Vec<[u32; 2]>,
 }
+
+const PREVIOUS: usize = 0;
+const NEXT: usize = 1;
 
 impl Lanes {
     /// Returns empty lists for the numbers below `capacity`.
     pub(super) fn new(capacity: usize) -> Self {
-        let mut links = vec![Link::default(); capacity + COUNT];
+        let mut lanes = Self { links: vec![[0; 2]; capacity + COUNT] };
         for head in 0..COUNT as u32 {
-            links[head as usize] = Link { previous: head, next: head };
+            lanes.link(head, head);
         }
-        Self { links }
+        lanes
     }
 
     /// Returns the first member of a lane.
     #[inline]
     pub(super) fn first(&self, lane: Lane) -> Option<u32> {
-        self.links[lane as usize].next.checked_sub(COUNT as u32)
+        self.links[lane as usize][NEXT].checked_sub(COUNT as u32)
     }
 
     /// Returns the last member of a lane.
     #[inline]
     pub(super) fn last(&self, lane: Lane) -> Option<u32> {
-        self.links[lane as usize].previous.checked_sub(COUNT as u32)
+        self.links[lane as usize][PREVIOUS].checked_sub(COUNT as u32)
     }
 
     /// Adds a number, which is in no lane, at the end of one.
     #[inline]
     pub(super) fn append(&mut self, lane: Lane, number: u32) {
         let (head, entry) = (lane as u32, number + COUNT as u32);
-        let previous = core::mem::replace(&mut self.links[head as usize].previous, entry);
-        self.links[previous as usize].next = entry;
-        self.links[entry as usize] = Link { previous, next: head };
+        self.link(self.links[head as usize][PREVIOUS], entry);
+        self.link(entry, head);
     }
 
     /// Takes a number, which is in a lane, out of it.
     #[inline]
     pub(super) fn remove(&mut self, number: u32) {
-        let Link { previous, next } = self.links[number as usize + COUNT];
-        self.links[previous as usize].next = next;
-        self.links[next as usize].previous = previous;
+        let [previous, next] = self.links[number as usize + COUNT];
+        self.link(previous, next);
+    }
+
+    /// Makes two entries neighbours.
+    #[inline]
+    fn link(&mut self, previous: u32, next: u32) {
+        self.links[previous as usize][NEXT] = next;
+        self.links[next as usize][PREVIOUS] = previous;
     }
 
     /// Returns the members of a lane in their order.
     pub(super) fn members(&self, lane: Lane) -> impl Iterator<Item = u32> + '_ {
-        let next = |entry: u32| self.links[entry as usize + COUNT].next.checked_sub(COUNT as u32);
+        let next =
+            |member: u32| self.links[member as usize + COUNT][NEXT].checked_sub(COUNT as u32);
         core::iter::successors(self.first(lane), move |member| next(*member))
     }
 
@@ -93,8 +97,8 @@ impl Lanes {
         for lane in Lane::ALL {
             let mut last = None;
             for member in self.members(lane) {
-                let previous = self.links[member as usize + COUNT].previous;
-                let previous = previous.checked_sub(COUNT as u32);
+                let previous =
+                    self.links[member as usize + COUNT][PREVIOUS].checked_sub(COUNT as u32);
                 same(previous, last, "neighbour in a list of deadlines", member as usize)?;
                 last = Some(member);
             }

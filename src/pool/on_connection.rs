@@ -374,14 +374,7 @@ impl Pool {
         }
         for index in 0..self.backends.len() {
             for slot in self.slots.range(backend_id(index)) {
-                let lifecycle = self.slots.connection(slot).lifecycle();
-                let lost = Lifecycle::Draining(DrainCause::Lost);
-                if lifecycle != Lifecycle::Empty && lifecycle != lost {
-                    let connection = self.slots.token(slot);
-                    self.order(Output::Close { connection, reason: CloseReason::Shutdown });
-                }
-                self.timers.disarm(Timer::Life(slot as u32));
-                self.timers.disarm(Timer::Quiet(slot as u32));
+                self.close_at_shutdown(slot);
             }
         }
         self.slots.close_all();
@@ -389,6 +382,16 @@ impl Pool {
         for index in 0..self.backends.len() {
             self.refresh(backend_id(index));
         }
+    }
+
+    fn close_at_shutdown(&mut self, slot: usize) {
+        let lifecycle = self.slots.connection(slot).lifecycle();
+        if lifecycle != Lifecycle::Empty && lifecycle != Lifecycle::Draining(DrainCause::Lost) {
+            let connection = self.slots.token(slot);
+            self.order(Output::Close { connection, reason: CloseReason::Shutdown });
+        }
+        self.timers.disarm(Timer::Life(slot as u32));
+        self.timers.disarm(Timer::Quiet(slot as u32));
     }
 
     /// Arms the timer after which a connection with work outstanding becomes suspect. HTTP/1.1 has

@@ -232,16 +232,16 @@ impl Config {
         Self::SETTINGS.iter().try_for_each(|entry| entry.check(self))?;
         let (limits, timeouts) = (&self.limits, &self.timeouts);
         let backends = (1..=limits.backends).contains(&self.backends.len());
-        let connections = limits.connections_per_backend * limits.backends;
+        let connections = limits::CONNECTIONS_MAX / limits.backends;
         let weight = |backend: &BackendConfig| WEIGHTS.contains(&backend.weight);
         let weights = Expected::Within(Bounds::count(WEIGHT_MAX as u64));
         let related = Expected::Relation;
         for (holds, value, expected) in [
             (limits.waiting <= limits.requests, "limits.waiting", related("1 to limits.requests")),
             (
-                connections <= limits::CONNECTIONS_MAX,
+                limits.connections_per_backend <= connections,
                 "limits.connections_per_backend",
-                related("at most 4194304 divided by limits.backends"),
+                Expected::Within(Bounds::count(connections as u64)),
             ),
             (backends, "backends", related("1 to limits.backends of them")),
             (self.backends.iter().all(weight), "backends.weight", weights),

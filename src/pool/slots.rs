@@ -22,8 +22,17 @@ use table::{Sorted, Table};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stale;
 
-/// Number of bits of a slot index that name the place among the slots of its backend.
-pub(super) const SLOT_BITS: u32 = u16::BITS;
+/// Returns the index of a slot, which names its backend and its place among the backend's slots.
+#[inline]
+pub(super) fn slot_index(backend: usize, slot: usize) -> usize {
+    backend << u16::BITS | slot
+}
+
+/// Returns the backend and the place that a slot index names.
+#[inline]
+pub(super) fn split_index(index: usize) -> (usize, usize) {
+    (index >> u16::BITS, index & usize::from(u16::MAX))
+}
 
 #[derive(Clone, Debug)]
 pub(crate) struct Slots {
@@ -34,8 +43,6 @@ pub(crate) struct Slots {
     tables: Vec<Table>,
     /// Streams that all dials in progress are expected to provide.
     expected: u64,
-    /// Number of slots retired because their generations are used up.
-    retired: u32,
     #[cfg(any(test, feature = "simulation"))]
     generation_max: u32,
     #[cfg(any(test, feature = "simulation"))]
@@ -54,7 +61,6 @@ impl Slots {
                 .map(|_| Table::new(per_backend, streams_per_connection))
                 .collect(),
             expected: 0,
-            retired: 0,
             #[cfg(any(test, feature = "simulation"))]
             generation_max: u32::MAX,
             #[cfg(any(test, feature = "simulation"))]
@@ -81,7 +87,7 @@ impl Slots {
             return None;
         }
         let slot = self.table_mut(backend).first_empty()?;
-        let index = self.range(backend).start + slot;
+        let index = slot_index(usize::from(backend.0), slot);
         self.change(index, Event::Dialled { expected }).expect("the slot is empty");
         Some(self.token(index))
     }
@@ -119,13 +125,11 @@ impl Slots {
     pub(crate) fn acquire(&mut self, backend: BackendId, request: u32) -> Option<StreamToken> {
         let table = self.table_mut(backend);
         let slot = table.first_available()?;
-        let connection = &table.connections[slot];
-        let (ordinal, generation) = (connection.opened, connection.generation);
+        let ordinal = table.connections[slot].opened;
         let stream = table.take_stream(slot, ordinal, request);
-        let connection = ConnectionToken { backend, slot: slot as u16, generation };
-        self.change(Self::index(connection), Event::Reserved)
-            .expect("an available connection takes a stream");
-        Some(StreamToken { connection, stream, ordinal })
+        let index = slot_index(usize::from(backend.0), slot);
+        self.change(index, Event::Reserved).expect("an available connection takes a stream");
+        Some(StreamToken { connection: self.token(index), stream, ordinal })
     }
 
     /// Adds an established connection and reserves its first stream.
@@ -206,44 +210,42 @@ impl Slots {
             for index in self.range(backend_id(backend)) {
                 if self.connection(index).exact_state() != ConnectionState::Empty {
                     self.adjust(index, Connection::vacate);
-                    self.tables[backend].clear_row(Self::split(index).1);
+                    self.tables[backend].clear_row(split_index(index).1);
                 }
             }
         }
         assert_eq!(self.expected, 0);
     }
 
-    /// Applies an event to a connection and updates the sets. It is compiled for each event: two of
-    /// them are part of every request.
+    /// Makes the transition of an event. It is compiled for each event: two of them are part of
+    /// every request.
     #[inline(always)]
     fn change(&mut self, index: usize, event: Event) -> Result<(), Illegal> {
-        let connection = self.connection_mut(index);
-        let before = Sorted::of(connection);
-        connection.apply(event)?;
-        let after = Sorted::of(connection);
         #[cfg(any(test, feature = "simulation"))]
-        self.transitions.note(before.state, event);
-        if before != after {
-            self.sort(index, before, after);
-        }
+        let before = self.connection(index).exact_state();
+        self.adjust(index, |connection| connection.apply(event))?;
+        #[cfg(any(test, feature = "simulation"))]
+        self.transitions.note(before, event);
         Ok(())
     }
 
-    /// Changes a connection without an event, and updates the sets.
-    fn adjust(&mut self, index: usize, change: impl FnOnce(&mut Connection)) {
+    /// Changes a connection and updates the sets.
+    #[inline(always)]
+    fn adjust<T>(&mut self, index: usize, change: impl FnOnce(&mut Connection) -> T) -> T {
         let connection = self.connection_mut(index);
         let before = Sorted::of(connection);
-        change(connection);
+        let result = change(connection);
         let after = Sorted::of(connection);
-        self.sort(index, before, after);
+        if before != after {
+            self.sort(index, before, after);
+        }
+        result
     }
 
     fn sort(&mut self, index: usize, before: Sorted, after: Sorted) {
         let used_up = self.connection(index).generation >= self.generation_max();
-        let ended = after.state == ConnectionState::Empty && before.state != after.state;
-        self.retired += u32::from(used_up && ended);
         self.expected = self.expected + u64::from(after.expected) - u64::from(before.expected);
-        let (backend, slot) = Self::split(index);
+        let (backend, slot) = split_index(index);
         self.tables[backend].sort(slot, before, after, used_up);
     }
 
@@ -260,13 +262,7 @@ impl Slots {
     /// Returns the slot index of a token that is known to be current.
     #[inline]
     pub(crate) fn index(token: ConnectionToken) -> usize {
-        usize::from(token.backend.0) << SLOT_BITS | usize::from(token.slot)
-    }
-
-    /// Returns the backend of a slot index, and the place among its slots.
-    #[inline]
-    fn split(index: usize) -> (usize, usize) {
-        (index >> SLOT_BITS, index & ((1 << SLOT_BITS) - 1))
+        slot_index(usize::from(token.backend.0), usize::from(token.slot))
     }
 
     /// Returns the place of a stream in the table of its backend. An empty slot has no live stream.
@@ -279,7 +275,7 @@ impl Slots {
         if connection.generation != generation || !known {
             return Err(Stale);
         }
-        let place = usize::from(slot) * self.streams_per_connection + usize::from(token.stream);
+        let place = table.place(usize::from(slot), token.stream);
         match table.streams[place] {
             StreamEntry::Open { ordinal, .. } | StreamEntry::Resetting { ordinal }
                 if ordinal == token.ordinal =>
@@ -325,7 +321,7 @@ impl Slots {
 
     /// Returns the present token of a slot.
     pub(crate) fn token(&self, index: usize) -> ConnectionToken {
-        let (backend, slot) = Self::split(index);
+        let (backend, slot) = split_index(index);
         let generation = self.connection(index).generation;
         ConnectionToken { backend: backend_id(backend), slot: slot as u16, generation }
     }
@@ -333,14 +329,14 @@ impl Slots {
     /// Returns the connection of a slot that was dialled.
     #[inline]
     pub(crate) fn connection(&self, index: usize) -> &Connection {
-        let (backend, slot) = Self::split(index);
+        let (backend, slot) = split_index(index);
         &self.tables[backend].connections[slot]
     }
 
     /// Returns a connection, to change fields that do not affect its state.
     #[inline]
     pub(crate) fn connection_mut(&mut self, index: usize) -> &mut Connection {
-        let (backend, slot) = Self::split(index);
+        let (backend, slot) = split_index(index);
         &mut self.tables[backend].connections[slot]
     }
 
@@ -386,26 +382,23 @@ impl Slots {
 
     /// Returns the public view of a slot.
     pub(crate) fn view(&self, backend: BackendId, slot: u16) -> SlotView {
+        let never_dialled = Connection::new();
         let dialled = self.table(backend).connections.get(usize::from(slot));
-        let connection = ConnectionToken {
-            backend,
-            slot,
-            generation: dialled.map_or(0, |connection| connection.generation),
-        };
+        let connection = dialled.unwrap_or(&never_dialled);
         SlotView {
-            connection,
-            state: dialled.map_or(SlotState::Empty, Connection::state),
-            streams: dialled.map_or(0, Connection::load),
-            limit: dialled.map_or(0, |connection| match connection.lifecycle() {
+            connection: ConnectionToken { backend, slot, generation: connection.generation },
+            state: connection.state(),
+            streams: connection.load(),
+            limit: match connection.lifecycle() {
                 Lifecycle::Connecting { expected } => expected,
                 _ => connection.limit,
-            }),
+            },
         }
     }
 
     /// Counts slots by state, by walking the tables.
     pub(crate) fn stats(&self) -> SlotStats {
-        let mut stats = SlotStats { retired: self.retired, ..SlotStats::default() };
+        let mut stats = SlotStats::default();
         for connection in self.tables.iter().flat_map(|table| &table.connections) {
             match connection.state() {
                 SlotState::Empty => {}
@@ -417,24 +410,21 @@ impl Slots {
             }
             stats.streams += connection.load();
         }
+        stats.retired = self.tables.iter().map(|table| table.retired).sum();
         let live: u32 = self.tables.iter().map(Table::live).sum();
-        stats.empty = (self.tables.len() * self.per_backend) as u32 - live - self.retired;
+        stats.empty = (self.tables.len() * self.per_backend) as u32 - live - stats.retired;
         stats
     }
 
     /// Returns the indices of those slots of a backend that were dialled.
     pub(crate) fn range(&self, backend: BackendId) -> core::ops::Range<usize> {
-        let start = usize::from(backend.0) << SLOT_BITS;
+        let start = slot_index(usize::from(backend.0), 0);
         start..start + self.table(backend).connections.len()
     }
 
     /// Returns the indices of all slots that were dialled.
     pub(crate) fn dialled(&self) -> impl Iterator<Item = usize> {
-        let start = |backend: usize| backend << SLOT_BITS;
-        let tables = self.tables.iter().enumerate();
-        tables.flat_map(move |(backend, table)| {
-            start(backend)..start(backend) + table.connections.len()
-        })
+        (0..self.tables.len()).flat_map(|backend| self.range(backend_id(backend)))
     }
 }
 

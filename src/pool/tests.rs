@@ -426,6 +426,10 @@ fn a_configuration_out_of_bounds_is_an_error_that_names_the_value() {
     assert_eq!(error(&|config| config.backends[0].weight = 0), "backends.weight");
     assert_eq!(error(&|config| config.limits.requests = 0), "limits.requests");
     assert_eq!(error(&|config| config.limits.waiting = 41), "limits.waiting");
+    let many = |config: &mut Config| {
+        (config.limits.backends, config.limits.connections_per_backend) = (1025, 4096);
+    };
+    assert_eq!(error(&many), "limits.connections_per_backend");
     assert_eq!(error(&|config| config.retry.attempts = 0), "retry.attempts");
     assert_eq!(error(&|config| config.timeouts.queue = Duration::ZERO), "timeouts.queue");
     let backoff = error(&|config| config.timeouts.backoff_max = Duration::from_nanos(1));

@@ -10,8 +10,8 @@ use alloc::vec::Vec;
 
 use super::heap::IndexedHeap;
 use super::lanes::{Lane, Lanes};
-use super::mismatch::{Mismatch, expect};
-use super::slots::SLOT_BITS;
+use super::mismatch::{Mismatch, expect, same};
+use super::slots::{slot_index, split_index};
 use super::time::Instant;
 use crate::words;
 
@@ -91,12 +91,12 @@ impl Timers {
     /// Sets the deadline of a timer, whether or not it was armed before. The last instant of all
     /// counts as the one before it.
     pub(crate) fn arm(&mut self, timer: Timer, at: Instant) {
-        let (place, due) = (self.place(timer), at.0.saturating_add(1));
-        let before = core::mem::replace(&mut self.due[place as usize], due);
-        if before != 0 && !self.heap.contains(place) {
-            self.lanes.remove(place);
+        let place = self.place(timer);
+        if !self.heap.contains(place) {
+            self.disarm_place(place);
         }
-        self.heap.set(place, due);
+        self.due[place as usize] = due(at);
+        self.heap.set(place, due(at));
     }
 
     /// As [`arm`](Self::arm), for a deadline that comes after all others of its lane, as a rule.
@@ -107,7 +107,7 @@ impl Timers {
 
     fn arm_place_in(&mut self, lane: Lane, place: u32, at: Instant) {
         self.disarm_place(place);
-        let due = at.0.saturating_add(1);
+        let due = due(at);
         self.due[place as usize] = due;
         let last = self.lanes.last(lane).map(|last| (self.due[last as usize], last));
         if last < Some((due, place)) {
@@ -173,14 +173,15 @@ impl Timers {
     }
 
     /// Returns the number of a slot among those of all backends.
-    fn slot_place(&self, slot: u32) -> u32 {
-        (slot >> SLOT_BITS) * self.slots + (slot & ((1 << SLOT_BITS) - 1))
+    fn slot_place(&self, index: u32) -> u32 {
+        let (backend, slot) = split_index(index as usize);
+        backend as u32 * self.slots + slot as u32
     }
 
     fn timer(&self, place: u32) -> Timer {
         if place < self.requests {
             let (backend, slot) = (place / 2 / self.slots, place / 2 % self.slots);
-            let slot = backend << SLOT_BITS | slot;
+            let slot = slot_index(backend as usize, slot as usize) as u32;
             return if place.is_multiple_of(2) { Timer::Life(slot) } else { Timer::Quiet(slot) };
         }
         if place < self.backends {
@@ -197,8 +198,7 @@ impl Timers {
         }
     }
 
-    /// Checks that the lists and the heap hold armed timers only, once and in their order. The pool
-    /// counts them and knows which must be armed.
+    /// Checks that the lists and the heap hold each armed timer once, and in its order.
     ///
     /// # Errors
     /// The first check that failed.
@@ -217,11 +217,16 @@ impl Timers {
         }
         for place in self.heap.members() {
             let due = self.due[place as usize];
-            let is_armed = due > 0 && self.heap.key(place) == Some(due);
-            expect(is_armed, "a deadline in the heap", place as usize)?;
+            same(self.heap.key(place), Some(due), "a deadline in the heap", place as usize)?;
         }
-        Ok(())
+        let armed = self.due.iter().filter(|due| **due > 0).count();
+        same(self.len(), armed, "deadlines in lists and the heap", 0)
     }
+}
+
+/// Returns a deadline as it is kept: not zero, which means none.
+fn due(at: Instant) -> u64 {
+    at.0.saturating_add(1)
 }
 
 impl From<Timer> for TimerReason {
@@ -246,7 +251,7 @@ mod tests {
     fn every_timer_has_an_index_of_its_own() {
         let mut timers = Timers::new(3, 4, 2);
         let mut all = alloc::vec![Timer::Shutdown];
-        let slots = [0, 1, 2].map(|slot| [slot, 1 << SLOT_BITS | slot]);
+        let slots = [0, 1].map(|backend| [0, 1, 2].map(|slot| slot_index(backend, slot) as u32));
         let slots = slots.into_iter().flatten();
         all.extend(slots.flat_map(|slot| [Timer::Life(slot), Timer::Quiet(slot)]));
         all.extend((0..4).map(Timer::Request));

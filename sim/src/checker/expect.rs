@@ -153,9 +153,11 @@ impl Model {
             // Two answers are possible only to facts that must have been asked for.
             _ => {
                 let connection = &self.connections[self.slot(token).expect("it is not gone")];
+                // A suspect connection has a PING in flight, until it is busy.
+                let is_suspect = state == ConnectionAs::Suspect && !connection.is_busy;
                 let was_asked = match fact {
                     ConnectionFact::DeliveryChecked => connection.delivery_check,
-                    _ => connection.ping.is_some(),
+                    _ => is_suspect || connection.ping.is_some(),
                 };
                 if was_asked { Answer::Done } else { Answer::Refused }
             }

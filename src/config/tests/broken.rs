@@ -164,6 +164,12 @@ const CLUSTERS: &[Broken] = &[
         ],
     ),
     broken(
+        "more connections than all backends may have",
+        "[cluster.a.limits]\nbackends = 4096\nconnections_per_backend = 4096\n\
+         [[cluster.a.backend]]\nurl = \"https://a\"",
+        &[(3, 1, &["connections_per_backend' is 4096", "at most 1024, which is 4194304 divided"])],
+    ),
+    broken(
         "health checks",
         "[cluster.a.health_check]\nkind = \"grpc\"\npath = \"healthz\"\nstatuses = \"2xx\"\nfall = 0\n\
          [[cluster.a.backend]]\nurl = \"http://a\"",

@@ -4,7 +4,7 @@ use super::super::connection::{Connection, SlotState};
 use super::super::limits;
 use super::super::mismatch::{Mismatch, expect, same};
 use super::table::Sorted;
-use super::{Slots, StreamEntry};
+use super::{Slots, StreamEntry, split_index};
 
 impl Slots {
     /// Checks sets, counts, loads and expected streams against the table entries.
@@ -15,14 +15,13 @@ impl Slots {
         let is_retired = |connection: &Connection| {
             connection.state() == SlotState::Empty && connection.generation >= self.generation_max()
         };
-        let (mut expected_streams, mut retired) = (0, 0);
+        let mut expected_streams = 0;
         for (backend, table) in self.tables.iter().enumerate() {
             table.recount(is_retired)?;
             let within = table.active() <= self.connections_max;
             expect(within, "connections of a backend", backend)?;
             for (slot, connection) in table.connections.iter().enumerate() {
                 expected_streams += u64::from(Sorted::of(connection).expected);
-                retired += u32::from(is_retired(connection));
                 if connection.state() == SlotState::Empty {
                     same(connection.load(), 0, "load of an empty slot", slot)?;
                     continue;
@@ -34,13 +33,12 @@ impl Slots {
                 expect(opened, "streams opened in a slot", slot)?;
             }
         }
-        same(self.retired, retired, "retired slots", 0)?;
         same(self.expected, expected_streams, "streams that dials are expected to bring", 0)
     }
 
     /// Number of requests on a connection. Streams that are being reset do not count.
     pub(crate) fn requests_on(&self, index: usize) -> u32 {
-        let (backend, slot) = Self::split(index);
+        let (backend, slot) = split_index(index);
         let table = &self.tables[backend];
         if table.connections[slot].load() == 0 {
             return 0;

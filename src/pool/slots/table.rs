@@ -40,6 +40,8 @@ pub(super) struct Table {
     counts: [u32; Class::COUNT],
     /// Dials that no request counts on.
     slow_dials: u32,
+    /// Number of slots retired because their generations are used up.
+    pub(super) retired: u32,
 }
 
 /// The kind of a slot that is not empty, as the limit of connections counts it.
@@ -53,7 +55,7 @@ enum Class {
 }
 
 impl Class {
-    const COUNT: usize = 3;
+    const COUNT: usize = Self::Leaving as usize + 1;
 
     fn of(state: ConnectionState) -> Option<Self> {
         Some(match state {
@@ -110,6 +112,7 @@ impl Table {
             available: IndexSet::new(size),
             counts: [0; Class::COUNT],
             slow_dials: 0,
+            retired: 0,
         }
     }
 
@@ -183,6 +186,12 @@ impl Table {
         self.free_heads[slot] = 0;
     }
 
+    /// Returns the place of a slot's stream among those of the table.
+    #[inline]
+    pub(super) fn place(&self, slot: usize, entry: u16) -> usize {
+        slot * self.streams_per_connection + usize::from(entry)
+    }
+
     /// Returns the streams of a slot.
     pub(super) fn row(&self, slot: usize) -> &[StreamEntry] {
         &self.streams[slot * self.streams_per_connection..][..self.streams_per_connection]
@@ -193,7 +202,8 @@ impl Table {
     pub(super) fn take_stream(&mut self, slot: usize, ordinal: u32, request: u32) -> u16 {
         let entry = self.free_heads[slot];
         assert_ne!(entry, NO_ENTRY, "a connection below its limit has a free entry");
-        let stream = &mut self.streams[slot * self.streams_per_connection + usize::from(entry)];
+        let place = self.place(slot, entry);
+        let stream = &mut self.streams[place];
         let StreamEntry::Free { next } = *stream else {
             unreachable!("the head of the free list is free")
         };
@@ -206,28 +216,26 @@ impl Table {
     #[inline]
     pub(super) fn free_stream(&mut self, slot: usize, entry: u16) {
         let next = core::mem::replace(&mut self.free_heads[slot], entry);
-        self.streams[slot * self.streams_per_connection + usize::from(entry)] =
-            StreamEntry::Free { next };
+        let place = self.place(slot, entry);
+        self.streams[place] = StreamEntry::Free { next };
     }
 
-    /// Updates sets and counts after a change of a slot, unless it is retired: then it leaves them.
-    pub(super) fn sort(&mut self, slot: usize, before: Sorted, after: Sorted, retired: bool) {
+    /// Updates sets and counts after a change of a slot. An empty slot whose generations are used
+    /// up is retired: it is in no set.
+    pub(super) fn sort(&mut self, slot: usize, before: Sorted, after: Sorted, used_up: bool) {
         self.slow_dials += u32::from(after.is_slow_dial());
         self.slow_dials -= u32::from(before.is_slow_dial());
         let (from, to) = (before.state, after.state);
         if from == to {
             return;
         }
-        match from {
-            ConnectionState::Empty => self.empty.remove(slot),
-            ConnectionState::Available => self.available.remove(slot),
-            _ => {}
+        if let Some(set) = self.set(from) {
+            set.remove(slot);
         }
-        match to {
-            ConnectionState::Empty if retired => {}
-            ConnectionState::Empty => self.empty.insert(slot),
-            ConnectionState::Available => self.available.insert(slot),
-            _ => {}
+        if to == ConnectionState::Empty && used_up {
+            self.retired += 1;
+        } else if let Some(set) = self.set(to) {
+            set.insert(slot);
         }
         if let Some(class) = Class::of(to) {
             self.counts[class as usize] += 1;
@@ -237,28 +245,47 @@ impl Table {
         }
     }
 
+    /// Returns the set of the slots in a state, if there is one.
+    fn set(&mut self, state: ConnectionState) -> Option<&mut IndexSet> {
+        match state {
+            ConnectionState::Empty => Some(&mut self.empty),
+            ConnectionState::Available => Some(&mut self.available),
+            ConnectionState::Connecting
+            | ConnectionState::InUse
+            | ConnectionState::Suspect
+            | ConnectionState::Busy
+            | ConnectionState::Draining
+            | ConnectionState::DrainingBackend
+            | ConnectionState::Lost => None,
+        }
+    }
+
     /// Checks sets and counts against the connections.
     ///
     /// # Errors
     /// The first check that failed.
     pub(super) fn recount(&self, is_retired: impl Fn(&Connection) -> bool) -> Result<(), Mismatch> {
-        let (mut counts, mut slow_dials, mut empty, mut available) = ([0; Class::COUNT], 0, 0, 0);
+        let mut counts = [0; Class::COUNT];
+        let (mut slow_dials, mut empty, mut available, mut retired) = (0, 0, 0, 0);
         for (slot, connection) in self.connections.iter().enumerate() {
             let sorted = Sorted::of(connection);
             slow_dials += u32::from(sorted.is_slow_dial());
             if let Some(class) = Class::of(sorted.state) {
                 counts[class as usize] += 1;
             }
-            let is_empty = sorted.state == ConnectionState::Empty && !is_retired(connection);
+            let is_retired = is_retired(connection);
+            let is_empty = sorted.state == ConnectionState::Empty && !is_retired;
             let is_available = sorted.state == ConnectionState::Available;
             same(self.empty.contains(slot), is_empty, "set of empty slots", slot)?;
             same(self.available.contains(slot), is_available, "set of available slots", slot)?;
+            retired += u32::from(is_retired);
             empty += u32::from(is_empty);
             available += u32::from(is_available);
         }
-        same(self.empty.len(), empty, "number of empty slots", 0)?;
-        same(self.available.len(), available, "number of available slots", 0)?;
+        same(self.empty.count(), empty, "number of empty slots", 0)?;
+        same(self.available.count(), available, "number of available slots", 0)?;
         same(self.slow_dials, slow_dials, "number of slow dials", 0)?;
+        same(self.retired, retired, "retired slots", 0)?;
         expect(self.counts == counts, "number of connections by state", 0)
     }
 }
