@@ -30,8 +30,8 @@ const COUNT: usize = Lane::ALL.len();
 /// rings; that of number `n` comes `COUNT` entries later.
 #[derive(Clone, Debug)]
 pub(super) struct Lanes {
-    /// The neighbours of each member: the [previous](PREVIOUS) and the [next](NEXT). They are arrays
-    /// because a table of zeros takes no memory pages before a member is linked.
+    /// The neighbours of each member: the [previous](PREVIOUS) and the [next](NEXT). They are
+    /// arrays, because a table of zeros takes no memory pages before a member is linked.
     links: Vec<[u32; 2]>,
 }
 
